@@ -1,0 +1,672 @@
+"""Every message of the contract as a frozen struct, and the tables that find a struct by its wire name.
+
+In: plain maps as MessagePack gives them. Out: typed structs, or one sentence that says which field is wrong.
+This module never touches bytes, sockets or clocks. `protocol/SPEC.md` is the same text for people.
+
+A request names the struct of its reply in `Reply`; a durable event carries `seq`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, ClassVar, Generic, Literal, TypeVar
+
+import msgspec
+
+PROTOCOL = 1
+"""Version of the contract that this package speaks."""
+
+WEBSOCKET_SUBPROTOCOL = "convo.v1"
+
+MESSAGE_BYTES = 1 << 20
+"""Largest message in bytes before the handshake says otherwise (`limits.message_bytes`)."""
+
+
+class State(StrEnum):
+    """States of a session, as the store and every client see them."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    TRANSCRIBED = "transcribed"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing follows this state by itself."""
+        return self in (State.COMPLETED, State.FAILED, State.CANCELLED)
+
+
+class Code(StrEnum):
+    """Error codes. The message beside one is a sentence that says what to do."""
+
+    BAD_MESSAGE = "bad_message"
+    HELLO_EXPECTED = "hello_expected"
+    UNSUPPORTED_PROTOCOL = "unsupported_protocol"
+    UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
+    UNKNOWN_SESSION = "unknown_session"
+    UNKNOWN_MODEL = "unknown_model"
+    BAD_REQUEST = "bad_request"
+    BAD_STATE = "bad_state"
+    BAD_AUDIO = "bad_audio"
+    UNSUPPORTED_AUDIO = "unsupported_audio"
+    OUT_OF_CREDIT = "out_of_credit"
+    TOO_LARGE = "too_large"
+    BUSY = "busy"
+    MODEL_UNAVAILABLE = "model_unavailable"
+    SUMMARIZER_UNAVAILABLE = "summarizer_unavailable"
+    INTERNAL = "internal"
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
+    """Anything that travels. Optional fields at their default are left out on the wire."""
+
+
+class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A map inside a message."""
+
+
+# --- values -----------------------------------------------------------------------------------------------
+
+
+class AudioFormat(Value, frozen=True, kw_only=True):
+    """How a session's bytes are to be read.
+
+    A live session reads `encoding` (s16le, f32le, mulaw), `rate` in Hz (8000 to 48000) and `channels` (1 to
+    8, interleaved). A file session reads `container` ("auto"), `name` (for people only) and `size` in bytes.
+    """
+
+    encoding: str = "s16le"
+    rate: int = 16000
+    channels: int = 1
+    container: str = "auto"
+    name: str | None = None
+    size: int | None = None
+
+
+class SummaryOptions(Value, frozen=True, kw_only=True):
+    """What kind of summary a session gets. None leaves a field to the daemon's configuration."""
+
+    mode: Literal["off", "final", "rolling"] = "final"
+    provider: str | None = None
+    model: str | None = None
+    style: str | None = None
+    language: str | None = None
+
+
+class Word(Value, frozen=True, kw_only=True):
+    """One word; times are seconds on the session's sample clock, confidence is 0 to 1."""
+
+    start: float
+    end: float
+    word: str
+    confidence: float
+
+
+class Segment(Value, frozen=True, kw_only=True):
+    """A stored piece of transcript; its text never changes."""
+
+    segment: int
+    start: float
+    end: float
+    text: str
+    language: str
+    confidence: float
+    words: list[Word] | None = None
+
+
+class ActionItem(Value, frozen=True, kw_only=True):
+    """Something somebody is to do."""
+
+    text: str
+    owner: str | None = None
+    due: str | None = None
+
+
+class Summary(Value, frozen=True, kw_only=True):
+    """The content of a summary, whoever wrote it."""
+
+    provider: str
+    model: str
+    title: str
+    summary: str
+    key_points: list[str]
+    action_items: list[ActionItem]
+    keywords: list[str]
+    language: str
+
+
+class SessionInfo(Value, frozen=True, kw_only=True):
+    """A session in a list. `created` is Unix seconds, `duration_s` seconds of audio heard so far."""
+
+    session: str
+    kind: Literal["live", "file"]
+    title: str
+    state: State
+    created: float
+    duration_s: float
+
+
+class Hit(Value, frozen=True, kw_only=True):
+    """A segment that a search found."""
+
+    session: str
+    segment: int
+    start: float
+    end: float
+    text: str
+
+
+class ModelInfo(Value, frozen=True, kw_only=True):
+    """A speech model: `size_bytes` on this disk (0 if not here), `context` full or short, see SPEC.md."""
+
+    name: str
+    here: bool
+    size_bytes: int
+    context: Literal["full", "short"]
+    loaded: bool = False
+    languages: list[str] | None = None
+
+
+class EngineStatus(Value, frozen=True, kw_only=True):
+    """`state`: loading, ready, unloaded or failed. `message` says why it failed."""
+
+    state: str
+    model: str
+    device: str
+    compute_type: str
+    workers: int
+    restarts: int = 0
+    message: str | None = None
+
+
+class QueueStatus(Value, frozen=True, kw_only=True):
+    """Windows of audio that wait for the engine, by kind."""
+
+    final: int
+    interim: int
+    file: int
+
+
+class SessionCounts(Value, frozen=True, kw_only=True):
+    """Sessions that are not in a final state."""
+
+    live: int
+    file: int
+
+
+class SummarizerStatus(Value, frozen=True, kw_only=True):
+    """The provider that a summary would be written by now, and why that one."""
+
+    provider: str
+    model: str
+    reason: str
+
+
+class Limits(Value, frozen=True, kw_only=True):
+    """What the daemon grants: bytes a message, bytes of unacknowledged audio, seconds to resume."""
+
+    message_bytes: int = MESSAGE_BYTES
+    audio_credit: int = 0
+    resume_s: float = 30.0
+
+
+# --- handshake --------------------------------------------------------------------------------------------
+
+
+class Hello(Message, frozen=True, kw_only=True, tag="hello"):
+    """First message of a client."""
+
+    protocol: int
+    client: str
+    token: str | None = None
+
+
+class Welcome(Message, frozen=True, kw_only=True, tag="welcome"):
+    """First message of the daemon."""
+
+    protocol: int
+    server: str
+    limits: Limits
+    features: list[str]
+
+
+# --- replies ----------------------------------------------------------------------------------------------
+
+
+class Reply(Message, frozen=True, kw_only=True, tag="ok"):
+    """A request was done; subclasses carry more."""
+
+    id: int
+
+
+class Error(Message, frozen=True, kw_only=True, tag="error"):
+    """A request was refused (`id`), or audio was (`session`); with neither, the connection closes."""
+
+    code: str
+    message: str
+    id: int | None = None
+    session: str | None = None
+
+
+class PingReply(Reply, frozen=True, kw_only=True, tag="ok"):
+    """`time` is the daemon's clock in Unix seconds."""
+
+    time: float
+
+
+class StatusReply(Reply, frozen=True, kw_only=True, tag="ok"):
+    """How the daemon is."""
+
+    version: str
+    uptime_s: float
+    engine: EngineStatus
+    queue: QueueStatus
+    sessions: SessionCounts
+    summarizer: SummarizerStatus | None = None
+
+
+class CreateSessionReply(Reply, frozen=True, kw_only=True, tag="ok"):
+    """`config` holds all settings in force; `credit` the bytes of audio that may be sent at once."""
+
+    session: str
+    config: dict[str, Any]
+    credit: int
+
+
+class FinalizeReply(Reply, frozen=True, kw_only=True, tag="ok"):
+    """All audio up to `offset` bytes is transcribed, and its segments were sent."""
+
+    offset: int
+
+
+class GetSessionReply(Reply, frozen=True, kw_only=True, tag="ok"):
+    """A session whole. `more` is there when segments were left out: ask again with `after_segment`."""
+
+    session: str
+    kind: Literal["live", "file"]
+    title: str
+    state: State
+    created: float
+    duration_s: float
+    segments: list[Segment]
+    summary: Summary | None
+    more: bool = False
+
+
+class AttachReply(Reply, frozen=True, kw_only=True, tag="ok"):
+    """`seq` is the newest stored event, `audio_offset` the bytes safely stored."""
+
+    state: State
+    seq: int
+    audio_offset: int
+    credit: int
+
+
+class ListSessionsReply(Reply, frozen=True, kw_only=True, tag="ok"):
+    """Newest first."""
+
+    sessions: list[SessionInfo]
+
+
+class SearchReply(Reply, frozen=True, kw_only=True, tag="ok"):
+    """Best hit first."""
+
+    hits: list[Hit]
+
+
+class ExportReply(Reply, frozen=True, kw_only=True, tag="ok"):
+    """A transcript in a format. `next` is there when more follows: ask again with that `offset`."""
+
+    content: str
+    next: int | None = None
+
+
+class ListModelsReply(Reply, frozen=True, kw_only=True, tag="ok"):
+    """The models that are here, and those that can be fetched by name."""
+
+    models: list[ModelInfo]
+
+
+class PullModelReply(Reply, frozen=True, kw_only=True, tag="ok"):
+    """The model is here now."""
+
+    model: str
+    size_bytes: int
+
+
+# --- requests ---------------------------------------------------------------------------------------------
+
+
+R = TypeVar("R", bound=Reply)
+
+
+class Request(Message, Generic[R], frozen=True, kw_only=True):
+    """Asks for exactly one answer with the same `id`: an `R`, or an `Error`.
+
+    `id` is set by the connection that sends it (from 1); on the wire it is always there.
+    """
+
+    Reply: ClassVar[type[Any]] = Reply
+
+    id: int = 0
+
+
+class Ping(Request[PingReply], frozen=True, kw_only=True, tag="ping"):
+    """Keeps an idle connection open; moves no audio time."""
+
+    Reply: ClassVar = PingReply
+
+
+class Status(Request[StatusReply], frozen=True, kw_only=True, tag="status"):
+    """How is the daemon?"""
+
+    Reply: ClassVar = StatusReply
+
+
+class CreateSession(Request[CreateSessionReply], frozen=True, kw_only=True, tag="create_session"):
+    """Opens a session and attaches the connection to it; the same `key` again gets the same session."""
+
+    Reply: ClassVar = CreateSessionReply
+
+    kind: Literal["live", "file"]
+    audio: AudioFormat = AudioFormat()
+    title: str | None = None
+    language: str | None = None
+    task: Literal["transcribe", "translate"] = "transcribe"
+    model: str | None = None
+    prompt: str | None = None
+    hotwords: str | None = None
+    interim: bool = True
+    words: bool = False
+    endpoint_ms: int | None = None
+    key: str | None = None
+    summary: SummaryOptions = SummaryOptions()
+
+
+class Finalize(Request[FinalizeReply], frozen=True, kw_only=True, tag="finalize"):
+    """Transcribe all audio sent so far now; answered once its segments are out."""
+
+    Reply: ClassVar = FinalizeReply
+
+    session: str
+
+
+class EndSession(Request[Reply], frozen=True, kw_only=True, tag="end_session"):
+    """No more audio comes. Answered at once; the session's events follow."""
+
+    session: str
+
+
+class CancelSession(Request[Reply], frozen=True, kw_only=True, tag="cancel_session"):
+    """Stop the session; what was transcribed stays."""
+
+    session: str
+
+
+class DeleteSession(Request[Reply], frozen=True, kw_only=True, tag="delete_session"):
+    """Forget the session, its audio and its text."""
+
+    session: str
+
+
+class GetSession(Request[GetSessionReply], frozen=True, kw_only=True, tag="get_session"):
+    """The session with its transcript and summary."""
+
+    Reply: ClassVar = GetSessionReply
+
+    session: str
+    after_segment: int | None = None
+
+
+class Attach(Request[AttachReply], frozen=True, kw_only=True, tag="attach"):
+    """Send stored events after `after_seq`, then live ones; `produce` goes on sending audio."""
+
+    Reply: ClassVar = AttachReply
+
+    session: str
+    after_seq: int = 0
+    produce: bool = False
+
+
+class Detach(Request[Reply], frozen=True, kw_only=True, tag="detach"):
+    """No more events of this session."""
+
+    session: str
+
+
+class ListSessions(Request[ListSessionsReply], frozen=True, kw_only=True, tag="list_sessions"):
+    """Sessions, newest first; `before` (Unix seconds) pages."""
+
+    Reply: ClassVar = ListSessionsReply
+
+    state: State | None = None
+    kind: Literal["live", "file"] | None = None
+    limit: int = 100
+    before: float | None = None
+
+
+class Search(Request[SearchReply], frozen=True, kw_only=True, tag="search"):
+    """Full-text search over all transcripts."""
+
+    Reply: ClassVar = SearchReply
+
+    query: str
+    limit: int = 50
+
+
+class Export(Request[ExportReply], frozen=True, kw_only=True, tag="export"):
+    """The transcript as txt, srt, vtt, json, jsonl or md, from `offset` characters on."""
+
+    Reply: ClassVar = ExportReply
+
+    session: str
+    format: str
+    offset: int = 0
+
+
+class Summarize(Request[Reply], frozen=True, kw_only=True, tag="summarize"):
+    """Summarise (again); summary events follow."""
+
+    session: str
+    provider: str | None = None
+    model: str | None = None
+    style: str | None = None
+    language: str | None = None
+
+
+class ListModels(Request[ListModelsReply], frozen=True, kw_only=True, tag="list_models"):
+    """Which speech models are there?"""
+
+    Reply: ClassVar = ListModelsReply
+
+
+class PullModel(Request[PullModelReply], frozen=True, kw_only=True, tag="pull_model"):
+    """Fetch a model from the hub; `model_progress` events come meanwhile."""
+
+    Reply: ClassVar = PullModelReply
+
+    model: str
+
+
+class Audio(Message, frozen=True, kw_only=True, tag="audio"):
+    """Bytes of a session's audio; `offset` counts from the start of the stream. Has no reply."""
+
+    session: str
+    offset: int
+    data: bytes
+
+
+# --- events -----------------------------------------------------------------------------------------------
+
+
+class Event(Message, frozen=True, kw_only=True):
+    """Something happened in `session`."""
+
+    session: str
+
+
+class DurableEvent(Event, frozen=True, kw_only=True):
+    """An event that is stored: `seq` counts from 1 without gaps within its session."""
+
+    seq: int
+
+
+class SessionState(DurableEvent, frozen=True, kw_only=True, tag="session_state"):
+    """The session is now in `state`; a failed one says why."""
+
+    state: State
+    code: str | None = None
+    message: str | None = None
+
+
+class AudioAck(Event, frozen=True, kw_only=True, tag="audio_ack"):
+    """`offset` bytes are safely stored; `credit` more may be sent beyond them."""
+
+    offset: int
+    credit: int
+
+
+class SpeechStarted(Event, frozen=True, kw_only=True, tag="speech_started"):
+    """Someone began to speak at `time`."""
+
+    time: float
+
+
+class SpeechEnded(Event, frozen=True, kw_only=True, tag="speech_ended"):
+    """Silence began at `time`."""
+
+    time: float
+
+
+class TranscriptPartial(Event, frozen=True, kw_only=True, tag="transcript_partial"):
+    """The utterance so far: `stable` words stay within the segment, `tentative` ones may change."""
+
+    segment: int
+    start: float
+    end: float
+    stable: str
+    tentative: str
+
+
+class TranscriptSegment(DurableEvent, frozen=True, kw_only=True, tag="transcript_segment"):
+    """A finished utterance. `lag_ms`: from its last audio being received to this event."""
+
+    segment: int
+    start: float
+    end: float
+    text: str
+    language: str
+    confidence: float
+    lag_ms: float
+    words: list[Word] | None = None
+
+
+class Progress(Event, frozen=True, kw_only=True, tag="progress"):
+    """Seconds of audio done, and in all if known."""
+
+    done_s: float
+    total_s: float | None = None
+
+
+class SummaryDelta(Event, frozen=True, kw_only=True, tag="summary_delta"):
+    """A piece of the summary as it is written."""
+
+    text: str
+
+
+class RollingSummary(DurableEvent, frozen=True, kw_only=True, tag="rolling_summary"):
+    """The summary of the talk so far."""
+
+    provider: str
+    model: str
+    title: str
+    summary: str
+    key_points: list[str]
+    action_items: list[ActionItem]
+    keywords: list[str]
+    language: str
+
+
+class FinalSummary(DurableEvent, frozen=True, kw_only=True, tag="final_summary"):
+    """The summary of the whole talk."""
+
+    provider: str
+    model: str
+    title: str
+    summary: str
+    key_points: list[str]
+    action_items: list[ActionItem]
+    keywords: list[str]
+    language: str
+
+
+class SessionWarning(DurableEvent, frozen=True, kw_only=True, tag="warning"):
+    """Something went less well than it should; the session goes on."""
+
+    code: str
+    message: str
+
+
+class ModelProgress(Message, frozen=True, kw_only=True, tag="model_progress"):
+    """A model is being fetched; goes to the connection that asked."""
+
+    model: str
+    done_bytes: int
+    total_bytes: int | None = None
+
+
+# --- tables -----------------------------------------------------------------------------------------------
+
+
+M = TypeVar("M", bound=Message)
+
+
+def _wire_name(message: type[Message]) -> str:
+    tag = message.__struct_config__.tag
+    assert isinstance(tag, str)
+    return tag
+
+
+def _by_name(*messages: type[Message]) -> dict[str, type[Message]]:
+    return {_wire_name(message): message for message in messages}
+
+
+REQUESTS: dict[str, type[Message]] = _by_name(
+    Ping, Status, CreateSession, Finalize, EndSession, CancelSession, DeleteSession, GetSession, Attach,
+    Detach, ListSessions, Search, Export, Summarize, ListModels, PullModel,
+)  # fmt: skip
+"""Requests by wire name."""
+
+DURABLE: dict[str, type[Message]] = _by_name(
+    SessionState, TranscriptSegment, RollingSummary, FinalSummary, SessionWarning
+)
+"""Events that are stored, by wire name."""
+
+EVENTS: dict[str, type[Message]] = DURABLE | _by_name(
+    AudioAck, SpeechStarted, SpeechEnded, TranscriptPartial, Progress, SummaryDelta, ModelProgress
+)
+"""Events by wire name."""
+
+FROM_CLIENT: dict[str, type[Message]] = _by_name(Hello, Audio) | REQUESTS
+FROM_SERVER: dict[str, type[Message]] = _by_name(Welcome, Error) | EVENTS
+"""All but the replies, which are read by the request that they answer."""
+
+
+def from_map(fields: dict[str, Any], message: type[M]) -> M:
+    """Read a map as a message of the given class.
+
+    Raises:
+        msgspec.ValidationError: a field is missing or has the wrong type; its text names the field.
+    """
+    return msgspec.convert(fields, message, builtin_types=(bytes,))
+
+
+def encode(message: Message) -> bytes:
+    """The message as one MessagePack map, `type` first."""
+    return _encoder.encode(message)
+
+
+_encoder = msgspec.msgpack.Encoder()
