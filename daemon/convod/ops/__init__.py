@@ -1,0 +1,1 @@
+"""What an operator touches: `config` (settings and where they come from) and `logs`."""

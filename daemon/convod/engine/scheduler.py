@@ -1,0 +1,123 @@
+"""Which windows of audio are decoded next, and together. A state machine: jobs in, batches out; no process, no clock.
+
+Finals go before interims, interims before file windows. Within a kind sessions take turns. A session has at most one
+interim waiting: a newer one replaces it. A batch holds windows that can share one encoder run and one prompt: same
+rate, options and length bucket; it is never waited for.
+
+A batch whose worker died is tried again one window at a time in a fresh worker; a window that kills its worker twice
+is given up.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+from typing import Final
+
+from convod.engine.wire import Kind, Options
+
+TRIES: Final = 2
+"""How often a window may take its worker with it."""
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """A window to decode: `audio` is mono s16le at `rate` Hz. `session` owns it."""
+
+    session: str
+    kind: Kind
+    audio: bytes
+    rate: int
+    options: Options
+    tag: object = None
+    deaths: int = field(default=0, init=False)
+
+    @property
+    def seconds(self) -> float:
+        """Length of the window."""
+        return len(self.audio) / 2 / self.rate
+
+
+class Scheduler:
+    """`batch` is the most windows that are decoded together; `bucketed` if windows must be of about one length."""
+
+    def __init__(self, batch: int = 1, *, bucketed: bool = True) -> None:
+        self.batch = batch
+        self._bucketed = bucketed
+        self._waiting: dict[Kind, OrderedDict[str, deque[Job]]] = {kind: OrderedDict() for kind in Kind}
+        self._retry: deque[Job] = deque()
+
+    def submit(self, job: Job) -> Job | None:
+        """Queue a window. Returns the interim that it replaces, if any."""
+        queue = self._waiting[job.kind].setdefault(job.session, deque())
+        replaced = None
+        if job.kind is Kind.INTERIM and queue:
+            replaced = queue.popleft()
+        queue.append(job)
+        return replaced
+
+    def forget(self, session: str, kind: Kind | None = None) -> None:
+        """Drop what a session has waiting, of one kind or all."""
+        for some, queues in self._waiting.items():
+            if kind is None or some is kind:
+                queues.pop(session, None)
+        if kind is None:
+            self._retry = deque(job for job in self._retry if job.session != session)
+
+    def waiting(self, kind: Kind) -> int:
+        """Windows of a kind that wait."""
+        retried = sum(job.kind is kind for job in self._retry)
+        return retried + sum(len(queue) for queue in self._waiting[kind].values())
+
+    def __bool__(self) -> bool:
+        return bool(self._retry) or any(self._waiting.values())
+
+    def take(self) -> list[Job]:
+        """The next batch, empty when nothing waits."""
+        if self._retry:
+            return [self._retry.popleft()]
+        for queues in self._waiting.values():
+            if queues:
+                return self._batch_from(queues)
+        return []
+
+    def died(self, batch: list[Job]) -> list[Job]:
+        """The worker died over this batch. Returns the jobs that are given up; the others go first, one by one."""
+        given_up = []
+        for job in batch:
+            # Only a window that was alone is known to be the one that kills.
+            if len(batch) == 1:
+                job.deaths += 1
+            if job.deaths >= TRIES:
+                given_up.append(job)
+            else:
+                self._retry.append(job)
+        return given_up
+
+    def _batch_from(self, queues: OrderedDict[str, deque[Job]]) -> list[Job]:
+        batch: list[Job] = []
+        turn_over: list[str] = []
+        # One window of each session in turn, then round again while there is room.
+        took = True
+        while took and len(batch) < self.batch:
+            took = False
+            for session in list(queues):
+                queue = queues[session]
+                if batch and not self._alike(batch[0], queue[0]):
+                    continue
+                batch.append(queue.popleft())
+                took = True
+                turn_over.append(session)
+                if not queue:
+                    del queues[session]
+                if len(batch) == self.batch:
+                    break
+        for session in turn_over:
+            if session in queues:
+                queues.move_to_end(session)
+        return batch
+
+    def _alike(self, one: Job, other: Job) -> bool:
+        if one.rate != other.rate or one.options != other.options:
+            return False
+        return not self._bucketed or int(one.seconds) == int(other.seconds)

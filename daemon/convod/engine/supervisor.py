@@ -1,0 +1,351 @@
+"""Worker processes: started, loaded, given batches, watched, replaced. The engine as the rest of the daemon sees it.
+
+In: jobs with a callback. Out: `Heard`, or a `Refusal` with an error code, on the callback, in the daemon's own task.
+A worker that dies or hangs is replaced; what it was decoding is tried again as the scheduler says. It never looks
+into audio or text.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+import msgspec
+import trio
+
+from convo.messages import Code, EngineStatus, QueueStatus
+from convod.engine import models
+from convod.engine.fetch import FetchFailed, fetch
+from convod.engine.scheduler import Job, Scheduler
+from convod.engine.wire import (
+    HEADER,
+    FromWorker,
+    Heard,
+    Kind,
+    Load,
+    Loaded,
+    NotLoaded,
+    Part,
+    Results,
+    Trouble,
+    Work,
+    frame_length,
+    from_worker,
+    pack,
+)
+
+log = logging.getLogger("convod.engine")
+
+
+class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings `[engine]`. `workers`, `threads`, `batch` 0: chosen from the machine and the model."""
+
+    model: str = models.BUILTIN
+    device: str = "auto"
+    compute_type: str = "default"
+    workers: int = 0
+    threads: int = 0
+    batch: int = 0
+    deadline_s: float = 120.0
+    load_timeout_s: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A window that will not be decoded: an error code and a sentence."""
+
+    code: Code
+    message: str
+
+
+Outcome = Heard | Refusal
+Deliver = Callable[[Job, Outcome], None]
+
+
+class WorkerDied(Exception):
+    """The worker process ended or hung."""
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What the model and the machine ask for."""
+
+    model: models.Model
+    workers: int
+    threads: int
+    batch: int
+
+
+@dataclass(eq=False, slots=True)
+class _Worker:
+    """A process and its socket."""
+
+    process: trio.Process
+    stream: trio.SocketStream
+    buffer: bytearray = field(default_factory=bytearray)
+
+    async def send(self, part: Part) -> None:
+        try:
+            await self.stream.send_all(pack(part))
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise WorkerDied("it closed its socket") from error
+
+    async def receive(self) -> FromWorker:
+        header = await self._exactly(HEADER.size)
+        return from_worker(await self._exactly(frame_length(header)))
+
+    async def _exactly(self, size: int) -> bytes:
+        while len(self.buffer) < size:
+            try:
+                data = await self.stream.receive_some(1 << 16)
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                raise WorkerDied("it closed its socket") from error
+            if not data:
+                raise WorkerDied("it ended")
+            self.buffer += data
+        taken = bytes(self.buffer[:size])
+        del self.buffer[:size]
+        return taken
+
+
+class Engine:
+    """The speech model behind one queue. `run` owns its processes."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self.settings = settings
+        self.restarts = 0
+        self.state = "loading"
+        self.message: str | None = None
+        self.languages: list[str] = []
+        self._scheduler = Scheduler()
+        self._deliver: dict[Job, Deliver] = {}
+        self._idle = trio.lowlevel.ParkingLot()
+        self._loaded: Loaded | None = None
+        self._workers: set[_Worker] = set()
+        self._ready = trio.Event()
+
+    # --- for sessions -------------------------------------------------------------------------------------
+
+    def submit(self, job: Job, deliver: Deliver) -> None:
+        """Decode a window; `deliver` is called once, unless the session is forgotten or its interim replaced."""
+        replaced = self._scheduler.submit(job)
+        if replaced is not None:
+            del self._deliver[replaced]
+        self._deliver[job] = deliver
+        if self.state == "failed":
+            self._refuse_all()
+        self._idle.unpark()
+
+    def forget(self, session: str, kind: Kind | None = None) -> None:
+        """Deliver nothing more to a session: of one kind that waits, or of all."""
+        self._scheduler.forget(session, kind)
+        for job in list(self._deliver):
+            if job.session == session and (kind is None or job.kind is kind):
+                del self._deliver[job]
+
+    def status(self) -> EngineStatus:
+        """How the engine is."""
+        loaded = self._loaded
+        return EngineStatus(
+            state=self.state,
+            model=self.settings.model,
+            device=loaded.device if loaded else self.settings.device,
+            compute_type=loaded.compute_type if loaded else self.settings.compute_type,
+            workers=len(self._workers),
+            restarts=self.restarts,
+            message=self.message,
+        )
+
+    def queue(self) -> QueueStatus:
+        """Windows that wait."""
+        waiting = self._scheduler.waiting
+        return QueueStatus(final=waiting(Kind.FINAL), interim=waiting(Kind.INTERIM), file=waiting(Kind.FILE))
+
+    @property
+    def processes(self) -> list[int]:
+        """Process ids of the workers."""
+        return [worker.process.pid for worker in self._workers]
+
+    async def wait_ready(self) -> None:
+        """Until the model is loaded or cannot be."""
+        await self._ready.wait()
+
+    # --- processes ----------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Load the model and serve until cancelled. Every process started has ended when this returns."""
+        plan = await self._prepare()
+        self._scheduler = self._with_queue(Scheduler(plan.batch, bucketed=plan.model.context == "short"))
+        async with trio.open_nursery() as nursery:
+            for _ in range(plan.workers):
+                nursery.start_soon(self._keep_worker, plan)
+
+    def _with_queue(self, scheduler: Scheduler) -> Scheduler:
+        while self._scheduler:
+            for job in self._scheduler.take():
+                scheduler.submit(job)
+        return scheduler
+
+    async def _prepare(self) -> _Plan:
+        """Find the model, fetching it if it must be; tries again for as long as the hub is away."""
+        settings = self.settings
+        while True:
+            try:
+                model = models.find(settings.model)
+                break
+            except models.UnknownModel as error:
+                self._fail(str(error))
+                await trio.sleep_forever()
+            except models.ModelNotHere as error:
+                self.state, self.message = "loading", f"fetching {error.name}"
+                try:
+                    await fetch(error.name, error.repository, self._fetching)
+                except FetchFailed as failure:
+                    self._fail(str(failure))
+                    await trio.sleep(60)
+        cores = _cores()
+        threads = settings.threads or model.threads or cores
+        workers = settings.workers or max(1, min(4, cores // threads))
+        # On one thread a batch costs as much as its windows one by one; elsewhere it pays.
+        batch = settings.batch or (1 if threads == 1 else 8)
+        return _Plan(model, workers, threads, batch)
+
+    def _fetching(self, done: int, total: int | None) -> None:
+        self.message = f"fetching {self.settings.model}: {done >> 20} of {(total or 0) >> 20} MiB"
+
+    def _fail(self, message: str) -> None:
+        log.error("%s", message)
+        self.state, self.message = "failed", message
+        self._ready.set()
+        self._refuse_all()
+
+    def _refuse_all(self) -> None:
+        refusal = Refusal(Code.MODEL_UNAVAILABLE, self.message or "the speech model is not available")
+        while batch := self._scheduler.take():
+            for job in batch:
+                self._finish(job, refusal)
+
+    def _finish(self, job: Job, outcome: Outcome) -> None:
+        deliver = self._deliver.pop(job, None)
+        if deliver is not None:
+            deliver(job, outcome)
+
+    async def _keep_worker(self, plan: _Plan) -> None:
+        pause = 0.25
+        while True:
+            try:
+                async with self._worker(plan) as worker:
+                    pause = 0.25
+                    await self._serve(worker)
+            except WorkerDied as death:
+                self.restarts += 1
+                log.warning("a worker was lost, a new one starts: %s", death)
+                # A wake-up may have gone to the one that died.
+                self._idle.unpark()
+            except _Unloadable as error:
+                self._fail(str(error))
+                pause = 30.0
+            if not self._workers and self.state == "ready":
+                self.state = "loading"
+            await trio.sleep(pause)
+            pause = min(30.0, pause * 2)
+
+    @contextlib.asynccontextmanager
+    async def _worker(self, plan: _Plan) -> AsyncIterator[_Worker]:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = await trio.lowlevel.open_process(
+                [sys.executable, "-m", "convod.engine.worker", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env={**os.environ, "HF_HUB_OFFLINE": "1"},
+            )
+        worker = _Worker(process, trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
+        try:
+            await self._load(worker, plan)
+            self._workers.add(worker)
+            yield worker
+        finally:
+            self._workers.discard(worker)
+            with trio.CancelScope(shield=True):
+                process.kill()
+                await process.wait()
+                await worker.stream.aclose()
+
+    async def _load(self, worker: _Worker, plan: _Plan) -> None:
+        await worker.send(
+            Load(
+                directory=str(plan.model.directory),
+                context=plan.model.context,
+                device=self.settings.device,
+                compute_type=self.settings.compute_type,
+                threads=plan.threads,
+            )
+        )
+        with trio.move_on_after(self.settings.load_timeout_s) as scope:
+            answer = await worker.receive()
+        if scope.cancelled_caught:
+            raise WorkerDied(f"it did not load the model within {self.settings.load_timeout_s:.0f} s")
+        if isinstance(answer, NotLoaded):
+            raise _Unloadable(answer.message)
+        assert isinstance(answer, Loaded)
+        self._loaded = answer
+        self.languages = answer.languages
+        self.state, self.message = "ready", None
+        self._ready.set()
+
+    async def _serve(self, worker: _Worker) -> None:
+        while True:
+            batch = await self._next_batch(worker)
+            try:
+                answer = await self._decode(worker, batch)
+            except WorkerDied:
+                for job in self._scheduler.died(batch):
+                    self._finish(job, Refusal(Code.INTERNAL, "this stretch of audio stopped the engine twice"))
+                raise
+            if isinstance(answer, Results):
+                for job, heard in zip(batch, answer.heard, strict=True):
+                    self._finish(job, heard)
+            elif isinstance(answer, Trouble):
+                for job in batch:
+                    self._finish(job, Refusal(Code.INTERNAL, f"the engine could not decode: {answer.message}"))
+
+    async def _next_batch(self, worker: _Worker) -> list[Job]:
+        while True:
+            while batch := self._scheduler.take():
+                # What was forgotten while it waited for its second try is not decoded.
+                if batch := [job for job in batch if job in self._deliver]:
+                    return batch
+            async with trio.open_nursery() as nursery:
+                # An idle worker that dies is replaced at once, not when the next words need it.
+                nursery.start_soon(self._watch, worker, nursery.cancel_scope)
+                await self._idle.park()
+                nursery.cancel_scope.cancel()
+            if worker.process.returncode is not None:
+                raise WorkerDied(f"it ended with status {worker.process.returncode}")
+
+    async def _watch(self, worker: _Worker, scope: trio.CancelScope) -> None:
+        await worker.process.wait()
+        scope.cancel()
+
+    async def _decode(self, worker: _Worker, batch: list[Job]) -> FromWorker:
+        work = Work(windows=[job.audio for job in batch], rate=batch[0].rate, options=batch[0].options)
+        with trio.move_on_after(self.settings.deadline_s):
+            await worker.send(work)
+            return await worker.receive()
+        raise WorkerDied(f"it did not answer within {self.settings.deadline_s:.0f} s")
+
+
+class _Unloadable(Exception):
+    """The worker says that the model cannot be used."""
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

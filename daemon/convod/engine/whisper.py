@@ -1,0 +1,221 @@
+"""Windows of samples to text with faster-whisper. The only file that imports it; runs in a worker process alone.
+
+In: mono s16le windows and options. Out: text, words, and the engine's figures. The encoder runs once a window for
+language detection, decoding and alignment. It never decides what is heard when (that is the scheduler), nor whether a
+text is to be believed (that is the guard), apart from one second try of a doubtful window.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from typing import Any, Final
+
+import av
+import ctranslate2
+import numpy as np
+from faster_whisper import WhisperModel
+from faster_whisper.tokenizer import Tokenizer
+from faster_whisper.transcribe import get_suppressed_tokens, merge_punctuations
+
+from convod.engine.wire import Heard, HeardWord, Load, Options
+
+RATE: Final = 16000
+"""Samples a second that Whisper hears."""
+
+FULL_FRAMES: Final = 3000
+"""Feature frames of 30 s, ten milliseconds each."""
+
+BUCKET_FRAMES: Final = 100
+"""Short contexts come in whole seconds: few shapes, and never an encoded length equal to the number of mel bands
+(160 frames for 80, 256 for 128), which CTranslate2 takes for features and encodes again."""
+
+MARGIN_FRAMES: Final = 30
+"""Silence after the last sample that a short context holds at least."""
+
+DOUBTFUL_LOGPROB: Final = -1.0
+DOUBTFUL_RATIO: Final = 2.4
+SECOND_TRY_TEMPERATURE: Final = 0.4
+
+TOKENS_PER_SECOND: Final = 12
+"""Speech has at most about 25 letters a second; this many tokens and a few more bound a loop's cost."""
+
+_PREPENDED: Final = "\"'“¿([{-"
+_APPENDED: Final = "\"'.。,，!！?？:：”)]}、"
+
+
+class Whisper:
+    """A loaded model.
+
+    Raises:
+        RuntimeError, ValueError: the directory holds no model CTranslate2 can use, or the device is not there.
+    """
+
+    def __init__(self, load: Load) -> None:
+        self.context = load.context
+        self._model = WhisperModel(
+            load.directory,
+            device=load.device,
+            compute_type=load.compute_type,
+            cpu_threads=load.threads,
+            num_workers=1,
+            local_files_only=True,
+        )
+        self._core: ctranslate2.models.Whisper = self._model.model
+        self.device = str(self._core.device)
+        self.compute_type = str(self._core.compute_type)
+        self.multilingual = bool(self._core.is_multilingual)
+        self.languages = list(self._model.supported_languages)
+
+    def warm_up(self) -> None:
+        """Decode a second of silence, so that the first real window does not pay for lazy allocations."""
+        self.hear([np.zeros(RATE, np.int16).tobytes()], RATE, Options(language="en", beam=1))
+
+    def hear(self, windows: list[bytes], rate: int, options: Options) -> list[Heard]:
+        """Decode windows of mono s16le at `rate` Hz, at most 30 s each, as one batch."""
+        features = [self._features(resample(window, rate)) for window in windows]
+        lengths = [piece.shape[-1] for piece in features]
+        bucket = self._bucket(max(lengths))
+        encoded = self._encode(features, bucket)
+        language, probability = self._language(encoded, options)
+        heard = self._decode(encoded, lengths, [language] * len(windows), options)
+        for i, (piece, result) in enumerate(zip(features, heard, strict=True)):
+            if options.beam > 1 and _doubtful(result):
+                # Once more, alone, with the whole context and some freedom; the better of the two stays.
+                again = self._decode(
+                    self._encode([piece], FULL_FRAMES), [lengths[i]], [language], options, SECOND_TRY_TEMPERATURE
+                )[0]
+                if not _doubtful(again) or again.avg_logprob > result.avg_logprob:
+                    heard[i] = again
+        return [_with_language(result, language, probability) for result in heard]
+
+    def _features(self, samples: np.ndarray[Any, np.dtype[np.float32]]) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Float samples (n,) at 16 kHz -> log-mel features (mels, frames)."""
+        features: np.ndarray[Any, np.dtype[np.float32]] = self._model.feature_extractor(samples)[..., :-1]
+        return features[:, :FULL_FRAMES]
+
+    def _bucket(self, frames: int) -> int:
+        if self.context == "full":
+            return FULL_FRAMES
+        return min(FULL_FRAMES, -(-(frames + MARGIN_FRAMES) // BUCKET_FRAMES) * BUCKET_FRAMES)
+
+    def _encode(self, features: list[np.ndarray[Any, np.dtype[np.float32]]], frames: int) -> Any:
+        # Zeros after normalisation, as faster-whisper pads; see its pad_or_trim.
+        batch = np.zeros((len(features), features[0].shape[0], frames), np.float32)
+        for row, piece in zip(batch, features, strict=True):
+            row[:, : piece.shape[1]] = piece
+        return self._core.encode(ctranslate2.StorageView.from_array(batch))
+
+    def _language(self, encoded: Any, options: Options) -> tuple[str, float]:
+        if not self.multilingual:
+            return "en", 1.0
+        if options.language is not None:
+            return options.language, 1.0
+        token, probability = self._core.detect_language(encoded)[0][0]
+        return token[2:-2], float(probability)
+
+    def _decode(
+        self,
+        encoded: Any,
+        lengths: list[int],
+        languages: list[str],
+        options: Options,
+        temperature: float = 0.0,
+    ) -> list[Heard]:
+        tokenizer = self._tokenizer(languages[0], options.task)
+        previous = tokenizer.encode(" " + options.prompt.strip()) if options.prompt else []
+        prompt = self._model.get_prompt(tokenizer, previous, without_timestamps=True, hotwords=options.hotwords or None)
+        room = self._model.max_length - len(prompt)
+        answer = min(room, 24 + math.ceil(max(lengths) / 100 * TOKENS_PER_SECOND))
+        how: dict[str, Any] = (
+            {"beam_size": 1, "sampling_topk": 0, "sampling_temperature": temperature}
+            if temperature
+            else {"beam_size": options.beam, "patience": 1}
+        )
+        results = self._core.generate(
+            encoded,
+            [prompt] * len(lengths),
+            max_length=len(prompt) + answer,
+            return_scores=True,
+            return_no_speech_prob=True,
+            suppress_blank=True,
+            suppress_tokens=get_suppressed_tokens(tokenizer, [-1]),
+            **how,
+        )
+        heard = []
+        tokens_of = []
+        for result in results:
+            tokens = [token for token in result.sequences_ids[0] if token < tokenizer.eot]
+            tokens_of.append(tokens)
+            heard.append(
+                Heard(
+                    text=tokenizer.decode(tokens).strip(),
+                    language=languages[0],
+                    language_probability=1.0,
+                    # The score is the mean over the text's tokens; the end token counts as one more (as in
+                    # faster-whisper's generate_with_fallback).
+                    avg_logprob=result.scores[0] * len(result.sequences_ids[0]) / (len(result.sequences_ids[0]) + 1),
+                    no_speech_prob=result.no_speech_prob,
+                )
+            )
+        if options.words:
+            self._align(encoded, tokenizer, tokens_of, lengths, heard)
+        return heard
+
+    def _align(
+        self, encoded: Any, tokenizer: Tokenizer, tokens_of: list[list[int]], lengths: list[int], heard: list[Heard]
+    ) -> None:
+        full = list(range(len(heard)))
+        some = [i for i in full if tokens_of[i]]
+        if not some:
+            return
+        if len(some) != len(full):
+            encoded = ctranslate2.StorageView.from_array(np.ascontiguousarray(np.array(encoded)[some]))
+        found = self._model.find_alignment(tokenizer, [tokens_of[i] for i in some], encoded, max(lengths))
+        for i, words in zip(some, found, strict=True):
+            merge_punctuations(words, _PREPENDED, _APPENDED)
+            end = lengths[i] / 100
+            heard[i] = _replace(
+                heard[i],
+                words=[
+                    HeardWord(
+                        start=round(min(end, float(word["start"])), 3),
+                        end=round(min(end, float(word["end"])), 3),
+                        word=word["word"].strip(),
+                        probability=round(float(word["probability"]), 3),
+                    )
+                    for word in words
+                    if word["word"].strip()
+                ],
+            )
+
+    def _tokenizer(self, language: str, task: str) -> Tokenizer:
+        return Tokenizer(self._model.hf_tokenizer, self.multilingual, task=task, language=language)
+
+
+def resample(window: bytes, rate: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Mono s16le at `rate` Hz -> float samples (n,) in [-1, 1) at 16 kHz, through FFmpeg's resampler."""
+    samples = np.frombuffer(window, np.int16)
+    if rate != RATE:
+        resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
+        frame = av.AudioFrame.from_ndarray(samples[np.newaxis, :], format="s16", layout="mono")
+        frame.sample_rate = rate
+        pieces = [*resampler.resample(frame), *resampler.resample(None)]
+        samples = np.concatenate([piece.to_ndarray()[0] for piece in pieces])
+    return samples.astype(np.float32) / 32768.0
+
+
+def _doubtful(heard: Heard) -> bool:
+    raw = heard.text.encode()
+    ratio = len(raw) / len(zlib.compress(raw)) if raw else 0.0
+    return heard.avg_logprob < DOUBTFUL_LOGPROB or ratio > DOUBTFUL_RATIO
+
+
+def _replace(heard: Heard, **changes: Any) -> Heard:
+    import msgspec
+
+    return msgspec.structs.replace(heard, **changes)
+
+
+def _with_language(heard: Heard, language: str, probability: float) -> Heard:
+    return _replace(heard, language=language, language_probability=round(probability, 3))

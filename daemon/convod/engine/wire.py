@@ -1,0 +1,156 @@
+"""What the daemon and its worker processes say to each other: length-prefixed MessagePack, as the contract frames it.
+
+Structs only; `pack` and `read_exactly` serve both ends. It never starts a process and never imports the engine.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Final
+
+import msgspec
+
+FRAME_LIMIT: Final = 64 << 20
+"""Largest frame in bytes: eight windows of 30 s at 48 kHz fit twice."""
+
+HEADER: Final = struct.Struct(">I")
+
+
+class Kind(IntEnum):
+    """What a window is for; a lower number goes first."""
+
+    FINAL = 0
+    INTERIM = 1
+    FILE = 2
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
+    """Anything that travels between daemon and worker."""
+
+
+class Load(Part, frozen=True, kw_only=True, tag="load"):
+    """First to the worker: the model to load. `threads` 0 leaves the number to CTranslate2."""
+
+    directory: str
+    context: str
+    device: str = "auto"
+    compute_type: str = "default"
+    threads: int = 0
+
+
+class Loaded(Part, frozen=True, kw_only=True, tag="loaded"):
+    """From the worker: warm and ready."""
+
+    device: str
+    compute_type: str
+    languages: list[str]
+    multilingual: bool
+
+
+class NotLoaded(Part, frozen=True, kw_only=True, tag="not_loaded"):
+    """From the worker: the model cannot be used; `message` is a sentence."""
+
+    message: str
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How to decode. Windows of one batch share their options, so prompts line up in it.
+
+    `language` None detects it.
+    """
+
+    language: str | None = None
+    task: str = "transcribe"
+    prompt: str | None = None
+    hotwords: str | None = None
+    words: bool = False
+    beam: int = 5
+
+
+class Work(Part, frozen=True, kw_only=True, tag="work"):
+    """To the worker: windows to decode. `audio` is mono s16le at `rate` Hz, at most 30 s each."""
+
+    windows: list[bytes]
+    rate: int
+    options: Options
+
+
+class HeardWord(msgspec.Struct, frozen=True, kw_only=True):
+    """A word; `start` and `end` are seconds from the window's start."""
+
+    start: float
+    end: float
+    word: str
+    probability: float
+
+
+class Heard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The text of one window with the engine's figures."""
+
+    text: str
+    language: str
+    language_probability: float
+    avg_logprob: float
+    no_speech_prob: float
+    words: list[HeardWord] | None = None
+
+
+class Results(Part, frozen=True, kw_only=True, tag="results"):
+    """From the worker: one `Heard` a window, in order, and the seconds that it took."""
+
+    heard: list[Heard]
+    seconds: float
+
+
+class Trouble(Part, frozen=True, kw_only=True, tag="trouble"):
+    """From the worker: this batch could not be decoded, the worker goes on."""
+
+    message: str
+
+
+ToWorker = Load | Work
+FromWorker = Loaded | NotLoaded | Results | Trouble
+
+_encoder = msgspec.msgpack.Encoder()
+_to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(Load | Work)
+_from_worker: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(Loaded | NotLoaded | Results | Trouble)
+
+
+def pack(part: Part) -> bytes:
+    """The frame of a part."""
+    body = _encoder.encode(part)
+    return HEADER.pack(len(body)) + body
+
+
+def frame_length(header: bytes) -> int:
+    """Bytes that follow a header.
+
+    Raises:
+        ValueError: more than FRAME_LIMIT.
+    """
+    (length,) = HEADER.unpack(header)
+    if length > FRAME_LIMIT:
+        raise ValueError(f"a frame of {length} bytes is over the limit of {FRAME_LIMIT}")
+    return int(length)
+
+
+def to_worker(body: bytes) -> ToWorker:
+    """Read what the daemon sent."""
+    return _to_worker.decode(body)
+
+
+def from_worker(body: bytes) -> FromWorker:
+    """Read what a worker sent."""
+    return _from_worker.decode(body)
+
+
+def read_frame(read: Callable[[int], bytes]) -> bytes | None:
+    """The next frame's body through a blocking `read(n)` that gives n bytes, or fewer at the end; None at the end."""
+    header = read(HEADER.size)
+    if len(header) < HEADER.size:
+        return None
+    length = frame_length(header)
+    body = read(length)
+    return body if len(body) == length else None

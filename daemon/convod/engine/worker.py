@@ -1,0 +1,60 @@
+"""The worker process: reads windows from its socket, decodes them, writes the results; ends when the socket does.
+
+Run as `python -m convod.engine.worker FD`. One batch at a time; the first message is `Load`. It never touches files
+other than the model's, nor any socket but the one it was given.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+import time
+
+from convod.engine.wire import Load, Loaded, NotLoaded, Results, Trouble, Work, pack, read_frame, to_worker
+
+
+def main() -> None:
+    """Serve the socket whose descriptor is the first argument."""
+    # Ctrl-C on a terminal reaches the whole process group; the daemon decides when its workers end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    link = socket.socket(fileno=int(sys.argv[1]))
+    stream = link.makefile("rb")
+    first = read_frame(stream.read)
+    if first is None:
+        return
+    load = to_worker(first)
+    if not isinstance(load, Load):
+        raise SystemExit("the first message to a worker is `load`")
+    try:
+        from convod.engine.whisper import Whisper
+
+        whisper = Whisper(load)
+        whisper.warm_up()
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
+        link.sendall(pack(NotLoaded(message=f"the model in {load.directory} cannot be used: {error}")))
+        return
+    link.sendall(
+        pack(
+            Loaded(
+                device=whisper.device,
+                compute_type=whisper.compute_type,
+                languages=whisper.languages,
+                multilingual=whisper.multilingual,
+            )
+        )
+    )
+    while (body := read_frame(stream.read)) is not None:
+        work = to_worker(body)
+        assert isinstance(work, Work)
+        begun = time.perf_counter()
+        try:
+            heard = whisper.hear(work.windows, work.rate, work.options)
+        except (RuntimeError, ValueError) as error:
+            link.sendall(pack(Trouble(message=str(error))))
+        else:
+            link.sendall(pack(Results(heard=heard, seconds=time.perf_counter() - begun)))
+
+
+if __name__ == "__main__":
+    main()

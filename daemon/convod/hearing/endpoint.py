@@ -1,0 +1,205 @@
+"""Speech or silence, frame by frame, to utterances: where one begins, where it ends, where a long one is cut.
+
+In: for each frame its end on the sample clock, whether it is speech, its level. Out: what happened, as small frozen
+values. A state machine without audio, wall clock or I/O.
+
+The machine has two states. SILENT: frames are watched through a short ring; enough speech in it opens an utterance
+that begins a pre-roll before the ring's first speech frame (never before the last utterance's end). SPEAKING: silence
+is counted from the last speech frame; when it reaches the endpoint the utterance is closed a little after its last
+speech. An utterance that grows to its greatest length is cut at the quietest frame of its last part, and the next one
+begins on that very sample: nothing is lost, nothing doubled.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSettings:
+    """All in milliseconds. `onset` of `ring` must be speech to open an utterance."""
+
+    endpoint_ms: int = 500
+    pause_ms: int = 200
+    preroll_ms: int = 300
+    tail_ms: int = 200
+    ring_ms: int = 180
+    onset_ms: int = 90
+    longest_ms: int = 28_000
+    cut_from_ms: int = 18_000
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Utterance `number` began; its audio starts at sample `start`."""
+
+    number: int
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """Utterance `number` is the samples `start` to `end`.
+
+    Speech was first seen at sample `onset`, and `spoken` samples were speech. `cut` if the speaker went on.
+    """
+
+    number: int
+    start: int
+    onset: int
+    end: int
+    spoken: int
+    cut: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """The speaker paused at sample `at` (the end of the last speech): perhaps the end, perhaps not."""
+
+    number: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """The speaker went on after a `Silence`."""
+
+    number: int
+
+
+Happening = Opened | Closed | Silence | Speech
+
+
+class Endpointer:
+    """`first` is the number of the first utterance, `begin` the sample the stream starts at."""
+
+    def __init__(self, rate: int, settings: EndpointSettings | None = None, *, first: int = 0, begin: int = 0) -> None:
+        self.settings = settings or EndpointSettings()
+        self._rate = rate
+        self._number = first
+        self._free = begin  # no utterance may begin before this sample: it belongs to the last one
+        self._now = begin
+        self._ring: deque[tuple[int, int, bool]] = deque()
+        self._open = False
+        self._start = 0
+        self._onset = 0
+        self._last_speech = 0
+        self._spoken = 0
+        self._paused = False
+        self._levels: deque[tuple[int, float, bool]] = deque()  # (frame end, level, speech) of the part to cut in
+
+    @property
+    def open_since(self) -> int | None:
+        """First sample of the open utterance, None in silence."""
+        return self._start if self._open else None
+
+    @property
+    def number(self) -> int:
+        """Number of the open utterance, or of the next one."""
+        return self._number
+
+    @property
+    def needed_from(self) -> int:
+        """Samples before this one are never asked for again."""
+        if self._open:
+            return self._start
+        first = self._ring[0][0] if self._ring else self._now
+        return max(self._free, first - self._samples(self.settings.preroll_ms))
+
+    def _samples(self, ms: int) -> int:
+        return ms * self._rate // 1000
+
+    def frame(self, end: int, speech: bool, level: float) -> list[Happening]:
+        """The next frame ends at sample `end`. Returns what happened, oldest first."""
+        start, self._now = self._now, end
+        if self._open:
+            return self._speaking(start, end, speech, level)
+        return self._silent(start, end, speech)
+
+    def flush(self, now: int) -> list[Happening]:
+        """No more audio comes for now: close what is open at sample `now`, less than a frame after the last frame."""
+        happened: list[Happening] = []
+        if not self._open:
+            # A word too short for the onset may be all there was.
+            spoken = sum(end - start for start, end, speech in self._ring if speech)
+            if 2 * spoken < self._samples(self.settings.onset_ms):
+                self._ring.clear()
+                return happened
+            happened.append(self._begin())
+        happened.append(self._close(now))
+        return happened
+
+    def _silent(self, start: int, end: int, speech: bool) -> list[Happening]:
+        self._ring.append((start, end, speech))
+        while self._ring and end - self._ring[0][0] > self._samples(self.settings.ring_ms):
+            self._ring.popleft()
+        spoken = sum(end - start for start, end, speech in self._ring if speech)
+        if not speech or spoken < self._samples(self.settings.onset_ms):
+            return []
+        return [self._begin()]
+
+    def _begin(self) -> Opened:
+        onset = next(start for start, _, speech in self._ring if speech)
+        self._open = True
+        self._paused = False
+        self._onset = onset
+        self._start = max(self._free, onset - self._samples(self.settings.preroll_ms))
+        self._last_speech = max(end for _, end, speech in self._ring if speech)
+        self._spoken = sum(end - start for start, end, speech in self._ring if speech)
+        self._ring.clear()
+        self._levels.clear()
+        return Opened(self._number, self._start)
+
+    def _speaking(self, start: int, end: int, speech: bool, level: float) -> list[Happening]:
+        happened: list[Happening] = []
+        settings = self.settings
+        if end - self._start > self._samples(settings.cut_from_ms):
+            self._levels.append((end, level, speech))
+        if speech:
+            self._last_speech = end
+            self._spoken += end - start
+            if self._paused:
+                self._paused = False
+                happened.append(Speech(self._number))
+        silence = end - self._last_speech
+        if not self._paused and silence >= self._samples(settings.pause_ms):
+            self._paused = True
+            happened.append(Silence(self._number, self._last_speech))
+        if silence >= self._samples(settings.endpoint_ms):
+            happened.append(self._close(min(end, self._last_speech + self._samples(settings.tail_ms))))
+        elif end - self._start >= self._samples(settings.longest_ms):
+            happened += self._cut()
+        return happened
+
+    def _close(self, end: int) -> Closed:
+        closed = Closed(self._number, self._start, self._onset, end, self._spoken)
+        self._number += 1
+        self._free = end
+        self._open = False
+        self._levels.clear()
+        return closed
+
+    def _cut(self) -> list[Happening]:
+        # The quietest frame, judged with its neighbours so that one quiet frame inside a vowel does not win; of
+        # equals the latest, so that the next utterance is short.
+        frames = list(self._levels)
+        smooth = [
+            sum(level for _, level, _ in frames[max(0, i - 1) : i + 2]) / len(frames[max(0, i - 1) : i + 2])
+            for i in range(len(frames))
+        ]
+        at = min(range(len(frames)), key=lambda i: (smooth[i], -i))
+        cut = frames[at][0]
+        after = frames[at + 1 :]
+        spoken_after = 0
+        begin = cut
+        for end, _, speech in after:
+            if speech:
+                spoken_after += end - begin
+            begin = end
+        closed = Closed(self._number, self._start, self._onset, cut, max(0, self._spoken - spoken_after), cut=True)
+        self._number += 1
+        self._free = self._start = self._onset = cut
+        self._spoken = spoken_after
+        self._levels.clear()
+        return [closed, Opened(self._number, cut)]

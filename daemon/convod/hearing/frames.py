@@ -1,0 +1,187 @@
+"""Bytes of PCM in any allowed encoding to mono 16-bit samples, and those to frames for the voice-activity detector.
+
+In: bytes as a client sends them, cut anywhere. Out: mono s16le bytes at the stream's own rate, and frames of a fixed
+number of milliseconds. It never resamples what the engine will hear: a window is resampled once, with a proper
+filter, by the worker that decodes it (see `engine/whisper.py`), so silence costs nothing and the sample clock is the
+stream's own. It never imports numpy: the daemon's parent process stays small.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import repeat
+from operator import add, floordiv, itemgetter, mul
+from typing import Final
+
+ENCODINGS: Final = {"s16le": 2, "f32le": 4, "mulaw": 1}
+"""Bytes of one sample by encoding."""
+
+RATES: Final = (8000, 48000)
+CHANNELS: Final = (1, 8)
+
+_VAD_RATES: Final = (8000, 16000, 32000, 48000)
+"""The only rates webrtcvad takes."""
+
+
+class UnsupportedAudio(ValueError):
+    """The stream's format is outside what can be heard; the text says what can."""
+
+
+@dataclass(frozen=True, slots=True)
+class PcmFormat:
+    """Interleaved PCM: `encoding` s16le, f32le or mulaw; `rate` in Hz; `channels`.
+
+    Raises:
+        UnsupportedAudio: one of the three is out of range.
+    """
+
+    encoding: str = "s16le"
+    rate: int = 16000
+    channels: int = 1
+
+    def __post_init__(self) -> None:
+        if self.encoding not in ENCODINGS:
+            raise UnsupportedAudio(f"send the audio as {', '.join(ENCODINGS)}; {self.encoding!r} is not known")
+        if not RATES[0] <= self.rate <= RATES[1]:
+            raise UnsupportedAudio(f"send the audio at a rate of {RATES[0]} to {RATES[1]} Hz, not {self.rate}")
+        if not CHANNELS[0] <= self.channels <= CHANNELS[1]:
+            raise UnsupportedAudio(f"send the audio with {CHANNELS[0]} to {CHANNELS[1]} channels, not {self.channels}")
+
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes of one sample of one channel."""
+        return ENCODINGS[self.encoding]
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one sample of all channels."""
+        return self.sample_bytes * self.channels
+
+    @property
+    def bytes_per_second(self) -> int:
+        """Bytes that a second of audio takes."""
+        return self.frame_bytes * self.rate
+
+
+def _mulaw_table() -> list[int]:
+    """ITU-T G.711 mu-law, byte to 16-bit sample."""
+    table = []
+    for code in range(256):
+        code = ~code & 0xFF
+        magnitude = (((code & 0x0F) << 3) + 0x84) << ((code & 0x70) >> 4)
+        table.append(0x84 - magnitude if code & 0x80 else magnitude - 0x84)
+    return table
+
+
+_MULAW: Final = _mulaw_table()
+
+
+class PcmReader:
+    """Turns a stream's bytes into mono s16le, keeping the part of a frame that has not come whole yet."""
+
+    def __init__(self, pcm: PcmFormat) -> None:
+        self.pcm = pcm
+        self._rest = b""
+
+    @property
+    def rest_bytes(self) -> int:
+        """Bytes that wait for the rest of their frame."""
+        return len(self._rest)
+
+    def feed(self, data: bytes) -> bytes:
+        """More of the stream -> mono s16le of all whole frames, one sample a frame (the mean of its channels)."""
+        if self._rest:
+            data = self._rest + data
+        whole = len(data) - len(data) % self.pcm.frame_bytes
+        self._rest = data[whole:]
+        if whole != len(data):
+            data = data[:whole]
+        if self.pcm.encoding == "s16le" and self.pcm.channels == 1:
+            return data
+        samples = self._samples(data)
+        channels = self.pcm.channels
+        if channels > 1:
+            total: list[int] = list(samples[0::channels])
+            for channel in range(1, channels):
+                total = list(map(add, total, samples[channel::channels]))
+            samples = array("h", map(floordiv, total, repeat(channels)))
+        if sys.byteorder == "big":
+            samples.byteswap()
+        return samples.tobytes()
+
+    def _samples(self, data: bytes) -> array[int]:
+        if self.pcm.encoding == "mulaw":
+            return array("h", map(_MULAW.__getitem__, data))
+        if self.pcm.encoding == "s16le":
+            samples = array("h", data)
+            if sys.byteorder == "big":
+                samples.byteswap()
+            return samples
+        floats = array("f", data)
+        if sys.byteorder == "big":
+            floats.byteswap()
+        return array("h", map(_clip, map(mul, floats, repeat(32768.0))))
+
+
+def _clip(value: float) -> int:
+    if -32768.0 <= value <= 32767.0:
+        return int(value)
+    # A value that is no number compares false with everything: silence is the safe reading.
+    return 32767 if value > 0 else -32768 if value < 0 else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """`samples` for the detector (s16le at `vad_rate`), and the stream samples `start` to `end` that it stands for."""
+
+    start: int
+    end: int
+    samples: bytes
+
+
+class Frames:
+    """Cuts mono s16le at `rate` into frames of `frame_ms` (10, 20 or 30) at a rate that webrtcvad takes.
+
+    For other rates the nearest sample stands in: good enough to tell speech from silence, and exact in time.
+    """
+
+    def __init__(self, rate: int, frame_ms: int = 30) -> None:
+        self.rate = rate
+        self.frame_ms = frame_ms
+        self.vad_rate = rate if rate in _VAD_RATES else 16000 if rate > 16000 else 8000
+        self._buffer = bytearray()
+        self._index = 0
+        self._start = 0
+
+    def feed(self, mono: bytes) -> list[Frame]:
+        """Mono s16le -> the frames that are whole now."""
+        self._buffer += mono
+        frames = []
+        taken = 0
+        while True:
+            # Borders are computed from the frame's number, so that odd rates never drift.
+            end = (self._index + 1) * self.rate * self.frame_ms // 1000
+            size = 2 * (end - self._start)
+            if taken + size > len(self._buffer):
+                break
+            piece = bytes(self._buffer[taken : taken + size])
+            frames.append(Frame(self._start, end, self._for_vad(piece)))
+            taken += size
+            self._index += 1
+            self._start = end
+        del self._buffer[:taken]
+        return frames
+
+    def _for_vad(self, piece: bytes) -> bytes:
+        if self.vad_rate == self.rate:
+            return piece
+        pick = _nearest(len(piece) // 2, self.vad_rate * self.frame_ms // 1000)
+        return array("h", pick(array("h", piece))).tobytes()
+
+
+@lru_cache(maxsize=64)
+def _nearest(have: int, want: int) -> itemgetter[tuple[int, ...]]:
+    return itemgetter(*(min(have - 1, (2 * i + 1) * have // (2 * want)) for i in range(want)))

@@ -1,0 +1,98 @@
+"""What one connection has to send, in order, without keeping a queue of events.
+
+In: replies, attachments. Out: the next messages. Replies wait in a short queue, events in their session's feed. A reply
+may wait for an attachment to get as far as a stored event, so that `finalize` is answered after its segments.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+import trio
+
+from convo.messages import Message
+from convod.bell import Bell
+from convod.sessions import Attachment
+from convod.sessions.feed import Feed
+
+REPLIES: Final = 256
+"""Replies that may wait; above, the connection's requests are not read until its client takes some."""
+
+
+class Outbox:
+    """Owned by a connection's writer task."""
+
+    def __init__(self) -> None:
+        self._replies: deque[tuple[Message, Attachment | None, int]] = deque()
+        self._attachments: dict[str, Attachment] = {}
+        self._bell = Bell()
+        self._room = trio.lowlevel.ParkingLot()
+        self._closing = False
+
+    def put(self, message: Message, *, after: Attachment | None = None, seq: int = 0) -> None:
+        """Send a message, once `after` has had the stored event `seq`."""
+        self._replies.append((message, after, seq))
+        self._bell.ring()
+
+    async def wait_room(self) -> None:
+        """Until fewer than REPLIES wait."""
+        while len(self._replies) >= REPLIES:
+            await self._room.park()
+
+    def attach(self, feed: Feed, after_seq: int) -> Attachment:
+        """Send this feed's events from now on; a former attachment to it is replaced."""
+        self.detach(feed.session)
+        attachment = feed.attach(after_seq, self._bell.ring)
+        self._attachments[feed.session] = attachment
+        self._bell.ring()
+        return attachment
+
+    def detach(self, session: str) -> bool:
+        """No more events of that session; False if there was no attachment."""
+        attachment = self._attachments.pop(session, None)
+        if attachment is not None:
+            attachment.feed.detach(attachment)
+        return attachment is not None
+
+    def attachment(self, session: str) -> Attachment | None:
+        """The attachment to a session, if there is one."""
+        return self._attachments.get(session)
+
+    def close(self) -> None:
+        """Detach from all; `next` gives what waits and then ends."""
+        for session in list(self._attachments):
+            self.detach(session)
+        self._closing = True
+        self._bell.ring()
+
+    async def next(self) -> list[Message] | None:
+        """The next messages to send, None when closed and empty."""
+        while True:
+            messages = self._take_replies()
+            for attachment in list(self._attachments.values()):
+                if attachment.ready:
+                    messages += await attachment.take()
+            if messages:
+                return messages
+            if self._closing:
+                return None
+            await self._bell.wait()
+
+    def _take_replies(self) -> list[Message]:
+        ready: list[Message] = []
+        later: deque[tuple[Message, Attachment | None, int]] = deque()
+        for message, after, seq in self._replies:
+            waits = (
+                after is not None
+                and not self._closing
+                and after.cursor < seq
+                and self._attachments.get(after.feed.session) is after
+            )
+            if waits:
+                later.append((message, after, seq))
+            else:
+                ready.append(message)
+        self._replies = later
+        self._room.unpark_all()
+        return ready

@@ -1,0 +1,380 @@
+"""Requests to answers: one method each, found by the request's type.
+
+In: a request and the client it came from. Out: exactly one reply in the client's outbox. Nothing here knows bytes or
+sockets; what a request does is done by sessions, engine, store and summarizers.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import msgspec
+import trio
+
+from convo import formats
+from convo.messages import (
+    Attach,
+    AttachReply,
+    Audio,
+    CancelSession,
+    Code,
+    CreateSession,
+    CreateSessionReply,
+    DeleteSession,
+    Detach,
+    EndSession,
+    Error,
+    Export,
+    ExportReply,
+    Finalize,
+    FinalizeReply,
+    GetSession,
+    GetSessionReply,
+    ListModels,
+    ListModelsReply,
+    ListSessions,
+    ListSessionsReply,
+    ModelInfo,
+    ModelProgress,
+    Ping,
+    PingReply,
+    PullModel,
+    PullModelReply,
+    Reply,
+    Request,
+    Search,
+    SearchReply,
+    Status,
+    StatusReply,
+    Summarize,
+    SummaryOptions,
+)
+from convo.transcript import Transcript
+from convod import __version__
+from convod.engine import models
+from convod.engine.fetch import FetchFailed, fetch
+from convod.listen.outbox import Outbox
+from convod.sessions import Manager, Refused
+from convod.sessions.manager import settings_of
+from convod.sessions.session import SessionSettings
+from convod.store import StoreFailed
+from convod.summary import Summarizers, SummarizerUnavailable
+
+log = logging.getLogger("convod.listen")
+
+SLOW_AT_ONCE: Final = 16
+"""Slow requests of one connection that are answered side by side."""
+
+PAGE_SEGMENTS: Final = 500
+"""Segments in one get_session reply; the rest is asked for by `after_segment`."""
+
+PAGE_BYTES: Final = 400_000
+"""Bytes of segments or content in one reply: well below the smallest message limit in use."""
+
+MOST: Final = 1000
+"""Most sessions or hits in one reply."""
+
+
+class Client:
+    """One connection as requests see it: whose it is, what it produces, where its answers go."""
+
+    def __init__(self, outbox: Outbox, peer: str) -> None:
+        self.outbox = outbox
+        self.peer = peer
+        self.owner = ""
+        self.slow = trio.CapacityLimiter(SLOW_AT_ONCE)
+        self.producing: dict[str, Callable[[], None]] = {}
+
+    def gone(self) -> None:
+        """The connection ended: sessions that it sent audio to are told."""
+        for tell in self.producing.values():
+            tell()
+        self.producing.clear()
+
+
+Answer = Callable[["Service", Client, Any], Awaitable[Reply | None]]
+
+
+class Service:
+    """Answers requests of any connection."""
+
+    def __init__(self, manager: Manager, summarizers: Summarizers, settings: SessionSettings) -> None:
+        self._manager = manager
+        self._summarizers = summarizers
+        self._settings = settings
+        self._began = time.monotonic()
+        self._pulling = trio.CapacityLimiter(1)
+
+    @property
+    def audio_credit(self) -> int:
+        """Bytes that a live session in the default format may have unacknowledged."""
+        return int(self._settings.credit_s * 32000)
+
+    @property
+    def resume_s(self) -> float:
+        """How long a live session waits for its client."""
+        return self._settings.resume_s
+
+    @staticmethod
+    def is_slow(request: Request[Any]) -> bool:
+        """Whether the answer may take long."""
+        return isinstance(request, Finalize | PullModel | Summarize | DeleteSession | Export | Status)
+
+    async def audio(self, client: Client, audio: Audio) -> None:
+        """Bytes of a session.
+
+        Raises:
+            Refused: they cannot be taken.
+        """
+        session = self._manager.find(audio.session)
+        if session is None or session.record.owner != client.owner:
+            session = await self._manager.running(client.owner, audio.session)
+        session.audio(client, audio.offset, audio.data)
+
+    async def answer(self, client: Client, request: Request[Any]) -> None:
+        """Do what is asked and put the answer in the outbox."""
+        try:
+            reply = await _ANSWERS[type(request)](self, client, request)
+        except Refused as error:
+            client.outbox.put(Error(id=request.id, code=error.code, message=str(error)))
+        except StoreFailed as error:
+            client.outbox.put(Error(id=request.id, code=Code.BUSY, message=str(error)))
+        except Exception:
+            # A fault in one answer must not take the connection's other sessions with it.
+            log.exception("a request could not be answered", extra={"peer": client.peer})
+            client.outbox.put(
+                Error(id=request.id, code=Code.INTERNAL, message="convod made a mistake; its log says which")
+            )
+        else:
+            if reply is not None:
+                client.outbox.put(reply)
+
+    # --- daemon -------------------------------------------------------------------------------------------
+
+    async def _ping(self, client: Client, request: Ping) -> Reply:
+        return PingReply(id=request.id, time=time.time())
+
+    async def _status(self, client: Client, request: Status) -> Reply:
+        engine = self._manager.engine
+        try:
+            summarizer = await self._summarizers.choose(SummaryOptions())
+        except SummarizerUnavailable:
+            summarizer = None
+        return StatusReply(
+            id=request.id,
+            version=__version__,
+            uptime_s=round(time.monotonic() - self._began, 3),
+            engine=engine.status(),
+            queue=engine.queue(),
+            sessions=self._manager.counts(),
+            summarizer=summarizer,
+        )
+
+    async def _list_models(self, client: Client, request: ListModels) -> Reply:
+        loaded = self._manager.engine.status().model
+        here = await trio.to_thread.run_sync(lambda: list(models.here()))
+        infos = [
+            ModelInfo(
+                name=model.name,
+                here=True,
+                size_bytes=model.size_bytes,
+                context=model.context,
+                loaded=model.name == loaded,
+                languages=list(model.languages) if model.languages else None,
+            )
+            for model in here
+        ]
+        names = {model.name for model in here}
+        infos += [
+            ModelInfo(name=name, here=False, size_bytes=0, context="full") for name in models.SIZES if name not in names
+        ]
+        return ListModelsReply(id=request.id, models=infos)
+
+    async def _pull_model(self, client: Client, request: PullModel) -> Reply:
+        def progress(done: int, total: int | None) -> None:
+            client.outbox.put(ModelProgress(model=request.model, done_bytes=done, total_bytes=total))
+
+        async with self._pulling:
+            try:
+                if request.model != models.BUILTIN:
+                    await fetch(request.model, models.repository_of(request.model), progress)
+                model = models.find(request.model)
+            except models.UnknownModel as error:
+                raise Refused(Code.UNKNOWN_MODEL, str(error)) from error
+            except (FetchFailed, models.ModelNotHere) as error:
+                raise Refused(Code.MODEL_UNAVAILABLE, str(error)) from error
+        return PullModelReply(id=request.id, model=model.name, size_bytes=model.size_bytes)
+
+    # --- a session's life ---------------------------------------------------------------------------------
+
+    async def _create_session(self, client: Client, request: CreateSession) -> Reply | None:
+        session = await self._manager.create(client.owner, request, client)
+        client.producing[session.id] = session.producer_gone
+        client.outbox.put(
+            CreateSessionReply(
+                id=request.id,
+                session=session.id,
+                config=settings_of(session.record.config),
+                credit=session.credit,
+            )
+        )
+        client.outbox.attach(session.feed, 0)
+        return None  # the answer is in the outbox, before the session's first event
+
+    async def _finalize(self, client: Client, request: Finalize) -> Reply | None:
+        session = await self._manager.running(client.owner, request.session)
+        offset = await session.finalize()
+        client.outbox.put(
+            FinalizeReply(id=request.id, offset=offset),
+            after=client.outbox.attachment(session.id),
+            seq=session.feed.seq,
+        )
+        return None
+
+    async def _end_session(self, client: Client, request: EndSession) -> Reply:
+        session = await self._manager.running(client.owner, request.session)
+        await session.end()
+        client.producing.pop(session.id, None)
+        return Reply(id=request.id)
+
+    async def _cancel_session(self, client: Client, request: CancelSession) -> Reply:
+        session = await self._manager.running(client.owner, request.session)
+        session.cancel()
+        client.producing.pop(session.id, None)
+        return Reply(id=request.id)
+
+    async def _delete_session(self, client: Client, request: DeleteSession) -> Reply:
+        await self._manager.delete(client.owner, request.session)
+        client.producing.pop(request.session, None)
+        client.outbox.detach(request.session)
+        return Reply(id=request.id)
+
+    async def _attach(self, client: Client, request: Attach) -> Reply | None:
+        journal = await self._manager.journal(client.owner, request.session)
+        session = self._manager.find(request.session)
+        if request.produce:
+            if session is None:
+                raise Refused(Code.BAD_STATE, f"the session is {journal.record.state} and takes no more audio")
+            session.produce(client)
+            client.producing[session.id] = session.producer_gone
+        client.outbox.put(
+            AttachReply(
+                id=request.id,
+                state=journal.record.state,
+                seq=journal.feed.seq,
+                audio_offset=session.audio_offset if session else 0,
+                credit=session.credit if session and request.produce else 0,
+            )
+        )
+        client.outbox.attach(journal.feed, request.after_seq)
+        return None  # the answer is in the outbox, before the session's events
+
+    async def _detach(self, client: Client, request: Detach) -> Reply:
+        if not client.outbox.detach(request.session):
+            raise Refused(Code.UNKNOWN_SESSION, f"this connection is not attached to session {request.session!r}")
+        if (tell := client.producing.pop(request.session, None)) is not None:
+            tell()
+        return Reply(id=request.id)
+
+    async def _summarize(self, client: Client, request: Summarize) -> Reply:
+        options = SummaryOptions(
+            provider=request.provider, model=request.model, style=request.style, language=request.language
+        )
+        journal = await self._manager.summarize(client.owner, request.session, options)
+        if client.outbox.attachment(journal.id) is None:
+            client.outbox.attach(journal.feed, journal.feed.seq)
+        return Reply(id=request.id)
+
+    # --- what was said ------------------------------------------------------------------------------------
+
+    async def _get_session(self, client: Client, request: GetSession) -> Reply:
+        journal = await self._manager.journal(client.owner, request.session)
+        store = self._manager.store
+        after = -1 if request.after_segment is None else request.after_segment
+        segments = await store.segments(journal.id, after, PAGE_SEGMENTS + 1)
+        size = 0
+        fits = 0
+        for segment in segments[:PAGE_SEGMENTS]:
+            size += len(msgspec.msgpack.encode(segment))
+            if size > PAGE_BYTES and fits:
+                break
+            fits += 1
+        info = journal.record.info
+        return GetSessionReply(
+            id=request.id,
+            session=info.session,
+            kind=info.kind,
+            title=info.title,
+            state=info.state,
+            created=info.created,
+            duration_s=info.duration_s,
+            segments=segments[:fits],
+            summary=await store.summary(journal.id),
+            more=fits < len(segments),
+        )
+
+    async def _list_sessions(self, client: Client, request: ListSessions) -> Reply:
+        sessions = await self._manager.store.newest(
+            client.owner,
+            state=request.state,
+            kind=request.kind,
+            before=request.before,
+            limit=_limit(request.limit),
+        )
+        return ListSessionsReply(id=request.id, sessions=sessions)
+
+    async def _search(self, client: Client, request: Search) -> Reply:
+        if not request.query.strip():
+            raise Refused(Code.BAD_REQUEST, "query must hold at least one word")
+        hits = await self._manager.store.search(client.owner, request.query, _limit(request.limit))
+        return SearchReply(id=request.id, hits=hits)
+
+    async def _export(self, client: Client, request: Export) -> Reply:
+        if request.format not in formats.FORMATS:
+            raise Refused(
+                Code.BAD_REQUEST, f"format must be one of {', '.join(formats.FORMATS)}, not {request.format!r}"
+            )
+        if request.offset < 0:
+            raise Refused(Code.BAD_REQUEST, "offset must be 0 or more")
+        journal = await self._manager.journal(client.owner, request.session)
+        store = self._manager.store
+        transcript = Transcript(
+            **msgspec.structs.asdict(journal.record.info),
+            segments=await store.segments(journal.id),
+            summary=await store.summary(journal.id),
+        )
+        content = await trio.to_thread.run_sync(formats.render, transcript, request.format)
+        # A character takes at most four bytes.
+        end = request.offset + PAGE_BYTES // 4
+        return ExportReply(
+            id=request.id, content=content[request.offset : end], next=end if end < len(content) else None
+        )
+
+
+def _limit(limit: int) -> int:
+    if limit < 1:
+        raise Refused(Code.BAD_REQUEST, "limit must be 1 or more")
+    return min(limit, MOST)
+
+
+_ANSWERS: Final[dict[type[Request[Any]], Answer]] = {
+    Ping: Service._ping,
+    Status: Service._status,
+    ListModels: Service._list_models,
+    PullModel: Service._pull_model,
+    CreateSession: Service._create_session,
+    Finalize: Service._finalize,
+    EndSession: Service._end_session,
+    CancelSession: Service._cancel_session,
+    DeleteSession: Service._delete_session,
+    Attach: Service._attach,
+    Detach: Service._detach,
+    Summarize: Service._summarize,
+    GetSession: Service._get_session,
+    ListSessions: Service._list_sessions,
+    Search: Service._search,
+    Export: Service._export,
+}

@@ -1,0 +1,198 @@
+"""One connection: a reader that hands requests on, a writer that sends what there is to send.
+
+In: a link (bytes of a Unix socket or WebSocket messages). Out: answers and events on it. The reader never writes, the
+writer never waits for the reader; a client that takes nothing is cut off, its sessions stay. It knows no request by
+name: `requests` answers them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import trio
+
+from convo.connection import NEED_DATA, Connection, Malformed, Phase
+from convo.errors import LocalProtocolError, RemoteProtocolError
+from convo.messages import PROTOCOL, Audio, Code, Error, Hello, Limits, Message, Request, Welcome
+from convod import __version__
+from convod.listen.outbox import Outbox
+from convod.listen.requests import Client, Service
+from convod.listen.settings import ListenSettings
+from convod.sessions import Refused
+
+log = logging.getLogger("convod.listen")
+
+FEATURES = ["live", "file", "interim", "words", "resume", "summary", "rolling", "search", "export", "pull_model"]
+
+GOODBYE_S = 5.0
+"""How long a connection that is being closed may take its last messages."""
+
+
+class Link(Protocol):
+    """A transport with one writer."""
+
+    async def receive(self) -> bytes | None:
+        """The next bytes, or one whole WebSocket message; None at the end."""
+
+    async def send(self, data: list[bytes]) -> None:
+        """Send frames, or one WebSocket message each."""
+
+    async def close(self, code: Code | None) -> None:
+        """Say goodbye: with an error's code if there was one."""
+
+    def abort(self) -> None:
+        """Cut the connection at once."""
+
+
+Authorize = Callable[[str | None], str | None]
+"""A token -> the owner that it stands for, or None."""
+
+
+class LinkLost(Exception):
+    """The other side is gone."""
+
+
+async def serve(
+    link: Link, connection: Connection, authorize: Authorize, service: Service, settings: ListenSettings, peer: str
+) -> None:
+    """Serve a connection to its end."""
+    client = Client(Outbox(), peer)
+    async with trio.open_nursery() as nursery:
+        written = trio.Event()
+        nursery.start_soon(_write, link, connection, client.outbox, settings.stall_s, nursery.cancel_scope, written)
+        reason: Code | None = None
+        try:
+            reason = await _converse(link, connection, authorize, service, client, settings, nursery)
+        finally:
+            client.gone()
+            client.outbox.close()
+            with trio.move_on_after(GOODBYE_S, shield=True):
+                await written.wait()
+                await link.close(reason)
+            nursery.cancel_scope.cancel()
+
+
+async def _converse(
+    link: Link,
+    connection: Connection,
+    authorize: Authorize,
+    service: Service,
+    client: Client,
+    settings: ListenSettings,
+    nursery: trio.Nursery,
+) -> Code | None:
+    """Handshake, then requests. Returns the code of the error that ended it, None if the client left."""
+    try:
+        with trio.move_on_after(settings.handshake_s) as handshake:
+            await _greet(link, connection, authorize, service, client, settings)
+        if handshake.cancelled_caught:
+            client.outbox.put(Error(code=Code.HELLO_EXPECTED, message="No hello came in time; send it first."))
+            return Code.HELLO_EXPECTED
+        if connection.phase is Phase.HANDSHAKE:
+            return Code.UNAUTHORIZED
+        return await _read(link, connection, service, client, nursery)
+    except RemoteProtocolError as error:
+        log.info("connection refused: %s", error, extra={"peer": client.peer, "code": error.code})
+        client.outbox.put(error.reply)
+        return error.code
+    except LinkLost:
+        return None
+
+
+async def _greet(
+    link: Link,
+    connection: Connection,
+    authorize: Authorize,
+    service: Service,
+    client: Client,
+    settings: ListenSettings,
+) -> None:
+    hello = await _next(link, connection)
+    assert isinstance(hello, Hello), "the connection lets nothing else through"
+    owner = authorize(hello.token)
+    if owner is None:
+        log.warning("connection refused: wrong token", extra={"peer": client.peer})
+        client.outbox.put(Error(code=Code.UNAUTHORIZED, message="The token is wrong or missing; send the right one."))
+        return
+    client.owner = owner
+    welcome = Welcome(
+        protocol=PROTOCOL,
+        server=f"convod/{__version__}",
+        limits=Limits(
+            message_bytes=settings.message_bytes,
+            audio_credit=service.audio_credit,
+            resume_s=service.resume_s,
+        ),
+        features=FEATURES,
+    )
+    await link.send([connection.send(welcome)])
+
+
+async def _next(link: Link, connection: Connection) -> Message | Malformed:
+    while True:
+        event = connection.next_event()
+        if event is not NEED_DATA:
+            return event
+        data = await link.receive()
+        if data is None:
+            raise LinkLost
+        connection.receive_data(data)
+
+
+async def _read(
+    link: Link, connection: Connection, service: Service, client: Client, nursery: trio.Nursery
+) -> Code | None:
+    outbox = client.outbox
+    while True:
+        event = await _next(link, connection)
+        await outbox.wait_room()
+        if isinstance(event, Malformed):
+            outbox.put(event.error)
+        elif isinstance(event, Audio):
+            try:
+                await service.audio(client, event)
+            except Refused as error:
+                outbox.put(Error(code=error.code, message=str(error), session=event.session))
+                if error.code is Code.OUT_OF_CREDIT:
+                    return error.code
+        elif isinstance(event, Request):
+            if service.is_slow(event):
+                # Its answer may take long, and what it waits for may be audio on this very connection.
+                await client.slow.acquire_on_behalf_of(event)
+                nursery.start_soon(_answer_slowly, service, client, event)
+            else:
+                await service.answer(client, event)
+
+
+async def _answer_slowly(service: Service, client: Client, request: Request[Any]) -> None:
+    try:
+        await service.answer(client, request)
+    finally:
+        client.slow.release_on_behalf_of(request)
+
+
+async def _write(
+    link: Link,
+    connection: Connection,
+    outbox: Outbox,
+    stall_s: float,
+    scope: trio.CancelScope,
+    written: trio.Event,
+) -> None:
+    try:
+        while (messages := await outbox.next()) is not None:
+            frames = [connection.send(message) for message in messages]
+            with trio.move_on_after(stall_s) as sending:
+                await link.send(frames)
+            if sending.cancelled_caught:
+                log.warning("connection cut: its client takes nothing")
+                link.abort()
+                scope.cancel()
+                return
+    except (LinkLost, LocalProtocolError):
+        # The client left, or the connection was closed by an error that is on its way: nothing more can be said.
+        scope.cancel()
+    finally:
+        written.set()

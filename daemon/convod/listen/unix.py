@@ -1,0 +1,113 @@
+"""The Unix socket: bound, taken over from a dead daemon, never from a living one; its streams as links.
+
+In: a path. Out: a link for each connection. A stale socket is known by its lock file: whoever holds the lock lives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from convo.messages import Code
+from convod.listen.serve import LinkLost
+
+READ_BYTES: Final = 1 << 16
+
+
+class SocketTaken(Exception):
+    """The socket cannot be had; the text says why and what to do."""
+
+
+class UnixLink:
+    """A stream socket; frames carry their length."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+
+    async def receive(self) -> bytes | None:
+        """Some bytes, None at the end."""
+        try:
+            return bytes(await self._stream.receive_some(READ_BYTES)) or None
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return None
+
+    async def send(self, data: list[bytes]) -> None:
+        """Send frames."""
+        try:
+            await self._stream.send_all(b"".join(data))
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise LinkLost from error
+
+    async def close(self, code: Code | None) -> None:
+        """Close; what was sent arrives."""
+        await self._stream.aclose()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._stream.socket.close()
+
+
+@contextlib.contextmanager
+def bound(path: Path) -> Iterator[trio.SocketListener]:
+    """Listen at `path` (mode 0600); the socket is removed at the end.
+
+    Raises:
+        SocketTaken: another daemon listens there, or the place cannot be written.
+    """
+    lock = path.with_name(path.name + ".lock")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        held = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise SocketTaken(
+            f"the socket {path} cannot be made ({error.strerror}); choose another with --socket"
+        ) from error
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise SocketTaken(f"another convod listens on {path}; stop it, or choose another with --socket") from error
+        if os.path.lexists(path):
+            if not path.is_socket():
+                raise SocketTaken(f"{path} is there and is no socket; move it away, or choose another with --socket")
+            path.unlink()
+        listener = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
+        try:
+            # Nobody else may connect between bind and chmod.
+            before = os.umask(0o177)
+            try:
+                _bind(listener, path)
+            finally:
+                os.umask(before)
+            listener.listen(1024)
+            yield trio.SocketListener(listener)
+        finally:
+            listener.close()
+            path.unlink(missing_ok=True)
+    finally:
+        # The lock file stays: removing it would let two daemons hold locks on two files of one name.
+        os.close(held)
+
+
+def _bind(listener: trio.socket.SocketType, path: Path) -> None:
+    import socket as stdlib
+
+    # trio's bind is a coroutine for the sake of name look-ups, which a path does not need.
+    stdlib.socket.bind(listener._sock, os.fspath(path))  # type: ignore[attr-defined]
+
+
+async def listen(
+    listener: trio.SocketListener, serve: Callable[[UnixLink, trio.SocketStream], Awaitable[None]]
+) -> None:
+    """Serve connections until cancelled."""
+
+    async def handle(stream: trio.SocketStream) -> None:
+        await serve(UnixLink(stream), stream)
+
+    await trio.serve_listeners(handle, [listener])

@@ -1,0 +1,109 @@
+"""WebSocket listeners and their connections as links.
+
+In: `ws://HOST:PORT`. Out: a link for each connection that asks for the subprotocol; others get HTTP 400.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import trio
+import trio_websocket
+
+from convo.address import Address, parse
+from convo.messages import WEBSOCKET_SUBPROTOCOL, Code
+from convod.listen.serve import LinkLost
+
+CLOSE_CODES: Final = {Code.TOO_LARGE: 1009, Code.BUSY: 1013}
+REFUSED: Final = 1008
+GOING_AWAY: Final = 1001
+
+LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
+
+CLOSE_S: Final = 5.0
+"""How long a closing handshake may take."""
+
+
+class BadAddress(ValueError):
+    """A WebSocket address that cannot be listened on; the text says what to write."""
+
+
+class WebSocketLink:
+    """A WebSocket; each message carries one map."""
+
+    def __init__(self, socket: trio_websocket.WebSocketConnection) -> None:
+        self._socket = socket
+
+    async def receive(self) -> bytes | None:
+        """One message, None at the end. Text is handed on as bytes: it is no MessagePack map, and refused as such."""
+        try:
+            message = await self._socket.get_message()
+        except trio_websocket.ConnectionClosed:
+            return None
+        return message.encode() if isinstance(message, str) else message
+
+    async def send(self, data: list[bytes]) -> None:
+        """Send messages."""
+        try:
+            for message in data:
+                await self._socket.send_message(message)
+        except trio_websocket.ConnectionClosed as error:
+            raise LinkLost from error
+
+    async def close(self, code: Code | None) -> None:
+        """Say goodbye with the close code that fits."""
+        await self._socket.aclose(1000 if code is None else CLOSE_CODES.get(code, REFUSED))
+
+    def abort(self) -> None:
+        """The connection is closed when its handler returns, which follows."""
+
+
+def check(url: str, *, token: str, insecure: bool) -> Address:
+    """The address behind a `ws://HOST:PORT`.
+
+    Raises:
+        BadAddress: it is none, or not one to be open to everybody.
+    """
+    try:
+        address = parse(url)
+    except ValueError as error:
+        raise BadAddress(str(error)) from error
+    if address.scheme != "ws":
+        raise BadAddress(f"listen on ws://HOST:PORT, not {url!r}; put a TLS proxy before it for wss")
+    if address.host not in LOOPBACK and not (insecure or token):
+        raise BadAddress(f"{url} is open to the network: set listen.token, or listen.insecure = true to mean it")
+    return address
+
+
+async def listen(
+    address: Address,
+    limit: int,
+    serve: Callable[[WebSocketLink, str], Awaitable[None]],
+    task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve connections until cancelled; the url listened on is handed to `task_status`."""
+
+    async def handle(request: trio_websocket.WebSocketRequest) -> None:
+        if WEBSOCKET_SUBPROTOCOL not in request.proposed_subprotocols:
+            await request.reject(400, body=f"offer the subprotocol {WEBSOCKET_SUBPROTOCOL}\n".encode())
+            return
+        socket = await request.accept(subprotocol=WEBSOCKET_SUBPROTOCOL)
+        await serve(WebSocketLink(socket), str(request.remote))
+
+    async with trio.open_nursery() as nursery:
+        server = await nursery.start(
+            lambda task_status: trio_websocket.serve_websocket(
+                handle,
+                address.host,
+                address.port,
+                None,
+                # What is a little too large is refused with a sentence, what is far too large is not read.
+                max_message_size=4 * limit,
+                connect_timeout=CLOSE_S,
+                disconnect_timeout=CLOSE_S,
+                task_status=task_status,
+            )
+        )
+        host = f"[{address.host}]" if ":" in address.host else address.host
+        task_status.started(f"ws://{host}:{server.listeners[0].port}")

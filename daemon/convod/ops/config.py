@@ -1,0 +1,181 @@
+"""Settings: flag, then environment, then file, then default; each checked, each fault one line.
+
+In: flags, environment, a TOML file. Out: `Settings`, or `BadSettings` naming where the fault is, its key, and what was
+expected. It opens nothing but the settings file.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import msgspec
+import platformdirs
+
+from convod.engine.supervisor import EngineSettings
+from convod.listen.settings import ListenSettings
+from convod.sessions.session import SessionSettings
+from convod.summary import SummarySettings
+
+SYSTEM_FILE: Final = Path("/etc/convod/convod.toml")
+
+ENVIRONMENT: Final = "CONVOD_"
+
+NOT_SETTINGS: Final = frozenset({"CONVOD_OPENAI_KEY"})
+"""Environment variables of that prefix that are read elsewhere: secrets have no place in a settings file."""
+
+SHORT: Final = {
+    "SOCKET": "listen.socket",
+    "LISTEN": "listen.websocket",
+    "TOKEN": "listen.token",
+    "MODEL": "engine.model",
+    "DEVICE": "engine.device",
+    "COMPUTE_TYPE": "engine.compute_type",
+}
+"""Names in the environment that are shorter than their section and key."""
+
+
+class LogSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings `[log]`."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
+
+
+class SpoolSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings `[spool]`. With `fsync` acknowledged audio survives a power cut too, at the disk's speed."""
+
+    fsync: bool = False
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All settings. `state_dir` "" is the user's state directory."""
+
+    state_dir: str = ""
+    drain_s: float = 10.0
+    listen: ListenSettings = ListenSettings()
+    engine: EngineSettings = EngineSettings()
+    sessions: SessionSettings = SessionSettings()
+    summary: SummarySettings = SummarySettings()
+    spool: SpoolSettings = SpoolSettings()
+    log: LogSettings = LogSettings()
+
+    @property
+    def state_path(self) -> Path:
+        """Where sessions and audio are kept."""
+        return Path(self.state_dir).expanduser() if self.state_dir else platformdirs.user_state_path("convod")
+
+
+class BadSettings(Exception):
+    """A setting is wrong; the text is one line: where, which key, what was expected."""
+
+
+def keys() -> Iterator[str]:
+    """Every setting's dotted key."""
+    yield from _types()
+
+
+def load(
+    flags: Mapping[str, Any], environment: Mapping[str, str], file: Path | None = None
+) -> tuple[Settings, Path | None]:
+    """Settings in force, and the file that took part. `flags` are by dotted key, None where not given.
+
+    Raises:
+        BadSettings: a key or a value is wrong, or `file` cannot be read.
+    """
+    types = _types()
+    values: dict[str, Any] = {}
+    path = file or _default_file(environment)
+    if path is not None:
+        for key, value in _from_file(path, types):
+            values[key] = _value(str(path), key, value, types[key], strict=True)
+    for name, text in environment.items():
+        if name.startswith(ENVIRONMENT) and name not in NOT_SETTINGS:
+            key = _environment_key(name, types)
+            given: Any = [part for part in text.split(",") if part] if types[key] == list[str] else text
+            values[key] = _value("environment", name, given, types[key], strict=False)
+    for key, value in flags.items():
+        if value is not None:
+            values[key] = _value("command line", key, value, types[key], strict=False)
+    return _build(values), path
+
+
+def _types() -> dict[str, Any]:
+    types: dict[str, Any] = {}
+    for field in msgspec.structs.fields(Settings):
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+            types |= {f"{field.name}.{inner.name}": inner.type for inner in msgspec.structs.fields(field.type)}
+        else:
+            types[field.name] = field.type
+    return types
+
+
+def _default_file(environment: Mapping[str, str]) -> Path | None:
+    home = environment.get("XDG_CONFIG_HOME") or os.path.join(environment.get("HOME", "~"), ".config")
+    for path in (Path(home).expanduser() / "convod" / "convod.toml", SYSTEM_FILE):
+        if path.is_file():
+            return path
+    return None
+
+
+def _from_file(path: Path, types: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    try:
+        tree = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise BadSettings(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadSettings(f"{path}: is no TOML: {error}") from error
+    sections = {key.partition(".")[0] for key in types if "." in key}
+    for name, value in tree.items():
+        if name in sections:
+            if not isinstance(value, dict):
+                raise BadSettings(f"{path}: {name}: expected a section [{name}]")
+            for inner, given in value.items():
+                yield _known(str(path), f"{name}.{inner}", types), given
+        else:
+            yield _known(str(path), name, types), value
+
+
+def _known(where: str, key: str, types: Mapping[str, Any]) -> str:
+    if key not in types:
+        raise BadSettings(f"{where}: {key}: expected one of the settings {', '.join(sorted(types))}")
+    return key
+
+
+def _environment_key(name: str, types: Mapping[str, Any]) -> str:
+    rest = name.removeprefix(ENVIRONMENT)
+    if rest in SHORT:
+        return SHORT[rest]
+    for key in types:
+        if rest == key.replace(".", "_").upper():
+            return key
+    raise BadSettings(f"environment: {name}: expected {ENVIRONMENT}SECTION_KEY of a setting, such as CONVOD_LOG_LEVEL")
+
+
+def _value(where: str, key: str, value: Any, expected: Any, *, strict: bool) -> Any:
+    try:
+        return msgspec.convert(value, expected, strict=strict)
+    except msgspec.ValidationError as error:
+        choices = getattr(expected, "__args__", None)
+        wanted = " or ".join(map(repr, choices)) if choices and expected != list[str] else _plain(expected)
+        raise BadSettings(f"{where}: {key}: expected {wanted}, not {value!r}") from error
+
+
+def _plain(expected: Any) -> str:
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list[str]: "a list of texts"}
+    return names.get(expected, str(expected))
+
+
+def _build(values: Mapping[str, Any]) -> Settings:
+    nested: dict[str, Any] = {}
+    for key, value in values.items():
+        section, dot, name = key.partition(".")
+        if dot:
+            nested.setdefault(section, {})[name] = value
+        else:
+            nested[section] = value
+    settings: Settings = msgspec.convert(nested, Settings)
+    return settings

@@ -1,0 +1,160 @@
+"""A live session: PCM as it is spoken, captions while it comes, segments at each endpoint.
+
+In: PCM in the spool, `finalize`, the end. Out: see `session`. Audio is heard from the spool, so what is waiting costs
+no memory and a restarted daemon goes on where the last segment ended.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+import trio
+
+from convo.messages import Code, SessionWarning, State
+from convod.engine.wire import Kind
+from convod.hearing import EndpointSettings, PcmFormat, PcmReader
+from convod.sessions.journal import Journal
+from convod.sessions.session import Parts, Refused, Session
+from convod.sessions.transcriber import Settings, Transcriber
+
+PIECE: Final = 1 << 15
+"""Bytes that are heard at a time: a second of the default format."""
+
+
+class LiveSession(Session):
+    """A session of kind live."""
+
+    def __init__(self, journal: Journal, parts: Parts) -> None:
+        super().__init__(journal, parts)
+        record = journal.record
+        config = record.config
+        self._pcm = PcmFormat(config.audio.encoding, config.audio.rate, config.audio.channels)
+        self._reader = PcmReader(self._pcm)
+        self._heard = record.mark_sample * self._pcm.frame_bytes  # bytes of the spool that were heard
+        endpoint = EndpointSettings(endpoint_ms=config.endpoint_ms or EndpointSettings().endpoint_ms)
+        self._transcriber = Transcriber(
+            Settings(
+                session=record.id,
+                rate=self._pcm.rate,
+                kind=Kind.FINAL,
+                endpoint=endpoint,
+                interim=config.interim,
+                words=config.words,
+                language=config.language,
+            ),
+            parts.guard,
+            segment=record.segments,
+            utterance=record.mark_utterance,
+            sample=record.mark_sample,
+        )
+        self._arrivals: deque[tuple[int, float]] = deque()
+        self._finalizing: deque[tuple[int, trio.Event]] = deque()
+        self._credit_said = 0
+
+    def _granted(self) -> int:
+        settled = self._transcriber.settled * self._pcm.frame_bytes
+        return settled + int(self._parts.settings.credit_s * self._pcm.bytes_per_second)
+
+    def _check_audio(self, data: bytes) -> None:
+        if len(data) % self._pcm.sample_bytes:
+            raise Refused(
+                Code.BAD_AUDIO,
+                f"{self._pcm.encoding} has {self._pcm.sample_bytes} bytes a sample; send whole samples, "
+                f"not {len(data)} bytes",
+            )
+
+    def _arrived(self, at: float) -> None:
+        self._arrivals.append((self._spool.size, at))
+
+    async def finalize(self) -> int:
+        """Transcribe all audio so far; returns the bytes it was, once its segments are out."""
+        if self.record.state.final or self.record.state is State.TRANSCRIBED:
+            return self._spool.size
+        offset = self._spool.size
+        done = trio.Event()
+        self._finalizing.append((offset, done))
+        self._bell.ring()
+        await done.wait()
+        return offset
+
+    async def _hear(self) -> None:
+        async with trio.open_nursery() as nursery:
+            if self.record.config.summary.mode == "rolling":
+                nursery.start_soon(self.journal.roll, self._parts.settings.rolling_s)
+            try:
+                await self._listen()
+            finally:
+                for _, done in self._finalizing:
+                    done.set()
+            nursery.cancel_scope.cancel()
+
+    async def _listen(self) -> None:
+        transcriber = self._transcriber
+        while True:
+            await self._take_outcomes(transcriber)
+            if await self._hear_piece():
+                continue
+            if self._finalizing or self.record.ended:
+                await self._do(transcriber.flush(), transcriber)
+                if not transcriber.waiting:
+                    if not self._finalizing:
+                        break
+                    while self._finalizing and self._finalizing[0][0] <= self._heard:
+                        self._finalizing.popleft()[1].set()
+                    continue  # more audio may have come after what was to be finalized
+            self._perhaps_more_credit()
+            await self._wait()
+        if self.record.state is State.PENDING:
+            await self.journal.enter(State.PROCESSING)
+        if self._reader.rest_bytes:
+            await self._warn_about_rest()
+
+    async def _hear_piece(self) -> bool:
+        """Hear some of what is in the spool; False when there is nothing new to hear now."""
+        until = self._finalizing[0][0] if self._finalizing else self._spool.size
+        data = self._spool.read(self._heard, min(PIECE, until - self._heard)) if until > self._heard else b""
+        if not data:
+            return False
+        if self.record.state is State.PENDING:
+            await self.journal.enter(State.PROCESSING)
+        self._heard += len(data)
+        while len(self._arrivals) > 1 and self._arrivals[0][0] < self._heard:
+            self._arrivals.popleft()
+        arrived = self._arrivals[0][1] if self._arrivals else trio.current_time()
+        mono = self._reader.feed(data)
+        await self._do(self._transcriber.audio(mono, arrived), self._transcriber)
+        self.record.duration_s = self._transcriber.now / self._pcm.rate
+        return True
+
+    def _perhaps_more_credit(self) -> None:
+        # Credit that grew while no audio came must be said, or a client that used it all would wait for ever.
+        granted = self._granted()
+        if granted - self._credit_said >= self._pcm.bytes_per_second and self.producer is not None:
+            self._credit_said = granted
+            self._acknowledge()
+
+    async def _wait(self) -> None:
+        """Until something happens: audio, a result, a request, or time running out."""
+        settings = self._parts.settings
+        now = trio.current_time()
+        deadline = float("inf")
+        if self._transcriber.speaking:
+            deadline = now + settings.idle_s + self._transcriber.settings.endpoint.endpoint_ms / 1000
+        if self._gone_at is not None and not self.record.ended:
+            deadline = min(deadline, self._gone_at + settings.resume_s)
+        with trio.CancelScope(deadline=deadline) as scope:
+            await self._bell.wait()
+        if not scope.cancelled_caught:
+            return
+        if self._transcriber.speaking:
+            await self._do(self._transcriber.flush(), self._transcriber)
+        if self._gone_at is not None and trio.current_time() >= self._gone_at + settings.resume_s:
+            self._end()
+
+    async def _warn_about_rest(self) -> None:
+        await self.journal.publish(
+            SessionWarning,
+            code=str(Code.BAD_AUDIO),
+            message=f"the audio ended inside a sample; its last {self._reader.rest_bytes} byte(s) were left out",
+        )

@@ -1,0 +1,336 @@
+"""One session from its creation to its final state; what live and file sessions have in common.
+
+In: requests and audio from whoever owns it, results of the engine. Out: stored events and others through its journal.
+All that happens to a session happens in its own task (`run`); the methods for connections only note what is wanted
+and ring its bell. Audio is in the spool before it is acknowledged, a segment in the store before it is sent.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from dataclasses import dataclass
+
+import msgspec
+import trio
+
+from convo.messages import AudioAck, Code, SessionWarning, State, SummaryOptions, TranscriptSegment
+from convod.bell import Bell
+from convod.captions import Guard
+from convod.engine.scheduler import Job
+from convod.engine.supervisor import Engine, Outcome, Refusal
+from convod.engine.wire import Kind, Options
+from convod.sessions.journal import Journal
+from convod.sessions.transcriber import Command, Decode, DropInterim, Keep, Say, Transcriber, Window
+from convod.store import NoRoom, Spool
+from convod.summary import SummarizerUnavailable
+
+log = logging.getLogger("convod.sessions")
+
+
+class SessionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings `[sessions]`; seconds and bytes as their names say.
+
+    `resume_s`: how long a live session waits for its client to come back. `idle_s`: a client that stops sending in
+    mid-utterance gets its final after this and the endpoint. `credit_s`: audio that may wait for the engine.
+    """
+
+    resume_s: float = 30.0
+    idle_s: float = 1.0
+    upload_idle_s: float = 3600.0
+    files_at_once: int = 2
+    credit_s: float = 60.0
+    upload_credit_bytes: int = 8 << 20
+    beam: int = 5
+    rolling_s: float = 120.0
+    keep_audio: bool = False
+
+
+class Refused(Exception):
+    """A request or audio that cannot be taken: an error code and a sentence that says what to do."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class SessionFailed(Exception):
+    """The session cannot go on: an error code and a sentence."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a session works with; shared by all."""
+
+    spool: Spool
+    engine: Engine
+    guard: Guard
+    settings: SessionSettings
+    file_slots: trio.CapacityLimiter
+
+
+class Session:
+    """A session that is not in a final state."""
+
+    def __init__(self, journal: Journal, parts: Parts) -> None:
+        self.journal = journal
+        self.record = journal.record
+        self.feed = journal.feed
+        self.producer: object | None = None
+        self._parts = parts
+        self._spool = parts.spool.open(self.record.id)
+        self._bell = Bell()
+        self._outcomes: deque[tuple[Window, Outcome]] = deque()
+        self._scope = trio.CancelScope()
+        self._cancelled = False
+        self._gone_at: float | None = trio.current_time()
+        self._finished = trio.Event()
+
+    # --- for connections ----------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        """The session's id."""
+        return self.record.id
+
+    @property
+    def audio_offset(self) -> int:
+        """Bytes safely stored."""
+        return self._spool.size
+
+    @property
+    def credit(self) -> int:
+        """Bytes that may be sent beyond `audio_offset`."""
+        return max(0, self._granted() - self._spool.size)
+
+    def produce(self, producer: object) -> None:
+        """`producer` (a connection) sends this session's audio from now on.
+
+        Raises:
+            Refused: the session takes no more audio, or another connection is sending it.
+        """
+        self._must_take_audio()
+        if self.producer is not None and self.producer is not producer:
+            raise Refused(Code.BAD_STATE, "another connection sends this session's audio; attach without produce")
+        self.producer = producer
+        self._gone_at = None
+
+    def producer_gone(self) -> None:
+        """The connection that sent audio went away."""
+        self.producer = None
+        self._gone_at = trio.current_time()
+        self._bell.ring()
+
+    def audio(self, producer: object, offset: int, data: bytes) -> None:
+        """Bytes from a client: stored, acknowledged, heard soon.
+
+        Raises:
+            Refused: they do not fit what came before, or the disk is full; nothing was taken.
+        """
+        self._must_take_audio()
+        if self.producer is not producer:
+            raise Refused(Code.BAD_STATE, "this connection does not send the session's audio; attach with produce")
+        self._check_audio(data)
+        have = self._spool.size
+        if offset > have:
+            raise Refused(Code.BAD_AUDIO, f"audio is missing: send it from offset {have}, not {offset}")
+        if offset + len(data) > self._granted():
+            raise Refused(
+                Code.OUT_OF_CREDIT, f"send at most {self.credit} bytes beyond offset {have}, then wait for audio_ack"
+            )
+        if fresh := data[have - offset :]:
+            try:
+                self._spool.append(fresh)
+            except NoRoom as error:
+                raise Refused(Code.BUSY, f"{error.strerror}; free some and send again from offset {have}") from error
+            self._arrived(trio.current_time())
+        self._acknowledge()
+        self._bell.ring()
+
+    async def end(self) -> None:
+        """No more audio comes. Stored when this returns.
+
+        Raises:
+            Refused: that was said before.
+        """
+        self._must_take_audio()
+        self._end()
+        await self.journal.save()
+
+    def cancel(self) -> None:
+        """Stop; what was transcribed stays.
+
+        Raises:
+            Refused: it is over already.
+        """
+        if self.record.state.final:
+            raise Refused(Code.BAD_STATE, f"the session is {self.record.state} already")
+        self._cancelled = True
+        self._scope.cancel()
+
+    async def finalize(self) -> int:
+        """Transcribe all audio so far; the bytes it was.
+
+        Raises:
+            Refused: this is no live session.
+        """
+        raise Refused(Code.BAD_STATE, "only a live session can be finalized; end_session closes a file's upload")
+
+    async def wait_finished(self) -> None:
+        """Until `run` has ended."""
+        await self._finished.wait()
+
+    def _must_take_audio(self) -> None:
+        if self.record.ended or self.record.state not in (State.PENDING, State.PROCESSING):
+            raise Refused(Code.BAD_STATE, "the session has ended and takes no more audio; create a new one")
+
+    # --- what live and file sessions do differently -------------------------------------------------------
+
+    def _granted(self) -> int:
+        """Bytes from the start of the stream that may be sent by now; never shrinks."""
+        raise NotImplementedError
+
+    def _check_audio(self, data: bytes) -> None:
+        """Raise Refused for bytes that cannot be this session's."""
+
+    def _arrived(self, at: float) -> None:
+        """Bytes were stored at time `at`."""
+
+    async def _hear(self) -> None:
+        """From audio to the last segment.
+
+        Raises:
+            SessionFailed: it cannot go on; alone or in a group.
+        """
+        raise NotImplementedError
+
+    # --- its life -----------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Live until a final state. Cancelled from outside it stops where it is, and goes on at the next start."""
+        failure: SessionFailed | None = None
+        try:
+            with self._scope:
+                try:
+                    await self._live()
+                except* SessionFailed as group:
+                    failure = _first(group)
+            if self._cancelled:
+                await self.journal.enter(State.CANCELLED)
+                self._parts.spool.remove(self.id)
+            elif failure is not None:
+                await self.journal.enter(State.FAILED, code=str(failure.code), message=str(failure))
+        finally:
+            self._parts.engine.forget(self.id)
+            self._spool.close()
+            self._finished.set()
+
+    async def _live(self) -> None:
+        if self.record.seq == 0:
+            await self.journal.enter(State.PENDING)
+        if self.record.state is not State.TRANSCRIBED:
+            await self._hear()
+            await self.journal.enter(State.TRANSCRIBED)
+        if self.record.config.summary.mode != "off":
+            await self._summarize_until_done(self.record.config.summary)
+        await self.journal.enter(State.COMPLETED)
+        if not self._parts.settings.keep_audio:
+            self._parts.spool.remove(self.id)
+
+    async def _summarize_until_done(self, options: SummaryOptions) -> None:
+        pause = 2.0
+        warned = False
+        while True:
+            try:
+                await self.journal.summarize(options)
+                return
+            except SummarizerUnavailable as error:
+                reason = str(error)
+            log.info("summary waits: %s", reason, extra={"session": self.id, "pause_s": pause})
+            if not warned:
+                warned = True
+                await self.journal.publish(
+                    SessionWarning, code=str(Code.SUMMARIZER_UNAVAILABLE), message=f"{reason}; it is tried again"
+                )
+            await trio.sleep(pause)
+            pause = min(300.0, pause * 2)
+
+    def _acknowledge(self) -> None:
+        self.feed.say(AudioAck(session=self.id, offset=self._spool.size, credit=self.credit))
+
+    def _end(self) -> None:
+        self.record.ended = True
+        self._bell.ring()
+
+    # --- the engine ---------------------------------------------------------------------------------------
+
+    async def _do(self, commands: list[Command], transcriber: Transcriber) -> None:
+        for command in commands:
+            if isinstance(command, Decode):
+                self._decode(command.window, transcriber.settings.rate)
+            elif isinstance(command, Say):
+                self.feed.say(command.event)
+            elif isinstance(command, DropInterim):
+                self._parts.engine.forget(self.id, Kind.INTERIM)
+            else:
+                await self._keep(command)
+
+    def _decode(self, window: Window, rate: int) -> None:
+        config = self.record.config
+        interim = window.kind is Kind.INTERIM
+        options = Options(
+            language=window.language,
+            task=config.task,
+            prompt=config.prompt,
+            hotwords=config.hotwords,
+            words=config.words and not interim,
+            beam=1 if interim else self._parts.settings.beam,
+        )
+
+        def deliver(job: Job, outcome: Outcome) -> None:
+            self._outcomes.append((window, outcome))
+            self._bell.ring()
+
+        self._parts.engine.submit(Job(self.id, window.kind, window.audio, rate, options), deliver)
+
+    async def _take_outcomes(self, transcriber: Transcriber) -> None:
+        while self._outcomes:
+            window, outcome = self._outcomes.popleft()
+            if isinstance(outcome, Refusal):
+                if outcome.code is Code.MODEL_UNAVAILABLE:
+                    raise SessionFailed(outcome.code, outcome.message)
+                await self._do(transcriber.refused(window, outcome.message), transcriber)
+            else:
+                await self._do(transcriber.heard(window, outcome), transcriber)
+
+    async def _keep(self, keep: Keep) -> None:
+        record = self.record
+        record.mark_sample, record.mark_utterance = keep.mark_sample, keep.mark_utterance
+        if keep.trouble is not None:
+            await self.journal.publish(SessionWarning, code=str(Code.INTERNAL), message=keep.trouble)
+        if keep.text is None:
+            return  # the mark is stored with the next event: audio without text is heard twice at worst
+        record.segments = keep.segment + 1
+        await self.journal.publish(
+            TranscriptSegment,
+            segment=keep.segment,
+            start=keep.start,
+            end=keep.end,
+            text=keep.text,
+            language=keep.language,
+            confidence=keep.confidence,
+            lag_ms=round(max(0.0, trio.current_time() - keep.arrived) * 1000, 1),
+            words=keep.words,
+        )
+
+
+def _first(group: BaseExceptionGroup[SessionFailed]) -> SessionFailed:
+    leaf: BaseException = group
+    while isinstance(leaf, BaseExceptionGroup):
+        leaf = leaf.exceptions[0]
+    assert isinstance(leaf, SessionFailed)
+    return leaf

@@ -1,0 +1,165 @@
+"""Action items by the words that announce them, in English and Korean.
+
+In: a sentence. Out: an action item, or None. Cues are patterns, so they miss what is promised in other words and
+take some talk for a promise; a language model does better, this needs none. It never looks beyond the sentence.
+"""
+
+from __future__ import annotations
+
+import re
+
+from convo.messages import ActionItem
+
+from .stopwords import WEEKDAYS
+from .text import line
+
+_TEXT_CHARS = 300
+
+_DAY = r"(?:mon|tues|wednes|thurs|fri|satur|sun)day"
+_MONTH = (
+    r"(?:january|february|march|april|may|june|july|august|september|october|november|december|"
+    r"jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)\.?"
+)
+_NUMBER = r"(?:\d{1,3}|an?|two|three|four|five|six|seven|eight|nine|ten)"
+_DUE_ENGLISH = re.compile(
+    rf"""\b(?:(?P<lead>by|before|until|till|no\ later\ than|on|at|in|within)\s+)?(?P<when>
+      (?:the\s+)?end\s+of\s+(?:the\s+|this\s+|next\s+)?(?:day|week|month|quarter|year|{_MONTH}|{_DAY})
+    | (?:(?:next|this|the\s+coming)\s+)?{_DAY}(?:\s+(?:morning|afternoon|evening|at\s+noon))?
+    | (?:next|this)\s+(?:week|month|quarter|year|sprint|meeting)
+    | {_MONTH}\s+(?:the\s+)?\d{{1,2}}(?:st|nd|rd|th)?(?:,?\s+\d{{4}})?
+    | (?:the\s+)?\d{{1,2}}(?:st|nd|rd|th)?\s+(?:of\s+)?{_MONTH}(?:\s+\d{{4}})?
+    | the\s+\d{{1,2}}(?:st|nd|rd|th)
+    | \d{{4}}-\d{{2}}-\d{{2}} | \d{{1,2}}/\d{{1,2}}(?:/\d{{2,4}})?
+    | (?:today|tonight|tomorrow|the\ day\ after\ tomorrow)(?:\s+(?:morning|afternoon|evening|night))?
+    | {_NUMBER}\s+(?:minutes?|hours?|days?|weeks?|months?)
+    | (?:noon|midnight|lunch|dinner|{_NUMBER}\s*(?:o'clock|[ap]\.?m\b\.?)|\d{{1,2}}:\d{{2}}(?:\s*[ap]\.?m\b\.?)?)
+    )(?![\w])""",
+    re.IGNORECASE | re.VERBOSE,
+)
+# What names a span or an hour is a date only after one of these: "a test of two days" is none.
+_NEEDS_LEAD = re.compile(
+    rf"(?:{_NUMBER}\s+(?:minute|hour|day|week|month)|{_NUMBER}\s*(?:o'clock|[ap]\.?m)|\d{{1,2}}:|noon|midnight|lunch|dinner)",
+    re.IGNORECASE,
+)
+
+_NAME = r"(?:(?:Mr|Mrs|Ms|Dr|Prof)\.?\s+)?[A-ZÀ-Þ][\w’'-]+(?:\s+[A-ZÀ-Þ][\w’'-]+)?"
+_GROUP = r"(?i:the|our|your)\s+(?:[\w-]+\s+){0,2}(?i:team|group|department|committee|office|vendor|client|customer)"
+_WHO = rf"(?P<who>{_NAME}|{_GROUP}|(?i:marketing|engineering|sales|finance|legal|support|design|everyone|everybody))"
+_DUTY = (
+    r"(?i:will|'ll|’ll|needs?\s+to|has\s+to|have\s+to|had\s+better|must|should|ought\s+to|"
+    r"(?:is|are)\s+(?:going|supposed)\s+to|agreed\s+to|promised\s+to|volunteered\s+to|offered\s+to)"
+)
+_ADVERB = r"(?:(?i:also|then|now|please|still|just|first|definitely|probably|really)\s+)*"
+# "It will rain" and "that will be fine" promise nothing.
+_IDLE = r"(?!(?i:be|have|see|know|think|like|want|not|never|depend|seem|happen|mean)\b)"
+_OWNED = re.compile(
+    rf"^(?:\W*(?i:and|so|then|okay|ok|well|also|now)\b[\s,]*)*{_WHO}\s*{_DUTY}\s+{_ADVERB}{_IDLE}(?=\w)"
+)
+_ASSIGNED = re.compile(
+    rf"\b(?i:action\s+items?|task|to-?do|homework|next\s+step)s?\s+(?i:for|of)\s+{_WHO}\s*(?:(?i:is|are)\s+(?i:to\s+)?|:\s*)"
+)
+_CALLED = re.compile(
+    rf"^{_WHO}\s*,\s*(?i:please|(?:can|could|will|would)\s+you|you\s+(?:need|have)\s+to|I\s+need\s+you\s+to)\s+{_ADVERB}(?=\w)"
+)
+_CALLED_LAST = re.compile(
+    r"^(?i:please|can\s+you|could\s+you|would\s+you|will\s+you)\b.*,\s*(?P<who>" + _NAME + r")\s*[?.!]*$"
+)
+_SELF = re.compile(
+    rf"\b(?i:I|we)(?:\s+|(?=['’]))(?i:will|['’]ll|need\s+to|have\s+to|must|should|(?:am|are|['’]m|['’]re)\s+going\s+to|"
+    rf"(?:decided|agreed|plan|promised?)\s+to)\s+{_ADVERB}{_IDLE}(?=\w)"
+)
+_ASKED = re.compile(
+    r"^(?:\W*(?i:and|so|then|okay|ok|well)\b[\s,]*)*(?i:please|(?:can|could|would)\s+(?:you|someone|somebody|anyone)(?:\s+please)?)\s+(?=\w)"
+)
+_MARKED = re.compile(r"^(?i:action\s+item|to-?do|next\s+step)s?\s*:\s*(?=\w)")
+# A request about the call itself is over when it is said.
+_CALL_ITSELF = re.compile(
+    r"\b(?i:repeat (?:that|it)|hear me|see my screen|say that again|speak (?:a little |a bit )?(?:up|louder|slower)|"
+    r"share (?:my|your) screen|mute|move on|get started|wait a (?:moment|second|minute)|hold on)\b"
+)
+# Capitalised because they begin a sentence, not because they are names.
+_NO_NAMES = WEEKDAYS | {
+    *("it", "this", "that", "these", "those", "there", "he", "she", "they", "you", "we", "i", "who", "what"),
+    *("which", "how", "when", "where", "why", "if", "so", "and", "but", "or", "then", "everything", "something"),
+    *("nothing", "anything", "one", "two", "three", "someone", "somebody", "anyone", "nobody", "please", "maybe"),
+    *("perhaps", "today", "tomorrow", "yes", "no", "not", "their", "his", "her", "its", "my", "a", "an", "some"),
+    *("any", "all", "both", "each", "every", "most", "many", "next", "first", "second", "third", "last"),
+}
+
+_DUE_KOREAN = re.compile(
+    r"(?:(?:이번|다음|지난)\s*(?:주|달|분기|회의|학기)(?:\s*[월화수목금토일]요일)?|[월화수목금토일]요일|"
+    r"\d{1,2}\s*월\s*\d{1,2}\s*일|\d{1,2}\s*월\s*말|\d{1,2}\s*일|내일\s*모레|내일|모레|오늘|금주|차주|월말|연말|주말|이달\s*말|"
+    r"\d{1,3}\s*(?:일|주|시간|개월)\s*(?:안|이내|내|후)|(?:오전|오후)(?=\s*\d))"
+    r"(?:\s*(?:오전|오후|아침|저녁|밤))?(?:\s*\d{1,2}\s*시(?:\s*\d{1,2}\s*분|\s*반)?)?(?:\s*(?:까지|안에|전까지|이전))?"
+)
+_TITLE = (
+    "(?:씨|님|군|양|대리|과장|차장|부장|팀장|실장|본부장|대표|이사|사원|"
+    "주임|책임|선임|연구원|매니저|선생|교수|박사|원장|간호사)님?"
+)
+_OPENING_KOREAN = "(?:그리고|그럼|그러면|그래서|네|자|일단|우선)"
+_WHO_KOREAN = re.compile(
+    rf"^(?:{_OPENING_KOREAN}[\s,]+)*"
+    rf"(?P<who>[가-힣]{{1,4}}\s?{_TITLE}|[가-힣]{{1,6}}\s?팀|[김박최]\w{{2}}(?=[이가은는]\s))"
+    r"(?:께서는|께서|에서|이|가|은|는|,)\s*"
+)
+_NO_KOREAN_NAMES = re.compile("^(?:최[종근대소초상고신]|박[람스수]|김[치밥장])")
+_CUE_KOREAN = re.compile(
+    "(?:[가-힣]야\\s?(?:합니다|해요|돼요|됩니다|할\\s|하고|한다|겠)|하겠습니다|[가-힣]겠습니다|할게요|[갈낼을줄볼릴둘올릴]게요|드릴게요|드리겠습니다|"
+    "(?:해|어|아|려|내|와|봐|켜|꿔|춰)\\s?(?:주세요|주십시오|주시기|주시면|주실)|부탁드립니다|부탁드려요|부탁해요|바랍니다|"
+    "(?:할|갈|낼|을|릴)\\s?(?:예정|계획)(?:입니다|이에요|이다)|하기로\\s?(?:했|하|결정)|[가-힣]기로\\s?(?:했|하|결정))"
+)
+# Set phrases with a form that announces something.
+_IDLE_KOREAN = re.compile(
+    "(?:알겠습니다|모르겠습니다|시작하겠습니다|마치겠습니다|감사하겠습니다|말씀드리겠습니다|들어\\s?주[세셔]|다시\\s?말씀해\\s?주|좋겠습니다|되겠습니다|"
+    "넘어가겠습니다|소개하겠습니다|반갑겠습니다|있겠습니다)"
+)
+
+
+def action_item(sentence: str) -> ActionItem | None:
+    """The action that a sentence announces, with its owner and its date where it names them."""
+    if re.search("[가-힣]", sentence):
+        return _korean(sentence)
+    return _english(sentence)
+
+
+def _english(sentence: str) -> ActionItem | None:
+    if _CALL_ITSELF.search(sentence):
+        return None
+    for pattern in (_ASSIGNED, _CALLED, _CALLED_LAST, _OWNED):
+        found = pattern.search(sentence)
+        if found:
+            owner = _owner(found["who"])
+            if owner is None and pattern is _OWNED:
+                break
+            return _item(sentence, owner, _due_english(sentence))
+    question = sentence.rstrip().endswith("?")
+    if _MARKED.search(sentence) or _ASKED.search(sentence) or (_SELF.search(sentence) and not question):
+        return _item(sentence, None, _due_english(sentence))
+    return None
+
+
+def _owner(who: str) -> str | None:
+    first = re.split(r"[\s’']", who)[0].lower()
+    return None if first in _NO_NAMES else re.sub("^(?i:the|our|your) ", "", who)
+
+
+def _due_english(sentence: str) -> str | None:
+    for found in _DUE_ENGLISH.finditer(sentence):
+        lead = (found["lead"] or "").lower()
+        if _NEEDS_LEAD.match(found["when"]) and not lead:
+            continue
+        return f"{lead} {found['when']}" if lead in {"before", "in", "within", "until", "till"} else found["when"]
+    return None
+
+
+def _korean(sentence: str) -> ActionItem | None:
+    if not _CUE_KOREAN.search(sentence) or _IDLE_KOREAN.search(sentence):
+        return None
+    who = _WHO_KOREAN.search(sentence)
+    owner = who["who"] if who and not _NO_KOREAN_NAMES.match(who["who"]) else None
+    due = _DUE_KOREAN.search(sentence)
+    return _item(sentence, owner, due[0].removesuffix("까지").strip() if due else None)
+
+
+def _item(sentence: str, owner: str | None, due: str | None) -> ActionItem:
+    return ActionItem(text=line(sentence, _TEXT_CHARS), owner=owner, due=due)

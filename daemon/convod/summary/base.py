@@ -1,0 +1,135 @@
+"""The seam between the summary room and whatever writes summaries, and the words both sides use.
+
+In: a talk (what was said) and settings. Out: types only; a provider of a language model is anything with the
+four members of `Provider`. This module never does I/O and knows no provider.
+
+A provider streams text. It does not know what a summary is: prompts, parsing, time-outs and long talks are
+the business of the rooms beside this one, so a new provider is one small file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
+
+import msgspec
+
+from convo.messages import Segment
+
+if TYPE_CHECKING:
+    import httpx
+
+EXTRACTIVE = "extractive"
+"""Name of the summarizer that needs no model, so that it is no `Provider`."""
+
+
+class SummarySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The table `[summary]` of the daemon's settings; times are seconds.
+
+    `provider` is auto, ollama, openai, extractive, or one that an installed package adds. An empty `model`
+    is the provider's first, an empty `language` that of the talk. The key for `openai_url` is the content of
+    `openai_key_file`, else the environment variable CONVOD_OPENAI_KEY; it is never logged.
+    `context_tokens` is what prompt and answer may fill together; 0 asks the provider.
+    `first_token_timeout_s` bounds every silence of the model, the first included; `total_timeout_s` bounds
+    one request to it (a long talk takes several).
+    """
+
+    provider: str = "auto"
+    model: str = ""
+    style: str = "brief"
+    language: str = ""
+    ollama_url: str = "http://127.0.0.1:11434"
+    openai_url: str = "http://127.0.0.1:1234/v1"
+    openai_key_file: str = ""
+    context_tokens: int = 0
+    connect_timeout_s: float = 2.0
+    first_token_timeout_s: float = 120.0
+    total_timeout_s: float = 900.0
+
+
+@dataclass(frozen=True)
+class Talk:
+    """What was said. `language` is a code such as "en", or empty when it is not known."""
+
+    title: str
+    language: str
+    segments: Sequence[Segment]
+
+
+class SummarizerUnavailable(Exception):
+    """No summary can be had now; the text is one sentence that says what to do.
+
+    `retry` is False when waiting does not help: the settings or the request must change first.
+    """
+
+    def __init__(self, message: str, *, retry: bool = True) -> None:
+        super().__init__(message)
+        self.retry = retry
+
+
+class PromptTooLong(Exception):
+    """The model saw only a part of the prompt, or refused it for its length.
+
+    `again` is True when the provider has made room, so that the same prompt may fit now.
+    """
+
+    def __init__(self, *, again: bool = False) -> None:
+        super().__init__("the prompt is longer than the model's context")
+        self.again = again
+
+
+class AnswerCut(Exception):
+    """The model stopped because its room was full; what it wrote before was yielded."""
+
+
+class ChatMessage(TypedDict):
+    """One message to a model; `role` is system, user or assistant."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """A provider that answers: the model it would take, and where it was found (for people)."""
+
+    model: str
+    found: str
+
+
+class Provider(Protocol):
+    """A language model behind an address. Built-in ones and those of other packages are the same here."""
+
+    @property
+    def name(self) -> str:
+        """The name that settings and clients use."""
+
+    async def probe(self, model: str) -> ProbeResult:
+        """Is it there, and does it have `model` ("" is any)? Raises SummarizerUnavailable, and why."""
+
+    async def context_tokens(self, model: str) -> int:
+        """How many tokens prompt and answer of one request may have together."""
+
+    def complete(
+        self,
+        messages: Sequence[ChatMessage],
+        schema: Mapping[str, Any],
+        *,
+        model: str,
+        context_tokens: int,
+        answer_tokens: int,
+    ) -> AsyncGenerator[str, None]:
+        """Stream the answer as pieces of text, JSON of the schema where the server can promise that.
+
+        An empty piece says that the model is at work (it reads, or thinks aloud). Closing the generator or
+        cancelling it closes the request. Raises SummarizerUnavailable, PromptTooLong, AnswerCut (after the
+        last piece). Time-outs are the caller's.
+        """
+
+
+class Connections(Protocol):
+    """What a provider gets to reach its server: one HTTP client, made when it is first needed."""
+
+    def client(self) -> httpx.AsyncClient:
+        """The client; the provider never closes it."""

@@ -1,0 +1,241 @@
+"""Any server that speaks OpenAI's chat completions: LM Studio, llama.cpp's server, vLLM and others.
+
+In: messages and a schema. Out: the answer as a stream of text. It uses `/models` and `/chat/completions`, and
+to learn the size of the context also what LM Studio and llama.cpp answer beside those. The key goes into the
+`authorization` header and nowhere else.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from .base import (
+    AnswerCut,
+    ChatMessage,
+    Connections,
+    ProbeResult,
+    PromptTooLong,
+    SummarizerUnavailable,
+    SummarySettings,
+)
+from .http import error_text, get_json, loads, opened, place, read_body, stream_events
+
+if TYPE_CHECKING:
+    import httpx
+
+KEY_VARIABLE = "CONVOD_OPENAI_KEY"
+DEFAULT_CONTEXT = 4096
+"""What LM Studio loads a model with unless it is told otherwise; the least that others are run with."""
+_WHO = "The OpenAI-compatible server"
+_PROBE_S = 5.0
+_LENGTH = re.compile(
+    r"context.{0,12}(length|size|window|overflow)|(exceed|overflow|longer|greater than).{0,60}context|"
+    r"too many tokens|maximum.{0,20}tokens",
+    re.IGNORECASE,
+)
+_KEY = re.compile(r"[\x21-\x7e]+")
+
+
+class OpenAi:
+    """A server with `/v1/chat/completions`. Remembers which models it may not send a schema for."""
+
+    name = "openai"
+
+    def __init__(self, settings: SummarySettings, connections: Connections) -> None:
+        self._url = settings.openai_url.rstrip("/")
+        self._settings = settings
+        self._connections = connections
+        self._contexts: dict[str, int] = {}
+        self._plain: set[str] = set()
+
+    async def probe(self, model: str) -> ProbeResult:
+        """The named model, or the first one that can chat.
+
+        Raises:
+            SummarizerUnavailable: no such server, a key that is refused, no such model, or no model at all.
+        """
+        status, body = await self._get(f"{self._url}/models")
+        if status in (401, 403):
+            raise self._unauthorized()
+        listed = body.get("data") if isinstance(body, dict) else None
+        if status != 200 or not isinstance(listed, list):
+            raise SummarizerUnavailable(
+                f"What answers at {place(self._url)} is not OpenAI-compatible: correct openai_url under [summary]"
+            )
+        models = [item for item in listed if isinstance(item, dict) and isinstance(item.get("id"), str)]
+        found = f"an OpenAI-compatible server at {place(self._url)}"
+        for item in models:
+            if item["id"] == model or (not model and "embed" not in item["id"].lower()):
+                self._contexts.pop(item["id"], None)
+                if size := _size(item, "max_model_len", "context_length", "loaded_context_length"):
+                    self._contexts[item["id"]] = size
+                return ProbeResult(model=item["id"], found=found)
+        missing = f"no model {model}" if model else "no model that can chat"
+        raise SummarizerUnavailable(
+            f"{_WHO} at {place(self._url)} has {missing}: load one there, or name another", retry=False
+        )
+
+    async def context_tokens(self, model: str) -> int:
+        """What the settings say, else the server, else `DEFAULT_CONTEXT`. Raises SummarizerUnavailable."""
+        if self._settings.context_tokens:
+            return self._settings.context_tokens
+        if model not in self._contexts:
+            self._contexts[model] = await self._ask_context(model)
+        return self._contexts[model]
+
+    async def complete(
+        self,
+        messages: Sequence[ChatMessage],
+        schema: Mapping[str, Any],
+        *,
+        model: str,
+        context_tokens: int,
+        answer_tokens: int,
+    ) -> AsyncGenerator[str, None]:
+        """See `Provider.complete`. A server that refuses the schema is asked without; the prompt says it too."""
+        request: dict[str, Any] = {
+            "model": model,
+            "messages": list(messages),
+            "stream": True,
+            "temperature": 0,
+            "max_tokens": answer_tokens,
+        }
+        headers = await self._headers()
+        while True:
+            if model not in self._plain:
+                request["response_format"] = {
+                    "type": "json_schema",
+                    "json_schema": {"name": "summary", "strict": True, "schema": schema},
+                }
+            url = f"{self._url}/chat/completions"
+            async with opened(
+                self._connections.client(), "POST", url, who=_WHO, headers=headers, send=request
+            ) as response:
+                if response.status_code == 200:
+                    async with aclosing(self._pieces(response, model)) as pieces:
+                        async for piece in pieces:
+                            yield piece
+                    return
+                body = loads(await read_body(response))
+            if self._too_long(body):
+                raise PromptTooLong
+            if response.status_code not in (400, 422) or "response_format" not in request:
+                # It was not the schema then, or not the schema alone.
+                self._plain.discard(model)
+                raise self._refusal(response.status_code, body, model)
+            self._plain.add(model)
+            del request["response_format"]
+
+    async def _pieces(self, response: httpx.Response, model: str) -> AsyncGenerator[str, None]:
+        if "application/json" in response.headers.get("content-type", ""):
+            # A server that cannot stream sends the whole completion at once.
+            piece, finish = self._read(await read_body(response), model)
+            yield piece
+        else:
+            finish = None
+            async with aclosing(stream_events(response)) as events:
+                async for data in events:
+                    if data.strip() == "[DONE]":
+                        finish = finish or "stop"
+                        break
+                    piece, ended = self._read(data, model)
+                    finish = ended or finish
+                    yield piece
+        if finish is None:
+            raise SummarizerUnavailable(f"{_WHO} broke off in the middle of {model}: see its log, then try again")
+        if finish == "length":
+            raise AnswerCut
+
+    def _read(self, data: bytes | str, model: str) -> tuple[str, str | None]:
+        """Text and finish reason of one chunk (`delta`) or of a whole completion (`message`)."""
+        said = loads(data)
+        if not isinstance(said, dict):
+            raise SummarizerUnavailable(f"{_WHO} sent what is no JSON: is {place(self._url)} the right address?")
+        if said.get("error") is not None:
+            if self._too_long(said):
+                raise PromptTooLong
+            raise SummarizerUnavailable(
+                f"{_WHO} stopped with '{error_text(said)}' in {model}: see its log, then try again"
+            )
+        choices = said.get("choices")
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        if not isinstance(choice, dict):
+            return "", None
+        part = choice.get("delta") or choice.get("message")
+        content = part.get("content") if isinstance(part, dict) else None
+        finish = choice.get("finish_reason")
+        return content if isinstance(content, str) else "", finish if isinstance(finish, str) else None
+
+    async def _ask_context(self, model: str) -> int:
+        """LM Studio says it under `/api/v0/models`, llama.cpp's server under `/props`; both beside `/v1`."""
+        root = self._url.removesuffix("/v1")
+        _, body = await self._get(f"{root}/api/v0/models")
+        listed = body.get("data") if isinstance(body, dict) else None
+        for item in listed if isinstance(listed, list) else []:
+            if isinstance(item, dict) and item.get("id") == model:
+                return _size(item, "loaded_context_length") or DEFAULT_CONTEXT
+        _, body = await self._get(f"{root}/props")
+        generation = body.get("default_generation_settings") if isinstance(body, dict) else None
+        return _size(generation, "n_ctx") or DEFAULT_CONTEXT
+
+    async def _get(self, url: str) -> tuple[int, Any]:
+        return await get_json(
+            self._connections.client(),
+            "GET",
+            url,
+            who=_WHO,
+            timeout_s=self._settings.connect_timeout_s + _PROBE_S,
+            headers=await self._headers(),
+        )
+
+    async def _headers(self) -> dict[str, str]:
+        """The key, read anew each time so that a changed file is used. Raises SummarizerUnavailable."""
+        path = self._settings.openai_key_file
+        if not path:
+            key, where = os.environ.get(KEY_VARIABLE, "").strip(), KEY_VARIABLE
+        else:
+            where = path
+            try:
+                key = (await trio.Path(path).read_text("utf-8")).strip()
+            except (OSError, UnicodeError) as error:
+                raise SummarizerUnavailable(
+                    f"The key file {path} cannot be read: correct openai_key_file under [summary]", retry=False
+                ) from error
+        if not key:
+            return {}
+        if not _KEY.fullmatch(key):
+            # Said without the key itself, which the HTTP library would quote.
+            raise SummarizerUnavailable(f"The key in {where} is none: it must be one word of ASCII", retry=False)
+        return {"authorization": f"Bearer {key}"}
+
+    def _too_long(self, body: Any) -> bool:
+        error = body.get("error") if isinstance(body, dict) else None
+        kind = f"{error.get('code')} {error.get('type')}" if isinstance(error, dict) else ""
+        return "context_length" in kind or "context_size" in kind or bool(_LENGTH.search(error_text(body)))
+
+    def _unauthorized(self) -> SummarizerUnavailable:
+        return SummarizerUnavailable(
+            f"{_WHO} at {place(self._url)} refused the key: set {KEY_VARIABLE} or openai_key_file under [summary]",
+            retry=False,
+        )
+
+    def _refusal(self, status: int, body: Any, model: str) -> SummarizerUnavailable:
+        if status in (401, 403):
+            return self._unauthorized()
+        text = error_text(body)
+        return SummarizerUnavailable(
+            f"{_WHO} answered {status}{f' ({text})' if text else ''} for {model}: see its log, or choose another model",
+            retry=status >= 500 or status == 429,
+        )
+
+
+def _size(about: Any, *names: str) -> int:
+    """The first of these fields that is a positive number of tokens, else 0."""
+    values = [about.get(name) for name in names] if isinstance(about, dict) else []
+    return next((v for v in values if isinstance(v, int) and not isinstance(v, bool) and v > 0), 0)

@@ -1,0 +1,53 @@
+"""Which providers there are: one entry each.
+
+In: a name. Out: the provider behind it. Other packages add one with an entry point in the group
+`convod.summarizers`: its name is the provider's, its object is called with the settings and the connections, like
+the built-in classes here. A built-in name cannot be taken over, and what others add is never taken by `auto`: it may
+send the talk anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
+
+from .base import EXTRACTIVE, Connections, Provider, SummarizerUnavailable, SummarySettings
+from .ollama import Ollama
+from .openai import OpenAi
+
+GROUP = "convod.summarizers"
+
+Factory = Callable[[SummarySettings, Connections], Provider]
+
+BUILT_IN: dict[str, Factory] = {Ollama.name: Ollama, OpenAi.name: OpenAi}
+"""In the order in which `auto` looks for them."""
+
+
+def added() -> dict[str, EntryPoint]:
+    """What installed packages add, by name; nothing of it is imported."""
+    return {point.name: point for point in entry_points(group=GROUP) if point.name not in {*BUILT_IN, EXTRACTIVE}}
+
+
+def names() -> list[str]:
+    """All that may stand under `provider`."""
+    return ["auto", *BUILT_IN, EXTRACTIVE, *sorted(added())]
+
+
+def make(name: str, settings: SummarySettings, connections: Connections) -> Provider:
+    """The provider of that name.
+
+    Raises:
+        SummarizerUnavailable: there is none, or the package that adds it is broken.
+    """
+    if name in BUILT_IN:
+        return BUILT_IN[name](settings, connections)
+    point = added().get(name)
+    if point is None:
+        raise SummarizerUnavailable(f"There is no summarizer {name!r}: choose one of {', '.join(names())}", retry=False)
+    try:
+        factory: Factory = point.load()
+        return factory(settings, connections)
+    except Exception as error:  # whatever another package does wrong must not end a session
+        raise SummarizerUnavailable(
+            f"The summarizer {name!r} cannot be loaded ({error}): repair the package that adds it", retry=False
+        ) from error

@@ -1,0 +1,126 @@
+"""One question to a model, until there is one valid draft or a sentence that says why there is none.
+
+In: a provider and a question. Out: a draft, and the summary's text while it grows. It enforces the time-outs,
+because every provider would do it alike, and asks once more when an answer cannot be used. It never decides
+what is asked.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import trio
+
+from .base import AnswerCut, ChatMessage, Provider, SummarizerUnavailable
+from .parse import BadAnswer, Draft, SummaryText, parse_answer
+from .prompt import SCHEMA, once_more
+
+log = logging.getLogger(__name__)
+
+_ANSWER_CHARS = 200_000
+"""An answer of more characters is a model that runs in circles."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Whom a question goes to, and what it may cost: tokens, and seconds of patience.
+
+    `silence_s` is the longest time between two signs of life of the model, `total_s` that of a whole answer.
+    """
+
+    provider: Provider
+    model: str
+    context_tokens: int
+    silence_s: float
+    total_s: float
+
+    @property
+    def who(self) -> str:
+        """For sentences."""
+        return f"{self.model} at {self.provider.name}"
+
+
+@dataclass(frozen=True)
+class _Answer:
+    text: str
+    cut: bool
+    """It ended because there was no more room."""
+    summary_ended: bool
+    """The end of the summary had come by then."""
+
+
+async def write_draft(
+    asked: Asked,
+    question: Sequence[ChatMessage],
+    answer_tokens: int,
+    on_delta: Callable[[str], None] | None,
+) -> Draft:
+    """Ask, show the summary as it is written (`on_delta` gets what each piece adds), check the answer.
+
+    A second question, after an answer that could not be used, is not shown: what was shown stays a preview,
+    and the final summary replaces it.
+
+    Raises:
+        SummarizerUnavailable: no answer in time, a failing server, or two answers that cannot be used.
+        PromptTooLong: the model did not see the whole question.
+    """
+    answer = await _answer(asked, question, answer_tokens, on_delta)
+    try:
+        if not answer.cut or answer.summary_ended:
+            return parse_answer(answer.text, closing=answer.cut)
+        reason = "an answer that was cut off"
+    except BadAnswer as error:
+        reason = str(error)
+    log.warning("%s gave %s; it is asked once more", asked.who, reason)
+    answer = await _answer(asked, once_more(question), answer_tokens, None)
+    try:
+        return parse_answer(answer.text, closing=True)
+    except BadAnswer as error:
+        raise SummarizerUnavailable(
+            f"{asked.who} gave {reason}, then {error}: try again, or choose another model"
+        ) from error
+
+
+async def _answer(
+    asked: Asked, question: Sequence[ChatMessage], answer_tokens: int, on_delta: Callable[[str], None] | None
+) -> _Answer:
+    summary = SummaryText()
+    pieces: list[str] = []
+    length = 0
+    cut = False
+    stream = asked.provider.complete(
+        question, SCHEMA, model=asked.model, context_tokens=asked.context_tokens, answer_tokens=answer_tokens
+    )
+    deadline = trio.current_time() + asked.total_s
+    async with aclosing(stream):
+        while length < _ANSWER_CHARS:
+            # A time-out is a cancellation inside the generator: it ends there, and the request with it.
+            with trio.CancelScope(deadline=min(deadline, trio.current_time() + asked.silence_s)) as patience:
+                try:
+                    piece = await anext(stream)
+                except StopAsyncIteration:
+                    break
+                except AnswerCut:
+                    cut = True
+                    break
+            if patience.cancelled_caught:
+                raise _timed_out(asked, total=trio.current_time() >= deadline)
+            pieces.append(piece)
+            length += len(piece)
+            added = summary.feed(piece)
+            if added and on_delta is not None:
+                on_delta(added)
+    cut = cut or length >= _ANSWER_CHARS
+    return _Answer(text="".join(pieces), cut=cut, summary_ended=summary.ended)
+
+
+def _timed_out(asked: Asked, *, total: bool) -> SummarizerUnavailable:
+    waited, setting = (
+        (f"was not done after {asked.total_s:g} s", "total_timeout_s")
+        if total
+        else (f"wrote nothing for {asked.silence_s:g} s", "first_token_timeout_s")
+    )
+    return SummarizerUnavailable(f"{asked.who} {waited}: choose a smaller model, or raise {setting} under [summary]")
