@@ -26,6 +26,7 @@ from convo.address import default_socket
 from convo.connection import Connection, Role
 from convo.framing import LengthPrefixed, WholeMessages
 from convod.captions import Guard
+from convod.engine import models
 from convod.engine.supervisor import Engine
 from convod.listen import auth, unix, websocket
 from convod.listen.requests import Service
@@ -50,6 +51,7 @@ async def run(settings: Settings, task_status: trio.TaskStatus[list[str]] = trio
     Raises:
         CannotStart, StoreFailed, SocketTaken, BadAddress: before anything was changed.
     """
+    _check_model(settings.engine.model)
     web = [
         websocket.check(url, token=settings.listen.token, insecure=settings.listen.insecure)
         for url in settings.listen.websocket
@@ -119,6 +121,15 @@ async def run(settings: Settings, task_status: trio.TaskStatus[list[str]] = trio
                 await summarizers.aclose()
             store_tasks.cancel_scope.cancel()
     log.info("convod has stopped")
+
+
+def _check_model(name: str) -> None:
+    try:
+        models.find(name)
+    except models.UnknownModel as error:
+        raise CannotStart(str(error)) from error
+    except models.ModelNotHere:
+        pass  # the engine fetches it, and says how far it is
 
 
 @contextlib.contextmanager

@@ -90,7 +90,7 @@ def find(name: str) -> Model:
     """
     if name == BUILTIN:
         return _describe(BUILTIN, BUILTIN_DIRECTORY)
-    if os.sep in name and Path(name).expanduser().is_dir():
+    if name not in SIZES and Path(name).expanduser().is_dir():
         directory = Path(name).expanduser().resolve()
         for needed in ("model.bin", "config.json", "tokenizer.json"):
             if not (directory / needed).is_file():

@@ -248,6 +248,8 @@ class Engine:
                 log.warning("a worker was lost, a new one starts: %s", death)
                 # A wake-up may have gone to the one that died.
                 self._idle.unpark()
+            except OSError as error:
+                log.error("a worker could not be started: %s", error)
             except _Unloadable as error:
                 self._fail(str(error))
                 pause = 30.0

@@ -32,10 +32,11 @@ class EndpointSettings:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Utterance `number` began; its audio starts at sample `start`."""
+    """Utterance `number` began; its audio starts at sample `start`, speech was first seen at `onset`."""
 
     number: int
     start: int
+    onset: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +150,7 @@ class Endpointer:
         self._spoken = sum(end - start for start, end, speech in self._ring if speech)
         self._ring.clear()
         self._levels.clear()
-        return Opened(self._number, self._start)
+        return Opened(self._number, self._start, onset)
 
     def _speaking(self, start: int, end: int, speech: bool, level: float) -> list[Happening]:
         happened: list[Happening] = []
@@ -202,4 +203,4 @@ class Endpointer:
         self._free = self._start = self._onset = cut
         self._spoken = spoken_after
         self._levels.clear()
-        return [closed, Opened(self._number, cut)]
+        return [closed, Opened(self._number, cut, cut)]

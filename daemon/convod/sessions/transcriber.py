@@ -28,6 +28,9 @@ from convod.hearing.vad import VadSettings
 INTERIM_MS: Final = 250
 """New audio before an utterance is decoded again for its caption."""
 
+FIRST_INTERIM_MS: Final = 400
+"""Audio from the onset on before it is decoded at all: on less, a model guesses."""
+
 LANGUAGE_SURE: Final = 0.5
 """Probability from which a detected language is kept for the session (faster-whisper's threshold)."""
 
@@ -152,7 +155,7 @@ class Transcriber:
         self._decoding: dict[int, Closed] = {}
         self._verdicts: dict[int, _Verdict] = {}
         self._interim: Window | None = None
-        self._interim_at = self._base
+        self._interim_due = self._base
         self._agreement = Agreement()
         self._shown_stable = ""
 
@@ -229,7 +232,7 @@ class Transcriber:
         if isinstance(happening, Opened):
             self._agreement = Agreement()
             self._shown_stable = ""
-            self._interim_at = happening.start
+            self._interim_due = happening.onset + FIRST_INTERIM_MS * rate // 1000
             if happening.number >= self._skip:
                 commands.append(Say(SpeechStarted(session=session, time=round(happening.start / rate, 3))))
         elif isinstance(happening, Closed):
@@ -279,9 +282,9 @@ class Transcriber:
         start = self._endpoint.open_since
         if start is None or not self.settings.interim or self._interim is not None:
             return
-        if self._now - self._interim_at < INTERIM_MS * self._rate // 1000:
+        if self._now < self._interim_due:
             return
-        self._interim_at = self._now
+        self._interim_due = self._now + INTERIM_MS * self._rate // 1000
         audio = self._samples(start, self._now)
         self._interim = Window(Kind.INTERIM, self._endpoint.number, start, audio, self.language)
         commands.append(Decode(self._interim))
@@ -340,11 +343,10 @@ class Transcriber:
         if not text:
             return Keep(closed.end, number, trouble=verdict.trouble)
         self.segment += 1
-        words = _words(heard, window.start / self._rate) if heard is not None and self.settings.words else None
-        start = closed.onset / self._rate
-        end = closed.end / self._rate
-        if words:
-            start, end = min(start, words[0].start), max(end, words[-1].end)
+        start, end = closed.onset / self._rate, closed.end / self._rate
+        words = None
+        if heard is not None and self.settings.words:
+            words = _words(heard, window.start / self._rate, start, end)
         return Keep(
             closed.end,
             number,
@@ -360,13 +362,13 @@ class Transcriber:
         )
 
 
-def _words(heard: Heard, offset: float) -> list[Word]:
+def _words(heard: Heard, offset: float, start: float, end: float) -> list[Word]:
+    """The words on the session's clock, within their segment: alignment gives silence to the word beside it."""
+
+    def within(time: float) -> float:
+        return round(min(end, max(start, offset + time)), 3)
+
     return [
-        Word(
-            start=round(offset + word.start, 3),
-            end=round(offset + word.end, 3),
-            word=word.word,
-            confidence=word.probability,
-        )
+        Word(start=within(word.start), end=within(word.end), word=word.word, confidence=word.probability)
         for word in heard.words or ()
     ]

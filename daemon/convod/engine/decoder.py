@@ -1,0 +1,89 @@
+"""The decoding process: a recording to PCM on stdout, what is to be said of it as JSON lines on stderr.
+
+Run as `python -m convod.engine.decoder PATH`. Out: mono s16le at 16 kHz; `{"total_s"}` first, `{"warning"}` or
+`{"code", "error"}` where due. It holds one packet at a time, writes no file and opens no other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+
+from convo.messages import Code
+from convod.engine.decode import RATE
+
+
+def main() -> int:
+    """Decode the file `argv[1]`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def say(**fields: object) -> None:
+        print(json.dumps(fields), file=sys.stderr, flush=True)
+
+    def refuse(code: Code, sentence: str) -> int:
+        say(code=code, error=sentence)
+        return 1
+
+    path = Path(sys.argv[1])
+    if path.stat().st_size == 0:
+        return refuse(Code.BAD_AUDIO, "the file is empty; send one that holds audio")
+
+    av.logging.set_level(None)
+    try:
+        container = av.open(str(path), metadata_errors="ignore")
+    except (av.FFmpegError, ValueError):
+        return refuse(Code.BAD_AUDIO, "this is no audio file that FFmpeg can read; convert it to flac, mp3 or wav")
+    with container:
+        if not container.streams.audio:
+            return refuse(Code.BAD_AUDIO, "the file has no audio track; send one that has")
+        say(total_s=container.duration / av.time_base if container.duration else None)
+        return _decode(container, say, refuse)
+
+
+def _decode(container: Any, say: Callable[..., None], refuse: Callable[[Code, str], int]) -> int:
+    resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
+    out = sys.stdout.buffer
+    written = 0
+    broken: str | None = None
+    faults = 0
+
+    def write(frame: av.AudioFrame | None) -> None:
+        nonlocal written
+        for piece in resampler.resample(frame):
+            data = piece.to_ndarray().tobytes()
+            out.write(data)
+            written += len(data)
+
+    packets = container.demux(container.streams.audio[0])
+    while True:
+        try:
+            packet = next(packets)
+            for frame in packet.decode():
+                write(frame)
+        except StopIteration:
+            break
+        except (av.FFmpegError, ValueError) as error:
+            # A damaged packet is skipped; a file that is nothing but damage is not read to its end.
+            broken = str(error)
+            faults += 1
+            if faults > 1000:
+                break
+    with contextlib.suppress(av.FFmpegError, ValueError):  # nothing was ever resampled
+        write(None)
+    out.flush()
+    if not written:
+        return refuse(Code.BAD_AUDIO, "no sound could be read from the file; convert it with ffmpeg and send that")
+    if broken is not None:
+        say(warning=f"the file is damaged ({broken}); what could be read was transcribed")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
