@@ -1,0 +1,259 @@
+"""Cuts a transcript into captions: what stands on the screen at once, and for how long.
+
+In: segments, with or without the times of their words. Out: captions of one or two lines that never overlap.
+This module writes no file format and never changes a word; where times cannot satisfy every rule, the order of
+words and the length of a caption win over the exact moment.
+
+The limits are the usual ones for subtitles: 42 columns in two lines (21 characters of a wide script, which take
+two columns each), and 1 to 7 seconds; see the Netflix Timed Text Style Guide, sections "Line treatment" and
+"Duration".
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import isfinite
+
+from .messages import Segment, Word
+from .transcript import one_line
+
+COLUMNS = 42
+LINES = 2
+SHORTEST_MS = 1000
+LONGEST_MS = 7000
+
+_ARROW = re.compile(r"-{2,}>")  # "-->" means something in SubRip and WebVTT
+
+_SENTENCE_ENDS = tuple(".!?…。！？")
+_CLAUSE_ENDS = tuple(",;:–—、，；：")
+_CLOSERS = "\"')]}»”’」』）】〉》"
+_NEVER_FIRST = frozenset((*_SENTENCE_ENDS, *_CLAUSE_ENDS, *_CLOSERS, *"ー々・ゝヽぁぃぅぇぉっゃゅょァィゥェォッャュョ"))
+"""Characters of which none begins a line."""
+
+# What a cut costs. One caption more is worse than any place to cut, so text is not scattered; among the ways that
+# need the same number, the ends of sentences and clauses win, then captions of about the same length.
+_COST_CAPTION = 100.0
+_COST_CLAUSE = 8.0
+_COST_WORD = 25.0
+_COST_UNEVEN = 20.0
+_COST_TOO_SHORT = 40.0
+
+
+@dataclass(frozen=True)
+class Caption:
+    """What is shown from `start_ms` until `end_ms`: one or two lines, none of them empty."""
+
+    start_ms: int
+    end_ms: int
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Token:
+    """A piece of text that is not cut: a word, or one character of a wide script."""
+
+    text: str
+    width: int
+    spaced: bool  # a space stands before it, unless it begins a line
+    start_ms: int
+    end_ms: int
+
+
+def captions(segments: Iterable[Segment]) -> list[Caption]:
+    """The captions of a transcript, in order: each lasts 1 to 7 seconds, none overlaps another.
+
+    A caption that would be shorter than a second stays for one; the next one then begins when it ends, or joins
+    it if there is space.
+    """
+    shown: list[Caption] = []
+    for segment in segments:
+        for tokens in _cut(_tokens(segment)):
+            _show(shown, tokens)
+    return shown
+
+
+def width(text: str) -> int:
+    """Columns that a text takes: two for a wide or full-width character, one for any other."""
+    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
+
+
+# --- text and time ----------------------------------------------------------------------------------------
+
+
+def _tokens(segment: Segment) -> list[_Token]:
+    text = _ARROW.sub("->", one_line(segment.text))
+    clock = _Clock(text, segment)
+    tokens: list[_Token] = []
+    for word in re.finditer(r"\S+", text):
+        spaced = bool(tokens)
+        at = word.start()
+        for piece in _pieces(word.group()):
+            end = at + len(piece)
+            tokens.append(_Token(piece, width(piece), spaced, clock.at(at), clock.at(end)))
+            at, spaced = end, False
+    return tokens
+
+
+def _pieces(word: str) -> Iterator[str]:
+    """A word, cut where its script allows it, and where it is longer than a line."""
+    piece, columns = "", 0
+    for char in word:
+        size = width(char)
+        stays = char in _NEVER_FIRST or unicodedata.category(char).startswith("M")
+        wide = bool(piece) and (size == 2 or width(piece[-1]) == 2)
+        if piece and ((wide and not stays) or columns + size > COLUMNS):
+            yield piece
+            piece, columns = "", 0
+        piece += char
+        columns += size
+    if piece:
+        yield piece
+
+
+class _Clock:
+    """Tells when a character is spoken: by the times of the words found, evenly between them."""
+
+    def __init__(self, text: str, segment: Segment) -> None:
+        start = _ms(segment.start)
+        end = max(_ms(segment.end), start)
+        self._places = [0]
+        self._times = [start]
+        found = 0
+        for word in segment.words or ():
+            found = self._add(text, word, found, end)
+        if self._places[-1] < max(len(text), 1):
+            self._places.append(max(len(text), 1))
+            self._times.append(end)
+
+    def _add(self, text: str, word: Word, after: int, latest: int) -> int:
+        spoken = one_line(word.word)
+        place = text.find(spoken, after) if spoken else -1
+        if place < 0:
+            return after
+        for at, time in ((place, word.start), (place + len(spoken), word.end)):
+            if at > self._places[-1]:
+                self._places.append(at)
+                self._times.append(min(max(_ms(time), self._times[-1]), latest))
+            elif at == 0:
+                self._times[0] = min(max(_ms(time), self._times[0]), latest)
+        return place + len(spoken)
+
+    def at(self, place: int) -> int:
+        """Milliseconds at which the character at `place` begins."""
+        after = min(bisect_right(self._places, place), len(self._places) - 1)
+        before = after - 1
+        passed = place - self._places[before]
+        rate = (self._times[after] - self._times[before]) / (self._places[after] - self._places[before])
+        return min(self._times[before] + round(passed * rate), self._times[after])
+
+
+def _ms(seconds: float) -> int:
+    return max(round(seconds * 1000), 0) if isfinite(seconds) else 0
+
+
+# --- cutting ----------------------------------------------------------------------------------------------
+
+
+def _cut(tokens: Sequence[_Token]) -> Iterator[Sequence[_Token]]:
+    """The cheapest way to cut tokens into captions that fit, found from the front to the back."""
+    line_ends = _line_ends(tokens)
+    cheapest = [0.0] + [float("inf")] * len(tokens)
+    begins = [0] * (len(tokens) + 1)
+    for first in range(len(tokens)):
+        columns = -tokens[first].spaced
+        # A first line as long as can be leaves the least for the second: what does not fit so never fits.
+        for last in range(first, line_ends[line_ends[first]]):
+            lasts = tokens[last].end_ms - tokens[first].start_ms
+            if lasts > LONGEST_MS and last > first:
+                break
+            columns += tokens[last].width + tokens[last].spaced
+            cost = cheapest[first] + _cost(columns, lasts)
+            if last + 1 < len(tokens):
+                cost += _break_cost(tokens[last].text)
+            if cost < cheapest[last + 1]:
+                cheapest[last + 1], begins[last + 1] = cost, first
+    cuts = [len(tokens)]
+    while cuts[-1] > 0:
+        cuts.append(begins[cuts[-1]])
+    cuts.reverse()
+    for first, end in pairwise(cuts):
+        yield tokens[first:end]
+
+
+def _line_ends(tokens: Sequence[_Token]) -> list[int]:
+    """For each token, and for the end: where the line that begins with it is full."""
+    ends: list[int] = []
+    end = columns = 0
+    for first, token in enumerate(tokens):
+        if end == first:
+            columns, end = token.width, first + 1
+        while end < len(tokens) and columns + tokens[end].width + tokens[end].spaced <= COLUMNS:
+            columns += tokens[end].width + tokens[end].spaced
+            end += 1
+        ends.append(end)
+        # Without this token the line begins with the next one, and without the space before it.
+        columns -= token.width + (tokens[first + 1].spaced if first + 1 < end else 0)
+    return [*ends, len(tokens)]
+
+
+def _cost(columns: int, lasts_ms: int) -> float:
+    empty = 1 - min(columns / (COLUMNS * LINES), 1)
+    cost = _COST_CAPTION + _COST_UNEVEN * empty * empty
+    return cost + _COST_TOO_SHORT if lasts_ms < SHORTEST_MS else cost
+
+
+def _break_cost(text: str) -> float:
+    text = text.rstrip(_CLOSERS)
+    if text.endswith(_SENTENCE_ENDS):
+        return 0
+    return _COST_CLAUSE if text.endswith(_CLAUSE_ENDS) else _COST_WORD
+
+
+def _columns(tokens: Sequence[_Token]) -> int:
+    return sum(token.width + token.spaced for token in tokens) - tokens[0].spaced
+
+
+def _lines(tokens: Sequence[_Token]) -> tuple[str, ...] | None:
+    """The tokens in one line, or two of about the same length; None if they need more."""
+    whole = _columns(tokens)
+    if whole <= COLUMNS:
+        return (_line(tokens),)
+    best: tuple[float, int] | None = None
+    upper = 0
+    for cut in range(1, len(tokens)):
+        upper += tokens[cut - 1].width + (tokens[cut - 1].spaced and cut > 1)
+        lower = whole - upper - tokens[cut].spaced
+        if upper <= COLUMNS and lower <= COLUMNS:
+            cost = abs(upper - lower) + _break_cost(tokens[cut - 1].text) / 2
+            if best is None or cost < best[0]:
+                best = (cost, cut)
+    if best is None:
+        return None
+    return _line(tokens[: best[1]]), _line(tokens[best[1] :])
+
+
+def _line(tokens: Sequence[_Token]) -> str:
+    return "".join(" " * (token.spaced and at > 0) + token.text for at, token in enumerate(tokens))
+
+
+# --- showing ----------------------------------------------------------------------------------------------
+
+
+def _show(shown: list[Caption], tokens: Sequence[_Token]) -> None:
+    lines = _lines(tokens)
+    assert lines is not None, "a token is never wider than a line"
+    start, end = tokens[0].start_ms, tokens[-1].end_ms
+    if shown and start < shown[-1].end_ms:
+        before = shown[-1]
+        joined = before.lines + lines
+        if len(joined) <= LINES and end - before.start_ms <= LONGEST_MS:
+            shown[-1] = Caption(before.start_ms, max(before.end_ms, end), joined)
+            return
+        start = before.end_ms
+    end = min(max(end, start + SHORTEST_MS), start + LONGEST_MS)
+    shown.append(Caption(start, end, lines))

@@ -1,0 +1,246 @@
+"""What a program does with a daemon: requests, sessions, audio, events. The same under trio and asyncio.
+
+In: calls of the application. Out: typed replies and events. This module imports no loop: `convo.trio_client` and
+`convo.asyncio_client` connect, move the bytes, and hand over a `Client`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from .client_core import Attachment
+from .errors import RemoteProtocolError
+from .exchange import Exchange
+from .messages import (
+    Attach,
+    AttachReply,
+    CancelSession,
+    Code,
+    CreateSession,
+    CreateSessionReply,
+    Detach,
+    EndSession,
+    Event,
+    Export,
+    Finalize,
+    GetSession,
+    GetSessionReply,
+    ModelProgress,
+    PullModel,
+    PullModelReply,
+    Reply,
+    Request,
+    Segment,
+    Welcome,
+)
+
+R = TypeVar("R", bound=Reply)
+
+
+class EventStream:
+    """Events of one session, for `async for`.
+
+    Ends after an event for which `until` is true; without `until`, after the state that nothing follows
+    (completed, failed, cancelled). Ends when the session is detached, too.
+
+    Raises:
+        EventsLost: the application was too slow; the text says how to go on.
+        RequestError: the daemon refused this session's audio (told once).
+        ConnectionLost: the connection ended.
+    """
+
+    def __init__(self, exchange: Exchange, attachment: Attachment, until: Callable[[Event], bool] | None) -> None:
+        self._exchange = exchange
+        self._attachment = attachment
+        self._until = until
+        self._done = False
+
+    def __aiter__(self) -> EventStream:
+        return self
+
+    async def __anext__(self) -> Event:
+        attachment = self._attachment
+        while not self._done:
+            event = attachment.feed.take()
+            if event is not None:
+                self._done = self._until is not None and self._until(event)
+                return event
+            if attachment.detached or (self._until is None and attachment.feed.finished):
+                break
+            attachment.check_once()
+            self._exchange.core.check()
+            await self._exchange.wait_changed(attachment)
+        raise StopAsyncIteration
+
+
+class ClientSession:
+    """A session that this connection is attached to."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        attachment: Attachment,
+        reply: CreateSessionReply | AttachReply,
+    ) -> None:
+        self._exchange = exchange
+        self._attachment = attachment
+        self._reply = reply
+
+    @property
+    def id(self) -> str:
+        """The session's id, for `attach` from anywhere."""
+        return self._attachment.session
+
+    @property
+    def reply(self) -> CreateSessionReply | AttachReply:
+        """What the daemon answered to create_session or attach."""
+        return self._reply
+
+    @property
+    def sent(self) -> int:
+        """Bytes of audio handed to the connection, from the start of the stream."""
+        window = self._attachment.window
+        return 0 if window is None else window.sent
+
+    @property
+    def acknowledged(self) -> int:
+        """Bytes of audio that the daemon has stored safely."""
+        window = self._attachment.window
+        return 0 if window is None else window.acknowledged
+
+    def events(self, until: Callable[[Event], bool] | None = None) -> EventStream:
+        """The session's events as they come. Streams of one session share them: use one at a time."""
+        return EventStream(self._exchange, self._attachment, until)
+
+    async def send_audio(self, data: bytes) -> None:
+        """Send audio of any length; waits while the daemon has no room for it.
+
+        Bytes that are no whole sample yet (three at most) are kept for the next call, `finalize` or `end`.
+        Cancelled, it has sent the audio up to `sent` and drops the rest.
+
+        Raises:
+            RequestError: the daemon refused this session's audio.
+            ConnectionLost: the connection ended; attach with `produce=True` and go on from `audio_offset`.
+        """
+        try:
+            await self._exchange.send_audio(self._attachment, self._attachment.align(data))
+        except BaseException:
+            self._attachment.drop_carry()
+            raise
+
+    async def finalize(self) -> int:
+        """Wait until all audio sent is transcribed and its segments are here; returns its bytes."""
+        await self._flush()
+        self._attachment.check()
+        reply = await self._exchange.request(Finalize(session=self.id))
+        return reply.offset
+
+    async def end(self) -> None:
+        """No more audio comes; the last events follow."""
+        if self._attachment.refused is None:
+            await self._flush()
+        await self._exchange.request(EndSession(session=self.id))
+
+    async def cancel(self) -> None:
+        """Stop the session; what was transcribed stays."""
+        await self._exchange.request(CancelSession(session=self.id))
+
+    async def detach(self) -> None:
+        """Get no more events of the session; it goes on without this connection."""
+        await self._exchange.request(Detach(session=self.id))
+
+    async def _flush(self) -> None:
+        rest = self._attachment.flush()
+        if rest:
+            await self._exchange.send_audio(self._attachment, rest)
+
+
+class Client:
+    """A connection to a daemon, open until its `async with` block ends."""
+
+    def __init__(self, exchange: Exchange, welcome: Welcome) -> None:
+        self._exchange = exchange
+        self._welcome = welcome
+
+    @property
+    def welcome(self) -> Welcome:
+        """What the daemon said about itself: its version, limits and features."""
+        return self._welcome
+
+    @property
+    def lost(self) -> bool:
+        """Whether the connection has ended."""
+        return self._exchange.core.lost
+
+    async def request(self, request: Request[R]) -> R:
+        """Send a request, wait for its answer.
+
+        Raises:
+            RequestError: the daemon refused it; `code` says why.
+            ConnectionLost: the connection ended; whether it was done is not known.
+            LocalProtocolError: it is above the daemon's limit.
+        """
+        return await self._exchange.request(request)
+
+    async def create_session(self, kind: Literal["live", "file"] = "live", **fields: Any) -> ClientSession:
+        """Open a session; `fields` are those of `CreateSession`. Raises like `request`."""
+        reply = await self.request(CreateSession(kind=kind, **fields))
+        return self._session(reply.session, reply)
+
+    async def attach(self, session: str, *, after_seq: int = 0, produce: bool = False) -> ClientSession:
+        """Get a session's events after `after_seq`, and with `produce` send its audio.
+
+        Go on with the audio from byte `audio_offset` of the reply. An older attachment of this connection to the
+        session ends. Raises like `request`.
+        """
+        reply = await self.request(Attach(session=session, after_seq=after_seq, produce=produce))
+        return self._session(session, reply)
+
+    async def export(self, session: str, format: str) -> str:
+        """A transcript whole, in a format such as "srt". Raises like `request`."""
+        pieces: list[str] = []
+        offset: int | None = 0
+        while offset is not None:
+            reply = await self.request(Export(session=session, format=format, offset=offset))
+            pieces.append(reply.content)
+            if reply.next is not None and reply.next <= offset:
+                raise RemoteProtocolError(Code.BAD_MESSAGE, "The daemon's export does not move on.")
+            offset = reply.next
+        return "".join(pieces)
+
+    async def get_session(self, session: str) -> GetSessionReply:
+        """A session whole, with all its segments. Raises like `request`."""
+        segments: list[Segment] = []
+        after: int | None = None
+        while True:
+            reply = await self.request(GetSession(session=session, after_segment=after))
+            segments += reply.segments
+            if not reply.more:
+                return msgspec.structs.replace(reply, segments=segments)
+            if not reply.segments or (after is not None and reply.segments[-1].segment <= after):
+                raise RemoteProtocolError(Code.BAD_MESSAGE, "The daemon's transcript does not move on.")
+            after = reply.segments[-1].segment
+
+    async def pull_model(self, model: str, progress: Callable[[ModelProgress], None] | None = None) -> PullModelReply:
+        """Fetch a model, and call `progress` with each message about it meanwhile. Raises like `request`."""
+
+        def watch(message: ModelProgress) -> None:
+            if progress is not None and message.model == model:
+                progress(message)
+
+        unwatch = self._exchange.watch_models(watch)
+        try:
+            return await self.request(PullModel(model=model))
+        finally:
+            unwatch()
+
+    def _session(self, session: str, reply: CreateSessionReply | AttachReply) -> ClientSession:
+        attachment = self._exchange.core.attached(session)
+        if attachment is None:
+            # It went away again before this task ran: the connection was lost, or another task detached.
+            self._exchange.core.check()
+            raise RemoteProtocolError(Code.BAD_MESSAGE, f"Session {session} was detached at once.")
+        return ClientSession(self._exchange, attachment, reply)

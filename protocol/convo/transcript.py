@@ -1,0 +1,47 @@
+"""A transcript: what a session heard, ready to be rendered, and its text made fit to be shown.
+
+In: the parts that a store or `get_session` knows. Out: one frozen value. This module never formats anything.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Literal
+
+import msgspec
+
+from .messages import GetSessionReply, Segment, State, Summary
+
+
+class Transcript(msgspec.Struct, frozen=True, kw_only=True):
+    """A session with its segments and, once there is one, its summary.
+
+    `created` is Unix seconds, `duration_s` seconds of audio; segments are in the order of their times, which are
+    seconds on the session's sample clock.
+    """
+
+    session: str
+    kind: Literal["live", "file"]
+    title: str
+    state: State
+    created: float
+    duration_s: float
+    segments: list[Segment]
+    summary: Summary | None
+
+    @classmethod
+    def of(cls, reply: GetSessionReply) -> Transcript:
+        """The transcript in a whole answer to get_session."""
+        return cls(**{name: getattr(reply, name) for name in cls.__struct_fields__})
+
+
+def one_line(text: str) -> str:
+    """Text as one line: white space of any kind is a single space, and nothing moves a terminal's cursor.
+
+    Control characters (Unicode's Cc) and lone surrogates (Cs) are left out.
+    """
+    spaced = " ".join(text.split())
+    if spaced.isprintable():
+        return spaced
+    kept = "".join(char for char in spaced if unicodedata.category(char) not in ("Cc", "Cs"))
+    return " ".join(kept.split())

@@ -1,0 +1,123 @@
+"""A WebSocket's client side without a socket: a framing for `Connection`, with its own handshake and manners.
+
+In: bytes of the stream below. Out: whole messages, and the bytes that a WebSocket wants sent by itself (the
+upgrade, pongs, closes). This module never reads a message; wsproto knows the frames, it only keeps their order.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from contextlib import suppress
+
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import (
+    AcceptConnection,
+    BytesMessage,
+    CloseConnection,
+    Ping,
+    RejectConnection,
+    Request,
+    TextMessage,
+)
+from wsproto.utilities import LocalProtocolError, RemoteProtocolError
+
+from .address import Address
+from .errors import ConnectionLost, FrameTooLarge
+from .messages import WEBSOCKET_SUBPROTOCOL
+
+
+class WebSocketFraming:
+    """Messages of a WebSocket whose bytes come from a stream of any kind.
+
+    Send `data_to_send` first, give `receive_data` what comes, and send `data_to_send` again, until `opened`.
+    """
+
+    def __init__(self, address: Address, limit: int) -> None:
+        self.limit = limit
+        self.opened = False
+        self.ended: str | None = None
+        """Why nothing more comes, as a sentence; None while it may."""
+        self._websocket = WSConnection(ConnectionType.CLIENT)
+        self._messages: deque[bytes] = deque()
+        self._partial = bytearray()
+        self._to_send = [
+            self._websocket.send(
+                Request(host=address.authority, target=address.path, subprotocols=[WEBSOCKET_SUBPROTOCOL])
+            )
+        ]
+
+    def data_to_send(self) -> bytes:
+        """What the WebSocket itself wants sent, perhaps nothing."""
+        data = b"".join(self._to_send)
+        self._to_send.clear()
+        return data
+
+    def receive_data(self, data: bytes) -> None:
+        """Take bytes of the stream, in pieces of any size."""
+        if self.ended is not None:
+            return
+        try:
+            self._websocket.receive_data(data)
+            for event in self._websocket.events():
+                if self.ended is not None:
+                    break
+                match event:
+                    case AcceptConnection():
+                        self._accepted(event)
+                    case RejectConnection():
+                        self.ended = f"It refused the WebSocket with HTTP {event.status_code}."
+                    case BytesMessage():
+                        self._message(event)
+                    case TextMessage():
+                        # No message of the contract: as nothing at all, the connection refuses it.
+                        self._messages.append(b"")
+                    case Ping():
+                        self._to_send.append(self._websocket.send(event.response()))
+                    case CloseConnection():
+                        self._closed(event)
+        except RemoteProtocolError as error:
+            self.ended = f"This is no WebSocket that it speaks: {str(error).rstrip('.')}."
+
+    def next_frame(self) -> bytes | None:
+        """The next whole message, None if there is none yet; FrameTooLarge once one is above the limit."""
+        if self._messages:
+            return self._messages.popleft()
+        if len(self._partial) > self.limit:
+            raise FrameTooLarge(len(self._partial), self.limit)
+        return None
+
+    def wrap(self, payload: bytes) -> bytes:
+        """The payload as one binary message.
+
+        Raises:
+            ConnectionLost: the WebSocket is closed.
+        """
+        try:
+            return self._websocket.send(BytesMessage(data=payload))
+        except LocalProtocolError:
+            raise ConnectionLost(self.ended or "The WebSocket is closed.") from None
+
+    def close(self) -> None:
+        """Say goodbye with code 1000 in the next `data_to_send`, if that was not said yet."""
+        with suppress(LocalProtocolError):  # one side said it already
+            self._to_send.append(self._websocket.send(CloseConnection(code=1000)))
+
+    def _accepted(self, event: AcceptConnection) -> None:
+        if event.subprotocol == WEBSOCKET_SUBPROTOCOL:
+            self.opened = True
+        else:
+            self.ended = f"It does not speak the subprotocol {WEBSOCKET_SUBPROTOCOL}."
+
+    def _message(self, event: BytesMessage) -> None:
+        if len(self._partial) > self.limit:
+            return  # refused already: what it goes on sending is not kept
+        self._partial += event.data
+        if event.message_finished and len(self._partial) <= self.limit:
+            self._messages.append(bytes(self._partial))
+            self._partial.clear()
+
+    def _closed(self, event: CloseConnection) -> None:
+        reason = f": {event.reason.rstrip('.')}" if event.reason else ""
+        self.ended = f"The WebSocket was closed with code {event.code}{reason}."
+        with suppress(LocalProtocolError):  # this was the answer to our own goodbye
+            self._to_send.append(self._websocket.send(event.response()))
