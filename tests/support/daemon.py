@@ -1,0 +1,110 @@
+"""A real convod in a process of its own, for tests that want the whole thing.
+
+In: flags and a directory. Out: its urls, its process, its log. Every daemon started here has ended when its block has.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+START_S = 60.0
+
+
+class Daemon:
+    """A running convod. `directory` holds its socket, state and settings; it can be stopped and started again."""
+
+    def __init__(self, directory: Path, *flags: str, environment: dict[str, str] | None = None) -> None:
+        self.directory = directory
+        self.flags = flags
+        self.socket = directory / "convod.sock"
+        self.state = directory / "state"
+        self.log: list[str] = []
+        self.url = f"unix:{self.socket}"
+        self.web = ""
+        self._environment = environment or {}
+        self._process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
+
+    @property
+    def pid(self) -> int:
+        """Process id of the daemon."""
+        assert self._process is not None
+        return self._process.pid
+
+    def workers(self) -> list[int]:
+        """Process ids of the engine's workers (Linux)."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return [pid for pid in map(int, children) if b"engine.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+    def start(self) -> None:
+        """Start it and wait until it says that it is ready."""
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(("CONVOD_", "CONVO_"))}
+        environment |= {
+            "XDG_CONFIG_HOME": str(self.directory / "config"),
+            "HF_HUB_CACHE": str(self.directory / "hub"),
+            # No summarizer of the machine the tests run on may take part.
+            "CONVOD_SUMMARY_OLLAMA_URL": "http://127.0.0.1:9",
+            "CONVOD_SUMMARY_OPENAI_URL": "http://127.0.0.1:9/v1",
+        }
+        environment |= self._environment
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "convod", "--socket", str(self.socket), "--state-dir", str(self.state), *self.flags],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        ready = threading.Event()
+        self._reader = threading.Thread(target=self._read, args=(self._process, ready), daemon=True)
+        self._reader.start()
+        assert ready.wait(START_S), "convod did not become ready:\n" + "".join(self.log)
+        assert self._process.poll() is None, "convod ended at once:\n" + "".join(self.log)
+
+    def _read(self, process: subprocess.Popen[str], ready: threading.Event) -> None:
+        assert process.stderr is not None
+        for line in process.stderr:
+            self.log.append(line)
+            if "convod is ready on" in line:
+                found = re.search(r"ws://\S+", line)
+                self.web = found.group(0) if found else ""
+                ready.set()
+        ready.set()
+
+    def signal(self, number: int) -> int:
+        """Send a signal, wait for the end, return the exit status."""
+        assert self._process is not None
+        self._process.send_signal(number)
+        status = self._process.wait(60)
+        assert self._reader is not None
+        self._reader.join(10)
+        if self._process.stderr is not None:
+            self._process.stderr.close()
+        return status
+
+    def stop(self) -> int:
+        """SIGTERM; the exit status."""
+        return self.signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL: nothing is said goodbye to."""
+        self.signal(signal.SIGKILL)
+
+
+@contextmanager
+def running(directory: Path, *flags: str, environment: dict[str, str] | None = None) -> Iterator[Daemon]:
+    """A daemon with a Unix socket and a WebSocket, until the end of the block."""
+    daemon = Daemon(directory, "--listen", "ws://127.0.0.1:0", *flags, environment=environment)
+    daemon.start()
+    try:
+        yield daemon
+    finally:
+        if daemon._process is not None and daemon._process.poll() is None:
+            daemon.stop()

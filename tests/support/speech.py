@@ -1,0 +1,49 @@
+"""The recordings in tests/data with what was said in them, and how far a transcript is from that."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+DATA = Path(__file__).parent.parent / "data"
+RATE = 16000
+
+
+@cache
+def truth(name: str) -> str:
+    """What is said in a recording."""
+    about: dict[str, Any] = json.loads((DATA / f"{name}.json").read_text())
+    return " ".join(utterance["text"] for utterance in about["utterances"])
+
+
+@cache
+def pcm(name: str) -> bytes:
+    """A recording as mono s16le at 16 kHz."""
+    import av
+    import numpy as np
+
+    resampler = av.AudioResampler("s16", "mono", RATE)
+    pieces = []
+    with av.open(str(DATA / name)) as container:
+        for frame in container.decode(audio=0):
+            pieces += [piece.to_ndarray()[0] for piece in resampler.resample(frame)]
+    return np.concatenate(pieces).astype(np.int16).tobytes()
+
+
+def words(text: str) -> list[str]:
+    """Words as they are counted: lower case, without punctuation."""
+    return re.sub(r"[^a-z0-9' ]", " ", text.lower()).split()
+
+
+def word_error_rate(reference: str, hypothesis: str) -> float:
+    """Levenshtein distance in words over the reference's words."""
+    said, heard = words(reference), words(hypothesis)
+    row = list(range(len(heard) + 1))
+    for i, one in enumerate(said, 1):
+        above, row[0] = row[0], i
+        for j, other in enumerate(heard, 1):
+            above, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, above + (one != other))
+    return row[-1] / max(1, len(said))
