@@ -10,14 +10,15 @@ import pytest
 _HERE = Path(__file__).parent
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str, obj: object) -> None:
     """asyncio for the app's tests and for files named `*_asyncio*`, trio for everything else."""
-    for item in items:
-        if not isinstance(item, pytest.Function) or not _is_async(item.function):
-            continue
-        of_the_app = item.path.is_relative_to(_HERE / "tui")
-        asyncio = of_the_app or "_asyncio" in item.path.stem
-        item.add_marker(pytest.mark.asyncio if asyncio else pytest.mark.trio)
+    # pytest-asyncio looks for its mark while a test becomes an item: afterwards is too late.
+    if not collector.istestfunction(obj, name) or not _is_async(obj):
+        return
+    of_the_app = collector.path.is_relative_to(_HERE / "tui")
+    asyncio = of_the_app or "_asyncio" in collector.path.stem
+    (pytest.mark.asyncio if asyncio else pytest.mark.trio)(obj)
 
 
 def _is_async(function: object) -> bool:

@@ -64,7 +64,7 @@ async def _connect(
                     nursery.start_soon(pump.read, stream, exchange)
                     nursery.start_soon(pump.write, stream, exchange)
                     welcome = await exchange.opened()
-            except (OSError, trio.TooSlowError, ConnectionLost) as error:
+            except (OSError, trio.TooSlowError, trio.BrokenResourceError, ConnectionLost) as error:
                 raise CannotConnect(str(address), _reason(error)) from error
             yield Client(exchange, welcome)
             with trio.move_on_after(pump.CLOSE_SECONDS):
@@ -87,7 +87,11 @@ async def _open(address: Address, ssl_context: ssl.SSLContext | None) -> trio.ab
         tls = await trio.open_ssl_over_tcp_stream(
             address.host, address.port, ssl_context=context, https_compatible=True
         )
-        await tls.do_handshake()
+        try:
+            await tls.do_handshake()
+        except BaseException:
+            await trio.aclose_forcefully(tls)
+            raise
         return tls
     return await trio.open_tcp_stream(address.host, address.port)
 
@@ -123,6 +127,8 @@ def _lost(error: Exception) -> ConnectionLost:
 def _reason(error: BaseException) -> str:
     if isinstance(error, trio.TooSlowError):
         return "no answer came in time"
+    if isinstance(error, trio.BrokenResourceError) and error.__cause__ is not None:
+        return reason_of(error.__cause__)  # TLS
     if isinstance(error, OSError) and isinstance(error.__cause__, BaseExceptionGroup):
         return reason_of(error.__cause__.exceptions[0])  # trio tried every address of the host
     return reason_of(error)

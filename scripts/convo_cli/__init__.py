@@ -1,0 +1,1 @@
+"""The `convo` command: captions, transcripts and summaries from a shell."""
