@@ -51,14 +51,24 @@ class Guard:
     def __init__(self) -> None:
         self.rejected: Counter[str] = Counter()
 
-    def judge(self, text: str, *, avg_logprob: float, no_speech_prob: float, spoken_s: float) -> Verdict:
-        """May this text be shown? `spoken_s` is how many seconds the voice-activity detector called speech."""
-        reason = self._reason(text, avg_logprob, no_speech_prob, spoken_s)
+    def judge(
+        self, text: str, *, avg_logprob: float, no_speech_prob: float, spoken_s: float, voice_s: float
+    ) -> Verdict:
+        """May this text be shown?
+
+        `spoken_s` is how many seconds the voice-activity detector called speech, `voice_s` in how many the worker's
+        own detector heard a voice.
+        """
+        reason = self._reason(text, avg_logprob, no_speech_prob, spoken_s, voice_s)
         if reason is not None:
             self.rejected[reason] += 1
         return Verdict(reason)
 
-    def _reason(self, text: str, avg_logprob: float, no_speech_prob: float, spoken_s: float) -> str | None:
+    def _reason(
+        self, text: str, avg_logprob: float, no_speech_prob: float, spoken_s: float, voice_s: float
+    ) -> str | None:
+        if voice_s == 0.0:
+            return "no_voice"
         if not text.strip():
             return "empty"
         if no_speech_prob > NO_SPEECH and avg_logprob < LOGPROB:

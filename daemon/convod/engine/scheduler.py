@@ -56,13 +56,16 @@ class Scheduler:
         queue.append(job)
         return replaced
 
-    def forget(self, session: str, kind: Kind | None = None) -> None:
-        """Drop what a session has waiting, of one kind or all."""
-        for some, queues in self._waiting.items():
-            if kind is None or some is kind:
-                queues.pop(session, None)
-        if kind is None:
-            self._retry = deque(job for job in self._retry if job.session != session)
+    def drop(self, job: Job) -> None:
+        """Take a job back, if it waits."""
+        queues = self._waiting[job.kind]
+        queue = queues.get(job.session)
+        if queue is not None and job in queue:
+            queue.remove(job)
+            if not queue:
+                del queues[job.session]
+        elif job in self._retry:
+            self._retry.remove(job)
 
     def waiting(self, kind: Kind) -> int:
         """Windows of a kind that wait."""

@@ -133,7 +133,7 @@ class Engine:
     # --- for sessions -------------------------------------------------------------------------------------
 
     def submit(self, job: Job, deliver: Deliver) -> None:
-        """Decode a window; `deliver` is called once, unless the session is forgotten or its interim replaced."""
+        """Decode a window; `deliver` is called once, unless the job is dropped or its interim replaced."""
         replaced = self._scheduler.submit(job)
         if replaced is not None:
             del self._deliver[replaced]
@@ -142,12 +142,15 @@ class Engine:
             self._refuse_all()
         self._idle.unpark()
 
-    def forget(self, session: str, kind: Kind | None = None) -> None:
-        """Deliver nothing more to a session: of one kind that waits, or of all."""
-        self._scheduler.forget(session, kind)
-        for job in list(self._deliver):
-            if job.session == session and (kind is None or job.kind is kind):
-                del self._deliver[job]
+    def drop(self, job: Job) -> None:
+        """Deliver nothing for this job; if it waits, it is not decoded."""
+        self._scheduler.drop(job)
+        self._deliver.pop(job, None)
+
+    def forget(self, session: str) -> None:
+        """Deliver nothing more to a session."""
+        for job in [job for job in self._deliver if job.session == session]:
+            self.drop(job)
 
     def status(self) -> EngineStatus:
         """How the engine is."""

@@ -13,11 +13,13 @@ from typing import Any, Final
 
 import av
 import ctranslate2
+import msgspec
 import numpy as np
 from faster_whisper import WhisperModel
 from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import get_suppressed_tokens, merge_punctuations
 
+from convod.engine.voice import Voice
 from convod.engine.wire import Heard, HeardWord, Load, Options
 
 RATE: Final = 16000
@@ -32,6 +34,9 @@ BUCKET_FRAMES: Final = 100
 
 MARGIN_FRAMES: Final = 30
 """Silence after the last sample that a short context holds at least."""
+
+LEAST_VOICE_S: Final = 0.06
+"""Windows with less voice than this (two of Silero's chunks) hold none."""
 
 DOUBTFUL_LOGPROB: Final = -1.0
 DOUBTFUL_RATIO: Final = 2.4
@@ -66,19 +71,36 @@ class Whisper:
         self.compute_type = str(self._core.compute_type)
         self.multilingual = bool(self._core.is_multilingual)
         self.languages = list(self._model.supported_languages)
+        self._voice = Voice()
 
     def warm_up(self) -> None:
         """Decode a second of silence, so that the first real window does not pay for lazy allocations."""
-        self.hear([np.zeros(RATE, np.int16).tobytes()], RATE, Options(language="en", beam=1))
+        silence = np.zeros(RATE, np.float32)
+        self._voice.seconds(silence)
+        self._hear_speech([silence], Options(language="en", beam=1))
 
     def hear(self, windows: list[bytes], rate: int, options: Options) -> list[Heard]:
         """Decode windows of mono s16le at `rate` Hz, at most 30 s each, as one batch."""
-        features = [self._features(resample(window, rate)) for window in windows]
+        samples = [resample(window, rate) for window in windows]
+        voices = [self._voice.seconds(piece) for piece in samples]
+        # What holds no voice is not decoded: a model asked for the words of a noise finds some.
+        spoken = [i for i, voice_s in enumerate(voices) if voice_s >= LEAST_VOICE_S]
+        heard = dict(zip(spoken, self._hear_speech([samples[i] for i in spoken], options), strict=True))
+        silence = Heard(
+            text="", language=options.language or "", language_probability=0.0,
+            avg_logprob=0.0, no_speech_prob=1.0, voice_s=0.0,
+        )  # fmt: skip
+        return [_replace(heard.get(i, silence), voice_s=round(voice_s, 3)) for i, voice_s in enumerate(voices)]
+
+    def _hear_speech(self, samples: list[np.ndarray[Any, np.dtype[np.float32]]], options: Options) -> list[Heard]:
+        if not samples:
+            return []
+        features = [self._features(piece) for piece in samples]
         lengths = [piece.shape[-1] for piece in features]
         bucket = self._bucket(max(lengths))
         encoded = self._encode(features, bucket)
         language, probability = self._language(encoded, options)
-        heard = self._decode(encoded, lengths, [language] * len(windows), options)
+        heard = self._decode(encoded, lengths, [language] * len(samples), options)
         for i, (piece, result) in enumerate(zip(features, heard, strict=True)):
             if options.beam > 1 and _doubtful(result):
                 # Once more, alone, with the whole context and some freedom; the better of the two stays.
@@ -156,6 +178,7 @@ class Whisper:
                     # faster-whisper's generate_with_fallback).
                     avg_logprob=result.scores[0] * len(result.sequences_ids[0]) / (len(result.sequences_ids[0]) + 1),
                     no_speech_prob=result.no_speech_prob,
+                    voice_s=0.0,
                 )
             )
         if options.words:
@@ -212,8 +235,6 @@ def _doubtful(heard: Heard) -> bool:
 
 
 def _replace(heard: Heard, **changes: Any) -> Heard:
-    import msgspec
-
     return msgspec.structs.replace(heard, **changes)
 
 

@@ -87,13 +87,14 @@ class HeardWord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Heard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The text of one window with the engine's figures."""
+    """The text of one window with the engine's figures. `voice_s`: seconds in which a voice was heard."""
 
     text: str
     language: str
     language_probability: float
     avg_logprob: float
     no_speech_prob: float
+    voice_s: float
     words: list[HeardWord] | None = None
 
 

@@ -144,6 +144,8 @@ class Endpointer:
         onset = next(start for start, _, speech in self._ring if speech)
         self._open = True
         self._paused = False
+        # A flush inside a frame gave the frame's beginning to the last utterance.
+        onset = max(self._free, onset)
         self._onset = onset
         self._start = max(self._free, onset - self._samples(self.settings.preroll_ms))
         self._last_speech = max(end for _, end, speech in self._ring if speech)
@@ -170,7 +172,7 @@ class Endpointer:
         if silence >= self._samples(settings.endpoint_ms):
             happened.append(self._close(min(end, self._last_speech + self._samples(settings.tail_ms))))
         elif end - self._start >= self._samples(settings.longest_ms):
-            happened += self._cut()
+            happened += self._cut(end)
         return happened
 
     def _close(self, end: int) -> Closed:
@@ -181,7 +183,7 @@ class Endpointer:
         self._levels.clear()
         return closed
 
-    def _cut(self) -> list[Happening]:
+    def _cut(self, now: int) -> list[Happening]:
         # The quietest frame, judged with its neighbours so that one quiet frame inside a vowel does not win; of
         # equals the latest, so that the next utterance is short.
         frames = list(self._levels)
@@ -189,7 +191,11 @@ class Endpointer:
             sum(level for _, level, _ in frames[max(0, i - 1) : i + 2]) / len(frames[max(0, i - 1) : i + 2])
             for i in range(len(frames))
         ]
-        at = min(range(len(frames)), key=lambda i: (smooth[i], -i))
+        # Only where speech follows: the next utterance would be nothing but the end of this one's last pause.
+        places = [i for i, (end, _, _) in enumerate(frames) if end < self._last_speech]
+        if not places:
+            return [self._close(min(now, self._last_speech + self._samples(self.settings.tail_ms)))]
+        at = min(places, key=lambda i: (smooth[i], -i))
         cut = frames[at][0]
         after = frames[at + 1 :]
         spoken_after = 0

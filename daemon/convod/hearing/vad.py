@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from array import array
+from collections import deque
 from dataclasses import dataclass
 from operator import mul
 from typing import Final
@@ -39,34 +40,43 @@ class VadSettings:
     above_noise_db: float = 6.0
 
 
-class Vad:
-    """Voice activity of one stream. `rate` in Hz is one of webrtcvad's: 8000, 16000, 32000, 48000."""
+NOISE_MS: Final = 2000
+"""The noise floor is the least level within this time. Speech dips at every syllable, several times a second, so its
+floor lies far below it; a hum, a tone or a fan does not dip, and is its own floor. (Minimum statistics: Martin 2001,
+"Noise power spectral density estimation based on optimal smoothing and minimum statistics".)"""
 
-    def __init__(self, rate: int, settings: VadSettings | None = None) -> None:
+
+class Vad:
+    """Voice activity of one stream, in frames of `frame_ms`. `rate` in Hz is 8000, 16000, 32000 or 48000."""
+
+    def __init__(self, rate: int, settings: VadSettings | None = None, *, frame_ms: int = 30) -> None:
         self._settings = settings or VadSettings()
         self._rate = rate
         self._detector = webrtcvad.Vad(self._settings.mode)
-        self.noise_dbfs = SILENCE_DBFS
+        self._frame = 0
+        self._remembered = NOISE_MS // frame_ms
+        # Frames whose level is below that of all later ones, oldest and least first: the front is the minimum.
+        self._least: deque[tuple[int, float]] = deque()
+
+    @property
+    def noise_dbfs(self) -> float:
+        """The noise floor."""
+        return self._least[0][1] if self._least else SILENCE_DBFS
 
     def feed(self, samples: bytes) -> tuple[bool, float]:
-        """10, 20 or 30 ms of s16le -> whether it is speech, and its level in dBFS."""
+        """One frame of s16le -> whether it is speech, and its level in dBFS."""
         level = level_dbfs(samples)
+        self._follow_noise(level)
         settings = self._settings
-        if level < settings.floor_dbfs:
-            speech = False
-        else:
-            speech = (
-                bool(self._detector.is_speech(samples, self._rate))
-                and level > self.noise_dbfs + settings.above_noise_db
-            )
-        self._follow_noise(level, speech)
-        return speech, level
+        loud_enough = level >= settings.floor_dbfs and level > self.noise_dbfs + settings.above_noise_db
+        # The detector adapts to what it is given, so it is given every frame.
+        return bool(self._detector.is_speech(samples, self._rate)) and loud_enough, level
 
-    def _follow_noise(self, level: float, speech: bool) -> None:
-        # Minimum following: down at once, up slowly (a steady noise becomes the floor within seconds, a sentence
-        # does not), and slower still while someone speaks.
-        if level < self.noise_dbfs:
-            self.noise_dbfs = level
-        else:
-            rise = 0.02 if speech else 0.3
-            self.noise_dbfs = min(level, self.noise_dbfs + rise)
+    def _follow_noise(self, level: float) -> None:
+        least = self._least
+        while least and least[-1][1] >= level:
+            least.pop()
+        least.append((self._frame, level))
+        if least[0][0] <= self._frame - self._remembered:
+            least.popleft()
+        self._frame += 1

@@ -94,9 +94,15 @@ class Journal:
         """Publish a new state; `why` is the code and message of a failure."""
         if self.record.seq:
             assert state in NEXT[self.record.state], f"{self.record.state} -> {state}"
-        self.record.state = state
-        await self.publish(SessionState, state=state, **why)
-        log.info("session is %s", state, extra={"session": self.id, "kind": self.record.kind, **why})
+        before, self.record.state = self.record.state, state
+        try:
+            await self.publish(SessionState, state=state, **why)
+        except trio.Cancelled:
+            self.record.state = before  # it was not published: what comes instead follows the old one
+            raise
+        # `message` is a name that logging keeps for itself.
+        fields = {"reason" if key == "message" else key: value for key, value in why.items()}
+        log.info("session is %s", state, extra={"session": self.id, "kind": self.record.kind, **fields})
 
     async def summarize(self, options: SummaryOptions) -> None:
         """Write a summary of the transcript and publish it.

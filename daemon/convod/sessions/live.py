@@ -51,10 +51,15 @@ class LiveSession(Session):
         self._arrivals: deque[tuple[int, float]] = deque()
         self._finalizing: deque[tuple[int, trio.Event]] = deque()
         self._credit_said = 0
+        self._most_granted = 0
+        self._all_out = False
 
     def _granted(self) -> int:
         settled = self._transcriber.settled * self._pcm.frame_bytes
-        return settled + int(self._parts.settings.credit_s * self._pcm.bytes_per_second)
+        granted = settled + int(self._parts.settings.credit_s * self._pcm.bytes_per_second)
+        # An utterance that opens reaches back before its onset; what was promised to the client stays promised.
+        self._most_granted = max(self._most_granted, granted)
+        return self._most_granted
 
     def _check_audio(self, data: bytes) -> None:
         if len(data) % self._pcm.sample_bytes:
@@ -69,7 +74,7 @@ class LiveSession(Session):
 
     async def finalize(self) -> int:
         """Transcribe all audio so far; returns the bytes it was, once its segments are out."""
-        if self.record.state.final or self.record.state is State.TRANSCRIBED:
+        if self._all_out or self.record.state.final or self.record.state is State.TRANSCRIBED:
             return self._spool.size
         offset = self._spool.size
         done = trio.Event()
@@ -78,15 +83,24 @@ class LiveSession(Session):
         await done.wait()
         return offset
 
+    async def run(self) -> None:
+        """Live until a final state; nobody waits for segments that will not come."""
+        try:
+            await super().run()
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        self._all_out = True
+        while self._finalizing:
+            self._finalizing.popleft()[1].set()
+
     async def _hear(self) -> None:
         async with trio.open_nursery() as nursery:
             if self.record.config.summary.mode == "rolling":
                 nursery.start_soon(self.journal.roll, self._parts.settings.rolling_s)
-            try:
-                await self._listen()
-            finally:
-                for _, done in self._finalizing:
-                    done.set()
+            await self._listen()
+            self._release()
             nursery.cancel_scope.cancel()
 
     async def _listen(self) -> None:

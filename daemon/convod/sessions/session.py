@@ -21,7 +21,7 @@ from convod.engine.scheduler import Job
 from convod.engine.supervisor import Engine, Outcome, Refusal
 from convod.engine.wire import Kind, Options
 from convod.sessions.journal import Journal
-from convod.sessions.transcriber import Command, Decode, DropInterim, Keep, Say, Transcriber, Window
+from convod.sessions.transcriber import Command, Decode, Drop, Keep, Say, Transcriber, Window
 from convod.store import NoRoom, Spool
 from convod.summary import SummarizerUnavailable
 
@@ -85,6 +85,7 @@ class Session:
         self._spool = parts.spool.open(self.record.id)
         self._bell = Bell()
         self._outcomes: deque[tuple[Window, Outcome]] = deque()
+        self._jobs: dict[Window, Job] = {}
         self._scope = trio.CancelScope()
         self._cancelled = False
         self._gone_at: float | None = trio.current_time()
@@ -274,8 +275,8 @@ class Session:
                 self._decode(command.window, transcriber.settings.rate)
             elif isinstance(command, Say):
                 self.feed.say(command.event)
-            elif isinstance(command, DropInterim):
-                self._parts.engine.forget(self.id, Kind.INTERIM)
+            elif isinstance(command, Drop):
+                self._drop(command.window)
             else:
                 await self._keep(command)
 
@@ -292,10 +293,17 @@ class Session:
         )
 
         def deliver(job: Job, outcome: Outcome) -> None:
+            self._jobs.pop(window, None)
             self._outcomes.append((window, outcome))
             self._bell.ring()
 
-        self._parts.engine.submit(Job(self.id, window.kind, window.audio, rate, options), deliver)
+        job = Job(self.id, window.kind, window.audio, rate, options)
+        self._jobs[window] = job
+        self._parts.engine.submit(job, deliver)
+
+    def _drop(self, window: Window) -> None:
+        if (job := self._jobs.pop(window, None)) is not None:
+            self._parts.engine.drop(job)
 
     async def _take_outcomes(self, transcriber: Transcriber) -> None:
         while self._outcomes:

@@ -1,7 +1,7 @@
 """From samples to segments for one session: what to decode, what to say, what to keep, in which order.
 
-In: mono samples, results of the engine, a flush. Out: commands (`Decode`, `Say`, `Keep`). A state machine on the
-sample clock: no I/O, no tasks; the time that audio arrived is handed in. Utterances are decoded in any order and
+In: mono samples, results of the engine, a flush. Out: commands (`Decode`, `Drop`, `Say`, `Keep`). A state machine on
+the sample clock: no I/O, no tasks; the time that audio arrived is handed in. Utterances are decoded in any order and
 published in theirs. Partials are sent only for the utterance that comes next, so a segment's number is never used for
 two utterances that were shown with stable words.
 """
@@ -37,19 +37,14 @@ LANGUAGE_SURE: Final = 0.5
 
 @dataclass(eq=False, frozen=True, slots=True)
 class Window:
-    """Audio to decode: `audio` is mono s16le of the samples from `start` on.
-
-    `promised` are the stable words that were shown of it: should its final be rejected, they are what remains.
-    """
+    """Audio to decode: `audio` is mono s16le of the samples `start` to `end`."""
 
     kind: Kind
     utterance: int
     start: int
+    end: int
     audio: bytes
     language: str | None
-    closed: Closed | None = None
-    arrived: float = 0.0
-    promised: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +55,10 @@ class Decode:
 
 
 @dataclass(frozen=True, slots=True)
-class DropInterim:
-    """The interim that waits or runs is of no use any more."""
+class Drop:
+    """A window that waits or runs is of no use any more."""
+
+    window: Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +88,7 @@ class Keep:
     trouble: str | None = None
 
 
-Command = Decode | DropInterim | Say | Keep
+Command = Decode | Drop | Say | Keep
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +107,28 @@ class Settings:
 
 
 @dataclass(slots=True)
-class _Verdict:
-    """A final that waits for its turn."""
+class _Final:
+    """A closed utterance that is not published.
+
+    `window` is what the engine decodes of it. `promised` are the stable words that were shown of it: should its final
+    be rejected, they are what remains. Once `decided`, `heard` or `trouble` is there.
+    """
+
+    closed: Closed
+    window: Window
+    arrived: float
+    promised: str
+    decided: bool = False
+    heard: Heard | None = None
+    trouble: str | None = None
+
+
+@dataclass(slots=True)
+class _Guess:
+    """A final decoded at a pause, before it is known whether the pause is the end."""
 
     window: Window
-    heard: Heard | None
-    trouble: str | None = None
+    heard: Heard | None = None
 
 
 class Transcriber:
@@ -143,7 +156,7 @@ class Transcriber:
         self._base = 0 if replay else sample  # stream sample that frames count from
         self._skip = utterance if replay else 0
         self._frames = Frames(settings.rate, settings.frame_ms)
-        self._vad = Vad(self._frames.vad_rate, settings.vad)
+        self._vad = Vad(self._frames.vad_rate, settings.vad, frame_ms=settings.frame_ms)
         self._endpoint = Endpointer(
             settings.rate, settings.endpoint, first=0 if replay else utterance, begin=self._base
         )
@@ -152,10 +165,11 @@ class Transcriber:
         self._now = self._base
         self._arrivals: deque[tuple[int, float]] = deque()
         self._publish_next = utterance
-        self._decoding: dict[int, Closed] = {}
-        self._verdicts: dict[int, _Verdict] = {}
+        self._finals: dict[int, _Final] = {}
+        self._guess: _Guess | None = None
         self._interim: Window | None = None
         self._interim_due = self._base
+        self._going_on = False  # the last utterance was cut while somebody spoke
         self._agreement = Agreement()
         self._shown_stable = ""
 
@@ -174,13 +188,12 @@ class Transcriber:
     @property
     def waiting(self) -> int:
         """Utterances that are closed and not published."""
-        return len(self._decoding) + len(self._verdicts)
+        return len(self._finals)
 
     @property
     def settled(self) -> int:
         """The first sample whose text is not out yet."""
-        starts = [closed.start for closed in self._decoding.values()]
-        starts += [verdict.window.start for verdict in self._verdicts.values()]
+        starts = [final.closed.start for final in self._finals.values()]
         starts.append(self._endpoint.open_since if self._endpoint.open_since is not None else self._now)
         return min(starts)
 
@@ -215,15 +228,18 @@ class Transcriber:
             return self._heard_interim(window, heard)
         if self.language is None and heard.text and heard.language_probability >= LANGUAGE_SURE:
             self.language = heard.language
-        return self._verdict(_Verdict(window, heard))
+        if self._guess is not None and self._guess.window is window:
+            self._guess.heard = heard
+            return []
+        return self._decide(window, heard, None)
 
     def refused(self, window: Window, trouble: str) -> list[Command]:
         """The engine could not decode a window, and why (a sentence)."""
-        if window.kind is Kind.INTERIM:
-            if self._interim is window:
-                self._interim = None
-            return []
-        return self._verdict(_Verdict(window, None, trouble))
+        if self._interim is window:
+            self._interim = None
+        if self._guess is not None and self._guess.window is window:
+            self._guess = None
+        return self._decide(window, None, trouble)
 
     # --- utterances ---------------------------------------------------------------------------------------
 
@@ -233,28 +249,59 @@ class Transcriber:
             self._agreement = Agreement()
             self._shown_stable = ""
             self._interim_due = happening.onset + FIRST_INTERIM_MS * rate // 1000
-            if happening.number >= self._skip:
+            if happening.number >= self._skip and not self._going_on:
                 commands.append(Say(SpeechStarted(session=session, time=round(happening.start / rate, 3))))
-        elif isinstance(happening, Closed):
-            if happening.number < self._skip:
-                return
-            if self._interim is not None:
-                self._interim = None
-                commands.append(DropInterim())
-            if not happening.cut:
-                commands.append(Say(SpeechEnded(session=session, time=round(happening.end / rate, 3))))
-            window = Window(
-                self.settings.kind,
-                happening.number,
-                happening.start,
-                self._samples(happening.start, happening.end),
-                self.language,
-                happening,
-                self._arrival(happening.end),
-                self._shown_stable,
-            )
-            self._decoding[happening.number] = happening
-            commands.append(Decode(window))
+        elif isinstance(happening, Silence):
+            self._paused(happening, commands)
+        elif isinstance(happening, Speech):
+            self._drop_guess(commands)
+        else:
+            self._closed(happening, commands)
+
+    def _paused(self, silence: Silence, commands: list[Command]) -> None:
+        """Perhaps the end: decode as if it were, so that the endpoint finds the text ready."""
+        start = self._endpoint.open_since
+        if self.settings.kind is Kind.FILE or start is None:
+            return  # a file's text is as good a moment later, and decoded once
+        end = min(self._now, silence.at + self.settings.endpoint.tail_ms * self._rate // 1000)
+        self._drop_interim(commands)
+        self._guess = _Guess(self._window(self.settings.kind, silence.number, start, end))
+        commands.append(Decode(self._guess.window))
+
+    def _closed(self, closed: Closed, commands: list[Command]) -> None:
+        if closed.number < self._skip:
+            return
+        self._going_on = closed.cut
+        self._drop_interim(commands)
+        if not closed.cut:
+            commands.append(Say(SpeechEnded(session=self.settings.session, time=round(closed.end / self._rate, 3))))
+        guess = self._guess
+        if guess is not None and guess.window.end == closed.end:
+            self._guess = None
+            self._finals[closed.number] = final = self._final(closed, guess.window)
+            if guess.heard is not None:
+                commands += self._decide(final.window, guess.heard, None)
+            return
+        self._drop_guess(commands)
+        window = self._window(self.settings.kind, closed.number, closed.start, closed.end)
+        self._finals[closed.number] = self._final(closed, window)
+        commands.append(Decode(window))
+
+    def _final(self, closed: Closed, window: Window) -> _Final:
+        return _Final(closed, window, self._arrival(closed.end), self._shown_stable)
+
+    def _window(self, kind: Kind, utterance: int, start: int, end: int) -> Window:
+        return Window(kind, utterance, start, end, self._samples(start, end), self.language)
+
+    def _drop_interim(self, commands: list[Command]) -> None:
+        if self._interim is not None:
+            commands.append(Drop(self._interim))
+            self._interim = None
+
+    def _drop_guess(self, commands: list[Command]) -> None:
+        if self._guess is not None:
+            commands.append(Drop(self._guess.window))
+            self._guess = None
 
     def _samples(self, start: int, end: int) -> bytes:
         offset = 2 * (start - self._buffer_start)
@@ -280,13 +327,12 @@ class Transcriber:
 
     def _perhaps_interim(self, commands: list[Command]) -> None:
         start = self._endpoint.open_since
-        if start is None or not self.settings.interim or self._interim is not None:
+        if start is None or not self.settings.interim or self._interim is not None or self._guess is not None:
             return
         if self._now < self._interim_due:
             return
         self._interim_due = self._now + INTERIM_MS * self._rate // 1000
-        audio = self._samples(start, self._now)
-        self._interim = Window(Kind.INTERIM, self._endpoint.number, start, audio, self.language)
+        self._interim = self._window(Kind.INTERIM, self._endpoint.number, start, self._now)
         commands.append(Decode(self._interim))
 
     def _heard_interim(self, window: Window, heard: Heard) -> list[Command]:
@@ -295,7 +341,11 @@ class Transcriber:
         self._interim = None
         seconds = len(window.audio) / 2 / self._rate
         verdict = self.guard.judge(
-            heard.text, avg_logprob=heard.avg_logprob, no_speech_prob=heard.no_speech_prob, spoken_s=seconds
+            heard.text,
+            avg_logprob=heard.avg_logprob,
+            no_speech_prob=heard.no_speech_prob,
+            spoken_s=seconds,
+            voice_s=heard.voice_s,
         )
         if not verdict.keep:
             return []
@@ -315,41 +365,40 @@ class Transcriber:
 
     # --- finals -------------------------------------------------------------------------------------------
 
-    def _verdict(self, verdict: _Verdict) -> list[Command]:
-        number = verdict.window.utterance
-        if number not in self._decoding:
+    def _decide(self, window: Window, heard: Heard | None, trouble: str | None) -> list[Command]:
+        final = self._finals.get(window.utterance)
+        if final is None or final.window is not window:
             return []
-        del self._decoding[number]
-        self._verdicts[number] = verdict
+        final.decided, final.heard, final.trouble = True, heard, trouble
         commands: list[Command] = []
-        while (ready := self._verdicts.pop(self._publish_next, None)) is not None:
-            commands.append(self._publish(ready))
+        while (ready := self._finals.get(self._publish_next)) is not None and ready.decided:
+            del self._finals[self._publish_next]
             self._publish_next += 1
+            commands.append(self._publish(ready))
         return commands
 
-    def _publish(self, verdict: _Verdict) -> Keep:
-        window, heard, closed = verdict.window, verdict.heard, verdict.window.closed
-        assert closed is not None
-        number = window.utterance + 1
-        text = window.promised
+    def _publish(self, final: _Final) -> Keep:
+        heard, closed = final.heard, final.closed
         if heard is not None:
-            kept = self.guard.judge(
+            verdict = self.guard.judge(
                 heard.text,
                 avg_logprob=heard.avg_logprob,
                 no_speech_prob=heard.no_speech_prob,
                 spoken_s=closed.spoken / self._rate,
-            ).keep
-            text = heard.text if kept else text
+                voice_s=heard.voice_s,
+            )
+            heard = heard if verdict.keep else None
+        text = heard.text if heard is not None else final.promised
         if not text:
-            return Keep(closed.end, number, trouble=verdict.trouble)
+            return Keep(closed.end, closed.number + 1, trouble=final.trouble)
         self.segment += 1
         start, end = closed.onset / self._rate, closed.end / self._rate
         words = None
         if heard is not None and self.settings.words:
-            words = _words(heard, window.start / self._rate, start, end)
+            words = _words(heard, closed.start / self._rate, start, end)
         return Keep(
             closed.end,
-            number,
+            closed.number + 1,
             segment=self.segment - 1,
             text=text,
             start=round(start, 3),
@@ -357,8 +406,8 @@ class Transcriber:
             language=heard.language if heard is not None else self.language or "",
             confidence=round(min(1.0, math.exp(heard.avg_logprob)), 3) if heard is not None else 0.0,
             words=words,
-            arrived=window.arrived,
-            trouble=verdict.trouble,
+            arrived=final.arrived,
+            trouble=final.trouble,
         )
 
 

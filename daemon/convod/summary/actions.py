@@ -51,12 +51,12 @@ _DUTY = (
     r"(?i:will|'ll|’ll|needs?\s+to|has\s+to|have\s+to|had\s+better|must|should|ought\s+to|"
     r"(?:is|are)\s+(?:going|supposed)\s+to|agreed\s+to|promised\s+to|volunteered\s+to|offered\s+to)"
 )
-_ADVERB = r"(?:(?i:also|then|now|please|still|just|first|definitely|probably|really)\s+)*"
+_ADVERB = r"(?:(?i:also|then|now|please|still|just|first|definitely|probably|really)\s+)*+"
+# Possessive: given back piece by piece, a row of "and, and, and" would be tried in every way there is.
+_OPENING = r"^\W*+(?:(?i:and|so|then|okay|ok|well|also|now)\b[\s,]*+)*+"
 # "It will rain" and "that will be fine" promise nothing.
 _IDLE = r"(?!(?i:be|have|see|know|think|like|want|not|never|depend|seem|happen|mean)\b)"
-_OWNED = re.compile(
-    rf"^(?:\W*(?i:and|so|then|okay|ok|well|also|now)\b[\s,]*)*{_WHO}\s*{_DUTY}\s+{_ADVERB}{_IDLE}(?=\w)"
-)
+_OWNED = re.compile(rf"{_OPENING}{_WHO}\s*{_DUTY}\s+{_ADVERB}{_IDLE}(?=\w)")
 _ASSIGNED = re.compile(
     rf"\b(?i:action\s+items?|task|to-?do|homework|next\s+step)s?\s+(?i:for|of)\s+{_WHO}\s*(?:(?i:is|are)\s+(?i:to\s+)?|:\s*)"
 )
@@ -71,7 +71,7 @@ _SELF = re.compile(
     rf"(?:decided|agreed|plan|promised?)\s+to)\s+{_ADVERB}{_IDLE}(?=\w)"
 )
 _ASKED = re.compile(
-    r"^(?:\W*(?i:and|so|then|okay|ok|well)\b[\s,]*)*(?i:please|(?:can|could|would)\s+(?:you|someone|somebody|anyone)(?:\s+please)?)\s+(?=\w)"
+    rf"{_OPENING}(?i:please|(?:can|could|would)\s+(?:you|someone|somebody|anyone)(?:\s+please)?)\s+(?=\w)"
 )
 _MARKED = re.compile(r"^(?i:action\s+item|to-?do|next\s+step)s?\s*:\s*(?=\w)")
 # A request about the call itself is over when it is said.
@@ -100,7 +100,7 @@ _TITLE = (
 )
 _OPENING_KOREAN = "(?:그리고|그럼|그러면|그래서|네|자|일단|우선)"
 _WHO_KOREAN = re.compile(
-    rf"^(?:{_OPENING_KOREAN}[\s,]+)*"
+    rf"^(?:{_OPENING_KOREAN}[\s,]++)*+"
     rf"(?P<who>[가-힣]{{1,4}}\s?{_TITLE}|[가-힣]{{1,6}}\s?팀|[김박최]\w{{2}}(?=[이가은는]\s))"
     r"(?:께서는|께서|에서|이|가|은|는|,)\s*"
 )

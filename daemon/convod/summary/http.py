@@ -71,6 +71,7 @@ def failures_named(who: str, url: str) -> Iterator[None]:
 
     where = f"{who} at {place(url)}"
     try:
+        _ = urlsplit(url).port  # httpx would look a host up and connect to a port that is out of range
         yield
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:
         raise SummarizerUnavailable(f"{where} cannot be reached: start it, or choose another provider") from error
