@@ -18,7 +18,6 @@ import trio
 from convo.messages import SummarizerStatus, Summary, SummaryOptions
 
 from .base import EXTRACTIVE, Provider, SummarizerUnavailable, SummarySettings, Talk
-from .extractive import extract
 from .http import ClientFactory, client_factory
 from .longform import Notes, summarise
 from .parse import Draft
@@ -106,6 +105,8 @@ class Summarizers:
             )
         status = await self.choose(options)
         if status.provider == EXTRACTIVE:
+            from .extractive import extract  # its patterns take 30 ms to compile, which the start can do without
+
             draft = await trio.to_thread.run_sync(extract, talk, style, abandon_on_cancel=True)
             on_delta(draft.summary)
             return _signed(draft, EXTRACTIVE, "", _language_of(talk))

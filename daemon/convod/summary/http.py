@@ -31,6 +31,8 @@ room for 40,000 tokens; a server that sends more is broken."""
 BODY_BYTES = 4 << 20
 """Most bytes of a body that is no stream (a list of models, an error)."""
 
+_UNREADABLE = "an address that cannot be read"
+
 ClientFactory = Callable[[], "httpx.AsyncClient"]
 
 
@@ -60,7 +62,7 @@ def place(url: str) -> str:
         host = parts.hostname or "?"
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
-        return "an address that cannot be read"
+        return _UNREADABLE
     return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}"
 
 
@@ -70,15 +72,17 @@ def failures_named(who: str, url: str) -> Iterator[None]:
     import httpx
 
     where = f"{who} at {place(url)}"
+    no_address = SummarizerUnavailable(
+        f"{where} has an address that is none: correct it in the settings under [summary]", retry=False
+    )
+    if place(url) == _UNREADABLE:
+        raise no_address  # httpx would look the host up and try a port that is out of range
     try:
-        _ = urlsplit(url).port  # httpx would look a host up and connect to a port that is out of range
         yield
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:
         raise SummarizerUnavailable(f"{where} cannot be reached: start it, or choose another provider") from error
     except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
-        raise SummarizerUnavailable(
-            f"{where} has an address that is none: correct it in the settings under [summary]", retry=False
-        ) from error
+        raise no_address from error
     except httpx.TimeoutException as error:
         raise SummarizerUnavailable(f"{where} does not answer: see whether it is busy") from error
     except httpx.HTTPError as error:

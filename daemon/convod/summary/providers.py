@@ -9,11 +9,14 @@ send the talk anywhere.
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
 
 from .base import EXTRACTIVE, Connections, Provider, SummarizerUnavailable, SummarySettings
 from .ollama import Ollama
 from .openai import OpenAi
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "convod.summarizers"
 
@@ -25,6 +28,8 @@ BUILT_IN: dict[str, Factory] = {Ollama.name: Ollama, OpenAi.name: OpenAi}
 
 def added() -> dict[str, EntryPoint]:
     """What installed packages add, by name; nothing of it is imported."""
+    from importlib.metadata import entry_points  # brings a parser of e-mail along, which the start can do without
+
     return {point.name: point for point in entry_points(group=GROUP) if point.name not in {*BUILT_IN, EXTRACTIVE}}
 
 

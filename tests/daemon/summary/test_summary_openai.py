@@ -1,0 +1,211 @@
+"""OpenAI's chat completions over real sockets: servers that differ, and every way in which they fail."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+from tests.fakes.openai import FakeOpenAi, running_openai
+from tests.fakes.talks import KOREAN, MEETING, talk
+
+from convo.messages import Summary, SummaryOptions
+from convod.summary import Summarizers, SummarizerUnavailable, SummarySettings, Talk
+from convod.summary.prompt import SCHEMA
+
+OPTIONS = SummaryOptions(provider="openai")
+
+
+@pytest.fixture(autouse=True)
+def _no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CONVOD_OPENAI_KEY", raising=False)
+
+
+@asynccontextmanager
+async def with_openai(
+    settings: dict[str, Any] | None = None, **options: Any
+) -> AsyncIterator[tuple[FakeOpenAi, Summarizers]]:
+    async with running_openai(**options) as (fake, url):
+        summarizers = Summarizers(SummarySettings(openai_url=url, **(settings or {})))
+        yield fake, summarizers
+        await summarizers.aclose()
+
+
+async def written(summarizers: Summarizers, of: Talk | None = None) -> tuple[Summary, str]:
+    deltas: list[str] = []
+    summary = await summarizers.write(of or talk(), OPTIONS, deltas.append)
+    return summary, "".join(deltas)
+
+
+async def jump_after(event: trio.Event, clock: trio.testing.MockClock, seconds: float) -> None:
+    """Time passes only when the test says so: once the model has fallen silent."""
+    await event.wait()
+    clock.jump(seconds)
+
+
+async def test_a_summary_is_streamed() -> None:
+    async with with_openai() as (fake, summarizers):
+        deltas: list[str] = []
+        summary = await summarizers.write(talk(), OPTIONS, deltas.append)
+    assert len(deltas) > 5
+    assert "".join(deltas) == summary.summary
+    assert summary.summary.startswith("They said: Good morning everyone.")
+    assert (summary.provider, summary.model) == ("openai", "qwen2.5-7b-instruct")
+    asked = fake.completions[0]
+    assert asked["stream"] is True
+    assert asked["response_format"]["type"] == "json_schema"
+    assert asked["response_format"]["json_schema"]["schema"] == SCHEMA
+    assert "authorization" not in fake.headers[-1]
+
+
+@pytest.mark.parametrize("chunk_bytes", [3, 7, 100_000])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+async def test_the_stream_may_be_cut_anywhere(chunk_bytes: int, line_end: str) -> None:
+    async with with_openai() as (fake, summarizers):
+        fake.chunk_bytes, fake.line_end = chunk_bytes, line_end
+        summary, shown = await written(summarizers, talk(KOREAN, "ko"))
+    assert shown == summary.summary
+    assert "안녕하세요" in shown
+
+
+async def test_a_server_that_does_not_say_done() -> None:
+    async with with_openai() as (fake, summarizers):
+        fake.says_done = False
+        assert (await written(summarizers))[0].summary
+
+
+async def test_a_server_that_does_not_stream() -> None:
+    async with with_openai() as (fake, summarizers):
+        fake.streams = False
+        summary, shown = await written(summarizers)
+    assert shown == summary.summary
+
+
+async def test_a_server_that_refuses_the_schema_is_asked_without_from_then_on() -> None:
+    async with with_openai(fault="no_response_format") as (fake, summarizers):
+        first, _ = await written(summarizers)
+        second, _ = await written(summarizers)
+    assert first.summary == second.summary
+    assert ["response_format" in asked for asked in fake.completions] == [True, False, False]
+    assert '"key_points"' in fake.completions[1]["messages"][0]["content"]
+
+
+@pytest.mark.parametrize("flavour", ["lmstudio", "llamacpp", "vllm"])
+async def test_servers_say_their_context_in_different_places(flavour: str) -> None:
+    async with with_openai(flavour=flavour, context_length=8192) as (fake, summarizers):
+        await written(summarizers, talk(MEETING * 15))
+    # In 4096 tokens, which is what is assumed where nothing is said, it would have taken parts.
+    assert len(fake.completions) == 1
+
+
+async def test_a_server_that_says_nothing_of_its_context() -> None:
+    async with with_openai(flavour="none", context_length=4096) as (fake, summarizers):
+        await written(summarizers, talk(MEETING * 30))
+    assert len(fake.completions) > 2
+
+
+async def test_a_long_talk_goes_in_parts() -> None:
+    async with with_openai(context_length=4096) as (fake, summarizers):
+        summary, shown = await written(summarizers, talk(MEETING * 60))
+    assert len(fake.completions) > 3
+    assert shown == summary.summary  # of the merge, and of nothing before it
+
+
+async def test_a_prompt_that_is_refused_for_its_length() -> None:
+    """The settings claim more than the server has."""
+    async with with_openai({"context_tokens": 16384}, context_length=4096) as (fake, summarizers):
+        summary, _ = await written(summarizers, talk(MEETING * 60))
+    assert summary.summary
+    assert "<notes>" in fake.completions[-1]["messages"][1]["content"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "message", "retry"),
+    [
+        ("error_500", "answered 500 .EngineCore encountered an issue", True),
+        ("error_in_stream", "stopped with 'Model unloaded.'", True),
+        ("die", "broke off in the middle", True),
+        ("not_found", "answered 404 .The model", False),
+        ("broken_json", "gave no JSON object of a summary, then no JSON object", True),
+        ("empty", "gave an empty answer, then an empty answer", True),
+    ],
+)
+async def test_failures(fault: str, message: str, retry: bool) -> None:
+    async with with_openai(fault=fault) as (_fake, summarizers):
+        with pytest.raises(SummarizerUnavailable, match=message) as caught:
+            await written(summarizers)
+    assert caught.value.retry is retry
+
+
+@pytest.mark.parametrize("fault", ["broken_json", "empty", "cut"])
+async def test_one_useless_answer_is_asked_again(fault: str) -> None:
+    async with with_openai() as (fake, summarizers):
+        fake.faults = [fault]
+        summary, _ = await written(summarizers)
+    assert summary.summary.startswith("They said: Good morning")
+    assert len(fake.completions) == 2
+
+
+async def test_text_around_the_json_is_taken_away_at_once() -> None:
+    async with with_openai(fault="text_around") as (fake, summarizers):
+        summary, shown = await written(summarizers)
+    assert len(fake.completions) == 1
+    assert shown == summary.summary
+
+
+@pytest.mark.parametrize("fault", ["silent", "stall"])
+async def test_a_model_that_says_nothing_more(
+    fault: str, mock_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    async with with_openai(fault=fault) as (fake, summarizers):
+        nursery.start_soon(jump_after, fake.stalled, mock_clock, 121)
+        with pytest.raises(SummarizerUnavailable, match=r"wrote nothing for 120 s"):
+            await written(summarizers)
+        await fake.hung_up.wait()
+
+
+async def test_cancelling_closes_the_request() -> None:
+    async with with_openai(fault="stall") as (fake, summarizers):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(written, summarizers)
+            await fake.stalled.wait()
+            nursery.cancel_scope.cancel()
+        await fake.hung_up.wait()
+
+
+async def test_a_key_from_the_environment(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with with_openai(key="sk-secret") as (fake, summarizers):
+        with pytest.raises(SummarizerUnavailable, match="refused the key: set CONVOD_OPENAI_KEY") as caught:
+            await written(summarizers)
+        assert not caught.value.retry
+        monkeypatch.setenv("CONVOD_OPENAI_KEY", "sk-secret\n")
+        await written(summarizers)
+    assert fake.headers[-1]["authorization"] == "Bearer sk-secret"
+    assert "sk-secret" not in caplog.text
+
+
+async def test_a_key_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONVOD_OPENAI_KEY", "another")
+    file = tmp_path / "key"
+    async with with_openai({"openai_key_file": str(file)}, key="sk-secret") as (_fake, summarizers):
+        with pytest.raises(SummarizerUnavailable, match="cannot be read"):
+            await written(summarizers)
+        file.write_text("two words")
+        with pytest.raises(SummarizerUnavailable, match="must be one word") as caught:
+            await written(summarizers)
+        assert "two words" not in str(caught.value)
+        file.write_text("sk-secret\n")
+        await written(summarizers)
+
+
+async def test_which_model_is_taken() -> None:
+    async with with_openai() as (_fake, summarizers):
+        assert (await summarizers.choose(OPTIONS)).model == "qwen2.5-7b-instruct"
+        with pytest.raises(SummarizerUnavailable, match="has no model gpt-9"):
+            await summarizers.choose(SummaryOptions(provider="openai", model="gpt-9"))

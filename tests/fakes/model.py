@@ -1,0 +1,74 @@
+"""The "language model" of the fakes: a plausible summary made of the words in the prompt.
+
+It quotes the first words of the talk, so a test that runs the whole path can see that they arrived; it does what a
+model should do with the talk, which is to take it as data.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+FAULTS = (
+    "error_500",  # the request is refused
+    "error_in_stream",  # 200, some pieces, then an error where a piece should be
+    "broken_json",  # the answer is no JSON
+    "empty",  # the answer is empty
+    "text_around",  # the answer has words and a code fence around it
+    "die",  # the connection ends in the middle
+    "stall",  # some pieces, then nothing until `release` is set
+    "silent",  # headers only, then nothing until `release` is set
+    "cut",  # the answer stops for its length, in the middle of the summary
+    "not_found",  # no such model
+    "truncated",  # the prompt was cut off, and only the count says so (Ollama)
+    "too_long",  # the prompt is refused for its length
+    "no_response_format",  # HTTP 400 to any response_format (OpenAI)
+)
+
+
+def prompt_of(messages: list[dict[str, Any]]) -> str:
+    return "\n".join(message["content"] for message in messages)
+
+
+def count_tokens(messages: list[dict[str, Any]]) -> int:
+    """As a real vocabulary would, roughly: 1.3 a word; one for each character of a script without words."""
+    text = prompt_of(messages)
+    wide = len(re.findall("[\u1100-\ud7ff]", text))
+    return wide + int(1.3 * len(re.findall(r"[^\s\u1100-\ud7ff]+", text)))
+
+
+def answer(messages: list[dict[str, Any]]) -> str:
+    """One JSON object as the prompts of this project ask for it."""
+    user = messages[-1]["content"]
+    data = re.search(r"<(transcript|notes)>\n(.*)\n</\1>", user, re.DOTALL)
+    words = (data[2] if data else user).split()
+    first = " ".join(words[:40])
+    return json.dumps(
+        {
+            "title": " ".join(words[:5]),
+            "summary": f"They said: {first}",
+            "key_points": [" ".join(words[at : at + 8]) for at in range(0, min(len(words), 24), 8)],
+            "action_items": [{"text": "Read the transcript", "owner": words[0] if words else "", "due": ""}],
+            "keywords": sorted({word.strip(".,?!") for word in words if len(word) > 5})[:5],
+        },
+        ensure_ascii=False,
+    )
+
+
+def faulty(text: str, fault: str | None) -> str:
+    """The answer as a model with this fault would write it."""
+    if fault == "broken_json":
+        return "I am sorry, I can only say that the meeting {went well"
+    if fault == "empty":
+        return ""
+    if fault == "text_around":
+        return f"Sure! Here is the summary:\n```json\n{text[:-1]},}}\n```\nLet me know {{if}} you need more."
+    if fault == "cut":
+        return text[: text.index("They said") + 12]
+    return text
+
+
+def pieces(text: str, size: int = 7) -> list[str]:
+    """Text as a model would stream it."""
+    return [text[at : at + size] for at in range(0, len(text), size)]

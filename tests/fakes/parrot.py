@@ -1,0 +1,46 @@
+"""A summarizer of another package, as its entry point would find it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any
+
+import trio
+
+from convod.summary import SummarySettings
+from convod.summary.base import ChatMessage, Connections, ProbeResult, Provider
+from tests.fakes.model import answer
+
+
+class Parrot:
+    """A provider of thirty lines."""
+
+    name = "parrot"
+
+    def __init__(self, settings: SummarySettings, connections: Connections) -> None:
+        self.settings = settings
+
+    async def probe(self, model: str) -> ProbeResult:
+        await trio.lowlevel.checkpoint()
+        return ProbeResult(model=model or "grey", found="a parrot on the shoulder")
+
+    async def context_tokens(self, model: str) -> int:
+        await trio.lowlevel.checkpoint()
+        return 8192
+
+    async def complete(
+        self,
+        messages: Sequence[ChatMessage],
+        schema: Mapping[str, Any],
+        *,
+        model: str,
+        context_tokens: int,
+        answer_tokens: int,
+    ) -> AsyncGenerator[str, None]:
+        for piece in answer([dict(message) for message in messages]).split(" "):
+            await trio.lowlevel.checkpoint()
+            yield f"{piece} "
+
+
+def broken(settings: SummarySettings, connections: Connections) -> Provider:
+    raise RuntimeError("no cage")
