@@ -8,7 +8,7 @@ name: `requests` answers them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import trio
@@ -39,8 +39,8 @@ class Link(Protocol):
     async def send(self, data: list[bytes]) -> None:
         """Send frames, or one WebSocket message each."""
 
-    async def close(self, code: Code | None) -> None:
-        """Say goodbye: with an error's code if there was one."""
+    async def close(self, code: Code | None, *, stopping: bool = False) -> None:
+        """Say goodbye: with an error's code if there was one, or because the daemon stops."""
 
     def abort(self) -> None:
         """Cut the connection at once."""
@@ -57,20 +57,31 @@ class LinkLost(Exception):
 async def serve(
     link: Link, connection: Connection, authorize: Authorize, service: Service, settings: ListenSettings, peer: str
 ) -> None:
-    """Serve a connection to its end."""
+    """Serve a connection to its end. A fault of convod in one is logged, and is the end of that one only."""
+    try:
+        await _serve(link, connection, authorize, service, settings, peer)
+    except* Exception:
+        log.exception("a connection was ended by a fault of convod", extra={"peer": peer})
+
+
+async def _serve(
+    link: Link, connection: Connection, authorize: Authorize, service: Service, settings: ListenSettings, peer: str
+) -> None:
     client = Client(Outbox(), peer)
     async with trio.open_nursery() as nursery:
         written = trio.Event()
         nursery.start_soon(_write, link, connection, client.outbox, settings.stall_s, nursery.cancel_scope, written)
         reason: Code | None = None
+        stopping = True
         try:
             reason = await _converse(link, connection, authorize, service, client, settings, nursery)
+            stopping = False
         finally:
             client.gone()
             client.outbox.close()
             with trio.move_on_after(GOODBYE_S, shield=True):
                 await written.wait()
-                await link.close(reason)
+                await link.close(reason, stopping=stopping)
             nursery.cancel_scope.cancel()
 
 
@@ -183,7 +194,7 @@ async def _write(
 ) -> None:
     try:
         while (messages := await outbox.next()) is not None:
-            frames = [connection.send(message) for message in messages]
+            frames = list(_frames(connection, messages))
             with trio.move_on_after(stall_s) as sending:
                 await link.send(frames)
             if sending.cancelled_caught:
@@ -191,8 +202,16 @@ async def _write(
                 link.abort()
                 scope.cancel()
                 return
-    except (LinkLost, LocalProtocolError):
-        # The client left, or the connection was closed by an error that is on its way: nothing more can be said.
+    except LinkLost:
         scope.cancel()
     finally:
         written.set()
+
+
+def _frames(connection: Connection, messages: list[Message]) -> Iterator[bytes]:
+    for message in messages:
+        try:
+            yield connection.send(message)
+        except LocalProtocolError:
+            # The client broke the contract: of what was to be said only the error that says so still may.
+            log.debug("left unsaid: %s", type(message).__name__)

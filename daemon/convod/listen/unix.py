@@ -44,7 +44,7 @@ class UnixLink:
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise LinkLost from error
 
-    async def close(self, code: Code | None) -> None:
+    async def close(self, code: Code | None, *, stopping: bool = False) -> None:
         """Close; what was sent arrives."""
         await self._stream.aclose()
 

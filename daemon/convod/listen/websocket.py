@@ -5,6 +5,7 @@ In: `ws://HOST:PORT`. Out: a link for each connection that asks for the subproto
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -15,6 +16,8 @@ from convo.address import Address, parse
 from convo.messages import WEBSOCKET_SUBPROTOCOL, Code
 from convod.listen.serve import LinkLost
 
+log = logging.getLogger("convod.listen")
+
 CLOSE_CODES: Final = {Code.TOO_LARGE: 1009, Code.BUSY: 1013}
 REFUSED: Final = 1008
 GOING_AWAY: Final = 1001
@@ -22,7 +25,10 @@ GOING_AWAY: Final = 1001
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 CLOSE_S: Final = 5.0
-"""How long a closing handshake may take."""
+"""How long an opening or a closing handshake may take."""
+
+STOPPING_S: Final = 0.25
+"""How long it may take while the daemon stops: the answer is not read any more, only the goodbye is to get out."""
 
 
 class BadAddress(ValueError):
@@ -51,9 +57,11 @@ class WebSocketLink:
         except trio_websocket.ConnectionClosed as error:
             raise LinkLost from error
 
-    async def close(self, code: Code | None) -> None:
+    async def close(self, code: Code | None, *, stopping: bool = False) -> None:
         """Say goodbye with the close code that fits."""
-        await self._socket.aclose(1000 if code is None else CLOSE_CODES.get(code, REFUSED))
+        with trio.move_on_after(STOPPING_S if stopping else CLOSE_S):
+            number = 1000 if code is None else CLOSE_CODES.get(code, REFUSED)
+            await self._socket.aclose(GOING_AWAY if stopping else number)
 
     def abort(self) -> None:
         """The connection is closed when its handler returns, which follows."""
@@ -84,26 +92,30 @@ async def listen(
 ) -> None:
     """Serve connections until cancelled; the url listened on is handed to `task_status`."""
 
-    async def handle(request: trio_websocket.WebSocketRequest) -> None:
-        if WEBSOCKET_SUBPROTOCOL not in request.proposed_subprotocols:
-            await request.reject(400, body=f"offer the subprotocol {WEBSOCKET_SUBPROTOCOL}\n".encode())
-            return
-        socket = await request.accept(subprotocol=WEBSOCKET_SUBPROTOCOL)
-        await serve(WebSocketLink(socket), str(request.remote))
-
-    async with trio.open_nursery() as nursery:
-        server = await nursery.start(
-            lambda task_status: trio_websocket.serve_websocket(
-                handle,
-                address.host,
-                address.port,
-                None,
+    async def converse(stream: trio.SocketStream) -> None:
+        async with trio.open_nursery() as reading:
+            request = None
+            with trio.move_on_after(CLOSE_S):
                 # What is a little too large is refused with a sentence, what is far too large is not read.
-                max_message_size=4 * limit,
-                connect_timeout=CLOSE_S,
-                disconnect_timeout=CLOSE_S,
-                task_status=task_status,
-            )
-        )
-        host = f"[{address.host}]" if ":" in address.host else address.host
-        task_status.started(f"ws://{host}:{server.listeners[0].port}")
+                request = await trio_websocket.wrap_server_stream(reading, stream, max_message_size=4 * limit)
+            if request is not None and WEBSOCKET_SUBPROTOCOL not in request.proposed_subprotocols:
+                await request.reject(400, body=f"offer the subprotocol {WEBSOCKET_SUBPROTOCOL}\n".encode())
+            elif request is not None:
+                socket = await request.accept(subprotocol=WEBSOCKET_SUBPROTOCOL)
+                await serve(WebSocketLink(socket), str(request.remote))
+            reading.cancel_scope.cancel()
+
+    async def handle(stream: trio.SocketStream) -> None:
+        # trio_websocket raises where a peer breaks off its handshake: that is the end of this connection only.
+        try:
+            async with stream:
+                await converse(stream)
+        except* trio_websocket.ConnectionClosed:
+            pass
+        except* Exception:
+            log.exception("a connection was ended by a fault of convod")
+
+    listeners = await trio.open_tcp_listeners(address.port, host=address.host)
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    task_status.started(f"ws://{host}:{listeners[0].socket.getsockname()[1]}")
+    await trio.serve_listeners(handle, listeners)

@@ -178,11 +178,18 @@ class Manager:
                 f"model {status.model!r} does not know language {request.language!r}; "
                 f"it knows {', '.join(engine.languages[:12])}",
             )
+        self._check_summary(request.summary)
         title = request.title or audio.name or None
         return msgspec.structs.replace(
             request, id=0, model=status.model, title=None if title is None else title[:200],
             endpoint_ms=request.endpoint_ms or 500,
         )  # fmt: skip
+
+    def _check_summary(self, options: SummaryOptions) -> None:
+        try:
+            self._desk.summarizers.check(options)
+        except ValueError as error:
+            raise Refused(Code.BAD_REQUEST, str(error)) from error
 
     def find(self, session: str) -> Session | None:
         """A session that is not in a final state."""
@@ -227,6 +234,7 @@ class Manager:
         journal = await self.journal(owner, session)
         if journal.record.state in (State.PENDING, State.PROCESSING):
             raise Refused(Code.BAD_STATE, "the session is still being transcribed; end it first")
+        self._check_summary(options)
         try:
             await self._desk.summarizers.choose(options)
         except SummarizerUnavailable as error:
@@ -239,6 +247,8 @@ class Manager:
     async def _summarize_again(self, journal: Journal, options: SummaryOptions) -> None:
         try:
             await journal.summarize(options)
+            if (waiting := self._sessions.get(journal.id)) is not None:
+                waiting.summarized()
         except SummarizerUnavailable as error:
             await journal.publish(SessionWarning, code=str(Code.SUMMARIZER_UNAVAILABLE), message=str(error))
         finally:

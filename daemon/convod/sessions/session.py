@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 import trio
@@ -26,6 +27,10 @@ from convod.store import NoRoom, Spool
 from convod.summary import SummarizerUnavailable
 
 log = logging.getLogger("convod.sessions")
+
+
+LONGEST_PAUSE_S: Final = 300.0
+"""Between two tries at a summary."""
 
 
 class SessionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -87,6 +92,7 @@ class Session:
         self._outcomes: deque[tuple[Window, Outcome]] = deque()
         self._jobs: dict[Window, Job] = {}
         self._scope = trio.CancelScope()
+        self._summarizing = trio.CancelScope()
         self._cancelled = False
         self._gone_at: float | None = trio.current_time()
         self._finished = trio.Event()
@@ -242,23 +248,29 @@ class Session:
         if not self._parts.settings.keep_audio:
             self._parts.spool.remove(self.id)
 
+    def summarized(self) -> None:
+        """A summary that was asked for beside this session's own is there: its own is not tried any more."""
+        self._summarizing.cancel()
+
     async def _summarize_until_done(self, options: SummaryOptions) -> None:
         pause = 2.0
         warned = False
-        while True:
-            try:
-                await self.journal.summarize(options)
-                return
-            except SummarizerUnavailable as error:
-                reason = str(error)
-            log.info("summary waits: %s", reason, extra={"session": self.id, "pause_s": pause})
-            if not warned:
-                warned = True
-                await self.journal.publish(
-                    SessionWarning, code=str(Code.SUMMARIZER_UNAVAILABLE), message=f"{reason}; it is tried again"
-                )
-            await trio.sleep(pause)
-            pause = min(300.0, pause * 2)
+        with self._summarizing:
+            while True:
+                try:
+                    await self.journal.summarize(options)
+                    return
+                except SummarizerUnavailable as error:
+                    reason, retry = str(error), error.retry
+                log.info("summary waits: %s", reason, extra={"session": self.id, "pause_s": pause})
+                if not warned:
+                    warned = True
+                    await self.journal.publish(
+                        SessionWarning, code=str(Code.SUMMARIZER_UNAVAILABLE), message=f"{reason}; it is tried again"
+                    )
+                # What waiting does not mend (a key, a model's name) is an operator's to mend: look again now and then.
+                await trio.sleep(pause if retry else LONGEST_PAUSE_S)
+                pause = min(LONGEST_PAUSE_S, pause * 2)
 
     def _acknowledge(self) -> None:
         self.feed.say(AudioAck(session=self.id, offset=self._spool.size, credit=self.credit))

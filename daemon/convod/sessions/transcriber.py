@@ -172,6 +172,7 @@ class Transcriber:
         self._going_on = False  # the last utterance was cut while somebody spoke
         self._agreement = Agreement()
         self._shown_stable = ""
+        self._shown = False
 
     # --- what it knows ------------------------------------------------------------------------------------
 
@@ -248,6 +249,7 @@ class Transcriber:
         if isinstance(happening, Opened):
             self._agreement = Agreement()
             self._shown_stable = ""
+            self._shown = False
             self._interim_due = happening.onset + FIRST_INTERIM_MS * rate // 1000
             if happening.number >= self._skip and not self._going_on:
                 commands.append(Say(SpeechStarted(session=session, time=round(happening.start / rate, 3))))
@@ -352,6 +354,9 @@ class Transcriber:
         caption = self._agreement.hear(heard.text)
         if self.waiting:
             return []  # an earlier utterance may yet take this segment's number, or leave it
+        if not caption.stable and not caption.tentative and not self._shown:
+            return []
+        self._shown = True
         self._shown_stable = caption.stable
         partial = TranscriptPartial(
             session=self.settings.session,

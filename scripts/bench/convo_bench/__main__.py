@@ -1,4 +1,4 @@
-"""The benches: `live` (one talk), `load` (many at once), `noise` (no talk at all), `all`."""
+"""The benches: `live` (one talk), `load` (many at once), `noise` (no talk at all), `captions`, `all`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import trio
 
 import convo
 
-from . import noises
+from . import noises, policies
 from .daemon import Daemon, running
 from .listener import Showing, speak
 from .talk import errors, load
@@ -120,7 +120,25 @@ async def noise(daemon: Daemon, model: str) -> dict[str, Any]:
     return {f"texts over 100 s of {name}": texts for name, texts in said.items()}
 
 
-BENCHES: dict[str, Callable[[Daemon, str], Any]] = {"live": live, "load": load_bench, "noise": noise}
+async def captions(daemon: Daemon, model: str) -> dict[str, Any]:
+    """Policies for what is shown of an interim, on the same hypotheses."""
+    heard = await trio.to_thread.run_sync(policies.hypotheses, [load("talk"), load("minutes")], model)
+    return {
+        f"shown after {show}, promised after {promise} passes": policies.judge(
+            heard, show=show, promise=promise, hold=1
+        )
+        for show in (1, 2, 3)
+        for promise in (2, 3, 4)
+        if promise >= show
+    }
+
+
+BENCHES: dict[str, Callable[[Daemon, str], Any]] = {
+    "live": live,
+    "load": load_bench,
+    "noise": noise,
+    "captions": captions,
+}
 
 
 def main() -> None:
@@ -146,8 +164,12 @@ def main() -> None:
 
 async def _ready_then(bench: Callable[[Daemon, str], Any], daemon: Daemon, model: str) -> Any:
     async with convo.connect(daemon.socket) as client:
-        while (await client.request(convo.messages.Status())).engine.state != "ready":
-            await trio.sleep(0.2)
+        # A session of silence is done when the model is loaded and warm.
+        session = await client.create_session(kind="live", summary=convo.messages.SummaryOptions(mode="off"))
+        await session.send_audio(bytes(3200))
+        await session.end()
+        async for _ in session.events():
+            pass
     return await bench(daemon, model)
 
 

@@ -1,0 +1,117 @@
+"""Which words of an interim are shown, and which are promised: policies side by side on the same hypotheses.
+
+In: recordings, a model. Out: for each policy the flicker of tentative and stable words and the latency of words. Runs
+in one process without a daemon; time to decode is left out, for it is the same for all.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from convod.captions.interim import agreed
+from convod.engine import models
+from convod.engine.whisper import Whisper
+from convod.engine.wire import Load, Options
+from convod.hearing import Closed, Endpointer, Frames, Opened, Silence, Vad
+from convod.sessions.transcriber import FIRST_INTERIM_MS, INTERIM_MS
+
+from .talk import RATE, Talk, align, plain
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """Hypotheses of one utterance as it grew: (seconds, words), its final words, and when each word ended."""
+
+    hypotheses: list[tuple[float, list[str]]]
+    final: list[str]
+    final_at: float
+    ends: list[float | None]
+
+
+def hypotheses(talks: list[Talk], model: str) -> list[Utterance]:
+    """Decode every utterance of the talks as convod would while it grows."""
+    found = models.find(model)
+    whisper = Whisper(Load(directory=str(found.directory), context=found.context, device="cpu", threads=1))
+    utterances = []
+    for talk in talks:
+        truth = [word.text for word in talk.words]
+        pieces: list[tuple[list[tuple[float, list[str]]], list[str], float]] = []
+        for opened, pause, closed in _utterances(talk):
+            grown = []
+            step = INTERIM_MS * RATE // 1000
+            for now in range(opened.onset + FIRST_INTERIM_MS * RATE // 1000, pause, step):
+                grown.append((now / RATE, _words(whisper, talk, opened.start, now, 1)))
+            pieces.append((grown, _words(whisper, talk, closed.start, closed.end, 5), closed.end / RATE + 0.3))
+        places = align(truth, [word for _, final, _ in pieces for word in final])
+        ends = {place: word.end for place, word in zip(places, talk.words, strict=True) if place is not None}
+        at = 0
+        for grown, final, final_at in pieces:
+            utterances.append(Utterance(grown, final, final_at, [ends.get(at + i) for i in range(len(final))]))
+            at += len(final)
+    return utterances
+
+
+def _utterances(talk: Talk) -> list[tuple[Opened, int, Closed]]:
+    frames, vad, endpoint = Frames(RATE), Vad(RATE), Endpointer(RATE)
+    found: list[tuple[Opened, int, Closed]] = []
+    opened, pause = Opened(0, 0, 0), 0
+    for frame in frames.feed(talk.pcm):
+        for happening in endpoint.frame(frame.end, *vad.feed(frame.samples)):
+            if isinstance(happening, Opened):
+                opened = happening
+            elif isinstance(happening, Silence):
+                pause = frame.end
+            elif isinstance(happening, Closed):
+                found.append((opened, pause or frame.end, happening))
+    return found
+
+
+def _words(whisper: Whisper, talk: Talk, start: int, end: int, beam: int) -> list[str]:
+    return plain(whisper.hear([talk.pcm[2 * start : 2 * end]], RATE, Options(beam=beam))[0].text)
+
+
+def judge(utterances: list[Utterance], *, show: int, promise: int, hold: int) -> dict[str, Any]:
+    """Figures of one policy.
+
+    `show`: passes that must agree on a word before it is shown at all; `promise`: before it is stable; `hold`: words at
+    the end that are never promised.
+    """
+    shown_words: set[tuple[int, int, str]] = set()
+    promised_words: set[tuple[int, int, str]] = set()
+    latencies = []
+    for number, utterance in enumerate(utterances):
+        recent: deque[list[str]] = deque(maxlen=promise)
+        first: dict[int, float] = {}
+        stable: list[str] = []
+        for time, words in utterance.hypotheses:
+            recent.append(words)
+            visible = agreed(list(recent)[-show:]) if len(recent) >= show else 0
+            if len(recent) == promise:
+                sure = min(agreed(recent), len(words) - hold)
+                if sure > len(stable) and words[: len(stable)] == stable:
+                    stable = words[:sure]
+            text = stable + words[len(stable) : max(visible, len(stable))]
+            for i, word in enumerate(text):
+                (promised_words if i < len(stable) else shown_words).add((number, i, word))
+                if i < len(utterance.final) and utterance.final[i] == word:
+                    first.setdefault(i, time)
+        for i, end in enumerate(utterance.ends):
+            if end is not None:
+                latencies.append(max(0.0, first.get(i, utterance.final_at) - end))
+    finals = [utterance.final for utterance in utterances]
+
+    def wrong(words: set[tuple[int, int, str]]) -> float:
+        return sum(not (i < len(finals[n]) and finals[n][i] == word) for n, i, word in words) / max(1, len(words))
+
+    latencies.sort()
+    return {
+        "flicker tentative, %": round(100 * wrong(shown_words), 1),
+        "flicker stable, %": round(100 * wrong(promised_words), 2),
+        "stable words, %": round(100 * len(promised_words) / sum(map(len, finals)), 1),
+        "word latency p50 / p95, ms": [
+            round(1000 * latencies[len(latencies) // 2]),
+            round(1000 * latencies[int(0.95 * len(latencies))]),
+        ],
+    }
