@@ -1,4 +1,4 @@
-"""Marks async tests with the loop that they run under, so that no test says it."""
+"""Marks async tests with the loop that they run under, so that no test says it; sets up hypothesis."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import inspect
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A busy machine makes an example slow, not wrong.
+settings.register_profile("convo", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("convo")
 
 _HERE = Path(__file__).parent
 

@@ -27,6 +27,8 @@ LINES = 2
 SHORTEST_MS = 1000
 LONGEST_MS = 7000
 
+_LATEST_S = 1e8  # three years: what comes later is no time, and too long to compute with
+
 _ARROW = re.compile(r"-{2,}>")  # "-->" means something in SubRip and WebVTT
 
 _SENTENCE_ENDS = tuple(".!?…。！？")
@@ -153,7 +155,7 @@ class _Clock:
 
 
 def _ms(seconds: float) -> int:
-    return max(round(seconds * 1000), 0) if isfinite(seconds) else 0
+    return round(min(max(seconds, 0.0), _LATEST_S) * 1000) if isfinite(seconds) else 0
 
 
 # --- cutting ----------------------------------------------------------------------------------------------

@@ -261,6 +261,10 @@ def reason_of(error: BaseException) -> str:
         return "you may not open this socket (are you in its group?)"
     if isinstance(error, TimeoutError):
         return "no answer came in time"
+    if said := getattr(error, "verify_message", ""):  # of ssl, which is not imported for this
+        return f"its certificate is not trusted: {said}"
     if isinstance(error, OSError) and error.errno is not None:
-        return os.strerror(error.errno).lower()
+        # Resolvers have negative numbers and ssl has none of errno's; both have words of their own.
+        own = error.errno < 0 or type(error).__module__ == "ssl"
+        return str(error.strerror) if own else os.strerror(error.errno).lower()
     return str(error).strip().rstrip(".").replace("\n", " ") or type(error).__name__

@@ -9,7 +9,7 @@ A request names the struct of its reply in `Reply`; a durable event carries `seq
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -20,6 +20,10 @@ WEBSOCKET_SUBPROTOCOL = "convo.v1"
 
 MESSAGE_BYTES = 1 << 20
 """Largest message in bytes before the handshake says otherwise (`limits.message_bytes`)."""
+
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""A number that counts something: never negative, and small enough for any database."""
 
 
 class State(StrEnum):
@@ -83,7 +87,7 @@ class AudioFormat(Value, frozen=True, kw_only=True):
     channels: int = 1
     container: str = "auto"
     name: str | None = None
-    size: int | None = None
+    size: Count | None = None
 
 
 class SummaryOptions(Value, frozen=True, kw_only=True):
@@ -205,7 +209,7 @@ class SummarizerStatus(Value, frozen=True, kw_only=True):
     reason: str
 
 
-class Limits(Value, frozen=True, kw_only=True):
+class Limits(Value, frozen=True, kw_only=True, omit_defaults=False):
     """What the daemon grants: bytes a message, bytes of unacknowledged audio, seconds to resume."""
 
     message_bytes: int = MESSAGE_BYTES
@@ -243,7 +247,9 @@ class Reply(Message, frozen=True, kw_only=True, tag="ok"):
 
 
 class Error(Message, frozen=True, kw_only=True, tag="error"):
-    """A request was refused (`id`), or audio was (`session`); with neither, the connection closes."""
+    """A request was refused (`id`), or audio was (`session`). With neither, the connection closes, but after a
+    `bad_message` or `bad_request`, which answer one message that had no id.
+    """
 
     code: str
     message: str
@@ -381,7 +387,7 @@ class CreateSession(Request[CreateSessionReply], frozen=True, kw_only=True, tag=
     hotwords: str | None = None
     interim: bool = True
     words: bool = False
-    endpoint_ms: int | None = None
+    endpoint_ms: Count | None = None
     key: str | None = None
     summary: SummaryOptions = SummaryOptions()
 
@@ -418,7 +424,7 @@ class GetSession(Request[GetSessionReply], frozen=True, kw_only=True, tag="get_s
     Reply: ClassVar = GetSessionReply
 
     session: str
-    after_segment: int | None = None
+    after_segment: Count | None = None
 
 
 class Attach(Request[AttachReply], frozen=True, kw_only=True, tag="attach"):
@@ -427,7 +433,7 @@ class Attach(Request[AttachReply], frozen=True, kw_only=True, tag="attach"):
     Reply: ClassVar = AttachReply
 
     session: str
-    after_seq: int = 0
+    after_seq: Count = 0
     produce: bool = False
 
 
@@ -444,7 +450,7 @@ class ListSessions(Request[ListSessionsReply], frozen=True, kw_only=True, tag="l
 
     state: State | None = None
     kind: Literal["live", "file"] | None = None
-    limit: int = 100
+    limit: Count = 100
     before: float | None = None
 
 
@@ -454,7 +460,7 @@ class Search(Request[SearchReply], frozen=True, kw_only=True, tag="search"):
     Reply: ClassVar = SearchReply
 
     query: str
-    limit: int = 50
+    limit: Count = 50
 
 
 class Export(Request[ExportReply], frozen=True, kw_only=True, tag="export"):
@@ -464,7 +470,7 @@ class Export(Request[ExportReply], frozen=True, kw_only=True, tag="export"):
 
     session: str
     format: str
-    offset: int = 0
+    offset: Count = 0
 
 
 class Summarize(Request[Reply], frozen=True, kw_only=True, tag="summarize"):
@@ -495,7 +501,7 @@ class Audio(Message, frozen=True, kw_only=True, tag="audio"):
     """Bytes of a session's audio; `offset` counts from the start of the stream. Has no reply."""
 
     session: str
-    offset: int
+    offset: Count
     data: bytes
 
 

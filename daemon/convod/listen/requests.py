@@ -337,8 +337,6 @@ class Service:
             raise Refused(
                 Code.BAD_REQUEST, f"format must be one of {', '.join(formats.FORMATS)}, not {request.format!r}"
             )
-        if request.offset < 0:
-            raise Refused(Code.BAD_REQUEST, "offset must be 0 or more")
         journal = await self._manager.journal(client.owner, request.session)
         store = self._manager.store
         transcript = Transcript(

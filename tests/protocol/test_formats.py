@@ -1,0 +1,236 @@
+"""Each format is read back by a strict little parser."""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from convo.formats import FORMATS, render
+from convo.messages import ActionItem, GetSessionReply, Segment, State, Summary, Word
+from convo.transcript import Transcript, one_line
+
+NASTY = "a\x00b\x1b[2Jc\x07\x9b <i>&</i> -->\r\nd\u2028e \ud800f"
+
+SUMMARY = Summary(
+    provider="p",
+    model="m",
+    title="Weekly",
+    summary="On time.\n\n# Really\n",
+    key_points=["- One", "2. Two"],
+    action_items=[ActionItem(text="Write it", owner="Ana", due="Friday"), ActionItem(text="Rest")],
+    keywords=["release", "a*b"],
+    language="en",
+)
+
+
+def segment(number: int, start: float, end: float, text: str) -> Segment:
+    return Segment(segment=number, start=start, end=end, text=text, language="en", confidence=0.5)
+
+
+def transcript(*segments: Segment, summary: Summary | None = None, title: str = "Talk") -> Transcript:
+    return Transcript(
+        session="s",
+        kind="live",
+        title=title,
+        state=State.COMPLETED,
+        created=1_767_225_600.0,
+        duration_s=3725.5,
+        segments=list(segments),
+        summary=summary,
+    )
+
+
+TALK = transcript(
+    segment(0, 0.0, 1.5, "Good morning."),
+    segment(1, 3599.5, 3601.0, "Goodbye & thanks <all>."),
+    summary=SUMMARY,
+)
+
+Cue = tuple[int, int, list[str]]
+_CLOCK = r"(\d{2,}):([0-5]\d):([0-5]\d)%s(\d{3})"
+
+
+def parse_clock(match: re.Match[str], first: int) -> int:
+    hours, minutes, seconds, ms = (int(match[first + at]) for at in range(4))
+    return ((hours * 60 + minutes) * 60 + seconds) * 1000 + ms
+
+
+def parse_cue(lines: list[str], point: str) -> Cue:
+    clock = _CLOCK % re.escape(point)
+    match = re.fullmatch(f"{clock} --> {clock}", lines[0])
+    assert match, lines
+    text = lines[1:]
+    assert text
+    assert all("-->" not in line and line.strip() for line in text)
+    return parse_clock(match, 1), parse_clock(match, 5), text
+
+
+def parse_srt(text: str) -> list[Cue]:
+    if not text:
+        return []
+    assert text.endswith("\n")
+    cues = []
+    for number, block in enumerate(text.removesuffix("\n").split("\n\n"), 1):
+        first, *rest = block.split("\n")
+        assert first == str(number)
+        cues.append(parse_cue(rest, ","))
+    return cues
+
+
+def parse_vtt(text: str) -> list[Cue]:
+    assert text.startswith("WEBVTT\n")
+    assert text.endswith("\n")
+    _, *blocks = text.removesuffix("\n").split("\n\n")
+    cues = [parse_cue(block.split("\n"), ".") for block in blocks]
+    entity = re.compile(r"&(amp|lt|gt);")
+    for _, _, lines in cues:
+        for at, line in enumerate(lines):
+            assert not set("<>&") & set(entity.sub("", line))
+            lines[at] = entity.sub(lambda found: {"amp": "&", "lt": "<", "gt": ">"}[found[1]], line)
+    return cues
+
+
+def test_names() -> None:
+    assert list(FORMATS) == ["txt", "srt", "vtt", "json", "jsonl", "md"]
+
+
+def test_unknown_format_names_those_there_are() -> None:
+    with pytest.raises(ValueError, match=r"no format 'pdf'; use one of txt, srt, vtt, json, jsonl, md\."):
+        render(TALK, "pdf")
+
+
+def test_txt_is_one_line_a_segment() -> None:
+    assert render(TALK, "txt") == "Good morning.\nGoodbye & thanks <all>.\n"
+    assert render(transcript(segment(0, 0, 1, NASTY)), "txt").count("\n") == 1
+
+
+def test_srt() -> None:
+    assert render(TALK, "srt") == (
+        "1\n00:00:00,000 --> 00:00:01,500\nGood morning.\n\n2\n00:59:59,500 --> 01:00:01,000\nGoodbye & thanks <all>.\n"
+    )
+
+
+def test_vtt() -> None:
+    assert render(TALK, "vtt") == (
+        "WEBVTT\n"
+        "\n00:00:00.000 --> 00:00:01.500\nGood morning.\n"
+        "\n00:59:59.500 --> 01:00:01.000\nGoodbye &amp; thanks &lt;all&gt;.\n"
+    )
+
+
+def test_json_is_the_whole_transcript() -> None:
+    assert msgspec.json.decode(render(TALK, "json"), type=Transcript) == TALK
+    words = [Word(start=0.0, end=1.0, word="x", confidence=1.0)]
+    spoken = transcript(msgspec.structs.replace(TALK.segments[0], words=words))
+    assert msgspec.json.decode(render(spoken, "json"), type=Transcript) == spoken
+    assert json.loads(render(spoken, "json"))["summary"] is None
+
+
+def test_jsonl_is_one_object_a_line() -> None:
+    lines = [json.loads(line) for line in render(TALK, "jsonl").splitlines()]
+    assert [line.pop("type") for line in lines] == ["session", "segment", "segment", "summary"]
+    assert lines[0] == {
+        "session": "s",
+        "kind": "live",
+        "title": "Talk",
+        "state": "completed",
+        "created": 1_767_225_600.0,
+        "duration_s": 3725.5,
+    }
+    assert msgspec.convert(lines[1], Segment) == TALK.segments[0]
+    assert msgspec.convert(lines[3], Summary) == SUMMARY
+    assert len(render(transcript(), "jsonl").splitlines()) == 1
+
+
+def test_md() -> None:
+    assert render(TALK, "md") == (
+        "# Talk\n\n"
+        "2026-01-01 00:00 UTC · 01:02:05\n\n"
+        "## Summary\n\nOn time.\n\n\\# Really\n\n"
+        "## Key points\n\n- \\- One\n- 2\\. Two\n\n"
+        "## Action items\n\n- [ ] Write it (Ana, Friday)\n- [ ] Rest\n\n"
+        "## Keywords\n\nrelease, a\\*b\n\n"
+        "## Transcript\n\n"
+        "**00:00** Good morning.\n\n"
+        "**59:59** Goodbye & thanks \\<all\\>.\n"
+    )
+
+
+def test_md_finds_a_title() -> None:
+    assert render(transcript(title="", summary=SUMMARY), "md").startswith("# Weekly\n")
+    assert render(transcript(title=""), "md").startswith("# s\n")
+    assert "&amp;lt;" in render(transcript(title="&lt;"), "md")
+
+
+@pytest.mark.parametrize("format", list(FORMATS))
+def test_no_text_breaks_out_of_its_place(format: str) -> None:
+    summary = Summary(
+        provider=NASTY,
+        model=NASTY,
+        title=NASTY,
+        summary=NASTY,
+        key_points=[NASTY],
+        action_items=[ActionItem(text=NASTY, owner=NASTY, due=NASTY)],
+        keywords=[NASTY],
+        language=NASTY,
+    )
+    text = render(transcript(segment(0, 0, 3, NASTY), title=NASTY, summary=summary), format)
+    text.encode()  # no lone surrogate
+    assert all(char == "\n" or char.isprintable() for char in text)
+
+
+@pytest.mark.parametrize("format", list(FORMATS))
+def test_no_segments(format: str) -> None:
+    text = render(transcript(), format)
+    assert text == "" or text.endswith("\n")
+
+
+_SEGMENTS = st.lists(
+    st.builds(
+        segment,
+        st.just(0),
+        st.floats(0, 400_000),
+        st.floats(0, 400_000),
+        st.text(st.sampled_from("ab -->&<>;\n\r\x1b今。") | st.characters(), max_size=150),
+    ),
+    max_size=6,
+)
+
+
+@given(segments=_SEGMENTS)
+def test_captions_of_both_formats_are_the_same(segments: list[Any]) -> None:
+    talk = transcript(*segments)
+    cues = parse_srt(render(talk, "srt"))
+    assert parse_vtt(render(talk, "vtt")) == cues
+    assert all(start < end for start, end, _ in cues)
+    assert all(end <= start for (_, end, _), (start, _, _) in pairwise(cues))
+    assert render(talk, "srt") == render(talk, "srt")
+
+
+@given(segments=_SEGMENTS)
+def test_json_reads_back(segments: list[Any]) -> None:
+    talk = transcript(*segments)
+    assert [line["text"] for line in json.loads(render(talk, "json"))["segments"]] == [
+        segment.text for segment in segments
+    ]
+
+
+def test_transcript_of_a_reply() -> None:
+    fields = {name: getattr(TALK, name) for name in TALK.__struct_fields__}
+    assert Transcript.of(GetSessionReply(id=1, **fields)) == TALK
+
+
+@given(text=st.text())
+def test_one_line_is_one_line(text: str) -> None:
+    line = one_line(text)
+    assert len(line.splitlines()) <= 1
+    assert line == line.strip()
+    assert "  " not in line
+    assert one_line(line) == line
