@@ -264,7 +264,7 @@ class PingReply(Reply, frozen=True, kw_only=True, tag="ok"):
 
 
 class StatusReply(Reply, frozen=True, kw_only=True, tag="ok"):
-    """How the daemon is."""
+    """How the daemon is. `rejected`: texts that were not shown since it started, by reason."""
 
     version: str
     uptime_s: float
@@ -272,6 +272,7 @@ class StatusReply(Reply, frozen=True, kw_only=True, tag="ok"):
     queue: QueueStatus
     sessions: SessionCounts
     summarizer: SummarizerStatus | None = None
+    rejected: dict[str, int] | None = None
 
 
 class CreateSessionReply(Reply, frozen=True, kw_only=True, tag="ok"):

@@ -171,6 +171,7 @@ class Service:
             queue=engine.queue(),
             sessions=self._manager.counts(),
             summarizer=summarizer,
+            rejected=dict(self._manager.guard.rejected),
         )
 
     async def _list_models(self, client: Client, request: ListModels) -> Reply:

@@ -22,6 +22,7 @@ from convo.messages import (
     State,
     SummaryOptions,
 )
+from convod.captions import Guard
 from convod.engine.supervisor import Engine
 from convod.hearing import PcmFormat, UnsupportedAudio
 from convod.sessions.file import FileSession
@@ -54,6 +55,11 @@ class Manager:
     def engine(self) -> Engine:
         """The engine that the sessions share."""
         return self._parts.engine
+
+    @property
+    def guard(self) -> Guard:
+        """What judges texts, and counts what it rejected."""
+        return self._parts.guard
 
     @property
     def spool(self) -> Spool:
