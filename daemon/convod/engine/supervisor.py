@@ -44,7 +44,11 @@ log = logging.getLogger("convod.engine")
 
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Settings `[engine]`. `workers`, `threads`, `batch` 0: chosen from the machine and the model."""
+    """Settings `[engine]`. `workers`, `threads`, `batch` 0: chosen from the machine and the model.
+
+    `deadline_s`: a worker that decodes longer hangs, and is replaced. `unload_s`: after so long without work the model
+    leaves memory, until it is needed again; 0 keeps it.
+    """
 
     model: str = models.BUILTIN
     device: str = "auto"
@@ -54,6 +58,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     batch: int = 0
     deadline_s: float = 120.0
     load_timeout_s: float = 300.0
+    unload_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +156,11 @@ class Engine:
         """Deliver nothing more to a session."""
         for job in [job for job in self._deliver if job.session == session]:
             self.drop(job)
+
+    def wake(self) -> None:
+        """Audio is about to come: load the model if it was unloaded."""
+        if not self._workers:
+            self._idle.unpark_all()
 
     def status(self) -> EngineStatus:
         """How the engine is."""
@@ -253,6 +263,14 @@ class Engine:
                 self._idle.unpark()
             except OSError as error:
                 log.error("a worker could not be started: %s", error)
+            except _Unneeded:
+                if not self._workers:
+                    log.info("the model is unloaded after %.0f s without work", self.settings.unload_s)
+                    self.state = "unloaded"
+                if not self._scheduler:
+                    await self._idle.park()
+                self.state = "ready" if self._workers else "loading"
+                continue
             except _Unloadable as error:
                 self._fail(str(error))
                 pause = 30.0
@@ -323,18 +341,23 @@ class Engine:
                     self._finish(job, Refusal(Code.INTERNAL, f"the engine could not decode: {answer.message}"))
 
     async def _next_batch(self, worker: _Worker) -> list[Job]:
+        idle_since = trio.current_time()
         while True:
             while batch := self._scheduler.take():
                 # What was forgotten while it waited for its second try is not decoded.
                 if batch := [job for job in batch if job in self._deliver]:
                     return batch
+            unload_s = self.settings.unload_s or float("inf")
             async with trio.open_nursery() as nursery:
+                nursery.cancel_scope.deadline = trio.current_time() + unload_s
                 # An idle worker that dies is replaced at once, not when the next words need it.
                 nursery.start_soon(self._watch, worker, nursery.cancel_scope)
                 await self._idle.park()
                 nursery.cancel_scope.cancel()
             if worker.process.returncode is not None:
                 raise WorkerDied(f"it ended with status {worker.process.returncode}")
+            if not self._scheduler and trio.current_time() - idle_since >= unload_s:
+                raise _Unneeded
 
     async def _watch(self, worker: _Worker, scope: trio.CancelScope) -> None:
         await worker.process.wait()
@@ -346,6 +369,10 @@ class Engine:
             await worker.send(work)
             return await worker.receive()
         raise WorkerDied(f"it did not answer within {self.settings.deadline_s:.0f} s")
+
+
+class _Unneeded(Exception):
+    """The worker had nothing to do for as long as the settings let it."""
 
 
 class _Unloadable(Exception):

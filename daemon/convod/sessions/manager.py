@@ -156,6 +156,7 @@ class Manager:
                     Code.BAD_STATE, f"session {record.id} with this key is {record.state}; use another key or attach"
                 )
             session = self._start(record)
+        self.engine.wake()
         session.produce(producer)
         return session
 

@@ -300,7 +300,7 @@ class Session:
             task=config.task,
             prompt=config.prompt,
             hotwords=config.hotwords,
-            words=config.words and not interim,
+            words=window.words,
             beam=1 if interim else self._parts.settings.beam,
         )
 

@@ -21,6 +21,7 @@ from convo.messages import (
     Word,
 )
 from convod.captions import Agreement, Guard
+from convod.captions.interim import pieces
 from convod.engine.wire import Heard, Kind
 from convod.hearing import Closed, Endpointer, EndpointSettings, Frames, Opened, Silence, Speech, Vad
 from convod.hearing.vad import VadSettings
@@ -31,13 +32,17 @@ INTERIM_MS: Final = 250
 FIRST_INTERIM_MS: Final = 400
 """Audio from the onset on before it is decoded at all: on less, a model guesses."""
 
+TRIM_S: Final = 8.0
+"""An interim longer than this begins anew after the words that are stable: a long utterance costs no more per update
+than a short one."""
+
 LANGUAGE_SURE: Final = 0.5
 """Probability from which a detected language is kept for the session (faster-whisper's threshold)."""
 
 
 @dataclass(eq=False, frozen=True, slots=True)
 class Window:
-    """Audio to decode: `audio` is mono s16le of the samples `start` to `end`."""
+    """Audio to decode: mono s16le of the samples `start` to `end`; with `words` the times of words are asked for."""
 
     kind: Kind
     utterance: int
@@ -45,6 +50,7 @@ class Window:
     end: int
     audio: bytes
     language: str | None
+    words: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +177,8 @@ class Transcriber:
         self._interim_due = self._base
         self._going_on = False  # the last utterance was cut while somebody spoke
         self._agreement = Agreement()
+        self._interim_from = self._base
+        self._trimmed: list[str] = []  # stable text whose audio is not decoded again
         self._shown_stable = ""
         self._shown = False
 
@@ -248,6 +256,8 @@ class Transcriber:
         session, rate = self.settings.session, self._rate
         if isinstance(happening, Opened):
             self._agreement = Agreement()
+            self._interim_from = happening.start
+            self._trimmed = []
             self._shown_stable = ""
             self._shown = False
             self._interim_due = happening.onset + FIRST_INTERIM_MS * rate // 1000
@@ -293,7 +303,8 @@ class Transcriber:
         return _Final(closed, window, self._arrival(closed.end), self._shown_stable)
 
     def _window(self, kind: Kind, utterance: int, start: int, end: int) -> Window:
-        return Window(kind, utterance, start, end, self._samples(start, end), self.language)
+        words = end - start > TRIM_S * self._rate if kind is Kind.INTERIM else self.settings.words
+        return Window(kind, utterance, start, end, self._samples(start, end), self.language, words)
 
     def _drop_interim(self, commands: list[Command]) -> None:
         if self._interim is not None:
@@ -334,6 +345,7 @@ class Transcriber:
         if self._now < self._interim_due:
             return
         self._interim_due = self._now + INTERIM_MS * self._rate // 1000
+        start = max(start, self._interim_from)
         self._interim = self._window(Kind.INTERIM, self._endpoint.number, start, self._now)
         commands.append(Decode(self._interim))
 
@@ -352,21 +364,35 @@ class Transcriber:
         if not verdict.keep:
             return []
         caption = self._agreement.hear(heard.text)
+        stable = " ".join([*self._trimmed, caption.stable]).strip()
+        self._trim_interim(window, heard, pieces(caption.stable))
         if self.waiting:
             return []  # an earlier utterance may yet take this segment's number, or leave it
-        if not caption.stable and not caption.tentative and not self._shown:
+        if not stable and not caption.tentative and not self._shown:
             return []
         self._shown = True
-        self._shown_stable = caption.stable
+        self._shown_stable = stable
+        start = self._endpoint.open_since
         partial = TranscriptPartial(
             session=self.settings.session,
             segment=self.segment,
-            start=round(window.start / self._rate, 3),
-            end=round(window.start / self._rate + seconds, 3),
-            stable=caption.stable,
+            start=round((window.start if start is None else start) / self._rate, 3),
+            end=round(window.end / self._rate, 3),
+            stable=stable,
             tentative=caption.tentative,
         )
         return [Say(partial)]
+
+    def _trim_interim(self, window: Window, heard: Heard, stable: list[str]) -> None:
+        """Begin the next interims after the stable words, where their times are known."""
+        words = heard.words or ()
+        if not stable or len(stable) >= len(words) or [word.word for word in words[: len(stable)]] != stable:
+            return
+        # Between the two words: the end of one is often put a little late, the start of the next a little early.
+        border = (words[len(stable) - 1].end + words[len(stable)].start) / 2
+        self._interim_from = window.start + int(border * self._rate)
+        self._trimmed.append(" ".join(stable))
+        self._agreement = Agreement()
 
     # --- finals -------------------------------------------------------------------------------------------
 
