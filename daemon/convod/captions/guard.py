@@ -52,12 +52,12 @@ class Guard:
         self.rejected: Counter[str] = Counter()
 
     def judge(
-        self, text: str, *, avg_logprob: float, no_speech_prob: float, spoken_s: float, voice_s: float
+        self, text: str, *, avg_logprob: float, no_speech_prob: float, spoken_s: float, voice_s: float | None
     ) -> Verdict:
         """May this text be shown?
 
         `spoken_s` is how many seconds the voice-activity detector called speech, `voice_s` in how many the worker's
-        own detector heard a voice.
+        own detector heard a voice, None if it was not asked again.
         """
         reason = self._reason(text, avg_logprob, no_speech_prob, spoken_s, voice_s)
         if reason is not None:
@@ -65,7 +65,7 @@ class Guard:
         return Verdict(reason)
 
     def _reason(
-        self, text: str, avg_logprob: float, no_speech_prob: float, spoken_s: float, voice_s: float
+        self, text: str, avg_logprob: float, no_speech_prob: float, spoken_s: float, voice_s: float | None
     ) -> str | None:
         if voice_s == 0.0:
             return "no_voice"

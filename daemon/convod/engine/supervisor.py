@@ -288,7 +288,8 @@ class Engine:
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                env={**os.environ, "HF_HUB_OFFLINE": "1"},
+                # numpy's products are small here: its own threads would only wait for each other.
+                env={**os.environ, "HF_HUB_OFFLINE": "1", "OPENBLAS_NUM_THREADS": "1"},
             )
         worker = _Worker(process, trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
         try:

@@ -19,6 +19,7 @@ from faster_whisper import WhisperModel
 from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import get_suppressed_tokens, merge_punctuations
 
+from convod.engine.features import log_mel
 from convod.engine.voice import Voice
 from convod.engine.wire import Heard, HeardWord, Load, Options
 
@@ -72,6 +73,7 @@ class Whisper:
         self.multilingual = bool(self._core.is_multilingual)
         self.languages = list(self._model.supported_languages)
         self._voice = Voice()
+        self._filters = self._model.feature_extractor.mel_filters.astype(np.float32)
 
     def warm_up(self) -> None:
         """Decode a second of silence, so that the first real window does not pay for lazy allocations."""
@@ -82,6 +84,8 @@ class Whisper:
     def hear(self, windows: list[bytes], rate: int, options: Options) -> list[Heard]:
         """Decode windows of mono s16le at `rate` Hz, at most 30 s each, as one batch."""
         samples = [resample(window, rate) for window in windows]
+        if not options.confirm:
+            return self._hear_speech(samples, options)
         voices = [self._voice.seconds(piece) for piece in samples]
         # What holds no voice is not decoded: a model asked for the words of a noise finds some.
         spoken = [i for i, voice_s in enumerate(voices) if voice_s >= LEAST_VOICE_S]
@@ -113,8 +117,7 @@ class Whisper:
 
     def _features(self, samples: np.ndarray[Any, np.dtype[np.float32]]) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Float samples (n,) at 16 kHz -> log-mel features (mels, frames)."""
-        features: np.ndarray[Any, np.dtype[np.float32]] = self._model.feature_extractor(samples)[..., :-1]
-        return features[:, :FULL_FRAMES]
+        return log_mel(samples, self._filters)[:, :FULL_FRAMES]
 
     def _bucket(self, frames: int) -> int:
         if self.context == "full":
@@ -178,7 +181,6 @@ class Whisper:
                     # faster-whisper's generate_with_fallback).
                     avg_logprob=result.scores[0] * len(result.sequences_ids[0]) / (len(result.sequences_ids[0]) + 1),
                     no_speech_prob=result.no_speech_prob,
-                    voice_s=0.0,
                 )
             )
         if options.words:

@@ -58,7 +58,7 @@ class NotLoaded(Part, frozen=True, kw_only=True, tag="not_loaded"):
 class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How to decode. Windows of one batch share their options, so prompts line up in it.
 
-    `language` None detects it.
+    `language` None detects it. With `confirm` a window without a voice in it is not decoded.
     """
 
     language: str | None = None
@@ -67,6 +67,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     hotwords: str | None = None
     words: bool = False
     beam: int = 5
+    confirm: bool = True
 
 
 class Work(Part, frozen=True, kw_only=True, tag="work"):
@@ -87,14 +88,14 @@ class HeardWord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Heard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The text of one window with the engine's figures. `voice_s`: seconds in which a voice was heard."""
+    """The text of one window with the engine's figures. `voice_s`: seconds in which a voice was heard, if asked."""
 
     text: str
     language: str
     language_probability: float
     avg_logprob: float
     no_speech_prob: float
-    voice_s: float
+    voice_s: float | None = None
     words: list[HeardWord] | None = None
 
 

@@ -301,6 +301,7 @@ class Session:
             prompt=config.prompt,
             hotwords=config.hotwords,
             words=window.words,
+            confirm=window.confirm,
             beam=1 if interim else self._parts.settings.beam,
         )
 

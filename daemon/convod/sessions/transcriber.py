@@ -42,7 +42,10 @@ LANGUAGE_SURE: Final = 0.5
 
 @dataclass(eq=False, frozen=True, slots=True)
 class Window:
-    """Audio to decode: mono s16le of the samples `start` to `end`; with `words` the times of words are asked for."""
+    """Audio to decode: mono s16le of the samples `start` to `end`.
+
+    With `words` the times of words are asked for, with `confirm` whether there is a voice in it at all.
+    """
 
     kind: Kind
     utterance: int
@@ -51,6 +54,7 @@ class Window:
     audio: bytes
     language: str | None
     words: bool
+    confirm: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +185,7 @@ class Transcriber:
         self._trimmed: list[str] = []  # stable text whose audio is not decoded again
         self._shown_stable = ""
         self._shown = False
+        self._confirmed = False  # whether the worker heard a voice in the open utterance
 
     # --- what it knows ------------------------------------------------------------------------------------
 
@@ -258,6 +263,7 @@ class Transcriber:
             self._agreement = Agreement()
             self._interim_from = happening.start
             self._trimmed = []
+            self._confirmed = False
             self._shown_stable = ""
             self._shown = False
             self._interim_due = happening.onset + FIRST_INTERIM_MS * rate // 1000
@@ -304,7 +310,7 @@ class Transcriber:
 
     def _window(self, kind: Kind, utterance: int, start: int, end: int) -> Window:
         words = end - start > TRIM_S * self._rate if kind is Kind.INTERIM else self.settings.words
-        return Window(kind, utterance, start, end, self._samples(start, end), self.language, words)
+        return Window(kind, utterance, start, end, self._samples(start, end), self.language, words, not self._confirmed)
 
     def _drop_interim(self, commands: list[Command]) -> None:
         if self._interim is not None:
@@ -363,6 +369,7 @@ class Transcriber:
         )
         if not verdict.keep:
             return []
+        self._confirmed = True
         caption = self._agreement.hear(heard.text)
         stable = " ".join([*self._trimmed, caption.stable]).strip()
         self._trim_interim(window, heard, pieces(caption.stable))
