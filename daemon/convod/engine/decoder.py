@@ -12,12 +12,16 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import av
 
 from convo.messages import Code
 from convod.engine.decode import RATE
+
+SHORT_S: Final = 1.0
+SHORT_PART: Final = 0.1
+"""A file that lacks more than this of what it announces was cut; less may be a guess of its container."""
 
 
 def main() -> int:
@@ -61,7 +65,8 @@ def _decode(container: Any, say: Callable[..., None], refuse: Callable[[Code, st
             out.write(data)
             written += len(data)
 
-    packets = container.demux(container.streams.audio[0])
+    track = container.streams.audio[0]
+    packets = container.demux(track)
     while True:
         try:
             packet = next(packets)
@@ -80,7 +85,14 @@ def _decode(container: Any, say: Callable[..., None], refuse: Callable[[Code, st
     out.flush()
     if not written:
         return refuse(Code.BAD_AUDIO, "no sound could be read from the file; convert it with ffmpeg and send that")
-    if broken is not None:
+    claimed = float(track.duration * track.time_base) if track.duration else 0.0
+    seconds = written / 2 / RATE
+    if claimed - seconds > max(SHORT_S, SHORT_PART * claimed):
+        say(
+            warning=f"the file ends after {seconds:.1f} s of the {claimed:.1f} s that it announces; "
+            "what is there was transcribed"
+        )
+    elif broken is not None:
         say(warning=f"the file is damaged ({broken}); what could be read was transcribed")
     return 0
 

@@ -75,13 +75,16 @@ class Scheduler:
     def __bool__(self) -> bool:
         return bool(self._retry) or any(self._waiting.values())
 
-    def take(self) -> list[Job]:
-        """The next batch, empty when nothing waits."""
+    def take(self, *, live: bool = False) -> list[Job]:
+        """The next batch, empty when nothing waits. While there are `live` sessions, file windows go one by one.
+
+        A final that comes while a batch runs must wait for it, and then it waits for one window at most.
+        """
         if self._retry:
             return [self._retry.popleft()]
-        for queues in self._waiting.values():
+        for kind, queues in self._waiting.items():
             if queues:
-                return self._batch_from(queues)
+                return self._batch_from(queues, 1 if live and kind is Kind.FILE else self.batch)
         return []
 
     def died(self, batch: list[Job]) -> list[Job]:
@@ -97,12 +100,12 @@ class Scheduler:
                 self._retry.append(job)
         return given_up
 
-    def _batch_from(self, queues: OrderedDict[str, deque[Job]]) -> list[Job]:
+    def _batch_from(self, queues: OrderedDict[str, deque[Job]], most: int) -> list[Job]:
         batch: list[Job] = []
         turn_over: list[str] = []
         # One window of each session in turn, then round again while there is room.
         took = True
-        while took and len(batch) < self.batch:
+        while took and len(batch) < most:
             took = False
             for session in list(queues):
                 queue = queues[session]
@@ -113,7 +116,7 @@ class Scheduler:
                 turn_over.append(session)
                 if not queue:
                     del queues[session]
-                if len(batch) == self.batch:
+                if len(batch) == most:
                     break
         for session in turn_over:
             if session in queues:

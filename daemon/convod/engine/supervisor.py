@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 import msgspec
 import trio
@@ -41,6 +42,10 @@ from convod.engine.wire import (
 )
 
 log = logging.getLogger("convod.engine")
+
+
+LIVE_S: Final = 15.0
+"""How long after its last window a live session is expected to have another."""
 
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -131,6 +136,7 @@ class Engine:
         self._scheduler = Scheduler()
         self._deliver: dict[Job, Deliver] = {}
         self._idle = trio.lowlevel.ParkingLot()
+        self._live_until = 0.0
         self._loaded: Loaded | None = None
         self._workers: set[_Worker] = set()
         self._ready = trio.Event()
@@ -143,6 +149,8 @@ class Engine:
         if replaced is not None:
             del self._deliver[replaced]
         self._deliver[job] = deliver
+        if job.kind is not Kind.FILE:
+            self._live_until = trio.current_time() + LIVE_S
         if self.state == "failed":
             self._refuse_all()
         self._idle.unpark()
@@ -344,7 +352,7 @@ class Engine:
     async def _next_batch(self, worker: _Worker) -> list[Job]:
         idle_since = trio.current_time()
         while True:
-            while batch := self._scheduler.take():
+            while batch := self._scheduler.take(live=trio.current_time() < self._live_until):
                 # What was forgotten while it waited for its second try is not decoded.
                 if batch := [job for job in batch if job in self._deliver]:
                     return batch

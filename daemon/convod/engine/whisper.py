@@ -59,10 +59,13 @@ class Whisper:
 
     def __init__(self, load: Load) -> None:
         self.context = load.context
+        device = load.device
+        if device == "auto":
+            device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
         self._model = WhisperModel(
             load.directory,
-            device=load.device,
-            compute_type=load.compute_type,
+            device=device,
+            compute_type=_compute_type(device, load.compute_type),
             cpu_threads=load.threads,
             num_workers=1,
             local_files_only=True,
@@ -216,6 +219,17 @@ class Whisper:
 
     def _tokenizer(self, language: str, task: str) -> Tokenizer:
         return Tokenizer(self._model.hf_tokenizer, self.multilingual, task=task, language=language)
+
+
+def _compute_type(device: str, wanted: str) -> str:
+    """What a device computes best where the settings leave it open: half precision on a GPU, 8 bits elsewhere."""
+    if wanted != "default":
+        return wanted
+    can = ctranslate2.get_supported_compute_types(device)
+    for kind in ("float16", "int8_float16") if device == "cuda" else ("int8",):
+        if kind in can:
+            return kind
+    return wanted
 
 
 def resample(window: bytes, rate: int) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -213,7 +214,7 @@ class Service:
 
     async def _create_session(self, client: Client, request: CreateSession) -> Reply | None:
         session = await self._manager.create(client.owner, request, client)
-        client.producing[session.id] = session.producer_gone
+        client.producing[session.id] = partial(session.producer_gone, client)
         client.outbox.put(
             CreateSessionReply(
                 id=request.id,
@@ -260,7 +261,7 @@ class Service:
             if session is None:
                 raise Refused(Code.BAD_STATE, f"the session is {journal.record.state} and takes no more audio")
             session.produce(client)
-            client.producing[session.id] = session.producer_gone
+            client.producing[session.id] = partial(session.producer_gone, client)
         client.outbox.put(
             AttachReply(
                 id=request.id,

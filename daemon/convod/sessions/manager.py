@@ -119,12 +119,20 @@ class Manager:
         except Exception:
             # A fault in one session must not take the others with it.
             log.exception("session stopped by a fault of convod", extra={"session": session.id})
-            if State.FAILED in NEXT[session.record.state]:
-                await session.journal.enter(
-                    State.FAILED, code=str(Code.INTERNAL), message="convod made a mistake; its log says which"
-                )
+            await self._fail(session)
         finally:
             self._sessions.pop(session.id, None)
+
+    async def _fail(self, session: Session) -> None:
+        if State.FAILED not in NEXT[session.record.state]:
+            return
+        try:
+            await session.journal.enter(
+                State.FAILED, code=str(Code.INTERNAL), message="convod made a mistake; its log says which"
+            )
+        except Exception:
+            # The store may be what is broken. The session goes on at the next start.
+            log.exception("session could not be failed", extra={"session": session.id})
 
     # --- for connections ----------------------------------------------------------------------------------
 
@@ -258,6 +266,9 @@ class Manager:
                 waiting.summarized()
         except SummarizerUnavailable as error:
             await journal.publish(SessionWarning, code=str(Code.SUMMARIZER_UNAVAILABLE), message=str(error))
+        except Exception:
+            # Deleted meanwhile, perhaps. Nothing of it may take the daemon along.
+            log.exception("session was not summarised", extra={"session": journal.id})
         finally:
             self._journals.pop(journal.id, None)
 

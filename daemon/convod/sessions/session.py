@@ -115,19 +115,21 @@ class Session:
         return max(0, self._granted() - self._spool.size)
 
     def produce(self, producer: object) -> None:
-        """`producer` (a connection) sends this session's audio from now on.
+        """`producer` (a connection) sends this session's audio from now on; one that did before may send no more.
+
+        Nobody waits for that one to be gone: a link that broke may look alive for minutes.
 
         Raises:
-            Refused: the session takes no more audio, or another connection is sending it.
+            Refused: the session takes no more audio.
         """
         self._must_take_audio()
-        if self.producer is not None and self.producer is not producer:
-            raise Refused(Code.BAD_STATE, "another connection sends this session's audio; attach without produce")
         self.producer = producer
         self._gone_at = None
 
-    def producer_gone(self) -> None:
-        """The connection that sent audio went away."""
+    def producer_gone(self, producer: object = None) -> None:
+        """The connection that sent audio went away; if `producer` is given, nothing unless it is the one that does."""
+        if producer is not None and self.producer is not producer:
+            return
         self.producer = None
         self._gone_at = trio.current_time()
         self._bell.ring()

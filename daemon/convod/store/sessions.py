@@ -202,7 +202,7 @@ class SessionStore:
 
     async def search(self, owner: str, query: str, limit: int) -> list[Hit]:
         """Segments of the owner's sessions that hold the query's words, best first."""
-        words = query.split()
+        words = query.replace("\0", " ").split()  # SQLite takes a NUL for the end of a text
 
         def work(connection: sqlite3.Connection) -> list[Hit]:
             # Trigrams cannot find a word of one or two characters, of which wide scripts have many.
