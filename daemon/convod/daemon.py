@@ -33,6 +33,7 @@ from convod.listen.requests import Service
 from convod.listen.serve import serve
 from convod.ops.config import Settings
 from convod.sessions import Manager
+from convod.sessions.acks import Acks
 from convod.sessions.journal import Desk
 from convod.sessions.session import Parts
 from convod.store import Database, SessionStore, Spool
@@ -73,7 +74,9 @@ async def run(settings: Settings, task_status: trio.TaskStatus[list[str]] = trio
         guard = Guard()
         summarizers = Summarizers(settings.summary)
         file_slots = trio.CapacityLimiter(settings.sessions.files_at_once)
-        manager = Manager(store, Desk(store, summarizers), Parts(spool, engine, guard, settings.sessions, file_slots))
+        manager = Manager(
+            store, Desk(store, summarizers), Parts(spool, engine, guard, Acks(), settings.sessions, file_slots)
+        )
         service = Service(manager, summarizers, settings.sessions)
 
         # How it is reached.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -37,7 +37,7 @@ class Decoding:
         self.warning: str | None = None
         self.refusal: tuple[Code, str] | None = None
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
         """Mono s16le at 16 kHz."""
         assert self._process.stdout is not None
         while data := await self._process.stdout.receive_some(PIECE):

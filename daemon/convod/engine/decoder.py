@@ -41,7 +41,8 @@ def main() -> int:
 
     av.logging.set_level(None)
     try:
-        container = av.open(str(path), metadata_errors="ignore")
+        # With no protocol allowed, a list of other files (ffconcat, a playlist) is refused instead of followed.
+        container = av.open(path.open("rb"), metadata_errors="ignore", options={"protocol_whitelist": "none"})
     except (av.FFmpegError, ValueError):
         return refuse(Code.BAD_AUDIO, "this is no audio file that FFmpeg can read; convert it to flac, mp3 or wav")
     with container:

@@ -90,7 +90,7 @@ def find(name: str) -> Model:
     """
     if name == BUILTIN:
         return _describe(BUILTIN, BUILTIN_DIRECTORY)
-    if name not in SIZES and Path(name).expanduser().is_dir():
+    if name and name not in SIZES and Path(name).expanduser().is_dir():
         directory = Path(name).expanduser().resolve()
         for needed in ("model.bin", "config.json", "tokenizer.json"):
             if not (directory / needed).is_file():
@@ -136,14 +136,13 @@ def _describe(name: str, directory: Path) -> Model:
     languages: tuple[str, ...] | None = ("en",) if name.endswith(".en") else None
     try:
         about = json.loads((directory / DESCRIPTION).read_text())
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError) as error:
-        raise UnknownModel(f"{directory / DESCRIPTION} cannot be read: {error}") from error
-    else:
         context = "short" if about.get("context") == "short" else "full"
         threads = int(about.get("threads", 0))
         languages = tuple(about["languages"]) if "languages" in about else None
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise UnknownModel(f"{directory / DESCRIPTION} cannot be read: {error}") from error
     return Model(name, directory, context, threads, languages)
 
 

@@ -7,6 +7,7 @@ so the text is the same as if nothing had happened.
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import Final
 
 import trio
@@ -64,8 +65,8 @@ class FileSession(Session):
             replay=True,
         )
         refusal: tuple[Code, str] | None = None
-        async with decoding(self._parts.spool.path(self.id)) as decoded:
-            async for piece in decoded.pieces():
+        async with decoding(self._parts.spool.path(self.id)) as decoded, aclosing(decoded.pieces()) as pieces:
+            async for piece in pieces:
                 await self._do(transcriber.audio(piece, trio.current_time()), transcriber)
                 self.record.duration_s = transcriber.now / RATE
                 await self._take_outcomes(transcriber)

@@ -22,6 +22,10 @@ PIECE: Final = 1 << 15
 """Bytes that are heard at a time: a second of the default format."""
 
 
+GATHER_MS: Final = 80
+"""Audio that is heard at once while nobody speaks."""
+
+
 class LiveSession(Session):
     """A session of kind live."""
 
@@ -51,6 +55,7 @@ class LiveSession(Session):
         self._arrivals: deque[tuple[int, float]] = deque()
         self._finalizing: deque[tuple[int, trio.Event]] = deque()
         self._credit_said = 0
+        self._gather_bytes = GATHER_MS * self._pcm.bytes_per_second // 1000
         self._most_granted = 0
         self._all_out = False
 
@@ -71,6 +76,11 @@ class LiveSession(Session):
 
     def _arrived(self, at: float) -> None:
         self._arrivals.append((self._spool.size, at))
+        # In silence nothing is urgent: a few pieces are heard at once. What is left when a client falls silent itself
+        # is heard at its next piece, its end or its going; it is too short for a word.
+        unheard = self._spool.size - self._heard
+        if self._transcriber.speaking or self._finalizing or unheard >= self._gather_bytes:
+            self._bell.ring()
 
     async def finalize(self) -> int:
         """Transcribe all audio so far; returns the bytes it was, once its segments are out."""

@@ -79,6 +79,7 @@ class Manager:
         await self._tidy_spool({record.id for record in records})
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            nursery.start_soon(self._parts.acks.run)
             for record in records:
                 log.info("session goes on", extra={"session": record.id, "state": str(record.state)})
                 self._start(record)

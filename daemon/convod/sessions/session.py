@@ -21,6 +21,7 @@ from convod.captions import Guard
 from convod.engine.scheduler import Job
 from convod.engine.supervisor import Engine, Outcome, Refusal
 from convod.engine.wire import Kind, Options
+from convod.sessions.acks import Acks
 from convod.sessions.journal import Journal
 from convod.sessions.transcriber import Command, Decode, Drop, Keep, Say, Transcriber, Window
 from convod.store import NoRoom, Spool
@@ -74,6 +75,7 @@ class Parts:
     spool: Spool
     engine: Engine
     guard: Guard
+    acks: Acks
     settings: SessionSettings
     file_slots: trio.CapacityLimiter
 
@@ -88,6 +90,7 @@ class Session:
         self.producer: object | None = None
         self._parts = parts
         self._spool = parts.spool.open(self.record.id)
+        self._acknowledged = self._spool.size
         self._bell = Bell()
         self._outcomes: deque[tuple[Window, Outcome]] = deque()
         self._jobs: dict[Window, Job] = {}
@@ -157,8 +160,10 @@ class Session:
             except NoRoom as error:
                 raise Refused(Code.BUSY, f"{error.strerror}; free some and send again from offset {have}") from error
             self._arrived(trio.current_time())
-        self._acknowledge()
-        self._bell.ring()
+        if self._spool.size - self._acknowledged > self.credit:
+            self._acknowledge()  # half of what was granted is used: do not let the client wait
+        else:
+            self._parts.acks.soon(self, self._acknowledge)
 
     async def end(self) -> None:
         """No more audio comes. Stored when this returns.
@@ -275,6 +280,7 @@ class Session:
                 pause = min(LONGEST_PAUSE_S, pause * 2)
 
     def _acknowledge(self) -> None:
+        self._acknowledged = self._spool.size
         self.feed.say(AudioAck(session=self.id, offset=self._spool.size, credit=self.credit))
 
     def _end(self) -> None:

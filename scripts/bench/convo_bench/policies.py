@@ -38,7 +38,7 @@ def hypotheses(talks: list[Talk], model: str) -> list[Utterance]:
     for talk in talks:
         truth = [word.text for word in talk.words]
         pieces: list[tuple[list[tuple[float, list[str]]], list[str], float]] = []
-        for opened, pause, closed in _utterances(talk):
+        for opened, pause, closed in utterances_of(talk):
             grown = []
             step = INTERIM_MS * RATE // 1000
             for now in range(opened.onset + FIRST_INTERIM_MS * RATE // 1000, pause, step):
@@ -53,7 +53,8 @@ def hypotheses(talks: list[Talk], model: str) -> list[Utterance]:
     return utterances
 
 
-def _utterances(talk: Talk) -> list[tuple[Opened, int, Closed]]:
+def utterances_of(talk: Talk) -> list[tuple[Opened, int, Closed]]:
+    """Each utterance as convod cuts it: its opening, the sample at which its last pause was seen, its end."""
     frames, vad, endpoint = Frames(RATE), Vad(RATE), Endpointer(RATE)
     found: list[tuple[Opened, int, Closed]] = []
     opened, pause = Opened(0, 0, 0), 0

@@ -1,0 +1,83 @@
+"""Sessions in which nobody speaks: what they cost, and whether a long one grows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import trio
+
+import convo
+from convo.messages import SummaryOptions, TranscriptSegment
+
+from .daemon import Daemon
+from .figures import Figures
+from .listener import PIECE_S
+from .talk import SECOND, load
+
+SESSIONS = 20
+SECONDS = 15.0
+HOURS = 8
+
+
+async def bench(daemon: Daemon, model: str) -> Figures:
+    """Processor share and memory of silent sessions; growth over a long one."""
+    figures: Figures = {}
+    for name, url in {"WebSocket": daemon.web, "Unix socket": daemon.socket}.items():
+        before = daemon.memory_mb()
+        share, after = await _silent(daemon, url)
+        figures[f"processor share of a silent session by {name}, %"] = round(100 * share / SESSIONS, 3)
+        figures[f"memory of a silent session by {name}, MiB"] = round((after - before) / SESSIONS, 3)
+    figures[f"growth over {HOURS} hours of talk fed fast, MiB"] = await _long(daemon)
+    return figures
+
+
+async def _silent(daemon: Daemon, url: str) -> tuple[float, float]:
+    async with convo.connect(url) as client:
+        sessions = [
+            await client.create_session(kind="live", summary=SummaryOptions(mode="off")) for _ in range(SESSIONS)
+        ]
+        piece = bytes(int(PIECE_S * SECOND))
+        begin = trio.current_time()
+        cpu = daemon.cpu_s()
+
+        async def feed(session: Any) -> None:
+            for i in range(int(SECONDS / PIECE_S)):
+                await trio.sleep_until(begin + (i + 1) * PIECE_S)
+                await session.send_audio(piece)
+
+        async with trio.open_nursery() as nursery:
+            for session in sessions:
+                nursery.start_soon(feed, session)
+        share = (daemon.cpu_s() - cpu) / SECONDS
+        memory = daemon.memory_mb()
+        for session in sessions:
+            await session.cancel()
+    return share, memory
+
+
+async def _long(daemon: Daemon) -> float:
+    """Talk with long silences in it, for hours of audio; the memory that the daemon has more of after the first."""
+    talk = load("talk").pcm
+    block = talk + bytes(60 * SECOND)
+    blocks = HOURS * 3600 * SECOND // len(block)
+    first = 0.0
+    async with convo.connect(daemon.socket) as client:
+        session = await client.create_session(kind="live", interim=False, summary=SummaryOptions(mode="off"))
+        heard = 0
+
+        async def listen() -> None:
+            nonlocal heard
+            async for event in session.events():
+                heard += isinstance(event, TranscriptSegment)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listen)
+            for number in range(blocks):
+                await session.send_audio(block)
+                if number == blocks // HOURS:
+                    first = daemon.memory_mb()
+            await session.finalize()
+            grown = daemon.memory_mb() - first
+            await session.end()
+    assert heard, "nothing was heard, so nothing was measured"
+    return round(grown, 1)
