@@ -1,0 +1,85 @@
+"""The command `convo`: reads the command line, runs what it names, ends with a code that a script can tell apart.
+
+In: words, signals, what the command raises. Out: an exit code; a sentence on standard error where it is not 0. Each
+command is imported when it is run; nothing heavier than argparse is imported before.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from importlib import import_module
+from typing import cast
+
+from .arguments import Options, parse
+
+Command = Callable[[Options], Awaitable[None]]
+
+_HOMES = {
+    "transcribe": "transcribe",
+    "stream": "stream",
+    "ls": "history",
+    "show": "history",
+    "watch": "history",
+    "export": "history",
+    "search": "history",
+    "summarize": "history",
+    "cancel": "history",
+    "rm": "history",
+    "status": "service",
+    "models": "service",
+    "pull": "service",
+}
+"""In which module the function of a command is; it has the command's name."""
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run a command line; returns the exit code."""
+    _open_streams()
+    options = parse(words)
+    try:
+        home = import_module(f".{_HOMES[options.command]}", __package__)
+        return run(cast("Command", getattr(home, options.command)), options)
+    except KeyboardInterrupt:  # while something was imported
+        return 128 + signal.SIGINT
+
+
+def run(command: Command, options: Options) -> int:
+    """Run a command under trio; returns the exit code and says why it is not 0."""
+    import trio
+
+    from .errors import ClosedPipe, Exit, Interrupted, explain
+    from .output import note
+
+    try:
+        trio.run(command, options)
+    except BaseException as error:
+        told = explain(error)
+        if told is None:
+            raise
+        if isinstance(told, ClosedPipe):
+            _forget_output()
+            return Exit.CLOSED_PIPE
+        if isinstance(told, Interrupted):
+            return 128 + told.signum
+        note(told.sentence)
+        return told.code
+    return Exit.OK
+
+
+def _open_streams() -> None:
+    """Put something in the place of a standard stream that was closed (`>&-`), or the next socket would sit there."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  # open as long as we run
+
+
+def _forget_output() -> None:
+    """Python flushes standard output once more at its end, and would complain that nobody reads it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

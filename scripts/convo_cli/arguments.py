@@ -1,0 +1,274 @@
+"""The command line: what may be written, and what each thing is called.
+
+In: a list of words. Out: `Options`, whose `command` names what to run. This module imports nothing but argparse,
+so that `--help` is there at once, and it never looks at the daemon, at files or at the terminal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from typing import Any
+
+FORMATS = ("txt", "srt", "vtt", "json", "jsonl", "md")
+ENCODINGS = ("s16le", "f32le", "mulaw")
+STATES = ("pending", "processing", "transcribed", "completed", "failed", "cancelled")
+PROVIDERS = ("auto", "ollama", "openai", "extractive")
+
+_EPILOG = """\
+exit codes:
+  0    done
+  1    the daemon refused (no such session, a model that is not there, …)
+  2    the command line is wrong
+  3    no daemon answers
+  4    the audio cannot be read
+  5    not allowed: the token is missing or wrong, or the session is someone else's
+  6    the session failed
+  130  interrupted: a live session was ended and its last words printed, an upload cancelled
+  141  whoever read the output went away
+
+environment: CONVO_URL is --connect, CONVO_TOKEN is --token.
+"""
+
+
+class Options(argparse.Namespace):
+    """Every option there is; a command reads those that its parser sets."""
+
+    command: str
+    connect: str | None
+    token: str | None
+    json: bool
+
+    file: str | None
+    files: list[str]
+    format: str | None
+    output: str | None
+    summary: bool
+    words: bool
+    times: bool
+    language: str | None
+    task: str
+    title: str | None
+    prompt: str | None
+    hotwords: str | None
+    model: str | None
+    encoding: str | None
+    rate: int | None
+    channels: int | None
+    realtime: bool
+    mic: bool
+    device: str | None
+    sample: str
+    fast: bool
+
+    session: str
+    query: str
+    state: str | None
+    kind: str | None
+    limit: int
+    provider: str | None
+    style: str | None
+    name: str
+
+
+def parse(words: Sequence[str] | None = None) -> Options:
+    """Read the command line; a wrong one, `--help` and `--version` end the program as argparse does (2 or 0)."""
+    parser = make_parser()
+    options = parser.parse_args(words, namespace=Options())
+    complaint = _complaint(options)
+    if complaint:
+        parser.error(complaint)
+    return options
+
+
+def _complaint(options: Options) -> str | None:
+    """What argparse cannot see: options that do not go together."""
+    if options.command == "transcribe":
+        if options.json and options.format is not None:
+            return "--json prints events, --format a transcript: give one of them"
+        if options.json and options.output is not None:
+            return "--json writes to standard output: use --format jsonl with -o"
+        if options.files.count("-") > 1:
+            return "standard input (-) can be read once"
+        if len(options.files) > 1 and options.output is None and options.format in ("srt", "vtt"):
+            return f"several files in {options.format} need -o DIRECTORY: one transcript each"
+    if options.command == "stream":
+        if options.mic and options.file is not None:
+            return "--mic takes the place of a FILE: give one of them"
+        if options.device is not None and not options.mic:
+            return "--device names a microphone: give --mic too"
+        if options.mic and options.encoding is not None:
+            return "--encoding is for raw audio: leave it out with --mic"
+    return None
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    everywhere = _everywhere(suppress=True)
+    parser = argparse.ArgumentParser(
+        prog="convo",
+        description="Captions, transcripts and summaries of conversations, made on this machine by convod.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[_everywhere(suppress=False)],
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and end")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def command(name: str, help: str, **more: Any) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name, help=help, description=_sentence(help), parents=[everywhere], allow_abbrev=False, **more
+        )
+
+    _transcribe(command("transcribe", "turn recordings into transcripts"))
+    _stream(command("stream", "caption audio as it comes: a pipe, a file or the microphone"))
+    _history(command)
+    _service(command)
+    return parser
+
+
+def _everywhere(*, suppress: bool) -> argparse.ArgumentParser:
+    """Options that stand before or after the command; after it, one that is not given changes nothing."""
+
+    def default(value: object) -> Any:
+        return argparse.SUPPRESS if suppress else value
+
+    parser = argparse.ArgumentParser(add_help=False)
+    group = parser.add_argument_group("everywhere")
+    group.add_argument(
+        "--connect",
+        metavar="URL",
+        default=default(None),
+        help="where the daemon listens: unix:PATH, ws://HOST:PORT or wss://HOST",
+    )
+    group.add_argument(
+        "--token",
+        metavar="TOKEN",
+        default=default(os.environ.get("CONVO_TOKEN") or None),
+        help="the token that the daemon asks for (better in CONVO_TOKEN, where no process list shows it)",
+    )
+    group.add_argument(
+        "--json", action="store_true", default=default(False), help="print JSON, one value a line, on standard output"
+    )
+    return parser
+
+
+def _transcribe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", metavar="FILE", nargs="+", help="anything FFmpeg reads; - is standard input")
+    parser.add_argument("--format", choices=FORMATS, help="of the transcript (txt, or as the end of -o says)")
+    parser.add_argument(
+        "-o", "--output", metavar="OUT", help="a file, or for several FILEs a directory; replaced when all is there"
+    )
+    _hearing(parser)
+
+
+def _stream(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "file", metavar="FILE", nargs="?", help="WAV, anything FFmpeg reads, or raw audio; - (or a pipe) is raw audio"
+    )
+    raw = parser.add_argument_group("raw audio")
+    raw.add_argument("--encoding", choices=ENCODINGS, help="s16le unless given; with a FILE: read it as raw audio")
+    raw.add_argument("--rate", type=_number(8000, 48000), metavar="HZ", help="16000 unless given")
+    raw.add_argument("--channels", type=_number(1, 8), metavar="N", help="1 unless given")
+    source = parser.add_argument_group("pace and source")
+    source.add_argument("--realtime", action="store_true", help="send no faster than the audio plays")
+    source.add_argument("--mic", action="store_true", help="listen to the microphone; Ctrl-C ends it")
+    source.add_argument("--device", metavar="NAME", help="which microphone: a part of its name, or its number")
+    parser.add_argument("--times", action="store_true", help="begin each line with when it was said")
+    parser.add_argument("--title", metavar="TEXT", help="what the session is called")
+    _hearing(parser)
+
+
+def _hearing(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("how to listen")
+    group.add_argument("--summary", action="store_true", help="summarise, and print the summary after the words")
+    group.add_argument("--language", metavar="CODE", help="what is spoken, such as en or de; else it is heard out")
+    group.add_argument("--words", action="store_true", help="times and confidence of each word (JSON formats)")
+    group.add_argument(
+        "--task", choices=("transcribe", "translate"), default="transcribe", help="translate gives English"
+    )
+    group.add_argument("--prompt", metavar="TEXT", help="text as it might stand before: sets style and spelling")
+    group.add_argument("--hotwords", metavar="WORDS", help="names and terms to listen for")
+    group.add_argument("--model", metavar="NAME", help="a speech model other than the daemon's own")
+
+
+def _history(command: Any) -> None:
+    parser = command("ls", "list sessions, newest first")
+    parser.add_argument("--state", choices=STATES, help="only those in this state")
+    parser.add_argument("--kind", choices=("live", "file"), help="only live ones, or only files")
+    parser.add_argument("--limit", type=_number(1, 100_000), default=50, metavar="N", help="at most this many (50)")
+
+    parser = command("show", "print a session: its words and its summary")
+    _session(parser)
+
+    parser = command("watch", "print a session's words from the start, and go on until it ends")
+    _session(parser)
+    parser.add_argument("--times", action="store_true", help="begin each line with when it was said")
+
+    parser = command("export", "print a session's transcript in a format")
+    _session(parser)
+    parser.add_argument("--format", choices=FORMATS, help="txt, or as the end of -o says")
+    parser.add_argument("-o", "--output", metavar="OUT", help="a file; replaced only when all is there")
+
+    parser = command("search", "find words in all transcripts")
+    parser.add_argument("query", metavar="WORDS", help="what was said")
+    parser.add_argument("--limit", type=_number(1, 10_000), default=50, metavar="N", help="at most this many (50)")
+
+    parser = command("summarize", "summarise a session, or do it again in another way")
+    _session(parser)
+    parser.add_argument("--provider", choices=PROVIDERS, help="who writes it")
+    parser.add_argument("--model", metavar="NAME", help="which language model")
+    parser.add_argument("--style", metavar="STYLE", help="such as brief, minutes or bullets")
+    parser.add_argument("--language", metavar="CODE", help="of the summary")
+
+    parser = command("cancel", "stop a session; its words so far stay")
+    _session(parser)
+
+    parser = command("rm", "forget a session: its audio, words and summary")
+    _session(parser)
+
+
+def _service(command: Any) -> None:
+    command("status", "say how the daemon is")
+
+    parser = command("models", "list speech models, or fetch one")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+    pull = actions.add_parser(
+        "pull",
+        help="fetch a model",
+        description="Fetch a model: a size such as small or large-v3, or a name on the hub.",
+        parents=[_everywhere(suppress=True)],
+        allow_abbrev=False,
+    )
+    pull.add_argument("name", metavar="NAME", help="a size such as small or large-v3, or a name on the hub")
+    pull.set_defaults(command="pull")
+
+
+def _session(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("session", metavar="ID", help="of the session; its beginning is enough")
+
+
+def _number(least: int, most: int) -> Any:
+    def number(text: str) -> int:
+        value = int(text)
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{value} is not between {least} and {most}")
+        return value
+
+    return number
+
+
+def _sentence(help: str) -> str:
+    return f"{help[0].upper()}{help[1:]}."
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for: importlib.metadata is slow to import."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(f"convo {version('convo')}")
+        parser.exit()

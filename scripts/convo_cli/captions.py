@@ -1,0 +1,135 @@
+"""A session's events as a person or a program wants to read them while they happen.
+
+In: events in order. Out: finished lines (or JSON) on standard output; the sentence that is still being spoken, redrawn
+in one line, on a terminal's standard error; warnings there too. This module asks the daemon for nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from typing import TextIO
+
+from convo.messages import (
+    AudioAck,
+    Event,
+    FinalSummary,
+    SessionState,
+    SessionWarning,
+    State,
+    TranscriptPartial,
+    TranscriptSegment,
+)
+
+from .errors import Exit, Problem, failed
+from .output import Lines, colours, json_line, note, on_screen
+from .summaries import DIM, PLAIN, summary_for_output
+from .text import clean, clock, tail
+
+
+class Interim:
+    """The line at the bottom of a terminal that is written over and over."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._dim, self._plain = (DIM, PLAIN) if colours(stream) else ("", "")
+        self._shown = False
+
+    def draw(self, stamp: str, stable: str, tentative: str) -> None:
+        """Show the sentence so far: its end, if it is longer than the line; words that may change are dim."""
+        stable, tentative = clean(stable), clean(tentative)
+        text = f"{stable} {tentative}" if stable and tentative else stable or tentative
+        if not text:
+            return
+        line = tail(text, self._columns() - 1 - len(stamp))
+        changing = min(len(tentative), len(line))
+        kept, rest = line[: len(line) - changing], line[len(line) - changing :]
+        self._write(f"\r{stamp}{kept}{self._dim}{rest}{self._plain}\x1b[K")
+        self._shown = True
+
+    def erase(self) -> None:
+        """Leave an empty line for what is printed next."""
+        if self._shown:
+            self._write("\r\x1b[K")
+            self._shown = False
+
+    def _columns(self) -> int:
+        try:
+            return max(20, os.get_terminal_size(self._stream.fileno()).columns)
+        except OSError:
+            return 80
+
+    def _write(self, text: str) -> None:
+        with suppress(OSError):  # the terminal may be gone; the words still go to standard output
+            self._stream.write(text)
+            self._stream.flush()
+
+
+class Captions:
+    """Shows one session; `outcome` raises what the command ends with. `summary`: print one that comes."""
+
+    def __init__(self, lines: Lines, *, times: bool = False, json: bool = False, summary: bool = True) -> None:
+        self._lines = lines
+        self._times = times
+        self._json = json
+        self._summary = summary
+        self._interim = Interim(sys.stderr) if on_screen(sys.stderr) and not json else None
+        self._spoken = 0
+        self.last_seq = 0
+        self.state: SessionState | None = None
+
+    @property
+    def wants_interims(self) -> bool:
+        """Whether the sentence that is still being spoken is shown at all."""
+        return self._json or self._interim is not None
+
+    def show(self, event: Event) -> None:
+        """Show what is to be seen of an event."""
+        seq = getattr(event, "seq", None)
+        if seq is not None:
+            self.last_seq = seq
+        if isinstance(event, SessionState):
+            self.state = event
+        if self._json:
+            if not isinstance(event, AudioAck):
+                self._lines.put(json_line(event))
+            return
+        match event:
+            case TranscriptPartial() if self._interim is not None:
+                self._interim.draw(self._stamp(event.start), event.stable, event.tentative)
+            case TranscriptSegment() if text := clean(event.text):
+                self._print(f"{self._stamp(event.start)}{text}\n")
+                self._spoken += 1
+            case FinalSummary() if self._summary:
+                gap = "\n" if self._spoken else ""
+                self._print(gap + summary_for_output(event))
+            case SessionWarning():
+                self.note(event.message)
+
+    def note(self, sentence: str) -> None:
+        """Say something on standard error, without a word of it landing in the line that is being spoken."""
+        self.erase()
+        note(sentence)
+
+    def erase(self) -> None:
+        """Take the line that is being spoken off the screen."""
+        if self._interim is not None:
+            self._interim.erase()
+
+    def outcome(self) -> None:
+        """Raise Problem unless the session came to a good end."""
+        self.erase()
+        if self.state is None:
+            return
+        if self.state.state is State.FAILED:
+            raise failed(self.state.code, self.state.message)
+        if self.state.state is State.CANCELLED:
+            raise Problem(Exit.FAILED, "The session was cancelled; what was transcribed is kept.")
+
+    def _print(self, text: str) -> None:
+        self.erase()
+        self._lines.put(text)
+
+    def _stamp(self, start: float) -> str:
+        return f"{clock(start)}  " if self._times else ""

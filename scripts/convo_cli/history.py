@@ -1,0 +1,179 @@
+"""Sessions that are there already: list, read, follow, search, summarise, stop, forget.
+
+In: a session's ID or its beginning, and the daemon's replies. Out: text for people, JSON lines for programs. What is
+printed of a session was cleaned before: titles, words and summaries are data.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import trio
+
+from convo.messages import (
+    AttachReply,
+    CancelSession,
+    DeleteSession,
+    Event,
+    FinalSummary,
+    GetSessionReply,
+    Search,
+    SessionInfo,
+    SessionState,
+    SessionWarning,
+    State,
+    Summarize,
+    SummaryDelta,
+)
+
+from .arguments import Options
+from .captions import Captions
+from .errors import failed
+from .link import connected, find, sessions
+from .output import Lines, colours, json_line, note, on_screen, put, write_file
+from .summaries import BOLD, DIM, PLAIN, summary_for_output
+from .text import clean, clock, moment, table
+from .transcripts import fit, format_of
+
+
+async def ls(options: Options) -> None:
+    """`convo ls`."""
+    state = State(options.state) if options.state else None
+    async with connected(options) as client:
+        found = await sessions(client, limit=options.limit, state=state, kind=options.kind)
+    if options.json:
+        put("".join(json_line(info) for info in found))
+        return
+    rows = [
+        (info.session, info.state, info.kind, moment(info.created), clock(info.duration_s), info.title)
+        for info in found
+    ]
+    put(table(("ID", "STATE", "KIND", "BEGUN", "LENGTH", "TITLE"), rows, screen=on_screen(sys.stdout)))
+
+
+async def show(options: Options) -> None:
+    """`convo show ID`."""
+    async with connected(options) as client:
+        info = await find(client, options.session)
+        record = await client.get_session(info.session)
+    put(_record_line(record) if options.json else _record_text(record, bold=colours(sys.stdout)))
+
+
+async def watch(options: Options) -> None:
+    """`convo watch ID`."""
+    lines = Lines()
+    captions = Captions(lines, times=options.times, json=options.json)
+    async with connected(options) as client:
+        info = await find(client, options.session)
+        session = await client.attach(info.session)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(lines.run)
+                async for event in session.events():
+                    captions.show(event)
+                lines.close()
+        finally:
+            captions.erase()
+    if captions.state is not None and captions.state.state is State.FAILED:
+        raise failed(captions.state.code, captions.state.message)
+
+
+async def export(options: Options) -> None:
+    """`convo export ID --format F [-o OUT]`."""
+    output = Path(options.output) if options.output is not None else None
+    format = format_of(options.format, output, json=options.json)
+    async with connected(options) as client:
+        info = await find(client, options.session)
+        text = fit(await client.export(info.session, format), format)
+    if output is None:
+        put(text)
+    else:
+        write_file(output, text)
+
+
+async def search(options: Options) -> None:
+    """`convo search WORDS`."""
+    async with connected(options) as client:
+        hits = (await client.request(Search(query=options.query, limit=options.limit))).hits
+    if options.json:
+        put("".join(json_line(hit) for hit in hits))
+        return
+    rows = [(hit.session, clock(hit.start), hit.text) for hit in hits]
+    put(table(("ID", "AT", "TEXT"), rows, screen=on_screen(sys.stdout)))
+
+
+async def summarize(options: Options) -> None:
+    """`convo summarize ID`."""
+    async with connected(options) as client:
+        info = await find(client, options.session)
+        # Summaries from before are among the past events: begin after those.
+        past = (await client.attach(info.session)).reply
+        after = past.seq if isinstance(past, AttachReply) else 0
+        await client.request(
+            Summarize(
+                session=info.session,
+                provider=options.provider,
+                model=options.model,
+                style=options.style,
+                language=options.language,
+            )
+        )
+        session = await client.attach(info.session, after_seq=after)
+        async for event in session.events(until=_is_summarized):
+            match event:
+                case FinalSummary():
+                    put(json_line(event) if options.json else summary_for_output(event))
+                case SummaryDelta() if options.json:
+                    put(json_line(event))
+                case SessionWarning():
+                    note(event.message)
+                case SessionState(state=State.FAILED):
+                    raise failed(event.code, event.message)
+
+
+async def cancel(options: Options) -> None:
+    """`convo cancel ID`."""
+    async with connected(options) as client:
+        info = await find(client, options.session)
+        await client.request(CancelSession(session=info.session))
+    note(f"Cancelled {info.session}; what was transcribed is kept.")
+
+
+async def rm(options: Options) -> None:
+    """`convo rm ID`."""
+    async with connected(options) as client:
+        info = await find(client, options.session)
+        await client.request(DeleteSession(session=info.session))
+    note(f"Forgot {info.session}{_called(info)}.")
+
+
+def _called(info: SessionInfo) -> str:
+    return f" ({clean(info.title)})" if clean(info.title) else ""
+
+
+def _is_summarized(event: Event) -> bool:
+    return isinstance(event, FinalSummary) or (isinstance(event, SessionState) and event.state.final)
+
+
+def _record_line(record: GetSessionReply) -> str:
+    import msgspec
+
+    plain = msgspec.to_builtins(record)
+    for name in ("type", "id", "more"):
+        plain.pop(name, None)
+    return json_line(plain)
+
+
+def _record_text(record: GetSessionReply, *, bold: bool) -> str:
+    strong, dim, plain = (BOLD, DIM, PLAIN) if bold else ("", "", "")
+    title = clean(record.title) or record.session
+    about = f"{record.session}, {record.kind}, {record.state}, {moment(record.created)}, {clock(record.duration_s)}"
+    text = f"{strong}{title}{plain}\n{clean(about)}\n"
+    if record.segments:
+        text += "\n" + "".join(
+            f"{dim}{clock(segment.start)}{plain}  {clean(segment.text)}\n" for segment in record.segments
+        )
+    if record.summary is not None:
+        text += "\n" + summary_for_output(record.summary)
+    return text

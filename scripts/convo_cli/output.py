@@ -1,0 +1,141 @@
+"""Where things are written: data to standard output, all else to standard error, files whole or not at all.
+
+In: text that is fit to be shown (see `text.py`) and messages. Out: bytes on the two streams and in files. This
+module decides nothing about what is said; whoever reads our output and goes away ends the command as `ClosedPipe`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import stat
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TextIO
+
+import msgspec
+import trio
+
+from .errors import ClosedPipe, Exit, Problem
+from .text import clean, clean_json
+
+
+def on_screen(stream: TextIO) -> bool:
+    """Whether a person looks at this stream, on a terminal that can redraw a line."""
+    try:
+        return stream.isatty() and os.environ.get("TERM") != "dumb"
+    except ValueError:  # closed
+        return False
+
+
+def colours(stream: TextIO) -> bool:
+    """Whether this stream shows bold and dim."""
+    return on_screen(stream) and not os.environ.get("NO_COLOR")
+
+
+def put(text: str) -> None:
+    """Write to standard output, at once.
+
+    Raises:
+        ClosedPipe: nobody reads it any more.
+        Problem: it cannot be written, such as on a full disk.
+    """
+    # Past Python's buffer: a thread that waits in a write must not hold its lock when the program ends.
+    data = memoryview(text.encode(sys.stdout.encoding or "utf-8", errors="replace"))
+    try:
+        while data:
+            data = data[os.write(sys.stdout.fileno(), data) :]
+    except BrokenPipeError:
+        raise ClosedPipe from None
+    except OSError as error:
+        raise Problem(Exit.OTHER, f"Cannot write to standard output: {error.strerror}.") from None
+
+
+def note(sentence: str) -> None:
+    """Say something to the person, on standard error; a stream that is gone is no reason to stop."""
+    with suppress(OSError):
+        sys.stderr.write(f"convo: {clean(sentence)}\n")
+        sys.stderr.flush()
+
+
+def json_line(value: Any, **more: Any) -> str:
+    """One line of JSON; a message keeps its wire form, with `more` in front."""
+    plain = msgspec.to_builtins(value)
+    line = json.dumps({**more, **plain} if more else plain, ensure_ascii=False, allow_nan=False)
+    return clean_json(line) + "\n"
+
+
+class Lines:
+    """Standard output as a task: a reader that is slow (`| less`) never holds up the one who listens to the daemon.
+
+    Lines wait in memory; they are a few bytes a second of speech. A terminal is written to at once, so that nothing
+    else gets between.
+    """
+
+    def __init__(self) -> None:
+        self._send, self._receive = trio.open_memory_channel[str](math.inf)
+        self._at_once = on_screen(sys.stdout)
+
+    def put(self, text: str) -> None:
+        """Have the text written next."""
+        if self._at_once:
+            put(text)
+        else:
+            with suppress(trio.BrokenResourceError):  # the reader is gone, and `run` has said so
+                self._send.send_nowait(text)
+
+    def close(self) -> None:
+        """No more comes: `run` returns once all is written."""
+        self._send.close()
+
+    async def run(self) -> None:
+        """Write until `close`; raises what the function `put` raises."""
+        async with self._receive:
+            async for text in self._receive:
+                # A write may block for as long as the reader likes; it is given up when the command is.
+                await trio.to_thread.run_sync(put, text, abandon_on_cancel=True)
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write a file so that its name stands for the old text or the whole new one, never for a part.
+
+    A link is followed. What is no regular file (a device, a pipe) is written as it is.
+
+    Raises:
+        Problem: it cannot be written.
+    """
+    try:
+        target = Path(os.path.realpath(path))
+        try:
+            mode = os.stat(target).st_mode
+        except FileNotFoundError:
+            mode = stat.S_IFREG | (0o666 & ~_umask())
+        if not stat.S_ISREG(mode):
+            target.write_text(text, encoding="utf-8")
+            return
+        _replace(target, text, stat.S_IMODE(mode))
+    except OSError as error:
+        raise Problem(Exit.OTHER, f"Cannot write {path}: {error.strerror}.") from None
+
+
+def _replace(target: Path, text: str, mode: int) -> None:
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        os.replace(name, target)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

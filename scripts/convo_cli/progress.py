@@ -1,0 +1,95 @@
+"""Bars on a terminal's standard error while something takes long; silence everywhere else.
+
+In: how much is done of how much. Out: a line for each thing at work, gone when it is done. This module imports rich
+only when there is a terminal to draw on.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from .output import on_screen
+from .text import clean, tail
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+_NAME = 28  # columns for what a bar is about
+
+
+class Bar:
+    """How far one thing is."""
+
+    def show(self, doing: str, done: float, total: float | None) -> None:
+        """`done` of `total` (None if nobody knows), in whatever unit; `doing` is a word or two."""
+
+    def close(self) -> None:
+        """It is done."""
+
+
+class Bars:
+    """All that is at work; this one shows nothing."""
+
+    def add(self, name: str) -> Bar:
+        """A bar for something that begins now."""
+        return Bar()
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Bars out of the way while something is printed on the same terminal."""
+        yield
+
+
+@contextmanager
+def bars() -> Iterator[Bars]:
+    """Bars if standard error is a terminal; nothing is left of them at the end."""
+    if not on_screen(sys.stderr):
+        yield Bars()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    progress = Progress(
+        TextColumn("{task.fields[name]}", markup=False),
+        BarColumn(bar_width=24),
+        TaskProgressColumn(),
+        TextColumn("{task.description}", markup=False),
+        TimeRemainingColumn(compact=True),
+        console=Console(stderr=True, highlight=False),
+        transient=True,
+    )
+    with progress:
+        yield _RichBars(progress)
+
+
+class _RichBars(Bars):
+    def __init__(self, progress: RichProgress) -> None:
+        self._progress = progress
+
+    def add(self, name: str) -> Bar:
+        task = self._progress.add_task("waiting", total=None, name=tail(clean(name), _NAME))
+        return _RichBar(self._progress, task)
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        self._progress.stop()
+        try:
+            yield
+        finally:
+            self._progress.start()
+
+
+class _RichBar(Bar):
+    def __init__(self, progress: RichProgress, task: TaskID) -> None:
+        self._progress = progress
+        self._task = task
+
+    def show(self, doing: str, done: float, total: float | None) -> None:
+        self._progress.update(self._task, description=doing, completed=done, total=total)
+
+    def close(self) -> None:
+        self._progress.remove_task(self._task)

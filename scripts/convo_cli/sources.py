@@ -1,0 +1,293 @@
+"""Where a live session's samples come from: a pipe, a file of raw audio, a WAV, anything that FFmpeg reads.
+
+In: a file name or standard input. Out: a `Source` that says its format and gives bytes, always whole sample
+frames. This module sends nothing and knows no daemon. The microphone is next door, in `microphone.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import trio
+
+from convo.messages import AudioFormat
+
+from .errors import Exit, Problem
+
+if TYPE_CHECKING:
+    from .arguments import Options
+
+PIECE = 32 * 1024
+"""Bytes read at a time: one second of 16 kHz mono s16le."""
+
+PACED_S = 0.04
+"""Seconds of audio in a piece that goes out by the clock."""
+
+_RAW_SUFFIXES = {".raw", ".pcm", ".s16", ".s16le", ".sw"}
+_BYTES = {"s16le": 2, "f32le": 4, "mulaw": 1}
+_DECODED = AudioFormat(encoding="s16le", rate=16000, channels=1)
+_MOST_WAITING = 256 * 1024  # bytes taken from a pipe after Ctrl-C: what stood in it, not what goes on being written
+
+
+def frame_bytes(audio: AudioFormat) -> int:
+    """Bytes of one sample of all channels."""
+    return _BYTES[audio.encoding] * audio.channels
+
+
+def seconds(audio: AudioFormat, count: int) -> float:
+    """How long `count` bytes of this format play."""
+    return count / (frame_bytes(audio) * audio.rate)
+
+
+class Source(ABC):
+    """Gives audio in order. `format` is a live session's audio format, `name` begins a sentence about it."""
+
+    format: AudioFormat
+    name: str
+
+    @abstractmethod
+    async def read(self) -> bytes:
+        """The next whole sample frames; empty at the end.
+
+        Raises:
+            Problem: what comes is no audio, or cannot be read.
+        """
+
+    def rest(self) -> bytes:
+        """What had already arrived when reading was broken off; call it once, after that."""
+        return b""
+
+    def lost_s(self) -> float:
+        """Seconds of audio that came and could not be kept."""
+        return 0.0
+
+    def close(self) -> None:
+        """Let go of whatever it reads from."""
+        return
+
+
+class Raw(Source):
+    """Raw audio from a file or pipe, cut to whole sample frames."""
+
+    def __init__(self, audio: AudioFormat, file: IO[bytes], name: str) -> None:
+        self.format = audio
+        self.name = name
+        self._file = file
+        self._descriptor = file.fileno()
+        self._part = b""
+
+    async def read(self) -> bytes:
+        """What is there, without half a sample at its end."""
+        while True:
+            try:
+                data = await read_some(self._descriptor, PIECE)
+            except OSError as error:
+                raise unreadable(self.name, error) from None
+            if not data:
+                return b""  # half a sample at the end is no audio
+            whole = self._whole(data)
+            if whole:
+                return whole
+
+    def rest(self) -> bytes:
+        """What stands in the pipe."""
+        found = b""
+        while len(found) < _MOST_WAITING and _ready(self._descriptor):
+            data = os.read(self._descriptor, PIECE)
+            if not data:
+                break
+            found += data
+        return self._whole(found)
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._file.close()
+
+    def _whole(self, data: bytes) -> bytes:
+        data = self._part + data
+        end = len(data) - len(data) % frame_bytes(self.format)
+        self._part = data[end:]
+        return data[:end]
+
+
+class _Stepped(Source):
+    """Audio that a generator makes, a piece a step, each step in a thread."""
+
+    def __init__(self, audio: AudioFormat, pieces: Generator[bytes], name: str) -> None:
+        self.format = audio
+        self.name = name
+        self._pieces = pieces
+
+    async def read(self) -> bytes:
+        """The next step's piece."""
+        return await trio.to_thread.run_sync(next, self._pieces, b"")
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._pieces.close()
+
+
+class Paced(Source):
+    """Another source's audio, given no faster than it plays."""
+
+    def __init__(self, source: Source) -> None:
+        self.format = source.format
+        self.name = source.name
+        self._source = source
+        self._size = max(1, round(PACED_S * source.format.rate)) * frame_bytes(source.format)
+        self._waiting = b""
+        self._begun: float | None = None
+        self._given = 0
+
+    async def read(self) -> bytes:
+        """A short piece, once it would have been spoken."""
+        if self._begun is None:
+            self._begun = trio.current_time()
+        while len(self._waiting) < self._size and (more := await self._source.read()):
+            self._waiting += more
+        if not self._waiting:
+            return b""
+        piece, self._waiting = self._waiting[: self._size], self._waiting[self._size :]
+        self._given += len(piece)
+        # A piece is there once its last sample was spoken. One that goes out late delays none after it.
+        await trio.sleep_until(self._begun + seconds(self.format, self._given))
+        return piece
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._source.close()
+
+
+def open_source(options: Options) -> Source:
+    """The source that the options name: a file, or standard input.
+
+    Raises:
+        Problem: it cannot be read, or standard input is a keyboard.
+    """
+    source = _open(options)
+    return Paced(source) if options.realtime else source
+
+
+def _open(options: Options) -> Source:
+    raw = AudioFormat(encoding=options.encoding or "s16le", rate=options.rate or 16000, channels=options.channels or 1)
+    if options.file is None or options.file == "-":
+        if sys.stdin.isatty():
+            raise Problem(Exit.USAGE, "Nothing to listen to: give a FILE, a pipe with raw audio, or --mic.")
+        return Raw(raw, open(os.dup(sys.stdin.fileno()), "rb", buffering=0), "Standard input")
+    path = Path(options.file)
+    try:
+        file = path.open("rb", buffering=0)
+    except OSError as error:
+        raise unreadable(options.file, error) from None
+    if options.encoding is not None or path.suffix.lower() in _RAW_SUFFIXES:
+        return Raw(raw, file, path.name)
+    with file:
+        wav = _wav_format(file) if path.suffix.lower() in (".wav", ".wave") else None
+    if wav is not None:
+        return _Stepped(wav, _wav_pieces(path), path.name)
+    return decoded(path)
+
+
+def decoded(path: Path) -> Source:
+    """A media file's first audio track as s16le, 16 kHz, mono; read when it is asked for."""
+    return _Stepped(_DECODED, _decode(path), path.name)
+
+
+def unreadable(name: str, error: OSError) -> Problem:
+    """A file of the user's that cannot be opened or read."""
+    return Problem(Exit.BAD_AUDIO, f"Cannot read {name}: {error.strerror or error}.")
+
+
+async def read_some(descriptor: int, most: int) -> bytes:
+    """What a pipe, terminal or file has now, at least one byte but at its end. Cancelled, nothing was taken."""
+    try:
+        await trio.lowlevel.wait_readable(descriptor)
+    except OSError:  # a regular file, which no poll takes, and which is never waited for long
+        return await trio.to_thread.run_sync(os.read, descriptor, most)
+    return os.read(descriptor, most)
+
+
+def _ready(descriptor: int) -> bool:
+    return bool(select.select([descriptor], [], [], 0)[0])
+
+
+# --- WAV --------------------------------------------------------------------------------------------------
+
+
+def _wav_format(file: IO[bytes]) -> AudioFormat | None:
+    """The format of a WAV that can go out as it is; None for one that FFmpeg is to read."""
+    import wave
+
+    try:
+        with wave.open(file, "rb") as wav:
+            width, rate, channels = wav.getsampwidth(), wav.getframerate(), wav.getnchannels()
+    except (wave.Error, EOFError):
+        return None
+    if width == 2 and 8000 <= rate <= 48000 and 1 <= channels <= 8:
+        return AudioFormat(encoding="s16le", rate=rate, channels=channels)
+    return None
+
+
+def _wav_pieces(path: Path) -> Generator[bytes]:
+    import wave
+
+    with wave.open(str(path), "rb") as wav:
+        frame = wav.getsampwidth() * wav.getnchannels()
+        while data := wav.readframes(PIECE // frame):
+            # A file that was cut off may end within a sample.
+            if whole := data[: len(data) - len(data) % frame]:
+                yield whole
+
+
+# --- everything else --------------------------------------------------------------------------------------
+
+
+def _decode(path: Path) -> Generator[bytes]:
+    """About a second a piece. Raises Problem if there is no audio track, or nothing of it can be decoded."""
+    import av
+
+    found = False
+    try:
+        with av.open(str(path), metadata_errors="ignore") as container:
+            if not container.streams.audio:
+                raise Problem(Exit.BAD_AUDIO, f"{path.name} has no audio track: give a file with sound.")
+            waiting = bytearray()
+            for data in _samples(container):
+                found = True
+                waiting += data
+                if len(waiting) >= PIECE:
+                    yield bytes(waiting)
+                    waiting.clear()
+            if waiting:
+                yield bytes(waiting)
+    except (OSError, ValueError) as error:  # FFmpeg's errors are one or the other
+        raise Problem(Exit.BAD_AUDIO, f"Cannot read {path.name} as audio: {_reason(error)}.") from None
+    if not found:
+        raise Problem(Exit.BAD_AUDIO, f"{path.name} holds no audio that can be decoded.")
+
+
+def _samples(container: object) -> Iterator[bytes]:
+    import av
+
+    resampler = av.AudioResampler(format="s16", layout="mono", rate=_DECODED.rate)
+    for packet in container.demux(audio=0):  # type: ignore[attr-defined]
+        try:
+            frames = packet.decode()
+        except av.error.InvalidDataError:
+            continue  # a damaged packet is skipped, as every player does
+        for frame in frames:
+            frame.pts = None  # times that jump would be refused by the resampler
+            for ready in resampler.resample(frame):
+                yield bytes(ready.planes[0])[: ready.samples * 2]
+    for ready in resampler.resample(None):
+        yield bytes(ready.planes[0])[: ready.samples * 2]
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error).rstrip(".")

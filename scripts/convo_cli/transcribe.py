@@ -1,0 +1,271 @@
+"""`convo transcribe`: recordings to transcripts, several side by side, results in the order they were asked for.
+
+In: files and standard input. Out: transcripts on standard output or in files. Each file is a session of the daemon;
+one that cannot be done is said on standard error and does not stop the others. Ctrl-C cancels what is at work.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from math import inf
+from pathlib import Path
+
+import trio
+
+import convo
+from convo.messages import (
+    AudioAck,
+    AudioFormat,
+    Code,
+    Event,
+    FinalSummary,
+    Progress,
+    SessionState,
+    SessionWarning,
+    State,
+    SummaryDelta,
+    SummaryOptions,
+)
+
+from .arguments import Options
+from .errors import Exit, Problem, explain, failed
+from .interrupts import on_interrupt
+from .link import connected
+from .output import json_line, note, put, write_file
+from .progress import Bar, Bars, bars
+from .sources import PIECE, read_some, unreadable
+from .summaries import summary_text
+from .transcripts import fit, format_of, outputs
+
+_SIDE_BY_SIDE = 4  # files sent and waited for at once; the daemon decides how many it works on
+_GOODBYE_S = 3.0  # for cancelling what is at work when we are told to stop
+
+
+@dataclass
+class _Job:
+    """One file. What is to be printed comes through `printed`, which ends when the file is done."""
+
+    file: str
+    target: Path | None
+    state: SessionState | None = None
+    summary: FinalSummary | None = None
+    problem: Problem | None = None
+    printed: tuple[trio.MemorySendChannel[str], trio.MemoryReceiveChannel[str]] = field(
+        default_factory=lambda: trio.open_memory_channel[str](inf)
+    )
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return "standard input" if self.file == "-" else self.file
+
+    @property
+    def over(self) -> bool:
+        """Whether the daemon has nothing more to do for it."""
+        return self.state is not None and self.state.state.final
+
+    def print(self, text: str) -> None:
+        """Have it written to standard output when it is this file's turn."""
+        self.printed[0].send_nowait(text)
+
+
+async def transcribe(options: Options) -> None:
+    """`convo transcribe FILE…`."""
+    output = Path(options.output) if options.output is not None else None
+    work = _Transcribe(options, format_of(options.format, output))
+    targets = outputs(options.files, output, work.format)
+    jobs = [_Job(file, target) for file, target in zip(options.files, targets, strict=True)]
+    async with connected(options) as client:
+        with bars() as shown:
+            await work.all(client, jobs, shown)
+    problems = [job.problem for job in jobs if job.problem is not None]
+    if len(jobs) == 1 and problems:
+        raise problems[0]
+    if problems:
+        raise Problem(problems[0].code, f"{len(problems)} of {len(jobs)} files could not be transcribed.")
+
+
+class _Transcribe:
+    def __init__(self, options: Options, format: str) -> None:
+        self.options = options
+        self.format = format
+
+    async def all(self, client: convo.Client, jobs: list[_Job], shown: Bars) -> None:
+        """Do every job; what went wrong with one is its `problem`."""
+        turn = trio.Semaphore(_SIDE_BY_SIDE)
+        async with trio.open_nursery() as nursery:
+            with on_interrupt(nursery.cancel_scope.cancel) as interrupts:
+                for job in jobs:
+                    nursery.start_soon(self._one, client, job, turn, shown)
+                await self._print(jobs, shown)
+        interrupts.check()
+
+    async def _print(self, jobs: list[_Job], shown: Bars) -> None:
+        """Print each job's text when those before it are done."""
+        headed = len(jobs) > 1 and self.format == "txt" and not self.options.json and self.options.output is None
+        for place, job in enumerate(jobs):
+            head = ""
+            if headed:  # as `head` and `tail` do
+                head = ("\n" if place else "") + f"==> {job.file} <==\n"
+            async for text in job.printed[1]:
+                with shown.aside():
+                    await trio.to_thread.run_sync(put, head + text, abandon_on_cancel=True)
+                head = ""
+            if job.problem is not None and len(jobs) > 1:
+                with shown.aside():
+                    note(job.problem.sentence)
+
+    async def _one(self, client: convo.Client, job: _Job, turn: trio.Semaphore, shown: Bars) -> None:
+        with job.printed[0]:
+            async with turn:
+                bar = shown.add(job.name)
+                try:
+                    await self._do(client, job, bar, shown)
+                except (Problem, convo.ConvoError) as error:
+                    problem = _problem(error)
+                    named = job.file in problem.sentence
+                    job.problem = problem if named else Problem(problem.code, f"{job.name}: {problem.sentence}")
+                finally:
+                    bar.close()
+
+    async def _do(self, client: convo.Client, job: _Job, bar: Bar, shown: Bars) -> None:
+        with _opened(job.file) as (descriptor, size):
+            session = await self._create(client, job, size)
+            try:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._upload, session, descriptor, size, job, bar, nursery.cancel_scope)
+                    await self._follow(session, job, bar, shown)
+                    nursery.cancel_scope.cancel()
+            finally:
+                if not job.over:
+                    await _cancel(session)
+        if job.problem is not None:
+            raise job.problem
+        assert job.state is not None, "a session whose events ended is in a final state"
+        if job.state.state is State.FAILED:
+            raise failed(job.state.code, job.state.message)
+        if job.state.state is State.CANCELLED:
+            raise Problem(Exit.FAILED, "The session was cancelled by someone else.")
+        if not self.options.json:
+            bar.show("writing", 1, 1)
+            await self._deliver(client, session.id, job)
+
+    async def _create(self, client: convo.Client, job: _Job, size: int | None) -> convo.ClientSession:
+        options = self.options
+        name, title = (None, None) if job.file == "-" else (Path(job.file).name, Path(job.file).stem)
+        return await client.create_session(
+            kind="file",
+            audio=AudioFormat(name=name, size=size),
+            title=title,
+            language=options.language,
+            task=options.task,
+            model=options.model,
+            prompt=options.prompt,
+            hotwords=options.hotwords,
+            words=options.words,
+            interim=False,
+            summary=SummaryOptions(mode="final" if options.summary else "off"),
+        )
+
+    async def _upload(
+        self,
+        session: convo.ClientSession,
+        descriptor: int,
+        size: int | None,
+        job: _Job,
+        bar: Bar,
+        scope: trio.CancelScope,
+    ) -> None:
+        """Send the file. What goes wrong becomes the job's problem and ends its nursery by `scope`."""
+        try:
+            sent = 0
+            while data := await read_some(descriptor, PIECE):
+                await session.send_audio(data)
+                sent += len(data)
+                bar.show("sending", sent, size)
+            await session.end()
+            bar.show("waiting", 0, None)
+        except convo.RequestError as error:
+            if error.code != Code.BAD_STATE:  # it ended meanwhile: its last event says why
+                job.problem = _problem(error)
+                scope.cancel()
+        except convo.ConvoError as error:
+            job.problem = _problem(error)
+            scope.cancel()
+        except OSError as error:
+            job.problem = unreadable(job.name, error)
+            scope.cancel()
+
+    async def _follow(self, session: convo.ClientSession, job: _Job, bar: Bar, shown: Bars) -> None:
+        try:
+            async for event in session.events():
+                self._show(event, job, bar, shown)
+        except convo.ConvoError as error:
+            job.problem = job.problem or _problem(error)
+
+    def _show(self, event: Event, job: _Job, bar: Bar, shown: Bars) -> None:
+        match event:
+            case SessionState():
+                job.state = event
+                if event.state is State.TRANSCRIBED and self.options.summary:
+                    bar.show("summing up", 0, None)
+            case Progress():
+                bar.show("listening", event.done_s, event.total_s)
+            case FinalSummary():
+                job.summary = event
+            case SessionWarning():
+                with shown.aside():
+                    note(f"{job.name}: {event.message}")
+        if self.options.json and not isinstance(event, AudioAck | SummaryDelta):
+            job.print(json_line(event, file=job.file))
+
+    async def _deliver(self, client: convo.Client, session: str, job: _Job) -> None:
+        text = fit(await client.export(session, self.format), self.format)
+        if job.summary is not None:
+            if self.format == "txt":
+                text += "\n" + summary_text(job.summary)
+            elif self.format in ("srt", "vtt"):  # captions have no place for it
+                note(f"{job.name}: the summary is kept with the session; `convo show {session}` prints it.")
+        if job.target is None:
+            job.print(text)
+        else:
+            await trio.to_thread.run_sync(write_file, job.target, text)
+
+
+@contextmanager
+def _opened(name: str) -> Iterator[tuple[int, int | None]]:
+    """The descriptor of a file, and its size if it has one.
+
+    Raises:
+        Problem: it cannot be opened.
+    """
+    try:
+        descriptor = os.dup(sys.stdin.fileno()) if name == "-" else os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise unreadable(name, error) from None
+    try:
+        about = os.fstat(descriptor)
+        yield descriptor, about.st_size if stat.S_ISREG(about.st_mode) else None
+    finally:
+        os.close(descriptor)
+
+
+async def _cancel(session: convo.ClientSession) -> None:
+    """Tell the daemon that nobody wants this any more, though we ourselves are being cancelled."""
+    with trio.move_on_after(_GOODBYE_S, shield=True):
+        try:
+            await session.cancel()
+        except convo.ConvoError:
+            return  # it is over, or the connection is: there is nothing left to cancel
+
+
+def _problem(error: Exception) -> Problem:
+    told = explain(error)
+    if not isinstance(told, Problem):
+        raise error
+    return told

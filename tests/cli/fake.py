@@ -1,0 +1,438 @@
+"""A daemon for tests of the command: real Unix sockets and frames, but it hears what the test tells it to hear.
+
+In: requests and audio of the command under test. Out: replies and events as the contract has them; every request is
+kept in `asked`, every session's audio in `audio`. It runs in a thread, because the command runs trio in the main one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import trio
+
+from convo import formats
+from convo.connection import NEED_DATA, Connection, Role
+from convo.framing import LengthPrefixed
+from convo.messages import (
+    ActionItem,
+    Attach,
+    AttachReply,
+    Audio,
+    AudioAck,
+    CancelSession,
+    CreateSession,
+    CreateSessionReply,
+    DeleteSession,
+    DurableEvent,
+    EndSession,
+    EngineStatus,
+    Error,
+    Event,
+    Export,
+    ExportReply,
+    FinalSummary,
+    GetSession,
+    GetSessionReply,
+    Hello,
+    Hit,
+    Limits,
+    ListModels,
+    ListModelsReply,
+    ListSessions,
+    ListSessionsReply,
+    Message,
+    ModelInfo,
+    ModelProgress,
+    PullModel,
+    PullModelReply,
+    QueueStatus,
+    Reply,
+    Search,
+    SearchReply,
+    Segment,
+    SessionCounts,
+    SessionInfo,
+    SessionState,
+    State,
+    Status,
+    StatusReply,
+    Summarize,
+    Summary,
+    TranscriptPartial,
+    TranscriptSegment,
+    Welcome,
+)
+from convo.transcript import Transcript
+
+M = TypeVar("M", bound=Message)
+
+WAIT_S = 20.0
+"""How long a test waits for something before it fails."""
+
+SUMMARY = Summary(
+    provider="extractive",
+    model="",
+    title="The plan",
+    summary="They made a plan.",
+    key_points=["A plan was made."],
+    action_items=[ActionItem(text="Write it down.", owner="Ada", due="today")],
+    keywords=["plan"],
+    language="en",
+)
+
+
+@dataclass
+class FakeSession:
+    """A session as the fake knows it. `said` are the texts that it hears by the time that the audio ends."""
+
+    id: str
+    kind: str = "live"
+    title: str = ""
+    state: State = State.PENDING
+    created: float = 1_000_000.0
+    said: list[str] = field(default_factory=lambda: ["Hello there.", "Good bye."])
+    summary: Summary | None = None
+    mode: str = "off"
+    audio: bytearray = field(default_factory=bytearray)
+    events: list[DurableEvent] = field(default_factory=list)
+    segments: list[Segment] = field(default_factory=list)
+    readers: set[Peer] = field(default_factory=set)
+    ended: bool = False
+
+    def info(self) -> dict[str, Any]:
+        return {
+            "session": self.id,
+            "kind": self.kind,
+            "title": self.title,
+            "state": self.state,
+            "created": self.created,
+            "duration_s": 2.0 * len(self.segments),
+        }
+
+
+class Peer:
+    """One connection."""
+
+    def __init__(self, connection: Connection, stream: trio.SocketStream) -> None:
+        self.connection = connection
+        self.stream = stream
+        self.lock = trio.Lock()
+
+    async def send(self, *messages: Message) -> None:
+        async with self.lock:
+            try:
+                await self.stream.send_all(b"".join(map(self.connection.send, messages)))
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return
+
+
+class FakeDaemon:
+    """What tests set before, and look at after, a command ran against `url`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.url = f"unix:{path}"
+        self.credit = 1 << 20
+        self.token: str | None = None
+        self.sessions: dict[str, FakeSession] = {}
+        self.asked: list[Message] = []
+        self.models = [
+            ModelInfo(name="builtin", here=True, size_bytes=5_600_000, context="short", loaded=True, languages=["en"]),
+            ModelInfo(name="small", here=False, size_bytes=0, context="full"),
+        ]
+        self.refuse: dict[type[Message], Error] = {}
+        self.on_created: Callable[[FakeSession], None] = lambda session: None
+        self.fail_with: tuple[str, str] | None = None
+        self.silent_end = False  # nothing follows end_session
+        self.segment_every = 0  # bytes of audio after which a live session hears the next of `said`
+        self.drop_after = 0  # bytes of audio after which the connection is closed, once
+        self.resume_s = 5.0
+        self._changed = threading.Condition()
+        self._next = 1
+
+    # --- for tests ----------------------------------------------------------------------------------------
+
+    def add(self, id: str, *said: str, **fields: Any) -> FakeSession:
+        """A session from before, completed."""
+        session = FakeSession(id, said=list(said), **fields)
+        self.sessions[id] = session
+        for state in (State.PENDING, State.PROCESSING):
+            self._enter(session, state)
+        for text in said:
+            self._segment(session, text)
+        self._enter(session, State.TRANSCRIBED)
+        if session.summary is not None:
+            self._store(session, FinalSummary, **_fields(session.summary))
+        self._enter(session, State.COMPLETED)
+        return session
+
+    def of(self, kind: type[M]) -> list[M]:
+        """All messages of a kind that came."""
+        return [message for message in self.asked if isinstance(message, kind)]
+
+    @property
+    def only(self) -> FakeSession:
+        """The one session there is."""
+        (session,) = self.sessions.values()
+        return session
+
+    def wait(self, condition: Callable[[], bool]) -> None:
+        """Wait until something is so; it is looked at whenever a message comes."""
+        with self._changed:
+            assert self._changed.wait_for(condition, WAIT_S), f"in vain: {self.asked[-3:]}"
+
+    def wait_for(self, kind: type[Message]) -> None:
+        """Wait until a message of a kind has come."""
+        self.wait(lambda: bool(self.of(kind)))
+
+    # --- the wire -----------------------------------------------------------------------------------------
+
+    async def serve(self, stream: trio.SocketStream) -> None:
+        peer = Peer(Connection(Role.SERVER, LengthPrefixed()), stream)
+        try:
+            async with stream:
+                while True:
+                    event = peer.connection.next_event()
+                    if event is NEED_DATA:
+                        data = bytes(await stream.receive_some())
+                        if not data:
+                            return
+                        peer.connection.receive_data(data)
+                        continue
+                    assert isinstance(event, Message), event
+                    with self._changed:
+                        self.asked.append(event)
+                        self._changed.notify_all()
+                    await self._take(peer, event)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return
+        finally:
+            for session in self.sessions.values():
+                session.readers.discard(peer)
+
+    async def _take(self, peer: Peer, message: Message) -> None:
+        if isinstance(message, Hello):
+            if self.token is not None and message.token != self.token:
+                await peer.send(Error(code="unauthorized", message="The token is wrong."))
+                await peer.stream.aclose()
+                return
+            limits = Limits(audio_credit=self.credit, resume_s=self.resume_s)
+            await peer.send(Welcome(protocol=1, server="fake", limits=limits, features=[]))
+            return
+        if isinstance(message, Audio):
+            await self._audio(peer, message)
+            return
+        error = self.refuse.get(type(message))
+        number: int = message.id  # type: ignore[attr-defined]
+        name = getattr(message, "session", None)
+        if error is None and name is not None and name not in self.sessions:
+            error = Error(code="unknown_session", message="There is no such session.")
+        if error is not None:
+            await peer.send(Error(code=error.code, message=error.message, id=number))
+            return
+        await getattr(self, f"_{type(message).__name__}")(peer, message, number)
+
+    # --- requests -----------------------------------------------------------------------------------------
+
+    async def _Status(self, peer: Peer, message: Status, number: int) -> None:
+        engine = EngineStatus(state="ready", model="builtin", device="cpu", compute_type="int8", workers=1)
+        reply = StatusReply(
+            id=number,
+            version="0.1.0",
+            uptime_s=3720,
+            engine=engine,
+            queue=QueueStatus(final=0, interim=2, file=0),
+            sessions=SessionCounts(live=1, file=0),
+        )
+        await peer.send(reply)
+
+    async def _CreateSession(self, peer: Peer, message: CreateSession, number: int) -> None:
+        session = FakeSession(f"{self._next:04x}new", kind=message.kind, title=message.title or "")
+        self._next += 1
+        session.mode = message.summary.mode
+        self.on_created(session)
+        self.sessions[session.id] = session
+        await peer.send(CreateSessionReply(id=number, session=session.id, config={}, credit=self.credit))
+        session.readers.add(peer)
+        await self._say(session, self._enter(session, State.PENDING))
+
+    async def _audio(self, peer: Peer, message: Audio) -> None:
+        session = self.sessions[message.session]
+        assert message.offset <= len(session.audio), "a gap in the audio"
+        before = len(session.audio)
+        session.audio[message.offset :] = message.data
+        if self.drop_after and len(session.audio) >= self.drop_after:
+            # What came with this message is lost; the client has to send it again.
+            del session.audio[before:]
+            self.drop_after = 0
+            raise trio.ClosedResourceError
+        await peer.send(AudioAck(session=session.id, offset=len(session.audio), credit=self.credit))
+        if session.state is State.PENDING and session.kind == "live":
+            await self._say(session, self._enter(session, State.PROCESSING))
+        if self.segment_every and len(session.audio) // self.segment_every > len(session.segments):
+            await self._say(session, self._segment(session, session.said[len(session.segments)]))
+
+    async def _EndSession(self, peer: Peer, message: EndSession, number: int) -> None:
+        session = self.sessions[message.session]
+        session.ended = True
+        await peer.send(Reply(id=number))
+        if self.silent_end:
+            return
+        if session.state is State.PENDING:
+            await self._say(session, self._enter(session, State.PROCESSING))
+        if self.fail_with is not None:
+            code, text = self.fail_with
+            session.state = State.FAILED
+            await self._say(session, self._store(session, SessionState, state=State.FAILED, code=code, message=text))
+            return
+        for text in session.said[len(session.segments) :]:
+            partial = TranscriptPartial(
+                session=session.id, segment=len(session.segments), start=0, end=1, stable=text, tentative="…"
+            )
+            await self._say(session, partial)
+            await self._say(session, self._segment(session, text))
+        await self._say(session, self._enter(session, State.TRANSCRIBED))
+        if session.mode != "off":
+            session.summary = SUMMARY
+            await self._say(session, self._store(session, FinalSummary, **_fields(SUMMARY)))
+        await self._say(session, self._enter(session, State.COMPLETED))
+
+    async def _CancelSession(self, peer: Peer, message: CancelSession, number: int) -> None:
+        session = self.sessions[message.session]
+        await peer.send(Reply(id=number))
+        await self._say(session, self._enter(session, State.CANCELLED))
+
+    async def _DeleteSession(self, peer: Peer, message: DeleteSession, number: int) -> None:
+        del self.sessions[message.session]
+        await peer.send(Reply(id=number))
+
+    async def _GetSession(self, peer: Peer, message: GetSession, number: int) -> None:
+        session = self.sessions[message.session]
+        reply = GetSessionReply(id=number, segments=session.segments, summary=session.summary, **session.info())
+        await peer.send(reply)
+
+    async def _Export(self, peer: Peer, message: Export, number: int) -> None:
+        session = self.sessions[message.session]
+        transcript = Transcript(segments=session.segments, summary=session.summary, **session.info())
+        await peer.send(ExportReply(id=number, content=formats.render(transcript, message.format)))
+
+    async def _Attach(self, peer: Peer, message: Attach, number: int) -> None:
+        session = self.sessions[message.session]
+        seq = len(session.events)
+        reply = AttachReply(
+            id=number, state=session.state, seq=seq, audio_offset=len(session.audio), credit=self.credit
+        )
+        await peer.send(reply, *session.events[message.after_seq :])
+        session.readers.add(peer)
+
+    async def _ListSessions(self, peer: Peer, message: ListSessions, number: int) -> None:
+        found = sorted(self.sessions.values(), key=lambda session: -session.created)
+        infos = [
+            SessionInfo(**session.info())
+            for session in found
+            if (message.before is None or session.created < message.before)
+            and message.state in (None, session.state)
+            and message.kind in (None, session.kind)
+        ]
+        await peer.send(ListSessionsReply(id=number, sessions=infos[: min(message.limit, 3)]))
+
+    async def _Search(self, peer: Peer, message: Search, number: int) -> None:
+        hits = [
+            Hit(session=session.id, segment=segment.segment, start=segment.start, end=segment.end, text=segment.text)
+            for session in self.sessions.values()
+            for segment in session.segments
+            if message.query.lower() in segment.text.lower()
+        ]
+        await peer.send(SearchReply(id=number, hits=hits[: message.limit]))
+
+    async def _Summarize(self, peer: Peer, message: Summarize, number: int) -> None:
+        session = self.sessions[message.session]
+        session.summary = SUMMARY
+        await peer.send(Reply(id=number))
+        await self._say(session, self._store(session, FinalSummary, **_fields(SUMMARY)))
+
+    async def _ListModels(self, peer: Peer, message: ListModels, number: int) -> None:
+        await peer.send(ListModelsReply(id=number, models=self.models))
+
+    async def _PullModel(self, peer: Peer, message: PullModel, number: int) -> None:
+        await peer.send(
+            ModelProgress(model=message.model, done_bytes=10, total_bytes=20),
+            PullModelReply(id=number, model=message.model, size_bytes=484_000_000),
+        )
+
+    # --- events -------------------------------------------------------------------------------------------
+
+    def _store(self, session: FakeSession, kind: type[DurableEvent], **fields: Any) -> DurableEvent:
+        event = kind(session=session.id, seq=len(session.events) + 1, **fields)
+        session.events.append(event)
+        return event
+
+    def _enter(self, session: FakeSession, state: State) -> DurableEvent:
+        session.state = state
+        return self._store(session, SessionState, state=state)
+
+    def _segment(self, session: FakeSession, text: str) -> DurableEvent:
+        place = len(session.segments)
+        fields: dict[str, Any] = {
+            "segment": place,
+            "start": 2.0 * place,
+            "end": 2.0 * place + 1.5,
+            "text": text,
+            "language": "en",
+            "confidence": 0.9,
+        }
+        session.segments.append(Segment(**fields))
+        return self._store(session, TranscriptSegment, lag_ms=100.0, **fields)
+
+    async def _say(self, session: FakeSession, event: Event) -> None:
+        for peer in tuple(session.readers):
+            await peer.send(event)
+
+
+def _fields(summary: Summary) -> dict[str, Any]:
+    return {name: getattr(summary, name) for name in summary.__struct_fields__}
+
+
+@contextmanager
+def fake_daemon(path: Path) -> Iterator[FakeDaemon]:
+    """A fake that listens at `path` until the end of the block; what went wrong in it is raised there."""
+    daemon = FakeDaemon(path)
+    started = threading.Event()
+    failures: list[BaseException] = []
+    stops: list[Callable[[], None]] = []
+
+    async def serve() -> None:
+        token = trio.lowlevel.current_trio_token()
+        async with trio.open_nursery() as nursery:
+            stops.append(lambda: token.run_sync_soon(nursery.cancel_scope.cancel))
+            listening = trio.socket.socket(trio.socket.AF_UNIX)
+            await listening.bind(str(path))
+            listening.listen()
+            nursery.start_soon(trio.serve_listeners, daemon.serve, [trio.SocketListener(listening)])
+            started.set()
+
+    def run() -> None:
+        try:
+            trio.run(serve)
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            started.set()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    started.wait()
+    try:
+        yield daemon
+    finally:
+        if thread.is_alive():
+            with suppress(trio.RunFinishedError):
+                stops[0]()
+        thread.join()
+    if failures:
+        raise failures[0]

@@ -1,0 +1,179 @@
+"""Sessions from before, the daemon and its models, against a scripted daemon."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.cli.conftest import Run
+from tests.cli.fake import SUMMARY, FakeDaemon
+
+from convo.messages import (
+    CancelSession,
+    DeleteSession,
+    Error,
+    ListSessions,
+    PullModel,
+    State,
+    Summarize,
+)
+
+
+@pytest.fixture
+def history(fake: FakeDaemon) -> FakeDaemon:
+    """Five sessions; the daemon gives three at a time."""
+    fake.add("aaaa1111", "The budget is fine.", "See you.", title="Budget", created=5.0, summary=SUMMARY)
+    fake.add("aaaa2222", "Another budget.", title="Evil \x1b]0;owned\x07title\n", created=4.0, kind="file")
+    fake.add("bbbb3333", "Hello.", title="", created=3.0)
+    fake.add("cccc4444", "Hello.", title="Old", created=2.0)
+    fake.add("cccc", "Hello.", title="Oldest", created=1.0)
+    return fake
+
+
+def ids(out: str) -> list[str]:
+    return [line.split("\t")[0] for line in out.splitlines()]
+
+
+def test_ls(history: FakeDaemon, run: Run) -> None:
+    result = run("ls")
+    assert result.code == 0
+    assert ids(result.out) == ["aaaa1111", "aaaa2222", "bbbb3333", "cccc4444", "cccc"]
+    assert result.out.splitlines()[1].endswith("\tEvil title")
+    assert not result.err
+
+
+def test_ls_with_limits(history: FakeDaemon, run: Run) -> None:
+    assert ids(run("ls", "--limit", "4").out) == ["aaaa1111", "aaaa2222", "bbbb3333", "cccc4444"]
+    assert ids(run("ls", "--kind", "file").out) == ["aaaa2222"]
+    assert run("ls", "--state", "failed").out == ""
+    assert history.of(ListSessions)[-1].state is State.FAILED
+
+
+def test_ls_as_json(history: FakeDaemon, run: Run) -> None:
+    lines = [json.loads(line) for line in run("--json", "ls").out.splitlines()]
+    assert lines[0]["session"] == "aaaa1111"
+    assert lines[1]["title"] == "Evil \x1b]0;owned\x07title\n"
+
+
+@pytest.mark.parametrize(
+    ("beginning", "found"), [("b", "bbbb3333"), ("aaaa2", "aaaa2222"), ("cccc4", "cccc4444"), ("cccc", "cccc")]
+)
+def test_the_beginning_of_an_id_is_enough(history: FakeDaemon, run: Run, beginning: str, found: str) -> None:
+    result = run("show", beginning, "--json")
+    assert result.code == 0
+    assert json.loads(result.out)["session"] == found
+
+
+def test_an_id_that_could_be_several(history: FakeDaemon, run: Run) -> None:
+    result = run("show", "aa")
+    assert result.code == 1
+    assert "aaaa1111, aaaa2222" in result.err
+    assert not result.out
+
+
+@pytest.mark.parametrize("name", ["zz", ""])
+def test_an_id_that_nothing_has(history: FakeDaemon, run: Run, name: str) -> None:
+    result = run("show", name)
+    assert result.code == 1
+    assert "`convo ls`" in result.err
+
+
+def test_show(history: FakeDaemon, run: Run) -> None:
+    result = run("show", "aaaa1")
+    assert result.out.startswith("Budget\naaaa1111, live, completed, 1970-01-0")
+    assert "00:00  The budget is fine.\n00:02  See you.\n\nThe plan\n" in result.out
+    assert "owned" not in run("show", "aaaa2").out
+
+
+def test_watch_tells_what_was(history: FakeDaemon, run: Run) -> None:
+    result = run("watch", "aaaa1", "--times")
+    assert result.code == 0
+    assert result.out.startswith("00:00  The budget is fine.\n00:02  See you.\n\nThe plan\n")
+
+
+@pytest.mark.parametrize("format", ["txt", "srt", "vtt", "md", "json", "jsonl"])
+def test_export(history: FakeDaemon, run: Run, format: str, tmp_path: Path) -> None:
+    result = run("export", "aaaa1", "--format", format)
+    assert result.code == 0
+    assert "The budget is fine." in result.out
+    target = tmp_path / f"talk.{format}"
+    assert run("export", "aaaa1", "-o", target).out == ""
+    assert target.read_text() == result.out
+
+
+def test_search(history: FakeDaemon, run: Run) -> None:
+    result = run("search", "budget")
+    assert result.out == "aaaa1111\t00:00\tThe budget is fine.\naaaa2222\t00:00\tAnother budget.\n"
+    assert len(run("search", "budget", "--limit", "1", "--json").out.splitlines()) == 1
+
+
+def test_summarize_prints_the_new_summary_only(history: FakeDaemon, run: Run) -> None:
+    result = run("summarize", "aaaa1", "--provider", "ollama", "--style", "brief")
+    assert result.code == 0
+    assert result.out.count("They made a plan.") == 1
+    (request,) = history.of(Summarize)
+    assert (request.provider, request.style) == ("ollama", "brief")
+    assert json.loads(run("summarize", "bbbb", "--json").out)["type"] == "final_summary"
+
+
+def test_summarize_that_is_refused(history: FakeDaemon, run: Run) -> None:
+    history.refuse[Summarize] = Error(code="summarizer_unavailable", message="Start Ollama.")
+    result = run("summarize", "aaaa1")
+    assert (result.code, result.err) == (1, "convo: Start Ollama.\n")
+
+
+def test_cancel_and_rm(history: FakeDaemon, run: Run) -> None:
+    assert run("cancel", "bbbb").code == 0
+    assert history.of(CancelSession)[0].session == "bbbb3333"
+    result = run("rm", "aaaa2")
+    assert (result.code, result.out, result.err) == (0, "", "convo: Forgot aaaa2222 (Evil title).\n")
+    assert history.of(DeleteSession)[0].session == "aaaa2222"
+
+
+def test_what_is_not_allowed(history: FakeDaemon, run: Run) -> None:
+    history.refuse[DeleteSession] = Error(code="forbidden", message="It is not yours.")
+    assert run("rm", "bbbb").code == 5
+
+
+def test_a_token(fake: FakeDaemon, run: Run) -> None:
+    fake.token = "open sesame"
+    result = run("status")
+    assert result.code == 5
+    assert "CONVO_TOKEN" in result.err
+    assert run("status", "--token", "open sesame").code == 0
+
+
+def test_no_daemon(run: Run, tmp_path: Path) -> None:
+    result = run("status", "--connect", f"unix:{tmp_path}/none.sock")
+    assert (result.code, result.out) == (3, "")
+    assert "`convod`" in result.err
+
+
+@pytest.mark.parametrize("url", ["http://localhost", "unix:", "ws://"])
+def test_a_url_that_is_none(run: Run, url: str) -> None:
+    result = run("ls", "--connect", url)
+    assert result.code == 2
+    assert result.err.startswith("convo: ")
+
+
+def test_status(fake: FakeDaemon, run: Run) -> None:
+    out = run("status").out
+    assert "convod     0.1.0, up 1 h 2 min\n" in out
+    assert "engine     ready: builtin on cpu (int8), 1 worker\n" in out
+    value = json.loads(run("status", "--json").out)
+    assert value["queue"]["interim"] == 2
+    assert "id" not in value
+
+
+def test_models(fake: FakeDaemon, run: Run) -> None:
+    assert run("models").out == "builtin\tin use\t5.6 MB\tshort\ten\nsmall\tno\t\tfull\t\n"
+    assert len(run("models", "--json").out.splitlines()) == 2
+
+
+def test_pull(fake: FakeDaemon, run: Run) -> None:
+    result = run("models", "pull", "small")
+    assert (result.code, result.out) == (0, "")
+    assert "small is here (484 MB)" in result.err
+    assert fake.of(PullModel)[0].model == "small"
+    assert json.loads(run("models", "pull", "small", "--json").out)["size_bytes"] == 484_000_000

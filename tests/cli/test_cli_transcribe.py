@@ -1,0 +1,196 @@
+"""Files to transcripts, against a scripted daemon."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+from tests.cli.conftest import Run, Start
+from tests.cli.fake import WAIT_S, FakeDaemon, FakeSession
+
+from convo.messages import Audio, CancelSession, CreateSession, EndSession, Error
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    """Three files, and a daemon that hears the name of each in it (see `names`)."""
+    made = []
+    for name in ("one", "two", "three"):
+        path = tmp_path / f"{name}.mp3"
+        path.write_bytes(name.encode() * 1000)
+        made.append(path)
+    return made
+
+
+@pytest.fixture
+def names(fake: FakeDaemon) -> None:
+    def hears_its_name(session: FakeSession) -> None:
+        session.said = [f"This is {session.title}."]
+
+    fake.on_created = hears_its_name
+
+
+def test_one_file(fake: FakeDaemon, run: Run, files: list[Path]) -> None:
+    result = run("transcribe", files[0])
+    assert (result.code, result.out, result.err) == (0, "Hello there.\nGood bye.\n", "")
+    assert bytes(fake.only.audio) == files[0].read_bytes()
+    (request,) = fake.of(CreateSession)
+    assert request.kind == "file"
+    assert request.summary.mode == "off"
+    assert (request.audio.container, request.audio.name, request.audio.size) == ("auto", "one.mp3", 3000)
+    assert (request.title, request.interim, request.words) == ("one", False, False)
+
+
+def test_options_are_passed_on(fake: FakeDaemon, run: Run, files: list[Path]) -> None:
+    line = "--language de --words --task translate --prompt P --hotwords H --model small --summary"
+    run("transcribe", files[0], *line.split())
+    (request,) = fake.of(CreateSession)
+    assert (request.language, request.words, request.task) == ("de", True, "translate")
+    assert (request.prompt, request.hotwords, request.model) == ("P", "H", "small")
+    assert request.summary.mode == "final"
+
+
+def test_a_file_larger_than_the_credit(fake: FakeDaemon, run: Run, tmp_path: Path) -> None:
+    fake.credit = 1000
+    (tmp_path / "big.mp3").write_bytes(bytes(range(250)) * 200)
+    assert run("transcribe", tmp_path / "big.mp3").code == 0
+    assert bytes(fake.only.audio) == bytes(range(250)) * 200
+    assert max(len(audio.data) for audio in fake.of(Audio)) <= 1000
+
+
+@pytest.mark.usefixtures("names")
+def test_several_files_in_the_order_that_was_asked_for(fake: FakeDaemon, run: Run, files: list[Path]) -> None:
+    result = run("transcribe", *files)
+    assert result.code == 0
+    assert result.out == "\n".join(f"==> {path} <==\nThis is {path.stem}.\n" for path in files)
+
+
+@pytest.mark.usefixtures("names")
+def test_several_files_as_json_documents(fake: FakeDaemon, run: Run, files: list[Path]) -> None:
+    out = run("transcribe", *files, "--format", "jsonl").out
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert [line["title"] for line in lines if line["type"] == "session"] == ["one", "two", "three"]
+
+
+def test_more_files_than_go_side_by_side(fake: FakeDaemon, run: Run, tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}.mp3" for number in range(11)]
+    for path in paths:
+        path.write_bytes(b"x")
+    assert run("transcribe", *paths, "--format", "json").code == 0
+    assert len(fake.sessions) == 11
+
+
+def test_events_as_json(fake: FakeDaemon, run: Run, files: list[Path]) -> None:
+    lines = [json.loads(line) for line in run("transcribe", files[0], files[1], "--json").out.splitlines()]
+    assert [line["type"] for line in lines].count("transcript_segment") == 4
+    assert [line["file"] for line in lines] == sorted(line["file"] for line in lines)
+    assert lines[-1]["state"] == "completed"
+
+
+def test_into_a_file(fake: FakeDaemon, run: Run, files: list[Path], tmp_path: Path) -> None:
+    assert run("transcribe", files[0], "-o", tmp_path / "x.srt").out == ""
+    assert (tmp_path / "x.srt").read_text().startswith("1\n00:00:00,000 --> ")
+
+
+def test_into_a_directory(fake: FakeDaemon, run: Run, files: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    assert run("transcribe", *files, "-o", tmp_path / "out", "--format", "vtt").code == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["one.vtt", "three.vtt", "two.vtt"]
+
+
+def test_several_files_into_one_is_refused_before_anything_is_done(
+    fake: FakeDaemon, run: Run, files: list[Path], tmp_path: Path
+) -> None:
+    assert run("transcribe", *files, "-o", tmp_path / "x.txt").code == 2
+    assert not fake.asked
+
+
+def test_the_summary_follows_the_words(fake: FakeDaemon, run: Run, files: list[Path]) -> None:
+    out = run("transcribe", files[0], "--summary").out
+    assert out.startswith("Hello there.\nGood bye.\n\nThe plan\n\nThey made a plan.\n")
+    assert "## Summary" in run("transcribe", files[0], "--summary", "--format", "md").out
+
+
+def test_captions_have_no_place_for_a_summary(fake: FakeDaemon, run: Run, files: list[Path]) -> None:
+    result = run("transcribe", files[0], "--summary", "--format", "srt")
+    assert "plan" not in result.out
+    assert "`convo show 0001new`" in result.err
+
+
+def test_what_the_daemon_heard_is_cleaned(fake: FakeDaemon, run: Run, files: list[Path]) -> None:
+    def evil(session: FakeSession) -> None:
+        session.said = ["I say \x1b]0;owned\x07\x9b2Jthis."]
+
+    fake.on_created = evil
+    for format in ("txt", "srt", "vtt", "md", "json", "jsonl"):
+        out = run("transcribe", files[0], "--format", format).out
+        assert not [char for char in out if char < " " and char != "\n"]
+        assert "\x9b" not in out
+    assert "\x1b" not in run("transcribe", files[0], "--json").out
+
+
+@pytest.mark.parametrize(
+    ("why", "code"),
+    [(("bad_audio", "No audio."), 4), (("unsupported_audio", "What is that?"), 4), (("internal", "Broken."), 6)],
+)
+def test_a_file_that_fails(fake: FakeDaemon, run: Run, files: list[Path], why: tuple[str, str], code: int) -> None:
+    fake.fail_with = why
+    result = run("transcribe", files[0])
+    assert (result.code, result.out) == (code, "")
+    assert result.err == f"convo: {files[0]}: {why[1]}\n"
+
+
+def test_a_file_that_is_not_there_does_not_stop_the_others(
+    fake: FakeDaemon, run: Run, files: list[Path], tmp_path: Path
+) -> None:
+    result = run("transcribe", files[0], tmp_path / "none.mp3", files[1])
+    assert result.code == 4
+    assert result.out.count("Hello there.") == 2
+    assert result.err.splitlines() == [
+        f"convo: Cannot read {tmp_path}/none.mp3: No such file or directory.",
+        "convo: 1 of 3 files could not be transcribed.",
+    ]
+
+
+def test_a_request_that_is_refused(fake: FakeDaemon, run: Run, files: list[Path]) -> None:
+    fake.refuse[CreateSession] = Error(code="unknown_model", message="There is no model big.")
+    result = run("transcribe", files[0], "--model", "big")
+    assert result.code == 1
+    assert "no model big" in result.err
+
+
+def test_standard_input(fake: FakeDaemon, start: Start) -> None:
+    child = start("transcribe", "-", "--format", "txt")
+    out, err = child.communicate(b"a file's bytes" * 10_000, timeout=WAIT_S)
+    assert (child.returncode, out, err) == (0, b"Hello there.\nGood bye.\n", b"")
+    assert bytes(fake.only.audio) == b"a file's bytes" * 10_000
+    assert fake.of(CreateSession)[0].audio.size is None
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_upload_that_is_interrupted_is_cancelled(fake: FakeDaemon, start: Start, signum: int, code: int) -> None:
+    child = start("transcribe", "-")
+    assert child.stdin is not None
+    child.stdin.write(b"the beginning")
+    child.stdin.flush()
+    fake.wait_for(Audio)
+    child.send_signal(signum)
+    assert child.wait(WAIT_S) == code
+    fake.wait_for(CancelSession)
+    assert not fake.of(EndSession)
+
+
+def test_a_closed_pipe_cancels_the_rest(fake: FakeDaemon, start: Start, files: list[Path]) -> None:
+    def long(session: FakeSession) -> None:
+        session.said = ["Words without end." * 20] * 1000
+
+    fake.on_created = long
+    child = start("transcribe", files[0])
+    assert child.stdout is not None
+    assert child.stdout.readline().startswith(b"Words without end.")
+    child.stdout.close()
+    assert child.wait(WAIT_S) == 141
+    assert child.stderr is not None
+    assert child.stderr.read() == b""

@@ -1,0 +1,66 @@
+"""Which format, and which file, a transcript goes to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from convo_cli.errors import Exit, Problem
+from convo_cli.transcripts import fit, format_of, outputs
+
+
+@pytest.mark.parametrize(
+    ("given", "output", "expected"),
+    [
+        (None, None, "txt"),
+        ("vtt", None, "vtt"),
+        (None, "talk.SRT", "srt"),
+        (None, "talk.jsonl", "jsonl"),
+        (None, "talk.doc", "txt"),
+        (None, "talk", "txt"),
+        ("md", "talk.txt", "md"),
+    ],
+)
+def test_format(given: str | None, output: str | None, expected: str) -> None:
+    assert format_of(given, None if output is None else Path(output)) == expected
+
+
+def test_json_flag() -> None:
+    assert format_of(None, None, json=True) == "json"
+    assert format_of("srt", None, json=True) == "srt"
+
+
+def test_names_in_a_directory(tmp_path: Path) -> None:
+    files = ["a/one.mp3", "two.wav", "-"]
+    assert outputs(files, tmp_path, "srt") == [tmp_path / name for name in ("one.srt", "two.srt", "stdin.srt")]
+
+
+def test_names_that_differ_only_in_their_ending(tmp_path: Path) -> None:
+    files = ["talk.mp3", "talk.wav", "other.wav"]
+    assert outputs(files, tmp_path, "txt") == [
+        tmp_path / name for name in ("talk.mp3.txt", "talk.wav.txt", "other.txt")
+    ]
+
+
+def test_two_of_the_same_name(tmp_path: Path) -> None:
+    with pytest.raises(Problem, match="one by one") as caught:
+        outputs(["a/talk.mp3", "b/talk.mp3"], tmp_path, "txt")
+    assert caught.value.code is Exit.USAGE
+
+
+def test_several_files_into_one(tmp_path: Path) -> None:
+    with pytest.raises(Problem, match="no directory") as caught:
+        outputs(["a", "b"], tmp_path / "x.txt", "txt")
+    assert caught.value.code is Exit.USAGE
+
+
+def test_one_file_and_standard_output(tmp_path: Path) -> None:
+    assert outputs(["a"], tmp_path / "x.txt", "txt") == [tmp_path / "x.txt"]
+    assert outputs(["a", "b"], None, "txt") == [None, None]
+
+
+def test_fit() -> None:
+    assert fit("a\x1b[1mb", "txt") == "ab\n"
+    assert fit("", "txt") == ""
+    assert fit('{"a": "\x9b"}\n', "json") == '{"a": "\\u009b"}\n'
