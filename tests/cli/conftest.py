@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cli.fake import WAIT_S, FakeDaemon, fake_daemon
-from tests.support.daemon import Daemon, running
 
 from convo_cli.__main__ import main
+from tests.cli.fake import WAIT_S, FakeDaemon, fake_daemon
+from tests.support.daemon import Daemon, running
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ import sys
 from typing import Any
 
 import pytest
-from tests.cli.conftest import Run
 
 from convo_cli import __main__
 from convo_cli.arguments import Options, make_parser, parse
+from tests.cli.conftest import Run
 
 HEAVY = ("trio", "rich", "numpy", "convo", "msgspec", "av", "sounddevice", "asyncio", "textual", "ctranslate2")
 

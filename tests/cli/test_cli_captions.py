@@ -7,7 +7,6 @@ from contextlib import redirect_stderr
 from typing import Any
 
 import pytest
-from tests.cli.fake import SUMMARY
 
 from convo.messages import (
     AudioAck,
@@ -23,6 +22,7 @@ from convo_cli.captions import Captions, Interim
 from convo_cli.errors import Exit, Problem
 from convo_cli.output import Lines
 from convo_cli.summaries import summary_text
+from tests.cli.fake import SUMMARY
 
 
 class Screen(io.StringIO):

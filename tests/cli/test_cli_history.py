@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.cli.conftest import Run
-from tests.cli.fake import SUMMARY, FakeDaemon
 
 from convo.messages import (
     CancelSession,
@@ -18,6 +16,8 @@ from convo.messages import (
     State,
     Summarize,
 )
+from tests.cli.conftest import Run
+from tests.cli.fake import SUMMARY, FakeDaemon
 
 
 @pytest.fixture

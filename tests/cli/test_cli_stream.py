@@ -10,10 +10,10 @@ import wave
 from pathlib import Path
 
 import pytest
-from tests.cli.conftest import Run, Start
-from tests.cli.fake import WAIT_S, FakeDaemon, FakeSession
 
 from convo.messages import Attach, Audio, CancelSession, CreateSession, EndSession, Error
+from tests.cli.conftest import Run, Start
+from tests.cli.fake import WAIT_S, FakeDaemon, FakeSession
 
 WORDS = "Hello there.\nGood bye.\n"
 

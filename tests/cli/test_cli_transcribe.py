@@ -7,10 +7,10 @@ import signal
 from pathlib import Path
 
 import pytest
-from tests.cli.conftest import Run, Start
-from tests.cli.fake import WAIT_S, FakeDaemon, FakeSession
 
 from convo.messages import Audio, CancelSession, CreateSession, EndSession, Error
+from tests.cli.conftest import Run, Start
+from tests.cli.fake import WAIT_S, FakeDaemon, FakeSession
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.cli.conftest import Run
 from tests.support.daemon import Daemon, running
 from tests.support.speech import DATA, pcm, truth, word_error_rate

@@ -8,13 +8,13 @@ import sys
 from itertools import accumulate
 
 import pytest
-from tests.fakes.talks import CHINESE, KOREAN, MEETING, talk
 
 from convo.messages import ActionItem
 from convod.summary import extractive
 from convod.summary.extractive import extract
 from convod.summary.parse import Draft
 from convod.summary.words import sentences
+from tests.fakes.talks import CHINESE, KOREAN, MEETING, talk
 
 
 def test_golden_english() -> None:

@@ -9,7 +9,6 @@ import httpx
 import pytest
 import trio
 import trio.testing
-from tests.fakes.httpserver import Reply, Request, serving
 
 from convod.summary import SummarizerUnavailable
 from convod.summary.http import (
@@ -23,6 +22,7 @@ from convod.summary.http import (
     place,
     stream_lines,
 )
+from tests.fakes.httpserver import Reply, Request, serving
 
 
 @pytest.mark.parametrize(

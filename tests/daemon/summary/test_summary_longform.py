@@ -7,7 +7,6 @@ import re
 
 import pytest
 import trio
-from tests.fakes.talks import talk
 
 from convo.messages import ActionItem
 from convod.summary import SummarizerUnavailable
@@ -15,6 +14,7 @@ from convod.summary.base import ChatMessage, PromptTooLong
 from convod.summary.longform import Notes, estimate_messages, estimate_tokens, room_in, split, summarise
 from convod.summary.parse import Draft
 from convod.summary.prompt import Wanted, for_talk
+from tests.fakes.talks import talk
 
 WANTED = Wanted(style="brief", language="en")
 

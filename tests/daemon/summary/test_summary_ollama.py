@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from tests.fakes.ollama import FakeOllama, running_ollama
-from tests.fakes.talks import KOREAN, MEETING, talk
 
 from convo.messages import Segment, Summary, SummaryOptions
 from convod.summary import Summarizers, SummarizerUnavailable, SummarySettings, Talk
 from convod.summary.prompt import SCHEMA
+from tests.fakes.ollama import FakeOllama, running_ollama
+from tests.fakes.talks import KOREAN, MEETING, talk
 
 OPTIONS = SummaryOptions(provider="ollama")
 

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from tests.fakes.openai import FakeOpenAi, running_openai
-from tests.fakes.talks import KOREAN, MEETING, talk
 
 from convo.messages import Summary, SummaryOptions
 from convod.summary import Summarizers, SummarizerUnavailable, SummarySettings, Talk
 from convod.summary.prompt import SCHEMA
+from tests.fakes.openai import FakeOpenAi, running_openai
+from tests.fakes.talks import KOREAN, MEETING, talk
 
 OPTIONS = SummaryOptions(provider="openai")
 

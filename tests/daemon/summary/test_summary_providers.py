@@ -6,10 +6,10 @@ import importlib.metadata
 from importlib.metadata import EntryPoint, EntryPoints
 
 import pytest
-from tests.fakes.talks import talk
 
 from convo.messages import SummaryOptions
 from convod.summary import Summarizers, SummarizerUnavailable, SummarySettings, providers
+from tests.fakes.talks import talk
 
 
 @pytest.fixture(autouse=True)

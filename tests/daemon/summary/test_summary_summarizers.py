@@ -8,12 +8,12 @@ import sys
 import pytest
 import trio
 import trio.testing
-from tests.fakes.ollama import running_ollama
-from tests.fakes.openai import running_openai
-from tests.fakes.talks import KOREAN, MEETING, talk
 
 from convo.messages import Summary, SummaryOptions
 from convod.summary import STYLES, Summarizers, SummarizerUnavailable, SummarySettings, Talk
+from tests.fakes.ollama import running_ollama
+from tests.fakes.openai import running_openai
+from tests.fakes.talks import KOREAN, MEETING, talk
 
 AUTO = SummaryOptions()
 NOBODY = "http://127.0.0.1:9"

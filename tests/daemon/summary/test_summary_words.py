@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tests.fakes.talks import CHINESE, KOREAN, MEETING
 
 from convod.summary.words import keywords, sentences, terms
+from tests.fakes.talks import CHINESE, KOREAN, MEETING
 
 
 @pytest.mark.parametrize(
