@@ -139,7 +139,9 @@ def _check_model(name: str) -> None:
 def _state_directory(path: Path) -> Iterator[Path]:
     """The directory of what survives, made if need be, held by a lock while the daemon runs."""
     try:
-        (path / "spool").mkdir(mode=0o700, parents=True, exist_ok=True)
+        # `parents` makes them with the usual mode: the directory itself comes first.
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (path / "spool").mkdir(mode=0o700, exist_ok=True)
         lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise CannotStart(

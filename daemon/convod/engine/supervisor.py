@@ -108,7 +108,10 @@ class _Worker:
 
     async def receive(self) -> FromWorker:
         header = await self._exactly(HEADER.size)
-        return from_worker(await self._exactly(frame_length(header)))
+        try:
+            return from_worker(await self._exactly(frame_length(header)))
+        except (ValueError, msgspec.DecodeError) as error:
+            raise WorkerDied(f"it sent what is no message: {error}") from error
 
     async def _exactly(self, size: int) -> bytes:
         while len(self.buffer) < size:
@@ -290,7 +293,10 @@ class Engine:
     @contextlib.asynccontextmanager
     async def _worker(self, plan: _Plan) -> AsyncIterator[_Worker]:
         ours, theirs = socket.socketpair()
-        with theirs:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(theirs)
+            unless_started = stack.enter_context(contextlib.ExitStack())
+            unless_started.enter_context(ours)
             process = await trio.lowlevel.open_process(
                 [sys.executable, "-m", "convod.engine.worker", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
@@ -299,6 +305,7 @@ class Engine:
                 # numpy's products are small here: its own threads would only wait for each other.
                 env={**os.environ, "HF_HUB_OFFLINE": "1", "OPENBLAS_NUM_THREADS": "1"},
             )
+            unless_started.pop_all()
         worker = _Worker(process, trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
         try:
             await self._load(worker, plan)

@@ -286,8 +286,10 @@ class Service:
             provider=request.provider, model=request.model, style=request.style, language=request.language
         )
         journal = await self._manager.summarize(client.owner, request.session, options)
-        if client.outbox.attachment(journal.id) is None:
-            client.outbox.attach(journal.feed, journal.feed.seq)
+        # A session that has ended since it was attached to has another feed now.
+        attachment = client.outbox.attachment(journal.id)
+        if attachment is None or attachment.feed is not journal.feed:
+            client.outbox.attach(journal.feed, journal.feed.seq if attachment is None else attachment.cursor)
         return Reply(id=request.id)
 
     # --- what was said ------------------------------------------------------------------------------------

@@ -20,21 +20,10 @@ from convo.messages import (
     TranscriptPartial,
     Word,
 )
-from convod.captions import Agreement, Guard
-from convod.captions.interim import pieces
+from convod.captions import Growing, Guard
 from convod.engine.wire import Heard, Kind
 from convod.hearing import Closed, Endpointer, EndpointSettings, Frames, Opened, Silence, Speech, Vad
 from convod.hearing.vad import VadSettings
-
-INTERIM_MS: Final = 250
-"""New audio before an utterance is decoded again for its caption."""
-
-FIRST_INTERIM_MS: Final = 400
-"""Audio from the onset on before it is decoded at all: on less, a model guesses."""
-
-TRIM_S: Final = 8.0
-"""An interim longer than this begins anew after the words that are stable: a long utterance costs no more per update
-than a short one."""
 
 LANGUAGE_SURE: Final = 0.5
 """Probability from which a detected language is kept for the session (faster-whisper's threshold)."""
@@ -178,14 +167,8 @@ class Transcriber:
         self._finals: dict[int, _Final] = {}
         self._guess: _Guess | None = None
         self._interim: Window | None = None
-        self._interim_due = self._base
         self._going_on = False  # the last utterance was cut while somebody spoke
-        self._agreement = Agreement()
-        self._interim_from = self._base
-        self._trimmed: list[str] = []  # stable text whose audio is not decoded again
-        self._shown_stable = ""
-        self._shown = False
-        self._confirmed = False  # whether the worker heard a voice in the open utterance
+        self._growing = Growing(self._rate, self._base, self._base)
 
     # --- what it knows ------------------------------------------------------------------------------------
 
@@ -260,13 +243,7 @@ class Transcriber:
     def _follow(self, happening: Opened | Closed | Silence | Speech, commands: list[Command]) -> None:
         session, rate = self.settings.session, self._rate
         if isinstance(happening, Opened):
-            self._agreement = Agreement()
-            self._interim_from = happening.start
-            self._trimmed = []
-            self._confirmed = False
-            self._shown_stable = ""
-            self._shown = False
-            self._interim_due = happening.onset + FIRST_INTERIM_MS * rate // 1000
+            self._growing = Growing(rate, happening.start, happening.onset)
             if happening.number >= self._skip and not self._going_on:
                 commands.append(Say(SpeechStarted(session=session, time=round(happening.start / rate, 3))))
         elif isinstance(happening, Silence):
@@ -306,11 +283,13 @@ class Transcriber:
         commands.append(Decode(window))
 
     def _final(self, closed: Closed, window: Window) -> _Final:
-        return _Final(closed, window, self._arrival(closed.end), self._shown_stable)
+        return _Final(closed, window, self._arrival(closed.end), self._growing.promised)
 
     def _window(self, kind: Kind, utterance: int, start: int, end: int) -> Window:
-        words = end - start > TRIM_S * self._rate if kind is Kind.INTERIM else self.settings.words
-        return Window(kind, utterance, start, end, self._samples(start, end), self.language, words, not self._confirmed)
+        growing = self._growing
+        words = growing.is_long(end) if kind is Kind.INTERIM else self.settings.words
+        samples = self._samples(start, end)
+        return Window(kind, utterance, start, end, samples, self.language, words, not growing.voiced)
 
     def _drop_interim(self, commands: list[Command]) -> None:
         if self._interim is not None:
@@ -345,61 +324,42 @@ class Transcriber:
     # --- interims -----------------------------------------------------------------------------------------
 
     def _perhaps_interim(self, commands: list[Command]) -> None:
-        start = self._endpoint.open_since
-        if start is None or not self.settings.interim or self._interim is not None or self._guess is not None:
+        busy = self._interim is not None or self._guess is not None
+        if not self.settings.interim or not self.speaking or busy or not self._growing.is_due(self._now):
             return
-        if self._now < self._interim_due:
-            return
-        self._interim_due = self._now + INTERIM_MS * self._rate // 1000
-        start = max(start, self._interim_from)
-        self._interim = self._window(Kind.INTERIM, self._endpoint.number, start, self._now)
+        self._interim = self._window(Kind.INTERIM, self._endpoint.number, self._growing.begin, self._now)
+        self._growing.asked(self._now)
         commands.append(Decode(self._interim))
 
     def _heard_interim(self, window: Window, heard: Heard) -> list[Command]:
         if self._interim is not window:
             return []
         self._interim = None
-        seconds = len(window.audio) / 2 / self._rate
-        verdict = self.guard.judge(
-            heard.text,
-            avg_logprob=heard.avg_logprob,
-            no_speech_prob=heard.no_speech_prob,
-            spoken_s=seconds,
-            voice_s=heard.voice_s,
-        )
-        if not verdict.keep:
+        if not self._judge(heard, (window.end - window.start) / self._rate):
             return []
-        self._confirmed = True
-        caption = self._agreement.hear(heard.text)
-        stable = " ".join([*self._trimmed, caption.stable]).strip()
-        self._trim_interim(window, heard, pieces(caption.stable))
-        if self.waiting:
-            return []  # an earlier utterance may yet take this segment's number, or leave it
-        if not stable and not caption.tentative and not self._shown:
+        caption = self._growing.heard(window.start, heard)
+        # While an earlier utterance is not published it may yet take this segment's number, or leave it.
+        if self.waiting or not self._growing.shows(caption):
             return []
-        self._shown = True
-        self._shown_stable = stable
-        start = self._endpoint.open_since
+        since = self._endpoint.open_since
         partial = TranscriptPartial(
             session=self.settings.session,
             segment=self.segment,
-            start=round((window.start if start is None else start) / self._rate, 3),
+            start=round((window.start if since is None else since) / self._rate, 3),
             end=round(window.end / self._rate, 3),
-            stable=stable,
+            stable=caption.stable,
             tentative=caption.tentative,
         )
         return [Say(partial)]
 
-    def _trim_interim(self, window: Window, heard: Heard, stable: list[str]) -> None:
-        """Begin the next interims after the stable words, where their times are known."""
-        words = heard.words or ()
-        if not stable or len(stable) >= len(words) or [word.word for word in words[: len(stable)]] != stable:
-            return
-        # Between the two words: the end of one is often put a little late, the start of the next a little early.
-        border = (words[len(stable) - 1].end + words[len(stable)].start) / 2
-        self._interim_from = window.start + int(border * self._rate)
-        self._trimmed.append(" ".join(stable))
-        self._agreement = Agreement()
+    def _judge(self, heard: Heard, spoken_s: float) -> bool:
+        return self.guard.judge(
+            heard.text,
+            avg_logprob=heard.avg_logprob,
+            no_speech_prob=heard.no_speech_prob,
+            spoken_s=spoken_s,
+            voice_s=heard.voice_s,
+        ).keep
 
     # --- finals -------------------------------------------------------------------------------------------
 
@@ -417,15 +377,8 @@ class Transcriber:
 
     def _publish(self, final: _Final) -> Keep:
         heard, closed = final.heard, final.closed
-        if heard is not None:
-            verdict = self.guard.judge(
-                heard.text,
-                avg_logprob=heard.avg_logprob,
-                no_speech_prob=heard.no_speech_prob,
-                spoken_s=closed.spoken / self._rate,
-                voice_s=heard.voice_s,
-            )
-            heard = heard if verdict.keep else None
+        if heard is not None and not self._judge(heard, closed.spoken / self._rate):
+            heard = None
         text = heard.text if heard is not None else final.promised
         if not text:
             return Keep(closed.end, closed.number + 1, trouble=final.trouble)

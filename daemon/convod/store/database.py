@@ -6,6 +6,7 @@ in a savepoint of its own, and a write has been committed when its call returns.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections import deque
 from collections.abc import Callable
@@ -54,13 +55,19 @@ class Database:
             StoreFailed: it cannot be opened, is damaged, or was written by a newer convod.
         """
         try:
+            # What was said is for its user alone; SQLite gives its other files the same mode.
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self._writer = self._connect()
-            verdict = self._writer.execute("PRAGMA quick_check(1)").fetchone()[0]
+            verdict = " ".join(self._writer.execute("PRAGMA quick_check(1)").fetchone()[0].split())
             if verdict != "ok":
                 raise StoreFailed(f"{self.path} is damaged ({verdict}); move it aside or restore a backup, then start")
             _migrate(self._writer, self.path)
             self._reader = self._connect()
-        except sqlite3.Error as error:
+        except StoreFailed:
+            self.close()
+            raise
+        except (sqlite3.Error, OSError) as error:
+            self.close()
             raise StoreFailed(
                 f"{self.path} cannot be used ({error}); make it readable, move it aside or restore a backup"
             ) from error

@@ -6,6 +6,7 @@ session's id (made by the daemon) is the only name it uses.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -42,6 +43,9 @@ class SpoolFile:
             if self._fsync:
                 os.fdatasync(self._file)
         except OSError as error:
+            # What was not acknowledged must not be there after a restart.
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, self.size)
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise NoRoom(error.errno, "there is no room on the disk for more audio") from error
             raise

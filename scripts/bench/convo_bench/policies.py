@@ -10,12 +10,12 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
+from convod.captions.growing import FIRST_INTERIM_MS, INTERIM_MS
 from convod.captions.interim import agreed
 from convod.engine import models
 from convod.engine.whisper import Whisper
 from convod.engine.wire import Load, Options
 from convod.hearing import Closed, Endpointer, Frames, Opened, Silence, Vad
-from convod.sessions.transcriber import FIRST_INTERIM_MS, INTERIM_MS
 
 from .talk import RATE, Talk, align, plain
 

@@ -1,0 +1,79 @@
+"""The caption of an utterance that is still being spoken: when to hear it again, from where, and what to show.
+
+In: the sample clock, and what was heard of the utterance so far. Out: when an interim is due, the sample it begins at,
+a `Caption`. A state machine for one utterance, without audio or I/O.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from convod.captions.interim import Agreement, Caption, pieces
+from convod.engine.wire import Heard
+
+INTERIM_MS: Final = 250
+"""New audio before an utterance is decoded again for its caption."""
+
+FIRST_INTERIM_MS: Final = 400
+"""Audio from the onset on before it is decoded at all: on less, a model guesses."""
+
+TRIM_S: Final = 8.0
+"""An interim longer than this begins anew after the words that are stable: a long utterance costs no more per update
+than a short one."""
+
+
+class Growing:
+    """One utterance from sample `start` on, in which speech was first seen at sample `onset`; `rate` in Hz.
+
+    `begin` is where its next interim starts, `promised` the stable words that were shown. `voiced` once the worker has
+    heard a voice in it: that need not be asked again.
+    """
+
+    def __init__(self, rate: int, start: int, onset: int) -> None:
+        self.begin = start
+        self.promised = ""
+        self.voiced = False
+        self._rate = rate
+        self._start = start
+        self._due = onset + FIRST_INTERIM_MS * rate // 1000
+        self._agreement = Agreement()
+        self._trimmed: list[str] = []  # stable text whose audio is not decoded again
+        self._shown = False
+
+    def is_due(self, now: int) -> bool:
+        """Whether the samples up to `now` are worth another interim."""
+        return now >= self._due
+
+    def asked(self, now: int) -> None:
+        """An interim of the samples up to `now` is being decoded."""
+        self._due = now + INTERIM_MS * self._rate // 1000
+
+    def is_long(self, now: int) -> bool:
+        """Whether the next interim should ask for times of words, to be trimmed by them."""
+        return now - self.begin > TRIM_S * self._rate
+
+    def heard(self, start: int, heard: Heard) -> Caption:
+        """What was heard of the samples from `start` on -> the caption of the whole utterance."""
+        self.voiced = True
+        caption = self._agreement.hear(heard.text)
+        whole = Caption(" ".join([*self._trimmed, caption.stable]).strip(), caption.tentative)
+        self._trim(start, heard, pieces(caption.stable))
+        return whole
+
+    def shows(self, caption: Caption) -> bool:
+        """Whether the caption is worth showing; if so, its stable words are promised."""
+        if not caption.stable and not caption.tentative and not self._shown:
+            return False
+        self._shown = True
+        self.promised = caption.stable
+        return True
+
+    def _trim(self, start: int, heard: Heard, stable: list[str]) -> None:
+        words = heard.words or ()
+        if not stable or len(stable) >= len(words) or [word.word for word in words[: len(stable)]] != stable:
+            return
+        # Between the two words: the end of one is often put a little late, the start of the next a little early.
+        border = (words[len(stable) - 1].end + words[len(stable)].start) / 2
+        self.begin = start + int(border * self._rate)
+        self._trimmed.append(" ".join(stable))
+        self._agreement = Agreement()
