@@ -110,7 +110,7 @@ def _run(settings: Any) -> int:
             fault = fault.exceptions[0]
     if fault is not None:
         print(f"convod: {fault}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(fault, BadAddress) else 1
     return 0
 
 

@@ -69,7 +69,9 @@ async def _connect(
             yield Client(exchange, welcome)
             with trio.move_on_after(pump.CLOSE_SECONDS):
                 await pump.finish(exchange)
-        except (Exception, KeyboardInterrupt, SystemExit) as error:
+        except (trio.Cancelled, GeneratorExit):
+            raise
+        except BaseException as error:  # groups with an interrupt in them, too
             kept = error
         finally:
             nursery.cancel_scope.cancel()

@@ -51,10 +51,17 @@ def run(command: Command, options: Options) -> int:
     import trio
 
     from .errors import ClosedPipe, Exit, Interrupted, explain
+    from .interrupts import on_interrupt
     from .output import note
 
+    async def interruptible() -> None:
+        """A signal cancels the command, unless it has something better to do about it."""
+        with trio.CancelScope() as scope, on_interrupt(scope.cancel) as interrupts:
+            await command(options)
+        interrupts.check()
+
     try:
-        trio.run(command, options)
+        trio.run(interruptible)
     except BaseException as error:
         told = explain(error)
         if told is None:

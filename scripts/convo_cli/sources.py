@@ -253,8 +253,12 @@ def _decode(path: Path) -> Generator[bytes]:
     import av
 
     found = False
+    # The file itself and nothing that it may refer to, such as the entries of a playlist.
+    settings: dict[str, object] = {"options": {"protocol_whitelist": "none"}}
+    if int(av.__version__.partition(".")[0]) < 19:
+        settings["metadata_errors"] = "ignore"  # newer ones have no other way
     try:
-        with av.open(str(path), metadata_errors="ignore") as container:
+        with path.open("rb") as file, av.open(file, **settings) as container:
             if not container.streams.audio:
                 raise Problem(Exit.BAD_AUDIO, f"{path.name} has no audio track: give a file with sound.")
             waiting = bytearray()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,14 +11,16 @@ import pytest
 from convo.messages import (
     CancelSession,
     DeleteSession,
+    EndSession,
     Error,
     ListSessions,
     PullModel,
+    SessionState,
     State,
     Summarize,
 )
-from tests.cli.conftest import Run
-from tests.cli.fake import SUMMARY, FakeDaemon
+from tests.cli.conftest import Run, Start
+from tests.cli.fake import SUMMARY, WAIT_S, FakeDaemon
 
 
 @pytest.fixture
@@ -90,6 +93,29 @@ def test_watch_tells_what_was(history: FakeDaemon, run: Run) -> None:
     result = run("watch", "aaaa1", "--times")
     assert result.code == 0
     assert result.out.startswith("00:00  The budget is fine.\n00:02  See you.\n\nThe plan\n")
+
+
+def test_watching_can_be_left_and_the_session_goes_on(fake: FakeDaemon, start: Start) -> None:
+    session = fake.add("aaaa1111", "So far.")
+    session.state = State.PROCESSING
+    del session.events[-2:]
+    child = start("watch", "aaaa")
+    assert child.stdout is not None
+    assert child.stdout.readline() == b"So far.\n"
+    child.send_signal(signal.SIGINT)
+    assert child.wait(WAIT_S) == 130
+    assert not fake.of(CancelSession)
+    assert not fake.of(EndSession)
+
+
+def test_watching_a_session_that_failed(fake: FakeDaemon, run: Run) -> None:
+    session = fake.add("aaaa1111", "So far.")
+    session.state = State.FAILED
+    session.events[-1] = SessionState(
+        session="aaaa1111", seq=len(session.events), state=State.FAILED, code="internal", message="It broke."
+    )
+    result = run("watch", "aaaa")
+    assert (result.code, result.out, result.err) == (6, "So far.\n", "convo: It broke.\n")
 
 
 @pytest.mark.parametrize("format", ["txt", "srt", "vtt", "md", "json", "jsonl"])

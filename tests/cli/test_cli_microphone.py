@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
 import types
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +17,8 @@ import trio.testing
 from convo_cli import microphone
 from convo_cli.errors import Exit, Problem
 from convo_cli.microphone import Microphone
+from tests.cli.conftest import Run
+from tests.cli.fake import FakeDaemon
 
 
 class PortAudioError(Exception):
@@ -153,3 +158,26 @@ async def test_without_portaudio(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "meta_path", [NoLibrary(), *sys.meta_path])
     with pytest.raises(Problem, match="libportaudio2"):
         Microphone(None)
+
+
+def test_a_talk_into_the_microphone_that_ctrl_c_ends(sound: FakeSoundDevice, fake: FakeDaemon, run: Run) -> None:
+    """The last thing recorded comes when the stream is stopped, and is sent, too."""
+
+    def talk() -> None:
+        for piece in (b"one.", b"two.", b"three..."):
+            sound.opened["callback"](piece, len(piece) // 2, None, Status())
+        fake.wait(lambda: bool(fake.sessions) and bytes(fake.only.audio) == b"one.two.three...")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def start() -> None:
+        threading.Thread(target=talk).start()
+
+    def stop() -> None:
+        sound.opened["callback"](b"the end.", 4, None, Status())
+
+    sound.start, sound.stop = start, stop  # type: ignore[method-assign]
+    result = run("stream", "--mic")
+    assert (result.code, result.out) == (130, "Hello there.\nGood bye.\n")
+    assert "last words follow" in result.err
+    assert bytes(fake.only.audio) == b"one.two.three...the end."
+    assert sound.events == ["close"]

@@ -175,6 +175,13 @@ async def test_a_picture_has_no_audio_track(tmp_path: Path) -> None:
         await everything(decoded(path))
 
 
+async def test_a_list_of_other_files_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "talk.flac").write_bytes((DATA / "talk.flac").read_bytes())
+    (tmp_path / "list.ffconcat").write_text("ffconcat version 1.0\nfile talk.flac\n")
+    with pytest.raises(Problem, match=r"list\.ffconcat"):
+        await everything(decoded(tmp_path / "list.ffconcat"))
+
+
 @pytest.mark.parametrize(("name", "says"), [("none.wav", "No such file"), (".", "Is a directory")])
 def test_files_that_cannot_be_opened(tmp_path: Path, name: str, says: str) -> None:
     with pytest.raises(Problem, match=says) as caught:

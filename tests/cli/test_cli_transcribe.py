@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from pathlib import Path
 
@@ -194,3 +195,16 @@ def test_a_closed_pipe_cancels_the_rest(fake: FakeDaemon, start: Start, files: l
     assert child.wait(WAIT_S) == 141
     assert child.stderr is not None
     assert child.stderr.read() == b""
+
+
+def test_progress_is_for_a_terminal(fake: FakeDaemon, start: Start, files: list[Path]) -> None:
+    screen, theirs = os.openpty()
+    child = start("transcribe", *files, stderr=theirs)
+    os.close(theirs)
+    out, _ = child.communicate(timeout=WAIT_S)
+    shown = os.read(screen, 65536)
+    os.close(screen)
+    assert child.returncode == 0
+    assert b"one.mp3" in shown
+    assert shown.rstrip(b"\r\n").endswith((b"\x1b[2K", b"\x1b[?25h", b"\r"))  # all of it is wiped off again
+    assert b"\x1b" not in out

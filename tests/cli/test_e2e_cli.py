@@ -255,15 +255,19 @@ def test_the_demo(tmp_path: Path) -> None:
     assert nothing_is_left(tmp_path)
 
 
-@pytest.mark.parametrize("times", [1, 2])
-def test_the_demo_interrupted(tmp_path: Path, times: int) -> None:
+@pytest.mark.parametrize(
+    ("signals", "code"),
+    [([signal.SIGINT], 130), ([signal.SIGINT, signal.SIGINT], 130), ([signal.SIGTERM], 143)],
+    ids=["once", "twice", "terminated"],
+)
+def test_the_demo_interrupted(tmp_path: Path, signals: list[int], code: int) -> None:
     with demo(tmp_path) as child:
         assert child.stdout is not None
         while b"00:00  " not in (line := child.stdout.readline()):
             assert line
-        for _ in range(times):
-            child.send_signal(signal.SIGINT)
+        for signum in signals:
+            child.send_signal(signum)
         out, _ = child.communicate(timeout=WAIT_S)
-    assert child.returncode == 130
+    assert child.returncode == code
     assert b"Next, " not in out
     assert nothing_is_left(tmp_path)

@@ -32,6 +32,7 @@ class Daemon:
         self._environment = environment or {}
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
+        self._ready = False
 
     @property
     def pid(self) -> int:
@@ -41,8 +42,10 @@ class Daemon:
 
     def workers(self) -> list[int]:
         """Process ids of the engine's workers (Linux)."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        return [pid for pid in map(int, children) if b"engine.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        # A child belongs to the thread that started it.
+        lists = [file.read_text() for file in Path(f"/proc/{self.pid}/task").glob("*/children")]
+        children = [int(pid) for pids in lists for pid in pids.split()]
+        return [pid for pid in children if b"engine.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
     def start(self) -> None:
         """Start it and wait until it says that it is ready."""
@@ -62,11 +65,14 @@ class Daemon:
             text=True,
             env=environment,
         )
+        self._ready = False
         ready = threading.Event()
         self._reader = threading.Thread(target=self._read, args=(self._process, ready), daemon=True)
         self._reader.start()
         assert ready.wait(START_S), "convod did not become ready:\n" + "".join(self.log)
-        assert self._process.poll() is None, "convod ended at once:\n" + "".join(self.log)
+        if not self._ready:
+            self._wait_ended()
+            raise AssertionError("convod ended at once:\n" + "".join(self.log))
 
     def _read(self, process: subprocess.Popen[str], ready: threading.Event) -> None:
         assert process.stderr is not None
@@ -75,6 +81,7 @@ class Daemon:
             if "convod is ready on" in line:
                 found = re.search(r"ws://\S+", line)
                 self.web = found.group(0) if found else ""
+                self._ready = True
                 ready.set()
         ready.set()
 
@@ -82,6 +89,10 @@ class Daemon:
         """Send a signal, wait for the end, return the exit status."""
         assert self._process is not None
         self._process.send_signal(number)
+        return self._wait_ended()
+
+    def _wait_ended(self) -> int:
+        assert self._process is not None
         status = self._process.wait(60)
         assert self._reader is not None
         self._reader.join(10)

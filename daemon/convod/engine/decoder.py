@@ -41,8 +41,7 @@ def main() -> int:
 
     av.logging.set_level(None)
     try:
-        # With no protocol allowed, a list of other files (ffconcat, a playlist) is refused instead of followed.
-        container = av.open(path.open("rb"), metadata_errors="ignore", options={"protocol_whitelist": "none"})
+        container = _open(path)
     except (av.FFmpegError, ValueError):
         return refuse(Code.BAD_AUDIO, "this is no audio file that FFmpeg can read; convert it to flac, mp3 or wav")
     with container:
@@ -50,6 +49,15 @@ def main() -> int:
             return refuse(Code.BAD_AUDIO, "the file has no audio track; send one that has")
         say(total_s=container.duration / av.time_base if container.duration else None)
         return _decode(container, say, refuse)
+
+
+def _open(path: Path) -> Any:
+    # With no protocol allowed, a list of other files (ffconcat, a playlist) is refused instead of followed.
+    options = {"protocol_whitelist": "none"}
+    try:
+        return av.open(path.open("rb"), metadata_errors="ignore", options=options)
+    except TypeError:  # PyAV 19 ignores what metadata it cannot read by itself
+        return av.open(path.open("rb"), options=options)
 
 
 def _decode(container: Any, say: Callable[..., None], refuse: Callable[[Code, str], int]) -> int:

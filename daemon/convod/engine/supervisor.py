@@ -303,7 +303,13 @@ class Engine:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 # numpy's products are small here: its own threads would only wait for each other.
-                env={**os.environ, "HF_HUB_OFFLINE": "1", "OPENBLAS_NUM_THREADS": "1"},
+                # onnxruntime, which runs Silero, would report home.
+                env={
+                    **os.environ,
+                    "HF_HUB_OFFLINE": "1",
+                    "OPENBLAS_NUM_THREADS": "1",
+                    "ORT_DISABLE_TELEMETRY": "1",
+                },
             )
             unless_started.pop_all()
         worker = _Worker(process, trio.SocketStream(trio.socket.from_stdlib_socket(ours)))

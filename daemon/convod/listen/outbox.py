@@ -59,12 +59,16 @@ class Outbox:
         """The attachment to a session, if there is one."""
         return self._attachments.get(session)
 
-    def close(self) -> None:
-        """Detach from all; `next` gives what waits and then ends."""
-        for session in list(self._attachments):
-            self.detach(session)
+    def finish(self) -> None:
+        """`next` gives what waits and then ends."""
         self._closing = True
         self._bell.ring()
+
+    def close(self) -> None:
+        """Detach from all."""
+        for session in list(self._attachments):
+            self.detach(session)
+        self.finish()
 
     async def next(self) -> list[Message] | None:
         """The next messages to send, None when closed and empty."""

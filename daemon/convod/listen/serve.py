@@ -68,9 +68,12 @@ async def _serve(
     link: Link, connection: Connection, authorize: Authorize, service: Service, settings: ListenSettings, peer: str
 ) -> None:
     client = Client(Outbox(), peer)
+    writing = trio.CancelScope(shield=True)  # the last words of a daemon that stops are still sent
     async with trio.open_nursery() as nursery:
         written = trio.Event()
-        nursery.start_soon(_write, link, connection, client.outbox, settings.stall_s, nursery.cancel_scope, written)
+        nursery.start_soon(
+            _write, link, connection, client.outbox, settings.stall_s, nursery.cancel_scope, writing, written
+        )
         reason: Code | None = None
         stopping = True
         try:
@@ -78,10 +81,12 @@ async def _serve(
             stopping = False
         finally:
             client.gone()
-            client.outbox.close()
+            client.outbox.finish()
             with trio.move_on_after(GOODBYE_S, shield=True):
                 await written.wait()
                 await link.close(reason, stopping=stopping)
+            client.outbox.close()
+            writing.cancel()
             nursery.cancel_scope.cancel()
 
 
@@ -190,18 +195,20 @@ async def _write(
     outbox: Outbox,
     stall_s: float,
     scope: trio.CancelScope,
+    writing: trio.CancelScope,
     written: trio.Event,
 ) -> None:
     try:
-        while (messages := await outbox.next()) is not None:
-            frames = list(_frames(connection, messages))
-            with trio.move_on_after(stall_s) as sending:
-                await link.send(frames)
-            if sending.cancelled_caught:
-                log.warning("connection cut: its client takes nothing")
-                link.abort()
-                scope.cancel()
-                return
+        with writing:
+            while (messages := await outbox.next()) is not None:
+                frames = list(_frames(connection, messages))
+                with trio.move_on_after(stall_s) as sending:
+                    await link.send(frames)
+                if sending.cancelled_caught:
+                    log.warning("connection cut: its client takes nothing")
+                    link.abort()
+                    scope.cancel()
+                    return
     except LinkLost:
         scope.cancel()
     finally:

@@ -84,7 +84,9 @@ def bound(path: Path) -> Iterator[trio.SocketListener]:
             try:
                 _bind(listener, path)
             except OSError as error:
-                raise SocketTaken(f"the socket {path} cannot be made ({error}); choose another with --socket") from error
+                raise SocketTaken(
+                    f"the socket {path} cannot be made ({error}); choose another with --socket"
+                ) from error
             finally:
                 os.umask(before)
             listener.listen(1024)

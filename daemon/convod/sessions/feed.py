@@ -105,6 +105,7 @@ class Feed:
         self._store = store
         self._recent: deque[DurableEvent] = deque(maxlen=RECENT)
         self._attachments: set[Attachment] = set()
+        self.keeper: object = None  # what must live as long as anybody reads here
 
     def attach(self, after_seq: int, wake: Callable[[], None]) -> Attachment:
         """A new reader, which has had the stored events up to `after_seq`."""

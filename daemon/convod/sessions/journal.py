@@ -6,6 +6,7 @@ In: facts to publish. Out: first the store, then those attached. It hears nothin
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -53,6 +54,7 @@ class Journal:
     def __init__(self, record: Record, desk: Desk) -> None:
         self.record = record
         self.feed = Feed(record.id, desk.store, record.seq)
+        self.feed.keeper = self
         self._desk = desk
         self._writing = trio.Lock()
 
@@ -61,12 +63,17 @@ class Journal:
         """The session's id."""
         return self.record.id
 
-    async def publish(self, kind: type[DurableEvent], **fields: Any) -> None:
-        """Store an event and the record as it is, then send the event to those attached.
+    async def publish(
+        self, kind: type[DurableEvent], *, changes: Mapping[str, Any] | None = None, **fields: Any
+    ) -> None:
+        """Store an event and the record with its `changes`, then send the event to those attached.
 
         Waits while the store has no room: what is not stored is not sent, and what was heard is not lost.
         """
         async with self._writing:
+            # Not before it is this event's turn: a mark that stands for a segment must not be stored without it.
+            for name, value in (changes or {}).items():
+                setattr(self.record, name, value)
             event = kind(session=self.id, seq=self.feed.seq + 1, **fields)
             await self._save([event])
             self.record.seq = event.seq
@@ -96,7 +103,8 @@ class Journal:
             assert state in NEXT[self.record.state], f"{self.record.state} -> {state}"
         before, self.record.state = self.record.state, state
         try:
-            await self.publish(SessionState, state=state, **why)
+            about: dict[str, Any] = {"state": state, **why}
+            await self.publish(SessionState, **about)
         except trio.Cancelled:
             self.record.state = before  # it was not published: what comes instead follows the old one
             raise

@@ -10,6 +10,7 @@ import logging
 import secrets
 import time
 from typing import Any
+from weakref import WeakValueDictionary
 
 import msgspec
 import trio
@@ -47,7 +48,8 @@ class Manager:
         self._desk = desk
         self._parts = parts
         self._sessions: dict[str, Session] = {}
-        self._journals: dict[str, Journal] = {}  # of finished sessions that are being summarised again
+        # One journal a session, as long as anybody reads or writes it: what one publishes, all who read must see.
+        self._journals: WeakValueDictionary[str, Journal] = WeakValueDictionary()
         self._nursery: trio.Nursery | None = None
         self._stopping = False
 
@@ -107,7 +109,7 @@ class Manager:
 
     def _start(self, record: Record) -> Session:
         assert self._nursery is not None
-        journal = Journal(record, self._desk)
+        journal = self._journal_of(record)
         kind = LiveSession if record.kind == "live" else FileSession
         session = kind(journal, self._parts)
         self._sessions[record.id] = session
@@ -217,16 +219,18 @@ class Manager:
         Raises:
             Refused: the owner has no such session.
         """
-        if (running := self._sessions.get(session)) is not None:
-            journal: Journal | None = running.journal
-        else:
-            journal = self._journals.get(session)
-        if journal is None:
-            record = await self.store.get(session)
-            if record is not None:
-                journal = Journal(record, self._desk)
+        journal = self._journals.get(session)
+        if journal is None and (record := await self.store.get(session)) is not None:
+            journal = self._journal_of(record)
         if journal is None or journal.record.owner != owner:
             raise Refused(Code.UNKNOWN_SESSION, f"there is no session {session!r}; list_sessions shows yours")
+        return journal
+
+    def _journal_of(self, record: Record) -> Journal:
+        # Another task may have made it while this one read the record.
+        journal = self._journals.get(record.id)
+        if journal is None:
+            journal = self._journals[record.id] = Journal(record, self._desk)
         return journal
 
     async def running(self, owner: str, session: str) -> Session:
@@ -255,7 +259,6 @@ class Manager:
             await self._desk.summarizers.choose(options)
         except SummarizerUnavailable as error:
             raise Refused(Code.SUMMARIZER_UNAVAILABLE, str(error)) from error
-        self._journals.setdefault(session, journal)
         assert self._nursery is not None
         self._nursery.start_soon(self._summarize_again, journal, options)
         return journal
@@ -270,8 +273,6 @@ class Manager:
         except Exception:
             # Deleted meanwhile, perhaps. Nothing of it may take the daemon along.
             log.exception("session was not summarised", extra={"session": journal.id})
-        finally:
-            self._journals.pop(journal.id, None)
 
     async def delete(self, owner: str, session: str) -> None:
         """Forget a session: its audio and its text are gone when this returns.
@@ -285,12 +286,13 @@ class Manager:
                 running.cancel()
             await running.wait_finished()
         await self.store.delete(session)
+        self._journals.pop(session, None)
         self.spool.remove(session)
 
 
 def new_id() -> str:
-    """A session id: sorts by time, cannot be guessed, easy to type the beginning of."""
-    return f"{int(time.time()):08x}{secrets.token_hex(6)}"
+    """A session id: cannot be guessed, and a few of its first characters tell it from others."""
+    return secrets.token_hex(10)
 
 
 def settings_of(config: CreateSession) -> dict[str, Any]:

@@ -337,15 +337,16 @@ class Session:
                 await self._do(transcriber.heard(window, outcome), transcriber)
 
     async def _keep(self, keep: Keep) -> None:
-        record = self.record
-        record.mark_sample, record.mark_utterance = keep.mark_sample, keep.mark_utterance
+        marks = {"mark_sample": keep.mark_sample, "mark_utterance": keep.mark_utterance}
         if keep.trouble is not None:
             await self.journal.publish(SessionWarning, code=str(Code.INTERNAL), message=keep.trouble)
         if keep.text is None:
-            return  # the mark is stored with the next event: audio without text is heard twice at worst
-        record.segments = keep.segment + 1
+            # Stored with the next event: audio without text is heard twice at worst.
+            self.record.mark_sample, self.record.mark_utterance = keep.mark_sample, keep.mark_utterance
+            return
         await self.journal.publish(
             TranscriptSegment,
+            changes=marks | {"segments": keep.segment + 1},
             segment=keep.segment,
             start=keep.start,
             end=keep.end,
