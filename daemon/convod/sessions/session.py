@@ -234,8 +234,10 @@ class Session:
                 except* SessionFailed as group:
                     failure = _first(group)
             if self._cancelled:
-                await self.journal.enter(State.CANCELLED)
+                # The audio first: on a full disk its room is what the last event needs.
+                self._spool.close()
                 self._parts.spool.remove(self.id)
+                await self.journal.enter(State.CANCELLED)
             elif failure is not None:
                 await self.journal.enter(State.FAILED, code=str(failure.code), message=str(failure))
         finally:
