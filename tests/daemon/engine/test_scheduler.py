@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from convod.engine.scheduler import TRIES, Job, Scheduler
+from convod.engine.wire import Kind, Options
+
+RATE = 16000
+
+
+def job(session: str = "a", kind: Kind = Kind.FINAL, seconds: float = 2.0, rate: int = RATE, **options) -> Job:
+    return Job(session, kind, bytes(2 * round(seconds * rate)), rate, Options(**options))
+
+
+def scheduler_with(*jobs: Job, **options) -> Scheduler:
+    scheduler = Scheduler(**options)
+    for one in jobs:
+        scheduler.submit(one)
+    return scheduler
+
+
+def drained(scheduler: Scheduler) -> list[list[Job]]:
+    batches = []
+    while batch := scheduler.take():
+        batches.append(batch)
+    return batches
+
+
+def test_nothing_waits_at_first():
+    scheduler = Scheduler()
+    assert not scheduler
+    assert scheduler.take() == []
+
+
+def test_a_job_knows_its_seconds():
+    assert job(seconds=1.5, rate=48000).seconds == 1.5
+
+
+def test_finals_go_before_interims_and_these_before_files():
+    file, interim, final = (job(kind=kind) for kind in (Kind.FILE, Kind.INTERIM, Kind.FINAL))
+    scheduler = scheduler_with(file, interim, final)
+    assert [scheduler.waiting(kind) for kind in Kind] == [1, 1, 1]
+    assert drained(scheduler) == [[final], [interim], [file]]
+
+
+def test_within_a_kind_sessions_take_turns_and_each_keeps_its_order():
+    a, b = [job("a") for _ in range(3)], [job("b") for _ in range(2)]
+    assert drained(scheduler_with(*a, *b)) == [[a[0]], [b[0]], [a[1]], [b[1]], [a[2]]]
+
+
+def test_a_newer_interim_replaces_one_that_waits_and_nobody_elses():
+    old, other, new = job("a", Kind.INTERIM), job("b", Kind.INTERIM), job("a", Kind.INTERIM)
+    scheduler = scheduler_with(old, other)
+    assert scheduler.submit(new) is old
+    assert {one for batch in drained(scheduler) for one in batch} == {new, other}
+
+
+def test_finals_never_replace_each_other():
+    scheduler = scheduler_with(job())
+    assert scheduler.submit(job()) is None
+    assert scheduler.waiting(Kind.FINAL) == 2
+
+
+@pytest.mark.parametrize(
+    ("other", "together"),
+    [
+        ({}, True),
+        ({"seconds": 2.9}, True),
+        ({"seconds": 3.0}, False),  # another bucket
+        ({"rate": 48000}, False),
+        ({"language": "de"}, False),
+        ({"beam": 1}, False),
+        ({"prompt": "Convo"}, False),
+        ({"kind": Kind.FILE}, False),
+    ],
+)
+def test_a_batch_holds_what_can_share_a_run(other, together):
+    one, two = job("a"), job("b", **other)
+    batches = drained(scheduler_with(one, two, batch=8))
+    assert batches == ([[one, two]] if together else [[one], [two]])
+
+
+def test_without_buckets_any_length_goes_together():
+    one, two = job("a", seconds=1), job("b", seconds=20)
+    assert drained(scheduler_with(one, two, batch=8, bucketed=False)) == [[one, two]]
+
+
+def test_a_batch_is_no_larger_than_it_may_be_and_takes_from_all_sessions_first():
+    jobs = [job(session) for session in "aaab" for _ in range(2)]
+    batches = drained(scheduler_with(*jobs, batch=3))
+    assert [len(batch) for batch in batches] == [3, 3, 2]
+    assert {one.session for one in batches[0]} == {"a", "b"}
+
+
+@pytest.mark.parametrize("died", [False, True])
+def test_what_is_dropped_is_not_taken(died):
+    one, two = job("a"), job("a")
+    scheduler = scheduler_with(one, two, batch=2)
+    if died:
+        scheduler.died(scheduler.take())
+    scheduler.drop(one)
+    scheduler.drop(one)
+    assert drained(scheduler) == [[two]]
+
+
+def test_the_windows_of_a_batch_that_died_are_tried_first_and_alone():
+    one, two, later = job("a"), job("b"), job("c")
+    scheduler = scheduler_with(one, two, batch=2)
+    assert scheduler.died(scheduler.take()) == []
+    scheduler.submit(later)
+    assert scheduler.waiting(Kind.FINAL) == 3
+    assert drained(scheduler) == [[one], [two], [later]]
+
+
+def test_a_window_that_was_alone_each_time_is_given_up():
+    bad = job()
+    scheduler = scheduler_with(bad)
+    for _ in range(TRIES - 1):
+        assert scheduler.died(scheduler.take()) == []
+    assert scheduler.died(scheduler.take()) == [bad]
+    assert not scheduler
+
+
+JOBS = st.builds(
+    job,
+    st.sampled_from("abcd"),
+    st.sampled_from([Kind.FINAL, Kind.FILE]),
+    st.sampled_from([0.5, 2.0, 2.5]),
+    language=st.sampled_from([None, "en"]),
+)
+
+
+@given(st.lists(JOBS, max_size=30), st.integers(1, 8))
+def test_every_window_is_taken_once_in_the_order_of_its_session(jobs, batch):
+    batches = drained(scheduler_with(*jobs, batch=batch))
+    taken = [one for group in batches for one in group]
+    assert sorted(map(id, taken)) == sorted(map(id, jobs))
+    assert all(len(group) <= batch for group in batches)
+    for group in batches:
+        assert len({(one.kind, one.rate, one.options, int(one.seconds)) for one in group}) == 1
+    for session in "abcd":
+        for kind in Kind:
+            mine = [one for one in jobs if (one.session, one.kind) == (session, kind)]
+            assert [one for one in taken if (one.session, one.kind) == (session, kind)] == mine

@@ -1,0 +1,306 @@
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from convo.messages import Code
+from convod.engine import supervisor
+from convod.engine.scheduler import Job
+from convod.engine.supervisor import Engine, EngineSettings, Refusal
+from convod.engine.wire import Heard, Kind, Options
+from tests.support.speech import pcm, word_error_rate
+
+RATE = 16000
+PATIENCE_S = 60.0
+
+
+class Desk:
+    """Gives windows to an engine and keeps what comes back."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.outcomes: dict[Job, list] = {}
+        self._came = trio.lowlevel.ParkingLot()
+
+    def submit(self, audio: bytes, *, session: str = "s", kind: Kind = Kind.FINAL, **options) -> Job:
+        job = Job(session, kind, audio, RATE, Options(**options))
+        self.outcomes[job] = []
+        self.engine.submit(job, self._deliver)
+        return job
+
+    def _deliver(self, job: Job, outcome) -> None:
+        self.outcomes[job].append(outcome)
+        self._came.unpark_all()
+
+    async def outcome(self, job: Job):
+        with trio.fail_after(PATIENCE_S):
+            while not self.outcomes[job]:
+                await self._came.park()
+        (outcome,) = self.outcomes[job]
+        return outcome
+
+    async def text(self, job: Job) -> str:
+        outcome = await self.outcome(job)
+        assert isinstance(outcome, Heard), outcome
+        return outcome.text
+
+
+@asynccontextmanager
+async def running(**settings):
+    engine = Engine(EngineSettings(**settings))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(engine.run)
+        with trio.fail_after(PATIENCE_S):
+            await engine.wait_ready()
+        yield Desk(engine)
+        nursery.cancel_scope.cancel()
+    assert engine.processes == []
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+# --- the real worker --------------------------------------------------------------------------------------
+
+
+async def test_a_real_worker_hears_words_survives_a_kill_and_ends_with_the_engine():
+    async with running(workers=1) as desk:
+        engine = desk.engine
+        status = engine.status()
+        assert (status.state, status.model, status.device, status.workers) == ("ready", "builtin", "cpu", 1)
+        assert engine.languages == ["en"]
+
+        # An idle worker that is killed is replaced before it is needed.
+        (first,) = engine.processes
+        os.kill(first, signal.SIGKILL)
+        with trio.fail_after(PATIENCE_S):
+            while engine.processes in ([], [first]):
+                await trio.lowlevel.checkpoint()
+        (second,) = engine.processes
+
+        # One that is killed in mid-work: the window is tried again, and delivered once.
+        job = desk.submit(pcm("single.flac"), words=True)
+        os.kill(second, signal.SIGSTOP)  # so that it is in mid-work for sure
+        await trio.testing.wait_all_tasks_blocked()
+        os.kill(second, signal.SIGKILL)
+        heard = await desk.outcome(job)
+        assert isinstance(heard, Heard)
+        assert word_error_rate("Grace will review the contract before lunch.", heard.text) < 0.5
+        assert heard.voice_s > 1.0
+        assert heard.words
+        assert all(0.0 <= word.start <= word.end <= 3.34 for word in heard.words)
+        assert engine.restarts == 2
+
+        # What holds no voice has no words, and what holds nothing at all harms nobody.
+        silent, empty = desk.submit(bytes(2 * RATE)), desk.submit(b"")
+        assert await desk.text(silent) == ""
+        outcome = await desk.outcome(empty)
+        assert isinstance(outcome, Refusal) or outcome.text == ""
+        assert await desk.text(desk.submit(pcm("short.wav"))) != ""
+        (last,) = engine.processes
+    assert not any(map(alive, (first, second, last)))
+
+
+# --- a directory that holds no model ----------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def hopeless(**settings):
+    async with running(**settings) as desk:
+        assert desk.engine.state == "failed"
+        yield desk
+
+
+async def test_a_model_that_is_none_refuses_what_waits_and_what_comes(tmp_path):
+    async with hopeless(model=str(tmp_path)) as desk:
+        outcome = await desk.outcome(desk.submit(b"\0\0"))
+        assert isinstance(outcome, Refusal)
+        assert outcome.code is Code.MODEL_UNAVAILABLE
+        assert "model.bin is missing" in outcome.message
+        assert desk.engine.status().message == outcome.message
+        assert desk.engine.queue().final == 0
+
+
+async def test_a_name_that_is_no_model_is_told_which_there_are():
+    async with hopeless(model="smalll") as desk:
+        outcome = await desk.outcome(desk.submit(b"\0\0"))
+        assert "builtin" in outcome.message
+
+
+async def test_a_model_that_cannot_be_loaded_is_a_sentence(tmp_path):
+    for name in ("model.bin", "config.json", "tokenizer.json"):
+        (tmp_path / name).write_text("{}")
+    async with hopeless(model=str(tmp_path), workers=1) as desk:
+        outcome = await desk.outcome(desk.submit(b"\0\0"))
+        assert outcome.code is Code.MODEL_UNAVAILABLE
+        assert "cannot be used" in outcome.message
+
+
+# --- a worker that does what the windows tell it ----------------------------------------------------------
+
+WORKER = """#!{python}
+import os, signal, socket, sys, time
+from convod.engine.wire import *
+
+log = open({log!r}, "a", buffering=1)
+link = socket.socket(fileno=int(sys.argv[-1]))
+stream = link.makefile("rb")
+to_worker(read_frame(stream.read))
+log.write("start\\n")
+if {sick!r} and os.path.exists({sick!r}):
+    link.sendall(pack(NotLoaded(message="no memory")))
+    sys.exit()
+link.sendall(pack(Loaded(device="cpu", compute_type="int8", languages=["en"], multilingual=False)))
+while (body := read_frame(stream.read)) is not None:
+    said = [window.decode() for window in to_worker(body).windows]
+    log.write("+".join(said) + "\\n")
+    if any(text.startswith("kill") for text in said):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if any(text.startswith("hang") for text in said):
+        signal.pause()
+    if any(text.startswith("garbage") for text in said):
+        link.sendall(b"\\0\\0\\0\\1\\xc1")
+    elif any(text.startswith("trouble") for text in said):
+        link.sendall(pack(Trouble(message="no such thing")))
+    else:
+        heard = [
+            Heard(text=text, language="en", language_probability=1.0, avg_logprob=0.0, no_speech_prob=0.0, voice_s=1.0)
+            for text in said
+        ]
+        link.sendall(pack(Results(heard=heard, seconds=0.0)))
+"""
+
+
+class StandIn:
+    """A worker's program that reads its windows as orders, and what it did so far."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.log = tmp_path / "log"
+        self.log.touch()
+        self.sick = tmp_path / "sick"
+        self.program = tmp_path / "python"
+        self.program.write_text(WORKER.format(python=sys.executable, log=str(self.log), sick=str(self.sick)))
+        self.program.chmod(0o700)
+
+    @property
+    def done(self) -> list[str]:
+        return self.log.read_text().splitlines()
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch) -> StandIn:
+    stand_in = StandIn(tmp_path)
+    monkeypatch.setattr(supervisor.sys, "executable", str(stand_in.program))
+    return stand_in
+
+
+async def test_windows_that_wait_together_are_decoded_together(stand_in):
+    async with running(workers=1, batch=4) as desk:
+        jobs = [desk.submit(f"w{number}".encode(), session=str(number)) for number in range(4)]
+        assert [await desk.text(job) for job in jobs] == ["w0", "w1", "w2", "w3"]
+        assert stand_in.done == ["start", "w0+w1+w2+w3"]
+
+
+async def test_a_window_that_kills_its_worker_is_given_up_while_others_of_its_batch_come_through(stand_in):
+    async with running(workers=1, batch=4) as desk:
+        names = ["one", "kill", "two", "three"]
+        jobs = {name: desk.submit(name.encode(), session=name) for name in names}
+        refusal = await desk.outcome(jobs["kill"])
+        assert isinstance(refusal, Refusal)
+        assert refusal.code is Code.INTERNAL
+        assert [await desk.text(jobs[name]) for name in ("one", "two", "three")] == ["one", "two", "three"]
+        assert await desk.text(desk.submit(b"later")) == "later"
+        assert stand_in.done.count("kill") == 2
+        assert stand_in.done.count("start") == desk.engine.restarts + 1 == 4
+
+
+async def test_a_worker_that_hangs_is_replaced_at_its_deadline(stand_in):
+    async with running(workers=1, deadline_s=0.5) as desk:
+        outcome = await desk.outcome(desk.submit(b"hang"))
+        assert isinstance(outcome, Refusal)
+        assert outcome.code is Code.INTERNAL
+        assert stand_in.done.count("hang") == 2
+
+
+@pytest.mark.parametrize("order", ["trouble", "garbage"])
+async def test_a_worker_that_says_something_else_harms_only_its_windows(stand_in, order):
+    async with running(workers=1) as desk:
+        outcome = await desk.outcome(desk.submit(order.encode()))
+        assert isinstance(outcome, Refusal)
+        assert outcome.code is Code.INTERNAL
+        assert await desk.text(desk.submit(b"next")) == "next"
+
+
+async def test_what_is_dropped_or_forgotten_is_not_delivered(stand_in):
+    async with running(workers=1) as desk:
+        one, two, three = (desk.submit(name.encode(), session=name) for name in ("one", "two", "three"))
+        desk.engine.drop(one)
+        desk.engine.forget("two")
+        assert await desk.text(three) == "three"
+        assert (desk.outcomes[one], desk.outcomes[two]) == ([], [])
+        assert "two" not in stand_in.done
+
+
+async def test_a_newer_interim_is_delivered_instead_of_one_that_waited(stand_in):
+    async with running(workers=1) as desk:
+        old = desk.submit(b"old", kind=Kind.INTERIM)
+        new = desk.submit(b"new", kind=Kind.INTERIM)
+        assert desk.engine.queue().interim == 1
+        assert await desk.text(new) == "new"
+        assert desk.outcomes[old] == []
+
+
+async def test_two_workers_share_the_work(stand_in):
+    async with running(workers=2) as desk:
+        with trio.fail_after(PATIENCE_S):
+            while len(desk.engine.processes) < 2:
+                await trio.lowlevel.checkpoint()
+        jobs = [desk.submit(str(number).encode(), session=str(number)) for number in range(20)]
+        assert [await desk.text(job) for job in jobs] == [str(number) for number in range(20)]
+        assert stand_in.done.count("start") == 2
+
+
+async def test_a_worker_that_cannot_load_any_more_fails_the_engine(stand_in):
+    async with running(workers=1) as desk:
+        assert await desk.text(desk.submit(b"one")) == "one"
+        stand_in.sick.touch()
+        (pid,) = desk.engine.processes
+        os.kill(pid, signal.SIGKILL)
+        with trio.fail_after(PATIENCE_S):
+            while desk.engine.state != "failed":
+                await trio.lowlevel.checkpoint()
+        outcome = await desk.outcome(desk.submit(b"two"))
+        assert outcome == Refusal(Code.MODEL_UNAVAILABLE, "no memory")
+
+
+async def test_an_idle_model_is_let_go_and_comes_back_with_work(stand_in):
+    async with running(workers=1, unload_s=0.2) as desk:
+        with trio.fail_after(PATIENCE_S):
+            while desk.engine.state != "unloaded":
+                await trio.lowlevel.checkpoint()
+        assert desk.engine.processes == []
+        assert await desk.text(desk.submit(b"back")) == "back"
+        assert desk.engine.restarts == 0
+
+
+async def test_a_program_that_cannot_be_started_leaves_the_daemon_running(stand_in, monkeypatch, caplog):
+    async with running(workers=1) as desk:
+        monkeypatch.setattr(supervisor.sys, "executable", "/no/such/program")
+        (pid,) = desk.engine.processes
+        os.kill(pid, signal.SIGKILL)
+        with trio.fail_after(PATIENCE_S):
+            while "could not be started" not in caplog.text:
+                await trio.lowlevel.checkpoint()
+        monkeypatch.setattr(supervisor.sys, "executable", str(stand_in.program))
+        assert await desk.text(desk.submit(b"one")) == "one"

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from convod.hearing import Closed, Endpointer, EndpointSettings, Opened, Silence, Speech
+
+RATE = 16000
+FRAME = 480  # 30 ms
+
+
+def play(script: str, endpointer: Endpointer | None = None, *, level: float = -30.0):
+    """`#` is a frame of speech, `.` one of silence. What happened, each with the frame's number."""
+    endpointer = endpointer or Endpointer(RATE)
+    happened = []
+    for number, sign in enumerate(script):
+        speech = sign == "#"
+        happened += [
+            (number, one) for one in endpointer.frame((number + 1) * FRAME, speech, level if speech else -80.0)
+        ]
+    return endpointer, happened
+
+
+def kinds(happened) -> list[type]:
+    return [type(one) for _, one in happened]
+
+
+def ms(value: int) -> int:
+    return value * RATE // 1000
+
+
+def test_a_sentence_opens_with_a_pre_roll_pauses_and_closes_a_little_after_its_last_speech():
+    _, happened = play("." * 20 + "#" * 30 + "." * 20)
+    onset, last = 20 * FRAME, 50 * FRAME
+    assert [one for _, one in happened] == [
+        Opened(0, onset - ms(300), onset),
+        Silence(0, last),
+        Closed(0, onset - ms(300), onset, last + ms(200), 30 * FRAME),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("script", "opens"),
+    [
+        ("..##....##..", False),  # 60 ms in any 180
+        ("..#.#.#.....", True),  # 90 ms within 180
+        ("..#..#..#...", False),  # 60 ms within 180
+        ("###", True),
+    ],
+)
+def test_an_utterance_opens_when_enough_of_the_ring_is_speech(script, opens):
+    endpointer, happened = play(script)
+    assert (Opened in kinds(happened)) is opens
+    assert (endpointer.open_since is not None) is opens
+
+
+def test_the_pre_roll_never_reaches_before_the_stream():
+    _, ((_, opened),) = play("." * 3 + "#" * 3)
+    assert opened == Opened(0, 0, 3 * FRAME)
+
+
+def test_the_pre_roll_never_reaches_into_the_last_utterance():
+    _, happened = play("#" * 10 + "." * 17 + "#" * 10)
+    closed = next(one for _, one in happened if isinstance(one, Closed))
+    second = [one for _, one in happened if isinstance(one, Opened)][1]
+    assert closed.end <= second.start <= second.onset
+
+
+def test_speech_after_a_pause_is_the_same_utterance():
+    _, happened = play("#" * 10 + "." * 10 + "#" * 10 + "." * 20)
+    assert kinds(happened) == [Opened, Silence, Speech, Silence, Closed]
+    assert happened[-1][1].spoken == 20 * FRAME
+
+
+@pytest.mark.parametrize("endpoint_ms", [200, 500, 3000])
+def test_the_endpoint_is_as_long_as_it_was_set(endpoint_ms):
+    endpointer = Endpointer(RATE, EndpointSettings(endpoint_ms=endpoint_ms))
+    _, happened = play("#" * 10 + "." * 200, endpointer)
+    number, closed = happened[-1]
+    assert isinstance(closed, Closed)
+    silence = (number + 1 - 10) * FRAME
+    assert ms(endpoint_ms) <= silence < ms(endpoint_ms) + FRAME
+
+
+def test_flush_closes_at_the_last_sample_that_came():
+    endpointer, _ = play("#" * 10)
+    assert endpointer.flush(10 * FRAME + 123) == [Closed(0, 0, 0, 10 * FRAME + 123, 10 * FRAME)]
+    assert endpointer.open_since is None
+    assert endpointer.flush(10 * FRAME + 123) == []
+
+
+def test_flush_gives_a_word_too_short_for_the_onset_a_chance():
+    endpointer, happened = play("." * 10 + "##")
+    assert happened == []
+    opened, closed = endpointer.flush(12 * FRAME)
+    assert (opened.onset, closed.end, closed.spoken) == (10 * FRAME, 12 * FRAME, 2 * FRAME)
+
+
+def test_flush_in_silence_does_nothing():
+    endpointer, _ = play("#" + "." * 10)
+    assert endpointer.flush(11 * FRAME) == []
+
+
+def test_what_follows_a_flush_inside_a_frame_begins_after_it():
+    endpointer, _ = play("#" * 10)
+    (closed,) = endpointer.flush(10 * FRAME + 200)
+    happened = []
+    for number in range(10, 20):
+        happened += endpointer.frame((number + 1) * FRAME, True, -30.0)
+    (opened,) = happened
+    assert closed.end <= opened.start <= opened.onset
+
+
+def test_a_long_utterance_is_cut_at_its_quietest_frame_and_goes_on_on_that_very_sample():
+    endpointer = Endpointer(RATE)
+    happened = []
+    quiet = 800  # frame number: 24 s
+    for number in range(1000):
+        level = -50.0 if abs(number - quiet) <= 1 else -30.0
+        happened += endpointer.frame((number + 1) * FRAME, True, level)
+    opened, closed, again = happened
+    assert closed.cut
+    assert closed.start == opened.start
+    assert closed.end == again.start == again.onset == (quiet + 1) * FRAME
+    assert again.number == closed.number + 1
+    assert closed.spoken == closed.end - closed.onset
+    (last,) = endpointer.flush(1000 * FRAME)
+    assert (last.start, last.end, last.spoken) == (again.start, 1000 * FRAME, 1000 * FRAME - again.start)
+
+
+def test_a_pause_that_meets_the_greatest_length_leaves_no_utterance_without_audio():
+    for silence_from in range(915, 934):
+        endpointer = Endpointer(RATE)
+        _, happened = play("#" * silence_from + "." * 60, endpointer)
+        for _, one in happened:
+            if isinstance(one, Closed):
+                assert one.end > one.start, silence_from
+                assert one.spoken > 0, silence_from
+        assert endpointer.open_since is None
+
+
+def test_an_utterance_number_goes_on_where_it_was_told_to():
+    endpointer = Endpointer(RATE, first=7, begin=1000)
+    happened = [one for i in range(5) for one in endpointer.frame(1000 + (i + 1) * FRAME, True, -20.0)]
+    assert happened == [Opened(7, 1000, 1000)]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("#."), st.integers(1, 60)), max_size=30),
+    st.sampled_from([200, 500, 1500]),
+    st.integers(0, FRAME - 1),
+)
+def test_whatever_is_said_utterances_are_in_order_bounded_and_hold_all_speech(runs, endpoint_ms, rest):
+    script = "".join(sign * count for sign, count in runs)
+    settings = EndpointSettings(endpoint_ms=endpoint_ms, longest_ms=3000, cut_from_ms=2000)
+    endpointer, happened = play(script, Endpointer(RATE, settings))
+    happened = [one for _, one in happened]
+    now = len(script) * FRAME + rest
+    happened += endpointer.flush(now)
+    opened = [one for one in happened if isinstance(one, Opened)]
+    closed = [one for one in happened if isinstance(one, Closed)]
+    assert [one.number for one in opened] == [one.number for one in closed] == list(range(len(closed)))
+    end = 0
+    for begin, finish in zip(opened, closed, strict=True):
+        assert end <= finish.start == begin.start <= finish.onset < finish.end <= now
+        assert finish.end - finish.start <= ms(3000) + FRAME
+        assert 0 < finish.spoken <= finish.end - finish.start
+        end = finish.end
+    # A frame of speech outside every utterance belongs to a stretch that never reached the onset.
+    outside = [
+        number
+        for number, sign in enumerate(script)
+        if sign == "#" and not any(one.start <= number * FRAME < one.end for one in closed)
+    ]
+    for number in outside:
+        assert script[max(0, number - 5) : number + 1].count("#") < 3 or any(
+            number * FRAME < one.end + ms(180) and number * FRAME >= one.end for one in closed
+        )

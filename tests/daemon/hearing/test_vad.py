@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from array import array
+
+import pytest
+
+from convod.hearing import Closed, Endpointer, Frames, Opened, Vad
+from convod.hearing.vad import SILENCE_DBFS, VadSettings, level_dbfs
+from tests.daemon.support import sounds
+from tests.daemon.support.sounds import RATE
+from tests.support.speech import pcm
+
+
+def verdicts(sound: bytes, vad: Vad | None = None) -> list[bool]:
+    vad = vad or Vad(RATE)
+    return [vad.feed(frame.samples)[0] for frame in Frames(RATE).feed(sound)]
+
+
+def utterances(sound: bytes) -> tuple[int, int, int]:
+    """Utterances opened, closed, and the longest in samples; a flush comes at the end as a session's would."""
+    vad, endpointer = Vad(RATE), Endpointer(RATE)
+    happened = []
+    for frame in Frames(RATE).feed(sound):
+        happened += endpointer.frame(frame.end, *vad.feed(frame.samples))
+    happened += endpointer.flush(len(sound) // 2)
+    closed = [one for one in happened if isinstance(one, Closed)]
+    longest = max((one.end - one.start for one in closed), default=0)
+    return sum(isinstance(one, Opened) for one in happened), len(closed), longest
+
+
+@pytest.mark.parametrize(
+    ("samples", "dbfs"), [([0] * 480, SILENCE_DBFS), ([32767, -32768] * 240, 0.0), ([3277] * 480, -20.0)]
+)
+def test_a_level_is_the_root_mean_square_below_full_scale(samples, dbfs):
+    assert level_dbfs(array("h", samples).tobytes()) == pytest.approx(dbfs, abs=0.01)
+
+
+def test_an_empty_frame_has_the_level_of_silence():
+    assert level_dbfs(b"") == SILENCE_DBFS
+
+
+def test_most_frames_of_speech_are_speech():
+    said = pcm("single.flac")[2 * round(0.4 * RATE) : 2 * round(2.7 * RATE)]
+    heard = verdicts(said)
+    assert sum(heard) > 0.6 * len(heard)
+
+
+def test_speech_below_the_floor_is_none():
+    said = array("h", (sample // 512 for sample in array("h", pcm("single.flac")))).tobytes()
+    assert not any(verdicts(said))
+    assert any(verdicts(pcm("single.flac"), Vad(RATE, VadSettings(floor_dbfs=-90.0))))
+
+
+def test_the_noise_floor_falls_at_once_and_rises_slowly():
+    vad = Vad(RATE)
+    for frame in Frames(RATE).feed(sounds.white(6.0, -50.0)):
+        vad.feed(frame.samples)
+    assert vad.noise_dbfs == pytest.approx(-50.0, abs=3.0)
+    vad.feed(bytes(960))
+    assert vad.noise_dbfs == SILENCE_DBFS
+
+
+def test_a_sentence_does_not_become_the_noise_floor():
+    vad = Vad(RATE)
+    verdicts(pcm("talk.flac")[: 2 * 20 * RATE], vad)
+    assert vad.noise_dbfs < -45.0
+
+
+# --- what is no speech ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "sound",
+    [
+        pytest.param(lambda: sounds.silence(60), id="digital silence"),
+        pytest.param(lambda: sounds.tone(12, 50, -23), id="50 Hz"),
+        pytest.param(lambda: sounds.hum(12, -30), id="hum"),
+        pytest.param(lambda: sounds.hum(12, -18), id="loud hum"),
+        pytest.param(lambda: sounds.tone(12, 440, -23), id="440 Hz"),
+        pytest.param(lambda: sounds.tone(12, 1000, -20), id="1 kHz"),
+        pytest.param(lambda: sounds.tone(12, 1000, -8), id="loud 1 kHz"),
+        pytest.param(lambda: sounds.tone(12, 3000, -40), id="3 kHz"),
+    ],
+)
+def test_silence_hum_and_a_steady_tone_open_no_utterance(sound):
+    assert utterances(sound()) == (0, 0, 0)
+
+
+def test_speech_over_a_hum_is_still_heard():
+    said = array("h", pcm("single.flac"))
+    under = array("h", sounds.hum(4.0, -45))
+    mixed = array("h", (max(-32768, min(32767, a + b)) for a, b in zip(said, under, strict=False))).tobytes()
+    assert utterances(mixed)[0] == 1
+
+
+@pytest.mark.parametrize(
+    "sound",
+    [
+        pytest.param(lambda: sounds.white(30, -30), id="white noise"),
+        pytest.param(lambda: sounds.white(30, -18), id="loud white noise"),
+        pytest.param(lambda: sounds.clicks(32), id="keyboard"),
+        pytest.param(lambda: sounds.breath(20), id="breath"),
+    ],
+)
+def test_no_noise_keeps_an_utterance_open_for_ever(sound):
+    opened, closed, longest = utterances(sound())
+    assert opened == closed
+    assert longest <= 28 * RATE
+
+
+@pytest.mark.parametrize("noise", [sounds.hum, sounds.white, lambda seconds: sounds.tone(seconds, 440)])
+def test_a_steady_noise_that_begins_is_its_own_floor_within_seconds(noise):
+    sound = sounds.silence(2) + noise(10) + sounds.silence(1)
+    opened, closed, longest = utterances(sound)
+    assert opened == closed <= 1
+    assert longest < 4 * RATE

@@ -1,0 +1,559 @@
+from __future__ import annotations
+
+import struct
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+import trio.testing
+
+from convo.connection import NEED_DATA, Connection, Role
+from convo.framing import LengthPrefixed
+from convo.messages import (
+    Attach,
+    AttachReply,
+    Audio,
+    CancelSession,
+    Code,
+    CreateSession,
+    CreateSessionReply,
+    DeleteSession,
+    Detach,
+    EndSession,
+    Error,
+    Export,
+    Finalize,
+    FinalizeReply,
+    FinalSummary,
+    GetSession,
+    Hello,
+    ListModels,
+    ListSessions,
+    Message,
+    Ping,
+    PingReply,
+    Reply,
+    Search,
+    SessionState,
+    SessionWarning,
+    State,
+    Status,
+    Summarize,
+    SummaryOptions,
+    TranscriptSegment,
+    Welcome,
+)
+from convod.listen.requests import Service
+from convod.listen.serve import LinkLost, serve
+from convod.listen.settings import ListenSettings
+from convod.sessions.session import SessionSettings
+from tests.daemon.support.house import LONG_S, House, house
+from tests.daemon.support.sounds import silence
+from tests.daemon.support.talk import sentence, talk
+
+
+class MemoryLink:
+    """The daemon's end of a stream in memory."""
+
+    def __init__(self, stream) -> None:
+        self.stream = stream
+        self.closed: list[tuple] = []
+        self.aborted = False
+
+    async def receive(self):
+        try:
+            return bytes(await self.stream.receive_some(1 << 16)) or None
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return None
+
+    async def send(self, data):
+        try:
+            await self.stream.send_all(b"".join(data))
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise LinkLost from error
+
+    async def close(self, code, *, stopping=False):
+        self.closed.append((code, stopping))
+        await self.stream.aclose()
+
+    def abort(self):
+        self.aborted = True
+
+
+class Peer:
+    """A client: the real connection at the other end."""
+
+    def __init__(self, stream, link: MemoryLink) -> None:
+        self.stream, self.link = stream, link
+        self.connection = Connection(Role.CLIENT, LengthPrefixed())
+        self.had: list[Message] = []
+        self._id = 0
+
+    async def hello(self, token: str | None = None) -> Message | None:
+        await self.send(Hello(protocol=1, client="test", token=token))
+        return await self.receive()
+
+    async def send(self, *messages: Message) -> None:
+        await self.raw(b"".join(self.connection.send(message) for message in messages))
+
+    async def raw(self, data: bytes) -> None:
+        await self.stream.send_all(data)
+
+    def numbered(self, kind, /, **fields):
+        self._id += 1
+        return kind(id=self._id, **fields)
+
+    async def ask(self, kind, /, **fields) -> Message:
+        request = self.numbered(kind, **fields)
+        await self.send(request)
+        return await self.until(lambda one: getattr(one, "id", None) == request.id)
+
+    async def receive(self) -> Message | None:
+        """The next message; None when the daemon closed."""
+        with trio.fail_after(LONG_S):
+            while (event := self.connection.next_event()) is NEED_DATA:
+                data = await self.stream.receive_some(1 << 16)
+                if not data:
+                    return None
+                self.connection.receive_data(bytes(data))
+        assert isinstance(event, Message)
+        self.had.append(event)
+        return event
+
+    async def until(self, wanted):
+        while True:
+            event = await self.receive()
+            assert event is not None, "the daemon closed the connection"
+            if wanted(event):
+                return event
+
+    async def rest(self) -> list[Message]:
+        """All that comes before the daemon closes."""
+        messages = []
+        while (event := await self.receive()) is not None:
+            messages.append(event)
+        return messages
+
+
+class Hall:
+    """A house with a door: connections to its sessions."""
+
+    def __init__(self, home: House, nursery: trio.Nursery) -> None:
+        self.home, self.nursery = home, nursery
+        self.service = Service(home.manager, home.summarizers, SessionSettings(beam=1))  # type: ignore[arg-type]
+        self.connections = 0
+        self.left = trio.Event()
+
+    def connect(self, *, pair=trio.testing.memory_stream_pair, token: str = "", owner: str = "me", **settings) -> Peer:
+        ours, theirs = pair()
+        link = MemoryLink(ours)
+
+        def authorize(given: str | None) -> str | None:
+            return owner if (given or "") == token else None
+
+        async def run() -> None:
+            self.connections += 1
+            await serve(
+                link, Connection(Role.SERVER, LengthPrefixed()), authorize, self.service,
+                ListenSettings(**settings), "peer",
+            )  # fmt: skip
+            self.connections -= 1
+            self.left.set()
+
+        self.nursery.start_soon(run)
+        return Peer(theirs, link)
+
+    async def client(self, **options) -> Peer:
+        peer = self.connect(**options)
+        assert isinstance(await peer.hello(options.get("token")), Welcome)
+        return peer
+
+    async def live(self, peer: Peer, **fields) -> CreateSessionReply:
+        created = await peer.ask(CreateSession, kind="live", summary=SummaryOptions(mode="off"), **fields)
+        assert isinstance(created, CreateSessionReply), created
+        return created
+
+
+@asynccontextmanager
+async def hall(tmp_path, **settings):
+    async with house(tmp_path, **settings) as home, trio.open_nursery() as nursery:
+        yield Hall(home, nursery)
+        nursery.cancel_scope.cancel()
+
+
+def of(code: str):
+    return lambda message: isinstance(message, Error) and message.code == code
+
+
+# --- handshake --------------------------------------------------------------------------------------------
+
+
+async def test_hello_is_answered_by_welcome_with_the_limits(autojump_clock, tmp_path):
+    async with hall(tmp_path) as place:
+        welcome = await place.connect().hello()
+        assert isinstance(welcome, Welcome)
+        assert welcome.protocol == 1
+        assert welcome.limits.resume_s == 30.0
+        assert welcome.limits.audio_credit == 60 * 32000
+        assert "live" in welcome.features
+
+
+async def test_who_says_nothing_is_closed_after_the_handshakes_time(autojump_clock, tmp_path):
+    async with hall(tmp_path) as place:
+        peer = place.connect(handshake_s=10.0)
+        began = trio.current_time()
+        (error,) = await peer.rest()
+        assert error.code == Code.HELLO_EXPECTED
+        assert trio.current_time() - began == pytest.approx(10.0)
+        await trio.sleep(1)
+        assert place.connections == 0
+
+
+async def test_a_hello_that_never_ends_is_closed_too(autojump_clock, tmp_path):
+    async with hall(tmp_path) as place:
+        peer = place.connect()
+        await peer.raw(b"\0\0")
+        (error,) = await peer.rest()
+        assert error.code == Code.HELLO_EXPECTED
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"\x81\xa4type\xa4ping", Code.HELLO_EXPECTED),
+        (b"\x82\xa4type\xa5hello\xa8protocol\x02", Code.UNSUPPORTED_PROTOCOL),
+        (b"GET / HTTP/1.1", Code.BAD_MESSAGE),
+    ],
+)
+async def test_what_is_no_hello_is_refused_and_closed(autojump_clock, tmp_path, data, code):
+    async with hall(tmp_path) as place:
+        peer = place.connect()
+        await peer.raw(struct.pack(">I", len(data)) + data)
+        (error,) = await peer.rest()
+        assert error.code == code
+        assert peer.link.closed == [(code, False)]
+
+
+@pytest.mark.parametrize("token", [None, "", "wrong"])
+async def test_the_wrong_token_is_refused_and_never_logged(autojump_clock, tmp_path, token, caplog):
+    caplog.set_level("DEBUG")
+    async with hall(tmp_path) as place:
+        peer = place.connect(token="right")
+        error = await peer.hello(token)
+        assert isinstance(error, Error)
+        assert error.code == Code.UNAUTHORIZED
+        assert await peer.rest() == []
+    assert "right" not in caplog.text.replace("send the right one", "")
+
+
+async def test_the_right_token_is_welcome(autojump_clock, tmp_path):
+    async with hall(tmp_path) as place:
+        assert isinstance(await place.connect(token="right").hello("right"), Welcome)
+
+
+async def test_a_frame_over_the_limit_is_refused_and_closed(autojump_clock, tmp_path):
+    async with hall(tmp_path) as place:
+        peer = await place.client()
+        await peer.raw(struct.pack(">I", (1 << 20) + 1))
+        (error,) = await peer.rest()
+        assert error.code == Code.TOO_LARGE
+        assert peer.link.closed == [(Code.TOO_LARGE, False)]
+
+
+# --- requests ---------------------------------------------------------------------------------------------
+
+
+async def test_two_requests_at_once_get_one_reply_each(autojump_clock, tmp_path):
+    async with hall(tmp_path) as place:
+        peer = await place.client()
+        one, two = peer.numbered(Ping), peer.numbered(ListSessions)
+        await peer.send(one, two)
+        assert [message.id for message in (await peer.receive(), await peer.receive())] == [one.id, two.id]
+
+
+async def test_what_was_answered_before_a_fault_does_not_hide_the_error_about_it(autojump_clock, tmp_path):
+    async with hall(tmp_path) as place:
+        peer = await place.client()
+        await peer.raw(peer.connection.send(Ping(id=1)) + struct.pack(">I", 3) + b"\xc1\xc1\xc1")
+        rest = await peer.rest()
+        assert of(Code.BAD_MESSAGE)(rest[-1])
+
+
+async def test_a_message_of_no_known_type_is_refused_and_the_connection_goes_on(autojump_clock, tmp_path):
+    async with hall(tmp_path) as place:
+        peer = await place.client()
+        body = b"\x82\xa4type\xa4pong\xa2id\x05"
+        await peer.raw(struct.pack(">I", len(body)) + body)
+        # The client's connection knows no request 5: what came is read by hand.
+        data = await peer.stream.receive_some(1 << 16)
+        assert b"bad_message" in data
+        assert isinstance(await peer.ask(Ping), PingReply)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        (GetSession, {}), (Finalize, {}), (EndSession, {}), (CancelSession, {}), (DeleteSession, {}), (Attach, {}),
+        (Attach, {"produce": True}), (Export, {"format": "txt"}), (Summarize, {}), (Detach, {}),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("whose", ["nobody's", "another's"])
+async def test_a_session_that_is_not_mine_does_not_exist(autojump_clock, tmp_path, request_, whose):
+    async with hall(tmp_path) as place:
+        peer = await place.client(owner="me")
+        session = "0123456789abcdef"
+        if whose == "another's":
+            session = (await place.live(await place.client(owner="you"))).session
+        kind, fields = request_
+        error = await peer.ask(kind, session=session, **fields)
+        assert isinstance(error, Error)
+        assert error.code == Code.UNKNOWN_SESSION
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        (Search, {"query": "  "}),
+        (Search, {"query": "x", "limit": 0}),
+        (ListSessions, {"limit": -1}),
+        (CreateSession, {"kind": "live", "endpoint_ms": 1}),
+    ],
+)
+async def test_a_request_out_of_range_is_a_bad_request(autojump_clock, tmp_path, kind, fields):
+    async with hall(tmp_path) as place:
+        error = await (await place.client()).ask(kind, **fields)
+        assert of(Code.BAD_REQUEST)(error)
+
+
+async def test_status_and_models_are_told(autojump_clock, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    async with hall(tmp_path) as place:
+        peer = await place.client()
+        await place.live(peer)
+        status = await peer.ask(Status)
+        assert (status.engine.state, status.sessions.live, status.sessions.file) == ("ready", 1, 0)
+        models = (await peer.ask(ListModels)).models
+        assert [model.name for model in models if model.here] == ["builtin"]
+        assert models[0].loaded
+
+
+async def test_a_fault_in_one_answer_is_internal_and_the_connection_goes_on(
+    autojump_clock, tmp_path, monkeypatch, caplog
+):
+    async with hall(tmp_path) as place:
+        peer = await place.client()
+
+        async def broken(*args, **options):
+            raise RuntimeError("oh")
+
+        monkeypatch.setattr(place.home.store, "newest", broken)
+        assert of(Code.INTERNAL)(await peer.ask(ListSessions))
+        assert isinstance(await peer.ask(Ping), PingReply)
+    assert "could not be answered" in caplog.text
+
+
+async def test_a_fault_in_one_connection_leaves_the_others(autojump_clock, tmp_path, monkeypatch, caplog):
+    async with hall(tmp_path) as place:
+        other, peer = await place.client(), await place.client()
+        created = await place.live(peer)
+
+        def broken(*args):
+            raise OSError(5, "Input/output error")
+
+        session = place.home.manager.find(created.session)
+        assert session is not None
+        monkeypatch.setattr(type(session._spool), "append", broken)
+        await peer.send(Audio(session=created.session, offset=0, data=bytes(100)))
+        await peer.rest()
+        assert isinstance(await other.ask(Ping), PingReply)
+
+
+# --- sessions ---------------------------------------------------------------------------------------------
+
+
+async def test_the_answer_to_create_comes_before_its_sessions_first_event(autojump_clock, tmp_path):
+    async with hall(tmp_path) as place:
+        peer = await place.client()
+        await place.live(peer)
+        await peer.until(lambda one: isinstance(one, SessionState))
+        kinds = [type(message) for message in peer.had]
+        assert kinds.index(CreateSessionReply) < kinds.index(SessionState)
+
+
+async def test_a_talk_over_a_connection_ends_with_everything_said(autojump_clock, tmp_path):
+    async with hall(tmp_path) as place:
+        peer = await place.client()
+        created = await place.live(peer)
+        assert created.config["endpoint_ms"] == 500
+        sound = talk(2)
+        for at in range(0, len(sound), 6400):
+            await peer.send(Audio(session=created.session, offset=at, data=sound[at : at + 6400]))
+        assert isinstance(await peer.ask(EndSession, session=created.session), Reply)
+        await peer.until(lambda one: isinstance(one, SessionState) and one.state is State.COMPLETED)
+        segments = [message for message in peer.had if isinstance(message, TranscriptSegment)]
+        assert [segment.text for segment in segments] == ["sentence 0", "sentence 1"]
+        found = await peer.ask(GetSession, session=created.session)
+        assert [segment.text for segment in found.segments] == ["sentence 0", "sentence 1"]
+        assert found.state is State.COMPLETED
+        exported = await peer.ask(Export, session=created.session, format="txt")
+        assert "sentence 1" in exported.content
+        assert [hit.segment for hit in (await peer.ask(Search, query="sentence")).hits] == [0, 1]
+
+
+async def test_finalizes_reply_comes_after_its_segments_even_to_a_slow_reader(autojump_clock, tmp_path):
+    async with hall(tmp_path) as place:
+        peer = await place.client(pair=trio.testing.lockstep_stream_pair)
+        created = await place.live(peer)
+        await peer.send(Audio(session=created.session, offset=0, data=talk(3)[: 1 << 19]))
+        request = peer.numbered(Finalize, session=created.session)
+        await peer.send(request)
+        await trio.sleep(5)
+        reply = await peer.until(lambda one: isinstance(one, FinalizeReply | Error))
+        assert isinstance(reply, FinalizeReply)
+        assert reply.offset == len(talk(3))
+        segments = [message for message in peer.had if isinstance(message, TranscriptSegment)]
+        assert [segment.segment for segment in segments] == [0, 1, 2]
+        assert peer.had[-1] is reply
+
+
+async def test_finalize_covers_what_was_sent_before_it(autojump_clock, tmp_path):
+    async with hall(tmp_path) as place:
+        peer = await place.client()
+        created = await place.live(peer)
+        place.home.engine.hold = True
+        sound = sentence()[: 2 * 32000]
+        await peer.send(
+            Audio(session=created.session, offset=0, data=sound), peer.numbered(Finalize, session=created.session)
+        )
+        await trio.sleep(0.5)
+        place.home.engine.hold = False
+        place.home.engine.finish_all()
+        reply = await peer.until(lambda one: isinstance(one, FinalizeReply))
+        assert reply.offset == len(sound)
+
+
+@pytest.mark.parametrize(
+    ("offset", "size", "code"),
+    [(100, 100, Code.BAD_AUDIO), (0, 101, Code.BAD_AUDIO)],
+)
+async def test_audio_that_does_not_fit_is_an_error_about_its_session(autojump_clock, tmp_path, offset, size, code):
+    async with hall(tmp_path) as place:
+        peer = await place.client()
+        created = await place.live(peer)
+        await peer.send(Audio(session=created.session, offset=offset, data=bytes(size)))
+        error = await peer.until(lambda one: isinstance(one, Error))
+        assert (error.code, error.id, error.session) == (code, None, created.session)
+        assert isinstance(await peer.ask(Ping), PingReply)
+
+
+async def test_audio_for_no_session_is_an_error_and_the_connection_goes_on(autojump_clock, tmp_path):
+    async with hall(tmp_path) as place:
+        peer = await place.client()
+        await peer.send(Audio(session="0123456789abcdef", offset=0, data=b""))
+        error = await peer.until(lambda one: isinstance(one, Error))
+        assert (error.code, error.session) == (Code.UNKNOWN_SESSION, "0123456789abcdef")
+        assert isinstance(await peer.ask(Ping), PingReply)
+
+
+async def test_audio_over_the_credit_closes_the_connection_and_leaves_the_session(autojump_clock, tmp_path):
+    async with hall(tmp_path, credit_s=1.0) as place:
+        peer = await place.client()
+        created = await place.live(peer)
+        assert created.credit == 32000
+        await peer.send(Audio(session=created.session, offset=0, data=silence(1.5)))
+        rest = await peer.rest()
+        assert isinstance(rest[-1], Error)
+        assert (rest[-1].code, rest[-1].session) == (Code.OUT_OF_CREDIT, created.session)
+        assert peer.link.closed == [(Code.OUT_OF_CREDIT, False)]
+        again = await place.client()
+        attached = await again.ask(Attach, session=created.session, produce=True)
+        assert isinstance(attached, AttachReply)
+        assert attached.audio_offset == 0
+
+
+async def test_a_link_that_drops_leaves_the_session_to_the_next_one_which_misses_nothing(autojump_clock, tmp_path):
+    async with hall(tmp_path) as place:
+        peer = await place.client()
+        created = await place.live(peer)
+        sound = talk(2)
+        await peer.send(Audio(session=created.session, offset=0, data=sound[: len(talk(1))]))
+        segment = await peer.until(lambda one: isinstance(one, TranscriptSegment))
+        await peer.stream.aclose()
+        await trio.sleep(10)
+        assert place.connections == 0
+        again = await place.client()
+        attached = await again.ask(Attach, session=created.session, after_seq=segment.seq, produce=True)
+        assert attached.audio_offset == len(talk(1))
+        await again.send(Audio(session=created.session, offset=attached.audio_offset, data=sound[len(talk(1)) :]))
+        await again.ask(EndSession, session=created.session)
+        await again.until(lambda one: isinstance(one, SessionState) and one.state is State.COMPLETED)
+        seqs = [
+            message.seq for message in again.had if hasattr(message, "seq") and not isinstance(message, AttachReply)
+        ]
+        assert seqs == list(range(segment.seq + 1, segment.seq + 1 + len(seqs)))
+        assert [message.segment for message in again.had if isinstance(message, TranscriptSegment)] == [1]
+
+
+async def test_a_reader_that_stalls_is_cut_off_and_its_session_goes_on(autojump_clock, tmp_path, caplog):
+    async with hall(tmp_path) as place:
+        peer = await place.client(pair=trio.testing.lockstep_stream_pair, stall_s=30.0)
+        created = await place.live(peer)
+        await peer.send(Audio(session=created.session, offset=0, data=talk(1)))
+        began = trio.current_time()
+        await place.left.wait()
+        assert 25.0 <= trio.current_time() - began <= 40.0
+        assert peer.link.aborted
+        assert "takes nothing" in caplog.text
+        session = place.home.manager.find(created.session)
+        assert session is not None
+        assert session.record.segments == 1
+        assert session.producer is None
+
+
+async def test_a_reader_of_a_finished_session_gets_the_summary_that_it_asks_for(autojump_clock, tmp_path):
+    async with hall(tmp_path) as place:
+        peer, other = await place.client(), await place.client()
+        created = await place.live(peer)
+        await peer.ask(EndSession, session=created.session)
+        await peer.until(lambda one: isinstance(one, SessionState) and one.state is State.COMPLETED)
+        await trio.sleep(1)
+        attached = await other.ask(Attach, session=created.session)
+        assert isinstance(attached, AttachReply)
+        assert isinstance(await other.ask(Summarize, session=created.session), Reply)
+        summary = await other.until(lambda one: isinstance(one, FinalSummary | SessionWarning))
+        assert isinstance(summary, FinalSummary)
+
+
+async def test_while_no_summarizer_is_there_summarize_says_so(autojump_clock, tmp_path):
+    async with hall(tmp_path) as place:
+        peer = await place.client()
+        created = await place.live(peer)
+        assert of(Code.BAD_STATE)(await peer.ask(Summarize, session=created.session))
+        await peer.ask(EndSession, session=created.session)
+        await peer.until(lambda one: isinstance(one, SessionState) and one.state is State.COMPLETED)
+        await trio.sleep(1)
+        place.home.summarizers.away = "the language model is away"
+        error = await peer.ask(Summarize, session=created.session)
+        assert of(Code.SUMMARIZER_UNAVAILABLE)(error)
+
+
+async def test_detach_stops_the_events_and_delete_forgets_the_session(autojump_clock, tmp_path):
+    async with hall(tmp_path) as place:
+        peer = await place.client()
+        created = await place.live(peer)
+        assert isinstance(await peer.ask(Detach, session=created.session), Reply)
+        assert of(Code.UNKNOWN_SESSION)(await peer.ask(Detach, session=created.session))
+        assert isinstance(await peer.ask(DeleteSession, session=created.session), Reply)
+        assert of(Code.UNKNOWN_SESSION)(await peer.ask(GetSession, session=created.session))
+        assert (await peer.ask(ListSessions)).sessions == []
+
+
+async def test_ending_twice_is_a_bad_state(autojump_clock, tmp_path):
+    async with hall(tmp_path) as place:
+        peer = await place.client()
+        created = await place.live(peer)
+        await peer.ask(EndSession, session=created.session)
+        assert of(Code.BAD_STATE)(await peer.ask(EndSession, session=created.session))
+        await peer.send(Audio(session=created.session, offset=0, data=bytes(100)))
+        error = await peer.until(lambda one: isinstance(one, Error) and one.id is None)
+        assert (error.code, error.session) == (Code.BAD_STATE, created.session)

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+import trio_websocket
+
+from convo.address import parse
+from convo.messages import WEBSOCKET_SUBPROTOCOL, Code
+from convod.listen import websocket
+from convod.listen.websocket import BadAddress, check
+
+PATIENCE_S = 60
+
+
+@pytest.mark.parametrize("url", ["ws://127.0.0.1:0", "ws://[::1]:8765", "ws://localhost:8765"])
+def test_a_loopback_address_needs_no_token(url):
+    assert check(url, token="", insecure=False).scheme == "ws"
+
+
+@pytest.mark.parametrize("url", ["ws://0.0.0.0:8765", "ws://[::]:8765", "ws://192.168.1.2:8765", "ws://example.org:80"])
+def test_an_address_open_to_the_network_needs_a_token_or_a_word(url):
+    with pytest.raises(BadAddress, match=r"listen\.token") as bad:
+        check(url, token="", insecure=False)
+    assert url in str(bad.value)
+    assert check(url, token="t", insecure=False) == check(url, token="", insecure=True)
+
+
+@pytest.mark.parametrize("url", ["wss://127.0.0.1:1", "unix:/tmp/x", "http://127.0.0.1:1", "127.0.0.1:1", "", "ws://"])
+def test_what_is_no_address_to_listen_on_is_refused_with_a_sentence(url):
+    with pytest.raises(BadAddress) as bad:
+        check(url, token="t", insecure=True)
+    assert "\n" not in str(bad.value)
+
+
+class Server:
+    """Listens on a free port and echoes, until cancelled."""
+
+    def __init__(self) -> None:
+        self.links: list[websocket.WebSocketLink] = []
+        self.close_with: Code | None = None
+        self.stopping = False
+        self.broken = False
+
+    async def serve(self, link: websocket.WebSocketLink, peer: str) -> None:
+        self.links.append(link)
+        if self.broken:
+            raise RuntimeError("oh")
+        while (data := await link.receive()) is not None:
+            if data == b"close":
+                break
+            await link.send([data, b"!"])
+        await link.close(self.close_with, stopping=self.stopping)
+
+    async def start(self, nursery: trio.Nursery, limit: int = 1000) -> str:
+        url = await nursery.start(websocket.listen, parse("ws://127.0.0.1:0"), limit, self.serve)
+        assert isinstance(url, str)
+        return url
+
+
+@asynccontextmanager
+async def opened(url: str, *subprotocols: str):
+    """A client whose socket is closed at the end, whoever closed first (`open_websocket_url` may leave it open)."""
+    port = int(url.rpartition(":")[2])
+    async with await trio.open_tcp_stream("127.0.0.1", port) as stream, trio.open_nursery() as nursery:
+        client = await trio_websocket.wrap_client_stream(
+            nursery, stream, f"127.0.0.1:{port}", "/any/path", subprotocols=list(subprotocols)
+        )
+        yield client
+        await client.aclose()
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_port_that_was_free_is_told_and_any_path_serves(nursery):
+    url = await Server().start(nursery)
+    assert int(url.rpartition(":")[2]) > 0
+    with trio.fail_after(PATIENCE_S):
+        async with opened(url, "other", WEBSOCKET_SUBPROTOCOL) as client:
+            assert client.subprotocol == WEBSOCKET_SUBPROTOCOL
+            await client.send_message(b"hello")
+            assert [await client.get_message(), await client.get_message()] == [b"hello", b"!"]
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("subprotocols", [(), ("convo.v2",), ("CONVO.V1",)])
+async def test_a_client_without_the_subprotocol_gets_http_400_and_what_to_do(nursery, subprotocols):
+    server = Server()
+    url = await server.start(nursery)
+    offered = f"Sec-WebSocket-Protocol: {', '.join(subprotocols)}\r\n" if subprotocols else ""
+    with trio.fail_after(PATIENCE_S):
+        async with await trio.open_tcp_stream("127.0.0.1", int(url.rpartition(":")[2])) as stream:
+            await stream.send_all(
+                b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+                + offered.encode()
+                + b"\r\n"
+            )
+            answer = b"".join([bytes(data) async for data in stream])
+    head, body = answer.split(b"\r\n\r\n", 1)
+    assert head.startswith(b"HTTP/1.1 400")
+    assert WEBSOCKET_SUBPROTOCOL.encode() in body
+    assert server.links == []
+    nursery.cancel_scope.cancel()
+
+
+async def test_text_is_handed_on_as_bytes(nursery):
+    url = await Server().start(nursery)
+    with trio.fail_after(PATIENCE_S):
+        async with opened(url, WEBSOCKET_SUBPROTOCOL) as client:
+            await client.send_message("grüß")
+            assert await client.get_message() == "grüß".encode()
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("code", "stopping", "number"),
+    [
+        (None, False, 1000),
+        (None, True, 1001),
+        (Code.TOO_LARGE, False, 1009),
+        (Code.BUSY, False, 1013),
+        (Code.UNAUTHORIZED, False, 1008),
+        (Code.OUT_OF_CREDIT, False, 1008),
+    ],
+)
+async def test_the_goodbye_says_why(nursery, code, stopping, number):
+    server = Server()
+    server.close_with, server.stopping = code, stopping
+    url = await server.start(nursery)
+    with trio.fail_after(PATIENCE_S):
+        async with opened(url, WEBSOCKET_SUBPROTOCOL) as client:
+            await client.send_message(b"close")
+            with pytest.raises(trio_websocket.ConnectionClosed) as closed:
+                await client.get_message()
+            assert closed.value.reason.code == number
+    nursery.cancel_scope.cancel()
+
+
+async def test_what_is_far_too_large_is_not_read(nursery):
+    url = await Server().start(nursery, limit=1000)
+    with trio.fail_after(PATIENCE_S):
+        async with opened(url, WEBSOCKET_SUBPROTOCOL) as client:
+            await client.send_message(bytes(2000))  # a little: the connection above refuses it with a sentence
+            assert len(await client.get_message()) == 2000
+            assert await client.get_message() == b"!"
+            with pytest.raises(trio_websocket.ConnectionClosed) as closed:
+                await client.send_message(bytes(5000))
+                await client.get_message()
+            assert closed.value.reason.code == 1009
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"GET / HTTP/1.1\r\n", b"\x16\x03\x01\x02\x00\x01\x00", b"GET / HTTP/1.1\r\n\r\n"]
+)
+async def test_a_peer_that_is_no_websocket_harms_nobody(nursery, data):
+    url = await Server().start(nursery)
+    port = int(url.rpartition(":")[2])
+    with trio.fail_after(PATIENCE_S):
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        await stream.send_all(data)
+        await stream.aclose()
+        async with opened(url, WEBSOCKET_SUBPROTOCOL) as client:
+            await client.send_message(b"still")
+            assert await client.get_message() == b"still"
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_fault_in_one_connection_leaves_the_listener(nursery, caplog):
+    server = Server()
+    server.broken = True
+    url = await server.start(nursery)
+    with trio.fail_after(PATIENCE_S):
+        async with opened(url, WEBSOCKET_SUBPROTOCOL) as client:
+            with pytest.raises(trio_websocket.ConnectionClosed):
+                await client.get_message()
+        server.broken = False
+        async with opened(url, WEBSOCKET_SUBPROTOCOL) as client:
+            await client.send_message(b"still")
+            assert await client.get_message() == b"still"
+    nursery.cancel_scope.cancel()
+    assert "fault of convod" in caplog.text

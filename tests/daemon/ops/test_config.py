@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from convod import __main__
+from convod.ops import config
+from convod.ops.config import BadSettings, keys
+
+
+@pytest.fixture(autouse=True)
+def _no_system_file(monkeypatch, tmp_path):
+    monkeypatch.setattr(config, "SYSTEM_FILE", tmp_path / "none.toml")
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text: str) -> Path:
+        file = tmp_path / "given.toml"
+        file.write_text(text)
+        return file
+
+    return write
+
+
+def fault(*args, **options) -> str:
+    with pytest.raises(BadSettings) as bad:
+        config.load(*args, **options)
+    assert "\n" not in str(bad.value)
+    return str(bad.value)
+
+
+# --- precedence -------------------------------------------------------------------------------------------
+
+
+def test_without_anything_the_defaults_are_in_force():
+    settings, file = config.load({}, {})
+    assert settings == config.Settings()
+    assert file is None
+
+
+@pytest.mark.parametrize(
+    ("flag", "environment", "text", "model"),
+    [
+        (None, None, None, "builtin"),
+        (None, None, "from-file", "from-file"),
+        (None, "from-environment", "from-file", "from-environment"),
+        ("from-flag", "from-environment", "from-file", "from-flag"),
+        ("from-flag", None, "from-file", "from-flag"),
+        ("from-flag", None, None, "from-flag"),
+        (None, "from-environment", None, "from-environment"),
+    ],
+)
+def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default(
+    write, flag, environment, text, model
+):
+    file = write(f'[engine]\nmodel = "{text}"\n') if text else None
+    settings, used = config.load(
+        {"engine.model": flag}, {"CONVOD_MODEL": environment} if environment else {}, file
+    )  # fmt: skip
+    assert settings.engine.model == model
+    assert used == file
+
+
+def test_one_place_does_not_hide_the_other_settings_of_another(write):
+    file = write('drain_s = 3.0\n[engine]\nmodel = "small"\nworkers = 2\n')
+    settings, _ = config.load({"engine.device": "cpu"}, {"CONVOD_ENGINE_WORKERS": "3"}, file)
+    assert (settings.engine.model, settings.engine.workers, settings.engine.device) == ("small", 3, "cpu")
+    assert settings.drain_s == 3.0
+
+
+def test_the_users_file_goes_before_the_systems(tmp_path, monkeypatch):
+    system = tmp_path / "system.toml"
+    system.write_text("drain_s = 1.0\n")
+    monkeypatch.setattr(config, "SYSTEM_FILE", system)
+    environment = {"XDG_CONFIG_HOME": str(tmp_path / "config")}
+    assert config.load({}, environment) == (config.Settings(drain_s=1.0), system)
+    users = tmp_path / "config" / "convod" / "convod.toml"
+    users.parent.mkdir(parents=True)
+    users.write_text("drain_s = 2.0\n")
+    assert config.load({}, environment) == (config.Settings(drain_s=2.0), users)
+    assert config.load({}, {"HOME": str(tmp_path / "nobody")})[1] == system
+
+
+@pytest.mark.parametrize(("short", "key"), config.SHORT.items())
+def test_short_names_in_the_environment_are_settings(short, key):
+    settings, _ = config.load({}, {f"CONVOD_{short}": "cpu"})
+    section, name = key.split(".")
+    assert getattr(getattr(settings, section), name) in ("cpu", ["cpu"])
+
+
+def test_every_setting_can_be_given_in_the_environment_and_in_a_file(write):
+    text = {bool: "true", int: "7", float: "7.5", list[str]: "a,b", str: "debug"}
+    for key in keys():
+        kind = config._types()[key]
+        value = text.get(kind, "json" if key == "log.format" else "debug")
+        settings, _ = config.load({}, {config.ENVIRONMENT + key.replace(".", "_").upper(): value})
+        assert settings != config.Settings(), key
+        plain = {bool: "true", int: "7", float: "7.5", list[str]: '["a", "b"]'}.get(kind, f'"{value}"')
+        section, _, name = key.rpartition(".")
+        file = write(f"[{section}]\n{name} = {plain}\n" if section else f"{name} = {plain}\n")
+        assert config.load({}, {}, file)[0] == settings, key
+
+
+def test_no_two_settings_share_a_name_in_the_environment():
+    names = [key.replace(".", "_").upper() for key in keys()]
+    assert len(names) == len(set(names))
+    assert not set(names) & set(config.SHORT)
+
+
+@pytest.mark.parametrize(
+    ("text", "urls"), [("", []), ("ws://a:1", ["ws://a:1"]), ("ws://a:1,,ws://b:2", ["ws://a:1", "ws://b:2"])]
+)
+def test_a_list_in_the_environment_is_divided_by_commas(text, urls):
+    assert config.load({}, {"CONVOD_LISTEN": text})[0].listen.websocket == urls
+
+
+def test_a_secret_of_another_room_is_no_setting():
+    assert config.load({}, {"CONVOD_OPENAI_KEY": "sk-1", "CONVO_URL": "x"})[0] == config.Settings()
+
+
+def test_the_state_directory_is_the_users_unless_it_is_given():
+    assert config.load({}, {"CONVOD_STATE_DIR": "/srv/convod"})[0].state_path == Path("/srv/convod")
+    assert config.load({}, {})[0].state_path.name == "convod"
+    assert "~" not in str(config.load({"state_dir": "~/x"}, {})[0].state_path)
+
+
+# --- faults -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "expected"),
+    [
+        ("[engine]\nmodle = 'x'\n", "engine.modle", "engine.model"),
+        ("modle = 'x'\n", "modle", "engine.model"),
+        ("[motor]\nmodel = 'x'\n", "motor", "engine.model"),
+        ("engine = 'x'\n", "engine", "a section [engine]"),
+        ("[engine]\nmodel = 3\n", "engine.model", "text"),
+        ("[engine]\nworkers = '3'\n", "engine.workers", "a whole number"),
+        ("[engine]\nworkers = 2.5\n", "engine.workers", "a whole number"),
+        ("[engine]\ndeadline_s = 'long'\n", "engine.deadline_s", "a number"),
+        ("drain_s = true\n", "drain_s", "a number"),
+        ("[spool]\nfsync = 1\n", "spool.fsync", "true or false"),
+        ("[listen]\nwebsocket = 'ws://a:1'\n", "listen.websocket", "a list of texts"),
+        ("[listen]\nwebsocket = [1]\n", "listen.websocket", "a list of texts"),
+        ("[log]\nlevel = 'loud'\n", "log.level", "'debug' or 'info' or 'warning' or 'error'"),
+        ("[log]\nformat = 'xml'\n", "log.format", "'text' or 'json'"),
+        ("state_dir = 2024-01-01\n", "state_dir", "text"),
+        ("[engine.model]\nx = 1\n", "engine.model", "text"),
+    ],
+)
+def test_a_wrong_line_in_the_file_is_one_line_with_the_file_the_key_and_what_was_expected(write, text, key, expected):
+    file = write(text)
+    assert f"{file}: {key}: expected " in (said := fault({}, {}, file))
+    assert expected in said
+
+
+@pytest.mark.parametrize(
+    ("text", "named"), [("[engine\n", "is no TOML"), ("a = 1\na = 2\n", "is no TOML"), ("x", "is no TOML")]
+)
+def test_a_file_that_is_no_toml_is_one_line(write, text, named):
+    file = write(text)
+    said = fault({}, {}, file)
+    assert str(file) in said
+    assert named in said
+
+
+def test_a_file_of_other_bytes_is_one_line(tmp_path):
+    file = tmp_path / "given.toml"
+    file.write_bytes(b"\xff\xfe\x00")
+    assert "is no TOML" in fault({}, {}, file)
+
+
+@pytest.mark.parametrize("name", ["none.toml", "."])
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path, name):
+    assert f"{tmp_path / name}: cannot be read" in fault({}, {}, tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("CONVOD_MODLE", "x", "SECTION_KEY"),
+        ("CONVOD_", "x", "SECTION_KEY"),
+        ("CONVOD_ENGINE_WORKERS", "many", "a whole number"),
+        ("CONVOD_ENGINE_WORKERS", "", "a whole number"),
+        ("CONVOD_SPOOL_FSYNC", "yes", "true or false"),
+        ("CONVOD_DRAIN_S", "soon", "a number"),
+        ("CONVOD_LOG_LEVEL", "loud", "'debug' or 'info'"),
+    ],
+)
+def test_a_wrong_name_or_value_in_the_environment_is_one_line(name, value, expected):
+    assert f"environment: {name}: expected " in (said := fault({}, {name: value}))
+    assert expected in said
+
+
+def test_a_wrong_flag_is_one_line():
+    assert "command line: log.level: expected 'debug'" in fault({"log.level": "loud"}, {})
+
+
+# --- the program ------------------------------------------------------------------------------------------
+
+
+def test_every_flag_is_of_a_setting():
+    assert set(__main__.FLAGS.values()) <= set(keys())
+
+
+def run(monkeypatch, *arguments: str, **environment: str) -> int:
+    monkeypatch.setattr("os.environ", {"HOME": "/nowhere", **environment})
+    return __main__.main(list(arguments))
+
+
+def test_check_config_prints_settings_that_give_the_same_settings_and_no_token(monkeypatch, capsys, write, tmp_path):
+    file = write('[listen]\ntoken = "secret"\nwebsocket = ["ws://127.0.0.1:1"]\n[engine]\nmodel = "a\\"b"\n')
+    assert run(monkeypatch, "check-config", "--config", str(file), "--log-level", "debug") == 0
+    printed = capsys.readouterr().out
+    assert "secret" not in printed
+    again = tmp_path / "again.toml"
+    again.write_text(printed)
+    settings, _ = config.load({}, {}, again)
+    assert settings.listen.token == "(set)"
+    before, _ = config.load({"log.level": "debug"}, {}, file)
+    assert msgspec.structs.replace(settings, listen=before.listen) == before
+
+
+def test_a_wrong_setting_ends_the_program_with_status_2_and_one_line(monkeypatch, capsys):
+    assert run(monkeypatch, CONVOD_LOG_LEVEL="loud") == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    assert printed.err.startswith("convod: environment: CONVOD_LOG_LEVEL: expected")

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import pytest
+import trio
+
+from convo.messages import (
+    AudioFormat,
+    Code,
+    CreateSession,
+    Progress,
+    SessionWarning,
+    State,
+    SummaryOptions,
+    TranscriptPartial,
+    TranscriptSegment,
+)
+from convod.engine.supervisor import Refusal
+from convod.engine.wire import Kind
+from convod.sessions import Refused
+from convod.sessions.file import AHEAD
+from tests.daemon.support.house import House, Reader, house
+from tests.support.speech import DATA
+
+SINGLE = (DATA / "single.flac").read_bytes()
+TALK = (DATA / "talk.flac").read_bytes()
+MP3 = (DATA / "talk.mp3").read_bytes()
+
+# The clock of these tests is the real one: they wait for a decoding process, and no time-out is near. What is about
+# time-outs alone runs on a virtual clock.
+
+
+async def upload(home: House, data: bytes, **fields):
+    session = await home.create(CreateSession(kind="file", summary=SummaryOptions(mode="off"), **fields))
+    reader = Reader(session.feed)
+    home.send(session, data, 100_000)
+    await session.end()
+    return session, reader
+
+
+async def test_a_file_is_transcribed_with_progress_and_without_partials(tmp_path):
+    async with house(tmp_path) as home:
+        session, reader = await upload(home, SINGLE, audio=AudioFormat(name="single.flac"))
+        await reader.until_state(State.COMPLETED)
+        assert reader.states == [State.PENDING, State.PROCESSING, State.TRANSCRIBED, State.COMPLETED]
+        assert reader.texts == ["sentence 0"]
+        assert reader.of(TranscriptPartial) == []
+        progress = reader.of(Progress)
+        done = [one.done_s for one in progress]
+        assert progress[-1].total_s == pytest.approx(3.34, abs=0.01)
+        assert max(done) == pytest.approx(3.34, abs=0.01)
+        assert {job.kind for job in home.engine.seen} == {Kind.FILE}
+        assert session.record.title == "single.flac"
+        assert session.record.duration_s == pytest.approx(3.34, abs=0.01)
+        await session.wait_finished()
+        assert not home.spool.path(session.id).exists()
+
+
+async def test_nothing_is_transcribed_before_the_upload_is_whole(tmp_path):
+    async with house(tmp_path) as home:
+        session = await home.create(CreateSession(kind="file", summary=SummaryOptions(mode="off")))
+        home.send(session, SINGLE[:20000])
+        await trio.testing.wait_all_tasks_blocked()
+        assert (session.record.state, home.engine.seen) == (State.PENDING, [])
+
+
+@pytest.mark.parametrize(
+    ("data", "named"),
+    [
+        (b"", "empty"),
+        (b"this is a letter and no recording\n" * 20, "FFmpeg can read"),
+        ((DATA / "talk.json").read_bytes(), "FFmpeg can read"),
+    ],
+)
+async def test_what_is_no_recording_fails_with_a_sentence(tmp_path, data, named):
+    async with house(tmp_path) as home:
+        _, reader = await upload(home, data)
+        failed = await reader.until_state(State.FAILED)
+        assert failed.code == Code.BAD_AUDIO
+        assert failed.message is not None
+        assert named in failed.message
+
+
+async def test_a_damaged_file_gives_what_can_be_read_and_a_warning(tmp_path):
+    async with house(tmp_path) as home:
+        _, reader = await upload(home, MP3[:100_000] + bytes(3000) + MP3[103_000:])
+        await reader.until_state(State.COMPLETED)
+        assert len(reader.of(TranscriptSegment)) >= 10
+        (warning,) = reader.of(SessionWarning)
+        assert warning.code == Code.BAD_AUDIO
+        assert "damaged" in warning.message
+
+
+async def test_decoding_waits_while_the_engine_is_behind(tmp_path):
+    async with house(tmp_path) as home:
+        home.engine.hold = True
+        data = (DATA / "minutes.flac").read_bytes()
+        _, reader = await upload(home, data)
+        while len(home.engine.jobs) <= AHEAD:
+            await trio.lowlevel.checkpoint()
+        await trio.testing.wait_all_tasks_blocked()
+        assert AHEAD < len(home.engine.jobs) <= AHEAD + 2  # a piece of audio may end two
+        home.engine.hold = False
+        home.engine.finish_all()
+        await reader.until_state(State.COMPLETED)
+        assert len(reader.texts) > AHEAD + 2
+
+
+async def test_after_a_kill_the_text_is_as_if_nothing_had_happened(tmp_path):
+    async def texts(state, kill: bool) -> list[tuple[int, float, float]]:
+        async with house(state) as home:
+            session, reader = await upload(home, TALK)
+            if not kill:
+                await reader.until_state(State.COMPLETED)
+            else:
+                home.engine.hold = True
+                while len(home.engine.jobs) < 3:
+                    await trio.lowlevel.checkpoint()
+                home.engine.finish(next(iter(home.engine.jobs)))
+                await reader.until(lambda one: isinstance(one, TranscriptSegment))
+        if kill:
+            async with house(state) as home:
+                again = home.manager.find(session.id)
+                assert again is not None
+                assert again.record.segments >= 1
+                reader = Reader(again.feed)
+                await reader.until_state(State.COMPLETED)
+                numbers = [one.segment for one in reader.of(TranscriptSegment)]
+                assert numbers == list(range(len(numbers)))
+        return [(one.segment, one.start, one.end) for one in reader.of(TranscriptSegment)]
+
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    assert await texts(tmp_path / "a", kill=True) == await texts(tmp_path / "b", kill=False)
+
+
+async def test_cancel_in_mid_file_stops_the_decoding_process(tmp_path):
+    async with house(tmp_path) as home:
+        home.engine.hold = True
+        session, reader = await upload(home, TALK)
+        while not home.engine.jobs:
+            await trio.lowlevel.checkpoint()
+        session.cancel()
+        await reader.until_state(State.CANCELLED)
+        await session.wait_finished()
+        assert not home.spool.path(session.id).exists()
+
+
+async def test_files_wait_for_their_turn(tmp_path):
+    async with house(tmp_path) as home:
+        home.engine.hold = True
+        uploads = [await upload(home, SINGLE) for _ in range(3)]
+        while len({job.session for job in home.engine.jobs}) < 2:
+            await trio.lowlevel.checkpoint()
+        await trio.testing.wait_all_tasks_blocked()
+        states = sorted(session.record.state for session, _ in uploads)
+        assert states == [State.PENDING, State.PROCESSING, State.PROCESSING]
+        home.engine.hold = False
+        home.engine.finish_all()
+        for _, reader in uploads:
+            await reader.until_state(State.COMPLETED)
+
+
+async def test_an_upload_that_nobody_goes_on_with_fails(autojump_clock, tmp_path):
+    async with house(tmp_path, upload_idle_s=3600.0) as home:
+        session = await home.create(CreateSession(kind="file"))
+        reader = Reader(session.feed)
+        home.send(session, SINGLE[:1000])
+        await trio.sleep(10_000)
+        assert session.record.state is State.PENDING  # its client is still there
+        session.producer_gone()
+        await trio.sleep(3599)
+        assert session.record.state is State.PENDING
+        failed = await reader.until_state(State.FAILED)
+        assert "send the file again" in (failed.message or "")
+
+
+async def test_an_upload_may_go_on_over_another_connection(autojump_clock, tmp_path):
+    async with house(tmp_path) as home:
+        session = await home.create(CreateSession(kind="file"))
+        home.send(session, SINGLE[:1000])
+        session.producer_gone()
+        home.producer = object()
+        session.produce(home.producer)
+        home.send(session, SINGLE[1000:])
+        assert home.spool.path(session.id).read_bytes() == SINGLE
+
+
+async def test_an_upload_has_credit_for_what_comes_next(autojump_clock, tmp_path):
+    async with house(tmp_path, upload_credit_bytes=1000) as home:
+        session = await home.create(CreateSession(kind="file"))
+        assert session.credit == 1000
+        session.audio(home.producer, 0, bytes(1000))
+        assert session.credit == 1000
+        with pytest.raises(Refused) as refused:
+            session.audio(home.producer, 1000, bytes(1001))
+        assert refused.value.code is Code.OUT_OF_CREDIT
+
+
+async def test_a_file_cannot_be_finalized_and_has_one_container(autojump_clock, tmp_path):
+    async with house(tmp_path) as home:
+        session = await home.create(CreateSession(kind="file"))
+        with pytest.raises(Refused, match="end_session"):
+            await session.finalize()
+        with pytest.raises(Refused, match="container") as refused:
+            await home.create(CreateSession(kind="file", audio=AudioFormat(container="mp3")))
+        assert refused.value.code is Code.UNSUPPORTED_AUDIO
+
+
+async def test_a_model_that_is_lost_in_mid_file_fails_the_session(tmp_path):
+    async with house(tmp_path) as home:
+        home.engine.texts = lambda number, job: Refusal(Code.MODEL_UNAVAILABLE, "the model is gone; use builtin")
+        _, reader = await upload(home, (DATA / "minutes.flac").read_bytes())
+        failed = await reader.until_state(State.FAILED)
+        assert (failed.code, failed.message) == (Code.MODEL_UNAVAILABLE, "the model is gone; use builtin")

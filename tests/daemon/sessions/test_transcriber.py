@@ -1,0 +1,415 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from convo.messages import SpeechEnded, SpeechStarted, TranscriptPartial
+from convod.captions import Guard
+from convod.engine.wire import HeardWord, Kind
+from convod.hearing import EndpointSettings
+from convod.sessions.transcriber import Decode, Drop, Keep, Say, Settings, Transcriber, Window
+from tests.daemon.support.sounds import RATE, silence, white
+from tests.daemon.support.talk import REJECTED, heard, sentence, talk
+
+
+class Play:
+    """Feeds a transcriber in small pieces and keeps what it commands; finals and interims wait until answered."""
+
+    def __init__(self, *, piece: int = 1920, **options) -> None:
+        about = {"session": "s", "rate": RATE, "kind": Kind.FINAL}
+        start = {key: options.pop(key) for key in ("segment", "utterance", "sample", "replay") if key in options}
+        self.transcriber = Transcriber(Settings(**(about | options)), Guard(), **start)
+        self.piece = piece
+        self.commands: list = []
+        self.on_interim: Callable[[Window], str | None] = lambda window: None
+        self.clock = 0.0
+
+    def _take(self, commands) -> None:
+        self.commands += commands
+        for command in commands:
+            if isinstance(command, Decode) and command.window.kind is Kind.INTERIM:
+                text = self.on_interim(command.window)
+                if text is not None:
+                    self._take(self.transcriber.heard(command.window, heard(text)))
+
+    def audio(self, sound: bytes) -> Play:
+        for at in range(0, len(sound), self.piece):
+            self.clock += 1.0
+            self._take(self.transcriber.audio(sound[at : at + self.piece], self.clock))
+        return self
+
+    def flush(self) -> Play:
+        self._take(self.transcriber.flush())
+        return self
+
+    def answer(self, window: Window, text: str, **figures) -> list[Keep]:
+        before = len(self.commands)
+        self._take(self.transcriber.heard(window, heard(text, **figures)))
+        return [command for command in self.commands[before:] if isinstance(command, Keep)]
+
+    @property
+    def finals(self) -> list[Window]:
+        """Windows decoded for their text and not dropped since."""
+        dropped = {id(command.window) for command in self.commands if isinstance(command, Drop)}
+        return [
+            command.window
+            for command in self.commands
+            if isinstance(command, Decode)
+            and command.window.kind is not Kind.INTERIM
+            and id(command.window) not in dropped
+        ]
+
+    @property
+    def kept(self) -> list[Keep]:
+        return [command for command in self.commands if isinstance(command, Keep)]
+
+    def said(self, kind: type) -> list:
+        return [one.event for one in self.commands if isinstance(one, Say) and isinstance(one.event, kind)]
+
+
+# --- utterances -------------------------------------------------------------------------------------------
+
+
+def test_silence_and_nothing_at_all_command_nothing():
+    assert Play().audio(silence(30)).flush().commands == []
+    assert Play().audio(b"").flush().commands == []
+
+
+def test_one_sentence_is_one_window_with_its_pre_roll_and_one_segment():
+    play = Play(interim=False).audio(sentence() + silence(1.0))
+    (window,) = play.finals
+    assert window.audio == (sentence() + silence(1.0))[2 * window.start : 2 * window.end]
+    assert 0.0 <= window.start / RATE < 0.35  # the sound begins at 0.35 s
+    assert 2.78 < window.end / RATE < 3.34
+    (keep,) = play.answer(window, "Grace will review it.")
+    assert (keep.segment, keep.text, keep.mark_sample, keep.mark_utterance) == (
+        0,
+        "Grace will review it.",
+        window.end,
+        1,
+    )
+    assert window.start / RATE < keep.start < 0.5
+    assert keep.end == round(window.end / RATE, 3)
+    assert 0.0 < keep.confidence <= 1.0
+    assert play.transcriber.settled == play.transcriber.now
+
+
+def test_speech_starts_and_ends_are_said_in_turn():
+    play = Play(interim=False).audio(talk(3))
+    starts, ends = play.said(SpeechStarted), play.said(SpeechEnded)
+    assert len(starts) == len(ends) == 3
+    times = [time.time for pair in zip(starts, ends, strict=True) for time in pair]
+    assert times == sorted(times)
+
+
+def test_an_utterance_that_is_cut_starts_once_and_ends_once():
+    endpoint = EndpointSettings(longest_ms=1000, cut_from_ms=500)
+    play = Play(interim=False, endpoint=endpoint).audio(sentence() + silence(1.0))
+    assert len(play.finals) > 2
+    assert len(play.said(SpeechStarted)) == len(play.said(SpeechEnded)) == 1
+    for one, two in zip(play.finals, play.finals[1:], strict=False):
+        assert one.end == two.start
+
+
+def test_at_a_pause_the_text_is_decoded_and_the_endpoint_publishes_it_at_once():
+    play = Play(interim=False)
+    sound = sentence() + silence(1.0)
+    while not play.finals:
+        play.audio(sound[: play.piece])
+        sound = sound[play.piece :]
+    assert play.transcriber.speaking
+    (guess,) = play.finals
+    assert play.answer(guess, "Grace will review it.") == []  # perhaps she goes on
+    play.audio(sound)
+    assert play.finals == [guess]  # not decoded again
+    assert [keep.text for keep in play.kept] == ["Grace will review it."]
+
+
+def test_a_guess_at_a_pause_is_dropped_when_the_speaker_goes_on():
+    play = Play(interim=False, endpoint=EndpointSettings(endpoint_ms=3000))
+    play.audio(sentence() + silence(0.1))
+    (guess,) = play.finals
+    play.audio(sentence() + silence(4.0))
+    assert guess in [command.window for command in play.commands if isinstance(command, Drop)]
+    (window,) = play.finals
+    assert window.start == guess.start
+    assert play.answer(guess, "half of it") == []
+    assert [keep.text for keep in play.answer(window, "all of it")] == ["all of it"]
+
+
+def test_a_guess_that_could_not_be_decoded_is_decoded_again_at_the_endpoint():
+    play = Play(interim=False, endpoint=EndpointSettings(endpoint_ms=1000))
+    play.audio(sentence())
+    (guess,) = play.finals
+    assert play.transcriber.refused(guess, "the engine stumbled") == []
+    play.audio(silence(1.5))
+    again = [window for window in play.finals if window is not guess]
+    assert len(again) == 1
+    assert [keep.text for keep in play.answer(again[0], "All is well.")] == ["All is well."]
+
+
+def test_a_files_pause_is_decoded_once():
+    play = Play(kind=Kind.FILE, interim=False).audio(talk(2))
+    assert [window.utterance for window in play.finals] == [0, 1]
+    assert all(window.kind is Kind.FILE for window in play.finals)
+
+
+# --- order ------------------------------------------------------------------------------------------------
+
+
+def test_results_out_of_order_are_published_in_order():
+    play = Play(interim=False).audio(talk(3))
+    first, second, third = play.finals
+    assert play.answer(third, "three") == []
+    assert play.answer(second, "two") == []
+    assert play.transcriber.settled == first.start
+    assert [(keep.segment, keep.text) for keep in play.answer(first, "one")] == [(0, "one"), (1, "two"), (2, "three")]
+    marks = [keep.mark_sample for keep in play.kept]
+    assert marks == sorted(marks)
+
+
+def test_a_result_that_comes_twice_counts_once():
+    play = Play(interim=False).audio(talk(1))
+    (window,) = play.finals
+    assert len(play.answer(window, "one")) == 1
+    assert play.answer(window, "one") == []
+
+
+@pytest.mark.parametrize("figures", [REJECTED, {"voice_s": 0.0}])
+def test_a_rejected_text_takes_no_number_but_moves_the_mark(figures):
+    play = Play(interim=False).audio(talk(2))
+    first, second = play.finals
+    (nothing,) = play.answer(first, "Thanks for watching!", **figures)
+    assert nothing.text is None
+    assert (nothing.mark_sample, nothing.mark_utterance) == (first.end, 1)
+    (keep,) = play.answer(second, "We begin.")
+    assert keep.segment == 0
+
+
+def test_audio_that_could_not_be_decoded_is_said_and_the_rest_goes_on():
+    play = Play(interim=False).audio(talk(2))
+    first, second = play.finals
+    (trouble,) = play.transcriber.refused(first, "the engine stumbled")
+    assert (trouble.text, trouble.trouble) == (None, "the engine stumbled")
+    assert [keep.text for keep in play.answer(second, "We go on.")] == ["We go on."]
+
+
+# --- captions ---------------------------------------------------------------------------------------------
+
+WORDS = ["Grace", "will", "review", "the", "contract", "before", "lunch"]
+
+
+def growing(window: Window) -> str:
+    """A model that hears a word more for each 0.4 s, and the newest one wrong."""
+    count = len(window.audio) // 2 * 10 // (4 * RATE)
+    return " ".join([*WORDS[:count], "perhaps"])
+
+
+def test_partial_stable_words_never_change_and_come_before_the_segment():
+    play = Play()
+    play.on_interim = growing
+    play.audio(sentence() + silence(1.0))
+    partials = play.said(TranscriptPartial)
+    assert len(partials) >= 5
+    assert {partial.segment for partial in partials} == {0}
+    before: list[str] = []
+    for partial in partials:
+        assert partial.stable.split()[: len(before)] == before
+        before = partial.stable.split()
+    assert len(before) >= 3
+    ends = [partial.end for partial in partials]
+    assert ends == sorted(ends)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_stable_words_never_change_whatever_the_engine_says(data):
+    play = Play()
+    play.on_interim = lambda window: data.draw(
+        st.none() | st.lists(st.sampled_from(["so", "we", "go"]), max_size=5).map(" ".join)
+    )
+    play.audio(talk(2, 0.7)).flush()
+    shown: dict[int, list[str]] = {}
+    for partial in play.said(TranscriptPartial):
+        stable, before = partial.stable.split(), shown.get(partial.segment, [])
+        assert stable[: len(before)] == before
+        shown[partial.segment] = stable
+
+
+def test_at_most_one_interim_is_asked_for_at_a_time_and_never_of_a_moment():
+    play = Play().audio(sentence())
+    windows = [one.window for one in play.commands if isinstance(one, Decode) and one.window.kind is Kind.INTERIM]
+    assert len(windows) == 1  # it was never answered
+    assert windows[0].end - windows[0].start >= 0.4 * RATE
+
+
+def test_without_interim_there_are_no_interims():
+    play = Play(interim=False).audio(talk(1))
+    assert all(one.window.kind is Kind.FINAL for one in play.commands if isinstance(one, Decode))
+
+
+def test_an_interim_that_comes_after_the_end_shows_nothing():
+    play = Play()
+    windows: list[Window] = []
+    play.on_interim = lambda window: windows.append(window)
+    play.audio(sentence() + silence(1.0))
+    assert play.transcriber.heard(windows[-1], heard("too late")) == []
+
+
+def test_while_an_earlier_utterance_is_not_out_the_next_one_shows_no_partials():
+    play = Play()
+    play.on_interim = growing
+    play.audio(talk(1))
+    before = len(play.said(TranscriptPartial))
+    play.audio(sentence())
+    assert len(play.said(TranscriptPartial)) == before
+    play.answer(play.finals[0], "one")
+    play.audio(sentence() + silence(0.2) + sentence())
+    later = play.said(TranscriptPartial)[before:]
+    assert {partial.segment for partial in later} <= {1}
+
+
+@pytest.mark.parametrize("how", ["rejected", "refused"])
+def test_words_that_were_promised_stay_when_the_final_is_no_good(how):
+    play = Play(words=True)
+    play.on_interim = growing
+    play.audio(sentence() + silence(1.0))
+    promised = play.said(TranscriptPartial)[-1].stable
+    (window,) = play.finals
+    if how == "rejected":
+        wrong = [HeardWord(start=0.1, end=0.5, word="Thanks", probability=0.1)]
+        (keep,) = play.answer(window, "Thanks for watching!", words=wrong, **REJECTED)
+    else:
+        (keep,) = play.transcriber.refused(window, "the engine stumbled")
+        assert keep.trouble == "the engine stumbled"
+    assert keep.text == promised != ""
+    assert keep.words is None  # those of a text that was not taken are not this one's
+    assert keep.confidence == 0.0
+
+
+# --- words and languages ----------------------------------------------------------------------------------
+
+
+def test_words_are_on_the_sessions_clock_and_within_their_segment():
+    play = Play(words=True, interim=False).audio(silence(5.0) + sentence() + silence(1.0))
+    (window,) = play.finals
+    words = [
+        HeardWord(start=0.0, end=0.6, word="Grace", probability=0.9),
+        HeardWord(start=0.6, end=60.0, word="will", probability=0.8),
+    ]
+    (keep,) = play.answer(window, "Grace will", words=words)
+    assert keep.words is not None
+    assert [word.word for word in keep.words] == ["Grace", "will"]
+    for word in keep.words:
+        assert 5.0 < keep.start <= word.start <= word.end <= keep.end
+
+
+def test_a_language_the_model_is_sure_of_is_kept_for_the_session():
+    play = Play(interim=False).audio(talk(1))
+    assert play.finals[0].language is None
+    play.answer(play.finals[0], "Ja.", language="de", language_probability=0.3)
+    play.audio(talk(1))
+    assert play.finals[1].language is None
+    play.answer(play.finals[1], "Ja, genau.", language="de", language_probability=0.8)
+    play.audio(talk(1))
+    assert play.finals[2].language == "de"
+
+
+def test_a_language_that_was_asked_for_is_never_replaced():
+    play = Play(interim=False, language="en").audio(talk(1))
+    play.answer(play.finals[0], "Yes.", language="de", language_probability=0.99)
+    assert play.transcriber.language == "en"
+
+
+# --- flush, restart ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rest", [0, 1, 17, 479])
+def test_a_flush_loses_no_sample_of_a_last_frame_that_is_not_whole(rest):
+    sound = sentence()[: 2 * (2 * RATE + rest)]
+    play = Play(interim=False).audio(sound).flush()
+    (window,) = play.finals
+    assert window.end == len(sound) // 2
+    assert window.audio == sound[2 * window.start :]
+
+
+def test_after_a_flush_in_mid_speech_the_next_utterance_goes_on_where_it_ended():
+    sound = sentence() + silence(1.0)
+    at = 2 * (RATE + 123)
+    play = Play(interim=False).audio(sound[:at]).flush().audio(sound[at:]).flush()
+    first, second = play.finals
+    assert first.end == at // 2
+    assert second.start == first.end
+    assert second.audio == sound[2 * second.start : 2 * second.end]
+    keeps = play.answer(first, "Grace will") + play.answer(second, "review it.")
+    assert keeps[0].end <= keeps[1].start
+
+
+def test_a_second_flush_does_nothing():
+    play = Play(interim=False).audio(sentence()).flush()
+    count = len(play.commands)
+    assert len(play.flush().commands) == count
+
+
+def test_from_a_mark_it_goes_on_with_the_same_windows_and_numbers():
+    sound = talk(3)
+    whole = Play(interim=False).audio(sound)
+    first, *rest = whole.finals
+    (keep,) = whole.answer(first, "one")
+    again = Play(interim=False, segment=1, utterance=keep.mark_utterance, sample=keep.mark_sample)
+    again.audio(sound[2 * keep.mark_sample :])
+    assert [window.utterance for window in again.finals] == [1, 2]
+    for window, before in zip(again.finals, rest, strict=True):
+        assert abs(window.start - before.start) <= 0.3 * RATE  # frames begin at the mark now
+        assert window.audio == sound[2 * window.start : 2 * window.end]
+    assert again.answer(again.finals[0], "two")[0].segment == 1
+
+
+def test_a_replay_passes_over_what_is_stored_and_decodes_the_rest_exactly():
+    sound = talk(3)
+    whole = Play(kind=Kind.FILE, interim=False).audio(sound).flush()
+    again = Play(kind=Kind.FILE, interim=False, segment=1, utterance=2, replay=True, piece=7777 * 2)
+    again.audio(sound).flush()
+    assert [(w.utterance, w.start, w.audio) for w in again.finals] == [
+        (w.utterance, w.start, w.audio) for w in whole.finals[2:]
+    ]
+    assert len(again.said(SpeechStarted)) == len(again.said(SpeechEnded)) == 1
+    assert again.answer(again.finals[0], "three")[0].segment == 1
+
+
+def test_memory_stays_bounded_through_a_long_silence():
+    play = Play(piece=2 * RATE)
+    for _ in range(10):
+        play.audio(silence(60.0))
+    assert len(play.transcriber._buffer) <= 2 * 3 * RATE
+    assert len(play.transcriber._arrivals) <= 5
+
+
+LONG = sentence() + silence(0.35) + sentence()[: 2 * RATE] + silence(0.9) + white(0.5, -40) + sentence()
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.integers(0, len(LONG) // 2), max_size=12), st.booleans())
+def test_where_the_audio_is_cut_changes_no_window(cuts, file):
+    kind = Kind.FILE if file else Kind.FINAL
+    transcriber = Transcriber(Settings(session="s", rate=RATE, kind=kind, interim=False), Guard())
+    commands = []
+    borders = [0, *sorted(cuts), len(LONG) // 2]
+    for a, b in itertools.pairwise(borders):
+        commands += transcriber.audio(LONG[2 * a : 2 * b], 0.0)
+    commands += transcriber.flush()
+    whole = Play(kind=kind, interim=False).audio(LONG).flush()
+    assert shapes(commands) == shapes(whole.commands)
+
+
+def shapes(commands: list) -> list[tuple]:
+    return [
+        (type(one), one.window.utterance, one.window.start, one.window.audio)
+        if isinstance(one, Decode | Drop)
+        else (type(one), one)
+        for one in commands
+    ]

@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+import sqlite3
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+
+from convo.messages import (
+    ActionItem,
+    AudioFormat,
+    CreateSession,
+    FinalSummary,
+    RollingSummary,
+    SessionState,
+    SessionWarning,
+    State,
+    SummaryOptions,
+    TranscriptSegment,
+    Word,
+)
+from convod.store import Database, Record, SessionStore
+
+
+@asynccontextmanager
+async def opened(tmp_path):
+    database = Database(tmp_path / "convod.sqlite")
+    database.open()
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(database.run)
+            yield SessionStore(database)
+            nursery.cancel_scope.cancel()
+    finally:
+        database.close()
+
+
+def record(name: str = "one", *, owner: str = "me", created: float = 1.0, **fields) -> Record:
+    about = {"id": f"00000000{name}", "kind": "live", "title": name, "state": State.PENDING}
+    return Record(**{**about, "config": CreateSession(kind="live"), "owner": owner, "created": created, **fields})
+
+
+def segment(of: Record, number: int, text: str, **fields) -> TranscriptSegment:
+    return TranscriptSegment(
+        session=of.id, seq=of.seq + 1, segment=number, start=float(number), end=number + 0.5, text=text,
+        language="en", confidence=0.5, lag_ms=1.0, **fields,
+    )  # fmt: skip
+
+
+async def say(store: SessionStore, of: Record, *texts: str) -> None:
+    for text in texts:
+        event = segment(of, of.segments, text)
+        of.segments += 1
+        await store.save(of, [event])
+        of.seq = event.seq
+
+
+def summary(of: Record, text: str, kind=FinalSummary):
+    return kind(
+        session=of.id, seq=of.seq + 1, provider="p", model="m", title="t", summary=text, key_points=["k"],
+        action_items=[ActionItem(text="do", owner="Ann", due="Friday")], keywords=["w"], language="en",
+    )  # fmt: skip
+
+
+async def test_a_session_comes_back_as_it_was_stored(tmp_path):
+    config = CreateSession(
+        kind="file",
+        audio=AudioFormat(container="auto", name="ä.flac", size=3),
+        title="Täglich",
+        language="de",
+        words=True,
+        endpoint_ms=700,
+        summary=SummaryOptions(mode="rolling", style="brief"),
+    )
+    full = record(
+        kind="file", config=config, key="k", state=State.TRANSCRIBED, duration_s=1.25, ended=True, seq=0, segments=3,
+        mark_sample=123, mark_utterance=4,
+    )  # fmt: skip
+    async with opened(tmp_path) as store:
+        assert await store.create(full) is full
+    async with opened(tmp_path) as store:
+        assert await store.get(full.id) == full
+        assert await store.get("00000000none") is None
+
+
+async def test_the_same_key_of_the_same_owner_gets_the_first_session(tmp_path):
+    async with opened(tmp_path) as store:
+        first = await store.create(record("one", key="k"))
+        assert (await store.create(record("two", key="k"))).id == first.id
+        assert (await store.create(record("three", key="k", owner="you"))).id == "00000000three"
+        assert (await store.create(record("four"))).id == "00000000four"
+        assert (await store.create(record("five"))).id == "00000000five"  # no key is nobody's key
+        assert await store.get("00000000two") is None
+
+
+async def test_events_and_counters_move_together(tmp_path):
+    async with opened(tmp_path) as store:
+        one = await store.create(record())
+        await say(store, one, "first", "second")
+        stored = await store.get(one.id)
+        assert stored is not None
+        assert (stored.seq, stored.segments) == (2, 2)
+        again = segment(one, 9, "the same seq once more")
+        one.seq, one.segments = 1, 9
+        with pytest.raises(sqlite3.IntegrityError):
+            await store.save(one, [SessionWarning(session=one.id, seq=2, code="c", message="m"), again])
+        assert await store.get(one.id) == stored
+        assert len(await store.events(one.id, 0, 10)) == 2
+        assert await store.search("me", "once", 10) == []
+
+
+async def test_events_come_back_as_they_were_in_order_and_paged(tmp_path):
+    async with opened(tmp_path) as store:
+        one = await store.create(record())
+        events = [
+            SessionState(session=one.id, seq=1, state=State.FAILED, code="internal", message="m"),
+            TranscriptSegment(
+                session=one.id, seq=2, segment=0, start=0.1, end=0.9, text="Ja.", language="de", confidence=0.25,
+                lag_ms=12.5, words=[Word(start=0.1, end=0.9, word="Ja.", confidence=0.5)],
+            ),
+            SessionWarning(session=one.id, seq=3, code="bad_audio", message="m"),
+        ]  # fmt: skip
+        one.seq = 3
+        await store.save(one, events)
+        one.seq = 3
+        await store.save(one, [summary(one, "rolling", RollingSummary)])
+        one.seq = 4
+        await store.save(one, [summary(one, "final")])
+        back = await store.events(one.id, 0, 100)
+        assert back[:3] == events
+        assert [event.seq for event in back] == [1, 2, 3, 4, 5]
+        assert [event.seq for event in await store.events(one.id, 1, 2)] == [2, 3]
+        assert await store.events(one.id, 5, 10) == []
+
+
+async def test_segments_come_in_order_and_paged(tmp_path):
+    async with opened(tmp_path) as store:
+        one = await store.create(record())
+        await say(store, one, *(f"text {number}" for number in range(12)))
+        assert [one.segment for one in await store.segments(one.id)] == list(range(12))
+        assert [one.text for one in await store.segments(one.id, 8, 2)] == ["text 9", "text 10"]
+
+
+async def test_the_newest_final_summary_counts(tmp_path):
+    async with opened(tmp_path) as store:
+        one = await store.create(record())
+        assert await store.summary(one.id) is None
+        for text, kind in (("first", FinalSummary), ("second", FinalSummary), ("rolling", RollingSummary)):
+            await store.save(one, [summary(one, text, kind)])
+            one.seq += 1
+        found = await store.summary(one.id)
+        assert found is not None
+        assert found.summary == "second"
+        assert found.action_items == [ActionItem(text="do", owner="Ann", due="Friday")]
+
+
+async def test_unfinished_sessions_are_those_in_no_final_state_oldest_first(tmp_path):
+    async with opened(tmp_path) as store:
+        for created, state in enumerate(State):
+            await store.create(record(state.value, state=state, created=-float(created)))
+        assert [one.state for one in await store.unfinished()] == [State.TRANSCRIBED, State.PROCESSING, State.PENDING]
+
+
+async def test_a_list_is_newest_first_the_owners_and_filtered(tmp_path):
+    async with opened(tmp_path) as store:
+        for number in range(6):
+            kind = "live" if number % 2 else "file"
+            state = State.COMPLETED if number < 4 else State.PENDING
+            await store.create(record(f"n{number}", created=float(number), kind=kind, state=state))
+        await store.create(record("foreign", owner="you", created=99.0))
+
+        async def titles(**wanted):
+            return [one.title for one in await store.newest("me", **wanted)]
+
+        assert await titles() == ["n5", "n4", "n3", "n2", "n1", "n0"]
+        assert await titles(limit=2) == ["n5", "n4"]
+        assert await titles(before=3.0) == ["n2", "n1", "n0"]
+        assert await titles(kind="live") == ["n5", "n3", "n1"]
+        assert await titles(kind="live", state=State.COMPLETED, before=3.0) == ["n1"]
+        assert await store.newest("nobody") == []
+
+
+async def test_delete_leaves_nothing_and_nobody_else(tmp_path):
+    async with opened(tmp_path) as store:
+        one, two = await store.create(record("one")), await store.create(record("two"))
+        await say(store, one, "the secret")
+        await say(store, two, "another secret")
+        await store.delete(one.id)
+        await store.delete(one.id)
+        assert await store.get(one.id) is None
+        assert await store.events(one.id, 0, 10) == []
+        assert [hit.session for hit in await store.search("me", "secret", 10)] == [two.id]
+    deleted = b"".join(file.read_bytes() for file in tmp_path.glob("convod.sqlite*"))
+    assert b"the secret" not in deleted
+    assert b"another secret" in deleted
+
+
+TEXTS = [
+    "We ship the engine on Friday.",
+    "The engine room is warm.",
+    "Grüße aus Köln",
+    "今日は会議です。",
+    'He said "quoted" and 100% sure',
+    "an ox",
+]
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("engine", [0, 1]),
+        ("ENGINE friday", [0]),
+        ("ngin", [0, 1]),
+        ("engine nowhere", []),
+        ("Köln", [2]),
+        ("KÖLN", [2]),
+        ("会議", [3]),
+        ("会議です", [3]),
+        ("ox", [5]),
+        ("OX an", [5]),
+        ("is warm", [1]),
+        ('"quoted"', [4]),
+        ("100%", [4]),
+        ("%", [4]),
+        ("eng*", []),
+        ("engine OR warm", []),
+        ("NEAR(engine)", []),
+        ("said:engine", []),
+        ("'; DROP TABLE said; --", []),
+        ("   ", []),
+        ("x" * 5000, []),
+        ("\x00\x00\x00", []),
+    ],
+)
+async def test_a_search_finds_what_holds_all_its_words_and_takes_any_text(tmp_path, query, found):
+    async with opened(tmp_path) as store:
+        one = await store.create(record())
+        await say(store, one, *TEXTS)
+        hits = await store.search("me", query, 10)
+        assert sorted(hit.segment for hit in hits) == found
+        for hit in hits:
+            assert (hit.text, hit.start, hit.end) == (TEXTS[hit.segment], hit.segment, hit.segment + 0.5)
+
+
+async def test_a_search_sees_the_owners_sessions_only_and_no_more_than_asked(tmp_path):
+    async with opened(tmp_path) as store:
+        mine, yours = await store.create(record("mine")), await store.create(record("yours", owner="you"))
+        await say(store, mine, *["the engine"] * 5)
+        await say(store, yours, "the engine")
+        assert {hit.session for hit in await store.search("me", "engine", 10)} == {mine.id}
+        assert len(await store.search("me", "engine", 3)) == 3
+        assert await store.search("nobody", "engine", 10) == []

@@ -1,0 +1,239 @@
+"""Sessions with a real database and a real spool, an engine that says what it is told to, and no threads.
+
+`run_inline` does at once what would go to a thread, so that a virtual clock and the database never race.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from convo.messages import (
+    AudioFormat,
+    CreateSession,
+    EngineStatus,
+    Event,
+    QueueStatus,
+    SessionState,
+    State,
+    Summary,
+    SummaryOptions,
+    TranscriptSegment,
+)
+from convod.bell import Bell
+from convod.captions import Guard
+from convod.engine.scheduler import Job
+from convod.engine.supervisor import Deliver, Outcome
+from convod.engine.wire import Kind
+from convod.sessions import Manager, Session
+from convod.sessions.acks import Acks
+from convod.sessions.feed import Feed
+from convod.sessions.journal import Desk
+from convod.sessions.session import Parts, SessionSettings
+from convod.store import Database, SessionStore, Spool
+from convod.summary import SummarizerUnavailable, Talk
+from tests.daemon.support.talk import heard
+
+LONG_S = 7200.0
+"""Virtual seconds after which something that is waited for never comes."""
+
+
+def run_inline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What would be given to a thread runs at once, until the test is over."""
+
+    async def run_sync(function: Callable[..., Any], *args: Any, limiter: Any = None, **options: Any) -> Any:
+        if limiter is None:
+            await trio.lowlevel.checkpoint()
+            return function(*args)
+        async with limiter:
+            return function(*args)
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", run_sync)
+
+
+class ScriptedEngine:
+    """Has the interface of `Engine` that sessions use. Answers by itself unless `hold` is set."""
+
+    def __init__(self) -> None:
+        self.state = "ready"
+        self.message: str | None = None
+        self.languages = ["en", "de"]
+        self.hold = False
+        self.jobs: dict[Job, Deliver] = {}
+        self.seen: list[Job] = []
+        self.dropped: list[Job] = []
+        self.forgotten: list[str] = []
+        self.texts: Callable[[int, Job], Outcome] = lambda number, job: heard(f"sentence {number}")
+        self._finals = 0
+
+    def submit(self, job: Job, deliver: Deliver) -> None:
+        self.jobs[job] = deliver
+        self.seen.append(job)
+        if not self.hold:
+            trio.lowlevel.current_trio_token().run_sync_soon(self.finish, job)
+
+    def finish(self, job: Job, outcome: Outcome | None = None) -> None:
+        """Answer a job, as scripted if nothing else is said; nothing if it was dropped."""
+        deliver = self.jobs.pop(job, None)
+        if deliver is None:
+            return
+        if outcome is None:
+            if job.kind is Kind.INTERIM:
+                outcome = heard("what is said")
+            else:
+                outcome = self.texts(self._finals, job)
+                self._finals += 1
+        deliver(job, outcome)
+
+    def finish_all(self) -> None:
+        for job in list(self.jobs):
+            self.finish(job)
+
+    def wake(self) -> None:
+        """The real one loads its model again, if it was let go."""
+
+    def drop(self, job: Job) -> None:
+        self.dropped.append(job)
+        self.jobs.pop(job, None)
+
+    def forget(self, session: str) -> None:
+        self.forgotten.append(session)
+        self.jobs = {job: deliver for job, deliver in self.jobs.items() if job.session != session}
+
+    def status(self) -> EngineStatus:
+        return EngineStatus(
+            state=self.state, model="builtin", device="cpu", compute_type="int8", workers=1, message=self.message
+        )
+
+    def queue(self) -> QueueStatus:
+        return QueueStatus(final=0, interim=0, file=0)
+
+
+class ScriptedSummarizers:
+    """Has the interface of `Summarizers` that sessions use. `away` is why none can be had."""
+
+    def __init__(self) -> None:
+        self.away: str | None = None
+        self.asked: list[Talk] = []
+        self.gate: trio.Event | None = None
+
+    def check(self, options: SummaryOptions) -> None:
+        if options.style == "sonnet":
+            raise ValueError("There is no summary style 'sonnet': choose one of brief")
+
+    async def choose(self, options: SummaryOptions) -> None:
+        if self.away is not None:
+            raise SummarizerUnavailable(self.away)
+
+    async def write(self, talk: Talk, options: SummaryOptions, on_delta: Callable[[str], None]) -> Summary:
+        self.asked.append(talk)
+        await self.choose(options)
+        on_delta("They ")
+        on_delta("spoke.")
+        if self.gate is not None:
+            await self.gate.wait()
+        return Summary(
+            provider="scripted", model="m", title="Talk", summary="They spoke.",
+            key_points=[], action_items=[], keywords=[], language="en",
+        )  # fmt: skip
+
+
+class Reader:
+    """Follows a feed and keeps all that it gave."""
+
+    def __init__(self, feed: Feed, after_seq: int = 0) -> None:
+        self.events: list[Event] = []
+        self._bell = Bell()
+        self.attachment = feed.attach(after_seq, self._bell.ring)
+
+    async def take(self) -> list[Event]:
+        """What is there now."""
+        while self.attachment.ready:
+            self.events += await self.attachment.take()
+        return self.events
+
+    async def until(self, wanted: Callable[[Event], bool]) -> Event:
+        """The first event, of those had and those to come, that is wanted."""
+        with trio.fail_after(LONG_S):
+            while True:
+                for event in await self.take():
+                    if wanted(event):
+                        return event
+                await self._bell.wait()
+
+    async def until_state(self, state: State) -> SessionState:
+        event = await self.until(lambda one: isinstance(one, SessionState) and one.state is state)
+        assert isinstance(event, SessionState)
+        return event
+
+    def of(self, kind: type) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    @property
+    def states(self) -> list[State]:
+        return [event.state for event in self.of(SessionState)]
+
+    @property
+    def texts(self) -> list[str]:
+        return [event.text for event in self.of(TranscriptSegment)]
+
+
+@dataclass
+class House:
+    """Everything that a session lives in."""
+
+    manager: Manager
+    engine: ScriptedEngine
+    summarizers: ScriptedSummarizers
+    store: SessionStore
+    spool: Spool
+    producer: object = field(default_factory=object)
+
+    async def live(self, *, summary: str = "off", audio: AudioFormat | None = None, **fields: Any) -> Session:
+        return await self.create(
+            CreateSession(
+                kind="live", audio=audio or AudioFormat(), summary=SummaryOptions(mode=summary), **fields
+            )
+        )  # fmt: skip
+
+    async def create(self, request: CreateSession) -> Session:
+        return await self.manager.create("me", request, self.producer)
+
+    def send(self, session: Session, sound: bytes, piece: int = 32000) -> None:
+        for at in range(0, len(sound), piece):
+            session.audio(self.producer, session.audio_offset, sound[at : at + piece])
+
+
+@asynccontextmanager
+async def house(
+    state: Path,
+    engine: ScriptedEngine | None = None,
+    summarizers: ScriptedSummarizers | None = None,
+    **settings: Any,
+) -> AsyncIterator[House]:
+    """A manager that runs until the end of the block, then stops as the daemon would be killed: nothing is drained."""
+    (state / "spool").mkdir(parents=True, exist_ok=True)
+    database = Database(state / "convod.sqlite")
+    database.open()
+    store, spool = SessionStore(database), Spool(state / "spool")
+    engine = engine or ScriptedEngine()
+    summarizers = summarizers or ScriptedSummarizers()
+    wanted: dict[str, Any] = {"beam": 1} | settings
+    parts = Parts(spool, engine, Guard(), Acks(), SessionSettings(**wanted), trio.CapacityLimiter(2))  # type: ignore[arg-type]
+    manager = Manager(store, Desk(store, summarizers), parts)  # type: ignore[arg-type]
+    try:
+        async with trio.open_nursery() as store_tasks:
+            store_tasks.start_soon(database.run)
+            async with trio.open_nursery() as nursery:
+                await nursery.start(manager.run)
+                yield House(manager, engine, summarizers, store, spool)
+                nursery.cancel_scope.cancel()
+            store_tasks.cancel_scope.cancel()
+    finally:
+        database.close()

@@ -1,0 +1,47 @@
+"""Speech with silence around it, and results as an engine would give them."""
+
+from __future__ import annotations
+
+from convod.engine.wire import Heard, HeardWord
+from tests.daemon.support.sounds import silence
+from tests.support.speech import pcm
+
+
+def sentence() -> bytes:
+    """Two and a half seconds of speech at 16 kHz between short silences."""
+    return pcm("single.flac")
+
+
+def word() -> bytes:
+    """A second of speech at 16 kHz between short silences."""
+    return pcm("short.wav")
+
+
+def talk(count: int, pause_s: float = 1.0) -> bytes:
+    """`count` sentences, each followed by silence."""
+    return (sentence() + silence(pause_s)) * count
+
+
+def heard(
+    text: str,
+    *,
+    avg_logprob: float = -0.2,
+    no_speech_prob: float = 0.01,
+    language: str = "en",
+    language_probability: float = 0.9,
+    voice_s: float = 2.0,
+    words: list[HeardWord] | None = None,
+) -> Heard:
+    return Heard(
+        text=text,
+        language=language,
+        language_probability=language_probability,
+        avg_logprob=avg_logprob,
+        no_speech_prob=no_speech_prob,
+        voice_s=voice_s,
+        words=words,
+    )
+
+
+REJECTED = {"avg_logprob": -2.0, "no_speech_prob": 0.95}
+"""Figures of a text that no guard lets through."""

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {
+    "numpy", "ctranslate2", "faster_whisper", "av", "onnxruntime", "textual", "sounddevice", "rich",
+    "huggingface_hub", "tokenizers",
+}  # fmt: skip
+
+
+def imported_by(module: str) -> set[str]:
+    script = f"import sys, {module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("module", ["convod.daemon", "convod.__main__"])
+def test_the_daemons_parent_process_imports_nothing_heavy(module):
+    imported = imported_by(module)
+    assert "convod" in imported
+    assert imported & HEAVY == set()
+
+
+def test_the_check_would_see_a_heavy_import():
+    assert "numpy" in imported_by("numpy")
