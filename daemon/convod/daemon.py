@@ -108,9 +108,7 @@ async def run(settings: Settings, task_status: trio.TaskStatus[list[str]] = trio
             urls = [f"unix:{socket_path}"]
             listen_tasks.start_soon(unix.listen, socket, serve_unix)
             for address in web:
-                urls.append(
-                    await listen_tasks.start(websocket.listen, address, settings.listen.message_bytes, serve_web)
-                )
+                urls.append(await listen_tasks.start(websocket.listen, address, settings.listen, serve_web))
             log.info("convod is ready on %s", " and ".join(urls))
             task_status.started(urls)
 

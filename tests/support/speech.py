@@ -33,6 +33,14 @@ def pcm(name: str) -> bytes:
     return np.concatenate(pieces).astype(np.int16).tobytes()
 
 
+def excerpt(name: str, until: float) -> tuple[bytes, str]:
+    """The first seconds of a recording as mono s16le at 16 kHz, and what is said in them; cut in a pause."""
+    about: dict[str, Any] = json.loads((DATA / f"{name}.json").read_text())
+    said = [utterance for utterance in about["utterances"] if utterance["start"] < until]
+    assert said[-1]["end"] < until, "cut in a pause"
+    return pcm(about["audio"])[: int(until * RATE) * 2], " ".join(utterance["text"] for utterance in said)
+
+
 def words(text: str) -> list[str]:
     """Words as they are counted: lower case, without punctuation."""
     return re.sub(r"[^a-z0-9' ]", " ", text.lower()).split()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from convod.captions.interim import Agreement, Caption, pieces
+from convod.captions.interim import Agreement, Caption, joined, pieces
 from convod.engine.wire import Heard
 
 INTERIM_MS: Final = 250
@@ -37,7 +37,7 @@ class Growing:
         self._start = start
         self._due = onset + FIRST_INTERIM_MS * rate // 1000
         self._agreement = Agreement()
-        self._trimmed: list[str] = []  # stable text whose audio is not decoded again
+        self._trimmed: list[str] = []  # stable words whose audio is not decoded again
         self._shown = False
 
     def is_due(self, now: int) -> bool:
@@ -56,8 +56,9 @@ class Growing:
         """What was heard of the samples from `start` on -> the caption of the whole utterance."""
         self.voiced = True
         caption = self._agreement.hear(heard.text)
-        whole = Caption(" ".join([*self._trimmed, caption.stable]).strip(), caption.tentative)
-        self._trim(start, heard, pieces(caption.stable))
+        stable = pieces(caption.stable)
+        whole = Caption(joined([*self._trimmed, *stable]), caption.tentative)
+        self._trim(start, heard, stable)
         return whole
 
     def shows(self, caption: Caption) -> bool:
@@ -75,5 +76,5 @@ class Growing:
         # Between the two words: the end of one is often put a little late, the start of the next a little early.
         border = (words[len(stable) - 1].end + words[len(stable)].start) / 2
         self.begin = start + int(border * self._rate)
-        self._trimmed.append(" ".join(stable))
+        self._trimmed += stable
         self._agreement = Agreement()

@@ -31,7 +31,7 @@ _PIECE: Final = re.compile(f"[{_WIDE_CHARACTERS}]|[^\\s{_WIDE_CHARACTERS}]+")
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """Words to show: `stable` will stay, `tentative` may change. Joined by one space they are the whole utterance."""
+    """Words to show: `stable` will stay, `tentative` follows and may change. Words not sure enough are in neither."""
 
     stable: str
     tentative: str
@@ -55,7 +55,7 @@ class Agreement:
                 self._stable = words[:sure]
         shown = agreed(list(self._recent)[-SHOW:]) if len(self._recent) >= SHOW else 0
         # A hypothesis that disagrees with what was promised keeps the promise and shows its own rest.
-        return Caption(_joined(self._stable), _joined(words[len(self._stable) : shown]))
+        return Caption(joined(self._stable), joined(words[len(self._stable) : shown]))
 
 
 def pieces(text: str) -> list[str]:
@@ -63,7 +63,8 @@ def pieces(text: str) -> list[str]:
     return _PIECE.findall(text)
 
 
-def _joined(words: list[str]) -> str:
+def joined(words: Iterable[str]) -> str:
+    """The words as text, with spaces where their script has them."""
     text = ""
     for word in words:
         close = not text or (_WIDE.match(text[-1]) and _WIDE.match(word))

@@ -15,10 +15,11 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 import trio
+from msgspec import Meta
 
 from convo.messages import Code, EngineStatus, QueueStatus
 from convod.engine import models
@@ -58,12 +59,12 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     model: str = models.BUILTIN
     device: str = "auto"
     compute_type: str = "default"
-    workers: int = 0
-    threads: int = 0
-    batch: int = 0
-    deadline_s: float = 120.0
-    load_timeout_s: float = 300.0
-    unload_s: float = 0.0
+    workers: Annotated[int, Meta(ge=0, le=256)] = 0
+    threads: Annotated[int, Meta(ge=0, le=256)] = 0
+    batch: Annotated[int, Meta(ge=0, le=64)] = 0
+    deadline_s: Annotated[float, Meta(gt=0, le=86400)] = 120.0
+    load_timeout_s: Annotated[float, Meta(gt=0, le=86400)] = 300.0
+    unload_s: Annotated[float, Meta(ge=0, le=1e7)] = 0.0
 
 
 @dataclass(frozen=True, slots=True)

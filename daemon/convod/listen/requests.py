@@ -213,17 +213,17 @@ class Service:
     # --- a session's life ---------------------------------------------------------------------------------
 
     async def _create_session(self, client: Client, request: CreateSession) -> Reply | None:
-        session = await self._manager.create(client.owner, request, client)
-        client.producing[session.id] = partial(session.producer_gone, client)
+        journal, session = await self._manager.create(client.owner, request, client)
+        credit = 0
+        if session is not None and session.takes_audio:
+            client.producing[session.id] = partial(session.producer_gone, client)
+            credit = session.credit
         client.outbox.put(
             CreateSessionReply(
-                id=request.id,
-                session=session.id,
-                config=settings_of(session.record.config),
-                credit=session.credit,
+                id=request.id, session=journal.id, config=settings_of(journal.record.config), credit=credit
             )
         )
-        client.outbox.attach(session.feed, 0)
+        client.outbox.attach(journal.feed, 0)
         return None  # the answer is in the outbox, before the session's first event
 
     async def _finalize(self, client: Client, request: Finalize) -> Reply | None:

@@ -15,6 +15,7 @@ import trio_websocket
 from convo.address import Address, parse
 from convo.messages import WEBSOCKET_SUBPROTOCOL, Code
 from convod.listen.serve import LinkLost
+from convod.listen.settings import ListenSettings
 
 log = logging.getLogger("convod.listen")
 
@@ -84,9 +85,15 @@ def check(url: str, *, token: str, insecure: bool) -> Address:
     return address
 
 
+def _welcome(request: trio_websocket.WebSocketRequest, settings: ListenSettings) -> bool:
+    """Whether a page of this origin may connect. Programs send none; a token is proof enough of itself."""
+    origins = [value.decode("latin-1") for name, value in request.headers if name.lower() == b"origin"]
+    return bool(settings.token) or all(origin in settings.origins for origin in origins)
+
+
 async def listen(
     address: Address,
-    limit: int,
+    settings: ListenSettings,
     serve: Callable[[WebSocketLink, str], Awaitable[None]],
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -97,9 +104,13 @@ async def listen(
             request = None
             with trio.move_on_after(CLOSE_S):
                 # What is a little too large is refused with a sentence, what is far too large is not read.
-                request = await trio_websocket.wrap_server_stream(reading, stream, max_message_size=4 * limit)
+                request = await trio_websocket.wrap_server_stream(
+                    reading, stream, max_message_size=4 * settings.message_bytes
+                )
             if request is not None and WEBSOCKET_SUBPROTOCOL not in request.proposed_subprotocols:
                 await request.reject(400, body=f"offer the subprotocol {WEBSOCKET_SUBPROTOCOL}\n".encode())
+            elif request is not None and not _welcome(request, settings):
+                await request.reject(403, body=b"web pages of this origin may not connect; see listen.origins\n")
             elif request is not None:
                 socket = await request.accept(subprotocol=WEBSOCKET_SUBPROTOCOL)
                 await serve(WebSocketLink(socket), str(request.remote))

@@ -6,11 +6,12 @@ expected. It opens nothing but the settings file.
 
 from __future__ import annotations
 
+import math
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
 import msgspec
 import platformdirs
@@ -55,7 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """All settings. `state_dir` "" is the user's state directory."""
 
     state_dir: str = ""
-    drain_s: float = 10.0
+    drain_s: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 10.0
     listen: ListenSettings = ListenSettings()
     engine: EngineSettings = EngineSettings()
     sessions: SessionSettings = SessionSettings()
@@ -157,14 +158,23 @@ def _environment_key(name: str, types: Mapping[str, Any]) -> str:
 
 def _value(where: str, key: str, value: Any, expected: Any, *, strict: bool) -> Any:
     try:
-        return msgspec.convert(value, expected, strict=strict)
+        checked = msgspec.convert(value, expected, strict=strict)
     except msgspec.ValidationError as error:
-        choices = getattr(expected, "__args__", None)
-        wanted = " or ".join(map(repr, choices)) if choices and expected != list[str] else _plain(expected)
-        raise BadSettings(f"{where}: {key}: expected {wanted}, not {value!r}") from error
+        raise BadSettings(f"{where}: {key}: expected {_wanted(expected)}, not {value!r}") from error
+    if isinstance(checked, float) and math.isnan(checked):  # which no bound keeps out
+        raise BadSettings(f"{where}: {key}: expected {_wanted(expected)}, not {value!r}")
+    return checked
 
 
-def _plain(expected: Any) -> str:
+def _wanted(expected: Any) -> str:
+    if get_origin(expected) is Annotated:
+        plain, bounds = get_args(expected)
+        least = bounds.ge if bounds.ge is not None else bounds.gt
+        lower = "" if least is None else f" {'from' if bounds.gt is None else 'above'} {least}"
+        upper = "" if bounds.le is None else f" to {bounds.le}" if bounds.gt is None else f", at most {bounds.le}"
+        return f"{_wanted(plain)}{lower}{upper}"
+    if get_origin(expected) is Literal:
+        return " or ".join(map(repr, get_args(expected)))
     names = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list[str]: "a list of texts"}
     return names.get(expected, str(expected))
 

@@ -139,8 +139,8 @@ class Manager:
 
     # --- for connections ----------------------------------------------------------------------------------
 
-    async def create(self, owner: str, request: CreateSession, producer: object) -> Session:
-        """A new session, or the owner's session with the same key.
+    async def create(self, owner: str, request: CreateSession, producer: object) -> tuple[Journal, Session | None]:
+        """A new session, or the owner's session with the same key: None in place of one that is over.
 
         Raises:
             Refused: the request cannot be met.
@@ -163,13 +163,12 @@ class Manager:
         session = self._sessions.get(record.id)
         if session is None:
             if record.state.final:
-                raise Refused(
-                    Code.BAD_STATE, f"session {record.id} with this key is {record.state}; use another key or attach"
-                )
+                return self._journal_of(record), None
             session = self._start(record)
         self.engine.wake()
-        session.produce(producer)
-        return session
+        if session.takes_audio:
+            session.produce(producer)
+        return session.journal, session
 
     def _resolve(self, request: CreateSession) -> CreateSession:
         audio = request.audio

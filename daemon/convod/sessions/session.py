@@ -10,10 +10,11 @@ from __future__ import annotations
 import logging
 from collections import deque
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 import trio
+from msgspec import Meta
 
 from convo.messages import AudioAck, Code, SessionWarning, State, SummaryOptions, TranscriptSegment
 from convod.bell import Bell
@@ -38,17 +39,18 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Settings `[sessions]`; seconds and bytes as their names say.
 
     `resume_s`: how long a live session waits for its client to come back. `idle_s`: a client that stops sending in
-    mid-utterance gets its final after this and the endpoint. `credit_s`: audio that may wait for the engine.
+    mid-utterance gets its final after this and the endpoint. `credit_s`: audio that may wait for the
+    engine, more than the longest utterance (28 s).
     """
 
-    resume_s: float = 30.0
-    idle_s: float = 1.0
-    upload_idle_s: float = 3600.0
-    files_at_once: int = 2
-    credit_s: float = 60.0
-    upload_credit_bytes: int = 8 << 20
-    beam: int = 5
-    rolling_s: float = 120.0
+    resume_s: Annotated[float, Meta(ge=0, le=86400)] = 30.0
+    idle_s: Annotated[float, Meta(gt=0, le=3600)] = 1.0
+    upload_idle_s: Annotated[float, Meta(gt=0, le=1e7)] = 3600.0
+    files_at_once: Annotated[int, Meta(ge=1, le=64)] = 2
+    credit_s: Annotated[float, Meta(ge=40, le=3600)] = 60.0
+    upload_credit_bytes: Annotated[int, Meta(ge=65536, le=1 << 30)] = 8 << 20
+    beam: Annotated[int, Meta(ge=1, le=20)] = 5
+    rolling_s: Annotated[float, Meta(gt=0, le=86400)] = 120.0
     keep_audio: bool = False
 
 
@@ -198,8 +200,13 @@ class Session:
         """Until `run` has ended."""
         await self._finished.wait()
 
+    @property
+    def takes_audio(self) -> bool:
+        """Whether more audio may come."""
+        return not self.record.ended and self.record.state in (State.PENDING, State.PROCESSING)
+
     def _must_take_audio(self) -> None:
-        if self.record.ended or self.record.state not in (State.PENDING, State.PROCESSING):
+        if not self.takes_audio:
             raise Refused(Code.BAD_STATE, "the session has ended and takes no more audio; create a new one")
 
     # --- what live and file sessions do differently -------------------------------------------------------

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -9,6 +10,7 @@ import trio_websocket
 from convo.address import parse
 from convo.messages import WEBSOCKET_SUBPROTOCOL, Code
 from convod.listen import websocket
+from convod.listen.settings import ListenSettings
 from convod.listen.websocket import BadAddress, check
 
 PATIENCE_S = 60
@@ -37,7 +39,9 @@ def test_what_is_no_address_to_listen_on_is_refused_with_a_sentence(url):
 class Server:
     """Listens on a free port and echoes, until cancelled."""
 
-    def __init__(self) -> None:
+    def __init__(self, token: str = "", origins: Sequence[str] = ()) -> None:
+        self.token = token
+        self.origins = list(origins)
         self.links: list[websocket.WebSocketLink] = []
         self.close_with: Code | None = None
         self.stopping = False
@@ -54,7 +58,8 @@ class Server:
         await link.close(self.close_with, stopping=self.stopping)
 
     async def start(self, nursery: trio.Nursery, limit: int = 1000) -> str:
-        url = await nursery.start(websocket.listen, parse("ws://127.0.0.1:0"), limit, self.serve)
+        settings = ListenSettings(message_bytes=limit, token=self.token, origins=self.origins)
+        url = await nursery.start(websocket.listen, parse("ws://127.0.0.1:0"), settings, self.serve)
         assert isinstance(url, str)
         return url
 
@@ -181,3 +186,21 @@ async def test_a_fault_in_one_connection_leaves_the_listener(nursery, caplog):
             assert await client.get_message() == b"still"
     nursery.cancel_scope.cancel()
     assert "fault of convod" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("token", "origins", "status"),
+    [("", [], 403), ("", ["https://other.example"], 403), ("", ["https://page.example"], 101), ("secret", [], 101)],
+)
+async def test_a_web_page_connects_only_if_its_origin_may_or_a_token_guards(nursery, token, origins, status):
+    server = Server(token=token, origins=origins)
+    url = await server.start(nursery)
+    async with await trio.open_tcp_stream("127.0.0.1", int(url.rpartition(":")[2])) as stream:
+        await stream.send_all(
+            b"GET / HTTP/1.1\r\nHost: localhost\r\nOrigin: https://page.example\r\nUpgrade: websocket\r\n"
+            b"Connection: Upgrade\r\nSec-WebSocket-Protocol: convo.v1\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+        answer = await stream.receive_some(4096)
+    assert answer.split(b" ")[1] == str(status).encode()
+    nursery.cancel_scope.cancel()

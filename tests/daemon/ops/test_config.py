@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, get_args, get_origin
 
 import msgspec
 import pytest
@@ -95,10 +96,16 @@ def test_every_setting_can_be_given_in_the_environment_and_in_a_file(write):
     text = {bool: "true", int: "7", float: "7.5", list[str]: "a,b", str: "debug"}
     for key in keys():
         kind = config._types()[key]
-        value = text.get(kind, "json" if key == "log.format" else "debug")
+        value = "json" if key == "log.format" else "debug"
+        if get_origin(kind) is Annotated:
+            kind, bounds = get_args(kind)
+            # A number that is within the bounds and not the default of any setting.
+            value = str(max(7, bounds.ge or 0) + (1 if kind is int else 0.5))
+        else:
+            value = text.get(kind, value)
         settings, _ = config.load({}, {config.ENVIRONMENT + key.replace(".", "_").upper(): value})
         assert settings != config.Settings(), key
-        plain = {bool: "true", int: "7", float: "7.5", list[str]: '["a", "b"]'}.get(kind, f'"{value}"')
+        plain = {bool: value, int: value, float: value, list[str]: '["a", "b"]'}.get(kind, f'"{value}"')
         section, _, name = key.rpartition(".")
         file = write(f"[{section}]\n{name} = {plain}\n" if section else f"{name} = {plain}\n")
         assert config.load({}, {}, file)[0] == settings, key
@@ -230,3 +237,19 @@ def test_a_wrong_setting_ends_the_program_with_status_2_and_one_line(monkeypatch
     assert printed.out == ""
     assert printed.err.count("\n") == 1
     assert printed.err.startswith("convod: environment: CONVOD_LOG_LEVEL: expected")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("CONVOD_SESSIONS_FILES_AT_ONCE", "0", "a whole number from 1 to 64"),
+        ("CONVOD_ENGINE_WORKERS", "-3", "a whole number from 0 to 256"),
+        ("CONVOD_SESSIONS_CREDIT_S", "nan", "a number from 40 to 3600"),
+        ("CONVOD_LISTEN_STALL_S", "0", "a number above 0, at most 3600"),
+        ("CONVOD_LISTEN_MESSAGE_BYTES", "0", "a whole number from 65536"),
+    ],
+)
+def test_a_value_out_of_range_is_one_line_with_the_range(name, value, expected):
+    with pytest.raises(config.BadSettings, match=f"{name}: expected {expected}") as wrong:
+        config.load({}, {name: value})
+    assert "\n" not in str(wrong.value)

@@ -391,6 +391,28 @@ async def test_the_same_key_gets_the_same_session(autojump_clock, tmp_path):
         assert home.manager.counts().live == 2
 
 
+async def test_the_key_of_a_session_that_is_over_gets_that_session(autojump_clock, tmp_path):
+    async with house(tmp_path) as home:
+        request = CreateSession(kind="live", summary=SummaryOptions(mode="off"), key="k")
+        one = await home.create(request)
+        await one.end()
+        await one.wait_finished()
+        journal, session = await home.manager.create("me", request, home.producer)
+        assert journal.id == one.id
+        assert session is None
+        assert journal.record.state is State.COMPLETED
+
+
+async def test_the_key_of_a_session_that_was_ended_is_no_error(autojump_clock, tmp_path):
+    async with house(tmp_path) as home:
+        home.summarizers.away = "the language model is away"
+        one = await home.live(key="k", summary="final")
+        await one.end()
+        again = await home.live(key="k", summary="final")
+        assert again is one
+        assert not again.takes_audio
+
+
 async def test_a_connection_that_produces_takes_over_from_one_that_looks_alive(autojump_clock, tmp_path):
     async with house(tmp_path, resume_s=30.0) as home:
         session = await home.live(key="k")

@@ -203,7 +203,9 @@ class House:
         )  # fmt: skip
 
     async def create(self, request: CreateSession) -> Session:
-        return await self.manager.create("me", request, self.producer)
+        _, session = await self.manager.create("me", request, self.producer)
+        assert session is not None
+        return session
 
     def send(self, session: Session, sound: bytes, piece: int = 32000) -> None:
         for at in range(0, len(sound), piece):
