@@ -1,6 +1,12 @@
-"""Every test here is async, and ends in time: what is waited for and never comes fails the test, not the run."""
+"""Every test here ends in time: what is waited for and never comes fails the test, not the run."""
 
 from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -8,10 +14,17 @@ import trio
 from tests.support.sessions import LIMIT_S
 
 
-@pytest.fixture(autouse=True)
-async def time_limit(nursery: trio.Nursery) -> None:
-    async def expire() -> None:
-        await trio.sleep(LIMIT_S)
-        raise AssertionError(f"nothing more happened within {LIMIT_S:.0f} s")
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        here = item.path.is_relative_to(Path(__file__).parent)
+        if here and isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.function):
+            item.obj = limited(item.obj)
 
-    nursery.start_soon(expire)
+
+def limited(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    @functools.wraps(test)
+    async def run(**fixtures: Any) -> None:
+        with trio.fail_after(LIMIT_S):
+            await test(**fixtures)
+
+    return run
