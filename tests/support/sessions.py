@@ -51,7 +51,7 @@ def assert_whole(events: Sequence[Any]) -> None:
     assert all(one.end <= other.start for one, other in pairwise(heard))
 
 
-async def talk_live(client: convo.Client, audio: bytes, **fields: Any) -> list[messages.Event]:
+async def talk_live(client: convo.Client, audio: bytes, /, **fields: Any) -> list[messages.Event]:
     """A live session from its first byte to its last event."""
     session = await client.create_session("live", **fields)
     await session.send_audio(audio)
@@ -59,7 +59,7 @@ async def talk_live(client: convo.Client, audio: bytes, **fields: Any) -> list[m
     return [event async for event in session.events()]
 
 
-async def upload(client: convo.Client, data: bytes, **fields: Any) -> list[messages.Event]:
+async def upload(client: convo.Client, data: bytes, /, **fields: Any) -> list[messages.Event]:
     """A file session from its first byte to its last event."""
     session = await client.create_session("file", **fields)
     await session.send_audio(data)

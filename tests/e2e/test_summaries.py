@@ -1,0 +1,182 @@
+"""Summaries by language models that are there, away, and back: real daemon, servers that speak the real wire format."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import trio
+
+import convo
+from convo import messages
+from tests.fakes.httpserver import serve
+from tests.fakes.ollama import FakeOllama
+from tests.fakes.openai import FakeOpenAi
+from tests.support.daemon import Daemon, running
+from tests.support.sessions import assert_whole, of, states, talk_live, text
+from tests.support.speech import excerpt, pcm
+
+
+@dataclass(frozen=True)
+class House:
+    """A daemon, and the ports on which it looks for language models."""
+
+    daemon: Daemon
+    ollama: int
+    openai: int
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports on which nobody listens."""
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    ollama, openai = free_ports(2)
+    environment = {
+        "CONVOD_SUMMARY_OLLAMA_URL": f"http://127.0.0.1:{ollama}",
+        "CONVOD_SUMMARY_OPENAI_URL": f"http://127.0.0.1:{openai}/v1",
+        "CONVOD_SESSIONS_ROLLING_S": "0.2",
+    }
+    with running(tmp_path_factory.mktemp("convod"), environment=environment) as daemon:
+        yield House(daemon, ollama, openai)
+
+
+@asynccontextmanager
+async def answering(handler: Callable[[Any, Any], Awaitable[None]], port: int) -> AsyncIterator[None]:
+    """A server at that port, for the time of the block."""
+    async with trio.open_nursery() as nursery:
+        await nursery.start(serve, handler, port)
+        yield
+        nursery.cancel_scope.cancel()
+
+
+def by(provider: str, **fields: Any) -> messages.SummaryOptions:
+    return messages.SummaryOptions(provider=provider, **fields)
+
+
+@pytest.mark.parametrize("provider", ["ollama", "openai"])
+async def test_a_talk_is_summarised_by_the_language_model_that_is_named(house: House, provider: str) -> None:
+    ollama, openai = FakeOllama(), FakeOpenAi()
+    async with (
+        answering(ollama.handle, house.ollama),
+        answering(openai.handle, house.openai),
+        convo.connect(house.daemon.web) as client,
+    ):
+        events = await talk_live(client, pcm("talk.flac"), summary=by(provider), title="Stand-up")
+        shown = await client.get_session(events[0].session)
+    assert_whole(events)
+    (summary,) = of(messages.FinalSummary, events)
+    assert summary.provider == provider
+    assert summary.model == ("llama3.2:latest" if provider == "ollama" else "qwen2.5-7b-instruct")
+    assert "Good morning" in summary.summary
+    # It came while it was written.
+    written = "".join(delta.text for delta in of(messages.SummaryDelta, events))
+    assert written == summary.summary
+    assert shown.summary is not None
+    assert shown.summary.provider == provider
+    asked = ollama.chats if provider == "ollama" else openai.completions
+    assert len(asked) == len(ollama.chats) + len(openai.completions) == 1
+    # The model saw the words that were stored, all of them, once.
+    assert str(asked[0]).count("payment system") == 1
+    assert "See you next week" in str(asked[0])
+
+
+async def test_auto_finds_the_language_model_that_is_there(house: House) -> None:
+    fake = FakeOpenAi()
+    async with answering(fake.handle, house.openai), convo.connect(house.daemon.url) as client:
+        status = await client.request(messages.Status())
+        assert status.summarizer is not None
+        assert status.summarizer.provider == "openai"
+        events = await talk_live(client, excerpt("talk", 16.3)[0])
+    (summary,) = of(messages.FinalSummary, events)
+    assert summary.provider == "openai"
+
+
+async def test_a_session_waits_for_its_summarizer_and_is_completed_when_it_is_back(house: House) -> None:
+    fake = FakeOllama()
+    async with convo.connect(house.daemon.url) as client:
+        session = await client.create_session("live", summary=by("ollama"))
+        await session.send_audio(excerpt("talk", 16.3)[0])
+        await session.end()
+        warned = [e async for e in session.events(until=lambda event: isinstance(event, messages.SessionWarning))]
+        shown = await client.get_session(session.id)
+        assert shown.state == "transcribed"
+        assert len(shown.segments) == 6
+        async with answering(fake.handle, house.ollama):
+            events = warned + [event async for event in session.events()]
+    assert_whole(events)
+    (warning,) = of(messages.SessionWarning, events)
+    assert warning.code == "summarizer_unavailable"
+    assert str(house.ollama) in warning.message
+    assert states(events) == ["pending", "processing", "transcribed", "completed"]
+    assert of(messages.FinalSummary, events)[0].provider == "ollama"
+
+
+@pytest.mark.parametrize("fault", ["die", "error_in_stream", "error_500"])
+async def test_a_summary_that_breaks_off_is_written_again(house: House, fault: str) -> None:
+    fake = FakeOllama()
+    fake.faults = [fault]
+    async with answering(fake.handle, house.ollama), convo.connect(house.daemon.url) as client:
+        events = await talk_live(client, excerpt("talk", 16.3)[0], summary=by("ollama"))
+    assert_whole(events)
+    (summary,) = of(messages.FinalSummary, events)
+    assert "Good morning" in summary.summary
+    assert len(fake.chats) == 2
+    assert states(events)[-1] == "completed"
+
+
+async def test_a_summarizer_that_was_there_and_left_is_noticed(house: House) -> None:
+    fake = FakeOllama()
+    async with convo.connect(house.daemon.url) as client:
+        async with answering(fake.handle, house.ollama):
+            events = await talk_live(client, excerpt("talk", 16.3)[0], summary=by("ollama"))
+        done = of(messages.DurableEvent, events)
+        session = await client.attach(done[-1].session, after_seq=done[-1].seq)
+        # The daemon remembers its choice for a while: what follows is an event, or a refusal.
+        with pytest.raises(convo.RequestError) as refused:
+            await summarise(client, session, "ollama")
+        assert refused.value.code == "summarizer_unavailable"
+        # Another one is at hand at once.
+        await client.request(messages.Summarize(session=session.id, provider="extractive"))
+        more = [e async for e in session.events(until=lambda event: isinstance(event, messages.FinalSummary))]
+    assert of(messages.FinalSummary, more)[0].provider == "extractive"
+
+
+async def summarise(client: convo.Client, session: convo.ClientSession, provider: str) -> None:
+    """Ask until it is refused, or done."""
+    while True:
+        await client.request(messages.Summarize(session=session.id, provider=provider))
+        async for event in session.events(until=lambda event: isinstance(event, messages.SessionWarning)):
+            if isinstance(event, messages.FinalSummary):
+                return
+
+
+async def test_rolling_summaries_are_left_out_while_the_summarizer_is_away(house: House) -> None:
+    fake = FakeOllama()
+    audio = pcm("talk.flac")
+    middle = int(16.3 * 32000)
+    async with convo.connect(house.daemon.url) as client:
+        session = await client.create_session("live", summary=by("ollama", mode="rolling"))
+        await session.send_audio(audio[:middle])
+        await session.finalize()
+        async with answering(fake.handle, house.ollama):
+            await session.send_audio(audio[middle:])
+            events = [e async for e in session.events(until=lambda event: isinstance(event, messages.RollingSummary))]
+            await session.end()
+            events += [event async for event in session.events()]
+    assert_whole(events)
+    assert of(messages.RollingSummary, events)[0].provider == "ollama"
+    assert of(messages.FinalSummary, events)[0].provider == "ollama"
+    assert "See you next week" in text(events)
