@@ -304,12 +304,13 @@ class GetSessionReply(Reply, frozen=True, kw_only=True, tag="ok"):
 
 
 class AttachReply(Reply, frozen=True, kw_only=True, tag="ok"):
-    """`seq` is the newest stored event, `audio_offset` the bytes safely stored."""
+    """`seq` is the newest stored event, `audio_offset` the bytes safely stored; `ended` if no more are taken."""
 
     state: State
     seq: int
     audio_offset: int
     credit: int
+    ended: bool = False
 
 
 class ListSessionsReply(Reply, frozen=True, kw_only=True, tag="ok"):

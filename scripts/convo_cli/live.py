@@ -13,7 +13,7 @@ from contextlib import suppress
 import trio
 
 import convo
-from convo.messages import AttachReply, Code, CreateSession, Event, State
+from convo.messages import AttachReply, Code, CreateSession, Event
 
 from .arguments import Options
 from .captions import Captions
@@ -152,20 +152,16 @@ class Live:
 
     async def _attach(self, client: convo.Client, name: str) -> convo.ClientSession:
         after = self._captions.last_seq
-        if self._ended:
-            return await client.attach(name, after_seq=after)
-        try:
-            return await client.attach(name, after_seq=after, produce=True)
-        except convo.RequestError as error:
-            if error.code != Code.BAD_STATE:
-                raise
-        session = await client.attach(name, after_seq=after)
-        if isinstance(session.reply, AttachReply) and session.reply.state in (State.PENDING, State.PROCESSING):
-            raise convo.ConnectionLost("The daemon still waits for the broken connection.")
-        self._ended = True
-        self._trouble = self._trouble or Problem(
-            Exit.NO_DAEMON, "The connection was broken for too long: the daemon ended the session without the rest."
-        )
+        session = await client.attach(name, after_seq=after, produce=True)
+        assert isinstance(session.reply, AttachReply)
+        if session.reply.ended and not self._ended:
+            # The end may have been heard just before the link broke; or the daemon did not wait any longer.
+            self._ended = True
+            if not self._drained or session.reply.audio_offset < self._tape.end:
+                self._trouble = self._trouble or Problem(
+                    Exit.NO_DAEMON,
+                    "The connection was broken for too long: the daemon ended the session without the rest.",
+                )
         return session
 
     # --- the session --------------------------------------------------------------------------------------
@@ -252,6 +248,11 @@ class _Tape:
     def __init__(self) -> None:
         self._pieces: deque[bytes] = deque()
         self._start = 0
+
+    @property
+    def end(self) -> int:
+        """Bytes of the stream so far."""
+        return self._start + sum(map(len, self._pieces))
 
     def add(self, data: bytes) -> None:
         """More audio, after what was there."""

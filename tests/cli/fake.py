@@ -325,7 +325,12 @@ class FakeDaemon:
         session = self.sessions[message.session]
         seq = len(session.events)
         reply = AttachReply(
-            id=number, state=session.state, seq=seq, audio_offset=len(session.audio), credit=self.credit
+            id=number,
+            state=session.state,
+            seq=seq,
+            audio_offset=len(session.audio),
+            credit=self.credit,
+            ended=session.state not in ("pending", "processing"),
         )
         await peer.send(reply, *session.events[message.after_seq :])
         session.readers.add(peer)

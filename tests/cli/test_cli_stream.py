@@ -216,9 +216,6 @@ def test_a_daemon_that_did_not_wait(fake: FakeDaemon, run: Run, speech: Path) ->
     take = fake._Attach
 
     async def attach(peer, message, number):  # type: ignore[no-untyped-def]
-        if message.produce:
-            await peer.send(Error(code="bad_state", message="It has ended.", id=number))
-            return
         session = fake.only
         for text in session.said:
             fake._segment(session, text)

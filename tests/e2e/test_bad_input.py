@@ -358,12 +358,12 @@ OF_A_SESSION: list[tuple[str, Map]] = [
 NOBODYS = ["000000000000", "", "../../../etc/passwd", "nul\0", "x" * 100_000, "' OR 1=1 --"]
 
 
-@pytest.mark.parametrize("session", NOBODYS, ids=[session[:20] for session in NOBODYS])
 @pytest.mark.parametrize(("kind", "fields"), OF_A_SESSION, ids=[f"{kind} {fields}" for kind, fields in OF_A_SESSION])
-async def test_a_session_that_does_not_exist_is_unknown(daemon: Daemon, kind: str, fields: Map, session: str) -> None:
+async def test_a_session_that_does_not_exist_is_unknown(daemon: Daemon, kind: str, fields: Map) -> None:
     async with wired(daemon.url) as wire:
-        error = await wire.ask(kind, session=session, **fields)
-        assert error["code"] == "unknown_session"
+        for session in NOBODYS:
+            error = await wire.ask(kind, session=session, **fields)
+            assert error["code"] == "unknown_session", session
         assert (await wire.ask("ping"))["type"] == "ok"
 
 
@@ -565,7 +565,7 @@ async def test_audio_after_the_end_is_refused(daemon: Daemon, transport: str) ->
         await wire.wait(lambda message: message.get("state") == "completed")
         await wire.send(piece(session, len(audio), bytes(3200)))
         await assert_refused(wire, session, "bad_state")
-        assert (await wire.ask("attach", session=session, produce=True))["code"] == "bad_state"
+        assert (await wire.ask("attach", session=session, produce=True))["credit"] == 0
         assert (await wire.ask("cancel_session", session=session))["code"] == "bad_state"
 
 

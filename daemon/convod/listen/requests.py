@@ -257,18 +257,19 @@ class Service:
     async def _attach(self, client: Client, request: Attach) -> Reply | None:
         journal = await self._manager.journal(client.owner, request.session)
         session = self._manager.find(request.session)
-        if request.produce:
-            if session is None:
-                raise Refused(Code.BAD_STATE, f"the session is {journal.record.state} and takes no more audio")
+        credit = 0
+        if request.produce and session is not None and session.takes_audio:
             session.produce(client)
             client.producing[session.id] = partial(session.producer_gone, client)
+            credit = session.credit
         client.outbox.put(
             AttachReply(
                 id=request.id,
                 state=journal.record.state,
                 seq=journal.feed.seq,
-                audio_offset=session.audio_offset if session else 0,
-                credit=session.credit if session and request.produce else 0,
+                audio_offset=session.audio_offset if session else journal.record.audio_bytes,
+                credit=credit,
+                ended=session is None or not session.takes_audio,
             )
         )
         client.outbox.attach(journal.feed, request.after_seq)

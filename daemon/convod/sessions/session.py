@@ -92,6 +92,7 @@ class Session:
         self.producer: object | None = None
         self._parts = parts
         self._spool = parts.spool.open(self.record.id)
+        self.record.audio_bytes = max(self.record.audio_bytes, self._spool.size)
         self._acknowledged = self._spool.size
         self._bell = Bell()
         self._outcomes: deque[tuple[Window, Outcome]] = deque()
@@ -116,8 +117,8 @@ class Session:
 
     @property
     def credit(self) -> int:
-        """Bytes that may be sent beyond `audio_offset`."""
-        return max(0, self._granted() - self._spool.size)
+        """Bytes that may be sent beyond `audio_offset`; none once the session has ended."""
+        return max(0, self._granted() - self._spool.size) if self.takes_audio else 0
 
     def produce(self, producer: object) -> None:
         """`producer` (a connection) sends this session's audio from now on; one that did before may send no more.
@@ -161,11 +162,12 @@ class Session:
                 self._spool.append(fresh)
             except NoRoom as error:
                 raise Refused(Code.BUSY, f"{error.strerror}; free some and send again from offset {have}") from error
+            self.record.audio_bytes = self._spool.size
             self._arrived(trio.current_time())
         if self._spool.size - self._acknowledged > self.credit:
             self._acknowledge()  # half of what was granted is used: do not let the client wait
         else:
-            self._parts.acks.soon(self, self._acknowledge)
+            self._parts.acks.soon(self, self._acknowledge_new)
 
     async def end(self) -> None:
         """No more audio comes. Stored when this returns.
@@ -288,12 +290,17 @@ class Session:
                 await trio.sleep(pause if retry else LONGEST_PAUSE_S)
                 pause = min(LONGEST_PAUSE_S, pause * 2)
 
+    def _acknowledge_new(self) -> None:
+        if self._acknowledged < self._spool.size:
+            self._acknowledge()
+
     def _acknowledge(self) -> None:
         self._acknowledged = self._spool.size
         self.feed.say(AudioAck(session=self.id, offset=self._spool.size, credit=self.credit))
 
     def _end(self) -> None:
         self.record.ended = True
+        self._acknowledge_new()
         self._bell.ring()
 
     # --- the engine ---------------------------------------------------------------------------------------

@@ -42,6 +42,7 @@ class Record(msgspec.Struct, kw_only=True):
     key: str | None = None
     duration_s: float = 0.0
     ended: bool = False
+    audio_bytes: int = 0
     seq: int = 0
     segments: int = 0
     mark_sample: int = 0

@@ -17,19 +17,16 @@ const PIECE_S = 0.1; // Audio in a message: short enough for captions to follow 
 const PING_MS = 5000; // A link that died without a goodbye is only noticed by its silence …
 const SILENCE_MS = 15000; // … and that should be before `limits.resume_s` is over.
 
-/** What ends the program, with an exit status; `code` is the daemon's. */
+// What ends the program, with an exit status; `code` is the daemon's.
 const fault = (status, message, code) => Object.assign(new Error(message), { status, code });
-
-/** The connection is gone; another one may go on where it stopped. */
-class Lost extends Error {}
+class Lost extends Error {} // The connection is gone; another one may go on where it stopped.
 
 /** The samples of a WAV file, and what they are. All of them are kept, to send them again after a lost link. */
 async function readWav(path) {
   const bad = (why) => fault(4, `${path} ${why}.`);
   const file = await readFile(path).catch(({ code }) => Promise.reject(bad(`cannot be read (${code})`)));
   if (!/^RIFF[^]{4}WAVE$/.test(file.toString('latin1', 0, 12))) throw bad('is no WAV file');
-  let format = null;
-  for (let at = 12; at + 8 <= file.length; ) {
+  for (let at = 12, format; at + 8 <= file.length; ) {
     const name = file.toString('latin1', at, at + 4);
     const size = file.readUInt32LE(at + 4);
     const body = file.subarray(at + 8, at + 8 + size); // Or less: who writes into a pipe leaves the largest size here.
@@ -39,9 +36,8 @@ async function readWav(path) {
       if (encoding !== 1 || body.readUInt16LE(14) !== 16) throw bad('is not PCM of 16 bits');
       format = { channels: body.readUInt16LE(2), rate: body.readUInt32LE(4) };
     } else if (name === 'data' && format) {
-      const frame = 2 * format.channels; // Bytes of one moment, in all channels.
-      const data = body.subarray(0, body.length - (body.length % frame));
-      if (data.length > 0) return { ...format, frame, data };
+      const frame = 2 * format.channels;
+      if (body.length >= frame) return { format, frame, data: body.subarray(0, body.length - (body.length % frame)) };
     }
     at += 8 + size + (size % 2); // Chunks begin at even offsets.
   }
@@ -109,7 +105,7 @@ class Link {
 
   send(message) {
     if (this.error) throw this.error;
-    this.wire.send(encode(message, { ignoreUndefined: true }));
+    this.wire.send(encode(message, { ignoreUndefined: true })); // A field left out has its default.
   }
 
   receive(bytes) {
@@ -157,24 +153,28 @@ class Talk {
     if (message.type === 'final_summary') say(process.stdout, summary(message));
     if (message.type === 'warning') say(process.stderr, clean(message.message));
     if (message.type === 'session_state') this.state = message.state;
-    if (this.state === 'failed') link.fail(fault(6, clean(message.message ?? 'The session failed.')));
-    if (this.state === 'cancelled') link.fail(fault(6, 'The session was cancelled.'));
+    const over = { failed: 'The session failed.', cancelled: 'The session was cancelled.' }[this.state];
+    if (over) link.fail(fault(6, clean(message.message ?? over)));
     this.wake();
   }
 
   /** Everything that is left to do, on this connection. */
-  async run(link, { rate, channels, frame, data }, { realtime, token }) {
-    const { limits } = await link.request('hello', { protocol: 1, client: 'stream.mjs/1.0', token });
-    this.resumeS = limits.resume_s;
-    const place = { session: this.id, after_seq: this.afterSeq };
+  async run(link, wav, { realtime, token }) {
+    ({ limits: this.limits } = await link.request('hello', { protocol: 1, client: 'stream.mjs/1.0', token }));
     const ok = this.id
-      ? (await link.request('attach', { ...place, produce: true }).catch(heard)) ?? (await link.request('attach', place))
-      : await link.request('create_session', { kind: 'live', audio: { rate, channels }, key: this.key });
-    let sent = ok.audio_offset ?? 0; // What was sent beyond that has gone with the link.
+      ? await link.request('attach', { session: this.id, after_seq: this.afterSeq, produce: true })
+      : await link.request('create_session', { kind: 'live', key: this.key, audio: wav.format });
     this.id ??= ok.session;
-    this.limit = Math.max(this.limit, sent + ok.credit);
+    // The end may have been heard already, on the link that was lost.
+    if (!ok.ended) await this.speak(link, wav, ok, realtime);
+    while (this.state !== 'completed') await this.change(link);
+  }
 
-    const piece = Math.min(Math.round(PIECE_S * rate) * frame, limits.message_bytes - 1024);
+  /** All audio that the daemon has not, and the end. */
+  async speak(link, { format: { rate }, frame, data }, { audio_offset: stored = 0, credit }, realtime) {
+    const piece = Math.min(Math.round(PIECE_S * rate) * frame, this.limits.message_bytes - 1024);
+    let sent = stored; // What was sent beyond that has gone with the link.
+    this.limit = Math.max(this.limit, sent + credit);
     for (let due = performance.now(); sent < data.length; ) {
       // With little credit send little: the daemon need not grant as much as a whole piece at once.
       const room = Math.min(piece, data.length - sent, this.limit - sent);
@@ -186,26 +186,22 @@ class Talk {
         if (realtime) await sleep(Math.max(0, due - performance.now()));
       } else await this.change(link);
     }
-    await link.request('end_session', { session: this.id }).catch(heard);
-    while (this.state !== 'completed') await this.change(link);
+    this.ended = true;
+    await link.request('end_session', { session: this.id });
   }
 }
 
-/** Lets `bad_state` pass: end_session was heard already, on the link that was lost, before its reply came. */
-const heard = (error) => (error.code === 'bad_state' ? null : Promise.reject(error));
-
-/** Text from the other side, without anything that a terminal would obey. */
+// Text from the other side, without anything that a terminal would obey.
 const clean = (text) => String(text).replace(/[\p{Cc}\u2028-\u202e\u2066-\u2069]+/gu, ' ').trim();
 const clock = (seconds) => new Date(seconds * 1000).toISOString().slice(11, 19).replace(/^00:/, '');
 
 function partial(text) {
-  if (!process.stderr.isTTY) return;
   const columns = (process.stderr.columns || 80) - 1; // It must not wrap, and what is new is at its end.
-  process.stderr.write(`\r\x1b[K${[...clean(text)].slice(-columns).join('')}`);
+  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${[...clean(text)].slice(-columns).join('')}`);
 }
 
 function say(stream, text) {
-  partial(''); // Where the finished line goes.
+  partial('');
   stream.write(`${text}\n`);
 }
 
@@ -236,12 +232,13 @@ async function main() {
     } catch (error) {
       link.fail(error);
       if (!(error instanceof Lost)) throw error;
-      if (talk.resumeS === undefined) throw fault(3, error.message);
+      if (!talk.limits) throw fault(3, error.message);
     }
-    if (link.welcomed) [delay, lostAt] = [100, Date.now()];
-    // After `resume_s` without its client the daemon ends the session and takes no more audio.
-    else if (Date.now() - lostAt > talk.resumeS * 1000) throw fault(3, 'The daemon did not come back.');
-    say(process.stderr, 'The link was lost; connecting again.');
+    if (link.welcomed) {
+      say(process.stderr, 'The link was lost; connecting again.');
+      [delay, lostAt] = [100, Date.now()];
+      // After `resume_s` without its client the daemon ends the session and takes no more audio.
+    } else if (Date.now() - lostAt > talk.limits.resume_s * 1000) throw fault(3, 'The daemon did not come back.');
     await sleep(delay);
   }
 }

@@ -11,6 +11,7 @@ CREATE TABLE sessions (
     key TEXT,
     config TEXT NOT NULL,               -- JSON: the create_session that opened it, with the defaults then in force
     ended INTEGER NOT NULL DEFAULT 0,   -- 1 once end_session came: the spool holds all audio there will be
+    audio_bytes INTEGER NOT NULL DEFAULT 0,     -- bytes that were received
     seq INTEGER NOT NULL DEFAULT 0,
     segments INTEGER NOT NULL DEFAULT 0,
     mark_sample INTEGER NOT NULL DEFAULT 0,     -- audio before this sample is accounted for
