@@ -44,7 +44,9 @@ def main() -> None:
     }
     print(figures["machine"], flush=True)
     for name in BENCHES if arguments.bench == "all" else [arguments.bench]:
-        with running("--model", arguments.model, *(("--device", "cpu") if name == "engine" else ())) as daemon:
+        # Bare engine and daemon are compared with one worker each.
+        one_worker = {"CONVOD_DEVICE": "cpu", "CONVOD_ENGINE_WORKERS": "1"} if name == "engine" else {}
+        with running("--model", arguments.model, **one_worker) as daemon:
             result = trio.run(_warm_then, BENCHES[name], daemon, arguments.model)
         figures[name] = result
         for figure, value in result.items():

@@ -42,14 +42,14 @@ class Daemon:
 
 
 @contextmanager
-def running(*flags: str) -> Iterator[Daemon]:
-    """A daemon in a directory of its own until the end of the block."""
+def running(*flags: str, **environment: str) -> Iterator[Daemon]:
+    """A daemon in a directory of its own until the end of the block; `environment` adds to its variables."""
     with tempfile.TemporaryDirectory(prefix="convo-bench-") as folder:
         process = subprocess.Popen(
             [sys.executable, "-m", "convod", "--socket", f"{folder}/s", "--state-dir", f"{folder}/state",
              "--listen", "ws://127.0.0.1:0", *flags],
             stderr=subprocess.PIPE, text=True,
-            env={**os.environ, "CONVOD_SUMMARY_PROVIDER": "extractive", "CONVOD_LOG_LEVEL": "info"},
+            env={**os.environ, "CONVOD_SUMMARY_PROVIDER": "extractive", "CONVOD_LOG_LEVEL": "info", **environment},
         )  # fmt: skip
         assert process.stderr is not None
         web = ""
