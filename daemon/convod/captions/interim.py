@@ -20,8 +20,8 @@ PROMISE: Final = 4
 """Hypotheses in a row that must agree on a word before it is stable.
 
 `scripts/bench/run captions` measures both. Showing after one pass, 4 % of shown words change; after two, 0.3 %, for
-250 ms more until a word appears. With weaker weights it was 26 and 5 %, and promising after three passes broke 0.7 % of the
-promises, after four none.
+250 ms more until a word appears. With weaker weights it was 26 and 5 %, and promising after three passes broke 0.7 % of
+the promises, after four none.
 """
 
 
