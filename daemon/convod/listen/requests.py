@@ -108,6 +108,7 @@ class Service:
         self._settings = settings
         self._began = time.monotonic()
         self._pulling = trio.CapacityLimiter(1)
+        self.connected = 0  # connections that are open, kept by `serve`
 
     @property
     def audio_credit(self) -> int:

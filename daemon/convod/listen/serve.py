@@ -58,10 +58,13 @@ async def serve(
     link: Link, connection: Connection, authorize: Authorize, service: Service, settings: ListenSettings, peer: str
 ) -> None:
     """Serve a connection to its end. A fault of convod in one is logged, and is the end of that one only."""
+    service.connected += 1
     try:
         await _serve(link, connection, authorize, service, settings, peer)
     except* Exception:
         log.exception("a connection was ended by a fault of convod", extra={"peer": peer})
+    finally:
+        service.connected -= 1
 
 
 async def _serve(
@@ -100,6 +103,11 @@ async def _converse(
     nursery: trio.Nursery,
 ) -> Code | None:
     """Handshake, then requests. Returns the code of the error that ended it, None if the client left."""
+    if service.connected > settings.connections:
+        client.outbox.put(
+            Error(code=Code.BUSY, message="The daemon has no room for more connections; try again later.")
+        )
+        return Code.BUSY
     try:
         with trio.move_on_after(settings.handshake_s) as handshake:
             await _greet(link, connection, authorize, service, client, settings)

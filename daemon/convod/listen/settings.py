@@ -15,6 +15,7 @@ class ListenSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     `origins`: web pages (such as "https://example.org") that may connect without a token; by default none may, or any
     page in a user's browser could read their sessions.
+    `connections`: most that are open at once; one more is told to come back later.
     `stall_s`: a client that takes nothing for so long is disconnected; its sessions go on.
     """
 

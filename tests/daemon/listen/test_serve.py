@@ -198,6 +198,17 @@ async def test_hello_is_answered_by_welcome_with_the_limits(autojump_clock, tmp_
         assert "live" in welcome.features
 
 
+async def test_one_connection_too_many_is_told_so_and_has_room_when_another_left(autojump_clock, tmp_path):
+    async with hall(tmp_path) as place:
+        first = place.connect(connections=1)
+        assert isinstance(await first.hello(), Welcome)
+        (error,) = await place.connect(connections=1).rest()
+        assert error.code == Code.BUSY
+        await first.stream.aclose()
+        await trio.sleep(1)
+        assert isinstance(await place.connect(connections=1).hello(), Welcome)
+
+
 async def test_who_says_nothing_is_closed_after_the_handshakes_time(autojump_clock, tmp_path):
     async with hall(tmp_path) as place:
         peer = place.connect(handshake_s=10.0)
