@@ -135,10 +135,10 @@ class Endpointer:
         self._ring.append((start, end, speech))
         while self._ring and end - self._ring[0][0] > self._samples(self.settings.ring_ms):
             self._ring.popleft()
-        spoken = sum(end - start for start, end, speech in self._ring if speech)
-        if not speech or spoken < self._samples(self.settings.onset_ms):
+        if not speech:
             return []
-        return [self._begin()]
+        spoken = sum(end - start for start, end, speech in self._ring if speech)
+        return [self._begin()] if spoken >= self._samples(self.settings.onset_ms) else []
 
     def _begin(self) -> Opened:
         onset = next(start for start, _, speech in self._ring if speech)

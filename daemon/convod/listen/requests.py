@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -60,7 +59,7 @@ from convod.engine.fetch import FetchFailed, fetch
 from convod.listen.outbox import Outbox
 from convod.sessions import Manager, Refused
 from convod.sessions.manager import settings_of
-from convod.sessions.session import SessionSettings
+from convod.sessions.session import Session, SessionSettings
 from convod.store import StoreFailed
 from convod.summary import Summarizers, SummarizerUnavailable
 
@@ -87,13 +86,19 @@ class Client:
         self.peer = peer
         self.owner = ""
         self.slow = trio.CapacityLimiter(SLOW_AT_ONCE)
-        self.producing: dict[str, Callable[[], None]] = {}
+        self.producing: dict[str, Session] = {}
+        self.streams = False  # whether audio is what came last
 
     def gone(self) -> None:
         """The connection ended: sessions that it sent audio to are told."""
-        for tell in self.producing.values():
-            tell()
+        for session in self.producing.values():
+            session.producer_gone(self)
         self.producing.clear()
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing comes but audio, and nobody speaks in it."""
+        return self.streams and all(session.quiet for session in self.producing.values())
 
 
 Answer = Callable[["Service", Client, Any], Awaitable[Reply | None]]
@@ -217,7 +222,7 @@ class Service:
         journal, session = await self._manager.create(client.owner, request, client)
         credit = 0
         if session is not None and session.takes_audio:
-            client.producing[session.id] = partial(session.producer_gone, client)
+            client.producing[session.id] = session
             credit = session.credit
         client.outbox.put(
             CreateSessionReply(
@@ -261,7 +266,7 @@ class Service:
         credit = 0
         if request.produce and session is not None and session.takes_audio:
             session.produce(client)
-            client.producing[session.id] = partial(session.producer_gone, client)
+            client.producing[session.id] = session
             credit = session.credit
         client.outbox.put(
             AttachReply(
@@ -279,8 +284,8 @@ class Service:
     async def _detach(self, client: Client, request: Detach) -> Reply:
         if not client.outbox.detach(request.session):
             raise Refused(Code.UNKNOWN_SESSION, f"this connection is not attached to session {request.session!r}")
-        if (tell := client.producing.pop(request.session, None)) is not None:
-            tell()
+        if (session := client.producing.pop(request.session, None)) is not None:
+            session.producer_gone(client)
         return Reply(id=request.id)
 
     async def _summarize(self, client: Client, request: Summarize) -> Reply:

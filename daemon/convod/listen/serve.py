@@ -36,6 +36,9 @@ class Link(Protocol):
     async def receive(self) -> bytes | None:
         """The next bytes, or one whole WebSocket message; None at the end."""
 
+    def rest_while(self, quiet: Callable[[], bool]) -> None:
+        """What comes may be read a little later while `quiet()`."""
+
     async def send(self, data: list[bytes]) -> None:
         """Send frames, or one WebSocket message each."""
 
@@ -169,8 +172,10 @@ async def _read(
     link: Link, connection: Connection, service: Service, client: Client, nursery: trio.Nursery
 ) -> Code | None:
     outbox = client.outbox
+    link.rest_while(lambda: client.quiet)
     while True:
         event = await _next(link, connection)
+        client.streams = isinstance(event, Audio)
         await outbox.wait_room()
         if isinstance(event, Malformed):
             outbox.put(event.error)

@@ -15,6 +15,7 @@ from typing import Final
 import trio
 
 from convo.messages import Code
+from convod.listen.pace import PacedStream
 from convod.listen.serve import LinkLost
 
 READ_BYTES: Final = 1 << 16
@@ -28,7 +29,9 @@ class UnixLink:
     """A stream socket; frames carry their length."""
 
     def __init__(self, stream: trio.SocketStream) -> None:
-        self._stream = stream
+        self._socket = stream.socket
+        self._stream = PacedStream(stream)
+        self.rest_while = self._stream.rest_while
 
     async def receive(self) -> bytes | None:
         """Some bytes, None at the end."""
@@ -50,7 +53,7 @@ class UnixLink:
 
     def abort(self) -> None:
         """Close at once."""
-        self._stream.socket.close()
+        self._socket.close()
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ import trio_websocket
 
 from convo.address import Address, parse
 from convo.messages import WEBSOCKET_SUBPROTOCOL, Code
+from convod.listen.pace import READ_BYTES, PacedStream
 from convod.listen.serve import LinkLost
 from convod.listen.settings import ListenSettings
 
@@ -28,6 +29,9 @@ LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 CLOSE_S: Final = 5.0
 """How long an opening or a closing handshake may take."""
 
+QUEUE: Final = 8
+"""Messages of one read that are taken before the reader waits; four times the largest message each at worst."""
+
 STOPPING_S: Final = 0.25
 """How long it may take while the daemon stops: the answer is not read any more, only the goodbye is to get out."""
 
@@ -39,8 +43,9 @@ class BadAddress(ValueError):
 class WebSocketLink:
     """A WebSocket; each message carries one map."""
 
-    def __init__(self, socket: trio_websocket.WebSocketConnection) -> None:
+    def __init__(self, socket: trio_websocket.WebSocketConnection, stream: PacedStream) -> None:
         self._socket = socket
+        self.rest_while = stream.rest_while
 
     async def receive(self) -> bytes | None:
         """One message, None at the end. Text is handed on as bytes: it is no MessagePack map, and refused as such."""
@@ -85,6 +90,11 @@ def check(url: str, *, token: str, insecure: bool) -> Address:
     return address
 
 
+def _peer(stream: trio.SocketStream) -> str:
+    host, port = stream.socket.getpeername()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def _welcome(request: trio_websocket.WebSocketRequest, settings: ListenSettings) -> bool:
     """Whether a page of this origin may connect. Programs send none; a token is proof enough of itself."""
     origins = [value.decode("latin-1") for name, value in request.headers if name.lower() == b"origin"]
@@ -100,12 +110,17 @@ async def listen(
     """Serve connections until cancelled; the url listened on is handed to `task_status`."""
 
     async def converse(stream: trio.SocketStream) -> None:
+        paced = PacedStream(stream)
         async with trio.open_nursery() as reading:
             request = None
             with trio.move_on_after(CLOSE_S):
                 # What is a little too large is refused with a sentence, what is far too large is not read.
                 request = await trio_websocket.wrap_server_stream(
-                    reading, stream, max_message_size=4 * settings.message_bytes
+                    reading,
+                    paced,
+                    max_message_size=4 * settings.message_bytes,
+                    message_queue_size=QUEUE,
+                    receive_buffer_size=READ_BYTES,
                 )
             if request is not None and WEBSOCKET_SUBPROTOCOL not in request.proposed_subprotocols:
                 await request.reject(400, body=f"offer the subprotocol {WEBSOCKET_SUBPROTOCOL}\n".encode())
@@ -113,7 +128,7 @@ async def listen(
                 await request.reject(403, body=b"web pages of this origin may not connect; see listen.origins\n")
             elif request is not None:
                 socket = await request.accept(subprotocol=WEBSOCKET_SUBPROTOCOL)
-                await serve(WebSocketLink(socket), str(request.remote))
+                await serve(WebSocketLink(socket, paced), _peer(stream))
             reading.cancel_scope.cancel()
 
     async def handle(stream: trio.SocketStream) -> None:

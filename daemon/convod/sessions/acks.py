@@ -12,7 +12,7 @@ import trio
 
 from convod.bell import Bell
 
-GATHER_S: Final = 0.1
+GATHER_S: Final = 0.06
 """How long an acknowledgement may wait for the next one."""
 
 

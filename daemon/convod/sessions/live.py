@@ -59,6 +59,11 @@ class LiveSession(Session):
         self._most_granted = 0
         self._all_out = False
 
+    @property
+    def quiet(self) -> bool:
+        """Whether nobody speaks, and nobody waits for what was heard."""
+        return not self._transcriber.speaking and not self._finalizing
+
     def _granted(self) -> int:
         settled = self._transcriber.settled * self._pcm.frame_bytes
         granted = settled + int(self._parts.settings.credit_s * self._pcm.bytes_per_second)

@@ -153,7 +153,8 @@ class Session:
         have = self._spool.size
         if offset > have:
             raise Refused(Code.BAD_AUDIO, f"audio is missing: send it from offset {have}, not {offset}")
-        if offset + len(data) > self._granted():
+        granted = self._granted()
+        if offset + len(data) > granted:
             raise Refused(
                 Code.OUT_OF_CREDIT, f"send at most {self.credit} bytes beyond offset {have}, then wait for audio_ack"
             )
@@ -164,7 +165,7 @@ class Session:
                 raise Refused(Code.BUSY, f"{error.strerror}; free some and send again from offset {have}") from error
             self.record.audio_bytes = self._spool.size
             self._arrived(trio.current_time())
-        if self._spool.size - self._acknowledged > self.credit:
+        if self._spool.size - self._acknowledged > granted - self._spool.size:
             self._acknowledge()  # half of what was granted is used: do not let the client wait
         else:
             self._parts.acks.soon(self, self._acknowledge_new)
@@ -201,6 +202,11 @@ class Session:
     async def wait_finished(self) -> None:
         """Until `run` has ended."""
         await self._finished.wait()
+
+    @property
+    def quiet(self) -> bool:
+        """Whether its audio may come a moment later without anybody noticing."""
+        return False
 
     @property
     def takes_audio(self) -> bool:

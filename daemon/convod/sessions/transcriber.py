@@ -190,9 +190,11 @@ class Transcriber:
     @property
     def settled(self) -> int:
         """The first sample whose text is not out yet."""
-        starts = [final.closed.start for final in self._finals.values()]
-        starts.append(self._endpoint.open_since if self._endpoint.open_since is not None else self._now)
-        return min(starts)
+        since = self._endpoint.open_since
+        first = self._now if since is None else since
+        if self._finals:
+            first = min(first, *(final.closed.start for final in self._finals.values()))
+        return first
 
     # --- in -----------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import AsyncExitStack
 
 import trio
 
@@ -22,6 +22,7 @@ HOURS = 8
 async def bench(daemon: Daemon, model: str) -> Figures:
     """Processor share and memory of silent sessions; growth over a long one."""
     figures: Figures = {}
+    await _loaded(daemon)
     for name, url in {"WebSocket": daemon.web, "Unix socket": daemon.socket}.items():
         before = daemon.memory_mb()
         share, after = await _silent(daemon, url)
@@ -31,23 +32,32 @@ async def bench(daemon: Daemon, model: str) -> Figures:
     return figures
 
 
+async def _loaded(daemon: Daemon) -> None:
+    """Until the engine has its model: loading it is no part of listening."""
+    async with convo.connect(daemon.socket) as client:
+        while (await client.status()).engine.state in ("loading", "unloaded"):
+            await trio.sleep(0.2)
+
+
 async def _silent(daemon: Daemon, url: str) -> tuple[float, float]:
-    async with convo.connect(url) as client:
-        sessions = [
-            await client.create_session(kind="live", summary=SummaryOptions(mode="off")) for _ in range(SESSIONS)
-        ]
-        piece = bytes(int(PIECE_S * SECOND))
+    """Processor share of all, and memory. Each session has its own connection, as most have, and its own moments."""
+    piece = bytes(int(PIECE_S * SECOND))
+    async with AsyncExitStack() as stack:
+        sessions = []
+        for _ in range(SESSIONS):
+            client = await stack.enter_async_context(convo.connect(url))
+            sessions.append(await client.create_session(kind="live", summary=SummaryOptions(mode="off")))
         begin = trio.current_time()
         cpu = daemon.cpu_s()
 
-        async def feed(session: Any) -> None:
+        async def feed(number: int) -> None:
             for i in range(int(SECONDS / PIECE_S)):
-                await trio.sleep_until(begin + (i + 1) * PIECE_S)
-                await session.send_audio(piece)
+                await trio.sleep_until(begin + (i + 1 + number / SESSIONS) * PIECE_S)
+                await sessions[number].send_audio(piece)
 
         async with trio.open_nursery() as nursery:
-            for session in sessions:
-                nursery.start_soon(feed, session)
+            for number in range(SESSIONS):
+                nursery.start_soon(feed, number)
         share = (daemon.cpu_s() - cpu) / SECONDS
         memory = daemon.memory_mb()
         for session in sessions:

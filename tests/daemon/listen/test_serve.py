@@ -58,6 +58,7 @@ class MemoryLink:
     def __init__(self, stream) -> None:
         self.stream = stream
         self.closed: list[tuple] = []
+        self.quiet = bool
         self.aborted = False
 
     async def receive(self):
@@ -65,6 +66,9 @@ class MemoryLink:
             return bytes(await self.stream.receive_some(1 << 16)) or None
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return None
+
+    def rest_while(self, quiet):
+        self.quiet = quiet
 
     async def send(self, data):
         try:
@@ -455,6 +459,22 @@ async def test_audio_that_does_not_fit_is_an_error_about_its_session(autojump_cl
         error = await peer.until(lambda one: isinstance(one, Error))
         assert (error.code, error.id, error.session) == (code, None, created.session)
         assert isinstance(await peer.ask(Ping), PingReply)
+
+
+async def test_only_a_connection_that_brings_silence_may_rest(autojump_clock, tmp_path):
+    async with hall(tmp_path) as place:
+        peer = await place.client()
+        created = await place.live(peer)
+        quiet = peer.link.quiet
+        assert not quiet(), "a request came last"
+        await peer.send(Audio(session=created.session, offset=0, data=silence(1.0)))
+        await trio.sleep(0.2)
+        assert quiet()
+        await peer.ask(Ping)
+        assert not quiet()
+        await peer.send(Audio(session=created.session, offset=32000, data=sentence()[:32000]))
+        await trio.sleep(0.2)
+        assert not quiet(), "somebody speaks"
 
 
 async def test_audio_for_no_session_is_an_error_and_the_connection_goes_on(autojump_clock, tmp_path):
