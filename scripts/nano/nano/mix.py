@@ -32,8 +32,8 @@ Audio = npt.NDArray[np.float32]
 HOP = 160
 #: frames -> (share of the batches, windows a batch)
 BUCKETS: dict[int, tuple[float, int]] = {
-    100: (0.02, 32), 200: (0.03, 32), 300: (0.05, 32), 400: (0.06, 28), 500: (0.11, 24), 700: (0.16, 16),
-    1000: (0.20, 12), 1500: (0.15, 8), 2000: (0.07, 6), 3000: (0.15, 6),
+    100: (0.02, 32), 200: (0.02, 32), 300: (0.03, 32), 400: (0.04, 28), 500: (0.06, 24), 700: (0.09, 16),
+    1000: (0.12, 12), 1500: (0.12, 8), 2000: (0.10, 6), 3000: (0.40, 6),
 }  # fmt: skip
 #: Share of each kind of window, by whether the bucket is short (up to 10 s), middling, or the full 30 s. A single
 #: utterance is soon learned; to find one's way through several is what takes the time.
