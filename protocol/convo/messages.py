@@ -175,7 +175,9 @@ class ModelInfo(Value, frozen=True, kw_only=True):
 
 
 class EngineStatus(Value, frozen=True, kw_only=True):
-    """`state`: loading, ready, unloaded or failed. `message` says why it failed."""
+    """`state`: loading, ready, unloaded or failed. `message` says why it failed. `interims`: full, rarer, shorter or
+    none, what live captions are reduced to while the machine is too busy for more.
+    """
 
     state: str
     model: str
@@ -183,6 +185,7 @@ class EngineStatus(Value, frozen=True, kw_only=True):
     compute_type: str
     workers: int
     restarts: int = 0
+    interims: str = "full"
     message: str | None = None
 
 
@@ -390,6 +393,8 @@ class CreateSession(Request[CreateSessionReply], frozen=True, kw_only=True, tag=
     interim: bool = True
     words: bool = False
     endpoint_ms: Count | None = None
+    vad_mode: Count | None = None
+    frame_ms: Count | None = None
     key: str | None = None
     summary: SummaryOptions = SummaryOptions()
 
@@ -673,8 +678,13 @@ def from_map(fields: dict[str, Any], message: type[M]) -> M:
 
 
 def encode(message: Message) -> bytes:
-    """The message as one MessagePack map, `type` first."""
-    return _encoder.encode(message)
+    """The message as one MessagePack map, `type` first, in the shortest form."""
+    data = _encoder.encode(message)
+    if data[0] == _MAP16 and data[1] == 0 and data[2] < 16:
+        # A struct of many fields gets the long form of its header, however few of them are said.
+        return bytes((_FIXMAP | data[2],)) + data[3:]
+    return data
 
 
 _encoder = msgspec.msgpack.Encoder()
+_MAP16, _FIXMAP = 0xDE, 0x80

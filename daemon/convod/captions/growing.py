@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from convod.captions.interim import Agreement, Caption, joined, pieces
+from convod.engine.pressure import Interims
 from convod.engine.wire import Heard
 
 INTERIM_MS: Final = 250
@@ -20,6 +21,12 @@ FIRST_INTERIM_MS: Final = 400
 TRIM_S: Final = 8.0
 """An interim longer than this begins anew after the words that are stable: a long utterance costs no more per update
 than a short one."""
+
+RARER: Final = 3
+"""Under pressure interims come after so many times INTERIM_MS,"""
+
+SHORTER_S: Final = 3.0
+"""and then begin anew after so much instead of TRIM_S."""
 
 
 class Growing:
@@ -40,17 +47,21 @@ class Growing:
         self._trimmed: list[str] = []  # stable words whose audio is not decoded again
         self._shown = False
 
-    def is_due(self, now: int) -> bool:
-        """Whether the samples up to `now` are worth another interim."""
-        return now >= self._due
+    def is_due(self, now: int, interims: Interims = Interims.FULL) -> bool:
+        """Whether the samples up to `now` are worth another interim, as rich as `interims` lets them be."""
+        if interims is Interims.NONE:
+            return False
+        patience = 0 if interims is Interims.FULL else (RARER - 1) * INTERIM_MS
+        return now >= self._due + patience * self._rate // 1000
 
     def asked(self, now: int) -> None:
         """An interim of the samples up to `now` is being decoded."""
         self._due = now + INTERIM_MS * self._rate // 1000
 
-    def is_long(self, now: int) -> bool:
+    def is_long(self, now: int, interims: Interims = Interims.FULL) -> bool:
         """Whether the next interim should ask for times of words, to be trimmed by them."""
-        return now - self.begin > TRIM_S * self._rate
+        most = SHORTER_S if interims >= Interims.SHORTER else TRIM_S
+        return now - self.begin > most * self._rate
 
     def heard(self, start: int, heard: Heard) -> Caption:
         """What was heard of the samples from `start` on -> the caption of the whole utterance."""

@@ -22,7 +22,7 @@ TRIES: Final = 2
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """A window to decode: `audio` is mono s16le at `rate` Hz. `session` owns it."""
+    """A window to decode: `audio` is mono s16le at `rate` Hz. `session` owns it, `since` it waits."""
 
     session: str
     kind: Kind
@@ -30,6 +30,7 @@ class Job:
     rate: int
     options: Options
     tag: object = None
+    since: float = 0.0
     deaths: int = field(default=0, init=False)
 
     @property
@@ -56,8 +57,8 @@ class Scheduler:
         queue.append(job)
         return replaced
 
-    def drop(self, job: Job) -> None:
-        """Take a job back, if it waits."""
+    def drop(self, job: Job) -> bool:
+        """Take a job back, if it waits. Returns whether it did."""
         queues = self._waiting[job.kind]
         queue = queues.get(job.session)
         if queue is not None and job in queue:
@@ -66,6 +67,9 @@ class Scheduler:
                 del queues[job.session]
         elif job in self._retry:
             self._retry.remove(job)
+        else:
+            return False
+        return True
 
     def waiting(self, kind: Kind) -> int:
         """Windows of a kind that wait."""

@@ -24,6 +24,7 @@ from msgspec import Meta
 from convo.messages import Code, EngineStatus, QueueStatus
 from convod.engine import models
 from convod.engine.fetch import FetchFailed, fetch
+from convod.engine.pressure import Interims, Pressure
 from convod.engine.scheduler import Job, Scheduler
 from convod.engine.wire import (
     HEADER,
@@ -138,6 +139,7 @@ class Engine:
         self.message: str | None = None
         self.languages: list[str] = []
         self._scheduler = Scheduler()
+        self._pressure = Pressure()
         self._deliver: dict[Job, Deliver] = {}
         self._idle = trio.lowlevel.ParkingLot()
         self._live_until = 0.0
@@ -149,8 +151,10 @@ class Engine:
 
     def submit(self, job: Job, deliver: Deliver) -> None:
         """Decode a window; `deliver` is called once, unless the job is dropped or its interim replaced."""
+        job.since = trio.current_time()
         replaced = self._scheduler.submit(job)
         if replaced is not None:
+            self._waited(replaced)
             del self._deliver[replaced]
         self._deliver[job] = deliver
         if job.kind is not Kind.FILE:
@@ -161,13 +165,22 @@ class Engine:
 
     def drop(self, job: Job) -> None:
         """Deliver nothing for this job; if it waits, it is not decoded."""
-        self._scheduler.drop(job)
+        if self._scheduler.drop(job):
+            self._waited(job)
         self._deliver.pop(job, None)
 
     def forget(self, session: str) -> None:
         """Deliver nothing more to a session."""
         for job in [job for job in self._deliver if job.session == session]:
             self.drop(job)
+
+    def interims(self) -> Interims:
+        """What live sessions may ask for now beside their finals."""
+        return self._pressure.look(trio.current_time())
+
+    def _waited(self, job: Job) -> None:
+        now = trio.current_time()
+        self._pressure.waited(job.kind, now - job.since, now)
 
     def wake(self) -> None:
         """Audio is about to come: load the model if it was unloaded."""
@@ -184,6 +197,7 @@ class Engine:
             compute_type=loaded.compute_type if loaded else self.settings.compute_type,
             workers=len(self._workers),
             restarts=self.restarts,
+            interims=self.interims().name.lower(),
             message=self.message,
         )
 
@@ -369,6 +383,8 @@ class Engine:
             while batch := self._scheduler.take(live=trio.current_time() < self._live_until):
                 # What was forgotten while it waited for its second try is not decoded.
                 if batch := [job for job in batch if job in self._deliver]:
+                    for job in batch:
+                        self._waited(job)
                     return batch
             unload_s = self.settings.unload_s or float("inf")
             async with trio.open_nursery() as nursery:

@@ -14,6 +14,7 @@ import trio
 from convo.messages import Code, SessionWarning, State
 from convod.engine.wire import Kind
 from convod.hearing import EndpointSettings, PcmFormat, PcmReader
+from convod.hearing.vad import VadSettings
 from convod.sessions.journal import Journal
 from convod.sessions.session import Parts, Refused, Session
 from convod.sessions.transcriber import Settings, Transcriber
@@ -43,6 +44,8 @@ class LiveSession(Session):
                 rate=self._pcm.rate,
                 kind=Kind.FINAL,
                 endpoint=endpoint,
+                vad=VadSettings(mode=VadSettings().mode if config.vad_mode is None else config.vad_mode),
+                frame_ms=config.frame_ms or 30,
                 interim=config.interim,
                 words=config.words,
                 language=config.language,
@@ -51,6 +54,7 @@ class LiveSession(Session):
             segment=record.segments,
             utterance=record.mark_utterance,
             sample=record.mark_sample,
+            interims=parts.engine.interims,
         )
         self._arrivals: deque[tuple[int, float]] = deque()
         self._finalizing: deque[tuple[int, trio.Event]] = deque()

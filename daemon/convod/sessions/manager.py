@@ -26,6 +26,7 @@ from convo.messages import (
 from convod.captions import Guard
 from convod.engine.supervisor import Engine
 from convod.hearing import PcmFormat, UnsupportedAudio
+from convod.hearing.vad import VadSettings
 from convod.sessions.file import FileSession
 from convod.sessions.journal import NEXT, Desk, Journal
 from convod.sessions.live import LiveSession
@@ -181,6 +182,10 @@ class Manager:
             raise Refused(Code.UNSUPPORTED_AUDIO, f"container must be auto, not {audio.container!r}")
         if request.endpoint_ms is not None and not ENDPOINT_MS[0] <= request.endpoint_ms <= ENDPOINT_MS[1]:
             raise Refused(Code.BAD_REQUEST, f"endpoint_ms must be {ENDPOINT_MS[0]} to {ENDPOINT_MS[1]}")
+        if request.vad_mode is not None and request.vad_mode > 3:
+            raise Refused(Code.BAD_REQUEST, "vad_mode must be 0 (takes most for speech) to 3 (takes least)")
+        if request.frame_ms not in (None, 10, 20, 30):
+            raise Refused(Code.BAD_REQUEST, "frame_ms must be 10, 20 or 30")
         engine = self.engine
         status = engine.status()
         if request.model not in (None, status.model):
@@ -200,6 +205,8 @@ class Manager:
         return msgspec.structs.replace(
             request, id=0, model=status.model, title=None if title is None else title[:200],
             endpoint_ms=request.endpoint_ms or 500,
+            vad_mode=VadSettings().mode if request.vad_mode is None else request.vad_mode,
+            frame_ms=request.frame_ms or 30,
         )  # fmt: skip
 
     def _check_summary(self, options: SummaryOptions) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,6 +22,7 @@ from convo.messages import (
     Word,
 )
 from convod.captions import Growing, Guard
+from convod.engine.pressure import Interims
 from convod.engine.wire import Heard, Kind
 from convod.hearing import Closed, Endpointer, EndpointSettings, Frames, Opened, Silence, Speech, Vad
 from convod.hearing.vad import VadSettings
@@ -134,7 +136,8 @@ class Transcriber:
     """`segment`, `utterance` and `sample` are where to go on after a restart; all 0 for a new session.
 
     Audio fed first is the sample `sample`. With `replay`, audio is fed from sample 0 and utterances before
-    `utterance` are passed over: exact, where the same samples give the same utterances.
+    `utterance` are passed over: exact, where the same samples give the same utterances. `interims()` says what the
+    engine can afford of them.
     """
 
     def __init__(
@@ -146,6 +149,7 @@ class Transcriber:
         utterance: int = 0,
         sample: int = 0,
         replay: bool = False,
+        interims: Callable[[], Interims] = lambda: Interims.FULL,
     ) -> None:
         self.settings = settings
         self.guard = guard
@@ -169,6 +173,7 @@ class Transcriber:
         self._interim: Window | None = None
         self._going_on = False  # the last utterance was cut while somebody spoke
         self._growing = Growing(self._rate, self._base, self._base)
+        self._interims = interims
 
     # --- what it knows ------------------------------------------------------------------------------------
 
@@ -289,7 +294,7 @@ class Transcriber:
 
     def _window(self, kind: Kind, utterance: int, start: int, end: int) -> Window:
         growing = self._growing
-        words = growing.is_long(end) if kind is Kind.INTERIM else self.settings.words
+        words = growing.is_long(end, self._interims()) if kind is Kind.INTERIM else self.settings.words
         samples = self._samples(start, end)
         return Window(kind, utterance, start, end, samples, self.language, words, not growing.voiced)
 
@@ -327,7 +332,9 @@ class Transcriber:
 
     def _perhaps_interim(self, commands: list[Command]) -> None:
         busy = self._interim is not None or self._guess is not None
-        if not self.settings.interim or not self.speaking or busy or not self._growing.is_due(self._now):
+        if not self.settings.interim or not self.speaking or busy:
+            return
+        if not self._growing.is_due(self._now, self._interims()):
             return
         self._interim = self._window(Kind.INTERIM, self._endpoint.number, self._growing.begin, self._now)
         self._growing.asked(self._now)

@@ -35,8 +35,10 @@ async def bench(daemon: Daemon, model: str) -> Figures:
 async def _loaded(daemon: Daemon) -> None:
     """Until the engine has its model: loading it is no part of listening."""
     async with convo.connect(daemon.socket) as client:
-        while (await client.status()).engine.state in ("loading", "unloaded"):
-            await trio.sleep(0.2)
+        session = await client.create_session(kind="live", summary=SummaryOptions(mode="off"))
+        await session.send_audio(load("talk").pcm[: 5 * SECOND])
+        await session.finalize()
+        await session.cancel()
 
 
 async def _silent(daemon: Daemon, url: str) -> tuple[float, float]:

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 from convod.captions import Caption, Growing
-from convod.captions.growing import FIRST_INTERIM_MS, INTERIM_MS, TRIM_S
+from convod.captions.growing import FIRST_INTERIM_MS, INTERIM_MS, RARER, SHORTER_S, TRIM_S
 from convod.captions.interim import PROMISE, SHOW
+from convod.engine.pressure import Interims
 from convod.engine.wire import HeardWord
 from tests.daemon.support.talk import heard
 
@@ -80,3 +81,17 @@ def test_times_of_other_words_trim_nothing():
     for _ in range(PROMISE):
         utterance.heard(utterance.begin, heard("so we go home", words=timed("no we go home").words))
     assert utterance.begin == 10 * RATE
+
+
+def test_under_pressure_it_is_heard_less_often_then_from_a_later_point_then_not_at_all():
+    utterance = growing()
+    first = round(10.3 * RATE) + FIRST_INTERIM_MS * RATE // 1000
+    later = first + (RARER - 1) * INTERIM_MS * RATE // 1000
+    for level in (Interims.RARER, Interims.SHORTER):
+        assert not utterance.is_due(later - 1, level)
+        assert utterance.is_due(later, level)
+    assert not utterance.is_due(100 * later, Interims.NONE)
+    short = utterance.begin + int(SHORTER_S * RATE) + 1
+    assert [utterance.is_long(short, level) for level in (Interims.FULL, Interims.RARER, Interims.SHORTER)] == [
+        False, False, True,
+    ]  # fmt: skip

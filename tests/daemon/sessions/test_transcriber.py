@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from convo.messages import SpeechEnded, SpeechStarted, TranscriptPartial
 from convod.captions import Guard
+from convod.engine.pressure import Interims
 from convod.engine.wire import HeardWord, Kind
 from convod.hearing import EndpointSettings
 from convod.sessions.transcriber import Decode, Drop, Keep, Say, Settings, Transcriber, Window
@@ -22,7 +23,8 @@ class Play:
     def __init__(self, *, piece: int = 1920, **options) -> None:
         about = {"session": "s", "rate": RATE, "kind": Kind.FINAL}
         start = {key: options.pop(key) for key in ("segment", "utterance", "sample", "replay") if key in options}
-        self.transcriber = Transcriber(Settings(**(about | options)), Guard(), **start)
+        self.affords = Interims.FULL
+        self.transcriber = Transcriber(Settings(**(about | options)), Guard(), interims=lambda: self.affords, **start)
         self.piece = piece
         self.commands: list = []
         self.on_interim: Callable[[Window], str | None] = lambda window: None
@@ -413,3 +415,16 @@ def shapes(commands: list) -> list[tuple]:
         else (type(one), one)
         for one in commands
     ]
+
+
+def test_under_pressure_interims_come_rarer_then_not_at_all_and_finals_always():
+    asked = {}
+    for level in Interims:
+        play = Play()
+        play.affords = level
+        play.on_interim = lambda window: "so we go"
+        play.audio(sentence()).audio(silence(1.0))
+        asked[level] = sum(isinstance(one, Decode) and one.window.kind is Kind.INTERIM for one in play.commands)
+        assert len(play.finals) == 1
+    assert asked[Interims.FULL] > 2 * asked[Interims.RARER] > 0
+    assert asked[Interims.NONE] == 0

@@ -28,6 +28,7 @@ from convo.messages import (
 )
 from convod.bell import Bell
 from convod.captions import Guard
+from convod.engine.pressure import Interims
 from convod.engine.scheduler import Job
 from convod.engine.supervisor import Deliver, Outcome
 from convod.engine.wire import Kind
@@ -65,6 +66,7 @@ class ScriptedEngine:
         self.message: str | None = None
         self.languages = ["en", "de"]
         self.hold = False
+        self.affords = Interims.FULL
         self.jobs: dict[Job, Deliver] = {}
         self.seen: list[Job] = []
         self.dropped: list[Job] = []
@@ -94,6 +96,9 @@ class ScriptedEngine:
     def finish_all(self) -> None:
         for job in list(self.jobs):
             self.finish(job)
+
+    def interims(self) -> Interims:
+        return self.affords
 
     def wake(self) -> None:
         """The real one loads its model again, if it was let go."""

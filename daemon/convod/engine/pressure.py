@@ -1,0 +1,75 @@
+"""How much of the live captions the machine can afford. A state machine: how long windows waited in, a level out.
+
+When there is more to decode than the workers manage, captions give way in a fixed order, one step at a time: interims
+come rarer, then they are shorter as well, then there are none; finals always come. Interims wait longest, for
+everything else goes first, so they tell of pressure before anybody suffers from it. It knows no clock, no queue and no
+session: times are handed in.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+from convod.engine.wire import Kind
+
+STRAINED_S: Final = 0.25
+"""A window that waits longer is late: by then the next interim of its session would be due."""
+
+CALM_S: Final = 0.1
+"""Waits below this leave room for more."""
+
+STEP_S: Final = 1.0
+"""Between two steps towards less: time for the last one to show."""
+
+RELIEF_S: Final = 5.0
+"""Between two steps towards more: captions should not come and go."""
+
+_NEWEST: Final = 0.2
+"""Weight of the newest wait in the smoothed one."""
+
+
+class Interims(IntEnum):
+    """What there is of interims; a higher number is less."""
+
+    FULL = 0
+    RARER = 1
+    SHORTER = 2
+    NONE = 3
+
+
+class Pressure:
+    """`interims` says what sessions may ask of the engine now."""
+
+    def __init__(self) -> None:
+        self.interims = Interims.FULL
+        self._waits = {Kind.FINAL: 0.0, Kind.INTERIM: 0.0}
+        self._changed = 0.0
+        self._pressed_at = 0.0
+
+    def waited(self, kind: Kind, seconds: float, now: float) -> None:
+        """A window was given to a worker after so many seconds in the queue; `now` in seconds of any one clock."""
+        if kind is Kind.FILE:
+            return  # these wait for as long as anything else does
+        self._waits[kind] += _NEWEST * (seconds - self._waits[kind])
+        final, interim = self._waits[Kind.FINAL], self._waits[Kind.INTERIM]
+        if max(final, interim) > CALM_S:
+            self._pressed_at = now
+        # To have no interims at all helps finals alone, so they must be the ones that are late.
+        strained = final > STRAINED_S or (interim > STRAINED_S and self.interims < Interims.SHORTER)
+        if strained and self.interims < Interims.NONE and now - self._changed >= STEP_S:
+            self._step(+1, now)
+        else:
+            self.look(now)
+
+    def look(self, now: float) -> Interims:
+        """The level at time `now`: pressure that nothing tells of any more is over."""
+        if self.interims and now - max(self._changed, self._pressed_at) >= RELIEF_S:
+            self._step(-1, now)
+        return self.interims
+
+    def _step(self, by: int, now: float) -> None:
+        self.interims = Interims(self.interims + by)
+        self._changed = now
+        # What was measured at another level says nothing about this one.
+        self._waits = dict.fromkeys(self._waits, 0.0)
