@@ -86,23 +86,30 @@ class Whisper:
     def warm_up(self) -> None:
         """Decode a second of silence, so that the first real window does not pay for lazy allocations."""
         silence = np.zeros(RATE, np.float32)
-        self._voice.seconds(silence)
+        self._voice.find(silence)
         self._hear_speech([silence], Options(language="en", beam=1))
 
     def hear(self, windows: list[bytes], rate: int, options: Options) -> list[Heard]:
         """Decode windows of mono s16le at `rate` Hz, at most 30 s each, as one batch."""
         samples = [resample(window, rate) for window in windows]
         if not options.confirm:
-            return self._hear_speech(samples, options)
-        voices = [self._voice.seconds(piece) for piece in samples]
+            heard_all = self._hear_speech(samples, options)
+            if options.ending:
+                ends = [self._voice.end(piece) for piece in samples]
+                return [_replace(heard, voice_end=round(end, 3)) for heard, end in zip(heard_all, ends, strict=True)]
+            return heard_all
+        voices = [self._voice.find(piece) for piece in samples]
         # What holds no voice is not decoded: a model asked for the words of a noise finds some.
-        spoken = [i for i, voice_s in enumerate(voices) if voice_s >= LEAST_VOICE_S]
+        spoken = [i for i, (voice_s, _) in enumerate(voices) if voice_s >= LEAST_VOICE_S]
         heard = dict(zip(spoken, self._hear_speech([samples[i] for i in spoken], options), strict=True))
         silence = Heard(
             text="", language=options.language or "", language_probability=0.0,
             avg_logprob=0.0, no_speech_prob=1.0, voice_s=0.0,
         )  # fmt: skip
-        return [_replace(heard.get(i, silence), voice_s=round(voice_s, 3)) for i, voice_s in enumerate(voices)]
+        return [
+            _replace(heard.get(i, silence), voice_s=round(voice_s, 3), voice_end=round(end, 3))
+            for i, (voice_s, end) in enumerate(voices)
+        ]
 
     def _hear_speech(self, samples: list[np.ndarray[Any, np.dtype[np.float32]]], options: Options) -> list[Heard]:
         if not samples:

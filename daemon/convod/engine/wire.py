@@ -58,7 +58,8 @@ class NotLoaded(Part, frozen=True, kw_only=True, tag="not_loaded"):
 class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How to decode. Windows of one batch share their options, so prompts line up in it.
 
-    `language` None detects it. With `confirm` a window without a voice in it is not decoded.
+    `language` None detects it. With `confirm` a window without a voice in it is not decoded, with `ending` it is told
+    when the last voice in it ends.
     """
 
     language: str | None = None
@@ -68,6 +69,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     words: bool = False
     beam: int = 5
     confirm: bool = True
+    ending: bool = False
 
 
 class Work(Part, frozen=True, kw_only=True, tag="work"):
@@ -88,7 +90,10 @@ class HeardWord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Heard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The text of one window with the engine's figures. `voice_s`: seconds in which a voice was heard, if asked."""
+    """The text of one window with the engine's figures.
+
+    If it was asked for: `voice_s`, seconds in which a voice was heard, and `voice_end`, the second at which it ends.
+    """
 
     text: str
     language: str
@@ -96,6 +101,7 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     avg_logprob: float
     no_speech_prob: float
     voice_s: float | None = None
+    voice_end: float | None = None
     words: list[HeardWord] | None = None
 
 

@@ -118,6 +118,12 @@ class Endpointer:
             return self._speaking(start, end, speech, level)
         return self._silent(start, end, speech)
 
+    def voiced(self, until: int) -> None:
+        """A better detector heard a voice up to sample `until`: if that is more than is known, the pause was none."""
+        if self._open and until > self._last_speech:
+            self._last_speech = min(until, self._now)
+            self._paused = False
+
     def flush(self, now: int) -> list[Happening]:
         """No more audio comes for now: close what is open at sample `now`, less than a frame after the last frame."""
         happened: list[Happening] = []

@@ -332,6 +332,7 @@ class Session:
             hotwords=config.hotwords,
             words=window.words,
             confirm=window.confirm,
+            ending=window.ending,
             beam=1 if interim else self._parts.settings.beam,
         )
 

@@ -27,6 +27,11 @@ from convod.engine.wire import Heard, Kind
 from convod.hearing import Closed, Endpointer, EndpointSettings, Frames, Opened, Silence, Speech, Vad
 from convod.hearing.vad import VadSettings
 
+VOICE_LATE_MS: Final = 120
+"""A voice that goes on so long after the gate's last speech frame is no echo of it: the speaker has not stopped. In
+clean recordings the worker's detector lets go 86 ms after the gate at most; in noise, and of quiet speakers, the gate
+misses half of all speech frames, and takes that for pauses."""
+
 LANGUAGE_SURE: Final = 0.5
 """Probability from which a detected language is kept for the session (faster-whisper's threshold)."""
 
@@ -35,7 +40,8 @@ LANGUAGE_SURE: Final = 0.5
 class Window:
     """Audio to decode: mono s16le of the samples `start` to `end`.
 
-    With `words` the times of words are asked for, with `confirm` whether there is a voice in it at all.
+    With `words` the times of words are asked for, with `confirm` whether there is a voice in it at all, with `ending`
+    when the voice ends.
     """
 
     kind: Kind
@@ -46,6 +52,7 @@ class Window:
     language: str | None
     words: bool
     confirm: bool
+    ending: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +133,10 @@ class _Final:
 
 @dataclass(slots=True)
 class _Guess:
-    """A final decoded at a pause, before it is known whether the pause is the end."""
+    """A final decoded at a pause, before it is known whether that is the end. Speech was seen up to sample `at`."""
 
     window: Window
+    at: int
     heard: Heard | None = None
 
 
@@ -232,8 +240,14 @@ class Transcriber:
             return self._heard_interim(window, heard)
         if self.language is None and heard.text and heard.language_probability >= LANGUAGE_SURE:
             self.language = heard.language
-        if self._guess is not None and self._guess.window is window:
-            self._guess.heard = heard
+        guess = self._guess
+        if guess is not None and guess.window is window:
+            late = window.start + int((heard.voice_end or 0.0) * self._rate)
+            if late > guess.at + VOICE_LATE_MS * self._rate // 1000:
+                self._endpoint.voiced(late)
+                self._guess = None
+            else:
+                guess.heard = heard
             return []
         return self._decide(window, heard, None)
 
@@ -267,7 +281,7 @@ class Transcriber:
             return  # a file's text is as good a moment later, and decoded once
         end = min(self._now, silence.at + self.settings.endpoint.tail_ms * self._rate // 1000)
         self._drop_interim(commands)
-        self._guess = _Guess(self._window(self.settings.kind, silence.number, start, end))
+        self._guess = _Guess(self._window(self.settings.kind, silence.number, start, end, ending=True), silence.at)
         commands.append(Decode(self._guess.window))
 
     def _closed(self, closed: Closed, commands: list[Command]) -> None:
@@ -292,11 +306,11 @@ class Transcriber:
     def _final(self, closed: Closed, window: Window) -> _Final:
         return _Final(closed, window, self._arrival(closed.end), self._growing.promised)
 
-    def _window(self, kind: Kind, utterance: int, start: int, end: int) -> Window:
+    def _window(self, kind: Kind, utterance: int, start: int, end: int, *, ending: bool = False) -> Window:
         growing = self._growing
         words = growing.is_long(end, self._interims()) if kind is Kind.INTERIM else self.settings.words
         samples = self._samples(start, end)
-        return Window(kind, utterance, start, end, samples, self.language, words, not growing.voiced)
+        return Window(kind, utterance, start, end, samples, self.language, words, not growing.voiced, ending)
 
     def _drop_interim(self, commands: list[Command]) -> None:
         if self._interim is not None:
@@ -386,7 +400,7 @@ class Transcriber:
 
     def _publish(self, final: _Final) -> Keep:
         heard, closed = final.heard, final.closed
-        if heard is not None and not self._judge(heard, closed.spoken / self._rate):
+        if heard is not None and not self._judge(heard, max(closed.spoken / self._rate, heard.voice_s or 0.0)):
             heard = None
         text = heard.text if heard is not None else final.promised
         if not text:

@@ -98,11 +98,15 @@ async def test_a_real_worker_hears_words_survives_a_kill_and_ends_with_the_engin
         assert isinstance(heard, Heard)
         assert word_error_rate("Grace will review the contract before lunch.", heard.text) < 0.5
         assert heard.voice_s > 1.0
+        assert 2.4 < heard.voice_end < 3.1  # its sound ends at 2.8 s
         assert heard.words
         assert all(0.0 <= word.start <= word.end <= 3.34 for word in heard.words)
         assert engine.restarts == 2
 
         # What holds no voice has no words, and what holds nothing at all harms nobody.
+        told = await desk.outcome(desk.submit(pcm("single.flac"), confirm=False, ending=True))
+        assert told.voice_s is None
+        assert told.voice_end == pytest.approx(heard.voice_end, abs=0.1)
         silent, empty = desk.submit(bytes(2 * RATE)), desk.submit(b"")
         assert await desk.text(silent) == ""
         outcome = await desk.outcome(empty)

@@ -177,3 +177,33 @@ def test_whatever_is_said_utterances_are_in_order_bounded_and_hold_all_speech(ru
         assert script[max(0, number - 5) : number + 1].count("#") < 3 or any(
             number * FRAME < one.end + ms(180) and number * FRAME >= one.end for one in closed
         )
+
+
+# --- a better detector's word --------------------------------------------------------------------------------
+
+
+def test_a_voice_that_goes_on_in_a_pause_puts_the_endpoint_off():
+    endpointer, happened = play("#" * 30 + "." * 10)
+    assert kinds(happened) == [Opened, Silence]
+    endpointer.voiced(38 * FRAME)
+    later = [(number, one) for number in range(40, 70) for one in endpointer.frame((number + 1) * FRAME, False, -80.0)]
+    assert kinds(later) == [Silence, Closed]
+    assert later[0][1].at == 38 * FRAME
+    assert later[1][1].end == 38 * FRAME + ms(200)
+
+
+@pytest.mark.parametrize("until", [0, 30 * FRAME])
+def test_a_voice_that_ended_before_changes_nothing(until):
+    endpointer, _ = play("#" * 30 + "." * 10)
+    endpointer.voiced(until)
+    later = [one for number in range(40, 70) for one in endpointer.frame((number + 1) * FRAME, False, -80.0)]
+    assert [one.end for one in later if isinstance(one, Closed)] == [30 * FRAME + ms(200)]
+
+
+def test_a_voice_is_never_heard_in_the_future_nor_between_utterances():
+    endpointer, _ = play("#" * 30 + "." * 10)
+    endpointer.voiced(1000 * FRAME)
+    later = [one for number in range(40, 70) for one in endpointer.frame((number + 1) * FRAME, False, -80.0)]
+    assert [one.end for one in later if isinstance(one, Closed)] == [40 * FRAME + ms(200)]
+    endpointer.voiced(1000 * FRAME)
+    assert endpointer.open_since is None

@@ -114,3 +114,41 @@ def test_a_steady_noise_that_begins_is_its_own_floor_within_seconds(noise):
     opened, closed, longest = utterances(sound)
     assert opened == closed <= 1
     assert longest < 4 * RATE
+
+
+# --- quiet speakers ---------------------------------------------------------------------------------------
+
+
+def quieter(sound: bytes, db: float) -> bytes:
+    gain = 10 ** (-db / 20)
+    return array("h", (round(sample * gain) for sample in array("h", sound))).tobytes()
+
+
+def mixed(one: bytes, other: bytes) -> bytes:
+    pairs = zip(array("h", one), array("h", other), strict=False)
+    return array("h", (max(-32768, min(32767, a + b)) for a, b in pairs)).tobytes()
+
+
+@pytest.mark.parametrize("db", [10, 20, 30])
+def test_a_quiet_speaker_is_heard_as_a_loud_one_is(db):
+    said = pcm("talk.flac")[: 2 * 30 * RATE]
+    assert sum(verdicts(quieter(said, db))) > 0.7 * sum(verdicts(said))
+
+
+def test_a_quiet_speaker_in_a_quiet_room_is_heard():
+    said = quieter(pcm("talk.flac")[: 2 * 30 * RATE], 20)
+    room = sounds.white(30.0, -65.0)
+    assert sum(verdicts(mixed(said, room))) > 0.4 * sum(verdicts(pcm("talk.flac")[: 2 * 30 * RATE]))
+
+
+def test_quiet_noise_is_not_raised_to_speech():
+    for level in (-80.0, -65.0, -50.0):
+        assert not any(verdicts(sounds.white(10.0, level))[70:])
+
+
+def test_a_loud_peak_in_a_quiet_frame_is_clipped_and_not_an_error():
+    vad = Vad(RATE)
+    verdicts(quieter(pcm("single.flac"), 30), vad)
+    frame = array("h", [0] * 480)
+    frame[5] = 32767  # between the samples that tell the level
+    vad.feed(frame.tobytes())

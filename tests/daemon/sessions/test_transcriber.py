@@ -14,7 +14,7 @@ from convod.engine.wire import HeardWord, Kind
 from convod.hearing import EndpointSettings
 from convod.sessions.transcriber import Decode, Drop, Keep, Say, Settings, Transcriber, Window
 from tests.daemon.support.sounds import RATE, silence, white
-from tests.daemon.support.talk import REJECTED, heard, sentence, talk
+from tests.daemon.support.talk import REJECTED, heard, sentence, talk, word
 
 
 class Play:
@@ -306,8 +306,8 @@ def test_words_are_on_the_sessions_clock_and_within_their_segment():
     (keep,) = play.answer(window, "Grace will", words=words)
     assert keep.words is not None
     assert [word.word for word in keep.words] == ["Grace", "will"]
-    for word in keep.words:
-        assert 5.0 < keep.start <= word.start <= word.end <= keep.end
+    for timed in keep.words:
+        assert 5.0 < keep.start <= timed.start <= timed.end <= keep.end
 
 
 def test_a_language_the_model_is_sure_of_is_kept_for_the_session():
@@ -428,3 +428,41 @@ def test_under_pressure_interims_come_rarer_then_not_at_all_and_finals_always():
         assert len(play.finals) == 1
     assert asked[Interims.FULL] > 2 * asked[Interims.RARER] > 0
     assert asked[Interims.NONE] == 0
+
+
+def paused() -> tuple[Play, Window, bytes]:
+    """A sentence up to the pause behind it, the window that was decoded there, and the sound that is left."""
+    play, sound = Play(interim=False), sentence() + silence(0.6)
+    for at in range(0, len(sound), play.piece):
+        play.audio(sound[at : at + play.piece])
+        if play.finals:
+            return play, play.finals[0], sound[at + play.piece :]
+    raise AssertionError("there was no pause")
+
+
+def test_a_pause_in_which_the_worker_hears_a_voice_is_no_end():
+    play, guess, rest = paused()
+    assert guess.ending
+    assert play.answer(guess, "Grace will", voice_end=(guess.end - guess.start) / RATE) == []
+    # The endpoint comes later, with a window of its own that reaches further.
+    play.audio(rest + silence(1.0))
+    window = play.finals[-1]
+    assert window is not guess
+    assert window.end > guess.end
+    (keep,) = play.answer(window, "Grace will review it.")
+    assert keep.text == "Grace will review it."
+    assert len(play.kept) == 1
+
+
+def test_a_pause_after_which_the_voice_only_fades_is_an_end():
+    play, guess, rest = paused()
+    assert play.answer(guess, "Grace will review it.", voice_end=(guess.end - guess.start) / RATE - 0.15) == []
+    play.audio(rest)
+    assert [keep.text for keep in play.kept] == ["Grace will review it."]
+
+
+def test_words_that_only_the_worker_heard_are_not_too_many():
+    play = Play(interim=False).audio(word() + silence(1.0))
+    (window,) = play.finals
+    many = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
+    assert play.answer(window, many, voice_s=1.5)[0].text == many

@@ -30,6 +30,7 @@ def heard(
     language: str = "en",
     language_probability: float = 0.9,
     voice_s: float = 2.0,
+    voice_end: float | None = None,
     words: list[HeardWord] | None = None,
 ) -> Heard:
     return Heard(
@@ -39,6 +40,7 @@ def heard(
         avg_logprob=avg_logprob,
         no_speech_prob=no_speech_prob,
         voice_s=voice_s,
+        voice_end=voice_end,
         words=words,
     )
 
