@@ -13,11 +13,17 @@ from .talk import load
 async def bench(daemon: Daemon, model: str) -> Figures:
     """Each policy's figures; the daemon is not used."""
     heard = await trio.to_thread.run_sync(policies.hypotheses, [load("talk"), load("minutes")], model)
-    return {
-        f"shown after {show}, promised after {promise} passes": policies.judge(
-            heard, show=show, promise=promise, hold=1
+    figures: Figures = {
+        f"shown after {show}, promised after {passes} passes": policies.judge(
+            heard, show=show, promise=policies.agreement(passes)
         )
         for show in (1, 2, 3)
-        for promise in (2, 3, 4)
-        if promise >= show
+        for passes in (2, 3, 4)
+        if passes >= show
     }
+    for show in (1, 2):
+        for seconds in (0.3, 0.6, 1.0, 1.5):
+            figures[f"shown after {show}, promised {seconds} s behind the audio's end"] = policies.judge(
+                heard, show=show, promise=policies.margin(seconds)
+            )
+    return figures

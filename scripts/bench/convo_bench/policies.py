@@ -6,7 +6,7 @@ in one process without a daemon; time to decode is left out, for it is the same 
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,10 +21,19 @@ from .talk import RATE, Talk, align, plain
 
 
 @dataclass(frozen=True)
-class Utterance:
-    """Hypotheses of one utterance as it grew: (seconds, words), its final words, and when each word ended."""
+class Hypothesis:
+    """What was heard by second `time`: words, and when each ends by the alignment of the same pass."""
 
-    hypotheses: list[tuple[float, list[str]]]
+    time: float
+    words: list[str]
+    ends: list[float]
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """Hypotheses of one utterance as it grew, its final words, and when each word ended."""
+
+    hypotheses: list[Hypothesis]
     final: list[str]
     final_at: float
     ends: list[float | None]
@@ -37,13 +46,14 @@ def hypotheses(talks: list[Talk], model: str) -> list[Utterance]:
     utterances = []
     for talk in talks:
         truth = [word.text for word in talk.words]
-        pieces: list[tuple[list[tuple[float, list[str]]], list[str], float]] = []
+        pieces: list[tuple[list[Hypothesis], list[str], float]] = []
         for opened, pause, closed in utterances_of(talk):
             grown = []
             step = INTERIM_MS * RATE // 1000
             for now in range(opened.onset + FIRST_INTERIM_MS * RATE // 1000, pause, step):
-                grown.append((now / RATE, _words(whisper, talk, opened.start, now, 1)))
-            pieces.append((grown, _words(whisper, talk, closed.start, closed.end, 5), closed.end / RATE + 0.3))
+                grown.append(_hypothesis(whisper, talk, opened.start, now, 1))
+            final = _hypothesis(whisper, talk, closed.start, closed.end, 5)
+            pieces.append((grown, final.words, closed.end / RATE + 0.3))
         places = align(truth, [word for _, final, _ in pieces for word in final])
         ends = {place: word.end for place, word in zip(places, talk.words, strict=True) if place is not None}
         at = 0
@@ -69,30 +79,53 @@ def utterances_of(talk: Talk) -> list[tuple[Opened, int, Closed]]:
     return found
 
 
-def _words(whisper: Whisper, talk: Talk, start: int, end: int, beam: int) -> list[str]:
-    return plain(whisper.hear([talk.pcm[2 * start : 2 * end]], RATE, Options(beam=beam))[0].text)
+def _hypothesis(whisper: Whisper, talk: Talk, start: int, end: int, beam: int) -> Hypothesis:
+    heard = whisper.hear([talk.pcm[2 * start : 2 * end]], RATE, Options(beam=beam, words=True))[0]
+    timed = [(part, start / RATE + word.end) for word in heard.words or () for part in plain(word.word)]
+    return Hypothesis(end / RATE, [word for word, _ in timed], [until for _, until in timed])
 
 
-def judge(utterances: list[Utterance], *, show: int, promise: int, hold: int) -> dict[str, Any]:
-    """Figures of one policy.
+Promise = Callable[[list[Hypothesis]], int]
+"""From the hypotheses so far, how many words of the last one are sure."""
 
-    `show`: passes that must agree on a word before it is shown at all; `promise`: before it is stable; `hold`: words at
-    the end that are never promised.
-    """
+
+def agreement(passes: int, hold: int = 1) -> Promise:
+    """What `passes` hypotheses in a row begin with alike, but for the last `hold` words."""
+
+    def sure(heard: list[Hypothesis]) -> int:
+        if len(heard) < passes:
+            return 0
+        return min(agreed([one.words for one in heard[-passes:]]), len(heard[-1].words) - hold)
+
+    return sure
+
+
+def margin(seconds: float) -> Promise:
+    """What by one pass's alignment ended that long before the audio did."""
+
+    def sure(heard: list[Hypothesis]) -> int:
+        last = heard[-1]
+        late = [i for i, end in enumerate(last.ends) if end > last.time - seconds]
+        return late[0] if late else len(last.words)
+
+    return sure
+
+
+def judge(utterances: list[Utterance], *, show: int, promise: Promise) -> dict[str, Any]:
+    """Figures of one policy. `show`: passes that must agree on a word before it is shown at all."""
     shown_words: set[tuple[int, int, str]] = set()
     promised_words: set[tuple[int, int, str]] = set()
     latencies = []
     for number, utterance in enumerate(utterances):
-        recent: deque[list[str]] = deque(maxlen=promise)
         first: dict[int, float] = {}
         stable: list[str] = []
-        for time, words in utterance.hypotheses:
-            recent.append(words)
-            visible = agreed(list(recent)[-show:]) if len(recent) >= show else 0
-            if len(recent) == promise:
-                sure = min(agreed(recent), len(words) - hold)
-                if sure > len(stable) and words[: len(stable)] == stable:
-                    stable = words[:sure]
+        for count in range(1, len(utterance.hypotheses) + 1):
+            heard = utterance.hypotheses[:count]
+            time, words = heard[-1].time, heard[-1].words
+            visible = agreed([one.words for one in heard[-show:]]) if count >= show else 0
+            sure = promise(heard)
+            if sure > len(stable) and words[: len(stable)] == stable:
+                stable = words[:sure]
             text = stable + words[len(stable) : max(visible, len(stable))]
             for i, word in enumerate(text):
                 (promised_words if i < len(stable) else shown_words).add((number, i, word))
