@@ -6,6 +6,7 @@ precision and a quarter of the time: for a short window the features cost more t
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +17,9 @@ HOP: Final = 160
 WINDOW: Final = 400
 """Samples that a frame sees: 25 ms."""
 
+KEPT_FRAMES: Final = 60_000
+"""Frames of growing windows that are remembered: ten minutes, 19 MB with 80 mels."""
+
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 
 _HANN: Final = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)).astype(np.float32)
@@ -23,15 +27,60 @@ _HANN: Final = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)).asty
 
 def log_mel(samples: Floats, filters: Floats) -> Floats:
     """Samples (n,) -> features (mels, n // 160) by mel filters (mels, 201), as OpenAI Whisper's log_mel_spectrogram."""
-    frames = len(samples) // HOP
+    return _normalised(_log_mel(samples, filters, 0))
+
+
+def _log_mel(samples: Floats, filters: Floats, first: int) -> Floats:
+    """Frames from number `first` on, (frames, mels), as they are before they are measured against the loudest."""
+    frames = len(samples) // HOP - first
     half = WINDOW // 2
-    if len(samples) <= half:
-        samples = np.pad(samples, (0, half + 1 - len(samples)))
     # Reflected before the first sample, silence after the last: frame t is centred on sample 160 t.
-    padded = np.concatenate([samples[half:0:-1], samples, np.zeros(WINDOW, np.float32)])
+    begin = first * HOP - half
+    if begin < 0:
+        if len(samples) <= half:
+            samples = np.pad(samples, (0, half + 1 - len(samples)))
+        before, rest = samples[-begin:0:-1], samples
+    else:
+        before, rest = samples[:0], samples[begin:]
+    padded = np.concatenate([before, rest, np.zeros(WINDOW, np.float32)])
     windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[: frames * HOP : HOP]
     spectrum = np.fft.rfft(windows * _HANN)
     power = spectrum.real**2 + spectrum.imag**2
-    mel = np.log10(np.maximum(power.astype(np.float32, copy=False) @ filters.T, 1e-10))
+    mel: Floats = np.log10(np.maximum(power.astype(np.float32, copy=False) @ filters.T, 1e-10))
+    return mel
+
+
+def _normalised(mel: Floats) -> Floats:
     mel = np.maximum(mel, mel.max(initial=-10.0) - 8.0)
     return np.ascontiguousarray(((mel + 4.0) / 4.0).T)
+
+
+class GrowingFeatures:
+    """The features of windows that are heard again and again while they grow: only what is new of one is computed."""
+
+    def __init__(self, filters: Floats) -> None:
+        self._filters = filters
+        self._known: OrderedDict[str, Floats] = OrderedDict()  # frames that more samples do not change
+        self._frames = 0
+
+    def of(self, samples: Floats, growing: str | None, unsettled: int = 0) -> Floats:
+        """Samples (n,) -> features (mels, n // 160).
+
+        Samples given before under the same name `growing` must be the beginning of these; but for the last
+        `unsettled`, which a filter that went on would have made others.
+        """
+        if growing is None:
+            return log_mel(samples, self._filters)
+        known = self._known.pop(growing, None)
+        if known is None or len(known) > len(samples) // HOP:
+            self._frames -= 0 if known is None else len(known)
+            known = np.zeros((0, len(self._filters)), np.float32)
+        else:
+            self._frames -= len(known)
+        mel = np.concatenate([known, _log_mel(samples, self._filters, len(known))])
+        sure = max(0, (len(samples) - unsettled - WINDOW // 2) // HOP)
+        self._known[growing] = mel[:sure].copy()
+        self._frames += sure
+        while self._frames > KEPT_FRAMES:
+            self._frames -= len(self._known.popitem(last=False)[1])
+        return _normalised(mel)

@@ -22,7 +22,10 @@ TRIES: Final = 2
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """A window to decode: `audio` is mono s16le at `rate` Hz. `session` owns it, `since` it waits."""
+    """A window to decode: `audio` is mono s16le at `rate` Hz. `session` owns it, `since` it waits.
+
+    Windows that begin at the same sample of the same stream share the name `growing`.
+    """
 
     session: str
     kind: Kind
@@ -30,6 +33,7 @@ class Job:
     rate: int
     options: Options
     tag: object = None
+    growing: str | None = None
     since: float = 0.0
     deaths: int = field(default=0, init=False)
 

@@ -403,7 +403,12 @@ class Engine:
         scope.cancel()
 
     async def _decode(self, worker: _Worker, batch: list[Job]) -> FromWorker:
-        work = Work(windows=[job.audio for job in batch], rate=batch[0].rate, options=batch[0].options)
+        work = Work(
+            windows=[job.audio for job in batch],
+            growing=[job.growing for job in batch],
+            rate=batch[0].rate,
+            options=batch[0].options,
+        )
         with trio.move_on_after(self.settings.deadline_s):
             await worker.send(work)
             return await worker.receive()

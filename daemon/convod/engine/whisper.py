@@ -19,7 +19,7 @@ from faster_whisper import WhisperModel
 from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import get_suppressed_tokens, merge_punctuations
 
-from convod.engine.features import log_mel
+from convod.engine.features import Floats, GrowingFeatures
 from convod.engine.voice import Voice
 from convod.engine.wire import Heard, HeardWord, Load, Options
 
@@ -40,6 +40,9 @@ with and without: single utterances 1.6 and 2.6 %, several joined 7 and 30 % (sc
 
 MARGIN_FRAMES: Final = 30
 """Silence after the last sample that a short context holds at least."""
+
+UNSETTLED: Final = 320
+"""Samples at the end of a resampled window that are made up for want of what follows."""
 
 LEAST_VOICE_S: Final = 0.06
 """Windows with less voice than this (two of Silero's chunks) hold none."""
@@ -81,19 +84,29 @@ class Whisper:
         self.multilingual = bool(self._core.is_multilingual)
         self.languages = list(self._model.supported_languages)
         self._voice = Voice()
-        self._filters = self._model.feature_extractor.mel_filters.astype(np.float32)
+        self._growing = GrowingFeatures(self._model.feature_extractor.mel_filters.astype(np.float32))
 
     def warm_up(self) -> None:
         """Decode a second of silence, so that the first real window does not pay for lazy allocations."""
         silence = np.zeros(RATE, np.float32)
         self._voice.find(silence)
-        self._hear_speech([silence], Options(language="en", beam=1))
+        self._hear_speech([self._features(silence)], Options(language="en", beam=1))
 
-    def hear(self, windows: list[bytes], rate: int, options: Options) -> list[Heard]:
-        """Decode windows of mono s16le at `rate` Hz, at most 30 s each, as one batch."""
+    def hear(
+        self, windows: list[bytes], rate: int, options: Options, growing: list[str | None] | None = None
+    ) -> list[Heard]:
+        """Decode windows of mono s16le at `rate` Hz, at most 30 s each, as one batch.
+
+        A window named in `growing` is a longer beginning of what was heard under that name before.
+        """
         samples = [resample(window, rate) for window in windows]
+        names = growing or [None] * len(windows)
+
+        def features(i: int) -> Floats:
+            return self._features(samples[i], names[i], 0 if rate == RATE else UNSETTLED)
+
         if not options.confirm:
-            heard_all = self._hear_speech(samples, options)
+            heard_all = self._hear_speech([features(i) for i in range(len(samples))], options)
             if options.ending:
                 ends = [self._voice.end(piece) for piece in samples]
                 return [_replace(heard, voice_end=round(end, 3)) for heard, end in zip(heard_all, ends, strict=True)]
@@ -101,7 +114,7 @@ class Whisper:
         voices = [self._voice.find(piece) for piece in samples]
         # What holds no voice is not decoded: a model asked for the words of a noise finds some.
         spoken = [i for i, (voice_s, _) in enumerate(voices) if voice_s >= LEAST_VOICE_S]
-        heard = dict(zip(spoken, self._hear_speech([samples[i] for i in spoken], options), strict=True))
+        heard = dict(zip(spoken, self._hear_speech([features(i) for i in spoken], options), strict=True))
         silence = Heard(
             text="", language=options.language or "", language_probability=0.0,
             avg_logprob=0.0, no_speech_prob=1.0, voice_s=0.0,
@@ -111,10 +124,9 @@ class Whisper:
             for i, (voice_s, end) in enumerate(voices)
         ]
 
-    def _hear_speech(self, samples: list[np.ndarray[Any, np.dtype[np.float32]]], options: Options) -> list[Heard]:
-        if not samples:
+    def _hear_speech(self, features: list[Floats], options: Options) -> list[Heard]:
+        if not features:
             return []
-        features = [self._features(piece) for piece in samples]
         lengths = [piece.shape[-1] for piece in features]
         bucket = self._bucket(max(lengths))
         encoded = self._encode(features, bucket)
@@ -130,16 +142,16 @@ class Whisper:
                     heard[i] = again
         return [_with_language(result, language, probability) for result in heard]
 
-    def _features(self, samples: np.ndarray[Any, np.dtype[np.float32]]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    def _features(self, samples: Floats, growing: str | None = None, unsettled: int = 0) -> Floats:
         """Float samples (n,) at 16 kHz -> log-mel features (mels, frames)."""
-        return log_mel(samples, self._filters)[:, :FULL_FRAMES]
+        return self._growing.of(samples, growing, unsettled)[:, :FULL_FRAMES]
 
     def _bucket(self, frames: int) -> int:
         if self.context == "full":
             return FULL_FRAMES
         return min(FULL_FRAMES, -(-(frames + MARGIN_FRAMES) // BUCKET_FRAMES) * BUCKET_FRAMES)
 
-    def _encode(self, features: list[np.ndarray[Any, np.dtype[np.float32]]], frames: int) -> Any:
+    def _encode(self, features: list[Floats], frames: int) -> Any:
         # Zeros after normalisation, as faster-whisper pads; see its pad_or_trim.
         batch = np.zeros((len(features), features[0].shape[0], frames), np.float32)
         for row, piece in zip(batch, features, strict=True):
@@ -249,7 +261,7 @@ def _compute_type(device: str, wanted: str) -> str:
     return wanted
 
 
-def resample(window: bytes, rate: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+def resample(window: bytes, rate: int) -> Floats:
     """Mono s16le at `rate` Hz -> float samples (n,) in [-1, 1) at 16 kHz, through FFmpeg's resampler."""
     samples = np.frombuffer(window, np.int16)
     if rate != RATE:

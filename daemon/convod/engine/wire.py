@@ -73,9 +73,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Work(Part, frozen=True, kw_only=True, tag="work"):
-    """To the worker: windows to decode. `audio` is mono s16le at `rate` Hz, at most 30 s each."""
+    """To the worker: windows to decode, mono s16le at `rate` Hz, at most 30 s each.
+
+    `growing` names what a window is a beginning of, for it to know one it heard before.
+    """
 
     windows: list[bytes]
+    growing: list[str | None]
     rate: int
     options: Options
 

@@ -341,7 +341,8 @@ class Session:
             self._outcomes.append((window, outcome))
             self._bell.ring()
 
-        job = Job(self.id, window.kind, window.audio, rate, options)
+        growing = None if window.kind is Kind.FILE else f"{self.id}:{window.start}"
+        job = Job(self.id, window.kind, window.audio, rate, options, growing=growing)
         self._jobs[window] = job
         self._parts.engine.submit(job, deliver)
 

@@ -40,8 +40,13 @@ HEARD = Heard(
     [
         Load(directory="/m", context="full"),
         Load(directory="/m", context="short", device="cuda", compute_type="float16", threads=3),
-        Work(windows=[b"", b"\x00\x01"], rate=16000, options=Options()),
-        Work(windows=[], rate=8000, options=Options(language="en", prompt="p", hotwords="h", words=True, beam=1)),
+        Work(windows=[b"", b"\x00\x01"], growing=["a:0", None], rate=16000, options=Options()),
+        Work(
+            windows=[],
+            growing=[],
+            rate=8000,
+            options=Options(language="en", prompt="p", hotwords="h", words=True, beam=1),
+        ),
     ],
 )
 def test_what_the_daemon_says_arrives(part):
