@@ -122,6 +122,6 @@ class Feed:
         if isinstance(event, TranscriptPartial) and event.segment <= self._finished_segment:
             return
         older = self._waiting.pop(type(event), None)
-        if isinstance(event, SummaryDelta) and isinstance(older, SummaryDelta):
-            event = msgspec.structs.replace(event, text=(older.text + event.text)[:_LONGEST_DELTA])
+        if isinstance(event, SummaryDelta) and isinstance(older, SummaryDelta) and not event.restart:
+            event = msgspec.structs.replace(older, text=(older.text + event.text)[:_LONGEST_DELTA])
         self._waiting[type(event)] = event

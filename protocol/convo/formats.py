@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import zip_longest
 from typing import Any
 
 import msgspec
@@ -101,7 +102,7 @@ def _md(transcript: Transcript) -> str:
     created = datetime.fromtimestamp(transcript.created, UTC).strftime("%Y-%m-%d %H:%M UTC")
     parts = [f"# {_escape_md(title)}", f"{created} · {_short_clock(transcript.duration_s)}"]
     if summary is not None:
-        parts += _md_summary(summary)
+        parts += _md_summary(summary, {segment.segment: segment.start for segment in transcript.segments})
     parts.append("## Transcript")
     parts += [f"**{_short_clock(segment.start)}** {_escape_md(segment.text)}" for segment in transcript.segments]
     return "\n\n".join(parts) + "\n"
@@ -110,21 +111,45 @@ def _md(transcript: Transcript) -> str:
 # --- pieces -----------------------------------------------------------------------------------------------
 
 
-def _md_summary(summary: Summary) -> list[str]:
+def _md_summary(summary: Summary, starts: Mapping[int, float]) -> list[str]:
     parts = ["## Summary"]
-    parts += [_escape_md(line) for line in summary.summary.splitlines() if one_line(line)]
+    if summary.sections:
+        for section in summary.sections:
+            if text := [_escape_md(line) for line in section.text.splitlines() if one_line(line)]:
+                parts += [f"### {_escape_md(section.label)}", *text]
+    else:
+        parts += [_escape_md(line) for line in summary.summary.splitlines() if one_line(line)]
     if summary.key_points:
-        parts += ["## Key points", "\n".join(f"- {_escape_md(point)}" for point in summary.key_points)]
+        sources: Sequence[list[int] | None] = summary.key_point_sources or [None] * len(summary.key_points)
+        points = [
+            f"- {_escape_md(point)}{_md_cited(cited, starts)}"
+            for point, cited in zip_longest(summary.key_points, sources[: len(summary.key_points)])
+        ]
+        parts += ["## Key points", "\n".join(points)]
     if summary.action_items:
-        parts += ["## Action items", "\n".join(_md_task(item) for item in summary.action_items)]
+        parts += ["## Action items", "\n".join(_md_task(item, starts) for item in summary.action_items)]
     if summary.keywords:
         parts += ["## Keywords", ", ".join(_escape_md(keyword) for keyword in summary.keywords)]
+    if summary.unverified:
+        parts.append(f"*Not in the transcript: {', '.join(map(_escape_md, summary.unverified))}*")
     return parts
 
 
-def _md_task(item: ActionItem) -> str:
+def _md_task(item: ActionItem, starts: Mapping[int, float]) -> str:
     about = [_escape_md(text) for text in (item.owner, item.due) if text]
-    return f"- [ ] {_escape_md(item.text)}" + (f" ({', '.join(about)})" if about else "")
+    return (
+        f"- [ ] {_escape_md(item.text)}" + (f" ({', '.join(about)})" if about else "") + _md_cited(item.sources, starts)
+    )
+
+
+def _md_cited(sources: list[int] | None, starts: Mapping[int, float]) -> str:
+    """When what an item rests on was said; that it rests on nothing; or nothing, where neither is known."""
+    if sources is None:
+        return ""
+    if not sources:
+        return " *(no source)*"
+    times = dict.fromkeys(_short_clock(starts[number]) for number in sources[:3] if number in starts)
+    return f" *({', '.join(times)})*" if times else ""
 
 
 _MD_ANYWHERE = re.compile(r"([\\`*_\[\]<>|~$])")

@@ -61,6 +61,7 @@ class Code(StrEnum):
     BUSY = "busy"
     MODEL_UNAVAILABLE = "model_unavailable"
     SUMMARIZER_UNAVAILABLE = "summarizer_unavailable"
+    UNVERIFIED = "unverified"
     INTERNAL = "internal"
 
 
@@ -122,15 +123,37 @@ class Segment(Value, frozen=True, kw_only=True):
 
 
 class ActionItem(Value, frozen=True, kw_only=True):
-    """Something somebody is to do."""
+    """Something somebody is to do. `sources`: the segments it rests on; [] is none, None is not known."""
 
     text: str
     owner: str | None = None
     due: str | None = None
+    sources: list[int] | None = None
+
+
+class Section(Value, frozen=True, kw_only=True):
+    """A named field of a summary's style, such as the findings of a consultation; `label` is its name for people."""
+
+    name: str
+    label: str
+    text: str
+
+
+class Origin(Value, frozen=True, kw_only=True):
+    """How a summary came about: when (Unix seconds), in which style, and the last segment that it takes in."""
+
+    created: float
+    style: str
+    through: int | None = None
 
 
 class Summary(Value, frozen=True, kw_only=True):
-    """The content of a summary, whoever wrote it."""
+    """The content of a summary, whoever wrote it.
+
+    `key_point_sources` has an entry for each of `key_points`: the segments it rests on, none where it cites nothing.
+    `sections` are the parts of `summary` where the style has named fields; `unverified` the names and numbers that the
+    transcript does not contain.
+    """
 
     provider: str
     model: str
@@ -140,6 +163,17 @@ class Summary(Value, frozen=True, kw_only=True):
     action_items: list[ActionItem]
     keywords: list[str]
     language: str
+    key_point_sources: list[list[int]] | None = None
+    sections: list[Section] | None = None
+    unverified: list[str] | None = None
+    origin: Origin | None = None
+
+
+class StoredSummary(Value, frozen=True, kw_only=True):
+    """A summary that is kept, by the number of the event that it came with."""
+
+    seq: int
+    summary: Summary
 
 
 class SessionInfo(Value, frozen=True, kw_only=True):
@@ -205,11 +239,12 @@ class SessionCounts(Value, frozen=True, kw_only=True):
 
 
 class SummarizerStatus(Value, frozen=True, kw_only=True):
-    """The provider that a summary would be written by now, and why that one."""
+    """The provider that a summary would be written by now, and why that one; or why it cannot be had now."""
 
     provider: str
     model: str
     reason: str
+    available: bool = True
 
 
 class Limits(Value, frozen=True, kw_only=True, omit_defaults=False):
@@ -333,6 +368,13 @@ class ExportReply(Reply, frozen=True, kw_only=True, tag="ok"):
 
     content: str
     next: int | None = None
+
+
+class ListSummariesReply(Reply, frozen=True, kw_only=True, tag="ok"):
+    """Newest first. `more` is there when older ones were left out: ask again with `before`."""
+
+    summaries: list[StoredSummary]
+    more: bool = False
 
 
 class ListModelsReply(Reply, frozen=True, kw_only=True, tag="ok"):
@@ -490,6 +532,16 @@ class Summarize(Request[Reply], frozen=True, kw_only=True, tag="summarize"):
     language: str | None = None
 
 
+class ListSummaries(Request[ListSummariesReply], frozen=True, kw_only=True, tag="list_summaries"):
+    """All final summaries of a session, newest first; `before` (the `seq` of one) pages."""
+
+    Reply: ClassVar = ListSummariesReply
+
+    session: str
+    limit: Count = 20
+    before: Count | None = None
+
+
 class ListModels(Request[ListModelsReply], frozen=True, kw_only=True, tag="list_models"):
     """Which speech models are there?"""
 
@@ -585,35 +637,35 @@ class Progress(Event, frozen=True, kw_only=True, tag="progress"):
 
 
 class SummaryDelta(Event, frozen=True, kw_only=True, tag="summary_delta"):
-    """A piece of the summary as it is written."""
+    """A piece of the summary as it is written; with `restart`, its first: pieces from before are void."""
 
     text: str
+    restart: bool = False
 
 
-class RollingSummary(DurableEvent, frozen=True, kw_only=True, tag="rolling_summary"):
+class SummaryEvent(DurableEvent, frozen=True, kw_only=True):
+    """A summary in an event; the fields are those of `Summary`."""
+
+    provider: str
+    model: str
+    title: str
+    summary: str
+    key_points: list[str]
+    action_items: list[ActionItem]
+    keywords: list[str]
+    language: str
+    key_point_sources: list[list[int]] | None = None
+    sections: list[Section] | None = None
+    unverified: list[str] | None = None
+    origin: Origin | None = None
+
+
+class RollingSummary(SummaryEvent, frozen=True, kw_only=True, tag="rolling_summary"):
     """The summary of the talk so far."""
 
-    provider: str
-    model: str
-    title: str
-    summary: str
-    key_points: list[str]
-    action_items: list[ActionItem]
-    keywords: list[str]
-    language: str
 
-
-class FinalSummary(DurableEvent, frozen=True, kw_only=True, tag="final_summary"):
+class FinalSummary(SummaryEvent, frozen=True, kw_only=True, tag="final_summary"):
     """The summary of the whole talk."""
-
-    provider: str
-    model: str
-    title: str
-    summary: str
-    key_points: list[str]
-    action_items: list[ActionItem]
-    keywords: list[str]
-    language: str
 
 
 class SessionWarning(DurableEvent, frozen=True, kw_only=True, tag="warning"):
@@ -649,7 +701,7 @@ def _by_name(*messages: type[Message]) -> dict[str, type[Message]]:
 
 REQUESTS: dict[str, type[Message]] = _by_name(
     Ping, Status, CreateSession, Finalize, EndSession, CancelSession, DeleteSession, GetSession, Attach,
-    Detach, ListSessions, Search, Export, Summarize, ListModels, PullModel,
+    Detach, ListSessions, Search, Export, Summarize, ListSummaries, ListModels, PullModel,
 )  # fmt: skip
 """Requests by wire name."""
 

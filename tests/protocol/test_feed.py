@@ -48,8 +48,8 @@ def ack(offset: int) -> AudioAck:
     return AudioAck(session="s", offset=offset, credit=1)
 
 
-def delta(text: str) -> SummaryDelta:
-    return SummaryDelta(session="s", text=text)
+def delta(text: str, *, restart: bool = False) -> SummaryDelta:
+    return SummaryDelta(session="s", text=text, restart=restart)
 
 
 def summary(seq: int) -> FinalSummary:
@@ -123,6 +123,13 @@ def test_pieces_of_a_summary_stay_small() -> None:
     (event,) = take_all(feed)
     assert isinstance(event, SummaryDelta)
     assert len(event.text) == 1 << 20
+
+
+def test_a_delta_that_begins_anew_takes_the_place_of_those_that_wait() -> None:
+    feed = Feed("s", after_seq=0)
+    pieces = [delta("They", restart=True), delta(" s"), delta("We", restart=True), delta(" spoke.")]
+    assert put_all(feed, *pieces) == [delta("We spoke.", restart=True)]
+    assert put_all(feed, delta(" All"), delta(".")) == [delta(" All.")]
 
 
 def test_what_was_told_twice_is_told_once() -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convo.formats import FORMATS, render
-from convo.messages import ActionItem, GetSessionReply, Segment, State, Summary, Word
+from convo.messages import ActionItem, GetSessionReply, Section, Segment, State, Summary, Word
 from convo.transcript import Transcript, one_line
 
 NASTY = "a\x00b\x1b[2Jc\x07\x9b <i>&</i> -->\r\nd\u2028e \ud800f"
@@ -234,3 +234,36 @@ def test_one_line_is_one_line(text: str) -> None:
     assert line == line.strip()
     assert "  " not in line
     assert one_line(line) == line
+
+
+TRUSTED = msgspec.structs.replace(
+    SUMMARY,
+    key_points=["One", "Two", "Three"],
+    key_point_sources=[[0, 1], [], [77]],
+    action_items=[ActionItem(text="Write it", owner="Ana", sources=[1]), ActionItem(text="Rest", sources=[])],
+    unverified=["An*a", "5"],
+)
+
+
+def test_markdown_says_what_each_point_rests_on() -> None:
+    text = render(transcript(*TALK.segments, summary=TRUSTED), "md")
+    assert "- One *(00:00, 59:59)*\n- Two *(no source)*\n- Three\n" in text
+    assert "- [ ] Write it (Ana) *(59:59)*\n- [ ] Rest *(no source)*\n" in text
+    assert "*Not in the transcript: An\\*a, 5*" in text
+
+
+def test_markdown_has_a_heading_for_each_field_that_holds_something() -> None:
+    sections = [
+        Section(name="complaint", label="# Complaint", text="A cough.\n- dry"),
+        Section(name="findings", label="Findings", text=""),
+    ]
+    text = render(transcript(*TALK.segments, summary=msgspec.structs.replace(SUMMARY, sections=sections)), "md")
+    assert "## Summary\n\n### \\# Complaint\n\nA cough.\n\n\\- dry\n\n## Key points" in text
+    assert "Findings" not in text
+    assert "On time" not in text
+
+
+def test_json_has_all_of_a_summary() -> None:
+    summary = json.loads(render(transcript(summary=TRUSTED), "json"))["summary"]
+    assert summary["key_point_sources"] == [[0, 1], [], [77]]
+    assert summary["action_items"][1] == {"text": "Rest", "sources": []}

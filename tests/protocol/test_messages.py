@@ -45,7 +45,7 @@ def test_vector(vector: dict[str, Any]) -> None:
 
 
 def test_every_message_has_a_vector() -> None:
-    abstract = {messages.Message, messages.Request, messages.Event, messages.DurableEvent}
+    abstract = {messages.Message, messages.Request, messages.Event, messages.DurableEvent, messages.SummaryEvent}
     known = {struct for struct in every_subclass(messages.Message) if struct.__module__ == messages.__name__}
     assert known - abstract == {struct_of(vector) for vector in VECTORS}
 
@@ -85,3 +85,9 @@ def test_limits_are_always_whole() -> None:
 def test_an_offset_that_no_database_holds_is_refused(offset: int) -> None:
     with pytest.raises(msgspec.ValidationError):
         messages.from_map({"type": "audio", "session": "s", "offset": offset, "data": b""}, messages.Audio)
+
+
+def test_a_summary_in_an_event_has_every_field_of_a_summary() -> None:
+    event = {field.name: field.type for field in msgspec.structs.fields(messages.SummaryEvent)}
+    value = {field.name: field.type for field in msgspec.structs.fields(messages.Summary)}
+    assert event == value | {"session": str, "seq": int}

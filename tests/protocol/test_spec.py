@@ -31,7 +31,7 @@ def structs(of: type) -> Iterator[type[msgspec.Struct]]:
         yield from structs(each)
 
 
-ABSTRACT = {messages.Request, messages.Event, messages.DurableEvent}
+ABSTRACT = {messages.Request, messages.Event, messages.DurableEvent, messages.SummaryEvent}
 STRUCTS = [struct for struct in (*structs(messages.Message), *structs(messages.Value)) if struct not in ABSTRACT]
 
 
