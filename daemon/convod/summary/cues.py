@@ -1,0 +1,71 @@
+"""What kind of sentence this is, by the words that give it away, in English and Korean.
+
+In: a sentence. Out: whether it tells a decision, an open question, or a part of a consultation. Cues are patterns: they
+miss what is said in other words and take some talk for what it is not. It never looks beyond the sentence.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_DECISION = re.compile(
+    r"\b(?i:(?:we|they|everyone|everybody|the (?:team|board|committee|group)) (?:have |has |had |all )*"
+    r"(?:decided|agreed|chose|voted|settled|resolved|approved|concluded|rejected)|"
+    r"(?:it|that) (?:was|is|has been) (?:decided|agreed|approved|settled|rejected)|"
+    r"(?:the|our) decision (?:is|was)|decision:|let's go (?:with|for)|we(?:'re| are) going with)\b"
+)
+_DECISION_KOREAN = re.compile(
+    r"(?:기로\s?(?:했|하였|합의|결정|하죠|합시다)|결정(?:했|됐|되었|하였|입니다)|합의(?:했|됐|되었)|확정(?:했|됐|되었|입니다)|승인(?:했|됐|되었))"
+)
+_OPEN = re.compile(
+    r"\b(?i:open (?:question|issue|point)|still (?:open|unclear|undecided|unresolved)|"
+    r"not (?:yet )?(?:decided|clear|sure|settled)|"
+    r"(?:do not|don't) know yet|to be (?:decided|determined|discussed|clarified)|remains (?:open|unclear|to be)|"
+    r"(?:need|have) to (?:find out|figure out|clarify)|question is (?:still |whether )|TBD)\b"
+)
+_OPEN_KOREAN = re.compile(
+    r"(?:미정|미결|아직\s?(?:결정|정해|확정|모르|불분명)|추후\s?(?:결정|논의|협의)|(?:논의|확인|검토)가\s?(?:더\s?)?필요)"
+)
+
+_CONSULTATION: Final = {
+    "complaint": re.compile(
+        r"(?i:\b(?:hurts?|hurting|pains?|ache[sd]?|aching|\w+aches?|sore|cough(?:ing)?|fever|dizz\w+|nause\w+|vomit\w*|"
+        r"itch\w*|tired|swollen|swelling|bleed\w*|can't sleep|trouble (?:sleeping|breathing)|"
+        r"I(?:'ve| have) (?:been|had)|"
+        r"since (?:yesterday|last|mon|tues|wednes|thurs|fri|satur|sun)\w*|I feel|symptoms?)\b)|"
+        r"아프|아파|통증|두통|복통|기침|열이|어지|메스꺼|구토|가려|피곤|붓|부었|증상"
+    ),
+    "findings": re.compile(
+        r"(?i:\b(?:blood pressure|temperature|pulse|heart rate|oxygen|x-?ray|scan|mri|blood test|lab|results?|"
+        r"examin\w+|"
+        r"I (?:can )?(?:see|hear|feel) (?:a|an|some|no)\b|lungs? (?:are|sounds?)|shows?|"
+        r"looks? (?:like|normal|inflamed|infected)|"
+        r"diagnos\w+|normal|inflamed|infect\w+)\b)|혈압|체온|맥박|검사|엑스레이|소견|진단|정상|염증|감염"
+    ),
+    "recommendation": re.compile(
+        r"(?i:\b(?:I(?:'d| would)? (?:recommend|suggest|advise|prescribe)|"
+        r"I(?:'ll| will| am going to) (?:prescribe|refer|order|give you)|you (?:should|need to|must|can take|have to)|"
+        r"take (?:this|these|one|two|it|the|a|an)\b|"
+        r"tablets?|prescri\w+|twice a day|times a day|come back|follow[- ]up|avoid|rest|drink (?:plenty|a lot|more)|"
+        r"milligrams?)\b)|처방|복용|드시|드세요|쉬세요|오세요|피하|권(?:합|해|장)|하루\s?(?:한|두|세)\s?번"
+    ),
+}
+"""By field of the style `consultation`; what a doctor advises is looked for first, what a patient complains of last."""
+
+
+def is_decision(sentence: str) -> bool:
+    """Whether it tells what was decided."""
+    return bool(_DECISION.search(sentence) or _DECISION_KOREAN.search(sentence))
+
+
+def is_open(sentence: str) -> bool:
+    """Whether it tells what was left open."""
+    return bool(_OPEN.search(sentence) or _OPEN_KOREAN.search(sentence))
+
+
+def consultation_field(sentence: str) -> str:
+    """The field of a consultation that it belongs to, "" for none."""
+    if sentence.rstrip().endswith(("?", "？")):
+        return ""
+    return next((name for name in reversed(_CONSULTATION) if _CONSULTATION[name].search(sentence)), "")

@@ -1,0 +1,46 @@
+"""Decisions, open questions and the parts of a consultation, by the words that give them away."""
+
+from __future__ import annotations
+
+import pytest
+
+from convod.summary.cues import consultation_field, is_decision, is_open
+
+
+@pytest.mark.parametrize(
+    ("text", "decision", "open_question"),
+    [
+        ("We decided to publish the release next week.", True, False),
+        ("They have all agreed on the second design.", True, False),
+        ("The board approved the budget.", True, False),
+        ("Let's go with the blue one.", True, False),
+        ("출시를 다음 달로 연기하기로 했습니다.", True, False),
+        ("예산이 승인됐습니다.", True, False),
+        ("Who pays for it is still open.", False, True),
+        ("That remains to be seen, and we don't know yet who comes.", False, True),
+        ("광고 예산은 아직 미정입니다.", False, True),
+        ("We have not yet decided who pays.", False, True),
+        ("Laura will review the budget.", False, False),
+        ("오늘 날씨가 좋네요.", False, False),
+    ],
+)
+def test_meetings(text: str, decision: bool, open_question: bool) -> None:
+    assert (is_decision(text), is_open(text)) == (decision, open_question)
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("My back hurts since last week.", "complaint"),
+        ("어제부터 기침이 나고 열이 있어요.", "complaint"),
+        ("Your blood pressure is one forty over ninety.", "findings"),
+        ("혈압은 정상입니다.", "findings"),
+        ("Take two tablets a day.", "recommendation"),
+        ("You should avoid salt for your blood pressure.", "recommendation"),
+        ("하루 세 번 복용하세요.", "recommendation"),
+        ("Does it hurt here?", ""),
+        ("Nice to meet you.", ""),
+    ],
+)
+def test_consultations(text: str, field: str) -> None:
+    assert consultation_field(text) == field
