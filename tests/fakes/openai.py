@@ -5,29 +5,26 @@ As a program: `python -m tests.fakes.openai --port 1234 [--fault NAME]`, or by p
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
-
-import trio
 
 if not __package__:  # run by path
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.fakes.httpserver import Reply, Request, serve, serving, stall
-from tests.fakes.model import FAULTS, answer, count_tokens, faulty, pieces
+from tests.fakes.httpserver import Reply, Request
+from tests.fakes.model import count_tokens, pieces
+from tests.fakes.server import FakeServer, main, running
 
 
-class FakeOpenAi:
-    """`faults` are used up one a completion (None is one that goes well), then `fault` holds for all.
-
-    `flavour` says what else is there: "lmstudio" has `/api/v0/models`, "llamacpp" has `/props`, "vllm" says
+class FakeOpenAi(FakeServer):
+    """`flavour` says what else is there: "lmstudio" has `/api/v0/models`, "llamacpp" has `/props`, "vllm" says
     `max_model_len` in the list of models.
     """
+
+    suffix = "/v1"
 
     def __init__(
         self,
@@ -38,32 +35,22 @@ class FakeOpenAi:
         flavour: str = "lmstudio",
         key: str = "",
     ) -> None:
+        super().__init__(fault)
         self.models = ["text-embedding-nomic-embed-text-v1.5", model]
         self.context_length = context_length
-        self.fault = fault
-        self.faults: list[str | None] = []
         self.flavour = flavour
         self.key = key
         self.completions: list[dict[str, Any]] = []
-        self.paths: list[str] = []
-        self.headers: list[dict[str, str]] = []
-        self.answers: list[str] = []
-        self.chunk_bytes = 0
         self.line_end = "\n"
         self.streams = True
         """False: `stream` is ignored, the completion comes whole."""
         self.says_done = True
         """False: the stream ends without `[DONE]`, after a finish reason."""
-        self.release = trio.Event()
-        self.stalled = trio.Event()
-        self.hung_up = trio.Event()
 
-    async def handle(self, request: Request, reply: Reply) -> None:
-        self.paths.append(request.path)
-        self.headers.append(request.headers)
+    async def respond(self, request: Request, reply: Reply) -> None:
         if self.key and request.headers.get("authorization") != f"Bearer {self.key}":
             error = {
-                "message": "Incorrect API key provided.",
+                "message": f"Incorrect API key provided: {request.headers.get('authorization')}.",
                 "type": "invalid_request_error",
                 "code": "invalid_api_key",
             }
@@ -92,10 +79,14 @@ class FakeOpenAi:
         return listed
 
     async def _complete(self, asked: dict[str, Any], reply: Reply) -> None:
-        fault = self.faults.pop(0) if self.faults else self.fault
+        fault = self.next_fault()
         model = asked["model"]
         if fault == "no_response_format" and "response_format" in asked:
             await reply.send(400, {"error": "'response_format.type' must be 'text'"})
+            return
+        if fault == "bad_grammar" and "response_format" in asked:
+            error = {"message": "Failed to initialize samplers: failed to parse grammar", "type": "server_error"}
+            await reply.send(500, {"error": error})
             return
         if fault == "not_found" or model not in self.models:
             error = {"message": f"The model `{model}` does not exist", "type": "NotFoundError", "code": 404}
@@ -105,6 +96,9 @@ class FakeOpenAi:
             await reply.send(
                 500, {"error": {"message": "EngineCore encountered an issue", "type": "InternalServerError"}}
             )
+            return
+        if fault == "quotes_the_key":
+            await reply.send(429, {"error": {"message": f"Slow down, {self.headers[-1].get('authorization')}."}})
             return
         count = count_tokens(asked["messages"])
         if fault == "too_long" or count + asked.get("max_tokens", 0) > self.context_length:
@@ -117,7 +111,8 @@ class FakeOpenAi:
             }
             await reply.send(400, {"error": error})
             return
-        text = self.answers.pop(0) if self.answers else faulty(answer(asked["messages"]), fault)
+        schema = asked.get("response_format", {}).get("json_schema", {}).get("schema")
+        text = self.next_answer(asked["messages"], schema, fault)
         finish = "length" if fault == "cut" else "stop"
         if not self.streams:
             message = {"role": "assistant", "content": text}
@@ -132,62 +127,33 @@ class FakeOpenAi:
         ]
         last = self._chunk(model, "chat.completion.chunk", {"index": 0, "delta": {}, "finish_reason": finish})
         await reply.start(200, "text/event-stream")
-        if fault in ("die", "stall", "silent", "error_in_stream"):
-            await self._write(reply, [] if fault == "silent" else [json.dumps(e) for e in events[: len(events) // 2]])
-            await self._fail(fault, reply)
-            return
         usage = self._chunk(model, "chat.completion.chunk") | {"usage": {"prompt_tokens": count}}
-        done = ["[DONE]"] if self.says_done else []
-        await self._write(reply, [*(json.dumps(event, ensure_ascii=False) for event in [*events, last, usage]), *done])
-        await reply.end()
+        error = {"error": {"message": "Model unloaded.", "type": "server_error"}}
+        if fault == "cut_as_error":
+            last = {
+                "error": {
+                    "code": 500,
+                    "message": "The model produced output that does not match the expected peg-native format",
+                    "type": "server_error",
+                }
+            }
+        said = [json.dumps(event, ensure_ascii=False) for event in (*events, last, usage)]
+        rows = [self._row(data) for data in (*said, *(["[DONE]"] if self.says_done else []))]
+        await self.stream(reply, fault, rows, self._row(json.dumps(error)))
 
-    async def _fail(self, fault: str, reply: Reply) -> None:
-        if fault == "die":
-            await reply.die()
-        elif fault == "error_in_stream":
-            await self._write(reply, [json.dumps({"error": {"message": "Model unloaded.", "type": "server_error"}})])
-            await reply.end()
-        else:
-            await stall(self.stalled, self.release, self.hung_up, reply)
+    def _row(self, data: str) -> bytes:
+        """An event with a comment before it, as servers send them to keep a connection alive."""
+        end = self.line_end
+        return f": keep-alive{end}{end}data: {data}{end}{end}".encode()
 
     def _chunk(self, model: str, kind: str, *choices: dict[str, Any]) -> dict[str, Any]:
         return {"id": "chatcmpl-x9", "object": kind, "created": 1738324800, "model": model, "choices": [*choices]}
 
-    async def _write(self, reply: Reply, events: list[str]) -> None:
-        """Events with a comment before each, as servers send them to keep a connection alive."""
-        end = self.line_end
-        rows = [f": keep-alive{end}{end}data: {event}{end}{end}".encode() for event in events]
-        if self.chunk_bytes:
-            data = b"".join(rows)
-            rows = [data[at : at + self.chunk_bytes] for at in range(0, len(data), self.chunk_bytes)]
-        for row in rows:
-            await reply.write(row)
 
-
-@asynccontextmanager
-async def running_openai(**options: Any) -> AsyncIterator[tuple[FakeOpenAi, str]]:
+def running_openai(**options: Any) -> AbstractAsyncContextManager[tuple[FakeOpenAi, str]]:
     """A fake and its address (with `/v1`), for the time of the block."""
-    fake = FakeOpenAi(**options)
-    async with serving(fake.handle) as url:
-        yield fake, f"{url}/v1"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, default=1234)
-    parser.add_argument("--fault", choices=FAULTS)
-    parser.add_argument("--key", default="")
-    options = parser.parse_args()
-
-    async def run() -> None:
-        fake = FakeOpenAi(fault=options.fault, key=options.key)
-        async with trio.open_nursery() as nursery:
-            port = await nursery.start(serve, fake.handle, options.port)
-            print(f"http://127.0.0.1:{port}/v1", flush=True)
-
-    with suppress(KeyboardInterrupt):
-        trio.run(run)
+    return running(FakeOpenAi(**options))
 
 
 if __name__ == "__main__":
-    main()
+    main(lambda options: FakeOpenAi(fault=options.fault, key=options.key), __doc__, 1234, "--key")

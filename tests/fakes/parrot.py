@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator
 
 import trio
 
 from convod.summary import SummarySettings
-from convod.summary.base import ChatMessage, Connections, ProbeResult, Provider
+from convod.summary.base import Connections, ProbeResult, Provider, Question
 from tests.fakes.model import answer
 
 
@@ -28,18 +27,25 @@ class Parrot:
         await trio.lowlevel.checkpoint()
         return 8192
 
-    async def complete(
-        self,
-        messages: Sequence[ChatMessage],
-        schema: Mapping[str, Any],
-        *,
-        model: str,
-        context_tokens: int,
-        answer_tokens: int,
-    ) -> AsyncGenerator[str, None]:
-        for piece in answer([dict(message) for message in messages]).split(" "):
+    async def complete(self, question: Question) -> AsyncGenerator[str, None]:
+        for piece in answer([dict(message) for message in question.messages]).split(" "):
             await trio.lowlevel.checkpoint()
             yield f"{piece} "
+
+
+class Sick(Parrot):
+    """One with a fault: what it raises is in no contract."""
+
+    async def complete(self, question: Question) -> AsyncGenerator[str, None]:
+        await trio.lowlevel.checkpoint()
+        yield '{"title": "Pieces of'
+        raise KeyError("eight")
+
+
+class Dead(Parrot):
+    async def probe(self, model: str) -> ProbeResult:
+        await trio.lowlevel.checkpoint()
+        raise ZeroDivisionError
 
 
 def broken(settings: SummarySettings, connections: Connections) -> Provider:

@@ -34,6 +34,18 @@ KOREAN = (
     "네 알겠습니다.",
     "신제품 광고 예산도 검토해 주세요.",
 )
+CONSULTATION = (
+    "Good morning, what brings you here?",
+    "I have had a sore throat since Monday.",
+    "And a fever since yesterday.",
+    "Let me have a look.",
+    "Your temperature is thirty eight point five.",
+    "The throat looks inflamed.",
+    "I would recommend to rest and drink a lot.",
+    "Take these tablets twice a day for five days.",
+    "Please come back on Friday if it is no better.",
+    "Thank you, doctor.",
+)
 CHINESE = (
     "大家好。今天我们讨论语音识别项目的预算。",
     "语音识别模型的准确率提高了很多。",
