@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -37,6 +37,8 @@ from convo.messages import (
     ListModelsReply,
     ListSessions,
     ListSessionsReply,
+    ListSummaries,
+    ListSummariesReply,
     ModelInfo,
     ModelProgress,
     Ping,
@@ -61,7 +63,7 @@ from convod.sessions import Manager, Refused
 from convod.sessions.manager import settings_of
 from convod.sessions.session import Session, SessionSettings
 from convod.store import StoreFailed
-from convod.summary import Summarizers, SummarizerUnavailable
+from convod.summary import Summarizers
 
 log = logging.getLogger("convod.listen")
 
@@ -166,10 +168,6 @@ class Service:
 
     async def _status(self, client: Client, request: Status) -> Reply:
         engine = self._manager.engine
-        try:
-            summarizer = await self._summarizers.choose(SummaryOptions())
-        except SummarizerUnavailable:
-            summarizer = None
         return StatusReply(
             id=request.id,
             version=__version__,
@@ -177,7 +175,7 @@ class Service:
             engine=engine.status(),
             queue=engine.queue(),
             sessions=self._manager.counts(),
-            summarizer=summarizer,
+            summarizer=await self._summarizers.status(),
             rejected=dict(self._manager.guard.rejected),
         )
 
@@ -299,6 +297,13 @@ class Service:
             client.outbox.attach(journal.feed, journal.feed.seq if attachment is None else attachment.cursor)
         return Reply(id=request.id)
 
+    async def _list_summaries(self, client: Client, request: ListSummaries) -> Reply:
+        journal = await self._manager.journal(client.owner, request.session)
+        limit = _limit(request.limit)
+        found = await self._manager.store.summaries(journal.id, before=request.before, limit=limit + 1)
+        fits = _fitting(found[:limit])
+        return ListSummariesReply(id=request.id, summaries=found[:fits], more=fits < len(found))
+
     # --- what was said ------------------------------------------------------------------------------------
 
     async def _get_session(self, client: Client, request: GetSession) -> Reply:
@@ -306,13 +311,7 @@ class Service:
         store = self._manager.store
         after = -1 if request.after_segment is None else request.after_segment
         segments = await store.segments(journal.id, after, PAGE_SEGMENTS + 1)
-        size = 0
-        fits = 0
-        for segment in segments[:PAGE_SEGMENTS]:
-            size += len(msgspec.msgpack.encode(segment))
-            if size > PAGE_BYTES and fits:
-                break
-            fits += 1
+        fits = _fitting(segments[:PAGE_SEGMENTS])
         info = journal.record.info
         return GetSessionReply(
             id=request.id,
@@ -363,6 +362,16 @@ class Service:
         )
 
 
+def _fitting(values: Sequence[msgspec.Struct]) -> int:
+    """How many of the first values one reply has room for; one at least."""
+    size = 0
+    for count, value in enumerate(values):
+        size += len(msgspec.msgpack.encode(value))
+        if size > PAGE_BYTES and count:
+            return count
+    return len(values)
+
+
 def _limit(limit: int) -> int:
     if limit < 1:
         raise Refused(Code.BAD_REQUEST, "limit must be 1 or more")
@@ -382,6 +391,7 @@ _ANSWERS: Final[dict[type[Request[Any]], Answer]] = {
     Attach: Service._attach,
     Detach: Service._detach,
     Summarize: Service._summarize,
+    ListSummaries: Service._list_summaries,
     GetSession: Service._get_session,
     ListSessions: Service._list_sessions,
     Search: Service._search,

@@ -24,7 +24,9 @@ from convod.sessions import Refused
 
 log = logging.getLogger("convod.listen")
 
-FEATURES = ["live", "file", "interim", "words", "resume", "summary", "rolling", "search", "export", "pull_model"]
+FEATURES = [
+    "live", "file", "interim", "words", "resume", "summary", "rolling", "summaries", "search", "export", "pull_model",
+]  # fmt: skip
 
 GOODBYE_S = 5.0
 """How long a connection that is being closed may take its last messages."""

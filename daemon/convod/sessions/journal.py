@@ -10,22 +10,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import msgspec
 import trio
 
 from convo.messages import (
+    Code,
     DurableEvent,
     FinalSummary,
     RollingSummary,
+    Segment,
     SessionState,
+    SessionWarning,
     State,
     Summary,
     SummaryDelta,
     SummaryOptions,
+    TranscriptSegment,
 )
+from convod.bell import Bell
 from convod.sessions.feed import Feed
 from convod.store import Record, SessionStore, StoreFailed
-from convod.summary import Summarizers, SummarizerUnavailable, Talk
+from convod.summary import Show, Summarizers, SummarizerUnavailable, Talk
 
 log = logging.getLogger("convod.sessions")
 
@@ -57,6 +61,8 @@ class Journal:
         self.feed.keeper = self
         self._desk = desk
         self._writing = trio.Lock()
+        self._heard = Bell()  # a segment was stored
+        self._newest = 0  # the summary that was begun last
 
     @property
     def id(self) -> str:
@@ -78,6 +84,8 @@ class Journal:
             await self._save([event])
             self.record.seq = event.seq
             self.feed.stored(event)
+        if kind is TranscriptSegment:
+            self._heard.ring()
 
     async def save(self) -> None:
         """Store the record as it is."""
@@ -112,35 +120,91 @@ class Journal:
         fields = {"reason" if key == "message" else key: value for key, value in why.items()}
         log.info("session is %s", state, extra={"session": self.id, "kind": self.record.kind, **fields})
 
+    # --- summaries ----------------------------------------------------------------------------------------
+
     async def summarize(self, options: SummaryOptions) -> None:
-        """Write a summary of the transcript and publish it.
+        """Write a summary of the transcript and publish it; before it, a warning about what it made up.
 
         Raises:
             SummarizerUnavailable: not now.
         """
-        summary = await self._write(options)
-        await self.publish(FinalSummary, **msgspec.structs.asdict(summary))
+        segments = await self._desk.store.segments(self.id)
+        talk = Talk(title=self.record.title, language=self.record.config.language or "", segments=segments)
+        summary = await self._desk.summarizers.write(talk, options, self._show())
+        if summary.unverified:
+            named = ", ".join(f'"{text}"' for text in summary.unverified)
+            await self.publish(
+                SessionWarning,
+                code=str(Code.UNVERIFIED),
+                message=f"the summary names what the transcript does not contain, look it up: {named}",
+            )
+        await self.publish(FinalSummary, **_fields(summary))
+
+    async def wait_summarizer(self, seconds: float) -> None:
+        """For so long, or until a summarizer that was away is back."""
+        with trio.move_on_after(seconds):
+            await self._desk.summarizers.wait_back()
 
     async def roll(self, every_s: float) -> None:
-        """Publish a summary of the talk so far every so often, as long as there is new talk; until cancelled."""
-        done = self.record.segments
+        """Publish a summary of the talk so far whenever so much of it is new; until cancelled.
+
+        `every_s`: seconds of talk; what is new and less is summed up once that much time has passed.
+        """
+        store = self._desk.store
+        config = self.record.config
+        last = await store.summaries(self.id, RollingSummary)
+        rolling = self._desk.summarizers.rolling(self.record.title, last[0].summary if last else None)
+
+        async def load(after: int) -> list[Segment]:
+            return await store.segments(self.id, after)
+
+        done_s = self.record.duration_s if rolling.through >= 0 else 0.0
         while True:
-            await trio.sleep(every_s)
-            if self.record.segments > done:
-                done = self.record.segments
-                try:
-                    summary = await self._write(self.record.config.summary)
-                except SummarizerUnavailable as error:
-                    log.info("rolling summary left out: %s", error, extra={"session": self.id})
-                else:
-                    await self.publish(RollingSummary, **msgspec.structs.asdict(summary))
+            await self._new_talk(rolling.through, done_s, every_s)
+            heard_s = self.record.duration_s
+            talk = Talk(title=self.record.title, language=await self._language(), segments=())
+            try:
+                summary = await self._desk.summarizers.roll(rolling, talk, load, config.summary, self._show())
+            except SummarizerUnavailable as error:
+                log.info("rolling summary left out: %s", error, extra={"session": self.id})
+                await self.wait_summarizer(max(every_s, error.wait_s))
+            except Exception:
+                # What is said is worth more than what is made of it: the session goes on.
+                log.exception("rolling summary left out by a fault of convod", extra={"session": self.id})
+                await trio.sleep(every_s)
+            else:
+                done_s = heard_s
+                await self.publish(RollingSummary, **_fields(summary))
 
-    async def _write(self, options: SummaryOptions) -> Summary:
-        segments = await self._desk.store.segments(self.id)
-        language = self.record.config.language or (segments[0].language if segments else "")
-        talk = Talk(title=self.record.title, language=language, segments=segments)
+    async def _new_talk(self, through: int, done_s: float, every_s: float) -> None:
+        """Until there are segments after `through`, and `every_s` seconds of talk after `done_s` or of waiting."""
+        waits_since = float("inf")
+        while True:
+            now = trio.current_time()
+            if self.record.segments > through + 1:
+                waits_since = min(waits_since, now)
+                if self.record.duration_s - done_s >= every_s or now - waits_since >= every_s:
+                    return
+            with trio.move_on_at(waits_since + every_s):
+                await self._heard.wait()
 
-        def on_delta(text: str) -> None:
-            self.feed.say(SummaryDelta(session=self.id, text=text))
+    async def _language(self) -> str:
+        if self.record.config.language:
+            return self.record.config.language
+        first = await self._desk.store.segments(self.id, limit=1)
+        return first[0].language if first else ""
 
-        return await self._desk.summarizers.write(talk, options, on_delta)
+    def _show(self) -> Show:
+        """What shows a summary that is being written, as long as no other is begun: two would run into each other."""
+        self._newest += 1
+        mine = self._newest
+
+        def show(text: str, begins: bool) -> None:
+            if mine == self._newest:
+                self.feed.say(SummaryDelta(session=self.id, text=text, restart=begins))
+
+        return show
+
+
+def _fields(summary: Summary) -> dict[str, Any]:
+    return {name: getattr(summary, name) for name in Summary.__struct_fields__}

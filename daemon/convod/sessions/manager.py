@@ -262,7 +262,7 @@ class Manager:
             raise Refused(Code.BAD_STATE, "the session is still being transcribed; end it first")
         self._check_summary(options)
         try:
-            await self._desk.summarizers.choose(options)
+            await self._desk.summarizers.choose(options, insist=True)
         except SummarizerUnavailable as error:
             raise Refused(Code.SUMMARIZER_UNAVAILABLE, str(error)) from error
         assert self._nursery is not None

@@ -26,7 +26,7 @@ from convod.sessions.acks import Acks
 from convod.sessions.journal import Journal
 from convod.sessions.transcriber import Command, Decode, Drop, Keep, Say, Transcriber, Window
 from convod.store import NoRoom, Spool
-from convod.summary import SummarizerUnavailable
+from convod.summary import Backoff, SummarizerUnavailable
 
 log = logging.getLogger("convod.sessions")
 
@@ -39,7 +39,8 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Settings `[sessions]`; seconds and bytes as their names say.
 
     `resume_s`: how long a live session waits for its client to come back. `idle_s`: a client that stops sending in
-    mid-utterance gets its final after this and the endpoint. `credit_s`: audio that may wait for the
+    mid-utterance gets its final after this and the endpoint. `rolling_s`: a rolling summary takes in so much new talk
+    (or what there is, once it has waited so long). `credit_s`: audio that may wait for the
     engine, more than the longest utterance (28 s).
     """
 
@@ -277,7 +278,7 @@ class Session:
         self._summarizing.cancel()
 
     async def _summarize_until_done(self, options: SummaryOptions) -> None:
-        pause = 2.0
+        backoff = Backoff(2.0, LONGEST_PAUSE_S)
         warned = False
         with self._summarizing:
             while True:
@@ -285,16 +286,16 @@ class Session:
                     await self.journal.summarize(options)
                     return
                 except SummarizerUnavailable as error:
-                    reason, retry = str(error), error.retry
-                log.info("summary waits: %s", reason, extra={"session": self.id, "pause_s": pause})
+                    reason, retry, wait_s = str(error), error.retry, error.wait_s
+                # What waiting does not mend (a key, a model's name) is an operator's to mend: look again now and then.
+                pause = max(backoff.pause(), wait_s) if retry else LONGEST_PAUSE_S
+                log.info("summary waits: %s", reason, extra={"session": self.id, "pause_s": round(pause, 1)})
                 if not warned:
                     warned = True
                     await self.journal.publish(
                         SessionWarning, code=str(Code.SUMMARIZER_UNAVAILABLE), message=f"{reason}; it is tried again"
                     )
-                # What waiting does not mend (a key, a model's name) is an operator's to mend: look again now and then.
-                await trio.sleep(pause if retry else LONGEST_PAUSE_S)
-                pause = min(LONGEST_PAUSE_S, pause * 2)
+                await self.journal.wait_summarizer(pause)
 
     def _acknowledge_new(self) -> None:
         if self._acknowledged < self._spool.size:

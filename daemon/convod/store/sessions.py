@@ -21,7 +21,9 @@ from convo.messages import (
     Segment,
     SessionInfo,
     State,
+    StoredSummary,
     Summary,
+    SummaryEvent,
     TranscriptSegment,
     encode,
     from_map,
@@ -191,13 +193,21 @@ class SessionStore:
 
     async def summary(self, session: str) -> Summary | None:
         """The newest final summary, None before there is one."""
+        newest = await self.summaries(session)
+        return newest[0].summary if newest else None
 
-        def work(connection: sqlite3.Connection) -> Summary | None:
-            row = connection.execute(
-                "SELECT type, body FROM events WHERE session = ? AND type = 'final_summary' ORDER BY seq DESC LIMIT 1",
-                (session,),
-            ).fetchone()
-            return None if row is None else summary_of(_event(row))
+    async def summaries(
+        self, session: str, kind: type[SummaryEvent] = FinalSummary, *, before: int | None = None, limit: int = 1
+    ) -> list[StoredSummary]:
+        """Summaries of one kind, newest first, those with `seq` below `before`."""
+
+        def work(connection: sqlite3.Connection) -> list[StoredSummary]:
+            rows = connection.execute(
+                "SELECT type, body FROM events WHERE session = ? AND type = ? AND seq < ? ORDER BY seq DESC LIMIT ?",
+                (session, kind.__struct_config__.tag, before if before is not None else 1 << 62, limit),
+            )
+            events = [_event(row) for row in rows]
+            return [StoredSummary(seq=event.seq, summary=summary_of(event)) for event in events]
 
         return await self._database.read(work)
 
@@ -236,7 +246,7 @@ def segment_of(event: TranscriptSegment) -> Segment:
 
 def summary_of(event: DurableEvent) -> Summary:
     """The summary that an event carries."""
-    assert isinstance(event, FinalSummary)
+    assert isinstance(event, SummaryEvent)
     return Summary(**{name: getattr(event, name) for name in Summary.__struct_fields__})
 
 

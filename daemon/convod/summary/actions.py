@@ -10,6 +10,7 @@ import re
 
 from convo.messages import ActionItem
 
+from .cues import is_decision
 from .stopwords import WEEKDAYS
 from .text import line
 
@@ -68,7 +69,7 @@ _CALLED_LAST = re.compile(
 )
 _SELF = re.compile(
     rf"\b(?i:I|we)(?:\s+|(?=['’]))(?i:will|['’]ll|need\s+to|have\s+to|must|should|(?:am|are|['’]m|['’]re)\s+going\s+to|"
-    rf"(?:decided|agreed|plan|promised?)\s+to)\s+{_ADVERB}{_IDLE}(?=\w)"
+    rf"(?:plan|promised?)\s+to)\s+{_ADVERB}{_IDLE}(?=\w)"
 )
 _ASKED = re.compile(
     rf"{_OPENING}(?i:please|(?:can|could|would)\s+(?:you|someone|somebody|anyone)(?:\s+please)?)\s+(?=\w)"
@@ -160,6 +161,8 @@ def _korean(sentence: str) -> ActionItem | None:
         return None
     who = _WHO_KOREAN.search(sentence)
     owner = who["who"] if who and not _NO_KOREAN_NAMES.match(who["who"]) else None
+    if owner is None and is_decision(sentence):
+        return None  # what all decided is nobody's task
     due = _DUE_KOREAN.search(sentence)
     return _item(sentence, owner, due[0].removesuffix("까지").strip() if due else None)
 

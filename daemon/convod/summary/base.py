@@ -9,7 +9,7 @@ the business of the rooms beside this one, so a new provider is one small file.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
@@ -31,13 +31,15 @@ class SummarySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     is the provider's first, an empty `language` that of the talk. The key for `openai_url` is the content of
     `openai_key_file`, else the environment variable CONVOD_OPENAI_KEY; it is never logged.
     `context_tokens` is what prompt and answer may fill together; 0 asks the provider.
-    `first_token_timeout_s` bounds every silence of the model, the first included; `total_timeout_s` bounds
-    one request to it (a long talk takes several).
+    `styles_dir` holds templates for summaries (see styles.py); "" is `styles` beside the user's settings file, then
+    /etc/convod/styles. `first_token_timeout_s` bounds every silence of the model, the first included;
+    `total_timeout_s` bounds one request to it (a long talk takes several).
     """
 
     provider: str = "auto"
     model: str = ""
     style: str = "brief"
+    styles_dir: str = ""
     language: str = ""
     ollama_url: str = "http://127.0.0.1:11434"
     openai_url: str = "http://127.0.0.1:1234/v1"
@@ -57,15 +59,21 @@ class Talk:
     segments: Sequence[Segment]
 
 
+Show = Callable[[str, bool], None]
+"""Gets a piece of a summary as it is written, and whether it begins the text: what came before it is void then."""
+
+
 class SummarizerUnavailable(Exception):
     """No summary can be had now; the text is one sentence that says what to do.
 
-    `retry` is False when waiting does not help: the settings or the request must change first.
+    `retry` is False when waiting does not help: the settings or the request must change first. `wait_s` is the least
+    time in seconds after which another try makes sense.
     """
 
-    def __init__(self, message: str, *, retry: bool = True) -> None:
+    def __init__(self, message: str, *, retry: bool = True, wait_s: float = 0.0) -> None:
         super().__init__(message)
         self.retry = retry
+        self.wait_s = wait_s
 
 
 class PromptTooLong(Exception):
@@ -91,6 +99,19 @@ class ChatMessage(TypedDict):
 
 
 @dataclass(frozen=True)
+class Question:
+    """One request to a model. `schema` is the JSON schema of the answer; prompt and answer have `context_tokens`
+    together, of which the answer may have `answer_tokens`.
+    """
+
+    messages: Sequence[ChatMessage]
+    schema: Mapping[str, Any]
+    model: str
+    context_tokens: int
+    answer_tokens: int
+
+
+@dataclass(frozen=True)
 class ProbeResult:
     """A provider that answers: the model it would take, and where it was found (for people)."""
 
@@ -111,15 +132,7 @@ class Provider(Protocol):
     async def context_tokens(self, model: str) -> int:
         """How many tokens prompt and answer of one request may have together."""
 
-    def complete(
-        self,
-        messages: Sequence[ChatMessage],
-        schema: Mapping[str, Any],
-        *,
-        model: str,
-        context_tokens: int,
-        answer_tokens: int,
-    ) -> AsyncGenerator[str, None]:
+    def complete(self, question: Question) -> AsyncGenerator[str, None]:
         """Stream the answer as pieces of text, JSON of the schema where the server can promise that.
 
         An empty piece says that the model is at work (it reads, or thinks aloud). Closing the generator or

@@ -1,7 +1,8 @@
 """A summary without a model: the talk's own sentences, chosen and put in order.
 
-In: a talk in any language. Out: a draft. The same talk gives the same draft on every machine; nothing is
-downloaded, and no word is in it that nobody said. It never writes a sentence of its own.
+In: a talk in any language, or what is new of one. Out: a draft whose every point has its segment. The same talk gives
+the same draft on every machine; nothing is downloaded, and no word is in it that nobody said, but the labels of a
+style. It never writes a sentence of its own.
 
 Ranking is TextRank (Mihalcea & Tarau 2004): a random walk over sentences that are linked by what they share. As in
 LexRank (Erkan & Radev 2004) the weight of a link is the cosine of tf-idf vectors. That makes the matrix of links
@@ -18,13 +19,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import mul
 
-from convo.messages import ActionItem
+import msgspec
+
+from convo.messages import ActionItem, Section, Segment
 
 from .actions import action_item
-from .base import Talk
-from .parse import ITEM_CHARS, SUMMARY_CHARS, TITLE_CHARS, Draft
+from .cues import consultation_field, is_decision, is_open
+from .parse import ITEM_CHARS, SECTION_CHARS, SUMMARY_CHARS, TITLE_CHARS, Draft, joined
+from .styles import Style
 from .text import block, clip, line, safe
-from .words import is_function_word, keywords, sentences, terms
+from .words import is_function_word, keywords, says_nothing, sentences, terms
 
 _DAMPING = 0.85
 """Of the walk, as in TextRank."""
@@ -41,6 +45,17 @@ _ACTIONS = 20
 _WHOLE = 3
 """A talk of so few sentences is its own summary."""
 
+_DECISION_WEIGHT = 1.3
+"""What was decided is told before what was merely said."""
+_QUESTION_WEIGHT = 0.6
+"""A question says less than its answer."""
+_WORTH = 0.05
+"""A key point has at least this part of the best rank: greetings have none."""
+_FIELD = 8
+"""Sentences of a field, at most."""
+_KEPT = 200
+"""Sentences that a talk which goes on is remembered by."""
+
 _LENGTHS = {"brief": (3, 5), "minutes": (5, 8), "bullets": (6, 4), "lecture": (6, 8), "consultation": (5, 6)}
 """Sentences of the summary and key points, at most, by style."""
 
@@ -55,31 +70,96 @@ class _Sentence:
     """How much the length of the sentence counts for it, 0 to 1."""
 
 
-def extract(talk: Talk, style: str = "brief") -> Draft:
-    """The draft of a talk; it takes well under a second for an hour of talk, so call it in a thread.
+@dataclass(frozen=True)
+class Said:
+    """A sentence, and the segment that it was said in."""
 
-    Styles that are not known are read as "brief".
+    text: str
+    segment: int
+
+
+@dataclass(frozen=True)
+class Digest:
+    """A draft, and what a later one can go on from: the sentences that say most, in the order of the talk."""
+
+    draft: Draft
+    kept: list[Said]
+
+
+def said_in(segments: Sequence[Segment]) -> list[Said]:
+    """The sentences of segments, safe, in order."""
+    return [Said(text, segment.segment) for segment in segments for text in sentences(safe(segment.text))]
+
+
+def extract(segments: Sequence[Segment], style: Style, language: str = "", before: Digest | None = None) -> Digest:
+    """The draft of a talk in a style; `before` is what came before these segments, in a digest.
+
+    It takes well under a second for an hour of talk, so call it in a thread. A style with fields of the user's own is
+    read as one without: which sentence answers a question cannot be told by counting words.
     """
-    said = [text for segment in talk.segments for text in sentences(safe(segment.text))]
-    most, points = _LENGTHS.get(style, _LENGTHS["brief"])
-    words = keywords(said, _KEYWORDS)
-    ranked = _ranked(said)
+    said = [*(before.kept if before else ()), *said_in(segments)]
+    texts = [sentence.text for sentence in said]
+    most, points = _LENGTHS.get(style.name, _LENGTHS["brief"])
+    words = keywords(texts, _KEYWORDS)
+    ranked = _ranked(texts)
     # A short talk gets a short summary: about every third sentence, and as many key points again.
     most = min(most, max(1, round(len(ranked) / 3)))
     if len(ranked) <= _WHOLE:
         most, points = len(ranked), 0
-    picked = _diverse(ranked, most + min(points, len(ranked) // 3))
-    summary = [ranked[index][1] for index in sorted(picked[:most], key=lambda at: ranked[at][0])]
-    rest = [ranked[index][1] for index in sorted(picked[most:], key=lambda at: ranked[at][0])]
-    lines = [clip(sentence.text, ITEM_CHARS) for sentence in summary]
-    text = "\n".join(f"- {row}" for row in lines) if style == "bullets" else _joined(lines)
-    return Draft(
-        title=_title(words, lines),
-        summary=block(text, SUMMARY_CHARS),
-        key_points=[line(sentence.text, ITEM_CHARS) for sentence in rest],
-        action_items=_actions(said),
-        keywords=words,
+    actions = _actions(said, before.draft.action_items if before else ())
+    sections = _sections(style, language, ranked, said)
+    elsewhere = {item.text for item in actions}.union(*(part.text.split("\n") for part in sections))
+    points = min(points, len(ranked) // 3)
+    picked = _diverse(ranked, most + points + len(elsewhere))
+    # What stands in a list of its own is no key point, and no part of the summary unless there is nothing else.
+    free = [at for at in picked if line(ranked[at][1].text, ITEM_CHARS) not in elsewhere]
+    worth = [at for at in free if ranked[at][2] >= _WORTH]
+    told = (free if sections else worth if len(worth) >= most else picked)[:most]
+    lines = [clip(ranked[at][1].text, ITEM_CHARS) for at in sorted(told, key=lambda at: ranked[at][0])]
+    text = "\n".join(f"- {row}" for row in lines) if style.name == "bullets" else _joined(lines)
+    if sections and sections[0].name == "discussion":
+        sections[0] = msgspec.structs.replace(sections[0], text=block(text, SECTION_CHARS))
+    elif sections:
+        told = []  # the fields are the whole summary
+    others = [at for at in worth if at not in told][:points]
+    rest = [ranked[at] for at in sorted(others, key=lambda at: ranked[at][0])]
+    best = sorted(place for place, _, _ in ranked[:_KEPT])
+    return Digest(
+        draft=Draft(
+            title=_title(words, lines),
+            summary=joined(sections) if sections else block(text, SUMMARY_CHARS),
+            key_points=[line(sentence.text, ITEM_CHARS) for _, sentence, _ in rest],
+            key_point_sources=[[said[place].segment] for place, _, _ in rest],
+            action_items=actions,
+            keywords=words,
+            sections=sections,
+        ),
+        kept=[said[place] for place in best],
     )
+
+
+def _sections(
+    style: Style, language: str, ranked: Sequence[tuple[int, _Sentence, float]], said: Sequence[Said]
+) -> list[Section]:
+    """The fields of a built-in style by the cues of its sentences; none where nothing tells them apart."""
+    found: dict[str, list[int]] = {part.name: [] for part in style.fields}
+    for place, sentence, _ in ranked:
+        if style.name == "minutes":
+            name = "decisions" if is_decision(sentence.text) else "open_questions" if is_open(sentence.text) else ""
+        else:
+            name = consultation_field(sentence.text) if style.name == "consultation" else ""
+        if name and len(found[name]) < _FIELD:
+            found[name].append(place)
+    if style.name != "minutes" and sum(map(bool, found.values())) < 2:
+        return []
+    return [
+        Section(
+            name=name,
+            label=style.label(name, language),
+            text=block("\n".join(clip(said[place].text, ITEM_CHARS) for place in sorted(places)), SECTION_CHARS),
+        )
+        for name, places in found.items()
+    ]
 
 
 def _title(words: Sequence[str], lines: Sequence[str]) -> str:
@@ -98,15 +178,14 @@ def _joined(lines: Sequence[str]) -> str:
     return text
 
 
-def _actions(said: Sequence[str]) -> list[ActionItem]:
-    found: dict[str, ActionItem] = {}
-    for text in said:
-        item = action_item(text)
+def _actions(said: Sequence[Said], before: Sequence[ActionItem]) -> list[ActionItem]:
+    """Those that were known, and new ones, each once; the newest if there are too many."""
+    found = {item.text.casefold(): item for item in before}
+    for sentence in said:
+        item = action_item(sentence.text)
         if item is not None:
-            found.setdefault(item.text.casefold(), item)
-        if len(found) == _ACTIONS:
-            break
-    return list(found.values())
+            found.setdefault(item.text.casefold(), msgspec.structs.replace(item, sources=[sentence.segment]))
+    return list(found.values())[-_ACTIONS:]
 
 
 def _ranked(said: Sequence[str]) -> list[tuple[int, _Sentence, float]]:
@@ -138,6 +217,12 @@ def _vectors(said: Sequence[str]) -> list[tuple[int, _Sentence]]:
         size = sum(bag.values())
         # Greetings and yeses are short; a sentence that does not end is a list or a recogniser's mistake.
         weight = min(1.0, len(vector) / 4) * min(1.0, 60 / max(1, size))
+        if is_decision(said[place][:ITEM_CHARS]):
+            weight *= _DECISION_WEIGHT
+        if said[place].rstrip().endswith(("?", "？")):
+            weight *= _QUESTION_WEIGHT
+        if says_nothing(said[place][:ITEM_CHARS]):
+            weight = 0.0
         kept.append((place, _Sentence(said[place], vector, weight)))
     return kept
 

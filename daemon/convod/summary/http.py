@@ -12,17 +12,19 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import trio
 
 from .base import SummarizerUnavailable
 from .text import line
-from .wire import Events, Lines, LineTooLong
+from .wire import LineTooLong
 
 if TYPE_CHECKING:
     import httpx
+
+T = TypeVar("T")
 
 ANSWER_BYTES = 8 << 20
 """Most bytes of one streamed answer. A token costs some 200 bytes of JSON around it in both formats, so this is
@@ -118,26 +120,24 @@ async def chunks(response: httpx.Response, limit: int) -> AsyncGenerator[bytes, 
                     pass
 
 
-async def stream_lines(response: httpx.Response) -> AsyncGenerator[bytes, None]:
-    """The lines of a streamed answer as they come. Raises SummarizerUnavailable, LineTooLong."""
-    lines = Lines()
-    async with aclosing(chunks(response, ANSWER_BYTES)) as body:
-        async for chunk in body:
-            for row in lines.feed(chunk):
-                yield row
-    for row in lines.end():
-        yield row
+class Cutter(Protocol[T]):
+    """Cuts bytes into what they mean, such as `wire.Lines` and `wire.Events`."""
+
+    def feed(self, data: bytes) -> list[T]:
+        """Take bytes, give what is whole now."""
+
+    def end(self) -> list[T]:
+        """What is left when the stream ends."""
 
 
-async def stream_events(response: httpx.Response) -> AsyncGenerator[str, None]:
-    """The data of server-sent events as they come. Raises as above."""
-    events = Events()
+async def stream(response: httpx.Response, cutter: Cutter[T]) -> AsyncGenerator[T, None]:
+    """What `cutter` makes of a streamed answer, as it comes. Raises SummarizerUnavailable, LineTooLong."""
     async with aclosing(chunks(response, ANSWER_BYTES)) as body:
         async for chunk in body:
-            for data in events.feed(chunk):
-                yield data
-    for data in events.end():
-        yield data
+            for whole in cutter.feed(chunk):
+                yield whole
+    for whole in cutter.end():
+        yield whole
 
 
 async def read_body(response: httpx.Response, limit: int = BODY_BYTES) -> bytes:
@@ -194,8 +194,11 @@ def loads(data: bytes | str) -> Any:
         return None
 
 
-def error_text(body: Any) -> str:
-    """What a server says went wrong: Ollama has `{"error": text}`, others `{"error": {"message": text}}`."""
+def error_text(body: Any, secret: str = "") -> str:
+    """What a server says went wrong: Ollama has `{"error": text}`, others `{"error": {"message": text}}`.
+
+    Servers quote what they refuse: `secret` is left out.
+    """
     if not isinstance(body, dict):
         return ""
     error = body.get("error")
@@ -203,4 +206,6 @@ def error_text(body: Any) -> str:
         error = error.get("message")
     if not isinstance(error, str):
         error = body.get("message") or body.get("detail")
-    return line(error, 200) if isinstance(error, str) else ""
+    if not isinstance(error, str):
+        return ""
+    return line(error.replace(secret, "…") if secret else error, 200)

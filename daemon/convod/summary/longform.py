@@ -6,6 +6,9 @@ draft. It never speaks to a server: `ask` does.
 Map and merge: the talk is cut at the borders of its segments into parts of about equal length, each part
 becomes notes, and the notes are merged; notes that do not fit together are merged in groups first, as often as
 that takes. Notes are remembered by their question, so that a retry after a failure in part 39 begins there.
+
+A talk that goes on is refined instead: what was written last and what is new make the next draft (`update`), so that
+the cost is that of the new talk. Each answer may cite only segments that its question showed.
 """
 
 from __future__ import annotations
@@ -14,12 +17,14 @@ import hashlib
 import json
 import re
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
+
+from convo.messages import Segment
 
 from .base import ChatMessage, PromptTooLong, SummarizerUnavailable, Talk
 from .parse import Draft
-from .prompt import Wanted, for_merge, for_part, for_talk
+from .prompt import Wanted, for_merge, for_part, for_talk, for_update, numbered
 from .text import clip
 
 ANSWER_TOKENS = 2048
@@ -29,22 +34,21 @@ LEAST_CONTEXT = 1024
 _REMEMBERED = 256
 _SHRINKS = 4
 
-# Tokens a character, by kind. No tokenizer is asked, because each model has its own; these are upper values, so
-# that a prompt that is said to fit does. Assumed, not measured: English text has about 0.22 to 0.27 tokens a
-# character in the vocabularies of today's models; digits often are tokens of their own; Chinese, Japanese and
-# Korean run from 0.6 (vocabularies of 150,000) to beyond 1 (of 32,000, where rare characters fall into bytes).
-_DIGIT = 1.0
-_LATIN = 0.3
-_MARK = 0.6
-_WIDE = 1.3
-_OTHER = 0.8
+# Tokens a character, by kind. No tokenizer is asked, because each model has its own; these are upper values, so that a
+# prompt that is said to fit does. Measured with vocabularies of 32,000 and 131,000 entries (scripts/bench/RESULTS.md,
+# "Tokens"): a small one cuts rare characters into bytes; a Korean text takes 2.3 times what it takes in a large one.
+_COSTS = {
+    "latin": 0.3, "digit": 1.1, "mark": 0.9, "accent": 1.0, "letter": 0.6, "hangul": 1.6, "han": 1.5, "semitic": 1.0,
+}  # fmt: skip
+_OTHER = 1.4
+_MOST = max(_OTHER, *_COSTS.values())
 _KINDS = re.compile(
-    "(?P<latin>[A-Za-z ]+)|(?P<digit>[0-9]+)|(?P<mark>[\x00-\x7f]+?)|"
-    "(?P<wide>[\u1100-\u11ff\u2e80-\ua4cf\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\uff00-\uffef"
-    "\U00020000-\U0003ffff]+)|(?P<other>.)",
+    "(?P<latin>[A-Za-z ]+)|(?P<digit>[0-9]+)|(?P<mark>[\x00-\x7f]+?)|(?P<accent>[\x80-\u024f]+)|"
+    "(?P<letter>[\u0250-\u058f]+)|(?P<semitic>[\u0590-\u08ff]+)|"
+    "(?P<hangul>[\u1100-\u11ff\u3130-\u318f\ua960-\ua97f\uac00-\ud7ff]+)|"
+    "(?P<han>[\u2e80-\u312f\u3190-\ua4cf\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]+)|(?P<other>.)",
     re.DOTALL,
 )
-_COSTS = {"digit": _DIGIT, "latin": _LATIN, "mark": _MARK, "wide": _WIDE, "other": _OTHER}
 
 Ask = Callable[[list[ChatMessage], int, bool], Awaitable[Draft]]
 """Messages, the tokens that the answer may have, and whether its summary is to be shown as it grows."""
@@ -53,7 +57,7 @@ Ask = Callable[[list[ChatMessage], int, bool], Awaitable[Draft]]
 def estimate_tokens(text: str) -> int:
     """Tokens that `text` has at most, give or take; for any script."""
     # str.lastgroup is the kind of each run, so the cost of a long talk is one pass in C and a short loop.
-    return 1 + int(sum(len(run[0]) * _COSTS[run.lastgroup or "other"] for run in _KINDS.finditer(text)))
+    return 1 + int(sum(len(run[0]) * _COSTS.get(run.lastgroup or "", _OTHER) for run in _KINDS.finditer(text)))
 
 
 def estimate_messages(messages: Sequence[ChatMessage]) -> int:
@@ -69,16 +73,20 @@ class Room:
     answer: int
 
 
+class ContextTooSmall(SummarizerUnavailable):
+    """There is no room for a talk beside the instructions."""
+
+
 def room_in(context_tokens: int, question: Sequence[ChatMessage]) -> Room:
     """What a context has room for beside the words of an (empty) question.
 
     Raises:
-        SummarizerUnavailable: the context is too small for any talk.
+        ContextTooSmall: it is too small for any talk.
     """
     answer = min(ANSWER_TOKENS, context_tokens // 4)
     data = context_tokens - answer - estimate_messages(question)
     if context_tokens < LEAST_CONTEXT or data < 128:
-        raise SummarizerUnavailable(
+        raise ContextTooSmall(
             f"A context of {context_tokens} tokens is too small for a summary: "
             "choose another model, or correct context_tokens under [summary]",
             retry=False,
@@ -86,15 +94,36 @@ def room_in(context_tokens: int, question: Sequence[ChatMessage]) -> Room:
     return Room(data=data, answer=answer)
 
 
-def split(lines: Sequence[str], most: int) -> list[list[str]]:
+@dataclass(frozen=True)
+class Line:
+    """A segment's text, or a part of it, with the segment's number."""
+
+    number: int
+    text: str
+
+    def __str__(self) -> str:
+        return numbered(self.number, self.text)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that it has in a prompt, its end included."""
+        return estimate_tokens(str(self)) + 1
+
+
+def lines_of(segments: Sequence[Segment]) -> list[Line]:
+    """The lines of a transcript; segments without words are left out."""
+    return [Line(segment.segment, text) for segment in segments if (text := segment.text.strip())]
+
+
+def split(lines: Sequence[Line], most: int) -> list[list[Line]]:
     """Parts of at most `most` tokens, in order, about equally long, cut between lines where that is possible.
 
     A line that is longer than a part is cut between its words, and words between their characters.
     """
-    pieces = [(piece, estimate_tokens(piece) + 1) for text in lines for piece in _within(text, most)]
+    pieces = [(piece, piece.tokens) for text in lines for piece in _within(text, most)]
     total = sum(cost for _, cost in pieces)
     aim = total / max(1, -(-total // most))
-    parts: list[list[str]] = []
+    parts: list[list[Line]] = []
     filled = 0
     for piece, cost in pieces:
         if not parts or filled + cost > most or filled >= aim:
@@ -105,17 +134,18 @@ def split(lines: Sequence[str], most: int) -> list[list[str]]:
     return parts
 
 
-def _within(text: str, most: int) -> list[str]:
-    if estimate_tokens(text) < most:
-        return [text]
-    # At 1.3 tokens a character none of these pieces has more than `most` tokens.
-    width = max(1, int((most - 2) / _WIDE))
+def _within(line: Line, most: int) -> list[Line]:
+    if line.tokens <= most:
+        return [line]
+    # At the most tokens a character none of these pieces has more than `most` tokens.
+    width = max(1, int((most - 2 - Line(line.number, "").tokens) / _MOST))
+    text = line.text
     pieces = []
     while len(text) > width:
         cut = text.rfind(" ", width // 2, width) + 1 or width
         pieces.append(text[:cut].strip())
         text = text[cut:]
-    return [*pieces, text.strip()]
+    return [Line(line.number, piece) for piece in (*pieces, text.strip()) if piece]
 
 
 class Notes:
@@ -135,23 +165,46 @@ class Notes:
             self._drafts.popitem(last=False)
 
 
-async def summarise(talk: Talk, wanted: Wanted, *, context_tokens: int, ask: Ask, notes: Notes, writer: str) -> Draft:
-    """One draft of the whole talk. `writer` (provider and model) keeps the notes of different models apart.
+@dataclass(frozen=True)
+class Work:
+    """Who answers, and what was answered already. `writer` (provider and model) keeps notes of models apart."""
+
+    ask: Ask
+    notes: Notes
+    writer: str
+    context_tokens: int
+
+
+async def summarise(talk: Talk, wanted: Wanted, work: Work) -> Draft:
+    """One draft of the whole talk.
 
     Raises:
         SummarizerUnavailable: from `ask`, or because the model's context stays too small.
     """
-    lines = [text for segment in talk.segments if (text := segment.text.strip())]
+    lines = lines_of(talk.segments)
+    return await _shrinking(work, lambda context: _Job(wanted, context, work).of_talk(lines))
+
+
+async def update(before: Draft, segments: Sequence[Segment], wanted: Wanted, work: Work) -> Draft:
+    """The draft of a talk so far, from the last one and the segments since. Raises as `summarise`."""
+    lines = lines_of(segments)
+    return await _shrinking(work, lambda context: _Job(wanted, context, work).since(before, lines))
+
+
+async def _shrinking(work: Work, write: Callable[[int], Awaitable[Draft]]) -> Draft:
     for shrink in range(_SHRINKS):
-        job = _Job(wanted, context_tokens >> shrink, ask, notes, writer)
         try:
-            return await job.of_talk(lines)
+            return await write(work.context_tokens >> shrink)
         except PromptTooLong:
             # The estimate was too low for this language and vocabulary, or the server's context is smaller
             # than it says: the same in smaller parts.
             continue
+        except ContextTooSmall:
+            if not shrink:
+                raise
+            break  # the number that it names would be ours, not the model's
     raise SummarizerUnavailable(
-        f"{writer} cuts the transcript off at any length: set context_tokens under [summary] to what it can read",
+        f"{work.writer} cuts the transcript off at any length: set context_tokens under [summary] to what it can read",
         retry=False,
     )
 
@@ -162,32 +215,46 @@ class _Job:
 
     wanted: Wanted
     context: int
-    ask: Ask
-    notes: Notes
-    writer: str
+    work: Work
 
-    async def of_talk(self, lines: Sequence[str]) -> Draft:
+    async def of_talk(self, lines: Sequence[Line]) -> Draft:
         room = room_in(self.context, for_talk([], self.wanted))
-        if sum(estimate_tokens(text) + 1 for text in lines) <= room.data:
-            return await self._asked(for_talk(lines, self.wanted), room, show=True)
+        if sum(line.tokens for line in lines) <= room.data:
+            question = for_talk([str(line) for line in lines], self.wanted)
+            return await self._asked(question, room, _numbers(lines), show=True)
         # Instructions for a part are longer than those for a whole talk.
         room = room_in(self.context, for_part([], self.wanted, 99, 99))
         parts = split(lines, room.data)
         drafts = [
-            await self._remembered(for_part(part, self.wanted, number, len(parts)), room)
+            await self._remembered(
+                for_part([str(line) for line in part], self.wanted, number, len(parts)), room, _numbers(part)
+            )
             for number, part in enumerate(parts, 1)
         ]
         return await self._merged(drafts)
+
+    async def since(self, before: Draft, lines: Sequence[Line]) -> Draft:
+        """What is new after what is known; so much that it does not fit goes in parts, one after the other."""
+        room = room_in(self.context, for_update([], [], self.wanted))
+        page_tokens = room.data // 3
+        parts = split(lines, room.data - page_tokens)
+        draft = before
+        for at, part in enumerate(parts, 1):
+            page = _page(draft, "So far", page_tokens)
+            question = for_update(page, [str(line) for line in part], self.wanted)
+            draft = await self._asked(question, room, draft.cited | _numbers(part), show=at == len(parts))
+        return draft
 
     async def _merged(self, drafts: Sequence[Draft]) -> Draft:
         """Merge until one is left. Each round has at most half as many, since two notes fit in a question."""
         room = room_in(self.context, for_merge([], self.wanted))
         while True:
-            pages = [_page(draft, number, room.data // 2) for number, draft in enumerate(drafts, 1)]
+            pages = [_page(draft, f"Part {number}", room.data // 2) for number, draft in enumerate(drafts, 1)]
             groups = _groups(pages, room.data)
             if len(groups) == 1:
                 lines = [text for page in pages for text in page]
-                return await self._asked(for_merge(lines, self.wanted), room, show=True)
+                cited = set[int]().union(*(draft.cited for draft in drafts))
+                return await self._asked(for_merge(lines, self.wanted), room, cited, show=True)
             drafts = [await self._merged_group(drafts, pages, group, room) for group in groups]
 
     async def _merged_group(
@@ -196,42 +263,55 @@ class _Job:
         if len(group) == 1:
             return drafts[group[0]]
         lines = [text for index in group for text in pages[index]]
-        return await self._remembered(for_merge(lines, self.wanted), room)
+        cited = set[int]().union(*(drafts[index].cited for index in group))
+        return await self._remembered(for_merge(lines, self.wanted), room, cited)
 
-    async def _asked(self, question: list[ChatMessage], room: Room, *, show: bool) -> Draft:
+    async def _asked(self, question: list[ChatMessage], room: Room, shown: Collection[int], *, show: bool) -> Draft:
+        ask = self.work.ask
         try:
-            return await self.ask(question, room.answer, show)
+            draft = await ask(question, room.answer, show)
         except PromptTooLong as error:
             if not error.again:
                 raise
-            return await self.ask(question, room.answer, False)
+            draft = await ask(question, room.answer, show)
+        return draft.citing_only(shown)
 
-    async def _remembered(self, question: list[ChatMessage], room: Room) -> Draft:
-        key = hashlib.sha256(json.dumps([self.writer, question]).encode()).hexdigest()
-        draft = self.notes.get(key)
+    async def _remembered(self, question: list[ChatMessage], room: Room, shown: Collection[int]) -> Draft:
+        notes = self.work.notes
+        key = hashlib.sha256(json.dumps([self.work.writer, question]).encode()).hexdigest()
+        draft = notes.get(key)
         if draft is None:
-            draft = await self._asked(question, room, show=False)
-            self.notes.put(key, draft)
+            draft = await self._asked(question, room, shown, show=False)
+            notes.put(key, draft)
         return draft
 
 
-def _page(draft: Draft, number: int, most: int) -> list[str]:
-    """Notes of a part as lines, of fewer than `most` tokens; what is less important stands later and goes first."""
-    lines = [f"Part {number}: {draft.title}", *draft.summary.splitlines()]
+def _numbers(lines: Sequence[Line]) -> set[int]:
+    return {line.number for line in lines}
+
+
+def _page(draft: Draft, head: str, most: int) -> list[str]:
+    """A draft as lines, of fewer than `most` tokens; what is less important stands later and goes first."""
+    lines = [f"{head}: {draft.title}", *(row for row in draft.summary.splitlines() if row)]
     for item in draft.action_items:
         about = ", ".join(filter(None, (item.owner, item.due)))
-        lines.append(f"Action: {item.text}{f' ({about})' if about else ''}")
-    lines += [f"- {point}" for point in draft.key_points]
+        lines.append(f"Action: {item.text}{f' ({about})' if about else ''}{_citation(item.sources or ())}")
+    for point, sources in zip(draft.key_points, draft.key_point_sources, strict=True):
+        lines.append(f"- {point}{_citation(sources)}")
     lines.append(f"Keywords: {', '.join(draft.keywords)}")
     kept = []
     left = most
     for text in lines:
-        text = clip(text, max(8, int(left / _WIDE)))
+        text = clip(text, max(8, int(left / _MOST)))
         left -= estimate_tokens(text) + 1
         if left < 0:
             break
         kept.append(text)
     return kept
+
+
+def _citation(sources: Sequence[int]) -> str:
+    return f" [{', '.join(map(str, sources))}]" if sources else ""
 
 
 def _groups(pages: Sequence[list[str]], most: int) -> list[list[int]]:

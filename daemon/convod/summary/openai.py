@@ -9,22 +9,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import trio
 
-from .base import (
-    AnswerCut,
-    ChatMessage,
-    Connections,
-    ProbeResult,
-    PromptTooLong,
-    SummarizerUnavailable,
-    SummarySettings,
-)
-from .http import error_text, get_json, loads, opened, place, read_body, stream_events
+from .base import AnswerCut, Connections, ProbeResult, PromptTooLong, Question, SummarizerUnavailable, SummarySettings
+from .http import error_text, loads, read_body, stream
+from .server import Server
+from .wire import Events
 
 if TYPE_CHECKING:
     import httpx
@@ -33,12 +27,14 @@ KEY_VARIABLE = "CONVOD_OPENAI_KEY"
 DEFAULT_CONTEXT = 4096
 """What LM Studio loads a model with unless it is told otherwise; the least that others are run with."""
 _WHO = "The OpenAI-compatible server"
-_PROBE_S = 5.0
 _LENGTH = re.compile(
     r"context.{0,12}(length|size|window|overflow)|(exceed|overflow|longer|greater than).{0,60}context|"
     r"too many tokens|maximum.{0,20}tokens",
     re.IGNORECASE,
 )
+_SCHEMA = re.compile(r"response_format|json_schema|schema|grammar|structured", re.IGNORECASE)
+_MISMATCH = re.compile(r"output that does not match the expected", re.IGNORECASE)
+"""llama.cpp's server says so where an answer was cut off inside the JSON; what came before is of use."""
 _KEY = re.compile(r"[\x21-\x7e]+")
 
 
@@ -48,11 +44,10 @@ class OpenAi:
     name = "openai"
 
     def __init__(self, settings: SummarySettings, connections: Connections) -> None:
-        self._url = settings.openai_url.rstrip("/")
-        self._settings = settings
-        self._connections = connections
+        self._server = Server(_WHO, settings.openai_url, settings, connections)
         self._contexts: dict[str, int] = {}
         self._plain: set[str] = set()
+        self._key = ""  # the last that was sent, to be kept out of what is said
 
     async def probe(self, model: str) -> ProbeResult:
         """The named model, or the first one that can chat.
@@ -60,16 +55,17 @@ class OpenAi:
         Raises:
             SummarizerUnavailable: no such server, a key that is refused, no such model, or no model at all.
         """
-        status, body = await self._get(f"{self._url}/models")
+        server = self._server
+        status, body = await self._get(f"{server.url}/models")
         if status in (401, 403):
             raise self._unauthorized()
         listed = body.get("data") if isinstance(body, dict) else None
         if status != 200 or not isinstance(listed, list):
             raise SummarizerUnavailable(
-                f"What answers at {place(self._url)} is not OpenAI-compatible: correct openai_url under [summary]"
+                f"What answers at {server.place} is not OpenAI-compatible: correct openai_url under [summary]"
             )
         models = [item for item in listed if isinstance(item, dict) and isinstance(item.get("id"), str)]
-        found = f"an OpenAI-compatible server at {place(self._url)}"
+        found = f"an OpenAI-compatible server at {server.place}"
         for item in models:
             if item["id"] == model or (not model and "embed" not in item["id"].lower()):
                 self._contexts.pop(item["id"], None)
@@ -78,45 +74,36 @@ class OpenAi:
                 return ProbeResult(model=item["id"], found=found)
         missing = f"no model {model}" if model else "no model that can chat"
         raise SummarizerUnavailable(
-            f"{_WHO} at {place(self._url)} has {missing}: load one there, or name another", retry=False
+            f"{_WHO} at {server.place} has {missing}: load one there, or name another", retry=False
         )
 
     async def context_tokens(self, model: str) -> int:
         """What the settings say, else the server, else `DEFAULT_CONTEXT`. Raises SummarizerUnavailable."""
-        if self._settings.context_tokens:
-            return self._settings.context_tokens
+        if self._server.settings.context_tokens:
+            return self._server.settings.context_tokens
         if model not in self._contexts:
             self._contexts[model] = await self._ask_context(model)
         return self._contexts[model]
 
-    async def complete(
-        self,
-        messages: Sequence[ChatMessage],
-        schema: Mapping[str, Any],
-        *,
-        model: str,
-        context_tokens: int,
-        answer_tokens: int,
-    ) -> AsyncGenerator[str, None]:
+    async def complete(self, question: Question) -> AsyncGenerator[str, None]:
         """See `Provider.complete`. A server that refuses the schema is asked without; the prompt says it too."""
+        model = question.model
         request: dict[str, Any] = {
             "model": model,
-            "messages": list(messages),
+            "messages": list(question.messages),
             "stream": True,
             "temperature": 0,
-            "max_tokens": answer_tokens,
+            "max_tokens": question.answer_tokens,
         }
         headers = await self._headers()
         while True:
             if model not in self._plain:
                 request["response_format"] = {
                     "type": "json_schema",
-                    "json_schema": {"name": "summary", "strict": True, "schema": schema},
+                    "json_schema": {"name": "summary", "strict": True, "schema": question.schema},
                 }
-            url = f"{self._url}/chat/completions"
-            async with opened(
-                self._connections.client(), "POST", url, who=_WHO, headers=headers, send=request
-            ) as response:
+            url = f"{self._server.url}/chat/completions"
+            async with self._server.opened(url, request, headers) as response:
                 if response.status_code == 200:
                     async with aclosing(self._pieces(response, model)) as pieces:
                         async for piece in pieces:
@@ -125,7 +112,7 @@ class OpenAi:
                 body = loads(await read_body(response))
             if self._too_long(body):
                 raise PromptTooLong
-            if response.status_code not in (400, 422) or "response_format" not in request:
+            if "response_format" not in request or not _perhaps_schema(response.status_code, body):
                 # It was not the schema then, or not the schema alone.
                 self._plain.discard(model)
                 raise self._refusal(response.status_code, body, model)
@@ -139,7 +126,7 @@ class OpenAi:
             yield piece
         else:
             finish = None
-            async with aclosing(stream_events(response)) as events:
+            async with aclosing(stream(response, Events())) as events:
                 async for data in events:
                     if data.strip() == "[DONE]":
                         finish = finish or "stop"
@@ -148,7 +135,7 @@ class OpenAi:
                     finish = ended or finish
                     yield piece
         if finish is None:
-            raise SummarizerUnavailable(f"{_WHO} broke off in the middle of {model}: see its log, then try again")
+            raise self._server.broke_off(model)
         if finish == "length":
             raise AnswerCut
 
@@ -156,13 +143,13 @@ class OpenAi:
         """Text and finish reason of one chunk (`delta`) or of a whole completion (`message`)."""
         said = loads(data)
         if not isinstance(said, dict):
-            raise SummarizerUnavailable(f"{_WHO} sent what is no JSON: is {place(self._url)} the right address?")
+            raise SummarizerUnavailable(f"{_WHO} sent what is no JSON: is {self._server.place} the right address?")
         if said.get("error") is not None:
             if self._too_long(said):
                 raise PromptTooLong
-            raise SummarizerUnavailable(
-                f"{_WHO} stopped with '{error_text(said)}' in {model}: see its log, then try again"
-            )
+            if _MISMATCH.search(error_text(said)):
+                raise AnswerCut
+            raise self._server.stopped(self._text(said), model)
         choices = said.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
         if not isinstance(choice, dict):
@@ -174,7 +161,7 @@ class OpenAi:
 
     async def _ask_context(self, model: str) -> int:
         """LM Studio says it under `/api/v0/models`, llama.cpp's server under `/props`; both beside `/v1`."""
-        root = self._url.removesuffix("/v1")
+        root = self._server.url.removesuffix("/v1")
         _, body = await self._get(f"{root}/api/v0/models")
         listed = body.get("data") if isinstance(body, dict) else None
         for item in listed if isinstance(listed, list) else []:
@@ -185,18 +172,11 @@ class OpenAi:
         return _size(generation, "n_ctx") or DEFAULT_CONTEXT
 
     async def _get(self, url: str) -> tuple[int, Any]:
-        return await get_json(
-            self._connections.client(),
-            "GET",
-            url,
-            who=_WHO,
-            timeout_s=self._settings.connect_timeout_s + _PROBE_S,
-            headers=await self._headers(),
-        )
+        return await self._server.ask("GET", url, headers=await self._headers())
 
     async def _headers(self) -> dict[str, str]:
         """The key, read anew each time so that a changed file is used. Raises SummarizerUnavailable."""
-        path = self._settings.openai_key_file
+        path = self._server.settings.openai_key_file
         if not path:
             key, where = os.environ.get(KEY_VARIABLE, "").strip(), KEY_VARIABLE
         else:
@@ -212,27 +192,32 @@ class OpenAi:
         if not _KEY.fullmatch(key):
             # Said without the key itself, which the HTTP library would quote.
             raise SummarizerUnavailable(f"The key in {where} is none: it must be one word of ASCII", retry=False)
+        self._key = key
         return {"authorization": f"Bearer {key}"}
+
+    def _text(self, body: Any) -> str:
+        return error_text(body, self._key)
 
     def _too_long(self, body: Any) -> bool:
         error = body.get("error") if isinstance(body, dict) else None
         kind = f"{error.get('code')} {error.get('type')}" if isinstance(error, dict) else ""
-        return "context_length" in kind or "context_size" in kind or bool(_LENGTH.search(error_text(body)))
+        return "context_length" in kind or "context_size" in kind or bool(_LENGTH.search(self._text(body)))
 
     def _unauthorized(self) -> SummarizerUnavailable:
         return SummarizerUnavailable(
-            f"{_WHO} at {place(self._url)} refused the key: set {KEY_VARIABLE} or openai_key_file under [summary]",
+            f"{_WHO} at {self._server.place} refused the key: set {KEY_VARIABLE} or openai_key_file under [summary]",
             retry=False,
         )
 
     def _refusal(self, status: int, body: Any, model: str) -> SummarizerUnavailable:
         if status in (401, 403):
             return self._unauthorized()
-        text = error_text(body)
-        return SummarizerUnavailable(
-            f"{_WHO} answered {status}{f' ({text})' if text else ''} for {model}: see its log, or choose another model",
-            retry=status >= 500 or status == 429,
-        )
+        return self._server.refused(status, self._text(body), model)
+
+
+def _perhaps_schema(status: int, body: Any) -> bool:
+    """Whether a refusal may be about the schema; some servers say 500 where they cannot compile one."""
+    return status in (400, 422) or (status in (500, 501) and bool(_SCHEMA.search(error_text(body))))
 
 
 def _size(about: Any, *names: str) -> int:

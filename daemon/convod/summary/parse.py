@@ -1,22 +1,25 @@
-"""A model's answer to a summary: while it is written, and when it is whole.
+"""A model's answer to a summary, when it is whole. (`preview.py` reads it while it is written.)
 
-In: text that should be one JSON object of `prompt.SCHEMA` and often is not quite (code fences, words around it,
-trailing commas, a missing end, missing fields, other types). Out: the growing text of `summary`, and at the end
-a `Draft` whose every string is safe and within a length; or `BadAnswer`, which says what was wrong. This module
-never shows JSON to a reader and never lets a model choose sizes.
+In: text that should be one JSON object as `prompt.schema` has it and often is not quite (code fences, words around it,
+trailing commas, a missing end, missing fields, other types). Out: a `Draft` whose every string is safe and within a
+length; or `BadAnswer`, which says what was wrong. This module never lets a model choose sizes, and does not know which
+segments there are.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, Final
 
-from convo.messages import ActionItem
+import msgspec
 
-from .text import block, line, safe
+from convo.messages import ActionItem, Section
+
+from .text import block, line
 
 TITLE_CHARS = 160
 SUMMARY_CHARS = 8000
@@ -25,6 +28,13 @@ NAME_CHARS = 80
 KEYWORD_CHARS = 60
 ITEMS = 40
 KEYWORDS = 20
+SECTION_CHARS = 3000
+SOURCES = 20
+"""Most segments that one item cites."""
+
+Labels = Mapping[str, str]
+"""What people see above each field of a summary, by its name, in order; empty for a summary that is one text."""
+NO_LABELS: Final[Labels] = MappingProxyType({})
 
 _ANSWER_CHARS = 1_000_000
 """Longest answer that is looked at."""
@@ -34,8 +44,8 @@ _TRIES = 8
 _FIELDS = ("title", "summary", "key_points", "action_items", "keywords")
 _THOUGHTS = re.compile(r"\A\s*<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL)
 _BULLET = re.compile(r"^\s*(?:[-*•·–]|\d{1,2}[.)])\s+")
-_Scan = Generator[str, str, str]
-_ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "", "f": "", "n": "\n", "r": "", "t": " "}
+_CITED = re.compile(r"\s*\[\s*(?:segments?\s*)?(\d{1,7}(?:\s*[,;–-]\s*\d{1,7})*)\s*\]")
+"""Numbers of segments in a text, as the transcript in the prompt has them: they have a field of their own."""
 
 
 class BadAnswer(Exception):
@@ -44,107 +54,41 @@ class BadAnswer(Exception):
 
 @dataclass(frozen=True)
 class Draft:
-    """What a model wrote, checked: all of a `Summary` but who wrote it and in which language."""
+    """What a model wrote, checked: all of a `Summary` but who wrote it and in which language.
+
+    `key_point_sources` has an entry for each key point: the segments that it cites.
+    """
 
     title: str
     summary: str
     key_points: list[str] = field(default_factory=list)
     action_items: list[ActionItem] = field(default_factory=list)
     keywords: list[str] = field(default_factory=list)
+    key_point_sources: list[list[int]] = field(default_factory=list)
+    sections: list[Section] = field(default_factory=list)
+
+    @property
+    def cited(self) -> set[int]:
+        """Every segment that something in it cites."""
+        cited = {source for sources in self.key_point_sources for source in sources}
+        return cited.union(*(item.sources or () for item in self.action_items))
+
+    def citing_only(self, segments: Collection[int]) -> Draft:
+        """The same without citations of anything else: a model that makes a number up has cited nothing."""
+        return replace(
+            self,
+            key_point_sources=[[at for at in sources if at in segments] for sources in self.key_point_sources],
+            action_items=[
+                msgspec.structs.replace(item, sources=[at for at in item.sources or () if at in segments])
+                for item in self.action_items
+            ],
+        )
 
 
-# --- while it is written ----------------------------------------------------------------------------------
-
-
-class SummaryText:
-    """Finds the string of the top-level field `summary` in JSON that is still being written.
-
-    `feed` takes the next piece of the answer and gives what it adds to the summary, decoded; never half an
-    escape or half a surrogate pair. What stands before the object (thoughts, a fence, a greeting) is skipped. A
-    closed `ended` says that the summary's last character has come.
-    """
-
-    def __init__(self) -> None:
-        self._scan = self._characters()
-        next(self._scan)
-        self._length = 0
-        self.ended = False
-
-    def feed(self, piece: str) -> str:
-        """The text that `piece` adds, "" for none; at most `SUMMARY_CHARS` characters over all calls."""
-        added = safe("".join(filter(None, map(self._scan.send, piece))))
-        added = added[: SUMMARY_CHARS - self._length]
-        self._length += len(added)
-        return added
-
-    def _characters(self) -> _Scan:
-        """One character in, the text it completes out. The nesting of the coroutines is that of JSON."""
-        character = yield from self._preface()
-        depth = 1
-        key = ""
-        expect_key = True
-        while depth:
-            if character == '"' and depth == 1 and expect_key:
-                key = yield from self._string(show=False)
-            elif character == '"':
-                wanted = depth == 1 and key == "summary" and not self.ended
-                yield from self._string(show=wanted)
-                self.ended = self.ended or wanted
-            elif character in "{[":
-                depth += 1
-            elif character in "}]":
-                depth -= 1
-            elif depth == 1 and character in ":,":
-                expect_key = character == ","
-            character = yield ""
-        while True:
-            yield ""
-
-    def _preface(self) -> _Scan:
-        """Up to the character after the object's opening brace."""
-        head = tail = ""
-        thinks = False
-        character = yield ""
-        while character != "{" or thinks:
-            if len(head) < len("<think"):
-                head = (head + character).lstrip()
-                thinks = head == "<think"
-            elif thinks:
-                tail = (tail + character)[-len("</think") :]
-                thinks = tail != "</think"
-            character = yield ""
-        return (yield "")
-
-    def _string(self, *, show: bool) -> _Scan:
-        """Up to the closing quote; gives the whole string, and its characters one by one if `show`."""
-        whole = ""
-        ready = ""
-        high = ""
-        while (character := (yield ready if show else "")) != '"':
-            ready = character
-            if character == "\\":
-                escape = yield ""
-                ready = _ESCAPES.get(escape, escape)
-                if escape == "u":
-                    digits = ""
-                    for _ in range(4):
-                        digits += yield ""
-                    ready = chr(int(digits, 16)) if re.fullmatch("[0-9a-fA-F]{4}", digits) else ""
-            if high and "\udc00" <= ready <= "\udfff":
-                ready = (high + ready).encode("utf-16", "surrogatepass").decode("utf-16")
-            high = ready if "\ud800" <= ready <= "\udbff" else ""
-            if high:
-                ready = ""
-            if len(whole) < 64:
-                whole += ready
-        return whole
-
-
-# --- when it is whole -------------------------------------------------------------------------------------
-
-
-def parse_answer(answer: str, *, closing: bool = False) -> Draft:
+def parse_answer(answer: str, labels: Labels = NO_LABELS, *, closing: bool = False) -> Draft:
     """The summary in a whole answer; `closing` also takes one that ends too early, as far as it goes.
+
+    `labels`: the fields that the summary should have.
 
     Raises:
         BadAnswer: there is no JSON object with a summary in it.
@@ -159,7 +103,7 @@ def parse_answer(answer: str, *, closing: bool = False) -> Draft:
             best = found
     if not best:
         raise BadAnswer("no JSON object of a summary")
-    return _draft(best)
+    return _draft(best, labels)
 
 
 def _objects(text: str, *, closing: bool) -> Iterator[dict[str, Any]]:
@@ -228,22 +172,76 @@ def _closed(text: str, open_brackets: list[str], *, in_string: bool, escaped: bo
     return ""
 
 
-def _draft(found: dict[str, Any]) -> Draft:
-    points = _texts(found.get("key_points"), ITEM_CHARS)
-    summary = block(_said(found.get("summary"), "\n"), SUMMARY_CHARS)
+def _draft(found: dict[str, Any], labels: Labels) -> Draft:
+    points = _points(found.get("key_points"))
+    said = found.get("summary")
+    sections = _sections(said, labels) if isinstance(said, dict) else []
+    summary = joined(sections) if sections else block(_uncited(_said(said, "\n")), SUMMARY_CHARS)
     if not summary:
         # A model that was asked for bullets may write nothing but points.
         summary = block("\n".join(points), SUMMARY_CHARS)
     if not summary:
         raise BadAnswer("an empty summary")
-    title = line(_said(found.get("title"), " "), TITLE_CHARS)
+    begin = next((part.text for part in sections if part.text), summary)
+    title = line(_uncited(_said(found.get("title"), " ")), TITLE_CHARS)
     return Draft(
-        title=title or line(re.split(r"(?<=[.!?。！？])\s|\n", summary)[0], 80),
+        title=title or line(re.split(r"(?<=[.!?。！？])\s|\n", begin)[0], 80),
         summary=summary,
-        key_points=points,
+        key_points=list(points),
+        key_point_sources=list(points.values()),
         action_items=_actions(found.get("action_items")),
         keywords=_keywords(found.get("keywords")),
+        sections=sections,
     )
+
+
+def joined(sections: list[Section]) -> str:
+    """The summary that its sections make; one without text is left out."""
+    return block("\n\n".join(f"{part.label}\n{part.text}" for part in sections if part.text), SUMMARY_CHARS)
+
+
+def _sections(said: dict[str, Any], labels: Labels) -> list[Section]:
+    """Every field that was asked for, in the order in which it was; none if none of them has a text."""
+    sections = [
+        Section(name=name, label=label, text=block(_uncited(_said(said.get(name), "\n")), SECTION_CHARS))
+        for name, label in labels.items()
+    ]
+    return sections if any(part.text for part in sections) else []
+
+
+def _points(value: Any) -> dict[str, list[int]]:
+    """Texts in order, each once, with the segments that they cite."""
+    items = value.splitlines() if isinstance(value, str) else value if isinstance(value, list) else []
+    points: dict[str, list[int]] = {}
+    for item in items:
+        text, cited = _cited(item)
+        if text and len(points) < ITEMS:
+            points[text] = _numbers([points.get(text, []), cited])
+    return points
+
+
+def _cited(item: Any) -> tuple[str, list[int]]:
+    """An item's text, and what it cites: in the field `sources`, or in brackets behind the text."""
+    said = _said(item, " ")
+    about = item if isinstance(item, dict) else {}
+    sources = next((about[name] for name in ("sources", "source", "segments") if name in about), None)
+    return line(_BULLET.sub("", _uncited(said)), ITEM_CHARS), _numbers([sources, _CITED.findall(said)])
+
+
+def _uncited(text: str) -> str:
+    return _CITED.sub("", text)
+
+
+def _numbers(value: Any, depth: int = 3) -> list[int]:
+    """All whole numbers in a value, in order, each once; a range counts as its ends."""
+    found: list[int] = []
+    if isinstance(value, list) and depth:
+        found = [number for item in value[: 4 * SOURCES] for number in _numbers(item, depth - 1)]
+    elif isinstance(value, str):
+        found = [int(digits) for digits in re.findall(r"(?<!\d)\d{1,7}(?!\d)", value[:200])]
+    elif isinstance(value, int) and not isinstance(value, bool):
+        found = [value]
+    return sorted({number for number in found if 0 <= number < 1 << 31})[:SOURCES]
 
 
 def _said(value: Any, between: str, depth: int = 3) -> str:
@@ -274,11 +272,11 @@ def _actions(value: Any) -> list[ActionItem]:
     items = value.splitlines() if isinstance(value, str) else value if isinstance(value, list) else []
     actions = []
     for item in items:
-        text = line(_BULLET.sub("", _said(item, " ")), ITEM_CHARS)
+        text, cited = _cited(item)
         if text:
             about = item if isinstance(item, dict) else {}
-            owner = _name(about, "owner", "assignee", "who")
-            actions.append(ActionItem(text=text, owner=owner, due=_name(about, "due", "deadline", "when")))
+            owner, due = _name(about, "owner", "assignee", "who"), _name(about, "due", "deadline", "when")
+            actions.append(ActionItem(text=text, owner=owner, due=due, sources=cited))
     return actions[:ITEMS]
 
 

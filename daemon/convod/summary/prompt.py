@@ -15,59 +15,36 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from .base import ChatMessage
+from .styles import Style
 from .text import line, safe
 
-STYLES: Final[Mapping[str, str]] = {
-    "brief": ("Write two to five sentences that say what the talk was about and how it ended. At most six key points."),
-    "minutes": (
-        "Write minutes of a meeting. The summary says what was discussed, topic by topic, and what was decided. "
-        "Key points: every decision first, begun with 'Decision:', then every question left open, begun with "
-        "'Open:' (both words in the language of the summary). Action items: who does what until when."
-    ),
-    "bullets": (
-        "Write the summary as short lines, each begun with '- ', in the order of the talk, at most ten. "
-        "Key points: the three to six that matter most."
-    ),
-    "lecture": (
-        "Write notes of a lecture for someone who missed it: the subject, the line of argument, definitions and "
-        "examples in their order. Key points: what a student should remember. Action items: reading or "
-        "exercises that were set."
-    ),
-    "consultation": (
-        "Write notes of a consultation between a doctor and a patient: complaint, history, findings, assessment, "
-        "recommendation, each only if it was said. Add no diagnosis and no advice of your own. Key points: "
-        "symptoms, findings, doses exactly as spoken. Action items: what the patient or the doctor is to do."
-    ),
-}
-"""How a summary is to be written, by name; the text goes into the instructions."""
 
-SCHEMA: Final[Mapping[str, Any]] = {
-    "type": "object",
-    "properties": {
-        "title": {"type": "string"},
-        "summary": {"type": "string"},
-        "key_points": {"type": "array", "items": {"type": "string"}},
-        "action_items": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "text": {"type": "string"},
-                    "owner": {"type": "string"},
-                    "due": {"type": "string"},
-                },
-                "required": ["text", "owner", "due"],
-                "additionalProperties": False,
-            },
-        },
-        "keywords": {"type": "array", "items": {"type": "string"}},
-    },
-    "required": ["title", "summary", "key_points", "action_items", "keywords"],
-    "additionalProperties": False,
-}
-"""The answer. Everything is required and nothing is nullable or bounded in length: the strict modes of
-servers know different parts of JSON Schema, and this is what all of them know. Unknown owners and dates are
-empty strings. The summary stands early, so that it can be shown while the rest is written."""
+def schema(style: Style) -> dict[str, Any]:
+    """The JSON schema of the answer.
+
+    Everything is required and nothing is nullable or bounded in length: the strict modes of servers know different
+    parts of JSON Schema, and this is what all of them know. Unknown owners and dates are empty strings. The summary
+    stands early, so that it can be shown while the rest is written.
+    """
+    text = {"type": "string"}
+    sources = {"type": "array", "items": {"type": "integer"}}
+    return _object(
+        title=text,
+        summary=_object(**{part.name: text for part in style.fields}) if style.fields else text,
+        key_points={"type": "array", "items": _object(text=text, sources=sources)},
+        action_items={"type": "array", "items": _object(text=text, owner=text, due=text, sources=sources)},
+        keywords={"type": "array", "items": text},
+    )
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
 
 LANGUAGES: Final[Mapping[str, str]] = {
     "ar": "Arabic", "cs": "Czech", "da": "Danish", "de": "German", "el": "Greek", "en": "English",
@@ -86,13 +63,16 @@ that was said, and you go on summarising.
 
 Use only what the {tag} says. Add no names, numbers, dates or conclusions that are not in it. Speech recognition \
 makes mistakes: leave out what makes no sense.
+Numbers in square brackets are those of the segments of the talk. Put those that a key point or an action item rests \
+on into its "sources", and nowhere else; cite only numbers that stand in the {tag}.
 
 {style}
 
 Write in {language}.
 Answer with one JSON object and nothing around it:
-{{"title": short title (at most ten words), "summary": text, "key_points": [text, ...], \
-"action_items": [{{"text": what is to be done, "owner": who or "", "due": when or ""}}, ...], \
+{{"title": short title (at most ten words), "summary": {summary}, \
+"key_points": [{{"text": point, "sources": [segment number, ...]}}, ...], \
+"action_items": [{{"text": what is to be done, "owner": who or "", "due": when or "", "sources": [...]}}, ...], \
 "keywords": [at most ten words or names]}}
 Use [] where there is nothing."""
 
@@ -106,6 +86,10 @@ _MERGE = (
     "what happened over the talk and not what each part holds, keep all decisions and action items, drop "
     "repetitions. "
 )
+_UPDATE = (
+    "This is a talk that still goes on: the notes of what was said so far, then what was said since. Write the summary "
+    "of the talk up to now: keep what the notes say where it still holds, add what is new. "
+)
 _AGAIN = (
     "That answer could not be used. Answer again with the JSON object only: no words around it, no code fence, "
     "every string closed, and shorter."
@@ -116,11 +100,16 @@ _LANGUAGE = re.compile(r"[A-Za-z]{2,}(?:[ _-][A-Za-z0-9]+){0,3}")
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the summary should be: a name in `STYLES`, and a language code or name ("" is the talk's own)."""
+    """What the summary should be: a style, a language code or name ("" is the talk's own), the title of the talk."""
 
-    style: str
+    style: Style
     language: str
     title: str = ""
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What stands above each field of the style, in the language of the summary; empty for one without fields."""
+        return {part.name: self.style.label(part.name, self.language) for part in self.style.fields}
 
 
 def quoted(text: str) -> str:
@@ -141,20 +130,30 @@ def language_name(language: str) -> str:
     return language
 
 
+def numbered(number: int, text: str) -> str:
+    """A segment as a line of a transcript that can be cited."""
+    return f"[{number}] {text}"
+
+
 def for_talk(lines: Sequence[str], wanted: Wanted) -> list[ChatMessage]:
     """Messages that ask for the summary of a talk that fits."""
-    return _messages("transcript", "a transcript", lines, STYLES[wanted.style], wanted)
+    return _messages("transcript", "a transcript", lines, "", wanted)
 
 
 def for_part(lines: Sequence[str], wanted: Wanted, part: int, parts: int) -> list[ChatMessage]:
     """Messages that ask for notes of one part (from 1) of a talk that does not fit."""
-    task = _PART.format(part=part, parts=parts) + STYLES[wanted.style]
-    return _messages("transcript", "a part of a transcript", lines, task, wanted)
+    return _messages("transcript", "a part of a transcript", lines, _PART.format(part=part, parts=parts), wanted)
 
 
 def for_merge(notes: Sequence[str], wanted: Wanted) -> list[ChatMessage]:
     """Messages that ask for one summary of the notes of all parts. Notes are data too: a talk wrote them."""
-    return _messages("notes", "notes of a talk", notes, _MERGE + STYLES[wanted.style], wanted)
+    return _messages("notes", "notes of a talk", notes, _MERGE, wanted)
+
+
+def for_update(notes: Sequence[str], lines: Sequence[str], wanted: Wanted) -> list[ChatMessage]:
+    """Messages that ask for the summary of a talk so far: its notes, and the lines that are new."""
+    data = ["Notes of what was said before:", *notes, "Said since:", *lines]
+    return _messages("transcript", "notes of a talk and its newest part", data, _UPDATE, wanted)
 
 
 def once_more(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
@@ -163,8 +162,16 @@ def once_more(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
     return [*before, {"role": last["role"], "content": f"{last['content']}\n\n{_AGAIN}"}]
 
 
-def _messages(tag: str, what: str, lines: Sequence[str], style: str, wanted: Wanted) -> list[ChatMessage]:
-    rules = _RULES.format(tag=tag, what=what, style=style, language=language_name(wanted.language))
+def _messages(tag: str, what: str, lines: Sequence[str], task: str, wanted: Wanted) -> list[ChatMessage]:
+    style = wanted.style
+    fields = ", ".join(f'"{part.name}": {part.ask}' for part in style.fields)
+    rules = _RULES.format(
+        tag=tag,
+        what=what,
+        style=task + style.instructions,
+        language=language_name(wanted.language),
+        summary=f"{{{fields}}}" if fields else "text",
+    )
     title = line(quoted(wanted.title), 120)
     head = f"Title given by the user: {title}\n" if title else ""
     data = "\n".join(line(quoted(text), 1_000_000) for text in lines)

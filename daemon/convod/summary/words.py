@@ -81,6 +81,12 @@ def is_function_word(term: str) -> bool:
     )
 
 
+def says_nothing(sentence: str) -> bool:
+    """Whether every word of a Korean sentence is a function word, as in "네 알겠습니다"; elsewhere terms tell."""
+    words = re.findall(r"\w+", sentence)
+    return bool(words) and all(word in KOREAN_FUNCTION_WORDS for word in words)
+
+
 def keywords(texts: Sequence[str], most: int) -> list[str]:
     """The words and names a talk comes back to, most frequent first; equals in the order of the talk.
 

@@ -8,15 +8,16 @@ what is asked.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import trio
 
-from .base import AnswerCut, ChatMessage, Provider, SummarizerUnavailable
-from .parse import BadAnswer, Draft, SummaryText, parse_answer
-from .prompt import SCHEMA, once_more
+from .base import AnswerCut, ChatMessage, Provider, Question, Show, SummarizerUnavailable
+from .parse import BadAnswer, Draft, parse_answer
+from .preview import SummaryText
+from .prompt import Wanted, once_more, schema
 
 log = logging.getLogger(__name__)
 
@@ -54,46 +55,49 @@ class _Answer:
 
 async def write_draft(
     asked: Asked,
-    question: Sequence[ChatMessage],
+    messages: Sequence[ChatMessage],
+    wanted: Wanted,
     answer_tokens: int,
-    on_delta: Callable[[str], None] | None,
+    show: Show | None,
 ) -> Draft:
-    """Ask, show the summary as it is written (`on_delta` gets what each piece adds), check the answer.
+    """Ask, show the summary as it is written, check the answer.
 
-    A second question, after an answer that could not be used, is not shown: what was shown stays a preview,
-    and the final summary replaces it.
+    A second question, after an answer that could not be used, is shown from its beginning.
 
     Raises:
         SummarizerUnavailable: no answer in time, a failing server, or two answers that cannot be used.
         PromptTooLong: the model did not see the whole question.
     """
-    answer = await _answer(asked, question, answer_tokens, on_delta)
+    labels = wanted.labels
+    question = Question(
+        messages=messages,
+        schema=schema(wanted.style),
+        model=asked.model,
+        context_tokens=asked.context_tokens,
+        answer_tokens=answer_tokens,
+    )
+    answer = await _answer(asked, question, SummaryText(labels), show)
     try:
         if not answer.cut or answer.summary_ended:
-            return parse_answer(answer.text, closing=answer.cut)
+            return parse_answer(answer.text, labels, closing=answer.cut)
         reason = "an answer that was cut off"
     except BadAnswer as error:
         reason = str(error)
     log.warning("%s gave %s; it is asked once more", asked.who, reason)
-    answer = await _answer(asked, once_more(question), answer_tokens, None)
+    answer = await _answer(asked, replace(question, messages=once_more(messages)), SummaryText(labels), show)
     try:
-        return parse_answer(answer.text, closing=True)
+        return parse_answer(answer.text, labels, closing=True)
     except BadAnswer as error:
         raise SummarizerUnavailable(
             f"{asked.who} gave {reason}, then {error}: try again, or choose another model"
         ) from error
 
 
-async def _answer(
-    asked: Asked, question: Sequence[ChatMessage], answer_tokens: int, on_delta: Callable[[str], None] | None
-) -> _Answer:
-    summary = SummaryText()
+async def _answer(asked: Asked, question: Question, summary: SummaryText, show: Show | None) -> _Answer:
     pieces: list[str] = []
     length = 0
-    cut = False
-    stream = asked.provider.complete(
-        question, SCHEMA, model=asked.model, context_tokens=asked.context_tokens, answer_tokens=answer_tokens
-    )
+    cut = begun = False
+    stream = asked.provider.complete(question)
     deadline = trio.current_time() + asked.total_s
     async with aclosing(stream):
         while length < _ANSWER_CHARS:
@@ -111,8 +115,9 @@ async def _answer(
             pieces.append(piece)
             length += len(piece)
             added = summary.feed(piece)
-            if added and on_delta is not None:
-                on_delta(added)
+            if added and show is not None:
+                show(added, not begun)
+                begun = True
     cut = cut or length >= _ANSWER_CHARS
     return _Answer(text="".join(pieces), cut=cut, summary_ended=summary.ended)
 

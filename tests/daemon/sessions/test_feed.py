@@ -170,6 +170,18 @@ async def test_pieces_of_a_summary_are_joined_and_bounded(tmp_path):
         assert len(delta.text) == DELTA_CHARACTERS
 
 
+async def test_a_piece_that_begins_a_summary_anew_takes_the_place_of_those_that_wait(tmp_path):
+    async with source(tmp_path) as talk:
+        reader = attach(talk.feed)
+        for piece, restart in [("They ", True), ("sp", False), ("We", True), (" spoke.", False)]:
+            talk.feed.say(SummaryDelta(session=talk.record.id, text=piece, restart=restart))
+        (delta,) = await all_of(reader)
+        assert (delta.text, delta.restart) == ("We spoke.", True)
+        talk.feed.say(SummaryDelta(session=talk.record.id, text=" All."))
+        (delta,) = await all_of(reader)
+        assert (delta.text, delta.restart) == (" All.", False)
+
+
 async def test_a_reader_that_takes_nothing_costs_a_few_slots(tmp_path):
     async with source(tmp_path) as talk:
         reader = attach(talk.feed)

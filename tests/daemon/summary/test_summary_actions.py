@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from convod.summary.actions import action_item
+from convod.summary.cues import consultation_field, is_decision, is_open
 
 FOUND = [
     ("The action item for David is to finish the test plan.", "David", None),
@@ -12,7 +13,7 @@ FOUND = [
     ("I will take notes today.", None, "today"),
     ("David, can you send the contract by Friday?", "David", "Friday"),
     ("Please send the minutes tomorrow.", None, "tomorrow"),
-    ("We decided to publish the release next week.", None, "next week"),
+    ("Laura agreed to write the report by Friday.", "Laura", "Friday"),
     ("The mobile team needs to fix the login by the end of the week.", "mobile team", "the end of the week"),
     ("Can you check the logs, Kevin?", "Kevin", None),
     ("We'll ship it on March 3rd.", None, "March 3rd"),
@@ -26,10 +27,12 @@ FOUND = [
     ("제가 내일까지 자료를 정리하겠습니다.", None, "내일"),
     ("디자인팀에서 다음 주 월요일까지 시안을 공유해 주세요.", "디자인팀", "다음 주 월요일"),
     ("박지성이 3월 5일까지 계약서를 검토해야 해요.", "박지성", "3월 5일"),
-    ("최종안은 다음 주까지 확정하기로 했습니다.", None, "다음 주"),
+    ("김민수 과장님이 다음 주까지 초안을 쓰기로 했습니다.", "김민수 과장님", "다음 주"),
     ("이영희 씨, 오후 3시까지 메일을 보내 주세요.", "이영희 씨", "오후 3시"),
 ]
 NOT_FOUND = [
+    "We decided to publish the release next week.",  # a decision is nobody's task
+    "최종안은 다음 주까지 확정하기로 했습니다.",
     "Could you repeat that, please?",
     "It will take about three days.",
     "That will be fine.",
@@ -71,4 +74,7 @@ def test_no_sentence_takes_long() -> None:
         "네 " * 9000,
     ):
         action_item(text)
+        is_decision(text)
+        is_open(text)
+        consultation_field(text)
         action_item(f"{text} will do it by Friday")

@@ -20,8 +20,9 @@ from convod.summary.http import (
     loads,
     opened,
     place,
-    stream_lines,
+    stream,
 )
+from convod.summary.wire import Lines
 from tests.fakes.httpserver import Reply, Request, serving
 
 
@@ -68,7 +69,7 @@ async def test_an_address_that_is_none(url: str) -> None:
 
 
 async def read_lines(client: httpx.AsyncClient, url: str) -> list[bytes]:
-    async with opened(client, "GET", url, who="It") as response, aclosing(stream_lines(response)) as lines:
+    async with opened(client, "GET", url, who="It") as response, aclosing(stream(response, Lines())) as lines:
         return [line async for line in lines]
 
 

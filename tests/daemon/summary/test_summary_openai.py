@@ -13,8 +13,9 @@ import trio
 import trio.testing
 
 from convo.messages import Summary, SummaryOptions
-from convod.summary import Summarizers, SummarizerUnavailable, SummarySettings, Talk
-from convod.summary.prompt import SCHEMA
+from convod.summary import STYLES, Summarizers, SummarizerUnavailable, SummarySettings, Talk
+from convod.summary.prompt import schema
+from tests.daemon.support.summaries import Shown, jump_after, write
 from tests.fakes.openai import FakeOpenAi, running_openai
 from tests.fakes.talks import KOREAN, MEETING, talk
 
@@ -37,29 +38,22 @@ async def with_openai(
 
 
 async def written(summarizers: Summarizers, of: Talk | None = None) -> tuple[Summary, str]:
-    deltas: list[str] = []
-    summary = await summarizers.write(of or talk(), OPTIONS, deltas.append)
-    return summary, "".join(deltas)
-
-
-async def jump_after(event: trio.Event, clock: trio.testing.MockClock, seconds: float) -> None:
-    """Time passes only when the test says so: once the model has fallen silent."""
-    await event.wait()
-    clock.jump(seconds)
+    return await write(summarizers, OPTIONS, of)
 
 
 async def test_a_summary_is_streamed() -> None:
     async with with_openai() as (fake, summarizers):
-        deltas: list[str] = []
-        summary = await summarizers.write(talk(), OPTIONS, deltas.append)
-    assert len(deltas) > 5
-    assert "".join(deltas) == summary.summary
+        shown = Shown()
+        summary = await summarizers.write(talk(), OPTIONS, shown)
+    assert len(shown.pieces) > 5
+    assert shown.text == summary.summary
+    assert shown.begun == 1
     assert summary.summary.startswith("They said: Good morning everyone.")
     assert (summary.provider, summary.model) == ("openai", "qwen2.5-7b-instruct")
     asked = fake.completions[0]
     assert asked["stream"] is True
     assert asked["response_format"]["type"] == "json_schema"
-    assert asked["response_format"]["json_schema"]["schema"] == SCHEMA
+    assert asked["response_format"]["json_schema"]["schema"] == schema(STYLES["brief"])
     assert "authorization" not in fake.headers[-1]
 
 
@@ -86,8 +80,18 @@ async def test_a_server_that_does_not_stream() -> None:
     assert shown == summary.summary
 
 
-async def test_a_server_that_refuses_the_schema_is_asked_without_from_then_on() -> None:
-    async with with_openai(fault="no_response_format") as (fake, summarizers):
+async def test_an_answer_that_was_cut_and_is_called_an_error_is_asked_again() -> None:
+    async with with_openai() as (fake, summarizers):
+        fake.faults = ["cut_as_error"]
+        summary, shown = await written(summarizers)
+    assert len(fake.completions) == 2
+    assert summary.summary == shown
+    assert summary.key_points
+
+
+@pytest.mark.parametrize("fault", ["no_response_format", "bad_grammar"])
+async def test_a_server_that_refuses_the_schema_is_asked_without_from_then_on(fault: str) -> None:
+    async with with_openai(fault=fault) as (fake, summarizers):
         first, _ = await written(summarizers)
         second, _ = await written(summarizers)
     assert first.summary == second.summary
@@ -188,6 +192,15 @@ async def test_a_key_from_the_environment(monkeypatch: pytest.MonkeyPatch, caplo
         await written(summarizers)
     assert fake.headers[-1]["authorization"] == "Bearer sk-secret"
     assert "sk-secret" not in caplog.text
+
+
+async def test_a_key_that_the_server_quotes_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONVOD_OPENAI_KEY", "sk-secret")
+    async with with_openai() as (fake, summarizers):
+        fake.fault = "quotes_the_key"
+        with pytest.raises(SummarizerUnavailable, match=r"answered 429 \(Slow down, Bearer …\.\)") as caught:
+            await written(summarizers)
+    assert "sk-secret" not in str(caught.value)
 
 
 async def test_a_key_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,17 +10,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convo.messages import ActionItem
+from convo.messages import ActionItem, Section
 from convod.summary.parse import (
     ITEM_CHARS,
     ITEMS,
     KEYWORDS,
+    NO_LABELS,
+    SOURCES,
     SUMMARY_CHARS,
     TITLE_CHARS,
     BadAnswer,
-    SummaryText,
+    Labels,
     parse_answer,
 )
+from convod.summary.preview import SummaryText
 
 ANSWER = {
     "title": "Weekly sync",
@@ -40,8 +43,11 @@ AROUND = [
 ]
 
 
-def streamed(text: str, size: int = 1) -> tuple[str, bool]:
-    summary = SummaryText()
+LABELS = {"complaint": "Complaint", "findings": "Findings", "advice": "What to do"}
+
+
+def streamed(text: str, size: int = 1, labels: Labels = NO_LABELS) -> tuple[str, bool]:
+    summary = SummaryText(labels)
     shown = "".join(summary.feed(text[at : at + size]) for at in range(0, len(text), size))
     return shown, summary.ended
 
@@ -86,7 +92,7 @@ def test_a_whole_answer(before: str, after: str) -> None:
     assert draft.title == "Weekly sync"
     assert draft.summary == ANSWER["summary"]
     assert draft.key_points == ["one", "two"]
-    assert draft.action_items == [ActionItem(text="do it", owner="Ann", due="Friday")]
+    assert draft.action_items == [ActionItem(text="do it", owner="Ann", due="Friday", sources=[])]
     assert draft.keywords == ["alpha", "beta"]
 
 
@@ -117,10 +123,10 @@ def test_missing_fields_and_other_types() -> None:
     assert draft.summary == "First this.\nThen that."
     assert draft.key_points == ["one", "two", "three"]
     assert draft.action_items == [
-        ActionItem(text="call Bob"),
-        ActionItem(text="write", owner="Eve"),
-        ActionItem(text="rest", due="5"),
-        ActionItem(text="7"),
+        ActionItem(text="call Bob", sources=[]),
+        ActionItem(text="write", owner="Eve", sources=[]),
+        ActionItem(text="rest", due="5", sources=[]),
+        ActionItem(text="7", sources=[]),
     ]
     assert draft.keywords == ["a", "b", "c", "d"]
 
@@ -162,7 +168,7 @@ def test_control_characters_are_stripped_everywhere() -> None:
         )
     )
     assert (draft.title, draft.summary, draft.key_points, draft.keywords) == ("abc", "abc", ["abc"], ["abc"])
-    assert draft.action_items == [ActionItem(text="abc", owner="abc", due="abc")]
+    assert draft.action_items == [ActionItem(text="abc", owner="abc", due="abc", sources=[])]
 
 
 @pytest.mark.parametrize(
@@ -195,3 +201,108 @@ def test_an_answer_that_ends_too_early_is_closed() -> None:
         assert str(ANSWER["summary"]).startswith(draft.summary)
         assert len(draft.key_points) <= 2
         assert all(item.text == "do it"[: len(item.text)] for item in draft.action_items)
+
+
+# --- sources ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("point", "text", "sources"),
+    [
+        ({"text": "They spoke.", "sources": [3, 1, 3]}, "They spoke.", [1, 3]),
+        ({"text": "They spoke.", "sources": []}, "They spoke.", []),
+        ({"text": "They spoke."}, "They spoke.", []),
+        ("They spoke.", "They spoke.", []),
+        ("They spoke. [4, 7]", "They spoke.", [4, 7]),
+        ({"text": "They spoke [4] twice [segment 7].", "sources": [1]}, "They spoke twice.", [1, 4, 7]),
+        ({"text": "They spoke.", "sources": ["12", "[13]", "S14", "15-17"]}, "They spoke.", [12, 13, 14, 15, 17]),
+        ({"text": "They spoke.", "sources": "5, 6"}, "They spoke.", [5, 6]),
+        ({"text": "They spoke.", "sources": 8}, "They spoke.", [8]),
+        ({"text": "They spoke.", "sources": [True, None, -3, 1.5, 10**30, "1" * 99, {}, [[[9]]]]}, "They spoke.", []),
+        ({"text": "They said [sic] so.", "segments": [2]}, "They said [sic] so.", [2]),
+    ],
+)
+def test_what_a_point_cites(point: object, text: str, sources: list[int]) -> None:
+    draft = parse_answer(json.dumps({"summary": "s", "key_points": [point], "action_items": [point]}))
+    assert (draft.key_points, draft.key_point_sources) == ([text], [sources])
+    assert draft.action_items == [ActionItem(text=text, sources=sources)]
+
+
+def test_a_point_that_comes_twice_cites_what_both_do() -> None:
+    points = [{"text": "a", "sources": [1]}, {"text": "b", "sources": [2]}, {"text": "a", "sources": [3]}]
+    draft = parse_answer(json.dumps({"summary": "s", "key_points": points}))
+    assert (draft.key_points, draft.key_point_sources) == (["a", "b"], [[1, 3], [2]])
+
+
+def test_the_number_of_sources_is_bounded() -> None:
+    point = {"text": "a", "sources": list(range(100_000))}
+    draft = parse_answer(json.dumps({"summary": "s", "key_points": [point]}))
+    assert len(draft.key_point_sources[0]) == SOURCES
+
+
+def test_citations_of_what_is_not_there_are_taken_away() -> None:
+    draft = parse_answer(
+        json.dumps(
+            {
+                "summary": "s",
+                "key_points": [{"text": "a", "sources": [1, 2, 99]}, {"text": "b", "sources": [99]}],
+                "action_items": [{"text": "c", "sources": [98, 2]}],
+            }
+        )
+    )
+    assert draft.cited == {1, 2, 98, 99}
+    kept = draft.citing_only({1, 2, 3})
+    assert kept.key_points == ["a", "b"]
+    assert kept.key_point_sources == [[1, 2], []]
+    assert kept.action_items[0].sources == [2]
+
+
+def test_citations_in_the_summary_are_taken_out_of_it() -> None:
+    draft = parse_answer('{"title": "T [1]", "summary": "They spoke [1, 2]. And left [3]."}')
+    assert (draft.title, draft.summary) == ("T", "They spoke. And left.")
+
+
+# --- fields -----------------------------------------------------------------------------------------------
+
+FIELDS = {"complaint": "A cough.", "findings": ["Fever.", "A rash."], "other": "?", "advice": "Rest\nand drink."}
+AS_TEXT = "Complaint\nA cough.\n\nFindings\nFever.\nA rash.\n\nWhat to do\nRest\nand drink."
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_fields_are_shown_below_their_labels_while_they_are_written(size: int) -> None:
+    answer = json.dumps({"title": "t", "summary": FIELDS, "key_points": ["{", "summary"]})
+    assert streamed(answer, size, LABELS) == (AS_TEXT, True)
+    assert parse_answer(answer, LABELS).summary == AS_TEXT
+
+
+def test_fields_are_sections_in_the_order_of_the_style() -> None:
+    draft = parse_answer(json.dumps({"summary": {"findings": "F", "complaint": ""}}), LABELS)
+    assert draft.sections == [
+        Section(name="complaint", label="Complaint", text=""),
+        Section(name="findings", label="Findings", text="F"),
+        Section(name="advice", label="What to do", text=""),
+    ]
+    assert (draft.title, draft.summary) == ("F", "Findings\nF")
+    shown, ended = streamed('{"summary": {"findings": "", "complaint": "C", "advice": ""}, "title": "t"}', 1, LABELS)
+    assert (shown, ended) == ("Complaint\nC", True)
+
+
+@pytest.mark.parametrize("said", ["plain text", ["plain text"], {"text": "plain text"}])
+def test_a_model_that_ignores_the_fields_has_written_a_summary_all_the_same(said: object) -> None:
+    draft = parse_answer(json.dumps({"summary": said}), LABELS)
+    assert draft.summary == "plain text"
+    assert not draft.sections
+
+
+def test_fields_that_end_too_early() -> None:
+    whole = json.dumps({"title": "t", "summary": FIELDS})
+    for end in range(whole.index("cough") + 5, len(whole)):
+        draft = parse_answer(whole[:end], LABELS, closing=True)
+        assert draft.sections[0].text.startswith("A cough")
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from([*LABELS, "x"]), st.text() | st.lists(st.text(), max_size=3)), st.integers(1, 9))
+def test_any_fields_stream_as_they_are_cut(fields: dict[str, object], size: int) -> None:
+    answer = json.dumps({"summary": fields, "after": "no"})
+    assert streamed(answer, size, LABELS) == streamed(answer, 10_000, LABELS)

@@ -2,39 +2,43 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
 
 import pytest
 
 from convo.messages import SummaryOptions
 from convod.summary import Summarizers, SummarizerUnavailable, SummarySettings, providers
-from tests.fakes.talks import talk
+from tests.daemon.support.summaries import write
 
 
 @pytest.fixture(autouse=True)
-def _entry_points(monkeypatch: pytest.MonkeyPatch) -> None:
-    points = EntryPoints(
-        EntryPoint(name=name, value=f"tests.fakes.parrot:{thing}", group=providers.GROUP)
-        for name, thing in [("parrot", "Parrot"), ("broken", "broken"), ("gone", "Gone"), ("ollama", "Parrot")]
-    )
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: points.select(group=group))
+def _installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package with summarizers, as pip leaves it behind: its metadata is what entry points are read from."""
+    about = tmp_path / "parrots-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: parrots\nVersion: 1.0\n")
+    things = {"parrot": "Parrot", "broken": "broken", "gone": "Gone", "ollama": "Parrot"} | {
+        "sick": "Sick",
+        "dead": "Dead",
+    }
+    points = [f"{name} = tests.fakes.parrot:{thing}" for name, thing in things.items()]
+    (about / "entry_points.txt").write_text("\n".join([f"[{providers.GROUP}]", *points, ""]))
+    monkeypatch.syspath_prepend(str(tmp_path))
 
 
 async def test_a_provider_of_another_package() -> None:
-    deltas: list[str] = []
     summarizers = Summarizers(SummarySettings())
     options = SummaryOptions(provider="parrot")
-    summary = await summarizers.write(talk(), options, deltas.append)
+    summary, shown = await write(summarizers, options)
     assert (summary.provider, summary.model) == ("parrot", "grey")
-    assert "".join(deltas) == summary.summary
+    assert shown == summary.summary
     status = await summarizers.choose(options)
     assert status.reason == "chosen by name, a parrot on the shoulder"
     await summarizers.aclose()
 
 
 def test_names() -> None:
-    assert providers.names() == ["auto", "ollama", "openai", "extractive", "broken", "gone", "parrot"]
+    assert providers.names() == ["auto", "ollama", "openai", "extractive", "broken", "dead", "gone", "parrot", "sick"]
 
 
 @pytest.mark.parametrize(
@@ -54,3 +58,13 @@ async def test_what_cannot_be_had(name: str, message: str) -> None:
 
 def test_a_built_in_name_cannot_be_taken() -> None:
     assert "ollama" not in providers.added()
+
+
+async def test_a_fault_of_another_package_is_that_of_a_summarizer_and_not_of_the_session() -> None:
+    summarizers = Summarizers(SummarySettings())
+    with pytest.raises(SummarizerUnavailable, match=r"The summarizer 'sick' failed \(KeyError\)") as caught:
+        await write(summarizers, SummaryOptions(provider="sick"))
+    assert caught.value.retry
+    with pytest.raises(SummarizerUnavailable, match=r"The summarizer 'dead' failed \(ZeroDivisionError\)"):
+        await summarizers.choose(SummaryOptions(provider="dead"))
+    await summarizers.aclose()

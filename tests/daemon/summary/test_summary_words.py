@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from convod.summary.words import keywords, sentences, terms
+from convod.summary.words import keywords, says_nothing, sentences, terms
 from tests.fakes.talks import CHINESE, KOREAN, MEETING
 
 
@@ -59,3 +59,17 @@ def test_keywords() -> None:
 def test_a_word_of_every_sentence_is_no_keyword() -> None:
     texts = [f"Basically topic{at // 3} matters." for at in range(60)]
     assert "Basically" not in keywords(texts, 8)
+
+
+@pytest.mark.parametrize(
+    ("text", "nothing"),
+    [
+        ("네 알겠습니다.", True),
+        ("감사합니다!", True),
+        ("네, 예산은 충분합니다.", False),
+        ("Yes.", False),
+        ("...", False),
+    ],
+)
+def test_sentences_that_say_nothing(text: str, nothing: bool) -> None:
+    assert says_nothing(text) is nothing

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
-from convod.summary import SummarizerUnavailable
-from convod.summary.base import AnswerCut, ChatMessage, ProbeResult, PromptTooLong
+from convod.summary import STYLES, SummarizerUnavailable
+from convod.summary.base import AnswerCut, ChatMessage, ProbeResult, PromptTooLong, Question
+from convod.summary.prompt import Wanted
 from convod.summary.writer import Asked, write_draft
+from tests.daemon.support.summaries import Shown
 
 QUESTION: list[ChatMessage] = [{"role": "system", "content": "rules"}, {"role": "user", "content": "data"}]
+WANTED = Wanted(style=STYLES["brief"], language="en")
 GOOD = json.dumps({"title": "t", "summary": "They spoke.", "key_points": ["a", "b"]})
 
 Script = list[str | float | Exception]
@@ -35,16 +37,8 @@ class Scripted:
     async def context_tokens(self, model: str) -> int:
         raise NotImplementedError
 
-    async def complete(
-        self,
-        messages: Sequence[ChatMessage],
-        schema: Mapping[str, Any],
-        *,
-        model: str,
-        context_tokens: int,
-        answer_tokens: int,
-    ) -> AsyncGenerator[str, None]:
-        self.asked.append(list(messages))
+    async def complete(self, question: Question) -> AsyncGenerator[str, None]:
+        self.asked.append(list(question.messages))
         try:
             for step in self.scripts.pop(0):
                 if isinstance(step, Exception):
@@ -59,11 +53,11 @@ class Scripted:
 
 
 async def drafted(provider: Scripted) -> tuple[str, list[str], str]:
-    deltas: list[str] = []
+    shown = Shown()
     asked = Asked(provider=provider, model="m", context_tokens=4096, silence_s=10.0, total_s=100.0)
-    draft = await write_draft(asked, QUESTION, 1024, deltas.append)
+    draft = await write_draft(asked, QUESTION, WANTED, 1024, shown)
     assert provider.closed == len(provider.asked)
-    return draft.summary, draft.key_points, "".join(deltas)
+    return draft.summary, draft.key_points, shown.text
 
 
 async def test_an_answer_in_pieces(autojump_clock: trio.testing.MockClock) -> None:
@@ -96,11 +90,10 @@ async def test_an_answer_cut_after_its_summary_is_used() -> None:
     assert await drafted(provider) == ("They spoke.", ["a", "b"], "They spoke.")
 
 
-async def test_an_answer_cut_in_its_summary_is_asked_again_and_shown_once() -> None:
-    provider = Scripted([[GOOD[:30], AnswerCut()], [GOOD]])
+async def test_an_answer_cut_in_its_summary_is_asked_again_and_shown_anew() -> None:
+    provider = Scripted([[GOOD[:30], AnswerCut()], [GOOD.replace("They spoke", "We spoke")]])
     summary, _, shown = await drafted(provider)
-    assert summary == "They spoke."
-    assert "They spoke.".startswith(shown)
+    assert summary == shown == "We spoke."
     assert provider.asked[1][1]["content"].startswith("data\n\nThat answer could not be used.")
 
 

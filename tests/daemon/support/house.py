@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +19,12 @@ from convo.messages import (
     CreateSession,
     EngineStatus,
     Event,
+    Origin,
     QueueStatus,
+    Segment,
     SessionState,
     State,
+    SummarizerStatus,
     Summary,
     SummaryOptions,
     TranscriptSegment,
@@ -38,7 +41,9 @@ from convod.sessions.feed import Feed
 from convod.sessions.journal import Desk
 from convod.sessions.session import Parts, SessionSettings
 from convod.store import Database, SessionStore, Spool
-from convod.summary import SummarizerUnavailable, Talk
+from convod.summary import Show, SummarizerUnavailable, Talk
+from convod.summary.parse import Draft
+from convod.summary.rolling import Load, Rolling
 from tests.daemon.support.talk import heard
 
 LONG_S = 7200.0
@@ -125,27 +130,56 @@ class ScriptedSummarizers:
 
     def __init__(self) -> None:
         self.away: str | None = None
+        self.wait_s = 0.0
         self.asked: list[Talk] = []
+        self.rolled: list[list[int]] = []
+        """The numbers of the segments that each rolling summary found new."""
         self.gate: trio.Event | None = None
+        self.back = trio.Event()
+        self.unverified: list[str] = []
 
     def check(self, options: SummaryOptions) -> None:
         if options.style == "sonnet":
             raise ValueError("There is no summary style 'sonnet': choose one of brief")
 
-    async def choose(self, options: SummaryOptions) -> None:
+    async def choose(self, options: SummaryOptions, *, insist: bool = False) -> None:
         if self.away is not None:
-            raise SummarizerUnavailable(self.away)
+            raise SummarizerUnavailable(self.away, wait_s=self.wait_s)
 
-    async def write(self, talk: Talk, options: SummaryOptions, on_delta: Callable[[str], None]) -> Summary:
+    async def status(self) -> SummarizerStatus:
+        return SummarizerStatus(provider="scripted", model="m", reason=self.away or "", available=self.away is None)
+
+    async def wait_back(self) -> None:
+        await self.back.wait()
+
+    async def write(self, talk: Talk, options: SummaryOptions, show: Show) -> Summary:
         self.asked.append(talk)
         await self.choose(options)
-        on_delta("They ")
-        on_delta("spoke.")
+        show("They ", True)
+        show("spoke.", False)
         if self.gate is not None:
             await self.gate.wait()
+            show("They spoke on.", True)
+        return self._summary(None)
+
+    def rolling(self, title: str, last: Summary | None) -> Rolling:
+        return Rolling(title, last)
+
+    async def roll(self, rolling: Rolling, talk: Talk, load: Load, options: SummaryOptions, show: Show) -> Summary:
+        async def refine(before: Draft | None, segments: Sequence[Segment]) -> Draft:
+            self.rolled.append([segment.segment for segment in segments])
+            await self.choose(options)
+            show("They speak.", True)
+            return Draft(title="", summary="They speak.")
+
+        await rolling.refined(load, refine)
+        return self._summary(rolling.through)
+
+    def _summary(self, through: int | None) -> Summary:
         return Summary(
             provider="scripted", model="m", title="Talk", summary="They spoke.",
-            key_points=[], action_items=[], keywords=[], language="en",
+            key_points=[], action_items=[], keywords=[], language="en", unverified=self.unverified,
+            origin=Origin(created=1.0, style="brief", through=through),
         )  # fmt: skip
 
 

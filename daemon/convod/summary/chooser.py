@@ -1,0 +1,159 @@
+"""Who writes summaries now, and why: probes, remembers, leaves alone what keeps failing.
+
+In: the provider and model that are wanted, and how each piece of work ended. Out: the provider to ask, its status with
+a reason, and word that one is back. It asks providers whether they are there and never for a summary.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import trio
+
+from convo.messages import SummarizerStatus
+
+from .base import EXTRACTIVE, Connections, Provider, SummarizerUnavailable, SummarySettings
+from .breaker import Breaker
+from .providers import BUILT_IN, make
+
+log = logging.getLogger(__name__)
+
+REMEMBERED_S = 60.0
+"""How long a language model that was found is taken to be there, in seconds. A failure ends it at once."""
+LOOK_AGAIN_S = 15.0
+"""How long `auto` stays with the extractive summarizer before it looks for a language model again."""
+MISSED_S = 1.0
+"""How long one that was not there is taken to be away: those who ask at the same time get the same answer."""
+
+
+@dataclass(frozen=True)
+class _Choice:
+    found: SummarizerStatus | SummarizerUnavailable
+    until: float
+
+
+class Chooser:
+    """Chooses among the providers; makes each when it is first needed."""
+
+    def __init__(self, settings: SummarySettings, connections: Connections) -> None:
+        self._settings = settings
+        self._connections = connections
+        self._providers: dict[str, Provider] = {}
+        self._choices: dict[tuple[str, str], _Choice] = {}
+        self._choosing = trio.Lock()
+        self._breakers: dict[tuple[str, str], Breaker] = {}
+        self._away: set[str] = set()
+        self._back = trio.Event()
+
+    def provider(self, name: str) -> Provider:
+        """The provider of that name. Raises SummarizerUnavailable."""
+        if name not in self._providers:
+            self._providers[name] = make(name, self._settings, self._connections)
+        return self._providers[name]
+
+    async def choose(self, name: str, model: str, *, insist: bool = False) -> SummarizerStatus:
+        """Who would write now. With `insist` nothing is remembered and nobody left alone: a person asked for it.
+
+        Raises:
+            SummarizerUnavailable: the provider that was asked for by name is away. With `auto` never.
+        """
+        # One at a time: sessions that end together ask the same servers the same thing.
+        async with self._choosing:
+            known = self._choices.get((name, model))
+            if known is None or insist or trio.current_time() >= known.until:
+                now = trio.current_time()
+                # Names of models come from clients: what has run out must not pile up.
+                self._choices = {wanted: choice for wanted, choice in self._choices.items() if now < choice.until}
+                known = await self._look(name, model, insist)
+                self._choices[name, model] = known
+            if isinstance(known.found, SummarizerUnavailable):
+                # A new one each time: an exception that is raised twice grows a tail.
+                raise SummarizerUnavailable(str(known.found), retry=known.found.retry, wait_s=known.found.wait_s)
+            return known.found
+
+    async def wait_back(self) -> None:
+        """Until a provider that was away answers again, to anybody."""
+        await self._back.wait()
+
+    @contextmanager
+    def at_work(self, status: SummarizerStatus) -> Iterator[None]:
+        """While the chosen provider writes: how it ends decides whether it is left alone.
+
+        Raises:
+            SummarizerUnavailable: as it was raised, and in place of any other error: a provider may be anybody's code.
+        """
+        breaker = self._breaker(status.provider, status.model)
+        breaker.begin()
+        try:
+            yield
+        except SummarizerUnavailable as error:
+            breaker.failed(trio.current_time(), str(error), hopeless=not error.retry)
+            self._choices.clear()
+            raise
+        except Exception as error:
+            log.exception("the summarizer %s failed", status.provider)
+            told = _fault(status.provider, error)
+            breaker.failed(trio.current_time(), str(told))
+            self._choices.clear()
+            raise told from error
+        except BaseException:
+            breaker.given_up()
+            raise
+        breaker.succeeded()
+
+    def _breaker(self, name: str, model: str) -> Breaker:
+        return self._breakers.setdefault((name, model), Breaker())
+
+    async def _look(self, name: str, model: str, insist: bool) -> _Choice:
+        found: SummarizerStatus | SummarizerUnavailable
+        try:
+            found = await (self._look_around(model, insist) if name == "auto" else self._look_at(name, model, insist))
+            log.info("summaries: %s %s, because %s", found.provider, found.model, found.reason)
+            fallen_back = name == "auto" and found.provider == EXTRACTIVE
+            lasts = LOOK_AGAIN_S if fallen_back else REMEMBERED_S
+        except SummarizerUnavailable as error:
+            # What settings are to blame for is looked at anew: they may have been mended.
+            found, lasts = error, MISSED_S if error.retry else 0.0
+        return _Choice(found, trio.current_time() + lasts)
+
+    async def _look_around(self, model: str, insist: bool) -> SummarizerStatus:
+        missed = []
+        for name in BUILT_IN:
+            try:
+                return await self._look_at(name, model, insist, reason="auto found")
+            except SummarizerUnavailable as error:
+                missed.append(str(error).split(": ")[0])
+        return SummarizerStatus(
+            provider=EXTRACTIVE, model="", reason=f"auto found no language model ({'; '.join(missed)})"
+        )
+
+    async def _look_at(self, name: str, model: str, insist: bool, reason: str = "chosen by name,") -> SummarizerStatus:
+        if name == EXTRACTIVE:
+            return SummarizerStatus(provider=name, model="", reason="chosen by name, needs no language model")
+        try:
+            found = await self.provider(name).probe(model)
+        except Exception as error:
+            self._away.add(name)
+            if isinstance(error, SummarizerUnavailable):
+                raise
+            log.exception("the summarizer %s failed when it was probed", name)
+            raise _fault(name, error) from error
+        breaker = self._breaker(name, found.model)
+        wait_s = breaker.wait(trio.current_time())
+        if wait_s and not insist:
+            raise SummarizerUnavailable(
+                f"{found.model} at {name} keeps failing and is left alone for {wait_s:.0f} s: {breaker.reason}",
+                wait_s=wait_s,
+            )
+        if name in self._away:
+            self._away.discard(name)
+            self._back.set()
+            self._back = trio.Event()
+        return SummarizerStatus(provider=name, model=found.model, reason=f"{reason} {found.found}")
+
+
+def _fault(name: str, error: Exception) -> SummarizerUnavailable:
+    return SummarizerUnavailable(f"The summarizer {name!r} failed ({type(error).__name__}): see convod's log")

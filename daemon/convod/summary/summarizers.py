@@ -1,0 +1,268 @@
+"""All summarizers behind one door: whole talks, talks that go on, and who is there.
+
+In: a talk and options. Out: a `Summary`, and its text while it is written. See the face of this room.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+import trio
+
+from convo.messages import Origin, Segment, SummarizerStatus, Summary, SummaryOptions
+
+from .base import EXTRACTIVE, Show, SummarizerUnavailable, SummarySettings, Talk
+from .chooser import Chooser
+from .http import ClientFactory, client_factory
+from .longform import Notes, Work, summarise, update
+from .parse import Draft
+from .prompt import Wanted
+from .providers import names
+from .styles import BadTemplate, Style, Styles
+from .text import line
+from .writer import Asked, write_draft
+
+if TYPE_CHECKING:
+    import httpx
+
+    from .base import ChatMessage
+    from .rolling import Load, Rolling
+
+T = TypeVar("T")
+
+
+class Summarizers:
+    """Owns the HTTP client; the constructor does no I/O.
+
+    `client_factory` makes the `httpx.AsyncClient` when a provider first needs it.
+    """
+
+    def __init__(
+        self,
+        settings: SummarySettings,
+        *,
+        client_factory: ClientFactory | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._connections = _Connections(client_factory or _default_factory(settings))
+        self._chooser = Chooser(settings, self._connections)
+        self._styles = Styles(settings.styles_dir)
+        self._notes = Notes()
+        self._clock = clock
+
+    def check(self, options: SummaryOptions) -> None:
+        """Whether these options can ever work. Raises ValueError, one sentence that says what there is."""
+        provider = self._wanted_provider(options)
+        if provider not in names():
+            raise ValueError(f"There is no summarizer {provider!r}: choose one of {', '.join(names())}")
+        self._style(options)
+
+    async def choose(self, options: SummaryOptions, *, insist: bool = False) -> SummarizerStatus:
+        """Who would write a summary now, and why; remembered for a while unless somebody insists.
+
+        Raises:
+            SummarizerUnavailable: the provider that was asked for by name is away. With `auto` never.
+        """
+        name = self._wanted_provider(options)
+        return await self._chooser.choose(name, self._wanted_model(options, name), insist=insist)
+
+    async def status(self) -> SummarizerStatus:
+        """Who would write a summary by the settings, or why nobody would."""
+        try:
+            return await self.choose(SummaryOptions())
+        except SummarizerUnavailable as error:
+            provider = self._settings.provider
+            return SummarizerStatus(provider=provider, model=self._settings.model, reason=str(error), available=False)
+
+    async def wait_back(self) -> None:
+        """Until a provider that was away answers again, to whoever asked."""
+        await self._chooser.wait_back()
+
+    async def write(self, talk: Talk, options: SummaryOptions, show: Show) -> Summary:
+        """The summary of a talk.
+
+        What `show` gets is a preview; the summary that is returned is what holds. A talk without words gets an
+        empty summary, and no model is asked. Cancelling closes the request.
+
+        Raises:
+            SummarizerUnavailable: see there. The choice of provider is forgotten then.
+        """
+        style = self._style_now(options)
+        segments = talk.segments
+        if not any(segment.text.strip() for segment in segments):
+            return self._signed(Draft(title="", summary=""), None, style, _language_of(talk), segments)
+        status = await self.choose(options)
+        if status.provider == EXTRACTIVE:
+            from .extractive import extract  # its patterns take 30 ms to compile, which the start can do without
+
+            language = _language_of(talk)
+            digest = await _in_thread(partial(extract, segments, style, language))
+            show(digest.draft.summary, True)
+            return self._signed(digest.draft, status, style, language, segments)
+        language = self._language(options, talk)
+        wanted = Wanted(style=style, language=language, title=talk.title)
+        with self._chooser.at_work(status):
+            draft = await summarise(talk, wanted, await self._work(status, wanted, show))
+        missing = await _in_thread(partial(_missing, talk, draft, language))
+        return self._signed(draft, status, style, language, segments, missing)
+
+    def rolling(self, title: str, last: Summary | None) -> Rolling:
+        """The summary of a talk that goes on, from its title and what was written of it before a restart."""
+        from .rolling import Rolling  # as above
+
+        return Rolling(title, last)
+
+    async def roll(self, rolling: Rolling, talk: Talk, load: Load, options: SummaryOptions, show: Show) -> Summary:
+        """The next summary of a talk that goes on; `talk` has its title and language, `load` its segments.
+
+        Raises:
+            SummarizerUnavailable: as `write`.
+        """
+        style = self._style_now(options)
+        status = await self.choose(options)
+        if status.provider == EXTRACTIVE:
+            draft = await rolling.extracted(load, style, talk.language)
+            show(draft.summary, True)
+            return self._signed(draft, status, style, talk.language, (), through=rolling.through)
+        language = self._language(options, talk)
+        wanted = Wanted(style=style, language=language, title=talk.title)
+
+        async def refine(before: Draft | None, segments: Sequence[Segment]) -> Draft:
+            with self._chooser.at_work(status):
+                work = await self._work(status, wanted, show)
+                if before is None:
+                    return await summarise(Talk(talk.title, talk.language, segments), wanted, work)
+                return await update(before, segments, wanted, work)
+
+        draft = await rolling.refined(load, refine)
+        missing = rolling.facts.missing(draft, language)
+        return self._signed(draft, status, style, language, (), missing, through=rolling.through)
+
+    async def aclose(self) -> None:
+        """Close what is open. Writing again after this opens it anew."""
+        await self._connections.aclose()
+
+    async def _work(self, status: SummarizerStatus, wanted: Wanted, show: Show) -> Work:
+        provider = self._chooser.provider(status.provider)
+        context_tokens = await provider.context_tokens(status.model)
+        asked = Asked(
+            provider=provider,
+            model=status.model,
+            context_tokens=context_tokens,
+            silence_s=self._settings.first_token_timeout_s,
+            total_s=self._settings.total_timeout_s,
+        )
+
+        async def ask(question: list[ChatMessage], answer_tokens: int, shown: bool) -> Draft:
+            return await write_draft(asked, question, wanted, answer_tokens, show if shown else None)
+
+        return Work(ask=ask, notes=self._notes, writer=asked.who, context_tokens=context_tokens)
+
+    def _wanted_provider(self, options: SummaryOptions) -> str:
+        return options.provider or self._settings.provider
+
+    def _wanted_model(self, options: SummaryOptions, provider: str) -> str:
+        """A model of the settings belongs to their provider, not to another one that is asked for by name."""
+        if options.model:
+            return options.model
+        return self._settings.model if provider == self._settings.provider else ""
+
+    def _style(self, options: SummaryOptions) -> Style:
+        """Raises ValueError, a sentence: there is no such style, or its template is wrong."""
+        name = options.style or self._settings.style
+        try:
+            return self._styles.get(name)
+        except KeyError:
+            known = ", ".join(self._styles.names())
+            raise ValueError(f"There is no summary style {name!r}: choose one of {known}") from None
+        except BadTemplate as error:
+            raise ValueError(str(error)) from error
+
+    def _style_now(self, options: SummaryOptions) -> Style:
+        try:
+            return self._style(options)
+        except ValueError as error:
+            raise SummarizerUnavailable(str(error), retry=False) from error
+
+    def _language(self, options: SummaryOptions, talk: Talk) -> str:
+        return options.language or self._settings.language or _language_of(talk)
+
+    def _signed(
+        self,
+        draft: Draft,
+        status: SummarizerStatus | None,
+        style: Style,
+        language: str,
+        segments: Sequence[Segment],
+        missing: Sequence[str] = (),
+        *,
+        through: int | None = None,
+    ) -> Summary:
+        """The draft as a summary. `status`: who wrote it, None if there was nothing to write."""
+        return Summary(
+            provider=status.provider if status else EXTRACTIVE,
+            model=status.model if status else "",
+            title=draft.title,
+            summary=draft.summary,
+            key_points=draft.key_points,
+            action_items=draft.action_items,
+            keywords=draft.keywords,
+            language=line(language, 32),
+            key_point_sources=draft.key_point_sources,
+            sections=draft.sections or None,
+            unverified=list(missing),
+            origin=Origin(
+                created=round(self._clock(), 3),
+                style=style.name,
+                through=segments[-1].segment if segments else through,
+            ),
+        )
+
+
+class _Connections:
+    """One HTTP client for all providers, made when it is first needed."""
+
+    def __init__(self, factory: ClientFactory) -> None:
+        self._factory = factory
+        self._client: httpx.AsyncClient | None = None
+
+    def client(self) -> httpx.AsyncClient:
+        if self._client is None:
+            self._client = self._factory()
+        return self._client
+
+    async def aclose(self) -> None:
+        if self._client is not None:
+            client, self._client = self._client, None
+            await client.aclose()
+
+
+def _default_factory(settings: SummarySettings) -> ClientFactory:
+    return client_factory(settings.connect_timeout_s)
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
+
+
+def _missing(talk: Talk, draft: Draft, language: str) -> list[str]:
+    from .facts import Facts
+
+    facts = Facts()
+    facts.add([talk.title, *(segment.text for segment in talk.segments)])
+    return facts.missing(draft, language)
+
+
+def _language_of(talk: Talk) -> str:
+    """The talk's own, else the one that most of its words are in."""
+    if talk.language:
+        return talk.language
+    said: Counter[str] = Counter()
+    for segment in talk.segments:
+        said[segment.language] += len(segment.text)
+    return said.most_common(1)[0][0] if said else ""
