@@ -14,7 +14,8 @@ from typing import Any
 FORMATS = ("txt", "srt", "vtt", "json", "jsonl", "md")
 ENCODINGS = ("s16le", "f32le", "mulaw")
 STATES = ("pending", "processing", "transcribed", "completed", "failed", "cancelled")
-PROVIDERS = ("auto", "ollama", "openai", "extractive")
+
+_STYLES = "brief, minutes, bullets, lecture, consultation, or a template of the daemon's"
 
 _EPILOG = """\
 exit codes:
@@ -45,6 +46,7 @@ class Options(argparse.Namespace):
     format: str | None
     output: str | None
     summary: bool
+    rolling: bool
     words: bool
     times: bool
     language: str | None
@@ -69,6 +71,7 @@ class Options(argparse.Namespace):
     limit: int
     provider: str | None
     style: str | None
+    number: int | None
     name: str
 
 
@@ -178,12 +181,16 @@ def _stream(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--device", metavar="NAME", help="which microphone: a part of its name, or its number")
     parser.add_argument("--times", action="store_true", help="begin each line with when it was said")
     parser.add_argument("--title", metavar="TEXT", help="what the session is called")
+    parser.add_argument(
+        "--rolling", action="store_true", help="summarise every few minutes of talk, and at the end (implies --summary)"
+    )
     _hearing(parser)
 
 
 def _hearing(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("how to listen")
     group.add_argument("--summary", action="store_true", help="summarise, and print the summary after the words")
+    group.add_argument("--style", metavar="STYLE", help=f"of the summary: {_STYLES}")
     group.add_argument("--language", metavar="CODE", help="what is spoken, such as en or de; else it is heard out")
     group.add_argument("--words", action="store_true", help="times and confidence of each word (JSON formats)")
     group.add_argument(
@@ -218,10 +225,16 @@ def _history(command: Any) -> None:
 
     parser = command("summarize", "summarise a session, or do it again in another way")
     _session(parser)
-    parser.add_argument("--provider", choices=PROVIDERS, help="who writes it")
+    parser.add_argument(
+        "--provider", metavar="NAME", help="who writes it: auto, ollama, openai, extractive, or one that was added"
+    )
     parser.add_argument("--model", metavar="NAME", help="which language model")
-    parser.add_argument("--style", metavar="STYLE", help="such as brief, minutes or bullets")
+    parser.add_argument("--style", metavar="STYLE", help=_STYLES)
     parser.add_argument("--language", metavar="CODE", help="of the summary")
+
+    parser = command("summaries", "list the summaries of a session, or print one of them")
+    _session(parser)
+    parser.add_argument("number", metavar="NUMBER", nargs="?", type=_number(1, 1 << 62), help="as the list has it")
 
     parser = command("cancel", "stop a session; its words so far stay")
     _session(parser)

@@ -15,16 +15,18 @@ from convo.messages import (
     AudioAck,
     Event,
     FinalSummary,
+    RollingSummary,
     SessionState,
     SessionWarning,
     State,
+    SummaryDelta,
     TranscriptPartial,
     TranscriptSegment,
 )
 
 from .errors import Exit, Problem, failed
 from .output import Lines, colours, json_line, note, on_screen
-from .summaries import DIM, PLAIN, summary_for_output
+from .summaries import DIM, PLAIN, Preview, summary_for_output
 from .text import clean, clock, tail
 
 
@@ -76,6 +78,8 @@ class Captions:
         self._summary = summary
         self._interim = Interim(sys.stderr) if on_screen(sys.stderr) and not json else None
         self._spoken = 0
+        self._starts: dict[int, float] = {}
+        self._preview = Preview(self._interim)
         self.last_seq = 0
         self.state: SessionState | None = None
 
@@ -99,11 +103,16 @@ class Captions:
             case TranscriptPartial() if self._interim is not None:
                 self._interim.draw(self._stamp(event.start), event.stable, event.tentative)
             case TranscriptSegment() if text := clean(event.text):
+                self._starts[event.segment] = event.start
                 self._print(f"{self._stamp(event.start)}{text}\n")
                 self._spoken += 1
             case FinalSummary() if self._summary:
                 gap = "\n" if self._spoken else ""
-                self._print(gap + summary_for_output(event))
+                self._print(gap + summary_for_output(event, self._starts))
+            case RollingSummary() if self._summary and clean(event.summary):
+                self.note(f"So far: {clean(event.summary)}")
+            case SummaryDelta() if self.state is not None and self.state.state is State.TRANSCRIBED:
+                self._preview.show(event)  # before that, the line belongs to what is being said
             case SessionWarning():
                 self.note(event.message)
 

@@ -1,4 +1,4 @@
-"""Sessions that are there already: list, read, follow, search, summarise, stop, forget.
+"""Sessions that are there already: list, read, follow, search, stop, forget.
 
 In: a session's ID or its beginning, and the daemon's replies. Out: text for people, JSON lines for programs. What is
 printed of a session was cleaned before: titles, words and summaries are data.
@@ -12,19 +12,12 @@ from pathlib import Path
 import trio
 
 from convo.messages import (
-    AttachReply,
     CancelSession,
     DeleteSession,
-    Event,
-    FinalSummary,
     GetSessionReply,
     Search,
     SessionInfo,
-    SessionState,
-    SessionWarning,
     State,
-    Summarize,
-    SummaryDelta,
 )
 
 from .arguments import Options
@@ -32,7 +25,7 @@ from .captions import Captions
 from .errors import failed
 from .link import connected, find, sessions
 from .output import Lines, colours, json_line, note, on_screen, put, write_file
-from .summaries import BOLD, DIM, PLAIN, summary_for_output
+from .summaries import BOLD, DIM, PLAIN, starts_of, summary_for_output
 from .text import clean, clock, moment, table
 from .transcripts import fit, format_of
 
@@ -103,35 +96,6 @@ async def search(options: Options) -> None:
     put(table(("ID", "AT", "TEXT"), rows, screen=on_screen(sys.stdout)))
 
 
-async def summarize(options: Options) -> None:
-    """`convo summarize ID`."""
-    async with connected(options) as client:
-        info = await find(client, options.session)
-        # Summaries from before are among the past events: begin after those.
-        past = (await client.attach(info.session)).reply
-        after = past.seq if isinstance(past, AttachReply) else 0
-        await client.request(
-            Summarize(
-                session=info.session,
-                provider=options.provider,
-                model=options.model,
-                style=options.style,
-                language=options.language,
-            )
-        )
-        session = await client.attach(info.session, after_seq=after)
-        async for event in session.events(until=_is_summarized):
-            match event:
-                case FinalSummary():
-                    put(json_line(event) if options.json else summary_for_output(event))
-                case SummaryDelta() if options.json:
-                    put(json_line(event))
-                case SessionWarning():
-                    note(event.message)
-                case SessionState(state=State.FAILED):
-                    raise failed(event.code, event.message)
-
-
 async def cancel(options: Options) -> None:
     """`convo cancel ID`."""
     async with connected(options) as client:
@@ -150,10 +114,6 @@ async def rm(options: Options) -> None:
 
 def _called(info: SessionInfo) -> str:
     return f" ({clean(info.title)})" if clean(info.title) else ""
-
-
-def _is_summarized(event: Event) -> bool:
-    return isinstance(event, FinalSummary) or (isinstance(event, SessionState) and event.state.final)
 
 
 def _record_line(record: GetSessionReply) -> str:
@@ -175,5 +135,5 @@ def _record_text(record: GetSessionReply, *, bold: bool) -> str:
             f"{dim}{clock(segment.start)}{plain}  {clean(segment.text)}\n" for segment in record.segments
         )
     if record.summary is not None:
-        text += "\n" + summary_for_output(record.summary)
+        text += "\n" + summary_for_output(record.summary, starts_of(record.segments))
     return text

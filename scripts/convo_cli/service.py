@@ -63,7 +63,7 @@ def _status_text(reply: StatusReply) -> str:
     if reply.summarizer is not None:
         by = reply.summarizer
         model = f" ({by.model})" if by.model else ""
-        lines.append(("summaries", f"{by.provider}{model}: {by.reason}"))
+        lines.append(("summaries", f"{by.provider}{model}{'' if by.available else ' is away'}: {by.reason}"))
     return "".join(f"{name:<10} {clean(text)}".rstrip() + "\n" for name, text in lines)
 
 

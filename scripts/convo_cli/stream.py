@@ -49,5 +49,7 @@ def _request(options: Options, source: Source, *, interim: bool) -> CreateSessio
         hotwords=options.hotwords,
         interim=interim,
         words=options.words,
-        summary=SummaryOptions(mode="final" if options.summary else "off"),
+        summary=SummaryOptions(
+            mode="rolling" if options.rolling else "final" if options.summary else "off", style=options.style
+        ),
     )

@@ -169,7 +169,7 @@ class _Transcribe:
             hotwords=options.hotwords,
             words=options.words,
             interim=False,
-            summary=SummaryOptions(mode="final" if options.summary else "off"),
+            summary=SummaryOptions(mode="final" if options.summary else "off", style=options.style),
         )
 
     async def _upload(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 import trio
 
 from convo import formats
@@ -45,9 +46,12 @@ from convo.messages import (
     ListModelsReply,
     ListSessions,
     ListSessionsReply,
+    ListSummaries,
+    ListSummariesReply,
     Message,
     ModelInfo,
     ModelProgress,
+    Origin,
     PullModel,
     PullModelReply,
     QueueStatus,
@@ -58,11 +62,14 @@ from convo.messages import (
     SessionCounts,
     SessionInfo,
     SessionState,
+    SessionWarning,
     State,
     Status,
     StatusReply,
+    StoredSummary,
     Summarize,
     Summary,
+    SummaryDelta,
     TranscriptPartial,
     TranscriptSegment,
     Welcome,
@@ -84,6 +91,15 @@ SUMMARY = Summary(
     keywords=["plan"],
     language="en",
 )
+TRUSTED = msgspec.structs.replace(
+    SUMMARY,
+    key_points=["A plan was made.", "It is a good one."],
+    key_point_sources=[[1, 0], []],
+    action_items=[ActionItem(text="Write it down.", owner="Ada", due="today", sources=[1])],
+    unverified=["Ada"],
+    origin=Origin(created=1_000_000.0, style="minutes", through=1),
+)
+"""One that says what it rests on."""
 
 
 @dataclass
@@ -148,6 +164,8 @@ class FakeDaemon:
         self.refuse: dict[type[Message], Error] = {}
         self.on_created: Callable[[FakeSession], None] = lambda session: None
         self.fail_with: tuple[str, str] | None = None
+        self.writes = SUMMARY  # by summarize
+        self.fails_to_write: str | None = None  # why summarize writes nothing
         self.silent_end = False  # nothing follows end_session
         self.segment_every = 0  # bytes of audio after which a live session hears the next of `said`
         self.drop_after = 0  # bytes of audio after which the connection is closed, once
@@ -357,9 +375,26 @@ class FakeDaemon:
 
     async def _Summarize(self, peer: Peer, message: Summarize, number: int) -> None:
         session = self.sessions[message.session]
-        session.summary = SUMMARY
+        session.summary = self.writes
         await peer.send(Reply(id=number))
-        await self._say(session, self._store(session, FinalSummary, **_fields(SUMMARY)))
+        if self.fails_to_write:
+            await self._say(
+                session,
+                self._store(session, SessionWarning, code="summarizer_unavailable", message=self.fails_to_write),
+            )
+            return
+        for text, restart in (("They", True), ("They made", True), (" a plan.", False)):
+            await self._say(session, SummaryDelta(session=session.id, text=text, restart=restart))
+        if self.writes.unverified:
+            await self._say(session, self._store(session, SessionWarning, code="unverified", message="Look it up: Ada"))
+        await self._say(session, self._store(session, FinalSummary, **_fields(self.writes)))
+
+    async def _ListSummaries(self, peer: Peer, message: ListSummaries, number: int) -> None:
+        """One at a time, so that clients must ask again."""
+        found = [event for event in self.sessions[message.session].events if isinstance(event, FinalSummary)]
+        found = [event for event in found if message.before is None or event.seq < message.before]
+        newest = [StoredSummary(seq=event.seq, summary=summary_of(event)) for event in found[-1:]]
+        await peer.send(ListSummariesReply(id=number, summaries=newest, more=len(found) > 1))
 
     async def _ListModels(self, peer: Peer, message: ListModels, number: int) -> None:
         await peer.send(ListModelsReply(id=number, models=self.models))
@@ -397,6 +432,10 @@ class FakeDaemon:
     async def _say(self, session: FakeSession, event: Event) -> None:
         for peer in tuple(session.readers):
             await peer.send(event)
+
+
+def summary_of(event: FinalSummary) -> Summary:
+    return Summary(**{name: getattr(event, name) for name in Summary.__struct_fields__})
 
 
 def _fields(summary: Summary) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import pytest
 from convo.messages import (
     AudioAck,
     FinalSummary,
+    RollingSummary,
     SessionState,
     SessionWarning,
     State,
@@ -22,7 +23,7 @@ from convo_cli.captions import Captions, Interim
 from convo_cli.errors import Exit, Problem
 from convo_cli.output import Lines
 from convo_cli.summaries import summary_text
-from tests.cli.fake import SUMMARY
+from tests.cli.fake import SUMMARY, TRUSTED, _fields
 
 
 class Screen(io.StringIO):
@@ -179,3 +180,40 @@ def test_a_summary_as_text() -> None:
     )
     assert summary_text(SUMMARY, bold=True).startswith("\x1b[1mThe plan\x1b[0m\n")
     assert "  - Write it\n    down. (Ada,\n    today)\n" in summary_text(SUMMARY, columns=16)
+
+
+def delta(text: str, *, restart: bool = False) -> SummaryDelta:
+    return SummaryDelta(session="s", text=text, restart=restart)
+
+
+def test_a_summary_that_is_being_written_is_shown_once_everything_was_said(screen: Screen) -> None:
+    with redirect_stderr(screen):
+        captions = Captions(Kept())
+        captions.show(delta("too early", restart=True))
+        captions.show(state(State.TRANSCRIBED))
+        for piece in (delta("Wrong", restart=True), delta("They ", restart=True), delta("made\x1b[2J a plan.")):
+            captions.show(piece)
+    drawn = screen.getvalue()
+    assert "too early" not in drawn
+    assert [part.removesuffix("\x1b[0m\x1b[K") for part in drawn.split("\r\x1b[2m")[1:]] == [
+        "Wrong",
+        "They",
+        "They made a plan.",
+    ]
+
+
+def test_a_rolling_summary_is_said_while_people_speak(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Kept()
+    captions = Captions(lines)
+    captions.show(RollingSummary(session="s", seq=4, **_fields(SUMMARY)))
+    assert capsys.readouterr().err == "convo: So far: They made a plan.\n"
+    assert lines.text == ""
+
+
+def test_a_summary_at_the_end_names_the_times_of_what_was_said(screen: Screen) -> None:
+    lines = Kept()
+    captions = Captions(lines)
+    captions.show(segment("So.", start=75))
+    captions.show(FinalSummary(session="s", seq=4, **_fields(TRUSTED)))
+    assert "A plan was made. [01:15]" in lines.text
+    assert "It is a good one. [no source]" in lines.text

@@ -17,7 +17,6 @@ from convo.messages import (
     PullModel,
     SessionState,
     State,
-    Summarize,
 )
 from tests.cli.conftest import Run, Start
 from tests.cli.fake import SUMMARY, WAIT_S, FakeDaemon
@@ -132,21 +131,6 @@ def test_search(history: FakeDaemon, run: Run) -> None:
     result = run("search", "budget")
     assert result.out == "aaaa1111\t00:00\tThe budget is fine.\naaaa2222\t00:00\tAnother budget.\n"
     assert len(run("search", "budget", "--limit", "1", "--json").out.splitlines()) == 1
-
-
-def test_summarize_prints_the_new_summary_only(history: FakeDaemon, run: Run) -> None:
-    result = run("summarize", "aaaa1", "--provider", "ollama", "--style", "brief")
-    assert result.code == 0
-    assert result.out.count("They made a plan.") == 1
-    (request,) = history.of(Summarize)
-    assert (request.provider, request.style) == ("ollama", "brief")
-    assert json.loads(run("summarize", "bbbb", "--json").out)["type"] == "final_summary"
-
-
-def test_summarize_that_is_refused(history: FakeDaemon, run: Run) -> None:
-    history.refuse[Summarize] = Error(code="summarizer_unavailable", message="Start Ollama.")
-    result = run("summarize", "aaaa1")
-    assert (result.code, result.err) == (1, "convo: Start Ollama.\n")
 
 
 def test_cancel_and_rm(history: FakeDaemon, run: Run) -> None:
