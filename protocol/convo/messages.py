@@ -26,6 +26,10 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 """A number that counts something: never negative, and small enough for any database."""
 
 
+Priority = Literal["low", "normal", "high"]
+"""Which file sessions go before others."""
+
+
 class State(StrEnum):
     """States of a session, as the store and every client see them."""
 
@@ -61,7 +65,7 @@ class Code(StrEnum):
     BUSY = "busy"
     MODEL_UNAVAILABLE = "model_unavailable"
     SUMMARIZER_UNAVAILABLE = "summarizer_unavailable"
-    UNVERIFIED = "unverified"
+    LIMIT_EXCEEDED = "limit_exceeded"
     INTERNAL = "internal"
 
 
@@ -80,7 +84,8 @@ class AudioFormat(Value, frozen=True, kw_only=True):
     """How a session's bytes are to be read.
 
     A live session reads `encoding` (s16le, f32le, mulaw), `rate` in Hz (8000 to 48000) and `channels` (1 to
-    8, interleaved). A file session reads `container` ("auto"), `name` (for people only) and `size` in bytes.
+    8, interleaved). A file session reads `container` ("auto"), `name` (for people only), `size` in bytes, and `track`:
+    which of the file's audio tracks, from 1, the first unless given.
     """
 
     encoding: str = "s16le"
@@ -89,6 +94,7 @@ class AudioFormat(Value, frozen=True, kw_only=True):
     container: str = "auto"
     name: str | None = None
     size: Count | None = None
+    track: Annotated[int, msgspec.Meta(ge=1, le=1000)] | None = None
 
 
 class SummaryOptions(Value, frozen=True, kw_only=True):
@@ -188,13 +194,32 @@ class SessionInfo(Value, frozen=True, kw_only=True):
 
 
 class Hit(Value, frozen=True, kw_only=True):
-    """A segment that a search found."""
+    """What a search found: a segment, or (`source`) a summary, which has `segment` 0 and spans its session.
+
+    `snippet` is the part of `text` around what was found, `marks` the places in it: [from, to) in characters.
+    """
 
     session: str
     segment: int
     start: float
     end: float
     text: str
+    source: Literal["segment", "summary"] = "segment"
+    title: str = ""
+    snippet: str | None = None
+    marks: list[tuple[int, int]] | None = None
+
+
+class QueuedFile(Value, frozen=True, kw_only=True):
+    """A file session in the queue; `done_s` of `total_s` seconds (None while nobody knows) are transcribed."""
+
+    session: str
+    title: str
+    priority: Priority
+    state: State
+    created: float
+    done_s: float = 0.0
+    total_s: float | None = None
 
 
 class ModelInfo(Value, frozen=True, kw_only=True):
@@ -370,11 +395,17 @@ class ExportReply(Reply, frozen=True, kw_only=True, tag="ok"):
     next: int | None = None
 
 
-class ListSummariesReply(Reply, frozen=True, kw_only=True, tag="ok"):
-    """Newest first. `more` is there when older ones were left out: ask again with `before`."""
+class ListQueueReply(Reply, frozen=True, kw_only=True, tag="ok"):
+    """The owner's file sessions in the order in which they come; `paused` if none of them is worked on."""
 
-    summaries: list[StoredSummary]
-    more: bool = False
+    jobs: list[QueuedFile]
+    paused: bool = False
+
+
+class RetranscribeReply(Reply, frozen=True, kw_only=True, tag="ok"):
+    """The new session."""
+
+    session: str
 
 
 class ListModelsReply(Reply, frozen=True, kw_only=True, tag="ok"):
@@ -439,6 +470,8 @@ class CreateSession(Request[CreateSessionReply], frozen=True, kw_only=True, tag=
     frame_ms: Count | None = None
     key: str | None = None
     summary: SummaryOptions = SummaryOptions()
+    priority: Priority = "normal"
+    keep_audio: bool | None = None
 
 
 class Finalize(Request[FinalizeReply], frozen=True, kw_only=True, tag="finalize"):
@@ -467,6 +500,47 @@ class DeleteSession(Request[Reply], frozen=True, kw_only=True, tag="delete_sessi
     session: str
 
 
+class UpdateSession(Request[Reply], frozen=True, kw_only=True, tag="update_session"):
+    """Rename the session, or let it go before others in the queue."""
+
+    session: str
+    title: str | None = None
+    priority: Priority | None = None
+
+
+class RetrySession(Request[Reply], frozen=True, kw_only=True, tag="retry_session"):
+    """Let a failed session go on where it failed."""
+
+    session: str
+
+
+class Retranscribe(Request[RetranscribeReply], frozen=True, kw_only=True, tag="retranscribe"):
+    """Transcribe kept audio anew, as a session of its own; None leaves a field as it was."""
+
+    Reply: ClassVar = RetranscribeReply
+
+    session: str
+    model: str | None = None
+    language: str | None = None
+    task: Literal["transcribe", "translate"] | None = None
+    words: bool | None = None
+    priority: Priority = "normal"
+
+
+class ListQueue(Request[ListQueueReply], frozen=True, kw_only=True, tag="list_queue"):
+    """The file sessions that wait or are worked on, in their order."""
+
+    Reply: ClassVar = ListQueueReply
+
+
+class PauseQueue(Request[Reply], frozen=True, kw_only=True, tag="pause_queue"):
+    """Work on none of this owner's file sessions until `resume_queue`, whatever restarts meanwhile."""
+
+
+class ResumeQueue(Request[Reply], frozen=True, kw_only=True, tag="resume_queue"):
+    """Go on with this owner's file sessions."""
+
+
 class GetSession(Request[GetSessionReply], frozen=True, kw_only=True, tag="get_session"):
     """The session with its transcript and summary."""
 
@@ -493,7 +567,7 @@ class Detach(Request[Reply], frozen=True, kw_only=True, tag="detach"):
 
 
 class ListSessions(Request[ListSessionsReply], frozen=True, kw_only=True, tag="list_sessions"):
-    """Sessions, newest first; `before` (Unix seconds) pages."""
+    """Sessions, newest first; `before` (Unix seconds) pages, `prefix` is how their ids begin."""
 
     Reply: ClassVar = ListSessionsReply
 
@@ -501,10 +575,11 @@ class ListSessions(Request[ListSessionsReply], frozen=True, kw_only=True, tag="l
     kind: Literal["live", "file"] | None = None
     limit: Count = 100
     before: float | None = None
+    prefix: str | None = None
 
 
 class Search(Request[SearchReply], frozen=True, kw_only=True, tag="search"):
-    """Full-text search over all transcripts."""
+    """Full-text search over all transcripts and summaries."""
 
     Reply: ClassVar = SearchReply
 
@@ -701,7 +776,8 @@ def _by_name(*messages: type[Message]) -> dict[str, type[Message]]:
 
 REQUESTS: dict[str, type[Message]] = _by_name(
     Ping, Status, CreateSession, Finalize, EndSession, CancelSession, DeleteSession, GetSession, Attach,
-    Detach, ListSessions, Search, Export, Summarize, ListSummaries, ListModels, PullModel,
+    Detach, ListSessions, Search, Export, Summarize, ListModels, PullModel, UpdateSession, RetrySession, Retranscribe,
+    ListQueue, PauseQueue, ResumeQueue,
 )  # fmt: skip
 """Requests by wire name."""
 

@@ -1,7 +1,11 @@
-"""What survives: `database` keeps sessions, events and search in SQLite, `spool` keeps audio in files."""
+"""What survives: `database` keeps sessions, events and search in SQLite, `spool` keeps audio in files.
 
-from convod.store.database import Database, StoreFailed
-from convod.store.sessions import Record, SessionStore
+`base` says what the rest of the daemon may ask of it.
+"""
+
+from convod.store.base import Record, Store, StoreFailed
+from convod.store.database import Database, backup
+from convod.store.sessions import SessionStore
 from convod.store.spool import NoRoom, Spool
 
-__all__ = ["Database", "NoRoom", "Record", "SessionStore", "Spool", "StoreFailed"]
+__all__ = ["Database", "NoRoom", "Record", "SessionStore", "Spool", "Store", "StoreFailed", "backup"]

@@ -6,6 +6,7 @@ in a savepoint of its own, and a write has been committed when its call returns.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from collections import deque
@@ -16,21 +17,21 @@ from typing import Any, Final, TypeVar
 
 import trio
 
+from convod.store.base import StoreFailed
+from convod.store.search import FUNCTIONS
+
 T = TypeVar("T")
 
 BATCH: Final = 256
 """Most writes in one transaction."""
 
 
-class StoreFailed(Exception):
-    """The database did not take a write, or cannot be opened; the text says why and what to do."""
-
-
 class _Pending:
-    """A write that waits for its commit."""
+    """A write that waits for its commit; one that is `bare` runs alone and outside any transaction."""
 
-    def __init__(self, work: Callable[[sqlite3.Connection], Any]) -> None:
+    def __init__(self, work: Callable[[sqlite3.Connection], Any], *, bare: bool = False) -> None:
         self.work = work
+        self.bare = bare
         self.done = trio.Event()
         self.result: Any = None
         self.error: Exception | None = None
@@ -75,6 +76,8 @@ class Database:
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None, timeout=5)
         connection.row_factory = sqlite3.Row
+        for name, function in FUNCTIONS.items():
+            connection.create_function(name, 1, function, deterministic=True)
         # WAL with NORMAL loses nothing when the process dies; a power cut may lose the last commits, but never
         # damages the file. Deleted text is overwritten, not just unlinked.
         for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON", "secure_delete = ON"):
@@ -93,7 +96,22 @@ class Database:
         Raises:
             StoreFailed: the disk is full, or the file cannot be written.
         """
-        pending = _Pending(work)
+        result: T = await self._write(_Pending(work))
+        return result
+
+    async def checkpoint(self) -> None:
+        """Empty the log, so that nothing of what was deleted is left in it; readers may put that off."""
+        await self._write(_Pending(lambda connection: connection.execute("PRAGMA wal_checkpoint(TRUNCATE)"), bare=True))
+
+    async def backup(self, path: Path) -> None:
+        """Write a consistent copy to `path`, whole or not at all; others go on reading and writing.
+
+        Raises:
+            StoreFailed: it could not be written, or is not sound.
+        """
+        await trio.to_thread.run_sync(backup, self.path, path)
+
+    async def _write(self, pending: _Pending) -> Any:
         self._queue.append(pending)
         self._writer_parked.unpark()
         await pending.done.wait()
@@ -101,8 +119,7 @@ class Database:
             raise StoreFailed(f"{self.path} cannot be written ({pending.error}); make room on its disk")
         if pending.error is not None:
             raise pending.error
-        result: T = pending.result
-        return result
+        return pending.result
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` in the reading thread."""
@@ -122,9 +139,12 @@ class Database:
                     await self._commit()
 
     async def _commit(self) -> None:
-        batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
+        batch = [self._queue.popleft()]
+        while not batch[0].bare and self._queue and not self._queue[0].bare and len(batch) < BATCH:
+            batch.append(self._queue.popleft())
+        apply = self._apply_bare if batch[0].bare else self._apply
         try:
-            await trio.to_thread.run_sync(self._apply, batch, limiter=self._write_limit)
+            await trio.to_thread.run_sync(apply, batch, limiter=self._write_limit)
         finally:
             for pending in batch:
                 pending.done.set()
@@ -148,6 +168,45 @@ class Database:
                 connection.execute("ROLLBACK")
             for pending in batch:
                 pending.error = pending.error or error
+
+    def _apply_bare(self, batch: list[_Pending]) -> None:
+        assert self._writer is not None
+        for pending in batch:
+            try:
+                pending.result = pending.work(self._writer)
+            except Exception as error:  # handed to the task that asked
+                pending.error = error
+
+
+def backup(source: Path, target: Path) -> None:
+    """Copy the database at `source`, which may be in use, to `target`, and check the copy. Blocks.
+
+    Raises:
+        StoreFailed: it could not be read or written, or is damaged; `target` is as it was.
+    """
+    if not source.is_file():
+        raise StoreFailed(f"there is no database at {source}; say where it is with --state-dir")
+    part = target.with_name(f".{target.name}.part")
+    try:
+        part.unlink(missing_ok=True)
+        os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        with (
+            contextlib.closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as reader,
+            contextlib.closing(sqlite3.connect(part)) as writer,
+        ):
+            # All pages in one step: a copy that lets writers in between starts over at each write.
+            reader.backup(writer)
+            writer.execute("PRAGMA journal_mode = DELETE")
+            verdict = " ".join(writer.execute("PRAGMA integrity_check(1)").fetchone()[0].split())
+        if verdict != "ok":
+            raise StoreFailed(f"{source} is damaged ({verdict}); restore an earlier backup")
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(part, target)
+    except (sqlite3.Error, OSError) as error:
+        raise StoreFailed(f"{target} cannot be written ({error}); choose another place") from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:

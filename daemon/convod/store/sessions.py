@@ -1,4 +1,4 @@
-"""Sessions, their events and the search over them: the typed interface that the rest of the daemon sees.
+"""Sessions and their events in SQLite: what `base.Store` promises.
 
 In and out: structs. One call that changes a session is one transaction: its events, its counters and the search
 index move together. It never sends anything to anybody.
@@ -7,8 +7,10 @@ index move together. It never sends anything to anybody.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Sequence
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Final
 
 import msgspec
 
@@ -28,39 +30,12 @@ from convo.messages import (
     encode,
     from_map,
 )
+from convod.store import search
+from convod.store.base import Record
 from convod.store.database import Database
 
-
-class Record(msgspec.Struct, kw_only=True):
-    """A session as it is stored. `mark_sample` and `mark_utterance`: what lies before them is accounted for."""
-
-    id: str
-    owner: str
-    kind: Literal["live", "file"]
-    title: str
-    state: State
-    created: float
-    config: CreateSession
-    key: str | None = None
-    duration_s: float = 0.0
-    ended: bool = False
-    audio_bytes: int = 0
-    seq: int = 0
-    segments: int = 0
-    mark_sample: int = 0
-    mark_utterance: int = 0
-
-    @property
-    def info(self) -> SessionInfo:
-        """The session as a list shows it."""
-        return SessionInfo(
-            session=self.id,
-            kind=self.kind,
-            title=self.title,
-            state=self.state,
-            created=self.created,
-            duration_s=round(self.duration_s, 3),
-        )
+TIDY_S: Final = 2.0
+"""How long who deletes something waits for the index to be rid of it; the rest is done at leisure."""
 
 
 class SessionStore:
@@ -103,10 +78,11 @@ class SessionStore:
                     (record.id, event.seq, event.__struct_config__.tag, segment, encode(event)),
                 )
                 if isinstance(event, TranscriptSegment):
-                    connection.execute(
-                        'INSERT INTO said (text, session, segment, start, "end") VALUES (?, ?, ?, ?, ?)',
-                        (event.text, record.id, event.segment, event.start, event.end),
-                    )
+                    search.add(connection, record.id, "segment", event.segment, event.start, event.end, event.text)
+                elif isinstance(event, FinalSummary):
+                    search.remove(connection, record.id, "summary")
+                    text = search.summary_text(event)
+                    search.add(connection, record.id, "summary", 0, 0.0, record.duration_s, text)
 
         await self._database.write(work)
 
@@ -114,10 +90,24 @@ class SessionStore:
         """Forget a session, its events and its words."""
 
         def work(connection: sqlite3.Connection) -> None:
-            connection.execute("DELETE FROM said WHERE session = ?", (session,))
+            search.remove(connection, session)
             connection.execute("DELETE FROM sessions WHERE id = ?", (session,))
 
         await self._database.write(work)
+        await self.tidy(TIDY_S)
+
+    async def tidy(self, most_s: float = float("inf")) -> None:
+        """Rid the index and the log of what was deleted, for at most that long."""
+
+        def due(connection: sqlite3.Connection) -> bool:
+            return connection.execute("SELECT 1 FROM chores WHERE name = 'scrub'").fetchone() is not None
+
+        if await self._database.read(due):
+            until = time.monotonic() + most_s
+            done = await self._database.write(lambda connection: search.scrub(connection, begin=True))
+            while not done and time.monotonic() < until:
+                done = await self._database.write(lambda connection: search.scrub(connection, begin=False))
+        await self._database.checkpoint()
 
     async def get(self, session: str) -> Record | None:
         """A session, None if there is none of that id."""
@@ -139,6 +129,19 @@ class SessionStore:
 
         return await self._database.read(work)
 
+    async def finished(self, *, before: float | None = None, limit: int = 100) -> list[Record]:
+        """Sessions in a final state, created before that time, oldest first."""
+
+        def work(connection: sqlite3.Connection) -> list[Record]:
+            rows = connection.execute(
+                "SELECT * FROM sessions WHERE state IN ('completed', 'failed', 'cancelled') AND created < ? "
+                "ORDER BY created LIMIT ?",
+                (float("inf") if before is None else before, limit),
+            )
+            return [_record(row) for row in rows]
+
+        return await self._database.read(work)
+
     async def newest(
         self,
         owner: str,
@@ -146,6 +149,7 @@ class SessionStore:
         state: State | None = None,
         kind: str | None = None,
         before: float | None = None,
+        prefix: str | None = None,
         limit: int = 100,
     ) -> list[SessionInfo]:
         """An owner's sessions, newest first."""
@@ -156,8 +160,10 @@ class SessionStore:
             wanted.append(("kind = ?", kind))
         if before is not None:
             wanted.append(("created < ?", before))
+        if prefix:
+            wanted.append(("substr(id, 1, length(?)) = ?", prefix))
         where = " AND ".join(clause for clause, _ in wanted)
-        values = [value for _, value in wanted]
+        values = [value for clause, value in wanted for _ in range(clause.count("?"))]
 
         def work(connection: sqlite3.Connection) -> list[SessionInfo]:
             rows = connection.execute(
@@ -212,31 +218,35 @@ class SessionStore:
         return await self._database.read(work)
 
     async def search(self, owner: str, query: str, limit: int) -> list[Hit]:
-        """Segments of the owner's sessions that hold the query's words, best first."""
-        words = query.replace("\0", " ").split()  # SQLite takes a NUL for the end of a text
+        """Texts of the owner's sessions that hold the query's words, best first."""
+        return await self._database.read(lambda connection: search.find(connection, owner, query, limit))
 
-        def work(connection: sqlite3.Connection) -> list[Hit]:
-            # Trigrams cannot find a word of one or two characters, of which wide scripts have many.
-            short = [word for word in words if len(word) < 3]
-            long = [word for word in words if len(word) >= 3]
-            clauses = ["sessions.owner = ?"]
-            values: list[Any] = [owner]
-            if long:
-                clauses.append("said MATCH ?")
-                values.append(" AND ".join('"' + word.replace('"', '""') + '"' for word in long))
-            for word in short:
-                clauses.append("instr(lower(said.text), lower(?)) > 0")
-                values.append(word)
-            order = "rank" if long else "sessions.created DESC, said.segment"
-            rows = connection.execute(
-                'SELECT said.session, said.segment, said.start, said."end", said.text '
-                "FROM said JOIN sessions ON sessions.id = said.session "
-                f"WHERE {' AND '.join(clauses)} ORDER BY {order} LIMIT ?",
-                (*values, limit),
+    async def paused(self) -> set[str]:
+        """Owners whose files are not worked on."""
+        return await self._database.read(
+            lambda connection: {owner for (owner,) in connection.execute("SELECT owner FROM paused")}
+        )
+
+    async def pause(self, owner: str, paused: bool) -> None:
+        """Remember whether an owner's files are worked on."""
+        change = "INSERT OR IGNORE INTO paused VALUES (?)" if paused else "DELETE FROM paused WHERE owner = ?"
+        await self._database.write(lambda connection: connection.execute(change, (owner,)))
+
+    async def size(self) -> int:
+        """Bytes that all of it takes, without what could be used again."""
+
+        def work(connection: sqlite3.Connection) -> int:
+            page, count, free = (
+                connection.execute(f"PRAGMA {name}").fetchone()[0]
+                for name in ("page_size", "page_count", "freelist_count")
             )
-            return [Hit(session=row[0], segment=row[1], start=row[2], end=row[3], text=row[4]) for row in rows]
+            return int(page * (count - free))
 
-        return await self._database.read(work) if words else []
+        return await self._database.read(work)
+
+    async def backup(self, path: Path) -> None:
+        """Write a consistent copy, whole or not at all, while others read and write."""
+        await self._database.backup(path)
 
 
 def segment_of(event: TranscriptSegment) -> Segment:

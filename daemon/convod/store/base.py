@@ -1,0 +1,125 @@
+"""What the rest of the daemon knows of the store: a session's record, and the calls that there are.
+
+SQLite stands behind it (`sessions.SessionStore`); anything else that keeps these promises can. Each call that changes
+something is one transaction, and has been committed when it returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, Protocol
+
+import msgspec
+
+from convo.messages import (
+    CreateSession,
+    DurableEvent,
+    Hit,
+    Segment,
+    SessionInfo,
+    State,
+    Summary,
+)
+
+
+class StoreFailed(Exception):
+    """The store did not take a write, or cannot be opened; the text says why and what to do."""
+
+
+class Record(msgspec.Struct, kw_only=True):
+    """A session as it is stored.
+
+    `mark_sample` and `mark_utterance`: what lies before them is accounted for. `heard_language`: the language that was
+    detected, once that is certain.
+    """
+
+    id: str
+    owner: str
+    kind: Literal["live", "file"]
+    title: str
+    state: State
+    created: float
+    config: CreateSession
+    key: str | None = None
+    duration_s: float = 0.0
+    ended: bool = False
+    audio_bytes: int = 0
+    seq: int = 0
+    segments: int = 0
+    mark_sample: int = 0
+    mark_utterance: int = 0
+    heard_language: str | None = None
+
+    @property
+    def info(self) -> SessionInfo:
+        """The session as a list shows it."""
+        return SessionInfo(
+            session=self.id,
+            kind=self.kind,
+            title=self.title,
+            state=self.state,
+            created=self.created,
+            duration_s=round(self.duration_s, 3),
+        )
+
+
+class Store(Protocol):
+    """Sessions, their events, and the search over them. Every call may raise StoreFailed."""
+
+    async def create(self, record: Record) -> Record:
+        """Store a new session; if its owner has one with the same key, that one is returned instead."""
+
+    async def save(self, record: Record, events: Sequence[DurableEvent] = ()) -> None:
+        """Store a session's changed fields together with new events; their `seq` are the next ones."""
+
+    async def delete(self, session: str) -> None:
+        """Forget a session, its events and its words: nothing of them is found, or left in a file, afterwards."""
+
+    async def get(self, session: str) -> Record | None:
+        """A session, None if there is none of that id."""
+
+    async def unfinished(self) -> list[Record]:
+        """Sessions that are in no final state, oldest first."""
+
+    async def finished(self, *, before: float | None = None, limit: int = 100) -> list[Record]:
+        """Sessions in a final state, created before that time, oldest first."""
+
+    async def newest(
+        self,
+        owner: str,
+        *,
+        state: State | None = None,
+        kind: str | None = None,
+        before: float | None = None,
+        prefix: str | None = None,
+        limit: int = 100,
+    ) -> list[SessionInfo]:
+        """An owner's sessions, newest first."""
+
+    async def events(self, session: str, after: int, limit: int) -> list[DurableEvent]:
+        """Stored events with `seq` above `after`, oldest first."""
+
+    async def segments(self, session: str, after: int = -1, limit: int = 1 << 30) -> list[Segment]:
+        """Transcript segments numbered above `after`, in order."""
+
+    async def summary(self, session: str) -> Summary | None:
+        """The newest final summary, None before there is one."""
+
+    async def search(self, owner: str, query: str, limit: int) -> list[Hit]:
+        """Texts of the owner's sessions that hold the query's words, best first."""
+
+    async def paused(self) -> set[str]:
+        """Owners whose files are not worked on."""
+
+    async def pause(self, owner: str, paused: bool) -> None:
+        """Remember whether an owner's files are worked on."""
+
+    async def size(self) -> int:
+        """Bytes that all of it takes, without what could be used again."""
+
+    async def tidy(self) -> None:
+        """Finish what `delete` left for later; may be cancelled, and called again."""
+
+    async def backup(self, path: Path) -> None:
+        """Write a consistent copy, whole or not at all, while others read and write."""

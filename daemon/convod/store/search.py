@@ -1,0 +1,223 @@
+"""The full-text index over what was said and what was summarised.
+
+In: texts on their way into the store, queries. Out: rows of the index and `Hit`s. Everything here runs in the
+database's threads. Two indexes without text of their own serve it: words for all scripts, and trigrams for those that
+put no spaces between words, where a word cannot be told from its neighbours. A query's words are looked for as they
+stand, then anywhere in the same text, then as beginnings of words; each time the newest come first and no more are
+read than are asked for, so a common word costs no more than a rare one.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from convo.messages import ActionItem, FinalSummary, Hit
+
+SNIPPET: Final = 160
+"""Characters of a snippet."""
+
+BEFORE: Final = 50
+"""Characters of a snippet before what was found."""
+
+PREFIX: Final = 3
+"""Fewer characters than this are no beginning of a word: too many words have it."""
+
+# Kana, Han, Thai, Lao, Burmese, Khmer, and what may stand above or below their letters.
+_UNSPACED: Final = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
+    "\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]"
+)
+
+
+def spaced(text: str) -> str:
+    """Text as the index of words takes it: a space around each character of a script that has none.
+
+    What is deleted from the index must be what was inserted: a change here needs a migration that builds it anew.
+    """
+    if _UNSPACED.search(text) is None:
+        return text
+    pieces = []
+    for char in text:
+        if unicodedata.category(char).startswith("M"):
+            pieces.append(char)
+        elif _UNSPACED.match(char):
+            pieces += (" ", char)
+        else:
+            pieces += (" ", char) if pieces and _UNSPACED.match(pieces[-1]) else (char,)
+    return "".join(pieces)
+
+
+def unspaced(text: str) -> bool:
+    """Whether text has characters of a script without spaces."""
+    return _UNSPACED.search(text) is not None
+
+
+def summary_text(summary: FinalSummary) -> str:
+    """All that a summary says, a line each."""
+    items = [" ".join(filter(None, (item.text, item.owner, item.due))) for item in summary.action_items]
+    parts = [summary.title, summary.summary, *summary.key_points, *items, ", ".join(summary.keywords)]
+    return "\n".join(part for part in parts if part)
+
+
+def _summary_text_of(body: bytes) -> str:
+    fields = msgspec.msgpack.decode(body)
+    names = ("title", "summary", "key_points", "keywords")
+    fields = {name: fields.get(name, [] if name != "title" else "") for name in names} | {
+        "action_items": msgspec.convert(fields.get("action_items", []), list[ActionItem])
+    }
+    return summary_text(FinalSummary(session="", seq=0, provider="", model="", language="", **fields))
+
+
+FUNCTIONS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "spaced": spaced,
+    "unspaced": unspaced,
+    "summary_text": _summary_text_of,
+}
+"""SQL functions that migrations use, each of one argument."""
+
+
+def add(
+    connection: sqlite3.Connection, session: str, source: str, segment: int, start: float, end: float, text: str
+) -> None:
+    """Index a text."""
+    row = connection.execute(
+        'INSERT INTO lines (session, source, segment, start, "end", text) VALUES (?, ?, ?, ?, ?, ?)',
+        (session, source, segment, start, end, text),
+    ).lastrowid
+    connection.execute("INSERT INTO words (rowid, text) VALUES (?, ?)", (row, spaced(text)))
+    if unspaced(text):
+        connection.execute("INSERT INTO trigrams (rowid, text) VALUES (?, ?)", (row, text))
+
+
+def remove(connection: sqlite3.Connection, session: str, source: str | None = None) -> None:
+    """Take a session's texts out of the index; `scrub` must follow before they are gone from the file."""
+    where, values = ("session = ?", (session,)) if source is None else ("session = ? AND source = ?", (session, source))
+    rows = connection.execute(f"SELECT id, text FROM lines WHERE {where}", values).fetchall()
+    for row, text in rows:
+        connection.execute("INSERT INTO words (words, rowid, text) VALUES ('delete', ?, ?)", (row, spaced(text)))
+        if unspaced(text):
+            connection.execute("INSERT INTO trigrams (trigrams, rowid, text) VALUES ('delete', ?, ?)", (row, text))
+    connection.execute(f"DELETE FROM lines WHERE {where}", values)
+    if rows:
+        connection.execute("INSERT OR IGNORE INTO chores VALUES ('scrub')")
+
+
+def scrub(connection: sqlite3.Connection, *, begin: bool) -> bool:
+    """A piece of work on what removed texts left in the index; True when nothing of them is left.
+
+    FTS5 only notes that a text is gone, until the parts of its index are merged. `begin`: merge all of them, not what
+    is left of an earlier merge.
+    """
+    before = connection.total_changes
+    for table in ("words", "trigrams"):
+        connection.execute(f"INSERT INTO {table} ({table}, rank) VALUES ('merge', {-PAGES if begin else PAGES})")
+    # Two changes are those of the two commands: nothing was merged (FTS5, "The 'merge' command").
+    done = not begin and connection.total_changes - before <= 4
+    if done:
+        connection.execute("DELETE FROM chores WHERE name = 'scrub'")
+    return done
+
+
+PAGES: Final = 200
+"""Pages of the index that are merged at a time: some milliseconds, while others wait to write."""
+
+
+def find(connection: sqlite3.Connection, owner: str, query: str, limit: int) -> list[Hit]:
+    """An owner's texts that hold all words of a query, best first."""
+    words = query.replace("\0", " ").split()  # SQLite takes a NUL for the end of a text
+    found: dict[int, sqlite3.Row] = {}
+    for table, match in _matches(words):
+        if len(found) >= limit:
+            break
+        rows = connection.execute(
+            'SELECT lines.id, lines.session, source, segment, start, lines."end", lines.text, title '
+            f"FROM {table} JOIN lines ON lines.id = {table}.rowid JOIN sessions ON sessions.id = lines.session "
+            f"WHERE {table} MATCH ? AND owner = ? ORDER BY {table}.rowid DESC LIMIT ?",
+            (match, owner, limit),
+        )
+        for row in rows:
+            found.setdefault(row["id"], row)
+    return [_hit(row, words) for row in list(found.values())[:limit]]
+
+
+def _matches(words: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Tables to look into and what for, the best first."""
+    # Characters that are neither letters nor digits are in no index; a word of nothing else finds nothing.
+    tokens = [spaced(word) for word in words]
+    if not tokens or not all(any(char.isalnum() for char in token) for token in tokens):
+        return
+    if all(_UNSPACED.fullmatch(char) for word in words for char in word) and min(map(len, words)) >= 3:
+        yield "trigrams", " AND ".join(map(_quoted, words))
+        return
+    if len(tokens) > 1:
+        yield "words", _quoted(" ".join(tokens))
+    yield "words", " AND ".join(map(_quoted, tokens))
+    if all(len(word) >= PREFIX or unspaced(word) for word in words):
+        yield "words", " AND ".join(_quoted(token) + "*" for token in tokens)
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
+
+
+# --- snippets ---------------------------------------------------------------------------------------------
+
+
+def _hit(row: sqlite3.Row, words: Sequence[str]) -> Hit:
+    snippet, marks = snip(row["text"], words)
+    return Hit(
+        session=row["session"],
+        segment=row["segment"],
+        start=row["start"],
+        end=row["end"],
+        text=row["text"],
+        source=row["source"],
+        title=row["title"],
+        snippet=snippet,
+        marks=marks,
+    )
+
+
+def snip(text: str, words: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
+    """The part of a text around the first of some words, and where they are in it, as [from, to)."""
+    folded = "".join(map(_fold, text))
+    found = sorted({place for word in words for place in _places(folded, "".join(map(_fold, word)))})
+    begin = 0
+    if found and len(text) > SNIPPET:
+        begin = max(0, min(found[0][0] - BEFORE, len(text) - SNIPPET))
+        if begin:  # at a word, if one begins soon
+            space = text.find(" ", begin, found[0][0])
+            begin = space + 1 if space >= 0 else begin
+    end = min(len(text), begin + SNIPPET)
+    head, tail = "…" if begin else "", "…" if end < len(text) else ""
+    marks = [
+        (first - begin + len(head), min(last, end) - begin + len(head)) for first, last in found if begin <= first < end
+    ]
+    return head + text[begin:end] + tail, _joined(marks)
+
+
+def _fold(char: str) -> str:
+    """A character without case and accents: always one, so that places stay what they are."""
+    return unicodedata.normalize("NFD", char)[:1].casefold()[:1]
+
+
+def _places(folded: str, word: str) -> Iterator[tuple[int, int]]:
+    start = "" if unspaced(word[:1]) else r"(?<!\w)" if word[:1].isalnum() else ""
+    for match in re.finditer(start + re.escape(word), folded):
+        yield match.span()
+
+
+def _joined(marks: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    joined: list[tuple[int, int]] = []
+    for first, last in marks:
+        if joined and first < joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(last, joined[-1][1]))
+        else:
+            joined.append((first, last))
+    return joined
