@@ -36,6 +36,7 @@ from convod.sessions import Manager
 from convod.sessions.acks import Acks
 from convod.sessions.journal import Desk
 from convod.sessions.session import Parts
+from convod.sessions.turns import Turns
 from convod.store import Database, SessionStore, Spool
 from convod.summary import Summarizers
 
@@ -67,16 +68,15 @@ async def run(settings: Settings, task_status: trio.TaskStatus[list[str]] = trio
         database.open()
         stack.callback(database.close)
         store = SessionStore(database)
-        spool = Spool(state / "spool", fsync=settings.spool.fsync)
+        spool = Spool(state / "spool", fsync=settings.spool.fsync, quota=settings.limits.disk_bytes)
 
         # What hears, understands and writes.
         engine = Engine(settings.engine)
         guard = Guard()
         summarizers = Summarizers(settings.summary)
-        file_slots = trio.CapacityLimiter(settings.sessions.files_at_once)
-        manager = Manager(
-            store, Desk(store, summarizers), Parts(spool, engine, guard, Acks(), settings.sessions, file_slots)
-        )
+        turns = Turns(settings.sessions.files_at_once)
+        parts = Parts(spool, engine, guard, Acks(), settings.sessions, turns, settings.limits)
+        manager = Manager(store, Desk(store, summarizers), parts, settings.retention)
         service = Service(manager, summarizers, settings.sessions)
 
         # How it is reached.

@@ -69,10 +69,13 @@ class Decoding:
 
 
 @asynccontextmanager
-async def decoding(path: Path) -> AsyncIterator[Decoding]:
-    """Decode the file at `path`; the process ends with the block."""
+async def decoding(path: Path, *, track: int | None = None, limit_s: float = 0.0) -> AsyncIterator[Decoding]:
+    """Decode an audio track (from 1; None is the first) of the file at `path`; the process ends with the block.
+
+    A file of more than `limit_s` seconds (0: as many as there are) is refused.
+    """
     process = await trio.lowlevel.open_process(
-        [sys.executable, "-m", "convod.engine.decoder", str(path)],
+        [sys.executable, "-m", "convod.engine.decoder", str(path), str(track or 1), str(limit_s)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

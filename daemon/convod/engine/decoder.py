@@ -1,7 +1,7 @@
 """The decoding process: a recording to PCM on stdout, what is to be said of it as JSON lines on stderr.
 
-Run as `python -m convod.engine.decoder PATH`. Out: mono s16le at 16 kHz; `{"total_s"}` first, `{"warning"}` or
-`{"code", "error"}` where due. It holds one packet at a time, writes no file and opens no other.
+Run as `python -m convod.engine.decoder PATH TRACK LIMIT_S`. Out: mono s16le at 16 kHz; `{"total_s"}` first,
+`{"warning"}` or `{"code", "error"}` where due. It holds one packet at a time, writes no file and opens no other.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main() -> int:
         say(code=code, error=sentence)
         return 1
 
-    path = Path(sys.argv[1])
+    path, track, limit_s = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
     if path.stat().st_size == 0:
         return refuse(Code.BAD_AUDIO, "the file is empty; send one that holds audio")
 
@@ -47,8 +47,15 @@ def main() -> int:
     with container:
         if not container.streams.audio:
             return refuse(Code.BAD_AUDIO, "the file has no audio track; send one that has")
-        say(total_s=container.duration / av.time_base if container.duration else None)
-        return _decode(container, say, refuse)
+        tracks = len(container.streams.audio)
+        if track > tracks:
+            has = "one audio track" if tracks == 1 else f"{tracks} audio tracks"
+            return refuse(Code.BAD_AUDIO, f"the file has {has}; choose one that it has, not {track}")
+        total_s = container.duration / av.time_base if container.duration else None
+        say(total_s=total_s)
+        if limit_s and total_s is not None and total_s > limit_s and _is_honest(container):
+            return refuse(Code.LIMIT_EXCEEDED, _too_long(limit_s))
+        return _decode(container, track - 1, limit_s, say, refuse)
 
 
 def _open(path: Path) -> Any:
@@ -60,7 +67,18 @@ def _open(path: Path) -> Any:
         return av.open(path.open("rb"), options=options)
 
 
-def _decode(container: Any, say: Callable[..., None], refuse: Callable[[Code, str], int]) -> int:
+def _is_honest(container: Any) -> bool:
+    """Whether the length that a file announces is a reason to refuse it: not where FFmpeg guesses by the bit rate."""
+    return container.format.name not in ("mp3", "aac", "adts", "ac3")
+
+
+def _too_long(limit_s: float) -> str:
+    return f"the file holds more than the {limit_s:.0f} s of sound that limits.file_s allows; cut it into parts"
+
+
+def _decode(
+    container: Any, number: int, limit_s: float, say: Callable[..., None], refuse: Callable[[Code, str], int]
+) -> int:
     resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
     out = sys.stdout.buffer
     written = 0
@@ -74,13 +92,15 @@ def _decode(container: Any, say: Callable[..., None], refuse: Callable[[Code, st
             out.write(data)
             written += len(data)
 
-    track = container.streams.audio[0]
+    track = container.streams.audio[number]
     packets = container.demux(track)
     while True:
         try:
             packet = next(packets)
             for frame in packet.decode():
                 write(frame)
+            if limit_s and written > limit_s * 2 * RATE:
+                return refuse(Code.LIMIT_EXCEEDED, _too_long(limit_s))
         except StopIteration:
             break
         except (av.FFmpegError, ValueError) as error:

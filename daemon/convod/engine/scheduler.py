@@ -62,18 +62,18 @@ class Scheduler:
         return replaced
 
     def drop(self, job: Job) -> bool:
-        """Take a job back, if it waits. Returns whether it did."""
+        """Take a job back, if it waits; returns whether it did."""
         queues = self._waiting[job.kind]
         queue = queues.get(job.session)
         if queue is not None and job in queue:
             queue.remove(job)
             if not queue:
                 del queues[job.session]
-        elif job in self._retry:
+            return True
+        if job in self._retry:
             self._retry.remove(job)
-        else:
-            return False
-        return True
+            return True
+        return False
 
     def waiting(self, kind: Kind) -> int:
         """Windows of a kind that wait."""

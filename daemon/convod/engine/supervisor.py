@@ -46,6 +46,10 @@ from convod.engine.wire import (
 log = logging.getLogger("convod.engine")
 
 
+ABANDON_S: Final = 0.5
+"""How long a worker may go on with windows of files that nobody wants any more. Then it is ended: a large model may
+have half a minute to go, while starting anew takes seconds."""
+
 LIVE_S: Final = 15.0
 """How long after its last window a live session is expected to have another."""
 
@@ -101,6 +105,9 @@ class _Worker:
     process: trio.Process
     stream: trio.SocketStream
     buffer: bytearray = field(default_factory=bytearray)
+    batch: list[Job] = field(default_factory=list)
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    abandoned: bool = False
 
     async def send(self, part: Part) -> None:
         try:
@@ -146,6 +153,7 @@ class Engine:
         self._loaded: Loaded | None = None
         self._workers: set[_Worker] = set()
         self._ready = trio.Event()
+        self._context = "short"
 
     # --- for sessions -------------------------------------------------------------------------------------
 
@@ -168,6 +176,17 @@ class Engine:
         if self._scheduler.drop(job):
             self._waited(job)
         self._deliver.pop(job, None)
+        for worker in self._workers:
+            if job.kind is Kind.FILE and job in worker.batch and not any(one in self._deliver for one in worker.batch):
+                worker.abandoned = True
+                worker.scope.deadline = min(worker.scope.deadline, trio.current_time() + ABANDON_S)
+
+    def retract(self, job: Job) -> bool:
+        """Take a job back if it waits, to submit it again later; returns whether it did."""
+        waited = self._scheduler.drop(job)
+        if waited:
+            self._deliver.pop(job, None)
+        return waited
 
     def forget(self, session: str) -> None:
         """Deliver nothing more to a session."""
@@ -207,6 +226,11 @@ class Engine:
         return QueueStatus(final=waiting(Kind.FINAL), interim=waiting(Kind.INTERIM), file=waiting(Kind.FILE))
 
     @property
+    def context(self) -> str:
+        """The model's context, `full` or `short`, see `models`; to be asked when it is ready."""
+        return self._context
+
+    @property
     def processes(self) -> list[int]:
         """Process ids of the workers."""
         return [worker.process.pid for worker in self._workers]
@@ -220,6 +244,7 @@ class Engine:
     async def run(self) -> None:
         """Load the model and serve until cancelled. Every process started has ended when this returns."""
         plan = await self._prepare()
+        self._context = plan.model.context
         self._scheduler = self._with_queue(Scheduler(plan.batch, bucketed=plan.model.context == "short"))
         async with trio.open_nursery() as nursery:
             for _ in range(plan.workers):
@@ -287,6 +312,9 @@ class Engine:
                 log.warning("a worker was lost, a new one starts: %s", death)
                 # A wake-up may have gone to the one that died.
                 self._idle.unpark()
+            except _Abandoned:
+                log.info("a worker was ended with what nobody waits for any more, a new one starts")
+                continue
             except OSError as error:
                 log.error("a worker could not be started: %s", error)
             except _Unneeded:
@@ -409,10 +437,21 @@ class Engine:
             rate=batch[0].rate,
             options=batch[0].options,
         )
-        with trio.move_on_after(self.settings.deadline_s):
-            await worker.send(work)
-            return await worker.receive()
+        worker.batch, worker.abandoned = batch, False
+        worker.scope = trio.CancelScope(deadline=trio.current_time() + self.settings.deadline_s)
+        try:
+            with worker.scope:
+                await worker.send(work)
+                return await worker.receive()
+        finally:
+            worker.batch = []
+        if worker.abandoned:
+            raise _Abandoned
         raise WorkerDied(f"it did not answer within {self.settings.deadline_s:.0f} s")
+
+
+class _Abandoned(Exception):
+    """The worker was at windows that nobody waits for any more."""
 
 
 class _Unneeded(Exception):

@@ -21,7 +21,7 @@ from faster_whisper.transcribe import get_suppressed_tokens, merge_punctuations
 
 from convod.engine.features import Floats, GrowingFeatures
 from convod.engine.voice import Voice
-from convod.engine.wire import Heard, HeardWord, Load, Options
+from convod.engine.wire import Heard, HeardPiece, HeardWord, Load, Options
 
 RATE: Final = 16000
 """Samples a second that Whisper hears."""
@@ -53,6 +53,9 @@ SECOND_TRY_TEMPERATURE: Final = 0.4
 
 TOKENS_PER_SECOND: Final = 12
 """Speech has at most about 25 letters a second; this many tokens and a few more bound a loop's cost."""
+
+TIMESTAMP_S: Final = 0.02
+"""Seconds from one timestamp token to the next."""
 
 _PREPENDED: Final = "\"'“¿([{-"
 _APPENDED: Final = "\"'.。,，!！?？:：”)]}、"
@@ -179,7 +182,7 @@ class Whisper:
         prompt = self._model.get_prompt(
             tokenizer,
             previous,
-            without_timestamps=options.beam == 1 and max(lengths) <= UNTIMED_FRAMES,
+            without_timestamps=options.beam == 1 and max(lengths) <= UNTIMED_FRAMES and not options.pieces,
             hotwords=options.hotwords or None,
         )
         room = self._model.max_length - len(prompt)
@@ -201,7 +204,7 @@ class Whisper:
         )
         heard = []
         tokens_of = []
-        for result in results:
+        for result, length in zip(results, lengths, strict=True):
             tokens = [token for token in result.sequences_ids[0] if token < tokenizer.eot]
             tokens_of.append(tokens)
             heard.append(
@@ -213,6 +216,7 @@ class Whisper:
                     # faster-whisper's generate_with_fallback).
                     avg_logprob=result.scores[0] * len(result.sequences_ids[0]) / (len(result.sequences_ids[0]) + 1),
                     no_speech_prob=result.no_speech_prob,
+                    pieces=_pieces(result.sequences_ids[0], tokenizer, length) if options.pieces else None,
                 )
             )
         if options.words:
@@ -271,6 +275,32 @@ def resample(window: bytes, rate: int) -> Floats:
         pieces = [*resampler.resample(frame), *resampler.resample(None)]
         samples = np.concatenate([piece.to_ndarray()[0] for piece in pieces])
     return samples.astype(np.float32) / 32768.0
+
+
+def _pieces(ids: list[int], tokenizer: Tokenizer, frames: int) -> list[HeardPiece]:
+    """A text with its timestamp tokens to pieces: each ends at the first timestamp after its words, and the next one
+    begins at the last before its own (Whisper writes both, `<|3.20|><|3.40|>`).
+    """
+    begin = tokenizer.timestamp_begin
+    pieces: list[HeardPiece] = []
+    tokens: list[int] = []
+    start, latest = 0.0, frames / 100
+
+    def close(end: float) -> None:
+        if text := tokenizer.decode(tokens).strip():
+            pieces.append(HeardPiece(start=round(start, 3), end=round(max(start, min(end, latest)), 3), text=text))
+
+    for token in ids:
+        if token >= begin:
+            time = (token - begin) * TIMESTAMP_S
+            if tokens:
+                close(time)
+                tokens = []
+            start = min(time, latest)
+        elif token < tokenizer.eot:
+            tokens.append(token)
+    close(latest)
+    return pieces
 
 
 def _doubtful(heard: Heard) -> bool:

@@ -59,7 +59,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How to decode. Windows of one batch share their options, so prompts line up in it.
 
     `language` None detects it. With `confirm` a window without a voice in it is not decoded, with `ending` it is told
-    when the last voice in it ends.
+    when the last voice in it ends. With `pieces` the text is also given in pieces with times.
     """
 
     language: str | None = None
@@ -70,6 +70,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     beam: int = 5
     confirm: bool = True
     ending: bool = False
+    pieces: bool = False
 
 
 class Work(Part, frozen=True, kw_only=True, tag="work"):
@@ -93,6 +94,14 @@ class HeardWord(msgspec.Struct, frozen=True, kw_only=True):
     probability: float
 
 
+class HeardPiece(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a window's text; `start` and `end` are seconds from the window's start."""
+
+    start: float
+    end: float
+    text: str
+
+
 class Heard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The text of one window with the engine's figures.
 
@@ -107,6 +116,7 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     voice_s: float | None = None
     voice_end: float | None = None
     words: list[HeardWord] | None = None
+    pieces: list[HeardPiece] | None = None
 
 
 class Results(Part, frozen=True, kw_only=True, tag="results"):

@@ -35,24 +35,32 @@ from convo.messages import (
     GetSessionReply,
     ListModels,
     ListModelsReply,
+    ListQueue,
+    ListQueueReply,
     ListSessions,
     ListSessionsReply,
     ListSummaries,
     ListSummariesReply,
     ModelInfo,
     ModelProgress,
+    PauseQueue,
     Ping,
     PingReply,
     PullModel,
     PullModelReply,
     Reply,
     Request,
+    ResumeQueue,
+    Retranscribe,
+    RetranscribeReply,
+    RetrySession,
     Search,
     SearchReply,
     Status,
     StatusReply,
     Summarize,
     SummaryOptions,
+    UpdateSession,
 )
 from convo.transcript import Transcript
 from convod import __version__
@@ -297,12 +305,30 @@ class Service:
             client.outbox.attach(journal.feed, journal.feed.seq if attachment is None else attachment.cursor)
         return Reply(id=request.id)
 
-    async def _list_summaries(self, client: Client, request: ListSummaries) -> Reply:
-        journal = await self._manager.journal(client.owner, request.session)
-        limit = _limit(request.limit)
-        found = await self._manager.store.summaries(journal.id, before=request.before, limit=limit + 1)
-        fits = _fitting(found[:limit])
-        return ListSummariesReply(id=request.id, summaries=found[:fits], more=fits < len(found))
+    # --- the queue ----------------------------------------------------------------------------------------
+
+    async def _update_session(self, client: Client, request: UpdateSession) -> Reply:
+        await self._manager.update(client.owner, request.session, request.title, request.priority)
+        return Reply(id=request.id)
+
+    async def _retry_session(self, client: Client, request: RetrySession) -> Reply:
+        await self._manager.retry(client.owner, request.session)
+        return Reply(id=request.id)
+
+    async def _retranscribe(self, client: Client, request: Retranscribe) -> Reply:
+        return RetranscribeReply(id=request.id, session=await self._manager.retranscribe(client.owner, request))
+
+    async def _list_queue(self, client: Client, request: ListQueue) -> Reply:
+        jobs, paused = self._manager.queue(client.owner)
+        return ListQueueReply(id=request.id, jobs=jobs[:MOST], paused=paused)
+
+    async def _pause_queue(self, client: Client, request: PauseQueue) -> Reply:
+        await self._manager.pause(client.owner, True)
+        return Reply(id=request.id)
+
+    async def _resume_queue(self, client: Client, request: ResumeQueue) -> Reply:
+        await self._manager.pause(client.owner, False)
+        return Reply(id=request.id)
 
     # --- what was said ------------------------------------------------------------------------------------
 
@@ -332,6 +358,7 @@ class Service:
             state=request.state,
             kind=request.kind,
             before=request.before,
+            prefix=request.prefix,
             limit=_limit(request.limit),
         )
         return ListSessionsReply(id=request.id, sessions=sessions)
@@ -391,7 +418,12 @@ _ANSWERS: Final[dict[type[Request[Any]], Answer]] = {
     Attach: Service._attach,
     Detach: Service._detach,
     Summarize: Service._summarize,
-    ListSummaries: Service._list_summaries,
+    UpdateSession: Service._update_session,
+    RetrySession: Service._retry_session,
+    Retranscribe: Service._retranscribe,
+    ListQueue: Service._list_queue,
+    PauseQueue: Service._pause_queue,
+    ResumeQueue: Service._resume_queue,
     GetSession: Service._get_session,
     ListSessions: Service._list_sessions,
     Search: Service._search,

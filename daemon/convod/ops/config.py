@@ -18,6 +18,7 @@ import platformdirs
 
 from convod.engine.supervisor import EngineSettings
 from convod.listen.settings import ListenSettings
+from convod.sessions.limits import LimitSettings, RetentionSettings
 from convod.sessions.session import SessionSettings
 from convod.summary import SummarySettings
 
@@ -60,6 +61,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     listen: ListenSettings = ListenSettings()
     engine: EngineSettings = EngineSettings()
     sessions: SessionSettings = SessionSettings()
+    limits: LimitSettings = LimitSettings()
+    retention: RetentionSettings = RetentionSettings()
     summary: SummarySettings = SummarySettings()
     spool: SpoolSettings = SpoolSettings()
     log: LogSettings = LogSettings()

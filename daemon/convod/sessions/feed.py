@@ -21,7 +21,7 @@ from convo.messages import (
     TranscriptPartial,
     TranscriptSegment,
 )
-from convod.store import SessionStore
+from convod.store import Store
 
 RECENT: Final = 64
 """Stored events that a session keeps in memory for those who follow it live."""
@@ -101,7 +101,7 @@ class Attachment:
 class Feed:
     """The events of one session. `seq` is the newest stored one."""
 
-    def __init__(self, session: str, store: SessionStore, seq: int) -> None:
+    def __init__(self, session: str, store: Store, seq: int) -> None:
         self.session = session
         self.seq = seq
         self._store = store

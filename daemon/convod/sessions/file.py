@@ -1,40 +1,101 @@
-"""A file session: an upload in any format FFmpeg reads, segments as they come.
+"""A file session: an upload in any format FFmpeg reads, its turn in the queue, segments as they come.
 
-In: the file's bytes in the spool, then its end. Out: see `session`. The file is decoded in a process of its own and
-heard like speech; after a restart it is decoded again from its start and utterances already stored are passed over,
-so the text is the same as if nothing had happened.
+In: the file's bytes in the spool, then its end. Out: see `session`. The file is decoded in a process of its own and cut
+at its silences; after a restart it is decoded again from its start and what is stored already is passed over, so the
+text is the same as if nothing had happened. While its owner's queue is paused it holds still: no window of it goes to
+the engine.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import aclosing
 from typing import Final
 
 import trio
 
-from convo.messages import Code, Progress, SessionWarning, State
+from convo.messages import Code, Progress, QueuedFile, SessionWarning, State, TranscriptSegment
 from convod.engine.decode import RATE, decoding
-from convod.engine.wire import Kind
-from convod.sessions.session import Session, SessionFailed
-from convod.sessions.transcriber import Settings, Transcriber
+from convod.engine.scheduler import Job
+from convod.engine.supervisor import Outcome, Refusal
+from convod.engine.wire import Kind, Options
+from convod.sessions import queue, recording
+from convod.sessions.journal import Journal
+from convod.sessions.recording import Recording
+from convod.sessions.session import Parts, Refused, Session, SessionFailed
 
 AHEAD: Final = 16
-"""Utterances that may wait for the engine before decoding of the file pauses."""
+"""Windows that may wait for the engine before decoding of the file pauses."""
 
 
 class FileSession(Session):
     """A session of kind file."""
 
+    def __init__(self, journal: Journal, parts: Parts) -> None:
+        super().__init__(journal, parts)
+        self._results: deque[tuple[recording.Window, Outcome]] = deque()
+        self._windows: dict[recording.Window, Job] = {}
+        self._held: set[Job] = set()
+        self._too_large = False
+        self._progress = Progress(session=self.id, done_s=round(self.record.mark_sample / RATE, 3))
+
+    # --- for connections ----------------------------------------------------------------------------------
+
+    @property
+    def queued(self) -> QueuedFile:
+        """How a list of the queue shows it."""
+        record = self.record
+        return QueuedFile(
+            session=self.id,
+            title=record.title,
+            priority=record.config.priority,
+            state=record.state,
+            created=record.created,
+            done_s=self._progress.done_s,
+            total_s=self._progress.total_s,
+        )
+
+    def hold(self) -> None:
+        """Its owner's queue was paused: take back what waits for the engine."""
+        for job in self._windows.values():
+            if self._parts.engine.retract(job):
+                self._held.add(job)
+
+    def release(self) -> None:
+        """Its owner's queue was resumed."""
+        for window, job in self._windows.items():
+            if job in self._held:
+                self._submit(window, job)
+        self._held.clear()
+
     def _granted(self) -> int:
         return self._spool.size + self._parts.settings.upload_credit_bytes
+
+    def _check_audio(self, data: bytes) -> None:
+        most = self._parts.limits.upload_bytes
+        if most and self._spool.size + len(data) > most:
+            self._too_large = True
+            self._bell.ring()
+            raise Refused(Code.LIMIT_EXCEEDED, too_large(most))
+
+    # --- its life -----------------------------------------------------------------------------------------
 
     async def _hear(self) -> None:
         await self._wait_uploaded()
         if self._spool.size == 0:
             raise SessionFailed(Code.BAD_AUDIO, "the file is empty; send one that holds audio")
-        async with self._parts.file_slots:
-            if self.record.state is State.PENDING:
+        record = self.record
+        job = queue.Job(
+            session=self.id,
+            owner=record.owner,
+            created=record.created,
+            priority=record.config.priority,
+            begun=record.state is State.PROCESSING,
+        )
+        async with self._parts.turns.turn(job):
+            if record.state is State.PENDING:
                 await self.journal.enter(State.PROCESSING)
+            await self._parts.engine.wait_ready()
             await self._transcribe()
 
     async def _wait_uploaded(self) -> None:
@@ -44,49 +105,133 @@ class FileSession(Session):
                 limit = self._gone_at + self._parts.settings.upload_idle_s
             with trio.CancelScope(deadline=limit) as scope:
                 await self._bell.wait()
+            if self._too_large:
+                raise SessionFailed(Code.LIMIT_EXCEEDED, too_large(self._parts.limits.upload_bytes))
             if scope.cancelled_caught and self._gone_at is not None:
                 raise SessionFailed(Code.BAD_AUDIO, "the upload was never finished; send the file again")
 
     async def _transcribe(self) -> None:
-        config = self.record.config
-        transcriber = Transcriber(
-            Settings(
-                session=self.id,
-                rate=RATE,
-                kind=Kind.FILE,
-                interim=False,
-                words=config.words,
-                language=config.language,
+        record, config, parts = self.record, self.record.config, self._parts
+        heard = Recording(
+            recording.Settings(
+                rate=RATE, joined=parts.engine.context == "full", words=config.words, language=config.language
             ),
-            self._parts.guard,
-            segment=self.record.segments,
-            utterance=self.record.mark_utterance,
-            sample=self.record.mark_sample,
-            replay=True,
+            parts.guard,
+            segment=record.segments,
+            utterance=record.mark_utterance,
+            language=record.heard_language,
         )
-        refusal: tuple[Code, str] | None = None
-        async with decoding(self._parts.spool.path(self.id)) as decoded, aclosing(decoded.pieces()) as pieces:
+        limit_s = parts.limits.file_s
+        source = decoding(parts.spool.path(self.id), track=config.audio.track, limit_s=limit_s)
+        async with source as decoded, aclosing(decoded.pieces()) as pieces:
             async for piece in pieces:
-                await self._do(transcriber.audio(piece, trio.current_time()), transcriber)
-                self.record.duration_s = transcriber.now / RATE
-                await self._take_outcomes(transcriber)
-                self._say_progress(transcriber, decoded.total_s)
-                while transcriber.waiting > AHEAD:
+                await self._follow(heard.audio(piece, trio.current_time()))
+                record.duration_s = heard.now / RATE
+                await self._take_results(heard)
+                self._say_progress(heard, decoded.total_s)
+                while heard.waiting > AHEAD:
                     await self._bell.wait()
-                    await self._take_outcomes(transcriber)
-                    self._say_progress(transcriber, decoded.total_s)
+                    await self._take_results(heard)
+                    self._say_progress(heard, decoded.total_s)
+                await parts.turns.wait_resumed(record.owner)
             refusal = decoded.refusal
         if refusal is not None:
             raise SessionFailed(*refusal)
-        await self._do(transcriber.flush(), transcriber)
-        while transcriber.waiting:
+        await self._follow(heard.flush(trio.current_time()))
+        while heard.waiting:
             await self._bell.wait()
-            await self._take_outcomes(transcriber)
-            self._say_progress(transcriber, self.record.duration_s)
+            await self._take_results(heard)
+            self._say_progress(heard, record.duration_s)
         if decoded.warning is not None:
             await self.journal.publish(SessionWarning, code=str(Code.BAD_AUDIO), message=decoded.warning)
 
-    def _say_progress(self, transcriber: Transcriber, total_s: float | None) -> None:
-        done = transcriber.settled / RATE
+    def _say_progress(self, heard: Recording, total_s: float | None) -> None:
+        done = max(heard.settled, self.record.mark_sample) / RATE
         total = None if total_s is None else round(max(total_s, done), 3)
-        self.feed.say(Progress(session=self.id, done_s=round(done, 3), total_s=total))
+        progress = Progress(session=self.id, done_s=round(done, 3), total_s=total)
+        if progress != self._progress:
+            self._progress = progress
+            self.feed.say(progress)
+
+    # --- the engine ---------------------------------------------------------------------------------------
+
+    async def _follow(self, commands: list[recording.Command]) -> None:
+        for command in commands:
+            if isinstance(command, recording.Decode):
+                self._ask(command.window)
+            else:
+                await self._store(command)
+
+    def _ask(self, window: recording.Window) -> None:
+        config = self.record.config
+        options = Options(
+            language=window.language,
+            task=config.task,
+            prompt=config.prompt,
+            hotwords=config.hotwords,
+            words=window.words,
+            pieces=window.pieces,
+            beam=self._parts.settings.beam,
+        )
+        job = Job(self.id, Kind.FILE, window.audio, RATE, options)
+        self._windows[window] = job
+        if self._parts.turns.is_paused(self.record.owner):
+            self._held.add(job)
+        else:
+            self._submit(window, job)
+
+    def _submit(self, window: recording.Window, job: Job) -> None:
+        def deliver(job: Job, outcome: Outcome) -> None:
+            self._windows.pop(window, None)
+            self._results.append((window, outcome))
+            self._bell.ring()
+
+        self._parts.engine.submit(job, deliver)
+
+    async def _take_results(self, heard: Recording) -> None:
+        while self._results:
+            window, outcome = self._results.popleft()
+            if not isinstance(outcome, Refusal):
+                commands = heard.heard(window, outcome)
+            elif outcome.code is Code.MODEL_UNAVAILABLE:
+                raise SessionFailed(outcome.code, outcome.message)
+            else:
+                commands = heard.refused(window, outcome.message)
+            # A mark is stored with the language that led there: who goes on from it must not hear another one out.
+            self.record.heard_language = heard.language
+            await self._follow(commands)
+
+    async def _store(self, keep: recording.Keep) -> None:
+        if keep.trouble is not None:
+            await self.journal.publish(SessionWarning, code=str(Code.INTERNAL), message=keep.trouble)
+        if not keep.pieces:
+            # Stored with the next event: audio without text is heard twice at worst.
+            self.record.mark_sample, self.record.mark_utterance = keep.mark_sample, keep.mark_utterance
+            return
+        lag_ms = round(max(0.0, trio.current_time() - keep.arrived) * 1000, 1)
+        await self.journal.publish_all(
+            [
+                (
+                    TranscriptSegment,
+                    {
+                        "segment": number,
+                        "start": piece.start,
+                        "end": piece.end,
+                        "text": piece.text,
+                        "language": piece.language,
+                        "confidence": piece.confidence,
+                        "lag_ms": lag_ms,
+                        "words": piece.words,
+                    },
+                )
+                for number, piece in enumerate(keep.pieces, keep.segment)
+            ],
+            mark_sample=keep.mark_sample,
+            mark_utterance=keep.mark_utterance,
+            segments=keep.segment + len(keep.pieces),
+        )
+
+
+def too_large(most: int) -> str:
+    """What is said of a file with more bytes than that."""
+    return f"the file has more than the {most} bytes that limits.upload_bytes allows; send it in parts or compress it"

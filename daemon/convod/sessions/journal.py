@@ -6,7 +6,7 @@ In: facts to publish. Out: first the store, then those attached. It hears nothin
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,8 +28,8 @@ from convo.messages import (
 )
 from convod.bell import Bell
 from convod.sessions.feed import Feed
-from convod.store import Record, SessionStore, StoreFailed
-from convod.summary import Show, Summarizers, SummarizerUnavailable, Talk
+from convod.store import Record, Store, StoreFailed
+from convod.summary import Summarizers, SummarizerUnavailable, Talk
 
 log = logging.getLogger("convod.sessions")
 
@@ -38,7 +38,7 @@ NEXT: Final[dict[State, frozenset[State]]] = {
     State.PROCESSING: frozenset({State.TRANSCRIBED, State.FAILED, State.CANCELLED}),
     State.TRANSCRIBED: frozenset({State.COMPLETED, State.CANCELLED}),
     State.COMPLETED: frozenset(),
-    State.FAILED: frozenset(),
+    State.FAILED: frozenset({State.PENDING}),
     State.CANCELLED: frozenset(),
 }
 """From each state, the states that may follow."""
@@ -48,7 +48,7 @@ NEXT: Final[dict[State, frozenset[State]]] = {
 class Desk:
     """What a journal writes with; shared by all."""
 
-    store: SessionStore
+    store: Store
     summarizers: Summarizers
 
 
@@ -76,16 +76,21 @@ class Journal:
 
         Waits while the store has no room: what is not stored is not sent, and what was heard is not lost.
         """
+        await self.publish_all([(kind, fields)], **(changes or {}))
+
+    async def publish_all(self, events: Sequence[tuple[type[DurableEvent], dict[str, Any]]], **changes: Any) -> None:
+        """Store several events and the record with its changes as one, then send them; as `publish` does one."""
         async with self._writing:
-            # Not before it is this event's turn: a mark that stands for a segment must not be stored without it.
-            for name, value in (changes or {}).items():
+            # Not before it is their turn: a mark that stands for a segment must not be stored without it.
+            for name, value in changes.items():
                 setattr(self.record, name, value)
-            event = kind(session=self.id, seq=self.feed.seq + 1, **fields)
-            await self._save([event])
-            self.record.seq = event.seq
-            self.feed.stored(event)
-        if kind is TranscriptSegment:
-            self._heard.ring()
+            made = [
+                kind(session=self.id, seq=seq, **fields) for seq, (kind, fields) in enumerate(events, self.feed.seq + 1)
+            ]
+            await self._save(made)
+            for event in made:
+                self.record.seq = event.seq
+                self.feed.stored(event)
 
     async def save(self) -> None:
         """Store the record as it is."""

@@ -18,6 +18,9 @@ import trio
 from convo.messages import (
     Code,
     CreateSession,
+    Priority,
+    QueuedFile,
+    Retranscribe,
     SessionCounts,
     SessionWarning,
     State,
@@ -27,16 +30,21 @@ from convod.captions import Guard
 from convod.engine.supervisor import Engine
 from convod.hearing import PcmFormat, UnsupportedAudio
 from convod.hearing.vad import VadSettings
-from convod.sessions.file import FileSession
+from convod.sessions.file import FileSession, too_large
 from convod.sessions.journal import NEXT, Desk, Journal
+from convod.sessions.keeping import Keeping
+from convod.sessions.limits import RetentionSettings
 from convod.sessions.live import LiveSession
-from convod.sessions.session import Parts, Refused, Session
-from convod.store import Record, SessionStore, Spool
+from convod.sessions.session import Parts, Refused, Session, keeps_audio
+from convod.store import NoRoom, OverQuota, Record, Spool, Store
 from convod.summary import SummarizerUnavailable
 
 log = logging.getLogger("convod.sessions")
 
 ENDPOINT_MS = (200, 3000)
+
+TITLE = 200
+"""Longest title in characters."""
 
 _CONTAINERS = ("auto",)
 
@@ -44,7 +52,7 @@ _CONTAINERS = ("auto",)
 class Manager:
     """`run` owns every session's task."""
 
-    def __init__(self, store: SessionStore, desk: Desk, parts: Parts) -> None:
+    def __init__(self, store: Store, desk: Desk, parts: Parts, retention: RetentionSettings) -> None:
         self.store = store
         self._desk = desk
         self._parts = parts
@@ -53,6 +61,7 @@ class Manager:
         self._journals: WeakValueDictionary[str, Journal] = WeakValueDictionary()
         self._nursery: trio.Nursery | None = None
         self._stopping = False
+        self._keeping = Keeping(store, parts.spool, retention, self._forget)
 
     @property
     def engine(self) -> Engine:
@@ -80,12 +89,15 @@ class Manager:
         """Continue what a former daemon left, then keep sessions until cancelled."""
         records = await self.store.unfinished()
         await self._tidy_spool({record.id for record in records})
+        for owner in await self.store.paused():
+            self._parts.turns.pause(owner)
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             nursery.start_soon(self._parts.acks.run)
             for record in records:
                 log.info("session goes on", extra={"session": record.id, "state": str(record.state)})
                 self._start(record)
+            nursery.start_soon(self._keeping.run)
             task_status.started()
             await trio.sleep_forever()
 
@@ -95,8 +107,7 @@ class Manager:
             if session in unfinished:
                 continue
             record = await self.store.get(session)
-            kept = self._parts.settings.keep_audio or (record is not None and record.state is State.FAILED)
-            if record is None or not kept:
+            if record is None or not (record.state is State.FAILED or keeps_audio(record.config, self._parts.settings)):
                 self.spool.remove(session)
 
     async def drain(self, seconds: float) -> None:
@@ -149,6 +160,8 @@ class Manager:
         if self._stopping:
             raise Refused(Code.BUSY, "the daemon is stopping; connect again in a moment")
         config = self._resolve(request)
+        if config.key is None:  # else it may be there already
+            self._check_count(owner)
         record = await self.store.create(
             Record(
                 id=new_id(),
@@ -180,12 +193,44 @@ class Manager:
                 raise Refused(Code.UNSUPPORTED_AUDIO, str(error)) from error
         elif audio.container not in _CONTAINERS:
             raise Refused(Code.UNSUPPORTED_AUDIO, f"container must be auto, not {audio.container!r}")
+        else:
+            self._check_size(audio.size or 0)
+        self._check_model(request)
         if request.endpoint_ms is not None and not ENDPOINT_MS[0] <= request.endpoint_ms <= ENDPOINT_MS[1]:
             raise Refused(Code.BAD_REQUEST, f"endpoint_ms must be {ENDPOINT_MS[0]} to {ENDPOINT_MS[1]}")
         if request.vad_mode is not None and request.vad_mode > 3:
             raise Refused(Code.BAD_REQUEST, "vad_mode must be 0 (takes most for speech) to 3 (takes least)")
         if request.frame_ms not in (None, 10, 20, 30):
             raise Refused(Code.BAD_REQUEST, "frame_ms must be 10, 20 or 30")
+        self._check_summary(request.summary)
+        title = request.title or audio.name or None
+        return msgspec.structs.replace(
+            request, id=0, model=self.engine.status().model, title=None if title is None else title[:TITLE],
+            endpoint_ms=request.endpoint_ms or 500,
+            vad_mode=VadSettings().mode if request.vad_mode is None else request.vad_mode,
+            frame_ms=request.frame_ms or 30,
+        )  # fmt: skip
+
+    def _check_count(self, owner: str) -> None:
+        most = self._parts.limits.sessions
+        if most and sum(session.record.owner == owner for session in self._sessions.values()) >= most:
+            raise Refused(
+                Code.LIMIT_EXCEEDED,
+                f"you have {most} sessions that are not finished, as many as limits.sessions allows; wait for some",
+            )
+
+    def _check_size(self, size: int) -> None:
+        most = self._parts.limits.upload_bytes
+        if most and size > most:
+            raise Refused(Code.LIMIT_EXCEEDED, too_large(most))
+        if self.spool.quota and self.spool.used + size > self.spool.quota:
+            raise Refused(
+                Code.LIMIT_EXCEEDED,
+                f"the audio that is kept would be more than {self.spool.quota} bytes (limits.disk_bytes); "
+                "wait until others are done, or delete kept audio",
+            )
+
+    def _check_model(self, request: CreateSession) -> None:
         engine = self.engine
         status = engine.status()
         if request.model not in (None, status.model):
@@ -200,14 +245,6 @@ class Manager:
                 f"model {status.model!r} does not know language {request.language!r}; "
                 f"it knows {', '.join(engine.languages[:12])}",
             )
-        self._check_summary(request.summary)
-        title = request.title or audio.name or None
-        return msgspec.structs.replace(
-            request, id=0, model=status.model, title=None if title is None else title[:200],
-            endpoint_ms=request.endpoint_ms or 500,
-            vad_mode=VadSettings().mode if request.vad_mode is None else request.vad_mode,
-            frame_ms=request.frame_ms or 30,
-        )  # fmt: skip
 
     def _check_summary(self, options: SummaryOptions) -> None:
         try:
@@ -287,6 +324,9 @@ class Manager:
             Refused: the owner has no such session.
         """
         await self.journal(owner, session)
+        await self._forget(session)
+
+    async def _forget(self, session: str) -> None:
         if (running := self._sessions.get(session)) is not None:
             if not running.record.state.final:
                 running.cancel()
@@ -294,6 +334,119 @@ class Manager:
         await self.store.delete(session)
         self._journals.pop(session, None)
         self.spool.remove(session)
+
+    # --- the queue ----------------------------------------------------------------------------------------
+
+    async def update(self, owner: str, session: str, title: str | None, priority: Priority | None) -> None:
+        """Rename a session, or change its place in the queue.
+
+        Raises:
+            Refused: the owner has no such session, or it waits for no turn.
+        """
+        journal = await self.journal(owner, session)
+        record = journal.record
+        if priority is not None:
+            if record.kind != "file" or record.state.final:
+                raise Refused(Code.BAD_STATE, "only a file session that is not finished has a priority")
+            record.config = msgspec.structs.replace(record.config, priority=priority)
+            self._parts.turns.prefer(session, priority)
+        if title is not None:
+            record.title = title[:TITLE]
+        await journal.save()
+
+    async def retry(self, owner: str, session: str) -> None:
+        """Let a failed session go on where it failed.
+
+        Raises:
+            Refused: it did not fail, or its audio is gone.
+        """
+        journal = await self.journal(owner, session)
+        if (ending := self._sessions.get(session)) is not None and journal.record.state.final:
+            await ending.wait_finished()
+        record = journal.record
+        if record.state is not State.FAILED:
+            raise Refused(Code.BAD_STATE, f"the session is {record.state}; only a failed one can be tried again")
+        if not record.ended or not self.spool.size(session):
+            raise Refused(Code.BAD_STATE, "the audio of this session is not there any more; send the file again")
+        self._check_count(owner)
+        await journal.enter(State.PENDING)
+        self.engine.wake()
+        self._start(record)
+
+    async def retranscribe(self, owner: str, request: Retranscribe) -> str:
+        """A new session with the audio of one whose audio was kept; returns its id.
+
+        Raises:
+            Refused: there is no such session, its audio was not kept, or the request cannot be met.
+        """
+        source = (await self.journal(owner, request.session)).record
+        if not source.ended or not self.spool.size(source.id):
+            raise Refused(
+                Code.BAD_STATE, "the audio of this session was not kept (keep_audio); send it again as a new session"
+            )
+        changes = {name: getattr(request, name) for name in ("language", "task", "words")}
+        changes = {name: value for name, value in changes.items() if value is not None}
+        config = self._resolve(
+            msgspec.structs.replace(
+                source.config, model=request.model, key=None, title=source.title, priority=request.priority,
+                **changes,
+            )
+        )  # fmt: skip
+        self._check_count(owner)
+        record = Record(
+            id=new_id(),
+            owner=owner,
+            kind=source.kind,
+            title=source.title,
+            state=State.PENDING,
+            created=time.time(),
+            config=config,
+            ended=True,
+        )
+        try:
+            self.spool.share(source.id, record.id)
+        except NoRoom as error:
+            code = Code.LIMIT_EXCEEDED if isinstance(error, OverQuota) else Code.BUSY
+            raise Refused(code, f"{error.strerror}; free some") from error
+        try:
+            await self.store.create(record)
+        except BaseException:
+            self.spool.remove(record.id)
+            raise
+        self.engine.wake()
+        self._start(record)
+        return record.id
+
+    def queue(self, owner: str) -> tuple[list[QueuedFile], bool]:
+        """The owner's files that wait or are worked on, in their order, then those that are uploaded; if paused."""
+        turns = self._parts.turns
+        files = {
+            session.id: session
+            for session in self._sessions.values()
+            if isinstance(session, FileSession)
+            and session.record.owner == owner
+            and session.record.state in (State.PENDING, State.PROCESSING)
+        }
+        ordered = [files.pop(job.session) for job in turns.order(owner) if job.session in files]
+        return [session.queued for session in (*ordered, *files.values())], turns.is_paused(owner)
+
+    async def pause(self, owner: str, paused: bool) -> None:
+        """Let the owner's files hold still, or go on; remembered."""
+        await self.store.pause(owner, paused)
+        mine = [
+            session
+            for session in self._sessions.values()
+            if isinstance(session, FileSession) and session.record.owner == owner
+        ]
+        turns = self._parts.turns
+        if paused:
+            turns.pause(owner)
+            for session in mine:
+                session.hold()
+        elif turns.is_paused(owner):
+            turns.resume(owner)
+            for session in mine:
+                session.release()
 
 
 def new_id() -> str:

@@ -16,7 +16,7 @@ import msgspec
 import trio
 from msgspec import Meta
 
-from convo.messages import AudioAck, Code, SessionWarning, State, SummaryOptions, TranscriptSegment
+from convo.messages import AudioAck, Code, CreateSession, SessionWarning, State, SummaryOptions, TranscriptSegment
 from convod.bell import Bell
 from convod.captions import Guard
 from convod.engine.scheduler import Job
@@ -24,9 +24,11 @@ from convod.engine.supervisor import Engine, Outcome, Refusal
 from convod.engine.wire import Kind, Options
 from convod.sessions.acks import Acks
 from convod.sessions.journal import Journal
+from convod.sessions.limits import LimitSettings
 from convod.sessions.transcriber import Command, Decode, Drop, Keep, Say, Transcriber, Window
-from convod.store import NoRoom, Spool
-from convod.summary import Backoff, SummarizerUnavailable
+from convod.sessions.turns import Turns
+from convod.store import NoRoom, OverQuota, Spool
+from convod.summary import SummarizerUnavailable
 
 log = logging.getLogger("convod.sessions")
 
@@ -80,7 +82,8 @@ class Parts:
     guard: Guard
     acks: Acks
     settings: SessionSettings
-    file_slots: trio.CapacityLimiter
+    turns: Turns
+    limits: LimitSettings
 
 
 class Session:
@@ -163,7 +166,8 @@ class Session:
             try:
                 self._spool.append(fresh)
             except NoRoom as error:
-                raise Refused(Code.BUSY, f"{error.strerror}; free some and send again from offset {have}") from error
+                code = Code.LIMIT_EXCEEDED if isinstance(error, OverQuota) else Code.BUSY
+                raise Refused(code, f"{error.strerror}; free some and send again from offset {have}") from error
             self.record.audio_bytes = self._spool.size
             self._arrived(trio.current_time())
         if self._spool.size - self._acknowledged > granted - self._spool.size:
@@ -255,6 +259,10 @@ class Session:
                 self._parts.spool.remove(self.id)
                 await self.journal.enter(State.CANCELLED)
             elif failure is not None:
+                if not self.record.ended or failure.code in (Code.BAD_AUDIO, Code.LIMIT_EXCEEDED):
+                    # Trying again would not help: nothing is left behind.
+                    self._spool.close()
+                    self._parts.spool.remove(self.id)
                 await self.journal.enter(State.FAILED, code=str(failure.code), message=str(failure))
         finally:
             self._parts.engine.forget(self.id)
@@ -270,7 +278,7 @@ class Session:
         if self.record.config.summary.mode != "off":
             await self._summarize_until_done(self.record.config.summary)
         await self.journal.enter(State.COMPLETED)
-        if not self._parts.settings.keep_audio:
+        if not keeps_audio(self.record.config, self._parts.settings):
             self._parts.spool.remove(self.id)
 
     def summarized(self) -> None:
@@ -381,6 +389,11 @@ class Session:
             lag_ms=round(max(0.0, trio.current_time() - keep.arrived) * 1000, 1),
             words=keep.words,
         )
+
+
+def keeps_audio(config: CreateSession, settings: SessionSettings) -> bool:
+    """Whether a session's audio stays when it is completed."""
+    return settings.keep_audio if config.keep_audio is None else config.keep_audio
 
 
 def _first(group: BaseExceptionGroup[SessionFailed]) -> SessionFailed:

@@ -101,7 +101,11 @@ class Database:
 
     async def checkpoint(self) -> None:
         """Empty the log, so that nothing of what was deleted is left in it; readers may put that off."""
-        await self._write(_Pending(lambda connection: connection.execute("PRAGMA wal_checkpoint(TRUNCATE)"), bare=True))
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+        await self._write(_Pending(work, bare=True))
 
     async def backup(self, path: Path) -> None:
         """Write a consistent copy to `path`, whole or not at all; others go on reading and writing.

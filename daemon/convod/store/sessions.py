@@ -230,7 +230,7 @@ class SessionStore:
     async def pause(self, owner: str, paused: bool) -> None:
         """Remember whether an owner's files are worked on."""
         change = "INSERT OR IGNORE INTO paused VALUES (?)" if paused else "DELETE FROM paused WHERE owner = ?"
-        await self._database.write(lambda connection: connection.execute(change, (owner,)))
+        await self._database.write(lambda connection: connection.execute(change, (owner,)).fetchall())
 
     async def size(self) -> int:
         """Bytes that all of it takes, without what could be used again."""

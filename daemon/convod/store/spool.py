@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -18,14 +19,19 @@ _ID: Final = re.compile(r"[0-9a-z]{8,64}")
 
 
 class NoRoom(OSError):
-    """The disk took not all bytes; those it took before are safe."""
+    """The disk took not all bytes, or may not; those it took before are safe."""
+
+
+class OverQuota(NoRoom):
+    """The disk may not take more bytes: the quota is used up."""
 
 
 class SpoolFile:
     """One session's audio. `size` bytes are in the file."""
 
-    def __init__(self, path: Path, *, fsync: bool) -> None:
+    def __init__(self, path: Path, *, fsync: bool, spool: Spool | None = None) -> None:
         self.path = path
+        self._spool = spool
         self._fsync = fsync
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self.size = os.fstat(self._file).st_size
@@ -34,8 +40,10 @@ class SpoolFile:
         """Write to the end.
 
         Raises:
-            NoRoom: the disk is full; nothing of `data` counts.
+            NoRoom: the disk is full, or the quota is used up; nothing of `data` counts.
         """
+        if self._spool is not None:
+            self._spool.charge(len(data))
         try:
             written = os.pwrite(self._file, data, self.size)
             if written < len(data):
@@ -43,6 +51,8 @@ class SpoolFile:
             if self._fsync:
                 os.fdatasync(self._file)
         except OSError as error:
+            if self._spool is not None:
+                self._spool.used -= len(data)
             # What was not acknowledged must not be there after a restart.
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, self.size)
@@ -63,11 +73,23 @@ class SpoolFile:
 
 
 class Spool:
-    """The folder of all sessions' audio."""
+    """The folder of all sessions' audio: `used` bytes, `quota` at most (0: as much as the disk takes)."""
 
-    def __init__(self, folder: Path, *, fsync: bool = False) -> None:
+    def __init__(self, folder: Path, *, fsync: bool = False, quota: int = 0) -> None:
         self.folder = folder
+        self.quota = quota
         self._fsync = fsync
+        self.used = sum(file.stat().st_size for file in folder.glob("*.audio"))
+
+    def charge(self, count: int) -> None:
+        """Count bytes that are about to be written.
+
+        Raises:
+            OverQuota: there is no room for them.
+        """
+        if self.quota and self.used + count > self.quota:
+            raise OverQuota(errno.EDQUOT, f"kept audio has used up its {self.quota} bytes (limits.disk_bytes)")
+        self.used += count
 
     def path(self, session: str) -> Path:
         """Where a session's audio is."""
@@ -77,11 +99,44 @@ class Spool:
 
     def open(self, session: str) -> SpoolFile:
         """The session's file, made if it is not there."""
-        return SpoolFile(self.path(session), fsync=self._fsync)
+        return SpoolFile(self.path(session), fsync=self._fsync, spool=self)
+
+    def size(self, session: str) -> int | None:
+        """Bytes of the session's audio, None if there is none."""
+        try:
+            return self.path(session).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def written(self, session: str) -> float:
+        """When the session's audio was last written to, Unix seconds; 0 if there is none."""
+        try:
+            return self.path(session).stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
+
+    def share(self, session: str, new: str) -> None:
+        """Give a new session the audio of another one, without copying it where the file system can."""
+        source, target = self.path(session), self.path(new)
+        size = source.stat().st_size
+        self.charge(size)
+        try:
+            os.link(source, target)
+        except OSError:
+            try:
+                shutil.copyfile(source, target)
+                target.chmod(0o600)
+            except OSError as error:
+                target.unlink(missing_ok=True)
+                self.used -= size
+                raise NoRoom(error.errno, "there is no room on the disk for a copy of the audio") from error
 
     def remove(self, session: str) -> None:
         """Delete the session's audio, if there is any."""
-        self.path(session).unlink(missing_ok=True)
+        size = self.size(session)
+        if size is not None:
+            self.path(session).unlink(missing_ok=True)
+            self.used -= size
 
     def sessions(self) -> Iterator[str]:
         """Ids that have audio here."""

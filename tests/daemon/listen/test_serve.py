@@ -412,7 +412,7 @@ async def test_a_talk_over_a_connection_ends_with_everything_said(autojump_clock
         assert found.state is State.COMPLETED
         exported = await peer.ask(Export, session=created.session, format="txt")
         assert "sentence 1" in exported.content
-        assert [hit.segment for hit in (await peer.ask(Search, query="sentence")).hits] == [0, 1]
+        assert [hit.segment for hit in (await peer.ask(Search, query="sentence")).hits] == [1, 0]
 
 
 async def test_finalizes_reply_comes_after_its_segments_even_to_a_slow_reader(autojump_clock, tmp_path):

@@ -30,7 +30,9 @@ MP3 = (DATA / "talk.mp3").read_bytes()
 
 
 async def upload(home: House, data: bytes, **fields):
-    session = await home.create(CreateSession(kind="file", summary=SummaryOptions(mode="off"), **fields))
+    # With the language said, no window waits for the first one's.
+    wanted = {"language": "en", "summary": SummaryOptions(mode="off")} | fields
+    session = await home.create(CreateSession(kind="file", **wanted))
     reader = Reader(session.feed)
     home.send(session, data, 100_000)
     await session.end()

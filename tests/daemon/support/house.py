@@ -39,7 +39,9 @@ from convod.sessions import Manager, Session
 from convod.sessions.acks import Acks
 from convod.sessions.feed import Feed
 from convod.sessions.journal import Desk
+from convod.sessions.limits import LimitSettings, RetentionSettings
 from convod.sessions.session import Parts, SessionSettings
+from convod.sessions.turns import Turns
 from convod.store import Database, SessionStore, Spool
 from convod.summary import Show, SummarizerUnavailable, Talk
 from convod.summary.parse import Draft
@@ -104,6 +106,14 @@ class ScriptedEngine:
 
     def interims(self) -> Interims:
         return self.affords
+
+    context = "short"
+
+    async def wait_ready(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    def retract(self, job: Job) -> bool:
+        return self.jobs.pop(job, None) is not None
 
     def wake(self) -> None:
         """The real one loads its model again, if it was let go."""
@@ -256,18 +266,22 @@ async def house(
     state: Path,
     engine: ScriptedEngine | None = None,
     summarizers: ScriptedSummarizers | None = None,
+    limits: LimitSettings | None = None,
+    retention: RetentionSettings | None = None,
     **settings: Any,
 ) -> AsyncIterator[House]:
     """A manager that runs until the end of the block, then stops as the daemon would be killed: nothing is drained."""
     (state / "spool").mkdir(parents=True, exist_ok=True)
+    limits, retention = limits or LimitSettings(), retention or RetentionSettings()
     database = Database(state / "convod.sqlite")
     database.open()
-    store, spool = SessionStore(database), Spool(state / "spool")
+    store, spool = SessionStore(database), Spool(state / "spool", quota=limits.disk_bytes)
     engine = engine or ScriptedEngine()
     summarizers = summarizers or ScriptedSummarizers()
     wanted: dict[str, Any] = {"beam": 1} | settings
-    parts = Parts(spool, engine, Guard(), Acks(), SessionSettings(**wanted), trio.CapacityLimiter(2))  # type: ignore[arg-type]
-    manager = Manager(store, Desk(store, summarizers), parts)  # type: ignore[arg-type]
+    turns = Turns(wanted.get("files_at_once", 2))
+    parts = Parts(spool, engine, Guard(), Acks(), SessionSettings(**wanted), turns, limits)  # type: ignore[arg-type]
+    manager = Manager(store, Desk(store, summarizers), parts, retention)  # type: ignore[arg-type]
     try:
         async with trio.open_nursery() as store_tasks:
             store_tasks.start_soon(database.run)

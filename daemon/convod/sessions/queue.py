@@ -1,0 +1,114 @@
+"""Which file session is worked on next: by priority, then owners in turn, then the first come. Sans-IO.
+
+In: jobs that come, leave, change; owners that pause and resume. Out: jobs that begin. It holds nothing of a job but its
+place, knows no clock and stores nothing: what is to survive a restart is in the sessions' records, and every job is
+submitted again.
+
+A job is waiting or running, and there is no third thing:
+
+    submit -> waiting -> (begin) -> running -> (leave) -> gone
+                 └────────────── (leave) ──────────────────┘
+
+At most `at_once` run. Pausing an owner begins none of its jobs; those that run keep their place, and whoever works on
+them holds still while `is_paused`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from convo.messages import Priority
+
+RANK: Final[dict[Priority, int]] = {"high": 0, "normal": 1, "low": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A file session with all its audio. `begun` if it was worked on before a restart: it comes before its equals."""
+
+    session: str
+    owner: str
+    created: float
+    priority: Priority = "normal"
+    begun: bool = False
+
+    @property
+    def place(self) -> tuple[int, bool, float, str]:
+        """Among the jobs of its owner, the least comes first."""
+        return RANK[self.priority], not self.begun, self.created, self.session
+
+
+@dataclass(slots=True)
+class JobQueue:
+    """Decides; see the module."""
+
+    at_once: int
+    _waiting: dict[str, Job] = field(default_factory=dict)
+    _running: dict[str, Job] = field(default_factory=dict)
+    _paused: set[str] = field(default_factory=set)
+    _turns: Counter[str] = field(default_factory=Counter)  # when an owner last had one; 0 never
+    _turn: int = 0
+
+    def submit(self, job: Job) -> None:
+        """A job that waits."""
+        assert job.session not in self._waiting, job
+        assert job.session not in self._running, job
+        self._waiting[job.session] = job
+
+    def begin(self) -> list[Job]:
+        """The jobs that run from now on."""
+        begun = []
+        while len(self._running) < self.at_once and (job := self._next()) is not None:
+            del self._waiting[job.session]
+            self._running[job.session] = job
+            self._turn += 1
+            self._turns[job.owner] = self._turn
+            begun.append(job)
+        return begun
+
+    def _next(self) -> Job | None:
+        ready = [job for job in self._waiting.values() if job.owner not in self._paused]
+        if not ready:
+            return None
+        rank = min(RANK[job.priority] for job in ready)
+        ready = [job for job in ready if RANK[job.priority] == rank]
+        running = Counter(job.owner for job in self._running.values())
+        # Who has the fewest at work comes first, then whose last turn is longest ago.
+        owner = min({job.owner for job in ready}, key=lambda owner: (running[owner], self._turns[owner], owner))
+        return min((job for job in ready if job.owner == owner), key=lambda job: job.place)
+
+    def leave(self, session: str) -> None:
+        """A job is done, failed or given up, wherever it stands."""
+        self._waiting.pop(session, None)
+        self._running.pop(session, None)
+
+    def prefer(self, session: str, priority: Priority) -> None:
+        """Change a job's priority; one that runs goes on."""
+        for jobs in (self._waiting, self._running):
+            if session in jobs:
+                jobs[session] = replace(jobs[session], priority=priority)
+
+    def pause(self, owner: str) -> None:
+        """Begin none of this owner's jobs."""
+        self._paused.add(owner)
+
+    def resume(self, owner: str) -> None:
+        """Begin them again."""
+        self._paused.discard(owner)
+
+    def is_paused(self, owner: str) -> bool:
+        """Whether this owner's jobs are to hold still."""
+        return owner in self._paused
+
+    @property
+    def running(self) -> list[str]:
+        """Sessions that are worked on."""
+        return list(self._running)
+
+    def order(self, owner: str) -> list[Job]:
+        """An owner's jobs: those that run, then the others as they come."""
+        mine = [sorted((job for job in jobs.values() if job.owner == owner), key=lambda job: job.place)
+                for jobs in (self._running, self._waiting)]  # fmt: skip
+        return mine[0] + mine[1]
