@@ -5,8 +5,8 @@ This module writes no file format and never changes a word; where times cannot s
 words and the length of a caption win over the exact moment.
 
 The limits are the usual ones for subtitles: 42 columns in two lines (21 characters of a wide script, which take
-two columns each), and 1 to 7 seconds; see the Netflix Timed Text Style Guide, sections "Line treatment" and
-"Duration".
+two columns each), 1 to 7 seconds, and at most 20 characters a second; see the Netflix Timed Text Style Guide, sections
+"Line treatment", "Duration" and "Reading speed".
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ COLUMNS = 42
 LINES = 2
 SHORTEST_MS = 1000
 LONGEST_MS = 7000
+CHARACTERS_A_SECOND = 20
 
 _LATEST_S = 1e8  # three years: what comes later is no time, and too long to compute with
 
@@ -69,8 +70,8 @@ class _Token:
 def captions(segments: Iterable[Segment]) -> list[Caption]:
     """The captions of a transcript, in order: each lasts 1 to 7 seconds, none overlaps another.
 
-    A caption that would be shorter than a second stays for one; the next one then begins when it ends, or joins
-    it if there is space.
+    A caption that would be shorter than a second, or too short to be read, stays for as long as it needs; the next one
+    then begins when it ends, or joins it if there is space.
     """
     shown: list[Caption] = []
     for segment in segments:
@@ -253,9 +254,15 @@ def _show(shown: list[Caption], tokens: Sequence[_Token]) -> None:
     if shown and start < shown[-1].end_ms:
         before = shown[-1]
         joined = before.lines + lines
-        if len(joined) <= LINES and end - before.start_ms <= LONGEST_MS:
-            shown[-1] = Caption(before.start_ms, max(before.end_ms, end), joined)
+        until = max(before.end_ms, end, before.start_ms + _readable_ms(joined))
+        if len(joined) <= LINES and until - before.start_ms <= LONGEST_MS:
+            shown[-1] = Caption(before.start_ms, until, joined)
             return
         start = before.end_ms
-    end = min(max(end, start + SHORTEST_MS), start + LONGEST_MS)
+    end = min(max(end, start + _readable_ms(lines)), start + LONGEST_MS)
     shown.append(Caption(start, end, lines))
+
+
+def _readable_ms(lines: tuple[str, ...]) -> int:
+    """How long a caption must be there at least."""
+    return max(SHORTEST_MS, -(-1000 * sum(map(len, lines)) // CHARACTERS_A_SECOND))

@@ -14,8 +14,8 @@ from typing import Any
 FORMATS = ("txt", "srt", "vtt", "json", "jsonl", "md")
 ENCODINGS = ("s16le", "f32le", "mulaw")
 STATES = ("pending", "processing", "transcribed", "completed", "failed", "cancelled")
-
-_STYLES = "brief, minutes, bullets, lecture, consultation, or a template of the daemon's"
+PRIORITIES = ("low", "normal", "high")
+PROVIDERS = ("auto", "ollama", "openai", "extractive")
 
 _EPILOG = """\
 exit codes:
@@ -45,6 +45,12 @@ class Options(argparse.Namespace):
     files: list[str]
     format: str | None
     output: str | None
+    output_dir: str | None
+    skip_existing: bool
+    track: int | None
+    priority: str
+    keep_audio: bool
+    action: str | None
     summary: bool
     rolling: bool
     words: bool
@@ -92,10 +98,17 @@ def _complaint(options: Options) -> str | None:
             return "--json prints events, --format a transcript: give one of them"
         if options.json and options.output is not None:
             return "--json writes to standard output: use --format jsonl with -o"
+        if options.output is not None and options.output_dir is not None:
+            return "-o names a file, --output-dir a directory: give one of them"
+        if options.json and options.output_dir is not None:
+            return "--json writes to standard output: use --format jsonl with --output-dir"
+        if options.skip_existing and options.output is None and options.output_dir is None:
+            return "--skip-existing looks for what --output-dir or -o would write: give one of them"
         if options.files.count("-") > 1:
             return "standard input (-) can be read once"
-        if len(options.files) > 1 and options.output is None and options.format in ("srt", "vtt"):
-            return f"several files in {options.format} need -o DIRECTORY: one transcript each"
+        to_screen = options.output is None and options.output_dir is None
+        if len(options.files) > 1 and to_screen and options.format in ("srt", "vtt"):
+            return f"several files in {options.format} need --output-dir DIR: one transcript each"
     if options.command == "stream":
         if options.mic and options.file is not None:
             return "--mic takes the place of a FILE: give one of them"
@@ -159,11 +172,18 @@ def _everywhere(*, suppress: bool) -> argparse.ArgumentParser:
 
 
 def _transcribe(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("files", metavar="FILE", nargs="+", help="anything FFmpeg reads; - is standard input")
+    parser.add_argument(
+        "files", metavar="FILE", nargs="+", help="anything FFmpeg reads, a directory of such; - is standard input"
+    )
     parser.add_argument("--format", choices=FORMATS, help="of the transcript (txt, or as the end of -o says)")
     parser.add_argument(
         "-o", "--output", metavar="OUT", help="a file, or for several FILEs a directory; replaced when all is there"
     )
+    parser.add_argument("--output-dir", metavar="DIR", help="where a transcript of each FILE goes, named like it")
+    parser.add_argument("--skip-existing", action="store_true", help="leave out files whose transcript is there")
+    parser.add_argument("--track", type=_number(1, 1000), metavar="N", help="which audio track (1)")
+    parser.add_argument("--priority", choices=PRIORITIES, default="normal", help="who goes before others (normal)")
+    parser.add_argument("--keep-audio", action="store_true", help="keep the audio, for `convo retranscribe`")
     _hearing(parser)
 
 
@@ -222,6 +242,28 @@ def _history(command: Any) -> None:
     parser = command("search", "find words in all transcripts")
     parser.add_argument("query", metavar="WORDS", help="what was said")
     parser.add_argument("--limit", type=_number(1, 10_000), default=50, metavar="N", help="at most this many (50)")
+
+    parser = command("rename", "give a session another title")
+    _session(parser)
+    parser.add_argument("title", metavar="TITLE", help="what it is called from now on")
+
+    parser = command("queue", "list the files that wait, pause them, or go on")
+    parser.add_argument("action", nargs="?", choices=("pause", "resume"), help="instead of listing them")
+
+    parser = command("priority", "let a file that waits go before others, or after them")
+    _session(parser)
+    parser.add_argument("priority", choices=PRIORITIES)
+
+    parser = command("retry", "let a session that failed go on where it failed")
+    _session(parser)
+
+    parser = command("retranscribe", "transcribe kept audio again, as a new session")
+    _session(parser)
+    parser.add_argument("--model", metavar="NAME", help="a speech model other than the daemon's own")
+    parser.add_argument("--language", metavar="CODE", help="what is spoken, such as en or de")
+    parser.add_argument("--task", choices=("transcribe", "translate"), help="translate gives English")
+    parser.add_argument("--words", action="store_true", default=None, help="times and confidence of each word")
+    parser.add_argument("--priority", choices=PRIORITIES, default="normal", help="who goes before others (normal)")
 
     parser = command("summarize", "summarise a session, or do it again in another way")
     _session(parser)

@@ -5,7 +5,7 @@ In: `--connect`, `--token`, the beginning of an ID. Out: a `convo.Client`, a `Se
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -41,17 +41,16 @@ async def sessions(
     client: convo.Client,
     *,
     limit: int | None = None,
-    until: Callable[[SessionInfo], bool] = lambda info: False,
     **filters: Any,
 ) -> list[SessionInfo]:
-    """Sessions, newest first: `limit` of them, or those up to the first for which `until` is true, or all."""
+    """Sessions, newest first: `limit` of them, or all."""
     found: list[SessionInfo] = []
     before: float | None = None
     while True:
         page = (await client.request(ListSessions(limit=_PAGE, before=before, **filters))).sessions
         for info in page:
             found.append(info)
-            if until(info) or len(found) == limit:
+            if len(found) == limit:
                 return found
         if not page or (before is not None and page[-1].created >= before):  # the end, or it does not move on
             return found
@@ -64,10 +63,10 @@ async def find(client: convo.Client, beginning: str) -> SessionInfo:
     Raises:
         Problem: there is none, or several.
     """
-    known = await sessions(client, until=lambda info: info.session == beginning)
-    if known and known[-1].session == beginning:
-        return known[-1]
-    found = {info.session: info for info in known if beginning and info.session.startswith(beginning)}
+    known = await sessions(client, prefix=beginning) if beginning else []
+    found = {info.session: info for info in known if info.session.startswith(beginning)}
+    if beginning in found:
+        return found[beginning]
     if not found:
         raise Problem(Exit.OTHER, f"No session begins with {beginning!r}: `convo ls` lists them.")
     if len(found) > 1:

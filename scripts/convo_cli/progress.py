@@ -1,4 +1,4 @@
-"""Bars on a terminal's standard error while something takes long; silence everywhere else.
+"""Bars on a terminal's standard error while something takes long, each with its speed; silence everywhere else.
 
 In: how much is done of how much. Out: a line for each thing at work, gone when it is done. This module imports rich
 only when there is a terminal to draw on.
@@ -7,6 +7,7 @@ only when there is a terminal to draw on.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -17,6 +18,9 @@ from .text import clean, tail
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
+
+LISTENING = "listening"
+"""What a bar does whose unit is seconds of audio."""
 
 _NAME = 28  # columns for what a bar is about
 
@@ -58,6 +62,7 @@ def bars() -> Iterator[Bars]:
         BarColumn(bar_width=24),
         TaskProgressColumn(),
         TextColumn("{task.description}", markup=False),
+        TextColumn("{task.fields[speed]}", markup=False),
         TimeRemainingColumn(compact=True),
         console=Console(stderr=True, highlight=False),
         transient=True,
@@ -71,7 +76,7 @@ class _RichBars(Bars):
         self._progress = progress
 
     def add(self, name: str) -> Bar:
-        task = self._progress.add_task("waiting", total=None, name=tail(clean(name), _NAME))
+        task = self._progress.add_task("waiting", total=None, name=tail(clean(name), _NAME), speed="")
         return _RichBar(self._progress, task)
 
     @contextmanager
@@ -87,9 +92,24 @@ class _RichBar(Bar):
     def __init__(self, progress: RichProgress, task: TaskID) -> None:
         self._progress = progress
         self._task = task
+        self._doing = "waiting"
+        self._began = (0.0, 0.0)
 
     def show(self, doing: str, done: float, total: float | None) -> None:
-        self._progress.update(self._task, description=doing, completed=done, total=total)
+        now = time.monotonic()
+        if doing != self._doing:
+            # Another unit: the time left must not be guessed from the last one's speed.
+            self._progress.reset(self._task)
+            self._doing, self._began = doing, (now, done)
+        self._progress.update(
+            self._task, description=doing, completed=done, total=total, speed=_speed(doing, done, now, *self._began)
+        )
 
     def close(self) -> None:
         self._progress.remove_task(self._task)
+
+
+def _speed(doing: str, done: float, now: float, began: float, first: float) -> str:
+    """How many times faster than it plays a recording is heard; nothing for what has no such speed."""
+    passed = now - began
+    return f"{(done - first) / passed:.1f}x" if doing == LISTENING and passed > 0.5 else ""

@@ -36,11 +36,12 @@ from .arguments import Options
 from .errors import Exit, Problem, explain, failed
 from .interrupts import on_interrupt
 from .link import connected
-from .output import json_line, note, put, write_file
-from .progress import Bar, Bars, bars
+from .output import json_line, note, on_screen, put, write_file
+from .progress import LISTENING, Bar, Bars, bars
 from .sources import PIECE, read_some, unreadable
 from .summaries import summary_text
-from .transcripts import fit, format_of, outputs
+from .text import clock
+from .transcripts import expand, fit, format_of, outputs
 
 _SIDE_BY_SIDE = 4  # files sent and waited for at once; the daemon decides how many it works on
 _GOODBYE_S = 3.0  # for cancelling what is at work when we are told to stop
@@ -55,6 +56,7 @@ class _Job:
     state: SessionState | None = None
     summary: FinalSummary | None = None
     problem: Problem | None = None
+    seconds: float = 0.0
     printed: tuple[trio.MemorySendChannel[str], trio.MemoryReceiveChannel[str]] = field(
         default_factory=lambda: trio.open_memory_channel[str](inf)
     )
@@ -76,10 +78,22 @@ class _Job:
 
 async def transcribe(options: Options) -> None:
     """`convo transcribe FILE…`."""
-    output = Path(options.output) if options.output is not None else None
-    work = _Transcribe(options, format_of(options.format, output))
-    targets = outputs(options.files, output, work.format)
-    jobs = [_Job(file, target) for file, target in zip(options.files, targets, strict=True)]
+    directory = options.output_dir is not None
+    where = options.output_dir or options.output
+    output = Path(where) if where is not None else None
+    work = _Transcribe(options, format_of(options.format, None if directory else output))
+    files = expand(options.files)
+    targets = outputs(files, output, work.format, directory=directory)
+    if output is None and len(files) > 1 and work.format in ("srt", "vtt") and not options.json:
+        raise Problem(Exit.USAGE, f"Several files in {work.format} need --output-dir: one transcript each.")
+    jobs = [_Job(file, target) for (file, _), target in zip(files, targets, strict=True)]
+    if options.skip_existing:
+        there = [job for job in jobs if job.target is not None and job.target.exists()]
+        jobs = [job for job in jobs if job not in there]
+        if there:
+            note(f"{len(there)} of {len(files)} files have a transcript already and are left out.")
+        if not jobs:
+            return
     async with connected(options) as client:
         with bars() as shown:
             await work.all(client, jobs, shown)
@@ -94,10 +108,13 @@ class _Transcribe:
     def __init__(self, options: Options, format: str) -> None:
         self.options = options
         self.format = format
+        self.told = False  # whether a line says of each file that it is done
 
     async def all(self, client: convo.Client, jobs: list[_Job], shown: Bars) -> None:
         """Do every job; what went wrong with one is its `problem`."""
         turn = trio.Semaphore(_SIDE_BY_SIDE)
+        into_files = self.options.output is not None or self.options.output_dir is not None
+        self.told = len(jobs) > 1 and not self.options.json and (into_files or on_screen(sys.stderr))
         async with trio.open_nursery() as nursery:
             with on_interrupt(nursery.cancel_scope.cancel) as interrupts:
                 for job in jobs:
@@ -107,7 +124,7 @@ class _Transcribe:
 
     async def _print(self, jobs: list[_Job], shown: Bars) -> None:
         """Print each job's text when those before it are done."""
-        headed = len(jobs) > 1 and self.format == "txt" and not self.options.json and self.options.output is None
+        headed = len(jobs) > 1 and self.format == "txt" and not self.options.json and jobs[0].target is None
         for place, job in enumerate(jobs):
             head = ""
             if headed:  # as `head` and `tail` do
@@ -124,8 +141,12 @@ class _Transcribe:
         with job.printed[0]:
             async with turn:
                 bar = shown.add(job.name)
+                begun = trio.current_time()
                 try:
                     await self._do(client, job, bar, shown)
+                    if self.told:
+                        with shown.aside():
+                            note(_done_line(job, trio.current_time() - begun))
                 except (Problem, convo.ConvoError) as error:
                     problem = _problem(error)
                     named = job.file in problem.sentence
@@ -160,7 +181,7 @@ class _Transcribe:
         name, title = (None, None) if job.file == "-" else (Path(job.file).name, Path(job.file).stem)
         return await client.create_session(
             kind="file",
-            audio=AudioFormat(name=name, size=size),
+            audio=AudioFormat(name=name, size=size, track=options.track),
             title=title,
             language=options.language,
             task=options.task,
@@ -169,7 +190,9 @@ class _Transcribe:
             hotwords=options.hotwords,
             words=options.words,
             interim=False,
-            summary=SummaryOptions(mode="final" if options.summary else "off", style=options.style),
+            summary=SummaryOptions(mode="final" if options.summary else "off"),
+            priority=options.priority,
+            keep_audio=True if options.keep_audio else None,
         )
 
     async def _upload(
@@ -215,7 +238,8 @@ class _Transcribe:
                 if event.state is State.TRANSCRIBED and self.options.summary:
                     bar.show("summing up", 0, None)
             case Progress():
-                bar.show("listening", event.done_s, event.total_s)
+                job.seconds = max(job.seconds, event.done_s)
+                bar.show(LISTENING, event.done_s, event.total_s)
             case FinalSummary():
                 job.summary = event
             case SessionWarning():
@@ -234,7 +258,23 @@ class _Transcribe:
         if job.target is None:
             job.print(text)
         else:
-            await trio.to_thread.run_sync(write_file, job.target, text)
+            await trio.to_thread.run_sync(_write, job.target, text, self.options.output_dir is not None)
+
+
+def _write(target: Path, text: str, make: bool) -> None:
+    if make:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Problem(Exit.OTHER, f"Cannot make {target.parent}: {error.strerror}.") from None
+    write_file(target, text)
+
+
+def _done_line(job: _Job, took_s: float) -> str:
+    speed = f", {job.seconds / took_s:.1f}x" if took_s > 0 and job.seconds else ""
+    return f"{job.name}: {clock(job.seconds)} of sound in {took_s:.1f} s{speed}" + (
+        f" -> {job.target}" if job.target is not None else ""
+    )
 
 
 @contextmanager

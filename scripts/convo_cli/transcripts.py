@@ -32,24 +32,49 @@ def fit(text: str, format: str) -> str:
     return text if text.endswith("\n") or not text else text + "\n"
 
 
-def outputs(files: Sequence[str], output: Path | None, format: str) -> list[Path | None]:
-    """Where each file's transcript goes; None is standard output.
+def expand(files: Sequence[str]) -> list[tuple[str, Path]]:
+    """Files to transcribe, each with the name that its transcript is called after; directories give what is in them.
+
+    Raises:
+        Problem: a directory holds no recording.
+    """
+    found: list[tuple[str, Path]] = []
+    for file in files:
+        path = Path(file)
+        if file == "-" or not path.is_dir():
+            found.append((file, Path("stdin" if file == "-" else path.name)))
+            continue
+        inside = sorted(one for one in path.rglob("*") if one.suffix.lower() in _MEDIA and one.is_file())
+        if not inside:
+            raise Problem(Exit.USAGE, f"{file} holds no recordings: name the files themselves if they are some.")
+        found += [(str(one), one.relative_to(path)) for one in inside]
+    return found
+
+
+_AUDIO = "aac ac3 aif aiff amr ape au caf flac m4a m4b mka mp2 mp3 oga ogg opus spx tta wav wave wma wv"
+_VIDEO = "3gp avi flv m4v mkv mov mp4 mpeg mpg mts ogv ts webm wmv"
+_MEDIA = frozenset(f".{ending}" for kind in (_AUDIO, _VIDEO) for ending in kind.split(" "))
+"""How recordings are called; a file that is named itself may be called anything."""
+
+
+def outputs(
+    files: Sequence[tuple[str, Path]], output: Path | None, format: str, *, directory: bool = False
+) -> list[Path | None]:
+    """Where the transcript of each file of `expand` goes; None is standard output. `directory`: `output` is to be one.
 
     Raises:
         Problem: several files are to go into one.
     """
     if output is None:
         return [None] * len(files)
-    if not output.is_dir():
+    if not directory and not output.is_dir():
         if len(files) > 1:
-            raise Problem(Exit.USAGE, f"{output} is no directory: several files need one for -o. Make it first.")
+            raise Problem(Exit.USAGE, f"{output} is no directory: several files need --output-dir.")
         return [output]
-    names = [f"{'stdin' if file == '-' else Path(file).stem}.{format}" for file in files]
+    names = [str(name.with_suffix(f".{format}")) for _, name in files]
     count = Counter(names)
     # talk.mp3 beside talk.wav: their whole names tell them apart.
-    names = [
-        name if count[name] == 1 else f"{Path(file).name}.{format}" for name, file in zip(names, files, strict=True)
-    ]
+    names = [name if count[name] == 1 else f"{whole}.{format}" for name, (_, whole) in zip(names, files, strict=True)]
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
         raise Problem(Exit.USAGE, f"Two of the files would both be written to {output / twice[0]}: do them one by one.")

@@ -44,6 +44,8 @@ from convo.messages import (
     Limits,
     ListModels,
     ListModelsReply,
+    ListQueue,
+    ListQueueReply,
     ListSessions,
     ListSessionsReply,
     ListSummaries,
@@ -51,11 +53,16 @@ from convo.messages import (
     Message,
     ModelInfo,
     ModelProgress,
-    Origin,
+    PauseQueue,
     PullModel,
     PullModelReply,
+    QueuedFile,
     QueueStatus,
     Reply,
+    ResumeQueue,
+    Retranscribe,
+    RetranscribeReply,
+    RetrySession,
     Search,
     SearchReply,
     Segment,
@@ -72,6 +79,7 @@ from convo.messages import (
     SummaryDelta,
     TranscriptPartial,
     TranscriptSegment,
+    UpdateSession,
     Welcome,
 )
 from convo.transcript import Transcript
@@ -170,6 +178,8 @@ class FakeDaemon:
         self.segment_every = 0  # bytes of audio after which a live session hears the next of `said`
         self.drop_after = 0  # bytes of audio after which the connection is closed, once
         self.resume_s = 5.0
+        self.queue: list[QueuedFile] = []
+        self.paused = False
         self._changed = threading.Condition()
         self._next = 1
 
@@ -361,6 +371,7 @@ class FakeDaemon:
             if (message.before is None or session.created < message.before)
             and message.state in (None, session.state)
             and message.kind in (None, session.kind)
+            and session.id.startswith(message.prefix or "")
         ]
         await peer.send(ListSessionsReply(id=number, sessions=infos[: min(message.limit, 3)]))
 
@@ -404,6 +415,28 @@ class FakeDaemon:
             ModelProgress(model=message.model, done_bytes=10, total_bytes=20),
             PullModelReply(id=number, model=message.model, size_bytes=484_000_000),
         )
+
+    async def _UpdateSession(self, peer: Peer, message: UpdateSession, number: int) -> None:
+        session = self.sessions[message.session]
+        session.title = session.title if message.title is None else message.title
+        await peer.send(Reply(id=number))
+
+    async def _RetrySession(self, peer: Peer, message: RetrySession, number: int) -> None:
+        await peer.send(Reply(id=number))
+
+    async def _Retranscribe(self, peer: Peer, message: Retranscribe, number: int) -> None:
+        await peer.send(RetranscribeReply(id=number, session="0009new"))
+
+    async def _ListQueue(self, peer: Peer, message: ListQueue, number: int) -> None:
+        await peer.send(ListQueueReply(id=number, jobs=self.queue, paused=self.paused))
+
+    async def _PauseQueue(self, peer: Peer, message: PauseQueue, number: int) -> None:
+        self.paused = True
+        await peer.send(Reply(id=number))
+
+    async def _ResumeQueue(self, peer: Peer, message: ResumeQueue, number: int) -> None:
+        self.paused = False
+        await peer.send(Reply(id=number))
 
     # --- events -------------------------------------------------------------------------------------------
 

@@ -56,7 +56,7 @@ def test_what_a_line_means(line: str, expected: dict[str, Any]) -> None:
         ("transcribe - -", "read once"),
         ("transcribe a --json --format srt", "one of them"),
         ("transcribe a --json -o b", "--format jsonl"),
-        ("transcribe a b --format vtt", "-o DIRECTORY"),
+        ("transcribe a b --format vtt", "--output-dir DIR"),
         ("stream a --mic", "one of them"),
         ("stream a --device b", "--mic"),
         ("stream --mic --encoding mulaw", "leave it out"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -197,14 +198,60 @@ def test_a_closed_pipe_cancels_the_rest(fake: FakeDaemon, start: Start, files: l
     assert child.stderr.read() == b""
 
 
+def everything(screen: int) -> bytes:
+    """All that was written to a terminal whose other end is closed."""
+    shown = b""
+    with suppress(OSError):
+        while data := os.read(screen, 65536):
+            shown += data
+    os.close(screen)
+    return shown
+
+
+def test_a_folder_becomes_a_folder(fake: FakeDaemon, run: Run, files: list[Path], tmp_path: Path) -> None:
+    talks, out = tmp_path / "talks", tmp_path / "new" / "out"
+    (talks / "day two").mkdir(parents=True)
+    for path, place in zip(files, (talks, talks / "day two", talks / "day two"), strict=True):
+        path.rename(place / path.name)
+    (talks / "notes.txt").write_text("no recording")
+    result = run("transcribe", talks, "--output-dir", out, "--format", "srt")
+    assert (result.code, result.out) == (0, "")
+    names = sorted(str(path.relative_to(out)) for path in out.rglob("*.*"))
+    assert names == ["day two/three.srt", "day two/two.srt", "one.srt"]
+    assert len(result.err.splitlines()) == 3
+    assert f"-> {out}/one.srt" in result.err
+    # Again: nothing is left to do, and nothing is asked of the daemon.
+    asked = len(fake.asked)
+    result = run("transcribe", talks, "--output-dir", out, "--format", "srt", "--skip-existing")
+    assert (result.code, result.err) == (0, "convo: 3 of 3 files have a transcript already and are left out.\n")
+    assert len(fake.asked) == asked
+    (out / "one.srt").unlink()
+    assert run("transcribe", talks, "--output-dir", out, "--format", "srt", "--skip-existing").code == 0
+    assert len(fake.sessions) == 4
+
+
+def test_a_folder_without_recordings(fake: FakeDaemon, run: Run, tmp_path: Path) -> None:
+    result = run("transcribe", tmp_path)
+    assert result.code == 2
+    assert "holds no recordings" in result.err
+    assert not fake.asked
+
+
+def test_what_the_queue_is_told(fake: FakeDaemon, run: Run, files: list[Path]) -> None:
+    run("transcribe", files[0], *["--priority", "high", "--track", "2", "--keep-audio"])
+    (request,) = fake.of(CreateSession)
+    assert (request.priority, request.audio.track, request.keep_audio) == ("high", 2, True)
+
+
 def test_progress_is_for_a_terminal(fake: FakeDaemon, start: Start, files: list[Path]) -> None:
     screen, theirs = os.openpty()
     child = start("transcribe", *files, stderr=theirs)
     os.close(theirs)
     out, _ = child.communicate(timeout=WAIT_S)
-    shown = os.read(screen, 65536)
-    os.close(screen)
+    shown = everything(screen)
     assert child.returncode == 0
     assert b"one.mp3" in shown
+    for path in files:  # a line that stays for each file that is done
+        assert f"{path.name}: 00:00 of sound in ".encode() in shown
     assert shown.rstrip(b"\r\n").endswith((b"\x1b[2K", b"\x1b[?25h", b"\r"))  # all of it is wiped off again
     assert b"\x1b" not in out

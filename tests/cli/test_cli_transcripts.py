@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from convo_cli.errors import Exit, Problem
-from convo_cli.transcripts import fit, format_of, outputs
+from convo_cli.transcripts import expand, fit, format_of, outputs
 
 
 @pytest.mark.parametrize(
@@ -33,31 +33,31 @@ def test_json_flag() -> None:
 
 def test_names_in_a_directory(tmp_path: Path) -> None:
     files = ["a/one.mp3", "two.wav", "-"]
-    assert outputs(files, tmp_path, "srt") == [tmp_path / name for name in ("one.srt", "two.srt", "stdin.srt")]
+    assert outputs(expand(files), tmp_path, "srt") == [tmp_path / name for name in ("one.srt", "two.srt", "stdin.srt")]
 
 
 def test_names_that_differ_only_in_their_ending(tmp_path: Path) -> None:
     files = ["talk.mp3", "talk.wav", "other.wav"]
-    assert outputs(files, tmp_path, "txt") == [
+    assert outputs(expand(files), tmp_path, "txt") == [
         tmp_path / name for name in ("talk.mp3.txt", "talk.wav.txt", "other.txt")
     ]
 
 
 def test_two_of_the_same_name(tmp_path: Path) -> None:
     with pytest.raises(Problem, match="one by one") as caught:
-        outputs(["a/talk.mp3", "b/talk.mp3"], tmp_path, "txt")
+        outputs(expand(["a/talk.mp3", "b/talk.mp3"]), tmp_path, "txt")
     assert caught.value.code is Exit.USAGE
 
 
 def test_several_files_into_one(tmp_path: Path) -> None:
     with pytest.raises(Problem, match="no directory") as caught:
-        outputs(["a", "b"], tmp_path / "x.txt", "txt")
+        outputs(expand(["a", "b"]), tmp_path / "x.txt", "txt")
     assert caught.value.code is Exit.USAGE
 
 
 def test_one_file_and_standard_output(tmp_path: Path) -> None:
-    assert outputs(["a"], tmp_path / "x.txt", "txt") == [tmp_path / "x.txt"]
-    assert outputs(["a", "b"], None, "txt") == [None, None]
+    assert outputs(expand(["a"]), tmp_path / "x.txt", "txt") == [tmp_path / "x.txt"]
+    assert outputs(expand(["a", "b"]), None, "txt") == [None, None]
 
 
 def test_fit() -> None:

@@ -85,7 +85,7 @@ def test_a_short_caption_stays_for_a_second_and_is_joined_by_the_next() -> None:
 def test_a_caption_waits_for_the_one_before() -> None:
     two_lines = "x" * 40 + " " + "y" * 40
     shown = captions([segment(two_lines, 0, 0.2), segment(two_lines, 0.2, 3.0)])
-    assert times_of(shown) == [(0, 1000), (1000, 3000)]
+    assert times_of(shown) == [(0, 4000), (4000, 8000)]  # 80 characters each
 
 
 def test_nothing_stays_longer_than_seven_seconds() -> None:
@@ -131,6 +131,7 @@ def test_every_rule_for_any_transcript(segments: list[Segment]) -> None:
         assert all("-->" not in line and "\n" not in line for line in caption.lines)
         assert before <= caption.start_ms
         assert 1000 <= caption.end_ms - caption.start_ms <= 7000
+        assert sum(map(len, caption.lines)) <= 20 * (caption.end_ms - caption.start_ms) / 1000
         before = caption.end_ms
     assert captions(segments) == shown
 

@@ -74,6 +74,45 @@ def alive(pid: int) -> bool:
 # --- the real worker --------------------------------------------------------------------------------------
 
 
+async def test_a_worker_at_what_nobody_wants_any_more_is_ended_and_replaced():
+    async with running(workers=1) as desk:
+        engine = desk.engine
+        (first,) = engine.processes
+        job = desk.submit(pcm("single.flac"), kind=Kind.FILE, session="gone")
+        os.kill(first, signal.SIGSTOP)  # it would be in mid-window for ever
+        await trio.testing.wait_all_tasks_blocked()
+        begun = trio.current_time()
+        engine.forget("gone")
+        with trio.fail_after(PATIENCE_S):
+            while first in engine.processes:
+                await trio.lowlevel.checkpoint()
+        assert trio.current_time() - begun < 5.0
+        assert await desk.text(desk.submit(pcm("single.flac"))) != ""
+        assert desk.outcomes[job] == []
+        assert engine.restarts == 0
+
+        # What a live session drops is no reason: its worker is needed the next moment.
+        (second,) = engine.processes
+        job = desk.submit(pcm("single.flac"))
+        engine.drop(job)
+        assert await desk.text(desk.submit(pcm("short.wav"))) != ""
+        assert engine.processes == [second]
+
+
+async def test_a_window_that_waits_is_taken_back_and_one_at_work_is_not():
+    async with running(workers=1) as desk:
+        at_work = desk.submit(pcm("single.flac"), kind=Kind.FILE, session="a")
+        await trio.testing.wait_all_tasks_blocked()
+        waits = desk.submit(pcm("single.flac"), kind=Kind.FILE, session="b")
+        assert desk.engine.retract(waits)
+        assert not desk.engine.retract(waits)
+        assert not desk.engine.retract(at_work)
+        text = await desk.text(at_work)
+        assert desk.outcomes[waits] == []
+        desk.engine.submit(waits, desk._deliver)
+        assert await desk.text(waits) == text
+
+
 async def test_a_real_worker_hears_words_survives_a_kill_and_ends_with_the_engine():
     async with running(workers=1) as desk:
         engine = desk.engine

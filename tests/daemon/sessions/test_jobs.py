@@ -1,0 +1,345 @@
+"""File sessions in the queue: priorities, pauses, tries, limits, what is kept. With a scripted engine."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import trio
+import trio.testing
+
+from convo.messages import (
+    AudioFormat,
+    Code,
+    CreateSession,
+    Retranscribe,
+    SessionState,
+    SessionWarning,
+    State,
+    SummaryOptions,
+    TranscriptSegment,
+)
+from convod.engine.supervisor import Refusal
+from convod.sessions import Refused
+from convod.sessions.keeping import DAY_S, Keeping
+from convod.sessions.limits import LimitSettings, RetentionSettings
+from tests.daemon.support.house import House, Reader, house
+from tests.daemon.support.talk import heard
+from tests.support.speech import DATA
+
+SINGLE = (DATA / "single.flac").read_bytes()
+TALK = (DATA / "talk.flac").read_bytes()
+GONE = Refusal(Code.MODEL_UNAVAILABLE, "the model is gone; use builtin")
+
+
+async def upload(home: House, data: bytes = SINGLE, **fields):
+    wanted = {"language": "en", "summary": SummaryOptions(mode="off")} | fields
+    session = await home.create(CreateSession(kind="file", **wanted))
+    reader = Reader(session.feed)
+    home.send(session, data, 100_000)
+    await session.end()
+    return session, reader
+
+
+async def until(condition) -> None:
+    with trio.fail_after(20):
+        while not condition():  # noqa: ASYNC110 - a decoding process, of which no event tells
+            await trio.sleep(0.002)
+
+
+async def completed(home: House, **fields) -> str:
+    session, reader = await upload(home, **fields)
+    await reader.until_state(State.COMPLETED)
+    await session.wait_finished()
+    return session.id
+
+
+# --- order ------------------------------------------------------------------------------------------------
+
+
+async def test_urgent_files_overtake_those_that_wait(tmp_path):
+    async with house(tmp_path, files_at_once=1) as home:
+        home.engine.hold = True
+        first, _ = await upload(home)
+        await until(lambda: home.engine.jobs)
+        low, _ = await upload(home, priority="low", title="low")
+        normal, _ = await upload(home, title="normal")
+        high, _ = await upload(home, priority="high", title="high")
+        await trio.testing.wait_all_tasks_blocked()
+        jobs, paused = home.manager.queue("me")
+        assert [job.session for job in jobs] == [first.id, high.id, normal.id, low.id]
+        assert not paused
+        assert (jobs[0].state, jobs[1].state) == (State.PROCESSING, State.PENDING)
+        await home.manager.update("me", low.id, None, "high")
+        assert [job.session for job in home.manager.queue("me")[0]] == [first.id, low.id, high.id, normal.id]
+        assert home.manager.queue("you") == ([], False)
+
+
+async def test_order_and_pause_survive_a_restart(tmp_path):
+    async with house(tmp_path, files_at_once=1) as home:
+        home.engine.hold = True
+        first, _ = await upload(home)
+        await until(lambda: home.engine.jobs)
+        low, _ = await upload(home, priority="low")
+        high, _ = await upload(home, priority="high")
+        await home.manager.pause("me", True)
+    async with house(tmp_path, files_at_once=1) as home:
+        await trio.testing.wait_all_tasks_blocked()
+        jobs, paused = home.manager.queue("me")
+        assert paused
+        assert [job.session for job in jobs] == [high.id, first.id, low.id]
+        assert home.engine.seen == []
+        readers = {one.id: Reader(home.manager.find(one.id).feed) for one in (first, low, high)}
+        await home.manager.pause("me", False)
+        for reader in readers.values():
+            await reader.until_state(State.COMPLETED)
+        order = [job.session for job in home.engine.seen]
+        assert order == [high.id, first.id, low.id]
+
+
+async def test_a_paused_file_holds_still_and_goes_on_where_it_was(tmp_path):
+    async with house(tmp_path) as home:
+        home.engine.hold = True
+        _, reader = await upload(home, TALK)
+        await until(lambda: len(home.engine.jobs) >= 3)
+        await home.manager.pause("me", True)
+        await home.manager.pause("me", True)
+        await trio.testing.wait_all_tasks_blocked()
+        assert home.engine.jobs == {}
+        home.engine.hold = False
+        await home.manager.pause("me", False)
+        await reader.until_state(State.COMPLETED)
+        starts = [one.start for one in reader.of(TranscriptSegment)]
+        assert len(starts) == 18
+        assert starts == sorted(starts)
+
+
+async def test_a_pause_is_the_owners_own(tmp_path):
+    async with house(tmp_path) as home:
+        await home.manager.pause("you", True)
+        _, reader = await upload(home)
+        await reader.until_state(State.COMPLETED)
+
+
+async def test_what_has_no_place_in_the_queue_has_no_priority(tmp_path):
+    async with house(tmp_path) as home:
+        live = await home.live()
+        with pytest.raises(Refused, match="only a file session") as refused:
+            await home.manager.update("me", live.id, None, "high")
+        assert refused.value.code is Code.BAD_STATE
+        await home.manager.update("me", live.id, "T" * 300, None)
+        assert live.record.title == "T" * 200
+        with pytest.raises(Refused, match="there is no session"):
+            await home.manager.update("you", live.id, "mine", None)
+
+
+async def test_a_new_name_is_stored(tmp_path):
+    async with house(tmp_path) as home:
+        session = await completed(home)
+        await home.manager.update("me", session, "Interview", None)
+        assert [info.title for info in await home.store.newest("me")] == ["Interview"]
+
+
+# --- tries ------------------------------------------------------------------------------------------------
+
+
+async def test_a_failed_file_goes_on_where_it_failed(tmp_path):
+    async with house(tmp_path) as home:
+        home.engine.texts = lambda number, job: heard(f"sentence {number}") if number < 3 else GONE
+        session, reader = await upload(home, TALK)
+        await reader.until_state(State.FAILED)
+        await session.wait_finished()
+        home.engine.texts = lambda number, job: heard(f"sentence {number}")
+        await home.manager.retry("me", session.id)
+        again = home.manager.find(session.id)
+        assert again is not None
+        await Reader(again.feed).until_state(State.COMPLETED)
+        await reader.until_state(State.COMPLETED)
+        assert reader.states == [
+            State.PENDING, State.PROCESSING, State.FAILED,
+            State.PENDING, State.PROCESSING, State.TRANSCRIBED, State.COMPLETED,
+        ]  # fmt: skip
+        segments = reader.of(TranscriptSegment)
+        assert [one.segment for one in segments] == list(range(18))
+        assert [one.text for one in segments[:3]] == ["sentence 0", "sentence 1", "sentence 2"]
+        with pytest.raises(Refused, match="only a failed one"):
+            await home.manager.retry("me", session.id)
+
+
+async def test_a_try_survives_a_restart(tmp_path):
+    async with house(tmp_path) as home:
+        home.engine.texts = lambda number, job: GONE
+        session, reader = await upload(home)
+        await reader.until_state(State.FAILED)
+        await session.wait_finished()
+    async with house(tmp_path) as home:
+        home.engine.hold = True
+        await home.manager.retry("me", session.id)
+        await until(lambda: home.engine.jobs)
+    async with house(tmp_path) as home:
+        await Reader(home.manager.find(session.id).feed).until_state(State.COMPLETED)
+
+
+async def test_a_file_that_is_no_recording_leaves_nothing_and_is_not_tried_again(tmp_path):
+    async with house(tmp_path) as home:
+        session, reader = await upload(home, b"this is a letter and no recording\n" * 20)
+        await reader.until_state(State.FAILED)
+        assert home.spool.size(session.id) is None
+        assert home.spool.used == 0
+        with pytest.raises(Refused, match="send the file again"):
+            await home.manager.retry("me", session.id)
+
+
+async def test_kept_audio_is_transcribed_anew_as_a_session_of_its_own(tmp_path):
+    async with house(tmp_path) as home:
+        session = await completed(home, keep_audio=True, title="Talk")
+        new = await home.manager.retranscribe("me", Retranscribe(session=session, language="de", words=True))
+        await Reader(home.manager.find(new).feed).until_state(State.COMPLETED)
+        assert (home.engine.seen[-1].options.language, home.engine.seen[-1].options.words) == ("de", True)
+        assert {info.title for info in await home.store.newest("me")} == {"Talk"}
+        await home.manager.delete("me", session)
+        assert home.spool.size(new) == len(SINGLE)
+        with pytest.raises(Refused) as refused:
+            await home.manager.retranscribe("me", Retranscribe(session=new, model="large"))
+        assert refused.value.code is Code.UNKNOWN_MODEL
+
+
+async def test_audio_is_not_kept_unless_that_is_wanted(tmp_path):
+    async with house(tmp_path) as home:
+        session = await completed(home)
+        with pytest.raises(Refused, match="was not kept") as refused:
+            await home.manager.retranscribe("me", Retranscribe(session=session))
+        assert refused.value.code is Code.BAD_STATE
+        kept = await completed(home, keep_audio=True)
+    async with house(tmp_path) as home:
+        assert list(home.spool.sessions()) == [kept]
+
+
+# --- limits -----------------------------------------------------------------------------------------------
+
+
+async def test_a_file_that_says_it_is_too_large_is_refused_before_it_is_sent(tmp_path):
+    async with house(tmp_path, limits=LimitSettings(upload_bytes=10_000)) as home:
+        with pytest.raises(Refused, match=r"limits\.upload_bytes") as refused:
+            await home.create(CreateSession(kind="file", audio=AudioFormat(size=10_001)))
+        assert refused.value.code is Code.LIMIT_EXCEEDED
+        assert await home.store.newest("me") == []
+
+
+async def test_a_file_that_grows_too_large_fails_and_leaves_nothing(tmp_path):
+    async with house(tmp_path, limits=LimitSettings(upload_bytes=10_000)) as home:
+        session = await home.create(CreateSession(kind="file"))
+        reader = Reader(session.feed)
+        home.send(session, bytes(10_000))
+        with pytest.raises(Refused) as refused:
+            session.audio(home.producer, 10_000, b"x")
+        assert refused.value.code is Code.LIMIT_EXCEEDED
+        failed = await reader.until_state(State.FAILED)
+        assert failed.code == Code.LIMIT_EXCEEDED
+        assert (home.spool.used, list(home.spool.sessions())) == (0, [])
+
+
+async def test_a_small_file_with_hours_of_silence_is_refused(tmp_path):
+    from tests.daemon.engine.test_decode import encoded
+
+    data = encoded("flac", "flac", 8000, "mono", seconds=30.0)
+    async with house(tmp_path, limits=LimitSettings(file_s=10.0)) as home:
+        _, reader = await upload(home, data)
+        failed = await reader.until_state(State.FAILED)
+        assert failed.code == Code.LIMIT_EXCEEDED
+        assert "limits.file_s" in (failed.message or "")
+        assert list(home.spool.sessions()) == []
+
+
+async def test_an_owner_has_so_many_sessions_and_another_owner_his_own(tmp_path):
+    async with house(tmp_path, limits=LimitSettings(sessions=2)) as home:
+        for _ in range(2):
+            await home.live()
+        with pytest.raises(Refused, match=r"limits\.sessions") as refused:
+            await home.live()
+        assert refused.value.code is Code.LIMIT_EXCEEDED
+        await home.manager.create("you", CreateSession(kind="live"), object())
+
+
+async def test_the_disk_takes_no_more_than_its_quota(tmp_path):
+    async with house(tmp_path, limits=LimitSettings(disk_bytes=30_000)) as home:
+        session = await home.create(CreateSession(kind="file"))
+        home.send(session, bytes(30_000), 10_000)
+        with pytest.raises(Refused, match=r"limits\.disk_bytes") as refused:
+            session.audio(home.producer, 30_000, b"x")
+        assert refused.value.code is Code.LIMIT_EXCEEDED
+        with pytest.raises(Refused, match=r"limits\.disk_bytes"):
+            await home.create(CreateSession(kind="file", audio=AudioFormat(size=1)))
+        session.cancel()
+        await session.wait_finished()
+        assert home.spool.used == 0
+        home.send(await home.create(CreateSession(kind="file", audio=AudioFormat(size=1000))), bytes(1000))
+    async with house(tmp_path, limits=LimitSettings(disk_bytes=30_000)) as home:
+        assert home.spool.used == 1000
+
+
+async def test_a_track_that_is_not_there_is_named(tmp_path):
+    async with house(tmp_path) as home:
+        _, reader = await upload(home, audio=AudioFormat(track=2))
+        failed = await reader.until_state(State.FAILED)
+        assert failed.message is not None
+        assert "one audio track" in failed.message
+
+
+# --- what is kept -----------------------------------------------------------------------------------------
+
+
+def keeping(home: House, now: float, **settings) -> Keeping:
+    return Keeping(
+        home.store, home.spool, RetentionSettings(**settings), partial(home.manager.delete, "me"), lambda: now
+    )
+
+
+async def test_finished_sessions_are_deleted_when_they_are_old(tmp_path):
+    async with house(tmp_path) as home:
+        await completed(home)
+        live = await home.live()
+        now = live.record.created
+        await keeping(home, now + 6 * DAY_S, days=7.0).look()
+        assert len(await home.store.newest("me")) == 2
+        await keeping(home, now + 8 * DAY_S, days=7.0).look()
+        assert [info.session for info in await home.store.newest("me")] == [live.id]
+
+
+async def test_the_oldest_go_when_the_history_is_too_large(tmp_path):
+    async with house(tmp_path) as home:
+        sessions = [await completed(home, keep_audio=True, title=str(number)) for number in range(3)]
+        size = await home.store.size() + home.spool.used
+        await keeping(home, 0.0, bytes=size).look()
+        assert len(await home.store.newest("me")) == 3
+        await keeping(home, 0.0, bytes=size - 1).look()
+        assert [info.session for info in await home.store.newest("me")] == sessions[:0:-1]
+        await keeping(home, 0.0, bytes=1).look()
+        assert await home.store.newest("me") == []
+        assert home.spool.used == 0
+
+
+async def test_kept_audio_is_removed_when_it_is_old(tmp_path):
+    async with house(tmp_path) as home:
+        session = await completed(home, keep_audio=True)
+        written = home.spool.written(session)
+        await keeping(home, written + 2 * DAY_S, audio_days=3.0).look()
+        assert home.spool.size(session)
+        await keeping(home, written + 4 * DAY_S, audio_days=3.0).look()
+        assert home.spool.size(session) is None
+        assert len(await home.store.newest("me")) == 1
+
+
+async def test_audio_of_a_failed_session_is_kept_for_a_week(tmp_path):
+    async with house(tmp_path) as home:
+        home.engine.texts = lambda number, job: GONE
+        session, reader = await upload(home)
+        await reader.until_state(State.FAILED)
+        await session.wait_finished()
+        written = home.spool.written(session.id)
+        await keeping(home, written + 6 * DAY_S).look()
+        assert home.spool.size(session.id)
+        await keeping(home, written + 8 * DAY_S).look()
+        assert home.spool.size(session.id) is None
+        assert not reader.of(SessionWarning)
+        assert reader.of(SessionState)

@@ -1,0 +1,169 @@
+"""The queue of files: a table of orders, then any sequence of events against what must always hold."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
+
+from convod.sessions.queue import RANK, Job, JobQueue
+
+
+def job(name: str, owner: str = "me", priority="normal", created: float = 0.0, begun: bool = False) -> Job:
+    return Job(name, owner, created, priority, begun)
+
+
+def drained(queue: JobQueue) -> list[str]:
+    """All jobs in the order in which they run, one at a time."""
+    order = []
+    while begun := queue.begin():
+        for one in begun:
+            order.append(one.session)
+            queue.leave(one.session)
+    return order
+
+
+@pytest.mark.parametrize(
+    ("jobs", "order"),
+    [
+        ([job("b", created=2), job("a", created=1)], "a b"),
+        ([job("a", priority="low"), job("b"), job("c", priority="high")], "c b a"),
+        ([job("a", created=1), job("b", created=2, begun=True)], "b a"),
+        ([job("a", priority="high", created=1), job("b", created=2, begun=True)], "a b"),
+        ([job("a1", created=1), job("a2", created=2), job("b", "you", created=3)], "a1 b a2"),
+        ([job("a1"), job("a2", created=1), job("b1", "you"), job("b2", "you", created=1)], "a1 b1 a2 b2"),
+        ([job("a", priority="low"), job("b", "you", created=9)], "b a"),
+    ],
+)
+def test_who_comes_first(jobs: list[Job], order: str) -> None:
+    queue = JobQueue(1)
+    for one in jobs:
+        queue.submit(one)
+    assert drained(queue) == order.split()
+
+
+def test_one_who_has_fewer_at_work_comes_first() -> None:
+    queue = JobQueue(3)
+    for number in range(4):
+        queue.submit(job(f"a{number}", created=number))
+    queue.submit(job("b", "you", created=9))
+    assert [one.session for one in queue.begin()] == ["a0", "b", "a1"]
+
+
+def test_pausing_begins_none_and_resuming_goes_on() -> None:
+    queue = JobQueue(1)
+    queue.submit(job("a"))
+    queue.submit(job("b", "you", created=1))
+    queue.pause("me")
+    assert drained(queue) == ["b"]
+    queue.resume("me")
+    assert drained(queue) == ["a"]
+
+
+def test_a_job_that_is_preferred_while_it_waits_comes_first() -> None:
+    queue = JobQueue(1)
+    for name in "abc":
+        queue.submit(job(name, created=ord(name)))
+    queue.prefer("c", "high")
+    queue.prefer("nobody", "high")
+    assert [one.session for one in queue.order("me")] == ["c", "a", "b"]
+    assert drained(queue) == ["c", "a", "b"]
+
+
+OWNERS = ("ann", "bob", "cy")
+
+
+class Machine(RuleBasedStateMachine):
+    """Jobs come, run, leave, in any order, with pauses and restarts of the daemon between."""
+
+    jobs = Bundle("jobs")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queue = JobQueue(2)
+        self.known: dict[str, Job] = {}
+        self.running: set[str] = set()
+        self.ran: set[str] = set()
+        self.paused: set[str] = set()
+        self.count = 0
+
+    @rule(target=jobs, owner=st.sampled_from(OWNERS), priority=st.sampled_from(sorted(RANK)))
+    def submit(self, owner: str, priority) -> str:
+        self.count += 1
+        one = Job(f"s{self.count}", owner, float(self.count), priority)
+        self.known[one.session] = one
+        self.queue.submit(one)
+        return one.session
+
+    @rule()
+    def begin(self) -> None:
+        for one in self.queue.begin():
+            assert one.session not in self.running, "it runs already"
+            assert one.owner not in self.paused
+            rank = RANK[self.known[one.session].priority]
+            waiting = [
+                other
+                for other in self.known.values()
+                if other.session not in self.running | {one.session} and other.owner not in self.paused
+            ]
+            assert all(RANK[other.priority] >= rank for other in waiting), "a more urgent one was passed over"
+            mine = [other for other in waiting if other.owner == one.owner and RANK[other.priority] == rank]
+            assert all((not other.begun, other.created) >= (not one.begun, one.created) for other in mine)
+            self.running.add(one.session)
+            self.ran.add(one.session)
+
+    @rule(session=consumes(jobs))
+    def leave(self, session: str) -> None:
+        self.queue.leave(session)
+        self.running.discard(session)
+        del self.known[session]
+
+    @rule(session=jobs, priority=st.sampled_from(sorted(RANK)))
+    def prefer(self, session: str, priority) -> None:
+        self.queue.prefer(session, priority)
+        one = self.known[session]
+        self.known[session] = Job(session, one.owner, one.created, priority, one.begun)
+
+    @rule(owner=st.sampled_from(OWNERS))
+    def pause(self, owner: str) -> None:
+        self.queue.pause(owner)
+        self.paused.add(owner)
+
+    @rule(owner=st.sampled_from(OWNERS))
+    def resume(self, owner: str) -> None:
+        self.queue.resume(owner)
+        self.paused.discard(owner)
+
+    @precondition(lambda self: self.known)
+    @rule()
+    def restart(self) -> None:
+        """The daemon was killed: all that is stored is submitted again, in any order."""
+        self.queue = JobQueue(2)
+        for owner in self.paused:
+            self.queue.pause(owner)
+        for session in sorted(self.known, reverse=True):
+            one = self.known[session]
+            self.known[session] = Job(session, one.owner, one.created, one.priority, begun=session in self.ran)
+            self.queue.submit(self.known[session])
+        self.running = set()
+
+    @invariant()
+    def nothing_is_lost(self) -> None:
+        listed = [one.session for owner in OWNERS for one in self.queue.order(owner)]
+        assert sorted(listed) == sorted(self.known)
+        assert set(self.queue.running) == self.running
+        assert len(self.running) <= 2
+
+    def teardown(self) -> None:
+        """Whatever happened, all that is left can be done."""
+        for owner in OWNERS:
+            self.queue.resume(owner)
+        for session in list(self.running):
+            self.queue.leave(session)
+            del self.known[session]
+        assert sorted(drained(self.queue)) == sorted(self.known)
+
+
+Machine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestAnySequence = Machine.TestCase
