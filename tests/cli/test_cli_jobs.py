@@ -9,7 +9,13 @@ from tests.cli.conftest import Run
 from tests.cli.fake import FakeDaemon
 
 TALK = QueuedFile(
-    session="ab12", title="Talk\x1b[2J", priority="high", state=State.PROCESSING, created=1.0, done_s=65.0, total_s=3600.0
+    session="ab12",
+    title="Talk\x1b[2J",
+    priority="high",
+    state=State.PROCESSING,
+    created=1.0,
+    done_s=65.0,
+    total_s=3600.0,
 )
 NEXT = QueuedFile(session="cd34", title="Next", priority="low", state=State.PENDING, created=2.0)
 
