@@ -55,7 +55,7 @@ def main() -> int:
         say(total_s=total_s)
         if limit_s and total_s is not None and total_s > limit_s and _is_honest(container):
             return refuse(Code.LIMIT_EXCEEDED, _too_long(limit_s))
-        return _decode(container, track - 1, limit_s, say, refuse)
+        return _decode(container, track - 1, limit_s, _is_cut_wav(path), say, refuse)
 
 
 def _open(path: Path) -> Any:
@@ -65,6 +65,24 @@ def _open(path: Path) -> Any:
         return av.open(path.open("rb"), metadata_errors="ignore", options=options)
     except TypeError:  # PyAV 19 ignores what metadata it cannot read by itself
         return av.open(path.open("rb"), options=options)
+
+
+def _is_cut_wav(path: Path) -> bool:
+    """Whether a WAV has fewer bytes than its header says, which FFmpeg takes for its length without a word."""
+    with path.open("rb") as file:
+        head = file.read(12)
+    claimed = int.from_bytes(head[4:8], "little")
+    # Who writes to a pipe knows no length and says the greatest, or none.
+    return (
+        head[:4] == b"RIFF"
+        and head[8:] == b"WAVE"
+        and claimed < 0x7FFFFFFF - 4096
+        and path.stat().st_size < claimed + 8
+    )
+
+
+def _resampler() -> Any:
+    return av.AudioResampler(format="s16", layout="mono", rate=RATE)
 
 
 def _is_honest(container: Any) -> bool:
@@ -77,9 +95,15 @@ def _too_long(limit_s: float) -> str:
 
 
 def _decode(
-    container: Any, number: int, limit_s: float, say: Callable[..., None], refuse: Callable[[Code, str], int]
+    container: Any,
+    number: int,
+    limit_s: float,
+    short: bool,
+    say: Callable[..., None],
+    refuse: Callable[[Code, str], int],
 ) -> int:
-    resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
+    resampler = _resampler()
+    shape: tuple[str, str, int] | None = None
     out = sys.stdout.buffer
     written = 0
     broken: str | None = None
@@ -92,13 +116,24 @@ def _decode(
             out.write(data)
             written += len(data)
 
+    def take(frame: av.AudioFrame) -> None:
+        nonlocal resampler, shape
+        now = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if shape not in (None, now):
+            # A stream may change its rate or channels half-way; a resampler takes one kind of frame only.
+            write(None)
+            resampler = _resampler()
+        shape = now
+        frame.pts = None  # times that jump would be refused
+        write(frame)
+
     track = container.streams.audio[number]
     packets = container.demux(track)
     while True:
         try:
             packet = next(packets)
             for frame in packet.decode():
-                write(frame)
+                take(frame)
             if limit_s and written > limit_s * 2 * RATE:
                 return refuse(Code.LIMIT_EXCEEDED, _too_long(limit_s))
         except StopIteration:
@@ -121,6 +156,8 @@ def _decode(
             warning=f"the file ends after {seconds:.1f} s of the {claimed:.1f} s that it announces; "
             "what is there was transcribed"
         )
+    elif short:
+        say(warning="the file is shorter than its header announces; what is there was transcribed")
     elif broken is not None:
         say(warning=f"the file is damaged ({broken}); what could be read was transcribed")
     return 0

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import io
 import shutil
-from array import array
+import struct
 from contextlib import aclosing
 
 import av
 import numpy as np
 import pytest
+import trio
 
 from convo.messages import Code
 from convod.engine.decode import Decoding, decoding
@@ -16,23 +17,35 @@ from tests.support.speech import DATA, pcm
 RATE = 16000
 
 
-async def decoded(path) -> tuple[bytes, Decoding]:
-    async with decoding(path) as process:
+async def decoded(path, **how) -> tuple[bytes, Decoding]:
+    async with decoding(path, **how) as process:
         sound = b"".join([piece async for piece in process.pieces()])
     return sound, process
 
 
-def encoded(container: str, codec: str, rate: int, layout: str, seconds: float = 1.0) -> bytes:
+def encoded(container: str, codec: str, rate: int, layout: str, seconds: float = 1.0, *tones: int) -> bytes:
+    """A file with an audio track for each tone (440 Hz unless said)."""
     file = io.BytesIO()
     with av.open(file, "w", container) as out:
-        stream = out.add_stream(codec, rate=rate, layout=layout)
-        channels = len(stream.layout.channels)
-        wave = (8000 * np.sin(2 * np.pi * 440 * np.arange(int(rate * seconds)) / rate)).astype(np.int16)
-        frame = av.AudioFrame.from_ndarray(np.repeat(wave, channels)[np.newaxis, :], "s16", layout)
-        frame.sample_rate = rate
-        for packet in [*stream.encode(frame), *stream.encode(None)]:
-            out.mux(packet)
+        streams = [out.add_stream(codec, rate=rate, layout=layout) for _ in tones or (440,)]
+        for stream, tone in zip(streams, tones or (440,), strict=True):
+            channels = len(stream.layout.channels)
+            wave = (8000 * np.sin(2 * np.pi * tone * np.arange(int(rate * seconds)) / rate)).astype(np.int16)
+            frame = av.AudioFrame.from_ndarray(np.repeat(wave, channels)[np.newaxis, :], "s16", layout)
+            frame.sample_rate = rate
+            resampler = av.AudioResampler(format=stream.format, layout=layout, rate=rate, frame_size=stream.frame_size)
+            for piece in [*resampler.resample(frame), *resampler.resample(None)]:
+                for packet in stream.encode(piece):
+                    out.mux(packet)
+            for packet in stream.encode(None):
+                out.mux(packet)
     return file.getvalue()
+
+
+def tone(sound: bytes) -> float:
+    """The frequency of a sine, by its crossings of zero in the middle of the sound, Hz."""
+    samples = np.frombuffer(sound, np.int16)[2000:14000]
+    return int(np.count_nonzero((samples[:-1] < 0) & (samples[1:] >= 0))) * RATE / len(samples)
 
 
 def level(sound: bytes) -> float:
@@ -59,19 +72,74 @@ async def test_an_mp3_becomes_sound_of_its_length():
     [
         ("wav", "pcm_s16le", 48000, "stereo"),
         ("wav", "pcm_s16le", 8000, "mono"),
+        ("wav", "pcm_s24le", 44100, "stereo"),
+        ("wav", "pcm_s32le", 96000, "mono"),
+        ("wav", "pcm_f32le", 22050, "stereo"),
+        ("wav", "pcm_u8", 11025, "mono"),
         ("flac", "flac", 44100, "5.1"),
+        ("flac", "flac", 192000, "7.1"),
+        ("mp3", "libmp3lame", 44100, "stereo"),
+        ("ipod", "aac", 48000, "stereo"),
+        ("adts", "aac", 44100, "mono"),
+        ("mp4", "aac", 44100, "5.1"),
+        ("ogg", "libopus", 48000, "mono"),
+        ("webm", "libopus", 48000, "stereo"),
+        ("matroska", "pcm_s16le", 32000, "mono"),
+        ("aiff", "pcm_s16be", 44100, "stereo"),
     ],
 )
 async def test_any_rate_and_number_of_channels_becomes_mono_at_16_khz(tmp_path, container, codec, rate, layout):
     path = tmp_path / "sound"
     path.write_bytes(encoded(container, codec, rate, layout))
     sound, process = await decoded(path)
-    assert len(sound) // 2 == pytest.approx(RATE, abs=200)
+    # Lossy codecs add a frame before and after.
+    assert len(sound) // 2 == pytest.approx(RATE, abs=200 if codec.startswith(("pcm", "flac")) else 2500)
+    assert (process.refusal, process.warning) == (None, None)
+    assert tone(sound) == pytest.approx(440, abs=3)
+    assert process.total_s is None or process.total_s == pytest.approx(1.0, abs=0.2)
+
+
+async def test_the_track_that_is_asked_for_is_decoded(tmp_path):
+    path = tmp_path / "film.mkv"
+    path.write_bytes(encoded("matroska", "pcm_s16le", 16000, "mono", 1.0, 440, 880))
+    for track, frequency in ((None, 440), (1, 440), (2, 880)):
+        sound, process = await decoded(path, track=track)
+        assert process.refusal is None
+        assert tone(sound) == pytest.approx(frequency, abs=3)
+    sound, process = await decoded(path, track=3)
+    assert sound == b""
+    assert process.refusal == (Code.BAD_AUDIO, "the file has 2 audio tracks; choose one that it has, not 3")
+
+
+async def test_hours_of_silence_in_a_small_file_are_refused_at_once(tmp_path):
+    path = tmp_path / "bomb.flac"
+    path.write_bytes(encoded("flac", "flac", 16000, "mono", 100.0, 0))
+    assert path.stat().st_size < 100_000
+    sound, process = await decoded(path, limit_s=99.0)
+    assert sound == b""
+    assert process.refusal is not None
+    assert process.refusal[0] is Code.LIMIT_EXCEEDED
+    sound, process = await decoded(path, limit_s=101.0)
     assert process.refusal is None
-    crossings = sum(
-        a < 0 <= b for a, b in zip(array("h", sound)[2000:14000], array("h", sound)[2001:14001], strict=True)
-    )
-    assert crossings == pytest.approx(440 * 12000 / RATE, abs=2)
+
+
+async def test_a_file_that_hides_its_length_is_refused_when_it_has_shown_it(tmp_path):
+    path = tmp_path / "bomb.aac"
+    path.write_bytes(encoded("adts", "aac", 16000, "mono", 100.0, 0))
+    sound, process = await decoded(path, limit_s=50.0)
+    assert len(sound) <= 2 * RATE * 52
+    assert process.refusal is not None
+    assert process.refusal[0] is Code.LIMIT_EXCEEDED
+
+
+async def test_a_track_that_changes_its_format_half_way_is_heard_to_its_end(tmp_path):
+    # Streams of radio stations do that; each part is a valid MPEG stream of its own.
+    path = tmp_path / "radio.mp3"
+    parts = [encoded("mp3", "libmp3lame", rate, layout) for rate, layout in ((44100, "stereo"), (22050, "mono"))]
+    path.write_bytes(b"".join(parts))
+    sound, process = await decoded(path)
+    assert process.refusal is None
+    assert len(sound) // 2 == pytest.approx(2 * RATE, abs=6000)
 
 
 def video_without_sound() -> bytes:
@@ -164,3 +232,68 @@ async def test_leaving_early_ends_the_process():
             assert await anext(pieces)
         child = process._process
     assert child.returncode is not None
+
+
+def wav(*, rate: int = 16000, channels: int = 1, bits: int = 16, data: bytes = bytes(32000), claims: int = -1) -> bytes:
+    """A WAV that says of itself what it likes."""
+    size = len(data) if claims < 0 else claims
+    block = max(1, channels * bits // 8) & 0xFFFF
+    form = struct.pack("<HHIIHH", 1, channels, rate, (rate * block) & 0xFFFFFFFF, block, bits)
+    head = b"RIFF" + struct.pack("<I", (size + 36) & 0xFFFFFFFF) + b"WAVEfmt " + struct.pack("<I", 16) + form
+    return head + b"data" + struct.pack("<I", size & 0xFFFFFFFF) + data
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(lambda: wav(rate=0), id="no samples a second"),
+        pytest.param(lambda: wav(rate=0xFFFFFFFF), id="four thousand million samples a second"),
+        pytest.param(lambda: wav(channels=0), id="no channels"),
+        pytest.param(lambda: wav(channels=65535), id="65535 channels"),
+        pytest.param(lambda: wav(bits=0), id="no bits"),
+        pytest.param(lambda: wav(bits=65535), id="65535 bits"),
+        pytest.param(lambda: b"fLaC\x00\x00\x00\x22" + b"\xff" * 34 + b"\xff\xf8" * 500, id="flac of ones"),
+        pytest.param(lambda: b"OggS" + b"\xff" * 5000, id="ogg of ones"),
+        pytest.param(lambda: b"\x1aE\xdf\xa3" + b"\xff" * 5000, id="matroska of ones"),
+        pytest.param(lambda: b"\x00\x00\x00\x20ftypM4A " + b"\xff" * 5000, id="m4a of ones"),
+        pytest.param(lambda: b"ID3\x04\x00\x00\x7f\x7f\x7f\x7f" + b"\x00" * 5000, id="a tag of 256 MB"),
+        pytest.param(lambda: encoded("ipod", "aac", 48000, "mono")[:3000], id="m4a cut before its index"),
+    ],
+)
+async def test_absurd_headers_are_refused_or_heard_but_stop_nothing(tmp_path, data):
+    path = tmp_path / "file.mp3"
+    path.write_bytes(data())
+    with trio.fail_after(30):
+        sound, process = await decoded(path, limit_s=3600.0)
+    assert len(sound) <= 2 * RATE * 10
+    if process.refusal is None:
+        assert sound
+    else:
+        assert process.refusal[1][-1] not in ".\n"
+        assert "\n" not in process.refusal[1]
+
+
+async def test_a_header_that_promises_more_than_there_is_gives_a_warning(tmp_path):
+    path = tmp_path / "file.wav"
+    path.write_bytes(wav(claims=320_000))
+    sound, process = await decoded(path)
+    assert len(sound) == 32000
+    assert process.refusal is None
+    assert process.warning is not None
+    assert "announces" in process.warning
+    path.write_bytes(wav(claims=0xFFFFFFFF - 36))  # as FFmpeg writes into a pipe
+    assert (await decoded(path))[1].warning is None
+
+
+@pytest.mark.parametrize(
+    ("container", "codec"),
+    [("wav", "pcm_s24le"), ("flac", "flac"), ("ogg", "libopus"), ("webm", "libopus"), ("adts", "aac")],
+)
+async def test_the_readable_half_of_a_file_under_a_wrong_name_is_heard(tmp_path, container, codec):
+    data = encoded(container, codec, 48000, "mono", 4.0)
+    path = tmp_path / "letter.docx"
+    path.write_bytes(data[: len(data) // 2])
+    sound, process = await decoded(path)
+    assert process.refusal is None
+    assert 1.2 < len(sound) / 2 / RATE < 2.8
+    assert tone(sound) == pytest.approx(440, abs=3)
