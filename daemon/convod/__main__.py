@@ -33,7 +33,10 @@ def parser() -> argparse.ArgumentParser:
         description="Live captions and conversation summaries on this machine: the daemon. "
         "Settings come from flags, then CONVOD_* in the environment, then convod.toml.",
     )
-    parse.add_argument("command", nargs="?", choices=["run", "check-config"], default="run", help=argparse.SUPPRESS)
+    parse.add_argument(
+        "command", nargs="?", choices=["run", "check-config", "backup"], default="run", help=argparse.SUPPRESS
+    )
+    parse.add_argument("file", nargs="?", type=Path, help=argparse.SUPPRESS)
     parse.add_argument("--config", metavar="FILE", type=Path, help="read settings from this TOML file")
     parse.add_argument("--socket", metavar="PATH", help="listen on this Unix socket")
     parse.add_argument("--listen", metavar="ws://HOST:PORT", action="append", help="listen for WebSockets too")
@@ -46,13 +49,20 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--log-level", choices=["debug", "info", "warning", "error"])
     parse.add_argument("--log-format", choices=["text", "json"])
     parse.add_argument("--version", action="version", version=f"convod {__version__}")
-    parse.epilog = "`convod check-config` prints the settings in force and stops."
+    parse.epilog = (
+        "`convod check-config` prints the settings in force and stops. `convod backup FILE` writes a copy of all "
+        "transcripts and summaries, also while the daemon runs; to restore it, stop convod and put it in the place of "
+        "convod.sqlite in the state directory."
+    )
     return parse
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the daemon, or check its settings."""
-    given = parser().parse_args(arguments)
+    parse = parser()
+    given = parse.parse_args(arguments)
+    if (given.command == "backup") != (given.file is not None):
+        parse.error("`convod backup` takes the FILE to write, and no other command takes one")
     from convod.ops import config
 
     flags: dict[str, Any] = {key: getattr(given, flag) for flag, key in FLAGS.items()}
@@ -63,7 +73,20 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     if given.command == "check-config":
         return _show(settings, file)
+    if given.command == "backup":
+        return _backup(settings, given.file)
     return _run(settings)
+
+
+def _backup(settings: Any, target: Path) -> int:
+    from convod.store import StoreFailed, backup
+
+    try:
+        backup(settings.state_path / "convod.sqlite", target)
+    except StoreFailed as error:
+        print(f"convod: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def _show(settings: Any, file: Path | None) -> int:

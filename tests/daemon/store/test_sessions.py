@@ -5,6 +5,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
+from hypothesis import given
+from hypothesis import strategies as st
 
 from convo.messages import (
     ActionItem,
@@ -19,7 +21,8 @@ from convo.messages import (
     TranscriptSegment,
     Word,
 )
-from convod.store import Database, Record, SessionStore
+from convod.store import Database, Record, SessionStore, StoreFailed
+from convod.store.search import snip
 
 
 @asynccontextmanager
@@ -258,3 +261,126 @@ async def test_a_search_sees_the_owners_sessions_only_and_no_more_than_asked(tmp
         assert {hit.session for hit in await store.search("me", "engine", 10)} == {mine.id}
         assert len(await store.search("me", "engine", 3)) == 3
         assert await store.search("nobody", "engine", 10) == []
+
+
+# --- snippets and summaries -----------------------------------------------------------------------------------
+
+
+async def summarise(store: SessionStore, of: Record, text: str, *, title: str = "Plans") -> None:
+    summary = FinalSummary(
+        session=of.id, seq=of.seq + 1, provider="p", model="m", title=title, summary=text,
+        key_points=["The kettle boils."], action_items=[ActionItem(text="Buy tea", owner="Ann", due="Friday")],
+        keywords=["leaves"], language="en",
+    )  # fmt: skip
+    of.seq += 1
+    await store.save(of, [summary])
+
+
+async def test_a_search_finds_summaries_and_only_the_newest_of_a_session(tmp_path):
+    async with opened(tmp_path) as store:
+        one = await store.create(record("Kitchen"))
+        await say(store, one, "Put the kettle on.")
+        await summarise(store, one, "An old matter.")
+        await summarise(store, one, "A new matter.")
+        assert [hit.source for hit in await store.search("me", "kettle", 10)] == ["summary", "segment"]
+        for query in ("new", "tea ann", "leaves", "plans"):
+            (hit,) = await store.search("me", query, 10)
+            assert (hit.source, hit.segment, hit.title) == ("summary", 0, "Kitchen")
+        assert await store.search("me", "old", 10) == []
+
+
+async def test_the_words_as_they_stand_come_before_the_words_anywhere_then_the_newest(tmp_path):
+    async with opened(tmp_path) as store:
+        one = await store.create(record())
+        await say(store, one, "release notes", "notes of the release", "the release notes", "releases and notes")
+        assert [hit.segment for hit in await store.search("me", "release notes", 10)] == [2, 0, 1, 3]
+        assert [hit.segment for hit in await store.search("me", "release notes", 2)] == [2, 0]
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "snippet", "marked"),
+    [
+        ("We ship it.", ["ship"], "We ship it.", ["ship"]),
+        ("Ship, ships, worship", ["ship"], "Ship, ships, worship", ["Ship", "ship"]),
+        ("Grüße aus Köln", ["koln", "GRUSSE"], "Grüße aus Köln", ["Köln"]),
+        ("今日は会議です。", ["会議"], "今日は会議です。", ["会議"]),
+        ("a" * 100 + " needle " + "b" * 200, ["needle"], None, ["needle"]),
+        ("x" * 400, ["needle"], "x" * 160 + "…", []),
+        ("(a+b)* c", ["(a+b)*"], "(a+b)* c", ["(a+b)*"]),
+        ("aaaa", ["a", "aa"], "aaaa", ["aa"]),
+        ("", ["a"], "", []),
+    ],
+)
+def test_a_snippet_shows_what_was_found(text, words, snippet, marked):
+    shown, marks = snip(text, words)
+    assert [shown[first:last] for first, last in marks] == marked
+    assert len(shown) <= 162
+    if snippet is not None:
+        assert shown == snippet
+
+
+@given(text=st.text(max_size=400), words=st.lists(st.text(min_size=1, max_size=8), max_size=4))
+def test_marks_lie_in_their_snippet_in_order(text, words):
+    shown, marks = snip(text, words)
+    assert len(shown) <= 162
+    last = 0
+    for begin, end in marks:
+        assert last <= begin < end <= len(shown)
+        last = end
+
+
+async def test_deleted_words_are_in_no_file_any_more(tmp_path):
+    async with opened(tmp_path) as store:
+        one, two = await store.create(record("one")), await store.create(record("two"))
+        for number in range(30):
+            await say(store, two, f"ordinary sentence {number}")
+            await say(store, one, f"xyzzy{number} plugh 秘密の会議{number}")
+        await summarise(store, one, "frobnicate")
+        await store.delete(one.id)
+        assert await store.search("me", "xyzzy1", 10) == []
+        assert await store.search("me", "秘密の会議", 10) == []
+        assert len(await store.search("me", "ordinary", 50)) == 30
+    deleted = b"".join(file.read_bytes() for file in tmp_path.glob("convod.sqlite*"))
+    for word in ("xyzzy", "plugh", "frobnicate", "秘密"):
+        assert word.encode() not in deleted, word
+
+
+async def test_pauses_are_remembered(tmp_path):
+    async with opened(tmp_path) as store:
+        assert await store.paused() == set()
+        await store.pause("me", True)
+        await store.pause("me", True)
+        await store.pause("you", True)
+        await store.pause("you", False)
+        assert await store.paused() == {"me"}
+
+
+async def test_a_list_by_the_beginning_of_an_id(tmp_path):
+    async with opened(tmp_path) as store:
+        one, _ = await store.create(record("one")), await store.create(record("two"))
+        assert [info.title for info in await store.newest("me", prefix=one.id[:12])] == ["one"]
+        assert await store.newest("me", prefix="%") == []
+        assert len(await store.newest("me", prefix="")) == 2
+
+
+async def test_a_backup_is_whole_while_others_write_and_opens_like_the_original(tmp_path):
+    async with opened(tmp_path) as store:
+        one = await store.create(record("one"))
+        async with trio.open_nursery() as nursery:
+
+            async def write() -> None:
+                for number in range(20):
+                    await say(store, one, f"sentence {number}")
+
+            nursery.start_soon(write)
+            await store.backup(tmp_path / "copy")
+        await store.backup(tmp_path / "copy")
+        assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o600
+        with pytest.raises(StoreFailed, match="choose another place"):
+            await store.backup(tmp_path / "nowhere" / "copy")
+    (tmp_path / "restored").mkdir()
+    (tmp_path / "copy").rename(tmp_path / "restored" / "convod.sqlite")
+    async with opened(tmp_path / "restored") as store:
+        assert len(await store.segments(one.id)) == 20
+        assert len(await store.search("me", "sentence", 50)) == 20
+    assert sorted(path.name for path in tmp_path.iterdir() if "part" in path.name) == []
