@@ -14,7 +14,7 @@ import trio
 import convo
 from convo.messages import SummaryOptions
 
-from . import captions, engine, live, load, noise, silence
+from . import captions, engine, files, history, live, load, noise, silence
 from .daemon import Daemon, running
 from .figures import Figures
 
@@ -27,6 +27,8 @@ BENCHES: dict[str, Bench] = {
     "silence": silence.bench,
     "captions": captions.bench,
     "engine": engine.bench,
+    "files": files.bench,
+    "history": history.bench,
 }
 
 
