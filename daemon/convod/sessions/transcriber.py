@@ -101,7 +101,7 @@ Command = Decode | Drop | Say | Keep
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a session is heard. `rate` in Hz; `kind` FINAL for live sessions, FILE for files."""
+    """How a session is heard. `rate` in Hz; `kind` is that of the windows that are published."""
 
     session: str
     rate: int
@@ -143,9 +143,7 @@ class _Guess:
 class Transcriber:
     """`segment`, `utterance` and `sample` are where to go on after a restart; all 0 for a new session.
 
-    Audio fed first is the sample `sample`. With `replay`, audio is fed from sample 0 and utterances before
-    `utterance` are passed over: exact, where the same samples give the same utterances. `interims()` says what the
-    engine can afford of them.
+    Audio fed first is the sample `sample`. `interims()` says what the engine can afford of them.
     """
 
     def __init__(
@@ -156,7 +154,6 @@ class Transcriber:
         segment: int = 0,
         utterance: int = 0,
         sample: int = 0,
-        replay: bool = False,
         interims: Callable[[], Interims] = lambda: Interims.FULL,
     ) -> None:
         self.settings = settings
@@ -164,13 +161,10 @@ class Transcriber:
         self.segment = segment
         self.language = settings.language
         self._rate = settings.rate
-        self._base = 0 if replay else sample  # stream sample that frames count from
-        self._skip = utterance if replay else 0
+        self._base = sample  # stream sample that frames count from
         self._frames = Frames(settings.rate, settings.frame_ms)
         self._vad = Vad(self._frames.vad_rate, settings.vad, frame_ms=settings.frame_ms)
-        self._endpoint = Endpointer(
-            settings.rate, settings.endpoint, first=0 if replay else utterance, begin=self._base
-        )
+        self._endpoint = Endpointer(settings.rate, settings.endpoint, first=utterance, begin=self._base)
         self._buffer = bytearray()
         self._buffer_start = self._base
         self._now = self._base
@@ -265,7 +259,7 @@ class Transcriber:
         session, rate = self.settings.session, self._rate
         if isinstance(happening, Opened):
             self._growing = Growing(rate, happening.start, happening.onset)
-            if happening.number >= self._skip and not self._going_on:
+            if not self._going_on:
                 commands.append(Say(SpeechStarted(session=session, time=round(happening.start / rate, 3))))
         elif isinstance(happening, Silence):
             self._paused(happening, commands)
@@ -277,16 +271,14 @@ class Transcriber:
     def _paused(self, silence: Silence, commands: list[Command]) -> None:
         """Perhaps the end: decode as if it were, so that the endpoint finds the text ready."""
         start = self._endpoint.open_since
-        if self.settings.kind is Kind.FILE or start is None:
-            return  # a file's text is as good a moment later, and decoded once
+        if start is None:
+            return
         end = min(self._now, silence.at + self.settings.endpoint.tail_ms * self._rate // 1000)
         self._drop_interim(commands)
         self._guess = _Guess(self._window(self.settings.kind, silence.number, start, end, ending=True), silence.at)
         commands.append(Decode(self._guess.window))
 
     def _closed(self, closed: Closed, commands: list[Command]) -> None:
-        if closed.number < self._skip:
-            return
         self._going_on = closed.cut
         self._drop_interim(commands)
         if not closed.cut:

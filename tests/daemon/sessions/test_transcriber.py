@@ -22,7 +22,7 @@ class Play:
 
     def __init__(self, *, piece: int = 1920, **options) -> None:
         about = {"session": "s", "rate": RATE, "kind": Kind.FINAL}
-        start = {key: options.pop(key) for key in ("segment", "utterance", "sample", "replay") if key in options}
+        start = {key: options.pop(key) for key in ("segment", "utterance", "sample") if key in options}
         self.affords = Interims.FULL
         self.transcriber = Transcriber(Settings(**(about | options)), Guard(), interims=lambda: self.affords, **start)
         self.piece = piece
@@ -152,12 +152,6 @@ def test_a_guess_that_could_not_be_decoded_is_decoded_again_at_the_endpoint():
     again = [window for window in play.finals if window is not guess]
     assert len(again) == 1
     assert [keep.text for keep in play.answer(again[0], "All is well.")] == ["All is well."]
-
-
-def test_a_files_pause_is_decoded_once():
-    play = Play(kind=Kind.FILE, interim=False).audio(talk(2))
-    assert [window.utterance for window in play.finals] == [0, 1]
-    assert all(window.kind is Kind.FILE for window in play.finals)
 
 
 # --- order ------------------------------------------------------------------------------------------------
@@ -371,18 +365,6 @@ def test_from_a_mark_it_goes_on_with_the_same_windows_and_numbers():
     assert again.answer(again.finals[0], "two")[0].segment == 1
 
 
-def test_a_replay_passes_over_what_is_stored_and_decodes_the_rest_exactly():
-    sound = talk(3)
-    whole = Play(kind=Kind.FILE, interim=False).audio(sound).flush()
-    again = Play(kind=Kind.FILE, interim=False, segment=1, utterance=2, replay=True, piece=7777 * 2)
-    again.audio(sound).flush()
-    assert [(w.utterance, w.start, w.audio) for w in again.finals] == [
-        (w.utterance, w.start, w.audio) for w in whole.finals[2:]
-    ]
-    assert len(again.said(SpeechStarted)) == len(again.said(SpeechEnded)) == 1
-    assert again.answer(again.finals[0], "three")[0].segment == 1
-
-
 def test_memory_stays_bounded_through_a_long_silence():
     play = Play(piece=2 * RATE)
     for _ in range(10):
@@ -395,16 +377,15 @@ LONG = sentence() + silence(0.35) + sentence()[: 2 * RATE] + silence(0.9) + whit
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(st.integers(0, len(LONG) // 2), max_size=12), st.booleans())
-def test_where_the_audio_is_cut_changes_no_window(cuts, file):
-    kind = Kind.FILE if file else Kind.FINAL
-    transcriber = Transcriber(Settings(session="s", rate=RATE, kind=kind, interim=False), Guard())
+@given(st.lists(st.integers(0, len(LONG) // 2), max_size=12))
+def test_where_the_audio_is_cut_changes_no_window(cuts):
+    transcriber = Transcriber(Settings(session="s", rate=RATE, kind=Kind.FINAL, interim=False), Guard())
     commands = []
     borders = [0, *sorted(cuts), len(LONG) // 2]
     for a, b in itertools.pairwise(borders):
         commands += transcriber.audio(LONG[2 * a : 2 * b], 0.0)
     commands += transcriber.flush()
-    whole = Play(kind=kind, interim=False).audio(LONG).flush()
+    whole = Play(interim=False).audio(LONG).flush()
     assert shapes(commands) == shapes(whole.commands)
 
 

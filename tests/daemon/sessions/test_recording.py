@@ -1,0 +1,196 @@
+"""Recordings to segments: what is decoded together, when pieces were said, and that no order or restart changes it."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from convod.captions import Guard
+from convod.engine.wire import Heard, HeardPiece, HeardWord
+from convod.sessions.recording import JOINED_S, Decode, Keep, Recording, Settings, Window
+from tests.daemon.support.sounds import RATE, silence
+from tests.daemon.support.talk import REJECTED, heard, talk
+
+COUNT = 11
+PAUSE_S = 3.0
+LIVES = 5
+
+
+@cache
+def sound() -> bytes:
+    """Eleven sentences of 2.5 s with long pauses."""
+    return silence(1.0) + talk(COUNT, PAUSE_S)
+
+
+class Play:
+    """Feeds a recording; its windows wait until answered."""
+
+    def __init__(self, *, joined: bool = False, language: str | None = "en", words: bool = False, **start) -> None:
+        self.recording = Recording(Settings(rate=RATE, joined=joined, language=language, words=words), Guard(), **start)
+        self.waiting: list[Window] = []
+        self.kept: list[Keep] = []
+
+    def take(self, commands) -> None:
+        for command in commands:
+            (self.waiting if isinstance(command, Decode) else self.kept).append(
+                command.window if isinstance(command, Decode) else command
+            )
+
+    def all_audio(self) -> Play:
+        data = sound()
+        for at in range(0, len(data), 65536):
+            self.take(self.recording.audio(data[at : at + 65536], 0.0))
+        self.take(self.recording.flush(0.0))
+        return self
+
+    def answer(self, window: Window, outcome: Heard) -> None:
+        self.waiting.remove(window)
+        self.take(self.recording.heard(window, outcome))
+
+    @property
+    def pieces(self) -> list[tuple[float, float, str]]:
+        return [(piece.start, piece.end, piece.text) for keep in self.kept for piece in keep.pieces]
+
+
+def named(window: Window, **figures) -> Heard:
+    """A text that tells which utterances were heard, in a piece for each, at the times that they have in the window."""
+    pieces, begin = [], 0.0
+    for utterance in window.utterances:
+        end = begin + (utterance.end - utterance.start) / RATE
+        pieces.append(HeardPiece(start=round(begin + 0.3, 3), end=round(end, 3), text=f"number {utterance.number}"))
+        begin = end
+    outcome = heard(" ".join(piece.text for piece in pieces), **figures)
+    return msgspec.structs.replace(outcome, pieces=pieces) if window.pieces else outcome
+
+
+def whole(joined: bool, **more) -> Play:
+    play = Play(joined=joined, **more).all_audio()
+    while play.waiting:
+        play.answer(play.waiting[0], named(play.waiting[0]))
+    return play
+
+
+def test_a_short_context_hears_each_utterance_for_itself():
+    play = Play().all_audio()
+    assert len(play.waiting) == COUNT
+    assert all(len(window.utterances) == 1 and not window.pieces for window in play.waiting)
+    for window in reversed(play.waiting[:]):
+        play.answer(window, named(window))
+    assert [text for _, _, text in play.pieces] == [f"number {number}" for number in range(COUNT)]
+    assert [keep.segment for keep in play.kept] == list(range(COUNT))
+
+
+def test_a_long_context_hears_as_many_as_fit_without_the_silence_between():
+    play = Play(joined=True).all_audio()
+    lengths = [len(window.audio) / 2 / RATE for window in play.waiting]
+    assert max(lengths) <= JOINED_S
+    assert sum(lengths) < len(sound()) / 2 / RATE - COUNT * (PAUSE_S - 1)
+    assert [utterance.number for window in play.waiting for utterance in window.utterances] == list(range(COUNT))
+    assert len(play.waiting) <= 3
+
+
+def test_pieces_are_told_when_they_were_said():
+    joined, alone = whole(True), whole(False)
+    assert [text for _, _, text in joined.pieces] == [text for _, _, text in alone.pieces]
+    for (start, end, _), (begin, finish, _) in zip(joined.pieces, alone.pieces, strict=True):
+        assert start == pytest.approx(begin, abs=0.1)
+        assert end == pytest.approx(finish, abs=0.01)
+
+
+def test_times_that_make_no_sense_are_put_in_order():
+    play = Play(joined=True).all_audio()
+    (window, *_) = play.waiting
+    wild = [(90.0, 95.0), (3.0, 2.0), (-5.0, 1e9), (0.0, 0.0)]
+    pieces = [HeardPiece(start=start, end=end, text="some words") for start, end in wild]
+    play.answer(window, msgspec.structs.replace(heard("some words " * 4, voice_s=20.0), pieces=pieces))
+    last = 0.0
+    for start, end, _ in play.pieces:
+        assert last <= start < end
+        last = end
+
+
+def test_words_go_with_their_piece():
+    play = Play(joined=True, words=True).all_audio()
+    (window, *_) = play.waiting
+    outcome = named(window)
+    words, begin = [], 0.0
+    for utterance in window.utterances:
+        for place, word in enumerate(("number", str(utterance.number))):
+            words.append(HeardWord(start=begin + 0.5 + place, end=begin + 1.4 + place, word=word, probability=0.5))
+        begin += (utterance.end - utterance.start) / RATE
+    play.answer(window, msgspec.structs.replace(outcome, words=words))
+    for piece in play.kept[0].pieces:
+        assert piece.words is not None
+        assert " ".join(word.word for word in piece.words) == piece.text
+        assert all(piece.start <= word.start <= word.end <= piece.end for word in piece.words)
+
+
+def test_while_the_language_is_not_known_the_first_window_decides():
+    play = Play(language=None).all_audio()
+    (first,) = play.waiting
+    play.answer(first, named(first, language="de", language_probability=0.3))  # not certain
+    (second,) = play.waiting
+    assert second.language is None
+    play.answer(second, named(second, language="de"))
+    assert len(play.waiting) == COUNT - 2
+    assert {window.language for window in play.waiting} == {"de"}
+
+
+def test_a_joined_text_to_disbelieve_is_heard_one_by_one():
+    play = Play(joined=True).all_audio()
+    first, *others = play.waiting[:]
+    play.answer(first, named(first, **REJECTED))
+    assert [len(window.utterances) for window in play.waiting] == [
+        *(len(window.utterances) for window in others), *[1] * len(first.utterances)
+    ]  # fmt: skip
+    while play.waiting:
+        window = play.waiting[0]
+        bad = window.utterances[0].number == 1 and len(window.utterances) == 1
+        play.answer(window, named(window, **REJECTED) if bad else named(window))
+    assert [text for _, _, text in play.pieces] == [f"number {number}" for number in range(COUNT) if number != 1]
+
+
+def test_what_the_engine_cannot_decode_is_reported_and_costs_no_other_utterance():
+    play = Play(joined=True).all_audio()
+    first = play.waiting.pop(0)
+    play.take(play.recording.refused(first, "it broke"))
+    while play.waiting:
+        window = play.waiting[0]
+        if [utterance.number for utterance in window.utterances] == [2]:
+            play.waiting.remove(window)
+            play.take(play.recording.refused(window, "it broke"))
+        else:
+            play.answer(window, named(window))
+    assert [text for _, _, text in play.pieces] == [f"number {number}" for number in range(COUNT) if number != 2]
+    assert [keep.trouble for keep in play.kept if keep.trouble] == ["it broke"]
+
+
+@pytest.mark.parametrize("joined", [False, True])
+@settings(max_examples=6, deadline=None)
+@given(data=st.data())
+def test_no_order_of_results_and_no_restart_changes_anything(joined: bool, data: st.DataObject):
+    expected = whole(joined).pieces
+    got: list[tuple[float, float, str]] = []
+    segment = utterance = 0
+    for life in range(LIVES):
+        play = Play(joined=joined, segment=segment, utterance=utterance).all_audio()
+        many = data.draw(st.integers(0, 6)) if life < LIVES - 1 else 10**6
+        while play.waiting and many:
+            window = data.draw(st.sampled_from(play.waiting)) if life < LIVES - 1 else play.waiting[0]
+            bad = data.draw(st.integers(0, 9)) == 0 if life < LIVES - 1 and len(window.utterances) > 1 else False
+            play.answer(window, named(window, **REJECTED) if bad else named(window))
+            many -= 1
+        # The daemon is killed here: what was kept is stored, all else forgotten.
+        got += play.pieces
+        for keep in play.kept:
+            assert keep.segment == segment
+            segment += len(keep.pieces)
+            utterance = keep.mark_utterance
+        if not play.recording.waiting:
+            break
+    assert [text for _, _, text in got] == [text for _, _, text in expected]
+    assert [end for _, end, _ in got] == [end for _, end, _ in expected]
