@@ -92,11 +92,21 @@ class FileSession(Session):
             priority=record.config.priority,
             begun=record.state is State.PROCESSING,
         )
+        await self._check_digest()
         async with self._parts.turns.turn(job):
             if record.state is State.PENDING:
                 await self.journal.enter(State.PROCESSING)
             await self._parts.engine.wait_ready()
             await self._transcribe()
+
+    async def _check_digest(self) -> None:
+        """Note what the upload was, or look whether it still is: marks are places in these bytes and no others."""
+        digest = await trio.to_thread.run_sync(self._parts.spool.digest, self.id)
+        if self.record.digest is None:
+            self.record.digest = digest
+            await self.journal.save()
+        elif self.record.digest != digest:
+            raise SessionFailed(Code.BAD_AUDIO, "the stored audio was damaged since it was sent; send the file again")
 
     async def _wait_uploaded(self) -> None:
         while not self.record.ended:

@@ -31,7 +31,7 @@ class Record(msgspec.Struct, kw_only=True):
     """A session as it is stored.
 
     `mark_sample` and `mark_utterance`: what lies before them is accounted for. `heard_language`: the language that was
-    detected, once that is certain.
+    detected, once that is certain. `digest`: SHA-256 of a file's bytes in hexadecimal, once all of them are here.
     """
 
     id: str
@@ -50,6 +50,7 @@ class Record(msgspec.Struct, kw_only=True):
     mark_sample: int = 0
     mark_utterance: int = 0
     heard_language: str | None = None
+    digest: str | None = None
 
     @property
     def info(self) -> SessionInfo:

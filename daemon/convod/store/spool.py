@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
 import shutil
@@ -107,6 +108,11 @@ class Spool:
             return self.path(session).stat().st_size
         except FileNotFoundError:
             return None
+
+    def digest(self, session: str) -> str:
+        """SHA-256 of the session's audio, hexadecimal. Reads all of it: for a thread."""
+        with self.path(session).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def written(self, session: str) -> float:
         """When the session's audio was last written to, Unix seconds; 0 if there is none."""

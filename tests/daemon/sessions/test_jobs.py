@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import partial
 
 import pytest
@@ -178,6 +179,22 @@ async def test_a_try_survives_a_restart(tmp_path):
         await until(lambda: home.engine.jobs)
     async with house(tmp_path) as home:
         await Reader(home.manager.find(session.id).feed).until_state(State.COMPLETED)
+
+
+async def test_audio_that_changed_on_disk_is_not_taken_for_what_was_sent(tmp_path):
+    async with house(tmp_path, files_at_once=1) as home:
+        home.engine.hold = True
+        first, _ = await upload(home)
+        second, _ = await upload(home)
+        await until(lambda: first.record.digest and second.record.digest)
+        assert first.record.digest == hashlib.sha256(SINGLE).hexdigest()
+        path = home.spool.path(second.id)
+    path.write_bytes(SINGLE[:-1] + b"x")
+    async with house(tmp_path, files_at_once=1) as home:
+        readers = [Reader(home.manager.find(one.id).feed) for one in (first, second)]
+        await readers[0].until_state(State.COMPLETED)
+        failed = await readers[1].until_state(State.FAILED)
+        assert "damaged" in (failed.message or "")
 
 
 async def test_a_file_that_is_no_recording_leaves_nothing_and_is_not_tried_again(tmp_path):

@@ -2,6 +2,8 @@
 
 ALTER TABLE sessions ADD COLUMN heard_language TEXT;    -- the language that was detected, once it is certain
 
+ALTER TABLE sessions ADD COLUMN digest TEXT;            -- SHA-256 of a file's bytes, once all of them are here
+
 DROP INDEX sessions_by_created;
 CREATE INDEX sessions_by_owner ON sessions (owner, created DESC, id);
 CREATE INDEX sessions_finished ON sessions (created) WHERE state IN ('completed', 'failed', 'cancelled');
