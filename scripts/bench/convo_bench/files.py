@@ -3,7 +3,7 @@
 The yardsticks run in this process with the same model, compute type and number of threads: its batched pipeline (its
 own batch size, VAD on) and its sequential transcription. All are run in turn and compared turn by turn, as the
 machine's speed changes from minute to minute. CONVO_BENCH_MINUTES (30) is how long the file is, CONVO_BENCH_HOURS (3)
-the long one, CONVO_BENCH_PASSES (3) how often the first is heard.
+the long one, CONVO_BENCH_PASSES (3) how often the first is heard, CONVO_BENCH_PARTS (speed,long,live) what is done.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 import wave
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
@@ -69,10 +69,14 @@ def wav_file(pcm: bytes) -> Iterator[Path]:
 
 async def bench(daemon: Daemon, model: str) -> Figures:
     """Everything, one after the other."""
-    figures = await _speed(daemon, model)
-    if HOURS:
-        figures |= await _long(daemon)
-    figures |= await _live(daemon)
+    parts: dict[str, Callable[[], Awaitable[Figures]]] = {
+        "speed": lambda: _speed(daemon, model),
+        "long": lambda: _long(daemon),
+        "live": lambda: _live(daemon),
+    }
+    figures: Figures = {}
+    for name in os.environ.get("CONVO_BENCH_PARTS", ",".join(parts)).split(","):
+        figures |= await parts[name]()
     return figures
 
 
@@ -107,6 +111,7 @@ async def _speed(daemon: Daemon, model: str) -> Figures:
                 begun = time.perf_counter()
                 texts[way] = await trio.to_thread.run_sync(run)
                 took[way].append(time.perf_counter() - begun)
+                print(f"{way}: {took[way][-1]:.1f} s", file=sys.stderr, flush=True)
     rates = {way: 100 * errors(said, plain(text)) / len(said) for way, text in texts.items()}
     return {
         "length of the file, s": round(len(pcm) / SECOND, 1),
