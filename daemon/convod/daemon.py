@@ -27,6 +27,7 @@ from convo.connection import Connection, Role
 from convo.framing import LengthPrefixed, WholeMessages
 from convod.captions import Guard
 from convod.engine import models
+from convod.engine.others import OtherEngines
 from convod.engine.supervisor import Engine
 from convod.listen import auth, unix, websocket
 from convod.listen.requests import Service
@@ -72,10 +73,11 @@ async def run(settings: Settings, task_status: trio.TaskStatus[list[str]] = trio
 
         # What hears, understands and writes.
         engine = Engine(settings.engine)
+        others = OtherEngines(settings.engine)
         guard = Guard()
         summarizers = Summarizers(settings.summary)
         turns = Turns(settings.sessions.files_at_once)
-        parts = Parts(spool, engine, guard, Acks(), settings.sessions, turns, settings.limits)
+        parts = Parts(spool, engine, guard, Acks(), settings.sessions, turns, settings.limits, others)
         manager = Manager(store, Desk(store, summarizers), parts, settings.retention)
         service = Service(manager, summarizers, settings.sessions)
 
@@ -104,6 +106,7 @@ async def run(settings: Settings, task_status: trio.TaskStatus[list[str]] = trio
         ):
             store_tasks.start_soon(database.run)
             engine_tasks.start_soon(engine.run)
+            await engine_tasks.start(others.run)
             await session_tasks.start(manager.run)
             urls = [f"unix:{socket_path}"]
             listen_tasks.start_soon(unix.listen, socket, serve_unix)

@@ -226,6 +226,11 @@ class Engine:
         return QueueStatus(final=waiting(Kind.FINAL), interim=waiting(Kind.INTERIM), file=waiting(Kind.FILE))
 
     @property
+    def busy(self) -> bool:
+        """Whether somebody waits for a result."""
+        return bool(self._deliver)
+
+    @property
     def context(self) -> str:
         """The model's context, `full` or `short`, see `models`; to be asked when it is ready."""
         return self._context

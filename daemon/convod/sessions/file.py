@@ -58,7 +58,7 @@ class FileSession(Session):
     def hold(self) -> None:
         """Its owner's queue was paused: take back what waits for the engine."""
         for job in self._windows.values():
-            if self._parts.engine.retract(job):
+            if self._engine.retract(job):
                 self._held.add(job)
 
     def release(self) -> None:
@@ -96,7 +96,7 @@ class FileSession(Session):
         async with self._parts.turns.turn(job):
             if record.state is State.PENDING:
                 await self.journal.enter(State.PROCESSING)
-            await self._parts.engine.wait_ready()
+            await self._engine.wait_ready()
             await self._transcribe()
 
     async def _check_digest(self) -> None:
@@ -124,7 +124,7 @@ class FileSession(Session):
         record, config, parts = self.record, self.record.config, self._parts
         heard = Recording(
             recording.Settings(
-                rate=RATE, joined=parts.engine.context == "full", words=config.words, language=config.language
+                rate=RATE, joined=self._engine.context == "full", words=config.words, language=config.language
             ),
             parts.guard,
             segment=record.segments,
@@ -196,7 +196,7 @@ class FileSession(Session):
             self._results.append((window, outcome))
             self._bell.ring()
 
-        self._parts.engine.submit(job, deliver)
+        self._engine.submit(job, deliver)
 
     async def _take_results(self, heard: Recording) -> None:
         while self._results:

@@ -54,7 +54,7 @@ class LiveSession(Session):
             segment=record.segments,
             utterance=record.mark_utterance,
             sample=record.mark_sample,
-            interims=parts.engine.interims,
+            interims=self._engine.interims,
         )
         self._arrivals: deque[tuple[int, float]] = deque()
         self._finalizing: deque[tuple[int, trio.Event]] = deque()

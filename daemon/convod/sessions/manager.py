@@ -27,6 +27,8 @@ from convo.messages import (
     SummaryOptions,
 )
 from convod.captions import Guard
+from convod.engine.models import ModelNotHere, UnknownModel
+from convod.engine.others import NoRoomForModel
 from convod.engine.supervisor import Engine
 from convod.hearing import PcmFormat, UnsupportedAudio
 from convod.hearing.vad import VadSettings
@@ -205,8 +207,8 @@ class Manager:
         self._check_summary(request.summary)
         title = request.title or audio.name or None
         return msgspec.structs.replace(
-            request, id=0, model=self.engine.status().model, title=None if title is None else title[:TITLE],
-            endpoint_ms=request.endpoint_ms or 500,
+            request, id=0, model=request.model or self.engine.status().model,
+            title=None if title is None else title[:TITLE], endpoint_ms=request.endpoint_ms or 500,
             vad_mode=VadSettings().mode if request.vad_mode is None else request.vad_mode,
             frame_ms=request.frame_ms or 30,
         )  # fmt: skip
@@ -233,10 +235,9 @@ class Manager:
     def _check_model(self, request: CreateSession) -> None:
         engine = self.engine
         status = engine.status()
-        if request.model not in (None, status.model):
-            raise Refused(
-                Code.UNKNOWN_MODEL, f"this daemon runs model {status.model!r}; leave model out or start convod with it"
-            )
+        if request.model is not None and request.model != status.model:
+            self._check_other(request.model)
+            return
         if engine.state == "failed":
             raise Refused(Code.MODEL_UNAVAILABLE, status.message or "the speech model is not available")
         if request.language is not None and engine.languages and request.language not in engine.languages:
@@ -245,6 +246,18 @@ class Manager:
                 f"model {status.model!r} does not know language {request.language!r}; "
                 f"it knows {', '.join(engine.languages[:12])}",
             )
+
+    def _check_other(self, model: str) -> None:
+        if self._parts.others is None:
+            raise Refused(Code.UNKNOWN_MODEL, f"this daemon runs no model but {self.engine.status().model!r}")
+        try:
+            self._parts.others.get(model)
+        except UnknownModel as error:
+            raise Refused(Code.UNKNOWN_MODEL, str(error)) from error
+        except ModelNotHere as error:
+            raise Refused(Code.MODEL_UNAVAILABLE, str(error)) from error
+        except NoRoomForModel as error:
+            raise Refused(Code.BUSY, str(error)) from error
 
     def _check_summary(self, options: SummaryOptions) -> None:
         try:

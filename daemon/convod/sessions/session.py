@@ -19,6 +19,8 @@ from msgspec import Meta
 from convo.messages import AudioAck, Code, CreateSession, SessionWarning, State, SummaryOptions, TranscriptSegment
 from convod.bell import Bell
 from convod.captions import Guard
+from convod.engine.models import ModelNotHere, UnknownModel
+from convod.engine.others import NoRoomForModel, OtherEngines
 from convod.engine.scheduler import Job
 from convod.engine.supervisor import Engine, Outcome, Refusal
 from convod.engine.wire import Kind, Options
@@ -84,6 +86,16 @@ class Parts:
     settings: SessionSettings
     turns: Turns
     limits: LimitSettings
+    others: OtherEngines | None = None
+
+    def engine_of(self, model: str | None) -> Engine:
+        """The engine that hears with a model: the daemon's own where that one cannot be had (any more)."""
+        if self.others is not None and model is not None and model != self.engine.status().model:
+            try:
+                return self.others.get(model)
+            except (UnknownModel, ModelNotHere, NoRoomForModel) as error:
+                log.warning("a session is heard with the daemon's own model: %s", error)
+        return self.engine
 
 
 class Session:
@@ -95,6 +107,7 @@ class Session:
         self.feed = journal.feed
         self.producer: object | None = None
         self._parts = parts
+        self._engine = parts.engine_of(self.record.config.model)
         self._spool = parts.spool.open(self.record.id)
         self.record.audio_bytes = max(self.record.audio_bytes, self._spool.size)
         self._acknowledged = self._spool.size
@@ -265,7 +278,7 @@ class Session:
                     self._parts.spool.remove(self.id)
                 await self.journal.enter(State.FAILED, code=str(failure.code), message=str(failure))
         finally:
-            self._parts.engine.forget(self.id)
+            self._engine.forget(self.id)
             self._spool.close()
             self._finished.set()
 
@@ -353,11 +366,11 @@ class Session:
         growing = None if window.kind is Kind.FILE else f"{self.id}:{window.start}"
         job = Job(self.id, window.kind, window.audio, rate, options, growing=growing)
         self._jobs[window] = job
-        self._parts.engine.submit(job, deliver)
+        self._engine.submit(job, deliver)
 
     def _drop(self, window: Window) -> None:
         if (job := self._jobs.pop(window, None)) is not None:
-            self._parts.engine.drop(job)
+            self._engine.drop(job)
 
     async def _take_outcomes(self, transcriber: Transcriber) -> None:
         while self._outcomes:

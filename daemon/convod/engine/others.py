@@ -1,0 +1,81 @@
+"""Engines with other models than the daemon's own: started when a session asks for one, ended when nothing needs it.
+
+In: the name of a model that is on this machine. Out: an `Engine` for it. At most a few at once, for each holds a model in
+memory; one that has had nothing to do lets its model go, and is given up when another model is wanted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+import trio
+
+from convod.engine import models
+from convod.engine.supervisor import Engine, EngineSettings
+
+IDLE_S: Final = 60.0
+"""How long a model that is not the daemon's own stays in memory without work."""
+
+MOST: Final = 2
+"""Models beside the daemon's own."""
+
+
+class NoRoomForModel(Exception):
+    """As many other models are in use as there may be; the text says so."""
+
+
+@dataclass(slots=True)
+class _One:
+    engine: Engine
+    scope: trio.CancelScope
+
+
+class OtherEngines:
+    """`run` owns them."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self._settings = settings
+        self._nursery: trio.Nursery | None = None
+        self._engines: dict[str, _One] = {}
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep engines until cancelled; their processes have ended when this returns."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            task_status.started()
+            await trio.sleep_forever()
+
+    def get(self, model: str) -> Engine:
+        """The engine for a model on this machine, started if need be.
+
+        Raises:
+            UnknownModel, ModelNotHere: it is none of those that `models.here` lists.
+            NoRoomForModel: all that there may be are at work.
+        """
+        if (one := self._engines.get(model)) is not None:
+            return one.engine
+        if model not in {one.name for one in models.here()}:
+            # Not by `find`, to which a directory is a name too: clients name no paths.
+            raise models.ModelNotHere(model, models.repository_of(model))
+        if len(self._engines) >= MOST:
+            self._give_up_one()
+        assert self._nursery is not None, "it runs"
+        settings = msgspec.structs.replace(self._settings, model=model, workers=1, unload_s=IDLE_S)
+        one = self._engines[model] = _One(Engine(settings), trio.CancelScope())
+        self._nursery.start_soon(self._keep, one)
+        return one.engine
+
+    def _give_up_one(self) -> None:
+        for model, one in self._engines.items():
+            if one.engine.state == "unloaded" and not one.engine.busy:
+                one.scope.cancel()
+                del self._engines[model]
+                return
+        names = ", ".join(map(repr, self._engines))
+        raise NoRoomForModel(f"the models {names} are in use beside the daemon's own; try again when one is done")
+
+    async def _keep(self, one: _One) -> None:
+        with one.scope:
+            await one.engine.run()
