@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -19,6 +20,9 @@ import av
 from convo.messages import Code
 from convod.engine.decode import RATE
 
+NICE: Final = 5
+"""A file has time: who speaks meanwhile goes first."""
+
 SHORT_S: Final = 1.0
 SHORT_PART: Final = 0.1
 """A file that lacks more than this of what it announces was cut; less may be a guess of its container."""
@@ -27,6 +31,7 @@ SHORT_PART: Final = 0.1
 def main() -> int:
     """Decode the file `argv[1]`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(NICE)
 
     def say(**fields: object) -> None:
         print(json.dumps(fields), file=sys.stderr, flush=True)

@@ -1,7 +1,7 @@
 """Engines with other models than the daemon's own: started when a session asks for one, ended when nothing needs it.
 
-In: the name of a model that is on this machine. Out: an `Engine` for it. At most a few at once, for each holds a model in
-memory; one that has had nothing to do lets its model go, and is given up when another model is wanted.
+In: the name of a model that is on this machine. Out: an `Engine` for it. At most a few at once, for each holds a model
+in memory; one that has had nothing to do lets its model go, and is given up when another model is wanted.
 """
 
 from __future__ import annotations

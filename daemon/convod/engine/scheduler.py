@@ -14,7 +14,7 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import Final
 
-from convod.engine.wire import Kind, Options
+from convod.engine.wire import Kind, Options, bucket
 
 TRIES: Final = 2
 """How often a window may take its worker with it."""
@@ -44,10 +44,13 @@ class Job:
 
 
 class Scheduler:
-    """`batch` is the most windows that are decoded together; `bucketed` if windows must be of about one length."""
+    """`batch` is the most windows that are decoded together, `files` the most windows of files; `bucketed` if windows
+    must be of about one length.
+    """
 
-    def __init__(self, batch: int = 1, *, bucketed: bool = True) -> None:
+    def __init__(self, batch: int = 1, *, files: int | None = None, bucketed: bool = True) -> None:
         self.batch = batch
+        self.files = batch if files is None else files
         self._bucketed = bucketed
         self._waiting: dict[Kind, OrderedDict[str, deque[Job]]] = {kind: OrderedDict() for kind in Kind}
         self._retry: deque[Job] = deque()
@@ -83,16 +86,21 @@ class Scheduler:
     def __bool__(self) -> bool:
         return bool(self._retry) or any(self._waiting.values())
 
-    def take(self, *, live: bool = False) -> list[Job]:
-        """The next batch, empty when nothing waits. While there are `live` sessions, file windows go one by one.
+    def take(self, *, live: bool = False, files: bool = True) -> list[Job]:
+        """The next batch, empty when nothing waits. While there are `live` sessions, file windows go one by one, and
+        without `files` not at all.
 
         A final that comes while a batch runs must wait for it, and then it waits for one window at most.
         """
         if self._retry:
             return [self._retry.popleft()]
         for kind, queues in self._waiting.items():
+            if queues and kind is Kind.FILE and not files:
+                return []
+            if queues and kind is Kind.FILE:
+                return self._file_batch(queues, 1 if live else self.files)
             if queues:
-                return self._batch_from(queues, 1 if live and kind is Kind.FILE else self.batch)
+                return self._batch_from(queues, self.batch)
         return []
 
     def died(self, batch: list[Job]) -> list[Job]:
@@ -130,6 +138,27 @@ class Scheduler:
             if session in queues:
                 queues.move_to_end(session)
         return batch
+
+    def _file_batch(self, queues: OrderedDict[str, deque[Job]], most: int) -> list[Job]:
+        """Windows of the session whose turn it is; its answers may come in any order, so alike ones are picked out.
+
+        What a model hears in a window depends on the length that it is padded to: only windows of one bucket go
+        together, so that the text does not depend on what happened to wait.
+        """
+        session, queue = next(iter(queues.items()))
+        first = queue[0]
+        batch = [job for job in queue if job.options == first.options and self._bucket(job) == self._bucket(first)]
+        del batch[most:]
+        for job in batch:
+            queue.remove(job)
+        if queue:
+            queues.move_to_end(session)
+        else:
+            del queues[session]
+        return batch
+
+    def _bucket(self, job: Job) -> int:
+        return bucket(len(job.audio) // 2 * 100 // job.rate) if self._bucketed else 0
 
     def _alike(self, one: Job, other: Job) -> bool:
         if one.rate != other.rate or one.options != other.options:

@@ -50,6 +50,9 @@ ABANDON_S: Final = 0.5
 """How long a worker may go on with windows of files that nobody wants any more. Then it is ended: a large model may
 have half a minute to go, while starting anew takes seconds."""
 
+FILES: Final = 8
+"""Windows of a file that are decoded together: nobody waits for the first of them."""
+
 LIVE_S: Final = 15.0
 """How long after its last window a live session is expected to have another."""
 
@@ -250,7 +253,8 @@ class Engine:
         """Load the model and serve until cancelled. Every process started has ended when this returns."""
         plan = await self._prepare()
         self._context = plan.model.context
-        self._scheduler = self._with_queue(Scheduler(plan.batch, bucketed=plan.model.context == "short"))
+        bucketed = plan.model.context == "short"
+        self._scheduler = self._with_queue(Scheduler(plan.batch, files=self.settings.batch or FILES, bucketed=bucketed))
         async with trio.open_nursery() as nursery:
             for _ in range(plan.workers):
                 nursery.start_soon(self._keep_worker, plan)
@@ -413,7 +417,7 @@ class Engine:
     async def _next_batch(self, worker: _Worker) -> list[Job]:
         idle_since = trio.current_time()
         while True:
-            while batch := self._scheduler.take(live=trio.current_time() < self._live_until):
+            while batch := self._take():
                 # What was forgotten while it waited for its second try is not decoded.
                 if batch := [job for job in batch if job in self._deliver]:
                     for job in batch:
@@ -430,6 +434,12 @@ class Engine:
                 raise WorkerDied(f"it ended with status {worker.process.returncode}")
             if not self._scheduler and trio.current_time() - idle_since >= unload_s:
                 raise _Unneeded
+
+    def _take(self) -> list[Job]:
+        """The next batch. While somebody speaks a worker is left to them, if there are two."""
+        live = trio.current_time() < self._live_until
+        at_files = sum(bool(worker.batch) and worker.batch[0].kind is Kind.FILE for worker in self._workers)
+        return self._scheduler.take(live=live, files=not live or at_files < max(1, len(self._workers) - 1))
 
     async def _watch(self, worker: _Worker, scope: trio.CancelScope) -> None:
         await worker.process.wait()

@@ -21,7 +21,7 @@ from faster_whisper.transcribe import get_suppressed_tokens, merge_punctuations
 
 from convod.engine.features import Floats, GrowingFeatures
 from convod.engine.voice import Voice
-from convod.engine.wire import Heard, HeardPiece, HeardWord, Load, Options
+from convod.engine.wire import Heard, HeardPiece, HeardWord, Load, Options, bucket
 
 RATE: Final = 16000
 """Samples a second that Whisper hears."""
@@ -29,17 +29,10 @@ RATE: Final = 16000
 FULL_FRAMES: Final = 3000
 """Feature frames of 30 s, ten milliseconds each."""
 
-BUCKET_FRAMES: Final = 100
-"""Short contexts come in whole seconds: few shapes, and never an encoded length equal to the number of mel bands
-(160 frames for 80, 256 for 128), which CTranslate2 takes for features and encodes again."""
-
 UNTIMED_FRAMES: Final = 1000
 """Only greedy passes over shorter windows do without timestamps; elsewhere they are decoded and left out of the text.
 They keep a beam from ending early and a decoder from passing over sentences. Words wrong, built-in model, beam of 5,
 with and without: single utterances 1.6 and 2.6 %, several joined 7 and 30 % (scripts/nano/evaluate)."""
-
-MARGIN_FRAMES: Final = 30
-"""Silence after the last sample that a short context holds at least."""
 
 UNSETTLED: Final = 320
 """Samples at the end of a resampled window that are made up for want of what follows."""
@@ -48,6 +41,9 @@ LEAST_VOICE_S: Final = 0.06
 """Windows with less voice than this (two of Silero's chunks) hold none."""
 
 DOUBTFUL_LOGPROB: Final = -1.0
+HOPELESS_LOGPROB: Final = -3.0
+"""A token in twenty would have been guessed: no second try makes words of that."""
+
 DOUBTFUL_RATIO: Final = 2.4
 SECOND_TRY_TEMPERATURE: Final = 0.4
 
@@ -131,19 +127,31 @@ class Whisper:
         if not features:
             return []
         lengths = [piece.shape[-1] for piece in features]
-        bucket = self._bucket(max(lengths))
-        encoded = self._encode(features, bucket)
+        encoded = self._encode(features, self._bucket(max(lengths)))
         language, probability = self._language(encoded, options)
         heard = self._decode(encoded, lengths, language, options)
-        for i, (piece, result) in enumerate(zip(features, heard, strict=True)):
-            if options.beam > 1 and _doubtful(result):
-                # Once more, alone, with the whole context and some freedom; the better of the two stays.
-                again = self._decode(
-                    self._encode([piece], FULL_FRAMES), [lengths[i]], language, options, SECOND_TRY_TEMPERATURE
-                )[0]
-                if not _doubtful(again) or again.avg_logprob > result.avg_logprob:
-                    heard[i] = again
+        if options.beam > 1:
+            self._try_again(features, lengths, language, options, heard)
         return [_with_language(result, language, probability) for result in heard]
+
+    def _try_again(
+        self,
+        features: list[Floats],
+        lengths: list[int],
+        language: str,
+        options: Options,
+        heard: list[Heard],
+    ) -> None:
+        """Doubtful windows once more with the whole context, and some freedom; the better of the two results stays."""
+        for i, result in enumerate(heard):
+            if not _doubtful(result) or (options.steady and result.avg_logprob < HOPELESS_LOGPROB):
+                continue
+            encoded = self._encode([features[i]], FULL_FRAMES)
+            # A steady second try may not draw lots: it may not say four words twice instead.
+            freedom: dict[str, Any] = {"no_repeat": 4} if options.steady else {"temperature": SECOND_TRY_TEMPERATURE}
+            again = self._decode(encoded, [lengths[i]], language, options, **freedom)[0]
+            if not _doubtful(again) or again.avg_logprob > result.avg_logprob:
+                heard[i] = again
 
     def _features(self, samples: Floats, growing: str | None = None, unsettled: int = 0) -> Floats:
         """Float samples (n,) at 16 kHz -> log-mel features (mels, frames)."""
@@ -152,7 +160,7 @@ class Whisper:
     def _bucket(self, frames: int) -> int:
         if self.context == "full":
             return FULL_FRAMES
-        return min(FULL_FRAMES, -(-(frames + MARGIN_FRAMES) // BUCKET_FRAMES) * BUCKET_FRAMES)
+        return min(FULL_FRAMES, bucket(frames))
 
     def _encode(self, features: list[Floats], frames: int) -> Any:
         # Zeros after normalisation, as faster-whisper pads; see its pad_or_trim.
@@ -176,6 +184,7 @@ class Whisper:
         language: str,
         options: Options,
         temperature: float = 0.0,
+        no_repeat: int = 0,
     ) -> list[Heard]:
         tokenizer = self._tokenizer(language, options.task)
         previous = tokenizer.encode(" " + options.prompt.strip()) if options.prompt else []
@@ -186,7 +195,8 @@ class Whisper:
             hotwords=options.hotwords or None,
         )
         room = self._model.max_length - len(prompt)
-        answer = min(room, 24 + math.ceil(max(lengths) / 100 * TOKENS_PER_SECOND))
+        longest = self._bucket(max(lengths)) if options.steady else max(lengths)
+        answer = min(room, 24 + math.ceil(longest / 100 * TOKENS_PER_SECOND))
         how: dict[str, Any] = (
             {"beam_size": 1, "sampling_topk": 0, "sampling_temperature": temperature}
             if temperature
@@ -199,6 +209,7 @@ class Whisper:
             return_scores=True,
             return_no_speech_prob=True,
             suppress_blank=True,
+            no_repeat_ngram_size=no_repeat,
             suppress_tokens=get_suppressed_tokens(tokenizer, [-1]),
             **how,
         )

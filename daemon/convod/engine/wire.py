@@ -18,6 +18,19 @@ FRAME_LIMIT: Final = 64 << 20
 HEADER: Final = struct.Struct(">I")
 
 
+BUCKET_FRAMES: Final = 100
+"""Short contexts come in whole seconds: few shapes, and never an encoded length equal to the number of mel bands
+(160 frames for 80, 256 for 128), which CTranslate2 takes for features and encodes again."""
+
+MARGIN_FRAMES: Final = 30
+"""Silence after the last sample that a short context holds at least."""
+
+
+def bucket(frames: int) -> int:
+    """Feature frames (10 ms) that a window of so many is padded to, by a model with a short context."""
+    return -(-(frames + MARGIN_FRAMES) // BUCKET_FRAMES) * BUCKET_FRAMES
+
+
 class Kind(IntEnum):
     """What a window is for; a lower number goes first."""
 
@@ -59,7 +72,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How to decode. Windows of one batch share their options, so prompts line up in it.
 
     `language` None detects it. With `confirm` a window without a voice in it is not decoded, with `ending` it is told
-    when the last voice in it ends. With `pieces` the text is also given in pieces with times.
+    when the last voice in it ends. With `pieces` the text is also given in pieces with times,
+    with `steady` it depends on nothing but the window: no chance is involved, nor what else is in the batch.
     """
 
     language: str | None = None
@@ -71,6 +85,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     confirm: bool = True
     ending: bool = False
     pieces: bool = False
+    steady: bool = False
 
 
 class Work(Part, frozen=True, kw_only=True, tag="work"):

@@ -24,7 +24,7 @@ from convod.sessions.journal import Journal
 from convod.sessions.recording import Recording
 from convod.sessions.session import Parts, Refused, Session, SessionFailed
 
-AHEAD: Final = 16
+AHEAD: Final = 48
 """Windows that may wait for the engine before decoding of the file pauses."""
 
 
@@ -181,6 +181,7 @@ class FileSession(Session):
             hotwords=config.hotwords,
             words=window.words,
             pieces=window.pieces,
+            steady=True,
             beam=self._parts.settings.beam,
         )
         job = Job(self.id, Kind.FILE, window.audio, RATE, options)

@@ -133,14 +133,36 @@ JOBS = st.builds(
 
 
 @given(st.lists(JOBS, max_size=30), st.integers(1, 8))
-def test_every_window_is_taken_once_in_the_order_of_its_session(jobs, batch):
+def test_every_window_is_taken_once_and_finals_in_the_order_of_their_session(jobs, batch):
     batches = drained(scheduler_with(*jobs, batch=batch))
     taken = [one for group in batches for one in group]
     assert sorted(map(id, taken)) == sorted(map(id, jobs))
     assert all(len(group) <= batch for group in batches)
     for group in batches:
         assert len({(one.kind, one.rate, one.options, int(one.seconds)) for one in group}) == 1
-    for session in "abcd":
-        for kind in Kind:
-            mine = [one for one in jobs if (one.session, one.kind) == (session, kind)]
-            assert [one for one in taken if (one.session, one.kind) == (session, kind)] == mine
+    for session in "abcd":  # windows of files are put in order again by who asked
+        mine = [one for one in jobs if (one.session, one.kind) == (session, Kind.FINAL)]
+        assert [one for one in taken if (one.session, one.kind) == (session, Kind.FINAL)] == mine
+
+
+def test_windows_of_a_file_go_together_wherever_they_stand_if_they_are_padded_alike():
+    scheduler = Scheduler(1, files=3)
+    windows = [job(kind=Kind.FILE, seconds=seconds) for seconds in (1.0, 5.0, 1.2, 1.5, 1.65, 1.1, 5.1)]
+    for window in windows:
+        scheduler.submit(window)
+    # 1.65 s and the margin are more than 1.9 s: padded to two seconds, as 1.0 s is.
+    assert scheduler.take() == [windows[0], windows[2], windows[3]]
+    assert scheduler.take(files=False) == []
+    assert scheduler.take(live=True) == [windows[1]]
+    assert scheduler.take() == [windows[4], windows[5]]
+    assert scheduler.take() == [windows[6]]
+    assert not scheduler
+
+
+def test_files_take_turns_by_session():
+    scheduler = Scheduler(1, files=2)
+    mine = [job("mine", kind=Kind.FILE) for _ in range(3)]
+    yours = [job("yours", kind=Kind.FILE) for _ in range(2)]
+    for window in mine + yours:
+        scheduler.submit(window)
+    assert [scheduler.take() for _ in range(3)] == [mine[:2], yours, mine[2:]]
