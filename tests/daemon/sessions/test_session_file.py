@@ -16,10 +16,11 @@ from convo.messages import (
 )
 from convod.engine.supervisor import Refusal
 from convod.engine.wire import Kind
-from convod.sessions import Refused
-from convod.sessions.file import AHEAD
+from convod.sessions import Refused, file
 from tests.daemon.support.house import House, Reader, house
 from tests.support.speech import DATA
+
+AHEAD = 16
 
 SINGLE = (DATA / "single.flac").read_bytes()
 TALK = (DATA / "talk.flac").read_bytes()
@@ -92,7 +93,8 @@ async def test_a_damaged_file_gives_what_can_be_read_and_a_warning(tmp_path):
         assert "damaged" in warning.message
 
 
-async def test_decoding_waits_while_the_engine_is_behind(tmp_path):
+async def test_decoding_waits_while_the_engine_is_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr(file, "AHEAD", AHEAD)
     async with house(tmp_path) as home:
         home.engine.hold = True
         data = (DATA / "minutes.flac").read_bytes()
