@@ -230,7 +230,14 @@ class Whisper:
                     pieces=_pieces(result.sequences_ids[0], tokenizer, length) if options.pieces else None,
                 )
             )
-        if options.words:
+        if options.words and options.steady:
+            # One by one: alignment looks at as many frames of each window as the longest of a batch has.
+            for i, length in enumerate(lengths):
+                row = ctranslate2.StorageView.from_array(np.ascontiguousarray(np.array(encoded)[i : i + 1]))
+                one = heard[i : i + 1]
+                self._align(row, tokenizer, tokens_of[i : i + 1], [length], one)
+                heard[i] = one[0]
+        elif options.words:
             self._align(encoded, tokenizer, tokens_of, lengths, heard)
         return heard
 
