@@ -86,7 +86,7 @@ async def _disturbed(daemon: Daemon, chance: random.Random, took_s: float, expec
     events: list[messages.Event] = []
     session = ""
     kills = 0
-    with trio.fail_after(LIMIT_S):
+    with trio.fail_after(4 * LIMIT_S):
         while not _over(events):
             async with convo.connect(daemon.url) as client:
                 if not session:
