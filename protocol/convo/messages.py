@@ -66,6 +66,7 @@ class Code(StrEnum):
     MODEL_UNAVAILABLE = "model_unavailable"
     SUMMARIZER_UNAVAILABLE = "summarizer_unavailable"
     LIMIT_EXCEEDED = "limit_exceeded"
+    UNVERIFIED = "unverified"
     INTERNAL = "internal"
 
 
@@ -406,6 +407,13 @@ class RetranscribeReply(Reply, frozen=True, kw_only=True, tag="ok"):
     """The new session."""
 
     session: str
+
+
+class ListSummariesReply(Reply, frozen=True, kw_only=True, tag="ok"):
+    """Newest first. `more` is there when older ones were left out: ask again with `before`."""
+
+    summaries: list[StoredSummary]
+    more: bool = False
 
 
 class ListModelsReply(Reply, frozen=True, kw_only=True, tag="ok"):
@@ -776,8 +784,8 @@ def _by_name(*messages: type[Message]) -> dict[str, type[Message]]:
 
 REQUESTS: dict[str, type[Message]] = _by_name(
     Ping, Status, CreateSession, Finalize, EndSession, CancelSession, DeleteSession, GetSession, Attach,
-    Detach, ListSessions, Search, Export, Summarize, ListModels, PullModel, UpdateSession, RetrySession, Retranscribe,
-    ListQueue, PauseQueue, ResumeQueue,
+    Detach, ListSessions, Search, Export, Summarize, ListSummaries, ListModels, PullModel, UpdateSession, RetrySession,
+    Retranscribe, ListQueue, PauseQueue, ResumeQueue,
 )  # fmt: skip
 """Requests by wire name."""
 

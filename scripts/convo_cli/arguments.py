@@ -15,7 +15,8 @@ FORMATS = ("txt", "srt", "vtt", "json", "jsonl", "md")
 ENCODINGS = ("s16le", "f32le", "mulaw")
 STATES = ("pending", "processing", "transcribed", "completed", "failed", "cancelled")
 PRIORITIES = ("low", "normal", "high")
-PROVIDERS = ("auto", "ollama", "openai", "extractive")
+
+_STYLES = "brief, minutes, bullets, lecture, consultation, or a template of the daemon's"
 
 _EPILOG = """\
 exit codes:

@@ -1,4 +1,4 @@
-"""Sessions that are there already: list, read, follow, search, rename, summarise, stop, forget.
+"""Sessions that are there already: list, read, follow, search, rename, stop, forget.
 
 In: a session's ID or its beginning, and the daemon's replies. Out: text for people, JSON lines for programs. What is
 printed of a session was cleaned before: titles, words and summaries are data.
@@ -18,8 +18,6 @@ from convo.messages import (
     Search,
     SessionInfo,
     State,
-    Summarize,
-    SummaryDelta,
     UpdateSession,
 )
 
@@ -107,35 +105,6 @@ async def rename(options: Options) -> None:
     async with connected(options) as client:
         info = await find(client, options.session)
         await client.request(UpdateSession(session=info.session, title=options.title))
-
-
-async def summarize(options: Options) -> None:
-    """`convo summarize ID`."""
-    async with connected(options) as client:
-        info = await find(client, options.session)
-        # Summaries from before are among the past events: begin after those.
-        past = (await client.attach(info.session)).reply
-        after = past.seq if isinstance(past, AttachReply) else 0
-        await client.request(
-            Summarize(
-                session=info.session,
-                provider=options.provider,
-                model=options.model,
-                style=options.style,
-                language=options.language,
-            )
-        )
-        session = await client.attach(info.session, after_seq=after)
-        async for event in session.events(until=_is_summarized):
-            match event:
-                case FinalSummary():
-                    put(json_line(event) if options.json else summary_for_output(event))
-                case SummaryDelta() if options.json:
-                    put(json_line(event))
-                case SessionWarning():
-                    note(event.message)
-                case SessionState(state=State.FAILED):
-                    raise failed(event.code, event.message)
 
 
 async def cancel(options: Options) -> None:

@@ -190,7 +190,7 @@ class _Transcribe:
             hotwords=options.hotwords,
             words=options.words,
             interim=False,
-            summary=SummaryOptions(mode="final" if options.summary else "off"),
+            summary=SummaryOptions(mode="final" if options.summary else "off", style=options.style),
             priority=options.priority,
             keep_audio=True if options.keep_audio else None,
         )

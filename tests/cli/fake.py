@@ -53,6 +53,7 @@ from convo.messages import (
     Message,
     ModelInfo,
     ModelProgress,
+    Origin,
     PauseQueue,
     PullModel,
     PullModelReply,

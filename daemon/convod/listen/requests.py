@@ -330,6 +330,13 @@ class Service:
         await self._manager.pause(client.owner, False)
         return Reply(id=request.id)
 
+    async def _list_summaries(self, client: Client, request: ListSummaries) -> Reply:
+        journal = await self._manager.journal(client.owner, request.session)
+        limit = _limit(request.limit)
+        found = await self._manager.store.summaries(journal.id, before=request.before, limit=limit + 1)
+        fits = _fitting(found[:limit])
+        return ListSummariesReply(id=request.id, summaries=found[:fits], more=fits < len(found))
+
     # --- what was said ------------------------------------------------------------------------------------
 
     async def _get_session(self, client: Client, request: GetSession) -> Reply:
@@ -424,6 +431,7 @@ _ANSWERS: Final[dict[type[Request[Any]], Answer]] = {
     ListQueue: Service._list_queue,
     PauseQueue: Service._pause_queue,
     ResumeQueue: Service._resume_queue,
+    ListSummaries: Service._list_summaries,
     GetSession: Service._get_session,
     ListSessions: Service._list_sessions,
     Search: Service._search,

@@ -25,8 +25,8 @@ from convod.sessions import Refused
 log = logging.getLogger("convod.listen")
 
 FEATURES = [
-    "live", "file", "interim", "words", "resume", "summary", "rolling", "search", "export", "pull_model", "queue",
-    "update", "retry", "retranscribe",
+    "live", "file", "interim", "words", "resume", "summary", "rolling", "summaries", "search", "export", "pull_model",
+    "queue", "update", "retry", "retranscribe",
 ]  # fmt: skip
 
 GOODBYE_S = 5.0

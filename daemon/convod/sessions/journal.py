@@ -29,7 +29,7 @@ from convo.messages import (
 from convod.bell import Bell
 from convod.sessions.feed import Feed
 from convod.store import Record, Store, StoreFailed
-from convod.summary import Summarizers, SummarizerUnavailable, Talk
+from convod.summary import Show, Summarizers, SummarizerUnavailable, Talk
 
 log = logging.getLogger("convod.sessions")
 
@@ -91,6 +91,8 @@ class Journal:
             for event in made:
                 self.record.seq = event.seq
                 self.feed.stored(event)
+        if any(kind is TranscriptSegment for kind, _ in events):
+            self._heard.ring()
 
     async def save(self) -> None:
         """Store the record as it is."""

@@ -30,7 +30,7 @@ from convod.sessions.limits import LimitSettings
 from convod.sessions.transcriber import Command, Decode, Drop, Keep, Say, Transcriber, Window
 from convod.sessions.turns import Turns
 from convod.store import NoRoom, OverQuota, Spool
-from convod.summary import SummarizerUnavailable
+from convod.summary import Backoff, SummarizerUnavailable
 
 log = logging.getLogger("convod.sessions")
 

@@ -15,11 +15,14 @@ import msgspec
 from convo.messages import (
     CreateSession,
     DurableEvent,
+    FinalSummary,
     Hit,
     Segment,
     SessionInfo,
     State,
+    StoredSummary,
     Summary,
+    SummaryEvent,
 )
 
 
@@ -106,6 +109,11 @@ class Store(Protocol):
 
     async def summary(self, session: str) -> Summary | None:
         """The newest final summary, None before there is one."""
+
+    async def summaries(
+        self, session: str, kind: type[SummaryEvent] = FinalSummary, *, before: int | None = None, limit: int = 1
+    ) -> list[StoredSummary]:
+        """Summaries of one kind, newest first, those with `seq` below `before`."""
 
     async def search(self, owner: str, query: str, limit: int) -> list[Hit]:
         """Texts of the owner's sessions that hold the query's words, best first."""
