@@ -50,6 +50,10 @@ LIVE_S: Final = 15.0
 """How long after its last window a live session is expected to have another."""
 
 
+REPLACED_S: Final = 15.0
+"""How long it may take to notice that a worker hangs and to be rid of it."""
+
+
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings `[engine]`. `workers`, `threads`, `batch` 0: chosen from the machine and the model.
 
@@ -101,6 +105,7 @@ class _Worker:
     process: trio.Process
     stream: trio.SocketStream
     buffer: bytearray = field(default_factory=bytearray)
+    busy_since: float | None = None
 
     async def send(self, part: Part) -> None:
         try:
@@ -205,6 +210,12 @@ class Engine:
         """Windows that wait."""
         waiting = self._scheduler.waiting
         return QueueStatus(final=waiting(Kind.FINAL), interim=waiting(Kind.INTERIM), file=waiting(Kind.FILE))
+
+    @property
+    def answers(self) -> bool:
+        """Whether every worker is idle, or at work for no longer than it may be before it is replaced."""
+        latest = trio.current_time() - self.settings.deadline_s - REPLACED_S
+        return all(worker.busy_since is None or worker.busy_since > latest for worker in self._workers)
 
     @property
     def processes(self) -> list[int]:
@@ -409,9 +420,12 @@ class Engine:
             rate=batch[0].rate,
             options=batch[0].options,
         )
+        worker.busy_since = trio.current_time()
         with trio.move_on_after(self.settings.deadline_s):
             await worker.send(work)
-            return await worker.receive()
+            answer = await worker.receive()
+            worker.busy_since = None
+            return answer
         raise WorkerDied(f"it did not answer within {self.settings.deadline_s:.0f} s")
 
 

@@ -40,10 +40,11 @@ SHORT: Final = {
 
 
 class LogSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Settings `[log]`."""
+    """Settings `[log]`. `format` auto is journal under systemd, else text. `text`: at level debug, log what is said."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["text", "json"] = "text"
+    format: Literal["auto", "text", "json", "journal"] = "auto"
+    text: bool = False
 
 
 class SpoolSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -169,6 +170,8 @@ def _value(where: str, key: str, value: Any, expected: Any, *, strict: bool) -> 
 def _wanted(expected: Any) -> str:
     if get_origin(expected) is Annotated:
         plain, bounds = get_args(expected)
+        if bounds.pattern is not None:
+            return f"text that matches {bounds.pattern}"
         least = bounds.ge if bounds.ge is not None else bounds.gt
         lower = "" if least is None else f" {'from' if bounds.gt is None else 'above'} {least}"
         upper = "" if bounds.le is None else f" to {bounds.le}" if bounds.gt is None else f", at most {bounds.le}"

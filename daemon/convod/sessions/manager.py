@@ -6,6 +6,7 @@ not exist. It knows nothing of connections; a producer is any object that stays 
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import secrets
 import time
@@ -30,7 +31,7 @@ from convod.hearing.vad import VadSettings
 from convod.sessions.file import FileSession
 from convod.sessions.journal import NEXT, Desk, Journal
 from convod.sessions.live import LiveSession
-from convod.sessions.session import Parts, Refused, Session
+from convod.sessions.session import Parts, Refused, Session, SessionSettings
 from convod.store import Record, SessionStore, Spool
 from convod.summary import SummarizerUnavailable
 
@@ -69,6 +70,10 @@ class Manager:
         """Where audio waits."""
         return self._parts.spool
 
+    def reconfigure(self, settings: SessionSettings) -> None:
+        """Settings of the sessions that come from now on."""
+        self._parts = dataclasses.replace(self._parts, settings=settings)
+
     def counts(self) -> SessionCounts:
         """Sessions that are not in a final state."""
         kinds = [session.record.kind for session in self._sessions.values()]
@@ -100,12 +105,20 @@ class Manager:
                 self.spool.remove(session)
 
     async def drain(self, seconds: float) -> None:
-        """Flush what live sessions have heard, for at most that long. No session begins any more."""
+        """Write out what is on its way, for at most that long. No session begins any more.
+
+        Live sessions say what they have heard and may be resumed at the next start; those that were ended get their
+        last segments and, if somebody is writing it, their summary. What takes longer goes on at the next start.
+        """
         self._stopping = True
         with trio.move_on_after(seconds):
             async with trio.open_nursery() as nursery:
                 for session in list(self._sessions.values()):
-                    if isinstance(session, LiveSession) and session.record.state is State.PROCESSING:
+                    if not isinstance(session, LiveSession):
+                        continue
+                    if session.record.ended:
+                        nursery.start_soon(session.wait_settled)
+                    elif session.record.state is State.PROCESSING:
                         nursery.start_soon(session.finalize)
 
     def _start(self, record: Record) -> Session:
@@ -149,6 +162,9 @@ class Manager:
         if self._stopping:
             raise Refused(Code.BUSY, "the daemon is stopping; connect again in a moment")
         config = self._resolve(request)
+        mine = sum(session.record.owner == owner for session in self._sessions.values())
+        if mine >= self._parts.settings.owner_sessions:
+            raise Refused(Code.BUSY, f"you have {mine} sessions that are not done, as many as one may; end one first")
         record = await self.store.create(
             Record(
                 id=new_id(),
@@ -219,8 +235,8 @@ class Manager:
         """A session that is not in a final state."""
         return self._sessions.get(session)
 
-    async def journal(self, owner: str, session: str) -> Journal:
-        """The journal of any session of the owner.
+    async def journal(self, owner: str | None, session: str) -> Journal:
+        """The journal of any session of the owner, or of anybody if that is None.
 
         Raises:
             Refused: the owner has no such session.
@@ -228,7 +244,7 @@ class Manager:
         journal = self._journals.get(session)
         if journal is None and (record := await self.store.get(session)) is not None:
             journal = self._journal_of(record)
-        if journal is None or journal.record.owner != owner:
+        if journal is None or owner not in (None, journal.record.owner):
             raise Refused(Code.UNKNOWN_SESSION, f"there is no session {session!r}; list_sessions shows yours")
         return journal
 
@@ -239,7 +255,7 @@ class Manager:
             journal = self._journals[record.id] = Journal(record, self._desk)
         return journal
 
-    async def running(self, owner: str, session: str) -> Session:
+    async def running(self, owner: str | None, session: str) -> Session:
         """A session of the owner that is not in a final state.
 
         Raises:
@@ -251,7 +267,7 @@ class Manager:
             raise Refused(Code.BAD_STATE, f"the session is {journal.record.state} already")
         return found
 
-    async def summarize(self, owner: str, session: str, options: SummaryOptions) -> Journal:
+    async def summarize(self, owner: str | None, session: str, options: SummaryOptions) -> Journal:
         """Begin a new summary; its events go to those attached.
 
         Raises:
@@ -280,7 +296,7 @@ class Manager:
             # Deleted meanwhile, perhaps. Nothing of it may take the daemon along.
             log.exception("session was not summarised", extra={"session": journal.id})
 
-    async def delete(self, owner: str, session: str) -> None:
+    async def delete(self, owner: str | None, session: str) -> None:
         """Forget a session: its audio and its text are gone when this returns.
 
         Raises:

@@ -41,7 +41,7 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     `resume_s`: how long a live session waits for its client to come back. `idle_s`: a client that stops sending in
     mid-utterance gets its final after this and the endpoint. `rolling_s`: a rolling summary takes in so much new talk
     (or what there is, once it has waited so long). `credit_s`: audio that may wait for the
-    engine, more than the longest utterance (28 s).
+    engine, more than the longest utterance (28 s). `owner_sessions`: most of one owner that are in no final state.
     """
 
     resume_s: Annotated[float, Meta(ge=0, le=86400)] = 30.0
@@ -51,6 +51,7 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     credit_s: Annotated[float, Meta(ge=40, le=3600)] = 60.0
     upload_credit_bytes: Annotated[int, Meta(ge=65536, le=1 << 30)] = 8 << 20
     beam: Annotated[int, Meta(ge=1, le=20)] = 5
+    owner_sessions: Annotated[int, Meta(ge=1, le=1 << 20)] = 1000
     rolling_s: Annotated[float, Meta(gt=0, le=86400)] = 120.0
     keep_audio: bool = False
 
@@ -103,6 +104,7 @@ class Session:
         self._cancelled = False
         self._gone_at: float | None = trio.current_time()
         self._finished = trio.Event()
+        self._settled = trio.Event()
 
     # --- for connections ----------------------------------------------------------------------------------
 
@@ -204,6 +206,10 @@ class Session:
         """Until `run` has ended."""
         await self._finished.wait()
 
+    async def wait_settled(self) -> None:
+        """Until `run` has ended, or only a summarizer that is away is waited for."""
+        await self._settled.wait()
+
     @property
     def quiet(self) -> bool:
         """Whether its audio may come a moment later without anybody noticing."""
@@ -259,6 +265,7 @@ class Session:
         finally:
             self._parts.engine.forget(self.id)
             self._spool.close()
+            self._settled.set()
             self._finished.set()
 
     async def _live(self) -> None:
@@ -295,6 +302,7 @@ class Session:
                     await self.journal.publish(
                         SessionWarning, code=str(Code.SUMMARIZER_UNAVAILABLE), message=f"{reason}; it is tried again"
                     )
+                self._settled.set()
                 await self.journal.wait_summarizer(pause)
 
     def _acknowledge_new(self) -> None:
@@ -369,6 +377,7 @@ class Session:
             # Stored with the next event: audio without text is heard twice at worst.
             self.record.mark_sample, self.record.mark_utterance = keep.mark_sample, keep.mark_utterance
             return
+        log.debug("segment is out", extra={"session": self.id, "segment": keep.segment, "text": keep.text})
         await self.journal.publish(
             TranscriptSegment,
             changes=marks | {"segments": keep.segment + 1},

@@ -141,22 +141,22 @@ class SessionStore:
 
     async def newest(
         self,
-        owner: str,
+        owner: str | None,
         *,
         state: State | None = None,
         kind: str | None = None,
         before: float | None = None,
         limit: int = 100,
     ) -> list[SessionInfo]:
-        """An owner's sessions, newest first."""
-        wanted: list[tuple[str, Any]] = [("owner = ?", owner)]
+        """An owner's sessions, newest first; everybody's if that is None."""
+        wanted: list[tuple[str, Any]] = [] if owner is None else [("owner = ?", owner)]
         if state is not None:
             wanted.append(("state = ?", str(state)))
         if kind is not None:
             wanted.append(("kind = ?", kind))
         if before is not None:
             wanted.append(("created < ?", before))
-        where = " AND ".join(clause for clause, _ in wanted)
+        where = " AND ".join(clause for clause, _ in wanted) or "TRUE"
         values = [value for _, value in wanted]
 
         def work(connection: sqlite3.Connection) -> list[SessionInfo]:
@@ -211,16 +211,16 @@ class SessionStore:
 
         return await self._database.read(work)
 
-    async def search(self, owner: str, query: str, limit: int) -> list[Hit]:
-        """Segments of the owner's sessions that hold the query's words, best first."""
+    async def search(self, owner: str | None, query: str, limit: int) -> list[Hit]:
+        """Segments of the owner's sessions (everybody's if None) that hold the query's words, best first."""
         words = query.replace("\0", " ").split()  # SQLite takes a NUL for the end of a text
 
         def work(connection: sqlite3.Connection) -> list[Hit]:
             # Trigrams cannot find a word of one or two characters, of which wide scripts have many.
             short = [word for word in words if len(word) < 3]
             long = [word for word in words if len(word) >= 3]
-            clauses = ["sessions.owner = ?"]
-            values: list[Any] = [owner]
+            clauses = [] if owner is None else ["sessions.owner = ?"]
+            values: list[Any] = [] if owner is None else [owner]
             if long:
                 clauses.append("said MATCH ?")
                 values.append(" AND ".join('"' + word.replace('"', '""') + '"' for word in long))
