@@ -66,14 +66,14 @@ class JournalHandler(logging.Handler):
     """Entries for journald: `MESSAGE`, `PRIORITY`, and each field as `CONVO_NAME`.
 
     Raises:
-        OSError: nobody listens at `path`.
+        OSError: nobody listens at `path`, which is journald's own if it is None.
     """
 
-    def __init__(self, path: Path = JOURNAL) -> None:
+    def __init__(self, path: Path | None = None) -> None:
         super().__init__()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         try:
-            self._socket.connect(str(path))
+            self._socket.connect(str(path or JOURNAL))
         except OSError:
             self._socket.close()
             raise
