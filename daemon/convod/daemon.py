@@ -23,6 +23,7 @@ from pathlib import Path
 import trio
 
 from convo.address import default_socket
+from convo.codec import Json
 from convo.connection import Connection, Role
 from convo.framing import LengthPrefixed, WholeMessages
 from convod.captions import Guard
@@ -133,7 +134,8 @@ async def run(
             async def admit(token: str | None) -> auth.Grant | None:
                 return await gate.admit(listen.token, token, peer.rpartition(":")[0])
 
-            connection = Connection(Role.SERVER, WholeMessages(listen.message_bytes))
+            codec = Json() if link.is_json else None
+            connection = Connection(Role.SERVER, WholeMessages(listen.message_bytes), codec)
             await serve(link, connection, admit, service, listen, visit, peer)
 
         front = websocket.Front(lambda: current.settings.listen, is_guarded, service.door, serve_web, certificate)

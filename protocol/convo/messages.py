@@ -17,6 +17,8 @@ PROTOCOL = 1
 """Version of the contract that this package speaks."""
 
 WEBSOCKET_SUBPROTOCOL = "convo.v1"
+WEBSOCKET_JSON = "convo.v1.json"
+"""The subprotocol of people and browsers: the same messages as JSON."""
 
 MESSAGE_BYTES = 1 << 20
 """Largest message in bytes before the handshake says otherwise (`limits.message_bytes`)."""

@@ -18,7 +18,8 @@ import trio
 import trio_websocket
 
 from convo.address import Address, parse
-from convo.messages import WEBSOCKET_SUBPROTOCOL, Code
+from convo.codec import RAW
+from convo.messages import WEBSOCKET_JSON, WEBSOCKET_SUBPROTOCOL, Code
 from convod.listen.limits import Door, Visit
 from convod.listen.pace import READ_BYTES, PacedStream
 from convod.listen.serve import LinkLost
@@ -26,6 +27,8 @@ from convod.listen.settings import ListenSettings
 from convod.listen.tls import Certificate
 
 log = logging.getLogger("convod.listen")
+
+SPOKEN: Final = (WEBSOCKET_SUBPROTOCOL, WEBSOCKET_JSON)
 
 CLOSE_CODES: Final = {Code.TOO_LARGE: 1009, Code.BUSY: 1013}
 REFUSED: Final = 1008
@@ -49,25 +52,30 @@ class BadAddress(ValueError):
 
 
 class WebSocketLink:
-    """A WebSocket; each message carries one map."""
+    """A WebSocket; each message carries one map, as text if `is_json`."""
 
-    def __init__(self, socket: trio_websocket.WebSocketConnection, stream: PacedStream) -> None:
+    def __init__(
+        self, socket: trio_websocket.WebSocketConnection, stream: PacedStream, *, is_json: bool = False
+    ) -> None:
         self._socket = socket
         self.rest_while = stream.rest_while
+        self.is_json = is_json
 
     async def receive(self) -> bytes | None:
-        """One message, None at the end. Text is handed on as bytes: it is no MessagePack map, and refused as such."""
+        """One message, None at the end. Text is handed on as bytes: where it is none, it is refused as such."""
         try:
-            message = await self._socket.get_message()
+            message: bytes | str = await self._socket.get_message()
         except trio_websocket.ConnectionClosed:
             return None
-        return message.encode() if isinstance(message, str) else message
+        if isinstance(message, str):
+            return message.encode()
+        return RAW + message if self.is_json else message
 
     async def send(self, data: list[bytes]) -> None:
         """Send messages."""
         try:
             for message in data:
-                await self._socket.send_message(message)
+                await self._socket.send_message(message.decode() if self.is_json else message)
         except trio_websocket.ConnectionClosed as error:
             raise LinkLost from error
 
@@ -233,13 +241,15 @@ async def _converse(stream: trio.SocketStream, secure: bool, front: Front, visit
                 message_queue_size=QUEUE,
                 receive_buffer_size=READ_BYTES,
             )
-        if request is not None and WEBSOCKET_SUBPROTOCOL not in request.proposed_subprotocols:
-            await request.reject(400, body=f"offer the subprotocol {WEBSOCKET_SUBPROTOCOL}\n".encode())
+        spoken = next((one for one in request.proposed_subprotocols if one in SPOKEN), None) if request else None
+        if request is not None and spoken is None:
+            await request.reject(400, body=f"offer the subprotocol {' or '.join(SPOKEN)}\n".encode())
         elif request is not None and not _welcome(request, front):
             front.door.refused["origin"] += 1
             await request.reject(403, body=b"web pages of this origin may not connect; see listen.origins\n")
         elif request is not None:
-            link = WebSocketLink(await request.accept(subprotocol=WEBSOCKET_SUBPROTOCOL), paced)
+            socket = await request.accept(subprotocol=spoken)
+            link = WebSocketLink(socket, paced, is_json=spoken == WEBSOCKET_JSON)
             reading.start_soon(link.keep_alive, settings.ping_s)
             await front.serve(link, peer, visit)
         reading.cancel_scope.cancel()

@@ -685,8 +685,10 @@ async def test_one_owner_has_so_many_sessions(autojump_clock, tmp_path):
 
 async def test_of_those_that_say_nothing_the_oldest_is_cut(autojump_clock, tmp_path):
     async with hall(tmp_path) as place:
-        silent = [place.connect(handshakes=3) for _ in range(3)]
-        await trio.testing.wait_all_tasks_blocked()
+        silent = []
+        for _ in range(3):
+            silent.append(place.connect(handshakes=3))
+            await trio.testing.wait_all_tasks_blocked()
         begun = trio.current_time()
         serious = place.connect(handshakes=3)
         assert isinstance(await serious.hello(), Welcome)
