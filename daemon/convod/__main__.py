@@ -161,6 +161,7 @@ def _run(settings: Any, read_settings: Callable[[], Any]) -> int:
     from convod.listen.unix import SocketTaken
     from convod.listen.websocket import BadAddress
     from convod.ops import logs
+    from convod.ops.http import HttpUnavailable
     from convod.ops.systemd import BadActivation
     from convod.store import StoreFailed
 
@@ -169,7 +170,8 @@ def _run(settings: Any, read_settings: Callable[[], Any]) -> int:
     try:
         trio.run(partial(daemon.run, settings, read_settings=read_settings))
     except* (
-        daemon.CannotStart, StoreFailed, SocketTaken, BadAddress, BadCertificate, BadActivation, OSError
+        daemon.CannotStart, StoreFailed, SocketTaken, BadAddress, BadCertificate, BadActivation,
+        HttpUnavailable, OSError,
     ) as group:  # fmt: skip
         fault = group
         while isinstance(fault, BaseExceptionGroup):

@@ -35,9 +35,11 @@ from convod.listen.requests import Service
 from convod.listen.serve import serve
 from convod.listen.tls import BadCertificate, Certificate
 from convod.listen.tokens import TokenBook
-from convod.ops import systemd
+from convod.measure import Measures
+from convod.ops import http, systemd
 from convod.ops.config import Settings
 from convod.ops.current import Current
+from convod.ops.metrics import Metrics
 from convod.ops.signals import Operator
 from convod.sessions import Manager
 from convod.sessions.acks import Acks
@@ -111,10 +113,23 @@ async def run(
         guard = Guard()
         summarizers = Summarizers(settings.summary)
         file_slots = trio.CapacityLimiter(settings.sessions.files_at_once)
+        measures = Measures()
         manager = Manager(
-            store, Desk(store, summarizers), Parts(spool, engine, guard, Acks(), settings.sessions, file_slots)
+            store,
+            Desk(store, summarizers, measures),
+            Parts(spool, engine, guard, Acks(), settings.sessions, file_slots, measures),
         )
         service = Service(manager, summarizers, settings.sessions)
+
+        # How it is watched.
+        metrics = Metrics(manager, summarizers, service.door, lambda: gate.refused, state)
+        service.metrics = metrics.text
+        health = http.Health(metrics.text, operator.why_not_alive(engine), operator.why_not_ready(engine))
+        monitors = [one.socket for one in given if one.role == "metrics"]
+        if settings.metrics.http:
+            monitors.append(http.bind(settings.metrics.http, insecure=settings.metrics.insecure))
+        for monitor in monitors:
+            stack.callback(monitor.close)
 
         # How it is reached.
         async def serve_unix(link: unix.UnixLink, stream: trio.SocketStream) -> None:
@@ -165,8 +180,10 @@ async def run(
                 listen_tasks.start_soon(websocket.listen, bound, front, connections)
             if web:
                 listen_tasks.start_soon(gate.watch)
+            for monitor in monitors:
+                connections.start_soon(http.serve, monitor, health)
             connections.start_soon(operator.report, engine, manager.counts)
-            urls = [*local_urls, *(bound.url for bound in web)]
+            urls = [*local_urls, *(bound.url for bound in web), *map(http.url_of, monitors)]
             log.info("convod is ready on %s", " and ".join(urls))
             notifier.ready()
             task_status.started(urls)

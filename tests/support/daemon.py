@@ -81,7 +81,7 @@ class Daemon:
         for line in process.stderr:
             self.log.append(line)
             if "convod is ready on" in line:
-                found = re.search(r"ws://\S+", line)
+                found = re.search(r"ws://[\w.:\[\]]+", line)
                 self.web = found.group(0) if found else ""
                 self._ready = True
                 ready.set()

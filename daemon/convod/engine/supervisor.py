@@ -42,6 +42,7 @@ from convod.engine.wire import (
     from_worker,
     pack,
 )
+from convod.measure import Histogram
 
 log = logging.getLogger("convod.engine")
 
@@ -140,6 +141,8 @@ class Engine:
     def __init__(self, settings: EngineSettings) -> None:
         self.settings = settings
         self.restarts = 0
+        self.waits = {kind: Histogram() for kind in Kind}
+        self.decoded_s = self.busy_s = 0.0
         self.state = "loading"
         self.message: str | None = None
         self.languages: list[str] = []
@@ -375,12 +378,17 @@ class Engine:
     async def _serve(self, worker: _Worker) -> None:
         while True:
             batch = await self._next_batch(worker)
+            begun = trio.current_time()
+            for job in batch:
+                self.waits[job.kind].observe(begun - job.since)
             try:
                 answer = await self._decode(worker, batch)
             except WorkerDied:
                 for job in self._scheduler.died(batch):
                     self._finish(job, Refusal(Code.INTERNAL, "this stretch of audio stopped the engine twice"))
                 raise
+            self.busy_s += trio.current_time() - begun
+            self.decoded_s += sum(job.seconds for job in batch)
             if isinstance(answer, Results):
                 for job, heard in zip(batch, answer.heard, strict=True):
                     self._finish(job, heard)

@@ -39,6 +39,8 @@ from convo.messages import (
     ListSessionsReply,
     ListSummaries,
     ListSummariesReply,
+    Metrics,
+    MetricsReply,
     ModelInfo,
     ModelProgress,
     Ping,
@@ -68,6 +70,9 @@ from convod.store import StoreFailed
 from convod.summary import Summarizers
 
 log = logging.getLogger("convod.listen")
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+"""Of metrics: Prometheus' text format."""
 
 SLOW_AT_ONCE: Final = 16
 """Slow requests of one connection that are answered side by side."""
@@ -129,6 +134,7 @@ class Service:
         self._began = time.monotonic()
         self._pulling = trio.CapacityLimiter(1)
         self.door = Door()
+        self.metrics: Callable[[], Awaitable[str]] | None = None
 
     def reconfigure(self, settings: SessionSettings) -> None:
         """Settings of the sessions that come from now on."""
@@ -147,7 +153,7 @@ class Service:
     @staticmethod
     def is_slow(request: Request[Any]) -> bool:
         """Whether the answer may take long."""
-        return isinstance(request, Finalize | PullModel | Summarize | DeleteSession | Export | Status)
+        return isinstance(request, Finalize | PullModel | Summarize | DeleteSession | Export | Metrics | Status)
 
     async def audio(self, client: Client, audio: Audio) -> None:
         """Bytes of a session.
@@ -198,6 +204,11 @@ class Service:
             summarizer=await self._summarizers.status(),
             rejected=dict(self._manager.guard.rejected),
         )
+
+    async def _metrics(self, client: Client, request: Metrics) -> Reply:
+        if self.metrics is None:
+            raise Refused(Code.BAD_STATE, "this daemon counts nothing")
+        return MetricsReply(id=request.id, content=await self.metrics(), content_type=CONTENT_TYPE)
 
     async def _list_models(self, client: Client, request: ListModels) -> Reply:
         loaded = self._manager.engine.status().model
@@ -408,6 +419,7 @@ def _limit(limit: int) -> int:
 _ANSWERS: Final[dict[type[Request[Any]], tuple[Answer, Right]]] = {
     Ping: (Service._ping, Right.READ),
     Status: (Service._status, Right.READ),
+    Metrics: (Service._metrics, Right.READ),
     ListModels: (Service._list_models, Right.READ),
     PullModel: (Service._pull_model, Right.PULL),
     CreateSession: (Service._create_session, Right.STREAM),

@@ -248,8 +248,8 @@ async def _converse(stream: trio.SocketStream, secure: bool, front: Front, visit
             front.door.refused["origin"] += 1
             await request.reject(403, body=b"web pages of this origin may not connect; see listen.origins\n")
         elif request is not None:
-            socket = await request.accept(subprotocol=spoken)
-            link = WebSocketLink(socket, paced, is_json=spoken == WEBSOCKET_JSON)
+            opened = await request.accept(subprotocol=spoken)
+            link = WebSocketLink(opened, paced, is_json=spoken == WEBSOCKET_JSON)
             reading.start_soon(link.keep_alive, settings.ping_s)
             await front.serve(link, peer, visit)
         reading.cancel_scope.cancel()

@@ -18,6 +18,7 @@ import platformdirs
 
 from convod.engine.supervisor import EngineSettings
 from convod.listen.settings import ListenSettings
+from convod.ops.http import MetricsSettings
 from convod.sessions.session import SessionSettings
 from convod.summary import SummarySettings
 
@@ -63,6 +64,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     sessions: SessionSettings = SessionSettings()
     summary: SummarySettings = SummarySettings()
     spool: SpoolSettings = SpoolSettings()
+    metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
 
     @property

@@ -57,6 +57,22 @@ class Operator:
         self._reloaded = apply
         self._refusals = (BadSettings, *refusals)
 
+    def why_not_alive(self, engine: Engine) -> Callable[[], str | None]:
+        """What says why the daemon had better be restarted, if so."""
+        return lambda: None if engine.answers else "the engine does not answer"
+
+    def why_not_ready(self, engine: Engine) -> Callable[[], str | None]:
+        """What says why no work should be sent here now, if so."""
+
+        def why_not() -> str | None:
+            if self._told.is_set():
+                return "convod is stopping"
+            if engine.state in ("ready", "unloaded"):
+                return None
+            return f"the speech model is {engine.state}" + (f": {engine.message}" if engine.message else "")
+
+        return why_not
+
     async def report(self, engine: Engine, counts: Callable[[], SessionCounts]) -> None:
         """Listen to signals, keep the status line true and the watchdog fed, until cancelled.
 

@@ -28,6 +28,7 @@ from convod.captions import Guard
 from convod.engine.supervisor import Engine
 from convod.hearing import PcmFormat, UnsupportedAudio
 from convod.hearing.vad import VadSettings
+from convod.measure import Measures
 from convod.sessions.file import FileSession
 from convod.sessions.journal import NEXT, Desk, Journal
 from convod.sessions.live import LiveSession
@@ -64,6 +65,11 @@ class Manager:
     def guard(self) -> Guard:
         """What judges texts, and counts what it rejected."""
         return self._parts.guard
+
+    @property
+    def measures(self) -> Measures:
+        """What the sessions count."""
+        return self._parts.measures
 
     @property
     def spool(self) -> Spool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Final
 
 import msgspec
@@ -22,6 +22,7 @@ from convod.captions import Guard
 from convod.engine.scheduler import Job
 from convod.engine.supervisor import Engine, Outcome, Refusal
 from convod.engine.wire import Kind, Options
+from convod.measure import Measures
 from convod.sessions.acks import Acks
 from convod.sessions.journal import Journal
 from convod.sessions.transcriber import Command, Decode, Drop, Keep, Say, Transcriber, Window
@@ -82,6 +83,7 @@ class Parts:
     acks: Acks
     settings: SessionSettings
     file_slots: trio.CapacityLimiter
+    measures: Measures = field(default_factory=Measures)
 
 
 class Session:
@@ -167,6 +169,7 @@ class Session:
             except NoRoom as error:
                 raise Refused(Code.BUSY, f"{error.strerror}; free some and send again from offset {have}") from error
             self.record.audio_bytes = self._spool.size
+            self._parts.measures.audio_bytes += len(fresh)
             self._arrived(trio.current_time())
         if self._spool.size - self._acknowledged > granted - self._spool.size:
             self._acknowledge()  # half of what was granted is used: do not let the client wait
@@ -378,6 +381,8 @@ class Session:
             self.record.mark_sample, self.record.mark_utterance = keep.mark_sample, keep.mark_utterance
             return
         log.debug("segment is out", extra={"session": self.id, "segment": keep.segment, "text": keep.text})
+        lag_s = max(0.0, trio.current_time() - keep.arrived)
+        self._parts.measures.segment_lag.observe(lag_s)
         await self.journal.publish(
             TranscriptSegment,
             changes=marks | {"segments": keep.segment + 1},
@@ -387,7 +392,7 @@ class Session:
             text=keep.text,
             language=keep.language,
             confidence=keep.confidence,
-            lag_ms=round(max(0.0, trio.current_time() - keep.arrived) * 1000, 1),
+            lag_ms=round(lag_s * 1000, 1),
             words=keep.words,
         )
 
