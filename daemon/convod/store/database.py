@@ -22,6 +22,12 @@ BATCH: Final = 256
 """Most writes in one transaction."""
 
 
+_TO_DO: Final = (
+    "nothing was changed: keep a copy of it, then restore a backup or what `sqlite3 FILE .recover` finds, "
+    "or move it aside to begin anew"
+)
+
+
 class StoreFailed(Exception):
     """The database did not take a write, or cannot be opened; the text says why and what to do."""
 
@@ -60,7 +66,7 @@ class Database:
             self._writer = self._connect()
             verdict = " ".join(self._writer.execute("PRAGMA quick_check(1)").fetchone()[0].split())
             if verdict != "ok":
-                raise StoreFailed(f"{self.path} is damaged ({verdict}); move it aside or restore a backup, then start")
+                raise StoreFailed(f"{self.path} is damaged ({verdict}); {_TO_DO}")
             _migrate(self._writer, self.path)
             self._reader = self._connect()
         except StoreFailed:
@@ -68,9 +74,7 @@ class Database:
             raise
         except (sqlite3.Error, OSError) as error:
             self.close()
-            raise StoreFailed(
-                f"{self.path} cannot be used ({error}); make it readable, move it aside or restore a backup"
-            ) from error
+            raise StoreFailed(f"{self.path} cannot be used ({error}); {_TO_DO}") from error
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None, timeout=5)
