@@ -119,7 +119,7 @@ async def test_a_client_that_sends_without_reading(daemon: Daemon, row: Row, tra
 
 async def test_a_socket_cut_at_every_byte_of_a_conversation(daemon: Daemon, row: Row) -> None:
     row.promise(
-        "a link cut at every byte of a conversation (hello, attach, audio, finalize, detach), every other time by a reset",
+        "a link cut at every byte of a conversation (hello, attach, audio, finalize, detach), half by a reset",
         "the session goes on from the last acknowledged byte, with neither gap nor repetition",
     )
     await warm(daemon)

@@ -72,7 +72,7 @@ class Database:
         except StoreFailed:
             self.close()
             raise
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # a broken schema may be no text at all
             self.close()
             raise StoreFailed(f"{self.path} cannot be used ({error}); {_TO_DO}") from error
 
@@ -81,8 +81,12 @@ class Database:
         connection.row_factory = sqlite3.Row
         # WAL with NORMAL loses nothing when the process dies; a power cut may lose the last commits, but never
         # damages the file. Deleted text is overwritten, not just unlinked.
-        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON", "secure_delete = ON"):
-            connection.execute(f"PRAGMA {pragma}")
+        try:
+            for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON", "secure_delete = ON"):
+                connection.execute(f"PRAGMA {pragma}")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def close(self) -> None:
@@ -109,9 +113,16 @@ class Database:
         return result
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `work` in the reading thread."""
+        """Run `work` in the reading thread.
+
+        Raises:
+            StoreFailed: the file cannot be read, or is damaged.
+        """
         assert self._reader is not None
-        return await trio.to_thread.run_sync(work, self._reader, limiter=self._read_limit)
+        try:
+            return await trio.to_thread.run_sync(work, self._reader, limiter=self._read_limit)
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            raise StoreFailed(f"{self.path} cannot be read ({error}); look into the daemon's log") from error
 
     async def run(self) -> None:
         """Commit writes until cancelled; those that wait then are still committed."""

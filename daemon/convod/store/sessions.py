@@ -28,7 +28,7 @@ from convo.messages import (
     encode,
     from_map,
 )
-from convod.store.database import Database
+from convod.store.database import Database, StoreFailed
 
 
 class Record(msgspec.Struct, kw_only=True):
@@ -260,13 +260,21 @@ def _columns(record: Record) -> dict[str, Any]:
 
 def _record(row: sqlite3.Row) -> Record:
     fields = dict(zip(row.keys(), tuple(row), strict=True))
-    fields["config"] = msgspec.json.decode(fields["config"], type=CreateSession)
-    fields["state"] = State(fields["state"])
+    try:
+        fields["config"] = msgspec.json.decode(fields["config"], type=CreateSession)
+        fields["state"] = State(fields["state"])
+    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
+        raise StoreFailed(
+            f"session {fields['id']!r} in the database is damaged ({error}); restore a backup, or delete the session"
+        ) from error
     fields["ended"] = bool(fields["ended"])
     return Record(**fields)
 
 
 def _event(row: sqlite3.Row) -> DurableEvent:
-    event = from_map(msgspec.msgpack.decode(row["body"]), DURABLE[row["type"]])
+    try:
+        event = from_map(msgspec.msgpack.decode(row["body"]), DURABLE[row["type"]])
+    except (msgspec.MsgspecError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise StoreFailed(f"an event in the database is damaged ({error}); restore a backup") from error
     assert isinstance(event, DurableEvent)
     return event
