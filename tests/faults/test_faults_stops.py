@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import signal
 from pathlib import Path
@@ -19,26 +20,30 @@ from tests.support.speech import pcm, truth, word_error_rate
 SESSIONS = 4
 
 
-async def speak(daemon: Daemon) -> tuple[int, str]:
-    """A sentence over as many daemons as it takes; how often it was resumed, and what was heard."""
+async def speak(daemon: Daemon, key: str) -> tuple[int, str]:
+    """A sentence over as many daemons as it takes; how often it was resumed, and what was heard.
+
+    The key finds the session again whose creation was heard and not answered.
+    """
     audio = pcm("single.flac")
-    session_id, acknowledged, resumed = "", 0, 0
+    session_id, acknowledged, resumed = "", 0, -1
     while True:
         try:
             async with convo.connect(daemon.url) as client:
-                if session_id:
-                    session = await client.attach(session_id, produce=True)
-                    stored = session.reply.audio_offset  # type: ignore[union-attr]
-                    assert stored >= acknowledged, "acknowledged audio is missing"
-                    resumed += 1
-                else:
-                    session = await client.create_session("live", summary=OFF)
-                    session_id, stored = session.id, 0
-                for at in range(stored, len(audio), 3200):
-                    await session.send_audio(audio[at : at + 3200])
-                    acknowledged = max(acknowledged, session.acknowledged)
-                    await trio.sleep(0.01)
-                await session.end()
+                if not session_id:
+                    session_id = (await client.create_session("live", summary=OFF, key=key)).id
+                    continue
+                session = await client.attach(session_id, produce=True)
+                reply = session.reply
+                assert isinstance(reply, messages.AttachReply)
+                assert reply.audio_offset >= acknowledged, "acknowledged audio is missing"
+                resumed += 1
+                if not reply.ended:  # else its end was heard before the daemon stopped
+                    for at in range(reply.audio_offset, len(audio), 3200):
+                        await session.send_audio(audio[at : at + 3200])
+                        acknowledged = max(acknowledged, session.acknowledged)
+                        await trio.sleep(0.01)
+                    await session.end()
                 events = [event async for event in session.events()]
                 assert_whole(events)
                 assert states(events)[-1] == "completed"
@@ -46,13 +51,8 @@ async def speak(daemon: Daemon) -> tuple[int, str]:
         except (convo.ConnectionLost, convo.EventsLost, convo.CannotConnect):
             await trio.sleep(0.05)
         except convo.RequestError as error:
-            if error.code not in ("busy", "bad_state"):
+            if error.code != "busy":  # it is stopping
                 raise
-            if error.code == "bad_state":  # its end was heard before the daemon stopped
-                async with convo.connect(daemon.url) as client:
-                    session = await client.attach(session_id)
-                    events = [event async for event in session.events()]
-                return resumed, text(events)
             await trio.sleep(0.05)
 
 
@@ -67,6 +67,8 @@ async def stop_at_random(tmp_path: Path, row: Row, number: int, rounds: int) -> 
     with started(tmp_path) as daemon:
         await warm(daemon)
 
+        numbers = itertools.count()
+
         async def stop() -> None:
             for _ in range(rounds):
                 await trio.sleep(chance.uniform(0.02, 0.6))
@@ -77,7 +79,7 @@ async def stop_at_random(tmp_path: Path, row: Row, number: int, rounds: int) -> 
         async def keep_speaking() -> None:
             nonlocal resumed, wrong
             while True:
-                times, heard = await speak(daemon)
+                times, heard = await speak(daemon, f"sentence {next(numbers)}")
                 resumed += times
                 wrong = max(wrong, word_error_rate(truth("single"), heard))
                 if done.is_set():
