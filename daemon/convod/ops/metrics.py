@@ -61,6 +61,7 @@ class Metrics:
             "convo_connections", "Open connections.",
             _by("state", {"greeted": self.door.greeted, "silent": self.door.connected - self.door.greeted}),
         )  # fmt: skip
+        yield _gauge("convo_tasks", "Tasks of the event loop.", {(): trio.lowlevel.current_statistics().tasks_living})
         yield _counter("convo_limits_met", "Times a limit was met.", _by("limit", self.door.refused))
         yield _counter("convo_wrong_tokens", "Tokens that were wrong or missing.", {(): self.wrong_tokens()})
         yield _counter("convo_rejected_texts", "Texts that were not shown.", _by("reason", self.manager.guard.rejected))

@@ -183,6 +183,8 @@ class Manager:
                 config=config,
             )
         )
+        if self._stopping:  # said while it was being stored: it begins at the next start, found by its key
+            raise Refused(Code.BUSY, "the daemon is stopping; connect again in a moment")
         session = self._sessions.get(record.id)
         if session is None:
             if record.state.final:
