@@ -74,7 +74,9 @@ class Database:
             raise
         except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # a broken schema may be no text at all
             self.close()
-            raise StoreFailed(f"{self.path} cannot be used ({error}); {_TO_DO}") from error
+            # SQLite quotes the schema, which may hold anything by now.
+            reason = " ".join(str(error).split())
+            raise StoreFailed(f"{self.path} cannot be used ({reason}); {_TO_DO}") from error
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None, timeout=5)
