@@ -267,6 +267,7 @@ class Protocol(RuleBasedStateMachine):
     @rule(number=st.integers(0, 2), session=sessions)
     def detach(self, number: int, session: str) -> None:
         reply = self.ask(number, Detach, session=session)
+        self.read()  # what came before
         if not isinstance(reply, Error):
             known = self.model[session]
             known.seqs.pop(number, None)
