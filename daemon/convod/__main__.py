@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from convod import __version__
 FLAGS = {
     "socket": "listen.socket",
     "listen": "listen.websocket",
+    "tls_cert": "listen.tls_cert",
+    "tls_key": "listen.tls_key",
+    "insecure": "listen.insecure",
     "model": "engine.model",
     "device": "engine.device",
     "compute_type": "engine.compute_type",
@@ -25,21 +29,72 @@ FLAGS = {
 }
 """Settings that have a flag of their own."""
 
+_DESCRIPTION = """\
+Live captions and conversation summaries on this machine: the daemon. Settings come from flags, then CONVOD_* in the
+environment, then convod.toml.
+"""
+
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    parse = argparse.ArgumentParser(
-        prog="convod",
-        description="Live captions and conversation summaries on this machine: the daemon. "
-        "Settings come from flags, then CONVOD_* in the environment, then convod.toml.",
+    parse = argparse.ArgumentParser(prog="convod", description=_DESCRIPTION, parents=[_settings(None)])
+    parse.add_argument("--version", action="version", version=f"convod {__version__}")
+    commands = parse.add_subparsers(dest="command", metavar="COMMAND")
+    # What is given behind a command must not be undone by the default of what was not given before it.
+    everywhere = _settings(argparse.SUPPRESS)
+
+    def command(name: str, text: str, under: Any = commands) -> argparse.ArgumentParser:
+        made: argparse.ArgumentParser = under.add_parser(name, help=text, description=text, parents=[everywhere])
+        return made
+
+    command("run", "Run the daemon; this is what convod does without a command.")
+    command("check-config", "Print the settings in force, and stop.")
+
+    tokens = command("token", "Tokens for clients that come by WebSocket; a running daemon takes changes at once.")
+    actions = tokens.add_subparsers(dest="action", metavar="ACTION", required=True)
+    add = command("add", "Make a token and print it: it is shown this once.", actions)
+    add.add_argument("name", metavar="NAME")
+    add.add_argument(
+        "--scope",
+        choices=["read", "stream", "admin"],
+        default="stream",
+        help="read: look at sessions; stream: that, and make them (default); admin: that, and see everybody's",
     )
-    parse.add_argument(
-        "command", nargs="?", choices=["run", "check-config", "backup"], default="run", help=argparse.SUPPRESS
+    add.add_argument("--expires", metavar="WHEN", help="30d, 12h, or a date such as 2027-01-31 (default: never)")
+    add.add_argument(
+        "--owner", metavar="OWNER", default="", help="whose sessions it sees, such as uid:1000 (default: its own)"
     )
-    parse.add_argument("file", nargs="?", type=Path, help=argparse.SUPPRESS)
+    command("list", "Show names, scopes and dates.", actions)
+    command("revoke", "Forget a token; connections that use it are closed.", actions).add_argument(
+        "name", metavar="NAME"
+    )
+
+    install = command("install", "Write systemd units for this convod.")
+    install.add_argument("--user", action="store_true", help="a service of your own login instead of the system's")
+    install.add_argument("--root", metavar="DIR", type=Path, default=Path("/"), help="write below here (for packages)")
+
+    backup = command("backup", "Write a copy of all transcripts and summaries, also while the daemon runs.")
+    backup.add_argument(
+        "file",
+        metavar="FILE",
+        type=Path,
+        help="to restore it, stop convod and put it in the place of convod.sqlite in the state directory",
+    )
+    return parse
+
+
+def _settings(default: Any) -> argparse.ArgumentParser:
+    parse = argparse.ArgumentParser(add_help=False, argument_default=default)
     parse.add_argument("--config", metavar="FILE", type=Path, help="read settings from this TOML file")
     parse.add_argument("--socket", metavar="PATH", help="listen on this Unix socket")
-    parse.add_argument("--listen", metavar="ws://HOST:PORT", action="append", help="listen for WebSockets too")
+    parse.add_argument(
+        "--listen", metavar="ws://HOST:PORT", action="append", help="listen for WebSockets too; wss:// with TLS"
+    )
+    parse.add_argument("--tls-cert", metavar="FILE", help="certificate (chain) for wss://, PEM")
+    parse.add_argument("--tls-key", metavar="FILE", help="its key, PEM")
+    parse.add_argument(
+        "--insecure", action="store_true", default=default, help="listen beyond this machine without TLS or tokens"
+    )
     parse.add_argument(
         "--model", metavar="NAME", help="builtin, a size such as small, a hub id, or a directory (default: builtin)"
     )
@@ -47,35 +102,38 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--compute-type", metavar="TYPE", help="int8, float16, float32 … (default: the model's)")
     parse.add_argument("--state-dir", metavar="DIR", help="keep sessions and audio here")
     parse.add_argument("--log-level", choices=["debug", "info", "warning", "error"])
-    parse.add_argument("--log-format", choices=["text", "json"])
-    parse.add_argument("--version", action="version", version=f"convod {__version__}")
-    parse.epilog = (
-        "`convod check-config` prints the settings in force and stops. `convod backup FILE` writes a copy of all "
-        "transcripts and summaries, also while the daemon runs; to restore it, stop convod and put it in the place of "
-        "convod.sqlite in the state directory."
-    )
+    parse.add_argument("--log-format", choices=["auto", "text", "json", "journal"])
     return parse
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the daemon, or check its settings."""
-    parse = parser()
-    given = parse.parse_args(arguments)
-    if (given.command == "backup") != (given.file is not None):
-        parse.error("`convod backup` takes the FILE to write, and no other command takes one")
+    """Run the daemon, or do what the command says."""
+    given = parser().parse_args(arguments)
     from convod.ops import config
 
     flags: dict[str, Any] = {key: getattr(given, flag) for flag, key in FLAGS.items()}
+
+    def read() -> Any:
+        return config.load(flags, os.environ, given.config)
+
     try:
-        settings, file = config.load(flags, os.environ, given.config)
+        settings, file = read()
     except config.BadSettings as error:
         print(f"convod: {error}", file=sys.stderr)
         return 2
     if given.command == "check-config":
         return _show(settings, file)
+    if given.command == "token":
+        from convod.ops.tokens import run
+
+        return run(given, settings.state_path)
     if given.command == "backup":
         return _backup(settings, given.file)
-    return _run(settings)
+    if given.command == "install":
+        from convod.ops.install import install
+
+        return install(given.root, user=given.user)
+    return _run(settings, lambda: read()[0])
 
 
 def _backup(settings: Any, target: Path) -> int:
@@ -114,20 +172,28 @@ def _toml(value: object) -> str:
     return json.dumps(value)
 
 
-def _run(settings: Any) -> int:
+def _run(settings: Any, read_settings: Callable[[], Any]) -> int:
+    from functools import partial
+
     import trio
 
     from convod import daemon
+    from convod.listen.tls import BadCertificate
     from convod.listen.unix import SocketTaken
     from convod.listen.websocket import BadAddress
     from convod.ops import logs
+    from convod.ops.http import HttpUnavailable
+    from convod.ops.systemd import BadActivation
     from convod.store import StoreFailed
 
     logs.begin(settings.log)
     fault: BaseException | None = None
     try:
-        trio.run(daemon.run, settings)
-    except* (daemon.CannotStart, StoreFailed, SocketTaken, BadAddress, OSError) as group:
+        trio.run(partial(daemon.run, settings, read_settings=read_settings))
+    except* (
+        daemon.CannotStart, StoreFailed, SocketTaken, BadAddress, BadCertificate, BadActivation,
+        HttpUnavailable, OSError,
+    ) as group:  # fmt: skip
         fault = group
         while isinstance(fault, BaseExceptionGroup):
             fault = fault.exceptions[0]

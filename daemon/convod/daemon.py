@@ -15,14 +15,15 @@ import contextlib
 import fcntl
 import logging
 import os
-import signal
-from collections.abc import Iterator
+import resource
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import trio
 
 from convo.address import default_socket
+from convo.codec import Json
 from convo.connection import Connection, Role
 from convo.framing import LengthPrefixed, WholeMessages
 from convod.captions import Guard
@@ -30,9 +31,17 @@ from convod.engine import models
 from convod.engine.others import OtherEngines
 from convod.engine.supervisor import Engine
 from convod.listen import auth, unix, websocket
+from convod.listen.limits import Visit
 from convod.listen.requests import Service
 from convod.listen.serve import serve
+from convod.listen.tls import BadCertificate, Certificate
+from convod.listen.tokens import TokenBook
+from convod.measure import Measures
+from convod.ops import http, systemd
 from convod.ops.config import Settings
+from convod.ops.current import Current
+from convod.ops.metrics import Metrics
+from convod.ops.signals import Operator
 from convod.sessions import Manager
 from convod.sessions.acks import Acks
 from convod.sessions.journal import Desk
@@ -48,21 +57,51 @@ class CannotStart(Exception):
     """The daemon cannot run here; the text is a sentence that says what to do."""
 
 
-async def run(settings: Settings, task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED) -> None:
+async def run(
+    settings: Settings,
+    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+    *,
+    read_settings: Callable[[], Settings] | None = None,
+) -> None:
     """Run until SIGTERM or SIGINT, or until cancelled. The urls listened on are handed to `task_status`.
 
+    SIGHUP reads the settings again with `read_settings`, and the certificate.
+
     Raises:
-        CannotStart, StoreFailed, SocketTaken, BadAddress: before anything was changed.
+        CannotStart, StoreFailed, SocketTaken, BadAddress, BadCertificate, BadActivation: before anything was changed.
     """
     _check_model(settings.engine.model)
-    web = [
-        websocket.check(url, token=settings.listen.token, insecure=settings.listen.insecure)
-        for url in settings.listen.websocket
-    ]
+    _allow_many_files()
+    current = Current(settings, read_settings)
     with ExitStack() as stack:
+        # Who asks us to listen, and wants to know how we are.
+        given = systemd.given_sockets(os.environ)
+        notifier = systemd.Notifier.from_environment(os.environ)
+        stack.callback(notifier.close)
+        operator = stack.enter_context(Operator(current, notifier))
+
+        # Who may come in.
         state = stack.enter_context(_state_directory(settings.state_path))
-        socket_path = Path(settings.listen.socket or default_socket())
-        socket = stack.enter_context(unix.bound(socket_path))
+        gate = auth.Gate(TokenBook(state))
+        certificate = (
+            Certificate.read(settings.listen.tls_cert, settings.listen.tls_key) if settings.listen.tls_cert else None
+        )
+
+        def is_guarded() -> bool:
+            return gate.wants_token(current.settings.listen.token)
+
+        addresses = [
+            websocket.check(
+                url, guarded=is_guarded(), certified=certificate is not None, insecure=settings.listen.insecure
+            )
+            for url in settings.listen.websocket
+        ]
+        web = [
+            websocket.adopt(one.socket, certificate is not None, is_guarded(), settings.listen.insecure)
+            for one in given
+            if one.role == "websocket"
+        ]
+        local, local_urls = _local_listeners(given, settings, stack)
 
         # What survives.
         database = Database(state / "convod.sqlite")
@@ -77,54 +116,112 @@ async def run(settings: Settings, task_status: trio.TaskStatus[list[str]] = trio
         guard = Guard()
         summarizers = Summarizers(settings.summary)
         turns = Turns(settings.sessions.files_at_once)
-        parts = Parts(spool, engine, guard, Acks(), settings.sessions, turns, settings.limits, others)
-        manager = Manager(store, Desk(store, summarizers), parts, settings.retention)
+        measures = Measures()
+        parts = Parts(spool, engine, guard, Acks(), settings.sessions, turns, settings.limits, others, measures)
+        manager = Manager(store, Desk(store, summarizers, measures), parts, settings.retention)
         service = Service(manager, summarizers, settings.sessions)
+
+        # How it is watched.
+        metrics = Metrics(manager, summarizers, service.door, lambda: gate.refused, state)
+        service.metrics = metrics.text
+        health = http.Health(metrics.text, operator.why_not_alive(engine), operator.why_not_ready(engine))
+        monitors = [one.socket for one in given if one.role == "metrics"]
+        if settings.metrics.http:
+            monitors.append(http.bind(settings.metrics.http, insecure=settings.metrics.insecure))
+        for monitor in monitors:
+            stack.callback(monitor.close)
 
         # How it is reached.
         async def serve_unix(link: unix.UnixLink, stream: trio.SocketStream) -> None:
-            owner = auth.unix_owner(stream.socket)
-            connection = Connection(Role.SERVER, LengthPrefixed(settings.listen.message_bytes))
-            await serve(link, connection, lambda token: owner, service, settings.listen, owner)
+            listen = current.settings.listen
+            grant = auth.unix_grant(stream.socket, listen.admins)
 
-        async def serve_web(link: websocket.WebSocketLink, peer: str) -> None:
-            connection = Connection(Role.SERVER, WholeMessages(settings.listen.message_bytes))
-            await serve(
-                link,
-                connection,
-                lambda token: auth.web_owner(settings.listen.token, token),
-                service,
-                settings.listen,
-                peer,
-            )
+            async def admit(token: str | None) -> auth.Grant:
+                return grant
+
+            with service.door.visit(listen) as visit:
+                connection = Connection(Role.SERVER, LengthPrefixed(listen.message_bytes))
+                await serve(link, connection, admit, service, listen, visit, grant.owner)
+
+        async def serve_web(link: websocket.WebSocketLink, peer: str, visit: Visit) -> None:
+            listen = current.settings.listen
+
+            async def admit(token: str | None) -> auth.Grant | None:
+                return await gate.admit(listen.token, token, peer.rpartition(":")[0])
+
+            codec = Json() if link.is_json else None
+            connection = Connection(Role.SERVER, WholeMessages(listen.message_bytes), codec)
+            await serve(link, connection, admit, service, listen, visit, peer)
+
+        front = websocket.Front(lambda: current.settings.listen, is_guarded, service.door, serve_web, certificate)
+
+        def reloaded() -> None:
+            if certificate is not None:
+                certificate.reload(current.settings.listen.tls_cert, current.settings.listen.tls_key)
+            manager.reconfigure(current.settings.sessions)
+            service.reconfigure(current.settings.sessions)
+
+        operator.on_reload(reloaded, BadCertificate)
 
         async with (
             trio.open_nursery() as store_tasks,
             trio.open_nursery() as engine_tasks,
             trio.open_nursery() as session_tasks,
+            trio.open_nursery() as connections,
             trio.open_nursery() as listen_tasks,
         ):
             store_tasks.start_soon(database.run)
             engine_tasks.start_soon(engine.run)
             await engine_tasks.start(others.run)
             await session_tasks.start(manager.run)
-            urls = [f"unix:{socket_path}"]
-            listen_tasks.start_soon(unix.listen, socket, serve_unix)
-            for address in web:
-                urls.append(await listen_tasks.start(websocket.listen, address, settings.listen, serve_web))
+            for listener in local:
+                listen_tasks.start_soon(unix.listen, listener, serve_unix, connections)
+            web += [await websocket.bind(address) for address in addresses]
+            for bound in web:
+                listen_tasks.start_soon(websocket.listen, bound, front, connections)
+            if web:
+                listen_tasks.start_soon(gate.watch)
+            for monitor in monitors:
+                connections.start_soon(http.serve, monitor, health)
+            connections.start_soon(operator.report, engine, manager.counts)
+            urls = [*local_urls, *(bound.url for bound in web), *map(http.url_of, monitors)]
             log.info("convod is ready on %s", " and ".join(urls))
+            notifier.ready()
             task_status.started(urls)
 
-            await _wait_told_to_stop()
-            log.info("convod is stopping")
-            await manager.drain(settings.drain_s)
+            await operator.wait_told_to_stop()
+            if given:
+                listen_tasks.cancel_scope.cancel()  # who comes now waits in the socket for the next convod
+            with operator.until_told_again():
+                await manager.drain(current.settings.drain_s)
             listen_tasks.cancel_scope.cancel()
+            connections.cancel_scope.cancel()
             session_tasks.cancel_scope.cancel()
             engine_tasks.cancel_scope.cancel()
             with trio.CancelScope(shield=True):
                 await summarizers.aclose()
             store_tasks.cancel_scope.cancel()
     log.info("convod has stopped")
+
+
+def _local_listeners(
+    given: list[systemd.Given], settings: Settings, stack: ExitStack
+) -> tuple[list[trio.SocketListener], list[str]]:
+    """The Unix sockets that were opened for us, else the one of the settings."""
+    sockets = [one.socket for one in given if one.role == "unix"]
+    if sockets:
+        listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(one)) for one in sockets]
+        return listeners, [f"unix:{one.getsockname()}" for one in sockets]
+    path = Path(settings.listen.socket or default_socket())
+    mode = int(settings.listen.socket_mode, 8)
+    return [stack.enter_context(unix.bound(path, mode, settings.listen.socket_group))], [f"unix:{path}"]
+
+
+def _allow_many_files() -> None:
+    """As many open files as the system lets us have: each connection and each session is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _check_model(name: str) -> None:
@@ -160,10 +257,3 @@ def _state_directory(path: Path) -> Iterator[Path]:
         yield path
     finally:
         os.close(lock)
-
-
-async def _wait_told_to_stop() -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for number in signals:
-            log.info("told to stop", extra={"signal": signal.Signals(number).name})
-            return

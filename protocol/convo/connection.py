@@ -9,10 +9,10 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import Any, Final, NamedTuple
 
-import msgpack  # type: ignore[import-untyped]
 import msgspec
 
 from . import messages
+from .codec import Codec, MessagePack, Unreadable
 from .errors import FrameTooLarge, LocalProtocolError, RemoteProtocolError
 from .explain import complaint, shown
 from .framing import Framing
@@ -101,8 +101,7 @@ _NEXT: dict[tuple[Phase, Role], dict[_Kind, Phase]] = {
 
 _LARGEST_ID = (1 << 64) - 1
 
-# A list announces its length, and the decoder makes room for it before it reads on: lists in lists that
-# announce much and hold nothing would take gigabytes. No client's message has a list this long.
+# No client's message has a list this long.
 _CLIENT_ITEMS = 1 << 12
 _SERVER_ITEMS = 1 << 20
 
@@ -113,10 +112,12 @@ class Connection:
     A server calls `receive_data` with what came, `next_event` until it says NEED_DATA, and sends the bytes that
     `send` makes of its answers. A hello is to be answered, by Welcome or Error, before the next `next_event`.
     A client does the same, and numbers its requests (`id` from 1, unique among those in flight).
+    `codec` is MessagePack unless another is given.
     """
 
-    def __init__(self, role: Role, framing: Framing) -> None:
+    def __init__(self, role: Role, framing: Framing, codec: Codec | None = None) -> None:
         self._role = role
+        self._codec = codec or MessagePack(_CLIENT_ITEMS if role is Role.SERVER else _SERVER_ITEMS)
         self._framing = framing
         self._phase = Phase.HANDSHAKE
         self._greeted = False
@@ -171,7 +172,7 @@ class Connection:
         kind = _kind(message)
         if self._last_word and kind in (_Kind.REFUSAL, _Kind.GOODBYE):
             self._last_word = False
-            return self._framing.wrap(messages.encode(message))
+            return self._framing.wrap(self._codec.encode(message))
         phase = _NEXT[self._phase, self._role].get(kind)
         if phase is None:
             raise LocalProtocolError(
@@ -199,16 +200,13 @@ class Connection:
     # --- reading ------------------------------------------------------------------------------------------
 
     def _unpack(self, payload: bytes) -> dict[str, Any]:
-        items = _CLIENT_ITEMS if self._role is Role.SERVER else _SERVER_ITEMS
+        what = self._codec.what
         try:
-            fields = msgpack.unpackb(payload, raw=False, strict_map_key=True, max_array_len=items, max_map_len=items)
-        except (ValueError, TypeError, RecursionError, OverflowError, msgpack.UnpackException) as error:
-            # Everything that msgpack raises for bytes that are none, or nested too deep, or cut, or too many.
-            raise self._broken(
-                Code.BAD_MESSAGE, "This is no MessagePack map; send one map with string keys a message."
-            ) from error
+            fields = self._codec.decode(payload)
+        except Unreadable as error:
+            raise self._broken(Code.BAD_MESSAGE, f"This is no {what}; send one with string keys a message.") from error
         if not isinstance(fields, dict) or not all(isinstance(key, str) for key in fields):
-            raise self._broken(Code.BAD_MESSAGE, "A message is a MessagePack map with string keys; send one.")
+            raise self._broken(Code.BAD_MESSAGE, f"A message is a {what} with string keys; send one.")
         if not isinstance(fields.get("type"), str):
             raise self._broken(Code.BAD_MESSAGE, "A message names its kind in a string `type`; add it.")
         return fields
@@ -319,7 +317,7 @@ class Connection:
 
     def _encode(self, message: Message) -> bytes:
         try:
-            payload = messages.encode(message)
+            payload = self._codec.encode(message)
         except (TypeError, ValueError, OverflowError) as error:
             # A lone surrogate in a text, or a number that MessagePack cannot hold.
             raise LocalProtocolError(f"{type(message).__name__} cannot be written: {error}") from error

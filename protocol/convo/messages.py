@@ -17,6 +17,8 @@ PROTOCOL = 1
 """Version of the contract that this package speaks."""
 
 WEBSOCKET_SUBPROTOCOL = "convo.v1"
+WEBSOCKET_JSON = "convo.v1.json"
+"""The subprotocol of people and browsers: the same messages as JSON."""
 
 MESSAGE_BYTES = 1 << 20
 """Largest message in bytes before the handshake says otherwise (`limits.message_bytes`)."""
@@ -339,6 +341,13 @@ class StatusReply(Reply, frozen=True, kw_only=True, tag="ok"):
     rejected: dict[str, int] | None = None
 
 
+class MetricsReply(Reply, frozen=True, kw_only=True, tag="ok"):
+    """Metrics as text; `content_type` says in which format."""
+
+    content: str
+    content_type: str
+
+
 class CreateSessionReply(Reply, frozen=True, kw_only=True, tag="ok"):
     """`config` holds all settings in force; `credit` the bytes of audio that may be sent at once."""
 
@@ -456,6 +465,12 @@ class Status(Request[StatusReply], frozen=True, kw_only=True, tag="status"):
     """How is the daemon?"""
 
     Reply: ClassVar = StatusReply
+
+
+class Metrics(Request[MetricsReply], frozen=True, kw_only=True, tag="metrics"):
+    """How is the daemon, in numbers for a monitor?"""
+
+    Reply: ClassVar = MetricsReply
 
 
 class CreateSession(Request[CreateSessionReply], frozen=True, kw_only=True, tag="create_session"):
@@ -783,7 +798,7 @@ def _by_name(*messages: type[Message]) -> dict[str, type[Message]]:
 
 
 REQUESTS: dict[str, type[Message]] = _by_name(
-    Ping, Status, CreateSession, Finalize, EndSession, CancelSession, DeleteSession, GetSession, Attach,
+    Ping, Status, Metrics, CreateSession, Finalize, EndSession, CancelSession, DeleteSession, GetSession, Attach,
     Detach, ListSessions, Search, Export, Summarize, ListSummaries, ListModels, PullModel, UpdateSession, RetrySession,
     Retranscribe, ListQueue, PauseQueue, ResumeQueue,
 )  # fmt: skip

@@ -35,6 +35,7 @@ _HOMES = {
     "cancel": "history",
     "rm": "history",
     "status": "service",
+    "metrics": "service",
     "models": "service",
     "pull": "service",
 }

@@ -288,6 +288,7 @@ def _history(command: Any) -> None:
 
 def _service(command: Any) -> None:
     command("status", "say how the daemon is")
+    command("metrics", "the same in numbers, for a monitor (Prometheus' text format)")
 
     parser = command("models", "list speech models, or fetch one")
     actions = parser.add_subparsers(dest="action", metavar="ACTION")

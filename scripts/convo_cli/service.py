@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from convo.messages import ListModels, ModelInfo, ModelProgress, Status, StatusReply
+from convo.messages import ListModels, Metrics, ModelInfo, ModelProgress, Status, StatusReply
 
 from .arguments import Options
 from .link import connected
@@ -21,6 +21,13 @@ async def status(options: Options) -> None:
     async with connected(options) as client:
         reply = await client.request(Status())
     put(_reply_line(reply) if options.json else _status_text(reply))
+
+
+async def metrics(options: Options) -> None:
+    """`convo metrics`."""
+    async with connected(options) as client:
+        reply = await client.request(Metrics())
+    put(_reply_line(reply) if options.json else reply.content)
 
 
 async def models(options: Options) -> None:

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import trio
+
 START_S = 60.0
 
 
@@ -79,11 +81,20 @@ class Daemon:
         for line in process.stderr:
             self.log.append(line)
             if "convod is ready on" in line:
-                found = re.search(r"ws://\S+", line)
+                found = re.search(r"ws://[\w.:\[\]]+", line)
                 self.web = found.group(0) if found else ""
                 self._ready = True
                 ready.set()
         ready.set()
+
+    def send(self, number: int, process: int | None = None) -> None:
+        """Send a signal, and go on."""
+        os.kill(process or self.pid, number)
+
+    async def wait_log(self, pattern: str, times: int = 1) -> None:
+        """Until the log has that many lines that match; whoever asks has set a time limit."""
+        while sum(re.search(pattern, line) is not None for line in list(self.log)) < times:  # noqa: ASYNC110
+            await trio.sleep(0.01)
 
     def signal(self, number: int) -> int:
         """Send a signal, wait for the end, return the exit status."""

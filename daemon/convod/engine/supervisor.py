@@ -42,6 +42,7 @@ from convod.engine.wire import (
     from_worker,
     pack,
 )
+from convod.measure import Histogram
 
 log = logging.getLogger("convod.engine")
 
@@ -55,6 +56,10 @@ FILES: Final = 8
 
 LIVE_S: Final = 15.0
 """How long after its last window a live session is expected to have another."""
+
+
+REPLACED_S: Final = 15.0
+"""How long it may take to notice that a worker hangs and to be rid of it."""
 
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -111,6 +116,7 @@ class _Worker:
     batch: list[Job] = field(default_factory=list)
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     abandoned: bool = False
+    busy_since: float | None = None
 
     async def send(self, part: Part) -> None:
         try:
@@ -145,6 +151,8 @@ class Engine:
     def __init__(self, settings: EngineSettings) -> None:
         self.settings = settings
         self.restarts = 0
+        self.waits = {kind: Histogram() for kind in Kind}
+        self.decoded_s = self.busy_s = 0.0
         self.state = "loading"
         self.message: str | None = None
         self.languages: list[str] = []
@@ -237,6 +245,12 @@ class Engine:
     def context(self) -> str:
         """The model's context, `full` or `short`, see `models`; to be asked when it is ready."""
         return self._context
+
+    @property
+    def answers(self) -> bool:
+        """Whether every worker is idle, or at work for no longer than it may be before it is replaced."""
+        latest = trio.current_time() - self.settings.deadline_s - REPLACED_S
+        return all(worker.busy_since is None or worker.busy_since > latest for worker in self._workers)
 
     @property
     def processes(self) -> list[int]:
@@ -401,12 +415,17 @@ class Engine:
     async def _serve(self, worker: _Worker) -> None:
         while True:
             batch = await self._next_batch(worker)
+            begun = trio.current_time()
+            for job in batch:
+                self.waits[job.kind].observe(begun - job.since)
             try:
                 answer = await self._decode(worker, batch)
             except WorkerDied:
                 for job in self._scheduler.died(batch):
                     self._finish(job, Refusal(Code.INTERNAL, "this stretch of audio stopped the engine twice"))
                 raise
+            self.busy_s += trio.current_time() - begun
+            self.decoded_s += sum(job.seconds for job in batch)
             if isinstance(answer, Results):
                 for job, heard in zip(batch, answer.heard, strict=True):
                     self._finish(job, heard)
@@ -453,11 +472,14 @@ class Engine:
             options=batch[0].options,
         )
         worker.batch, worker.abandoned = batch, False
+        worker.busy_since = trio.current_time()
         worker.scope = trio.CancelScope(deadline=trio.current_time() + self.settings.deadline_s)
         try:
             with worker.scope:
                 await worker.send(work)
-                return await worker.receive()
+                answer = await worker.receive()
+                worker.busy_since = None
+                return answer
         finally:
             worker.batch = []
         if worker.abandoned:

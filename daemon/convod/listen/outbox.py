@@ -59,6 +59,11 @@ class Outbox:
         """The attachment to a session, if there is one."""
         return self._attachments.get(session)
 
+    @property
+    def attached(self) -> bool:
+        """Whether there is an attachment to any session."""
+        return bool(self._attachments)
+
     def finish(self) -> None:
         """`next` gives what waits and then ends."""
         self._closing = True

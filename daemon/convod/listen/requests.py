@@ -41,6 +41,8 @@ from convo.messages import (
     ListSessionsReply,
     ListSummaries,
     ListSummariesReply,
+    Metrics,
+    MetricsReply,
     ModelInfo,
     ModelProgress,
     PauseQueue,
@@ -66,6 +68,8 @@ from convo.transcript import Transcript
 from convod import __version__
 from convod.engine import models
 from convod.engine.fetch import FetchFailed, fetch
+from convod.listen.auth import Grant, Right
+from convod.listen.limits import Door
 from convod.listen.outbox import Outbox
 from convod.sessions import Manager, Refused
 from convod.sessions.manager import settings_of
@@ -74,6 +78,9 @@ from convod.store import StoreFailed
 from convod.summary import Summarizers
 
 log = logging.getLogger("convod.listen")
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+"""Of metrics: Prometheus' text format."""
 
 SLOW_AT_ONCE: Final = 16
 """Slow requests of one connection that are answered side by side."""
@@ -91,13 +98,24 @@ MOST: Final = 1000
 class Client:
     """One connection as requests see it: whose it is, what it produces, where its answers go."""
 
-    def __init__(self, outbox: Outbox, peer: str) -> None:
+    def __init__(self, outbox: Outbox, peer: str, number: int) -> None:
         self.outbox = outbox
         self.peer = peer
-        self.owner = ""
+        self.number = number
+        self.grant = Grant("", Right(0))  # nothing, until it said hello
         self.slow = trio.CapacityLimiter(SLOW_AT_ONCE)
         self.producing: dict[str, Session] = {}
         self.streams = False  # whether audio is what came last
+
+    @property
+    def owner(self) -> str:
+        """Whose sessions it makes."""
+        return self.grant.owner
+
+    @property
+    def reach(self) -> str | None:
+        """Whose sessions it sees; None for everybody's."""
+        return self.grant.reach
 
     def gone(self) -> None:
         """The connection ended: sessions that it sent audio to are told."""
@@ -123,7 +141,12 @@ class Service:
         self._settings = settings
         self._began = time.monotonic()
         self._pulling = trio.CapacityLimiter(1)
-        self.connected = 0  # connections that are open, kept by `serve`
+        self.door = Door()
+        self.metrics: Callable[[], Awaitable[str]] | None = None
+
+    def reconfigure(self, settings: SessionSettings) -> None:
+        """Settings of the sessions that come from now on."""
+        self._settings = settings
 
     @property
     def audio_credit(self) -> int:
@@ -138,7 +161,7 @@ class Service:
     @staticmethod
     def is_slow(request: Request[Any]) -> bool:
         """Whether the answer may take long."""
-        return isinstance(request, Finalize | PullModel | Summarize | DeleteSession | Export | Status)
+        return isinstance(request, Finalize | PullModel | Summarize | DeleteSession | Export | Metrics | Status)
 
     async def audio(self, client: Client, audio: Audio) -> None:
         """Bytes of a session.
@@ -146,22 +169,25 @@ class Service:
         Raises:
             Refused: they cannot be taken.
         """
+        _check(client, Right.STREAM, "stream")
         session = self._manager.find(audio.session)
         if session is None or session.record.owner != client.owner:
-            session = await self._manager.running(client.owner, audio.session)
+            session = await self._manager.running(client.reach, audio.session)
         session.audio(client, audio.offset, audio.data)
 
     async def answer(self, client: Client, request: Request[Any]) -> None:
         """Do what is asked and put the answer in the outbox."""
+        answer, right = _ANSWERS[type(request)]
         try:
-            reply = await _ANSWERS[type(request)](self, client, request)
+            _check(client, right, request.__struct_config__.tag)
+            reply = await answer(self, client, request)
         except Refused as error:
             client.outbox.put(Error(id=request.id, code=error.code, message=str(error)))
         except StoreFailed as error:
             client.outbox.put(Error(id=request.id, code=Code.BUSY, message=str(error)))
         except Exception:
             # A fault in one answer must not take the connection's other sessions with it.
-            log.exception("a request could not be answered", extra={"peer": client.peer})
+            log.exception("a request could not be answered", extra={"connection": client.number})
             client.outbox.put(
                 Error(id=request.id, code=Code.INTERNAL, message="convod made a mistake; its log says which")
             )
@@ -186,6 +212,11 @@ class Service:
             summarizer=await self._summarizers.status(),
             rejected=dict(self._manager.guard.rejected),
         )
+
+    async def _metrics(self, client: Client, request: Metrics) -> Reply:
+        if self.metrics is None:
+            raise Refused(Code.BAD_STATE, "this daemon counts nothing")
+        return MetricsReply(id=request.id, content=await self.metrics(), content_type=CONTENT_TYPE)
 
     async def _list_models(self, client: Client, request: ListModels) -> Reply:
         loaded = self._manager.engine.status().model
@@ -239,7 +270,7 @@ class Service:
         return None  # the answer is in the outbox, before the session's first event
 
     async def _finalize(self, client: Client, request: Finalize) -> Reply | None:
-        session = await self._manager.running(client.owner, request.session)
+        session = await self._manager.running(client.reach, request.session)
         offset = await session.finalize()
         client.outbox.put(
             FinalizeReply(id=request.id, offset=offset),
@@ -249,25 +280,27 @@ class Service:
         return None
 
     async def _end_session(self, client: Client, request: EndSession) -> Reply:
-        session = await self._manager.running(client.owner, request.session)
+        session = await self._manager.running(client.reach, request.session)
         await session.end()
         client.producing.pop(session.id, None)
         return Reply(id=request.id)
 
     async def _cancel_session(self, client: Client, request: CancelSession) -> Reply:
-        session = await self._manager.running(client.owner, request.session)
+        session = await self._manager.running(client.reach, request.session)
         session.cancel()
         client.producing.pop(session.id, None)
         return Reply(id=request.id)
 
     async def _delete_session(self, client: Client, request: DeleteSession) -> Reply:
-        await self._manager.delete(client.owner, request.session)
+        await self._manager.delete(client.reach, request.session)
         client.producing.pop(request.session, None)
         client.outbox.detach(request.session)
         return Reply(id=request.id)
 
     async def _attach(self, client: Client, request: Attach) -> Reply | None:
-        journal = await self._manager.journal(client.owner, request.session)
+        if request.produce:
+            _check(client, Right.STREAM, "attach with produce")
+        journal = await self._manager.journal(client.reach, request.session)
         session = self._manager.find(request.session)
         credit = 0
         if request.produce and session is not None and session.takes_audio:
@@ -298,7 +331,7 @@ class Service:
         options = SummaryOptions(
             provider=request.provider, model=request.model, style=request.style, language=request.language
         )
-        journal = await self._manager.summarize(client.owner, request.session, options)
+        journal = await self._manager.summarize(client.reach, request.session, options)
         # A session that has ended since it was attached to has another feed now.
         attachment = client.outbox.attachment(journal.id)
         if attachment is None or attachment.feed is not journal.feed:
@@ -308,15 +341,17 @@ class Service:
     # --- the queue ----------------------------------------------------------------------------------------
 
     async def _update_session(self, client: Client, request: UpdateSession) -> Reply:
-        await self._manager.update(client.owner, request.session, request.title, request.priority)
+        await self._manager.update(client.reach, request.session, request.title, request.priority)
         return Reply(id=request.id)
 
     async def _retry_session(self, client: Client, request: RetrySession) -> Reply:
-        await self._manager.retry(client.owner, request.session)
+        await self._manager.retry(client.reach, request.session)
         return Reply(id=request.id)
 
     async def _retranscribe(self, client: Client, request: Retranscribe) -> Reply:
-        return RetranscribeReply(id=request.id, session=await self._manager.retranscribe(client.owner, request))
+        return RetranscribeReply(
+            id=request.id, session=await self._manager.retranscribe(client.reach, client.owner, request)
+        )
 
     async def _list_queue(self, client: Client, request: ListQueue) -> Reply:
         jobs, paused = self._manager.queue(client.owner)
@@ -331,7 +366,7 @@ class Service:
         return Reply(id=request.id)
 
     async def _list_summaries(self, client: Client, request: ListSummaries) -> Reply:
-        journal = await self._manager.journal(client.owner, request.session)
+        journal = await self._manager.journal(client.reach, request.session)
         limit = _limit(request.limit)
         found = await self._manager.store.summaries(journal.id, before=request.before, limit=limit + 1)
         fits = _fitting(found[:limit])
@@ -340,7 +375,7 @@ class Service:
     # --- what was said ------------------------------------------------------------------------------------
 
     async def _get_session(self, client: Client, request: GetSession) -> Reply:
-        journal = await self._manager.journal(client.owner, request.session)
+        journal = await self._manager.journal(client.reach, request.session)
         store = self._manager.store
         after = -1 if request.after_segment is None else request.after_segment
         segments = await store.segments(journal.id, after, PAGE_SEGMENTS + 1)
@@ -361,7 +396,7 @@ class Service:
 
     async def _list_sessions(self, client: Client, request: ListSessions) -> Reply:
         sessions = await self._manager.store.newest(
-            client.owner,
+            client.reach,
             state=request.state,
             kind=request.kind,
             before=request.before,
@@ -373,7 +408,7 @@ class Service:
     async def _search(self, client: Client, request: Search) -> Reply:
         if not request.query.strip():
             raise Refused(Code.BAD_REQUEST, "query must hold at least one word")
-        hits = await self._manager.store.search(client.owner, request.query, _limit(request.limit))
+        hits = await self._manager.store.search(client.reach, request.query, _limit(request.limit))
         return SearchReply(id=request.id, hits=hits)
 
     async def _export(self, client: Client, request: Export) -> Reply:
@@ -381,7 +416,7 @@ class Service:
             raise Refused(
                 Code.BAD_REQUEST, f"format must be one of {', '.join(formats.FORMATS)}, not {request.format!r}"
             )
-        journal = await self._manager.journal(client.owner, request.session)
+        journal = await self._manager.journal(client.reach, request.session)
         store = self._manager.store
         transcript = Transcript(
             **msgspec.structs.asdict(journal.record.info),
@@ -406,34 +441,41 @@ def _fitting(values: Sequence[msgspec.Struct]) -> int:
     return len(values)
 
 
+def _check(client: Client, right: Right, what: object) -> None:
+    if right not in client.grant.rights:
+        raise Refused(Code.FORBIDDEN, f"this token may not {what}; ask the operator for one of a wider scope")
+
+
 def _limit(limit: int) -> int:
     if limit < 1:
         raise Refused(Code.BAD_REQUEST, "limit must be 1 or more")
     return min(limit, MOST)
 
 
-_ANSWERS: Final[dict[type[Request[Any]], Answer]] = {
-    Ping: Service._ping,
-    Status: Service._status,
-    ListModels: Service._list_models,
-    PullModel: Service._pull_model,
-    CreateSession: Service._create_session,
-    Finalize: Service._finalize,
-    EndSession: Service._end_session,
-    CancelSession: Service._cancel_session,
-    DeleteSession: Service._delete_session,
-    Attach: Service._attach,
-    Detach: Service._detach,
-    Summarize: Service._summarize,
-    UpdateSession: Service._update_session,
-    RetrySession: Service._retry_session,
-    Retranscribe: Service._retranscribe,
-    ListQueue: Service._list_queue,
-    PauseQueue: Service._pause_queue,
-    ResumeQueue: Service._resume_queue,
-    ListSummaries: Service._list_summaries,
-    GetSession: Service._get_session,
-    ListSessions: Service._list_sessions,
-    Search: Service._search,
-    Export: Service._export,
+_ANSWERS: Final[dict[type[Request[Any]], tuple[Answer, Right]]] = {
+    Ping: (Service._ping, Right.READ),
+    Status: (Service._status, Right.READ),
+    Metrics: (Service._metrics, Right.READ),
+    ListModels: (Service._list_models, Right.READ),
+    PullModel: (Service._pull_model, Right.PULL),
+    CreateSession: (Service._create_session, Right.STREAM),
+    Finalize: (Service._finalize, Right.STREAM),
+    EndSession: (Service._end_session, Right.STREAM),
+    CancelSession: (Service._cancel_session, Right.STREAM),
+    DeleteSession: (Service._delete_session, Right.STREAM),
+    Attach: (Service._attach, Right.READ),
+    Detach: (Service._detach, Right.READ),
+    Summarize: (Service._summarize, Right.STREAM),
+    UpdateSession: (Service._update_session, Right.STREAM),
+    RetrySession: (Service._retry_session, Right.STREAM),
+    Retranscribe: (Service._retranscribe, Right.STREAM),
+    ListQueue: (Service._list_queue, Right.READ),
+    PauseQueue: (Service._pause_queue, Right.STREAM),
+    ResumeQueue: (Service._resume_queue, Right.STREAM),
+    ListSummaries: (Service._list_summaries, Right.READ),
+    GetSession: (Service._get_session, Right.READ),
+    ListSessions: (Service._list_sessions, Right.READ),
+    Search: (Service._search, Right.READ),
+    Export: (Service._export, Right.READ),
 }
+"""By the request's type: who answers it, and what a client must be allowed to ask it."""

@@ -8,15 +8,17 @@ name: `requests` answers them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Protocol
 
 import trio
 
-from convo.connection import NEED_DATA, Connection, Malformed, Phase
+from convo.connection import NEED_DATA, Connection, Malformed
 from convo.errors import LocalProtocolError, RemoteProtocolError
 from convo.messages import PROTOCOL, Audio, Code, Error, Hello, Limits, Message, Request, Welcome
 from convod import __version__
+from convod.listen.auth import Grant
+from convod.listen.limits import Visit
 from convod.listen.outbox import Outbox
 from convod.listen.requests import Client, Service
 from convod.listen.settings import ListenSettings
@@ -52,8 +54,8 @@ class Link(Protocol):
         """Cut the connection at once."""
 
 
-Authorize = Callable[[str | None], str | None]
-"""A token -> the owner that it stands for, or None."""
+Admit = Callable[[str | None], Awaitable[Grant | None]]
+"""A token -> what it grants, or None."""
 
 
 class LinkLost(Exception):
@@ -61,32 +63,38 @@ class LinkLost(Exception):
 
 
 async def serve(
-    link: Link, connection: Connection, authorize: Authorize, service: Service, settings: ListenSettings, peer: str
+    link: Link,
+    connection: Connection,
+    admit: Admit,
+    service: Service,
+    settings: ListenSettings,
+    visit: Visit,
+    peer: str,
 ) -> None:
     """Serve a connection to its end. A fault of convod in one is logged, and is the end of that one only."""
-    service.connected += 1
     try:
-        await _serve(link, connection, authorize, service, settings, peer)
+        await _serve(link, connection, admit, service, settings, visit, Client(Outbox(), peer, visit.number))
     except* Exception:
-        log.exception("a connection was ended by a fault of convod", extra={"peer": peer})
-    finally:
-        service.connected -= 1
+        log.exception("a connection was ended by a fault of convod", extra={"connection": visit.number, "peer": peer})
 
 
 async def _serve(
-    link: Link, connection: Connection, authorize: Authorize, service: Service, settings: ListenSettings, peer: str
+    link: Link,
+    connection: Connection,
+    admit: Admit,
+    service: Service,
+    settings: ListenSettings,
+    visit: Visit,
+    client: Client,
 ) -> None:
-    client = Client(Outbox(), peer)
     writing = trio.CancelScope(shield=True)  # the last words of a daemon that stops are still sent
     async with trio.open_nursery() as nursery:
         written = trio.Event()
-        nursery.start_soon(
-            _write, link, connection, client.outbox, settings.stall_s, nursery.cancel_scope, writing, written
-        )
+        nursery.start_soon(_write, link, connection, client, settings.stall_s, nursery.cancel_scope, writing, written)
         reason: Code | None = None
         stopping = True
         try:
-            reason = await _converse(link, connection, authorize, service, client, settings, nursery)
+            reason = await _converse(link, connection, admit, service, client, settings, visit, nursery)
             stopping = False
         finally:
             client.gone()
@@ -97,56 +105,85 @@ async def _serve(
             client.outbox.close()
             writing.cancel()
             nursery.cancel_scope.cancel()
+            log.debug(
+                "connection closed", extra={"connection": visit.number, "owner": client.owner, "code": reason or ""}
+            )
 
 
 async def _converse(
     link: Link,
     connection: Connection,
-    authorize: Authorize,
+    admit: Admit,
     service: Service,
     client: Client,
     settings: ListenSettings,
+    visit: Visit,
     nursery: trio.Nursery,
 ) -> Code | None:
     """Handshake, then requests. Returns the code of the error that ended it, None if the client left."""
-    if service.connected > settings.connections:
+    if service.door.full(settings):
         client.outbox.put(
             Error(code=Code.BUSY, message="The daemon has no room for more connections; try again later.")
         )
         return Code.BUSY
     try:
+        refusal: Code | None = Code.HELLO_EXPECTED
         with trio.move_on_after(settings.handshake_s) as handshake:
-            await _greet(link, connection, authorize, service, client, settings)
+            refusal = await _greet(link, connection, admit, service, client, settings, visit)
         if handshake.cancelled_caught:
             client.outbox.put(Error(code=Code.HELLO_EXPECTED, message="No hello came in time; send it first."))
-            return Code.HELLO_EXPECTED
-        if connection.phase is Phase.HANDSHAKE:
+        if refusal is not None:
+            return refusal
+        if client.grant.ended is not None:
+            with trio.CancelScope() as until_ended:
+                nursery.start_soon(_cancel_when, client.grant.ended, until_ended)
+                return await _read(link, connection, service, client, settings, visit, nursery)
+            client.outbox.put(
+                Error(code=Code.UNAUTHORIZED, message="The token is no longer valid; ask the operator for a new one.")
+            )
             return Code.UNAUTHORIZED
-        return await _read(link, connection, service, client, nursery)
+        return await _read(link, connection, service, client, settings, visit, nursery)
     except RemoteProtocolError as error:
-        log.info("connection refused: %s", error, extra={"peer": client.peer, "code": error.code})
+        log.info(
+            "connection refused: %s",
+            error,
+            extra={"connection": visit.number, "peer": client.peer, "code": error.code},
+        )
         client.outbox.put(error.reply)
         return error.code
     except LinkLost:
         return None
 
 
+async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
+
+
 async def _greet(
     link: Link,
     connection: Connection,
-    authorize: Authorize,
+    admit: Admit,
     service: Service,
     client: Client,
     settings: ListenSettings,
-) -> None:
+    visit: Visit,
+) -> Code | None:
     hello = await _next(link, connection)
     assert isinstance(hello, Hello), "the connection lets nothing else through"
-    owner = authorize(hello.token)
-    if owner is None:
-        log.warning("connection refused: wrong token", extra={"peer": client.peer})
+    grant = await admit(hello.token)
+    if grant is None:
+        log.warning("connection refused: wrong token", extra={"connection": visit.number, "peer": client.peer})
         client.outbox.put(Error(code=Code.UNAUTHORIZED, message="The token is wrong or missing; send the right one."))
-        return
-    client.owner = owner
+        return Code.UNAUTHORIZED
+    if not service.door.greet(visit, grant.owner, settings):
+        client.outbox.put(Error(code=Code.BUSY, message="You have as many connections as one may; close one first."))
+        return Code.BUSY
+    client.grant = grant
+    log.debug(
+        "connection open",
+        extra={"connection": visit.number, "peer": client.peer, "owner": grant.owner, "client": hello.client[:80]},
+    )
     welcome = Welcome(
         protocol=PROTOCOL,
         server=f"convod/{__version__}",
@@ -158,6 +195,7 @@ async def _greet(
         features=FEATURES,
     )
     await link.send([connection.send(welcome)])
+    return None
 
 
 async def _next(link: Link, connection: Connection) -> Message | Malformed:
@@ -172,12 +210,24 @@ async def _next(link: Link, connection: Connection) -> Message | Malformed:
 
 
 async def _read(
-    link: Link, connection: Connection, service: Service, client: Client, nursery: trio.Nursery
+    link: Link,
+    connection: Connection,
+    service: Service,
+    client: Client,
+    settings: ListenSettings,
+    visit: Visit,
+    nursery: trio.Nursery,
 ) -> Code | None:
     outbox = client.outbox
     link.rest_while(lambda: client.quiet)
     while True:
-        event = await _next(link, connection)
+        event = await _next_unless_idle(link, connection, outbox, settings.idle_s)
+        if event is None:
+            log.info("connection closed: it was idle", extra={"connection": visit.number, "owner": client.owner})
+            return None
+        if pause := visit.pause(len(event.data) if isinstance(event, Audio) else 0):
+            service.door.refused["rate"] += 1
+            await trio.sleep(pause)
         client.streams = isinstance(event, Audio)
         await outbox.wait_room()
         if isinstance(event, Malformed):
@@ -198,6 +248,18 @@ async def _read(
                 await service.answer(client, event)
 
 
+async def _next_unless_idle(
+    link: Link, connection: Connection, outbox: Outbox, idle_s: float
+) -> Message | Malformed | None:
+    """The next message; None if none came for so long while no session is followed."""
+    while idle_s:
+        with trio.move_on_after(idle_s):
+            return await _next(link, connection)
+        if not outbox.attached:
+            return None
+    return await _next(link, connection)
+
+
 async def _answer_slowly(service: Service, client: Client, request: Request[Any]) -> None:
     try:
         await service.answer(client, request)
@@ -208,7 +270,7 @@ async def _answer_slowly(service: Service, client: Client, request: Request[Any]
 async def _write(
     link: Link,
     connection: Connection,
-    outbox: Outbox,
+    client: Client,
     stall_s: float,
     scope: trio.CancelScope,
     writing: trio.CancelScope,
@@ -216,12 +278,12 @@ async def _write(
 ) -> None:
     try:
         with writing:
-            while (messages := await outbox.next()) is not None:
+            while (messages := await client.outbox.next()) is not None:
                 frames = list(_frames(connection, messages))
                 with trio.move_on_after(stall_s) as sending:
                     await link.send(frames)
                 if sending.cancelled_caught:
-                    log.warning("connection cut: its client takes nothing")
+                    log.warning("connection cut: its client takes nothing", extra={"connection": client.number})
                     link.abort()
                     scope.cancel()
                     return

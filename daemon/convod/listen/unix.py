@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import grp
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,9 @@ from convod.listen.pace import PacedStream
 from convod.listen.serve import LinkLost
 
 READ_BYTES: Final = 1 << 16
+
+BACKLOG: Final = 1024
+"""Connections that may wait to be accepted."""
 
 
 class SocketTaken(Exception):
@@ -57,11 +61,11 @@ class UnixLink:
 
 
 @contextlib.contextmanager
-def bound(path: Path) -> Iterator[trio.SocketListener]:
-    """Listen at `path` (mode 0600); the socket is removed at the end.
+def bound(path: Path, mode: int = 0o600, group: str = "") -> Iterator[trio.SocketListener]:
+    """Listen at `path`, which users may open as `mode` and `group` say; the socket is removed at the end.
 
     Raises:
-        SocketTaken: another daemon listens there, or the place cannot be written.
+        SocketTaken: another daemon listens there, the place cannot be written, or there is no such group.
     """
     lock = path.with_name(path.name + ".lock")
     try:
@@ -92,7 +96,8 @@ def bound(path: Path) -> Iterator[trio.SocketListener]:
                 ) from error
             finally:
                 os.umask(before)
-            listener.listen(1024)
+            _open_to(path, mode, group)
+            listener.listen(BACKLOG)
             yield trio.SocketListener(listener)
         finally:
             listener.close()
@@ -100,6 +105,19 @@ def bound(path: Path) -> Iterator[trio.SocketListener]:
     finally:
         # The lock file stays: removing it would let two daemons hold locks on two files of one name.
         os.close(held)
+
+
+def _open_to(path: Path, mode: int, group: str) -> None:
+    try:
+        if group:
+            os.chown(path, -1, grp.getgrnam(group).gr_gid)
+        path.chmod(mode)
+    except KeyError as error:
+        raise SocketTaken(f"there is no group {group!r}; set listen.socket_group to one that is") from error
+    except OSError as error:
+        raise SocketTaken(
+            f"the socket {path} cannot be given to group {group!r} ({error.strerror}); be a member of that group"
+        ) from error
 
 
 def _bind(listener: trio.socket.SocketType, path: Path) -> None:
@@ -110,11 +128,13 @@ def _bind(listener: trio.socket.SocketType, path: Path) -> None:
 
 
 async def listen(
-    listener: trio.SocketListener, serve: Callable[[UnixLink, trio.SocketStream], Awaitable[None]]
+    listener: trio.SocketListener,
+    serve: Callable[[UnixLink, trio.SocketStream], Awaitable[None]],
+    connections: trio.Nursery | None = None,
 ) -> None:
-    """Serve connections until cancelled."""
+    """Accept connections until cancelled; those that are open go on in `connections`."""
 
     async def handle(stream: trio.SocketStream) -> None:
         await serve(UnixLink(stream), stream)
 
-    await trio.serve_listeners(handle, [listener])
+    await trio.serve_listeners(handle, [listener], handler_nursery=connections)

@@ -18,6 +18,7 @@ import platformdirs
 
 from convod.engine.supervisor import EngineSettings
 from convod.listen.settings import ListenSettings
+from convod.ops.http import MetricsSettings
 from convod.sessions.limits import LimitSettings, RetentionSettings
 from convod.sessions.session import SessionSettings
 from convod.summary import SummarySettings
@@ -41,10 +42,11 @@ SHORT: Final = {
 
 
 class LogSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Settings `[log]`."""
+    """Settings `[log]`. `format` auto is journal under systemd, else text. `text`: at level debug, log what is said."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["text", "json"] = "text"
+    format: Literal["auto", "text", "json", "journal"] = "auto"
+    text: bool = False
 
 
 class SpoolSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -65,6 +67,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     retention: RetentionSettings = RetentionSettings()
     summary: SummarySettings = SummarySettings()
     spool: SpoolSettings = SpoolSettings()
+    metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
 
     @property
@@ -172,6 +175,8 @@ def _value(where: str, key: str, value: Any, expected: Any, *, strict: bool) -> 
 def _wanted(expected: Any) -> str:
     if get_origin(expected) is Annotated:
         plain, bounds = get_args(expected)
+        if bounds.pattern is not None:
+            return f"text that matches {bounds.pattern}"
         least = bounds.ge if bounds.ge is not None else bounds.gt
         lower = "" if least is None else f" {'from' if bounds.gt is None else 'above'} {least}"
         upper = "" if bounds.le is None else f" to {bounds.le}" if bounds.gt is None else f", at most {bounds.le}"

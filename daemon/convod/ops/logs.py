@@ -1,18 +1,33 @@
-"""Logs: one event a line on stderr, as text for people or JSON for programs.
+"""Logs: one event a line on stderr, as text for people, JSON for programs, or fields for the journal.
 
-In: the standard library's log records; what is in `extra` becomes fields. Transcript text and tokens are never logged.
+In: the standard library's log records; what is in `extra` becomes fields, `session` and `connection` among them.
+Tokens are never logged. Transcript text is only ever given as the field `text`, and left out here unless `log.text`
+and the level debug ask for it.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
+import socket
+import struct
 import sys
+from pathlib import Path
 from typing import Final
 
 from convod.ops.config import LogSettings
 
+JOURNAL: Final = Path("/run/systemd/journal/socket")
+"""Where journald takes entries with fields (systemd.io/JOURNAL_NATIVE_PROTOCOL)."""
+
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+_PRIORITIES: Final = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
+"""Of syslog(3)."""
+
+_LONGEST: Final = 48_000
+"""Bytes of one field's value in a journal entry: an entry must fit into a datagram."""
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:
@@ -47,11 +62,94 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(event, default=str, ensure_ascii=False)
 
 
-def begin(settings: LogSettings) -> None:
-    """Log to stderr from now on."""
+class JournalHandler(logging.Handler):
+    """Entries for journald: `MESSAGE`, `PRIORITY`, and each field as `CONVO_NAME`.
+
+    Raises:
+        OSError: nobody listens at `path`, which is journald's own if it is None.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        super().__init__()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        try:
+            self._socket.connect(str(path or JOURNAL))
+        except OSError:
+            self._socket.close()
+            raise
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send one entry."""
+        message = record.getMessage()
+        if record.exc_info:
+            message += "\n" + logging.Formatter().formatException(record.exc_info)
+        entry = {
+            "MESSAGE": message,
+            "PRIORITY": _PRIORITIES.get(record.levelname.lower(), 6),
+            "SYSLOG_IDENTIFIER": "convod",
+            "LOGGER": record.name,
+        } | {f"CONVO_{_journal_name(key)}": value for key, value in _fields(record).items()}
+        try:
+            self._socket.send(b"".join(_journal_field(name, str(value)) for name, value in entry.items()))
+        except OSError:
+            self.handleError(record)
+
+    def close(self) -> None:
+        """Send nothing more."""
+        self._socket.close()
+        super().close()
+
+
+def _journal_name(key: str) -> str:
+    return "".join(char if char.isascii() and char.isalnum() else "_" for char in key.upper())
+
+
+def _journal_field(name: str, value: str) -> bytes:
+    data = value.encode("utf-8", "replace")[:_LONGEST]
+    # A value with a line feed carries its length, so that it cannot pass for another field.
+    return name.encode() + (
+        b"\n" + struct.pack("<Q", len(data)) + data + b"\n" if b"\n" in data else b"=" + data + b"\n"
+    )
+
+
+class _Discretion(logging.Filter):
+    """Leaves out what was said, unless it was asked for."""
+
+    def __init__(self, text: bool) -> None:
+        super().__init__()
+        self._text = text
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not (self._text and record.levelno <= logging.DEBUG):
+            vars(record).pop("text", None)
+        return True
+
+
+def _is_journal() -> bool:
+    """Whether stderr goes to journald (systemd.exec(5), JOURNAL_STREAM)."""
+    try:
+        about = os.fstat(sys.stderr.fileno())
+    except (OSError, ValueError, AttributeError):
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{about.st_dev}:{about.st_ino}"
+
+
+def _handler(wanted: str) -> logging.Handler:
+    if wanted == "journal" or (wanted == "auto" and _is_journal()):
+        try:
+            return JournalHandler()
+        except OSError:
+            pass  # what it would have said is said as text
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if settings.format == "json" else TextFormatter())
+    handler.setFormatter(JsonFormatter() if wanted == "json" else TextFormatter())
+    return handler
+
+
+def begin(settings: LogSettings) -> None:
+    """Log as the settings say from now on."""
+    handler = _handler(settings.format)
+    handler.addFilter(_Discretion(settings.text))
     logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
     # httpx logs every request at info, with its address.
-    for noisy in ("httpx", "httpcore", "trio-websocket"):
+    for noisy in ("httpx", "httpcore", "trio-websocket", "hypercorn", "wsproto"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

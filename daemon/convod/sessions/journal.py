@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import trio
@@ -27,6 +27,7 @@ from convo.messages import (
     TranscriptSegment,
 )
 from convod.bell import Bell
+from convod.measure import Measures
 from convod.sessions.feed import Feed
 from convod.store import Record, Store, StoreFailed
 from convod.summary import Show, Summarizers, SummarizerUnavailable, Talk
@@ -50,6 +51,7 @@ class Desk:
 
     store: Store
     summarizers: Summarizers
+    measures: Measures = field(default_factory=Measures)
 
 
 class Journal:
@@ -137,7 +139,14 @@ class Journal:
         """
         segments = await self._desk.store.segments(self.id)
         talk = Talk(title=self.record.title, language=self.record.config.language or "", segments=segments)
-        summary = await self._desk.summarizers.write(talk, options, self._show())
+        measures, begun = self._desk.measures, trio.current_time()
+        try:
+            summary = await self._desk.summarizers.write(talk, options, self._show())
+        except SummarizerUnavailable:
+            measures.summaries["unavailable"] += 1
+            raise
+        measures.summaries["written"] += 1
+        measures.summary_time.observe(trio.current_time() - begun)
         if summary.unverified:
             named = ", ".join(f'"{text}"' for text in summary.unverified)
             await self.publish(

@@ -6,6 +6,7 @@ not exist. It knows nothing of connections; a producer is any object that stays 
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import secrets
 import time
@@ -32,12 +33,13 @@ from convod.engine.others import NoRoomForModel
 from convod.engine.supervisor import Engine
 from convod.hearing import PcmFormat, UnsupportedAudio
 from convod.hearing.vad import VadSettings
+from convod.measure import Measures
 from convod.sessions.file import FileSession, too_large
 from convod.sessions.journal import NEXT, Desk, Journal
 from convod.sessions.keeping import Keeping
 from convod.sessions.limits import RetentionSettings
 from convod.sessions.live import LiveSession
-from convod.sessions.session import Parts, Refused, Session, keeps_audio
+from convod.sessions.session import Parts, Refused, Session, SessionSettings, keeps_audio
 from convod.store import NoRoom, OverQuota, Record, Spool, Store
 from convod.summary import SummarizerUnavailable
 
@@ -76,9 +78,18 @@ class Manager:
         return self._parts.guard
 
     @property
+    def measures(self) -> Measures:
+        """What the sessions count."""
+        return self._parts.measures
+
+    @property
     def spool(self) -> Spool:
         """Where audio waits."""
         return self._parts.spool
+
+    def reconfigure(self, settings: SessionSettings) -> None:
+        """Settings of the sessions that come from now on."""
+        self._parts = dataclasses.replace(self._parts, settings=settings)
 
     def counts(self) -> SessionCounts:
         """Sessions that are not in a final state."""
@@ -113,12 +124,20 @@ class Manager:
                 self.spool.remove(session)
 
     async def drain(self, seconds: float) -> None:
-        """Flush what live sessions have heard, for at most that long. No session begins any more."""
+        """Write out what is on its way, for at most that long. No session begins any more.
+
+        Live sessions say what they have heard and may be resumed at the next start; those that were ended get their
+        last segments and, if somebody is writing it, their summary. What takes longer goes on at the next start.
+        """
         self._stopping = True
         with trio.move_on_after(seconds):
             async with trio.open_nursery() as nursery:
                 for session in list(self._sessions.values()):
-                    if isinstance(session, LiveSession) and session.record.state is State.PROCESSING:
+                    if not isinstance(session, LiveSession):
+                        continue
+                    if session.record.ended:
+                        nursery.start_soon(session.wait_settled)
+                    elif session.record.state is State.PROCESSING:
                         nursery.start_soon(session.finalize)
 
     def _start(self, record: Record) -> Session:
@@ -176,6 +195,8 @@ class Manager:
                 config=config,
             )
         )
+        if self._stopping:  # said while it was being stored: it begins at the next start, found by its key
+            raise Refused(Code.BUSY, "the daemon is stopping; connect again in a moment")
         session = self._sessions.get(record.id)
         if session is None:
             if record.state.final:
@@ -269,8 +290,8 @@ class Manager:
         """A session that is not in a final state."""
         return self._sessions.get(session)
 
-    async def journal(self, owner: str, session: str) -> Journal:
-        """The journal of any session of the owner.
+    async def journal(self, owner: str | None, session: str) -> Journal:
+        """The journal of any session of the owner, or of anybody if that is None.
 
         Raises:
             Refused: the owner has no such session.
@@ -278,7 +299,7 @@ class Manager:
         journal = self._journals.get(session)
         if journal is None and (record := await self.store.get(session)) is not None:
             journal = self._journal_of(record)
-        if journal is None or journal.record.owner != owner:
+        if journal is None or owner not in (None, journal.record.owner):
             raise Refused(Code.UNKNOWN_SESSION, f"there is no session {session!r}; list_sessions shows yours")
         return journal
 
@@ -289,7 +310,7 @@ class Manager:
             journal = self._journals[record.id] = Journal(record, self._desk)
         return journal
 
-    async def running(self, owner: str, session: str) -> Session:
+    async def running(self, owner: str | None, session: str) -> Session:
         """A session of the owner that is not in a final state.
 
         Raises:
@@ -301,7 +322,7 @@ class Manager:
             raise Refused(Code.BAD_STATE, f"the session is {journal.record.state} already")
         return found
 
-    async def summarize(self, owner: str, session: str, options: SummaryOptions) -> Journal:
+    async def summarize(self, owner: str | None, session: str, options: SummaryOptions) -> Journal:
         """Begin a new summary; its events go to those attached.
 
         Raises:
@@ -330,7 +351,7 @@ class Manager:
             # Deleted meanwhile, perhaps. Nothing of it may take the daemon along.
             log.exception("session was not summarised", extra={"session": journal.id})
 
-    async def delete(self, owner: str, session: str) -> None:
+    async def delete(self, owner: str | None, session: str) -> None:
         """Forget a session: its audio and its text are gone when this returns.
 
         Raises:
@@ -350,7 +371,7 @@ class Manager:
 
     # --- the queue ----------------------------------------------------------------------------------------
 
-    async def update(self, owner: str, session: str, title: str | None, priority: Priority | None) -> None:
+    async def update(self, owner: str | None, session: str, title: str | None, priority: Priority | None) -> None:
         """Rename a session, or change its place in the queue.
 
         Raises:
@@ -367,7 +388,7 @@ class Manager:
             record.title = title[:TITLE]
         await journal.save()
 
-    async def retry(self, owner: str, session: str) -> None:
+    async def retry(self, owner: str | None, session: str) -> None:
         """Let a failed session go on where it failed.
 
         Raises:
@@ -381,18 +402,18 @@ class Manager:
             raise Refused(Code.BAD_STATE, f"the session is {record.state}; only a failed one can be tried again")
         if not record.ended or not self.spool.size(session):
             raise Refused(Code.BAD_STATE, "the audio of this session is not there any more; send the file again")
-        self._check_count(owner)
+        self._check_count(record.owner)
         await journal.enter(State.PENDING)
         self.engine.wake()
         self._start(record)
 
-    async def retranscribe(self, owner: str, request: Retranscribe) -> str:
+    async def retranscribe(self, reach: str | None, owner: str, request: Retranscribe) -> str:
         """A new session with the audio of one whose audio was kept; returns its id.
 
         Raises:
             Refused: there is no such session, its audio was not kept, or the request cannot be met.
         """
-        source = (await self.journal(owner, request.session)).record
+        source = (await self.journal(reach, request.session)).record
         if not source.ended or not self.spool.size(source.id):
             raise Refused(
                 Code.BAD_STATE, "the audio of this session was not kept (keep_audio); send it again as a new session"

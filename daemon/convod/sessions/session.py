@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Final
 
 import msgspec
@@ -24,6 +24,7 @@ from convod.engine.others import NoRoomForModel, OtherEngines
 from convod.engine.scheduler import Job
 from convod.engine.supervisor import Engine, Outcome, Refusal
 from convod.engine.wire import Kind, Options
+from convod.measure import Measures
 from convod.sessions.acks import Acks
 from convod.sessions.journal import Journal
 from convod.sessions.limits import LimitSettings
@@ -87,6 +88,7 @@ class Parts:
     turns: Turns
     limits: LimitSettings
     others: OtherEngines | None = None
+    measures: Measures = field(default_factory=Measures)
 
     def engine_of(self, model: str | None) -> Engine:
         """The engine that hears with a model: the daemon's own where that one cannot be had (any more)."""
@@ -119,6 +121,7 @@ class Session:
         self._cancelled = False
         self._gone_at: float | None = trio.current_time()
         self._finished = trio.Event()
+        self._settled = trio.Event()
 
     # --- for connections ----------------------------------------------------------------------------------
 
@@ -182,6 +185,7 @@ class Session:
                 code = Code.LIMIT_EXCEEDED if isinstance(error, OverQuota) else Code.BUSY
                 raise Refused(code, f"{error.strerror}; free some and send again from offset {have}") from error
             self.record.audio_bytes = self._spool.size
+            self._parts.measures.audio_bytes += len(fresh)
             self._arrived(trio.current_time())
         if self._spool.size - self._acknowledged > granted - self._spool.size:
             self._acknowledge()  # half of what was granted is used: do not let the client wait
@@ -220,6 +224,10 @@ class Session:
     async def wait_finished(self) -> None:
         """Until `run` has ended."""
         await self._finished.wait()
+
+    async def wait_settled(self) -> None:
+        """Until `run` has ended, or only a summarizer that is away is waited for."""
+        await self._settled.wait()
 
     @property
     def quiet(self) -> bool:
@@ -280,6 +288,7 @@ class Session:
         finally:
             self._engine.forget(self.id)
             self._spool.close()
+            self._settled.set()
             self._finished.set()
 
     async def _live(self) -> None:
@@ -316,6 +325,7 @@ class Session:
                     await self.journal.publish(
                         SessionWarning, code=str(Code.SUMMARIZER_UNAVAILABLE), message=f"{reason}; it is tried again"
                     )
+                self._settled.set()
                 await self.journal.wait_summarizer(pause)
 
     def _acknowledge_new(self) -> None:
@@ -390,6 +400,9 @@ class Session:
             # Stored with the next event: audio without text is heard twice at worst.
             self.record.mark_sample, self.record.mark_utterance = keep.mark_sample, keep.mark_utterance
             return
+        log.debug("segment is out", extra={"session": self.id, "segment": keep.segment, "text": keep.text})
+        lag_s = max(0.0, trio.current_time() - keep.arrived)
+        self._parts.measures.segment_lag.observe(lag_s)
         await self.journal.publish(
             TranscriptSegment,
             changes=marks | {"segments": keep.segment + 1},
@@ -399,7 +412,7 @@ class Session:
             text=keep.text,
             language=keep.language,
             confidence=keep.confidence,
-            lag_ms=round(max(0.0, trio.current_time() - keep.arrived) * 1000, 1),
+            lag_ms=round(lag_s * 1000, 1),
             words=keep.words,
         )
 

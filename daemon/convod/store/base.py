@@ -91,7 +91,7 @@ class Store(Protocol):
 
     async def newest(
         self,
-        owner: str,
+        owner: str | None,
         *,
         state: State | None = None,
         kind: str | None = None,
@@ -99,7 +99,7 @@ class Store(Protocol):
         prefix: str | None = None,
         limit: int = 100,
     ) -> list[SessionInfo]:
-        """An owner's sessions, newest first."""
+        """An owner's sessions, newest first; everybody's if that is None."""
 
     async def events(self, session: str, after: int, limit: int) -> list[DurableEvent]:
         """Stored events with `seq` above `after`, oldest first."""
@@ -115,8 +115,8 @@ class Store(Protocol):
     ) -> list[StoredSummary]:
         """Summaries of one kind, newest first, those with `seq` below `before`."""
 
-    async def search(self, owner: str, query: str, limit: int) -> list[Hit]:
-        """Texts of the owner's sessions that hold the query's words, best first."""
+    async def search(self, owner: str | None, query: str, limit: int) -> list[Hit]:
+        """Texts of the owner's sessions (everybody's if None) that hold the query's words, best first."""
 
     async def paused(self) -> set[str]:
         """Owners whose files are not worked on."""

@@ -26,6 +26,12 @@ BATCH: Final = 256
 """Most writes in one transaction."""
 
 
+_TO_DO: Final = (
+    "nothing was changed: keep a copy of it, then restore a backup or what `sqlite3 FILE .recover` finds, "
+    "or move it aside to begin anew"
+)
+
+
 class _Pending:
     """A write that waits for its commit; one that is `bare` runs alone and outside any transaction."""
 
@@ -61,17 +67,17 @@ class Database:
             self._writer = self._connect()
             verdict = " ".join(self._writer.execute("PRAGMA quick_check(1)").fetchone()[0].split())
             if verdict != "ok":
-                raise StoreFailed(f"{self.path} is damaged ({verdict}); move it aside or restore a backup, then start")
+                raise StoreFailed(f"{self.path} is damaged ({verdict}); {_TO_DO}")
             _migrate(self._writer, self.path)
             self._reader = self._connect()
         except StoreFailed:
             self.close()
             raise
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # a broken schema may be no text at all
             self.close()
-            raise StoreFailed(
-                f"{self.path} cannot be used ({error}); make it readable, move it aside or restore a backup"
-            ) from error
+            # SQLite quotes the schema, which may hold anything by now.
+            reason = " ".join(str(error).split())
+            raise StoreFailed(f"{self.path} cannot be used ({reason}); {_TO_DO}") from error
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None, timeout=5)
@@ -80,8 +86,12 @@ class Database:
             connection.create_function(name, 1, function, deterministic=True)
         # WAL with NORMAL loses nothing when the process dies; a power cut may lose the last commits, but never
         # damages the file. Deleted text is overwritten, not just unlinked.
-        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON", "secure_delete = ON"):
-            connection.execute(f"PRAGMA {pragma}")
+        try:
+            for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON", "secure_delete = ON"):
+                connection.execute(f"PRAGMA {pragma}")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def close(self) -> None:
@@ -126,9 +136,16 @@ class Database:
         return pending.result
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `work` in the reading thread."""
+        """Run `work` in the reading thread.
+
+        Raises:
+            StoreFailed: the file cannot be read, or is damaged.
+        """
         assert self._reader is not None
-        return await trio.to_thread.run_sync(work, self._reader, limiter=self._read_limit)
+        try:
+            return await trio.to_thread.run_sync(work, self._reader, limiter=self._read_limit)
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            raise StoreFailed(f"{self.path} cannot be read ({error}); look into the daemon's log") from error
 
     async def run(self) -> None:
         """Commit writes until cancelled; those that wait then are still committed."""

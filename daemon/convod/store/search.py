@@ -128,8 +128,8 @@ PAGES: Final = 200
 """Pages of the index that are merged at a time: some milliseconds, while others wait to write."""
 
 
-def find(connection: sqlite3.Connection, owner: str, query: str, limit: int) -> list[Hit]:
-    """An owner's texts that hold all words of a query, best first."""
+def find(connection: sqlite3.Connection, owner: str | None, query: str, limit: int) -> list[Hit]:
+    """An owner's texts (everybody's if None) that hold all words of a query, best first."""
     words = query.replace("\0", " ").split()  # SQLite takes a NUL for the end of a text
     found: dict[int, sqlite3.Row] = {}
     for table, match in _matches(words):
@@ -138,8 +138,8 @@ def find(connection: sqlite3.Connection, owner: str, query: str, limit: int) -> 
         rows = connection.execute(
             'SELECT lines.id, lines.session, source, segment, start, lines."end", lines.text, title '
             f"FROM {table} JOIN lines ON lines.id = {table}.rowid JOIN sessions ON sessions.id = lines.session "
-            f"WHERE {table} MATCH ? AND owner = ? ORDER BY {table}.rowid DESC LIMIT ?",
-            (match, owner, limit),
+            f"WHERE {table} MATCH ? AND (? IS NULL OR owner = ?) ORDER BY {table}.rowid DESC LIMIT ?",
+            (match, owner, owner, limit),
         )
         for row in rows:
             found.setdefault(row["id"], row)

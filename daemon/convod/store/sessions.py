@@ -31,7 +31,7 @@ from convo.messages import (
     from_map,
 )
 from convod.store import search
-from convod.store.base import Record
+from convod.store.base import Record, StoreFailed
 from convod.store.database import Database
 
 TIDY_S: Final = 2.0
@@ -144,7 +144,7 @@ class SessionStore:
 
     async def newest(
         self,
-        owner: str,
+        owner: str | None,
         *,
         state: State | None = None,
         kind: str | None = None,
@@ -152,8 +152,8 @@ class SessionStore:
         prefix: str | None = None,
         limit: int = 100,
     ) -> list[SessionInfo]:
-        """An owner's sessions, newest first."""
-        wanted: list[tuple[str, Any]] = [("owner = ?", owner)]
+        """An owner's sessions, newest first; everybody's if that is None."""
+        wanted: list[tuple[str, Any]] = [] if owner is None else [("owner = ?", owner)]
         if state is not None:
             wanted.append(("state = ?", str(state)))
         if kind is not None:
@@ -162,7 +162,7 @@ class SessionStore:
             wanted.append(("created < ?", before))
         if prefix:
             wanted.append(("substr(id, 1, length(?)) = ?", prefix))
-        where = " AND ".join(clause for clause, _ in wanted)
+        where = " AND ".join(clause for clause, _ in wanted) or "TRUE"
         values = [value for clause, value in wanted for _ in range(clause.count("?"))]
 
         def work(connection: sqlite3.Connection) -> list[SessionInfo]:
@@ -217,8 +217,8 @@ class SessionStore:
 
         return await self._database.read(work)
 
-    async def search(self, owner: str, query: str, limit: int) -> list[Hit]:
-        """Texts of the owner's sessions that hold the query's words, best first."""
+    async def search(self, owner: str | None, query: str, limit: int) -> list[Hit]:
+        """Texts of the owner's sessions (everybody's if None) that hold the query's words, best first."""
         return await self._database.read(lambda connection: search.find(connection, owner, query, limit))
 
     async def paused(self) -> set[str]:
@@ -270,13 +270,21 @@ def _columns(record: Record) -> dict[str, Any]:
 
 def _record(row: sqlite3.Row) -> Record:
     fields = dict(zip(row.keys(), tuple(row), strict=True))
-    fields["config"] = msgspec.json.decode(fields["config"], type=CreateSession)
-    fields["state"] = State(fields["state"])
+    try:
+        fields["config"] = msgspec.json.decode(fields["config"], type=CreateSession)
+        fields["state"] = State(fields["state"])
+    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
+        raise StoreFailed(
+            f"session {fields['id']!r} in the database is damaged ({error}); restore a backup, or delete the session"
+        ) from error
     fields["ended"] = bool(fields["ended"])
     return Record(**fields)
 
 
 def _event(row: sqlite3.Row) -> DurableEvent:
-    event = from_map(msgspec.msgpack.decode(row["body"]), DURABLE[row["type"]])
+    try:
+        event = from_map(msgspec.msgpack.decode(row["body"]), DURABLE[row["type"]])
+    except (msgspec.MsgspecError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise StoreFailed(f"an event in the database is damaged ({error}); restore a backup") from error
     assert isinstance(event, DurableEvent)
     return event

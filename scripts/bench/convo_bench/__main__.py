@@ -14,7 +14,7 @@ import trio
 import convo
 from convo.messages import SummaryOptions
 
-from . import captions, engine, files, history, live, load, noise, silence
+from . import captions, engine, files, history, idle, live, load, noise, silence, soak
 from .daemon import Daemon, running
 from .figures import Figures
 
@@ -26,6 +26,8 @@ BENCHES: dict[str, Bench] = {
     "noise": noise.bench,
     "silence": silence.bench,
     "captions": captions.bench,
+    "idle": idle.bench,
+    "soak": soak.bench,
     "engine": engine.bench,
     "files": files.bench,
     "history": history.bench,

@@ -32,8 +32,10 @@ from convo.messages import (
     Message,
     Ping,
     PingReply,
+    PullModel,
     Reply,
     Search,
+    SearchReply,
     SessionState,
     SessionWarning,
     State,
@@ -43,9 +45,11 @@ from convo.messages import (
     TranscriptSegment,
     Welcome,
 )
+from convod.listen.auth import SCOPES, Grant
 from convod.listen.requests import Service
 from convod.listen.serve import LinkLost, serve
 from convod.listen.settings import ListenSettings
+from convod.sessions.limits import LimitSettings
 from convod.sessions.session import SessionSettings
 from tests.daemon.support.house import LONG_S, House, house
 from tests.daemon.support.sounds import silence
@@ -148,19 +152,29 @@ class Hall:
         self.connections = 0
         self.left = trio.Event()
 
-    def connect(self, *, pair=trio.testing.memory_stream_pair, token: str = "", owner: str = "me", **settings) -> Peer:
+    def connect(
+        self,
+        *,
+        pair=trio.testing.memory_stream_pair,
+        token: str = "",
+        owner: str = "me",
+        grant: Grant | None = None,
+        **settings,
+    ) -> Peer:
         ours, theirs = pair()
         link = MemoryLink(ours)
 
-        def authorize(given: str | None) -> str | None:
-            return owner if (given or "") == token else None
+        granted = grant or Grant(owner)
+
+        async def admit(given: str | None) -> Grant | None:
+            return granted if (given or "") == token else None
 
         async def run() -> None:
             self.connections += 1
-            await serve(
-                link, Connection(Role.SERVER, LengthPrefixed()), authorize, self.service,
-                ListenSettings(**settings), "peer",
-            )  # fmt: skip
+            listen = ListenSettings(**settings)
+            with self.service.door.visit(listen) as visit:
+                connection = Connection(Role.SERVER, LengthPrefixed())
+                await serve(link, connection, admit, self.service, listen, visit, "peer")
             self.connections -= 1
             self.left.set()
 
@@ -588,3 +602,135 @@ async def test_ending_twice_is_a_bad_state(autojump_clock, tmp_path):
         await peer.send(Audio(session=created.session, offset=0, data=bytes(100)))
         error = await peer.until(lambda one: isinstance(one, Error) and one.id is None)
         assert (error.code, error.session) == (Code.BAD_STATE, created.session)
+
+
+# --- who may, and how much ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scope", "kind", "fields", "code"),
+    [
+        ("read", ListSessions, {}, None),
+        ("read", Ping, {}, None),
+        ("read", CreateSession, {"kind": "live"}, Code.FORBIDDEN),
+        ("read", DeleteSession, {"session": "s"}, Code.FORBIDDEN),
+        ("read", Attach, {"session": "s", "produce": True}, Code.FORBIDDEN),
+        ("read", Attach, {"session": "s"}, Code.UNKNOWN_SESSION),
+        ("read", PullModel, {"model": "small"}, Code.FORBIDDEN),
+        ("stream", PullModel, {"model": "small"}, Code.FORBIDDEN),
+        ("stream", CreateSession, {"kind": "live"}, None),
+        ("admin", CreateSession, {"kind": "live"}, None),
+    ],
+)
+async def test_a_scope_says_which_requests_are_answered(autojump_clock, tmp_path, scope, kind, fields, code):
+    async with hall(tmp_path) as place:
+        peer = await place.client(grant=Grant("token:x", SCOPES[scope]))
+        answer = await peer.ask(kind, **fields)
+        assert (answer.code if isinstance(answer, Error) else None) == code
+        assert isinstance(await peer.ask(Ping), PingReply)
+
+
+async def test_audio_of_a_token_that_may_only_read_is_forbidden(autojump_clock, tmp_path):
+    async with hall(tmp_path) as place:
+        created = await place.live(await place.client(owner="token:x"))
+        reader = await place.client(grant=Grant("token:x", SCOPES["read"]))
+        await reader.send(Audio(session=created.session, offset=0, data=silence(0.1)))
+        assert (await reader.until(of(Code.FORBIDDEN))).session == created.session
+
+
+async def test_an_admin_sees_the_sessions_of_all(autojump_clock, tmp_path):
+    async with hall(tmp_path) as place:
+        created = await place.live(await place.client(owner="somebody"))
+        admin = await place.client(grant=Grant("token:root", SCOPES["admin"]))
+        assert [info.session for info in (await admin.ask(ListSessions)).sessions] == [created.session]
+        assert (await admin.ask(GetSession, session=created.session)).session == created.session
+        assert isinstance(await admin.ask(Search, query="word"), SearchReply)
+        other = await place.client(grant=Grant("token:other", SCOPES["stream"]))
+        assert (await other.ask(ListSessions)).sessions == []
+        assert (await other.ask(GetSession, session=created.session)).code == Code.UNKNOWN_SESSION
+
+
+async def test_a_connection_ends_with_its_token(autojump_clock, tmp_path):
+    async with hall(tmp_path) as place:
+        ended = trio.Event()
+        peer = await place.client(grant=Grant("token:x", SCOPES["stream"], "x", ended))
+        assert isinstance(await peer.ask(Ping), PingReply)
+        ended.set()
+        assert [error.code for error in await peer.rest()] == [Code.UNAUTHORIZED]
+        await place.left.wait()
+        assert place.service.door.connected == 0
+
+
+async def test_one_owner_has_so_many_connections_and_others_have_theirs(autojump_clock, tmp_path):
+    async with hall(tmp_path) as place:
+        await place.client(owner_connections=1)
+        refused = place.connect(owner_connections=1)
+        assert (await refused.hello()).code == Code.BUSY
+        assert await refused.receive() is None
+        await place.client(owner="other", owner_connections=1)
+        assert place.service.door.refused["owner_connections"] == 1
+
+
+async def test_one_owner_has_so_many_sessions(autojump_clock, tmp_path):
+    async with hall(tmp_path, limits=LimitSettings(sessions=1)) as place:
+        peer = await place.client()
+        created = await place.live(peer)
+        refused = await peer.ask(CreateSession, kind="live")
+        assert refused.code == Code.LIMIT_EXCEEDED
+        await place.live(await place.client(owner="other"))
+        await peer.ask(CancelSession, session=created.session)
+        await peer.until(lambda event: isinstance(event, SessionState) and event.state is State.CANCELLED)
+        await trio.testing.wait_all_tasks_blocked()
+        await place.live(peer)
+
+
+async def test_of_those_that_say_nothing_the_oldest_is_cut(autojump_clock, tmp_path):
+    async with hall(tmp_path) as place:
+        silent = []
+        for _ in range(3):
+            silent.append(place.connect(handshakes=3))
+            await trio.testing.wait_all_tasks_blocked()
+        begun = trio.current_time()
+        serious = place.connect(handshakes=3)
+        assert isinstance(await serious.hello(), Welcome)
+        assert await silent[0].receive() is None
+        assert trio.current_time() - begun < 1
+        assert isinstance(await silent[2].hello(), Welcome)
+
+
+async def test_who_sends_faster_than_allowed_is_read_more_slowly(autojump_clock, tmp_path):
+    async with hall(tmp_path) as place:
+        peer = await place.client(messages_per_s=10)
+        begun = trio.current_time()
+        for _ in range(50):
+            await peer.ask(Ping)
+        assert 2.5 < trio.current_time() - begun < 4  # 20 at once, the others by tens
+        other = await place.client(messages_per_s=10)
+        begun = trio.current_time()
+        await other.ask(Ping)
+        assert trio.current_time() - begun < 0.1
+
+
+async def test_all_connections_of_an_owner_share_a_pace(autojump_clock, tmp_path):
+    async with hall(tmp_path) as place:
+        peers = [await place.client(owner_messages_per_s=10) for _ in range(2)]
+        begun = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            for peer in peers:
+                nursery.start_soon(ask_many, peer, 25)
+        assert trio.current_time() - begun > 2.5
+
+
+async def ask_many(peer: Peer, count: int) -> None:
+    for _ in range(count):
+        await peer.ask(Ping)
+
+
+async def test_who_says_nothing_and_follows_nothing_is_closed_if_the_settings_say_so(autojump_clock, tmp_path):
+    async with hall(tmp_path) as place:
+        idle, listener = await place.client(idle_s=5), await place.client(idle_s=5)
+        await place.live(listener)
+        with trio.fail_after(6):
+            assert await idle.receive() is None
+        await trio.sleep(20)
+        assert isinstance(await listener.ask(Ping), PingReply)

@@ -87,7 +87,7 @@ async def test_bytes_go_both_ways_and_the_peer_is_known(tmp_path, nursery):
     owners = []
 
     async def echo(link: unix.UnixLink, stream: trio.SocketStream) -> None:
-        owners.append(auth.unix_owner(stream.socket))
+        owners.append(auth.unix_grant(stream.socket).owner)
         while (data := await link.receive()) is not None:
             await link.send([data, b"!"])
         await link.close(None)
@@ -125,20 +125,3 @@ async def test_a_client_that_left_is_the_end_not_a_fault(tmp_path, nursery):
         with trio.fail_after(60):
             await ended.wait()
         nursery.cancel_scope.cancel()
-
-
-@pytest.mark.parametrize(
-    ("expected", "given", "owner"),
-    [
-        ("", None, "web"),
-        ("", "anything", "web"),
-        ("s", "s", "web"),
-        ("s", "S", None),
-        ("s", "", None),
-        ("s", None, None),
-        ("ß", "ß", "web"),
-        ("s", "ß", None),
-    ],
-)
-def test_a_token_stands_for_the_owner_of_sessions_from_the_web(expected, given, owner):
-    assert auth.web_owner(expected, given) == owner

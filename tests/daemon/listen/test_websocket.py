@@ -10,29 +10,45 @@ import trio_websocket
 from convo.address import parse
 from convo.messages import WEBSOCKET_SUBPROTOCOL, Code
 from convod.listen import websocket
+from convod.listen.limits import Door, Visit
 from convod.listen.settings import ListenSettings
 from convod.listen.websocket import BadAddress, check
 
 PATIENCE_S = 60
 
 
-@pytest.mark.parametrize("url", ["ws://127.0.0.1:0", "ws://[::1]:8765", "ws://localhost:8765"])
+OPEN = {"guarded": False, "certified": False, "insecure": False}
+ALL = {"guarded": True, "certified": True, "insecure": True}
+
+
+@pytest.mark.parametrize("url", ["ws://127.0.0.1:0", "ws://127.1.2.3:0", "ws://[::1]:8765", "ws://localhost:8765"])
 def test_a_loopback_address_needs_no_token(url):
-    assert check(url, token="", insecure=False).scheme == "ws"
+    assert check(url, **OPEN).scheme == "ws"
 
 
-@pytest.mark.parametrize("url", ["ws://0.0.0.0:8765", "ws://[::]:8765", "ws://192.168.1.2:8765", "ws://example.org:80"])
-def test_an_address_open_to_the_network_needs_a_token_or_a_word(url):
-    with pytest.raises(BadAddress, match=r"listen\.token") as bad:
-        check(url, token="", insecure=False)
-    assert url in str(bad.value)
-    assert check(url, token="t", insecure=False) == check(url, token="", insecure=True)
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "192.168.1.2", "example.org"])
+def test_an_address_open_to_the_network_needs_tokens_and_tls_or_a_word(host):
+    plain, secure = f"ws://{host}:8765", f"wss://{host}:8765"
+    with pytest.raises(BadAddress, match="convod token add") as bad:
+        check(plain, **OPEN)
+    assert plain in str(bad.value)
+    with pytest.raises(BadAddress, match="convod token add"):
+        check(secure, **OPEN | {"certified": True})
+    with pytest.raises(BadAddress, match="in the clear"):
+        check(plain, **OPEN | {"guarded": True, "certified": True})
+    assert check(secure, **OPEN | {"guarded": True, "certified": True}).secure
+    assert check(plain, **OPEN | {"insecure": True}).scheme == "ws"
 
 
-@pytest.mark.parametrize("url", ["wss://127.0.0.1:1", "unix:/tmp/x", "http://127.0.0.1:1", "127.0.0.1:1", "", "ws://"])
+def test_tls_needs_a_certificate():
+    with pytest.raises(BadAddress, match="--tls-cert"):
+        check("wss://127.0.0.1:1", **ALL | {"certified": False})
+
+
+@pytest.mark.parametrize("url", ["unix:/tmp/x", "http://127.0.0.1:1", "127.0.0.1:1", "", "ws://"])
 def test_what_is_no_address_to_listen_on_is_refused_with_a_sentence(url):
     with pytest.raises(BadAddress) as bad:
-        check(url, token="t", insecure=True)
+        check(url, **ALL)
     assert "\n" not in str(bad.value)
 
 
@@ -47,7 +63,7 @@ class Server:
         self.stopping = False
         self.broken = False
 
-    async def serve(self, link: websocket.WebSocketLink, peer: str) -> None:
+    async def serve(self, link: websocket.WebSocketLink, peer: str, visit: Visit) -> None:
         self.links.append(link)
         if self.broken:
             raise RuntimeError("oh")
@@ -59,9 +75,10 @@ class Server:
 
     async def start(self, nursery: trio.Nursery, limit: int = 1000) -> str:
         settings = ListenSettings(message_bytes=limit, token=self.token, origins=self.origins)
-        url = await nursery.start(websocket.listen, parse("ws://127.0.0.1:0"), settings, self.serve)
-        assert isinstance(url, str)
-        return url
+        bound = await websocket.bind(parse("ws://127.0.0.1:0"))
+        front = websocket.Front(lambda: settings, lambda: bool(self.token), Door(), self.serve)
+        nursery.start_soon(websocket.listen, bound, front)
+        return bound.url
 
 
 @asynccontextmanager
@@ -190,7 +207,14 @@ async def test_a_fault_in_one_connection_leaves_the_listener(nursery, caplog):
 
 @pytest.mark.parametrize(
     ("token", "origins", "status"),
-    [("", [], 403), ("", ["https://other.example"], 403), ("", ["https://page.example"], 101), ("secret", [], 101)],
+    [
+        ("", [], 403),
+        ("", ["https://other.example"], 403),
+        ("", ["https://page.example"], 101),
+        ("secret", [], 101),
+        ("secret", ["https://other.example"], 403),
+        ("secret", ["https://page.example"], 101),
+    ],
 )
 async def test_a_web_page_connects_only_if_its_origin_may_or_a_token_guards(nursery, token, origins, status):
     server = Server(token=token, origins=origins)

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import socket
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -92,3 +95,86 @@ def test_requests_of_libraries_are_not_logged(root, capsys):
     logs.begin(LogSettings(level="info"))
     logging.getLogger("httpx").info("GET http://token@host/")
     assert capsys.readouterr().err == ""
+
+
+def entry(data: bytes) -> dict[str, str]:
+    """A journal entry, read back as journald would."""
+    fields = {}
+    while data:
+        name, _, rest = data.partition(b"\n")
+        if b"=" in name:
+            key, _, value = name.partition(b"=")
+            data = rest
+        else:
+            key, size = name, int.from_bytes(rest[:8], "little")
+            value, data = rest[8 : 8 + size], rest[8 + size + 1 :]
+        fields[key.decode()] = value.decode()
+    return fields
+
+
+@pytest.fixture
+def journal(tmp_path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one:
+        one.bind(str(tmp_path / "journal"))
+        one.settimeout(10)
+        yield one
+
+
+def test_the_journal_gets_priorities_and_fields(journal):
+    handler = logs.JournalHandler(Path(journal.getsockname()))
+    handler.handle(record("session is %s", "pending", session="abc", connection=7, **{"odd key": "a\nFORGED=1"}))
+    handler.handle(record("oh", error=True))
+    first, second = entry(journal.recv(65536)), entry(journal.recv(65536))
+    handler.close()
+    assert first == {
+        "MESSAGE": "session is pending",
+        "PRIORITY": "6",
+        "SYSLOG_IDENTIFIER": "convod",
+        "LOGGER": "convod.x",
+        "CONVO_SESSION": "abc",
+        "CONVO_CONNECTION": "7",
+        "CONVO_ODD_KEY": "a\nFORGED=1",
+    }
+    assert "Traceback" in second["MESSAGE"]
+
+
+@pytest.mark.parametrize(
+    ("name", "priority"), [("DEBUG", "7"), ("INFO", "6"), ("WARNING", "4"), ("ERROR", "3"), ("CRITICAL", "2")]
+)
+def test_levels_are_priorities(journal, name, priority):
+    handler = logs.JournalHandler(Path(journal.getsockname()))
+    handler.handle(logging.makeLogRecord({"levelname": name, "msg": "x" * 100_000}))
+    assert entry(journal.recv(1 << 17))["PRIORITY"] == priority
+    handler.close()
+
+
+def test_stderr_that_is_the_journal_is_known(monkeypatch, journal, tmp_path):
+    with (tmp_path / "stream").open("w") as stream:
+        about = os.fstat(stream.fileno())
+        monkeypatch.setattr(sys, "stderr", stream)
+        monkeypatch.setattr(logs, "JOURNAL", Path(journal.getsockname()))
+        assert not isinstance(logs._handler("auto"), logs.JournalHandler)
+        monkeypatch.setenv("JOURNAL_STREAM", f"{about.st_dev}:{about.st_ino}")
+        assert not isinstance(logs._handler("text"), logs.JournalHandler)
+        found = logs._handler("auto")
+        assert isinstance(found, logs.JournalHandler)
+        found.close()
+
+
+def test_without_a_journal_what_it_would_say_is_text(monkeypatch, tmp_path):
+    monkeypatch.setattr(logs, "JOURNAL", tmp_path / "nobody")
+    assert isinstance(logs._handler("journal").formatter, TextFormatter)
+
+
+@pytest.mark.parametrize(
+    ("settings", "shown"),
+    [({}, False), ({"level": "debug"}, False), ({"text": True}, False), ({"level": "debug", "text": True}, True)],
+)
+def test_what_was_said_is_logged_only_at_debug_and_only_if_asked_for(capsys, settings, shown):
+    logs.begin(LogSettings(**settings))
+    try:
+        logging.getLogger("convod.sessions").debug("segment is out", extra={"text": "a secret plan"})
+        logging.getLogger("convod.sessions").warning("odd", extra={"text": "a secret plan"})
+        assert ("a secret plan" in capsys.readouterr().err) == shown
+    finally:
+        logging.basicConfig(force=True, handlers=[])

@@ -211,14 +211,14 @@ async def test_a_file_that_is_no_recording_leaves_nothing_and_is_not_tried_again
 async def test_kept_audio_is_transcribed_anew_as_a_session_of_its_own(tmp_path):
     async with house(tmp_path) as home:
         session = await completed(home, keep_audio=True, title="Talk")
-        new = await home.manager.retranscribe("me", Retranscribe(session=session, language="de", words=True))
+        new = await home.manager.retranscribe("me", "me", Retranscribe(session=session, language="de", words=True))
         await Reader(home.manager.find(new).feed).until_state(State.COMPLETED)
         assert (home.engine.seen[-1].options.language, home.engine.seen[-1].options.words) == ("de", True)
         assert {info.title for info in await home.store.newest("me")} == {"Talk"}
         await home.manager.delete("me", session)
         assert home.spool.size(new) == len(SINGLE)
         with pytest.raises(Refused) as refused:
-            await home.manager.retranscribe("me", Retranscribe(session=new, model="large"))
+            await home.manager.retranscribe("me", "me", Retranscribe(session=new, model="large"))
         assert refused.value.code is Code.UNKNOWN_MODEL
 
 
@@ -226,7 +226,7 @@ async def test_audio_is_not_kept_unless_that_is_wanted(tmp_path):
     async with house(tmp_path) as home:
         session = await completed(home)
         with pytest.raises(Refused, match="was not kept") as refused:
-            await home.manager.retranscribe("me", Retranscribe(session=session))
+            await home.manager.retranscribe("me", "me", Retranscribe(session=session))
         assert refused.value.code is Code.BAD_STATE
         kept = await completed(home, keep_audio=True)
     async with house(tmp_path) as home:

@@ -951,3 +951,53 @@ async def test_drain_gives_up_after_its_time(autojump_clock, tmp_path):
         began = trio.current_time()
         await home.manager.drain(10.0)
         assert trio.current_time() - began == pytest.approx(10.0)
+
+
+# --- the daemon stops -------------------------------------------------------------------------------------------
+
+
+async def test_draining_waits_for_the_summary_that_is_being_written(autojump_clock, tmp_path):
+    async with house(tmp_path) as home:
+        home.summarizers.gate = trio.Event()
+        session = await home.live(summary="final")
+        reader = Reader(session.feed)
+        home.send(session, talk(1))
+        await session.end()
+        await reader.until_state(State.TRANSCRIBED)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(home.manager.drain, 60)
+            await trio.sleep(5)
+            home.summarizers.gate.set()
+        assert (await reader.until_state(State.COMPLETED)).state is State.COMPLETED
+
+
+async def test_draining_leaves_a_summary_that_takes_too_long_to_the_next_start(autojump_clock, tmp_path):
+    async with house(tmp_path) as home:
+        home.summarizers.gate = trio.Event()
+        session = await home.live(summary="final")
+        reader = Reader(session.feed)
+        home.send(session, talk(1))
+        await session.end()
+        await reader.until_state(State.TRANSCRIBED)
+        began = trio.current_time()
+        await home.manager.drain(7)
+        assert trio.current_time() - began == 7
+        kept = session.id
+    async with house(tmp_path) as home:
+        await trio.testing.wait_all_tasks_blocked()
+        record = await home.store.get(kept)
+        assert record is not None
+        assert record.state is State.COMPLETED
+
+
+async def test_draining_waits_for_no_summarizer_that_is_away(autojump_clock, tmp_path):
+    async with house(tmp_path) as home:
+        home.summarizers.away = "nobody is there"
+        session = await home.live(summary="final")
+        reader = Reader(session.feed)
+        home.send(session, talk(1))
+        await session.end()
+        await reader.until_state(State.TRANSCRIBED)
+        began = trio.current_time()
+        await home.manager.drain(600)
+        assert trio.current_time() - began < 5

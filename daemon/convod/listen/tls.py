@@ -1,0 +1,52 @@
+"""The certificate of the WebSocket listener: read at the start, read again when told to.
+
+In: two files. Out: an `ssl.SSLContext` for the next connection. A certificate that cannot be read never takes the
+place of one that could.
+"""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+
+
+class BadCertificate(Exception):
+    """The certificate or its key cannot be used; the text says which and why."""
+
+
+@dataclass(slots=True)
+class Certificate:
+    """`context` is the one in force; whoever accepts a connection takes it then."""
+
+    context: ssl.SSLContext
+
+    @classmethod
+    def read(cls, cert: str, key: str) -> Certificate:
+        """From PEM files.
+
+        Raises:
+            BadCertificate: a file is missing, is none, or they do not belong together.
+        """
+        return cls(_context(cert, key))
+
+    def reload(self, cert: str, key: str) -> None:
+        """Read the files again for connections to come; those that are open keep what they have.
+
+        Raises:
+            BadCertificate: as `read`; what was in force stays.
+        """
+        self.context = _context(cert, key)
+
+
+def _context(cert: str, key: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(cert, key or None)
+    except (ssl.SSLError, OSError) as error:
+        reason = error.strerror or getattr(error, "reason", None) or str(error)
+        raise BadCertificate(
+            f"the certificate {cert} with the key {key or cert} cannot be used ({reason}); "
+            "give PEM files that belong together with --tls-cert and --tls-key"
+        ) from error
+    return context

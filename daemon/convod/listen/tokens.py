@@ -1,0 +1,171 @@
+"""Tokens of remote clients: made once, shown once, kept as hashes in a file that may change while the daemon runs.
+
+In: a token as a client sends it. Out: the `Token` it stands for, or None. The file holds names, scopes and SHA-256
+hashes: whoever reads it cannot connect. A secret has 256 random bits, so a plain hash is as good as a slow one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+
+Scope = Literal["read", "stream", "admin"]
+
+FILE: Final = "tokens.json"
+"""In the state directory."""
+
+PREFIX: Final = "convo_"
+"""Of every token, so that people and secret scanners know one when they see it."""
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+
+
+class BadToken(ValueError):
+    """A token cannot be made, found or read; the text says what to do."""
+
+
+class Token(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a token. `created` and `expires` are Unix seconds; `sha256` is of the whole token, in hex.
+
+    `owner`: whose sessions it makes and sees.
+    """
+
+    name: str
+    scope: Scope
+    owner: str
+    created: float
+    expires: float | None = None
+    sha256: str
+
+    def valid(self, now: float) -> bool:
+        """Whether it has not expired at `now`, Unix seconds."""
+        return self.expires is None or now < self.expires
+
+
+class _Book(msgspec.Struct, kw_only=True):
+    version: int = 1
+    tokens: list[Token] = []
+
+
+class TokenBook:
+    """The tokens of one state directory. Reads the file again whenever it has changed."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / FILE
+        self._seen: tuple[int, int, int] | None = None
+        self._tokens: tuple[Token, ...] = ()
+
+    @property
+    def exists(self) -> bool:
+        """Whether tokens were ever made here: from then on one is asked for, also when all are revoked."""
+        return self.path.exists()
+
+    def tokens(self) -> tuple[Token, ...]:
+        """All tokens, expired ones too.
+
+        Raises:
+            BadToken: the file cannot be read or understood.
+        """
+        try:
+            about = self.path.stat()
+            seen = (about.st_ino, about.st_mtime_ns, about.st_size)
+            if seen != self._seen:
+                self._tokens = tuple(msgspec.json.decode(self.path.read_bytes(), type=_Book).tokens)
+                self._seen = seen
+        except FileNotFoundError:
+            self._seen, self._tokens = None, ()
+        except (OSError, msgspec.MsgspecError) as error:
+            raise BadToken(
+                f"{self.path} cannot be read ({error}); restore it, or move it aside and make new tokens"
+            ) from error
+        return self._tokens
+
+    def find(self, secret: str, now: float) -> Token | None:
+        """The valid token with this secret. Takes the same time whichever it is, if any."""
+        given = _hash(secret)
+        found = None
+        for token in self.tokens():
+            if hmac.compare_digest(given, token.sha256):
+                found = token
+        return found if found is not None and found.valid(now) else None
+
+    def add(self, name: str, *, scope: Scope = "stream", owner: str = "", expires: float | None = None) -> str:
+        """Make a token; returns its secret, which is kept nowhere.
+
+        Raises:
+            BadToken: the name is taken or no name, or the file cannot be written.
+        """
+        if not _NAME.fullmatch(name):
+            raise BadToken(f"{name!r} is no name for a token: use up to 64 letters, digits, dots, dashes")
+        secret = PREFIX + secrets.token_urlsafe(32)
+        with self._changing() as book:
+            if any(token.name == name for token in book.tokens):
+                raise BadToken(f"there is a token {name!r} already: revoke it first, or take another name")
+            book.tokens.append(
+                Token(
+                    name=name, scope=scope, owner=owner or f"token:{name}", created=time.time(), expires=expires,
+                    sha256=_hash(secret),
+                )
+            )  # fmt: skip
+        return secret
+
+    def revoke(self, name: str) -> None:
+        """Forget a token. A daemon that runs notices within a second or two.
+
+        Raises:
+            BadToken: there is none of that name, or the file cannot be written.
+        """
+        with self._changing() as book:
+            kept = [token for token in book.tokens if token.name != name]
+            if len(kept) == len(book.tokens):
+                raise BadToken(f"there is no token {name!r}: `convod token list` shows them")
+            book.tokens = kept
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[_Book]:
+        """The file's content, written back whole at the end: a daemon that reads meanwhile sees the old or the new."""
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = os.open(self.path.with_name(f"{FILE}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise BadToken(
+                f"{self.path} cannot be written ({error.strerror}); run this as the daemon's user"
+            ) from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            book = _Book(tokens=list(self.tokens()))
+            yield book
+            self._write(msgspec.json.format(msgspec.json.encode(book)))
+        except OSError as error:
+            raise BadToken(
+                f"{self.path} cannot be written ({error.strerror}); run this as the daemon's user"
+            ) from error
+        finally:
+            os.close(lock)
+
+    def _write(self, data: bytes) -> None:
+        fresh = self.path.with_name(f"{FILE}.new")
+        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
+            file.write(data + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        if os.geteuid() == 0:  # made by root for the user of the service, who must be able to read it
+            about = self.path.parent.stat()
+            os.chown(fresh, about.st_uid, about.st_gid)
+            os.chown(self.path.with_name(f"{FILE}.lock"), about.st_uid, about.st_gid)
+        fresh.replace(self.path)
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,168 @@
+"""How the daemon is, in numbers: Prometheus' text format, made when somebody asks.
+
+In: the parts of a running daemon. Out: text. It changes nothing, and says nothing of what was spoken or by whom.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from convo.messages import SummaryOptions
+from convod import __version__
+from convod.engine.supervisor import Engine
+from convod.listen.limits import Door
+from convod.measure import Histogram
+from convod.sessions import Manager
+from convod.summary import Summarizers, SummarizerUnavailable
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
+
+STATES: Final = ("loading", "ready", "unloaded", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """`text` asks all parts how they are."""
+
+    manager: Manager
+    summarizers: Summarizers
+    door: Door
+    wrong_tokens: Callable[[], int]
+    state: Path
+    began: float = field(default_factory=time.monotonic)
+
+    async def text(self) -> str:
+        """All metrics, in Prometheus' text format 0.0.4."""
+        try:
+            summarizer = await self.summarizers.choose(SummaryOptions())
+            provider = summarizer.provider
+        except SummarizerUnavailable:
+            provider = None
+        # Sizes of files and memory of processes are read from the system: not in the loop.
+        measured = await trio.to_thread.run_sync(self._system, self.manager.engine.processes)
+        return _written([*self._daemon(provider), *self._engine(self.manager.engine), *measured])
+
+    def _daemon(self, provider: str | None) -> Iterator[Metric]:
+        counts = self.manager.counts()
+        yield _gauge("convo_info", "Version of convod.", {(("version", __version__),): 1})
+        yield _gauge("convo_uptime_seconds", "Seconds since the start.", {(): time.monotonic() - self.began})
+        yield _gauge(
+            "convo_sessions", "Sessions in no final state.", _by("kind", {"live": counts.live, "file": counts.file})
+        )
+        yield _gauge(
+            "convo_connections", "Open connections.",
+            _by("state", {"greeted": self.door.greeted, "silent": self.door.connected - self.door.greeted}),
+        )  # fmt: skip
+        yield _gauge("convo_tasks", "Tasks of the event loop.", {(): trio.lowlevel.current_statistics().tasks_living})
+        yield _counter("convo_limits_met", "Times a limit was met.", _by("limit", self.door.refused))
+        yield _counter("convo_wrong_tokens", "Tokens that were wrong or missing.", {(): self.wrong_tokens()})
+        yield _counter("convo_rejected_texts", "Texts that were not shown.", _by("reason", self.manager.guard.rejected))
+        measures = self.manager.measures
+        yield _histogram(
+            "convo_segment_lag_seconds", "From a segment's last audio to its text.", {(): measures.segment_lag}
+        )
+        yield _counter("convo_audio_bytes", "Bytes of audio that were stored.", {(): measures.audio_bytes})
+        yield _gauge(
+            "convo_summarizer_up", "Whether a summarizer answers, and which one would write.",
+            {(("provider", provider or "none"),): int(provider is not None)},
+        )  # fmt: skip
+        yield _counter("convo_summaries", "Tries at a summary.", _by("outcome", measures.summaries))
+        yield _histogram("convo_summary_seconds", "Time to write a summary.", {(): measures.summary_time})
+
+    def _engine(self, engine: Engine) -> Iterator[Metric]:
+        status, queue = engine.status(), engine.queue()
+        yield _gauge("convo_engine_state", "1 for the state that it is in.",
+                     _by("state", {state: int(state == engine.state) for state in STATES}))  # fmt: skip
+        yield _gauge("convo_engine_workers", "Processes that transcribe.", {(): status.workers})
+        yield _counter("convo_engine_restarts", "Times that one had to be started again.", {(): engine.restarts})
+        waiting = {"final": queue.final, "interim": queue.interim, "file": queue.file}
+        yield _gauge("convo_queue_windows", "Windows of audio that wait.", _by("kind", waiting))
+        yield _histogram("convo_queue_wait_seconds", "How long a window waited.",
+                         {(("kind", kind.name.lower()),): one for kind, one in engine.waits.items()})  # fmt: skip
+        yield _counter("convo_decoded_audio_seconds", "Audio that was decoded.", {(): engine.decoded_s})
+        yield _counter("convo_decoding_seconds", "Time spent on it; over the audio, it is the real-time factor.",
+                       {(): engine.busy_s})  # fmt: skip
+
+    def _system(self, workers: list[int]) -> list[Metric]:
+        disk = os.statvfs(self.state)
+        spool = [file.stat().st_size for file in (self.state / "spool").glob("*.audio")]
+        database = sum(file.stat().st_size for file in self.state.glob("convod.sqlite*"))
+        memory = {"convod": _resident(os.getpid()), "workers": sum(_resident(worker) for worker in workers)}
+        times = os.times()
+        return [
+            _gauge("convo_memory_bytes", "Resident memory.", _by("process", memory)),
+            _counter("process_cpu_seconds", "Processor time of convod itself.", {(): times.user + times.system}),
+            _gauge("process_open_fds", "Open files and sockets.", {(): len(os.listdir("/proc/self/fd"))}),
+            _gauge("convo_spool_bytes", "Audio on disk.", {(): sum(spool)}),
+            _gauge("convo_spool_files", "Sessions with audio on disk.", {(): len(spool)}),
+            _gauge("convo_database_bytes", "Size of the database.", {(): database}),
+            _gauge("convo_disk_free_bytes", "Room where convod keeps its state.", {(): disk.f_bavail * disk.f_frsize}),
+        ]
+
+
+Labels = tuple[tuple[str, str], ...]
+
+
+def _by(label: str, values: Mapping[str, float]) -> dict[Labels, float]:
+    return {((label, str(name)),): value for name, value in values.items()}
+
+
+def _gauge(name: str, text: str, values: Mapping[Labels, float]) -> Metric:
+    return _metric(name, text, "gauge", values, "")
+
+
+def _counter(name: str, text: str, values: Mapping[Labels, float]) -> Metric:
+    return _metric(name, text, "counter", values, "_total")
+
+
+def _metric(name: str, text: str, kind: str, values: Mapping[Labels, float], suffix: str) -> Metric:
+    from prometheus_client import Metric
+
+    made = Metric(name, text, kind)
+    for labels, value in values.items():
+        made.add_sample(name + suffix, dict(labels), value)
+    return made
+
+
+def _histogram(name: str, text: str, values: Mapping[Labels, Histogram]) -> Metric:
+    from prometheus_client import Metric
+
+    made = Metric(name, text, "histogram")
+    for labels, histogram in values.items():
+        buckets = histogram.cumulative
+        for bound, count in buckets:
+            made.add_sample(f"{name}_bucket", {**dict(labels), "le": bound}, count)
+        made.add_sample(f"{name}_count", dict(labels), buckets[-1][1])
+        made.add_sample(f"{name}_sum", dict(labels), histogram.sum)
+    return made
+
+
+def _written(metrics: Iterable[Metric]) -> str:
+    # Imported when somebody asks for the first time: the daemon starts without it.
+    from prometheus_client import CollectorRegistry, generate_latest
+    from prometheus_client.registry import Collector
+
+    class Once(Collector):
+        def collect(self) -> Iterable[Metric]:
+            return metrics
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Once())
+    return generate_latest(registry).decode()
+
+
+def _resident(pid: int) -> int:
+    """Resident memory in bytes; 0 where the system does not say (Linux does)."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,138 @@
+"""The operator's words to a running daemon, and its words back: signals in, notices to the service manager out.
+
+In: SIGTERM and SIGINT (stop; said again: at once), SIGHUP (read settings and certificate again). Out: what was asked
+for, readiness, a status line, signs of life. It knows nothing of sessions but their number.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from types import TracebackType
+from typing import Final
+
+import trio
+
+from convo.messages import SessionCounts
+from convod.engine.supervisor import Engine
+from convod.ops import logs
+from convod.ops.config import BadSettings
+from convod.ops.current import Current
+from convod.ops.systemd import Notifier
+
+log = logging.getLogger("convod")
+
+STATUS_S: Final = 5.0
+"""Between two looks at what to say in the status line."""
+
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class Operator:
+    """Within its block no signal ends the process: they are kept until somebody waits for them."""
+
+    def __init__(self, current: Current, notifier: Notifier) -> None:
+        self._current = current
+        self._notifier = notifier
+        self._receiver: AbstractContextManager[AsyncIterator[int]] = trio.open_signal_receiver(*SIGNALS)
+        self._signals: AsyncIterator[int] | None = None
+        self._reloaded: Callable[[], None] = lambda: None
+        self._refusals: tuple[type[Exception], ...] = (BadSettings,)
+        self._again: trio.CancelScope | None = None
+        self._told = trio.Event()
+
+    def __enter__(self) -> Operator:
+        self._signals = self._receiver.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._receiver.__exit__(kind, error, traceback)
+
+    def on_reload(self, apply: Callable[[], None], *refusals: type[Exception]) -> None:
+        """What puts new settings in force; `refusals` it may raise leave the old ones where they are."""
+        self._reloaded = apply
+        self._refusals = (BadSettings, *refusals)
+
+    def why_not_alive(self, engine: Engine) -> Callable[[], str | None]:
+        """What says why the daemon had better be restarted, if so."""
+        return lambda: None if engine.answers else "the engine does not answer"
+
+    def why_not_ready(self, engine: Engine) -> Callable[[], str | None]:
+        """What says why no work should be sent here now, if so."""
+
+        def why_not() -> str | None:
+            if self._told.is_set():
+                return "convod is stopping"
+            if engine.state in ("ready", "unloaded"):
+                return None
+            return f"the speech model is {engine.state}" + (f": {engine.message}" if engine.message else "")
+
+        return why_not
+
+    async def report(self, engine: Engine, counts: Callable[[], SessionCounts]) -> None:
+        """Listen to signals, keep the status line true and the watchdog fed, until cancelled.
+
+        The watchdog is fed from the loop itself and only while the engine answers: a daemon that hangs is restarted.
+        """
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._listen)
+            nursery.start_soon(self._feed_watchdog, engine)
+            while True:
+                now = counts()
+                self._notifier.status(
+                    f"{engine.state}: {engine.settings.model}; {now.live} live, {now.file} file sessions"
+                )
+                await trio.sleep(STATUS_S)
+
+    async def _feed_watchdog(self, engine: Engine) -> None:
+        if self._notifier.watchdog_s is None:
+            return
+        while True:
+            if engine.answers:
+                self._notifier.alive()
+            else:
+                log.error("the engine does not answer: the watchdog is not fed")
+            await trio.sleep(self._notifier.watchdog_s / 3)
+
+    async def _listen(self) -> None:
+        assert self._signals is not None
+        async for number in self._signals:
+            name = signal.Signals(number).name
+            if number == signal.SIGHUP:
+                self._reload()
+            else:
+                log.info("told to stop", extra={"signal": name})
+                self._told.set()
+                if self._again is not None:
+                    self._again.cancel()
+
+    def _reload(self) -> None:
+        self._notifier.reloading()
+        try:
+            changed, waiting = self._current.reload()
+            logs.begin(self._current.settings.log)
+            self._reloaded()
+        except self._refusals as error:
+            log.error("settings were not read again: %s", error)
+        else:
+            log.info("settings were read again", extra={"changed": ", ".join(changed) or "nothing"})
+            if waiting:
+                log.warning("some changes wait for a restart", extra={"settings": ", ".join(waiting)})
+        self._notifier.ready()
+
+    async def wait_told_to_stop(self) -> None:
+        """Until SIGTERM or SIGINT came."""
+        await self._told.wait()
+        log.info("convod is stopping")
+        self._notifier.stopping(self._current.settings.drain_s)
+        self._notifier.status("stopping")
+
+    @contextmanager
+    def until_told_again(self) -> Iterator[None]:
+        """A block that is left early when the operator has no patience: told to stop once more."""
+        with trio.CancelScope() as self._again:
+            yield

@@ -1,0 +1,136 @@
+"""What systemd and its services say to each other: sockets that were opened for us, and notices of how we are.
+
+In: the environment of the process. Out: listening sockets; datagrams to the service manager. Without systemd there are
+no sockets and nothing is sent. Sources: sd_listen_fds(3), sd_notify(3), sd_watchdog_enabled(3).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+log = logging.getLogger("convod.systemd")
+
+FIRST: Final = 3
+"""Descriptor of the first socket that was opened for us."""
+
+VARIABLES: Final = (
+    "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID",
+)  # fmt: skip
+"""Meant for this process alone: taken out of the environment, so that no child thinks it is meant."""
+
+Role = Literal["unix", "websocket", "metrics"]
+
+
+class BadActivation(Exception):
+    """A socket that was handed over is none that can be listened on; the text says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A listening socket that was opened for us, and what it is for."""
+
+    role: Role
+    socket: socket.socket
+
+
+def given_sockets(environment: MutableMapping[str, str]) -> list[Given]:
+    """The sockets that were opened for this process, none if that was not so. Takes its variables away.
+
+    A socket named `metrics` is for the HTTP listener; of the others the family says what it is for.
+
+    Raises:
+        BadActivation: one is not a listening stream socket, or its name and its family disagree.
+    """
+    pid, count = environment.pop("LISTEN_PID", ""), environment.pop("LISTEN_FDS", "")
+    names = environment.pop("LISTEN_FDNAMES", "").split(":")
+    environment.pop("LISTEN_PIDFDID", None)
+    if pid != str(os.getpid()) or not count.isdigit():
+        return []
+    sockets = []
+    for index in range(int(count)):
+        fd = FIRST + index
+        name = names[index] if index < len(names) else ""
+        try:
+            os.set_inheritable(fd, False)
+            opened = socket.socket(fileno=fd)
+            listens = opened.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        except OSError as error:
+            raise BadActivation(f"file descriptor {fd} ({name}) is no socket ({error.strerror})") from error
+        if opened.type != socket.SOCK_STREAM or not listens:
+            raise BadActivation(f"file descriptor {fd} ({name}) is no listening stream socket; use ListenStream=")
+        sockets.append(Given(_role(name, opened, fd), opened))
+    return sockets
+
+
+def _role(name: str, opened: socket.socket, fd: int) -> Role:
+    of_family: Role = "unix" if opened.family == socket.AF_UNIX else "websocket"
+    if name == "metrics":
+        return "metrics"
+    if name in ("unix", "websocket") and name != of_family:
+        raise BadActivation(
+            f"file descriptor {fd} is named {name} and is a {of_family} socket; correct its .socket unit"
+        )
+    return of_family
+
+
+class Notifier:
+    """Tells the service manager how this process is. Does nothing where nobody wants to know."""
+
+    def __init__(self, address: str = "", watchdog_s: float | None = None) -> None:
+        self.watchdog_s = watchdog_s
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) if address else None
+        if self._socket is not None:
+            self._socket.setblocking(False)
+        self._status = ""
+
+    @classmethod
+    def from_environment(cls, environment: MutableMapping[str, str]) -> Notifier:
+        """As the environment says; takes its variables away. `watchdog_s` is how often a sign of life is expected."""
+        address = environment.pop("NOTIFY_SOCKET", "")
+        usec, pid = environment.pop("WATCHDOG_USEC", ""), environment.pop("WATCHDOG_PID", "")
+        wanted = usec.isdigit() and int(usec) > 0 and pid in ("", str(os.getpid()))
+        return cls(address, int(usec) / 1e6 if wanted else None)
+
+    def ready(self) -> None:
+        """The start, or a reload, is done."""
+        self._send("READY=1")
+
+    def reloading(self) -> None:
+        """Settings are being read again; `ready` follows."""
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def stopping(self, within_s: float) -> None:
+        """The end has begun, and takes at most so long."""
+        self._send(f"STOPPING=1\nEXTEND_TIMEOUT_USEC={int((within_s + 10) * 1e6)}")
+
+    def status(self, text: str) -> None:
+        """One line for `systemctl status`; sent if it is another than before."""
+        if text != self._status:
+            self._status = text
+            self._send("STATUS=" + text.replace("\n", " "))
+
+    def alive(self) -> None:
+        """A sign of life for the watchdog."""
+        self._send("WATCHDOG=1")
+
+    def _send(self, message: str) -> None:
+        if self._socket is None:
+            return
+        try:
+            self._socket.sendto(message.encode(), self._address)
+        except OSError as error:
+            # A manager that does not listen must not take the service with it.
+            log.warning("the service manager cannot be told: %s", error.strerror)
+
+    def close(self) -> None:
+        """Say nothing any more."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None

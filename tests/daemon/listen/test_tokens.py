@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import os
+import stat
+import time
+
+import pytest
+
+from convod.listen.tokens import BadToken, TokenBook
+from convod.ops.tokens import parse_expiry
+
+NOW = 1_000_000_000.0
+
+
+def test_a_token_is_found_by_its_secret_which_is_nowhere_on_disk(tmp_path):
+    book = TokenBook(tmp_path)
+    secret = book.add("phone", scope="read")
+    found = book.find(secret, NOW)
+    assert found is not None
+    assert (found.name, found.scope, found.owner, found.expires) == ("phone", "read", "token:phone", None)
+    assert all(secret not in path.read_text() for path in tmp_path.iterdir())
+    assert all(book.find(wrong, NOW) is None for wrong in ("", "phone", secret[:-1], secret + "x", found.sha256))
+    assert len({book.add(f"n{i}") for i in range(20)}) == 20
+
+
+def test_the_file_is_for_its_user_alone(tmp_path):
+    book = TokenBook(tmp_path / "state")
+    before = os.umask(0)
+    try:
+        book.add("phone")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(book.path.stat().st_mode) == 0o600
+
+
+def test_what_another_process_changes_is_seen_at_once(tmp_path):
+    daemon, command = TokenBook(tmp_path), TokenBook(tmp_path)
+    assert not daemon.exists
+    first, second = command.add("one"), command.add("two", owner="uid:7")
+    assert daemon.exists
+    assert daemon.find(second, NOW).owner == "uid:7"
+    command.revoke("one")
+    assert daemon.find(first, NOW) is None
+    assert daemon.find(second, NOW) is not None
+    command.revoke("two")
+    assert daemon.exists, "the last one revoked does not open the door"
+    assert daemon.find(second, NOW) is None
+
+
+def test_a_token_is_over_when_it_expires(tmp_path):
+    book = TokenBook(tmp_path)
+    secret = book.add("guest", expires=NOW)
+    assert book.find(secret, NOW - 0.1) is not None
+    assert book.find(secret, NOW) is None
+
+
+@pytest.mark.parametrize("name", ["", "-x", "a b", "a\nb", "../x", "ä", "x" * 65])
+def test_a_name_is_plain(tmp_path, name):
+    with pytest.raises(BadToken, match="no name"):
+        TokenBook(tmp_path).add(name)
+
+
+def test_a_name_is_taken_once_and_missed_by_name(tmp_path):
+    book = TokenBook(tmp_path)
+    book.add("a")
+    with pytest.raises(BadToken, match="already"):
+        book.add("a")
+    with pytest.raises(BadToken, match="'b'"):
+        book.revoke("b")
+    assert [token.name for token in book.tokens()] == ["a"]
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"tokens": [{"name": "a"}]}'])
+def test_a_damaged_file_lets_nobody_in_and_is_left_as_it_is(tmp_path, damage):
+    book = TokenBook(tmp_path)
+    secret = book.add("a")
+    book.path.write_bytes(damage)
+    with pytest.raises(BadToken, match="restore"):
+        book.find(secret, NOW)
+    with pytest.raises(BadToken, match="restore"):
+        book.add("b")
+    assert book.path.read_bytes() == damage
+
+
+@pytest.mark.parametrize(
+    ("text", "when"),
+    [("30d", NOW + 30 * 86400), ("12h", NOW + 43200), ("2w", NOW + 14 * 86400), ("2027-01-31", 1801353600.0),
+     ("2027-01-31T12:00+02:00", 1801389600.0)],
+)  # fmt: skip
+def test_an_expiry_is_a_span_or_a_date(text, when):
+    assert parse_expiry(text, NOW) == when
+
+
+@pytest.mark.parametrize("text", ["", "soon", "0d", "-1d", "1999-01-01", "2027-13-01"])
+def test_an_expiry_that_is_none_is_told(text):
+    with pytest.raises(BadToken, match="--expires"):
+        parse_expiry(text, time.time() if text == "0d" else NOW)

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import socket
+
+import trio
+
+from convo.messages import SessionCounts
+from convod.engine.supervisor import REPLACED_S, Engine, EngineSettings, _Worker
+from convod.ops.config import Settings
+from convod.ops.current import Current
+from convod.ops.signals import Operator
+from convod.ops.systemd import Notifier
+
+
+async def test_the_watchdog_is_fed_only_while_the_engine_answers(autojump_clock, tmp_path, caplog):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.setblocking(False)
+        engine = Engine(EngineSettings(deadline_s=20))
+        notifier = Notifier(str(tmp_path / "notify"), watchdog_s=30)
+        with Operator(Current(Settings()), notifier) as operator:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(operator.report, engine, lambda: SessionCounts(live=2, file=1))
+                await trio.sleep(95)
+                assert count(manager) == 10
+                worker = _Worker(None, None)  # type: ignore[arg-type]
+                engine._workers.add(worker)
+                worker.busy_since = trio.current_time()
+                assert engine.answers
+                await trio.sleep(20 + REPLACED_S + 1)
+                count(manager)
+                assert not engine.answers
+                await trio.sleep(100)
+                assert count(manager) == 0
+                assert "the engine does not answer" in caplog.text
+                worker.busy_since = None
+                await trio.sleep(10)
+                assert count(manager) == 1
+                nursery.cancel_scope.cancel()
+        notifier.close()
+
+
+def count(manager: socket.socket) -> int:
+    """Signs of life that came."""
+    signs = 0
+    try:
+        while True:
+            signs += manager.recv(4096) == b"WATCHDOG=1"
+    except BlockingIOError:
+        return signs
