@@ -20,6 +20,7 @@ from .errors import (
 )
 from .messages import (
     ActionItem,
+    AddMark,
     Attach,
     AttachReply,
     Audio,
@@ -51,6 +52,7 @@ from .messages import (
     ListSessionsReply,
     ListSummaries,
     ListSummariesReply,
+    Mark,
     Message,
     ModelInfo,
     ModelProgress,
@@ -60,6 +62,7 @@ from .messages import (
     Progress,
     PullModel,
     PullModelReply,
+    RenameSession,
     Reply,
     Request,
     RollingSummary,
@@ -68,6 +71,7 @@ from .messages import (
     Section,
     Segment,
     SessionInfo,
+    SessionRenamed,
     SessionState,
     SessionWarning,
     SpeechEnded,
@@ -106,6 +110,7 @@ _LATER = {
 
 __all__ = [
     "ActionItem",
+    "AddMark",
     "Attach",
     "AttachReply",
     "Audio",
@@ -144,6 +149,7 @@ __all__ = [
     "ListSummaries",
     "ListSummariesReply",
     "LocalProtocolError",
+    "Mark",
     "Message",
     "ModelInfo",
     "ModelProgress",
@@ -154,6 +160,7 @@ __all__ = [
     "PullModel",
     "PullModelReply",
     "RemoteProtocolError",
+    "RenameSession",
     "Reply",
     "Request",
     "RequestError",
@@ -163,6 +170,7 @@ __all__ = [
     "Section",
     "Segment",
     "SessionInfo",
+    "SessionRenamed",
     "SessionState",
     "SessionWarning",
     "SpeechEnded",

@@ -7,6 +7,7 @@ sockets; what a request does is done by sessions, engine, store and summarizers.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
@@ -16,6 +17,7 @@ import trio
 
 from convo import formats
 from convo.messages import (
+    AddMark,
     Attach,
     AttachReply,
     Audio,
@@ -41,6 +43,7 @@ from convo.messages import (
     ListSessionsReply,
     ListSummaries,
     ListSummariesReply,
+    Mark,
     ModelInfo,
     ModelProgress,
     PauseQueue,
@@ -48,6 +51,7 @@ from convo.messages import (
     PingReply,
     PullModel,
     PullModelReply,
+    RenameSession,
     Reply,
     Request,
     ResumeQueue,
@@ -56,13 +60,14 @@ from convo.messages import (
     RetrySession,
     Search,
     SearchReply,
+    SessionRenamed,
     Status,
     StatusReply,
     Summarize,
     SummaryOptions,
     UpdateSession,
 )
-from convo.transcript import Transcript
+from convo.transcript import Transcript, one_line
 from convod import __version__
 from convod.engine import models
 from convod.engine.fetch import FetchFailed, fetch
@@ -83,6 +88,9 @@ PAGE_SEGMENTS: Final = 500
 
 PAGE_BYTES: Final = 400_000
 """Bytes of segments or content in one reply: well below the smallest message limit in use."""
+
+LINE: Final = 200
+"""Characters of a title or of a mark's text."""
 
 MOST: Final = 1000
 """Most sessions or hits in one reply."""
@@ -337,6 +345,19 @@ class Service:
         fits = _fitting(found[:limit])
         return ListSummariesReply(id=request.id, summaries=found[:fits], more=fits < len(found))
 
+    async def _rename_session(self, client: Client, request: RenameSession) -> Reply:
+        journal = await self._manager.journal(client.owner, request.session)
+        title = one_line(request.title)[:LINE]
+        await journal.publish(SessionRenamed, changes={"title": title}, title=title)
+        return Reply(id=request.id)
+
+    async def _add_mark(self, client: Client, request: AddMark) -> Reply:
+        if not (math.isfinite(request.time) and request.time >= 0):
+            raise Refused(Code.BAD_REQUEST, "time must be seconds from the session's beginning, 0 or more")
+        journal = await self._manager.journal(client.owner, request.session)
+        await journal.publish(Mark, time=request.time, text=one_line(request.text)[:LINE])
+        return Reply(id=request.id)
+
     # --- what was said ------------------------------------------------------------------------------------
 
     async def _get_session(self, client: Client, request: GetSession) -> Reply:
@@ -432,6 +453,8 @@ _ANSWERS: Final[dict[type[Request[Any]], Answer]] = {
     PauseQueue: Service._pause_queue,
     ResumeQueue: Service._resume_queue,
     ListSummaries: Service._list_summaries,
+    RenameSession: Service._rename_session,
+    AddMark: Service._add_mark,
     GetSession: Service._get_session,
     ListSessions: Service._list_sessions,
     Search: Service._search,
