@@ -21,6 +21,7 @@ from convo.connection import NEED_DATA, Connection, Role
 from convo.framing import LengthPrefixed
 from convo.messages import (
     ActionItem,
+    AddMark,
     Attach,
     AttachReply,
     Audio,
@@ -36,6 +37,8 @@ from convo.messages import (
     Event,
     Export,
     ExportReply,
+    Finalize,
+    FinalizeReply,
     FinalSummary,
     GetSession,
     GetSessionReply,
@@ -50,15 +53,19 @@ from convo.messages import (
     ListSessionsReply,
     ListSummaries,
     ListSummariesReply,
+    Mark,
     Message,
     ModelInfo,
     ModelProgress,
     Origin,
     PauseQueue,
+    Ping,
+    PingReply,
     PullModel,
     PullModelReply,
     QueuedFile,
     QueueStatus,
+    RenameSession,
     Reply,
     ResumeQueue,
     Retranscribe,
@@ -69,6 +76,7 @@ from convo.messages import (
     Segment,
     SessionCounts,
     SessionInfo,
+    SessionRenamed,
     SessionState,
     SessionWarning,
     State,
@@ -200,6 +208,14 @@ class FakeDaemon:
         self._enter(session, State.COMPLETED)
         return session
 
+    def says(self, said: list[str]) -> None:
+        """What the sessions that are created from now on hear."""
+
+        def hears(session: FakeSession) -> None:
+            session.said = list(said)
+
+        self.on_created = hears
+
     def of(self, kind: type[M]) -> list[M]:
         """All messages of a kind that came."""
         return [message for message in self.asked if isinstance(message, kind)]
@@ -267,6 +283,9 @@ class FakeDaemon:
         await getattr(self, f"_{type(message).__name__}")(peer, message, number)
 
     # --- requests -----------------------------------------------------------------------------------------
+
+    async def _Ping(self, peer: Peer, message: Ping, number: int) -> None:
+        await peer.send(PingReply(id=number, time=1.0))
 
     async def _Status(self, peer: Peer, message: Status, number: int) -> None:
         engine = EngineStatus(state="ready", model="builtin", device="cpu", compute_type="int8", workers=1)
@@ -407,6 +426,23 @@ class FakeDaemon:
         found = [event for event in found if message.before is None or event.seq < message.before]
         newest = [StoredSummary(seq=event.seq, summary=summary_of(event)) for event in found[-1:]]
         await peer.send(ListSummariesReply(id=number, summaries=newest, more=len(found) > 1))
+
+    async def _RenameSession(self, peer: Peer, message: RenameSession, number: int) -> None:
+        session = self.sessions[message.session]
+        session.title = message.title
+        await peer.send(Reply(id=number))
+        await self._say(session, self._store(session, SessionRenamed, title=message.title))
+
+    async def _AddMark(self, peer: Peer, message: AddMark, number: int) -> None:
+        session = self.sessions[message.session]
+        await peer.send(Reply(id=number))
+        await self._say(session, self._store(session, Mark, time=message.time, text=message.text))
+
+    async def _Finalize(self, peer: Peer, message: Finalize, number: int) -> None:
+        session = self.sessions[message.session]
+        if len(session.segments) < len(session.said):
+            await self._say(session, self._segment(session, session.said[len(session.segments)]))
+        await peer.send(FinalizeReply(id=number, offset=len(session.audio)))
 
     async def _ListModels(self, peer: Peer, message: ListModels, number: int) -> None:
         await peer.send(ListModelsReply(id=number, models=self.models))
