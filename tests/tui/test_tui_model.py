@@ -89,6 +89,15 @@ def test_what_an_event_changes(event, change, shows) -> None:  # type: ignore[no
     assert shows(model)
 
 
+def test_a_summary_that_begins_anew_forgets_what_was_written() -> None:
+    model, batch = SessionModel(), Batch()
+    for text, restart in (("They", True), ("They made", True), (" a plan.", False)):
+        model.apply(SummaryDelta(session="s", text=text, restart=restart))
+        batch.add(SummaryDelta(session="s", text=text, restart=restart))
+    assert model.writing == "They made a plan."
+    assert batch.take(0)[0] == (SummaryDelta(session="s", text="They made a plan.", restart=True),)
+
+
 def test_a_segment_takes_the_place_of_its_partial_and_a_late_partial_is_nothing() -> None:
     model = SessionModel()
     model.apply(partial(0, "One", "tw"))

@@ -39,7 +39,9 @@ class Batch:
                     del self._events[place]
                     break
         elif isinstance(event, SummaryDelta) and isinstance(last, SummaryDelta):
-            self._events[-1] = SummaryDelta(session=event.session, text=last.text + event.text)
+            # A text that begins anew takes the place of the piece before it.
+            text = event.text if event.restart else last.text + event.text
+            self._events[-1] = SummaryDelta(session=event.session, text=text, restart=event.restart or last.restart)
             return
         self._events.append(event)
 

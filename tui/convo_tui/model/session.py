@@ -162,7 +162,8 @@ class SessionModel:
             case SessionState():
                 return self._state(event)
             case SummaryDelta():
-                self.writing = (self.writing + clean_lines(event.text))[-_LONGEST_DELTA:]
+                before = "" if event.restart else self.writing
+                self.writing = (before + clean_lines(event.text))[-_LONGEST_DELTA:]
                 return Change.SUMMARY
             case RollingSummary() | FinalSummary():
                 self.summary = summary_text(event, final=isinstance(event, FinalSummary))
