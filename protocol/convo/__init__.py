@@ -20,6 +20,7 @@ from .errors import (
 )
 from .messages import (
     ActionItem,
+    AddMark,
     Attach,
     AttachReply,
     Audio,
@@ -51,6 +52,7 @@ from .messages import (
     ListSessionsReply,
     ListSummaries,
     ListSummariesReply,
+    Mark,
     Message,
     ModelInfo,
     ModelProgress,
@@ -68,6 +70,7 @@ from .messages import (
     Section,
     Segment,
     SessionInfo,
+    SessionRenamed,
     SessionState,
     SessionWarning,
     SpeechEnded,
@@ -106,6 +109,7 @@ _LATER = {
 
 __all__ = [
     "ActionItem",
+    "AddMark",
     "Attach",
     "AttachReply",
     "Audio",
@@ -144,6 +148,7 @@ __all__ = [
     "ListSummaries",
     "ListSummariesReply",
     "LocalProtocolError",
+    "Mark",
     "Message",
     "ModelInfo",
     "ModelProgress",
@@ -163,6 +168,7 @@ __all__ = [
     "Section",
     "Segment",
     "SessionInfo",
+    "SessionRenamed",
     "SessionState",
     "SessionWarning",
     "SpeechEnded",

@@ -175,6 +175,10 @@ class Client:
         """Whether the connection has ended."""
         return self._exchange.core.lost
 
+    async def wait_lost(self) -> None:
+        """Return once the connection has ended."""
+        await self._exchange.wait_lost()
+
     async def request(self, request: Request[R]) -> R:
         """Send a request, wait for its answer.
 

@@ -73,3 +73,11 @@ class EventsLost(ConvoError):
         )
         self.session = session
         self.after_seq = after_seq
+
+
+class BadAudio(ConvoError):
+    """A recording or a microphone gives no audio that convo can take; the text says what to do."""
+
+
+class NoMicrophone(ConvoError):
+    """What a microphone needs is not installed; the text says what."""

@@ -640,6 +640,14 @@ class ListSummaries(Request[ListSummariesReply], frozen=True, kw_only=True, tag=
     before: Count | None = None
 
 
+class AddMark(Request[Reply], frozen=True, kw_only=True, tag="add_mark"):
+    """Puts a bookmark at `time`, seconds on the session's sample clock; everybody attached gets `mark`."""
+
+    session: str
+    time: float
+    text: str = ""
+
+
 class ListModels(Request[ListModelsReply], frozen=True, kw_only=True, tag="list_models"):
     """Which speech models are there?"""
 
@@ -773,6 +781,19 @@ class SessionWarning(DurableEvent, frozen=True, kw_only=True, tag="warning"):
     message: str
 
 
+class SessionRenamed(DurableEvent, frozen=True, kw_only=True, tag="session_renamed"):
+    """The session is called `title` now."""
+
+    title: str
+
+
+class Mark(DurableEvent, frozen=True, kw_only=True, tag="mark"):
+    """Somebody put a bookmark at `time`, seconds on the session's sample clock."""
+
+    time: float
+    text: str = ""
+
+
 class ModelProgress(Message, frozen=True, kw_only=True, tag="model_progress"):
     """A model is being fetched; goes to the connection that asked."""
 
@@ -800,12 +821,13 @@ def _by_name(*messages: type[Message]) -> dict[str, type[Message]]:
 REQUESTS: dict[str, type[Message]] = _by_name(
     Ping, Status, Metrics, CreateSession, Finalize, EndSession, CancelSession, DeleteSession, GetSession, Attach,
     Detach, ListSessions, Search, Export, Summarize, ListSummaries, ListModels, PullModel, UpdateSession, RetrySession,
+    AddMark,
     Retranscribe, ListQueue, PauseQueue, ResumeQueue,
 )  # fmt: skip
 """Requests by wire name."""
 
 DURABLE: dict[str, type[Message]] = _by_name(
-    SessionState, TranscriptSegment, RollingSummary, FinalSummary, SessionWarning
+    SessionState, TranscriptSegment, RollingSummary, FinalSummary, SessionWarning, SessionRenamed, Mark
 )
 """Events that are stored, by wire name."""
 

@@ -70,6 +70,7 @@ class Options(argparse.Namespace):
     device: str | None
     sample: str
     fast: bool
+    tui: bool
 
     session: str
     query: str

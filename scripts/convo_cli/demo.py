@@ -42,7 +42,9 @@ def main(words: Sequence[str] | None = None) -> int:
         prog="scripts/demo", description="Captions and a summary of a talk of two, made on this machine."
     )
     parser.add_argument("--sample", metavar="FILE", required=True, help=argparse.SUPPRESS)
-    parser.add_argument("--fast", action="store_true", help="as fast as it goes, not at the pace of the talk")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--fast", action="store_true", help="as fast as it goes, not at the pace of the talk")
+    how.add_argument("--tui", action="store_true", help="in the terminal app, convo-tui")
     return run(_demo, parser.parse_args(words, namespace=Options()))
 
 
@@ -51,12 +53,24 @@ async def _demo(options: Options) -> None:
     with tempfile.TemporaryDirectory(prefix="convo-demo-", ignore_cleanup_errors=True) as place:
         options.connect, options.token = f"unix:{place}/convod.sock", None
         async with _daemon(Path(place), options.connect):
+            if options.tui:
+                await _play_in_the_app(options)
+                return
             put(f"{dim}convod is up with its built-in model. Captions of a recorded talk, as it is spoken:{plain}\n\n")
             await _play(options)
     put(
         f"\n{dim}Next, your own voice: `{_program('convod')} --model small`, and in another terminal "
         f"`{_program('convo')} stream --mic --summary`.{plain}\n"
     )
+
+
+async def _play_in_the_app(options: Options) -> None:
+    """Give the terminal to convo-tui until somebody leaves it."""
+    command = [sys.executable, "-m", "convo_tui", "--connect", str(options.connect), "--play", options.sample]
+    # The app reads the keyboard in a mode of its own: Ctrl-C is a key to it, and a signal to nobody.
+    code = await trio.run_process(command, stdin=None, check=False, capture_stdout=False, capture_stderr=False)
+    if code.returncode:
+        raise Problem(Exit.OTHER, "convo-tui did not end well: what it said is above.")
 
 
 async def _play(options: Options) -> None:

@@ -7,13 +7,13 @@ made again, and the audio goes on from where the daemon has it.
 
 from __future__ import annotations
 
-from collections import deque
 from contextlib import suppress
 
 import trio
 
 import convo
 from convo.messages import AttachReply, Code, CreateSession, Event
+from convo.tape import Tape
 
 from .arguments import Options
 from .captions import Captions
@@ -47,7 +47,7 @@ class Live:
         self._captions = captions
         self._lines = lines
         self._announce = announce
-        self._tape = _Tape()
+        self._tape = Tape()
         self._session: str | None = None
         self._stopped = False  # somebody wants the session to end now
         self._rested = False  # what stood in the source then was taken
@@ -240,31 +240,3 @@ class Live:
             return b""
         self._rested = True
         return self._source.rest()
-
-
-class _Tape:
-    """Audio that the daemon may not have stored yet, by its place in the stream. As long as the daemon's credit."""
-
-    def __init__(self) -> None:
-        self._pieces: deque[bytes] = deque()
-        self._start = 0
-
-    @property
-    def end(self) -> int:
-        """Bytes of the stream so far."""
-        return self._start + sum(map(len, self._pieces))
-
-    def add(self, data: bytes) -> None:
-        """More audio, after what was there."""
-        self._pieces.append(data)
-
-    def forget(self, offset: int) -> None:
-        """The daemon has stored `offset` bytes."""
-        while self._pieces and self._start + len(self._pieces[0]) <= offset:
-            self._start += len(self._pieces.popleft())
-
-    def after(self, offset: int) -> bytes:
-        """Everything from byte `offset` of the stream on, which was not forgotten before."""
-        if offset < self._start:
-            raise Problem(Exit.OTHER, "The daemon lost audio that it had stored: look into its log.")
-        return b"".join(self._pieces)[offset - self._start :]

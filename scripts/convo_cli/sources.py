@@ -10,12 +10,14 @@ import os
 import select
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import trio
 
+from convo.errors import BadAudio
+from convo.media import DECODED, PACED_S, PIECE, decode, frame_bytes, seconds
 from convo.messages import AudioFormat
 
 from .errors import Exit, Problem
@@ -23,26 +25,8 @@ from .errors import Exit, Problem
 if TYPE_CHECKING:
     from .arguments import Options
 
-PIECE = 32 * 1024
-"""Bytes read at a time: one second of 16 kHz mono s16le."""
-
-PACED_S = 0.04
-"""Seconds of audio in a piece that goes out by the clock."""
-
 _RAW_SUFFIXES = {".raw", ".pcm", ".s16", ".s16le", ".sw"}
-_BYTES = {"s16le": 2, "f32le": 4, "mulaw": 1}
-_DECODED = AudioFormat(encoding="s16le", rate=16000, channels=1)
 _MOST_WAITING = 256 * 1024  # bytes taken from a pipe after Ctrl-C: what stood in it, not what goes on being written
-
-
-def frame_bytes(audio: AudioFormat) -> int:
-    """Bytes of one sample of all channels."""
-    return _BYTES[audio.encoding] * audio.channels
-
-
-def seconds(audio: AudioFormat, count: int) -> float:
-    """How long `count` bytes of this format play."""
-    return count / (frame_bytes(audio) * audio.rate)
 
 
 class Source(ABC):
@@ -196,7 +180,7 @@ def _open(options: Options) -> Source:
 
 def decoded(path: Path) -> Source:
     """A media file's first audio track as s16le, 16 kHz, mono; read when it is asked for."""
-    return _Stepped(_DECODED, _decode(path), path.name)
+    return _Stepped(DECODED, _decode(path), path.name)
 
 
 def unreadable(name: str, error: OSError) -> Problem:
@@ -249,49 +233,7 @@ def _wav_pieces(path: Path) -> Generator[bytes]:
 
 
 def _decode(path: Path) -> Generator[bytes]:
-    """About a second a piece. Raises Problem if there is no audio track, or nothing of it can be decoded."""
-    import av
-
-    found = False
-    # The file itself and nothing that it may refer to, such as the entries of a playlist.
-    settings: dict[str, object] = {"options": {"protocol_whitelist": "none"}}
-    if int(av.__version__.partition(".")[0]) < 19:
-        settings["metadata_errors"] = "ignore"  # newer ones have no other way
     try:
-        with path.open("rb") as file, av.open(file, **settings) as container:
-            if not container.streams.audio:
-                raise Problem(Exit.BAD_AUDIO, f"{path.name} has no audio track: give a file with sound.")
-            waiting = bytearray()
-            for data in _samples(container):
-                found = True
-                waiting += data
-                if len(waiting) >= PIECE:
-                    yield bytes(waiting)
-                    waiting.clear()
-            if waiting:
-                yield bytes(waiting)
-    except (OSError, ValueError) as error:  # FFmpeg's errors are one or the other
-        raise Problem(Exit.BAD_AUDIO, f"Cannot read {path.name} as audio: {_reason(error)}.") from None
-    if not found:
-        raise Problem(Exit.BAD_AUDIO, f"{path.name} holds no audio that can be decoded.")
-
-
-def _samples(container: object) -> Iterator[bytes]:
-    import av
-
-    resampler = av.AudioResampler(format="s16", layout="mono", rate=_DECODED.rate)
-    for packet in container.demux(audio=0):  # type: ignore[attr-defined]
-        try:
-            frames = packet.decode()
-        except av.error.InvalidDataError:
-            continue  # a damaged packet is skipped, as every player does
-        for frame in frames:
-            frame.pts = None  # times that jump would be refused by the resampler
-            for ready in resampler.resample(frame):
-                yield bytes(ready.planes[0])[: ready.samples * 2]
-    for ready in resampler.resample(None):
-        yield bytes(ready.planes[0])[: ready.samples * 2]
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error).rstrip(".")
+        yield from decode(path)
+    except BadAudio as error:
+        raise Problem(Exit.BAD_AUDIO, str(error)) from None

@@ -18,6 +18,7 @@ from pathlib import Path
 import trio
 
 import convo
+from convo.media import PIECE
 from convo.messages import (
     AudioAck,
     AudioFormat,
@@ -38,7 +39,7 @@ from .interrupts import on_interrupt
 from .link import connected
 from .output import json_line, note, on_screen, put, write_file
 from .progress import LISTENING, Bar, Bars, bars
-from .sources import PIECE, read_some, unreadable
+from .sources import read_some, unreadable
 from .summaries import summary_text
 from .text import clock
 from .transcripts import expand, fit, format_of, outputs

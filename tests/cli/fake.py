@@ -21,6 +21,7 @@ from convo.connection import NEED_DATA, Connection, Role
 from convo.framing import LengthPrefixed
 from convo.messages import (
     ActionItem,
+    AddMark,
     Attach,
     AttachReply,
     Audio,
@@ -36,6 +37,8 @@ from convo.messages import (
     Event,
     Export,
     ExportReply,
+    Finalize,
+    FinalizeReply,
     FinalSummary,
     GetSession,
     GetSessionReply,
@@ -50,11 +53,14 @@ from convo.messages import (
     ListSessionsReply,
     ListSummaries,
     ListSummariesReply,
+    Mark,
     Message,
     ModelInfo,
     ModelProgress,
     Origin,
     PauseQueue,
+    Ping,
+    PingReply,
     PullModel,
     PullModelReply,
     QueuedFile,
@@ -69,6 +75,7 @@ from convo.messages import (
     Segment,
     SessionCounts,
     SessionInfo,
+    SessionRenamed,
     SessionState,
     SessionWarning,
     State,
@@ -200,6 +207,14 @@ class FakeDaemon:
         self._enter(session, State.COMPLETED)
         return session
 
+    def says(self, said: list[str]) -> None:
+        """What the sessions that are created from now on hear."""
+
+        def hears(session: FakeSession) -> None:
+            session.said = list(said)
+
+        self.on_created = hears
+
     def of(self, kind: type[M]) -> list[M]:
         """All messages of a kind that came."""
         return [message for message in self.asked if isinstance(message, kind)]
@@ -267,6 +282,9 @@ class FakeDaemon:
         await getattr(self, f"_{type(message).__name__}")(peer, message, number)
 
     # --- requests -----------------------------------------------------------------------------------------
+
+    async def _Ping(self, peer: Peer, message: Ping, number: int) -> None:
+        await peer.send(PingReply(id=number, time=1.0))
 
     async def _Status(self, peer: Peer, message: Status, number: int) -> None:
         engine = EngineStatus(state="ready", model="builtin", device="cpu", compute_type="int8", workers=1)
@@ -408,6 +426,17 @@ class FakeDaemon:
         newest = [StoredSummary(seq=event.seq, summary=summary_of(event)) for event in found[-1:]]
         await peer.send(ListSummariesReply(id=number, summaries=newest, more=len(found) > 1))
 
+    async def _AddMark(self, peer: Peer, message: AddMark, number: int) -> None:
+        session = self.sessions[message.session]
+        await peer.send(Reply(id=number))
+        await self._say(session, self._store(session, Mark, time=message.time, text=message.text))
+
+    async def _Finalize(self, peer: Peer, message: Finalize, number: int) -> None:
+        session = self.sessions[message.session]
+        if len(session.segments) < len(session.said):
+            await self._say(session, self._segment(session, session.said[len(session.segments)]))
+        await peer.send(FinalizeReply(id=number, offset=len(session.audio)))
+
     async def _ListModels(self, peer: Peer, message: ListModels, number: int) -> None:
         await peer.send(ListModelsReply(id=number, models=self.models))
 
@@ -419,8 +448,10 @@ class FakeDaemon:
 
     async def _UpdateSession(self, peer: Peer, message: UpdateSession, number: int) -> None:
         session = self.sessions[message.session]
-        session.title = session.title if message.title is None else message.title
         await peer.send(Reply(id=number))
+        if message.title is not None:
+            session.title = message.title
+            await self._say(session, self._store(session, SessionRenamed, title=message.title))
 
     async def _RetrySession(self, peer: Peer, message: RetrySession, number: int) -> None:
         await peer.send(Reply(id=number))

@@ -14,7 +14,7 @@ import pytest
 import trio
 import trio.testing
 
-from convo_cli import microphone
+from convo import microphone
 from convo_cli.errors import Exit, Problem
 from convo_cli.microphone import Microphone
 from tests.cli.conftest import Run
@@ -113,7 +113,7 @@ async def test_a_device_that_has_its_own_rate(sound: FakeSoundDevice) -> None:
 async def test_what_waits_is_bounded_and_what_is_dropped_is_counted(
     sound: FakeSoundDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(microphone, "_WAITING_S", 0.08)
+    monkeypatch.setattr(microphone, "WAITING_S", 0.08)
     mic = Microphone(None)
     for _ in range(5):
         await sound.say(bytes(1280))

@@ -13,10 +13,11 @@ import pytest
 import trio
 import trio.testing
 
+from convo.media import frame_bytes, seconds
 from convo.messages import AudioFormat
 from convo_cli.arguments import Options, parse
 from convo_cli.errors import Exit, Problem
-from convo_cli.sources import Paced, Raw, Source, decoded, frame_bytes, open_source, seconds
+from convo_cli.sources import Paced, Raw, Source, decoded, open_source
 
 DATA = Path(__file__).parent.parent / "data"
 

@@ -1,21 +1,49 @@
-"""The program `convo-tui`: says what to use until the app is there.
+"""The program `convo-tui`.
 
-Exit status: 1, for it cannot do what it is named for.
+In: a command line and a terminal. Out: the app, or one sentence why not. Exit status: 0; 1 if the app broke (its
+traceback follows, on a terminal that is as it was before); 2 for a wrong command line or no terminal.
 """
 
 from __future__ import annotations
 
+import gc
 import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
 
 
-def main() -> int:
-    """Say what to use instead."""
-    print(
-        "convo-tui is not there yet: `convo stream --mic` shows captions as you speak, "
-        "`convo watch ID` follows any session.",
-        file=sys.stderr,
-    )
-    return 1
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the app until somebody leaves it."""
+    from .arguments import parse
+
+    options = parse(words)
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        print(
+            "convo-tui needs a terminal; in a pipe, use `convo stream`, `convo watch` or `convo ls`.", file=sys.stderr
+        )
+        return 2
+    if options.play is not None and not Path(options.play).is_file():
+        print(f"convo-tui: {options.play!r} is no file: give a recording to --play.", file=sys.stderr)
+        return 2
+    if find_spec("textual") is None:
+        print("convo-tui needs the package textual: run `pip install 'convo[tui]'`.", file=sys.stderr)
+        return 2
+
+    def run() -> int:
+        # Everything that is made until the first screen is there stays: the app switches it on again then.
+        gc.disable()
+        from . import settings
+        from .app import ConvoApp
+
+        found, wrong = settings.load(settings.settings_path())
+        app = ConvoApp(options, found, wrong)
+        app.run()
+        return app.return_code or 0
+
+    from .guard import guarded
+
+    return guarded(run)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ sockets; what a request does is done by sessions, engine, store and summarizers.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
@@ -16,6 +17,7 @@ import trio
 
 from convo import formats
 from convo.messages import (
+    AddMark,
     Attach,
     AttachReply,
     Audio,
@@ -41,6 +43,7 @@ from convo.messages import (
     ListSessionsReply,
     ListSummaries,
     ListSummariesReply,
+    Mark,
     Metrics,
     MetricsReply,
     ModelInfo,
@@ -64,7 +67,7 @@ from convo.messages import (
     SummaryOptions,
     UpdateSession,
 )
-from convo.transcript import Transcript
+from convo.transcript import Transcript, one_line
 from convod import __version__
 from convod.engine import models
 from convod.engine.fetch import FetchFailed, fetch
@@ -90,6 +93,9 @@ PAGE_SEGMENTS: Final = 500
 
 PAGE_BYTES: Final = 400_000
 """Bytes of segments or content in one reply: well below the smallest message limit in use."""
+
+LINE: Final = 200
+"""Characters of a title or of a mark's text."""
 
 MOST: Final = 1000
 """Most sessions or hits in one reply."""
@@ -372,6 +378,13 @@ class Service:
         fits = _fitting(found[:limit])
         return ListSummariesReply(id=request.id, summaries=found[:fits], more=fits < len(found))
 
+    async def _add_mark(self, client: Client, request: AddMark) -> Reply:
+        if not (math.isfinite(request.time) and request.time >= 0):
+            raise Refused(Code.BAD_REQUEST, "time must be seconds from the session's beginning, 0 or more")
+        journal = await self._manager.journal(client.reach, request.session)
+        await journal.publish(Mark, time=request.time, text=one_line(request.text)[:LINE])
+        return Reply(id=request.id)
+
     # --- what was said ------------------------------------------------------------------------------------
 
     async def _get_session(self, client: Client, request: GetSession) -> Reply:
@@ -473,6 +486,7 @@ _ANSWERS: Final[dict[type[Request[Any]], tuple[Answer, Right]]] = {
     PauseQueue: (Service._pause_queue, Right.STREAM),
     ResumeQueue: (Service._resume_queue, Right.STREAM),
     ListSummaries: (Service._list_summaries, Right.READ),
+    AddMark: (Service._add_mark, Right.STREAM),
     GetSession: (Service._get_session, Right.READ),
     ListSessions: (Service._list_sessions, Right.READ),
     Search: (Service._search, Right.READ),

@@ -28,7 +28,7 @@ log = logging.getLogger("convod.listen")
 
 FEATURES = [
     "live", "file", "interim", "words", "resume", "summary", "rolling", "summaries", "search", "export", "pull_model",
-    "queue", "update", "retry", "retranscribe",
+    "queue", "update", "retry", "retranscribe", "rename", "marks",
 ]  # fmt: skip
 
 GOODBYE_S = 5.0

@@ -23,10 +23,12 @@ from convo.messages import (
     QueuedFile,
     Retranscribe,
     SessionCounts,
+    SessionRenamed,
     SessionWarning,
     State,
     SummaryOptions,
 )
+from convo.transcript import one_line
 from convod.captions import Guard
 from convod.engine.models import ModelNotHere, UnknownModel
 from convod.engine.others import NoRoomForModel
@@ -384,9 +386,10 @@ class Manager:
                 raise Refused(Code.BAD_STATE, "only a file session that is not finished has a priority")
             record.config = msgspec.structs.replace(record.config, priority=priority)
             self._parts.turns.prefer(session, priority)
+            await journal.save()
         if title is not None:
-            record.title = title[:TITLE]
-        await journal.save()
+            title = one_line(title)[:TITLE]
+            await journal.publish(SessionRenamed, changes={"title": title}, title=title)
 
     async def retry(self, owner: str | None, session: str) -> None:
         """Let a failed session go on where it failed.

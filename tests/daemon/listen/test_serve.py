@@ -10,6 +10,7 @@ import trio.testing
 from convo.connection import NEED_DATA, Connection, Role
 from convo.framing import LengthPrefixed
 from convo.messages import (
+    AddMark,
     Attach,
     AttachReply,
     Audio,
@@ -29,6 +30,7 @@ from convo.messages import (
     Hello,
     ListModels,
     ListSessions,
+    Mark,
     Message,
     Ping,
     PingReply,
@@ -36,6 +38,7 @@ from convo.messages import (
     Reply,
     Search,
     SearchReply,
+    SessionRenamed,
     SessionState,
     SessionWarning,
     State,
@@ -43,6 +46,7 @@ from convo.messages import (
     Summarize,
     SummaryOptions,
     TranscriptSegment,
+    UpdateSession,
     Welcome,
 )
 from convod.listen.auth import SCOPES, Grant
@@ -734,3 +738,26 @@ async def test_who_says_nothing_and_follows_nothing_is_closed_if_the_settings_sa
             assert await idle.receive() is None
         await trio.sleep(20)
         assert isinstance(await listener.ask(Ping), PingReply)
+
+
+async def test_a_session_is_renamed_and_marked_at_any_time(autojump_clock, tmp_path):
+    async with hall(tmp_path) as place:
+        peer = await place.client()
+        name = (await place.live(peer)).session
+        title = "  Release\n\x1b plan" + "x" * 300
+        assert isinstance(await peer.ask(UpdateSession, session=name, title=title), Reply)
+        assert isinstance(await peer.ask(AddMark, session=name, time=0.5, text="budget"), Reply)
+        for wrong in (-1.0, float("nan"), float("inf")):
+            assert of(Code.BAD_REQUEST)(await peer.ask(AddMark, session=name, time=wrong))
+        assert isinstance(await peer.ask(CancelSession, session=name), Reply)
+        await peer.until(lambda one: isinstance(one, SessionState) and one.state is State.CANCELLED)
+        assert isinstance(await peer.ask(AddMark, session=name, time=0.25), Reply)
+        assert of(Code.UNKNOWN_SESSION)(await peer.ask(UpdateSession, session="nobody's", title="mine"))
+        record = await peer.ask(GetSession, session=name)
+        assert record.title == ("Release plan" + "x" * 300)[:200]
+        again = await place.client()
+        await again.ask(Attach, session=name)
+        await again.until(lambda one: isinstance(one, Mark) and one.time == 0.25)
+        marks = [(mark.time, mark.text) for mark in again.had if isinstance(mark, Mark)]
+        assert marks == [(0.5, "budget"), (0.25, "")]
+        assert [event.title for event in again.had if isinstance(event, SessionRenamed)] == [record.title]

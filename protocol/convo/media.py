@@ -1,0 +1,86 @@
+"""Samples of recordings: anything that FFmpeg reads, through PyAV, which is imported when the first one is read.
+
+In: a path. Out: pieces of s16le, 16 kHz, mono. This module sends nothing and keeps no more than a piece.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+from .errors import BadAudio
+from .messages import AudioFormat
+
+PIECE = 32 * 1024
+"""Bytes read at a time: one second of 16 kHz mono s16le."""
+
+PACED_S = 0.04
+"""Seconds of audio in a piece that goes out by the clock."""
+
+DECODED = AudioFormat(encoding="s16le", rate=16000, channels=1)
+"""What `decode` gives."""
+
+_BYTES = {"s16le": 2, "f32le": 4, "mulaw": 1}
+
+
+def frame_bytes(audio: AudioFormat) -> int:
+    """Bytes of one sample of all channels."""
+    return _BYTES[audio.encoding] * audio.channels
+
+
+def seconds(audio: AudioFormat, count: int) -> float:
+    """How long `count` bytes of this format play."""
+    return count / (frame_bytes(audio) * audio.rate)
+
+
+def decode(path: Path) -> Generator[bytes]:
+    """A media file's first audio track, about a second a piece.
+
+    Raises:
+        BadAudio: it cannot be read, has no audio track, or nothing of it can be decoded.
+    """
+    import av
+
+    found = False
+    # The file itself and nothing that it may refer to, such as the entries of a playlist.
+    settings: dict[str, object] = {"options": {"protocol_whitelist": "none"}}
+    if int(av.__version__.partition(".")[0]) < 19:
+        settings["metadata_errors"] = "ignore"  # newer ones have no other way
+    try:
+        with path.open("rb") as file, av.open(file, **settings) as container:
+            if not container.streams.audio:
+                raise BadAudio(f"{path.name} has no audio track: give a file with sound.")
+            waiting = bytearray()
+            for data in _samples(container):
+                found = True
+                waiting += data
+                if len(waiting) >= PIECE:
+                    yield bytes(waiting)
+                    waiting.clear()
+            if waiting:
+                yield bytes(waiting)
+    except (OSError, ValueError) as error:  # FFmpeg's errors are one or the other
+        raise BadAudio(f"Cannot read {path.name} as audio: {_reason(error)}.") from None
+    if not found:
+        raise BadAudio(f"{path.name} holds no audio that can be decoded.")
+
+
+def _samples(container: object) -> Iterator[bytes]:
+    import av
+
+    resampler = av.AudioResampler(format="s16", layout="mono", rate=DECODED.rate)
+    for packet in container.demux(audio=0):  # type: ignore[attr-defined]
+        try:
+            frames = packet.decode()
+        except av.error.InvalidDataError:
+            continue  # a damaged packet is skipped, as every player does
+        for frame in frames:
+            frame.pts = None  # times that jump would be refused by the resampler
+            for ready in resampler.resample(frame):
+                yield bytes(ready.planes[0])[: ready.samples * 2]
+    for ready in resampler.resample(None):
+        yield bytes(ready.planes[0])[: ready.samples * 2]
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error).rstrip(".")

@@ -1,0 +1,112 @@
+"""PortAudio as sounddevice shows it, played by the test: devices, streams, a callback in a thread that is not ours.
+
+In: what a microphone would hear (`say`). Out: calls of the stream's callback. All above the package is the real code.
+"""
+
+from __future__ import annotations
+
+import threading
+import types
+from typing import Any
+
+
+class PortAudioError(Exception):
+    """As sounddevice raises it."""
+
+
+class Status:
+    """Flags of a callback."""
+
+    def __init__(self, input_overflow: bool = False) -> None:
+        self.input_overflow = input_overflow
+
+    def __bool__(self) -> bool:
+        return self.input_overflow
+
+
+class Stream:
+    """A stream that was opened with `settings`."""
+
+    def __init__(self, module: FakePortAudio, settings: dict[str, Any]) -> None:
+        self.module = module
+        self.settings = settings
+        self.running = False
+
+    def start(self) -> None:
+        self.running = True
+        self.module.events.append(f"start {self.settings['device']}")
+
+    def stop(self) -> None:
+        if self.running:
+            self.running = False
+            self.module.events.append(f"stop {self.settings['device']}")
+            if self.module.last_words:
+                self._call(self.module.last_words)
+                self.module.last_words = b""
+
+    def close(self) -> None:
+        self.running = False
+        self.module.events.append(f"close {self.settings['device']}")
+
+    def _call(self, data: bytes, status: Status | None = None) -> None:
+        self.settings["callback"](memoryview(data), len(data) // 2, None, status or Status())
+
+
+class FakePortAudio(types.ModuleType):
+    """As much of the package as a microphone and a picker need. `devices`: name to rate."""
+
+    PortAudioError = PortAudioError
+
+    def __init__(self) -> None:
+        super().__init__("sounddevice")
+        self.devices = {"Built-in Microphone": 48000.0, "USB Headset": 44100.0}
+        self.rates = {16000, 44100, 48000}
+        self.broken: set[str] = set()
+        self.streams: list[Stream] = []
+        self.events: list[str] = []
+        self.last_words = b""
+        self.default = types.SimpleNamespace(device=[0, 1])
+
+    def query_devices(self, device: object = None, kind: str | None = None) -> Any:
+        if kind is None and device is None:
+            listed = [
+                {"name": name, "max_input_channels": 2, "default_samplerate": rate}
+                for name, rate in self.devices.items()
+            ]
+            return [*listed, {"name": "Speakers", "max_input_channels": 0, "default_samplerate": 48000.0}]
+        if isinstance(device, str) and device not in self.devices:
+            raise ValueError(f"No input device matching {device!r}")
+        name = device if isinstance(device, str) else next(iter(self.devices))
+        return {"name": name, "default_samplerate": self.devices[name]}
+
+    def check_input_settings(self, *, samplerate: int, **rest: object) -> None:
+        if samplerate not in self.rates:
+            raise PortAudioError("Invalid sample rate")
+
+    def RawInputStream(self, **settings: Any) -> Stream:
+        if settings["device"] in self.broken:
+            raise PortAudioError("Device unavailable")
+        stream = Stream(self, settings)
+        self.streams.append(stream)
+        return stream
+
+    @property
+    def running(self) -> Stream:
+        """The stream that is on."""
+        (stream,) = [stream for stream in self.streams if stream.running]
+        return stream
+
+    def say(self, data: bytes, *, overflow: bool = False) -> None:
+        """What PortAudio does in its own thread; returns when the callback has."""
+        stream = self.running
+        thread = threading.Thread(target=stream._call, args=(data, Status(overflow)))
+        thread.start()
+        thread.join()
+
+    def unplug(self) -> None:
+        """The device goes away."""
+        stream = self.running
+        stream.running = False
+        thread = threading.Thread(target=stream.settings["finished_callback"])
+        thread.start()
+        thread.join()

@@ -1,0 +1,229 @@
+"""History and one session's screen: every key of both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from convo.messages import (
+    AddMark,
+    CancelSession,
+    DeleteSession,
+    EndSession,
+    Error,
+    Export,
+    Finalize,
+    ListSessions,
+    Search,
+    State,
+    Summarize,
+    UpdateSession,
+)
+from convo_tui import app as app_module
+from tests.cli.fake import SUMMARY, FakeDaemon
+from tests.tui.conftest import Open
+
+
+@pytest.fixture
+def past(fake: FakeDaemon) -> FakeDaemon:
+    """Three sessions from before."""
+    fake.add("aaaa0001", "We talk about the budget.", "It is large.", title="Monday", created=1e9)
+    fake.add("bbbb0002", "The release is late.", "The budget is small.", title="Release", created=2e9, summary=SUMMARY)
+    fake.add("cccc0003", "Nothing of interest.", title="", created=1.5e9)
+    return fake
+
+
+async def test_all_sessions_newest_first(connected: Open, past: FakeDaemon) -> None:
+    async with connected() as stage:
+        await stage.press("3")
+        await stage.sees("3 sessions")
+        text = stage.text()
+        assert text.index("Release") < text.index("Untitled") < text.index("Monday")
+        assert "2001-09-09" in text
+
+
+async def test_narrowed_as_one_types_with_hits_in_place(connected: Open, past: FakeDaemon) -> None:
+    async with connected() as stage:
+        await stage.press("3")
+        await stage.sees("3 sessions")
+        await stage.press("slash", *"budget")
+        await stage.sees("2 sessions, 2 places where it was said")
+        lines = [line.strip() for line in stage.text().splitlines() if line.strip()]
+        at = next(place for place, line in enumerate(lines) if line.startswith("✓ Release"))
+        assert "The budget is small." in lines[at + 1]
+        assert lines[at + 2].startswith("✓ Monday")
+        assert "We talk about the budget." in lines[at + 3]
+        assert [request.query for request in past.of(Search)][-1] == "budget"
+        await stage.press("escape")
+        await stage.sees("3 sessions")
+        await stage.press("slash", *"zebra")
+        await stage.sees("Nothing like that.")
+        await stage.press("escape", "escape")
+        await stage.until(lambda: len(stage.app.screen_stack) == 1, "back")
+
+
+async def test_a_hit_opens_the_session_at_its_place(connected: Open, past: FakeDaemon) -> None:
+    async with connected() as stage:
+        await stage.press("3")
+        await stage.sees("3 sessions")
+        await stage.press("slash", *"small")
+        await stage.sees("The budget is small.")
+        await stage.press("enter", "down", "enter")
+        await stage.sees("▌  The budget is small.", "They made a plan.")
+        await stage.press("escape")
+        await stage.sees("1 session, one place")
+
+
+async def test_a_session_is_read_copied_and_searched(connected: Open, past: FakeDaemon) -> None:
+    async with connected("--session", "bbbb") as stage:
+        await stage.sees("convo   Release", "The release is late.", "They made a plan.", "□ Write it down.")
+        await stage.press("y")
+        assert stage.app.clipboard == "The release is late.\nThe budget is small."
+        await stage.press("j", "j")
+        await stage.sees("▌  The budget is small.")
+        await stage.press("k", "y")
+        assert stage.app.clipboard == "The release is late."
+        await stage.press("slash", *"is")
+        await stage.sees("2 places")
+        await stage.press("enter")
+        await stage.sees("▌  The budget")
+        await stage.press("N")
+        await stage.sees("▌  The release")
+        await stage.press("enter")
+        await stage.sees("▌  The budget")
+        await stage.press("escape")
+        await stage.sees_no("2 places")
+        await stage.press("t")
+        await stage.sees("00:02  The budget is small.")
+        await stage.press("v")
+        await stage.sees_no("They made a plan.")
+
+
+async def test_marks_are_put_and_found(connected: Open, past: FakeDaemon) -> None:
+    async with connected("--session", "bbbb0002") as stage:
+        await stage.sees("The budget is small.")
+        await stage.press("j", "j", "b")
+        await stage.sees("▌◆ The budget is small.")
+        assert [mark.time for mark in past.of(AddMark)] == [3.5]
+        await stage.press("k", "right_square_bracket")
+        await stage.sees("▌◆ The budget is small.")
+        await stage.press("left_square_bracket", "n", *" II", "enter")
+        await stage.sees("convo   Release II")
+        assert [request.title for request in past.of(UpdateSession)] == ["Release II"]
+
+
+async def test_export_to_any_format_never_over_a_file(connected: Open, past: FakeDaemon, tmp_path: Path) -> None:
+    async with connected("--session", "bbbb0002") as stage:
+        await stage.sees("The budget is small.")
+        for _ in range(2):
+            await stage.press("e")
+            await stage.sees("Export as", "SubRip captions")
+            await stage.press("down", "down", "enter")
+            await stage.sees("Export to", "Release.srt")
+            await stage.press("enter")
+        await stage.until(lambda: any("there already" in toast for toast in stage.toasts()), "told")
+        written = (tmp_path / "Release.srt").read_text()
+        assert written.startswith("1\n00:00:00,000 -->")
+        assert {request.format for request in past.of(Export)} == {"srt"}
+
+
+async def test_summarised_again_in_another_style(connected: Open, past: FakeDaemon) -> None:
+    async with connected("--session", "aaaa0001") as stage:
+        await stage.sees("It is large.")
+        await stage.press("z")
+        await stage.sees("Summarise again", "Minutes")
+        await stage.press("down", "down", "enter")
+        await stage.sees("They made a plan.")
+        assert [request.style for request in past.of(Summarize)] == ["minutes"]
+
+
+async def test_deleted_and_taken_back(connected: Open, past: FakeDaemon) -> None:
+    async with connected() as stage:
+        await stage.press("3")
+        await stage.sees("3 sessions")
+        await stage.press("x")
+        await stage.sees("2 sessions", "u Undo")
+        await stage.press("u")
+        await stage.sees("3 sessions", "Release")
+        assert not past.of(DeleteSession)
+
+
+async def test_deleted_for_good_after_a_while(
+    connected: Open, past: FakeDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app_module, "UNDO_S", 0.0)
+    async with connected("--session", "bbbb0002") as stage:
+        await stage.sees("The budget is small.")
+        await stage.press("x")
+        await stage.until(lambda: "bbbb0002" not in past.sessions, "deleted")
+        await stage.press("3")
+        await stage.sees("2 sessions")
+
+
+async def test_what_is_deleted_is_gone_when_the_app_is_left(connected: Open, past: FakeDaemon) -> None:
+    async with connected() as stage:
+        await stage.press("3")
+        await stage.sees("3 sessions")
+        await stage.press("x", "q")
+        past.wait_for(DeleteSession)
+
+
+async def test_renamed_in_the_list(connected: Open, past: FakeDaemon) -> None:
+    async with connected() as stage:
+        await stage.press("3")
+        await stage.sees("3 sessions")
+        await stage.press("n", *"!", "enter")
+        await stage.until(lambda: past.sessions["bbbb0002"].title == "Release!", "renamed")
+        await stage.press("r")
+        await stage.sees("Release!")
+        assert len(past.of(ListSessions)) >= 2
+
+
+async def test_a_running_session_is_joined_and_ended(connected: Open, fake: FakeDaemon) -> None:
+    session = fake.add("dddd0004", "Somebody speaks.", title="Call")
+    session.state = State.PROCESSING
+    del session.events[-2:]  # it is neither transcribed nor completed
+    session.said = ["Somebody speaks.", "And goes on."]
+    async with connected("--session", "dddd0004") as stage:
+        await stage.sees("● live", "Somebody speaks.", "quiet")
+        await stage.press("f")
+        await stage.sees("And goes on.")
+        assert len(fake.of(Finalize)) == 1
+        await stage.press("s")
+        await stage.until(lambda: bool(fake.of(EndSession)), "ended")
+        await stage.sees_no("● live")
+        assert not fake.of(CancelSession)
+
+
+async def test_an_id_that_is_none_leads_to_the_list(connected: Open, past: FakeDaemon) -> None:
+    async with connected("--session", "zzzz") as stage:
+        await stage.sees("3 sessions")
+        assert any("No session begins with 'zzzz'" in toast for toast in stage.toasts())
+
+
+async def test_what_the_daemon_refuses_is_told(connected: Open, past: FakeDaemon) -> None:
+    past.refuse[Summarize] = Error(code="summarizer_unavailable", message="Start the language model.")
+    async with connected("--session", "aaaa0001") as stage:
+        await stage.sees("It is large.")
+        await stage.press("z")
+        await stage.sees("Summarise again")
+        await stage.press("enter")
+        await stage.until(lambda: "Start the language model." in stage.toasts(), "told")
+
+
+async def test_what_was_said_is_never_markup_nor_escape_codes(connected: Open, fake: FakeDaemon) -> None:
+    evil = "[red]x[/] \x1b[31mboo\x1b]0;title\x07 \x9b2J [link=a]b ‮desrever"
+    fake.add("eeee0005", evil, "Plain.", title=evil, summary=SUMMARY.__class__(**{
+        **{name: getattr(SUMMARY, name) for name in SUMMARY.__struct_fields__}, "title": evil, "summary": evil,
+    }))  # fmt: skip
+    async with connected(size=(140, 30)) as stage:
+        await stage.press("3")
+        await stage.sees("[red]x[/] boo")
+        await stage.press("enter")
+        await stage.sees("[red]x[/] boo  [link=a]b desrever", "Plain.")
+        assert not any(ord(char) < 32 or 127 <= ord(char) < 160 for char in stage.text().replace("\n", ""))
+        await stage.press("slash", *"boo")
+        await stage.press("escape", "escape")
+        await stage.press("slash", "[", "b", "escape", "x")
+        await stage.until(lambda: any("[red]x[/] boo" in toast for toast in stage.toasts()), "told plainly")

@@ -1,0 +1,343 @@
+"""What is on the screen, from tables: sessions, layout, pace, files, history, letters. No screen, no daemon."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+
+from convo.messages import (
+    AudioAck,
+    FinalSummary,
+    Hit,
+    Mark,
+    Progress,
+    RollingSummary,
+    SessionInfo,
+    SessionRenamed,
+    SessionState,
+    SpeechEnded,
+    SpeechStarted,
+    State,
+    SummaryDelta,
+    TranscriptPartial,
+    TranscriptSegment,
+)
+from convo_tui.model.files import FileJob, Step, pasted_paths
+from convo_tui.model.history import HistoryModel
+from convo_tui.model.layout import Layout, clusters, wrap
+from convo_tui.model.pace import REDRAW_S, Batch, Health, Pace
+from convo_tui.model.session import Change, SessionModel
+from convo_tui.widgets.letters import HEIGHT, LARGE, MIDDLE, NARROW, cells, draw, drawable, letter, wrap_letters
+from convo_tui.work.messages import Heard
+
+SUMMARY = {
+    "provider": "extractive", "model": "", "title": "Plan", "summary": "Text.", "key_points": ["a"], "action_items": [],
+    "keywords": [], "language": "en",
+}  # fmt: skip
+
+
+def segment(number: int, text: str, start: float | None = None, *, seq: int | None = None) -> TranscriptSegment:
+    begins = 2.0 * number if start is None else start
+    return TranscriptSegment(
+        session="s", seq=number + 1 if seq is None else seq, segment=number, start=begins, end=begins + 1, text=text,
+        language="en", confidence=1, lag_ms=250,
+    )  # fmt: skip
+
+
+def partial(number: int, stable: str, tentative: str) -> TranscriptPartial:
+    return TranscriptPartial(session="s", segment=number, start=0, end=1, stable=stable, tentative=tentative)
+
+
+# --- sessions ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("event", "change", "shows"),
+    [
+        (segment(0, "One."), Change.LINES, lambda model: model.lines[0].text == "One." and model.lag_ms == 250),
+        (partial(0, "a", "b"), Change.PARTIAL, lambda model: model.partial.tentative == "b"),
+        (SpeechStarted(session="s", time=3), Change.SPEECH, lambda model: model.speaking and model.heard_s == 3),
+        (SpeechEnded(session="s", time=float("nan")), Change.SPEECH, lambda model: not model.speaking),
+        (AudioAck(session="s", offset=9, credit=1), Change.NOTHING, lambda model: model.stored_bytes == 9),
+        (SessionState(session="s", seq=1, state=State.TRANSCRIBED), Change.STATE, lambda model: model.summing_up),
+        (
+            SessionState(session="s", seq=1, state=State.FAILED, code="c", message="why\x1b[2J"),
+            Change.STATE,
+            lambda model: model.failure == "why" and model.over,
+        ),
+        (SummaryDelta(session="s", text="ab"), Change.SUMMARY, lambda model: model.writing == "ab"),
+        (
+            RollingSummary(session="s", seq=1, **SUMMARY),
+            Change.SUMMARY | Change.TITLE,
+            lambda model: not model.summary.final and model.name == "Plan",
+        ),
+        (
+            FinalSummary(session="s", seq=1, **SUMMARY),
+            Change.SUMMARY | Change.TITLE,
+            lambda model: model.summary.final and model.writing == "",
+        ),
+        (Progress(session="s", done_s=4, total_s=8), Change.PROGRESS, lambda model: model.total_s == 8),
+        (SessionRenamed(session="s", seq=1, title="\x9bnew"), Change.TITLE, lambda model: "\x9b" not in model.title),
+        (Mark(session="s", seq=1, time=2), Change.MARKS, lambda model: model.marks == [2]),
+    ],
+)
+def test_what_an_event_changes(event, change, shows) -> None:  # type: ignore[no-untyped-def]
+    model = SessionModel(session="s")
+    assert model.apply(event) == change
+    assert shows(model)
+
+
+def test_a_summary_that_begins_anew_forgets_what_was_written() -> None:
+    model, batch = SessionModel(), Batch()
+    for text, restart in (("They", True), ("They made", True), (" a plan.", False)):
+        model.apply(SummaryDelta(session="s", text=text, restart=restart))
+        batch.add(SummaryDelta(session="s", text=text, restart=restart))
+    assert model.writing == "They made a plan."
+    assert batch.take(0)[0] == (SummaryDelta(session="s", text="They made a plan.", restart=True),)
+
+
+def test_a_segment_takes_the_place_of_its_partial_and_a_late_partial_is_nothing() -> None:
+    model = SessionModel()
+    model.apply(partial(0, "One", "tw"))
+    assert model.apply(segment(0, "One two.")) == Change.LINES | Change.PARTIAL
+    assert model.partial is None
+    assert model.apply(partial(0, "One", "")) == Change.NOTHING
+    assert model.apply(partial(1, "Next", "")) == Change.PARTIAL
+    assert model.apply(partial(1, "Next", "")) == Change.NOTHING
+
+
+def test_what_is_told_twice_is_shown_once() -> None:
+    model = SessionModel()
+    for event in (segment(0, "One."), segment(0, "One."), segment(1, "Two."), segment(0, "Again.", seq=9)):
+        model.apply(event)
+    assert [line.text for line in model.lines] == ["One.", "Two."]
+
+
+def test_a_pause_begins_a_turn_and_marks_belong_to_lines() -> None:
+    model = SessionModel()
+    for number, start in enumerate((0.0, 1.2, 5.0)):
+        model.apply(segment(number, "x", start))
+    assert [line.turn for line in model.lines] == [False, False, True]
+    for seq, at in enumerate((0.0, 3.0), 10):
+        model.apply(Mark(session="s", seq=seq, time=at))
+    assert [model.marked(place) for place in range(-1, 4)] == [False, True, False, True, False]
+
+
+# --- layout -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "rows"),
+    [
+        ("", 10, [""]),
+        ("short", 10, ["short"]),
+        ("one two three", 7, ["one two", "three"]),
+        ("one two  three", 8, ["one two", "three"]),
+        ("abcdefghij", 4, ["abcd", "efgh", "ij"]),
+        ("a abcdefghij b", 4, ["a", "abcd", "efgh", "ij b"]),
+        ("日本語のテキスト", 6, ["日本語", "のテキ", "スト"]),
+        ("안녕하세요 여러분 오늘은", 11, ["안녕하세요", "여러분", "오늘은"]),
+        ("Привет мир", 7, ["Привет", "мир"]),
+        ("שלום עולם", 5, ["שלום", "עולם"]),
+        ("e\u0301e\u0301e\u0301 x", 3, ["e\u0301e\u0301e\u0301", "x"]),
+        ("👩‍👩‍👧👩‍👩‍👧", 3, ["👩‍👩‍👧", "👩‍👩‍👧"]),
+        ("🇫🇷🇩🇪🇯🇵", 4, ["🇫🇷🇩🇪", "🇯🇵"]),
+    ],
+)
+def test_wrapping(text: str, width: int, rows: list[str]) -> None:
+    assert wrap(text, width) == rows
+    assert all(cell_len(row) <= width for row in rows)
+
+
+def test_clusters_keep_what_belongs_together() -> None:
+    assert list(clusters("e\u0301👍🏽🇫🇷🇩🇪❤️a")) == ["e\u0301", "👍🏽", "🇫🇷", "🇩🇪", "❤️", "a"]
+
+
+def test_a_layout_finds_rows_both_ways() -> None:
+    texts = ["one two three", "x", "four five six seven"]
+    layout = Layout(texts.__getitem__, lambda index: int(index == 1))
+    layout.resize(8)
+    layout.extend(3)
+    assert layout.height == 2 + 2 + 3
+    seen = [layout.at(row) for row in range(layout.height)]
+    assert seen == [(0, 0), (0, 1), (1, -1), (1, 0), (2, 0), (2, 1), (2, 2)]
+    rows = [layout.rows(index)[within] for index, within in seen if within >= 0]
+    assert rows == [row for text in texts for row in wrap(text, 8)]
+    assert [layout.start(index) for index in range(3)] == [0, 3, 4]
+    layout.resize(80)
+    assert layout.height == 4
+
+
+def test_a_layout_of_a_long_day_keeps_few_rows() -> None:
+    layout = Layout(lambda index: f"line {index} " * 12, lambda index: 0)
+    layout.resize(60)
+    layout.extend(20_000)
+    for index in range(20_000):
+        layout.rows(index)
+    assert len(layout._rows) <= 512
+
+
+# --- pace -------------------------------------------------------------------------------------------------
+
+
+def test_a_flood_of_partials_is_one_event_twenty_times_a_second() -> None:
+    batch = Batch()
+    told = []
+    now = 0.0
+    for number in range(1000):
+        now = number / 1000
+        batch.add(partial(0, "", str(number)))
+        if batch.due(now) == 0:
+            told.append(batch.take(now))
+    assert len(told) <= 1 / REDRAW_S + 1
+    assert all(len(events) == 1 for events, _ in told)
+
+
+def test_a_batch_loses_no_stored_event_and_joins_what_is_written() -> None:
+    batch = Batch()
+    for number in range(50):
+        batch.add(segment(number, str(number)))
+        batch.add(partial(number + 1, "", "x"))
+        batch.add(AudioAck(session="s", offset=number, credit=0))
+    for piece in "ab":
+        batch.add(SummaryDelta(session="s", text=piece))
+    batch.level(-20)
+    events, level = batch.take(0)
+    assert [event.segment for event in events if isinstance(event, TranscriptSegment)] == list(range(50))
+    assert [event.text for event in events if isinstance(event, SummaryDelta)] == ["ab"]
+    assert sum(isinstance(event, TranscriptPartial | AudioAck) for event in events) == 2
+    assert level == -20
+    assert not batch
+
+
+ACK = AudioAck(session="s", offset=1, credit=1)
+
+
+@pytest.mark.parametrize(
+    ("older", "newer", "replaced"),
+    [
+        ((partial(1, "", "a"),), (partial(1, "", "b"),), True),
+        ((partial(1, "", "a"), ACK), (ACK, partial(1, "", "b")), True),
+        ((), (ACK,), True),
+        ((partial(1, "", "a"),), (ACK,), False),
+        ((segment(0, "One."),), (partial(1, "", "b"),), False),
+        ((segment(0, "One."), partial(1, "", "a")), (segment(1, "Two."), partial(2, "", "b")), False),
+        ((SpeechStarted(session="s", time=1),), (SpeechStarted(session="s", time=2),), False),
+    ],
+)
+def test_only_what_is_worthless_is_replaced_by_what_is_newer(older, newer, replaced) -> None:  # type: ignore[no-untyped-def]
+    model = SessionModel()
+    message = Heard(model, older, None, 0)
+    assert message.can_replace(Heard(model, newer, None, 0)) is replaced
+    assert not message.can_replace(Heard(SessionModel(), newer, None, 0))
+
+
+@pytest.mark.parametrize(
+    ("health", "pace"),
+    [
+        (Health(True, 300, 0.5), Pace.GOOD),
+        (Health(True, None, 0), Pace.GOOD),
+        (Health(True, 2500, 0), Pace.LATE),
+        (Health(True, 300, 5), Pace.BEHIND),
+        (Health(False, 300, 0), Pace.AWAY),
+    ],
+)
+def test_whether_the_daemon_keeps_up(health: Health, pace: Pace) -> None:
+    assert health.pace is pace
+
+
+# --- files ------------------------------------------------------------------------------------------------
+
+
+def test_a_file_on_its_way() -> None:
+    job = FileJob(Path("a.wav"), size=100)
+    assert (job.fraction, job.speed(0), job.left_s(0)) == (None, None, None)
+    job.sending(50, 1.0)
+    assert (job.step, job.sent) == (Step.SENDING, 50)
+    job.heard(0, 100, 2.0)
+    job.heard(40, 100, 6.0)
+    assert (job.fraction, job.speed(6.0), job.left_s(6.0)) == (0.4, 10.0, 6.0)
+    job.enter(Step.SUMMING_UP, 7.0)
+    job.heard(100, 100, 7.0)
+    assert job.step is Step.SUMMING_UP
+    job.enter(Step.DONE, 11.0)
+    assert (job.fraction, job.speed(99), job.left_s(99)) == (1.0, 10.0, None)
+    job.heard(1, 2, 3)
+    assert job.step is Step.DONE
+    job.retry()
+    assert (job.step, job.sent, job.fraction, job.session) == (Step.WAITING, 0, None, None)
+
+
+def test_what_is_pasted(tmp_path: Path) -> None:
+    for name in ("a.wav", "b c.wav", "it's.wav"):
+        (tmp_path / name).touch()
+    here = str(tmp_path)
+    table = {
+        f"{here}/a.wav": [f"{here}/a.wav"],
+        f"{here}/b c.wav\n": [f"{here}/b c.wav"],
+        f"{here}/b\\ c.wav": [f"{here}/b c.wav"],
+        f"'{here}/b c.wav' {here}/a.wav": [f"{here}/b c.wav", f"{here}/a.wav"],
+        f"{here}/it's.wav": [f"{here}/it's.wav"],
+        f"file://{here}/b%20c.wav": [f"{here}/b c.wav"],
+        "no such words\n\n": ["no such words"],
+        "a\0b": ["ab"],
+        "": [],
+    }
+    for text, paths in table.items():
+        assert pasted_paths(text) == paths, text
+
+
+# --- history ----------------------------------------------------------------------------------------------
+
+
+def info(session: str, title: str, created: float, state: State = State.COMPLETED) -> SessionInfo:
+    return SessionInfo(session=session, kind="live", title=title, state=state, created=created, duration_s=1)
+
+
+def test_rows_of_the_history() -> None:
+    model = HistoryModel()
+    model.add([info("a", "Old talk", 1), info("b", "New", 2, State.FAILED)])
+    assert [row.info.session for row in model.rows()] == ["b", "a"]
+    model.query = "failed"
+    assert [row.info.session for row in model.rows()] == ["b"]
+    model.query = "OLD ta"
+    assert [row.info.session for row in model.rows()] == ["a"]
+    model.query = "zebra"
+    model.hits = [Hit(session="a", segment=place, start=0, end=1, text="zebra") for place in (5, 2)]
+    assert [(row.info.session, row.hit.segment if row.hit else None) for row in model.rows()] == [
+        ("a", None), ("a", 2), ("a", 5),
+    ]  # fmt: skip
+    model.hidden = {"a"}
+    assert model.rows() == []
+
+
+# --- letters ----------------------------------------------------------------------------------------------
+
+
+def test_letters_for_what_europeans_write() -> None:
+    assert drawable("The quick brown fox jumps over the lazy dog. 0123456789 !?,;:'\"()-")
+    assert drawable("Größe, façade, naïve, Ångström, žluťoučký, año, ÉÜÑ, đaëïöü“”’…–")
+    assert not drawable("日")
+    assert not drawable("ж")
+    for char in "AaÄçéÅgjI.ñ":
+        rows = letter(char)
+        assert rows is not None
+        assert len(rows) == HEIGHT
+        assert len({len(row) for row in rows}) == 1
+    assert letter("a") != letter("ä")
+    assert letter("E") != letter("É")
+
+
+@pytest.mark.parametrize("size", [NARROW, MIDDLE, LARGE])
+def test_large_lines_fit_and_lose_no_letter(size) -> None:  # type: ignore[no-untyped-def]
+    text = "It will take about three days. Extraordinarilylongword!"
+    lines = wrap_letters(text, 60, size)
+    assert "".join(text[start:end] for start, end in lines).replace(" ", "") == text.replace(" ", "")
+    for start, end in lines:
+        rows = draw(text[start:end], size)
+        assert len(rows) == size.rows
+        assert len({len(row) for row in rows}) == 1
+        assert len(rows[0]) <= 60 + 2 or end - start == 1
+        assert abs(len(rows[0]) - cells(text[start:end], size)) <= 1

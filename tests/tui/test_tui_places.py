@@ -1,0 +1,237 @@
+"""Captions mode, the device picker, help, palette, themes, small terminals, the first start without a daemon."""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from pathlib import Path
+
+import pytest
+
+from convo_tui.settings import settings_path
+from convo_tui.widgets.letters import LARGE, MIDDLE, NARROW
+from tests.cli.fake import FakeDaemon
+from tests.fakes.portaudio import FakePortAudio
+from tests.tui.conftest import Open, Stage
+
+TONE = array("h", [8000, -8000] * 640).tobytes()
+SECOND = bytes(32000)
+
+
+async def say(stage: Stage, sound: FakePortAudio, *texts: str) -> None:
+    await stage.press("s")
+    await stage.until(lambda: bool(stage.app.live.session), "a session")
+    for text in texts:
+        sound.say(SECOND)
+        await stage.until(lambda text=text: any(line.text == text for line in stage.app.live.lines), text)
+
+
+@pytest.mark.parametrize(
+    ("size", "letters"), [((40, 12), None), ((80, 24), MIDDLE), ((200, 50), LARGE), ((60, 24), NARROW)]
+)
+async def test_captions_are_as_large_as_the_terminal_allows(
+    connected: Open, fake: FakeDaemon, sound: FakePortAudio, size: tuple[int, int], letters: object
+) -> None:
+    fake.says(["Hello there."])
+    fake.segment_every = 32000
+    async with connected("--captions", size=size) as stage:
+        await stage.until(lambda: stage.app.screen.query("BigCaptions"), "captions")
+        await say(stage, sound, "Hello there.")
+        captions = stage.app.screen.query_one("BigCaptions")
+        assert captions.letters() is letters  # type: ignore[attr-defined]
+        await stage.sees("Hello there." if letters is None else "▘" if letters is NARROW else "█")
+        await stage.press("minus", "minus", "minus")
+        await stage.sees("Hello there.")
+        await stage.press("plus", "k")
+        await stage.sees_no("Larger")
+        await stage.press("escape")
+        await stage.sees("Hello there.")
+
+
+async def test_captions_in_a_script_without_large_letters(
+    connected: Open, fake: FakeDaemon, sound: FakePortAudio
+) -> None:
+    fake.says(["안녕하세요 여러분."])
+    fake.segment_every = 32000
+    async with connected(size=(80, 24)) as stage:
+        await stage.press("2")
+        await say(stage, sound, "안녕하세요 여러분.")
+        await stage.sees("안녕하세요 여러분.")
+
+
+@pytest.mark.parametrize("size", [(80, 24), (40, 12), (20, 6)])
+async def test_small_terminals_show_captions(
+    connected: Open, fake: FakeDaemon, sound: FakePortAudio, size: tuple[int, int]
+) -> None:
+    fake.says(["Hello there.", "日本語です。"])
+    fake.segment_every = 32000
+    async with connected(size=size) as stage:
+        await say(stage, sound, "Hello there.", "日本語です。")
+        await stage.sees("Hello there.", "日本語です。")
+        assert all(len(line) <= size[0] for line in stage.text().splitlines())
+
+
+async def test_the_device_picker_shows_levels_and_remembers(connected: Open, sound: FakePortAudio) -> None:
+    async with connected() as stage:
+        await stage.press("d")
+        await stage.sees("Microphone", "Built-in Microphone", "48 kHz, usual", "USB Headset", "44.1 kHz")
+        assert "Speakers" not in stage.text()
+        await stage.press("down", "down")
+        await stage.until(lambda: sound.streams[-1].settings["device"] == "USB Headset", "listened to")
+        await stage.until(lambda: sound.streams[-1].running, "running")
+        sound.say(TONE)
+        await stage.sees("-12 dB", "━━━")
+        await stage.press("enter")
+        await stage.until(lambda: not any(stream.running for stream in sound.streams), "off again")
+        await stage.sees("USB Headset")
+        assert 'device = "USB Headset"' in settings_path().read_text()
+
+
+async def test_another_microphone_in_the_middle_of_a_session(
+    connected: Open, fake: FakeDaemon, sound: FakePortAudio
+) -> None:
+    async with connected() as stage:
+        await say(stage, sound)
+        sound.say(b"one.")
+        sound.last_words = b"two."
+        stage.app.choose_device("USB Headset")
+        sound.say(b"more")
+        await stage.until(lambda: bytes(fake.only.audio) == b"one.two.more", "all of it")
+        await stage.sees("USB Headset")
+
+
+async def test_the_picker_without_a_microphone(connected: Open, sound: FakePortAudio) -> None:
+    sound.devices = {}
+    async with connected() as stage:
+        await stage.press("d")
+        await stage.sees("There is no microphone")
+        sound.devices = {"New": 16000.0}
+        await stage.press("r")
+        await stage.sees("New")
+        await stage.press("escape")
+
+
+async def test_without_the_package_it_says_what_to_install(connected: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    async with connected() as stage:
+        await stage.press("d")
+        await stage.sees("needs the package sounddevice", "install 'convo[mic]'")
+        await stage.press("escape", "s")
+        await stage.until(lambda: any("pip install" in toast for toast in stage.toasts()), "told")
+
+
+async def test_help_lists_the_keys_that_work_here(connected: Open) -> None:
+    async with connected() as stage:
+        await stage.press("question_mark")
+        await stage.sees("Start a session with the microphone", "Turn recordings into transcripts")
+        await stage.press("escape", "3", "f1")
+        await stage.sees("Search in everything that was said")
+
+
+async def test_the_palette_has_every_action(connected: Open) -> None:
+    async with connected() as stage:
+        await stage.press("ctrl+p")
+        await stage.until(lambda: stage.app.screen.query("CommandList"), "palette")
+        await stage.press(*"history")
+        await stage.sees("All sessions, and a search in them")
+        await stage.press("enter")
+        await stage.sees("No session yet")
+        titles = {command.title for command in stage.app.get_system_commands(stage.app.screen)}
+        assert {"Search", "Microphone", "Files", "Play a recording", "Theme"} <= titles
+
+
+async def test_themes_change_with_a_key_and_stay(connected: Open) -> None:
+    async with connected() as stage:
+        assert stage.app.theme == "convo-dark"
+        await stage.press("T")
+        assert stage.app.theme == "convo-light"
+        assert settings_path().read_text() == 'theme = "convo-light"\n'
+        stage.app.theme = "nord"
+        await stage.press("3")
+        await stage.sees("No session yet")
+
+
+async def test_flags_win_over_the_file(connected: Open) -> None:
+    settings_path().parent.mkdir(parents=True)
+    settings_path().write_text('theme = "convo-light"\ntimes = 3\nwhat = 1\n')
+    async with connected("--theme", "convo-contrast") as stage:
+        assert stage.app.theme == "convo-contrast"
+        assert any("times must be true or false" in toast for toast in stage.toasts())
+        assert any("no setting 'what'" in toast for toast in stage.toasts())
+
+
+async def test_ascii_draws_with_ascii_alone(connected: Open, fake: FakeDaemon, sound: FakePortAudio) -> None:
+    fake.says(["Hello there."])
+    fake.segment_every = 32000
+    async with connected("--ascii") as stage:
+        assert stage.text().isascii()
+        await say(stage, sound, "Hello there.")
+        sound.say(TONE)
+        await stage.sees("===", "* live")
+        assert stage.text().isascii()
+        await stage.press("3")
+        await stage.sees("1 session")
+        assert stage.text().isascii()
+        await stage.press("question_mark")
+        await stage.sees("Keys")
+        assert stage.text().isascii()
+
+
+async def test_no_color_is_obeyed(
+    connected: Open, fake: FakeDaemon, sound: FakePortAudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    fake.says(["Hello there."])
+    fake.segment_every = 32000
+    async with connected() as stage:
+        await say(stage, sound, "Hello there.")
+        for place in "3", "4", "2":
+            await stage.press(place)
+            await stage.pilot.pause()
+            for strip in stage.app.screen._compositor.render_strips():
+                for segment in strip:
+                    style = segment.style
+                    assert style is None or style.color is None or style.color.is_default, (place, segment)
+                    assert style is None or style.bgcolor is None or style.bgcolor.is_default, (place, segment)
+
+
+async def test_a_recording_is_played(connected: Open, fake: FakeDaemon) -> None:
+    talk = Path(__file__).parents[1] / "data" / "short.wav"
+    async with connected("--play", str(talk)) as stage:
+        await stage.sees("short", "Hello there.", "✓ done")
+        await stage.press("o")
+        await stage.sees("Play a recording")
+        await stage.press(*"nothing.wav", "enter")
+        await stage.until(lambda: any("is no file" in toast for toast in stage.toasts()), "told")
+
+
+async def test_a_wrong_token_is_said(open_app: Open, fake: FakeDaemon) -> None:
+    fake.token = "right"
+    async with open_app("--connect", fake.url, "--token", "wrong") as stage:
+        await stage.sees("not allowed")
+        assert any("--token" in toast for toast in stage.toasts())
+
+
+async def test_the_first_start_waits_for_a_daemon(open_app: Open, tmp_path: Path) -> None:
+    from tests.cli.fake import fake_daemon
+
+    path = tmp_path / "later.sock"
+    async with open_app("--connect", f"unix:{path}") as stage:
+        await stage.sees("No daemon answers", "convod --model small", "Start one for as long as this app runs")
+        with fake_daemon(path):
+            await stage.sees("Connected to fake.")
+            assert len(stage.app.screen_stack) == 1
+
+
+async def test_a_first_start_with_a_private_daemon_that_ends_with_the_app(open_app: Open, tmp_path: Path) -> None:
+    socket = tmp_path / "own" / "convod.sock"
+    socket.parent.mkdir()
+    async with open_app("--connect", f"unix:{socket}") as stage:
+        await stage.sees("No daemon answers")
+        await stage.press("enter")
+        await stage.sees("Connected to convod/")
+        process = stage.app.private._process
+        assert process is not None
+        assert process.returncode is None
+    assert process.returncode == 0
+    assert not socket.exists()

@@ -1,0 +1,218 @@
+"""How each screen looks, as SVG: at two sizes, dark and light. After a change that is meant: `--snapshot-update`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from convo.messages import (
+    AudioFormat,
+    FinalSummary,
+    Hit,
+    Mark,
+    SessionInfo,
+    SessionState,
+    SpeechStarted,
+    State,
+    TranscriptPartial,
+    TranscriptSegment,
+)
+from convo_tui.app import ConvoApp
+from convo_tui.arguments import parse
+from convo_tui.model.files import FileJob, Step
+from convo_tui.model.session import Change, SessionModel
+from convo_tui.screens.history import HistoryScreen
+from convo_tui.screens.session import SessionScreen
+from convo_tui.work.link import LinkState, Phase
+from convo_tui.work.sources import Source
+from convo_tui.work.talk import Talk
+from tests.cli.fake import SUMMARY
+from tests.fakes.portaudio import FakePortAudio
+
+SAID = [
+    (0.0, "Good morning everyone."),
+    (1.6, "Let us get started."),
+    (
+        5.4,
+        "The first item is the release. The mobile team finished the payment system on Friday, the web team follows.",
+    ),
+    (12.0, "안녕하세요 여러분, 日本語のテキスト 👩‍👩‍👧 ok."),
+    (16.0, "שלום עולם"),
+]
+
+
+class Silent(Source):
+    """Nothing is heard."""
+
+    name = "USB Headset"
+    format = AudioFormat()
+
+    async def read(self) -> bytes:
+        raise AssertionError("nobody reads this")
+
+    def resume(self) -> None:
+        return
+
+
+class Still(ConvoApp):
+    """The app with what is on the screen set by the test: no daemon, no clock."""
+
+    def _begin(self) -> None:
+        self.link_state = LinkState(Phase.UP, server="convod/0.1.0")
+        for screen in self._screens():
+            screen.link_changed(self.link_state)
+
+    async def action_quit(self) -> None:
+        self.exit()
+
+
+def fill(model: SessionModel, *, running: bool) -> None:
+    model.session, model.title, model.created = "0123456789abcdef", "Release planning", 1.7e9
+    seq = 0
+    for number, (start, text) in enumerate(SAID):
+        seq += 1
+        model.apply(
+            TranscriptSegment(
+                session="s", seq=seq, segment=number, start=start, end=start + 1.4, text=text, language="en",
+                confidence=1, lag_ms=320,
+            )
+        )  # fmt: skip
+    model.apply(Mark(session="s", seq=seq + 1, time=12.5))
+    if running:
+        model.apply(SessionState(session="s", seq=seq + 2, state=State.PROCESSING))
+        model.apply(SpeechStarted(session="s", time=19))
+        model.apply(
+            TranscriptPartial(
+                session="s",
+                segment=len(SAID),
+                start=19,
+                end=21,
+                stable="How long will it take to",
+                tentative="finish the",
+            )
+        )
+    else:
+        fields = {name: getattr(SUMMARY, name) for name in SUMMARY.__struct_fields__}
+        model.apply(FinalSummary(session="s", seq=seq + 2, **fields))
+        model.apply(SessionState(session="s", seq=seq + 3, state=State.COMPLETED))
+
+
+def live(app: Still) -> None:
+    fill(app.live, running=True)
+    app.talk = Talk(None, app.live, app.post_message, Silent())  # type: ignore[arg-type]
+    app.talk._tape.add(bytes(32000 * 21))
+    app.live.stored_bytes = 32000 * 21
+    app.level = -18.0
+    app._tell(Change.STATE | Change.LINES | Change.PARTIAL | Change.TITLE | Change.SUMMARY)
+
+
+async def show_idle(app: Still, pilot: Pilot[None]) -> None:
+    return
+
+
+async def show_live(app: Still, pilot: Pilot[None]) -> None:
+    live(app)
+
+
+async def show_captions(app: Still, pilot: Pilot[None]) -> None:
+    live(app)
+    await pilot.press("2")
+
+
+async def show_session(app: Still, pilot: Pilot[None]) -> None:
+    screen = SessionScreen(SessionModel(session="0123456789abcdef"))
+    app.push_screen(screen)
+    await pilot.pause()
+    fill(screen.model, running=False)
+    everything = Change.STATE | Change.LINES | Change.TITLE | Change.SUMMARY
+    screen.heard(screen.model, everything, None, app.health)
+    await pilot.press("t", "j", "j")
+
+
+async def show_history(app: Still, pilot: Pilot[None]) -> None:
+    await pilot.press("3")
+    screen = app.screen
+    assert isinstance(screen, HistoryScreen)
+    states = [State.PROCESSING, State.COMPLETED, State.FAILED, State.CANCELLED, State.TRANSCRIBED]
+    screen.model.add(
+        SessionInfo(
+            session=f"{place}", kind="file" if place % 2 else "live", title=["Release plan", "회의록", ""][place % 3],
+            state=state, created=1.7e9 - 9e4 * place, duration_s=60.0 * 7**place,
+        )
+        for place, state in enumerate(states)
+    )  # fmt: skip
+    screen.query_one("#query", Input).value = ""
+    screen.model.query = "plan"
+    screen.model.hits = [Hit(session="1", segment=3, start=75, end=80, text="We plan the release on Monday.")]
+    screen._draw()
+
+
+async def show_files(app: Still, pilot: Pilot[None]) -> None:
+    app.uploads.jobs = [
+        FileJob(Path("interview.m4a"), step=Step.DONE, session="a", total_s=100, begun=0, ended=5),
+        FileJob(Path("a talk of an hour with a rather long name.flac"), step=Step.LISTENING, done_s=700, total_s=1800),
+        FileJob(Path("회의.wav"), step=Step.SENDING, sent=300, size=1000),
+        FileJob(Path("notes.txt"), step=Step.FAILED, problem="This is no audio file that FFmpeg can read."),
+        FileJob(Path("later.mp3")),
+    ]
+    await pilot.press("4")
+
+
+async def show_devices(app: Still, pilot: Pilot[None]) -> None:
+    await pilot.press("d")
+
+
+async def show_help(app: Still, pilot: Pilot[None]) -> None:
+    await pilot.press("question_mark")
+
+
+async def show_no_daemon(app: Still, pilot: Pilot[None]) -> None:
+    from convo_tui.screens.welcome import WelcomeScreen
+
+    app.link.url = "unix:/run/user/1000/convod.sock"
+    app.link_state = LinkState(Phase.NONE)
+    app.push_screen(WelcomeScreen())
+
+
+SCREENS = [
+    show_idle, show_live, show_captions, show_session, show_history, show_files, show_devices, show_help,
+    show_no_daemon,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("theme", ["convo-dark", "convo-light"])
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
+@pytest.mark.parametrize("show", SCREENS, ids=lambda show: show.__name__.removeprefix("show_"))
+def test_screen(
+    snap_compare: Callable[..., bool],
+    sound: FakePortAudio,
+    show: Callable[..., object],
+    size: tuple[int, int],
+    theme: str,
+) -> None:
+    app = Still(parse(["--theme", theme]))
+
+    async def before(pilot: Pilot[None]) -> None:
+        await pilot.pause()
+        await show(app, pilot)  # type: ignore[misc]
+        await pilot.pause()
+        for field in app.screen.query(Input):
+            field.cursor_blink = False
+        await pilot.pause()
+
+    assert snap_compare(app, terminal_size=size, run_before=before)
+
+
+def test_forty_by_twelve_shows_captions(snap_compare: Callable[..., bool]) -> None:
+    app = Still(parse([]))
+
+    async def before(pilot: Pilot[None]) -> None:
+        await pilot.pause()
+        live(app)
+        await pilot.pause()
+
+    assert snap_compare(app, terminal_size=(40, 12), run_before=before)

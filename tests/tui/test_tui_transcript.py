@@ -1,0 +1,97 @@
+"""The transcript: following its end or not, redrawn no more than need be, a day of talk, a summary as it is written."""
+
+from __future__ import annotations
+
+from convo.messages import Event, SessionState, State, SummaryDelta, TranscriptPartial, TranscriptSegment
+from convo_tui.widgets.transcript import TranscriptView
+from convo_tui.work.messages import Began, Heard
+from tests.cli.fake import FakeDaemon
+from tests.tui.conftest import Open, Stage
+
+
+def lines(first: int, last: int) -> list[Event]:
+    return [
+        TranscriptSegment(
+            session="s", seq=number + 1, segment=number, start=number, end=number + 0.5, text=f"Line {number}.",
+            language="en", confidence=1, lag_ms=1,
+        )
+        for number in range(first, last)
+    ]  # fmt: skip
+
+
+def tell(stage: Stage, *events: Event) -> None:
+    if not stage.app.live.session:
+        stage.app.live.session = "s"
+        stage.app.post_message(Began(stage.app.live))
+    stage.app.post_message(Heard(stage.app.live, events, None, 0.0))
+
+
+async def test_it_follows_the_end_until_one_scrolls_up_and_counts_what_came(connected: Open, fake: FakeDaemon) -> None:
+    async with connected(size=(80, 20)) as stage:
+        tell(stage, *lines(0, 50))
+        await stage.sees("Line 49.")
+        view = stage.app.screen.query_one(TranscriptView)
+        await stage.press("pageup")
+        await stage.until(lambda: not view.following, "scrolled up")
+        await stage.sees_no("Line 49.")
+        tell(stage, *lines(50, 51))
+        await stage.sees("↓ 1 new line  End")
+        tell(stage, *lines(51, 55))
+        await stage.sees("↓ 5 new lines  End")
+        assert "Line 54." not in stage.text()
+        await stage.press("end")
+        await stage.sees("Line 54.")
+        await stage.sees_no("new line")
+        tell(stage, *lines(55, 56))
+        await stage.sees("Line 55.")
+        await stage.press("home")
+        await stage.sees("Line 0.")
+        tell(stage, *lines(56, 57))
+        await stage.sees("↓ 1 new line")
+        await stage.pilot.click("#behind")
+        await stage.sees("Line 56.")
+
+
+async def test_a_day_of_talk_is_drawn_by_the_rows_in_view(connected: Open, fake: FakeDaemon) -> None:
+    async with connected(size=(80, 20)) as stage:
+        tell(stage, *lines(0, 20_000))
+        await stage.sees("Line 19999.")
+        view = stage.app.screen.query_one(TranscriptView)
+        assert not view.children
+        assert len(view._layout._rows) < 512
+        view.go_to(9_999)
+        await stage.sees("▌  Line 9999.", "Line 10000.")
+        await stage.pilot.resize_terminal(40, 12)
+        await stage.sees("Line 9999.")
+
+
+async def test_a_partial_that_did_not_change_draws_nothing(connected: Open, fake: FakeDaemon) -> None:
+    drawn = 0
+    async with connected() as stage:
+        partial = TranscriptPartial(session="s", segment=0, start=0, end=1, stable="One", tentative="two")
+        tell(stage, partial)
+        await stage.sees("One two▏")
+        view = stage.app.screen.query_one(TranscriptView)
+        before = view.refresh_model
+
+        def counted() -> None:
+            nonlocal drawn
+            drawn += 1
+            before()
+
+        view.refresh_model = counted  # type: ignore[method-assign]
+        tell(stage, partial, partial)
+        tell(stage, *lines(0, 1))
+        await stage.sees("Line 0.")
+        await stage.sees_no("One two")
+        assert drawn == 1
+
+
+async def test_a_summary_is_shown_as_it_is_written(connected: Open, fake: FakeDaemon) -> None:
+    async with connected(size=(80, 24)) as stage:
+        tell(stage, *lines(0, 1), SessionState(session="s", seq=2, state=State.TRANSCRIBED))
+        await stage.sees("Writing the summary…")
+        tell(stage, SummaryDelta(session="s", text="They made "))
+        await stage.sees("They made ▏")
+        tell(stage, SummaryDelta(session="s", text="a plan."))
+        await stage.sees("They made a plan.▏")

@@ -1,0 +1,66 @@
+"""The command line of `convo-tui`.
+
+In: words. Out: `Options`. Imports nothing but argparse, so that `--help` is there at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+
+_EPILOG = """\
+settings that last: tui.toml in $XDG_CONFIG_HOME/convo (else ~/.config/convo); the flags of this page override them.
+environment: CONVO_URL is --connect, CONVO_TOKEN is --token, NO_COLOR takes colours away.
+"""
+
+
+class Options(argparse.Namespace):
+    """Every flag; None or False where it was not given."""
+
+    connect: str | None
+    token: str | None
+    device: str | None
+    captions: bool
+    play: str | None
+    session: str | None
+    theme: str | None
+    ascii: bool
+
+
+def parse(words: Sequence[str] | None = None) -> Options:
+    """Read the command line; a wrong one, `--help` and `--version` end the program as argparse does."""
+    parser = argparse.ArgumentParser(
+        prog="convo-tui",
+        description="Live captions and summaries in the terminal.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--connect", metavar="URL", help="where the daemon listens: unix:PATH, ws://HOST:PORT or wss://HOST")
+    add(
+        "--token",
+        metavar="TOKEN",
+        default=os.environ.get("CONVO_TOKEN") or None,
+        help="the token that the daemon asks for (better in CONVO_TOKEN, where no process list shows it)",
+    )
+    add("--device", metavar="NAME", help="the microphone: part of its name, or its number")
+    add("--captions", action="store_true", help="begin with large captions")
+    add("--play", metavar="FILE", help="play a recording as if it were spoken now")
+    add("--session", metavar="ID", help="open a session, running or past; the beginning of its id is enough")
+    add("--theme", metavar="NAME", help="convo-dark, convo-light, convo-contrast, or any theme of Textual")
+    add("--ascii", action="store_true", help="draw with ASCII alone, for poor terminals")
+    add("--version", action=_Version, nargs=0, help="print the version and end")
+    options = parser.parse_args(words, namespace=Options())
+    if options.play is not None and options.session is not None:
+        parser.error("--play begins a session, --session opens one: give one of them")
+    return options
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *rest: object) -> None:
+        from convo import __version__
+
+        print(f"convo-tui {__version__}")
+        parser.exit()

@@ -1,0 +1,39 @@
+"""The few signs that the app draws, for terminals that know Unicode and for those that do not.
+
+In: whether ASCII is wanted. Out: a set of signs. Text that was said is never changed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Glyphs:
+    """Signs by what they mean; each is one cell wide."""
+
+    live: str = "●"
+    paused: str = "‖"
+    idle: str = "○"
+    done: str = "✓"
+    failed: str = "✗"
+    work: str = "◌"
+    mark: str = "◆"
+    cursor: str = "▌"
+    caret: str = "▏"
+    bullet: str = "·"
+    task: str = "□"
+    down: str = "↓"
+    dot: str = "·"
+    ellipsis: str = "…"
+    bar: str = "━"
+    bar_half: str = "╸"
+    bar_rest: str = "─"
+    rule: str = "│"
+
+
+UNICODE = Glyphs()
+ASCII = Glyphs(
+    live="*", paused="=", idle="o", done="+", failed="x", work="~", mark="#", cursor="|", caret="_", bullet="-",
+    task="-", down="v", dot="-", ellipsis="~", bar="=", bar_half="=", bar_rest="-", rule="|",
+)  # fmt: skip

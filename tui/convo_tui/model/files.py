@@ -1,0 +1,144 @@
+"""Files on their way to a transcript: what each is doing, how fast, how long it will take.
+
+In: what the daemon and the upload said, with the time. Out: values for one row a file. Nothing here reads a file.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+_MEDIA = """
+.aac .aif .aiff .amr .avi .flac .m4a .m4b .mka .mkv .mov .mp2 .mp3 .mp4 .mpeg .mpg .oga .ogg .opus .ts .wav .wave .webm
+.wma .wmv .3gp
+"""
+MEDIA = frozenset(_MEDIA.split())
+"""Endings that the picker shows."""
+
+
+class Step(StrEnum):
+    """What is happening to a file, in words."""
+
+    WAITING = "waiting"
+    SENDING = "sending"
+    LISTENING = "listening"
+    SUMMING_UP = "summing up"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing follows unless somebody asks."""
+        return self in (Step.DONE, Step.FAILED, Step.CANCELLED)
+
+
+@dataclass
+class FileJob:
+    """One file. Times are seconds; `begun` and `now` are of any steady clock."""
+
+    path: Path
+    step: Step = Step.WAITING
+    session: str | None = None
+    sent: int = 0
+    size: int = 0
+    done_s: float = 0.0
+    total_s: float | None = None
+    problem: str = ""
+    begun: float | None = None
+    ended: float | None = None
+    _first: tuple[float, float] | None = field(default=None, repr=False)
+
+    def sending(self, sent: int, now: float) -> None:
+        """So many bytes were taken by the daemon."""
+        if self.begun is None:
+            self.begun = now
+        if self.step is Step.WAITING:
+            self.step = Step.SENDING
+        self.sent = sent
+
+    def heard(self, done_s: float, total_s: float | None, now: float) -> None:
+        """So many seconds were transcribed."""
+        if self.step.over:
+            return
+        if self.step is not Step.SUMMING_UP:
+            self.step = Step.LISTENING
+        if self._first is None:
+            self._first = (now, done_s)
+        self.done_s = max(self.done_s, done_s)
+        self.total_s = total_s if total_s else self.total_s
+
+    def enter(self, step: Step, now: float, problem: str = "") -> None:
+        """It is over, or being summed up."""
+        self.step = step
+        self.problem = problem
+        if step.over:
+            self.ended = now
+
+    def retry(self) -> None:
+        """From the beginning."""
+        self.step, self.session, self.sent, self.done_s, self.total_s = Step.WAITING, None, 0, 0.0, None
+        self.problem, self.begun, self.ended, self._first = "", None, None, None
+
+    @property
+    def fraction(self) -> float | None:
+        """How much is done, 0 to 1; None while nobody knows."""
+        if self.step in (Step.DONE, Step.SUMMING_UP):
+            return 1.0
+        if self.total_s:
+            return min(1.0, self.done_s / self.total_s)
+        return None
+
+    def speed(self, now: float) -> float | None:
+        """Seconds of audio a second; None until that can be told."""
+        if self.step is Step.DONE and self.begun is not None and self.ended is not None and self.total_s:
+            return self.total_s / max(0.001, self.ended - self.begun)
+        if self._first is None:
+            return None
+        began, was = self._first
+        if now - began < 0.5 or self.done_s <= was:
+            return None
+        return (self.done_s - was) / (now - began)
+
+    def left_s(self, now: float) -> float | None:
+        """Seconds until it is done; None while nobody knows."""
+        speed = self.speed(now)
+        if self.step is not Step.LISTENING or speed is None or self.total_s is None:
+            return None
+        return max(0.0, (self.total_s - self.done_s) / speed)
+
+
+def pasted_paths(text: str) -> list[str]:
+    """The paths in what was pasted or typed: a line each, quoted as a shell would, or as file: URLs."""
+    found: list[str] = []
+    for line in text.replace("\0", "").splitlines():
+        line = line.strip()
+        if not line:
+            continue
+        if Path(line).expanduser().exists():
+            found.append(line)
+            continue
+        try:
+            words = shlex.split(line)
+        except ValueError:  # a quotation mark that is part of the name
+            words = [line]
+        if len(words) > 1 and not all(map(_is_there, words)):
+            words = [line] if not any(map(_is_there, words)) else words
+        found += words
+    return [_plain(path) for path in found]
+
+
+def _is_there(word: str) -> bool:
+    try:
+        return Path(_plain(word)).exists()
+    except OSError:
+        return False
+
+
+def _plain(path: str) -> str:
+    if path.startswith("file://"):
+        path = unquote(urlsplit(path).path)
+    return str(Path(path).expanduser())

@@ -1,0 +1,60 @@
+"""Which sessions a list shows: filtered as somebody types, with the hits of a search below their session.
+
+In: sessions, what was typed, hits. Out: rows. Nothing here asks the daemon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from convo.messages import Hit, SessionInfo
+from convo.text import clean, moment
+
+MOST = 5000
+"""Sessions that are kept in the list; older ones are found by search."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A session, or a hit in it (`hit`)."""
+
+    info: SessionInfo
+    hit: Hit | None = None
+
+
+@dataclass
+class HistoryModel:
+    """All sessions, and what narrows them. Sessions in `hidden` are about to be deleted."""
+
+    sessions: dict[str, SessionInfo] = field(default_factory=dict)
+    query: str = ""
+    hits: list[Hit] = field(default_factory=list)
+    hidden: set[str] = field(default_factory=set)
+
+    def add(self, infos: Iterable[SessionInfo]) -> None:
+        """Sessions that the daemon told; newer knowledge replaces older."""
+        for info in infos:
+            if len(self.sessions) < MOST or info.session in self.sessions:
+                self.sessions[info.session] = info
+
+    def rows(self) -> list[Row]:
+        """What is to be seen: newest session first, hits in the order of the talk below each."""
+        by_session: dict[str, list[Hit]] = {}
+        for hit in self.hits:
+            by_session.setdefault(hit.session, []).append(hit)
+        rows: list[Row] = []
+        words = self.query.casefold().split()
+        for info in sorted(self.sessions.values(), key=lambda info: -info.created):
+            if info.session in self.hidden:
+                continue
+            hits = by_session.get(info.session, [])
+            if not words or hits or _matches(info, words):
+                rows.append(Row(info))
+                rows += [Row(info, hit) for hit in sorted(hits, key=lambda hit: hit.segment)]
+        return rows
+
+
+def _matches(info: SessionInfo, words: list[str]) -> bool:
+    about = f"{clean(info.title)} {info.session} {info.state} {info.kind} {moment(info.created)}".casefold()
+    return all(word in about for word in words)

@@ -1,0 +1,176 @@
+"""Wraps lines to columns and knows in which row each begins: what makes a transcript of any length cheap to scroll.
+
+In: texts, a width in terminal cells. Out: rows. Only how many rows a text has is kept for all of them; the rows
+themselves are made when they are looked at, and the latest of them kept. Wide characters take two cells and are not
+cut; a character stays with what combines with it.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+
+from rich.cells import cell_len
+
+_KEPT = 512  # texts whose rows are kept
+_WORDS = re.compile(r"\S+\s*")
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """The text in rows of at most `width` cells, at least one row; words are cut only if longer than a row."""
+    width = max(2, width)
+    if (len(text) if text.isascii() else cell_len(text)) <= width:
+        return [text]
+    rows: list[str] = []
+    row, used = "", 0
+    for word, cells in _pieces(text, width):
+        bare = word.rstrip()
+        need = cells - (len(word) - len(bare))
+        if used and used + need > width:
+            rows.append(row.rstrip())
+            row, used = "", 0
+        row += word
+        used += cells
+    if row or not rows:
+        rows.append(row.rstrip())
+    return rows
+
+
+def _pieces(text: str, width: int) -> Iterator[tuple[str, int]]:
+    """What is not cut, with its cells: a word with the spaces behind it, or a cluster of a wide script."""
+    for match in _WORDS.finditer(text):
+        word = match.group()
+        if word.isascii():
+            if len(word.rstrip()) <= width:
+                yield word, len(word)
+            else:
+                for at in range(0, len(word), width):
+                    yield word[at : at + width], len(word[at : at + width])
+            continue
+        cells = cell_len(word)
+        bare = cell_len(word.rstrip())
+        if cells == len(word) and bare <= width:  # no wide character in it: Latin with accents, Cyrillic, Arabic
+            yield word, cells
+            continue
+        if bare <= width and not _breakable(word):
+            yield word, cells
+            continue
+        for cluster in clusters(word):
+            yield cluster, cell_len(cluster)
+
+
+_UNSPACED = (("\u3040", "\u30ff"), ("\u3400", "\u9fff"), ("\uf900", "\ufaff"), ("\u0e00", "\u0eff"))
+
+
+@lru_cache(4096)
+def _breakable(word: str) -> bool:
+    """Whether a script is in it that puts no spaces between words: Han, kana, Thai; Hangul is spaced."""
+    return any(low <= char <= high for char in word for low, high in _UNSPACED)
+
+
+_JOINER = "\u200d"
+_SELECTORS = {"\ufe0e", "\ufe0f", "\u20e3"}
+
+
+def clusters(text: str) -> Iterator[str]:
+    """Characters with what combines with them: marks, joined and toned emoji, flags."""
+    cluster = ""
+    flags = 0
+    for char in text:
+        flag = "\U0001f1e6" <= char <= "\U0001f1ff"
+        stays = bool(cluster) and (
+            cluster.endswith(_JOINER)
+            or char == _JOINER
+            or char in _SELECTORS
+            or "\U0001f3fb" <= char <= "\U0001f3ff"
+            or (flag and flags % 2 == 1)
+            or char.isspace()
+            or cell_len(char) == 0
+        )
+        flags = flags + 1 if flag else 0
+        if cluster and not stays:
+            yield cluster
+            cluster = ""
+        cluster += char
+    if cluster:
+        yield cluster
+
+
+class Layout:
+    """Rows of many texts, one below the other.
+
+    Args:
+        text: gives the text of an index.
+        lead: rows left empty above the text of an index.
+    """
+
+    def __init__(self, text: Callable[[int], str], lead: Callable[[int], int]) -> None:
+        self._text = text
+        self._lead = lead
+        self._width = 80
+        self._starts = [0]  # of each text, and of what would come next
+        self._rows: OrderedDict[int, list[str]] = OrderedDict()
+
+    @property
+    def width(self) -> int:
+        """Cells of a row."""
+        return self._width
+
+    @property
+    def height(self) -> int:
+        """Rows of all texts."""
+        return self._starts[-1]
+
+    @property
+    def count(self) -> int:
+        """Texts that are laid out."""
+        return len(self._starts) - 1
+
+    def resize(self, width: int) -> None:
+        """Lay everything out anew if the width is another."""
+        width = max(2, width)
+        if width != self._width:
+            self._width = width
+            count = self.count
+            self.clear()
+            self.extend(count)
+
+    def clear(self) -> None:
+        """Forget all texts."""
+        self._starts = [0]
+        self._rows.clear()
+
+    def extend(self, count: int) -> None:
+        """Lay out the texts up to `count`."""
+        starts, width, text, lead = self._starts, self._width, self._text, self._lead
+        for index in range(len(starts) - 1, count):
+            said = text(index)
+            rows = 1 if len(said) <= width and said.isascii() else len(wrap(said, width))
+            starts.append(starts[-1] + lead(index) + rows)
+
+    def at(self, row: int) -> tuple[int, int]:
+        """Which text is in a row, and which of its rows that is; negative in the empty rows above it."""
+        index = min(max(bisect_right(self._starts, row) - 1, 0), max(self.count - 1, 0))
+        return index, row - self._starts[index] - self._lead(index)
+
+    def start(self, index: int) -> int:
+        """The row in which a text begins, its empty rows not counted."""
+        return self._starts[index] + self._lead(index)
+
+    def end(self, index: int) -> int:
+        """The row behind a text."""
+        return self._starts[index + 1]
+
+    def rows(self, index: int) -> list[str]:
+        """A text's rows."""
+        rows = self._rows.get(index)
+        if rows is None:
+            rows = self._rows[index] = wrap(self._text(index), self._width)
+            if len(self._rows) > _KEPT:
+                self._rows.popitem(last=False)
+        else:
+            self._rows.move_to_end(index)
+        return rows

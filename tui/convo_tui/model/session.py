@@ -1,0 +1,260 @@
+"""A session as a screen shows it: lines, the sentence that is being spoken, marks, summary, state, lag.
+
+In: the session's events, in order. Out: plain values, and which of them an event changed. All text was cleaned on its
+way in; times that are none become 0. This module draws nothing and asks nobody.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from enum import Flag, auto
+from math import isfinite
+
+from convo.messages import (
+    AudioAck,
+    DurableEvent,
+    Event,
+    FinalSummary,
+    Mark,
+    Progress,
+    RollingSummary,
+    Segment,
+    SessionInfo,
+    SessionRenamed,
+    SessionState,
+    SessionWarning,
+    SpeechEnded,
+    SpeechStarted,
+    State,
+    Summary,
+    SummaryDelta,
+    TranscriptPartial,
+    TranscriptSegment,
+)
+from convo.text import clean, clean_lines
+
+TURN_S = 1.5
+"""A pause this long begins a new turn: the protocol does not tell who speaks, silence tells that somebody stopped."""
+
+_LONGEST_DELTA = 1 << 16  # characters of a summary that is being written
+_MOST_WARNINGS = 50
+
+
+class Change(Flag):
+    """What an event changed on the screen."""
+
+    NOTHING = 0
+    LINES = auto()
+    PARTIAL = auto()
+    SPEECH = auto()
+    SUMMARY = auto()
+    STATE = auto()
+    TITLE = auto()
+    MARKS = auto()
+    WARNING = auto()
+    PROGRESS = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A finished segment. `turn`: it begins after a pause."""
+
+    number: int
+    start: float
+    end: float
+    text: str
+    turn: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """The sentence that is being spoken."""
+
+    number: int
+    start: float
+    end: float
+    stable: str
+    tentative: str
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryText:
+    """A summary fit to be shown."""
+
+    title: str
+    text: str
+    key_points: tuple[str, ...]
+    action_items: tuple[str, ...]
+    keywords: tuple[str, ...]
+    source: str
+    final: bool
+
+
+@dataclass
+class SessionModel:
+    """Everything a screen may show of one session."""
+
+    session: str = ""
+    kind: str = "live"
+    title: str = ""
+    created: float | None = None
+    state: State | None = None
+    failure: str = ""
+    lines: list[Line] = field(default_factory=list)
+    partial: Partial | None = None
+    speaking: bool = False
+    heard_s: float = 0.0
+    total_s: float | None = None
+    stored_bytes: int = 0
+    lag_ms: float | None = None
+    summary: SummaryText | None = None
+    writing: str = ""
+    marks: list[float] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    seq: int = 0
+
+    @classmethod
+    def of(cls, info: SessionInfo) -> SessionModel:
+        """What a list knows of a session."""
+        return cls(
+            session=info.session,
+            kind=info.kind,
+            title=clean(info.title),
+            created=info.created,
+            state=info.state,
+            heard_s=_time(info.duration_s),
+        )
+
+    @property
+    def name(self) -> str:
+        """What people call it: its title, that of its summary, or its id."""
+        return self.title or (self.summary.title if self.summary else "") or self.session[:8]
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing follows by itself."""
+        return self.state is not None and self.state.final
+
+    @property
+    def summing_up(self) -> bool:
+        """Whether the final summary is being written."""
+        return self.state is State.TRANSCRIBED
+
+    def apply(self, event: Event) -> Change:
+        """Take an event; what changed. A stored event that was taken before changes nothing."""
+        if isinstance(event, DurableEvent):
+            if event.seq <= self.seq:
+                return Change.NOTHING
+            self.seq = event.seq
+        match event:
+            case TranscriptSegment():
+                return self._segment(event)
+            case TranscriptPartial():
+                return self._partial(event)
+            case SpeechStarted() | SpeechEnded():
+                self.speaking = isinstance(event, SpeechStarted)
+                self._heard(event.time)
+                return Change.SPEECH
+            case AudioAck():
+                self.stored_bytes = max(self.stored_bytes, event.offset)
+                return Change.NOTHING
+            case SessionState():
+                return self._state(event)
+            case SummaryDelta():
+                before = "" if event.restart else self.writing
+                self.writing = (before + clean_lines(event.text))[-_LONGEST_DELTA:]
+                return Change.SUMMARY
+            case RollingSummary() | FinalSummary():
+                self.summary = summary_text(event, final=isinstance(event, FinalSummary))
+                self.writing = ""
+                return Change.SUMMARY | Change.TITLE
+            case Progress():
+                self._heard(event.done_s)
+                self.total_s = None if event.total_s is None else _time(event.total_s)
+                return Change.PROGRESS
+            case SessionRenamed():
+                self.title = clean(event.title)
+                return Change.TITLE
+            case Mark():
+                at = _time(event.time)
+                self.marks.insert(bisect_left(self.marks, at), at)
+                return Change.MARKS
+            case SessionWarning():
+                self.warnings = [*self.warnings, clean(event.message)][-_MOST_WARNINGS:]
+                return Change.WARNING
+        return Change.NOTHING
+
+    def marked(self, line: int) -> bool:
+        """Whether a mark lies between the end of the line before and the end of this one."""
+        if not self.marks or not 0 <= line < len(self.lines):
+            return False
+        begins = self.lines[line - 1].end if line else -1.0
+        at = bisect_left(self.marks, begins)
+        while at < len(self.marks) and self.marks[at] <= begins:
+            at += 1
+        return at < len(self.marks) and self.marks[at] <= self.lines[line].end
+
+    # --- events -------------------------------------------------------------------------------------------
+
+    def _segment(self, event: TranscriptSegment | Segment) -> Change:
+        if self.lines and event.segment <= self.lines[-1].number:
+            return Change.NOTHING
+        start, end = _time(event.start), _time(event.end)
+        turn = bool(self.lines) and start - self.lines[-1].end >= TURN_S
+        self.lines.append(Line(event.segment, start, max(start, end), clean(event.text), turn))
+        self._heard(end)
+        change = Change.LINES
+        if isinstance(event, TranscriptSegment):
+            self.lag_ms = max(0.0, event.lag_ms) if isfinite(event.lag_ms) else None
+        if self.partial is not None and self.partial.number <= event.segment:
+            self.partial = None
+            change |= Change.PARTIAL
+        return change
+
+    def _partial(self, event: TranscriptPartial) -> Change:
+        if self.lines and event.segment <= self.lines[-1].number:
+            return Change.NOTHING
+        partial = Partial(
+            event.segment, _time(event.start), _time(event.end), clean(event.stable), clean(event.tentative)
+        )
+        self._heard(partial.end)
+        if partial == self.partial:
+            return Change.NOTHING
+        self.partial = partial
+        return Change.PARTIAL
+
+    def _state(self, event: SessionState) -> Change:
+        self.state = event.state
+        self.failure = clean(event.message or event.code or "") if event.state is State.FAILED else ""
+        change = Change.STATE
+        if event.state not in (State.PENDING, State.PROCESSING):
+            self.speaking = False
+            if self.partial is not None:
+                self.partial = None
+                change |= Change.PARTIAL
+        return change
+
+    def _heard(self, at: float) -> None:
+        self.heard_s = max(self.heard_s, _time(at))
+
+
+def summary_text(summary: Summary | RollingSummary | FinalSummary, *, final: bool = True) -> SummaryText:
+    """A summary cleaned, its action items as sentences."""
+    items = []
+    for item in summary.action_items:
+        about = ", ".join(clean(part) for part in (item.owner, item.due) if part and clean(part))
+        items.append(clean(item.text) + (f" ({about})" if about else ""))
+    return SummaryText(
+        title=clean(summary.title),
+        text=clean_lines(summary.summary).strip(),
+        key_points=tuple(filter(None, map(clean, summary.key_points))),
+        action_items=tuple(filter(None, items)),
+        keywords=tuple(filter(None, map(clean, summary.keywords))),
+        source=clean(f"{summary.provider} {summary.model}".strip()),
+        final=final,
+    )
+
+
+def _time(seconds: float) -> float:
+    return seconds if isfinite(seconds) and 0 <= seconds < 1e8 else 0.0

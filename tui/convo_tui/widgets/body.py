@@ -1,0 +1,118 @@
+"""A session's body: transcript, summary beside or below it, a sign for lines that came below what is in view, the
+meter.
+
+In: a `SessionModel` and what changed in it. Out: cells. Live sessions and past ones look the same.
+"""
+
+from __future__ import annotations
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Container
+from textual.widget import Widget
+from textual.widgets import Static
+
+from ..glyphs import UNICODE, Glyphs
+from ..model.session import Change, SessionModel
+from .status import Meter
+from .summary import SummaryPane
+from .transcript import TranscriptView
+
+_SUMMARY = Change.SUMMARY | Change.STATE
+
+
+class SessionBody(Widget):
+    """Draws a session. `summary_shown` None: as the width allows and the session wants."""
+
+    def __init__(self, model: SessionModel, *, glyphs: Glyphs = UNICODE, times: bool = False) -> None:
+        super().__init__()
+        self.model = model
+        self._glyphs = glyphs
+        self._times = times
+        self._summary_shown: bool | None = None
+
+    def compose(self) -> ComposeResult:
+        """Transcript and summary, the meter below both."""
+        view = TranscriptView(self.model, glyphs=self._glyphs, id="transcript")
+        view.set_reactive(TranscriptView.times, self._times)
+        with Container(id="panes"):
+            with Container(id="transcript-pane"):
+                yield view
+                yield Static("", id="behind")
+            yield SummaryPane(self.model, glyphs=self._glyphs, id="summary")
+        yield Meter(self._glyphs, id="meter")
+
+    @property
+    def transcript(self) -> TranscriptView:
+        """The transcript."""
+        return self.query_one("#transcript", TranscriptView)
+
+    @property
+    def summary(self) -> SummaryPane:
+        """The summary."""
+        return self.query_one("#summary", SummaryPane)
+
+    @property
+    def meter(self) -> Meter:
+        """The meter."""
+        return self.query_one("#meter", Meter)
+
+    def on_mount(self) -> None:
+        """Nothing is behind yet."""
+        self.query_one("#behind").display = False
+        self.place_panes()
+
+    def on_resize(self) -> None:
+        """Put the summary where there is room."""
+        self.place_panes()
+
+    def show(self, model: SessionModel) -> None:
+        """Draw another session."""
+        self.model = model
+        self.transcript.show(model)
+        self.summary.show(model)
+        self.place_panes()
+
+    def changed(self, change: Change) -> None:
+        """Draw what changed."""
+        if change & (Change.LINES | Change.PARTIAL):
+            self.transcript.refresh_model()
+        elif change & Change.MARKS:
+            self.transcript.refresh_marks()
+        if change & _SUMMARY:
+            self.summary.refresh_model()
+            self.place_panes()
+
+    def toggle_summary(self) -> None:
+        """Show the summary, or hide it."""
+        self._summary_shown = not self.summary.display
+        self.place_panes()
+
+    def toggle_times(self) -> bool:
+        """Show when each line was said, or do not; which it is now."""
+        self.transcript.times = not self.transcript.times
+        return self.transcript.times
+
+    def place_panes(self) -> None:
+        """Beside the transcript where there are columns, below it where there are rows, only if there is something."""
+        wide, tall = self.size.width >= 96, self.size.height >= 14
+        shown = self._summary_shown
+        if shown is None:
+            shown = (wide or tall) and self.summary.wanted if not wide else True
+        self.summary.display = shown
+        self.set_class(wide, "-beside")
+        self.set_class(not wide, "-below")
+
+    @on(TranscriptView.Behind)
+    def _behind(self, message: TranscriptView.Behind) -> None:
+        sign = self.query_one("#behind", Static)
+        count = message.lines
+        sign.display = count > 0 and not self.transcript.following
+        lines = "1 new line" if count == 1 else f"{count} new lines"
+        sign.update(f" {self._glyphs.down} {lines}  End ")
+
+    def on_click(self, event: object) -> None:
+        """The sign takes one to the end."""
+        widget = getattr(event, "widget", None)
+        if isinstance(widget, Static) and widget.id == "behind":
+            self.transcript.action_follow()

@@ -1,0 +1,146 @@
+"""The last lines of a session as large as the widget allows.
+
+In: a `SessionModel` that others change. Out: rows; the newest words always at the bottom, what does not fit is left
+out.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual.strip import Strip
+from textual.widget import Widget
+
+from ..model.layout import wrap
+from ..model.session import SessionModel
+from .letters import LARGE, MIDDLE, NARROW, Size, draw, drawable, wrap_letters
+
+_LINES = 12  # finished lines that are looked at
+_ENOUGH = 16  # letters in a line that make captions readable
+_SIZES: tuple[Size | None, ...] = (None, NARROW, MIDDLE, LARGE)
+
+Run = tuple[str, str]
+"""A piece of text, and the name of its style."""
+
+
+class BigCaptions(Widget):
+    """Draws `model`; refresh it when that changed. `note`: what to show while nothing was said."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "captions--final",
+        "captions--stable",
+        "captions--tentative",
+        "captions--note",
+    }
+
+    def __init__(self, model: SessionModel, *, ascii_only: bool = False, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.model = model
+        self.note = ""
+        self._ascii = ascii_only
+        self._step = 0
+        self._rows: list[list[Segment]] | None = None
+        self._drawn: object = None
+
+    def resize_letters(self, step: int) -> None:
+        """Larger or smaller than what was chosen by itself."""
+        self._step = max(-3, min(3, self._step + step))
+        self.refresh()
+
+    def letters(self) -> Size | None:
+        """The size of letters that is drawn now; None is the terminal's own text."""
+        if self._ascii:
+            return None
+        best = 0
+        for place, size in enumerate(_SIZES):
+            if size is not None:
+                across = 5 * size.across
+                if self.size.width / across >= _ENOUGH and self.size.height // size.rows >= 3:
+                    best = place
+        return _SIZES[max(0, min(len(_SIZES) - 1, best + self._step))]
+
+    def render_line(self, y: int) -> Strip:
+        """One row, from the bottom up."""
+        state = (
+            self.size, self._step, self.note, len(self.model.lines), self.model.partial, id(self.model), self.app.theme,
+        )  # fmt: skip
+        if self._rows is None or state != self._drawn:
+            self._drawn = state
+            self._rows = self._all()
+        place = y - (self.size.height - len(self._rows))
+        segments = self._rows[place] if 0 <= place < len(self._rows) else []
+        return Strip(segments).adjust_cell_length(self.size.width, self.rich_style).apply_style(self.rich_style)
+
+    # --- rows ---------------------------------------------------------------------------------------------
+
+    def _all(self) -> list[list[Segment]]:
+        """The rows that fit, the newest last."""
+        rows: list[list[Segment]] = []
+        for runs in reversed(self._said()):
+            drawn = self._draw(runs)
+            if len(rows) + len(drawn) > self.size.height:
+                room = self.size.height - len(rows)
+                whole = self._row_height(runs)
+                rows = drawn[len(drawn) - room // whole * whole :] + rows if room >= whole else rows
+                break
+            rows = drawn + rows
+        return rows
+
+    def _said(self) -> list[list[Run]]:
+        said: list[list[Run]] = [[(line.text, "final")] for line in self.model.lines[-_LINES:] if line.text]
+        partial = self.model.partial
+        if partial is not None:
+            runs = [(partial.stable, "stable")] if partial.stable else []
+            if partial.tentative:
+                runs.append(((" " if runs else "") + partial.tentative, "tentative"))
+            said.append(runs)
+        if not said and self.note:
+            said.append([(self.note, "note")])
+        return [runs for runs in said if runs]
+
+    def _row_height(self, runs: list[Run]) -> int:
+        size = self.letters()
+        return size.rows if size is not None and drawable("".join(text for text, _ in runs)) else 1
+
+    def _draw(self, runs: list[Run]) -> list[list[Segment]]:
+        text = "".join(part for part, _ in runs)
+        size = self.letters()
+        if size is None or not drawable(text):
+            return self._plain(text, runs)
+        room = self.size.width - 4
+        rows: list[list[Segment]] = []
+        for start, end in wrap_letters(text, room, size):
+            pieces = list(_pieces(runs, start, end))
+            # In the narrow size two pixels share a cell: a piece begins at a whole cell, or its letters would shift.
+            drawn = [(draw(part, size), self._style(style)) for part, style in pieces if part]
+            for row in range(size.rows):
+                rows.append([Segment("  "), *(Segment(lines[row], style) for lines, style in drawn)])
+        return rows
+
+    def _plain(self, text: str, runs: list[Run]) -> list[list[Segment]]:
+        rows: list[list[Segment]] = []
+        at = 0
+        roomy = self.size.height >= 16
+        for row in wrap(text, self.size.width - 4):
+            at = max(at, text.find(row, at))
+            pieces = _pieces(runs, at, at + len(row))
+            at += len(row)
+            rows.append([Segment("  "), *(Segment(part, self._style(style)) for part, style in pieces)])
+        return [*rows, []] if roomy else rows
+
+    def _style(self, name: str) -> Style:
+        return self.get_component_rich_style(f"captions--{name}")
+
+
+def _pieces(runs: list[Run], start: int, end: int) -> list[Run]:
+    """The part of the runs between two places of their whole text."""
+    pieces: list[Run] = []
+    at = 0
+    for text, style in runs:
+        piece = text[max(0, start - at) : max(0, end - at)]
+        if piece:
+            pieces.append((piece, style))
+        at += len(text)
+    return pieces

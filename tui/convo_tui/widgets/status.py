@@ -1,0 +1,171 @@
+"""The two lines around a session: what it is (above), how it is going (below).
+
+In: plain values. Out: one row of cells each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rich.text import Text
+from textual.reactive import reactive
+from textual.widget import Widget
+
+from convo.text import clean, clock, width
+
+from ..glyphs import UNICODE, Glyphs
+from ..model.pace import Pace
+
+FLOOR_DBFS = -60.0
+
+
+@dataclass(frozen=True)
+class Heading:
+    """What stands above a session. `tone`: live, work, done, bad or idle."""
+
+    title: str = ""
+    badge: str = ""
+    tone: str = "idle"
+    clock_s: float | None = None
+    trouble: str = ""
+
+
+class Masthead(Widget):
+    """The first row: whose app this is, what is open, its state and clock."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "masthead--brand",
+        "masthead--title",
+        "masthead--faint",
+        "masthead--live",
+        "masthead--work",
+        "masthead--done",
+        "masthead--bad",
+        "masthead--idle",
+    }
+
+    heading: reactive[Heading] = reactive(Heading())
+
+    def __init__(self, glyphs: Glyphs = UNICODE, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._glyphs = glyphs
+
+    def render(self) -> Text:
+        """Title to the left, state to the right; the title gives way."""
+        heading = self.heading
+        style = self.get_component_rich_style
+        signs = {
+            "live": self._glyphs.live,
+            "work": self._glyphs.work,
+            "done": self._glyphs.done,
+            "bad": self._glyphs.failed,
+            "idle": self._glyphs.idle,
+        }
+        right = Text(no_wrap=True, end="")
+        if heading.trouble:
+            right.append(heading.trouble + "  ", style("masthead--bad"))
+        if heading.badge:
+            right.append(f"{signs[heading.tone]} {heading.badge}", style(f"masthead--{heading.tone}"))
+        if heading.clock_s is not None:
+            right.append(f"  {clock(heading.clock_s)}", style("masthead--title"))
+        right.append(" ")
+        left = Text(" convo", style("masthead--brand"), no_wrap=True, end="")
+        room = self.size.width - left.cell_len - right.cell_len - 4
+        if heading.title and room >= 4:
+            title = clean(heading.title)
+            left.append("   ")
+            left.append(cut(title, room, self._glyphs.ellipsis), style("masthead--title"))
+        gap = max(1, self.size.width - left.cell_len - right.cell_len)
+        return Text.assemble(left, " " * gap, right, no_wrap=True, end="")
+
+
+@dataclass(frozen=True)
+class Going:
+    """How a session goes. `level` is dBFS, None where nothing is heard here; `hearing` in a word."""
+
+    hearing: str = ""
+    speech: bool = False
+    level: float | None = None
+    lag_ms: float | None = None
+    pace: Pace | None = None
+    source: str = ""
+    note: str = ""
+
+
+class Meter(Widget):
+    """The row below a session: level with what the voice detector says, lag, pace, the source."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "meter--speech",
+        "meter--quiet",
+        "meter--rest",
+        "meter--faint",
+        "meter--good",
+        "meter--bad",
+        "meter--loud",
+    }
+
+    going: reactive[Going] = reactive(Going())
+
+    def __init__(self, glyphs: Glyphs = UNICODE, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._glyphs = glyphs
+
+    def render(self) -> Text:
+        """From the left, as much as fits."""
+        going, style = self.going, self.get_component_rich_style
+        text = Text(" ", no_wrap=True, end="")
+        size = self.size.width
+        if going.level is not None:
+            cells = 24 if size >= 100 else 16 if size >= 70 else 8
+            text.append_text(bar(level_fraction(going.level), cells, self._glyphs, (
+                style("meter--loud") if going.level > -3 else style("meter--speech" if going.speech else "meter--quiet")
+            ), style("meter--rest")))  # fmt: skip
+            text.append("  ")
+        if going.hearing:
+            text.append(going.hearing.ljust(7), style("meter--speech" if going.speech else "meter--faint"))
+        parts: list[tuple[str, str]] = []
+        if going.lag_ms is not None:
+            parts.append((f"{going.lag_ms / 1000:.1f} s behind", "meter--faint"))
+        if going.pace is not None:
+            parts.append((going.pace.value, "meter--good" if going.pace is Pace.GOOD else "meter--bad"))
+        if going.note:
+            parts.append((going.note, "meter--faint"))
+        for said, name in parts:
+            if text.cell_len + len(said) + 3 <= size:
+                text.append("   " if text.cell_len > 1 else "")
+                text.append(said, style(name))
+        source = clean(going.source)
+        room = size - text.cell_len - 4
+        if source and room >= 8:
+            shown = cut(source, room, self._glyphs.ellipsis)
+            text.append(" " * (size - text.cell_len - width(shown) - 1))
+            text.append(shown, style("meter--faint"))
+        return text
+
+
+def level_fraction(dbfs: float) -> float:
+    """A level as a part of the meter, 0 to 1."""
+    return max(0.0, min(1.0, 1 - dbfs / FLOOR_DBFS))
+
+
+def bar(fraction: float, cells: int, glyphs: Glyphs, on: object, off: object) -> Text:
+    """A thin bar of half cells."""
+    halves = round(max(0.0, min(1.0, fraction)) * cells * 2)
+    text = Text(glyphs.bar * (halves // 2) + (glyphs.bar_half if halves % 2 else ""), on, no_wrap=True, end="")  # type: ignore[arg-type]
+    text.append(glyphs.bar_rest * (cells - text.cell_len), off)  # type: ignore[arg-type]
+    return text
+
+
+def cut(text: str, columns: int, ellipsis: str) -> str:
+    """As much of a text's beginning as fits."""
+    if width(text) <= columns:
+        return text
+    kept, used = "", 0
+    for char in text:
+        used += width(char)
+        if used > columns - 1:
+            break
+        kept += char
+    return kept.rstrip() + ellipsis
