@@ -602,12 +602,13 @@ class ListSessions(Request[ListSessionsReply], frozen=True, kw_only=True, tag="l
 
 
 class Search(Request[SearchReply], frozen=True, kw_only=True, tag="search"):
-    """Full-text search over all transcripts and summaries."""
+    """Full-text search over all transcripts, and with `summaries` over these, too."""
 
     Reply: ClassVar = SearchReply
 
     query: str
     limit: Count = 50
+    summaries: bool = False
 
 
 class Export(Request[ExportReply], frozen=True, kw_only=True, tag="export"):

@@ -89,7 +89,7 @@ async def export(options: Options) -> None:
 async def search(options: Options) -> None:
     """`convo search WORDS`."""
     async with connected(options) as client:
-        hits = (await client.request(Search(query=options.query, limit=options.limit))).hits
+        hits = (await client.request(Search(query=options.query, limit=options.limit, summaries=True))).hits
     if options.json:
         put("".join(json_line(hit) for hit in hits))
         return

@@ -250,7 +250,7 @@ def test_the_demo(tmp_path: Path) -> None:
     text = out.decode()
     captions = re.findall(r"^\d\d:\d\d  (.*)$", text, re.MULTILINE)
     assert word_error_rate(truth("talk"), " ".join(captions)) <= 0.05
-    assert text.index("00:47  ") < text.index("Key points\n") < text.index("Action items\n") < text.index("\nNext, ")
+    assert text.index("00:44  ") < text.index("Key points\n") < text.index("Action items\n") < text.index("\nNext, ")
     assert text.splitlines()[-1].startswith("Next, ")
     assert nothing_is_left(tmp_path)
 

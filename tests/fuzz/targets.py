@@ -117,7 +117,7 @@ _WHOLE: list[bytes] = []
 
 def _whole() -> bytes:
     """A database with a session in it, in one file."""
-    from convod.store import Database
+    from convod.store import Database, search
 
     if not _WHOLE:
         with tempfile.TemporaryDirectory() as folder:
@@ -126,9 +126,7 @@ def _whole() -> bytes:
             fresh.open()
             fresh.close()
             with contextlib.closing(sqlite3.connect(path)) as plain:
-                plain.execute(
-                    "INSERT INTO said (text, session, segment, start, \"end\") VALUES ('words', 's', 0, 0, 1)"
-                )
+                search.add(plain, "s", "segment", 0, 0.0, 1.0, "words")
                 plain.commit()
                 plain.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 plain.execute("PRAGMA journal_mode = DELETE")

@@ -4,8 +4,8 @@ Finals go before interims, interims before file windows. Within a kind sessions 
 interim waiting: a newer one replaces it. A batch holds windows that can share one encoder run and one prompt: same
 rate, options and length bucket; it is never waited for.
 
-A batch whose worker died is tried again one window at a time in a fresh worker; a window that kills its worker twice
-is given up.
+A batch whose worker died is tried again one window at a time in a fresh worker; a window that is alone when its
+worker dies, three times, is given up: one that kills is known by it, and a worker may die of something else.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Final
 
 from convod.engine.wire import Kind, Options, bucket
 
-TRIES: Final = 2
+TRIES: Final = 3
 """How often a window may take its worker with it."""
 
 
@@ -24,7 +24,8 @@ TRIES: Final = 2
 class Job:
     """A window to decode: `audio` is mono s16le at `rate` Hz. `session` owns it, `since` it waits.
 
-    Windows that begin at the same sample of the same stream share the name `growing`.
+    Windows that begin at the same sample of the same stream share the name `growing`. `behind`: others of its session
+    waited when it came.
     """
 
     session: str
@@ -35,6 +36,7 @@ class Job:
     tag: object = None
     growing: str | None = None
     since: float = 0.0
+    behind: bool = False
     deaths: int = field(default=0, init=False)
 
     @property
@@ -61,6 +63,7 @@ class Scheduler:
         replaced = None
         if job.kind is Kind.INTERIM and queue:
             replaced = queue.popleft()
+        job.behind = bool(queue)
         queue.append(job)
         return replaced
 

@@ -421,7 +421,9 @@ class Service:
     async def _search(self, client: Client, request: Search) -> Reply:
         if not request.query.strip():
             raise Refused(Code.BAD_REQUEST, "query must hold at least one word")
-        hits = await self._manager.store.search(client.reach, request.query, _limit(request.limit))
+        hits = await self._manager.store.search(
+            client.reach, request.query, _limit(request.limit), summaries=request.summaries
+        )
         return SearchReply(id=request.id, hits=hits)
 
     async def _export(self, client: Client, request: Export) -> Reply:

@@ -115,8 +115,11 @@ class Store(Protocol):
     ) -> list[StoredSummary]:
         """Summaries of one kind, newest first, those with `seq` below `before`."""
 
-    async def search(self, owner: str | None, query: str, limit: int) -> list[Hit]:
-        """Texts of the owner's sessions (everybody's if None) that hold the query's words, best first."""
+    async def search(self, owner: str | None, query: str, limit: int, *, summaries: bool = False) -> list[Hit]:
+        """What the owner's sessions (everybody's if None) and, if wanted, their summaries say with these words.
+
+        Best first.
+        """
 
     async def paused(self) -> set[str]:
         """Owners whose files are not worked on."""

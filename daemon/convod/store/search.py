@@ -128,8 +128,11 @@ PAGES: Final = 200
 """Pages of the index that are merged at a time: some milliseconds, while others wait to write."""
 
 
-def find(connection: sqlite3.Connection, owner: str | None, query: str, limit: int) -> list[Hit]:
-    """An owner's texts (everybody's if None) that hold all words of a query, best first."""
+def find(connection: sqlite3.Connection, owner: str | None, query: str, limit: int, *, summaries: bool) -> list[Hit]:
+    """What an owner's talks said (everybody's if None), and their summaries if wanted, with all words of a query.
+
+    Best first.
+    """
     words = query.replace("\0", " ").split()  # SQLite takes a NUL for the end of a text
     found: dict[int, sqlite3.Row] = {}
     for table, match in _matches(words):
@@ -138,8 +141,9 @@ def find(connection: sqlite3.Connection, owner: str | None, query: str, limit: i
         rows = connection.execute(
             'SELECT lines.id, lines.session, source, segment, start, lines."end", lines.text, title '
             f"FROM {table} JOIN lines ON lines.id = {table}.rowid JOIN sessions ON sessions.id = lines.session "
-            f"WHERE {table} MATCH ? AND (? IS NULL OR owner = ?) ORDER BY {table}.rowid DESC LIMIT ?",
-            (match, owner, owner, limit),
+            f"WHERE {table} MATCH ? AND (? IS NULL OR owner = ?) AND (? OR source = 'segment') "
+            f"ORDER BY {table}.rowid DESC LIMIT ?",
+            (match, owner, owner, summaries, limit),
         )
         for row in rows:
             found.setdefault(row["id"], row)

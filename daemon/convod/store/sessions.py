@@ -217,9 +217,14 @@ class SessionStore:
 
         return await self._database.read(work)
 
-    async def search(self, owner: str | None, query: str, limit: int) -> list[Hit]:
-        """Texts of the owner's sessions (everybody's if None) that hold the query's words, best first."""
-        return await self._database.read(lambda connection: search.find(connection, owner, query, limit))
+    async def search(self, owner: str | None, query: str, limit: int, *, summaries: bool = False) -> list[Hit]:
+        """What the owner's sessions (everybody's if None) and, if wanted, their summaries say with these words.
+
+        Best first.
+        """
+        return await self._database.read(
+            lambda connection: search.find(connection, owner, query, limit, summaries=summaries)
+        )
 
     async def paused(self) -> set[str]:
         """Owners whose files are not worked on."""

@@ -764,7 +764,7 @@ async def test_of_two_summaries_only_the_one_that_began_last_is_shown(autojump_c
 async def test_a_stretch_that_cannot_be_decoded_is_a_warning_and_the_session_goes_on(autojump_clock, tmp_path):
     async with house(tmp_path) as home:
         home.engine.texts = lambda number, job: (
-            Refusal(Code.INTERNAL, "this stretch of audio stopped the engine twice")
+            Refusal(Code.INTERNAL, "this stretch of audio stopped the engine again and again")
             if number == 0
             else heard(f"sentence {number}")
         )

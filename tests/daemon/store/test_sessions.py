@@ -282,11 +282,12 @@ async def test_a_search_finds_summaries_and_only_the_newest_of_a_session(tmp_pat
         await say(store, one, "Put the kettle on.")
         await summarise(store, one, "An old matter.")
         await summarise(store, one, "A new matter.")
-        assert [hit.source for hit in await store.search("me", "kettle", 10)] == ["summary", "segment"]
+        assert [hit.source for hit in await store.search("me", "kettle", 10)] == ["segment"]
+        assert [hit.source for hit in await store.search("me", "kettle", 10, summaries=True)] == ["summary", "segment"]
         for query in ("new", "tea ann", "leaves", "plans"):
-            (hit,) = await store.search("me", query, 10)
+            (hit,) = await store.search("me", query, 10, summaries=True)
             assert (hit.source, hit.segment, hit.title) == ("summary", 0, "Kitchen")
-        assert await store.search("me", "old", 10) == []
+        assert await store.search("me", "old", 10, summaries=True) == []
 
 
 async def test_the_words_as_they_stand_come_before_the_words_anywhere_then_the_newest(tmp_path):
@@ -337,8 +338,8 @@ async def test_deleted_words_are_in_no_file_any_more(tmp_path):
             await say(store, one, f"xyzzy{number} plugh 秘密の会議{number}")
         await summarise(store, one, "frobnicate")
         await store.delete(one.id)
-        assert await store.search("me", "xyzzy1", 10) == []
-        assert await store.search("me", "秘密の会議", 10) == []
+        assert await store.search("me", "xyzzy1", 10, summaries=True) == []
+        assert await store.search("me", "秘密の会議", 10, summaries=True) == []
         assert len(await store.search("me", "ordinary", 50)) == 30
     deleted = b"".join(file.read_bytes() for file in tmp_path.glob("convod.sqlite*"))
     for word in ("xyzzy", "plugh", "frobnicate", "秘密"):

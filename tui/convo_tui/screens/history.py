@@ -158,7 +158,7 @@ class HistoryScreen(ConvoScreen):
     async def _search(self, query: str) -> None:
         await asyncio.sleep(_TYPING_S)
         try:
-            hits = (await self.app.link.request(Search(query=query, limit=_HITS))).hits
+            hits = (await self.app.link.request(Search(query=query, limit=_HITS, summaries=True))).hits
         except convo.ConvoError as error:
             self.post_message(Found(query, [], clean(str(error))))
         else:
