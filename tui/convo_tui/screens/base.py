@@ -39,3 +39,41 @@ class ConvoScreen(Screen[None]):
         """What is wrong with the connection, in two words."""
         phase = self.app.link_state.phase.name
         return {"LOST": "reconnecting", "NONE": "no daemon", "REFUSED": "not allowed"}.get(phase, "")
+
+
+class TalkScreen(ConvoScreen):
+    """A screen from which a talk is begun, held and ended."""
+
+    def action_start(self) -> None:
+        """Begin with the microphone."""
+        self.app.listen()
+
+    def action_stop(self) -> None:
+        """End the session."""
+        self.app.stop_talk()
+
+    def action_pause(self) -> None:
+        """Pause, or go on."""
+        self.app.pause_talk()
+
+    def action_mute(self) -> None:
+        """Mute, or not."""
+        self.app.mute_talk()
+
+
+class RowsScreen(ConvoScreen):
+    """A screen of rows that are drawn anew when their width or colours change."""
+
+    def on_resize(self) -> None:
+        """Rows have another width."""
+        if self.is_mounted:
+            self._draw()
+
+    def notify_style_update(self) -> None:
+        """The theme changed: its colours are in the rows."""
+        super().notify_style_update()
+        if self.is_mounted:
+            self.call_later(self._draw)
+
+    def _draw(self) -> None:
+        raise NotImplementedError

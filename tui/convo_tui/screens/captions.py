@@ -15,10 +15,10 @@ from ..model.pace import Health
 from ..model.session import Change, SessionModel
 from ..widgets.captions import BigCaptions
 from ..work.link import LinkState
-from .base import ConvoScreen
+from .base import TalkScreen
 
 
-class CaptionsScreen(ConvoScreen):
+class CaptionsScreen(TalkScreen):
     """Shows the end of `app.live`."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -82,22 +82,6 @@ class CaptionsScreen(ConvoScreen):
     def action_back(self) -> None:
         """To the transcript."""
         self.app.pop_screen()
-
-    def action_start(self) -> None:
-        """Begin with the microphone."""
-        self.app.listen()
-
-    def action_stop(self) -> None:
-        """End the session."""
-        self.app.stop_talk()
-
-    def action_pause(self) -> None:
-        """Pause, or go on."""
-        self.app.pause_talk()
-
-    def action_mute(self) -> None:
-        """Mute, or not."""
-        self.app.mute_talk()
 
     def action_size(self, step: int) -> None:
         """Larger or smaller letters."""

@@ -30,7 +30,7 @@ from ..widgets.status import Heading, Masthead, bar, cut
 from ..work.link import LinkState
 from ..work.start import start
 from .ask import PathSuggester
-from .base import ConvoScreen
+from .base import RowsScreen
 
 if TYPE_CHECKING:
     from ..app import ConvoApp
@@ -39,7 +39,7 @@ _REDRAW_S = 0.1
 _LOOK_S = 1.0  # speed and time left are drawn anew
 
 
-class FilesScreen(ConvoScreen):
+class FilesScreen(RowsScreen):
     """Lists files."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -88,17 +88,6 @@ class FilesScreen(ConvoScreen):
         """A file made progress: draw soon, not at each of many messages."""
         if self._pending is None:
             self._pending = self.set_timer(_REDRAW_S, self._draw)
-
-    def on_resize(self) -> None:
-        """Rows have another width."""
-        if self.is_mounted:
-            self._draw()
-
-    def notify_style_update(self) -> None:
-        """The theme changed: its colours are in the rows."""
-        super().notify_style_update()
-        if self.is_mounted:
-            self.call_later(self._draw)
 
     def _draw(self) -> None:
         self._pending = None

@@ -28,7 +28,7 @@ from ..model.session import Change, SessionModel
 from ..widgets.status import Heading, Masthead, cut
 from ..work.link import LinkState
 from ..work.start import start
-from .base import ConvoScreen
+from .base import RowsScreen
 
 _PAGE = 500
 _HITS = 200
@@ -56,7 +56,7 @@ class Found(Message):
         self.problem = problem
 
 
-class HistoryScreen(ConvoScreen):
+class HistoryScreen(RowsScreen):
     """Lists sessions."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -173,17 +173,6 @@ class HistoryScreen(ConvoScreen):
                 self.app.say(message.problem, "warning")
 
     # --- drawing ------------------------------------------------------------------------------------------
-
-    def on_resize(self) -> None:
-        """Rows have another width."""
-        if self.is_mounted:
-            self._draw()
-
-    def notify_style_update(self) -> None:
-        """The theme changed: its colours are in the rows."""
-        super().notify_style_update()
-        if self.is_mounted:
-            self.call_later(self._draw)
 
     def _draw(self) -> None:
         self.model.hidden = self.app.doomed

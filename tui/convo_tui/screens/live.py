@@ -22,10 +22,10 @@ from ..widgets.body import SessionBody
 from ..widgets.status import Going, Heading, Masthead
 from ..work.link import LinkState, Phase
 from ..work.sources import MicrophoneSource
-from .base import ConvoScreen
+from .base import TalkScreen
 
 
-class LiveScreen(ConvoScreen):
+class LiveScreen(TalkScreen):
     """Shows `app.live`."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -186,22 +186,6 @@ class LiveScreen(ConvoScreen):
         if action in ("rename", "summary", "times", "copy"):
             return bool(model.session)
         return super().check_action(action, parameters)
-
-    def action_start(self) -> None:
-        """Begin with the microphone."""
-        self.app.listen()
-
-    def action_stop(self) -> None:
-        """End the session."""
-        self.app.stop_talk()
-
-    def action_pause(self) -> None:
-        """Pause, or go on."""
-        self.app.pause_talk()
-
-    def action_mute(self) -> None:
-        """Mute, or not."""
-        self.app.mute_talk()
 
     def action_finalize(self) -> None:
         """Finish the sentence now."""
