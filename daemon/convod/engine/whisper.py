@@ -20,7 +20,7 @@ from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import get_suppressed_tokens, merge_punctuations
 
 from convod.engine.features import Floats, GrowingFeatures
-from convod.engine.voice import Voice
+from convod.engine.voice import LEAST_VOICE_S, Voice
 from convod.engine.wire import Heard, HeardPiece, HeardWord, Load, Options, bucket
 
 RATE: Final = 16000
@@ -36,9 +36,6 @@ with and without: single utterances 1.6 and 2.6 %, several joined 7 and 30 % (sc
 
 UNSETTLED: Final = 320
 """Samples at the end of a resampled window that are made up for want of what follows."""
-
-LEAST_VOICE_S: Final = 0.06
-"""Windows with less voice than this (two of Silero's chunks) hold none."""
 
 DOUBTFUL_LOGPROB: Final = -1.0
 HOPELESS_LOGPROB: Final = -3.0
@@ -110,7 +107,10 @@ class Whisper:
                 ends = [self._voice.end(piece) for piece in samples]
                 return [_replace(heard, voice_end=round(end, 3)) for heard, end in zip(heard_all, ends, strict=True)]
             return heard_all
-        voices = [self._voice.find(piece) for piece in samples]
+        # Of a recording it matters only that there is a voice, not where it ends: its windows end in silence.
+        voices: list[tuple[float, float | None]] = [
+            (self._voice.least(one), None) if options.steady else self._voice.find(one) for one in samples
+        ]
         # What holds no voice is not decoded: a model asked for the words of a noise finds some.
         spoken = [i for i, (voice_s, _) in enumerate(voices) if voice_s >= LEAST_VOICE_S]
         heard = dict(zip(spoken, self._hear_speech([features(i) for i in spoken], options), strict=True))
@@ -119,7 +119,7 @@ class Whisper:
             avg_logprob=0.0, no_speech_prob=1.0, voice_s=0.0,
         )  # fmt: skip
         return [
-            _replace(heard.get(i, silence), voice_s=round(voice_s, 3), voice_end=round(end, 3))
+            _replace(heard.get(i, silence), voice_s=round(voice_s, 3), voice_end=None if end is None else round(end, 3))
             for i, (voice_s, end) in enumerate(voices)
         ]
 

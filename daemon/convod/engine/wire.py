@@ -120,7 +120,8 @@ class HeardPiece(msgspec.Struct, frozen=True, kw_only=True):
 class Heard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The text of one window with the engine's figures.
 
-    If it was asked for: `voice_s`, seconds in which a voice was heard, and `voice_end`, the second at which it ends.
+    If it was asked for: `voice_s`, seconds in which a voice was heard (where steady: at least), and `voice_end`, the
+    second at which it ends (not where steady).
     """
 
     text: str
