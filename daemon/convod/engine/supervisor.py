@@ -1,4 +1,4 @@
-"""Worker processes: started, loaded, given batches, watched, replaced. The engine as the rest of the daemon sees it.
+"""The engine as the rest of the daemon sees it: its workers are kept, given batches, watched, replaced.
 
 In: jobs with a callback. Out: `Heard`, or a `Refusal` with an error code, on the callback, in the daemon's own task.
 A worker that dies or hangs is replaced; what it was decoding is tried again as the scheduler says. It never looks
@@ -10,11 +10,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import socket
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Final
 
 import msgspec
@@ -25,23 +22,9 @@ from convo.messages import Code, EngineStatus, QueueStatus
 from convod.engine import models
 from convod.engine.fetch import FetchFailed, fetch
 from convod.engine.pressure import Interims, Pressure
+from convod.engine.process import Abandoned, Unloadable, Worker, WorkerDied, worker_process
 from convod.engine.scheduler import Job, Scheduler
-from convod.engine.wire import (
-    HEADER,
-    FromWorker,
-    Heard,
-    Kind,
-    Load,
-    Loaded,
-    NotLoaded,
-    Part,
-    Results,
-    Trouble,
-    Work,
-    frame_length,
-    from_worker,
-    pack,
-)
+from convod.engine.wire import Heard, Kind, Load, Loaded, Results, Trouble
 from convod.measure import Histogram
 
 log = logging.getLogger("convod.engine")
@@ -56,7 +39,6 @@ FILES: Final = 8
 
 LIVE_S: Final = 15.0
 """How long after its last window a live session is expected to have another."""
-
 
 REPLACED_S: Final = 15.0
 """How long it may take to notice that a worker hangs and to be rid of it."""
@@ -92,10 +74,6 @@ Outcome = Heard | Refusal
 Deliver = Callable[[Job, Outcome], None]
 
 
-class WorkerDied(Exception):
-    """The worker process ended or hung."""
-
-
 @dataclass(slots=True)
 class _Plan:
     """What the model and the machine ask for."""
@@ -104,45 +82,6 @@ class _Plan:
     workers: int
     threads: int
     batch: int
-
-
-@dataclass(eq=False, slots=True)
-class _Worker:
-    """A process and its socket."""
-
-    process: trio.Process
-    stream: trio.SocketStream
-    buffer: bytearray = field(default_factory=bytearray)
-    batch: list[Job] = field(default_factory=list)
-    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
-    abandoned: bool = False
-    busy_since: float | None = None
-
-    async def send(self, part: Part) -> None:
-        try:
-            await self.stream.send_all(pack(part))
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise WorkerDied("it closed its socket") from error
-
-    async def receive(self) -> FromWorker:
-        header = await self._exactly(HEADER.size)
-        try:
-            return from_worker(await self._exactly(frame_length(header)))
-        except (ValueError, msgspec.DecodeError) as error:
-            raise WorkerDied(f"it sent what is no message: {error}") from error
-
-    async def _exactly(self, size: int) -> bytes:
-        while len(self.buffer) < size:
-            try:
-                data = await self.stream.receive_some(1 << 16)
-            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                raise WorkerDied("it closed its socket") from error
-            if not data:
-                raise WorkerDied("it ended")
-            self.buffer += data
-        taken = bytes(self.buffer[:size])
-        del self.buffer[:size]
-        return taken
 
 
 class Engine:
@@ -162,7 +101,7 @@ class Engine:
         self._idle = trio.lowlevel.ParkingLot()
         self._live_until = 0.0
         self._loaded: Loaded | None = None
-        self._workers: set[_Worker] = set()
+        self._workers: set[Worker] = set()
         self._ready = trio.Event()
         self._context = "short"
 
@@ -189,8 +128,7 @@ class Engine:
         self._deliver.pop(job, None)
         for worker in self._workers:
             if job.kind is Kind.FILE and job in worker.batch and not any(one in self._deliver for one in worker.batch):
-                worker.abandoned = True
-                worker.scope.deadline = min(worker.scope.deadline, trio.current_time() + ABANDON_S)
+                worker.abandon(ABANDON_S)
 
     def retract(self, job: Job) -> bool:
         """Take a job back if it waits, to submit it again later; returns whether it did."""
@@ -337,7 +275,7 @@ class Engine:
                 log.warning("a worker was lost, a new one starts: %s", death)
                 # A wake-up may have gone to the one that died.
                 self._idle.unpark()
-            except _Abandoned:
+            except Abandoned:
                 log.info("a worker was ended with what nobody waits for any more, a new one starts")
                 continue
             except OSError as error:
@@ -350,7 +288,7 @@ class Engine:
                     await self._idle.park()
                 self.state = "ready" if self._workers else "loading"
                 continue
-            except _Unloadable as error:
+            except Unloadable as error:
                 self._fail(str(error))
                 pause = 30.0
             if not self._workers and self.state == "ready":
@@ -359,69 +297,33 @@ class Engine:
             pause = min(30.0, pause * 2)
 
     @contextlib.asynccontextmanager
-    async def _worker(self, plan: _Plan) -> AsyncIterator[_Worker]:
-        ours, theirs = socket.socketpair()
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(theirs)
-            unless_started = stack.enter_context(contextlib.ExitStack())
-            unless_started.enter_context(ours)
-            process = await trio.lowlevel.open_process(
-                [sys.executable, "-m", "convod.engine.worker", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                # numpy's products are small here: its own threads would only wait for each other.
-                # onnxruntime, which runs Silero, would report home.
-                env={
-                    **os.environ,
-                    "HF_HUB_OFFLINE": "1",
-                    "OPENBLAS_NUM_THREADS": "1",
-                    "ORT_DISABLE_TELEMETRY": "1",
-                },
-            )
-            unless_started.pop_all()
-        worker = _Worker(process, trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
-        try:
-            await self._load(worker, plan)
-            self._workers.add(worker)
-            yield worker
-        finally:
-            self._workers.discard(worker)
-            with trio.CancelScope(shield=True):
-                process.kill()
-                await process.wait()
-                await worker.stream.aclose()
-
-    async def _load(self, worker: _Worker, plan: _Plan) -> None:
-        await worker.send(
-            Load(
-                directory=str(plan.model.directory),
-                context=plan.model.context,
-                device=self.settings.device,
-                compute_type=self.settings.compute_type,
-                threads=plan.threads,
-            )
+    async def _worker(self, plan: _Plan) -> AsyncIterator[Worker]:
+        load = Load(
+            directory=str(plan.model.directory),
+            context=plan.model.context,
+            device=self.settings.device,
+            compute_type=self.settings.compute_type,
+            threads=plan.threads,
         )
-        with trio.move_on_after(self.settings.load_timeout_s) as scope:
-            answer = await worker.receive()
-        if scope.cancelled_caught:
-            raise WorkerDied(f"it did not load the model within {self.settings.load_timeout_s:.0f} s")
-        if isinstance(answer, NotLoaded):
-            raise _Unloadable(answer.message)
-        assert isinstance(answer, Loaded)
-        self._loaded = answer
-        self.languages = answer.languages
-        self.state, self.message = "ready", None
-        self._ready.set()
+        async with worker_process() as worker:
+            self._loaded = loaded = await worker.load(load, self.settings.load_timeout_s)
+            self.languages = loaded.languages
+            self.state, self.message = "ready", None
+            self._ready.set()
+            self._workers.add(worker)
+            try:
+                yield worker
+            finally:
+                self._workers.discard(worker)
 
-    async def _serve(self, worker: _Worker) -> None:
+    async def _serve(self, worker: Worker) -> None:
         while True:
             batch = await self._next_batch(worker)
             begun = trio.current_time()
             for job in batch:
                 self.waits[job.kind].observe(begun - job.since)
             try:
-                answer = await self._decode(worker, batch)
+                answer = await worker.decode(batch, self.settings.deadline_s)
             except WorkerDied:
                 for job in self._scheduler.died(batch):
                     self._finish(
@@ -437,7 +339,7 @@ class Engine:
                 for job in batch:
                     self._finish(job, Refusal(Code.INTERNAL, f"the engine could not decode: {answer.message}"))
 
-    async def _next_batch(self, worker: _Worker) -> list[Job]:
+    async def _next_batch(self, worker: Worker) -> list[Job]:
         idle_since = trio.current_time()
         while True:
             while batch := self._take():
@@ -464,43 +366,13 @@ class Engine:
         at_files = sum(bool(worker.batch) and worker.batch[0].kind is Kind.FILE for worker in self._workers)
         return self._scheduler.take(live=live, files=not live or at_files < max(1, len(self._workers) - 1))
 
-    async def _watch(self, worker: _Worker, scope: trio.CancelScope) -> None:
+    async def _watch(self, worker: Worker, scope: trio.CancelScope) -> None:
         await worker.process.wait()
         scope.cancel()
-
-    async def _decode(self, worker: _Worker, batch: list[Job]) -> FromWorker:
-        work = Work(
-            windows=[job.audio for job in batch],
-            growing=[job.growing for job in batch],
-            rate=batch[0].rate,
-            options=batch[0].options,
-        )
-        worker.batch, worker.abandoned = batch, False
-        worker.busy_since = trio.current_time()
-        worker.scope = trio.CancelScope(deadline=trio.current_time() + self.settings.deadline_s)
-        try:
-            with worker.scope:
-                await worker.send(work)
-                answer = await worker.receive()
-                worker.busy_since = None
-                return answer
-        finally:
-            worker.batch = []
-        if worker.abandoned:
-            raise _Abandoned
-        raise WorkerDied(f"it did not answer within {self.settings.deadline_s:.0f} s")
-
-
-class _Abandoned(Exception):
-    """The worker was at windows that nobody waits for any more."""
 
 
 class _Unneeded(Exception):
     """The worker had nothing to do for as long as the settings let it."""
-
-
-class _Unloadable(Exception):
-    """The worker says that the model cannot be used."""
 
 
 def _cores() -> int:

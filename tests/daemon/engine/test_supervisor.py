@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from convo.messages import Code
-from convod.engine import supervisor
+from convod.engine import process
 from convod.engine.scheduler import TRIES, Job
 from convod.engine.supervisor import Engine, EngineSettings, Refusal
 from convod.engine.wire import Heard, Kind, Options
@@ -244,7 +244,7 @@ class StandIn:
 @pytest.fixture
 def stand_in(tmp_path, monkeypatch) -> StandIn:
     stand_in = StandIn(tmp_path)
-    monkeypatch.setattr(supervisor.sys, "executable", str(stand_in.program))
+    monkeypatch.setattr(process.sys, "executable", str(stand_in.program))
     return stand_in
 
 
@@ -339,11 +339,11 @@ async def test_an_idle_model_is_let_go_and_comes_back_with_work(stand_in):
 
 async def test_a_program_that_cannot_be_started_leaves_the_daemon_running(stand_in, monkeypatch, caplog):
     async with running(workers=1) as desk:
-        monkeypatch.setattr(supervisor.sys, "executable", "/no/such/program")
+        monkeypatch.setattr(process.sys, "executable", "/no/such/program")
         (pid,) = desk.engine.processes
         os.kill(pid, signal.SIGKILL)
         with trio.fail_after(PATIENCE_S):
             while "could not be started" not in caplog.text:
                 await trio.lowlevel.checkpoint()
-        monkeypatch.setattr(supervisor.sys, "executable", str(stand_in.program))
+        monkeypatch.setattr(process.sys, "executable", str(stand_in.program))
         assert await desk.text(desk.submit(b"one")) == "one"

@@ -5,7 +5,8 @@ import socket
 import trio
 
 from convo.messages import SessionCounts
-from convod.engine.supervisor import REPLACED_S, Engine, EngineSettings, _Worker
+from convod.engine.process import Worker
+from convod.engine.supervisor import REPLACED_S, Engine, EngineSettings
 from convod.ops.config import Settings
 from convod.ops.current import Current
 from convod.ops.signals import Operator
@@ -23,7 +24,7 @@ async def test_the_watchdog_is_fed_only_while_the_engine_answers(autojump_clock,
                 nursery.start_soon(operator.report, engine, lambda: SessionCounts(live=2, file=1))
                 await trio.sleep(95)
                 assert count(manager) == 10
-                worker = _Worker(None, None)  # type: ignore[arg-type]
+                worker = Worker(None, None)  # type: ignore[arg-type]
                 engine._workers.add(worker)
                 worker.busy_since = trio.current_time()
                 assert engine.answers

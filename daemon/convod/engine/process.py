@@ -1,0 +1,168 @@
+"""A worker process as the daemon holds it: its start, its socket, one batch at a time, its end.
+
+In: what to load, then batches of jobs. Out: the worker's answers, or `WorkerDied` for one that ended, hung or babbled.
+It never chooses what is decoded, nor what becomes of a batch that was lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+
+import msgspec
+import trio
+
+from convod.engine.scheduler import Job
+from convod.engine.wire import (
+    HEADER,
+    FromWorker,
+    Load,
+    Loaded,
+    NotLoaded,
+    Part,
+    Work,
+    frame_length,
+    from_worker,
+    pack,
+)
+
+
+class WorkerDied(Exception):
+    """The worker process ended or hung."""
+
+
+class Abandoned(Exception):
+    """The worker was at windows that nobody waits for any more."""
+
+
+class Unloadable(Exception):
+    """The worker says that the model cannot be used."""
+
+
+class Worker:
+    """A process and its socket. `batch` is what it decodes, `busy_since` the time (trio's) at which it was given that,
+    None while it is idle.
+    """
+
+    def __init__(self, process: trio.Process, stream: trio.SocketStream) -> None:
+        self.process = process
+        self.batch: list[Job] = []
+        self.busy_since: float | None = None
+        self._stream = stream
+        self._buffer = bytearray()
+        self._scope = trio.CancelScope()
+        self._abandoned = False
+
+    async def load(self, load: Load, limit_s: float) -> Loaded:
+        """Have it load a model.
+
+        Raises:
+            Unloadable: the model cannot be used.
+            WorkerDied: it ended, or was not done within `limit_s`.
+        """
+        await self._send(load)
+        with trio.move_on_after(limit_s) as scope:
+            answer = await self._receive()
+        if scope.cancelled_caught:
+            raise WorkerDied(f"it did not load the model within {limit_s:.0f} s")
+        if isinstance(answer, NotLoaded):
+            raise Unloadable(answer.message)
+        assert isinstance(answer, Loaded)
+        return answer
+
+    async def decode(self, batch: list[Job], limit_s: float) -> FromWorker:
+        """Its answer to a batch of windows of one rate and with the same options.
+
+        Raises:
+            Abandoned: `abandon` was called, and it was not done in time.
+            WorkerDied: it ended, or was not done within `limit_s`.
+        """
+        work = Work(
+            windows=[job.audio for job in batch],
+            growing=[job.growing for job in batch],
+            rate=batch[0].rate,
+            options=batch[0].options,
+        )
+        self.batch, self._abandoned, self.busy_since = batch, False, trio.current_time()
+        self._scope = trio.CancelScope(deadline=trio.current_time() + limit_s)
+        try:
+            with self._scope:
+                await self._send(work)
+                return await self._receive()
+        finally:
+            self.batch, self.busy_since = [], None
+        if self._abandoned:
+            raise Abandoned
+        raise WorkerDied(f"it did not answer within {limit_s:.0f} s")
+
+    def abandon(self, within_s: float) -> None:
+        """Nobody wants what it decodes: it may go on for so long."""
+        self._abandoned = True
+        self._scope.deadline = min(self._scope.deadline, trio.current_time() + within_s)
+
+    async def _send(self, part: Part) -> None:
+        try:
+            await self._stream.send_all(pack(part))
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise WorkerDied("it closed its socket") from error
+
+    async def _receive(self) -> FromWorker:
+        header = await self._exactly(HEADER.size)
+        try:
+            return from_worker(await self._exactly(frame_length(header)))
+        except (ValueError, msgspec.DecodeError) as error:
+            raise WorkerDied(f"it sent what is no message: {error}") from error
+
+    async def _exactly(self, size: int) -> bytes:
+        while len(self._buffer) < size:
+            try:
+                data = await self._stream.receive_some(1 << 16)
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                raise WorkerDied("it closed its socket") from error
+            if not data:
+                raise WorkerDied("it ended")
+            self._buffer += data
+        taken = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return taken
+
+
+@contextlib.asynccontextmanager
+async def worker_process() -> AsyncIterator[Worker]:
+    """A fresh worker; its process has ended when the block does.
+
+    Raises:
+        OSError: no process or socket is to be had.
+    """
+    ours, theirs = socket.socketpair()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(theirs)
+        unless_started = stack.enter_context(contextlib.ExitStack())
+        unless_started.enter_context(ours)
+        process = await trio.lowlevel.open_process(
+            [sys.executable, "-m", "convod.engine.worker", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            # numpy's products are small here: its own threads would only wait for each other.
+            # onnxruntime, which runs Silero, would report home.
+            env={
+                **os.environ,
+                "HF_HUB_OFFLINE": "1",
+                "OPENBLAS_NUM_THREADS": "1",
+                "ORT_DISABLE_TELEMETRY": "1",
+            },
+        )
+        unless_started.pop_all()
+    stream = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
+    try:
+        yield Worker(process, stream)
+    finally:
+        with trio.CancelScope(shield=True):
+            process.kill()
+            await process.wait()
+            await stream.aclose()
