@@ -19,6 +19,7 @@ import resource
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -49,6 +50,9 @@ from convod.sessions.session import Parts
 from convod.sessions.turns import Turns
 from convod.store import Database, SessionStore, Spool
 from convod.summary import Summarizers
+
+if TYPE_CHECKING:
+    from convod.listen.upgrade import WebSocketLink
 
 log = logging.getLogger("convod")
 
@@ -143,7 +147,7 @@ async def run(
                 connection = Connection(Role.SERVER, LengthPrefixed(listen.message_bytes))
                 await serve(link, connection, admit, service, listen, visit, grant.owner)
 
-        async def serve_web(link: websocket.WebSocketLink, peer: str, visit: Visit) -> None:
+        async def serve_web(link: WebSocketLink, peer: str, visit: Visit) -> None:
             listen = current.settings.listen
 
             async def admit(token: str | None) -> auth.Grant | None:
@@ -171,7 +175,6 @@ async def run(
             trio.open_nursery() as listen_tasks,
         ):
             store_tasks.start_soon(database.run)
-            engine_tasks.start_soon(engine.run)
             await engine_tasks.start(others.run)
             await session_tasks.start(manager.run)
             for listener in local:
@@ -184,6 +187,8 @@ async def run(
             for monitor in monitors:
                 connections.start_soon(http.serve, monitor, health)
             connections.start_soon(operator.report, engine, manager.counts)
+            # Last: for a while its processes take all processors, and whoever connects now need not wait for that.
+            engine_tasks.start_soon(engine.run)
             urls = [*local_urls, *(bound.url for bound in web), *map(http.url_of, monitors)]
             log.info("convod is ready on %s", " and ".join(urls))
             notifier.ready()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 SECONDS: Final = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 """Upper bounds of the buckets, in seconds: fine where captions are good or bad, coarse beyond."""
@@ -37,11 +38,10 @@ class Histogram:
         return buckets
 
 
-@dataclass(slots=True)
-class Measures:
+class Measures(msgspec.Struct):
     """What sessions count, all of them together. `segment_lag` and `summary_time` in seconds."""
 
-    segment_lag: Histogram = field(default_factory=Histogram)
-    summary_time: Histogram = field(default_factory=Histogram)
-    summaries: Counter[str] = field(default_factory=Counter)
+    segment_lag: Histogram = msgspec.field(default_factory=Histogram)
+    summary_time: Histogram = msgspec.field(default_factory=Histogram)
+    summaries: Counter[str] = msgspec.field(default_factory=Counter)
     audio_bytes: int = 0

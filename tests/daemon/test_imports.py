@@ -10,6 +10,11 @@ HEAVY = {
     "huggingface_hub", "tokenizers",
 }  # fmt: skip
 
+LATER = {
+    "trio_websocket", "wsproto", "h11", "webrtcvad", "httpx", "prometheus_client", "hypercorn", "email", "tomllib",
+}  # fmt: skip
+"""What is imported when it is first needed: the daemon has said hello long before."""
+
 
 def imported_by(module: str) -> set[str]:
     script = f"import sys, {module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
@@ -22,6 +27,10 @@ def test_the_daemons_parent_process_imports_nothing_heavy(module):
     imported = imported_by(module)
     assert "convod" in imported
     assert imported & HEAVY == set()
+
+
+def test_the_daemon_starts_without_what_it_may_never_need():
+    assert imported_by("convod.daemon") & LATER == set()
 
 
 def test_the_check_would_see_a_heavy_import():

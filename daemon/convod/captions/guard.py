@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 COMPRESSION_RATIO: Final = 2.4
 """Above this a text repeats itself (OpenAI Whisper's `compression_ratio_threshold`)."""
@@ -27,8 +28,7 @@ _LONG_ENOUGH: Final = 40
 """Shorter texts compress by accident."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """`reason` is None when the text may be shown."""
 
     reason: str | None = None

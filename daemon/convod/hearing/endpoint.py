@@ -13,11 +13,11 @@ begins on that very sample: nothing is lost, nothing doubled.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class EndpointSettings:
+class EndpointSettings(msgspec.Struct, frozen=True):
     """All in milliseconds. `onset` of `ring` must be speech to open an utterance."""
 
     endpoint_ms: int = 500
@@ -30,8 +30,7 @@ class EndpointSettings:
     cut_from_ms: int = 18_000
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(msgspec.Struct, frozen=True):
     """Utterance `number` began; its audio starts at sample `start`, speech was first seen at `onset`."""
 
     number: int
@@ -39,8 +38,7 @@ class Opened:
     onset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Closed:
+class Closed(msgspec.Struct, frozen=True):
     """Utterance `number` is the samples `start` to `end`.
 
     Speech was first seen at sample `onset`, and `spoken` samples were speech. `cut` if the speaker went on.
@@ -54,16 +52,14 @@ class Closed:
     cut: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Silence:
+class Silence(msgspec.Struct, frozen=True):
     """The speaker paused at sample `at` (the end of the last speech): perhaps the end, perhaps not."""
 
     number: int
     at: int
 
 
-@dataclass(frozen=True, slots=True)
-class Speech:
+class Speech(msgspec.Struct, frozen=True):
     """The speaker went on after a `Silence`."""
 
     number: int

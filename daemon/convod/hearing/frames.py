@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import sys
 from array import array
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import repeat
 from operator import add, floordiv, itemgetter, mul
 from typing import Final
+
+import msgspec
 
 ENCODINGS: Final = {"s16le": 2, "f32le": 4, "mulaw": 1}
 """Bytes of one sample by encoding."""
@@ -30,8 +31,7 @@ class UnsupportedAudio(ValueError):
     """The stream's format is outside what can be heard; the text says what can."""
 
 
-@dataclass(frozen=True, slots=True)
-class PcmFormat:
+class PcmFormat(msgspec.Struct, frozen=True):
     """Interleaved PCM: `encoding` s16le, f32le or mulaw; `rate` in Hz; `channels`.
 
     Raises:
@@ -133,8 +133,7 @@ def _clip(value: float) -> int:
     return 32767 if value > 0 else -32768 if value < 0 else 0
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(msgspec.Struct, frozen=True):
     """`samples` for the detector (s16le at `vad_rate`), and the stream samples `start` to `end` that it stands for."""
 
     start: int

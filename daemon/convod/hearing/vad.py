@@ -9,12 +9,11 @@ from __future__ import annotations
 import math
 from array import array
 from collections import deque
-from dataclasses import dataclass
 from itertools import repeat
 from operator import mul
 from typing import Final
 
-import webrtcvad
+import msgspec
 
 SILENCE_DBFS: Final = -96.0
 """Level of digital silence: 16 bits have no less."""
@@ -34,8 +33,7 @@ def _clip(sample: int) -> int:
     return min(32767, max(-32768, sample))
 
 
-@dataclass(frozen=True, slots=True)
-class VadSettings:
+class VadSettings(msgspec.Struct, frozen=True):
     """`mode` 0 to 3 as webrtcvad has it (3 rejects most); a frame below `floor_dbfs`, or less than `above_noise_db`
     over the noise floor, is never speech.
     """
@@ -68,6 +66,10 @@ class Vad:
     def __init__(self, rate: int, settings: VadSettings | None = None, *, frame_ms: int = 30) -> None:
         self._settings = settings or VadSettings()
         self._rate = rate
+        # Imported with the first stream: to know its own version it reads what packages are installed, and brings a
+        # parser of e-mail for it, a twentieth of the daemon's start.
+        import webrtcvad
+
         self._detector = webrtcvad.Vad(self._settings.mode)
         self._frame = 0
         self._remembered = NOISE_MS // frame_ms

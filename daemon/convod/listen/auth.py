@@ -15,9 +15,9 @@ import struct
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import trio
 
 from convod.listen.tokens import BadToken, Scope, TokenBook
@@ -59,8 +59,7 @@ SCOPES: Final[dict[Scope, Right]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Grant:
+class Grant(msgspec.Struct, frozen=True, eq=False):
     """Whose a connection is and what it may do. `ended` is set when its token is revoked or has expired."""
 
     owner: str

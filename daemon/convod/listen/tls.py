@@ -7,15 +7,15 @@ place of one that could.
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass
+
+import msgspec
 
 
 class BadCertificate(Exception):
     """The certificate or its key cannot be used; the text says which and why."""
 
 
-@dataclass(slots=True)
-class Certificate:
+class Certificate(msgspec.Struct):
     """`context` is the one in force; whoever accepts a connection takes it then."""
 
     context: ssl.SSLContext

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
@@ -129,6 +128,8 @@ def _default_file(environment: Mapping[str, str]) -> Path | None:
 
 
 def _from_file(path: Path, types: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    import tomllib  # where there is a file to read
+
     try:
         tree = tomllib.loads(path.read_text())
     except OSError as error:

@@ -10,7 +10,6 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Annotated, Any
 
@@ -30,8 +29,7 @@ class MetricsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     insecure: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
+class Health(msgspec.Struct, frozen=True):
     """What the listener tells. `alive` and `ready` return None, or why not in a sentence."""
 
     metrics: Callable[[], Awaitable[str]]

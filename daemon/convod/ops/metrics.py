@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import trio
 
 from convo.messages import SummaryOptions
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 STATES: Final = ("loading", "ready", "unloaded", "failed")
 
 
-@dataclass(frozen=True, slots=True)
-class Metrics:
+class Metrics(msgspec.Struct, frozen=True):
     """`text` asks all parts how they are."""
 
     manager: Manager
@@ -37,7 +36,7 @@ class Metrics:
     door: Door
     wrong_tokens: Callable[[], int]
     state: Path
-    began: float = field(default_factory=time.monotonic)
+    began: float = msgspec.field(default_factory=time.monotonic)
 
     async def text(self) -> str:
         """All metrics, in Prometheus' text format 0.0.4."""

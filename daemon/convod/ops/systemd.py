@@ -11,8 +11,9 @@ import os
 import socket
 import time
 from collections.abc import MutableMapping
-from dataclasses import dataclass
 from typing import Final, Literal
+
+import msgspec
 
 log = logging.getLogger("convod.systemd")
 
@@ -31,8 +32,7 @@ class BadActivation(Exception):
     """A socket that was handed over is none that can be listened on; the text says which."""
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
+class Given(msgspec.Struct, frozen=True):
     """A listening socket that was opened for us, and what it is for."""
 
     role: Role

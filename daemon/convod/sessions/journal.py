@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
 import trio
 
 from convo.messages import (
@@ -45,13 +45,12 @@ NEXT: Final[dict[State, frozenset[State]]] = {
 """From each state, the states that may follow."""
 
 
-@dataclass(frozen=True, slots=True)
-class Desk:
+class Desk(msgspec.Struct, frozen=True):
     """What a journal writes with; shared by all."""
 
     store: Store
     summarizers: Summarizers
-    measures: Measures = field(default_factory=Measures)
+    measures: Measures = msgspec.field(default_factory=Measures)
 
 
 class Journal:

@@ -6,7 +6,6 @@ not exist. It knows nothing of connections; a producer is any object that stays 
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import secrets
 import time
@@ -91,7 +90,7 @@ class Manager:
 
     def reconfigure(self, settings: SessionSettings) -> None:
         """Settings of the sessions that come from now on."""
-        self._parts = dataclasses.replace(self._parts, settings=settings)
+        self._parts = msgspec.structs.replace(self._parts, settings=settings)
 
     def counts(self) -> SessionCounts:
         """Sessions that are not in a final state."""

@@ -16,16 +16,16 @@ them holds still while `is_paused`.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
 from typing import Final
+
+import msgspec
 
 from convo.messages import Priority
 
 RANK: Final[dict[Priority, int]] = {"high": 0, "normal": 1, "low": 2}
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(msgspec.Struct, frozen=True):
     """A file session with all its audio. `begun` if it was worked on before a restart: it comes before its equals."""
 
     session: str
@@ -40,15 +40,14 @@ class Job:
         return RANK[self.priority], not self.begun, self.created, self.session
 
 
-@dataclass(slots=True)
-class JobQueue:
+class JobQueue(msgspec.Struct):
     """Decides; see the module."""
 
     at_once: int
-    _waiting: dict[str, Job] = field(default_factory=dict)
-    _running: dict[str, Job] = field(default_factory=dict)
-    _paused: set[str] = field(default_factory=set)
-    _turns: Counter[str] = field(default_factory=Counter)  # when an owner last had one; 0 never
+    _waiting: dict[str, Job] = msgspec.field(default_factory=dict)
+    _running: dict[str, Job] = msgspec.field(default_factory=dict)
+    _paused: set[str] = msgspec.field(default_factory=set)
+    _turns: Counter[str] = msgspec.field(default_factory=Counter)  # when an owner last had one; 0 never
     _turn: int = 0
 
     def submit(self, job: Job) -> None:
@@ -88,7 +87,7 @@ class JobQueue:
         """Change a job's priority; one that runs goes on."""
         for jobs in (self._waiting, self._running):
             if session in jobs:
-                jobs[session] = replace(jobs[session], priority=priority)
+                jobs[session] = msgspec.structs.replace(jobs[session], priority=priority)
 
     def pause(self, owner: str) -> None:
         """Begin none of this owner's jobs."""

@@ -16,8 +16,9 @@ import math
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from convo.messages import Word
 from convod.captions import Guard
@@ -31,8 +32,7 @@ JOINED_S: Final = 28.0
 FRAME_MS: Final = 30
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True):
     """How a recording is heard: `rate` in Hz; `joined` for a model that hears every window as 30 s."""
 
     rate: int
@@ -41,8 +41,7 @@ class Settings:
     language: str | None = None
 
 
-@dataclass(eq=False, frozen=True, slots=True)
-class Window:
+class Window(msgspec.Struct, frozen=True, eq=False):
     """Audio to decode: the utterances' samples in a row, mono s16le."""
 
     utterances: tuple[Closed, ...]
@@ -52,15 +51,13 @@ class Window:
     pieces: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Decode:
+class Decode(msgspec.Struct, frozen=True):
     """Give the window to the engine."""
 
     window: Window
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(msgspec.Struct, frozen=True):
     """A segment to be: seconds on the recording's clock."""
 
     start: float
@@ -71,8 +68,7 @@ class Piece:
     words: list[Word] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Keep:
+class Keep(msgspec.Struct, frozen=True):
     """What came of a window, to be stored with the marks as one. `segment` is the number of the first piece.
 
     `arrived` is when its audio was decoded, `trouble` a sentence about audio that could not be heard.
@@ -89,8 +85,7 @@ class Keep:
 Command = Decode | Keep
 
 
-@dataclass(slots=True, eq=False)
-class _Open:
+class _Open(msgspec.Struct, eq=False):
     """A window that is not stored: `sent` to the engine or not, then with its result."""
 
     window: Window
@@ -101,12 +96,11 @@ class _Open:
     trouble: str | None = None
 
 
-@dataclass(slots=True)
-class _Pack:
+class _Pack(msgspec.Struct):
     """Utterances that will be one window."""
 
-    utterances: list[Closed] = field(default_factory=list)
-    audio: bytearray = field(default_factory=bytearray)
+    utterances: list[Closed] = msgspec.field(default_factory=list)
+    audio: bytearray = msgspec.field(default_factory=bytearray)
     arrived: float = 0.0
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from dataclasses import dataclass, field
 from typing import Annotated, Final
 
 import msgspec
@@ -76,8 +75,7 @@ class SessionFailed(Exception):
         self.code = code
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
+class Parts(msgspec.Struct, frozen=True):
     """What a session works with; shared by all."""
 
     spool: Spool
@@ -88,7 +86,7 @@ class Parts:
     turns: Turns
     limits: LimitSettings
     others: OtherEngines | None = None
-    measures: Measures = field(default_factory=Measures)
+    measures: Measures = msgspec.field(default_factory=Measures)
 
     def engine_of(self, model: str | None) -> Engine:
         """The engine that hears with a model: the daemon's own where that one cannot be had (any more)."""

@@ -11,8 +11,9 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from convo.messages import (
     Event,
@@ -36,8 +37,7 @@ LANGUAGE_SURE: Final = 0.5
 """Probability from which a detected language is kept for the session (faster-whisper's threshold)."""
 
 
-@dataclass(eq=False, frozen=True, slots=True)
-class Window:
+class Window(msgspec.Struct, frozen=True, eq=False):
     """Audio to decode: mono s16le of the samples `start` to `end`.
 
     With `words` the times of words are asked for, with `confirm` whether there is a voice in it at all, with `ending`
@@ -55,29 +55,25 @@ class Window:
     ending: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Decode:
+class Decode(msgspec.Struct, frozen=True):
     """Give the window to the engine."""
 
     window: Window
 
 
-@dataclass(frozen=True, slots=True)
-class Drop:
+class Drop(msgspec.Struct, frozen=True):
     """A window that waits or runs is of no use any more."""
 
     window: Window
 
 
-@dataclass(frozen=True, slots=True)
-class Say:
+class Say(msgspec.Struct, frozen=True):
     """An event that is not stored."""
 
     event: Event
 
 
-@dataclass(frozen=True, slots=True)
-class Keep:
+class Keep(msgspec.Struct, frozen=True):
     """A segment to store and send; with `text` None only the mark moves.
 
     `arrived` is when the audio's end was received, `trouble` a sentence about audio that could not be decoded.
@@ -99,23 +95,21 @@ class Keep:
 Command = Decode | Drop | Say | Keep
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True):
     """How a session is heard. `rate` in Hz; `kind` is that of the windows that are published."""
 
     session: str
     rate: int
     kind: Kind
-    endpoint: EndpointSettings = field(default_factory=EndpointSettings)
-    vad: VadSettings = field(default_factory=VadSettings)
+    endpoint: EndpointSettings = msgspec.field(default_factory=EndpointSettings)
+    vad: VadSettings = msgspec.field(default_factory=VadSettings)
     frame_ms: int = 30
     interim: bool = True
     words: bool = False
     language: str | None = None
 
 
-@dataclass(slots=True)
-class _Final:
+class _Final(msgspec.Struct):
     """A closed utterance that is not published.
 
     `window` is what the engine decodes of it. `promised` are the stable words that were shown of it: should its final
@@ -131,8 +125,7 @@ class _Final:
     trouble: str | None = None
 
 
-@dataclass(slots=True)
-class _Guess:
+class _Guess(msgspec.Struct):
     """A final decoded at a pause, before it is known whether that is the end. Speech was seen up to sample `at`."""
 
     window: Window

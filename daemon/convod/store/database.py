@@ -11,7 +11,6 @@ import os
 import sqlite3
 from collections import deque
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -232,7 +231,7 @@ def backup(source: Path, target: Path) -> None:
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     scripts = sorted(
-        (file for file in resources.files("convod.store").joinpath("migrations").iterdir() if file.name[0].isdigit()),
+        (file for file in Path(__file__).with_name("migrations").iterdir() if file.name[0].isdigit()),
         key=lambda file: file.name,
     )
     have = connection.execute("PRAGMA user_version").fetchone()[0]

@@ -13,6 +13,7 @@ import re
 import sqlite3
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, Final
 
 import msgspec
@@ -29,10 +30,15 @@ PREFIX: Final = 3
 """Fewer characters than this are no beginning of a word: too many words have it."""
 
 # Kana, Han, Thai, Lao, Burmese, Khmer, and what may stand above or below their letters.
-_UNSPACED: Final = re.compile(
+_UNSPACED: Final = (
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]"
 )
+
+
+@cache  # compiled with the first text: such wide ranges take a while, which the start can do without
+def _unspaced() -> re.Pattern[str]:
+    return re.compile(_UNSPACED)
 
 
 def spaced(text: str) -> str:
@@ -40,22 +46,23 @@ def spaced(text: str) -> str:
 
     What is deleted from the index must be what was inserted: a change here needs a migration that builds it anew.
     """
-    if _UNSPACED.search(text) is None:
+    pattern = _unspaced()
+    if pattern.search(text) is None:
         return text
     pieces = []
     for char in text:
         if unicodedata.category(char).startswith("M"):
             pieces.append(char)
-        elif _UNSPACED.match(char):
+        elif pattern.match(char):
             pieces += (" ", char)
         else:
-            pieces += (" ", char) if pieces and _UNSPACED.match(pieces[-1]) else (char,)
+            pieces += (" ", char) if pieces and pattern.match(pieces[-1]) else (char,)
     return "".join(pieces)
 
 
 def unspaced(text: str) -> bool:
     """Whether text has characters of a script without spaces."""
-    return _UNSPACED.search(text) is not None
+    return _unspaced().search(text) is not None
 
 
 def summary_text(summary: FinalSummary) -> str:
@@ -156,7 +163,7 @@ def _matches(words: Sequence[str]) -> Iterator[tuple[str, str]]:
     tokens = [spaced(word) for word in words]
     if not tokens or not all(any(char.isalnum() for char in token) for token in tokens):
         return
-    if all(_UNSPACED.fullmatch(char) for word in words for char in word) and min(map(len, words)) >= 3:
+    if all(_unspaced().fullmatch(char) for word in words for char in word) and min(map(len, words)) >= 3:
         yield "trigrams", " AND ".join(map(_quoted, words))
         return
     if len(tokens) > 1:

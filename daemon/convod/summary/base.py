@@ -10,7 +10,6 @@ the business of the rooms beside this one, so a new provider is one small file.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 import msgspec
@@ -50,8 +49,7 @@ class SummarySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     total_timeout_s: float = 900.0
 
 
-@dataclass(frozen=True)
-class Talk:
+class Talk(msgspec.Struct, frozen=True):
     """What was said. `language` is a code such as "en", or empty when it is not known."""
 
     title: str
@@ -98,8 +96,7 @@ class ChatMessage(TypedDict):
     content: str
 
 
-@dataclass(frozen=True)
-class Question:
+class Question(msgspec.Struct, frozen=True):
     """One request to a model. `schema` is the JSON schema of the answer; prompt and answer have `context_tokens`
     together, of which the answer may have `answer_tokens`.
     """
@@ -111,8 +108,7 @@ class Question:
     answer_tokens: int
 
 
-@dataclass(frozen=True)
-class ProbeResult:
+class ProbeResult(msgspec.Struct, frozen=True):
     """A provider that answers: the model it would take, and where it was found (for people)."""
 
     model: str

@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
+import msgspec
 import trio
 
 from convo.messages import SummarizerStatus
@@ -29,8 +29,7 @@ MISSED_S = 1.0
 """How long one that was not there is taken to be away: those who ask at the same time get the same answer."""
 
 
-@dataclass(frozen=True)
-class _Choice:
+class _Choice(msgspec.Struct, frozen=True):
     found: SummarizerStatus | SummarizerUnavailable
     until: float
 

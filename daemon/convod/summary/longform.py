@@ -18,7 +18,8 @@ import json
 import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from convo.messages import Segment
 
@@ -65,8 +66,7 @@ def estimate_messages(messages: Sequence[ChatMessage]) -> int:
     return sum(estimate_tokens(message["content"]) + 8 for message in messages)
 
 
-@dataclass(frozen=True)
-class Room:
+class Room(msgspec.Struct, frozen=True):
     """How a context is shared out, in tokens: `data` for what the talk says, `answer` for the model."""
 
     data: int
@@ -94,8 +94,7 @@ def room_in(context_tokens: int, question: Sequence[ChatMessage]) -> Room:
     return Room(data=data, answer=answer)
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(msgspec.Struct, frozen=True):
     """A segment's text, or a part of it, with the segment's number."""
 
     number: int
@@ -165,8 +164,7 @@ class Notes:
             self._drafts.popitem(last=False)
 
 
-@dataclass(frozen=True)
-class Work:
+class Work(msgspec.Struct, frozen=True):
     """Who answers, and what was answered already. `writer` (provider and model) keeps notes of models apart."""
 
     ask: Ask
@@ -209,8 +207,7 @@ async def _shrinking(work: Work, write: Callable[[int], Awaitable[Draft]]) -> Dr
     )
 
 
-@dataclass(frozen=True)
-class _Job:
+class _Job(msgspec.Struct, frozen=True):
     """One try to summarise a talk, within one size of context."""
 
     wanted: Wanted

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
 
 from .base import ChatMessage
 from .styles import Style
@@ -98,8 +99,7 @@ _AGAIN = (
 _LANGUAGE = re.compile(r"[A-Za-z]{2,}(?:[ _-][A-Za-z0-9]+){0,3}")
 
 
-@dataclass(frozen=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True):
     """What the summary should be: a style, a language code or name ("" is the talk's own), the title of the talk."""
 
     style: Style

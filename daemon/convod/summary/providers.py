@@ -12,8 +12,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .base import EXTRACTIVE, Connections, Provider, SummarizerUnavailable, SummarySettings
-from .ollama import Ollama
-from .openai import OpenAi
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -22,7 +20,20 @@ GROUP = "convod.summarizers"
 
 Factory = Callable[[SummarySettings, Connections], Provider]
 
-BUILT_IN: dict[str, Factory] = {Ollama.name: Ollama, OpenAi.name: OpenAi}
+
+def _ollama(settings: SummarySettings, connections: Connections) -> Provider:
+    from .ollama import Ollama  # when it is first needed, as all that only a language model needs
+
+    return Ollama(settings, connections)
+
+
+def _openai(settings: SummarySettings, connections: Connections) -> Provider:
+    from .openai import OpenAi
+
+    return OpenAi(settings, connections)
+
+
+BUILT_IN: dict[str, Factory] = {"ollama": _ollama, "openai": _openai}
 """In the order in which `auto` looks for them."""
 
 

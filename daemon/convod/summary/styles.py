@@ -19,12 +19,12 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
+
+import msgspec
 
 from .text import line
 
@@ -43,8 +43,7 @@ class BadTemplate(Exception):
     """A template cannot be used; the text is one sentence that names the file and what to correct."""
 
 
-@dataclass(frozen=True)
-class Field:
+class Field(msgspec.Struct, frozen=True):
     """A part of the summary: its name for programs, its label for people, and what a model is to write there."""
 
     name: str
@@ -52,14 +51,13 @@ class Field:
     ask: str
 
 
-@dataclass(frozen=True)
-class Style:
+class Style(msgspec.Struct, frozen=True):
     """Instructions, and the fields of the summary in order; without fields it is one text."""
 
     name: str
     instructions: str
     fields: tuple[Field, ...] = ()
-    labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    labels: Mapping[str, Mapping[str, str]] = msgspec.field(default_factory=dict)
     """Labels by language and name, where they differ from those of the fields."""
 
     def label(self, name: str, language: str) -> str:
@@ -157,6 +155,8 @@ def read(path: Path) -> Style:
     Raises:
         BadTemplate: it cannot be read, or is not as the top of this module says.
     """
+    import tomllib  # where there is a template to read
+
     try:
         with path.open("rb") as file:
             data = file.read(FILE_BYTES + 1)

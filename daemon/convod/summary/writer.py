@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+import msgspec
 import trio
 
 from .base import AnswerCut, ChatMessage, Provider, Question, Show, SummarizerUnavailable
@@ -84,7 +85,9 @@ async def write_draft(
     except BadAnswer as error:
         reason = str(error)
     log.warning("%s gave %s; it is asked once more", asked.who, reason)
-    answer = await _answer(asked, replace(question, messages=once_more(messages)), SummaryText(labels), show)
+    answer = await _answer(
+        asked, msgspec.structs.replace(question, messages=once_more(messages)), SummaryText(labels), show
+    )
     try:
         return parse_answer(answer.text, labels, closing=True)
     except BadAnswer as error:

@@ -12,6 +12,7 @@ from convo.messages import WEBSOCKET_SUBPROTOCOL, Code
 from convod.listen import websocket
 from convod.listen.limits import Door, Visit
 from convod.listen.settings import ListenSettings
+from convod.listen.upgrade import WebSocketLink
 from convod.listen.websocket import BadAddress, check
 
 PATIENCE_S = 60
@@ -58,12 +59,12 @@ class Server:
     def __init__(self, token: str = "", origins: Sequence[str] = ()) -> None:
         self.token = token
         self.origins = list(origins)
-        self.links: list[websocket.WebSocketLink] = []
+        self.links: list[WebSocketLink] = []
         self.close_with: Code | None = None
         self.stopping = False
         self.broken = False
 
-    async def serve(self, link: websocket.WebSocketLink, peer: str, visit: Visit) -> None:
+    async def serve(self, link: WebSocketLink, peer: str, visit: Visit) -> None:
         self.links.append(link)
         if self.broken:
             raise RuntimeError("oh")
