@@ -44,9 +44,9 @@ class Paces:
         self._messages = Pace(messages_per_s, now)
         self._bytes = Pace(bytes_per_s, now)
 
-    def take(self, size: int, now: float) -> float:
-        """Count a message; returns the seconds to wait before the next."""
-        return max(self._messages.take(1, now), self._bytes.take(size, now))
+    def take(self, size: int, messages: int, now: float) -> float:
+        """Count so many messages of `size` bytes in all; returns the seconds to wait before the next."""
+        return max(self._messages.take(messages, now), self._bytes.take(size, now))
 
 
 class Visit:
@@ -59,11 +59,11 @@ class Visit:
         self._own = Paces(settings.messages_per_s, settings.bytes_per_s)
         self.shared: Paces | None = None
 
-    def pause(self, size: int) -> float:
-        """Count a message of `size` bytes of audio; the seconds before the next one may be read."""
+    def pause(self, size: int, messages: int = 1) -> float:
+        """Count messages with `size` bytes of audio in all; the seconds before the next one may be read."""
         now = trio.current_time()
-        own = self._own.take(size, now)
-        return own if self.shared is None else max(own, self.shared.take(size, now))
+        own = self._own.take(size, messages, now)
+        return own if self.shared is None else max(own, self.shared.take(size, messages, now))
 
 
 class Door:

@@ -20,10 +20,43 @@ READ_BYTES: Final = 1 << 14
 """A read that brings so many has not brought all there is."""
 
 
-class PacedStream(trio.abc.HalfCloseableStream):
-    """`stream`, read through `receive_some` as ever, only later while it may rest."""
+class _Moments:
+    """When all connections that rest wake up: every REST_S. One of them sleeps until then, the others wait for it."""
 
-    def __init__(self, stream: trio.abc.HalfCloseableStream) -> None:
+    def __init__(self) -> None:
+        self._waiting = trio.lowlevel.ParkingLot()
+        self._asleep = False
+
+    async def wait(self) -> None:
+        """Until the next moment, or a little before: if the one that sleeps for all is cancelled."""
+        if self._asleep:
+            await self._waiting.park()
+            return
+        self._asleep = True
+        try:
+            await trio.sleep_until((trio.current_time() // REST_S + 1) * REST_S)
+        finally:
+            self._asleep = False
+            self._waiting.unpark_all()
+
+
+_LOOPS: Final = trio.lowlevel.RunVar[_Moments]("convod.listen.pace")
+
+
+def _moments() -> _Moments:
+    """Those of this event loop."""
+    try:
+        return _LOOPS.get()
+    except LookupError:
+        _LOOPS.set(moments := _Moments())
+        return moments
+
+
+class PacedStream(trio.abc.HalfCloseableStream):
+    """`stream`, read through `receive_some` as ever, only later while it may rest. `abort` closes it at once."""
+
+    def __init__(self, stream: trio.abc.HalfCloseableStream, *, abort: Callable[[], None] = lambda: None) -> None:
+        self.abort = abort
         self._stream = stream
         self._quiet: Callable[[], bool] = bool
         self._more = False
@@ -35,8 +68,7 @@ class PacedStream(trio.abc.HalfCloseableStream):
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """Some bytes; none at the end."""
         if not self._more and self._quiet():
-            # All connections rest until the same moments: one wake-up serves them all.
-            await trio.sleep_until((trio.current_time() // REST_S + 1) * REST_S)
+            await _moments().wait()
         most = max_bytes or READ_BYTES
         data = await self._stream.receive_some(most)
         self._more = len(data) == most

@@ -20,7 +20,6 @@ from convo.messages import (
     AddMark,
     Attach,
     AttachReply,
-    Audio,
     CancelSession,
     Code,
     CreateSession,
@@ -169,17 +168,24 @@ class Service:
         """Whether the answer may take long."""
         return isinstance(request, Finalize | PullModel | Summarize | DeleteSession | Export | Metrics | Status)
 
-    async def audio(self, client: Client, audio: Audio) -> None:
-        """Bytes of a session.
+    async def audio(self, client: Client, session_id: str, offset: int, pieces: Sequence[bytes]) -> None:
+        """Bytes of a session from `offset` on, in the pieces they came in.
 
         Raises:
-            Refused: they cannot be taken.
+            Refused: they cannot be taken, or not all: those before the first that is refused are.
         """
         _check(client, Right.STREAM, "stream")
-        session = self._manager.find(audio.session)
+        session = self._manager.find(session_id)
         if session is None or session.record.owner != client.owner:
-            session = await self._manager.running(client.reach, audio.session)
-        session.audio(client, audio.offset, audio.data)
+            session = await self._manager.running(client.reach, session_id)
+        try:
+            session.audio(client, offset, *pieces)
+        except Refused:
+            if len(pieces) == 1:
+                raise
+            for piece in pieces:
+                session.audio(client, offset, piece)
+                offset += len(piece)
 
     async def answer(self, client: Client, request: Request[Any]) -> None:
         """Do what is asked and put the answer in the outbox."""

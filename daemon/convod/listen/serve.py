@@ -8,12 +8,13 @@ name: `requests` answers them.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Protocol
 
 import trio
 
-from convo.connection import NEED_DATA, Connection, Malformed
+from convo.connection import NEED_DATA, Connection, Malformed, Need
 from convo.errors import LocalProtocolError, RemoteProtocolError
 from convo.messages import PROTOCOL, Audio, Code, Error, Hello, Limits, Message, Request, Welcome
 from convod import __version__
@@ -40,6 +41,9 @@ class Link(Protocol):
 
     async def receive(self) -> bytes | None:
         """The next bytes, or one whole WebSocket message; None at the end."""
+
+    def receive_nowait(self) -> bytes | None:
+        """The same of what has come already; None where nothing has."""
 
     def rest_while(self, quiet: Callable[[], bool]) -> None:
         """What comes may be read a little later while `quiet()`."""
@@ -169,7 +173,7 @@ async def _greet(
     settings: ListenSettings,
     visit: Visit,
 ) -> Code | None:
-    hello = await _next(link, connection)
+    hello = await _Incoming(link, connection).next()
     assert isinstance(hello, Hello), "the connection lets nothing else through"
     grant = await admit(hello.token)
     if grant is None:
@@ -198,15 +202,58 @@ async def _greet(
     return None
 
 
-async def _next(link: Link, connection: Connection) -> Message | Malformed:
-    while True:
-        event = connection.next_event()
-        if event is not NEED_DATA:
-            return event
-        data = await link.receive()
-        if data is None:
-            raise LinkLost
-        connection.receive_data(data)
+class _Incoming:
+    """What comes on a connection, message by message; of audio what came together is there together."""
+
+    def __init__(self, link: Link, connection: Connection) -> None:
+        self._link = link
+        self._connection = connection
+        self._ahead: Message | Malformed | RemoteProtocolError | None = None
+
+    async def next(self) -> Message | Malformed:
+        """The next message.
+
+        Raises:
+            RemoteProtocolError: the client broke the contract.
+            LinkLost: nothing comes any more.
+        """
+        ahead, self._ahead = self._ahead, None
+        if isinstance(ahead, RemoteProtocolError):
+            raise ahead
+        if ahead is not None:
+            return ahead
+        while (event := self._here()) is NEED_DATA:
+            data = await self._link.receive()
+            if data is None:
+                raise LinkLost
+            self._connection.receive_data(data)
+        return event
+
+    def pieces(self, audio: Audio) -> list[bytes]:
+        """The data of `audio`, and of the messages that follow it in its stream and have come already."""
+        pieces = [audio.data]
+        end = audio.offset + len(audio.data)
+        while True:
+            try:
+                event = self._here()
+            except RemoteProtocolError as error:
+                self._ahead = error  # what came before it is heard
+                return pieces
+            if event is NEED_DATA:
+                return pieces
+            if not (isinstance(event, Audio) and event.session == audio.session and event.offset == end):
+                self._ahead = event
+                return pieces
+            pieces.append(event.data)
+            end += len(event.data)
+
+    def _here(self) -> Message | Malformed | Need:
+        while (event := self._connection.next_event()) is NEED_DATA:
+            data = self._link.receive_nowait()
+            if data is None:
+                break
+            self._connection.receive_data(data)
+        return event
 
 
 async def _read(
@@ -219,13 +266,15 @@ async def _read(
     nursery: trio.Nursery,
 ) -> Code | None:
     outbox = client.outbox
+    incoming = _Incoming(link, connection)
     link.rest_while(lambda: client.quiet)
     while True:
-        event = await _next_unless_idle(link, connection, outbox, settings.idle_s)
+        event = await _next_unless_idle(incoming, outbox, settings.idle_s)
         if event is None:
             log.info("connection closed: it was idle", extra={"connection": visit.number, "owner": client.owner})
             return None
-        if pause := visit.pause(len(event.data) if isinstance(event, Audio) else 0):
+        pieces = incoming.pieces(event) if isinstance(event, Audio) else [b""]
+        if pause := visit.pause(sum(map(len, pieces)), len(pieces)):
             service.door.refused["rate"] += 1
             await trio.sleep(pause)
         client.streams = isinstance(event, Audio)
@@ -234,7 +283,7 @@ async def _read(
             outbox.put(event.error)
         elif isinstance(event, Audio):
             try:
-                await service.audio(client, event)
+                await service.audio(client, event.session, event.offset, pieces)
             except Refused as error:
                 outbox.put(Error(code=error.code, message=str(error), session=event.session))
                 if error.code is Code.OUT_OF_CREDIT:
@@ -248,16 +297,14 @@ async def _read(
                 await service.answer(client, event)
 
 
-async def _next_unless_idle(
-    link: Link, connection: Connection, outbox: Outbox, idle_s: float
-) -> Message | Malformed | None:
+async def _next_unless_idle(incoming: _Incoming, outbox: Outbox, idle_s: float) -> Message | Malformed | None:
     """The next message; None if none came for so long while no session is followed."""
     while idle_s:
         with trio.move_on_after(idle_s):
-            return await _next(link, connection)
+            return await incoming.next()
         if not outbox.attached:
             return None
-    return await _next(link, connection)
+    return await incoming.next()
 
 
 async def _answer_slowly(service: Service, client: Client, request: Request[Any]) -> None:
@@ -277,16 +324,17 @@ async def _write(
     written: trio.Event,
 ) -> None:
     try:
-        with writing:
+        # One scope for all messages: to enter one for each would cost more than to send it.
+        with writing, trio.CancelScope() as sending:
             while (messages := await client.outbox.next()) is not None:
                 frames = list(_frames(connection, messages))
-                with trio.move_on_after(stall_s) as sending:
-                    await link.send(frames)
-                if sending.cancelled_caught:
-                    log.warning("connection cut: its client takes nothing", extra={"connection": client.number})
-                    link.abort()
-                    scope.cancel()
-                    return
+                sending.deadline = trio.current_time() + stall_s
+                await link.send(frames)
+                sending.deadline = math.inf
+        if sending.cancelled_caught:
+            log.warning("connection cut: its client takes nothing", extra={"connection": client.number})
+            link.abort()
+            scope.cancel()
     except LinkLost:
         scope.cancel()
     finally:

@@ -44,6 +44,10 @@ class UnixLink:
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return None
 
+    def receive_nowait(self) -> bytes | None:
+        """Nothing: a read brings all there is."""
+        return None
+
     async def send(self, data: list[bytes]) -> None:
         """Send frames."""
         try:

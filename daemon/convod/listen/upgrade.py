@@ -1,17 +1,30 @@
 """The WebSocket handshake, with TLS or without, and an open WebSocket as a link.
 
 In: a TCP stream that was accepted, who may come and what serves them. Out: a link if the client asks for a subprotocol
-the daemon speaks; others get HTTP 400. It never looks into a message. Imported where a WebSocket listener runs: HTTP
-and frames are a sixth of what a daemon without one imports.
+the daemon speaks; others get HTTP 400. It never looks into a message; wsproto knows the frames, this module their
+order. Imported where a WebSocket listener runs: HTTP and frames are a good part of what the daemon would import.
 """
 
 from __future__ import annotations
 
-import contextlib
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
 import trio
-import trio_websocket
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import (
+    AcceptConnection,
+    BytesMessage,
+    CloseConnection,
+    Event,
+    Ping,
+    Pong,
+    RejectConnection,
+    RejectData,
+    Request,
+    TextMessage,
+)
+from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from convo.codec import RAW
 from convo.messages import WEBSOCKET_JSON, WEBSOCKET_SUBPROTOCOL, Code
@@ -20,6 +33,7 @@ from convod.listen.pace import READ_BYTES, PacedStream
 from convod.listen.serve import LinkLost
 
 if TYPE_CHECKING:
+    from convod.listen.settings import ListenSettings
     from convod.listen.websocket import Front
 
 SPOKEN: Final = (WEBSOCKET_SUBPROTOCOL, WEBSOCKET_JSON)
@@ -27,109 +41,221 @@ SPOKEN: Final = (WEBSOCKET_SUBPROTOCOL, WEBSOCKET_JSON)
 CLOSE_CODES: Final = {Code.TOO_LARGE: 1009, Code.BUSY: 1013}
 REFUSED: Final = 1008
 GOING_AWAY: Final = 1001
+TOO_LARGE: Final = 1009
 
 CLOSE_S: Final = 5.0
 """How long a closing handshake may take."""
 
-QUEUE: Final = 8
-"""Messages of one read that are taken before the reader waits; four times the largest message each at worst."""
-
 STOPPING_S: Final = 0.25
 """How long it may take while the daemon stops: the answer is not read any more, only the goodbye is to get out."""
 
-BROKEN_OFF: Final = (trio_websocket.ConnectionClosed, trio.BrokenResourceError, OSError)
-"""What `converse` raises where a peer broke off its handshake; alone or in a group."""
-
 
 class WebSocketLink:
-    """A WebSocket; each message carries one map, as text if `is_json`."""
+    """A WebSocket whose handshake is done; each message carries one map, as text if `is_json`.
+
+    `paced` is the stream below `stream`, or it. A message that is far too large is not read; one that is a little too
+    large is handed on, for whoever reads it to refuse in a sentence.
+    """
 
     def __init__(
-        self, socket: trio_websocket.WebSocketConnection, stream: PacedStream, *, is_json: bool = False
+        self,
+        websocket: WSConnection,
+        stream: trio.abc.Stream,
+        paced: PacedStream,
+        settings: ListenSettings,
+        *,
+        is_json: bool = False,
     ) -> None:
-        self._socket = socket
-        self.rest_while = stream.rest_while
         self.is_json = is_json
+        self.rest_while = paced.rest_while
+        self._abort = paced.abort
+        self._websocket = websocket
+        self._stream = stream
+        self._most = 4 * settings.message_bytes
+        self._stall_s = settings.stall_s
+        self._messages: deque[bytes] = deque()
+        self._partial = bytearray()
+        self._begun = self._ended = False
+        self._sending = trio.Lock()
 
     async def receive(self) -> bytes | None:
         """One message, None at the end. Text is handed on as bytes: where it is none, it is refused as such."""
-        try:
-            message: bytes | str = await self._socket.get_message()
-        except trio_websocket.ConnectionClosed:
-            return None
-        if isinstance(message, str):
-            return message.encode()
-        return RAW + message if self.is_json else message
+        if not self._begun:
+            self._begun = True
+            await self._receive(b"")  # what came together with the handshake
+        while not self._messages and not self._ended:
+            await self._read()
+        return self.receive_nowait()
+
+    def receive_nowait(self) -> bytes | None:
+        """One message that was read already."""
+        return self._messages.popleft() if self._messages else None
 
     async def send(self, data: list[bytes]) -> None:
         """Send messages."""
-        try:
-            for message in data:
-                await self._socket.send_message(message.decode() if self.is_json else message)
-        except trio_websocket.ConnectionClosed as error:
-            raise LinkLost from error
+        await self._send(*(TextMessage(one.decode()) if self.is_json else BytesMessage(one) for one in data))
 
     async def keep_alive(self, every_s: float) -> None:
         """Send a sign of life now and then, until the end: a pong, which nobody has to answer."""
         # Not a ping: its answer would be read only while our own reader reads.
-        with contextlib.suppress(trio_websocket.ConnectionClosed):
-            while True:
-                await trio.sleep(every_s)
-                await self._socket.pong(b"")
+        while not self._ended:
+            await trio.sleep(every_s)
+            await self._answer(Pong())
 
     async def close(self, code: Code | None, *, stopping: bool = False) -> None:
-        """Say goodbye with the close code that fits."""
+        """Say goodbye with the close code that fits, and wait a little for the answer."""
+        number = 1000 if code is None else CLOSE_CODES.get(code, REFUSED)
         with trio.move_on_after(STOPPING_S if stopping else CLOSE_S):
-            number = 1000 if code is None else CLOSE_CODES.get(code, REFUSED)
-            await self._socket.aclose(GOING_AWAY if stopping else number)
+            await self._answer(CloseConnection(GOING_AWAY if stopping else number))
+            while not self._ended:
+                self._messages.clear()
+                await self._read()
+            await self._stream.aclose()
 
     def abort(self) -> None:
-        """The connection is closed when its handler returns, which follows."""
+        """Close at once."""
+        self._ended = True
+        self._abort()
 
+    async def _read(self) -> None:
+        """What comes next: messages for `receive`, answers to what the WebSocket itself asks."""
+        try:
+            data = await self._stream.receive_some(READ_BYTES)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            data = b""
+        if data:
+            await self._receive(bytes(data))
+        else:
+            self._ended = True
 
-def _welcome(request: trio_websocket.WebSocketRequest, front: Front) -> bool:
-    """Whether a page of this origin may connect. Programs send none."""
-    origins = [value.decode("latin-1") for name, value in request.headers if name.lower() == b"origin"]
-    allowed = front.settings().origins
-    if not allowed:
-        return not origins or front.guarded()
-    return all(origin in allowed for origin in origins)
+    async def _receive(self, data: bytes) -> None:
+        try:
+            if data:
+                self._websocket.receive_data(data)
+            for event in self._websocket.events():
+                await self._take(event)
+        except (LocalProtocolError, RemoteProtocolError):
+            self._ended = True
+
+    async def _take(self, event: Event) -> None:
+        if self._ended:
+            return
+        if isinstance(event, BytesMessage | TextMessage):
+            if len(self._partial) + len(event.data) > self._most:
+                await self._answer(CloseConnection(TOO_LARGE))
+                self._ended = True
+            elif isinstance(event, TextMessage):
+                self._piece(event.data.encode(), b"", last=event.message_finished)
+            else:
+                self._piece(event.data, RAW if self.is_json else b"", last=event.message_finished)
+        elif isinstance(event, Ping):
+            await self._answer(event.response())
+        elif isinstance(event, CloseConnection):
+            await self._answer(event.response())
+            self._ended = True
+
+    def _piece(self, data: bytes | bytearray, prefix: bytes, *, last: bool) -> None:
+        if last and not self._partial:
+            self._messages.append(prefix + data if prefix else bytes(data))
+            return
+        self._partial += data if self._partial else prefix + data
+        if last:
+            self._messages.append(bytes(self._partial))
+            self._partial.clear()
+
+    async def _answer(self, event: Event) -> None:
+        """Send what the WebSocket itself has to say. Whoever does not take that much is gone."""
+        with trio.move_on_after(self._stall_s) as sending:
+            try:
+                await self._send(event)
+            except LinkLost:
+                self._ended = True
+        if sending.cancelled_caught:
+            self.abort()
+
+    async def _send(self, *events: Event) -> None:
+        async with self._sending:
+            try:
+                await self._stream.send_all(b"".join(map(self._websocket.send, events)))
+            except (LocalProtocolError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                raise LinkLost from error
 
 
 async def converse(stream: trio.SocketStream, secure: bool, front: Front, visit: Visit, peer: str) -> None:
     """Serve a connection from its handshake to its end.
 
     Raises:
-        one of BROKEN_OFF.
+        BrokenResourceError, OSError: the peer broke off its handshake; alone or in a group.
     """
     settings = front.settings()
-    paced = PacedStream(stream)
+    paced = PacedStream(stream, abort=stream.socket.close)
     carrier: trio.abc.Stream = paced
-    async with trio.open_nursery() as reading:
-        request = None
-        with trio.move_on_after(settings.handshake_s):
-            if secure:
-                assert front.certificate is not None
-                tls = trio.SSLStream(paced, front.certificate.context, server_side=True, https_compatible=True)
-                await tls.do_handshake()
-                carrier = tls
-            # What is a little too large is refused with a sentence, what is far too large is not read.
-            request = await trio_websocket.wrap_server_stream(
-                reading,
-                carrier,
-                max_message_size=4 * settings.message_bytes,
-                message_queue_size=QUEUE,
-                receive_buffer_size=READ_BYTES,
-            )
-        spoken = next((one for one in request.proposed_subprotocols if one in SPOKEN), None) if request else None
-        if request is not None and spoken is None:
-            await request.reject(400, body=f"offer the subprotocol {' or '.join(SPOKEN)}\n".encode())
-        elif request is not None and not _welcome(request, front):
-            front.door.refused["origin"] += 1
-            await request.reject(403, body=b"web pages of this origin may not connect; see listen.origins\n")
-        elif request is not None:
-            opened = await request.accept(subprotocol=spoken)
-            link = WebSocketLink(opened, paced, is_json=spoken == WEBSOCKET_JSON)
-            reading.start_soon(link.keep_alive, settings.ping_s)
-            await front.serve(link, peer, visit)
-        reading.cancel_scope.cancel()
+    websocket = WSConnection(ConnectionType.SERVER)
+    link: WebSocketLink | None = None
+    with trio.move_on_after(settings.handshake_s):
+        if secure:
+            assert front.certificate is not None
+            tls = trio.SSLStream(paced, front.certificate.context, server_side=True, https_compatible=True)
+            await tls.do_handshake()
+            carrier = tls
+        request = await _request(websocket, carrier)
+        answer, spoken = _answer_to(request, front)
+        await carrier.send_all(b"".join(map(websocket.send, answer)))
+        if spoken:
+            link = WebSocketLink(websocket, carrier, paced, settings, is_json=spoken == WEBSOCKET_JSON)
+    if link is None:
+        return
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(link.keep_alive, settings.ping_s)
+        await front.serve(link, peer, visit)
+        nursery.cancel_scope.cancel()
+
+
+async def _request(websocket: WSConnection, stream: trio.abc.Stream) -> Request:
+    """The request for a WebSocket. What is none gets HTTP 400.
+
+    Raises:
+        BrokenResourceError: it was none, or none came.
+    """
+    while True:
+        data = await stream.receive_some(READ_BYTES)
+        if not data:
+            raise trio.BrokenResourceError("it ended before it asked for anything")
+        try:
+            websocket.receive_data(bytes(data))
+        except RemoteProtocolError as error:
+            if isinstance(error.event_hint, RejectConnection):
+                await stream.send_all(websocket.send(error.event_hint))
+            raise trio.BrokenResourceError(str(error)) from error
+        for event in websocket.events():
+            if isinstance(event, Request):
+                return event
+
+
+def _answer_to(request: Request, front: Front) -> tuple[list[Event], str]:
+    """The answer to a request, and the subprotocol that is spoken from then on: "" if it is refused."""
+    spoken = next((one for one in request.subprotocols if one in SPOKEN), "")
+    if not spoken:
+        return _refusal(400, f"offer the subprotocol {' or '.join(SPOKEN)}\n"), ""
+    if not _may_come(request, front):
+        front.door.refused["origin"] += 1
+        return _refusal(403, "web pages of this origin may not connect; see listen.origins\n"), ""
+    return [AcceptConnection(subprotocol=spoken)], spoken
+
+
+def _refusal(status: int, text: str) -> list[Event]:
+    body = text.encode()
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(body)),
+        (b"connection", b"close"),
+    ]  # fmt: skip
+    return [RejectConnection(status_code=status, headers=headers, has_body=True), RejectData(data=body)]
+
+
+def _may_come(request: Request, front: Front) -> bool:
+    """Whether a page of this origin may connect. Programs send none."""
+    origins = [value.decode("latin-1") for name, value in request.extra_headers if name.lower() == b"origin"]
+    allowed = front.settings().origins
+    if not allowed:
+        return not origins or front.guarded()
+    return all(origin in allowed for origin in origins)

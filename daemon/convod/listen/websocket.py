@@ -128,7 +128,7 @@ def adopt(opened: socket.socket, certified: bool, guarded: bool, insecure: bool)
 async def listen(bound: Bound, front: Front, connections: trio.Nursery | None = None) -> None:
     """Accept connections until cancelled; those that are open go on in `connections`."""
     # Imported where somebody listens: a daemon that is reached by its Unix socket alone starts without it.
-    from convod.listen.upgrade import BROKEN_OFF, converse
+    from convod.listen.upgrade import converse
 
     async def handle(stream: trio.SocketStream) -> None:
         with front.door.visit(front.settings()) as visit:
@@ -140,7 +140,7 @@ async def listen(bound: Bound, front: Front, connections: trio.Nursery | None = 
                 peer = _peer(stream)
                 async with stream:
                     await converse(stream, bound.secure, front, visit, peer)
-            except* BROKEN_OFF:
+            except* (trio.BrokenResourceError, OSError):
                 log.debug("a connection broke off its handshake", extra={"connection": visit.number})
             except* Exception:
                 log.exception("a connection was ended by a fault of convod", extra={"connection": visit.number})

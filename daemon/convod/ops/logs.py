@@ -151,5 +151,5 @@ def begin(settings: LogSettings) -> None:
     handler.addFilter(_Discretion(settings.text))
     logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
     # httpx logs every request at info, with its address.
-    for noisy in ("httpx", "httpcore", "trio-websocket", "hypercorn", "wsproto"):
+    for noisy in ("httpx", "httpcore", "hypercorn", "wsproto"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

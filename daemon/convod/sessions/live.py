@@ -176,6 +176,9 @@ class LiveSession(Session):
             deadline = now + settings.idle_s + self._transcriber.settings.endpoint.endpoint_ms / 1000
         if self._gone_at is not None and not self.record.ended:
             deadline = min(deadline, self._gone_at + settings.resume_s)
+        if deadline == float("inf"):
+            await self._bell.wait()
+            return
         with trio.CancelScope(deadline=deadline) as scope:
             await self._bell.wait()
         if not scope.cancelled_caught:

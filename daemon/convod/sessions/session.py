@@ -158,8 +158,8 @@ class Session:
         self._gone_at = trio.current_time()
         self._bell.ring()
 
-    def audio(self, producer: object, offset: int, data: bytes) -> None:
-        """Bytes from a client: stored, acknowledged, heard soon.
+    def audio(self, producer: object, offset: int, *pieces: bytes) -> None:
+        """Bytes from a client, in the pieces they came in: stored, acknowledged, heard soon.
 
         Raises:
             Refused: they do not fit what came before, or the disk is full; nothing was taken.
@@ -167,7 +167,9 @@ class Session:
         self._must_take_audio()
         if self.producer is not producer:
             raise Refused(Code.BAD_STATE, "this connection does not send the session's audio; attach with produce")
-        self._check_audio(data)
+        for piece in pieces:
+            self._check_audio(piece)
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         have = self._spool.size
         if offset > have:
             raise Refused(Code.BAD_AUDIO, f"audio is missing: send it from offset {have}, not {offset}")
@@ -185,8 +187,9 @@ class Session:
             self.record.audio_bytes = self._spool.size
             self._parts.measures.audio_bytes += len(fresh)
             self._arrived(trio.current_time())
-        if self._spool.size - self._acknowledged > granted - self._spool.size:
-            self._acknowledge()  # half of what was granted is used: do not let the client wait
+        if len(pieces) > 1 or self._spool.size - self._acknowledged > granted - self._spool.size:
+            # Gathered already, or half of what was granted is used: do not let the client wait.
+            self._acknowledge_new()
         else:
             self._parts.acks.soon(self, self._acknowledge_new)
 

@@ -14,6 +14,7 @@ from convo.messages import (
     Attach,
     AttachReply,
     Audio,
+    AudioAck,
     CancelSession,
     Code,
     CreateSession,
@@ -68,6 +69,9 @@ class MemoryLink:
         self.closed: list[tuple] = []
         self.quiet = bool
         self.aborted = False
+
+    def receive_nowait(self):
+        return None
 
     async def receive(self):
         try:
@@ -502,6 +506,53 @@ async def test_audio_for_no_session_is_an_error_and_the_connection_goes_on(autoj
         error = await peer.until(lambda one: isinstance(one, Error))
         assert (error.code, error.session) == (Code.UNKNOWN_SESSION, "0123456789abcdef")
         assert isinstance(await peer.ask(Ping), PingReply)
+
+
+async def test_pieces_that_come_together_are_stored_together_and_acknowledged_once(autojump_clock, tmp_path):
+    async with hall(tmp_path) as place:
+        peer = await place.client()
+        created = await peer.ask(CreateSession, kind="live", summary=SummaryOptions(mode="off"))
+        session = place.home.manager.find(created.session)
+        written = []
+        append = session._spool.append
+        session._spool.append = lambda data: (written.append(len(data)), append(data))
+        pieces = [Audio(session=created.session, offset=at, data=bytes(640)) for at in range(0, 3200, 640)]
+        await peer.send(*pieces, peer.numbered(Ping))
+        before = trio.current_time()
+        ack = await peer.until(lambda one: isinstance(one, AudioAck) and one.offset > 0)
+        assert (ack.offset, written) == (3200, [3200])
+        assert trio.current_time() == before, "it was gathered already"
+
+
+async def test_of_pieces_that_come_together_those_before_a_bad_one_are_taken(autojump_clock, tmp_path):
+    async with hall(tmp_path) as place:
+        peer = await place.client()
+        created = await peer.ask(CreateSession, kind="live", summary=SummaryOptions(mode="off"))
+        sizes = (640, 640, 641, 639)  # two halves of a sample are none, even where they come together
+        offsets = [sum(sizes[:at]) for at in range(4)]
+        await peer.send(
+            *(
+                Audio(session=created.session, offset=at, data=bytes(size))
+                for at, size in zip(offsets, sizes, strict=True)
+            )
+        )
+        error = await peer.until(lambda one: isinstance(one, Error))
+        assert (error.code, error.session) == (Code.BAD_AUDIO, created.session)
+        assert place.home.manager.find(created.session).audio_offset == 1280
+        assert isinstance(await peer.ask(Ping), PingReply)
+
+
+async def test_what_breaks_the_contract_right_behind_audio_does_not_take_it_along(autojump_clock, tmp_path):
+    async with hall(tmp_path) as place:
+        peer = await place.client()
+        created = await peer.ask(CreateSession, kind="live", summary=SummaryOptions(mode="off"))
+        session = place.home.manager.find(created.session)
+        pieces = [Audio(session=created.session, offset=at, data=bytes(640)) for at in (0, 640)]
+        data = b"".join(peer.connection.send(piece) for piece in pieces)
+        await peer.raw(data + struct.pack(">I", 3) + b"\xc1\xc1\xc1")
+        rest = await peer.rest()
+        assert rest[-1].code == Code.BAD_MESSAGE
+        assert session.audio_offset == 1280
 
 
 async def test_audio_over_the_credit_closes_the_connection_and_leaves_the_session(autojump_clock, tmp_path):

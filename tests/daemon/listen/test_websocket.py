@@ -6,16 +6,22 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 import trio_websocket
+from trio.testing import memory_stream_pair
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import AcceptConnection, BytesMessage, Event, Ping, Pong, Request
 
 from convo.address import parse
 from convo.messages import WEBSOCKET_SUBPROTOCOL, Code
 from convod.listen import websocket
 from convod.listen.limits import Door, Visit
+from convod.listen.pace import PacedStream
 from convod.listen.settings import ListenSettings
-from convod.listen.upgrade import WebSocketLink
+from convod.listen.upgrade import CLOSE_S, STOPPING_S, WebSocketLink
 from convod.listen.websocket import BadAddress, check
 
 PATIENCE_S = 60
+
+SETTINGS = ListenSettings()
 
 
 OPEN = {"guarded": False, "certified": False, "insecure": False}
@@ -229,3 +235,75 @@ async def test_a_web_page_connects_only_if_its_origin_may_or_a_token_guards(nurs
         answer = await stream.receive_some(4096)
     assert answer.split(b" ")[1] == str(status).encode()
     nursery.cancel_scope.cancel()
+
+
+def client_frame(event: Event, *, continues: bool = False) -> bytes:
+    """A frame of a client whose handshake is done."""
+    client = WSConnection(ConnectionType.CLIENT)
+    server = WSConnection(ConnectionType.SERVER)
+    server.receive_data(client.send(Request(host="localhost", target="/")))
+    assert list(server.events())
+    client.receive_data(server.send(AcceptConnection()))
+    if continues:
+        client.send(BytesMessage(b"", message_finished=False))
+    return client.send(event)
+
+
+async def test_a_message_in_fragments_between_pings_is_one_message(nursery):
+    url = await Server().start(nursery)
+    async with await trio.open_tcp_stream("127.0.0.1", int(url.rpartition(":")[2])) as stream:
+        client = WSConnection(ConnectionType.CLIENT)
+        asked = Request(host="localhost", target="/", subprotocols=[WEBSOCKET_SUBPROTOCOL])
+        await stream.send_all(client.send(asked))
+        data = b"".join(
+            [
+                # With the handshake's answer still on its way.
+                client_frame(BytesMessage(b"one ", message_finished=False)),
+                client_frame(Ping(b"there?")),
+                client_frame(BytesMessage(b"message", message_finished=True), continues=True),
+            ]
+        )
+        await stream.send_all(data)
+        had = []
+        with trio.fail_after(PATIENCE_S):
+            while b"!" not in had:
+                client.receive_data(bytes(await stream.receive_some(4096)))
+                had += [
+                    event.payload if isinstance(event, Pong) else getattr(event, "data", b"")
+                    for event in client.events()
+                ]
+    assert [bytes(one) for one in had if one] == [b"there?", b"one message", b"!"]
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_client_that_asks_for_pongs_and_takes_none_is_cut(nursery, autojump_clock):
+    here, there = memory_stream_pair()
+    here.send_stream.send_all_hook = trio.sleep_forever
+    aborted = []
+    websocket = WSConnection(ConnectionType.SERVER)
+    client = WSConnection(ConnectionType.CLIENT)
+    websocket.receive_data(client.send(Request(host="localhost", target="/", subprotocols=["convo.v1"])))
+    assert list(websocket.events())
+    client.receive_data(websocket.send(AcceptConnection(subprotocol="convo.v1")))
+    link = WebSocketLink(
+        websocket, here, PacedStream(here, abort=lambda: aborted.append(trio.current_time())), SETTINGS
+    )
+    await there.send_all(client.send(Ping(b"x")))
+    assert await link.receive() is None
+    assert aborted == [SETTINGS.stall_s]
+    before = trio.current_time()
+    await link.close(None)
+    assert trio.current_time() - before <= CLOSE_S
+
+
+async def test_a_goodbye_that_nobody_answers_takes_no_longer_than_it_may(nursery, autojump_clock):
+    here, _there = memory_stream_pair()
+    websocket = WSConnection(ConnectionType.SERVER)
+    websocket.receive_data(
+        WSConnection(ConnectionType.CLIENT).send(Request(host="localhost", target="/", subprotocols=["convo.v1"]))
+    )
+    assert list(websocket.events())
+    websocket.send(AcceptConnection(subprotocol="convo.v1"))
+    link = WebSocketLink(websocket, here, PacedStream(here), SETTINGS)
+    await link.close(None, stopping=True)
+    assert trio.current_time() == pytest.approx(STOPPING_S)
