@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import logging
 import os
 import resource
@@ -190,6 +191,7 @@ async def run(
             # Last: for a while its processes take all processors, and whoever connects now need not wait for that.
             engine_tasks.start_soon(engine.run)
             urls = [*local_urls, *(bound.url for bound in web), *map(http.url_of, monitors)]
+            gc.freeze()  # what is there by now stays: no collection needs to look at it again
             log.info("convod is ready on %s", " and ".join(urls))
             notifier.ready()
             task_status.started(urls)

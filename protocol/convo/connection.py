@@ -205,7 +205,7 @@ class Connection:
             fields = self._codec.decode(payload)
         except Unreadable as error:
             raise self._broken(Code.BAD_MESSAGE, f"This is no {what}; send one with string keys a message.") from error
-        if not isinstance(fields, dict) or not all(isinstance(key, str) for key in fields):
+        if not isinstance(fields, dict) or not {str}.issuperset(map(type, fields)):
             raise self._broken(Code.BAD_MESSAGE, f"A message is a {what} with string keys; send one.")
         if not isinstance(fields.get("type"), str):
             raise self._broken(Code.BAD_MESSAGE, "A message names its kind in a string `type`; add it.")

@@ -24,6 +24,8 @@ _STRIDE: Final = 4
 
 def level_dbfs(samples: bytes) -> float:
     """Root mean square of s16le samples in dB below full scale, at least SILENCE_DBFS."""
+    if samples == bytes(len(samples)):
+        return SILENCE_DBFS  # a microphone that is off
     some = array("h", samples)[::_STRIDE]
     power = sum(map(mul, some, some)) / max(1, len(some))
     return SILENCE_DBFS if power < 1.0 else 10.0 * math.log10(power / 32768.0**2)
