@@ -20,7 +20,7 @@ import resource
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -56,6 +56,9 @@ if TYPE_CHECKING:
     from convod.listen.upgrade import WebSocketLink
 
 log = logging.getLogger("convod")
+
+GOODBYE_S: Final = 5.0
+"""How long connections to summarizers may take to close."""
 
 
 class CannotStart(Exception):
@@ -168,44 +171,47 @@ async def run(
 
         operator.on_reload(reloaded, BadCertificate)
 
-        async with (
-            trio.open_nursery() as store_tasks,
-            trio.open_nursery() as engine_tasks,
-            trio.open_nursery() as session_tasks,
-            trio.open_nursery() as connections,
-            trio.open_nursery() as listen_tasks,
-        ):
+        async with trio.open_nursery() as store_tasks:
             store_tasks.start_soon(database.run)
-            await engine_tasks.start(others.run)
-            await session_tasks.start(manager.run)
-            for listener in local:
-                listen_tasks.start_soon(unix.listen, listener, serve_unix, connections)
-            web += [await websocket.bind(address) for address in addresses]
-            for bound in web:
-                listen_tasks.start_soon(websocket.listen, bound, front, connections)
-            if web:
-                listen_tasks.start_soon(gate.watch)
-            for monitor in monitors:
-                connections.start_soon(http.serve, monitor, health)
-            connections.start_soon(operator.report, engine, manager.counts)
-            # Last: for a while its processes take all processors, and whoever connects now need not wait for that.
-            engine_tasks.start_soon(engine.run)
-            urls = [*local_urls, *(bound.url for bound in web), *map(http.url_of, monitors)]
-            gc.freeze()  # what is there by now stays: no collection needs to look at it again
-            log.info("convod is ready on %s", " and ".join(urls))
-            notifier.ready()
-            task_status.started(urls)
+            async with (
+                trio.open_nursery() as engine_tasks,
+                trio.open_nursery() as session_tasks,
+                trio.open_nursery() as connections,
+                trio.open_nursery() as listen_tasks,
+            ):
+                connections.start_soon(operator.listen)
+                with operator.until_told():  # for a start may take long: a name that nobody resolves, a slow disk
+                    await engine_tasks.start(others.run)
+                    await session_tasks.start(manager.run)
+                    for listener in local:
+                        listen_tasks.start_soon(unix.listen, listener, serve_unix, connections)
+                    web += [await websocket.bind(address) for address in addresses]
+                    for bound in web:
+                        listen_tasks.start_soon(websocket.listen, bound, front, connections)
+                    if web:
+                        listen_tasks.start_soon(gate.watch)
+                    for monitor in monitors:
+                        connections.start_soon(http.serve, monitor, health)
+                    connections.start_soon(operator.report, engine, manager.counts)
+                    # Last: for a while its processes take all processors, and whoever connects now need not wait.
+                    engine_tasks.start_soon(engine.run)
+                    urls = [*local_urls, *(bound.url for bound in web), *map(http.url_of, monitors)]
+                    gc.freeze()  # what is there by now stays: no collection needs to look at it again
+                    log.info("convod is ready on %s", " and ".join(urls))
+                    operator.ready()
+                    task_status.started(urls)
 
-            await operator.wait_told_to_stop()
-            if given:
-                listen_tasks.cancel_scope.cancel()  # who comes now waits in the socket for the next convod
-            with operator.until_told_again():
-                await manager.drain(current.settings.drain_s)
-            listen_tasks.cancel_scope.cancel()
-            connections.cancel_scope.cancel()
-            session_tasks.cancel_scope.cancel()
-            engine_tasks.cancel_scope.cancel()
-            with trio.CancelScope(shield=True):
+                await operator.wait_told_to_stop()
+                if given:
+                    listen_tasks.cancel_scope.cancel()  # who comes now waits in the socket for the next convod
+                with operator.until_told():
+                    await manager.drain(current.settings.drain_s)
+                listen_tasks.cancel_scope.cancel()
+                connections.cancel_scope.cancel()
+                session_tasks.cancel_scope.cancel()
+                engine_tasks.cancel_scope.cancel()
+            # Whoever may write something has ended by now: what is stored last is stored before this goes.
+            with trio.move_on_after(GOODBYE_S, shield=True):
                 await summarizers.aclose()
             store_tasks.cancel_scope.cancel()
     log.info("convod has stopped")

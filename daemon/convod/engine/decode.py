@@ -17,6 +17,7 @@ from typing import Final
 import trio
 
 from convo.messages import Code
+from convod.engine.ending import end
 
 RATE: Final = 16000
 PIECE: Final = 1 << 16
@@ -87,9 +88,8 @@ async def decoding(path: Path, *, track: int | None = None, limit_s: float = 0.0
             yield decoded
             nursery.cancel_scope.cancel()
     finally:
+        await end(process)
         with trio.CancelScope(shield=True):
-            process.kill()
-            await process.wait()
             for stream in (process.stdout, process.stderr):
                 if stream is not None:
                     await stream.aclose()

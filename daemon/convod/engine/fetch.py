@@ -13,6 +13,8 @@ from typing import Any
 
 import trio
 
+from convod.engine.ending import end
+
 
 class FetchFailed(Exception):
     """The model could not be fetched; the text says what works instead."""
@@ -44,9 +46,8 @@ async def fetch(name: str, repository: str, progress: Callable[[int, int | None]
                 else:
                     progress(said["done"], said["total"])
     finally:
+        await end(process)
         with trio.CancelScope(shield=True):
-            process.kill()
-            await process.wait()
             await process.stdout.aclose()
     if failure is not None:
         raise FetchFailed(failure)

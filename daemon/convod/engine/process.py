@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator
 import msgspec
 import trio
 
+from convod.engine.ending import end
 from convod.engine.scheduler import Job
 from convod.engine.wire import (
     HEADER,
@@ -162,7 +163,6 @@ async def worker_process() -> AsyncIterator[Worker]:
     try:
         yield Worker(process, stream)
     finally:
+        await end(process)
         with trio.CancelScope(shield=True):
-            process.kill()
-            await process.wait()
             await stream.aclose()

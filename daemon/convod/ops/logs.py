@@ -72,6 +72,9 @@ class JournalHandler(logging.Handler):
     def __init__(self, path: Path | None = None) -> None:
         super().__init__()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        # A journal that takes nothing must not stop the event loop, which writes here itself.
+        self._socket.setblocking(False)
+        self._lost = 0
         try:
             self._socket.connect(str(path or JOURNAL))
         except OSError:
@@ -81,6 +84,8 @@ class JournalHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Send one entry."""
         message = record.getMessage()
+        if self._lost:
+            message += f" ({self._lost} entries before this one were lost: the journal took none)"
         if record.exc_info:
             message += "\n" + logging.Formatter().formatException(record.exc_info)
         entry = {
@@ -91,6 +96,9 @@ class JournalHandler(logging.Handler):
         } | {f"CONVO_{_journal_name(key)}": value for key, value in _fields(record).items()}
         try:
             self._socket.send(b"".join(_journal_field(name, str(value)) for name, value in entry.items()))
+            self._lost = 0
+        except BlockingIOError:
+            self._lost += 1
         except OSError:
             self.handleError(record)
 

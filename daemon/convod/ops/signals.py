@@ -40,8 +40,10 @@ class Operator:
         self._signals: AsyncIterator[int] | None = None
         self._reloaded: Callable[[], None] = lambda: None
         self._refusals: tuple[type[Exception], ...] = (BadSettings,)
-        self._again: trio.CancelScope | None = None
+        self._until_told: trio.CancelScope | None = None
         self._told = trio.Event()
+        self._started = False
+        self._reload_waits = False
 
     def __enter__(self) -> Operator:
         self._signals = self._receiver.__enter__()
@@ -73,13 +75,19 @@ class Operator:
 
         return why_not
 
+    def ready(self) -> None:
+        """The start is done: say so, and do what could not be done before."""
+        self._started = True
+        self._notifier.ready()
+        if self._reload_waits:
+            self._reload()
+
     async def report(self, engine: Engine, counts: Callable[[], SessionCounts]) -> None:
-        """Listen to signals, keep the status line true and the watchdog fed, until cancelled.
+        """Keep the status line true and the watchdog fed, until cancelled.
 
         The watchdog is fed from the loop itself and only while the engine answers: a daemon that hangs is restarted.
         """
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._listen)
             nursery.start_soon(self._feed_watchdog, engine)
             while True:
                 now = counts()
@@ -98,17 +106,20 @@ class Operator:
                 log.error("the engine does not answer: the watchdog is not fed")
             await trio.sleep(self._notifier.watchdog_s / 3)
 
-    async def _listen(self) -> None:
+    async def listen(self) -> None:
+        """Hear signals, until cancelled."""
         assert self._signals is not None
         async for number in self._signals:
             name = signal.Signals(number).name
-            if number == signal.SIGHUP:
+            if number == signal.SIGHUP and not self._started:
+                self._reload_waits = True
+            elif number == signal.SIGHUP:
                 self._reload()
             else:
                 log.info("told to stop", extra={"signal": name})
                 self._told.set()
-                if self._again is not None:
-                    self._again.cancel()
+                if self._until_told is not None:
+                    self._until_told.cancel()
 
     def _reload(self) -> None:
         self._notifier.reloading()
@@ -132,7 +143,10 @@ class Operator:
         self._notifier.status("stopping")
 
     @contextmanager
-    def until_told_again(self) -> Iterator[None]:
-        """A block that is left early when the operator has no patience: told to stop once more."""
-        with trio.CancelScope() as self._again:
+    def until_told(self) -> Iterator[None]:
+        """A block that is left early when the next word to stop comes: a start that takes long, or the second word of
+        an operator without patience.
+        """
+        with trio.CancelScope() as self._until_told:
             yield
+        self._until_told = None

@@ -49,6 +49,7 @@ class Database:
         self.path = path
         self._queue: deque[_Pending] = deque()
         self._writer_parked = trio.lowlevel.ParkingLot()
+        self._ended = False
         self._write_limit = trio.CapacityLimiter(1)
         self._read_limit = trio.CapacityLimiter(1)
         self._writer: sqlite3.Connection | None = None
@@ -125,6 +126,9 @@ class Database:
         await trio.to_thread.run_sync(backup, self.path, path)
 
     async def _write(self, pending: _Pending) -> Any:
+        if self._ended:
+            # Nobody is left to write it: whoever shields a write from cancellation would wait for ever.
+            raise StoreFailed(f"{self.path} is closed: convod is stopping")
         self._queue.append(pending)
         self._writer_parked.unpark()
         await pending.done.wait()
@@ -147,7 +151,8 @@ class Database:
             raise StoreFailed(f"{self.path} cannot be read ({error}); look into the daemon's log") from error
 
     async def run(self) -> None:
-        """Commit writes until cancelled; those that wait then are still committed."""
+        """Commit writes until cancelled; those that wait then are still committed, those that come later refused."""
+        self._ended = False
         try:
             while True:
                 if not self._queue:
@@ -157,6 +162,7 @@ class Database:
             with trio.CancelScope(shield=True):
                 while self._queue:
                     await self._commit()
+                self._ended = True
 
     async def _commit(self) -> None:
         batch = [self._queue.popleft()]

@@ -178,3 +178,21 @@ def test_what_was_said_is_logged_only_at_debug_and_only_if_asked_for(capsys, set
         assert ("a secret plan" in capsys.readouterr().err) == shown
     finally:
         logging.basicConfig(force=True, handlers=[])
+
+
+def test_a_journal_that_takes_nothing_holds_nobody_up_and_what_was_lost_is_counted(journal):
+    handler = logs.JournalHandler(Path(journal.getsockname()))
+    for number in range(2000):  # more than its queue holds
+        handler.emit(record("entry %s", number))
+    had = []
+    journal.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        while True:
+            had.append(entry(journal.recv(65536))["MESSAGE"])
+    handler.emit(record("after"))
+    handler.emit(record("and on"))
+    assert entry(journal.recv(65536))["MESSAGE"] == (
+        f"after ({2000 - len(had)} entries before this one were lost: the journal took none)"
+    )
+    assert entry(journal.recv(65536))["MESSAGE"] == "and on"
+    handler.close()

@@ -218,3 +218,15 @@ def test_migrations_are_numbered_without_gaps_and_run_once(tmp_path):
         assert database._writer is not None
         assert database._writer.execute("PRAGMA user_version").fetchone()[0] == len(scripts)
         database.close()
+
+
+async def test_a_write_that_comes_after_the_end_is_refused_at_once(path):
+    database = Database(path)
+    database.open()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(database.run)
+        assert await database.write(insert(1)) == 1
+        nursery.cancel_scope.cancel()
+    with trio.fail_after(10), trio.CancelScope(shield=True), pytest.raises(StoreFailed, match="stopping"):
+        await database.write(insert(2))
+    database.close()
