@@ -85,7 +85,7 @@ class TokenBook:
                 self._seen = seen
         except FileNotFoundError:
             self._seen, self._tokens = None, ()
-        except (OSError, msgspec.MsgspecError) as error:
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise BadToken(
                 f"{self.path} cannot be read ({error}); restore it, or move it aside and make new tokens"
             ) from error
@@ -93,10 +93,11 @@ class TokenBook:
 
     def find(self, secret: str, now: float) -> Token | None:
         """The valid token with this secret. Takes the same time whichever it is, if any."""
-        given = _hash(secret)
+        given = _hash(secret).encode()
         found = None
         for token in self.tokens():
-            if hmac.compare_digest(given, token.sha256):
+            # As bytes: a damaged file may hold a text here that is not ASCII, which cannot be compared so.
+            if hmac.compare_digest(given, token.sha256.encode("utf-8", "surrogatepass")):
                 found = token
         return found if found is not None and found.valid(now) else None
 

@@ -70,7 +70,9 @@ def test_a_name_is_taken_once_and_missed_by_name(tmp_path):
     assert [token.name for token in book.tokens()] == ["a"]
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"tokens": [{"name": "a"}]}'])
+@pytest.mark.parametrize(
+    "damage", [b"", b"{", b"[]", b'{"tokens": [{"name": "a"}]}', b'{"tokens": [{"name": "\xcc"}]}']
+)
 def test_a_damaged_file_lets_nobody_in_and_is_left_as_it_is(tmp_path, damage):
     book = TokenBook(tmp_path)
     secret = book.add("a")
