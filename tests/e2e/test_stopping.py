@@ -6,7 +6,7 @@ import signal
 import socket
 import sqlite3
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import trio
@@ -41,6 +41,31 @@ async def stops(stop: Callable[[], int]) -> None:
     begun = trio.current_time()
     assert await trio.to_thread.run_sync(stop, abandon_on_cancel=True) == 0
     assert trio.current_time() - begun < STOP_S
+
+
+def stored(state: Path) -> dict[str, tuple[str, int]]:
+    """Sessions of a daemon that has stopped: their state, and how many segments they have."""
+    with closing(sqlite3.connect(state / "convod.sqlite")) as database:
+        rows = database.execute(
+            "SELECT id, state, (SELECT count(*) FROM events WHERE session = id AND type = 'transcript_segment') "
+            "FROM sessions"
+        )
+        return {session: (state, segments) for session, state, segments in rows}
+
+
+async def test_what_was_heard_is_written_out_before_it_stops(tmp_path: Path) -> None:
+    with running(tmp_path, environment={"CONVOD_SUMMARY_PROVIDER": "extractive", "CONVOD_DRAIN_S": "40"}) as daemon:
+        async with convo.connect(daemon.url) as client:
+            ended = await client.create_session("live", summary=messages.SummaryOptions(mode="final"))
+            spoken = await client.create_session("live", summary=OFF)
+            for session in (ended, spoken):
+                await session.send_audio(pcm("single.flac"))
+            await ended.end()
+            async for event in spoken.events():  # in the middle of its sentence
+                if isinstance(event, messages.SpeechStarted):
+                    break
+            await stops(daemon.stop)
+        assert stored(daemon.state) == {ended.id: ("completed", 1), spoken.id: ("processing", 1)}
 
 
 async def test_nothing_that_does_not_answer_keeps_it_from_stopping(tmp_path: Path) -> None:
@@ -83,6 +108,8 @@ async def test_nothing_that_does_not_answer_keeps_it_from_stopping(tmp_path: Pat
                     await client.request(messages.Ping())
                     await stops(daemon.stop)
                 assert "convod has stopped" in daemon.log[-1]
+                # Beyond the deadline a summary waits for the next start: the transcript is there.
+                assert stored(daemon.state)[summed.id] == ("transcribed", 1)
         assert manager.fileno() >= 0
 
 
