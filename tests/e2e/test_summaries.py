@@ -242,6 +242,32 @@ async def test_a_session_that_waits_for_its_summary_survives_a_killed_daemon(tmp
     assert states(events)[-1] == "completed"
 
 
+async def test_a_summary_that_was_asked_for_survives_a_killed_daemon(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    fake = FakeOllama()
+    fake.faults = ["stall"]
+    with running(tmp_path, environment={"CONVOD_SUMMARY_OLLAMA_URL": f"http://127.0.0.1:{port}"}) as daemon:
+        async with answering(fake.handle, port):
+            async with convo.connect(daemon.url) as client:
+                events = await talk_live(client, excerpt("talk", 16.3)[0], summary=by("extractive"))
+                last = of(messages.DurableEvent, events)[-1]
+                await client.request(
+                    messages.Summarize(session=last.session, provider="ollama", style="minutes", language="ko")
+                )
+                await fake.stalled.wait()  # half of it is written
+            await trio.to_thread.run_sync(daemon.kill)
+        await trio.to_thread.run_sync(daemon.start)
+        async with convo.connect(daemon.url) as client, answering(fake.handle, port):
+            session = await client.attach(last.session, after_seq=last.seq)
+            more = [e async for e in session.events(until=lambda event: isinstance(event, messages.FinalSummary))]
+            listed = (await client.request(messages.ListSummaries(session=last.session))).summaries
+            assert (await client.get_session(last.session)).state == "completed"
+    (summary,) = of(messages.FinalSummary, more)
+    assert (summary.provider, summary.language, summary.seq) == ("ollama", "ko", last.seq + 1)
+    assert [section.label for section in summary.sections or []] == ["논의", "결정 사항", "미결 사항"]
+    assert [one.summary.provider for one in listed] == ["ollama", "extractive"]
+
+
 async def test_a_style_that_is_not_there_and_a_template_that_is_wrong(tmp_path: Path) -> None:
     styles = tmp_path / "styles"
     styles.mkdir()

@@ -6,7 +6,7 @@ In: facts to publish. Out: first the store, then those attached. It hears nothin
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -45,6 +45,10 @@ NEXT: Final[dict[State, frozenset[State]]] = {
 """From each state, the states that may follow."""
 
 
+Change = Callable[[Record], None]
+"""Changes a record in its turn, before it is stored."""
+
+
 @dataclass(frozen=True, slots=True)
 class Desk:
     """What a journal writes with; shared by all."""
@@ -72,20 +76,33 @@ class Journal:
         return self.record.id
 
     async def publish(
-        self, kind: type[DurableEvent], *, changes: Mapping[str, Any] | None = None, **fields: Any
+        self,
+        kind: type[DurableEvent],
+        *,
+        changes: Mapping[str, Any] | None = None,
+        also: Change | None = None,
+        **fields: Any,
     ) -> None:
         """Store an event and the record with its `changes`, then send the event to those attached.
 
-        Waits while the store has no room: what is not stored is not sent, and what was heard is not lost.
+        `also` changes the record further, from what it is by then. Waits while the store has no room: what is not
+        stored is not sent, and what was heard is not lost.
         """
-        await self.publish_all([(kind, fields)], **(changes or {}))
+        await self.publish_all([(kind, fields)], also, **(changes or {}))
 
-    async def publish_all(self, events: Sequence[tuple[type[DurableEvent], dict[str, Any]]], **changes: Any) -> None:
+    async def publish_all(
+        self,
+        events: Sequence[tuple[type[DurableEvent], dict[str, Any]]],
+        also: Change | None = None,
+        **changes: Any,
+    ) -> None:
         """Store several events and the record with its changes as one, then send them; as `publish` does one."""
         async with self._writing:
             # Not before it is their turn: a mark that stands for a segment must not be stored without it.
             for name, value in changes.items():
                 setattr(self.record, name, value)
+            if also is not None:
+                also(self.record)
             made = [
                 kind(session=self.id, seq=seq, **fields) for seq, (kind, fields) in enumerate(events, self.feed.seq + 1)
             ]
@@ -131,8 +148,10 @@ class Journal:
 
     # --- summaries ----------------------------------------------------------------------------------------
 
-    async def summarize(self, options: SummaryOptions) -> None:
+    async def summarize(self, options: SummaryOptions, also: Change | None = None) -> None:
         """Write a summary of the transcript and publish it; before it, a warning about what it made up.
+
+        `also`: what of the record changes with it.
 
         Raises:
             SummarizerUnavailable: not now.
@@ -154,7 +173,7 @@ class Journal:
                 code=str(Code.UNVERIFIED),
                 message=f"the summary names what the transcript does not contain, look it up: {named}",
             )
-        await self.publish(FinalSummary, **_fields(summary))
+        await self.publish(FinalSummary, also=also, **_fields(summary))
 
     async def wait_summarizer(self, seconds: float) -> None:
         """For so long, or until a summarizer that was away is back."""
