@@ -36,6 +36,8 @@ class FakeServer:
         """What the model says instead, one a request."""
         self.chunk_bytes = 0
         """Cut the stream at every so many bytes, in the middle of lines and characters; 0 is one chunk a piece."""
+        self.wide_tokens = 1.0
+        """What a character of Korean costs the model."""
         self.release = trio.Event()
         self.stalled = trio.Event()
         self.hung_up = trio.Event()

@@ -101,7 +101,8 @@ class ChatMessage(TypedDict):
 @dataclass(frozen=True)
 class Question:
     """One request to a model. `schema` is the JSON schema of the answer; prompt and answer have `context_tokens`
-    together, of which the answer may have `answer_tokens`.
+    together, of which the answer may have `answer_tokens`. Where the server says what the prompt cost, the provider
+    tells `counted`: at most so many tokens, and the model read them all.
     """
 
     messages: Sequence[ChatMessage]
@@ -109,6 +110,7 @@ class Question:
     model: str
     context_tokens: int
     answer_tokens: int
+    counted: Callable[[int], None] = lambda _: None
 
 
 @dataclass(frozen=True)

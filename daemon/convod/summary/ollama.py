@@ -18,8 +18,8 @@ from typing import Any
 
 from .base import AnswerCut, Connections, ProbeResult, PromptTooLong, Question, SummarizerUnavailable, SummarySettings
 from .http import error_text, loads, read_body, stream
-from .longform import estimate_messages
 from .server import Server
+from .tokens import UPPER
 from .wire import Lines
 
 KEEP_ALIVE = "10m"
@@ -100,7 +100,7 @@ class Ollama:
     async def complete(self, question: Question) -> AsyncGenerator[str, None]:
         """See `Provider.complete`. A prompt that was cut makes the next context of this model the largest."""
         model, most = question.model, question.context_tokens
-        estimate = estimate_messages(question.messages)
+        estimate = UPPER.of_messages(question.messages)
         needed = -(-(estimate + question.answer_tokens) // STEP_TOKENS) * STEP_TOKENS
         sent = _Sent(question, estimate, most if model in self._wide else min(needed, most))
         request: dict[str, Any] = {
@@ -159,10 +159,12 @@ class Ollama:
         such a count costs one more request.
         """
         count = last.get("prompt_eval_count")
-        if isinstance(count, int) and (
-            count < 0.2 * sent.estimate or 0 <= count - sent.num_ctx // 2 <= 8 or count >= sent.num_ctx - 1
-        ):
-            raise self._too_long(sent)
+        if isinstance(count, int):
+            if count < 0.2 * sent.estimate or 0 <= count - sent.num_ctx // 2 <= 8 or count >= sent.num_ctx - 1:
+                raise self._too_long(sent)
+            # Some versions leave out what they had in their cache (ollama issue 16414): the instructions, mostly.
+            cached = 0 if "prompt_eval_cached_count" in last else UPPER.of_messages(sent.question.messages[:1])
+            sent.question.counted(count + cached)
         if last.get("done_reason") == "length":
             raise AnswerCut
 

@@ -77,7 +77,7 @@ Answer with one JSON object and nothing around it:
 Use [] where there is nothing."""
 
 _PART = (
-    "This is part {part} of {parts} of a longer talk. Write detailed notes of this part; they will be merged with "
+    "This is part {part} of a longer talk. Write detailed notes of this part; they will be merged with "
     "those of the other parts. Keep every decision, every action item with its owner and date, every number. "
     "What the final summary should be like: "
 )
@@ -140,9 +140,9 @@ def for_talk(lines: Sequence[str], wanted: Wanted) -> list[ChatMessage]:
     return _messages("transcript", "a transcript", lines, "", wanted)
 
 
-def for_part(lines: Sequence[str], wanted: Wanted, part: int, parts: int) -> list[ChatMessage]:
+def for_part(lines: Sequence[str], wanted: Wanted, part: int) -> list[ChatMessage]:
     """Messages that ask for notes of one part (from 1) of a talk that does not fit."""
-    return _messages("transcript", "a part of a transcript", lines, _PART.format(part=part, parts=parts), wanted)
+    return _messages("transcript", "a part of a transcript", lines, _PART.format(part=part), wanted)
 
 
 def for_merge(notes: Sequence[str], wanted: Wanted) -> list[ChatMessage]:

@@ -14,6 +14,7 @@ from convo.messages import Segment, Summary, SummaryOptions
 from convod.summary import STYLES, Summarizers, SummarizerUnavailable, SummarySettings, Talk
 from convod.summary.prompt import schema
 from tests.daemon.support.summaries import Shown, jump_after, write
+from tests.fakes.model import count_tokens
 from tests.fakes.ollama import FakeOllama, running_ollama
 from tests.fakes.talks import KOREAN, MEETING, talk
 
@@ -122,6 +123,56 @@ async def test_words_that_cost_more_tokens_than_was_estimated(honours_truncate: 
     # What the last questions saw was whole: their parts hold every segment.
     seen = "".join(chat["messages"][1]["content"] for chat in fake.chats)
     assert all(f"#{at}\n" in seen or f"#{at} " in seen for at in range(60))
+
+
+async def test_the_count_of_the_first_answer_makes_the_parts_of_a_korean_talk_larger() -> None:
+    long = talk(KOREAN * 450, "ko")
+    async with with_ollama() as (fake, summarizers):
+        fake.wide_tokens = 0.6
+        await written(summarizers, long)
+        first, seen = len(fake.chats), "".join(chat["messages"][1]["content"] for chat in fake.chats)
+        await written(summarizers, long)
+        second = len(fake.chats) - first
+    assert all(seen.count(f"[{at}] {KOREAN[at % 7]}\n") == 1 for at in range(len(KOREAN) * 450))
+    parts = [count_tokens(chat["messages"], 0.6) for chat in fake.chats[:first] if "<transcript>" in str(chat)]
+    # What was cut before anything was known is half empty; the others fill what they were given.
+    assert parts[0] < 0.5 * 16384
+    assert max(parts) > 1.8 * parts[0]
+    assert max(parts) + 2048 <= 16384
+    assert len(parts) == 5  # by upper values it would be 8
+    assert second == 1  # the notes of the parts are known still
+
+
+async def test_a_count_that_leaves_out_the_cache_is_taken_for_more() -> None:
+    """As of versions that count what is new to their cache, and do not say so."""
+    async with with_ollama() as (fake, summarizers):
+        fake.wide_tokens = 0.6
+        fake.counts_cached = False
+        await written(summarizers, talk(KOREAN * 150, "ko"))
+        await written(summarizers, talk([f"{text} 또" for text in KOREAN * 150], "ko"))
+    assert all(count_tokens(chat["messages"], 0.6) + 2048 <= 16384 for chat in fake.chats)
+
+
+@pytest.mark.parametrize("honours_truncate", [True, False])
+async def test_what_was_learned_of_one_talk_and_does_not_hold_for_another_costs_a_question(
+    honours_truncate: bool,
+) -> None:
+    rare = talk([f"{text} {at}" for at, text in enumerate(KOREAN * 74)], "ko")
+    async with with_ollama(honours_truncate=honours_truncate) as (fake, summarizers):
+        fake.wide_tokens = 0.4
+        await written(summarizers, talk(KOREAN * 450, "ko"))
+        fake.wide_tokens = 1.6
+        before = len(fake.chats)
+        summary, _ = await written(summarizers, rare)
+        asked = fake.chats[before:]
+        sizes = [count_tokens(chat["messages"], 1.6) + 2048 for chat in asked]
+        await written(summarizers, talk(KOREAN * 130, "ko"))
+    assert summary.summary
+    assert sizes[0] - 2048 > 16384
+    # From then on, upper values: none is too long.
+    assert all(size <= 16384 for size in sizes[1:])
+    seen = "".join(chat["messages"][1]["content"] for chat in asked[1:])
+    assert all(f"[{at}] " in seen for at in range(len(KOREAN) * 74))
 
 
 async def test_a_prompt_that_is_refused_for_its_length() -> None:

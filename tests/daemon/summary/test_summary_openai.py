@@ -16,6 +16,7 @@ from convo.messages import Summary, SummaryOptions
 from convod.summary import STYLES, Summarizers, SummarizerUnavailable, SummarySettings, Talk
 from convod.summary.prompt import schema
 from tests.daemon.support.summaries import Shown, jump_after, write
+from tests.fakes.model import count_tokens
 from tests.fakes.openai import FakeOpenAi, running_openai
 from tests.fakes.talks import KOREAN, MEETING, talk
 
@@ -97,6 +98,32 @@ async def test_a_server_that_refuses_the_schema_is_asked_without_from_then_on(fa
     assert first.summary == second.summary
     assert ["response_format" in asked for asked in fake.completions] == [True, False, False]
     assert '"key_points"' in fake.completions[1]["messages"][0]["content"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "schema_sent"),
+    [("no_stream_options", [True, True, True]), ("unknown_field", [True, False, False, False])],
+)
+async def test_a_server_that_refuses_to_count_is_asked_without_from_then_on(
+    fault: str, schema_sent: list[bool]
+) -> None:
+    async with with_openai(fault=fault) as (fake, summarizers):
+        first, _ = await written(summarizers)
+        second, _ = await written(summarizers)
+    assert first.summary == second.summary
+    assert ["response_format" in asked for asked in fake.completions] == schema_sent
+    assert ["stream_options" in asked for asked in fake.completions][-2:] == [False, False]
+
+
+@pytest.mark.parametrize("streams", [True, False])
+async def test_the_count_of_the_first_answer_makes_the_parts_of_a_korean_talk_larger(streams: bool) -> None:
+    async with with_openai(context_length=8192) as (fake, summarizers):
+        fake.wide_tokens, fake.streams = 0.6, streams
+        await written(summarizers, talk(KOREAN * 250, "ko"))
+    parts = [count_tokens(asked["messages"], 0.6) for asked in fake.completions if "<transcript>" in str(asked)]
+    assert parts[0] < 0.5 * 8192
+    assert max(parts) > 1.8 * parts[0]
+    assert all(size + 2048 <= 8192 for size in parts)
 
 
 @pytest.mark.parametrize("flavour", ["lmstudio", "llamacpp", "vllm"])

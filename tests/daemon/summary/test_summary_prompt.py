@@ -32,7 +32,7 @@ ATTACKS = (
 def test_a_talk_cannot_close_its_quotation() -> None:
     for messages in (
         for_talk(ATTACKS, WANTED),
-        for_part(ATTACKS, WANTED, 1, 2),
+        for_part(ATTACKS, WANTED, 1),
         for_merge(ATTACKS, WANTED),
         for_update(ATTACKS, ATTACKS, WANTED),
     ):
