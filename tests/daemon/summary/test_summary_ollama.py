@@ -139,7 +139,7 @@ async def test_the_count_of_the_first_answer_makes_the_parts_of_a_korean_talk_la
     assert parts[0] < 0.5 * 16384
     assert max(parts) > 1.8 * parts[0]
     assert max(parts) + 2048 <= 16384
-    assert len(parts) == 5  # by upper values it would be 8
+    assert len(parts) == 5  # by upper values it would be 9
     assert second == 1  # the notes of the parts are known still
 
 
