@@ -13,8 +13,10 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
 
+from .numbers import is_number_word
 from .stopwords import (
     CHINESE_FUNCTION_CHARACTERS,
     FUNCTION_WORDS,
@@ -51,6 +53,21 @@ _KOREAN_VERBS = re.compile(
 )
 
 
+_KOREAN_ENDINGS = re.compile(
+    "(?:(?:하|했|하였|되|됐|되었|합|됩|입)?(?:겠|었|았|였)?(?:습니다|습니까|니다|니까)|"
+    "(?:하|되|했|됐)?(?:겠|었|았|였|시|으시)?(?:어|아|여|에|예|세|네|게|군|나|까|가|지|는데|거든|잖아|해|돼)요|지요|죠|"
+    "(?:하|되)(?:고|는|기|면|지만|려면|는데|니까|던|도록|기로)|해야|해서|돼서)$"
+)
+"""How a verb ends, and the verb "to do" or "to be" with it: what all polite sentences share, and what says nothing."""
+
+_HESITATION = re.compile(
+    r"^(?:(?:(?:um+|uh+|erm?|hm+|yeah|yep|okay|ok|"
+    r"so(?! (?:far|much|many|long|that|as|do|is|am|are|was|were|will)\b))\b|"
+    r"(?:well|then|alright|all right|right|yes|sure|anyway|oh|ah|now|and|you know|i mean|okay then|and then)(?=\s*,))"
+    r"[\s,.…-]*|(?:네|예|자|음+|어+|아|그럼|그러면|그리고|그런데|근데)(?:[,.…]\s*|\s+))+",
+    re.IGNORECASE,
+)
+
 _HAN_BREAKS = re.compile(f"[{''.join(sorted(CHINESE_FUNCTION_CHARACTERS))}]+")
 
 
@@ -59,19 +76,49 @@ def sentences(text: str) -> list[str]:
     return [kept for part in _ENDS.split(text) if (kept := " ".join(part.split()))]
 
 
+def fluent(sentence: str) -> str:
+    """A sentence without what is said while its beginning is looked for ("So, um, …", "네, …"); perhaps nothing."""
+    rest = sentence[len(found[0]) :] if (found := _HESITATION.match(sentence)) else sentence
+    return rest if rest is sentence or not rest else rest[0].upper() + rest[1:]
+
+
 def terms(sentence: str) -> list[str]:
     """What a sentence is compared by: words in one case, or pairs of characters."""
-    found: list[str] = []
-    for run in _RUNS.finditer(unicodedata.normalize("NFKC", sentence).casefold()):
-        word = run[0]
-        if run.lastgroup == "word":
-            # A plural is the same word; a real stemmer would need to know the language.
-            found.append(word[:-1] if len(word) > 3 and word[-1] == "s" and word[-2] not in "su'’" else word)
-        elif len(word) == 1:
-            found.append(word)
+    return [term for word in _words(sentence) for term in word]
+
+
+def weigh(sentence: str) -> tuple[list[str], float]:
+    """The same, and how many words with a meaning of their own it has; a pair of Chinese characters is one."""
+    words = _words(sentence)
+    count = 0.0
+    for word in words:
+        if len(word) > 1 and not _IS_HANGUL.match(word[0]):
+            count += (len(word) + 1) / 2
         else:
-            found += [word[at : at + 2] for at in range(len(word) - 1)]
-    return found
+            count += not is_function_word(word[0])
+    return [term for word in words for term in word], count
+
+
+def _words(sentence: str) -> list[tuple[str, ...]]:
+    """The terms of each word, or of each run of characters without spaces."""
+    runs = _RUNS.finditer(unicodedata.normalize("NFKC", sentence).casefold())
+    return [found for run in runs if (found := _terms_of(run[0], run.lastgroup == "word"))]
+
+
+@lru_cache(maxsize=1 << 15)
+def _terms_of(word: str, spaced: bool) -> tuple[str, ...]:
+    if spaced:
+        # A plural is the same word; a real stemmer would need to know the language.
+        return (word[:-1] if len(word) > 3 and word[-1] == "s" and word[-2] not in "su'’" else word,)
+    if _IS_HANGUL.match(word):
+        if word in KOREAN_FUNCTION_WORDS:
+            return ()
+        stem = _KOREAN_ENDINGS.sub("", word)
+        # Two syllables are as likely a word as one with a particle.
+        word = _KOREAN_PARTICLES.sub("", stem) if stem == word and len(word) > 2 else stem
+    if len(word) < 2:
+        return (word,) if word else ()
+    return tuple(word[at : at + 2] for at in range(len(word) - 1))
 
 
 def is_function_word(term: str) -> bool:
@@ -130,12 +177,12 @@ def _key(form: str) -> str:
     if _IS_HANGUL.match(form):
         stem = _KOREAN_PARTICLES.sub("", form) if len(form) > 2 else form
         stem = stem if len(stem) >= 2 else form
-        common = form in KOREAN_FUNCTION_WORDS or stem in KOREAN_FUNCTION_WORDS
+        common = form in KOREAN_FUNCTION_WORDS or stem in KOREAN_FUNCTION_WORDS or is_number_word(stem)
         return "" if len(stem) < 2 or common or _KOREAN_VERBS.search(form) else stem
     if _IS_HAN.match(form):
         return "" if len(form) > 4 or form in HAN_FUNCTION_WORDS or set(form) & CHINESE_FUNCTION_CHARACTERS else form
     key = form.casefold().removesuffix("'s").removesuffix("’s")
-    if key in FUNCTION_WORDS or key in WEEKDAYS or "'" in key or "’" in key or key.isdigit():
+    if key in FUNCTION_WORDS or key in WEEKDAYS or "'" in key or "’" in key or key.isdigit() or is_number_word(key):
         return ""
     if len(key) < 3 and not (len(form) == 2 and form.isupper()) and key.isascii():
         return ""
