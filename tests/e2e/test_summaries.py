@@ -238,7 +238,7 @@ async def test_a_session_that_waits_for_its_summary_survives_a_killed_daemon(tmp
     assert summary.provider == "ollama"
     assert summary.language == "ko"
     assert [section.label for section in summary.sections or []] == ["논의", "결정 사항", "미결 사항"]
-    assert "Write in Korean." in fake.chats[0]["messages"][0]["content"]
+    assert "Write in Korean," in fake.chats[0]["messages"][0]["content"]
     assert states(events)[-1] == "completed"
 
 

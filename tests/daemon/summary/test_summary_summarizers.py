@@ -163,7 +163,7 @@ async def test_language(settings: str, options: str | None, of: Talk, language: 
         summary = await summarizers.write(of, SummaryOptions(language=options), lambda *_: None)
         await summarizers.aclose()
     assert summary.language == language
-    assert f"Write in {names[language]}." in ollama.chats[0]["messages"][0]["content"]
+    assert f"Write in {names[language]}," in ollama.chats[0]["messages"][0]["content"]
 
 
 async def test_what_the_extractive_summarizer_writes_stays_in_the_language_of_the_talk() -> None:
