@@ -86,8 +86,8 @@ async def test_a_talk_is_summarised_by_the_language_model_that_is_named(house: H
     assert summary.summary.startswith("".join(delta.text for delta in of(messages.SummaryDelta, events)))
     assert shown.summary is not None
     assert shown.summary.provider == provider
-    asked = ollama.chats if provider == "ollama" else openai.completions
-    assert len(asked) == len(ollama.chats) + len(openai.completions) == 1
+    asked = ollama.questions if provider == "ollama" else openai.questions
+    assert len(asked) == len(ollama.questions) + len(openai.questions) == 1
     # The model saw the words that were stored, all of them, once.
     assert str(asked[0]).count("payment system") == 1
     assert "See you next week" in str(asked[0])
@@ -148,7 +148,7 @@ async def test_a_summary_that_breaks_off_is_written_again(house: House, fault: s
     assert_whole(events)
     (summary,) = of(messages.FinalSummary, events)
     assert "Good morning" in summary.summary
-    assert len(fake.chats) == 2
+    assert len(fake.questions) == 2
     assert states(events)[-1] == "completed"
 
 
@@ -238,7 +238,7 @@ async def test_a_session_that_waits_for_its_summary_survives_a_killed_daemon(tmp
     assert summary.provider == "ollama"
     assert summary.language == "ko"
     assert [section.label for section in summary.sections or []] == ["논의", "결정 사항", "미결 사항"]
-    assert "Write in Korean," in fake.chats[0]["messages"][0]["content"]
+    assert "Write in Korean," in fake.questions[0]["messages"][0]["content"]
     assert states(events)[-1] == "completed"
 
 

@@ -44,7 +44,6 @@ class FakeOllama(FakeServer):
         self.context_length = context_length
         self.capabilities = capabilities
         self.honours_truncate = honours_truncate
-        self.chats: list[dict[str, Any]] = []
         self.counts_cached = True
         """False: as 0.30.0, which counts only what it had not in its cache (ollama issue 16414)."""
 
@@ -54,7 +53,7 @@ class FakeOllama(FakeServer):
         elif request.path == "/api/show":
             await self._show(request.json["model"], reply)
         elif request.path == "/api/chat":
-            self.chats.append(request.json)
+            self.questions.append(request.json)
             await self._chat(request.json, reply)
         else:
             await reply.send(404, b"404 page not found", "text/plain")
@@ -92,7 +91,7 @@ class FakeOllama(FakeServer):
             return
         if fault == "truncated" or count > num_ctx:
             count = num_ctx // 2 + 2
-        elif not self.counts_cached and len(self.chats) > 1:
+        elif not self.counts_cached and len(self.questions) > 1:
             count -= count_tokens(asked["messages"][:1])
         text = self.next_answer(asked["messages"], asked.get("format"), fault)
         lines = [

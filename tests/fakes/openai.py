@@ -40,7 +40,6 @@ class FakeOpenAi(FakeServer):
         self.context_length = context_length
         self.flavour = flavour
         self.key = key
-        self.completions: list[dict[str, Any]] = []
         self.line_end = "\n"
         self.streams = True
         """False: `stream` is ignored, the completion comes whole."""
@@ -58,7 +57,7 @@ class FakeOpenAi(FakeServer):
         elif request.path == "/v1/models":
             await reply.send(200, {"object": "list", "data": [self._listed(name) for name in self.models]})
         elif request.path == "/v1/chat/completions":
-            self.completions.append(request.json)
+            self.questions.append(request.json)
             await self._complete(request.json, reply)
         elif request.path == "/api/v0/models" and self.flavour == "lmstudio":
             listed = [

@@ -31,6 +31,8 @@ class FakeServer:
         self.fault = fault
         self.faults: list[str | None] = []
         self.paths: list[str] = []
+        self.questions: list[dict[str, Any]] = []
+        """What was asked for an answer, as it was sent."""
         self.headers: list[dict[str, str]] = []
         self.answers: list[str] = []
         """What the model says instead, one a request."""
