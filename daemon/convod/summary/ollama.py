@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .base import AnswerCut, Connections, ProbeResult, PromptTooLong, Question, SummarizerUnavailable, SummarySettings
-from .http import error_text, loads, read_body, stream
+from .http import error_text, listed, loads, read_body, stream
 from .server import Server
 from .tokens import UPPER
 from .wire import Lines
@@ -62,12 +62,11 @@ class Ollama:
         """
         server = self._server
         status, body = await server.ask("GET", f"{server.url}/api/tags")
-        listed = body.get("models") if isinstance(body, dict) else None
-        if status != 200 or not isinstance(listed, list):
+        models = listed(body, "models", "name")
+        if status != 200 or models is None:
             raise SummarizerUnavailable(
                 f"What answers at {server.place} is no Ollama: correct ollama_url under [summary]"
             )
-        models = [item for item in listed if isinstance(item, dict) and isinstance(item.get("name"), str)]
         if model:
             wanted = model if ":" in model.rsplit("/", 1)[-1] else f"{model}:latest"
             if not any(wanted == item["name"] or model == item["name"] for item in models):

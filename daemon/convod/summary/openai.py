@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from .base import AnswerCut, Connections, ProbeResult, PromptTooLong, Question, SummarizerUnavailable, SummarySettings
-from .http import error_text, loads, read_body, stream
+from .http import error_text, listed, loads, read_body, stream
 from .server import Server
 from .wire import Events
 
@@ -62,12 +62,11 @@ class OpenAi:
         status, body = await self._get(f"{server.url}/models")
         if status in (401, 403):
             raise self._unauthorized()
-        listed = body.get("data") if isinstance(body, dict) else None
-        if status != 200 or not isinstance(listed, list):
+        models = listed(body, "data", "id")
+        if status != 200 or models is None:
             raise SummarizerUnavailable(
                 f"What answers at {server.place} is not OpenAI-compatible: correct openai_url under [summary]"
             )
-        models = [item for item in listed if isinstance(item, dict) and isinstance(item.get("id"), str)]
         found = f"an OpenAI-compatible server at {server.place}"
         for item in models:
             if item["id"] == model or (not model and "embed" not in item["id"].lower()):
@@ -178,9 +177,8 @@ class OpenAi:
         """LM Studio says it under `/api/v0/models`, llama.cpp's server under `/props`; both beside `/v1`."""
         root = self._server.url.removesuffix("/v1")
         _, body = await self._get(f"{root}/api/v0/models")
-        listed = body.get("data") if isinstance(body, dict) else None
-        for item in listed if isinstance(listed, list) else []:
-            if isinstance(item, dict) and item.get("id") == model:
+        for item in listed(body, "data", "id") or []:
+            if item["id"] == model:
                 return _size(item, "loaded_context_length") or DEFAULT_CONTEXT
         _, body = await self._get(f"{root}/props")
         generation = body.get("default_generation_settings") if isinstance(body, dict) else None
