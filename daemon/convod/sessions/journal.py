@@ -30,7 +30,7 @@ from convod.bell import Bell
 from convod.measure import Measures
 from convod.sessions.feed import Feed
 from convod.store import Record, Store, StoreFailed
-from convod.summary import Show, Summarizers, SummarizerUnavailable, Talk
+from convod.summary import Summarizers, SummarizerUnavailable, Talk
 
 log = logging.getLogger("convod.sessions")
 
@@ -68,7 +68,7 @@ class Journal:
         self._desk = desk
         self._writing = trio.Lock()
         self._heard = Bell()  # a segment was stored
-        self._newest = 0  # the summary that was begun last
+        self._preview: _Preview | None = None  # of the summary that was begun last
 
     @property
     def id(self) -> str:
@@ -159,9 +159,11 @@ class Journal:
         segments = await self._desk.store.segments(self.id)
         talk = Talk(title=self.record.title, language=self.record.config.language or "", segments=segments)
         measures, begun = self._desk.measures, trio.current_time()
+        preview = self._begin_preview()
         try:
-            summary = await self._desk.summarizers.write(talk, options, self._show())
+            summary = await self._desk.summarizers.write(talk, options, preview)
         except SummarizerUnavailable:
+            preview.break_off()
             measures.summaries["unavailable"] += 1
             raise
         measures.summaries["written"] += 1
@@ -198,9 +200,11 @@ class Journal:
             await self._new_talk(rolling.through, done_s, every_s)
             heard_s = self.record.duration_s
             talk = Talk(title=self.record.title, language=await self._language(), segments=())
+            preview = self._begin_preview()
             try:
-                summary = await self._desk.summarizers.roll(rolling, talk, load, config.summary, self._show())
+                summary = await self._desk.summarizers.roll(rolling, talk, load, config.summary, preview)
             except SummarizerUnavailable as error:
+                preview.break_off()
                 log.info("rolling summary left out: %s", error, extra={"session": self.id})
                 await self.wait_summarizer(max(every_s, error.wait_s))
             except Exception:
@@ -229,16 +233,31 @@ class Journal:
         first = await self._desk.store.segments(self.id, limit=1)
         return first[0].language if first else ""
 
-    def _show(self) -> Show:
-        """What shows a summary that is being written, as long as no other is begun: two would run into each other."""
-        self._newest += 1
-        mine = self._newest
+    def _begin_preview(self) -> _Preview:
+        self._preview = _Preview(self)
+        return self._preview
 
-        def show(text: str, begins: bool) -> None:
-            if mine == self._newest:
-                self.feed.say(SummaryDelta(session=self.id, text=text, restart=begins))
+    def show(self, preview: _Preview, text: str, begins: bool) -> None:
+        """Send a piece of a summary that is being written, if none was begun later: two would run into each other."""
+        if preview is self._preview:
+            self.feed.say(SummaryDelta(session=self.id, text=text, restart=begins))
 
-        return show
+
+class _Preview:
+    """What readers are shown of a summary while it is written; is a `Show`."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._shown = False
+
+    def __call__(self, text: str, begins: bool) -> None:
+        self._shown = True
+        self._journal.show(self, text, begins)
+
+    def break_off(self) -> None:
+        """It will not be finished: what was shown is void, and nobody knows when another begins."""
+        if self._shown:
+            self._journal.show(self, "", True)
 
 
 def _fields(summary: Summary) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from convo.messages import Code, FinalSummary, SessionWarning, State, SummaryOptions
+from convo.messages import Code, FinalSummary, SessionWarning, State, SummaryDelta, SummaryOptions
 from convod.sessions.redo import MOST
 from convod.sessions.session import Refused
 from convod.summary import SummarizerUnavailable
@@ -85,6 +85,30 @@ async def test_one_that_breaks_off_is_tried_again(autojump_clock, tmp_path):
         assert home.summarizers.wanted == [KOREAN, KOREAN]
         assert len(await summaries_of(home, session.id)) == 1
         assert await warnings_of(home, session.id) == []
+
+
+async def test_readers_are_told_that_one_broke_off(autojump_clock, tmp_path):
+    async with house(tmp_path) as home:
+        session = await home.live(summary="final")
+        reader = Reader(session.feed)
+        home.summarizers.breaks = [SummarizerUnavailable("it broke off")]
+        await session.end()
+        await reader.until(lambda one: isinstance(one, SessionWarning))
+        pieces = [(one.text, one.restart) for one in reader.of(SummaryDelta)]
+        # Pieces that wait for their reader are joined, and what is void is left out of them.
+        assert pieces == [("", True)]
+        await reader.until_state(State.COMPLETED)
+        assert [(one.text, one.restart) for one in reader.of(SummaryDelta)][1:] == [("They spoke.", True)]
+
+
+async def test_one_that_was_never_begun_breaks_nothing_off(autojump_clock, tmp_path):
+    async with house(tmp_path) as home:
+        home.summarizers.away = "away"
+        session = await home.live(summary="final")
+        reader = Reader(session.feed)
+        await session.end()
+        await reader.until(lambda one: isinstance(one, SessionWarning))
+        assert reader.of(SummaryDelta) == []
 
 
 @pytest.mark.parametrize(
