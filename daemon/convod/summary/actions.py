@@ -72,7 +72,7 @@ _SELF = re.compile(
     rf"(?:plan|promised?)\s+to)\s+{_ADVERB}{_IDLE}(?=\w)"
 )
 _ASKED = re.compile(
-    rf"{_OPENING}(?i:please|(?:can|could|would)\s+(?:you|someone|somebody|anyone)(?:\s+please)?)\s+(?=\w)"
+    rf"{_OPENING}(?:(?i:for|by|until|before)\s[^,.]{{1,40}},\s*)?(?i:please|(?:can|could|would)\s+(?:you|someone|somebody|anyone)(?:\s+please)?)\s+(?=\w)"
 )
 _MARKED = re.compile(r"^(?i:action\s+item|to-?do|next\s+step)s?\s*:\s*(?=\w)")
 # Promised by "I will have a draft", if it is said by when.
@@ -108,7 +108,7 @@ _NO_KOREAN_NAMES = re.compile("^(?:최[종근대소초상고신]|박[람스수]|
 _CUE_KOREAN = re.compile(
     "(?:[가-힣]야\\s?(?:합니다|해요|돼요|됩니다|할\\s|하고|한다|겠)|하겠습니다|[가-힣]겠습니다|할게요|[갈낼을줄볼릴둘올릴]게요|드릴게요|드리겠습니다|"
     "(?:해|어|아|려|내|와|봐|켜|꿔|춰)\\s?(?:주세요|주십시오|주시기|주시면|주실)|부탁드립니다|부탁드려요|부탁해요|바랍니다|"
-    "(?:할|갈|낼|을|릴)\\s?(?:예정|계획)(?:입니다|이에요|이다)|하기로\\s?(?:했|하|결정)|[가-힣]기로\\s?(?:했|하|결정))"
+    "[가-힣][어아해와려겨]\\s?오(?:세요|십시오|시기)|(?:할|갈|낼|을|릴)\\s?(?:예정|계획)(?:입니다|이에요|이다)|하기로\\s?(?:했|하|결정)|[가-힣]기로\\s?(?:했|하|결정))"
 )
 # Set phrases with a form that announces something.
 _IDLE_KOREAN = re.compile(

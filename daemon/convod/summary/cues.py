@@ -39,11 +39,16 @@ _CALL = re.compile(
     r"^(?i:good (?:morning|afternoon|evening)(?: \w+)?\W*$)"
 )
 _CALL_KOREAN = re.compile(
-    "들리(?:시나요|세요|나요|십니까)|들립니다|들려요|화면.{0,6}(?:보이|공유)|^안녕하(?:세요|십니까)\\W*(?:여러분)?\\W*$|반갑습니다|"
+    "(?:한번|잠깐)\\s?(?:볼게요|보겠습니다|봅시다)|들리(?:시나요|세요|나요|십니까)|들립니다|들려요|화면.{0,6}(?:보이|공유)|^안녕하(?:세요|십니까)\\W*(?:여러분)?\\W*$|반갑습니다|"
     "수고(?:하셨|많으셨|하세요)|^(?:이제 |바로 )?시작하(?:겠|죠|시죠|도록)|넘어가(?:겠|죠|도록|시죠)|"
     "(?:회의|발표|미팅|수업|강의)[를을]?\\s?(?:시작|마무리)하|(?:회의|발표|여기서|이만|이상으로).{0,6}마치(?:겠|도록)|"
     "(?:다른|또)\\s?(?:안건|의견|질문|하실\\s?말씀).{0,3}\\s?(?:있으|없으)|들어\\s?주[세셔]|다시\\s?말씀해\\s?주|"
     "(?:상황|현황|내용|의견)[을를]?\\s?(?:공유|설명|말씀|발표|보고)해\\s?주(?:세요|시겠|십시오|시죠)"
+)
+
+_LEANING = re.compile(
+    r"^(?i:this|that|it|these|those|he|she|they)(?:['’]\w+| (?:is|was|are|were|will|would|can|has|had|means?)\b)|"
+    "^(?:이것|그것|이게|그게|이건|그건|그거|이거)"
 )
 
 _CONSULTATION: Final = {
@@ -85,6 +90,11 @@ def is_open(sentence: str) -> bool:
 def is_about_the_call(sentence: str) -> bool:
     """Whether it is said to get through the conversation, and over when it is said: a greeting, "can you hear me"."""
     return bool(_CALL.search(sentence) or _CALL_KOREAN.search(sentence))
+
+
+def leans_on_another(sentence: str) -> bool:
+    """Whether it begins with a word for what was said before, so that it says little alone: "this is called …"."""
+    return bool(_LEANING.search(sentence))
 
 
 def consultation_field(sentence: str) -> str:

@@ -24,7 +24,7 @@ import msgspec
 from convo.messages import ActionItem, Section, Segment
 
 from .actions import TEXT_CHARS, action_item
-from .cues import consultation_field, is_about_the_call, is_decision, is_open
+from .cues import consultation_field, is_about_the_call, is_decision, is_open, leans_on_another
 from .parse import ITEM_CHARS, SECTION_CHARS, SUMMARY_CHARS, TITLE_CHARS, Draft, joined
 from .styles import Style
 from .text import block, clip, line, safe
@@ -49,6 +49,8 @@ _DECISION_WEIGHT = 1.3
 """What was decided is told before what was merely said."""
 _QUESTION_WEIGHT = 0.3
 """A question says less than its answer."""
+_LEANING_WEIGHT = 0.6
+"""What begins with "this is" needs the sentence before it."""
 _WORTH = 0.05
 """A key point has at least this part of the best rank: greetings have none."""
 _FIELD = 8
@@ -129,7 +131,7 @@ def extract(segments: Sequence[Segment], style: Style, language: str = "", befor
         sections[0] = msgspec.structs.replace(sections[0], text=block(text, SECTION_CHARS))
     elif sections:
         told = []  # the fields are the whole summary
-    others = [at for at in worth if at not in told][:points]
+    others = [at for at in worth if at not in told and not _asks(ranked[at][1].text)][:points]
     rest = [ranked[at] for at in sorted(others, key=lambda at: ranked[at][0])]
     best = sorted(place for place, _, _ in ranked[:_KEPT])
     return Digest(
@@ -177,6 +179,10 @@ def _sections(
         )
         for name, places in found.items()
     ]
+
+
+def _asks(text: str) -> bool:
+    return text.rstrip().endswith(("?", "？"))
 
 
 def _key(text: str) -> str:
@@ -241,7 +247,9 @@ def _vectors(said: Sequence[str]) -> list[tuple[int, _Sentence]]:
         weight = min(1.0, words / 4) * min(1.0, 60 / max(1, size))
         if is_decision(said[place][:ITEM_CHARS]):
             weight *= _DECISION_WEIGHT
-        if said[place].rstrip().endswith(("?", "？")):
+        if leans_on_another(said[place][:ITEM_CHARS]):
+            weight *= _LEANING_WEIGHT
+        if _asks(said[place]):
             weight *= _QUESTION_WEIGHT
         if says_nothing(said[place][:ITEM_CHARS]) or is_about_the_call(said[place][:ITEM_CHARS]):
             weight = 0.0

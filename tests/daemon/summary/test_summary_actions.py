@@ -33,11 +33,15 @@ FOUND = [
     ("Tom, please give us an update by Friday.", "Tom", "Friday"),
     ("다음 주까지 개발을 시작하겠습니다.", None, "다음 주"),
     ("금요일까지 진행 상황을 공유해 주세요.", None, "금요일"),
+    ("For next week, please read chapter eleven.", None, "next week"),
+    ("다음 주까지 연습 문제를 풀어 오세요.", None, "다음 주"),
     ("제가 직접 고쳐야 합니다.", None, None),
 ]
 NOT_FOUND = [
     "Priya, can you give us an update?",
     "I will do that.",
+    "한번 볼게요.",
+    "다시 오세요.",
     "We will have a problem.",
     "오늘은 예산에 대해서 이야기하겠습니다.",
     "먼저 진행 상황을 공유해 주세요.",

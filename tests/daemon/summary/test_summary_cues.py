@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from convod.summary.cues import consultation_field, is_about_the_call, is_decision, is_open
+from convod.summary.cues import consultation_field, is_about_the_call, is_decision, is_open, leans_on_another
 
 
 @pytest.mark.parametrize(
@@ -72,3 +72,18 @@ def test_consultations(text: str, field: str) -> None:
 )
 def test_what_is_about_the_call_alone(text: str, is_it: bool) -> None:
     assert is_about_the_call(text) is is_it
+
+
+@pytest.mark.parametrize(
+    ("text", "leans"),
+    [
+        ("This is called rehashing.", True),
+        ("That's about twelve hundred euros.", True),
+        ("이것을 충돌이라고 합니다.", True),
+        ("This array holds the keys.", False),
+        ("Items are in the list.", False),
+        ("이번 주에 끝납니다.", False),
+    ],
+)
+def test_what_says_little_alone(text: str, leans: bool) -> None:
+    assert leans_on_another(text) is leans

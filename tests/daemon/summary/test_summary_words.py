@@ -78,12 +78,22 @@ def test_how_much_a_sentence_says(text: str, words: float) -> None:
         ("그럼 회의 시작하겠습니다.", "회의 시작하겠습니다."),
         ("자동차가 왔습니다.", "자동차가 왔습니다."),
         ("어제 왔습니다.", "어제 왔습니다."),
+        ("아, 네 맞습니다.", "맞습니다."),
+        ("아 하고 벌리세요.", "아 하고 벌리세요."),
         ("Okay.", ""),
         ("네.", ""),
     ],
 )
 def test_hesitation_is_left_out(text: str, rest: str) -> None:
     assert fluent(text) == rest
+
+
+def test_a_korean_noun_of_one_syllable_and_a_verb() -> None:
+    assert keywords(["키를 찾습니다.", "키는 불편해서 나오나요?", "키가 배열에 있으니 배열을 봅니다."], 8) == [
+        "키",
+        "배열",
+    ]
+    assert "목를" not in keywords(["목를"], 8)
 
 
 def test_a_number_is_no_keyword() -> None:
