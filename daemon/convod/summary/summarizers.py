@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -58,7 +57,7 @@ class Summarizers:
         self._chooser = Chooser(settings, self._connections)
         self._styles = Styles(settings.styles_dir)
         self._notes = Notes()
-        self._gauges: dict[str, Gauge] = {}
+        self._gauges: dict[tuple[str, str], Gauge] = {}
         self._clock = clock
 
     def check(self, options: SummaryOptions) -> None:
@@ -156,24 +155,24 @@ class Summarizers:
     async def _work(self, status: SummarizerStatus, wanted: Wanted, show: Show) -> Work:
         provider = self._chooser.provider(status.provider)
         context_tokens = await provider.context_tokens(status.model)
+        gauge = self._gauge(status)
         asked = Asked(
             provider=provider,
             model=status.model,
             context_tokens=context_tokens,
             silence_s=self._settings.first_token_timeout_s,
             total_s=self._settings.total_timeout_s,
+            learn=gauge.learn,
         )
-        gauge = self._gauge(asked.who)
-        asked = replace(asked, learn=gauge.learn)
 
         async def ask(question: list[ChatMessage], answer_tokens: int, shown: bool) -> Draft:
             return await write_draft(asked, question, wanted, answer_tokens, show if shown else None)
 
         return Work(ask=ask, notes=self._notes, writer=asked.who, context_tokens=context_tokens, gauge=gauge)
 
-    def _gauge(self, writer: str) -> Gauge:
+    def _gauge(self, status: SummarizerStatus) -> Gauge:
         """What is known of a model's vocabulary."""
-        gauge = self._gauges.setdefault(writer, Gauge())
+        gauge = self._gauges.setdefault((status.provider, status.model), Gauge())
         while len(self._gauges) > _GAUGES:
             del self._gauges[next(iter(self._gauges))]
         return gauge
