@@ -44,7 +44,10 @@ class Preview:
         """Show the next piece."""
         if self._line is not None:
             self._text = ("" if piece.restart else self._text)[-_PREVIEW:] + piece.text
-            self._line.draw("", "", self._text)
+            if self._text:
+                self._line.draw("", "", self._text)
+            else:
+                self._line.erase()  # it broke off
 
     def erase(self) -> None:
         """Leave an empty line."""

@@ -83,6 +83,7 @@ from convo.messages import (
     StatusReply,
     StoredSummary,
     Summarize,
+    SummarizerStatus,
     Summary,
     SummaryDelta,
     TranscriptPartial,
@@ -180,6 +181,7 @@ class FakeDaemon:
         self.refuse: dict[type[Message], Error] = {}
         self.on_created: Callable[[FakeSession], None] = lambda session: None
         self.fail_with: tuple[str, str] | None = None
+        self.summarizer: SummarizerStatus | None = None
         self.writes = SUMMARY  # by summarize
         self.fails_to_write: str | None = None  # why summarize writes nothing
         self.silent_end = False  # nothing follows end_session
@@ -295,6 +297,7 @@ class FakeDaemon:
             engine=engine,
             queue=QueueStatus(final=0, interim=2, file=0),
             sessions=SessionCounts(live=1, file=0),
+            summarizer=self.summarizer,
         )
         await peer.send(reply)
 

@@ -202,6 +202,19 @@ def test_a_summary_that_is_being_written_is_shown_once_everything_was_said(scree
     ]
 
 
+def test_of_a_summary_that_broke_off_nothing_stays_on_the_screen(screen: Screen) -> None:
+    with redirect_stderr(screen):
+        captions = Captions(Kept())
+        captions.show(state(State.TRANSCRIBED))
+        captions.show(delta("They ", restart=True))
+        captions.show(delta("", restart=True))
+        at = len(screen.getvalue())
+        captions.show(delta("on", restart=False))
+    drawn = screen.getvalue()
+    assert drawn[:at].endswith("\r\x1b[K")
+    assert "They" not in drawn[at:]
+
+
 def test_a_rolling_summary_is_said_while_people_speak(capsys: pytest.CaptureFixture[str]) -> None:
     lines = Kept()
     captions = Captions(lines)

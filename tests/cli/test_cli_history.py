@@ -17,6 +17,7 @@ from convo.messages import (
     PullModel,
     SessionState,
     State,
+    SummarizerStatus,
 )
 from tests.cli.conftest import Run, Start
 from tests.cli.fake import SUMMARY, WAIT_S, FakeDaemon
@@ -174,6 +175,26 @@ def test_status(fake: FakeDaemon, run: Run) -> None:
     value = json.loads(run("status", "--json").out)
     assert value["queue"]["interim"] == 2
     assert "id" not in value
+
+
+@pytest.mark.parametrize(
+    ("status", "line"),
+    [
+        (
+            SummarizerStatus(provider="ollama", model="llama3.2", reason="auto found Ollama at \x1b[31mhttp://x"),
+            "summaries  ollama (llama3.2): auto found Ollama at http://x\n",
+        ),
+        (
+            SummarizerStatus(provider="openai", model="", reason="start it", available=False),
+            "summaries  openai is away: start it\n",
+        ),
+    ],
+)
+def test_status_says_who_writes_summaries_and_why(
+    fake: FakeDaemon, run: Run, status: SummarizerStatus, line: str
+) -> None:
+    fake.summarizer = status
+    assert run("status").out.endswith(line)
 
 
 def test_models(fake: FakeDaemon, run: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ import convo
 from convo import messages
 from convo.messages import SummaryOptions
 from convod.summary import STYLES, Summarizers, SummarizerUnavailable, SummarySettings
+from convod.summary.base import Question
+from convod.summary.prompt import Wanted, for_talk, schema
 from tests.daemon.support.summaries import Shown, write
 from tests.fakes.talks import KOREAN, MEETING, talk
 from tests.support import llama
@@ -47,6 +50,28 @@ async def test_a_summary_in_every_style(server: str, style: str) -> None:
     assert summary.key_points
     assert summary.key_point_sources == [[1]] * len(summary.key_points)
     assert summary.action_items[0].sources == [1]
+
+
+async def test_the_server_says_what_a_prompt_did_cost(server: str) -> None:
+    """Also of the same prompt again, which it has in its cache by then."""
+    summarizers = Summarizers(SummarySettings(openai_url=server))
+    counts: list[int] = []
+    for _ in range(2):
+        question = Question(
+            messages=for_talk(MEETING, Wanted(style=STYLES["brief"], language="en")),
+            schema=schema(STYLES["brief"]),
+            model="tiny",
+            context_tokens=8192,
+            answer_tokens=512,
+            counted=counts.append,
+        )
+        async with aclosing(summarizers._chooser.provider("openai").complete(question)) as answer:
+            assert [piece async for piece in answer]
+    await summarizers.aclose()
+    # A token a character, and the marks of the chat template.
+    letters = sum(len(message["content"]) for message in question.messages)
+    assert counts[0] == counts[1]
+    assert letters < counts[0] < 1.2 * letters
 
 
 async def test_a_talk_beyond_the_context_goes_in_parts(server: str) -> None:

@@ -86,8 +86,8 @@ async def test_a_talk_is_summarised_by_the_language_model_that_is_named(house: H
     assert summary.summary.startswith("".join(delta.text for delta in of(messages.SummaryDelta, events)))
     assert shown.summary is not None
     assert shown.summary.provider == provider
-    asked = ollama.chats if provider == "ollama" else openai.completions
-    assert len(asked) == len(ollama.chats) + len(openai.completions) == 1
+    asked = ollama.questions if provider == "ollama" else openai.questions
+    assert len(asked) == len(ollama.questions) + len(openai.questions) == 1
     # The model saw the words that were stored, all of them, once.
     assert str(asked[0]).count("payment system") == 1
     assert "See you next week" in str(asked[0])
@@ -148,7 +148,7 @@ async def test_a_summary_that_breaks_off_is_written_again(house: House, fault: s
     assert_whole(events)
     (summary,) = of(messages.FinalSummary, events)
     assert "Good morning" in summary.summary
-    assert len(fake.chats) == 2
+    assert len(fake.questions) == 2
     assert states(events)[-1] == "completed"
 
 
@@ -238,8 +238,34 @@ async def test_a_session_that_waits_for_its_summary_survives_a_killed_daemon(tmp
     assert summary.provider == "ollama"
     assert summary.language == "ko"
     assert [section.label for section in summary.sections or []] == ["논의", "결정 사항", "미결 사항"]
-    assert "Write in Korean." in fake.chats[0]["messages"][0]["content"]
+    assert "Write in Korean," in fake.questions[0]["messages"][0]["content"]
     assert states(events)[-1] == "completed"
+
+
+async def test_a_summary_that_was_asked_for_survives_a_killed_daemon(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    fake = FakeOllama()
+    fake.faults = ["stall"]
+    with running(tmp_path, environment={"CONVOD_SUMMARY_OLLAMA_URL": f"http://127.0.0.1:{port}"}) as daemon:
+        async with answering(fake.handle, port):
+            async with convo.connect(daemon.url) as client:
+                events = await talk_live(client, excerpt("talk", 16.3)[0], summary=by("extractive"))
+                last = of(messages.DurableEvent, events)[-1]
+                await client.request(
+                    messages.Summarize(session=last.session, provider="ollama", style="minutes", language="ko")
+                )
+                await fake.stalled.wait()  # half of it is written
+            await trio.to_thread.run_sync(daemon.kill)
+        await trio.to_thread.run_sync(daemon.start)
+        async with convo.connect(daemon.url) as client, answering(fake.handle, port):
+            session = await client.attach(last.session, after_seq=last.seq)
+            more = [e async for e in session.events(until=lambda event: isinstance(event, messages.FinalSummary))]
+            listed = (await client.request(messages.ListSummaries(session=last.session))).summaries
+            assert (await client.get_session(last.session)).state == "completed"
+    (summary,) = of(messages.FinalSummary, more)
+    assert (summary.provider, summary.language, summary.seq) == ("ollama", "ko", last.seq + 1)
+    assert [section.label for section in summary.sections or []] == ["논의", "결정 사항", "미결 사항"]
+    assert [one.summary.provider for one in listed] == ["ollama", "extractive"]
 
 
 async def test_a_style_that_is_not_there_and_a_template_that_is_wrong(tmp_path: Path) -> None:

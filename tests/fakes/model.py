@@ -24,6 +24,8 @@ FAULTS = (
     "truncated",  # the prompt was cut off, and only the count says so (Ollama)
     "too_long",  # the prompt is refused for its length
     "no_response_format",  # HTTP 400 to any response_format (OpenAI)
+    "no_stream_options",  # HTTP 422 to any stream_options, which it names (OpenAI)
+    "unknown_field",  # the same, and it does not say what is wrong (OpenAI)
     "bad_grammar",  # HTTP 500 to a schema that the server cannot compile (OpenAI)
     "cut_as_error",  # the answer stops in the middle, and an error says that it does not match (OpenAI)
     "quotes_the_key",  # HTTP 429 with the header that was sent (OpenAI)
@@ -43,11 +45,13 @@ def prompt_of(messages: list[dict[str, Any]]) -> str:
     return "\n".join(message["content"] for message in messages)
 
 
-def count_tokens(messages: list[dict[str, Any]]) -> int:
-    """As a real vocabulary would, roughly: 1.3 a word; one for each character of a script without words."""
+def count_tokens(messages: list[dict[str, Any]], wide_tokens: float = 1.0) -> int:
+    """As a real vocabulary would, roughly: 1.3 a word; `wide_tokens` for each character of a script without words,
+    which is 1 in a small vocabulary and down to 0.5 in a large one.
+    """
     text = prompt_of(messages)
     wide = len(re.findall("[\u1100-\ud7ff]", text))
-    return wide + int(1.3 * len(re.findall(r"[^\s\u1100-\ud7ff]+", text)))
+    return int(wide_tokens * wide) + int(1.3 * len(re.findall(r"[^\s\u1100-\ud7ff]+", text)))
 
 
 def answer(messages: list[dict[str, Any]], schema: dict[str, Any] | None = None) -> str:

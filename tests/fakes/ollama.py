@@ -44,7 +44,8 @@ class FakeOllama(FakeServer):
         self.context_length = context_length
         self.capabilities = capabilities
         self.honours_truncate = honours_truncate
-        self.chats: list[dict[str, Any]] = []
+        self.counts_cached = True
+        """False: as 0.30.0, which counts only what it had not in its cache (ollama issue 16414)."""
 
     async def respond(self, request: Request, reply: Reply) -> None:
         if request.path == "/api/tags":
@@ -52,7 +53,7 @@ class FakeOllama(FakeServer):
         elif request.path == "/api/show":
             await self._show(request.json["model"], reply)
         elif request.path == "/api/chat":
-            self.chats.append(request.json)
+            self.questions.append(request.json)
             await self._chat(request.json, reply)
         else:
             await reply.send(404, b"404 page not found", "text/plain")
@@ -84,12 +85,14 @@ class FakeOllama(FakeServer):
             await reply.send(500, {"error": "llama runner process has terminated: exit status 2"})
             return
         num_ctx = min(asked.get("options", {}).get("num_ctx", 4096), self.context_length)
-        count = count_tokens(asked["messages"])
+        count = count_tokens(asked["messages"], self.wide_tokens)
         if fault == "too_long" or (count > num_ctx and asked.get("truncate") is False and self.honours_truncate):
             await reply.send(400, {"error": "the input length exceeds the context length"})
             return
         if fault == "truncated" or count > num_ctx:
             count = num_ctx // 2 + 2
+        elif not self.counts_cached and len(self.questions) > 1:
+            count -= count_tokens(asked["messages"][:1])
         text = self.next_answer(asked["messages"], asked.get("format"), fault)
         lines = [
             {"model": model, "created_at": CREATED, "message": {"role": "assistant", "content": piece}, "done": False}

@@ -40,7 +40,6 @@ class FakeOpenAi(FakeServer):
         self.context_length = context_length
         self.flavour = flavour
         self.key = key
-        self.completions: list[dict[str, Any]] = []
         self.line_end = "\n"
         self.streams = True
         """False: `stream` is ignored, the completion comes whole."""
@@ -58,7 +57,7 @@ class FakeOpenAi(FakeServer):
         elif request.path == "/v1/models":
             await reply.send(200, {"object": "list", "data": [self._listed(name) for name in self.models]})
         elif request.path == "/v1/chat/completions":
-            self.completions.append(request.json)
+            self.questions.append(request.json)
             await self._complete(request.json, reply)
         elif request.path == "/api/v0/models" and self.flavour == "lmstudio":
             listed = [
@@ -84,6 +83,10 @@ class FakeOpenAi(FakeServer):
         if fault == "no_response_format" and "response_format" in asked:
             await reply.send(400, {"error": "'response_format.type' must be 'text'"})
             return
+        if fault in ("no_stream_options", "unknown_field") and "stream_options" in asked:
+            named = "stream_options: Extra inputs are not permitted" if fault == "no_stream_options" else "bad request"
+            await reply.send(422, {"error": {"message": named, "type": "invalid_request_error"}})
+            return
         if fault == "bad_grammar" and "response_format" in asked:
             error = {"message": "Failed to initialize samplers: failed to parse grammar", "type": "server_error"}
             await reply.send(500, {"error": error})
@@ -100,7 +103,7 @@ class FakeOpenAi(FakeServer):
         if fault == "quotes_the_key":
             await reply.send(429, {"error": {"message": f"Slow down, {self.headers[-1].get('authorization')}."}})
             return
-        count = count_tokens(asked["messages"])
+        count = count_tokens(asked["messages"], self.wide_tokens)
         if fault == "too_long" or count + asked.get("max_tokens", 0) > self.context_length:
             error = {
                 "code": 400,
@@ -117,7 +120,7 @@ class FakeOpenAi(FakeServer):
         if not self.streams:
             message = {"role": "assistant", "content": text}
             choice = {"index": 0, "message": message, "finish_reason": finish}
-            await reply.send(200, self._chunk(model, "chat.completion", choice))
+            await reply.send(200, self._chunk(model, "chat.completion", choice) | {"usage": {"prompt_tokens": count}})
             return
         deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}, {"reasoning_content": "Let me think {"}]
         deltas += [{"content": piece} for piece in pieces(text)]
@@ -127,7 +130,8 @@ class FakeOpenAi(FakeServer):
         ]
         last = self._chunk(model, "chat.completion.chunk", {"index": 0, "delta": {}, "finish_reason": finish})
         await reply.start(200, "text/event-stream")
-        usage = self._chunk(model, "chat.completion.chunk") | {"usage": {"prompt_tokens": count}}
+        counted = asked.get("stream_options", {}).get("include_usage")
+        usage = [self._chunk(model, "chat.completion.chunk") | {"usage": {"prompt_tokens": count}}] if counted else []
         error = {"error": {"message": "Model unloaded.", "type": "server_error"}}
         if fault == "cut_as_error":
             last = {
@@ -137,7 +141,7 @@ class FakeOpenAi(FakeServer):
                     "type": "server_error",
                 }
             }
-        said = [json.dumps(event, ensure_ascii=False) for event in (*events, last, usage)]
+        said = [json.dumps(event, ensure_ascii=False) for event in (*events, last, *usage)]
         rows = [self._row(data) for data in (*said, *(["[DONE]"] if self.says_done else []))]
         await self.stream(reply, fault, rows, self._row(json.dumps(error)))
 

@@ -31,11 +31,15 @@ class FakeServer:
         self.fault = fault
         self.faults: list[str | None] = []
         self.paths: list[str] = []
+        self.questions: list[dict[str, Any]] = []
+        """What was asked for an answer, as it was sent."""
         self.headers: list[dict[str, str]] = []
         self.answers: list[str] = []
         """What the model says instead, one a request."""
         self.chunk_bytes = 0
         """Cut the stream at every so many bytes, in the middle of lines and characters; 0 is one chunk a piece."""
+        self.wide_tokens = 1.0
+        """What a character of Korean costs the model."""
         self.release = trio.Event()
         self.stalled = trio.Event()
         self.hung_up = trio.Event()

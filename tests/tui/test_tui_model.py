@@ -96,6 +96,8 @@ def test_a_summary_that_begins_anew_forgets_what_was_written() -> None:
         batch.add(SummaryDelta(session="s", text=text, restart=restart))
     assert model.writing == "They made a plan."
     assert batch.take(0)[0] == (SummaryDelta(session="s", text="They made a plan.", restart=True),)
+    model.apply(SummaryDelta(session="s", text="", restart=True))  # it broke off
+    assert model.writing == ""
 
 
 def test_a_segment_takes_the_place_of_its_partial_and_a_late_partial_is_nothing() -> None:

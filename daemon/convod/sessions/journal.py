@@ -6,7 +6,7 @@ In: facts to publish. Out: first the store, then those attached. It hears nothin
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -30,7 +30,7 @@ from convod.bell import Bell
 from convod.measure import Measures
 from convod.sessions.feed import Feed
 from convod.store import Record, Store, StoreFailed
-from convod.summary import Show, Summarizers, SummarizerUnavailable, Talk
+from convod.summary import Summarizers, SummarizerUnavailable, Talk
 
 log = logging.getLogger("convod.sessions")
 
@@ -43,6 +43,10 @@ NEXT: Final[dict[State, frozenset[State]]] = {
     State.CANCELLED: frozenset(),
 }
 """From each state, the states that may follow."""
+
+
+Change = Callable[[Record], None]
+"""Changes a record in its turn, before it is stored."""
 
 
 class Desk(msgspec.Struct, frozen=True):
@@ -63,7 +67,7 @@ class Journal:
         self._desk = desk
         self._writing = trio.Lock()
         self._heard = Bell()  # a segment was stored
-        self._newest = 0  # the summary that was begun last
+        self._preview: _Preview | None = None  # of the summary that was begun last
 
     @property
     def id(self) -> str:
@@ -71,20 +75,33 @@ class Journal:
         return self.record.id
 
     async def publish(
-        self, kind: type[DurableEvent], *, changes: Mapping[str, Any] | None = None, **fields: Any
+        self,
+        kind: type[DurableEvent],
+        *,
+        changes: Mapping[str, Any] | None = None,
+        also: Change | None = None,
+        **fields: Any,
     ) -> None:
         """Store an event and the record with its `changes`, then send the event to those attached.
 
-        Waits while the store has no room: what is not stored is not sent, and what was heard is not lost.
+        `also` changes the record further, from what it is by then. Waits while the store has no room: what is not
+        stored is not sent, and what was heard is not lost.
         """
-        await self.publish_all([(kind, fields)], **(changes or {}))
+        await self.publish_all([(kind, fields)], also, **(changes or {}))
 
-    async def publish_all(self, events: Sequence[tuple[type[DurableEvent], dict[str, Any]]], **changes: Any) -> None:
+    async def publish_all(
+        self,
+        events: Sequence[tuple[type[DurableEvent], dict[str, Any]]],
+        also: Change | None = None,
+        **changes: Any,
+    ) -> None:
         """Store several events and the record with its changes as one, then send them; as `publish` does one."""
         async with self._writing:
             # Not before it is their turn: a mark that stands for a segment must not be stored without it.
             for name, value in changes.items():
                 setattr(self.record, name, value)
+            if also is not None:
+                also(self.record)
             made = [
                 kind(session=self.id, seq=seq, **fields) for seq, (kind, fields) in enumerate(events, self.feed.seq + 1)
             ]
@@ -130,8 +147,10 @@ class Journal:
 
     # --- summaries ----------------------------------------------------------------------------------------
 
-    async def summarize(self, options: SummaryOptions) -> None:
+    async def summarize(self, options: SummaryOptions, also: Change | None = None) -> None:
         """Write a summary of the transcript and publish it; before it, a warning about what it made up.
+
+        `also`: what of the record changes with it.
 
         Raises:
             SummarizerUnavailable: not now.
@@ -139,9 +158,11 @@ class Journal:
         segments = await self._desk.store.segments(self.id)
         talk = Talk(title=self.record.title, language=self.record.config.language or "", segments=segments)
         measures, begun = self._desk.measures, trio.current_time()
+        preview = self._begin_preview()
         try:
-            summary = await self._desk.summarizers.write(talk, options, self._show())
+            summary = await self._desk.summarizers.write(talk, options, preview)
         except SummarizerUnavailable:
+            preview.break_off()
             measures.summaries["unavailable"] += 1
             raise
         measures.summaries["written"] += 1
@@ -153,7 +174,7 @@ class Journal:
                 code=str(Code.UNVERIFIED),
                 message=f"the summary names what the transcript does not contain, look it up: {named}",
             )
-        await self.publish(FinalSummary, **_fields(summary))
+        await self.publish(FinalSummary, also=also, **_fields(summary))
 
     async def wait_summarizer(self, seconds: float) -> None:
         """For so long, or until a summarizer that was away is back."""
@@ -178,9 +199,11 @@ class Journal:
             await self._new_talk(rolling.through, done_s, every_s)
             heard_s = self.record.duration_s
             talk = Talk(title=self.record.title, language=await self._language(), segments=())
+            preview = self._begin_preview()
             try:
-                summary = await self._desk.summarizers.roll(rolling, talk, load, config.summary, self._show())
+                summary = await self._desk.summarizers.roll(rolling, talk, load, config.summary, preview)
             except SummarizerUnavailable as error:
+                preview.break_off()
                 log.info("rolling summary left out: %s", error, extra={"session": self.id})
                 await self.wait_summarizer(max(every_s, error.wait_s))
             except Exception:
@@ -209,16 +232,31 @@ class Journal:
         first = await self._desk.store.segments(self.id, limit=1)
         return first[0].language if first else ""
 
-    def _show(self) -> Show:
-        """What shows a summary that is being written, as long as no other is begun: two would run into each other."""
-        self._newest += 1
-        mine = self._newest
+    def _begin_preview(self) -> _Preview:
+        self._preview = _Preview(self)
+        return self._preview
 
-        def show(text: str, begins: bool) -> None:
-            if mine == self._newest:
-                self.feed.say(SummaryDelta(session=self.id, text=text, restart=begins))
+    def show(self, preview: _Preview, text: str, begins: bool) -> None:
+        """Send a piece of a summary that is being written, if none was begun later: two would run into each other."""
+        if preview is self._preview:
+            self.feed.say(SummaryDelta(session=self.id, text=text, restart=begins))
 
-        return show
+
+class _Preview:
+    """What readers are shown of a summary while it is written; is a `Show`."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._shown = False
+
+    def __call__(self, text: str, begins: bool) -> None:
+        self._shown = True
+        self._journal.show(self, text, begins)
+
+    def break_off(self) -> None:
+        """It will not be finished: what was shown is void, and nobody knows when another begins."""
+        if self._shown:
+            self._journal.show(self, "", True)
 
 
 def _fields(summary: Summary) -> dict[str, Any]:

@@ -23,7 +23,6 @@ from convo.messages import (
     Retranscribe,
     SessionCounts,
     SessionRenamed,
-    SessionWarning,
     State,
     SummaryOptions,
 )
@@ -40,6 +39,7 @@ from convod.sessions.journal import NEXT, Desk, Journal
 from convod.sessions.keeping import Keeping
 from convod.sessions.limits import RetentionSettings
 from convod.sessions.live import LiveSession
+from convod.sessions.redo import Redo
 from convod.sessions.session import Parts, Refused, Session, SessionSettings, keeps_audio
 from convod.store import NoRoom, OverQuota, Record, Spool, Store
 from convod.summary import SummarizerUnavailable
@@ -65,6 +65,7 @@ class Manager:
         # One journal a session, as long as anybody reads or writes it: what one publishes, all who read must see.
         self._journals: WeakValueDictionary[str, Journal] = WeakValueDictionary()
         self._nursery: trio.Nursery | None = None
+        self._redo: Redo | None = None
         self._stopping = False
         self._keeping = Keeping(store, parts.spool, retention, self._forget)
 
@@ -102,15 +103,19 @@ class Manager:
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Continue what a former daemon left, then keep sessions until cancelled."""
         records = await self.store.unfinished()
+        asked = await self.store.asked()
         await self._tidy_spool({record.id for record in records})
         for owner in await self.store.paused():
             self._parts.turns.pause(owner)
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            self._redo = Redo(nursery, self._summarized)
             nursery.start_soon(self._parts.acks.run)
             for record in records:
                 log.info("session goes on", extra={"session": record.id, "state": str(record.state)})
                 self._start(record)
+            for record in asked:
+                self._redo.resume(self._journal_of(record))
             nursery.start_soon(self._keeping.run)
             task_status.started()
             await trio.sleep_forever()
@@ -324,10 +329,10 @@ class Manager:
         return found
 
     async def summarize(self, owner: str | None, session: str, options: SummaryOptions) -> Journal:
-        """Begin a new summary; its events go to those attached.
+        """Begin a new summary; its events go to those attached. A restart does not lose it.
 
         Raises:
-            Refused: unknown session, nothing transcribed yet, or no summarizer now.
+            Refused: unknown session, nothing transcribed yet, no summarizer now, or too many are under way.
         """
         journal = await self.journal(owner, session)
         if journal.record.state in (State.PENDING, State.PROCESSING):
@@ -337,20 +342,13 @@ class Manager:
             await self._desk.summarizers.choose(options, insist=True)
         except SummarizerUnavailable as error:
             raise Refused(Code.SUMMARIZER_UNAVAILABLE, str(error)) from error
-        assert self._nursery is not None
-        self._nursery.start_soon(self._summarize_again, journal, options)
+        assert self._redo is not None
+        await self._redo.ask(journal, options)
         return journal
 
-    async def _summarize_again(self, journal: Journal, options: SummaryOptions) -> None:
-        try:
-            await journal.summarize(options)
-            if (waiting := self._sessions.get(journal.id)) is not None:
-                waiting.summarized()
-        except SummarizerUnavailable as error:
-            await journal.publish(SessionWarning, code=str(Code.SUMMARIZER_UNAVAILABLE), message=str(error))
-        except Exception:
-            # Deleted meanwhile, perhaps. Nothing of it may take the daemon along.
-            log.exception("session was not summarised", extra={"session": journal.id})
+    def _summarized(self, session: str) -> None:
+        if (waiting := self._sessions.get(session)) is not None:
+            waiting.summarized()
 
     async def delete(self, owner: str | None, session: str) -> None:
         """Forget a session: its audio and its text are gone when this returns.
@@ -362,6 +360,8 @@ class Manager:
         await self._forget(session)
 
     async def _forget(self, session: str) -> None:
+        if self._redo is not None:
+            self._redo.forget(session)
         if (running := self._sessions.get(session)) is not None:
             if not running.record.state.final:
                 running.cancel()

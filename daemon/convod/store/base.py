@@ -23,6 +23,7 @@ from convo.messages import (
     StoredSummary,
     Summary,
     SummaryEvent,
+    SummaryOptions,
 )
 
 
@@ -35,6 +36,7 @@ class Record(msgspec.Struct, kw_only=True):
 
     `mark_sample` and `mark_utterance`: what lies before them is accounted for. `heard_language`: the language that was
     detected, once that is certain. `digest`: SHA-256 of a file's bytes in hexadecimal, once all of them are here.
+    `asked`: summaries that somebody asked for and that are not written yet, beside the session's own.
     """
 
     id: str
@@ -54,6 +56,7 @@ class Record(msgspec.Struct, kw_only=True):
     mark_utterance: int = 0
     heard_language: str | None = None
     digest: str | None = None
+    asked: list[SummaryOptions] = msgspec.field(default_factory=list)
 
     @property
     def info(self) -> SessionInfo:
@@ -85,6 +88,9 @@ class Store(Protocol):
 
     async def unfinished(self) -> list[Record]:
         """Sessions that are in no final state, oldest first."""
+
+    async def asked(self) -> list[Record]:
+        """Sessions of which a summary was asked for that is not written yet, oldest first."""
 
     async def finished(self, *, before: float | None = None, limit: int = 100) -> list[Record]:
         """Sessions in a final state, created before that time, oldest first."""

@@ -26,6 +26,7 @@ from convo.messages import (
     StoredSummary,
     Summary,
     SummaryEvent,
+    SummaryOptions,
     TranscriptSegment,
     encode,
     from_map,
@@ -120,11 +121,15 @@ class SessionStore:
 
     async def unfinished(self) -> list[Record]:
         """Sessions that are in no final state, oldest first."""
+        return await self._oldest_first("state NOT IN ('completed', 'failed', 'cancelled')")
 
+    async def asked(self) -> list[Record]:
+        """Sessions of which a summary was asked for that is not written yet, oldest first."""
+        return await self._oldest_first("asked <> '[]'")
+
+    async def _oldest_first(self, where: str) -> list[Record]:
         def work(connection: sqlite3.Connection) -> list[Record]:
-            rows = connection.execute(
-                "SELECT * FROM sessions WHERE state NOT IN ('completed', 'failed', 'cancelled') ORDER BY created"
-            )
+            rows = connection.execute(f"SELECT * FROM sessions WHERE {where} ORDER BY created")
             return [_record(row) for row in rows]
 
         return await self._database.read(work)
@@ -268,6 +273,7 @@ def summary_of(event: DurableEvent) -> Summary:
 def _columns(record: Record) -> dict[str, Any]:
     fields = msgspec.structs.asdict(record)
     fields["config"] = msgspec.json.encode(record.config).decode()
+    fields["asked"] = msgspec.json.encode(record.asked).decode()
     fields["state"] = str(record.state)
     fields["ended"] = int(record.ended)
     return fields
@@ -277,6 +283,7 @@ def _record(row: sqlite3.Row) -> Record:
     fields = dict(zip(row.keys(), tuple(row), strict=True))
     try:
         fields["config"] = msgspec.json.decode(fields["config"], type=CreateSession)
+        fields["asked"] = msgspec.json.decode(fields["asked"], type=list[SummaryOptions])
         fields["state"] = State(fields["state"])
     except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
         raise StoreFailed(

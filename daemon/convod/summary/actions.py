@@ -10,11 +10,11 @@ import re
 
 from convo.messages import ActionItem
 
-from .cues import is_decision
+from .cues import is_about_the_call, is_decision
 from .stopwords import WEEKDAYS
 from .text import line
 
-_TEXT_CHARS = 400
+TEXT_CHARS = 400
 """Longest sentence that is looked at as a whole. The patterns take time with the square of the length, so a sentence
 without an end would stall a core for minutes; 400 characters take a millisecond."""
 
@@ -72,14 +72,13 @@ _SELF = re.compile(
     rf"(?:plan|promised?)\s+to)\s+{_ADVERB}{_IDLE}(?=\w)"
 )
 _ASKED = re.compile(
-    rf"{_OPENING}(?i:please|(?:can|could|would)\s+(?:you|someone|somebody|anyone)(?:\s+please)?)\s+(?=\w)"
+    rf"{_OPENING}(?:(?i:for|by|until|before)\s[^,.]{{1,40}},\s*)?(?i:please|(?:can|could|would)\s+(?:you|someone|somebody|anyone)(?:\s+please)?)\s+(?=\w)"
 )
 _MARKED = re.compile(r"^(?i:action\s+item|to-?do|next\s+step)s?\s*:\s*(?=\w)")
-# A request about the call itself is over when it is said.
-_CALL_ITSELF = re.compile(
-    r"\b(?i:repeat (?:that|it)|hear me|see my screen|say that again|speak (?:a little |a bit )?(?:up|louder|slower)|"
-    r"share (?:my|your) screen|mute|move on|get started|wait a (?:moment|second|minute)|hold on)\b"
-)
+# Promised by "I will have a draft", if it is said by when.
+_HANDED_IN = re.compile(r"\b(?i:I|we)(?:['’]ll|\s+will)\s+(?i:have)\s+(?i:an?|the|it|that|this|my|our)\b")
+# What is to be done was said by somebody else, before.
+_SAME = re.compile(r"(?i:\bdo\s+(?:that|it|this|so))\W*$")
 # Capitalised because they begin a sentence, not because they are names.
 _NO_NAMES = WEEKDAYS | {
     *("it", "this", "that", "these", "those", "there", "he", "she", "they", "you", "we", "i", "who", "what"),
@@ -109,26 +108,27 @@ _NO_KOREAN_NAMES = re.compile("^(?:최[종근대소초상고신]|박[람스수]|
 _CUE_KOREAN = re.compile(
     "(?:[가-힣]야\\s?(?:합니다|해요|돼요|됩니다|할\\s|하고|한다|겠)|하겠습니다|[가-힣]겠습니다|할게요|[갈낼을줄볼릴둘올릴]게요|드릴게요|드리겠습니다|"
     "(?:해|어|아|려|내|와|봐|켜|꿔|춰)\\s?(?:주세요|주십시오|주시기|주시면|주실)|부탁드립니다|부탁드려요|부탁해요|바랍니다|"
-    "(?:할|갈|낼|을|릴)\\s?(?:예정|계획)(?:입니다|이에요|이다)|하기로\\s?(?:했|하|결정)|[가-힣]기로\\s?(?:했|하|결정))"
+    "[가-힣][어아해와려겨]\\s?오(?:세요|십시오|시기)|(?:할|갈|낼|을|릴)\\s?(?:예정|계획)(?:입니다|이에요|이다)|하기로\\s?(?:했|하|결정)|[가-힣]기로\\s?(?:했|하|결정))"
 )
 # Set phrases with a form that announces something.
 _IDLE_KOREAN = re.compile(
-    "(?:알겠습니다|모르겠습니다|시작하겠습니다|마치겠습니다|감사하겠습니다|말씀드리겠습니다|들어\\s?주[세셔]|다시\\s?말씀해\\s?주|좋겠습니다|되겠습니다|"
-    "넘어가겠습니다|소개하겠습니다|반갑겠습니다|있겠습니다)"
+    "(?:알겠|모르겠|감사하겠|좋겠|되겠|있겠|같겠|소개하겠|말씀드리겠)습니다|"
+    "^(?:오늘은|먼저|이제|다음은|이번에는)(?!.*까지).*(?:이야기|얘기|논의|설명|발표|살펴보)(?:하|드리)?겠습니다"
 )
+# It must be done: by whom, or until when?
+_DUTY_KOREAN = re.compile("야\\s?(?:합니다|해요|돼요|됩니다|할\\s|하고|한다|겠)")
+_SELF_KOREAN = re.compile(r"(?:^|\s)(?:제가|저희가|우리가|저희는|우리는|저는)\s")
 
 
 def action_item(sentence: str) -> ActionItem | None:
     """The action that a sentence announces, with its owner and its date where it names them."""
-    sentence = line(sentence, _TEXT_CHARS)
-    if re.search("[가-힣]", sentence):
-        return _korean(sentence)
-    return _english(sentence)
+    sentence = line(sentence, TEXT_CHARS)
+    found = _korean(sentence) if re.search("[가-힣]", sentence) else _english(sentence)
+    # "Give us an update" is over when it is said; "by Friday" it is not.
+    return None if found is not None and found.due is None and is_about_the_call(sentence) else found
 
 
 def _english(sentence: str) -> ActionItem | None:
-    if _CALL_ITSELF.search(sentence):
-        return None
     for pattern in (_ASSIGNED, _CALLED, _CALLED_LAST, _OWNED):
         found = pattern.search(sentence)
         if found:
@@ -137,8 +137,13 @@ def _english(sentence: str) -> ActionItem | None:
                 break
             return _item(sentence, owner, _due_english(sentence))
     question = sentence.rstrip().endswith("?")
+    if _SAME.search(sentence):
+        return None
+    due = _due_english(sentence)
+    if _HANDED_IN.search(sentence) and due and not question:
+        return _item(sentence, None, due)
     if _MARKED.search(sentence) or _ASKED.search(sentence) or (_SELF.search(sentence) and not question):
-        return _item(sentence, None, _due_english(sentence))
+        return _item(sentence, None, due)
     return None
 
 
@@ -164,6 +169,8 @@ def _korean(sentence: str) -> ActionItem | None:
     if owner is None and is_decision(sentence):
         return None  # what all decided is nobody's task
     due = _DUE_KOREAN.search(sentence)
+    if owner is None and due is None and _DUTY_KOREAN.search(sentence) and not _SELF_KOREAN.search(sentence):
+        return None
     return _item(sentence, owner, due[0].removesuffix("까지").strip() if due else None)
 
 

@@ -98,7 +98,8 @@ class ChatMessage(TypedDict):
 
 class Question(msgspec.Struct, frozen=True):
     """One request to a model. `schema` is the JSON schema of the answer; prompt and answer have `context_tokens`
-    together, of which the answer may have `answer_tokens`.
+    together, of which the answer may have `answer_tokens`. Where the server says what the prompt cost, the provider
+    tells `counted`: at most so many tokens, and the model read them all.
     """
 
     messages: Sequence[ChatMessage]
@@ -106,6 +107,7 @@ class Question(msgspec.Struct, frozen=True):
     model: str
     context_tokens: int
     answer_tokens: int
+    counted: Callable[[int], None] = lambda _: None
 
 
 class ProbeResult(msgspec.Struct, frozen=True):

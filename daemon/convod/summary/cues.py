@@ -1,7 +1,8 @@
 """What kind of sentence this is, by the words that give it away, in English and Korean.
 
-In: a sentence. Out: whether it tells a decision, an open question, or a part of a consultation. Cues are patterns: they
-miss what is said in other words and take some talk for what it is not. It never looks beyond the sentence.
+In: a sentence. Out: whether it tells a decision, an open question, a part of a consultation, or nothing that lasts.
+Cues are patterns: they miss what is said in other words and take some talk for what it is not. It never looks beyond
+the sentence.
 """
 
 from __future__ import annotations
@@ -26,6 +27,28 @@ _OPEN = re.compile(
 )
 _OPEN_KOREAN = re.compile(
     r"(?:미정|미결|아직\s?(?:결정|정해|확정|모르|불분명)|추후\s?(?:결정|논의|협의)|(?:논의|확인|검토)가\s?(?:더\s?)?필요)"
+)
+
+_CALL = re.compile(
+    r"\b(?i:repeat (?:that|it)|hear (?:me|you)|see my screen|say that again|"
+    r"speak (?:a little |a bit )?(?:up|louder|slower)|"
+    r"share (?:my|your) screen|on mute|mute (?:me|you)\w*|wait a (?:moment|second|minute)|hold on(?! to\b)|"
+    r"any(?:thing|one|body) else|give (?:us|me) (?:an?|the) (?:\w+ )?(?:update|overview|summary)|"
+    r"thank you (?:all|everyone|very much)|have a (?:nice|great|good|lovely) \w+|bye)\b|"
+    r"(?i:\b(?:see you|move on|get(?:ting)? started|sounds? good)\b(?: \w+){0,3}\W*$)|"
+    r"^(?i:good (?:morning|afternoon|evening)(?: \w+)?\W*$)"
+)
+_CALL_KOREAN = re.compile(
+    "(?:한번|잠깐)\\s?(?:볼게요|보겠습니다|봅시다)|들리(?:시나요|세요|나요|십니까)|들립니다|들려요|화면.{0,6}(?:보이|공유)|^안녕하(?:세요|십니까)\\W*(?:여러분)?\\W*$|반갑습니다|"
+    "수고(?:하셨|많으셨|하세요)|^(?:이제 |바로 )?시작하(?:겠|죠|시죠|도록)|넘어가(?:겠|죠|도록|시죠)|"
+    "(?:회의|발표|미팅|수업|강의)[를을]?\\s?(?:시작|마무리)하|(?:회의|발표|여기서|이만|이상으로).{0,6}마치(?:겠|도록)|"
+    "(?:다른|또)\\s?(?:안건|의견|질문|하실\\s?말씀).{0,3}\\s?(?:있으|없으)|들어\\s?주[세셔]|다시\\s?말씀해\\s?주|"
+    "(?:상황|현황|내용|의견)[을를]?\\s?(?:공유|설명|말씀|발표|보고)해\\s?주(?:세요|시겠|십시오|시죠)"
+)
+
+_LEANING = re.compile(
+    r"^(?i:this|that|it|these|those|he|she|they)(?:['’]\w+| (?:is|was|are|were|will|would|can|has|had|means?)\b)|"
+    "^(?:이것|그것|이게|그게|이건|그건|그거|이거)"
 )
 
 _CONSULTATION: Final = {
@@ -62,6 +85,16 @@ def is_decision(sentence: str) -> bool:
 def is_open(sentence: str) -> bool:
     """Whether it tells what was left open."""
     return bool(_OPEN.search(sentence) or _OPEN_KOREAN.search(sentence))
+
+
+def is_about_the_call(sentence: str) -> bool:
+    """Whether it is said to get through the conversation, and over when it is said: a greeting, "can you hear me"."""
+    return bool(_CALL.search(sentence) or _CALL_KOREAN.search(sentence))
+
+
+def leans_on_another(sentence: str) -> bool:
+    """Whether it begins with a word for what was said before, so that it says little alone: "this is called …"."""
+    return bool(_LEANING.search(sentence))
 
 
 def consultation_field(sentence: str) -> str:

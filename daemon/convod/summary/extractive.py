@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from operator import mul
 
@@ -23,12 +23,12 @@ import msgspec
 
 from convo.messages import ActionItem, Section, Segment
 
-from .actions import action_item
-from .cues import consultation_field, is_decision, is_open
+from .actions import TEXT_CHARS, action_item
+from .cues import consultation_field, is_about_the_call, is_decision, is_open, leans_on_another
 from .parse import ITEM_CHARS, SECTION_CHARS, SUMMARY_CHARS, TITLE_CHARS, Draft, joined
 from .styles import Style
 from .text import block, clip, line, safe
-from .words import is_function_word, keywords, says_nothing, sentences, terms
+from .words import fluent, is_function_word, keywords, says_nothing, sentences, weigh
 
 _DAMPING = 0.85
 """Of the walk, as in TextRank."""
@@ -47,8 +47,10 @@ _WHOLE = 3
 
 _DECISION_WEIGHT = 1.3
 """What was decided is told before what was merely said."""
-_QUESTION_WEIGHT = 0.6
+_QUESTION_WEIGHT = 0.3
 """A question says less than its answer."""
+_LEANING_WEIGHT = 0.6
+"""What begins with "this is" needs the sentence before it."""
 _WORTH = 0.05
 """A key point has at least this part of the best rank: greetings have none."""
 _FIELD = 8
@@ -87,8 +89,13 @@ class Digest:
 
 
 def said_in(segments: Sequence[Segment]) -> list[Said]:
-    """The sentences of segments, safe, in order."""
-    return [Said(text, segment.segment) for segment in segments for text in sentences(safe(segment.text))]
+    """The sentences of segments, safe and without hesitation, in order."""
+    return [
+        Said(text, segment.segment)
+        for segment in segments
+        for spoken in sentences(safe(segment.text))
+        if (text := fluent(spoken))
+    ]
 
 
 def extract(segments: Sequence[Segment], style: Style, language: str = "", before: Digest | None = None) -> Digest:
@@ -107,12 +114,15 @@ def extract(segments: Sequence[Segment], style: Style, language: str = "", befor
     if len(ranked) <= _WHOLE:
         most, points = len(ranked), 0
     actions = _actions(said, before.draft.action_items if before else ())
-    sections = _sections(style, language, ranked, said)
-    elsewhere = {item.text for item in actions}.union(*(part.text.split("\n") for part in sections))
+    sections = _sections(style, language, ranked, said, {_key(item.text) for item in actions if item.owner})
+    listed = {_key(row) for part in sections for row in part.text.split("\n")}
+    if style.name == "minutes":
+        actions = [item for item in actions if _key(item.text) not in listed]
+    elsewhere = listed.union(_key(item.text) for item in actions)
     points = min(points, len(ranked) // 3)
     picked = _diverse(ranked, most + points + len(elsewhere))
     # What stands in a list of its own is no key point, and no part of the summary unless there is nothing else.
-    free = [at for at in picked if line(ranked[at][1].text, ITEM_CHARS) not in elsewhere]
+    free = [at for at in picked if _key(ranked[at][1].text) not in elsewhere]
     worth = [at for at in free if ranked[at][2] >= _WORTH]
     told = (free if sections else worth if len(worth) >= most else picked)[:most]
     lines = [clip(ranked[at][1].text, ITEM_CHARS) for at in sorted(told, key=lambda at: ranked[at][0])]
@@ -121,7 +131,7 @@ def extract(segments: Sequence[Segment], style: Style, language: str = "", befor
         sections[0] = msgspec.structs.replace(sections[0], text=block(text, SECTION_CHARS))
     elif sections:
         told = []  # the fields are the whole summary
-    others = [at for at in worth if at not in told][:points]
+    others = [at for at in worth if at not in told and not _asks(ranked[at][1].text)][:points]
     rest = [ranked[at] for at in sorted(others, key=lambda at: ranked[at][0])]
     best = sorted(place for place, _, _ in ranked[:_KEPT])
     return Digest(
@@ -139,12 +149,21 @@ def extract(segments: Sequence[Segment], style: Style, language: str = "", befor
 
 
 def _sections(
-    style: Style, language: str, ranked: Sequence[tuple[int, _Sentence, float]], said: Sequence[Said]
+    style: Style,
+    language: str,
+    ranked: Sequence[tuple[int, _Sentence, float]],
+    said: Sequence[Said],
+    tasks: Collection[str],
 ) -> list[Section]:
-    """The fields of a built-in style by the cues of its sentences; none where nothing tells them apart."""
+    """The fields of a built-in style by the cues of its sentences; none where nothing tells them apart.
+
+    `tasks`: what somebody is to do, which is neither a decision nor a question.
+    """
     found: dict[str, list[int]] = {part.name: [] for part in style.fields}
     for place, sentence, _ in ranked:
-        if style.name == "minutes":
+        if style.name == "minutes" and _key(sentence.text) in tasks:
+            name = ""
+        elif style.name == "minutes":
             name = "decisions" if is_decision(sentence.text) else "open_questions" if is_open(sentence.text) else ""
         else:
             name = consultation_field(sentence.text) if style.name == "consultation" else ""
@@ -160,6 +179,15 @@ def _sections(
         )
         for name, places in found.items()
     ]
+
+
+def _asks(text: str) -> bool:
+    return text.rstrip().endswith(("?", "？"))
+
+
+def _key(text: str) -> str:
+    """What tells a sentence from others, whichever list it stands in: they are cut at different lengths."""
+    return line(text, TEXT_CHARS).casefold()[: TEXT_CHARS // 2]
 
 
 def _title(words: Sequence[str], lines: Sequence[str]) -> str:
@@ -201,30 +229,37 @@ def _ranked(said: Sequence[str]) -> list[tuple[int, _Sentence, float]]:
 
 def _vectors(said: Sequence[str]) -> list[tuple[int, _Sentence]]:
     """Unit vectors of tf-idf by position. Sentences said before, word by word, are left out."""
-    bags: dict[str, tuple[int, Counter[str]]] = {}
+    bags: dict[str, tuple[int, Counter[str], float]] = {}
     for place, text in enumerate(said):
-        bags.setdefault(text.casefold(), (place, Counter(terms(text))))
+        bags.setdefault(text.casefold(), (place, *_bag(text)))
     frequency: Counter[str] = Counter()
-    for _, bag in bags.values():
+    for _, bag, _ in bags.values():
         frequency.update(bag.keys())
     total = len(bags)
     idf = {term: 0.0 if is_function_word(term) else math.log(1.0 + total / count) for term, count in frequency.items()}
     kept = []
-    for place, bag in bags.values():
+    for place, bag, words in bags.values():
         entries = sorted(((-count * idf[term], term) for term, count in bag.items()))[:_TERMS]
         norm = math.sqrt(sum(value * value for value, _ in entries))
         vector = {term: -value / norm for value, term in entries if value} if norm else {}
         size = sum(bag.values())
         # Greetings and yeses are short; a sentence that does not end is a list or a recogniser's mistake.
-        weight = min(1.0, len(vector) / 4) * min(1.0, 60 / max(1, size))
+        weight = min(1.0, words / 4) * min(1.0, 60 / max(1, size))
         if is_decision(said[place][:ITEM_CHARS]):
             weight *= _DECISION_WEIGHT
-        if said[place].rstrip().endswith(("?", "？")):
+        if leans_on_another(said[place][:ITEM_CHARS]):
+            weight *= _LEANING_WEIGHT
+        if _asks(said[place]):
             weight *= _QUESTION_WEIGHT
-        if says_nothing(said[place][:ITEM_CHARS]):
+        if says_nothing(said[place][:ITEM_CHARS]) or is_about_the_call(said[place][:ITEM_CHARS]):
             weight = 0.0
         kept.append((place, _Sentence(said[place], vector, weight)))
     return kept
+
+
+def _bag(text: str) -> tuple[Counter[str], float]:
+    found, words = weigh(text)
+    return Counter(found), words
 
 
 def _walk(rows: Sequence[Vector]) -> list[float]:

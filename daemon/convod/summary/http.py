@@ -194,6 +194,14 @@ def loads(data: bytes | str) -> Any:
         return None
 
 
+def listed(body: Any, field: str, name: str) -> list[dict[str, Any]] | None:
+    """The maps in a body's list that have a text under `name`, such as models; None if there is no list."""
+    items = body.get(field) if isinstance(body, dict) else None
+    if not isinstance(items, list):
+        return None
+    return [item for item in items if isinstance(item, dict) and isinstance(item.get(name), str)]
+
+
 def error_text(body: Any, secret: str = "") -> str:
     """What a server says went wrong: Ollama has `{"error": text}`, others `{"error": {"message": text}}`.
 

@@ -5,7 +5,8 @@ draft. It never speaks to a server: `ask` does.
 
 Map and merge: the talk is cut at the borders of its segments into parts of about equal length, each part
 becomes notes, and the notes are merged; notes that do not fit together are merged in groups first, as often as
-that takes. Notes are remembered by their question, so that a retry after a failure in part 39 begins there.
+that takes. What the first part did cost decides how large the others are. Notes are remembered by their question, and
+where the talk was cut, so that a retry after a failure in part 39 begins there.
 
 A talk that goes on is refined instead: what was written last and what is new make the next draft (`update`), so that
 the cost is that of the new talk. Each answer may cite only segments that its question showed.
@@ -15,11 +16,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from functools import cached_property
 
 import msgspec
+import trio
 
 from convo.messages import Segment
 
@@ -27,6 +29,7 @@ from .base import ChatMessage, PromptTooLong, SummarizerUnavailable, Talk
 from .parse import Draft
 from .prompt import Wanted, for_merge, for_part, for_talk, for_update, numbered
 from .text import clip
+from .tokens import MOST, UPPER, Costs, Gauge, costs_of
 
 ANSWER_TOKENS = 2048
 """Room for an answer; less in a small context."""
@@ -35,35 +38,8 @@ LEAST_CONTEXT = 1024
 _REMEMBERED = 256
 _SHRINKS = 4
 
-# Tokens a character, by kind. No tokenizer is asked, because each model has its own; these are upper values, so that a
-# prompt that is said to fit does. Measured with vocabularies of 32,000 and 131,000 entries (scripts/bench/RESULTS.md,
-# "Tokens"): a small one cuts rare characters into bytes; a Korean text takes 2.3 times what it takes in a large one.
-_COSTS = {
-    "latin": 0.3, "digit": 1.1, "mark": 0.9, "accent": 1.0, "letter": 0.6, "hangul": 1.6, "han": 1.5, "semitic": 1.0,
-}  # fmt: skip
-_OTHER = 1.4
-_MOST = max(_OTHER, *_COSTS.values())
-_KINDS = re.compile(
-    "(?P<latin>[A-Za-z ]+)|(?P<digit>[0-9]+)|(?P<mark>[\x00-\x7f]+?)|(?P<accent>[\x80-\u024f]+)|"
-    "(?P<letter>[\u0250-\u058f]+)|(?P<semitic>[\u0590-\u08ff]+)|"
-    "(?P<hangul>[\u1100-\u11ff\u3130-\u318f\ua960-\ua97f\uac00-\ud7ff]+)|"
-    "(?P<han>[\u2e80-\u312f\u3190-\ua4cf\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]+)|(?P<other>.)",
-    re.DOTALL,
-)
-
 Ask = Callable[[list[ChatMessage], int, bool], Awaitable[Draft]]
 """Messages, the tokens that the answer may have, and whether its summary is to be shown as it grows."""
-
-
-def estimate_tokens(text: str) -> int:
-    """Tokens that `text` has at most, give or take; for any script."""
-    # str.lastgroup is the kind of each run, so the cost of a long talk is one pass in C and a short loop.
-    return 1 + int(sum(len(run[0]) * _COSTS.get(run.lastgroup or "", _OTHER) for run in _KINDS.finditer(text)))
-
-
-def estimate_messages(messages: Sequence[ChatMessage]) -> int:
-    """Tokens of messages with the marks that a chat template puts around each."""
-    return sum(estimate_tokens(message["content"]) + 8 for message in messages)
 
 
 class Room(msgspec.Struct, frozen=True):
@@ -78,13 +54,13 @@ class ContextTooSmall(SummarizerUnavailable):
 
 
 def room_in(context_tokens: int, question: Sequence[ChatMessage]) -> Room:
-    """What a context has room for beside the words of an (empty) question.
+    """What a context has room for beside the words of an (empty) question, whatever the model's vocabulary.
 
     Raises:
         ContextTooSmall: it is too small for any talk.
     """
     answer = min(ANSWER_TOKENS, context_tokens // 4)
-    data = context_tokens - answer - estimate_messages(question)
+    data = context_tokens - answer - UPPER.of_messages(question)
     if context_tokens < LEAST_CONTEXT or data < 128:
         raise ContextTooSmall(
             f"A context of {context_tokens} tokens is too small for a summary: "
@@ -94,7 +70,7 @@ def room_in(context_tokens: int, question: Sequence[ChatMessage]) -> Room:
     return Room(data=data, answer=answer)
 
 
-class Line(msgspec.Struct, frozen=True):
+class Line(msgspec.Struct, frozen=True, dict=True):
     """A segment's text, or a part of it, with the segment's number."""
 
     number: int
@@ -103,23 +79,40 @@ class Line(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         return numbered(self.number, self.text)
 
-    @property
-    def tokens(self) -> int:
+    @cached_property
+    def costs(self) -> Costs:
+        """What it costs at most."""
+        return costs_of(str(self))
+
+    def tokens(self, gauge: Gauge = UPPER) -> int:
         """Tokens that it has in a prompt, its end included."""
-        return estimate_tokens(str(self)) + 1
+        return gauge.of(self.costs) + 1
 
 
 def lines_of(segments: Sequence[Segment]) -> list[Line]:
-    """The lines of a transcript; segments without words are left out."""
-    return [Line(segment.segment, text) for segment in segments if (text := segment.text.strip())]
+    """The lines of a transcript, weighed; segments without words are left out."""
+    lines = [Line(segment.segment, text) for segment in segments if (text := segment.text.strip())]
+    for line in lines:
+        line.tokens()
+    return lines
 
 
-def split(lines: Sequence[Line], most: int) -> list[list[Line]]:
-    """Parts of at most `most` tokens, in order, about equally long, cut between lines where that is possible.
+async def _lines_of(segments: Sequence[Segment]) -> list[Line]:
+    # To weigh 8 hours of talk takes a tenth of a second, for which nobody else should wait.
+    return await trio.to_thread.run_sync(lines_of, segments, abandon_on_cancel=True)
 
-    A line that is longer than a part is cut between its words, and words between their characters.
+
+def pieces_of(lines: Sequence[Line], most: int) -> list[Line]:
+    """The lines; one that is longer than `most` tokens, by upper values, in pieces that are not.
+
+    It is cut between its words, and words between their characters.
     """
-    pieces = [(piece, piece.tokens) for text in lines for piece in _within(text, most)]
+    return [piece for line in lines for piece in _within(line, most)]
+
+
+def split(lines: Sequence[Line], most: int, gauge: Gauge = UPPER) -> list[list[Line]]:
+    """Parts of at most `most` tokens, in order, about equally long, cut between lines."""
+    pieces = [(line, line.tokens(gauge)) for line in lines]
     total = sum(cost for _, cost in pieces)
     aim = total / max(1, -(-total // most))
     parts: list[list[Line]] = []
@@ -134,10 +127,10 @@ def split(lines: Sequence[Line], most: int) -> list[list[Line]]:
 
 
 def _within(line: Line, most: int) -> list[Line]:
-    if line.tokens <= most:
+    if line.tokens() <= most:
         return [line]
     # At the most tokens a character none of these pieces has more than `most` tokens.
-    width = max(1, int((most - 2 - Line(line.number, "").tokens) / _MOST))
+    width = max(1, int((most - 2 - Line(line.number, "").tokens()) / MOST))
     text = line.text
     pieces = []
     while len(text) > width:
@@ -148,10 +141,11 @@ def _within(line: Line, most: int) -> list[Line]:
 
 
 class Notes:
-    """Drafts of parts by the question that they answer; the oldest are forgotten."""
+    """Drafts of parts by the question that they answer, and where talks were cut; the oldest are forgotten."""
 
     def __init__(self) -> None:
         self._drafts: OrderedDict[str, Draft] = OrderedDict()
+        self._cuts: OrderedDict[str, list[int]] = OrderedDict()
 
     def get(self, key: str) -> Draft | None:
         """The draft that was remembered under `key`, if it still is."""
@@ -163,14 +157,25 @@ class Notes:
         while len(self._drafts) > _REMEMBERED:
             self._drafts.popitem(last=False)
 
+    def cuts(self, key: str) -> list[int]:
+        """How many lines each finished part of a talk has; whoever finishes another adds it."""
+        cuts = self._cuts.setdefault(key, [])
+        while len(self._cuts) > _REMEMBERED:
+            self._cuts.popitem(last=False)
+        return cuts
+
 
 class Work(msgspec.Struct, frozen=True):
-    """Who answers, and what was answered already. `writer` (provider and model) keeps notes of models apart."""
+    """Who answers, and what was answered already. `writer` (provider and model) keeps notes of models apart.
+
+    `gauge`: what texts cost that model, as far as it is known.
+    """
 
     ask: Ask
     notes: Notes
     writer: str
     context_tokens: int
+    gauge: Gauge = msgspec.field(default_factory=Gauge)
 
 
 async def summarise(talk: Talk, wanted: Wanted, work: Work) -> Draft:
@@ -179,24 +184,25 @@ async def summarise(talk: Talk, wanted: Wanted, work: Work) -> Draft:
     Raises:
         SummarizerUnavailable: from `ask`, or because the model's context stays too small.
     """
-    lines = lines_of(talk.segments)
+    lines = await _lines_of(talk.segments)
     return await _shrinking(work, lambda context: _Job(wanted, context, work).of_talk(lines))
 
 
 async def update(before: Draft, segments: Sequence[Segment], wanted: Wanted, work: Work) -> Draft:
     """The draft of a talk so far, from the last one and the segments since. Raises as `summarise`."""
-    lines = lines_of(segments)
+    lines = await _lines_of(segments)
     return await _shrinking(work, lambda context: _Job(wanted, context, work).since(before, lines))
 
 
 async def _shrinking(work: Work, write: Callable[[int], Awaitable[Draft]]) -> Draft:
-    for shrink in range(_SHRINKS):
+    shrink = 0
+    while shrink < _SHRINKS:
         try:
             return await write(work.context_tokens >> shrink)
         except PromptTooLong:
-            # The estimate was too low for this language and vocabulary, or the server's context is smaller
-            # than it says: the same in smaller parts.
-            continue
+            # What was learned of the vocabulary does not hold for this text. Or the estimate was too low, or the
+            # server's context is smaller than it says: then the same in smaller parts.
+            shrink += not work.gauge.distrust()
         except ContextTooSmall:
             if not shrink:
                 raise
@@ -216,28 +222,42 @@ class _Job(msgspec.Struct, frozen=True):
 
     async def of_talk(self, lines: Sequence[Line]) -> Draft:
         room = room_in(self.context, for_talk([], self.wanted))
-        if sum(line.tokens for line in lines) <= room.data:
+        if sum(line.tokens(self.work.gauge) for line in lines) <= room.data:
             question = for_talk([str(line) for line in lines], self.wanted)
             return await self._asked(question, room, _numbers(lines), show=True)
+        return await self._merged(await self._of_parts(lines))
+
+    async def _of_parts(self, lines: Sequence[Line]) -> list[Draft]:
         # Instructions for a part are longer than those for a whole talk.
-        room = room_in(self.context, for_part([], self.wanted, 99, 99))
-        parts = split(lines, room.data)
-        drafts = [
-            await self._remembered(
-                for_part([str(line) for line in part], self.wanted, number, len(parts)), room, _numbers(part)
-            )
-            for number, part in enumerate(parts, 1)
-        ]
-        return await self._merged(drafts)
+        room = room_in(self.context, for_part([], self.wanted, 999))
+        pieces = pieces_of(lines, room.data)
+        cuts = self.work.notes.cuts(self._key([self.context, repr(self.wanted), [str(line) for line in lines]]))
+        gauge = self.work.gauge
+        drafts: list[Draft] = []
+        done, parts, version = 0, list[list[Line]](), -1
+        while done < len(pieces):
+            known = len(drafts) < len(cuts)
+            if known:
+                part = pieces[done : done + cuts[len(drafts)]]
+            else:
+                if gauge.version != version:
+                    parts, version = split(pieces[done:], room.data, gauge), gauge.version
+                part = parts.pop(0)
+            question = for_part([str(line) for line in part], self.wanted, len(drafts) + 1)
+            drafts.append(await self._remembered(question, room, _numbers(part)))
+            if not known:
+                cuts.append(len(part))
+            done += len(part)
+        return drafts
 
     async def since(self, before: Draft, lines: Sequence[Line]) -> Draft:
         """What is new after what is known; so much that it does not fit goes in parts, one after the other."""
         room = room_in(self.context, for_update([], [], self.wanted))
         page_tokens = room.data // 3
-        parts = split(lines, room.data - page_tokens)
+        parts = split(pieces_of(lines, room.data - page_tokens), room.data - page_tokens, self.work.gauge)
         draft = before
         for at, part in enumerate(parts, 1):
-            page = _page(draft, "So far", page_tokens)
+            page = _page(draft, "So far", page_tokens, self.work.gauge)
             question = for_update(page, [str(line) for line in part], self.wanted)
             draft = await self._asked(question, room, draft.cited | _numbers(part), show=at == len(parts))
         return draft
@@ -246,8 +266,9 @@ class _Job(msgspec.Struct, frozen=True):
         """Merge until one is left. Each round has at most half as many, since two notes fit in a question."""
         room = room_in(self.context, for_merge([], self.wanted))
         while True:
-            pages = [_page(draft, f"Part {number}", room.data // 2) for number, draft in enumerate(drafts, 1)]
-            groups = _groups(pages, room.data)
+            gauge = self.work.gauge
+            pages = [_page(draft, f"Part {number}", room.data // 2, gauge) for number, draft in enumerate(drafts, 1)]
+            groups = _groups(pages, room.data, gauge)
             if len(groups) == 1:
                 lines = [text for page in pages for text in page]
                 cited = set[int]().union(*(draft.cited for draft in drafts))
@@ -275,19 +296,22 @@ class _Job(msgspec.Struct, frozen=True):
 
     async def _remembered(self, question: list[ChatMessage], room: Room, shown: Collection[int]) -> Draft:
         notes = self.work.notes
-        key = hashlib.sha256(json.dumps([self.work.writer, question]).encode()).hexdigest()
+        key = self._key(question)
         draft = notes.get(key)
         if draft is None:
             draft = await self._asked(question, room, shown, show=False)
             notes.put(key, draft)
         return draft
 
+    def _key(self, what: object) -> str:
+        return hashlib.sha256(json.dumps([self.work.writer, what]).encode()).hexdigest()
+
 
 def _numbers(lines: Sequence[Line]) -> set[int]:
     return {line.number for line in lines}
 
 
-def _page(draft: Draft, head: str, most: int) -> list[str]:
+def _page(draft: Draft, head: str, most: int, gauge: Gauge) -> list[str]:
     """A draft as lines, of fewer than `most` tokens; what is less important stands later and goes first."""
     lines = [f"{head}: {draft.title}", *(row for row in draft.summary.splitlines() if row)]
     for item in draft.action_items:
@@ -299,8 +323,9 @@ def _page(draft: Draft, head: str, most: int) -> list[str]:
     kept = []
     left = most
     for text in lines:
-        text = clip(text, max(8, int(left / _MOST)))
-        left -= estimate_tokens(text) + 1
+        if gauge.tokens(text) >= left:
+            text = clip(text, max(8, int(left / MOST)))
+        left -= gauge.tokens(text) + 1
         if left < 0:
             break
         kept.append(text)
@@ -311,12 +336,12 @@ def _citation(sources: Sequence[int]) -> str:
     return f" [{', '.join(map(str, sources))}]" if sources else ""
 
 
-def _groups(pages: Sequence[list[str]], most: int) -> list[list[int]]:
+def _groups(pages: Sequence[list[str]], most: int, gauge: Gauge) -> list[list[int]]:
     """Neighbours that fit together, by index. Two pages always do, so every round has about half as many."""
     groups: list[list[int]] = []
     filled = 0
     for index, page in enumerate(pages):
-        cost = sum(estimate_tokens(text) + 1 for text in page)
+        cost = sum(gauge.tokens(text) + 1 for text in page)
         if not groups or filled + cost > most:
             groups.append([])
             filled = 0

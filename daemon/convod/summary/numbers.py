@@ -72,6 +72,11 @@ def numbers(text: str) -> Iterator[tuple[float, str]]:
         yield float(_NATIVE_TENS.get(tens, 0) + _NATIVE.get(found[2], 0)), found[0]
 
 
+def is_number_word(word: str) -> bool:
+    """Whether a word, in small letters, is nothing but a number."""
+    return word in _WORDS or (len(word) > 1 and all(char in _EAST_ALL for char in word))
+
+
 def _english(words: list[str]) -> Iterator[int]:
     """The numbers that words in a row make: "twenty five" is one, "two five" are two."""
     total = part = 0

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from .base import AnswerCut, Connections, ProbeResult, PromptTooLong, Question, SummarizerUnavailable, SummarySettings
-from .http import error_text, loads, read_body, stream
-from .longform import estimate_messages
+from .http import error_text, listed, loads, read_body, stream
 from .server import Server
+from .tokens import UPPER
 from .wire import Lines
 
 KEEP_ALIVE = "10m"
@@ -62,12 +62,11 @@ class Ollama:
         """
         server = self._server
         status, body = await server.ask("GET", f"{server.url}/api/tags")
-        listed = body.get("models") if isinstance(body, dict) else None
-        if status != 200 or not isinstance(listed, list):
+        models = listed(body, "models", "name")
+        if status != 200 or models is None:
             raise SummarizerUnavailable(
                 f"What answers at {server.place} is no Ollama: correct ollama_url under [summary]"
             )
-        models = [item for item in listed if isinstance(item, dict) and isinstance(item.get("name"), str)]
         if model:
             wanted = model if ":" in model.rsplit("/", 1)[-1] else f"{model}:latest"
             if not any(wanted == item["name"] or model == item["name"] for item in models):
@@ -100,7 +99,7 @@ class Ollama:
     async def complete(self, question: Question) -> AsyncGenerator[str, None]:
         """See `Provider.complete`. A prompt that was cut makes the next context of this model the largest."""
         model, most = question.model, question.context_tokens
-        estimate = estimate_messages(question.messages)
+        estimate = UPPER.of_messages(question.messages)
         needed = -(-(estimate + question.answer_tokens) // STEP_TOKENS) * STEP_TOKENS
         sent = _Sent(question, estimate, most if model in self._wide else min(needed, most))
         request: dict[str, Any] = {
@@ -159,10 +158,12 @@ class Ollama:
         such a count costs one more request.
         """
         count = last.get("prompt_eval_count")
-        if isinstance(count, int) and (
-            count < 0.2 * sent.estimate or 0 <= count - sent.num_ctx // 2 <= 8 or count >= sent.num_ctx - 1
-        ):
-            raise self._too_long(sent)
+        if isinstance(count, int):
+            if count < 0.2 * sent.estimate or 0 <= count - sent.num_ctx // 2 <= 8 or count >= sent.num_ctx - 1:
+                raise self._too_long(sent)
+            # Some versions leave out what they had in their cache (ollama issue 16414): the instructions, mostly.
+            cached = 0 if "prompt_eval_cached_count" in last else UPPER.of_messages(sent.question.messages[:1])
+            sent.question.counted(count + cached)
         if last.get("done_reason") == "length":
             raise AnswerCut
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from .base import AnswerCut, Connections, ProbeResult, PromptTooLong, Question, SummarizerUnavailable, SummarySettings
-from .http import error_text, loads, read_body, stream
+from .http import error_text, listed, loads, read_body, stream
 from .server import Server
 from .wire import Events
 
@@ -39,7 +39,9 @@ _KEY = re.compile(r"[\x21-\x7e]+")
 
 
 class OpenAi:
-    """A server with `/v1/chat/completions`. Remembers which models it may not send a schema for."""
+    """A server with `/v1/chat/completions`. Remembers which models it may not send a schema for, and whether it may ask
+    what a prompt did cost.
+    """
 
     name = "openai"
 
@@ -47,6 +49,7 @@ class OpenAi:
         self._server = Server(_WHO, settings.openai_url, settings, connections)
         self._contexts: dict[str, int] = {}
         self._plain: set[str] = set()
+        self._counts = True
         self._key = ""  # the last that was sent, to be kept out of what is said
 
     async def probe(self, model: str) -> ProbeResult:
@@ -59,12 +62,11 @@ class OpenAi:
         status, body = await self._get(f"{server.url}/models")
         if status in (401, 403):
             raise self._unauthorized()
-        listed = body.get("data") if isinstance(body, dict) else None
-        if status != 200 or not isinstance(listed, list):
+        models = listed(body, "data", "id")
+        if status != 200 or models is None:
             raise SummarizerUnavailable(
                 f"What answers at {server.place} is not OpenAI-compatible: correct openai_url under [summary]"
             )
-        models = [item for item in listed if isinstance(item, dict) and isinstance(item.get("id"), str)]
         found = f"an OpenAI-compatible server at {server.place}"
         for item in models:
             if item["id"] == model or (not model and "embed" not in item["id"].lower()):
@@ -86,7 +88,9 @@ class OpenAi:
         return self._contexts[model]
 
     async def complete(self, question: Question) -> AsyncGenerator[str, None]:
-        """See `Provider.complete`. A server that refuses the schema is asked without; the prompt says it too."""
+        """See `Provider.complete`. A server is asked without what it refuses: the schema, which the prompt says too, or
+        the count of tokens.
+        """
         model = question.model
         request: dict[str, Any] = {
             "model": model,
@@ -96,6 +100,8 @@ class OpenAi:
             "max_tokens": question.answer_tokens,
         }
         headers = await self._headers()
+        if self._counts:
+            request["stream_options"] = {"include_usage": True}
         while True:
             if model not in self._plain:
                 request["response_format"] = {
@@ -105,24 +111,30 @@ class OpenAi:
             url = f"{self._server.url}/chat/completions"
             async with self._server.opened(url, request, headers) as response:
                 if response.status_code == 200:
-                    async with aclosing(self._pieces(response, model)) as pieces:
+                    async with aclosing(self._pieces(response, question)) as pieces:
                         async for piece in pieces:
                             yield piece
                     return
                 body = loads(await read_body(response))
             if self._too_long(body):
                 raise PromptTooLong
-            if "response_format" not in request or not _perhaps_schema(response.status_code, body):
-                # It was not the schema then, or not the schema alone.
+            refuses = _refuses(response.status_code, body, request)
+            if not refuses:
+                # It was neither of them then, or not they alone.
                 self._plain.discard(model)
+                self._counts = True
                 raise self._refusal(response.status_code, body, model)
-            self._plain.add(model)
-            del request["response_format"]
+            del request[refuses]
+            if refuses == "response_format":
+                self._plain.add(model)
+            else:
+                self._counts = False
 
-    async def _pieces(self, response: httpx.Response, model: str) -> AsyncGenerator[str, None]:
+    async def _pieces(self, response: httpx.Response, question: Question) -> AsyncGenerator[str, None]:
+        model = question.model
         if "application/json" in response.headers.get("content-type", ""):
             # A server that cannot stream sends the whole completion at once.
-            piece, finish = self._read(await read_body(response), model)
+            piece, finish = self._read(await read_body(response), question)
             yield piece
         else:
             finish = None
@@ -131,7 +143,7 @@ class OpenAi:
                     if data.strip() == "[DONE]":
                         finish = finish or "stop"
                         break
-                    piece, ended = self._read(data, model)
+                    piece, ended = self._read(data, question)
                     finish = ended or finish
                     yield piece
         if finish is None:
@@ -139,7 +151,7 @@ class OpenAi:
         if finish == "length":
             raise AnswerCut
 
-    def _read(self, data: bytes | str, model: str) -> tuple[str, str | None]:
+    def _read(self, data: bytes | str, question: Question) -> tuple[str, str | None]:
         """Text and finish reason of one chunk (`delta`) or of a whole completion (`message`)."""
         said = loads(data)
         if not isinstance(said, dict):
@@ -149,7 +161,9 @@ class OpenAi:
                 raise PromptTooLong
             if _MISMATCH.search(error_text(said)):
                 raise AnswerCut
-            raise self._server.stopped(self._text(said), model)
+            raise self._server.stopped(self._text(said), question.model)
+        if count := _size(said.get("usage"), "prompt_tokens"):
+            question.counted(count)
         choices = said.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
         if not isinstance(choice, dict):
@@ -163,9 +177,8 @@ class OpenAi:
         """LM Studio says it under `/api/v0/models`, llama.cpp's server under `/props`; both beside `/v1`."""
         root = self._server.url.removesuffix("/v1")
         _, body = await self._get(f"{root}/api/v0/models")
-        listed = body.get("data") if isinstance(body, dict) else None
-        for item in listed if isinstance(listed, list) else []:
-            if isinstance(item, dict) and item.get("id") == model:
+        for item in listed(body, "data", "id") or []:
+            if item["id"] == model:
                 return _size(item, "loaded_context_length") or DEFAULT_CONTEXT
         _, body = await self._get(f"{root}/props")
         generation = body.get("default_generation_settings") if isinstance(body, dict) else None
@@ -215,9 +228,17 @@ class OpenAi:
         return self._server.refused(status, self._text(body), model)
 
 
-def _perhaps_schema(status: int, body: Any) -> bool:
-    """Whether a refusal may be about the schema; some servers say 500 where they cannot compile one."""
-    return status in (400, 422) or (status in (500, 501) and bool(_SCHEMA.search(error_text(body))))
+def _refuses(status: int, body: Any, request: Mapping[str, Any]) -> str:
+    """Which field of a request a refusal may be about; "" for none. Some servers say 500 where they cannot compile a
+    schema, and most do not say which field they do not know: the schema is the likelier one.
+    """
+    text = error_text(body)
+    if status in (400, 422):
+        first = "stream_options" if "stream_options" in text else "response_format"
+        return next((name for name in (first, "response_format", "stream_options") if name in request), "")
+    if status in (500, 501) and _SCHEMA.search(text) and "response_format" in request:
+        return "response_format"
+    return ""
 
 
 def _size(about: Any, *names: str) -> int:

@@ -69,16 +69,17 @@ on into its "sources", and nowhere else; cite only numbers that stand in the {ta
 
 {style}
 
-Write in {language}.
-Answer with one JSON object and nothing around it:
+Write in {language}, whatever language these instructions are in.
+Answer with one JSON object and nothing around it. Keep the names of its fields in English:
 {{"title": short title (at most ten words), "summary": {summary}, \
 "key_points": [{{"text": point, "sources": [segment number, ...]}}, ...], \
-"action_items": [{{"text": what is to be done, "owner": who or "", "due": when or "", "sources": [...]}}, ...], \
+"action_items": [{{"text": what is to be done, "owner": who, or "" if nobody was named, \
+"due": when, as it was said, or "", "sources": [...]}}, ...], \
 "keywords": [at most ten words or names]}}
 Use [] where there is nothing."""
 
 _PART = (
-    "This is part {part} of {parts} of a longer talk. Write detailed notes of this part; they will be merged with "
+    "This is part {part} of a longer talk. Write detailed notes of this part; they will be merged with "
     "those of the other parts. Keep every decision, every action item with its owner and date, every number. "
     "What the final summary should be like: "
 )
@@ -140,9 +141,9 @@ def for_talk(lines: Sequence[str], wanted: Wanted) -> list[ChatMessage]:
     return _messages("transcript", "a transcript", lines, "", wanted)
 
 
-def for_part(lines: Sequence[str], wanted: Wanted, part: int, parts: int) -> list[ChatMessage]:
+def for_part(lines: Sequence[str], wanted: Wanted, part: int) -> list[ChatMessage]:
     """Messages that ask for notes of one part (from 1) of a talk that does not fit."""
-    return _messages("transcript", "a part of a transcript", lines, _PART.format(part=part, parts=parts), wanted)
+    return _messages("transcript", "a part of a transcript", lines, _PART.format(part=part), wanted)
 
 
 def for_merge(notes: Sequence[str], wanted: Wanted) -> list[ChatMessage]:
@@ -165,18 +166,21 @@ def once_more(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
 def _messages(tag: str, what: str, lines: Sequence[str], task: str, wanted: Wanted) -> list[ChatMessage]:
     style = wanted.style
     fields = ", ".join(f'"{part.name}": {part.ask}' for part in style.fields)
+    language = language_name(wanted.language)
     rules = _RULES.format(
         tag=tag,
         what=what,
         style=task + style.instructions,
-        language=language_name(wanted.language),
-        summary=f"{{{fields}}}" if fields else "text",
+        language=language,
+        summary=f"{{{fields}}}" if fields else "the summary, as one text",
     )
     title = line(quoted(wanted.title), 120)
     head = f"Title given by the user: {title}\n" if title else ""
     data = "\n".join(line(quoted(text), 1_000_000) for text in lines)
-    # The task stands after the data as well: models with a short memory follow what they read last.
+    # Task and language stand after the data as well: small models follow what they read last, and else answer a Korean
+    # talk in the English of their instructions.
+    end = f"Now write the JSON object about the {tag} above, in {language}."
     return [
         {"role": "system", "content": rules},
-        {"role": "user", "content": f"<{tag}>\n{head}{data}\n</{tag}>\n\nSummarise it as the JSON object."},
+        {"role": "user", "content": f"<{tag}>\n{head}{data}\n</{tag}>\n\n{end}"},
     ]

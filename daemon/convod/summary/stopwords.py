@@ -26,6 +26,8 @@ FUNCTION_WORDS = _words(
     "afternoon i'm i'll i've i'd it's that's let's don't doesn't didn't can't won't isn't aren't wasn't",
     "we'll we're we've you're you'll you've he's she's they're they'll there's what's here's who's how's",
     "couldn't wouldn't shouldn't haven't hasn't hadn't gonna wanna",
+    "wait waiting told tell tells ask asks asking happen happens happened twice already around mostly honestly alright",
+    "nice great fine anything none kind sort",
     "day days week weeks month months year years hour hours minute minutes decided asked",
     # German
     "aber alle als also am an auch auf aus bei bin bis bitte da dann das dass dem den der des die dir",
@@ -57,6 +59,9 @@ KOREAN_FUNCTION_WORDS = _words(
     "돼요 하겠습니다 할게요 주세요 부탁드립니다 감사합니다 안녕하세요 알겠습니다 그렇습니다",
     "맞습니다 것 수 때 등 및 더 잘 안 못 네 예 아니요 아니 이번 다음 지난 대해 대한",
     "위해 통해 때문 경우 정도 생각 말씀 먼저 해야 하는 있는 없는 되는 했던 이런 그런",
+    "어떻게 얼마나 언제 누가 무엇 왜 어디 아직 약 직접 그건 이건 그때 그때는 그러면 대체로 대부분",
+    "두 세 한 제 저 걸 게 건",
+    "좋습니다 괜찮습니다 괜찮지만 좋아요 맞아요 그래요 그렇죠 있으신가요 다른 그게 이게 거 꽤 음 어 자 예",
     "저런 어떤 무슨 하고 해서 하면 까지 부터 월요일 화요일 수요일 목요일 금요일 토요일",
     "일요일",
 )

@@ -24,6 +24,7 @@ from .prompt import Wanted
 from .providers import names
 from .styles import BadTemplate, Style, Styles
 from .text import line
+from .tokens import Gauge
 from .writer import Asked, write_draft
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from .rolling import Load, Rolling
 
 T = TypeVar("T")
+
+_GAUGES = 64
+"""Models whose vocabulary is remembered; their names come from clients."""
 
 
 class Summarizers:
@@ -53,6 +57,7 @@ class Summarizers:
         self._chooser = Chooser(settings, self._connections)
         self._styles = Styles(settings.styles_dir)
         self._notes = Notes()
+        self._gauges: dict[tuple[str, str], Gauge] = {}
         self._clock = clock
 
     def check(self, options: SummaryOptions) -> None:
@@ -150,18 +155,27 @@ class Summarizers:
     async def _work(self, status: SummarizerStatus, wanted: Wanted, show: Show) -> Work:
         provider = self._chooser.provider(status.provider)
         context_tokens = await provider.context_tokens(status.model)
+        gauge = self._gauge(status)
         asked = Asked(
             provider=provider,
             model=status.model,
             context_tokens=context_tokens,
             silence_s=self._settings.first_token_timeout_s,
             total_s=self._settings.total_timeout_s,
+            learn=gauge.learn,
         )
 
         async def ask(question: list[ChatMessage], answer_tokens: int, shown: bool) -> Draft:
             return await write_draft(asked, question, wanted, answer_tokens, show if shown else None)
 
-        return Work(ask=ask, notes=self._notes, writer=asked.who, context_tokens=context_tokens)
+        return Work(ask=ask, notes=self._notes, writer=asked.who, context_tokens=context_tokens, gauge=gauge)
+
+    def _gauge(self, status: SummarizerStatus) -> Gauge:
+        """What is known of a model's vocabulary."""
+        gauge = self._gauges.setdefault((status.provider, status.model), Gauge())
+        while len(self._gauges) > _GAUGES:
+            del self._gauges[next(iter(self._gauges))]
+        return gauge
 
     def _wanted_provider(self, options: SummaryOptions) -> str:
         return options.provider or self._settings.provider

@@ -12,9 +12,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import lru_cache
 from itertools import pairwise
 
+from .numbers import is_number_word
 from .stopwords import (
     CHINESE_FUNCTION_CHARACTERS,
     FUNCTION_WORDS,
@@ -46,10 +48,27 @@ _KOREAN_PARTICLES = re.compile(
     "(?:에서는|으로는|에게서|까지는|부터는|이라고|에서|에게|한테|께서|으로|까지|부터|처럼|보다|마다|이나|이랑|하고|라고|에는|에도|"
     "은|는|이|가|을|를|에|로|와|과|도|의|만|랑)$"
 )
+_ONE_PARTICLE = frozenset("은는이가을를에로와과도의만")
 _KOREAN_VERBS = re.compile(
-    "(?:니다|니까|해야|어야|아야|하여|어요|아요|해요|에요|예요|네요|군요|지요|죠|게요|세요|려고|면서|지만|는데|습니까)$"
+    "(?:니다|니까|해야|어야|아야|하여|어요|아요|해요|에요|예요|네요|군요|지요|죠|게요|세요|려고|면서|지만|는데|습니까)$|"
+    "^(?:있|없|같)(?:으니|으면|는데|어서|지만|고|는|을|어)$"
 )
 
+
+_KOREAN_ENDINGS = re.compile(
+    "(?:(?:하|했|하였|되|됐|되었|합|됩|입)?(?:겠|었|았|였)?(?:습니다|습니까|니다|니까)|"
+    "(?:하|되|했|됐)?(?:겠|었|았|였|시|으시)?(?:어|아|여|에|예|세|네|게|군|나|까|가|지|는데|거든|잖아|해|돼)요|지요|죠|"
+    "(?:하|되)(?:고|는|기|면|지만|려면|는데|니|니까|던|도록|기로)|해야|해서|돼서)$"
+)
+"""How a verb ends, and the verb "to do" or "to be" with it: what all polite sentences share, and what says nothing."""
+
+_HESITATION = re.compile(
+    r"^(?:(?:(?:um+|uh+|erm?|hm+|yeah|yep|okay|ok|"
+    r"so(?! (?:far|much|many|long|that|as|do|is|am|are|was|were|will)\b))\b|"
+    r"(?:well|then|alright|all right|right|yes|sure|anyway|oh|ah|now|and|you know|i mean|okay then|and then)(?=\s*,))"
+    r"[\s,.…-]*|(?:네|예|자|음+|그럼|그러면|그리고|그런데|근데)(?:[,.…]\s*|\s+)|(?:어+|아+)[,.…]\s*)+",
+    re.IGNORECASE,
+)
 
 _HAN_BREAKS = re.compile(f"[{''.join(sorted(CHINESE_FUNCTION_CHARACTERS))}]+")
 
@@ -59,19 +78,49 @@ def sentences(text: str) -> list[str]:
     return [kept for part in _ENDS.split(text) if (kept := " ".join(part.split()))]
 
 
+def fluent(sentence: str) -> str:
+    """A sentence without what is said while its beginning is looked for ("So, um, …", "네, …"); perhaps nothing."""
+    rest = sentence[len(found[0]) :] if (found := _HESITATION.match(sentence)) else sentence
+    return rest if rest is sentence or not rest else rest[0].upper() + rest[1:]
+
+
 def terms(sentence: str) -> list[str]:
     """What a sentence is compared by: words in one case, or pairs of characters."""
-    found: list[str] = []
-    for run in _RUNS.finditer(unicodedata.normalize("NFKC", sentence).casefold()):
-        word = run[0]
-        if run.lastgroup == "word":
-            # A plural is the same word; a real stemmer would need to know the language.
-            found.append(word[:-1] if len(word) > 3 and word[-1] == "s" and word[-2] not in "su'’" else word)
-        elif len(word) == 1:
-            found.append(word)
+    return [term for word in _words(sentence) for term in word]
+
+
+def weigh(sentence: str) -> tuple[list[str], float]:
+    """The same, and how many words with a meaning of their own it has; a pair of Chinese characters is one."""
+    words = _words(sentence)
+    count = 0.0
+    for word in words:
+        if len(word) > 1 and not _IS_HANGUL.match(word[0]):
+            count += (len(word) + 1) / 2
         else:
-            found += [word[at : at + 2] for at in range(len(word) - 1)]
-    return found
+            count += not is_function_word(word[0])
+    return [term for word in words for term in word], count
+
+
+def _words(sentence: str) -> list[tuple[str, ...]]:
+    """The terms of each word, or of each run of characters without spaces."""
+    runs = _RUNS.finditer(unicodedata.normalize("NFKC", sentence).casefold())
+    return [found for run in runs if (found := _terms_of(run[0], run.lastgroup == "word"))]
+
+
+@lru_cache(maxsize=1 << 15)
+def _terms_of(word: str, spaced: bool) -> tuple[str, ...]:
+    if spaced:
+        # A plural is the same word; a real stemmer would need to know the language.
+        return (word[:-1] if len(word) > 3 and word[-1] == "s" and word[-2] not in "su'’" else word,)
+    if _IS_HANGUL.match(word):
+        if word in KOREAN_FUNCTION_WORDS:
+            return ()
+        stem = _KOREAN_ENDINGS.sub("", word)
+        # Two syllables are as likely a word as one with a particle.
+        word = _KOREAN_PARTICLES.sub("", stem) if stem == word and len(word) > 2 else stem
+    if len(word) < 2:
+        return (word,) if word else ()
+    return tuple(word[at : at + 2] for at in range(len(word) - 1))
 
 
 def is_function_word(term: str) -> bool:
@@ -103,7 +152,8 @@ def keywords(texts: Sequence[str], most: int) -> list[str]:
         sentences_with.update(set(row))
         rows.append(row)
     frequent = {form for form, count in sentences_with.items() if len(rows) >= 40 and count > len(rows) / 5}
-    keys = {form: key for form in forms if form not in frequent and (key := _key(form))}
+    short = _one_syllable(forms)
+    keys = {form: key for form in forms if form not in frequent and (key := short.get(form) or _key(form))}
     counts: Counter[str] = Counter()
     written: dict[str, str] = {}
     best: dict[str, int] = {}
@@ -125,17 +175,27 @@ def keywords(texts: Sequence[str], most: int) -> list[str]:
     return [written.get(key, key) for key in picked]
 
 
+def _one_syllable(forms: Collection[str]) -> dict[str, str]:
+    """Korean nouns of one syllable, by what they stand as: those that are met with several particles (키를, 키는)."""
+    found: dict[str, list[str]] = {}
+    for form in forms:
+        if len(form) == 2 and _IS_HANGUL.match(form) and form[1] in _ONE_PARTICLE and form not in KOREAN_FUNCTION_WORDS:
+            found.setdefault(form[0], []).append(form)
+    return {form: noun for noun, several in found.items() if len(several) > 1 for form in several}
+
+
 def _key(form: str) -> str:
     """What a written form is counted as; "" for what is no keyword. Long runs of Chinese are for `_add_han`."""
     if _IS_HANGUL.match(form):
         stem = _KOREAN_PARTICLES.sub("", form) if len(form) > 2 else form
         stem = stem if len(stem) >= 2 else form
-        common = form in KOREAN_FUNCTION_WORDS or stem in KOREAN_FUNCTION_WORDS
-        return "" if len(stem) < 2 or common or _KOREAN_VERBS.search(form) else stem
+        common = form in KOREAN_FUNCTION_WORDS or stem in KOREAN_FUNCTION_WORDS or is_number_word(stem)
+        verb = _KOREAN_VERBS.search(form) or _KOREAN_ENDINGS.search(form)
+        return "" if len(stem) < 2 or common or verb or (len(form) == 2 and form[1] == "를") else stem
     if _IS_HAN.match(form):
         return "" if len(form) > 4 or form in HAN_FUNCTION_WORDS or set(form) & CHINESE_FUNCTION_CHARACTERS else form
     key = form.casefold().removesuffix("'s").removesuffix("’s")
-    if key in FUNCTION_WORDS or key in WEEKDAYS or "'" in key or "’" in key or key.isdigit():
+    if key in FUNCTION_WORDS or key in WEEKDAYS or "'" in key or "’" in key or key.isdigit() or is_number_word(key):
         return ""
     if len(key) < 3 and not (len(form) == 2 and form.isupper()) and key.isascii():
         return ""

@@ -8,9 +8,10 @@ what is asked.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 import trio
@@ -38,6 +39,8 @@ class Asked:
     context_tokens: int
     silence_s: float
     total_s: float
+    learn: Callable[[Sequence[ChatMessage], int], None] = lambda *_: None
+    """Told what a prompt did cost, in tokens, if the provider knows."""
 
     @property
     def who(self) -> str:
@@ -100,6 +103,7 @@ async def _answer(asked: Asked, question: Question, summary: SummaryText, show: 
     pieces: list[str] = []
     length = 0
     cut = begun = False
+    question = msgspec.structs.replace(question, counted=partial(asked.learn, question.messages))
     stream = asked.provider.complete(question)
     deadline = trio.current_time() + asked.total_s
     async with aclosing(stream):

@@ -29,8 +29,23 @@ FOUND = [
     ("박지성이 3월 5일까지 계약서를 검토해야 해요.", "박지성", "3월 5일"),
     ("김민수 과장님이 다음 주까지 초안을 쓰기로 했습니다.", "김민수 과장님", "다음 주"),
     ("이영희 씨, 오후 3시까지 메일을 보내 주세요.", "이영희 씨", "오후 3시"),
+    ("I'll have a draft by Wednesday.", None, "Wednesday"),
+    ("Tom, please give us an update by Friday.", "Tom", "Friday"),
+    ("다음 주까지 개발을 시작하겠습니다.", None, "다음 주"),
+    ("금요일까지 진행 상황을 공유해 주세요.", None, "금요일"),
+    ("For next week, please read chapter eleven.", None, "next week"),
+    ("다음 주까지 연습 문제를 풀어 오세요.", None, "다음 주"),
+    ("제가 직접 고쳐야 합니다.", None, None),
 ]
 NOT_FOUND = [
+    "Priya, can you give us an update?",
+    "I will do that.",
+    "한번 볼게요.",
+    "다시 오세요.",
+    "We will have a problem.",
+    "오늘은 예산에 대해서 이야기하겠습니다.",
+    "먼저 진행 상황을 공유해 주세요.",
+    "두 서버의 비용을 모두 내야 합니다.",  # nobody, and no day
     "We decided to publish the release next week.",  # a decision is nobody's task
     "최종안은 다음 주까지 확정하기로 했습니다.",
     "Could you repeat that, please?",

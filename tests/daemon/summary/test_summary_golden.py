@@ -16,12 +16,13 @@ import pytest
 from convo.messages import Segment
 from convod.summary import STYLES
 from convod.summary.extractive import extract
-from tests.fakes.talks import CHINESE, CONSULTATION, KOREAN, MEETING, talk
+from tests.fakes.talks import CHINESE, CONSULTATION, KOREAN, MEETING, STATUS, STATUS_KOREAN, talk
 
 DATA = Path(__file__).parents[2] / "data"
 GOLDEN = DATA / "summaries.json"
 WRITTEN = {"meeting": (MEETING, "en"), "korean": (KOREAN, "ko"), "chinese": (CHINESE, "zh"),
-           "consultation": (CONSULTATION, "en")}  # fmt: skip
+           "consultation": (CONSULTATION, "en"), "status": (STATUS, "en"),
+           "status in Korean": (STATUS_KOREAN, "ko")}  # fmt: skip
 RECORDED = ("talk", "minutes")
 NAMES = [f"{name}, {style}" for name in (*WRITTEN, *RECORDED) for style in STYLES]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from contextlib import aclosing
+import socket
+from contextlib import ExitStack, aclosing
 
 import httpx
 import pytest
@@ -117,6 +118,29 @@ async def test_a_server_that_accepts_and_says_nothing(mock_clock: trio.testing.M
     async with serving(silent) as url, client_factory(1.0)() as client:
         with pytest.raises(SummarizerUnavailable, match="does not answer"):
             await get_json(client, "GET", url, who="It", timeout_s=7)
+
+
+async def test_a_server_to_which_no_connection_comes_about(
+    mock_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    """One that is busy beyond words: its queue is full, so that the system answers nobody."""
+    with socket.socket() as full, ExitStack() as waiting:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(8):
+            one = waiting.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(full.getsockname())
+        nursery.start_soon(_jump_when_blocked, mock_clock, 2.5)
+        url = f"http://127.0.0.1:{full.getsockname()[1]}"
+        async with client_factory(2.0)() as client:
+            with pytest.raises(SummarizerUnavailable, match=r"It at http://127.0.0.1:\d+ cannot be reached: start it"):
+                await get_json(client, "GET", url, who="It", timeout_s=100)
+
+
+async def _jump_when_blocked(clock: trio.testing.MockClock, seconds: float) -> None:
+    await trio.testing.wait_all_tasks_blocked(0.05)
+    clock.jump(seconds)
 
 
 async def test_redirects_and_proxies_are_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trio
-import trio.testing
 
 from convo.messages import Summary, SummaryOptions
 from convod.summary import STYLES, Summarizers, SummarizerUnavailable, SummarySettings, Talk
 from convod.summary.prompt import schema
-from tests.daemon.support.summaries import Shown, jump_after, write
+from tests.daemon.support.summaries import Shown, write
+from tests.fakes.model import count_tokens
 from tests.fakes.openai import FakeOpenAi, running_openai
 from tests.fakes.talks import KOREAN, MEETING, talk
 
@@ -50,7 +49,7 @@ async def test_a_summary_is_streamed() -> None:
     assert shown.begun == 1
     assert summary.summary.startswith("They said: Good morning everyone.")
     assert (summary.provider, summary.model) == ("openai", "qwen2.5-7b-instruct")
-    asked = fake.completions[0]
+    asked = fake.questions[0]
     assert asked["stream"] is True
     assert asked["response_format"]["type"] == "json_schema"
     assert asked["response_format"]["json_schema"]["schema"] == schema(STYLES["brief"])
@@ -84,7 +83,7 @@ async def test_an_answer_that_was_cut_and_is_called_an_error_is_asked_again() ->
     async with with_openai() as (fake, summarizers):
         fake.faults = ["cut_as_error"]
         summary, shown = await written(summarizers)
-    assert len(fake.completions) == 2
+    assert len(fake.questions) == 2
     assert summary.summary == shown
     assert summary.key_points
 
@@ -95,8 +94,34 @@ async def test_a_server_that_refuses_the_schema_is_asked_without_from_then_on(fa
         first, _ = await written(summarizers)
         second, _ = await written(summarizers)
     assert first.summary == second.summary
-    assert ["response_format" in asked for asked in fake.completions] == [True, False, False]
-    assert '"key_points"' in fake.completions[1]["messages"][0]["content"]
+    assert ["response_format" in asked for asked in fake.questions] == [True, False, False]
+    assert '"key_points"' in fake.questions[1]["messages"][0]["content"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "schema_sent"),
+    [("no_stream_options", [True, True, True]), ("unknown_field", [True, False, False, False])],
+)
+async def test_a_server_that_refuses_to_count_is_asked_without_from_then_on(
+    fault: str, schema_sent: list[bool]
+) -> None:
+    async with with_openai(fault=fault) as (fake, summarizers):
+        first, _ = await written(summarizers)
+        second, _ = await written(summarizers)
+    assert first.summary == second.summary
+    assert ["response_format" in asked for asked in fake.questions] == schema_sent
+    assert ["stream_options" in asked for asked in fake.questions][-2:] == [False, False]
+
+
+@pytest.mark.parametrize("streams", [True, False])
+async def test_the_count_of_the_first_answer_makes_the_parts_of_a_korean_talk_larger(streams: bool) -> None:
+    async with with_openai(context_length=8192) as (fake, summarizers):
+        fake.wide_tokens, fake.streams = 0.6, streams
+        await written(summarizers, talk(KOREAN * 250, "ko"))
+    parts = [count_tokens(asked["messages"], 0.6) for asked in fake.questions if "<transcript>" in str(asked)]
+    assert parts[0] < 0.5 * 8192
+    assert max(parts) > 1.6 * parts[0]
+    assert all(size + 2048 <= 8192 for size in parts)
 
 
 @pytest.mark.parametrize("flavour", ["lmstudio", "llamacpp", "vllm"])
@@ -104,19 +129,19 @@ async def test_servers_say_their_context_in_different_places(flavour: str) -> No
     async with with_openai(flavour=flavour, context_length=8192) as (fake, summarizers):
         await written(summarizers, talk(MEETING * 15))
     # In 4096 tokens, which is what is assumed where nothing is said, it would have taken parts.
-    assert len(fake.completions) == 1
+    assert len(fake.questions) == 1
 
 
 async def test_a_server_that_says_nothing_of_its_context() -> None:
     async with with_openai(flavour="none", context_length=4096) as (fake, summarizers):
         await written(summarizers, talk(MEETING * 30))
-    assert len(fake.completions) > 2
+    assert len(fake.questions) > 2
 
 
 async def test_a_long_talk_goes_in_parts() -> None:
     async with with_openai(context_length=4096) as (fake, summarizers):
         summary, shown = await written(summarizers, talk(MEETING * 60))
-    assert len(fake.completions) > 3
+    assert len(fake.questions) > 3
     assert shown == summary.summary  # of the merge, and of nothing before it
 
 
@@ -125,61 +150,7 @@ async def test_a_prompt_that_is_refused_for_its_length() -> None:
     async with with_openai({"context_tokens": 16384}, context_length=4096) as (fake, summarizers):
         summary, _ = await written(summarizers, talk(MEETING * 60))
     assert summary.summary
-    assert "<notes>" in fake.completions[-1]["messages"][1]["content"]
-
-
-@pytest.mark.parametrize(
-    ("fault", "message", "retry"),
-    [
-        ("error_500", "answered 500 .EngineCore encountered an issue", True),
-        ("error_in_stream", "stopped with 'Model unloaded.'", True),
-        ("die", "broke off in the middle", True),
-        ("not_found", "answered 404 .The model", False),
-        ("broken_json", "gave no JSON object of a summary, then no JSON object", True),
-        ("empty", "gave an empty answer, then an empty answer", True),
-    ],
-)
-async def test_failures(fault: str, message: str, retry: bool) -> None:
-    async with with_openai(fault=fault) as (_fake, summarizers):
-        with pytest.raises(SummarizerUnavailable, match=message) as caught:
-            await written(summarizers)
-    assert caught.value.retry is retry
-
-
-@pytest.mark.parametrize("fault", ["broken_json", "empty", "cut"])
-async def test_one_useless_answer_is_asked_again(fault: str) -> None:
-    async with with_openai() as (fake, summarizers):
-        fake.faults = [fault]
-        summary, _ = await written(summarizers)
-    assert summary.summary.startswith("They said: Good morning")
-    assert len(fake.completions) == 2
-
-
-async def test_text_around_the_json_is_taken_away_at_once() -> None:
-    async with with_openai(fault="text_around") as (fake, summarizers):
-        summary, shown = await written(summarizers)
-    assert len(fake.completions) == 1
-    assert shown == summary.summary
-
-
-@pytest.mark.parametrize("fault", ["silent", "stall"])
-async def test_a_model_that_says_nothing_more(
-    fault: str, mock_clock: trio.testing.MockClock, nursery: trio.Nursery
-) -> None:
-    async with with_openai(fault=fault) as (fake, summarizers):
-        nursery.start_soon(jump_after, fake.stalled, mock_clock, 121)
-        with pytest.raises(SummarizerUnavailable, match=r"wrote nothing for 120 s"):
-            await written(summarizers)
-        await fake.hung_up.wait()
-
-
-async def test_cancelling_closes_the_request() -> None:
-    async with with_openai(fault="stall") as (fake, summarizers):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(written, summarizers)
-            await fake.stalled.wait()
-            nursery.cancel_scope.cancel()
-        await fake.hung_up.wait()
+    assert "<notes>" in fake.questions[-1]["messages"][1]["content"]
 
 
 async def test_a_key_from_the_environment(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

@@ -32,7 +32,7 @@ ATTACKS = (
 def test_a_talk_cannot_close_its_quotation() -> None:
     for messages in (
         for_talk(ATTACKS, WANTED),
-        for_part(ATTACKS, WANTED, 1, 2),
+        for_part(ATTACKS, WANTED, 1),
         for_merge(ATTACKS, WANTED),
         for_update(ATTACKS, ATTACKS, WANTED),
     ):
@@ -61,7 +61,7 @@ def test_styles_reach_the_instructions(style: str) -> None:
     system = for_talk([], Wanted(style=STYLES[style], language="en"))[0]["content"]
     assert STYLES[style].instructions in system
     assert all(f'"{part.name}": {part.ask}' in system for part in STYLES[style].fields)
-    assert "Write in English." in system
+    assert "Write in English," in system
 
 
 @pytest.mark.parametrize(
@@ -78,6 +78,25 @@ def test_styles_reach_the_instructions(style: str) -> None:
 )
 def test_language(language: str, name: str) -> None:
     assert language_name(language) == name
+
+
+def test_the_language_is_said_after_the_talk_too() -> None:
+    for messages in (for_talk(["hello"], WANTED), for_part(["hello"], WANTED, 3), for_merge(["hello"], WANTED)):
+        assert re.search(r"</(transcript|notes)>\n\nNow write the JSON object about the \1 above, in Korean\.$",
+                         messages[1]["content"])  # fmt: skip
+
+
+def test_instructions_are_short() -> None:
+    """A small model forgets what is long, and each token of them is missing for the talk: about 500 of them."""
+    for style in STYLES.values():
+        wanted = Wanted(style=style, language="en")
+        for messages in (
+            for_talk([], wanted),
+            for_part([], wanted, 9),
+            for_merge([], wanted),
+            for_update([], [], wanted),
+        ):
+            assert sum(len(message["content"]) for message in messages) < 2700
 
 
 def test_once_more_does_not_change_the_question() -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from convo.messages import SummaryOptions
 from convod.summary import Summarizers, SummarizerUnavailable, SummarySettings, providers
+from convod.summary.base import EXTRACTIVE
+from convod.summary.openai import KEY_VARIABLE
+from convod.summary.providers import BUILT_IN, GROUP
 from tests.daemon.support.summaries import write
 
 
@@ -54,6 +58,20 @@ async def test_what_cannot_be_had(name: str, message: str) -> None:
     with pytest.raises(SummarizerUnavailable, match=message) as caught:
         await summarizers.choose(SummaryOptions(provider=name))
     assert not caught.value.retry
+
+
+def test_the_readme_has_a_row_for_each_and_says_where_it_is_looked_for() -> None:
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    table = readme.split("| provider | needs | found |\n| --- | --- | --- |\n")[1].split("\n\n")[0]
+    rows = {row.split("|")[1].strip(" `"): row for row in table.splitlines()}
+    assert list(rows) == [*BUILT_IN, EXTRACTIVE, "another"]
+    settings = SummarySettings()
+    assert f"`{settings.ollama_url}`" in rows["ollama"]
+    assert f"`{settings.openai_url}`" in rows["openai"]
+    assert f"`{KEY_VARIABLE}`" in rows["openai"]
+    assert f"`{GROUP}`" in rows["another"]
+    named = {name for row in rows.values() for name in re.findall(r"`summary\.(\w+)`", row)}
+    assert named == {"ollama_url", "openai_url", "openai_key_file"} <= set(SummarySettings.__struct_fields__)
 
 
 def test_a_built_in_name_cannot_be_taken() -> None:

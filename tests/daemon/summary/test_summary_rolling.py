@@ -42,7 +42,7 @@ async def rolled(summarizers: Summarizers, rolling: Rolling, store: Store, said:
 
 
 def prompts(fake: FakeOllama) -> list[str]:
-    return [chat["messages"][1]["content"] for chat in fake.chats]
+    return [chat["messages"][1]["content"] for chat in fake.questions]
 
 
 def settings(url: str, **more: Any) -> SummarySettings:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from convod.summary.words import keywords, says_nothing, sentences, terms
+from convod.summary.words import fluent, keywords, says_nothing, sentences, terms, weigh
 from tests.fakes.talks import CHINESE, KOREAN, MEETING
 
 
@@ -38,6 +38,69 @@ def test_sentences(text: str, expected: list[str]) -> None:
 )
 def test_terms(text: str, expected: list[str]) -> None:
     assert terms(text) == expected
+
+
+def test_what_polite_korean_sentences_share_says_nothing() -> None:
+    assert terms("회의를 시작하겠습니다") == ["회의", "시작"]
+    assert terms("일정을 결정했습니다") == ["일정", "결정"]
+    assert terms("네 좋습니다") == []
+    assert not {*terms("예산은 충분합니다.")} & {*terms("배송이 늦었습니다.")}
+    assert {*terms("예산을 검토해야 합니다.")} & {*terms("예산이 부족해요.")} == {"예산"}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("We decided to publish the release next week.", 2),  # publish, release
+        ("예산은 네 충분합니다.", 2),
+        ("语音识别", 2),
+        ("Yes.", 0),
+        ("", 0),
+    ],
+)
+def test_how_much_a_sentence_says(text: str, words: float) -> None:
+    assert weigh(text)[1] == words
+    assert weigh(text)[0] == terms(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "rest"),
+    [
+        ("So, um, the main thing is the budget.", "The main thing is the budget."),
+        ("Yeah I will do that.", "I will do that."),
+        ("Okay then, we agreed.", "We agreed."),
+        ("So far we have three.", "So far we have three."),
+        ("Right now we wait.", "Right now we wait."),
+        ("Well done.", "Well done."),
+        ("Oklahoma is far.", "Oklahoma is far."),
+        ("Umbrellas are here.", "Umbrellas are here."),
+        ("네, 지난주에 옮겼습니다.", "지난주에 옮겼습니다."),
+        ("그럼 회의 시작하겠습니다.", "회의 시작하겠습니다."),
+        ("자동차가 왔습니다.", "자동차가 왔습니다."),
+        ("어제 왔습니다.", "어제 왔습니다."),
+        ("아, 네 맞습니다.", "맞습니다."),
+        ("아 하고 벌리세요.", "아 하고 벌리세요."),
+        ("Okay.", ""),
+        ("네.", ""),
+    ],
+)
+def test_hesitation_is_left_out(text: str, rest: str) -> None:
+    assert fluent(text) == rest
+
+
+def test_a_korean_noun_of_one_syllable_and_a_verb() -> None:
+    assert keywords(["키를 찾습니다.", "키는 불편해서 나오나요?", "키가 배열에 있으니 배열을 봅니다."], 8) == [
+        "키",
+        "배열",
+    ]
+    assert "목를" not in keywords(["목를"], 8)
+
+
+def test_a_number_is_no_keyword() -> None:
+    assert keywords(["Two hundred customers.", "Three hundred customers.", "고객 삼백 명", "고객 이백 명"], 8) == [
+        "customers",
+        "고객",
+    ]
 
 
 def test_keywords() -> None:

@@ -142,6 +142,9 @@ class ScriptedSummarizers:
         self.away: str | None = None
         self.wait_s = 0.0
         self.asked: list[Talk] = []
+        self.wanted: list[SummaryOptions] = []
+        self.breaks: list[Exception] = []
+        """What goes wrong while the next summaries are written, one each."""
         self.rolled: list[list[int]] = []
         """The numbers of the segments that each rolling summary found new."""
         self.gate: trio.Event | None = None
@@ -164,9 +167,12 @@ class ScriptedSummarizers:
 
     async def write(self, talk: Talk, options: SummaryOptions, show: Show) -> Summary:
         self.asked.append(talk)
+        self.wanted.append(options)
         await self.choose(options)
         show("They ", True)
         show("spoke.", False)
+        if self.breaks:
+            raise self.breaks.pop(0)
         if self.gate is not None:
             await self.gate.wait()
             show("They spoke on.", True)
