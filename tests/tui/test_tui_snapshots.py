@@ -62,9 +62,9 @@ class Still(ConvoApp):
     """The app with what is on the screen set by the test: no daemon, no clock."""
 
     def _begin(self) -> None:
-        self.link_state = LinkState(Phase.UP, server="convod/0.1.0")
-        for screen in self._screens():
-            screen.link_changed(self.link_state)
+        self.connecting.state = LinkState(Phase.UP, server="convod/0.1.0")
+        for screen in self.screens:
+            screen.link_changed(self.connecting.state)
 
     async def action_quit(self) -> None:
         self.exit()
@@ -102,12 +102,12 @@ def fill(model: SessionModel, *, running: bool) -> None:
 
 
 def live(app: Still) -> None:
-    fill(app.live, running=True)
-    app.talk = Talk(None, app.live, app.post_message, Silent())  # type: ignore[arg-type]
-    app.talk._tape.add(bytes(32000 * 21))
-    app.live.stored_bytes = 32000 * 21
-    app.level = -18.0
-    app._tell(Change.STATE | Change.LINES | Change.PARTIAL | Change.TITLE | Change.SUMMARY)
+    fill(app.speaking.live, running=True)
+    app.speaking.talk = Talk(None, app.speaking.live, app.post_message, Silent())  # type: ignore[arg-type]
+    app.speaking.talk._tape.add(bytes(32000 * 21))
+    app.speaking.live.stored_bytes = 32000 * 21
+    app.speaking.level = -18.0
+    app.speaking.tell(Change.STATE | Change.LINES | Change.PARTIAL | Change.TITLE | Change.SUMMARY)
 
 
 async def show_idle(app: Still, pilot: Pilot[None]) -> None:
@@ -174,7 +174,7 @@ async def show_no_daemon(app: Still, pilot: Pilot[None]) -> None:
     from convo_tui.screens.welcome import WelcomeScreen
 
     app.link.url = "unix:/run/user/1000/convod.sock"
-    app.link_state = LinkState(Phase.NONE)
+    app.connecting.state = LinkState(Phase.NONE)
     app.push_screen(WelcomeScreen())
 
 

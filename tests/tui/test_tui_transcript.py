@@ -20,10 +20,10 @@ def lines(first: int, last: int) -> list[Event]:
 
 
 def tell(stage: Stage, *events: Event) -> None:
-    if not stage.app.live.session:
-        stage.app.live.session = "s"
-        stage.app.post_message(Began(stage.app.live))
-    stage.app.post_message(Heard(stage.app.live, events, None, 0.0))
+    if not stage.app.speaking.live.session:
+        stage.app.speaking.live.session = "s"
+        stage.app.post_message(Began(stage.app.speaking.live))
+    stage.app.post_message(Heard(stage.app.speaking.live, events, None, 0.0))
 
 
 async def test_it_follows_the_end_until_one_scrolls_up_and_counts_what_came(connected: Open, fake: FakeDaemon) -> None:

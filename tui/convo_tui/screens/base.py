@@ -34,10 +34,16 @@ class ConvoScreen(Screen[None]):
     def link_changed(self, state: LinkState) -> None:
         """The connection is up, or it is not."""
 
+    def job_changed(self) -> None:
+        """A file on its way made progress."""
+
+    def deleted(self, session: str | None) -> None:
+        """A session is gone; None: one is about to go, or was taken back."""
+
     @property
     def trouble(self) -> str:
         """What is wrong with the connection, in two words."""
-        phase = self.app.link_state.phase.name
+        phase = self.app.connecting.state.phase.name
         return {"LOST": "reconnecting", "NONE": "no daemon", "REFUSED": "not allowed"}.get(phase, "")
 
 
@@ -46,19 +52,19 @@ class TalkScreen(ConvoScreen):
 
     def action_start(self) -> None:
         """Begin with the microphone."""
-        self.app.listen()
+        self.app.speaking.listen()
 
     def action_stop(self) -> None:
         """End the session."""
-        self.app.stop_talk()
+        self.app.speaking.stop()
 
     def action_pause(self) -> None:
         """Pause, or go on."""
-        self.app.pause_talk()
+        self.app.speaking.pause()
 
     def action_mute(self) -> None:
         """Mute, or not."""
-        self.app.mute_talk()
+        self.app.speaking.mute()
 
 
 class RowsScreen(ConvoScreen):

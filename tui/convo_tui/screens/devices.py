@@ -93,7 +93,7 @@ class DevicesScreen(ModalScreen[None]):
         for place, device in enumerate(self._devices):
             about = f"   {device.rate / 1000:g} kHz" + (", usual" if device.usual else "")
             options.add_option(Option(Text.assemble(clean(device.name), (about, "dim")), id=f"device-{place}"))
-            if device.name == self.app.device:
+            if device.name == self.app.speaking.device:
                 here = place + 1
         options.highlighted = here
         options.focus()
@@ -139,7 +139,7 @@ class DevicesScreen(ModalScreen[None]):
     def _selected(self, event: OptionList.OptionSelected) -> None:
         name = self._named(event.option.id)
         self.workers.cancel_group(self, "level")
-        self.app.choose_device(name)
+        self.app.speaking.choose_device(name)
         self.dismiss(None)
 
     def action_leave(self) -> None:

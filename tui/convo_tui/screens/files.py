@@ -238,7 +238,7 @@ class FilesScreen(RowsScreen):
         """Read its transcript."""
         job = self._here()
         if job is not None and job.session is not None:
-            self.app.open_session(SessionModel(session=job.session, kind="file", title=clean(job.path.stem)))
+            self.app.places.open_session(SessionModel(session=job.session, kind="file", title=clean(job.path.stem)))
 
     def action_cancel(self) -> None:
         """Cancel it, or take it out of the list."""

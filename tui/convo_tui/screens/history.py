@@ -111,7 +111,8 @@ class HistoryScreen(RowsScreen):
         """A session is gone, or was taken back."""
         if session is not None:
             self.model.sessions.pop(session, None)
-        self._draw()
+        if self.is_mounted:
+            self._draw()
 
     # --- asking the daemon --------------------------------------------------------------------------------
 
@@ -175,7 +176,7 @@ class HistoryScreen(RowsScreen):
     # --- drawing ------------------------------------------------------------------------------------------
 
     def _draw(self) -> None:
-        self.model.hidden = self.app.doomed
+        self.model.hidden = self.app.deleting.doomed
         options = self.query_one("#sessions", OptionList)
         here = self._here()
         self._rows = self.model.rows()
@@ -189,7 +190,7 @@ class HistoryScreen(RowsScreen):
         if hits:
             note += f", {hits} places where it was said" if hits > 1 else ", one place where it was said"
         if not self.model.sessions:
-            note = "No session yet: press 1, then s." if self.app.link_state.up else "Waiting for the daemon."
+            note = "No session yet: press 1, then s." if self.app.connecting.state.up else "Waiting for the daemon."
         elif not self._rows:
             note = "Nothing like that."
         self.query_one("#history-note", Static).update(Text(f" {note}"))
@@ -275,11 +276,11 @@ class HistoryScreen(RowsScreen):
         row = self._here()
         if row is None:
             return
-        if row.info.session == self.app.live.session and self.app.talking:
-            self.app.action_go("live")
+        if row.info.session == self.app.speaking.live.session and self.app.speaking.going:
+            self.app.places.go("live")
             return
         segment = row.hit.segment if row.hit is not None else None
-        self.app.open_session(SessionModel.of(row.info), segment=segment)
+        self.app.places.open_session(SessionModel.of(row.info), segment=segment)
 
     def action_search(self) -> None:
         """To the line."""
@@ -287,28 +288,18 @@ class HistoryScreen(RowsScreen):
 
     def action_rename(self) -> None:
         """Give it a title."""
-        from .ask import AskScreen
-
-        row = self._here()
-        if row is None:
-            return
-        info = row.info
-
-        def named(title: str | None) -> None:
-            if title is not None:
-                self.app.rename(info.session, title)
-
-        self.app.push_screen(AskScreen("Name this session", "a title", value=clean(info.title)), named)
+        if (row := self._here()) is not None:
+            self.app.places.ask_name(row.info.session, clean(row.info.title))
 
     def action_delete(self) -> None:
         """Delete it; u takes it back."""
         row = self._here()
         if row is None:
             return
-        if row.info.session == self.app.live.session and self.app.talking:
+        if row.info.session == self.app.speaking.live.session and self.app.speaking.going:
             self.app.say("This session is being spoken: stop it first.", "warning")
             return
-        self.app.delete(row.info.session, clean(row.info.title))
+        self.app.deleting.delete(row.info.session, clean(row.info.title))
         self._draw()
 
     def action_back(self) -> None:

@@ -26,7 +26,7 @@ from .base import TalkScreen
 
 
 class LiveScreen(TalkScreen):
-    """Shows `app.live`."""
+    """Shows `app.speaking.live`."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "start", "Start", tooltip="Start a session with the microphone"),
@@ -49,7 +49,7 @@ class LiveScreen(TalkScreen):
         """Masthead, what is said, keys."""
         app = self.app
         yield Masthead(app.glyphs)
-        yield SessionBody(app.live, glyphs=app.glyphs, times=app.settings.times)
+        yield SessionBody(app.speaking.live, glyphs=app.glyphs, times=app.settings.times)
         with Container(id="idle"):
             yield Static(id="idle-text")
         yield Footer(show_command_palette=False)
@@ -68,7 +68,7 @@ class LiveScreen(TalkScreen):
 
     def heard(self, model: SessionModel, change: Change, level: float | None, health: Health) -> None:
         """The live session changed."""
-        if model is not self.app.live or not self.is_mounted:
+        if model is not self.app.speaking.live or not self.is_mounted:
             return
         if self.body.model is not model:
             self.body.show(model)
@@ -88,7 +88,7 @@ class LiveScreen(TalkScreen):
             self.call_later(self._draw)
 
     def _draw(self, *, meter_only: bool = False) -> None:
-        model, talk = self.app.live, self.app.talk
+        model, talk = self.app.speaking.live, self.app.speaking.talk
         begun = talk is not None or bool(model.session) or bool(model.lines)
         if not meter_only:
             self.body.display = begun
@@ -110,7 +110,7 @@ class LiveScreen(TalkScreen):
             self.body.meter.going = self._going(model)
 
     def _badge(self, model: SessionModel) -> tuple[str, str]:
-        talk = self.app.talk
+        talk = self.app.speaking.talk
         if talk is not None:
             if not model.session:
                 return ("waiting", "work")
@@ -121,17 +121,19 @@ class LiveScreen(TalkScreen):
             if talk.paused:
                 return ("paused", "idle")
             return ("muted", "idle") if talk.muted else ("live", "live")
-        if model.state is State.FAILED or self.app.problem:
+        if model.state is State.FAILED or self.app.speaking.problem:
             return ("failed", "bad")
         if model.session:
             return ("done", "done")
-        return ("ready", "idle") if self.app.link_state.up else ("", "idle")
+        return ("ready", "idle") if self.app.connecting.state.up else ("", "idle")
 
     def _going(self, model: SessionModel) -> Going:
-        app, talk = self.app, self.app.talk
+        app, talk = self.app, self.app.speaking.talk
         if talk is None:
             words = sum(len(line.text.split()) for line in model.lines[-2000:])
-            note = app.problem or (f"{len(model.lines)} lines, {words} words" if model.lines else "nothing was said")
+            note = app.speaking.problem or (
+                f"{len(model.lines)} lines, {words} words" if model.lines else "nothing was said"
+            )
             return Going(note=clean(note))
         hearing = "paused" if talk.paused else "muted" if talk.muted else "speech" if model.speaking else "quiet"
         if talk.stopped:
@@ -139,7 +141,7 @@ class LiveScreen(TalkScreen):
         return Going(
             hearing=hearing,
             speech=model.speaking and hearing == "speech",
-            level=None if talk.stopped else app.level if app.level is not None else -60.0,
+            level=None if talk.stopped else app.speaking.level if app.speaking.level is not None else -60.0,
             lag_ms=model.lag_ms,
             pace=app.health.pace if not talk.stopped else None,
             source=talk.source.name,
@@ -152,7 +154,7 @@ class LiveScreen(TalkScreen):
         text = Text(justify="left")
         text.append("Captions of what is said, as it is said\n\n", bright)
         rows = [
-            ("s", "start listening", app.device or "the usual microphone"),
+            ("s", "start listening", app.speaking.device or "the usual microphone"),
             ("d", "choose the microphone", ""),
             ("o", "play a recording", "as if it were spoken now"),
             ("3", "history", "read, search, export"),
@@ -163,7 +165,7 @@ class LiveScreen(TalkScreen):
             text.append(f"  {key}   ", accent)
             text.append(does.ljust(24 if about else 0))
             text.append(f"{clean(about)}\n", faint)
-        state = app.link_state
+        state = app.connecting.state
         said = {
             Phase.UP: f"Connected to {clean(state.server)}.",
             Phase.CONNECTING: "Connecting to the daemon.",
@@ -175,7 +177,7 @@ class LiveScreen(TalkScreen):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Only what makes sense now."""
-        talk, model = self.app.talk, self.app.live
+        talk, model = self.app.speaking.talk, self.app.speaking.live
         going = talk is not None and not talk.stopped
         if action == "start":
             return talk is None
@@ -189,24 +191,16 @@ class LiveScreen(TalkScreen):
 
     def action_finalize(self) -> None:
         """Finish the sentence now."""
-        self.app.finalize()
+        self.app.speaking.finalize()
 
     def action_mark(self) -> None:
         """Put a bookmark here."""
-        if self.app.talk is not None:
-            self.app.mark(self.app.live, self.app.talk.clock_s)
+        if self.app.speaking.talk is not None:
+            self.app.speaking.mark(self.app.speaking.live, self.app.speaking.talk.clock_s)
 
     def action_rename(self) -> None:
         """Give the session a title."""
-        from .ask import AskScreen
-
-        model = self.app.live
-
-        def named(title: str | None) -> None:
-            if title is not None:
-                self.app.rename(model.session, title)
-
-        self.app.push_screen(AskScreen("Name this session", "a title", value=model.title), named)
+        self.app.places.ask_name(self.app.speaking.live.session, self.app.speaking.live.title)
 
     def action_summary(self) -> None:
         """Show the summary, or hide it."""
@@ -223,7 +217,7 @@ class LiveScreen(TalkScreen):
     @property
     def microphone(self) -> bool:
         """Whether the microphone is what is heard."""
-        return self.app.talk is not None and isinstance(self.app.talk.source, MicrophoneSource)
+        return self.app.speaking.talk is not None and isinstance(self.app.speaking.talk.source, MicrophoneSource)
 
 
 def copy_from(app: object, body: SessionBody) -> None:

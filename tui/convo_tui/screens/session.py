@@ -235,17 +235,11 @@ class SessionScreen(ConvoScreen):
         """Put a bookmark at the selected line, or where the talk is."""
         selected = self.body.transcript.selected
         at = self.model.lines[selected].end if selected is not None else self.model.heard_s
-        self.app.mark(self.model, at)
+        self.app.speaking.mark(self.model, at)
 
     def action_rename(self) -> None:
         """Give it a title."""
-        from .ask import AskScreen
-
-        def named(title: str | None) -> None:
-            if title is not None:
-                self.app.rename(self.model.session, title)
-
-        self.app.push_screen(AskScreen("Name this session", "a title", value=self.model.title), named)
+        self.app.places.ask_name(self.model.session, self.model.title)
 
     def action_finalize(self) -> None:
         """Finish the sentence now."""
@@ -272,7 +266,7 @@ class SessionScreen(ConvoScreen):
 
     def action_delete(self) -> None:
         """Delete it; u takes it back."""
-        self.app.delete(self.model.session, self.model.name)
+        self.app.deleting.delete(self.model.session, self.model.name)
         self.app.pop_screen()
 
     def action_export(self) -> None:
