@@ -41,11 +41,12 @@ from .screens.live import LiveScreen
 from .settings import Settings, remember, settings_path
 from .themes import FALLBACK, THEMES
 from .work.link import Link
-from .work.messages import Began, Ended, Heard, JobChanged, LinkChanged, Say
+from .work.messages import Began, Ended, Heard, JobChanged, LinkChanged, QueueChanged, Say
 from .work.start import start
 from .work.talk import Watch
 
 if TYPE_CHECKING:
+    from .work.queue import DaemonQueue
     from .work.uploads import Uploads
 
 _GOODBYE_S = 3.0  # for the last audio and the end of a session when the app is left
@@ -163,6 +164,13 @@ class ConvoApp(App[None]):
 
         return Uploads(self.link, self.post_message)
 
+    @cached_property
+    def queue(self) -> DaemonQueue:
+        """The daemon's own queue of files; made when somebody looks at it."""
+        from .work.queue import DaemonQueue
+
+        return DaemonQueue(self.link, self.post_message)
+
     def follow(self, model: SessionModel) -> Watch:
         """Something that follows a session for a screen."""
         return Watch(self.link, model, self.post_message)
@@ -261,7 +269,8 @@ class ConvoApp(App[None]):
             screen.heard(message.model, Change.STATE, None, self.health)
 
     @on(JobChanged)
-    def _job_changed(self, message: JobChanged) -> None:
+    @on(QueueChanged)
+    def _job_changed(self, message: JobChanged | QueueChanged) -> None:
         for screen in self.screens:
             if screen.is_mounted:
                 screen.job_changed()

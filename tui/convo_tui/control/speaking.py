@@ -15,6 +15,7 @@ from textual.worker import Worker
 
 from convo.errors import BadAudio, NoMicrophone
 from convo.messages import AddMark, SummaryOptions
+from convo.text import clock
 
 from ..model.pace import Health
 from ..model.session import Change, SessionModel
@@ -132,10 +133,21 @@ class Speaking:
         if self.talk is not None:
             self._app.ask(self.talk.finalize())
 
-    def mark(self, model: SessionModel, at: float) -> None:
+    def mark(self, model: SessionModel, at: float, text: str = "") -> None:
         """Put a bookmark into a session, this one or another."""
         if model.session:
-            self._app.ask(self._app.link.request(AddMark(session=model.session, time=at)))
+            request = AddMark(session=model.session, time=at, text=text)
+            self._app.ask(self._app.link.request(request), f"Marked at {clock(at)}.")
+
+    def note(self, model: SessionModel, at: float) -> None:
+        """Ask for a note, and put a bookmark with it."""
+        from ..screens.ask import AskScreen
+
+        def written(text: str | None) -> None:
+            if text is not None:
+                self.mark(model, at, text)
+
+        self._app.push_screen(AskScreen(f"Mark {clock(at)} with a note", "a few words"), written)
 
     # --- what workers say ---------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from convo.text import clean, clock, moment, width
 from ..model.history import MOST, HistoryModel, Row
 from ..model.pace import Health
 from ..model.session import Change, SessionModel
+from ..widgets.rows import Rows
 from ..widgets.status import Heading, Masthead, cut
 from ..work.link import LinkState
 from ..work.start import start
@@ -60,7 +61,6 @@ class HistoryScreen(RowsScreen):
     """Lists sessions."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "open", "Open", tooltip="Read a session; a running one as it is spoken"),
         Binding("slash", "search", "Search", key_display="/", tooltip="Search in everything that was said"),
         Binding("n", "rename", "Name", tooltip="Give the session a title"),
         Binding("x,delete", "delete", "Delete", key_display="x", tooltip="Delete the session; u takes it back"),
@@ -80,7 +80,7 @@ class HistoryScreen(RowsScreen):
         """A line to type into, the list."""
         yield Masthead(self.app.glyphs)
         yield Input(placeholder="Filter by title, date or state; search in what was said", id="query")
-        yield OptionList(id="sessions")
+        yield Rows(id="sessions")
         yield Static("", id="history-note")
         yield Footer(show_command_palette=False)
 
@@ -208,13 +208,15 @@ class HistoryScreen(RowsScreen):
             State.TRANSCRIBED: (glyphs.work, "accent"),
         }.get(info.state, (glyphs.live, "live"))
         size = max(20, self.query_one("#sessions").scrollable_content_region.width - 2)
-        wide = size >= 74
+        wide, middle = size >= 60, size >= 36
         said = {State.COMPLETED: "", State.PROCESSING: "running", State.PENDING: "beginning"}.get(
             info.state, str(info.state)
         )
-        right = (
-            f"{info.kind:<4}  {clock(info.duration_s):>8}  {moment(info.created)}" if wide else clock(info.duration_s)
-        )
+        right = clock(info.duration_s)
+        if wide:
+            right = f"{info.kind:<4}  {right:>8}  {moment(info.created)}"
+        elif middle:
+            right = f"{right}  {moment(info.created)[5:10]}"
         title = clean(info.title) or "Untitled"
         room = size - len(right) - 4 - (len(said) + 2 if said else 0)
         text = Text(no_wrap=True, end="")
@@ -253,7 +255,7 @@ class HistoryScreen(RowsScreen):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Only what makes sense now."""
-        if action in ("open", "rename", "delete"):
+        if action in ("rename", "delete"):
             return bool(self._rows)
         return super().check_action(action, parameters)
 

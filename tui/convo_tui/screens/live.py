@@ -31,12 +31,20 @@ class LiveScreen(TalkScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "start", "Start", tooltip="Start a session with the microphone"),
         Binding("s", "stop", "Stop", tooltip="End the session; its last words and its summary follow"),
+        Binding("enter", "open", "Open", key_display="enter", tooltip="Find in it, export it, summarise it again"),
         Binding("space", "pause", "Pause", key_display="space", tooltip="Switch the microphone off, or on again"),
         Binding("m", "mute", "Mute", tooltip="Send silence in place of what is heard"),
         Binding("f", "finalize", "Write", tooltip="Finish the sentence that is being spoken"),
         Binding("b", "mark", "Mark", tooltip="Put a bookmark into the transcript"),
+        Binding("B", "note", "Note", tooltip="Put a bookmark there, with a note", show=False),
         Binding("n", "rename", "Name", tooltip="Give the session a title", show=False),
         Binding("v", "summary", "Summary", tooltip="Show the summary, or hide it", show=False),
+        Binding(
+            "comma", "turn(-1)", "Older summary", key_display=",", tooltip="The summary before this one", show=False
+        ),
+        Binding(
+            "full_stop", "turn(1)", "Newer summary", key_display=".", tooltip="The summary after this one", show=False
+        ),
         Binding("t", "times", "Times", tooltip="Show when each line was said", show=False),
         Binding("y", "copy", "Copy", tooltip="Copy the selected line, or the transcript", show=False),
         Binding("o", "app.play_file", "Play", tooltip="Play a recording as if it were spoken now", show=False),
@@ -74,6 +82,8 @@ class LiveScreen(TalkScreen):
             self.body.show(model)
         if change:
             self.body.changed(change)
+        if change & Change.SUMMARY:
+            self.refresh_bindings()
         self._draw(meter_only=not change & (Change.STATE | Change.TITLE))
 
     def link_changed(self, state: LinkState) -> None:
@@ -183,11 +193,19 @@ class LiveScreen(TalkScreen):
             return talk is None
         if action in ("stop", "pause", "mute"):
             return going
-        if action in ("finalize", "mark"):
+        if action == "open":
+            return talk is None and bool(model.session)
+        if action in ("finalize", "mark", "note"):
             return going and bool(model.session)
+        if action == "turn":
+            return len(model.summaries) > 1
         if action in ("rename", "summary", "times", "copy"):
             return bool(model.session)
         return super().check_action(action, parameters)
+
+    def action_open(self) -> None:
+        """Read the session that is over."""
+        self.app.places.open_session(self.app.speaking.live)
 
     def action_finalize(self) -> None:
         """Finish the sentence now."""
@@ -198,6 +216,11 @@ class LiveScreen(TalkScreen):
         if self.app.speaking.talk is not None:
             self.app.speaking.mark(self.app.speaking.live, self.app.speaking.talk.clock_s)
 
+    def action_note(self) -> None:
+        """Put a bookmark here, with a note; here is where the key was pressed."""
+        if self.app.speaking.talk is not None:
+            self.app.speaking.note(self.app.speaking.live, self.app.speaking.talk.clock_s)
+
     def action_rename(self) -> None:
         """Give the session a title."""
         self.app.places.ask_name(self.app.speaking.live.session, self.app.speaking.live.title)
@@ -205,6 +228,10 @@ class LiveScreen(TalkScreen):
     def action_summary(self) -> None:
         """Show the summary, or hide it."""
         self.body.toggle_summary()
+
+    def action_turn(self, step: int) -> None:
+        """Show an older summary, or a newer one."""
+        self.body.turn_summary(step)
 
     def action_times(self) -> None:
         """Show times, or do not; remembered."""
