@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.text import Text
 from textual.screen import Screen
+from textual.widgets import Static
 
 from ..model.pace import Health
 from ..model.session import Change, SessionModel
@@ -80,6 +82,12 @@ class RowsScreen(ConvoScreen):
         super().notify_style_update()
         if self.is_mounted:
             self.call_later(self._draw)
+
+    def show_empty(self, text: str) -> None:
+        """Say in the middle why there are no rows, and what to do; nothing if there are some."""
+        empty = self.query_one("#empty", Static)
+        empty.update(Text(text))
+        empty.display = bool(text)
 
     def _draw(self) -> None:
         raise NotImplementedError

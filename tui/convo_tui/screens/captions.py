@@ -9,11 +9,11 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.widgets import Footer
 
 from ..model.pace import Health
 from ..model.session import Change, SessionModel
 from ..widgets.captions import BigCaptions
+from ..widgets.keys import Keys
 from ..work.link import LinkState
 from .base import TalkScreen
 
@@ -35,7 +35,7 @@ class CaptionsScreen(TalkScreen):
     def compose(self) -> ComposeResult:
         """Letters, and the keys until they are hidden."""
         yield BigCaptions(self.app.speaking.live, ascii_only=self.app.has_class("-ascii"))
-        yield Footer(show_command_palette=False)
+        yield Keys()
 
     @property
     def captions(self) -> BigCaptions:
@@ -89,5 +89,5 @@ class CaptionsScreen(TalkScreen):
 
     def action_keys(self) -> None:
         """Show the keys, or hide them."""
-        footer = self.query_one(Footer)
+        footer = self.query_one(Keys)
         footer.display = not footer.display

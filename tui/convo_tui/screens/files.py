@@ -16,14 +16,16 @@ from rich.text import Text
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.containers import Container
 from textual.timer import Timer
-from textual.widgets import Footer, Input, OptionList, Static
+from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from convo.text import clean, clock, width
 
 from ..model.files import MEDIA, FileJob, Step, pasted_paths
 from ..model.session import SessionModel
+from ..widgets.keys import Keys
 from ..widgets.rows import Rows
 from ..widgets.status import Heading, Masthead, bar, cut
 from ..work.link import LinkState
@@ -33,6 +35,11 @@ from .base import RowsScreen
 
 if TYPE_CHECKING:
     pass
+
+_EMPTY = """No files yet.
+
+Paste or drop recordings here, press a to type a path, or p to pick.
+They go to the daemon as they are; nothing leaves its machine."""
 
 _REDRAW_S = 0.1
 _LOOK_S = 1.0  # speed and time left are drawn anew
@@ -67,9 +74,11 @@ class FilesScreen(RowsScreen):
         yield Input(
             placeholder="Paths of recordings; paste or drop as many as you like", id="paths", suggester=PathSuggester()
         )
-        yield Rows(id="queue")
+        with Container(classes="rows"):
+            yield Rows(id="queue")
+            yield Static("", id="empty")
         yield Static("", id="files-note")
-        yield Footer(show_command_palette=False)
+        yield Keys()
 
     def on_mount(self) -> None:
         """Draw the queue."""
@@ -116,7 +125,8 @@ class FilesScreen(RowsScreen):
         paused = self.app.queue.model.paused
         self.masthead.heading = Heading(title="Files", trouble=self.trouble, badge="paused" if paused else "")
         waiting = [job for job in [*jobs, *others] if not job.step.over]
-        note = "No files yet. They go to the daemon as they are; nothing leaves its machine."
+        note = ""
+        self.show_empty("" if jobs or others else _EMPTY)
         if jobs or others:
             done = sum(job.step is Step.DONE for job in jobs)
             parts = [f"{done} of {len(jobs)} done"] if jobs else []
@@ -128,7 +138,7 @@ class FilesScreen(RowsScreen):
                 parts.append(f"about {clock(max(each or 0.0 for each in left))} left")
             note = ", ".join(parts)
         if paused:
-            note = "The queue rests: space goes on with it." + (f" {note}" if jobs or others else "")
+            note = f"The queue rests: space goes on with it.  {note}"
         self.query_one("#files-note", Static).update(Text(f" {note}"))
         if waiting and self._looking is None:
             self._looking = self.set_interval(_LOOK_S, self._draw)

@@ -14,8 +14,9 @@ from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.containers import Container
 from textual.message import Message
-from textual.widgets import Footer, Input, OptionList, Static
+from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 import convo
@@ -25,6 +26,7 @@ from convo.text import clean, clock, moment, width
 from ..model.history import MOST, HistoryModel, Row
 from ..model.pace import Health
 from ..model.session import Change, SessionModel
+from ..widgets.keys import Keys
 from ..widgets.rows import Rows
 from ..widgets.status import Heading, Masthead, cut
 from ..work.link import LinkState
@@ -80,9 +82,11 @@ class HistoryScreen(RowsScreen):
         """A line to type into, the list."""
         yield Masthead(self.app.glyphs)
         yield Input(placeholder="Filter by title, date or state; search in what was said", id="query")
-        yield Rows(id="sessions")
+        with Container(classes="rows"):
+            yield Rows(id="sessions")
+            yield Static("", id="empty")
         yield Static("", id="history-note")
-        yield Footer(show_command_palette=False)
+        yield Keys()
 
     def on_mount(self) -> None:
         """Ask for the list."""
@@ -189,11 +193,15 @@ class HistoryScreen(RowsScreen):
         note = "1 session" if sessions == 1 else f"{sessions} sessions"
         if hits:
             note += f", {hits} places where it was said" if hits > 1 else ", one place where it was said"
+        empty = ""
         if not self.model.sessions:
-            note = "No session yet: press 1, then s." if self.app.connecting.state.up else "Waiting for the daemon."
+            empty = "Waiting for the daemon."
+            if self.app.connecting.state.up:
+                empty = "No session yet.\n\nPress 1, then s, to speak; 4 to transcribe recordings."
         elif not self._rows:
-            note = "Nothing like that."
-        self.query_one("#history-note", Static).update(Text(f" {note}"))
+            empty = "Nothing like that.\n\nEsc shows all sessions."
+        self.show_empty(empty)
+        self.query_one("#history-note", Static).update(Text(f" {note}" if not empty else ""))
         self.refresh_bindings()
 
     def _prompt(self, row: Row) -> Text:

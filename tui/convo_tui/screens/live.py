@@ -11,7 +11,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from convo.messages import State
 from convo.text import clean
@@ -19,6 +19,7 @@ from convo.text import clean
 from ..model.pace import Health
 from ..model.session import Change, SessionModel
 from ..widgets.body import SessionBody
+from ..widgets.keys import Keys
 from ..widgets.status import Going, Heading, Masthead
 from ..work.link import LinkState, Phase
 from ..work.sources import MicrophoneSource
@@ -60,7 +61,7 @@ class LiveScreen(TalkScreen):
         yield SessionBody(app.speaking.live, glyphs=app.glyphs, times=app.settings.times)
         with Container(id="idle"):
             yield Static(id="idle-text")
-        yield Footer(show_command_palette=False)
+        yield Keys()
 
     @property
     def body(self) -> SessionBody:
@@ -69,6 +70,7 @@ class LiveScreen(TalkScreen):
 
     def on_mount(self) -> None:
         """Nothing is said yet."""
+        self.body.transcript.grounded = True
         self._draw()
         self.body.transcript.focus()
 
@@ -88,6 +90,11 @@ class LiveScreen(TalkScreen):
 
     def link_changed(self, state: LinkState) -> None:
         """Show it."""
+        if self.is_mounted:
+            self._draw()
+
+    def on_resize(self) -> None:
+        """Another size has room for more, or for less."""
         if self.is_mounted:
             self._draw()
 
@@ -116,7 +123,6 @@ class LiveScreen(TalkScreen):
             trouble=self.trouble,
         )
         if begun:
-            self.body.transcript.grounded = talk is not None
             self.body.meter.going = self._going(model)
 
     def _badge(self, model: SessionModel) -> tuple[str, str]:
@@ -161,8 +167,10 @@ class LiveScreen(TalkScreen):
         app = self.app
         accent, faint = app.colour("accent") or "bold", app.colour("faint")
         bright = f"bold {app.colour('bright')}".strip()
+        wide, gap = self.size.width >= 60, "\n" if self.size.height >= 14 else ""
         text = Text(justify="left")
-        text.append("Captions of what is said, as it is said\n\n", bright)
+        text.append("Captions of what is said, as it is said\n" if wide else "Captions of what is said\n", bright)
+        text.append(gap)
         rows = [
             ("s", "start listening", app.speaking.device or "the usual microphone"),
             ("d", "choose the microphone", ""),
@@ -173,14 +181,14 @@ class LiveScreen(TalkScreen):
         ]
         for key, does, about in rows:
             text.append(f"  {key}   ", accent)
-            text.append(does.ljust(24 if about else 0))
-            text.append(f"{clean(about)}\n", faint)
+            text.append(does.ljust(24 if about and wide else 0))
+            text.append(f"{clean(about) if wide else ''}\n", faint)
         state = app.connecting.state
         said = {
             Phase.UP: f"Connected to {clean(state.server)}.",
             Phase.CONNECTING: "Connecting to the daemon.",
         }.get(state.phase, state.why)
-        text.append(f"\n{clean(said)}", faint)
+        text.append(f"{gap}{clean(said)}", faint)
         return text
 
     # --- what somebody does -------------------------------------------------------------------------------

@@ -24,7 +24,14 @@ if TYPE_CHECKING:
 
 
 class MediaTree(DirectoryTree):
-    """Directories, and what may be a recording."""
+    """Directories, and what may be a recording. With `ascii_only`, no sign that a poor terminal may not have."""
+
+    def __init__(self, path: Path, *, ascii_only: bool = False) -> None:
+        super().__init__(path)
+        self.guide_depth = 2
+        self.show_guides = False
+        self.ICON_NODE, self.ICON_NODE_EXPANDED = ("+ ", "- ") if ascii_only else ("▸ ", "▾ ")
+        self.ICON_FILE = "  "
 
     def filter_paths(self, paths: Iterable[Path]) -> Iterable[Path]:
         """Leave out what is hidden or no recording."""
@@ -54,7 +61,7 @@ class PickScreen(ModalScreen[list[str] | None]):
         """The tree."""
         with Container(classes="window -tall"):
             yield Static(Text("Pick recordings"), classes="window-title")
-            yield MediaTree(self._directory)
+            yield MediaTree(self._directory, ascii_only=self.app.has_class("-ascii"))
             yield Static(
                 Text("Enter takes one; Space chooses several, then Enter.  Backspace goes up."), classes="window-hint"
             )

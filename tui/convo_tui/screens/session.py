@@ -13,7 +13,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.message import Message
-from textual.widgets import Footer, Input
+from textual.widgets import Input
 
 import convo
 from convo.formats import FORMATS
@@ -23,6 +23,7 @@ from convo.text import clean, clean_json, clean_lines, clock, moment
 from ..model.pace import Health
 from ..model.session import Change, SessionModel
 from ..widgets.body import SessionBody
+from ..widgets.keys import Keys
 from ..widgets.status import Going, Heading, Masthead
 from ..widgets.transcript import TranscriptView
 from ..work.link import LinkState
@@ -67,7 +68,7 @@ class SessionScreen(ConvoScreen):
         Binding("N", "before", "Before", tooltip="The place before", show=False),
         Binding("y", "copy", "Copy", tooltip="Copy the selected line, or the transcript"),
         Binding("e", "export", "Export", tooltip="Write it to a file, in any format"),
-        Binding("z", "summarize", "Summarise", tooltip="Have it summarised again, in another style"),
+        Binding("z", "summarize", "Sum up", tooltip="Have it summarised again, in another style"),
         Binding("v", "summary", "Summary", tooltip="Show the summary, or hide it", show=False),
         Binding(
             "comma", "turn(-1)", "Older summary", key_display=",", tooltip="The summary before this one", show=False
@@ -99,7 +100,7 @@ class SessionScreen(ConvoScreen):
         yield Masthead(self.app.glyphs)
         yield SessionBody(self.model, glyphs=self.app.glyphs, times=self.app.settings.times)
         yield Input(placeholder="Find in this transcript; Enter goes on", id="find")
-        yield Footer(show_command_palette=False)
+        yield Keys()
 
     @property
     def body(self) -> SessionBody:
