@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +35,7 @@ from convo_tui.screens.session import SessionScreen
 from convo_tui.work.link import LinkState, Phase
 from convo_tui.work.sources import Source
 from convo_tui.work.talk import Talk
-from tests.cli.fake import SUMMARY, TRUSTED
+from tests.cli.fake import SUMMARY, TRUSTED, WAIT_S
 from tests.fakes.portaudio import FakePortAudio
 
 SAID = [
@@ -115,6 +116,13 @@ def live(app: Still) -> None:
     app.speaking.live.stored_bytes = 32000 * 21
     app.speaking.level = -18.0
     app.speaking.tell(Change.STATE | Change.LINES | Change.PARTIAL | Change.TITLE | Change.SUMMARY)
+
+
+async def until(pilot: Pilot[None], condition: Callable[[], object]) -> None:
+    """Until something is so, looked at whenever the app has nothing to do."""
+    async with asyncio.timeout(WAIT_S):
+        while not condition():
+            await pilot.pause()
 
 
 async def show_idle(app: Still, pilot: Pilot[None]) -> None:
@@ -206,10 +214,7 @@ async def show_marks(app: Still, pilot: Pilot[None]) -> None:
 async def show_palette(app: Still, pilot: Pilot[None]) -> None:
     await show_history(app, pilot)
     await pilot.press("ctrl+p")
-    commands = app.screen.query_one(CommandList)
-    while not commands.option_count:
-        await pilot.pause()
-    await app.workers.wait_for_complete()
+    await until(pilot, lambda: app.screen.query_one(CommandList).option_count >= 10)
 
 
 async def show_pick(app: Still, pilot: Pilot[None]) -> None:
@@ -219,10 +224,7 @@ async def show_pick(app: Still, pilot: Pilot[None]) -> None:
         (place / name).touch()
     os.chdir(place)
     await pilot.press("4", "tab", "p")
-    await app.workers.wait_for_complete()
-    tree = app.screen.query_one(MediaTree)
-    while len(tree.root.children) < 3:
-        await pilot.pause()
+    await until(pilot, lambda: len(app.screen.query_one(MediaTree).root.children) == 3)
 
 
 async def show_deleted(app: Still, pilot: Pilot[None]) -> None:
