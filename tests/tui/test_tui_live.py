@@ -177,3 +177,24 @@ async def test_a_session_asks_for_what_the_settings_say(
         (request,) = fake.of(CreateSession)
         assert (request.kind, request.audio.rate, request.summary.mode) == ("live", 16000, "rolling")
         assert sound.running.settings["device"] == "USB Headset"
+
+
+async def test_a_session_that_is_over_is_opened_and_a_mark_has_a_note(
+    connected: Open, fake: FakeDaemon, sound: FakePortAudio
+) -> None:
+    fake.says(["Hello there."])
+    async with connected() as stage:
+        await stage.press("s")
+        await stage.sees("● live")
+        sound.say(SECOND)
+        await stage.until(lambda: bool(fake.sessions) and len(fake.only.audio) == 32000, "sent")
+        await stage.press("B")
+        await stage.sees("Mark 00:01 with a note")
+        sound.say(SECOND)
+        await stage.press(*"who?", "enter")
+        await stage.until(lambda: bool(fake.of(AddMark)), "marked")
+        assert [(mark.time, mark.text) for mark in fake.of(AddMark)] == [(1.0, "who?")]
+        await stage.press("s")
+        await stage.sees("✓ done", "enter Open")
+        await stage.press("enter")
+        await stage.sees("e Export", "Hello there.", "M Marks")

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
 def commands(app: ConvoApp, screen: Screen[Any]) -> Iterable[SystemCommand]:
     """Every action that works here."""
+    seen: set[str] = set()  # an action may have several keys
     for active in screen.active_bindings.values():
         binding = active.binding
-        if binding.description and active.enabled and not binding.system:
-            about = active.tooltip or binding.tooltip or f"Key {binding.key}"
+        about = active.tooltip or binding.tooltip
+        if about and active.enabled and not binding.system and binding.action not in seen:
+            seen.add(binding.action)
             yield SystemCommand(binding.description, about, _run(app, active.node, binding.action))
     yield SystemCommand("Play a recording", "As if it were spoken now", app.places.ask_play)
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 _EMPTY = """No files yet.
 
-Paste or drop recordings here, press a to type a path, or p to pick.
+Paste or drop recordings here; a types a path, p picks.
 They go to the daemon as they are; nothing leaves its machine."""
 
 _REDRAW_S = 0.1
@@ -116,7 +116,7 @@ class FilesScreen(RowsScreen):
             queue.add_options(
                 [Option(prompt, disabled=job is None) for prompt, job in zip(prompts, self._rows, strict=True)]
             )
-            place = self._rows.index(here) if here in self._rows else 0
+            place = self._rows.index(here) if here is not None and here in self._rows else 0
             queue.highlighted = place + (self._rows[place] is None) if prompts else None
         self._draw_note(jobs, others, now)
         self.refresh_bindings()
@@ -138,7 +138,7 @@ class FilesScreen(RowsScreen):
                 parts.append(f"about {clock(max(each or 0.0 for each in left))} left")
             note = ", ".join(parts)
         if paused:
-            note = f"The queue rests: space goes on with it.  {note}"
+            note = "The queue rests: space goes on with it."
         self.query_one("#files-note", Static).update(Text(f" {note}"))
         if waiting and self._looking is None:
             self._looking = self.set_interval(_LOOK_S, self._draw)

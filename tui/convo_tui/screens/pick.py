@@ -62,9 +62,7 @@ class PickScreen(ModalScreen[list[str] | None]):
         with Container(classes="window -tall"):
             yield Static(Text("Pick recordings"), classes="window-title")
             yield MediaTree(self._directory, ascii_only=self.app.has_class("-ascii"))
-            yield Static(
-                Text("Enter takes one; Space chooses several, then Enter.  Backspace goes up."), classes="window-hint"
-            )
+            yield Static(Text("Enter takes one, Space chooses several, Backspace goes up."), classes="window-hint")
 
     @on(DirectoryTree.FileSelected)
     def _file(self, event: DirectoryTree.FileSelected) -> None:

@@ -17,3 +17,7 @@ class Rows(OptionList):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "select", "Open", key_display="enter", tooltip="Read it; a running one as it is written"),
     ]
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Nothing can be opened where nothing is."""
+        return self.option_count > 0 if action == "select" else super().check_action(action, parameters)

@@ -49,12 +49,12 @@ class TranscriptView(ScrollView, can_focus=True):
         Binding("down", "scroll_down", "Down", show=False),
         Binding("pageup", "page_up", "Page up", show=False),
         Binding("pagedown", "page_down", "Page down", show=False),
-        Binding("home,g", "scroll_home", "To the beginning", show=False),
-        Binding("end,G", "follow", "To the newest", show=False),
+        Binding("home,g", "scroll_home", "Beginning", tooltip="To the first line", show=False),
+        Binding("end,G", "follow", "Newest", tooltip="To the newest line, and stay there", show=False),
         Binding("k", "select(-1)", "Select the line above", show=False),
         Binding("j", "select(1)", "Select the line below", show=False),
-        Binding("left_square_bracket", "jump_mark(-1)", "Mark before", show=False),
-        Binding("right_square_bracket", "jump_mark(1)", "Next mark", show=False),
+        Binding("left_square_bracket", "jump_mark(-1)", "Mark before", tooltip="To the mark before", show=False),
+        Binding("right_square_bracket", "jump_mark(1)", "Next mark", tooltip="To the next mark", show=False),
     ]
 
     times: reactive[bool] = reactive(False)
