@@ -22,6 +22,7 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.color import Color
 from textual.screen import Screen
+from textual.scrollbar import ScrollBar, ScrollBarRender
 
 import convo
 from convo.messages import UpdateSession
@@ -33,7 +34,7 @@ from .control.connecting import Connecting
 from .control.deleting import Deleting
 from .control.places import Places
 from .control.speaking import Speaking
-from .glyphs import ASCII, UNICODE, Glyphs
+from .glyphs import ASCII, UNICODE, Glyphs, WholeCells
 from .model.pace import Health
 from .model.session import Change, SessionModel
 from .screens.base import ConvoScreen
@@ -67,7 +68,7 @@ class ConvoApp(App[None]):
         Binding("4", "go('files')", "Files", tooltip="Turn recordings into transcripts", show=False),
         Binding("u", "undo", "Undo", tooltip="Take back the session that was just deleted"),
         Binding("d", "devices", "Microphone", tooltip="Choose the microphone", show=False),
-        Binding("T", "next_theme", "Theme", tooltip="Dark, light, high contrast", show=False),
+        Binding("T", "next_theme", "Next theme", tooltip="Dark, light, high contrast", show=False),
         Binding("question_mark,f1", "help", "Help", key_display="?", tooltip="All keys of this screen"),
         Binding(
             "q,ctrl+q", "quit", "Quit", key_display="q", tooltip="Leave; a session that is spoken is ended", show=False
@@ -103,6 +104,7 @@ class ConvoApp(App[None]):
         self._set_first_theme()
         self.set_class(self.glyphs is ASCII, "-ascii")
         self.set_class(self.no_color, "-no-color")
+        ScrollBar.renderer = WholeCells if self.glyphs is ASCII else ScrollBarRender
         loop = asyncio.get_running_loop()
         for number in () if self.is_headless else (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             with suppress(ValueError, RuntimeError):  # not in the main thread

@@ -21,10 +21,12 @@ def commands(app: ConvoApp, screen: Screen[Any]) -> Iterable[SystemCommand]:
     for active in screen.active_bindings.values():
         binding = active.binding
         about = active.tooltip or binding.tooltip
-        if about and active.enabled and not binding.system and binding.action not in seen:
-            seen.add(binding.action)
+        action = binding.action.removeprefix("app.")
+        if about and active.enabled and not binding.system and action not in seen:
+            seen.add(action)
             yield SystemCommand(binding.description, about, _run(app, active.node, binding.action))
-    yield SystemCommand("Play a recording", "As if it were spoken now", app.places.ask_play)
+    if "play_file" not in seen:
+        yield SystemCommand("Play a recording", "As if it were spoken now", app.places.ask_play)
 
 
 def _run(app: ConvoApp, node: Any, action: str) -> Callable[[], Awaitable[None]]:

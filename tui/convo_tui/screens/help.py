@@ -28,8 +28,18 @@ _NAMES = {
 }  # fmt: skip
 
 
-_TEXTUALS = ("app.focus_next", "app.focus_previous", "screen.copy_text", "app.copy_text", "app.help_quit")
 _MORE = (("tab", "To the next part of the screen"), ("drag", "Select text with the mouse; ctrl c copies it"))
+
+
+def _our_actions(kind: type) -> set[str]:
+    """What our own classes bind: a line of text is edited, and a list scrolled, as everywhere."""
+    return {
+        binding.action
+        for each in kind.__mro__
+        if each.__module__.startswith(__package__.partition(".")[0])
+        for binding in each.__dict__.get("BINDINGS", ())
+        if isinstance(binding, Binding)
+    }
 
 
 def _room(node: object) -> tuple[int, str]:
@@ -65,21 +75,23 @@ class HelpScreen(ModalScreen[None]):
     def _table(self) -> Table:
         """A heading for each part of the screen; a row for each action: its keys, what it does."""
         rooms: dict[str, dict[str, list[str]]] = {}
+        known: set[tuple[str, str]] = set()
         for node, bindings in sorted(self._about._modal_binding_chain, key=lambda pair: _room(pair[0])):
-            if not type(node).__module__.startswith(__package__.partition(".")[0]):
-                continue  # a line of text is edited as every line is
+            ours = _our_actions(type(node))
             rows = rooms.setdefault(_room(node)[1], {})
             for key, found in bindings.key_to_bindings.items():
                 for binding in found:
-                    if binding.description and not binding.system and binding.action not in _TEXTUALS:
-                        rows.setdefault(binding.tooltip or binding.description, []).append(_NAMES.get(key, key))
+                    about = binding.tooltip or binding.description
+                    if about and binding.action in ours and (key, about) not in known:
+                        known.add((key, about))
+                        rows.setdefault(about, []).append(_NAMES.get(key, key))
         rooms.setdefault("Everywhere", {}).update({about: [key] for key, about in _MORE})
         table = Table.grid(padding=(0, 3, 0, 0))
         table.add_column(no_wrap=True)
         table.add_column()
         bold = "bold" if self.app.no_color else f"bold {self.app.colour('accent')}"
         ascii_only = self.app.has_class("-ascii")
-        for heading, rows in rooms.items():
+        for heading, rows in ((heading, rows) for heading, rows in rooms.items() if rows):
             if table.row_count:
                 table.add_row()
             table.add_row(Text(""), Text(heading, f"bold {self.app.colour('bright')}".strip()))
