@@ -17,6 +17,7 @@ from .exchange import Exchange
 from .messages import (
     Attach,
     AttachReply,
+    Bookmark,
     CancelSession,
     Code,
     CreateSession,
@@ -218,12 +219,14 @@ class Client:
     async def get_session(self, session: str) -> GetSessionReply:
         """A session whole, with all its segments. Raises like `request`."""
         segments: list[Segment] = []
+        marks: list[Bookmark] = []
         after: int | None = None
         while True:
             reply = await self.request(GetSession(session=session, after_segment=after))
             segments += reply.segments
+            marks += reply.marks
             if not reply.more:
-                return msgspec.structs.replace(reply, segments=segments)
+                return msgspec.structs.replace(reply, segments=segments, marks=marks)
             if not reply.segments or (after is not None and reply.segments[-1].segment <= after):
                 raise RemoteProtocolError(Code.BAD_MESSAGE, "The daemon's transcript does not move on.")
             after = reply.segments[-1].segment

@@ -18,8 +18,8 @@ from typing import Any
 import msgspec
 
 from .captions import captions
-from .messages import ActionItem, Summary
-from .transcript import Transcript, one_line
+from .messages import ActionItem, Bookmark, Segment, Summary
+from .transcript import Transcript, one_line, place_of
 
 Renderer = Callable[[Transcript], str]
 
@@ -83,12 +83,13 @@ def _json(transcript: Transcript) -> str:
 
 @renders("jsonl")
 def _jsonl(transcript: Transcript) -> str:
-    """One object a line: the session, each segment, the summary; `type` says which."""
+    """One object a line: the session, each segment, each mark, the summary; `type` says which."""
     session = msgspec.to_builtins(transcript)
-    segments = session.pop("segments")
+    segments, marks = session.pop("segments"), session.pop("marks")
     summary = session.pop("summary")
     lines = [{"type": "session"} | session]
     lines += [{"type": "segment"} | segment for segment in segments]
+    lines += [{"type": "mark"} | mark for mark in marks]
     if summary is not None:
         lines.append({"type": "summary"} | summary)
     return "".join(f"{_dump(line)}\n" for line in lines)
@@ -96,13 +97,15 @@ def _jsonl(transcript: Transcript) -> str:
 
 @renders("md")
 def _md(transcript: Transcript) -> str:
-    """Markdown: the summary with its lists, then what was said and when."""
+    """Markdown: the summary with its lists, what was marked, then what was said and when."""
     summary = transcript.summary
     title = transcript.title or (summary.title if summary is not None else "") or transcript.session
     created = datetime.fromtimestamp(transcript.created, UTC).strftime("%Y-%m-%d %H:%M UTC")
     parts = [f"# {_escape_md(title)}", f"{created} · {_short_clock(transcript.duration_s)}"]
     if summary is not None:
         parts += _md_summary(summary, {segment.segment: segment.start for segment in transcript.segments})
+    if transcript.marks:
+        parts += ["## Marks", "\n".join(_md_mark(mark, transcript.segments) for mark in transcript.marks)]
     parts.append("## Transcript")
     parts += [f"**{_short_clock(segment.start)}** {_escape_md(segment.text)}" for segment in transcript.segments]
     return "\n\n".join(parts) + "\n"
@@ -140,6 +143,13 @@ def _md_task(item: ActionItem, starts: Mapping[int, float]) -> str:
     return (
         f"- [ ] {_escape_md(item.text)}" + (f" ({', '.join(about)})" if about else "") + _md_cited(item.sources, starts)
     )
+
+
+def _md_mark(mark: Bookmark, segments: Sequence[Segment]) -> str:
+    """When, and what was written beside it; else what was said there."""
+    place = min(place_of(mark.time, segments), len(segments) - 1)
+    about = _escape_md(mark.text) or (f"*{_escape_md(segments[place].text)}*" if place >= 0 else "")
+    return f"- **{_short_clock(mark.time)}** {about}".rstrip()
 
 
 def _md_cited(sources: list[int] | None, starts: Mapping[int, float]) -> str:

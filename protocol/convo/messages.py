@@ -148,6 +148,13 @@ class Section(Value, frozen=True, kw_only=True):
     text: str
 
 
+class Bookmark(Value, frozen=True, kw_only=True):
+    """A place that somebody marked, seconds on the session's sample clock, and what they wrote beside it."""
+
+    time: float
+    text: str = ""
+
+
 class Origin(Value, frozen=True, kw_only=True):
     """How a summary came about: when (Unix seconds), in which style, and the last segment that it takes in."""
 
@@ -363,7 +370,10 @@ class FinalizeReply(Reply, frozen=True, kw_only=True, tag="ok"):
 
 
 class GetSessionReply(Reply, frozen=True, kw_only=True, tag="ok"):
-    """A session whole. `more` is there when segments were left out: ask again with `after_segment`."""
+    """A session whole. `more` is there when segments were left out: ask again with `after_segment`.
+
+    `marks` are in the order of their times, and come with the first page.
+    """
 
     session: str
     kind: Literal["live", "file"]
@@ -374,6 +384,7 @@ class GetSessionReply(Reply, frozen=True, kw_only=True, tag="ok"):
     segments: list[Segment]
     summary: Summary | None
     more: bool = False
+    marks: list[Bookmark] = []
 
 
 class AttachReply(Reply, frozen=True, kw_only=True, tag="ok"):

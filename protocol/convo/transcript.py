@@ -1,4 +1,4 @@
-"""A transcript: what a session heard, ready to be rendered, and its text made fit to be shown.
+"""A transcript: what a session heard and what was marked in it, ready to be rendered; its text made fit to be shown.
 
 In: the parts that a store or `get_session` knows. Out: one frozen value. This module never formats anything.
 """
@@ -6,18 +6,20 @@ In: the parts that a store or `get_session` knows. Out: one frozen value. This m
 from __future__ import annotations
 
 import unicodedata
-from typing import Literal
+from bisect import bisect_left
+from collections.abc import Sequence
+from typing import Literal, Protocol
 
 import msgspec
 
-from .messages import GetSessionReply, Segment, State, Summary
+from .messages import Bookmark, GetSessionReply, Segment, State, Summary
 
 
 class Transcript(msgspec.Struct, frozen=True, kw_only=True):
-    """A session with its segments and, once there is one, its summary.
+    """A session with its segments, its marks and, once there is one, its summary.
 
-    `created` is Unix seconds, `duration_s` seconds of audio; segments are in the order of their times, which are
-    seconds on the session's sample clock.
+    `created` is Unix seconds, `duration_s` seconds of audio; segments and marks are in the order of their times, which
+    are seconds on the session's sample clock.
     """
 
     session: str
@@ -28,11 +30,25 @@ class Transcript(msgspec.Struct, frozen=True, kw_only=True):
     duration_s: float
     segments: list[Segment]
     summary: Summary | None
+    marks: list[Bookmark] = []
 
     @classmethod
     def of(cls, reply: GetSessionReply) -> Transcript:
         """The transcript in a whole answer to get_session."""
         return cls(**{name: getattr(reply, name) for name in cls.__struct_fields__})
+
+
+class Ends(Protocol):
+    """Something said that ends at a time, seconds."""
+
+    @property
+    def end(self) -> float:
+        """Seconds on the session's sample clock."""
+
+
+def place_of(time: float, said: Sequence[Ends]) -> int:
+    """Where a mark belongs: what is being said at that time, else what is said next; `len(said)` behind the last."""
+    return bisect_left(said, time, key=lambda each: each.end)
 
 
 def one_line(text: str) -> str:

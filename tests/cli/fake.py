@@ -26,6 +26,7 @@ from convo.messages import (
     AttachReply,
     Audio,
     AudioAck,
+    Bookmark,
     CancelSession,
     CreateSession,
     CreateSessionReply,
@@ -146,6 +147,10 @@ class FakeSession:
             "created": self.created,
             "duration_s": 2.0 * len(self.segments),
         }
+
+    def marks(self) -> list[Bookmark]:
+        marks = [event for event in self.events if isinstance(event, Mark)]
+        return [Bookmark(time=mark.time, text=mark.text) for mark in sorted(marks, key=lambda mark: mark.time)]
 
 
 class Peer:
@@ -363,12 +368,17 @@ class FakeDaemon:
 
     async def _GetSession(self, peer: Peer, message: GetSession, number: int) -> None:
         session = self.sessions[message.session]
-        reply = GetSessionReply(id=number, segments=session.segments, summary=session.summary, **session.info())
+        marks = session.marks() if message.after_segment is None else []
+        reply = GetSessionReply(
+            id=number, segments=session.segments, summary=session.summary, marks=marks, **session.info()
+        )
         await peer.send(reply)
 
     async def _Export(self, peer: Peer, message: Export, number: int) -> None:
         session = self.sessions[message.session]
-        transcript = Transcript(segments=session.segments, summary=session.summary, **session.info())
+        transcript = Transcript(
+            segments=session.segments, summary=session.summary, marks=session.marks(), **session.info()
+        )
         await peer.send(ExportReply(id=number, content=formats.render(transcript, message.format)))
 
     async def _Attach(self, peer: Peer, message: Attach, number: int) -> None:

@@ -25,6 +25,7 @@ from convo.messages import (
     AttachReply,
     Audio,
     AudioAck,
+    Bookmark,
     CancelSession,
     CreateSession,
     CreateSessionReply,
@@ -211,6 +212,7 @@ def page(number: int, *segments: int, more: bool) -> GetSessionReply:
         ],
         summary=None,
         more=more,
+        marks=[Bookmark(time=1.0)] if 0 in segments else [],
     )
 
 
@@ -229,6 +231,7 @@ def test_get_session_joins_its_pages(daemon: Daemon, loop: Loop) -> None:
             reply = await client.get_session("s")
             assert [segment.segment for segment in reply.segments] == [0, 1, 2]
             assert not reply.more
+            assert reply.marks == [Bookmark(time=1.0)]
             with pytest.raises(convo.RemoteProtocolError, match="does not move on"):
                 await client.get_session("s")
 

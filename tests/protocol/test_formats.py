@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convo.formats import FORMATS, render
-from convo.messages import ActionItem, GetSessionReply, Section, Segment, State, Summary, Word
-from convo.transcript import Transcript, one_line
+from convo.messages import ActionItem, Bookmark, GetSessionReply, Section, Segment, State, Summary, Word
+from convo.transcript import Transcript, one_line, place_of
 
 NASTY = "a\x00b\x1b[2Jc\x07\x9b <i>&</i> -->\r\nd\u2028e \ud800f"
 
@@ -267,3 +267,36 @@ def test_json_has_all_of_a_summary() -> None:
     summary = json.loads(render(transcript(summary=TRUSTED), "json"))["summary"]
     assert summary["key_point_sources"] == [[0, 1], [], [77]]
     assert summary["action_items"][1] == {"text": "Rest", "sources": []}
+
+
+MARKED = msgspec.structs.replace(
+    TALK,
+    marks=[Bookmark(time=0.5), Bookmark(time=2.0, text="# the *end*"), Bookmark(time=1e5)],
+)
+
+
+def test_markdown_lists_marks_with_what_was_written_or_said_there() -> None:
+    text = render(MARKED, "md")
+    assert "## Marks\n\n- **00:00** *Good morning.*\n- **00:02** \\# the \\*end\\*\n- **27:46:40** *Goodbye" in text
+    assert text.index("## Keywords") < text.index("## Marks") < text.index("## Transcript")
+    assert "## Marks" not in render(TALK, "md")
+    assert "- **00:00**\n" in render(msgspec.structs.replace(MARKED, segments=[]), "md")
+
+
+def test_json_has_all_marks() -> None:
+    expected = [{"time": 0.5}, {"time": 2.0, "text": "# the *end*"}, {"time": 1e5}]
+    assert json.loads(render(MARKED, "json"))["marks"] == expected
+    lines = [json.loads(line) for line in render(MARKED, "jsonl").splitlines()]
+    assert "marks" not in lines[0]
+    assert [line for line in lines if line["type"] == "mark"] == [{"type": "mark"} | mark for mark in expected]
+    assert [line["type"] for line in lines] == ["session", *["segment"] * 2, *["mark"] * 3, "summary"]
+
+
+@pytest.mark.parametrize("name", ["txt", "srt", "vtt"])
+def test_captions_and_plain_text_are_the_words_alone(name: str) -> None:
+    assert render(MARKED, name) == render(TALK, name)
+
+
+@pytest.mark.parametrize(("time", "place"), [(0.0, 0), (1.5, 0), (1.6, 1), (3601.0, 1), (3602.0, 2)])
+def test_where_a_mark_belongs(time: float, place: int) -> None:
+    assert place_of(time, TALK.segments) == place

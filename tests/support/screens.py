@@ -37,13 +37,19 @@ async def draw(url: str, out: Path) -> None:
         (out / f"{name}.svg").write_text(app.export_screenshot(title="convo-tui"), encoding="utf-8")
 
     async with app.run_test(size=SIZE, message_hook=lambda message: news.set()) as pilot:
-        await until(lambda: len(app.live.lines) >= 9 and app.live.partial is not None and app.live.partial.tentative)
+        await until(
+            lambda: (
+                len(app.speaking.live.lines) >= 9
+                and app.speaking.live.partial is not None
+                and app.speaking.live.partial.tentative
+            )
+        )
         save("live")
         await pilot.press("2")
-        await until(lambda: app.live.partial is not None and app.live.partial.stable)
+        await until(lambda: app.speaking.live.partial is not None and app.speaking.live.partial.stable)
         save("captions")
         await pilot.press("1")
-        await until(lambda: app.talk is None and app.live.summary is not None)
+        await until(lambda: app.speaking.talk is None and app.speaking.live.summary is not None)
         save("summary")
         await pilot.press("3", "slash", *"plan")
         await until(lambda: len(app.screen.model.hits) > 2)  # type: ignore[attr-defined]

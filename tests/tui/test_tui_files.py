@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import Any
 
-from convo.messages import CancelSession, CreateSession, EndSession
+import pytest
+
+from convo.messages import (
+    CancelSession,
+    CreateSession,
+    EndSession,
+    Error,
+    ListQueue,
+    PauseQueue,
+    QueuedFile,
+    ResumeQueue,
+    RetrySession,
+    State,
+)
 from convo_tui.model.files import Step
-from tests.cli.fake import FakeDaemon
+from convo_tui.work import queue
+from tests.cli.fake import FakeDaemon, FakeSession
 from tests.tui.conftest import Open, Stage
 
 
@@ -60,8 +76,9 @@ async def test_cancelled_and_done_again(connected: Open, fake: FakeDaemon, tmp_p
         await stage.press("r")
         await stage.until(lambda: steps(stage) == [Step.DONE], "done")
         assert len(fake.sessions) == 2
+        await stage.sees("x Clear")
         await stage.press("x")
-        await stage.sees("No files yet.")
+        await stage.sees_no("a.wav")
 
 
 async def test_an_upload_goes_on_after_a_broken_link(connected: Open, fake: FakeDaemon, tmp_path: Path) -> None:
@@ -101,3 +118,94 @@ async def test_picked_in_a_tree(connected: Open, fake: FakeDaemon, tmp_path: Pat
         await stage.press("down", "enter")
         await stage.until(lambda: steps(stage) == [Step.DONE] * 2, "done")
         assert sorted(job.path.name for job in stage.app.uploads.jobs) == ["a.wav", "b.mp3"]
+
+
+def queue_file(session: str, title: str, **fields: Any) -> QueuedFile:
+    return QueuedFile(**{
+        "session": session, "title": title, "priority": "normal", "state": State.PENDING, "created": 1.0, **fields,
+    })  # fmt: skip
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The queue is looked at all the time."""
+    monkeypatch.setattr(queue, "LOOK_S", 0.02)
+
+
+@pytest.mark.usefixtures("quick")
+async def test_the_daemons_own_queue_is_watched_and_files_of_others_are_cancelled(
+    connected: Open, fake: FakeDaemon
+) -> None:
+    fake.queue = [
+        queue_file("q1", "Interview", state=State.PROCESSING, done_s=30.0, total_s=120.0),
+        queue_file("q2", "A \x1b[31mlecture", priority="high"),
+    ]
+    for file in fake.queue:
+        fake.sessions[file.session] = FakeSession(file.session, kind="file", title=file.title)
+    async with connected() as stage:
+        await stage.press("4")
+        await stage.sees("Sent from elsewhere", "Interview", "00:30 of 02:00", "A lecture", "high priority  waiting")
+        await stage.sees("2 in the daemon's queue")
+        fake.queue[0] = queue_file("q1", "Interview", state=State.PROCESSING, done_s=60.0, total_s=120.0)
+        await stage.sees("01:00 of 02:00")
+        await stage.press("escape", "end")
+        await stage.sees("x Cancel")
+        await stage.press("x")
+        await stage.until(lambda: [one.session for one in fake.of(CancelSession)] == ["q2"], "cancelled")
+        del fake.queue[1:]
+        await stage.sees("✗ A lecture", "1 in the daemon's queue")
+        fake.sessions["q1"].state = State.COMPLETED
+        del fake.queue[:]
+        await stage.sees("✓ Interview", "0 in the daemon's queue")
+        await stage.press("home", "x")
+        await stage.sees_no("Interview")
+
+
+@pytest.mark.usefixtures("quick")
+async def test_the_queue_rests_and_goes_on(connected: Open, fake: FakeDaemon) -> None:
+    async with connected() as stage:
+        await stage.press("4", "tab")
+        await stage.sees("space Pause")
+        await stage.press("space")
+        await stage.sees("○ paused", "The queue rests: space goes on with it.", "space Resume")
+        assert len(fake.of(PauseQueue)) == 1
+        await stage.press("space")
+        await stage.sees("space Pause")
+        await stage.sees_no("paused")
+        assert len(fake.of(ResumeQueue)) == 1
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_file_that_failed_before_is_tried_again_and_one_that_is_refused_says_why(
+    connected: Open, fake: FakeDaemon
+) -> None:
+    session = FakeSession("f1", kind="file", title="Broken", state=State.FAILED, created=time.time())
+    fake.sessions["f1"] = session
+    async with connected() as stage:
+        await stage.press("4")
+        await stage.sees("✗ Broken", "failed")
+        await stage.press("tab", "r")
+        await stage.until(lambda: [one.session for one in fake.of(RetrySession)] == ["f1"], "tried again")
+        fake.refuse[RetrySession] = Error(code="bad_state", message="Its audio is not there any more.")
+        await stage.press("r")
+        await stage.until(lambda: "Its audio is not there any more." in stage.toasts(), "told")
+
+
+async def test_files_of_ours_are_not_shown_twice_and_an_old_daemon_without_a_queue_is_fine(
+    connected: Open, fake: FakeDaemon, tmp_path: Path
+) -> None:
+    (tmp_path / "a.wav").write_bytes(b"data")
+    fake.refuse[ListQueue] = Error(code="bad_message", message="What is that?")
+    async with connected() as stage:
+        await stage.press("4", *"a.wav", "enter")
+        await stage.until(lambda: steps(stage) == [Step.DONE], "done")
+        await stage.sees("✓ a.wav")
+        assert "elsewhere" not in stage.text()
+        assert not any("What is that" in toast for toast in stage.toasts())
+        del fake.refuse[ListQueue]
+        fake.only.state = State.PROCESSING
+        fake.queue = [queue_file(fake.only.id, "a")]
+        await stage.press("escape", "4")
+        await stage.until(lambda: bool(stage.app.queue.model.jobs), "told")
+        await stage.sees("✓ a.wav")
+        assert "elsewhere" not in stage.text()

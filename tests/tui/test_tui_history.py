@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from convo.messages import (
@@ -20,8 +21,8 @@ from convo.messages import (
     Summarize,
     UpdateSession,
 )
-from convo_tui import app as app_module
-from tests.cli.fake import SUMMARY, FakeDaemon
+from convo_tui.control import deleting
+from tests.cli.fake import SUMMARY, TRUSTED, FakeDaemon
 from tests.tui.conftest import Open
 
 
@@ -153,7 +154,7 @@ async def test_deleted_and_taken_back(connected: Open, past: FakeDaemon) -> None
 async def test_deleted_for_good_after_a_while(
     connected: Open, past: FakeDaemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app_module, "UNDO_S", 0.0)
+    monkeypatch.setattr(deleting, "UNDO_S", 0.0)
     async with connected("--session", "bbbb0002") as stage:
         await stage.sees("The budget is small.")
         await stage.press("x")
@@ -228,3 +229,55 @@ async def test_what_was_said_is_never_markup_nor_escape_codes(connected: Open, f
         await stage.press("escape", "escape")
         await stage.press("slash", "[", "b", "escape", "x")
         await stage.until(lambda: any("[red]x[/] boo" in toast for toast in stage.toasts()), "told plainly")
+
+
+async def test_marks_have_notes_and_a_list_to_jump_from(connected: Open, past: FakeDaemon) -> None:
+    past.add("eeee0009", *[f"Sentence {number}." for number in range(60)], title="Long")
+    async with connected("--session", "eeee0009", size=(80, 24)) as stage:
+        await stage.sees("Sentence 0.")
+        assert "M Marks" not in stage.text()
+        await stage.press("j", "j", "B")
+        await stage.sees("Mark 00:03 with a note")
+        await stage.press(*"begin", "enter")
+        await stage.sees("M Marks", "◆ begin")
+        await stage.until(lambda: "Marked at 00:03." in stage.toasts(), "told")
+        await stage.press("end", "b")
+        await stage.until(lambda: len(past.of(AddMark)) == 2, "marked")
+        await stage.press("home", "b")
+        await stage.until(lambda: len(past.of(AddMark)) == 3, "marked")
+        assert past.of(AddMark)[0].text == "begin"
+        await stage.press("M")
+        await stage.sees("Go to a mark", "00:03  begin")
+        await stage.press("enter")
+        await stage.sees("▌◆ Sentence 1.", "◆ begin")
+        await stage.press("M", "escape")
+        await stage.sees("▌◆ Sentence 1.")
+
+
+async def test_older_summaries_are_paged_through(connected: Open, past: FakeDaemon) -> None:
+    async with connected("--session", "bbbb0002", size=(120, 30)) as stage:
+        await stage.sees("They made a plan.", "The release is late.")
+        assert "older" not in stage.text()
+        past.writes = msgspec.structs.replace(TRUSTED, summary="Quite another text.")
+        await stage.press("z", "enter")
+        await stage.sees("Quite another text.", "Summary 2/2   , older")
+        await stage.sees("A plan was made.  00:00 00:02", "It is a good one.  no source", "Not in the transcript: Ada")
+        await stage.sees("by extractive", "minutes · 1970-01-12")
+        await stage.press("comma")
+        await stage.sees("Summary 1/2   . newer", "They made a plan.")
+        await stage.press("comma")
+        await stage.sees("Summary 1/2", "They made a plan.")
+        past.writes = msgspec.structs.replace(TRUSTED, summary="A third one.")
+        await stage.press("z", "enter")
+        await stage.sees("Summary 3/3", "A third one.")
+        await stage.press("comma", "comma")
+        await stage.sees("Summary 1/3   . newer")
+        await stage.press("full_stop")
+        await stage.sees("Summary 2/3   , older  . newer", "Quite another text.")
+        await stage.press("full_stop", "full_stop")
+        await stage.sees("Summary 3/3   , older", "A third one.")
+
+
+async def test_without_a_summary_it_says_what_to_do(connected: Open, past: FakeDaemon) -> None:
+    async with connected("--session", "aaaa0001", size=(120, 30)) as stage:
+        await stage.sees("There is no summary.", "z writes one.")

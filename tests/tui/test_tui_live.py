@@ -36,7 +36,7 @@ async def test_the_level_is_shown_and_muted_is_silence(connected: Open, fake: Fa
         await stage.press("s")
         await stage.sees("● live")
         sound.say(TONE)
-        await stage.until(lambda: (stage.app.level or -60) > -20, "loud")
+        await stage.until(lambda: (stage.app.speaking.level or -60) > -20, "loud")
         await stage.sees("━━━")
         await stage.press("m")
         await stage.sees("muted")
@@ -81,7 +81,7 @@ async def test_finalise_mark_and_name(connected: Open, fake: FakeDaemon, sound: 
         await stage.press("n")
         await stage.sees("Name this session")
         await stage.press(*"Plans", "enter")
-        await stage.until(lambda: stage.app.live.title == "Plans", "renamed")
+        await stage.until(lambda: stage.app.speaking.live.title == "Plans", "renamed")
         assert [request.title for request in fake.of(UpdateSession)] == ["Plans"]
         await stage.sees("convo   Plans")
 
@@ -130,7 +130,7 @@ async def test_stopped_before_there_was_a_daemon_nothing_is_left(open_app: Open,
         await stage.press("escape", "s")
         await stage.sees("waiting")
         await stage.press("s")
-        await stage.until(lambda: stage.app.talk is None, "ended")
+        await stage.until(lambda: stage.app.speaking.talk is None, "ended")
         assert sound.events[-1] == "close None"
 
 
@@ -154,7 +154,7 @@ async def test_without_portaudio_it_says_what_to_install(
     async with connected() as stage:
         await stage.press("s")
         await stage.until(lambda: any("Cannot open the microphone" in toast for toast in stage.toasts()), "told")
-        assert stage.app.talk is None
+        assert stage.app.speaking.talk is None
 
 
 async def test_leaving_ends_the_session(connected: Open, fake: FakeDaemon, sound: FakePortAudio) -> None:
@@ -177,3 +177,24 @@ async def test_a_session_asks_for_what_the_settings_say(
         (request,) = fake.of(CreateSession)
         assert (request.kind, request.audio.rate, request.summary.mode) == ("live", 16000, "rolling")
         assert sound.running.settings["device"] == "USB Headset"
+
+
+async def test_a_session_that_is_over_is_opened_and_a_mark_has_a_note(
+    connected: Open, fake: FakeDaemon, sound: FakePortAudio
+) -> None:
+    fake.says(["Hello there."])
+    async with connected() as stage:
+        await stage.press("s")
+        await stage.sees("● live")
+        sound.say(SECOND)
+        await stage.until(lambda: bool(fake.sessions) and len(fake.only.audio) == 32000, "sent")
+        await stage.press("B")
+        await stage.sees("Mark 00:01 with a note")
+        sound.say(SECOND)
+        await stage.press(*"who?", "enter")
+        await stage.until(lambda: bool(fake.of(AddMark)), "marked")
+        assert [(mark.time, mark.text) for mark in fake.of(AddMark)] == [(1.0, "who?")]
+        await stage.press("s")
+        await stage.sees("✓ done", "enter Open")
+        await stage.press("enter")
+        await stage.sees("e Export", "Hello there.", "M Marks")

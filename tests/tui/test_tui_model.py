@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.cells import cell_len
 
 from convo.messages import (
+    ActionItem,
     AudioAck,
     FinalSummary,
     Hit,
     Mark,
+    Origin,
     Progress,
+    QueuedFile,
     RollingSummary,
+    Section,
     SessionInfo,
     SessionRenamed,
     SessionState,
@@ -28,7 +33,8 @@ from convo_tui.model.files import FileJob, Step, pasted_paths
 from convo_tui.model.history import HistoryModel
 from convo_tui.model.layout import Layout, clusters, wrap
 from convo_tui.model.pace import REDRAW_S, Batch, Health, Pace
-from convo_tui.model.session import Change, SessionModel
+from convo_tui.model.queue import FAILED_S, QueueModel
+from convo_tui.model.session import Change, Item, SessionModel
 from convo_tui.widgets.letters import HEIGHT, LARGE, MIDDLE, NARROW, cells, draw, drawable, letter, wrap_letters
 from convo_tui.work.messages import Heard
 
@@ -80,7 +86,7 @@ def partial(number: int, stable: str, tentative: str) -> TranscriptPartial:
         ),
         (Progress(session="s", done_s=4, total_s=8), Change.PROGRESS, lambda model: model.total_s == 8),
         (SessionRenamed(session="s", seq=1, title="\x9bnew"), Change.TITLE, lambda model: "\x9b" not in model.title),
-        (Mark(session="s", seq=1, time=2), Change.MARKS, lambda model: model.marks == [2]),
+        (Mark(session="s", seq=1, time=2), Change.MARKS, lambda model: [mark.time for mark in model.marks] == [2]),
     ],
 )
 def test_what_an_event_changes(event, change, shows) -> None:  # type: ignore[no-untyped-def]
@@ -125,6 +131,43 @@ def test_a_pause_begins_a_turn_and_marks_belong_to_lines() -> None:
     for seq, at in enumerate((0.0, 3.0), 10):
         model.apply(Mark(session="s", seq=seq, time=at))
     assert [model.marked(place) for place in range(-1, 4)] == [False, True, False, True, False]
+    assert [model.line_of(mark) for mark in model.marks] == [0, 2]
+
+
+def test_a_mark_behind_the_last_line_belongs_to_what_is_spoken_then_to_the_last_line() -> None:
+    model = SessionModel()
+    mark = Mark(session="s", seq=9, time=50.0, text="\x1b[2Jend")
+    model.apply(mark)
+    assert model.mark_ahead
+    assert model.line_of(model.marks[0]) == -1
+    model.apply(segment(0, "x", seq=10))
+    assert model.mark_ahead
+    assert not model.marked(0)
+    model.apply(SessionState(session="s", seq=11, state=State.COMPLETED))
+    assert [mark.text for mark in model.marks_of(0)] == ["end"]
+    assert model.line_of(model.marks[0]) == 0
+
+
+def test_all_final_summaries_are_kept_and_say_what_they_rest_on() -> None:
+    model = SessionModel()
+    for seq, style in enumerate(("brief", "minutes"), 1):
+        fields = SUMMARY | {
+            "key_points": ["a", "", "b"], "key_point_sources": [[1], [], [2, 3]],
+            "action_items": [ActionItem(text="Go", owner="Ada", sources=[])],
+            "sections": [
+                Section(name="x", label="\x1b[2JFound", text=" A cough. "), Section(name="y", label="Y", text=""),
+            ],
+            "origin": Origin(created=1e9, style=style), "unverified": ["Ada"],
+        }  # fmt: skip
+        model.apply(FinalSummary(session="s", seq=seq, **fields))
+    model.apply(RollingSummary(session="s", seq=3, **SUMMARY))
+    assert [summary.style for summary in model.summaries] == ["brief", "minutes"]
+    last = model.summaries[-1]
+    assert last.key_points == (Item("a", (1,)), Item("b", (2, 3)))
+    assert last.action_items == (Item("Go (Ada)", ()),)
+    assert (last.sections, last.unverified) == ((("Found", "A cough."),), ("Ada",))
+    model.apply(segment(0, "x", seq=4))
+    assert (model.said_at(0), model.said_at(7)) == (0.0, None)
 
 
 # --- layout -----------------------------------------------------------------------------------------------
@@ -289,6 +332,40 @@ def test_what_is_pasted(tmp_path: Path) -> None:
     }
     for text, paths in table.items():
         assert pasted_paths(text) == paths, text
+
+
+def queued(session: str, state: State = State.PENDING, **fields: Any) -> QueuedFile:
+    return QueuedFile(session=session, title="", priority="normal", state=state, created=0, **fields)
+
+
+def test_the_daemons_queue_with_speed_and_what_became_of_its_files() -> None:
+    model = QueueModel()
+    model.told([queued("a", State.PROCESSING, done_s=0, total_s=100), queued("b")], [], paused=False, now=0, wall=0)
+    a, b = model.jobs
+    assert (a.step, b.step, a.name) == (Step.LISTENING, Step.WAITING, "a")
+    model.told([queued("a", State.PROCESSING, done_s=50, total_s=100), queued("b")], [], paused=True, now=10, wall=0)
+    assert model.jobs == [a, b]
+    assert (model.paused, a.speed(10), a.left_s(10), a.fraction) == (True, 5.0, 10.0, 0.5)
+    assert model.others(["a", None]) == [b]
+    gone = [info("a", "", 0), info("b", "", 0, State.FAILED), info("c", "", 0, State.COMPLETED)]
+    model.told([], gone, paused=False, now=20, wall=1)
+    assert [(job.session, job.step) for job in model.jobs] == [("a", Step.DONE), ("b", Step.FAILED)]
+    model.hide(b)
+    model.told([], gone, paused=False, now=21, wall=1)
+    assert [job.session for job in model.jobs] == ["a"]
+    model.told([queued("b")], gone, paused=False, now=22, wall=1)  # tried again
+    assert [(job.session, job.step) for job in model.jobs] == [("b", Step.WAITING), ("a", Step.DONE)]
+
+
+def test_files_that_failed_before_are_shown_while_their_audio_is_kept_and_not_too_many() -> None:
+    model = QueueModel()
+    failed = [info(f"{place}", "x\x1b", 1000.0 - place, State.FAILED) for place in range(9)]
+    model.told([], failed, paused=False, now=0, wall=1000)
+    assert [job.session for job in model.jobs] == ["0", "1", "2", "3", "4"]
+    assert model.jobs[0].name == "x"
+    other = QueueModel()
+    other.told([], failed, paused=False, now=0, wall=1000 + FAILED_S)
+    assert other.jobs == []
 
 
 # --- history ----------------------------------------------------------------------------------------------

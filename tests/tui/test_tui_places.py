@@ -10,7 +10,7 @@ import pytest
 
 from convo_tui.settings import settings_path
 from convo_tui.widgets.letters import LARGE, MIDDLE, NARROW
-from tests.cli.fake import FakeDaemon
+from tests.cli.fake import SUMMARY, FakeDaemon
 from tests.fakes.portaudio import FakePortAudio
 from tests.tui.conftest import Open, Stage
 
@@ -20,10 +20,10 @@ SECOND = bytes(32000)
 
 async def say(stage: Stage, sound: FakePortAudio, *texts: str) -> None:
     await stage.press("s")
-    await stage.until(lambda: bool(stage.app.live.session), "a session")
+    await stage.until(lambda: bool(stage.app.speaking.live.session), "a session")
     for text in texts:
         sound.say(SECOND)
-        await stage.until(lambda text=text: any(line.text == text for line in stage.app.live.lines), text)
+        await stage.until(lambda text=text: any(line.text == text for line in stage.app.speaking.live.lines), text)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ async def test_another_microphone_in_the_middle_of_a_session(
         await say(stage, sound)
         sound.say(b"one.")
         sound.last_words = b"two."
-        stage.app.choose_device("USB Headset")
+        stage.app.speaking.choose_device("USB Headset")
         sound.say(b"more")
         await stage.until(lambda: bytes(fake.only.audio) == b"one.two.more", "all of it")
         await stage.sees("USB Headset")
@@ -128,6 +128,33 @@ async def test_help_lists_the_keys_that_work_here(connected: Open) -> None:
         await stage.sees("Search in everything that was said")
 
 
+@pytest.mark.parametrize("columns", [40, 80, 100])
+async def test_footer_keys_are_whole_and_help_is_always_among_them(
+    connected: Open, fake: FakeDaemon, columns: int
+) -> None:
+    fake.add("aaaa0001", "One.", title="T", summary=SUMMARY)
+    async with connected(size=(columns, 24)) as stage:
+        for keys in ((), ("2",), ("escape", "3"), ("x",), ("u", "enter"), ("b",), ("escape", "4")):
+            await stage.press(*keys)
+            await stage.until(lambda: stage.app.screen.query("FooterKey"), "a footer")
+            await stage.until(
+                lambda: all(key.region.right <= columns + 1 for key in stage.app.screen.query("FooterKey")), "whole"
+            )
+            await stage.until(lambda: "? Help" in stage.text().splitlines()[-1], "help")
+            if keys == ("x",):
+                await stage.sees("u Undo")
+        await stage.pilot.resize_terminal(60, 24)
+        await stage.until(lambda: stage.text().splitlines()[-1].rstrip().endswith("? Help"), "fits again")
+
+
+async def test_help_names_keys_as_they_are_on_the_keyboard(connected: Open, fake: FakeDaemon) -> None:
+    async with connected(size=(100, 60)) as stage:
+        await stage.press("question_mark")
+        await stage.sees("On this screen", "In the transcript", "Everywhere", "To the next part of the screen")
+        assert "full_stop" not in stage.text()
+        assert "Focus" not in stage.text()
+
+
 async def test_the_palette_has_every_action(connected: Open) -> None:
     async with connected() as stage:
         await stage.press("ctrl+p")
@@ -138,6 +165,8 @@ async def test_the_palette_has_every_action(connected: Open) -> None:
         await stage.sees("No session yet")
         titles = {command.title for command in stage.app.get_system_commands(stage.app.screen)}
         assert {"Search", "Microphone", "Files", "Play a recording", "Theme"} <= titles
+        assert "Copy selected text" not in titles
+        assert len(titles) == len(list(stage.app.get_system_commands(stage.app.screen)))
 
 
 async def test_themes_change_with_a_key_and_stay(connected: Open) -> None:
@@ -230,7 +259,7 @@ async def test_a_first_start_with_a_private_daemon_that_ends_with_the_app(open_a
         await stage.sees("No daemon answers")
         await stage.press("enter")
         await stage.sees("Connected to convod/")
-        process = stage.app.private._process
+        process = stage.app.connecting.private._process
         assert process is not None
         assert process.returncode is None
     assert process.returncode == 0

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from textual.command import CommandList
 from textual.pilot import Pilot
 from textual.widgets import Input
 
@@ -14,6 +17,7 @@ from convo.messages import (
     FinalSummary,
     Hit,
     Mark,
+    QueuedFile,
     SessionInfo,
     SessionState,
     SpeechStarted,
@@ -26,11 +30,12 @@ from convo_tui.arguments import parse
 from convo_tui.model.files import FileJob, Step
 from convo_tui.model.session import Change, SessionModel
 from convo_tui.screens.history import HistoryScreen
+from convo_tui.screens.pick import MediaTree
 from convo_tui.screens.session import SessionScreen
 from convo_tui.work.link import LinkState, Phase
 from convo_tui.work.sources import Source
 from convo_tui.work.talk import Talk
-from tests.cli.fake import SUMMARY
+from tests.cli.fake import SUMMARY, TRUSTED, WAIT_S
 from tests.fakes.portaudio import FakePortAudio
 
 SAID = [
@@ -61,10 +66,12 @@ class Silent(Source):
 class Still(ConvoApp):
     """The app with what is on the screen set by the test: no daemon, no clock."""
 
+    NOTIFICATION_TIMEOUT = 600
+
     def _begin(self) -> None:
-        self.link_state = LinkState(Phase.UP, server="convod/0.1.0")
-        for screen in self._screens():
-            screen.link_changed(self.link_state)
+        self.connecting.state = LinkState(Phase.UP, server="convod/0.1.0")
+        for screen in self.screens:
+            screen.link_changed(self.connecting.state)
 
     async def action_quit(self) -> None:
         self.exit()
@@ -81,7 +88,7 @@ def fill(model: SessionModel, *, running: bool) -> None:
                 confidence=1, lag_ms=320,
             )
         )  # fmt: skip
-    model.apply(Mark(session="s", seq=seq + 1, time=12.5))
+    model.apply(Mark(session="s", seq=seq + 1, time=12.5, text="who was that?"))
     if running:
         model.apply(SessionState(session="s", seq=seq + 2, state=State.PROCESSING))
         model.apply(SpeechStarted(session="s", time=19))
@@ -96,18 +103,26 @@ def fill(model: SessionModel, *, running: bool) -> None:
             )
         )
     else:
-        fields = {name: getattr(SUMMARY, name) for name in SUMMARY.__struct_fields__}
-        model.apply(FinalSummary(session="s", seq=seq + 2, **fields))
-        model.apply(SessionState(session="s", seq=seq + 3, state=State.COMPLETED))
+        for number, summary in enumerate((SUMMARY, TRUSTED)):
+            fields = {name: getattr(summary, name) for name in summary.__struct_fields__}
+            model.apply(FinalSummary(session="s", seq=seq + 2 + number, **fields))
+        model.apply(SessionState(session="s", seq=seq + 4, state=State.COMPLETED))
 
 
 def live(app: Still) -> None:
-    fill(app.live, running=True)
-    app.talk = Talk(None, app.live, app.post_message, Silent())  # type: ignore[arg-type]
-    app.talk._tape.add(bytes(32000 * 21))
-    app.live.stored_bytes = 32000 * 21
-    app.level = -18.0
-    app._tell(Change.STATE | Change.LINES | Change.PARTIAL | Change.TITLE | Change.SUMMARY)
+    fill(app.speaking.live, running=True)
+    app.speaking.talk = Talk(None, app.speaking.live, app.post_message, Silent())  # type: ignore[arg-type]
+    app.speaking.talk._tape.add(bytes(32000 * 21))
+    app.speaking.live.stored_bytes = 32000 * 21
+    app.speaking.level = -18.0
+    app.speaking.tell(Change.STATE | Change.LINES | Change.PARTIAL | Change.TITLE | Change.SUMMARY)
+
+
+async def until(pilot: Pilot[None], condition: Callable[[], object]) -> None:
+    """Until something is so, looked at whenever the app has nothing to do."""
+    async with asyncio.timeout(WAIT_S):
+        while not condition():
+            await pilot.pause()
 
 
 async def show_idle(app: Still, pilot: Pilot[None]) -> None:
@@ -159,6 +174,17 @@ async def show_files(app: Still, pilot: Pilot[None]) -> None:
         FileJob(Path("notes.txt"), step=Step.FAILED, problem="This is no audio file that FFmpeg can read."),
         FileJob(Path("later.mp3")),
     ]
+    app.queue.model.told(
+        [
+            QueuedFile(
+                session="q1", title="Interview of an hour", priority="normal", state=State.PROCESSING, created=1.7e9,
+                done_s=1200, total_s=3600,
+            ),
+            QueuedFile(session="q2", title="강의", priority="high", state=State.PENDING, created=1.7e9),
+        ],
+        [SessionInfo(session="q3", kind="file", title="Broken", state=State.FAILED, created=1.7e9, duration_s=0)],
+        paused=True, now=0, wall=1.7e9,
+    )  # fmt: skip
     await pilot.press("4")
 
 
@@ -170,23 +196,80 @@ async def show_help(app: Still, pilot: Pilot[None]) -> None:
     await pilot.press("question_mark")
 
 
+async def show_name(app: Still, pilot: Pilot[None]) -> None:
+    live(app)
+    await pilot.press("n")
+
+
+async def show_export(app: Still, pilot: Pilot[None]) -> None:
+    await show_session(app, pilot)
+    await pilot.press("e")
+
+
+async def show_marks(app: Still, pilot: Pilot[None]) -> None:
+    await show_session(app, pilot)
+    await pilot.press("M")
+
+
+async def show_palette(app: Still, pilot: Pilot[None]) -> None:
+    await show_history(app, pilot)
+    await pilot.press("ctrl+p")
+    await until(pilot, lambda: app.screen.query_one(CommandList).option_count >= 10)
+
+
+async def show_pick(app: Still, pilot: Pilot[None]) -> None:
+    place = Path("recordings")
+    (place / "2026").mkdir(parents=True)
+    for name in ("interview.m4a", "회의.wav", "notes.txt"):
+        (place / name).touch()
+    os.chdir(place)
+    await pilot.press("4", "tab", "p")
+    await until(pilot, lambda: len(app.screen.query_one(MediaTree).root.children) == 3)
+
+
+async def show_deleted(app: Still, pilot: Pilot[None]) -> None:
+    await show_history(app, pilot)
+    await pilot.press("x")
+
+
+async def show_no_files(app: Still, pilot: Pilot[None]) -> None:
+    await pilot.press("4")
+
+
+async def show_no_history(app: Still, pilot: Pilot[None]) -> None:
+    await pilot.press("3")
+
+
 async def show_no_daemon(app: Still, pilot: Pilot[None]) -> None:
     from convo_tui.screens.welcome import WelcomeScreen
 
     app.link.url = "unix:/run/user/1000/convod.sock"
-    app.link_state = LinkState(Phase.NONE)
+    app.connecting.state = LinkState(Phase.NONE)
     app.push_screen(WelcomeScreen())
 
 
+SIZES = [(80, 24), (120, 40)]
 SCREENS = [
     show_idle, show_live, show_captions, show_session, show_history, show_files, show_devices, show_help,
-    show_no_daemon,
+    show_no_daemon, show_name, show_export, show_marks, show_palette, show_pick, show_deleted,
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("theme", ["convo-dark", "convo-light"])
-@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
-@pytest.mark.parametrize("show", SCREENS, ids=lambda show: show.__name__.removeprefix("show_"))
+CASES = [
+    *[(show, size, theme) for show in SCREENS for size in SIZES for theme in ("convo-dark", "convo-light")],
+    *[(show, SIZES[0], "convo-contrast") for show in (show_live, show_session, show_help)],
+    *[(show, SIZES[0], "convo-dark") for show in (show_no_files, show_no_history)],
+    *[(show, (40, 12), "convo-dark") for show in (show_idle, show_live, show_session, show_history, show_name)],
+]
+
+
+def named(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"{value[0]}x{value[1]}"
+    return value if isinstance(value, str) else getattr(value, "__name__", "").removeprefix("show_")
+
+
+@pytest.mark.parametrize(("show", "size", "theme"), CASES, ids=named)
 def test_screen(
     snap_compare: Callable[..., bool],
     sound: FakePortAudio,
@@ -205,14 +288,3 @@ def test_screen(
         await pilot.pause()
 
     assert snap_compare(app, terminal_size=size, run_before=before)
-
-
-def test_forty_by_twelve_shows_captions(snap_compare: Callable[..., bool]) -> None:
-    app = Still(parse([]))
-
-    async def before(pilot: Pilot[None]) -> None:
-        await pilot.pause()
-        live(app)
-        await pilot.pause()
-
-    assert snap_compare(app, terminal_size=(40, 12), run_before=before)

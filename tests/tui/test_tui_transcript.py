@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from convo.messages import Event, SessionState, State, SummaryDelta, TranscriptPartial, TranscriptSegment
+import msgspec
+
+from convo.messages import Event, Mark, SessionState, State, SummaryDelta, TranscriptPartial, TranscriptSegment
 from convo_tui.widgets.transcript import TranscriptView
 from convo_tui.work.messages import Began, Heard
 from tests.cli.fake import FakeDaemon
@@ -20,10 +22,10 @@ def lines(first: int, last: int) -> list[Event]:
 
 
 def tell(stage: Stage, *events: Event) -> None:
-    if not stage.app.live.session:
-        stage.app.live.session = "s"
-        stage.app.post_message(Began(stage.app.live))
-    stage.app.post_message(Heard(stage.app.live, events, None, 0.0))
+    if not stage.app.speaking.live.session:
+        stage.app.speaking.live.session = "s"
+        stage.app.post_message(Began(stage.app.speaking.live))
+    stage.app.post_message(Heard(stage.app.speaking.live, events, None, 0.0))
 
 
 async def test_it_follows_the_end_until_one_scrolls_up_and_counts_what_came(connected: Open, fake: FakeDaemon) -> None:
@@ -95,3 +97,25 @@ async def test_a_summary_is_shown_as_it_is_written(connected: Open, fake: FakeDa
         await stage.sees("They made ▏")
         tell(stage, SummaryDelta(session="s", text="a plan."))
         await stage.sees("They made a plan.▏")
+
+
+async def test_a_long_pause_begins_a_paragraph_and_nobody_is_said_to_speak(connected: Open, fake: FakeDaemon) -> None:
+    async with connected(size=(80, 24)) as stage:
+        first, second, third = lines(0, 3)
+        later = msgspec.structs.replace(third, start=9.0, end=9.5)
+        tell(stage, first, second, later)
+        await stage.sees("Line 2.")
+        rows = [row.strip() for row in stage.text().splitlines()]
+        at = rows.index("Line 0.")
+        assert rows[at : at + 4] == ["Line 0.", "Line 1.", "", "Line 2."]
+        assert "speaker" not in stage.text().casefold()
+
+
+async def test_a_mark_is_seen_at_once_beside_what_is_being_said(connected: Open, fake: FakeDaemon) -> None:
+    async with connected(size=(80, 24)) as stage:
+        tell(stage, *lines(0, 1))
+        tell(stage, TranscriptPartial(session="s", segment=1, start=1, end=2, stable="And", tentative="then"))
+        await stage.sees("And then")
+        tell(stage, Mark(session="s", seq=2, time=1.5))
+        await stage.sees("◆ And then")
+        assert "◆ Line 0." not in stage.text()

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from textual.scrollbar import ScrollBarRender
+
 
 @dataclass(frozen=True)
 class Glyphs:
@@ -37,3 +39,10 @@ ASCII = Glyphs(
     live="*", paused="=", idle="o", done="+", failed="x", work="~", mark="#", cursor="|", caret="_", bullet="-",
     task="-", down="v", dot="-", ellipsis="~", bar="=", bar_half="=", bar_rest="-", rule="|",
 )  # fmt: skip
+
+
+class WholeCells(ScrollBarRender):
+    """A scroll bar that begins and ends at whole cells, with no sign at its ends."""
+
+    VERTICAL_BARS = [" "] * 8
+    HORIZONTAL_BARS = [" "] * 8

@@ -399,6 +399,7 @@ class Service:
         after = -1 if request.after_segment is None else request.after_segment
         segments = await store.segments(journal.id, after, PAGE_SEGMENTS + 1)
         fits = _fitting(segments[:PAGE_SEGMENTS])
+        marks = await store.marks(journal.id) if request.after_segment is None else []
         info = journal.record.info
         return GetSessionReply(
             id=request.id,
@@ -411,6 +412,7 @@ class Service:
             segments=segments[:fits],
             summary=await store.summary(journal.id),
             more=fits < len(segments),
+            marks=marks[: _fitting(marks)],
         )
 
     async def _list_sessions(self, client: Client, request: ListSessions) -> Reply:
@@ -443,6 +445,7 @@ class Service:
             **msgspec.structs.asdict(journal.record.info),
             segments=await store.segments(journal.id),
             summary=await store.summary(journal.id),
+            marks=await store.marks(journal.id),
         )
         content = await trio.to_thread.run_sync(formats.render, transcript, request.format)
         # A character takes at most four bytes.

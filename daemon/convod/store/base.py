@@ -13,6 +13,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from convo.messages import (
+    Bookmark,
     CreateSession,
     DurableEvent,
     FinalSummary,
@@ -120,6 +121,9 @@ class Store(Protocol):
         self, session: str, kind: type[SummaryEvent] = FinalSummary, *, before: int | None = None, limit: int = 1
     ) -> list[StoredSummary]:
         """Summaries of one kind, newest first, those with `seq` below `before`."""
+
+    async def marks(self, session: str) -> list[Bookmark]:
+        """What was marked in a session, in the order of the times."""
 
     async def search(self, owner: str | None, query: str, limit: int, *, summaries: bool = False) -> list[Hit]:
         """What the owner's sessions (everybody's if None) and, if wanted, their summaries say with these words.

@@ -16,10 +16,12 @@ import msgspec
 
 from convo.messages import (
     DURABLE,
+    Bookmark,
     CreateSession,
     DurableEvent,
     FinalSummary,
     Hit,
+    Mark,
     Segment,
     SessionInfo,
     State,
@@ -219,6 +221,18 @@ class SessionStore:
             )
             events = [_event(row) for row in rows]
             return [StoredSummary(seq=event.seq, summary=summary_of(event)) for event in events]
+
+        return await self._database.read(work)
+
+    async def marks(self, session: str) -> list[Bookmark]:
+        """What was marked in a session, in the order of the times."""
+
+        def work(connection: sqlite3.Connection) -> list[Bookmark]:
+            rows = connection.execute(
+                "SELECT type, body FROM events WHERE session = ? AND type = 'mark' ORDER BY seq", (session,)
+            )
+            found = [event for row in rows if isinstance(event := _event(row), Mark)]
+            return [Bookmark(time=mark.time, text=mark.text) for mark in sorted(found, key=lambda mark: mark.time)]
 
         return await self._database.read(work)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import struct
 from contextlib import asynccontextmanager
 
@@ -806,6 +807,10 @@ async def test_a_session_is_renamed_and_marked_at_any_time(autojump_clock, tmp_p
         assert of(Code.UNKNOWN_SESSION)(await peer.ask(UpdateSession, session="nobody's", title="mine"))
         record = await peer.ask(GetSession, session=name)
         assert record.title == ("Release plan" + "x" * 300)[:200]
+        assert [(mark.time, mark.text) for mark in record.marks] == [(0.25, ""), (0.5, "budget")]
+        assert not (await peer.ask(GetSession, session=name, after_segment=0)).marks
+        exported = json.loads((await peer.ask(Export, session=name, format="json")).content)
+        assert exported["marks"] == [{"time": 0.25}, {"time": 0.5, "text": "budget"}]
         again = await place.client()
         await again.ask(Attach, session=name)
         await again.until(lambda one: isinstance(one, Mark) and one.time == 0.25)

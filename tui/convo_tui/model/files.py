@@ -36,11 +36,13 @@ class Step(StrEnum):
         return self in (Step.DONE, Step.FAILED, Step.CANCELLED)
 
 
-@dataclass
+@dataclass(eq=False)  # the same file may be sent twice
 class FileJob:
-    """One file. Times are seconds; `begun` and `now` are of any steady clock."""
+    """One file. Times are seconds; `begun` and `now` are of any steady clock. `title`: where its path is not known."""
 
     path: Path
+    title: str = ""
+    priority: str = "normal"
     step: Step = Step.WAITING
     session: str | None = None
     sent: int = 0
@@ -51,6 +53,11 @@ class FileJob:
     begun: float | None = None
     ended: float | None = None
     _first: tuple[float, float] | None = field(default=None, repr=False)
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self.title or self.path.name
 
     def sending(self, sent: int, now: float) -> None:
         """So many bytes were taken by the daemon."""

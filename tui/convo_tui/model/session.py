@@ -6,13 +6,15 @@ way in; times that are none become 0. This module draws nothing and asks nobody.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right, insort
 from dataclasses import dataclass, field
 from enum import Flag, auto
 from math import isfinite
 
 from convo.messages import (
+    ActionItem,
     AudioAck,
+    Bookmark,
     DurableEvent,
     Event,
     FinalSummary,
@@ -33,12 +35,14 @@ from convo.messages import (
     TranscriptSegment,
 )
 from convo.text import clean, clean_lines
+from convo.transcript import place_of
 
 TURN_S = 1.5
 """A pause this long begins a new turn: the protocol does not tell who speaks, silence tells that somebody stopped."""
 
 _LONGEST_DELTA = 1 << 16  # characters of a summary that is being written
 _MOST_WARNINGS = 50
+_MOST_SUMMARIES = 100  # final ones that can be paged through
 
 
 class Change(Flag):
@@ -79,16 +83,28 @@ class Partial:
 
 
 @dataclass(frozen=True, slots=True)
+class Item:
+    """A key point or something to do; `sources` are the segments it rests on, None where nobody knows."""
+
+    text: str
+    sources: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SummaryText:
-    """A summary fit to be shown."""
+    """A summary fit to be shown. `sections` are a heading and its text each; `created` is Unix seconds."""
 
     title: str
     text: str
-    key_points: tuple[str, ...]
-    action_items: tuple[str, ...]
+    key_points: tuple[Item, ...]
+    action_items: tuple[Item, ...]
     keywords: tuple[str, ...]
     source: str
     final: bool
+    sections: tuple[tuple[str, str], ...] = ()
+    unverified: tuple[str, ...] = ()
+    style: str = ""
+    created: float | None = None
 
 
 @dataclass
@@ -109,8 +125,9 @@ class SessionModel:
     stored_bytes: int = 0
     lag_ms: float | None = None
     summary: SummaryText | None = None
+    summaries: list[SummaryText] = field(default_factory=list)  # the final ones, oldest first
     writing: str = ""
-    marks: list[float] = field(default_factory=list)
+    marks: list[Bookmark] = field(default_factory=list)  # in the order of their times
     warnings: list[str] = field(default_factory=list)
     seq: int = 0
 
@@ -167,6 +184,8 @@ class SessionModel:
                 return Change.SUMMARY
             case RollingSummary() | FinalSummary():
                 self.summary = summary_text(event, final=isinstance(event, FinalSummary))
+                if self.summary.final:
+                    self.summaries = [*self.summaries, self.summary][-_MOST_SUMMARIES:]
                 self.writing = ""
                 return Change.SUMMARY | Change.TITLE
             case Progress():
@@ -177,8 +196,8 @@ class SessionModel:
                 self.title = clean(event.title)
                 return Change.TITLE
             case Mark():
-                at = _time(event.time)
-                self.marks.insert(bisect_left(self.marks, at), at)
+                mark = Bookmark(time=_time(event.time), text=clean(event.text))
+                insort(self.marks, mark, key=lambda each: each.time)
                 return Change.MARKS
             case SessionWarning():
                 self.warnings = [*self.warnings, clean(event.message)][-_MOST_WARNINGS:]
@@ -186,14 +205,32 @@ class SessionModel:
         return Change.NOTHING
 
     def marked(self, line: int) -> bool:
-        """Whether a mark lies between the end of the line before and the end of this one."""
+        """Whether a mark belongs to a line."""
+        return bool(self.marks_of(line))
+
+    def marks_of(self, line: int) -> list[Bookmark]:
+        """The marks that belong to a line: what was being said, or was said next; behind the end, the last line."""
         if not self.marks or not 0 <= line < len(self.lines):
-            return False
+            return []
         begins = self.lines[line - 1].end if line else -1.0
-        at = bisect_left(self.marks, begins)
-        while at < len(self.marks) and self.marks[at] <= begins:
-            at += 1
-        return at < len(self.marks) and self.marks[at] <= self.lines[line].end
+        last = self.over and line == len(self.lines) - 1
+        ends = float("inf") if last else self.lines[line].end
+        first = bisect_right(self.marks, begins, key=lambda mark: mark.time)
+        return self.marks[first : bisect_right(self.marks, ends, key=lambda mark: mark.time)]
+
+    def line_of(self, mark: Bookmark) -> int:
+        """The line that a mark belongs to, the last one if it lies behind it; -1 while there is none."""
+        return min(place_of(mark.time, self.lines), len(self.lines) - 1)
+
+    @property
+    def mark_ahead(self) -> bool:
+        """Whether a mark belongs to what is being spoken."""
+        return bool(self.marks) and (not self.lines or self.marks[-1].time > self.lines[-1].end)
+
+    def said_at(self, number: int) -> float | None:
+        """When a segment was said, seconds; None if it is not here."""
+        at = bisect_left(self.lines, number, key=lambda line: line.number)
+        return self.lines[at].start if at < len(self.lines) and self.lines[at].number == number else None
 
     # --- events -------------------------------------------------------------------------------------------
 
@@ -241,19 +278,31 @@ class SessionModel:
 
 def summary_text(summary: Summary | RollingSummary | FinalSummary, *, final: bool = True) -> SummaryText:
     """A summary cleaned, its action items as sentences."""
-    items = []
-    for item in summary.action_items:
-        about = ", ".join(clean(part) for part in (item.owner, item.due) if part and clean(part))
-        items.append(clean(item.text) + (f" ({about})" if about else ""))
+    cited = summary.key_point_sources or []
+    points = [
+        Item(clean(point), tuple(cited[place]) if place < len(cited) else None)
+        for place, point in enumerate(summary.key_points)
+    ]
+    sections = [(clean(section.label), clean_lines(section.text).strip()) for section in summary.sections or []]
     return SummaryText(
         title=clean(summary.title),
         text=clean_lines(summary.summary).strip(),
-        key_points=tuple(filter(None, map(clean, summary.key_points))),
-        action_items=tuple(filter(None, items)),
+        key_points=tuple(item for item in points if item.text),
+        action_items=tuple(item for item in map(_task, summary.action_items) if item.text),
         keywords=tuple(filter(None, map(clean, summary.keywords))),
         source=clean(f"{summary.provider} {summary.model}".strip()),
         final=final,
+        sections=tuple((label, text) for label, text in sections if text),
+        unverified=tuple(filter(None, map(clean, summary.unverified or []))),
+        style=clean(summary.origin.style) if summary.origin else "",
+        created=summary.origin.created if summary.origin else None,
     )
+
+
+def _task(item: ActionItem) -> Item:
+    about = ", ".join(clean(part) for part in (item.owner, item.due) if part and clean(part))
+    text = clean(item.text) + (f" ({about})" if about else "")
+    return Item(text, None if item.sources is None else tuple(item.sources))
 
 
 def _time(seconds: float) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
 from textual import on
@@ -19,6 +19,9 @@ from textual.screen import ModalScreen
 from textual.suggester import Suggester
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
+
+if TYPE_CHECKING:
+    from ..app import ConvoApp
 
 
 class PathSuggester(Suggester):
@@ -82,6 +85,8 @@ class AskScreen(ModalScreen[str | None]):
 class ChooseScreen(ModalScreen[str | None]):
     """Asks for one of several: `choices` are a value, what it is called, and a word about it."""
 
+    app: ConvoApp
+
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "Leave it")]
 
     def __init__(self, question: str, choices: Sequence[tuple[str, str, str]]) -> None:
@@ -96,7 +101,7 @@ class ChooseScreen(ModalScreen[str | None]):
             wide = max(len(name) for _, name, _ in self._choices) + 2
             yield OptionList(
                 *[
-                    Option(Text.assemble(name.ljust(wide), (about, "dim")), id=value)
+                    Option(Text.assemble(name.ljust(wide), (about, self.app.colour("faint"))), id=value)
                     for value, name, about in self._choices
                 ]
             )

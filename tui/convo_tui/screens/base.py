@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.text import Text
 from textual.screen import Screen
+from textual.widgets import Static
 
 from ..model.pace import Health
 from ..model.session import Change, SessionModel
@@ -34,10 +36,16 @@ class ConvoScreen(Screen[None]):
     def link_changed(self, state: LinkState) -> None:
         """The connection is up, or it is not."""
 
+    def job_changed(self) -> None:
+        """A file on its way made progress."""
+
+    def deleted(self, session: str | None) -> None:
+        """A session is gone; None: one is about to go, or was taken back."""
+
     @property
     def trouble(self) -> str:
         """What is wrong with the connection, in two words."""
-        phase = self.app.link_state.phase.name
+        phase = self.app.connecting.state.phase.name
         return {"LOST": "reconnecting", "NONE": "no daemon", "REFUSED": "not allowed"}.get(phase, "")
 
 
@@ -46,19 +54,19 @@ class TalkScreen(ConvoScreen):
 
     def action_start(self) -> None:
         """Begin with the microphone."""
-        self.app.listen()
+        self.app.speaking.listen()
 
     def action_stop(self) -> None:
         """End the session."""
-        self.app.stop_talk()
+        self.app.speaking.stop()
 
     def action_pause(self) -> None:
         """Pause, or go on."""
-        self.app.pause_talk()
+        self.app.speaking.pause()
 
     def action_mute(self) -> None:
         """Mute, or not."""
-        self.app.mute_talk()
+        self.app.speaking.mute()
 
 
 class RowsScreen(ConvoScreen):
@@ -74,6 +82,12 @@ class RowsScreen(ConvoScreen):
         super().notify_style_update()
         if self.is_mounted:
             self.call_later(self._draw)
+
+    def show_empty(self, text: str) -> None:
+        """Say in the middle why there are no rows, and what to do; nothing if there are some."""
+        empty = self.query_one("#empty", Static)
+        empty.update(Text(text))
+        empty.display = bool(text)
 
     def _draw(self) -> None:
         raise NotImplementedError

@@ -9,17 +9,17 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.widgets import Footer
 
 from ..model.pace import Health
 from ..model.session import Change, SessionModel
 from ..widgets.captions import BigCaptions
+from ..widgets.keys import Keys
 from ..work.link import LinkState
 from .base import TalkScreen
 
 
 class CaptionsScreen(TalkScreen):
-    """Shows the end of `app.live`."""
+    """Shows the end of `app.speaking.live`."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,c", "back", "Back", key_display="esc", tooltip="To the transcript"),
@@ -34,8 +34,8 @@ class CaptionsScreen(TalkScreen):
 
     def compose(self) -> ComposeResult:
         """Letters, and the keys until they are hidden."""
-        yield BigCaptions(self.app.live, ascii_only=self.app.has_class("-ascii"))
-        yield Footer(show_command_palette=False)
+        yield BigCaptions(self.app.speaking.live, ascii_only=self.app.has_class("-ascii"))
+        yield Keys()
 
     @property
     def captions(self) -> BigCaptions:
@@ -48,7 +48,7 @@ class CaptionsScreen(TalkScreen):
 
     def heard(self, model: SessionModel, change: Change, level: float | None, health: Health) -> None:
         """The live session changed."""
-        if model is self.app.live and self.is_mounted and change & ~Change.SPEECH:
+        if model is self.app.speaking.live and self.is_mounted and change & ~Change.SPEECH:
             self._draw()
             if change & Change.STATE:
                 self.refresh_bindings()
@@ -60,19 +60,19 @@ class CaptionsScreen(TalkScreen):
 
     def _draw(self) -> None:
         captions = self.captions
-        captions.model = self.app.live
-        talk = self.app.talk
+        captions.model = self.app.speaking.live
+        talk = self.app.speaking.talk
         if self.trouble:
             captions.note = self.trouble
         elif talk is None:
-            captions.note = "press s to start" if not self.app.live.lines else ""
+            captions.note = "press s to start" if not self.app.speaking.live.lines else ""
         else:
             captions.note = "paused" if talk.paused else "muted" if talk.muted else "listening"
         captions.refresh()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Only what makes sense now."""
-        talk = self.app.talk
+        talk = self.app.speaking.talk
         if action == "start":
             return talk is None
         if action in ("stop", "pause", "mute"):
@@ -89,5 +89,5 @@ class CaptionsScreen(TalkScreen):
 
     def action_keys(self) -> None:
         """Show the keys, or hide them."""
-        footer = self.query_one(Footer)
+        footer = self.query_one(Keys)
         footer.display = not footer.display

@@ -88,12 +88,13 @@ class DevicesScreen(ModalScreen[None]):
         if not self._devices:
             options.add_option(Option(Text("There is no microphone: plug one in, and press r."), disabled=True))
             return
-        options.add_option(Option(Text.assemble("The usual one", ("   what the system says", "dim")), id="usual"))
+        faint = self.app.colour("faint")
+        options.add_option(Option(Text.assemble("The usual one", ("   what the system says", faint)), id="usual"))
         here = 0
         for place, device in enumerate(self._devices):
             about = f"   {device.rate / 1000:g} kHz" + (", usual" if device.usual else "")
-            options.add_option(Option(Text.assemble(clean(device.name), (about, "dim")), id=f"device-{place}"))
-            if device.name == self.app.device:
+            options.add_option(Option(Text.assemble(clean(device.name), (about, faint)), id=f"device-{place}"))
+            if device.name == self.app.speaking.device:
                 here = place + 1
         options.highlighted = here
         options.focus()
@@ -139,7 +140,7 @@ class DevicesScreen(ModalScreen[None]):
     def _selected(self, event: OptionList.OptionSelected) -> None:
         name = self._named(event.option.id)
         self.workers.cancel_group(self, "level")
-        self.app.choose_device(name)
+        self.app.speaking.choose_device(name)
         self.dismiss(None)
 
     def action_leave(self) -> None:

@@ -1,7 +1,7 @@
 """Files: recordings on their way to a transcript, with progress, speed and the time that is left.
 
-In: paths that are typed, pasted, dropped into the terminal or picked. Out: a queue; each file is a session of the
-daemon.
+In: paths that are typed, pasted, dropped into the terminal or picked; the daemon's own queue. Out: rows: the files that
+are sent from here, then those that other programs of this user sent. Each file is a session of the daemon.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
-from textual.screen import ModalScreen
 from textual.timer import Timer
-from textual.widgets import DirectoryTree, Footer, Input, OptionList, Static
+from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from convo.text import clean, clock, width
 
 from ..model.files import MEDIA, FileJob, Step, pasted_paths
 from ..model.session import SessionModel
+from ..widgets.keys import Keys
+from ..widgets.rows import Rows
 from ..widgets.status import Heading, Masthead, bar, cut
 from ..work.link import LinkState
 from ..work.start import start
@@ -33,7 +34,12 @@ from .ask import PathSuggester
 from .base import RowsScreen
 
 if TYPE_CHECKING:
-    from ..app import ConvoApp
+    pass
+
+_EMPTY = """No files yet.
+
+Paste or drop recordings here; a types a path, p picks.
+They go to the daemon as they are; nothing leaves its machine."""
 
 _REDRAW_S = 0.1
 _LOOK_S = 1.0  # speed and time left are drawn anew
@@ -45,18 +51,20 @@ class FilesScreen(RowsScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("a,slash", "add", "Add", key_display="a", tooltip="Type or paste paths"),
         Binding("p", "pick", "Pick", tooltip="Pick recordings in a tree"),
-        Binding("enter", "open", "Open", tooltip="Read the transcript, as it is written"),
-        Binding(
-            "x,delete", "cancel", "Cancel", key_display="x", tooltip="Cancel it; once more takes it out of the list"
-        ),
-        Binding("r", "retry", "Retry", tooltip="Do it again from the beginning"),
+        Binding("x,delete", "cancel", "Cancel", key_display="x", tooltip="Cancel it; what was transcribed stays"),
+        Binding("x,delete", "forget", "Clear", key_display="x", tooltip="Take it out of this list; its session stays"),
+        Binding("r", "retry", "Retry", tooltip="Do it again"),
+        Binding("space", "pause", "Pause", key_display="space", tooltip="Let the daemon's queue of files rest"),
+        Binding("space", "resume", "Resume", key_display="space", tooltip="Go on with the daemon's queue of files"),
         Binding("escape", "back", "Back", key_display="esc", tooltip="Out of the line, then back"),
-        Binding("1", "app.go('live')", "Live", tooltip="The session that is being spoken"),
+        Binding("1", "app.go('live')", "Live", tooltip="The session that is being spoken", show=False),
         Binding("3", "app.go('history')", "History", tooltip="All sessions", show=False),
     ]
 
     def __init__(self) -> None:
         super().__init__()
+        self._rows: list[FileJob | None] = []  # None is a heading
+        self._drawn: list[FileJob | None] = []
         self._pending: Timer | None = None
         self._looking: Timer | None = None
 
@@ -66,21 +74,22 @@ class FilesScreen(RowsScreen):
         yield Input(
             placeholder="Paths of recordings; paste or drop as many as you like", id="paths", suggester=PathSuggester()
         )
-        yield OptionList(id="queue")
+        with Container(classes="rows"):
+            yield Rows(id="queue")
+            yield Static("", id="empty")
         yield Static("", id="files-note")
-        yield Footer(show_command_palette=False)
+        yield Keys()
 
     def on_mount(self) -> None:
         """Draw the queue."""
-        self.masthead.heading = Heading(title="Files", trouble=self.trouble)
         self._draw()
-        queue = self.query_one("#queue")
-        (queue if self.app.uploads.jobs else self.query_one("#paths")).focus()
+        (self.query_one("#queue") if self.app.uploads.jobs else self.query_one("#paths")).focus()
+        start(self, self.app.queue.run, group="queue")
 
     def link_changed(self, state: LinkState) -> None:
         """Show it."""
         if self.is_mounted:
-            self.masthead.heading = Heading(title="Files", trouble=self.trouble)
+            self._draw()
 
     # --- drawing ------------------------------------------------------------------------------------------
 
@@ -91,33 +100,56 @@ class FilesScreen(RowsScreen):
 
     def _draw(self) -> None:
         self._pending = None
-        queue = self.query_one("#queue", OptionList)
         jobs = self.app.uploads.jobs
+        others = self.app.queue.model.others(job.session for job in jobs)
+        here = self._here()
+        self._rows = [*jobs, *([None, *others] if others else [])]
         now = asyncio.get_running_loop().time()
-        prompts = [self._prompt(job, now) for job in jobs]
-        if queue.option_count == len(prompts):
+        prompts = [self._prompt(job, now) if job is not None else self._head(len(jobs)) for job in self._rows]
+        queue = self.query_one("#queue", OptionList)
+        if self._rows == self._drawn:
             for place, prompt in enumerate(prompts):
                 queue.replace_option_prompt_at_index(place, prompt)
         else:
-            here = queue.highlighted or 0
+            self._drawn = list(self._rows)
             queue.clear_options()
-            queue.add_options([Option(prompt) for prompt in prompts])
-            queue.highlighted = min(here, len(prompts) - 1) if prompts else None
-        waiting = [job for job in jobs if not job.step.over]
-        note = "No files yet. They go to the daemon as they are; nothing leaves its machine."
-        if jobs:
+            queue.add_options(
+                [Option(prompt, disabled=job is None) for prompt, job in zip(prompts, self._rows, strict=True)]
+            )
+            place = self._rows.index(here) if here is not None and here in self._rows else 0
+            queue.highlighted = place + (self._rows[place] is None) if prompts else None
+        self._draw_note(jobs, others, now)
+        self.refresh_bindings()
+
+    def _draw_note(self, jobs: list[FileJob], others: list[FileJob], now: float) -> None:
+        paused = self.app.queue.model.paused
+        self.masthead.heading = Heading(title="Files", trouble=self.trouble, badge="paused" if paused else "")
+        waiting = [job for job in [*jobs, *others] if not job.step.over]
+        note = ""
+        self.show_empty("" if jobs or others else _EMPTY)
+        if jobs or others:
             done = sum(job.step is Step.DONE for job in jobs)
-            note = f"{done} of {len(jobs)} done"
+            parts = [f"{done} of {len(jobs)} done"] if jobs else []
+            if others:
+                busy = sum(not job.step.over for job in others)
+                parts.append(f"{busy} more in the daemon's queue" if jobs else f"{busy} in the daemon's queue")
             left = [job.left_s(now) for job in waiting]
             if waiting and all(each is not None for each in left):
-                note += f", about {clock(max(each or 0.0 for each in left))} left"
+                parts.append(f"about {clock(max(each or 0.0 for each in left))} left")
+            note = ", ".join(parts)
+        if paused:
+            note = "The queue rests: space goes on with it."
         self.query_one("#files-note", Static).update(Text(f" {note}"))
         if waiting and self._looking is None:
             self._looking = self.set_interval(_LOOK_S, self._draw)
         elif not waiting and self._looking is not None:
             self._looking.stop()
             self._looking = None
-        self.refresh_bindings()
+
+    def _head(self, own: int) -> Text:
+        text = Text("\n" if own else "", no_wrap=True, end="")
+        text.append("Sent from elsewhere", f"bold {self._colour('accent')}".strip())
+        return text
 
     def _prompt(self, job: FileJob, now: float) -> Text:
         glyphs = self.app.glyphs
@@ -133,7 +165,7 @@ class FilesScreen(RowsScreen):
         room = size - width(right) - cells - 6
         text = Text(no_wrap=True, end="")
         text.append(f"{sign} ", self._colour(colour))
-        text.append(cut(clean(job.path.name), max(6, room), glyphs.ellipsis))
+        text.append(cut(clean(job.name), max(6, room), glyphs.ellipsis))
         if job.problem:
             text.append(f"\n  {cut(job.problem, size - 4, glyphs.ellipsis)}", self._colour("error"))
             return text
@@ -151,6 +183,8 @@ class FilesScreen(RowsScreen):
 
     def _right(self, job: FileJob, now: float) -> str:
         parts = [str(job.step)]
+        if job.step is Step.WAITING and job.priority != "normal":
+            parts.insert(0, f"{job.priority} priority")
         if job.step is Step.SENDING and job.size:
             parts.append(f"{100 * job.sent // max(1, job.size)} %")
         if job.step is Step.LISTENING and job.total_s:
@@ -168,21 +202,26 @@ class FilesScreen(RowsScreen):
 
     def _here(self) -> FileJob | None:
         at = self.query_one("#queue", OptionList).highlighted
-        jobs = self.app.uploads.jobs
-        return jobs[at] if at is not None and at < len(jobs) else None
+        return self._rows[at] if at is not None and at < len(self._rows) else None
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Only what makes sense now."""
         if not self.is_mounted:
             return super().check_action(action, parameters)
         job = self._here()
-        if action == "open":
-            return job is not None and job.session is not None
         if action == "cancel":
-            return job is not None
-        if action == "retry":
+            return job is not None and not job.step.over
+        if action == "forget":
             return job is not None and job.step.over
+        if action == "retry":
+            return job is not None and (job.step is Step.FAILED or (job.step.over and self._own(job)))
+        if action in ("pause", "resume"):
+            return self.app.queue.model.paused is (action == "resume")
         return super().check_action(action, parameters)
+
+    def _own(self, job: FileJob) -> bool:
+        """Whether it is sent from here."""
+        return any(job is each for each in self.app.uploads.jobs)
 
     def add(self, paths: Iterable[str]) -> None:
         """Put files at the end of the queue; a directory means the recordings in it."""
@@ -195,6 +234,8 @@ class FilesScreen(RowsScreen):
             elif not path.is_file():
                 self.app.say(f"{name} is no file.", "error")
                 continue
+            if not found:
+                self.app.say(f"{name} holds no recordings.", "error")
             for each in found:
                 self.app.uploads.start(FileJob(each))
                 added += 1
@@ -223,12 +264,17 @@ class FilesScreen(RowsScreen):
 
     def action_pick(self) -> None:
         """Pick in a tree."""
+        from .pick import PickScreen
 
         def picked(paths: list[str] | None) -> None:
             if paths:
                 self.add(paths)
 
         self.app.push_screen(PickScreen(Path.cwd()), picked)
+
+    @on(OptionList.OptionHighlighted, "#queue")
+    def _highlighted(self, event: OptionList.OptionHighlighted) -> None:
+        self.refresh_bindings()
 
     @on(OptionList.OptionSelected, "#queue")
     def _selected(self, event: OptionList.OptionSelected) -> None:
@@ -238,94 +284,53 @@ class FilesScreen(RowsScreen):
         """Read its transcript."""
         job = self._here()
         if job is not None and job.session is not None:
-            self.app.open_session(SessionModel(session=job.session, kind="file", title=clean(job.path.stem)))
+            title = job.title or job.path.stem
+            self.app.places.open_session(SessionModel(session=job.session, kind="file", title=clean(title)))
 
     def action_cancel(self) -> None:
-        """Cancel it, or take it out of the list."""
+        """Cancel it."""
         job = self._here()
         if job is None:
             return
-        if job.step.over:
-            self.app.uploads.forget(job)
-            self._draw()
-        else:
+        if self._own(job):
             start(self, partial(self.app.uploads.cancel, job), group="cancel")
+        else:
+            self.app.ask(self.app.queue.cancel(job))
+
+    def action_forget(self) -> None:
+        """Take it out of the list; its session stays."""
+        job = self._here()
+        if job is None:
+            return
+        if self._own(job):
+            self.app.uploads.forget(job)
+        else:
+            self.app.queue.model.hide(job)
+        self._draw()
 
     def action_retry(self) -> None:
         """Do it again."""
         job = self._here()
-        if job is not None and job.step.over:
+        if job is None or not job.step.over:
+            return
+        if self._own(job):
             job.retry()
             self.app.uploads.start(job)
             self._draw()
+        else:
+            self.app.ask(self.app.queue.retry(job))
+
+    def action_pause(self) -> None:
+        """Let the daemon's queue rest; what is being sent goes on."""
+        self.app.ask(self.app.queue.pause(True))
+
+    def action_resume(self) -> None:
+        """Go on with it."""
+        self.app.ask(self.app.queue.pause(False))
 
     def action_back(self) -> None:
         """Out of the line, then back."""
-        if self.query_one("#paths").has_focus and self.app.uploads.jobs:
+        if self.query_one("#paths").has_focus and self._rows:
             self.query_one("#queue").focus()
         else:
             self.app.pop_screen()
-
-
-class MediaTree(DirectoryTree):
-    """Directories, and what may be a recording."""
-
-    def filter_paths(self, paths: Iterable[Path]) -> Iterable[Path]:
-        """Leave out what is hidden or no recording."""
-        return [
-            path for path in paths
-            if not path.name.startswith(".") and (path.suffix.lower() in MEDIA or path.is_dir())
-        ]  # fmt: skip
-
-
-class PickScreen(ModalScreen[list[str] | None]):
-    """Picks recordings; several with space."""
-
-    app: ConvoApp
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave", "Leave it"),
-        Binding("space", "choose", "Choose", priority=True),
-        Binding("backspace", "up", "Up"),
-    ]
-
-    def __init__(self, directory: Path) -> None:
-        super().__init__()
-        self._directory = directory
-        self._chosen: list[str] = []
-
-    def compose(self) -> ComposeResult:
-        """The tree."""
-        with Container(classes="window -tall"):
-            yield Static(Text("Pick recordings"), classes="window-title")
-            yield MediaTree(self._directory)
-            yield Static(
-                Text("Enter takes one; Space chooses several, then Enter.  Backspace goes up."), classes="window-hint"
-            )
-
-    @on(DirectoryTree.FileSelected)
-    def _file(self, event: DirectoryTree.FileSelected) -> None:
-        path = str(event.path)
-        self.dismiss([*self._chosen, path] if path not in self._chosen else self._chosen)
-
-    def action_choose(self) -> None:
-        """Choose the file, or not."""
-        node = self.query_one(MediaTree).cursor_node
-        if node is None or node.data is None or not node.data.path.is_file():
-            return
-        path = str(node.data.path)
-        if path in self._chosen:
-            self._chosen.remove(path)
-        else:
-            self._chosen.append(path)
-        count = len(self._chosen)
-        self.query_one(".window-hint", Static).update(Text(f"{count} chosen.  Enter takes them.  Esc leaves it."))
-
-    def action_up(self) -> None:
-        """To the directory above."""
-        tree = self.query_one(MediaTree)
-        tree.path = Path(tree.path).resolve().parent
-
-    def action_leave(self) -> None:
-        """None."""
-        self.dismiss(None)

@@ -15,18 +15,40 @@ from textual.containers import Container, VerticalScroll
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
+from ..widgets.transcript import TranscriptView
+
 if TYPE_CHECKING:
     from ..app import ConvoApp
 
 _NAMES = {
     "question_mark": "?", "slash": "/", "space": "space", "escape": "esc", "enter": "enter", "pageup": "page up",
     "pagedown": "page down", "left_square_bracket": "[", "right_square_bracket": "]", "ctrl+p": "ctrl p", "f1": "F1",
-    "up": "↑", "down": "↓", "ctrl+q": "ctrl q",
+    "up": "↑", "down": "↓", "ctrl+q": "ctrl q", "comma": ",", "full_stop": ".", "plus": "+", "minus": "-",
+    "equals_sign": "=",
 }  # fmt: skip
 
 
-def _order(node: object) -> int:
-    return 0 if isinstance(node, Screen) else 1 if isinstance(node, App) else 2
+_MORE = (("tab", "To the next part of the screen"), ("drag", "Select text with the mouse; ctrl c copies it"))
+
+
+def _our_actions(kind: type) -> set[str]:
+    """What our own classes bind: a line of text is edited, and a list scrolled, as everywhere."""
+    return {
+        binding.action
+        for each in kind.__mro__
+        if each.__module__.startswith(__package__.partition(".")[0])
+        for binding in each.__dict__.get("BINDINGS", ())
+        if isinstance(binding, Binding)
+    }
+
+
+def _room(node: object) -> tuple[int, str]:
+    """In which order the keys of something come, and below which heading."""
+    if isinstance(node, Screen):
+        return 0, "On this screen"
+    if isinstance(node, App):
+        return 2, "Everywhere"
+    return 1, "In the transcript" if isinstance(node, TranscriptView) else "In the list"
 
 
 class HelpScreen(ModalScreen[None]):
@@ -51,33 +73,33 @@ class HelpScreen(ModalScreen[None]):
             yield Static(Text("Esc goes back.  ctrl p finds any action by its name."), classes="window-hint")
 
     def _table(self) -> Table:
-        # One row for each action: its keys, its name, what it does.
-        rows: dict[tuple[int, str], tuple[list[str], str]] = {}
-        # The screen's own first, then the app's, then those of the widget that has the focus.
-        chain = sorted(self._about._modal_binding_chain, key=lambda pair: _order(pair[0]))
-        for node, bindings in chain:
-            if not type(node).__module__.startswith(__package__.partition(".")[0]):
-                continue  # a list scrolls as every list does
+        """A heading for each part of the screen; a row for each action: its keys, what it does."""
+        rooms: dict[str, dict[str, list[str]]] = {}
+        known: set[tuple[str, str]] = set()
+        for node, bindings in sorted(self._about._modal_binding_chain, key=lambda pair: _room(pair[0])):
+            ours = _our_actions(type(node))
+            rows = rooms.setdefault(_room(node)[1], {})
             for key, found in bindings.key_to_bindings.items():
                 for binding in found:
-                    if binding.description and not binding.system:
-                        said = rows.setdefault(
-                            (id(node), binding.description), ([], binding.tooltip or binding.description)
-                        )
-                        said[0].append(_NAMES.get(key, key))
+                    about = binding.tooltip or binding.description
+                    if about and binding.action in ours and (key, about) not in known:
+                        known.add((key, about))
+                        rows.setdefault(about, []).append(_NAMES.get(key, key))
+        rooms.setdefault("Everywhere", {}).update({about: [key] for key, about in _MORE})
         table = Table.grid(padding=(0, 3, 0, 0))
         table.add_column(no_wrap=True)
         table.add_column()
-        seen: set[str] = set()
         bold = "bold" if self.app.no_color else f"bold {self.app.colour('accent')}"
         ascii_only = self.app.has_class("-ascii")
-        for (_, name), (keys, about) in rows.items():
-            shown = ", ".join(keys)
-            if ascii_only:
-                shown = shown.replace("↑", "up").replace("↓", "down")
-            if f"{shown}{name}" not in seen:
-                seen.add(f"{shown}{name}")
-                table.add_row(Text(shown, bold), Text(about if about != name else name))
+        for heading, rows in ((heading, rows) for heading, rows in rooms.items() if rows):
+            if table.row_count:
+                table.add_row()
+            table.add_row(Text(""), Text(heading, f"bold {self.app.colour('bright')}".strip()))
+            for about, keys in rows.items():
+                shown = ", ".join(keys)
+                if ascii_only:
+                    shown = shown.replace("↑", "up").replace("↓", "down")
+                table.add_row(Text(shown, bold), Text(about))
         return table
 
     def action_leave(self) -> None:

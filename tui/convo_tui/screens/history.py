@@ -14,8 +14,9 @@ from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.containers import Container
 from textual.message import Message
-from textual.widgets import Footer, Input, OptionList, Static
+from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 import convo
@@ -25,6 +26,8 @@ from convo.text import clean, clock, moment, width
 from ..model.history import MOST, HistoryModel, Row
 from ..model.pace import Health
 from ..model.session import Change, SessionModel
+from ..widgets.keys import Keys
+from ..widgets.rows import Rows
 from ..widgets.status import Heading, Masthead, cut
 from ..work.link import LinkState
 from ..work.start import start
@@ -60,7 +63,6 @@ class HistoryScreen(RowsScreen):
     """Lists sessions."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "open", "Open", tooltip="Read a session; a running one as it is spoken"),
         Binding("slash", "search", "Search", key_display="/", tooltip="Search in everything that was said"),
         Binding("n", "rename", "Name", tooltip="Give the session a title"),
         Binding("x,delete", "delete", "Delete", key_display="x", tooltip="Delete the session; u takes it back"),
@@ -80,9 +82,11 @@ class HistoryScreen(RowsScreen):
         """A line to type into, the list."""
         yield Masthead(self.app.glyphs)
         yield Input(placeholder="Filter by title, date or state; search in what was said", id="query")
-        yield OptionList(id="sessions")
+        with Container(classes="rows"):
+            yield Rows(id="sessions")
+            yield Static("", id="empty")
         yield Static("", id="history-note")
-        yield Footer(show_command_palette=False)
+        yield Keys()
 
     def on_mount(self) -> None:
         """Ask for the list."""
@@ -111,7 +115,8 @@ class HistoryScreen(RowsScreen):
         """A session is gone, or was taken back."""
         if session is not None:
             self.model.sessions.pop(session, None)
-        self._draw()
+        if self.is_mounted:
+            self._draw()
 
     # --- asking the daemon --------------------------------------------------------------------------------
 
@@ -175,7 +180,7 @@ class HistoryScreen(RowsScreen):
     # --- drawing ------------------------------------------------------------------------------------------
 
     def _draw(self) -> None:
-        self.model.hidden = self.app.doomed
+        self.model.hidden = self.app.deleting.doomed
         options = self.query_one("#sessions", OptionList)
         here = self._here()
         self._rows = self.model.rows()
@@ -188,11 +193,15 @@ class HistoryScreen(RowsScreen):
         note = "1 session" if sessions == 1 else f"{sessions} sessions"
         if hits:
             note += f", {hits} places where it was said" if hits > 1 else ", one place where it was said"
+        empty = ""
         if not self.model.sessions:
-            note = "No session yet: press 1, then s." if self.app.link_state.up else "Waiting for the daemon."
+            empty = "Waiting for the daemon."
+            if self.app.connecting.state.up:
+                empty = "No session yet.\n\nPress 1, then s, to speak; 4 to transcribe recordings."
         elif not self._rows:
-            note = "Nothing like that."
-        self.query_one("#history-note", Static).update(Text(f" {note}"))
+            empty = "Nothing like that.\n\nEsc shows all sessions."
+        self.show_empty(empty)
+        self.query_one("#history-note", Static).update(Text(f" {note}" if not empty else ""))
         self.refresh_bindings()
 
     def _prompt(self, row: Row) -> Text:
@@ -207,13 +216,15 @@ class HistoryScreen(RowsScreen):
             State.TRANSCRIBED: (glyphs.work, "accent"),
         }.get(info.state, (glyphs.live, "live"))
         size = max(20, self.query_one("#sessions").scrollable_content_region.width - 2)
-        wide = size >= 74
+        wide, middle = size >= 60, size >= 36
         said = {State.COMPLETED: "", State.PROCESSING: "running", State.PENDING: "beginning"}.get(
             info.state, str(info.state)
         )
-        right = (
-            f"{info.kind:<4}  {clock(info.duration_s):>8}  {moment(info.created)}" if wide else clock(info.duration_s)
-        )
+        right = clock(info.duration_s)
+        if wide:
+            right = f"{info.kind:<4}  {right:>8}  {moment(info.created)}"
+        elif middle:
+            right = f"{right}  {moment(info.created)[5:10]}"
         title = clean(info.title) or "Untitled"
         room = size - len(right) - 4 - (len(said) + 2 if said else 0)
         text = Text(no_wrap=True, end="")
@@ -252,7 +263,7 @@ class HistoryScreen(RowsScreen):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Only what makes sense now."""
-        if action in ("open", "rename", "delete"):
+        if action in ("rename", "delete"):
             return bool(self._rows)
         return super().check_action(action, parameters)
 
@@ -275,11 +286,11 @@ class HistoryScreen(RowsScreen):
         row = self._here()
         if row is None:
             return
-        if row.info.session == self.app.live.session and self.app.talking:
-            self.app.action_go("live")
+        if row.info.session == self.app.speaking.live.session and self.app.speaking.going:
+            self.app.places.go("live")
             return
         segment = row.hit.segment if row.hit is not None else None
-        self.app.open_session(SessionModel.of(row.info), segment=segment)
+        self.app.places.open_session(SessionModel.of(row.info), segment=segment)
 
     def action_search(self) -> None:
         """To the line."""
@@ -287,28 +298,18 @@ class HistoryScreen(RowsScreen):
 
     def action_rename(self) -> None:
         """Give it a title."""
-        from .ask import AskScreen
-
-        row = self._here()
-        if row is None:
-            return
-        info = row.info
-
-        def named(title: str | None) -> None:
-            if title is not None:
-                self.app.rename(info.session, title)
-
-        self.app.push_screen(AskScreen("Name this session", "a title", value=clean(info.title)), named)
+        if (row := self._here()) is not None:
+            self.app.places.ask_name(row.info.session, clean(row.info.title))
 
     def action_delete(self) -> None:
         """Delete it; u takes it back."""
         row = self._here()
         if row is None:
             return
-        if row.info.session == self.app.live.session and self.app.talking:
+        if row.info.session == self.app.speaking.live.session and self.app.speaking.going:
             self.app.say("This session is being spoken: stop it first.", "warning")
             return
-        self.app.delete(row.info.session, clean(row.info.title))
+        self.app.deleting.delete(row.info.session, clean(row.info.title))
         self._draw()
 
     def action_back(self) -> None:

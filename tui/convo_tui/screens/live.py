@@ -11,7 +11,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from convo.messages import State
 from convo.text import clean
@@ -19,6 +19,7 @@ from convo.text import clean
 from ..model.pace import Health
 from ..model.session import Change, SessionModel
 from ..widgets.body import SessionBody
+from ..widgets.keys import Keys
 from ..widgets.status import Going, Heading, Masthead
 from ..work.link import LinkState, Phase
 from ..work.sources import MicrophoneSource
@@ -26,17 +27,25 @@ from .base import TalkScreen
 
 
 class LiveScreen(TalkScreen):
-    """Shows `app.live`."""
+    """Shows `app.speaking.live`."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "start", "Start", tooltip="Start a session with the microphone"),
         Binding("s", "stop", "Stop", tooltip="End the session; its last words and its summary follow"),
+        Binding("enter", "open", "Open", key_display="enter", tooltip="Find in it, export it, summarise it again"),
         Binding("space", "pause", "Pause", key_display="space", tooltip="Switch the microphone off, or on again"),
         Binding("m", "mute", "Mute", tooltip="Send silence in place of what is heard"),
         Binding("f", "finalize", "Write", tooltip="Finish the sentence that is being spoken"),
         Binding("b", "mark", "Mark", tooltip="Put a bookmark into the transcript"),
+        Binding("B", "note", "Note", tooltip="Put a bookmark there, with a note", show=False),
         Binding("n", "rename", "Name", tooltip="Give the session a title", show=False),
         Binding("v", "summary", "Summary", tooltip="Show the summary, or hide it", show=False),
+        Binding(
+            "comma", "turn(-1)", "Older summary", key_display=",", tooltip="The summary before this one", show=False
+        ),
+        Binding(
+            "full_stop", "turn(1)", "Newer summary", key_display=".", tooltip="The summary after this one", show=False
+        ),
         Binding("t", "times", "Times", tooltip="Show when each line was said", show=False),
         Binding("y", "copy", "Copy", tooltip="Copy the selected line, or the transcript", show=False),
         Binding("o", "app.play_file", "Play", tooltip="Play a recording as if it were spoken now", show=False),
@@ -49,10 +58,10 @@ class LiveScreen(TalkScreen):
         """Masthead, what is said, keys."""
         app = self.app
         yield Masthead(app.glyphs)
-        yield SessionBody(app.live, glyphs=app.glyphs, times=app.settings.times)
+        yield SessionBody(app.speaking.live, glyphs=app.glyphs, times=app.settings.times)
         with Container(id="idle"):
             yield Static(id="idle-text")
-        yield Footer(show_command_palette=False)
+        yield Keys()
 
     @property
     def body(self) -> SessionBody:
@@ -61,6 +70,7 @@ class LiveScreen(TalkScreen):
 
     def on_mount(self) -> None:
         """Nothing is said yet."""
+        self.body.transcript.grounded = True
         self._draw()
         self.body.transcript.focus()
 
@@ -68,16 +78,23 @@ class LiveScreen(TalkScreen):
 
     def heard(self, model: SessionModel, change: Change, level: float | None, health: Health) -> None:
         """The live session changed."""
-        if model is not self.app.live or not self.is_mounted:
+        if model is not self.app.speaking.live or not self.is_mounted:
             return
         if self.body.model is not model:
             self.body.show(model)
         if change:
             self.body.changed(change)
+        if change & Change.SUMMARY:
+            self.refresh_bindings()
         self._draw(meter_only=not change & (Change.STATE | Change.TITLE))
 
     def link_changed(self, state: LinkState) -> None:
         """Show it."""
+        if self.is_mounted:
+            self._draw()
+
+    def on_resize(self) -> None:
+        """Another size has room for more, or for less."""
         if self.is_mounted:
             self._draw()
 
@@ -88,7 +105,7 @@ class LiveScreen(TalkScreen):
             self.call_later(self._draw)
 
     def _draw(self, *, meter_only: bool = False) -> None:
-        model, talk = self.app.live, self.app.talk
+        model, talk = self.app.speaking.live, self.app.speaking.talk
         begun = talk is not None or bool(model.session) or bool(model.lines)
         if not meter_only:
             self.body.display = begun
@@ -106,11 +123,10 @@ class LiveScreen(TalkScreen):
             trouble=self.trouble,
         )
         if begun:
-            self.body.transcript.grounded = talk is not None
             self.body.meter.going = self._going(model)
 
     def _badge(self, model: SessionModel) -> tuple[str, str]:
-        talk = self.app.talk
+        talk = self.app.speaking.talk
         if talk is not None:
             if not model.session:
                 return ("waiting", "work")
@@ -121,17 +137,19 @@ class LiveScreen(TalkScreen):
             if talk.paused:
                 return ("paused", "idle")
             return ("muted", "idle") if talk.muted else ("live", "live")
-        if model.state is State.FAILED or self.app.problem:
+        if model.state is State.FAILED or self.app.speaking.problem:
             return ("failed", "bad")
         if model.session:
             return ("done", "done")
-        return ("ready", "idle") if self.app.link_state.up else ("", "idle")
+        return ("ready", "idle") if self.app.connecting.state.up else ("", "idle")
 
     def _going(self, model: SessionModel) -> Going:
-        app, talk = self.app, self.app.talk
+        app, talk = self.app, self.app.speaking.talk
         if talk is None:
             words = sum(len(line.text.split()) for line in model.lines[-2000:])
-            note = app.problem or (f"{len(model.lines)} lines, {words} words" if model.lines else "nothing was said")
+            note = app.speaking.problem or (
+                f"{len(model.lines)} lines, {words} words" if model.lines else "nothing was said"
+            )
             return Going(note=clean(note))
         hearing = "paused" if talk.paused else "muted" if talk.muted else "speech" if model.speaking else "quiet"
         if talk.stopped:
@@ -139,7 +157,7 @@ class LiveScreen(TalkScreen):
         return Going(
             hearing=hearing,
             speech=model.speaking and hearing == "speech",
-            level=None if talk.stopped else app.level if app.level is not None else -60.0,
+            level=None if talk.stopped else app.speaking.level if app.speaking.level is not None else -60.0,
             lag_ms=model.lag_ms,
             pace=app.health.pace if not talk.stopped else None,
             source=talk.source.name,
@@ -149,10 +167,12 @@ class LiveScreen(TalkScreen):
         app = self.app
         accent, faint = app.colour("accent") or "bold", app.colour("faint")
         bright = f"bold {app.colour('bright')}".strip()
+        wide, gap = self.size.width >= 60, "\n" if self.size.height >= 14 else ""
         text = Text(justify="left")
-        text.append("Captions of what is said, as it is said\n\n", bright)
+        text.append("Captions of what is said, as it is said\n" if wide else "Captions of what is said\n", bright)
+        text.append(gap)
         rows = [
-            ("s", "start listening", app.device or "the usual microphone"),
+            ("s", "start listening", app.speaking.device or "the usual microphone"),
             ("d", "choose the microphone", ""),
             ("o", "play a recording", "as if it were spoken now"),
             ("3", "history", "read, search, export"),
@@ -161,56 +181,65 @@ class LiveScreen(TalkScreen):
         ]
         for key, does, about in rows:
             text.append(f"  {key}   ", accent)
-            text.append(does.ljust(24 if about else 0))
-            text.append(f"{clean(about)}\n", faint)
-        state = app.link_state
+            text.append(does.ljust(24 if about and wide else 0))
+            text.append(f"{clean(about) if wide else ''}\n", faint)
+        state = app.connecting.state
         said = {
             Phase.UP: f"Connected to {clean(state.server)}.",
             Phase.CONNECTING: "Connecting to the daemon.",
         }.get(state.phase, state.why)
-        text.append(f"\n{clean(said)}", faint)
+        text.append(f"{gap}{clean(said)}", faint)
         return text
 
     # --- what somebody does -------------------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Only what makes sense now."""
-        talk, model = self.app.talk, self.app.live
+        talk, model = self.app.speaking.talk, self.app.speaking.live
         going = talk is not None and not talk.stopped
         if action == "start":
             return talk is None
         if action in ("stop", "pause", "mute"):
             return going
-        if action in ("finalize", "mark"):
+        if action == "open":
+            return talk is None and bool(model.session)
+        if action in ("finalize", "mark", "note"):
             return going and bool(model.session)
+        if action == "turn":
+            return len(model.summaries) > 1
         if action in ("rename", "summary", "times", "copy"):
             return bool(model.session)
         return super().check_action(action, parameters)
 
+    def action_open(self) -> None:
+        """Read the session that is over."""
+        self.app.places.open_session(self.app.speaking.live)
+
     def action_finalize(self) -> None:
         """Finish the sentence now."""
-        self.app.finalize()
+        self.app.speaking.finalize()
 
     def action_mark(self) -> None:
         """Put a bookmark here."""
-        if self.app.talk is not None:
-            self.app.mark(self.app.live, self.app.talk.clock_s)
+        if self.app.speaking.talk is not None:
+            self.app.speaking.mark(self.app.speaking.live, self.app.speaking.talk.clock_s)
+
+    def action_note(self) -> None:
+        """Put a bookmark here, with a note; here is where the key was pressed."""
+        if self.app.speaking.talk is not None:
+            self.app.speaking.note(self.app.speaking.live, self.app.speaking.talk.clock_s)
 
     def action_rename(self) -> None:
         """Give the session a title."""
-        from .ask import AskScreen
-
-        model = self.app.live
-
-        def named(title: str | None) -> None:
-            if title is not None:
-                self.app.rename(model.session, title)
-
-        self.app.push_screen(AskScreen("Name this session", "a title", value=model.title), named)
+        self.app.places.ask_name(self.app.speaking.live.session, self.app.speaking.live.title)
 
     def action_summary(self) -> None:
         """Show the summary, or hide it."""
         self.body.toggle_summary()
+
+    def action_turn(self, step: int) -> None:
+        """Show an older summary, or a newer one."""
+        self.body.turn_summary(step)
 
     def action_times(self) -> None:
         """Show times, or do not; remembered."""
@@ -223,7 +252,7 @@ class LiveScreen(TalkScreen):
     @property
     def microphone(self) -> bool:
         """Whether the microphone is what is heard."""
-        return self.app.talk is not None and isinstance(self.app.talk.source, MicrophoneSource)
+        return self.app.speaking.talk is not None and isinstance(self.app.speaking.talk.source, MicrophoneSource)
 
 
 def copy_from(app: object, body: SessionBody) -> None:

@@ -13,17 +13,19 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.message import Message
-from textual.widgets import Footer, Input
+from textual.widgets import Input
 
 import convo
 from convo.formats import FORMATS
 from convo.messages import CancelSession, EndSession, Finalize, State, Summarize
-from convo.text import clean, clean_json, clean_lines, moment
+from convo.text import clean, clean_json, clean_lines, clock, moment
 
 from ..model.pace import Health
 from ..model.session import Change, SessionModel
 from ..widgets.body import SessionBody
+from ..widgets.keys import Keys
 from ..widgets.status import Going, Heading, Masthead
+from ..widgets.transcript import TranscriptView
 from ..work.link import LinkState
 from ..work.start import start
 from .base import ConvoScreen
@@ -66,10 +68,18 @@ class SessionScreen(ConvoScreen):
         Binding("N", "before", "Before", tooltip="The place before", show=False),
         Binding("y", "copy", "Copy", tooltip="Copy the selected line, or the transcript"),
         Binding("e", "export", "Export", tooltip="Write it to a file, in any format"),
-        Binding("z", "summarize", "Summarise", tooltip="Have it summarised again, in another style"),
+        Binding("z", "summarize", "Sum up", tooltip="Have it summarised again, in another style"),
         Binding("v", "summary", "Summary", tooltip="Show the summary, or hide it", show=False),
+        Binding(
+            "comma", "turn(-1)", "Older summary", key_display=",", tooltip="The summary before this one", show=False
+        ),
+        Binding(
+            "full_stop", "turn(1)", "Newer summary", key_display=".", tooltip="The summary after this one", show=False
+        ),
         Binding("t", "times", "Times", tooltip="Show when each line was said", show=False),
         Binding("b", "mark", "Mark", tooltip="Put a bookmark at the selected line", show=False),
+        Binding("B", "note", "Note", tooltip="Put a bookmark there, with a note", show=False),
+        Binding("M", "marks", "Marks", tooltip="All bookmarks of this session; Enter goes to one"),
         Binding("n", "rename", "Name", tooltip="Give the session a title"),
         Binding("f", "finalize", "Write", tooltip="Finish the sentence that is being spoken", show=False),
         Binding("s", "stop", "End", tooltip="End the session for whoever speaks it"),
@@ -90,7 +100,7 @@ class SessionScreen(ConvoScreen):
         yield Masthead(self.app.glyphs)
         yield SessionBody(self.model, glyphs=self.app.glyphs, times=self.app.settings.times)
         yield Input(placeholder="Find in this transcript; Enter goes on", id="find")
-        yield Footer(show_command_palette=False)
+        yield Keys()
 
     @property
     def body(self) -> SessionBody:
@@ -101,6 +111,7 @@ class SessionScreen(ConvoScreen):
         """Ask for its events."""
         self.query_one("#find").display = False
         self.body.transcript.focus()
+        self.body.summary.hint = "z writes one."
         self._draw()
         start(self, self.app.follow(self.model).run, group="watch")
 
@@ -116,7 +127,7 @@ class SessionScreen(ConvoScreen):
         if change & Change.LINES:
             self._go_to_segment()
         self._draw()
-        if change & Change.STATE:
+        if change & (Change.STATE | Change.MARKS | Change.SUMMARY):
             self.refresh_bindings()
 
     def _go_to_segment(self) -> None:
@@ -158,6 +169,9 @@ class SessionScreen(ConvoScreen):
         )
         running = model.state in (State.PENDING, State.PROCESSING)
         note = model.failure or self._problem
+        selected = self.body.transcript.selected
+        if not note and selected is not None:
+            note = "   ".join(f"{self.app.glyphs.mark} {mark.text}" for mark in model.marks_of(selected) if mark.text)
         if not note and model.created is not None and not running:
             note = f"{moment(model.created)}   {model.kind}   {len(model.lines)} lines"
         self.body.meter.going = Going(
@@ -168,6 +182,10 @@ class SessionScreen(ConvoScreen):
             note=clean(note),
         )
 
+    @on(TranscriptView.Selected)
+    def _selected(self, message: TranscriptView.Selected) -> None:
+        self._draw()  # what somebody wrote beside the line stands below
+
     # --- what somebody does -------------------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -177,6 +195,10 @@ class SessionScreen(ConvoScreen):
             return (running and self.model.kind == "live") or (action == "stop" and running)
         if action == "summarize":
             return self.model.state in (State.TRANSCRIBED, State.COMPLETED, State.CANCELLED, State.FAILED)
+        if action == "turn":
+            return len(self.model.summaries) > 1
+        if action == "marks":
+            return bool(self.model.marks and self.model.lines)
         if action == "next":
             return bool(self.body.transcript.needle) if self.is_mounted else False
         return super().check_action(action, parameters)
@@ -227,25 +249,46 @@ class SessionScreen(ConvoScreen):
         """Show the summary, or hide it."""
         self.body.toggle_summary()
 
+    def action_turn(self, step: int) -> None:
+        """Show an older summary, or a newer one."""
+        self.body.turn_summary(step)
+
     def action_times(self) -> None:
         """Show times, or do not; remembered."""
         self.app.remember(times=self.body.toggle_times())
 
     def action_mark(self) -> None:
         """Put a bookmark at the selected line, or where the talk is."""
+        self.app.speaking.mark(self.model, self._place())
+
+    def _place(self) -> float:
         selected = self.body.transcript.selected
-        at = self.model.lines[selected].end if selected is not None else self.model.heard_s
-        self.app.mark(self.model, at)
+        return self.model.lines[selected].end if selected is not None else self.model.heard_s
+
+    def action_note(self) -> None:
+        """Put a bookmark there, with a note."""
+        self.app.speaking.note(self.model, self._place())
+
+    def action_marks(self) -> None:
+        """Choose a bookmark, and go there."""
+        from .ask import ChooseScreen
+
+        model = self.model
+
+        def chosen(place: str | None) -> None:
+            if place is not None:
+                self.body.transcript.go_to(model.line_of(marks[int(place)]), top=True)
+
+        marks = list(model.marks)
+        choices = [
+            (str(at), clock(mark.time), mark.text or model.lines[model.line_of(mark)].text)
+            for at, mark in enumerate(marks)
+        ]
+        self.app.push_screen(ChooseScreen("Go to a mark", choices), chosen)
 
     def action_rename(self) -> None:
         """Give it a title."""
-        from .ask import AskScreen
-
-        def named(title: str | None) -> None:
-            if title is not None:
-                self.app.rename(self.model.session, title)
-
-        self.app.push_screen(AskScreen("Name this session", "a title", value=self.model.title), named)
+        self.app.places.ask_name(self.model.session, self.model.title)
 
     def action_finalize(self) -> None:
         """Finish the sentence now."""
@@ -272,7 +315,7 @@ class SessionScreen(ConvoScreen):
 
     def action_delete(self) -> None:
         """Delete it; u takes it back."""
-        self.app.delete(self.model.session, self.model.name)
+        self.app.deleting.delete(self.model.session, self.model.name)
         self.app.pop_screen()
 
     def action_export(self) -> None:

@@ -56,7 +56,7 @@ class WelcomeScreen(ModalScreen[None]):
 
     def on_mount(self) -> None:
         """Somebody may have started one meanwhile."""
-        if self.app.link_state.up:
+        if self.app.connecting.state.up:
             self.dismiss(None)
 
     @on(OptionList.OptionSelected)
@@ -76,7 +76,7 @@ class WelcomeScreen(ModalScreen[None]):
         said.update("Starting convod with its built-in model.")
 
         async def starting() -> None:
-            trouble = await self.app.start_private(keep=keep)
+            trouble = await self.app.connecting.start_private(keep=keep)
             if not trouble:
                 if self.is_current:
                     self.dismiss(None)

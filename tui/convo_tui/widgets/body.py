@@ -88,6 +88,12 @@ class SessionBody(Widget):
         self._summary_shown = not self.summary.display
         self.place_panes()
 
+    def turn_summary(self, step: int) -> None:
+        """Show an older summary (-1), or a newer one (1)."""
+        if not self.summary.display:
+            self.toggle_summary()
+        self.summary.turn(step)
+
     def toggle_times(self) -> bool:
         """Show when each line was said, or do not; which it is now."""
         self.transcript.times = not self.transcript.times

@@ -1,4 +1,4 @@
-"""The summary beside a transcript: the rolling one, the one that is being written, the final one.
+"""The summary beside a transcript: the rolling one, the one that is being written, the final ones, a page each.
 
 In: a `SessionModel`. Out: text that scrolls.
 """
@@ -12,9 +12,13 @@ from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
+from convo.text import clock, moment
+
 from ..glyphs import UNICODE, Glyphs
 from ..model.layout import wrap
-from ..model.session import SessionModel, SummaryText
+from ..model.session import Item, SessionModel, SummaryText
+
+_CITED = 3  # times of what a point rests on
 
 
 class SummaryPane(VerticalScroll):
@@ -26,12 +30,16 @@ class SummaryPane(VerticalScroll):
         "summary--text",
         "summary--faint",
         "summary--task",
+        "summary--warning",
     }
 
     def __init__(self, model: SessionModel, *, glyphs: Glyphs = UNICODE, id: str | None = None) -> None:
         super().__init__(id=id)
         self.model = model
         self._glyphs = glyphs
+        self.hint = ""  # what to do where there is no summary
+        self._page: int | None = None  # of the final summaries; None: the newest, or what is being written
+        self._known = 0  # final summaries there were when somebody turned the page
 
     def compose(self) -> ComposeResult:
         """One text."""
@@ -44,6 +52,7 @@ class SummaryPane(VerticalScroll):
     def show(self, model: SessionModel) -> None:
         """Draw another model."""
         self.model = model
+        self._page = None
         self.refresh_model()
 
     def refresh_model(self) -> None:
@@ -65,27 +74,66 @@ class SummaryPane(VerticalScroll):
         """Whether there is something to show."""
         return self.model.summary is not None or bool(self.model.writing) or self.model.summing_up
 
+    # --- pages --------------------------------------------------------------------------------------------
+
+    @property
+    def pages(self) -> int:
+        """Final summaries that can be looked at; what is shown unless somebody asks for another is the newest."""
+        return len(self.model.summaries)
+
+    def turn(self, step: int) -> None:
+        """To an older summary (-1), or a newer one (1)."""
+        newest = self.pages - 1
+        # What is being written, or was said so far, lies behind the newest.
+        here = self._page if self._page is not None else newest + 1 if self._unfinished else newest
+        page = max(0, here + step)
+        self._page = page if page < newest or (page == newest and self._unfinished) else None
+        self._known = self.pages
+        self.refresh_model()
+        self.scroll_home(animate=False)
+
+    @property
+    def _unfinished(self) -> bool:
+        """Whether what is shown at first is not a final summary."""
+        model = self.model
+        return bool(model.writing) or (model.summary is not None and not model.summary.final)
+
+    # --- text ---------------------------------------------------------------------------------------------
+
     def _text(self) -> Text:
         model, style = self.model, self.get_component_rich_style
+        if self._page is not None and self._known != self.pages:
+            self._page = None  # a new one came: it is what was waited for
+        if self._page is not None and self._page < self.pages:
+            return self._summary(model.summaries[self._page], self._page)
         if model.writing:
             text = Text("Writing the summary\n\n", style("summary--head"))
             text.append(model.writing, style("summary--text"))
             text.append(self._glyphs.caret, style("summary--title"))
             return text
         if model.summary is not None and (model.summary.final or not model.summing_up):
-            return self._summary(model.summary)
+            return self._summary(model.summary, self.pages - 1 if model.summary.final else self.pages)
         if model.summing_up:
             return Text(f"Writing the summary{self._glyphs.ellipsis}", style("summary--head"))
         if model.over:
-            return Text("There is no summary.", style("summary--faint"))
+            return Text(f"There is no summary.\n{self.hint}".rstrip(), style("summary--faint"))
         return Text("A summary of the talk so far appears here.", style("summary--faint"))
 
-    def _summary(self, summary: SummaryText) -> Text:
+    def _summary(self, summary: SummaryText, page: int) -> Text:
         style, glyphs = self.get_component_rich_style, self._glyphs
-        text = Text("Summary\n" if summary.final else "So far\n", style("summary--head"))
+        text = Text("Summary" if summary.final else "So far", style("summary--head"))
+        if self.pages > 1 and summary.final:
+            text.append(f" {page + 1}/{self.pages}", style("summary--text"))
+            keys = [", older"] * (page > 0) + [". newer"] * (page < self.pages - 1)
+            text.append("   " + "  ".join(keys), style("summary--faint"))
+        text.append("\n")
         if summary.title:
             text.append(f"\n{summary.title}\n", style("summary--title"))
-        if summary.text:
+        if summary.sections:
+            for label, said in summary.sections:
+                text.append(f"\n{label}\n", style("summary--head"))
+                text.append(f"{said}\n", style("summary--text"))
+        elif summary.text:
             text.append(f"\n{summary.text}\n", style("summary--text"))
         for head, sign, items in (
             ("Key points", glyphs.bullet, summary.key_points),
@@ -94,12 +142,37 @@ class SummaryPane(VerticalScroll):
             if items:
                 text.append(f"\n{head}\n", style("summary--head"))
                 for item in items:
-                    # What does not fit goes on below its own text, not below the sign.
-                    rows = wrap(item, max(10, self.scrollable_content_region.width - 2))
-                    text.append(f"{sign} ", style("summary--task"))
-                    text.append("\n  ".join(rows) + "\n", style("summary--text"))
+                    self._item(text, sign, item)
+        if summary.unverified:
+            text.append(f"\nNot in the transcript: {', '.join(summary.unverified)}\n", style("summary--warning"))
         if summary.keywords:
             text.append("\n" + f" {glyphs.dot} ".join(summary.keywords) + "\n", style("summary--faint"))
-        if summary.source:
-            text.append(f"\nby {summary.source}", style("summary--faint"))
+        made = [summary.style] if summary.style else []
+        made += [moment(summary.created)] if summary.created is not None else []
+        by = [f"by {summary.source}"] if summary.source else []
+        by += [f" {glyphs.dot} ".join(made)] if made else []
+        text.append("".join(f"\n{line}" for line in by), style("summary--faint"))
         return text
+
+    def _item(self, text: Text, sign: str, item: Item) -> None:
+        """A point with the times of what it rests on; what does not fit goes on below its own text."""
+        style = self.get_component_rich_style
+        times = self._cited(item)
+        rows = wrap(f"{item.text}  {times}" if times else item.text, max(10, self.scrollable_content_region.width - 2))
+        text.append(f"{sign} ", style("summary--task"))
+        text.append("\n  ".join(rows), style("summary--text"))
+        # The times stand at the end, perhaps on two rows: as many characters, white space not counted.
+        left, at = sum(not char.isspace() for char in times), len(text.plain)
+        while left:
+            at -= 1
+            left -= not text.plain[at].isspace()
+        text.stylize(style("summary--faint"), at)
+        text.append("\n")
+
+    def _cited(self, item: Item) -> str:
+        if item.sources is None:
+            return ""
+        if not item.sources:
+            return "no source"
+        found = [at for number in item.sources[:_CITED] if (at := self.model.said_at(number)) is not None]
+        return " ".join(dict.fromkeys(map(clock, sorted(found))))

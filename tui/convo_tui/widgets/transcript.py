@@ -49,12 +49,12 @@ class TranscriptView(ScrollView, can_focus=True):
         Binding("down", "scroll_down", "Down", show=False),
         Binding("pageup", "page_up", "Page up", show=False),
         Binding("pagedown", "page_down", "Page down", show=False),
-        Binding("home,g", "scroll_home", "To the beginning", show=False),
-        Binding("end,G", "follow", "To the newest", show=False),
+        Binding("home,g", "scroll_home", "Beginning", tooltip="To the first line", show=False),
+        Binding("end,G", "follow", "Newest", tooltip="To the newest line, and stay there", show=False),
         Binding("k", "select(-1)", "Select the line above", show=False),
         Binding("j", "select(1)", "Select the line below", show=False),
-        Binding("left_square_bracket", "jump_mark(-1)", "Mark before", show=False),
-        Binding("right_square_bracket", "jump_mark(1)", "Next mark", show=False),
+        Binding("left_square_bracket", "jump_mark(-1)", "Mark before", tooltip="To the mark before", show=False),
+        Binding("right_square_bracket", "jump_mark(1)", "Next mark", tooltip="To the next mark", show=False),
     ]
 
     times: reactive[bool] = reactive(False)
@@ -237,10 +237,10 @@ class TranscriptView(ScrollView, can_focus=True):
 
     def action_jump_mark(self, step: int) -> None:
         """To the next mark, or the one before."""
-        marked = [place for place in range(len(self.model.lines)) if self.model.marked(place)]
-        if not marked:
-            return
-        here = self.selected if self.selected is not None else -1
+        marked = sorted({self.model.line_of(mark) for mark in self.model.marks})
+        here = self.selected
+        if here is None:  # to the first, or the last
+            here = -1 if step > 0 else len(self.model.lines)
         others = [place for place in marked if (place > here if step > 0 else place < here)]
         if others:
             self.go_to(others[0] if step > 0 else others[-1])
@@ -352,7 +352,7 @@ class TranscriptView(ScrollView, can_focus=True):
         partial = self.model.partial
         assert partial is not None
         text, stable = self._partial[row]
-        segments = self._gutter(partial.start if row == 0 else None, False, False)
+        segments = self._gutter(partial.start if row == 0 else None, row == 0 and self.model.mark_ahead, False)
         if stable:
             segments.append(Segment(text[:stable], self._style("stable")))
         if text[stable:]:

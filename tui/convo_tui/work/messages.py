@@ -76,6 +76,14 @@ class JobChanged(Message):
         return isinstance(message, JobChanged) and message.job is self.job
 
 
+class QueueChanged(Message):
+    """The daemon told how its queue of files is."""
+
+    def can_replace(self, message: Message) -> bool:
+        """The rows are drawn from the queue itself."""
+        return isinstance(message, QueueChanged)
+
+
 class Say(Message):
     """Something to tell the person. `severity` is Textual's: information, warning, error."""
 

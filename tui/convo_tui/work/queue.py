@@ -1,0 +1,70 @@
+"""Looks at the daemon's queue of files now and then, for as long as somebody looks at the screen.
+
+In: a link, what somebody wants of a file that is there. Out: `QueueChanged`. Nothing here touches a widget.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from textual.message import Message
+
+import convo
+from convo.messages import CancelSession, Code, ListQueue, ListSessions, PauseQueue, ResumeQueue, RetrySession
+
+from ..model.files import FileJob
+from ..model.queue import QueueModel
+from .link import Link
+from .messages import QueueChanged
+
+LOOK_S = 2.0
+"""Seconds between two looks: the contract has no event for the queue."""
+
+_NEWEST = 50  # sessions in which a file that left the queue is looked for
+
+
+class DaemonQueue:
+    """`model` is what the daemon said last. `post` takes messages for the app."""
+
+    def __init__(self, link: Link, post: Callable[[Message], object]) -> None:
+        self.model = QueueModel()
+        self._link = link
+        self._post = post
+        self._hurry = asyncio.Event()
+
+    async def run(self) -> None:
+        """Look until cancelled, or until the daemon says that it has no queue."""
+        while True:
+            try:
+                queue = await self._link.request(ListQueue())
+                newest = await self._link.request(ListSessions(kind="file", limit=_NEWEST))
+            except convo.RequestError as error:
+                if error.code != Code.BUSY:  # a daemon that does not know the request, or a token that may not ask
+                    return
+            else:
+                now = asyncio.get_running_loop().time()
+                self.model.told(queue.jobs, newest.sessions, paused=queue.paused, now=now, wall=time.time())
+                self._post(QueueChanged())
+            self._hurry.clear()
+            try:
+                async with asyncio.timeout(LOOK_S):
+                    await self._hurry.wait()
+            except TimeoutError:
+                continue
+
+    async def cancel(self, job: FileJob) -> None:
+        """Cancel a file that waits or is worked on. Raises RequestError."""
+        await self._link.request(CancelSession(session=str(job.session)))
+        self._hurry.set()
+
+    async def retry(self, job: FileJob) -> None:
+        """Let one that failed go on where it failed. Raises RequestError."""
+        await self._link.request(RetrySession(session=str(job.session)))
+        self._hurry.set()
+
+    async def pause(self, paused: bool) -> None:
+        """Work on none of this user's files from now on, or go on. Raises RequestError."""
+        await self._link.request(PauseQueue() if paused else ResumeQueue())
+        self._hurry.set()
