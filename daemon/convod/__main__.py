@@ -31,14 +31,16 @@ FLAGS = {
 
 _DESCRIPTION = """\
 Live captions and conversation summaries on this machine: the daemon. Settings come from flags, then CONVOD_* in the
-environment, then convod.toml.
+environment, then ~/.config/convod/convod.toml or /etc/convod/convod.toml; `convod check-config` prints all there are.
 """
+
+_EPILOG = "exit status: 0 stopped as told, 1 cannot run here, 2 wrong flags or settings"
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    parse = argparse.ArgumentParser(prog="convod", description=_DESCRIPTION, parents=[_settings(None)])
-    parse.add_argument("--version", action="version", version=f"convod {__version__}")
+    parse = argparse.ArgumentParser(prog="convod", description=_DESCRIPTION, epilog=_EPILOG, parents=[_settings(None)])
+    parse.add_argument("--version", action="version", version=f"convod {__version__}", help="print the version and end")
     commands = parse.add_subparsers(dest="command", metavar="COMMAND")
     # What is given behind a command must not be undone by the default of what was not given before it.
     everywhere = _settings(argparse.SUPPRESS)
@@ -48,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
         return made
 
     command("run", "Run the daemon; this is what convod does without a command.")
-    command("check-config", "Print the settings in force, and stop.")
+    command("check-config", "Print the settings in force, say what is wrong with them, and stop.")
 
     tokens = command("token", "Tokens for clients that come by WebSocket; a running daemon takes changes at once.")
     actions = tokens.add_subparsers(dest="action", metavar="ACTION", required=True)
@@ -99,10 +101,12 @@ def _settings(default: Any) -> argparse.ArgumentParser:
         "--model", metavar="NAME", help="builtin, a size such as small, a hub id, or a directory (default: builtin)"
     )
     parse.add_argument("--device", choices=["auto", "cpu", "cuda"], help="where the model runs")
-    parse.add_argument("--compute-type", metavar="TYPE", help="int8, float16, float32 … (default: the model's)")
+    parse.add_argument("--compute-type", metavar="TYPE", help="int8, float16, float32 … (default: the device's best)")
     parse.add_argument("--state-dir", metavar="DIR", help="keep sessions and audio here")
-    parse.add_argument("--log-level", choices=["debug", "info", "warning", "error"])
-    parse.add_argument("--log-format", choices=["auto", "text", "json", "journal"])
+    parse.add_argument("--log-level", choices=["debug", "info", "warning", "error"], help="what is logged (info)")
+    parse.add_argument(
+        "--log-format", choices=["auto", "text", "json", "journal"], help="auto is journal under systemd, else text"
+    )
     return parse
 
 
@@ -162,6 +166,13 @@ def _show(settings: Any, file: Path | None) -> int:
             print(f"\n[{section}]")
             for key, value in values.items():
                 print(f"{key} = {_toml(value)}")
+    from convod import daemon
+
+    try:
+        daemon.check(settings)
+    except daemon.CannotStart as error:
+        print(f"convod: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -28,6 +28,7 @@ from convo.address import default_socket
 from convo.codec import Json
 from convo.connection import Connection, Role
 from convo.framing import LengthPrefixed, WholeMessages
+from convo.messages import SummaryOptions
 from convod.captions import Guard
 from convod.engine import models
 from convod.engine.others import OtherEngines
@@ -50,7 +51,7 @@ from convod.sessions.journal import Desk
 from convod.sessions.session import Parts
 from convod.sessions.turns import Turns
 from convod.store import Database, SessionStore, Spool
-from convod.summary import Summarizers
+from convod.summary import Summarizers, SummarySettings
 
 if TYPE_CHECKING:
     from convod.listen.upgrade import WebSocketLink
@@ -78,7 +79,7 @@ async def run(
     Raises:
         CannotStart, StoreFailed, SocketTaken, BadAddress, BadCertificate, BadActivation: before anything was changed.
     """
-    _check_model(settings.engine.model)
+    check(settings)
     _allow_many_files()
     current = Current(settings, read_settings)
     with ExitStack() as stack:
@@ -237,13 +238,23 @@ def _allow_many_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def _check_model(name: str) -> None:
+def check(settings: Settings) -> None:
+    """Look whether the names in the settings are of anything: a model, a summarizer, a style.
+
+    Raises:
+        CannotStart: one is not.
+    """
     try:
-        models.find(name)
+        models.find(settings.engine.model)
     except models.UnknownModel as error:
-        raise CannotStart(str(error)) from error
+        raise CannotStart(f"engine.model: {error}") from error
     except models.ModelNotHere:
         pass  # the engine fetches it, and says how far it is
+    if settings.summary != SummarySettings():  # which need no look into installed packages
+        try:
+            Summarizers(settings.summary).check(SummaryOptions())
+        except ValueError as error:
+            raise CannotStart(f"summary.provider or summary.style: {error}") from error
 
 
 @contextlib.contextmanager

@@ -47,6 +47,8 @@ def decode(path: Path) -> Generator[bytes]:
     if int(av.__version__.partition(".")[0]) < 19:
         settings["metadata_errors"] = "ignore"  # newer ones have no other way
     try:
+        if path.is_file() and path.stat().st_size == 0:  # a pipe has no size, and may hold much
+            raise BadAudio(f"{path.name} is empty: give a file with sound.")
         with path.open("rb") as file, av.open(file, **settings) as container:
             if not container.streams.audio:
                 raise BadAudio(f"{path.name} has no audio track: give a file with sound.")
@@ -83,4 +85,8 @@ def _samples(container: object) -> Iterator[bytes]:
 
 
 def _reason(error: Exception) -> str:
+    import av
+
+    if isinstance(error, av.error.InvalidDataError):  # whose own words help nobody
+        return "FFmpeg knows no such format; convert it to flac, mp3 or wav"
     return str(getattr(error, "strerror", None) or error).rstrip(".")

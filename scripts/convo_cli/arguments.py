@@ -16,6 +16,8 @@ ENCODINGS = ("s16le", "f32le", "mulaw")
 STATES = ("pending", "processing", "transcribed", "completed", "failed", "cancelled")
 PRIORITIES = ("low", "normal", "high")
 
+_RAW = (".raw", ".pcm", ".s16", ".s16le", ".sw")
+
 _STYLES = "brief, minutes, bullets, lecture, consultation, or a template of the daemon's"
 
 _EPILOG = """\
@@ -38,6 +40,7 @@ class Options(argparse.Namespace):
     """Every option there is; a command reads those that its parser sets."""
 
     command: str
+    parser: argparse.ArgumentParser
     connect: str | None
     token: str | None
     json: bool
@@ -89,8 +92,13 @@ def parse(words: Sequence[str] | None = None) -> Options:
     options = parser.parse_args(words, namespace=Options())
     complaint = _complaint(options)
     if complaint:
-        parser.error(complaint)
+        options.parser.error(complaint)
     return options
+
+
+def is_raw(file: str) -> bool:
+    """Whether a file's name says that it holds samples and nothing else."""
+    return file.lower().endswith(_RAW)
 
 
 def _complaint(options: Options) -> str | None:
@@ -118,6 +126,9 @@ def _complaint(options: Options) -> str | None:
             return "--device names a microphone: give --mic too"
         if options.mic and options.encoding is not None:
             return "--encoding is for raw audio: leave it out with --mic"
+        unsaid = options.encoding is None and (options.rate is not None or options.channels is not None)
+        if unsaid and options.file not in (None, "-") and not is_raw(str(options.file)):
+            return "--rate and --channels are for raw audio: give --encoding too, or leave them out"
     return None
 
 
@@ -136,9 +147,11 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     def command(name: str, help: str, **more: Any) -> argparse.ArgumentParser:
-        return commands.add_parser(
+        made: argparse.ArgumentParser = commands.add_parser(
             name, help=help, description=_sentence(help), parents=[everywhere], allow_abbrev=False, **more
         )
+        made.set_defaults(parser=made)  # which complains with its own usage
+        return made
 
     _transcribe(command("transcribe", "turn recordings into transcripts"))
     _stream(command("stream", "caption audio as it comes: a pipe, a file or the microphone"))
@@ -289,7 +302,7 @@ def _history(command: Any) -> None:
 
 def _service(command: Any) -> None:
     command("status", "say how the daemon is")
-    command("metrics", "the same in numbers, for a monitor (Prometheus' text format)")
+    command("metrics", "say how the daemon is in numbers, for a monitor (Prometheus' text format)")
 
     parser = command("models", "list speech models, or fetch one")
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
@@ -310,9 +323,12 @@ def _session(parser: argparse.ArgumentParser) -> None:
 
 def _number(least: int, most: int) -> Any:
     def number(text: str) -> int:
-        value = int(text)
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
         if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"{value} is not between {least} and {most}")
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number between {least} and {most}")
         return value
 
     return number

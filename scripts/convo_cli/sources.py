@@ -20,12 +20,13 @@ from convo.errors import BadAudio
 from convo.media import DECODED, PACED_S, PIECE, decode, frame_bytes, seconds
 from convo.messages import AudioFormat
 
+from .arguments import is_raw
 from .errors import Exit, Problem
 
 if TYPE_CHECKING:
     from .arguments import Options
 
-_RAW_SUFFIXES = {".raw", ".pcm", ".s16", ".s16le", ".sw"}
+_CONTAINERS = {b"fLaC": "FLAC", b"OggS": "Ogg", b"ID3": "MP3", b"RIFF": "WAV", b"\x1aE\xdf\xa3": "Matroska"}
 _MOST_WAITING = 256 * 1024  # bytes taken from a pipe after Ctrl-C: what stood in it, not what goes on being written
 
 
@@ -57,14 +58,17 @@ class Source(ABC):
 
 
 class Raw(Source):
-    """Raw audio from a file or pipe, cut to whole sample frames."""
+    """Raw audio from a file or pipe, cut to whole sample frames. Unless that is what `surely` comes, what begins like
+    a file of another format is refused: it would be heard as noise.
+    """
 
-    def __init__(self, audio: AudioFormat, file: IO[bytes], name: str) -> None:
+    def __init__(self, audio: AudioFormat, file: IO[bytes], name: str, *, surely: bool = True) -> None:
         self.format = audio
         self.name = name
         self._file = file
         self._descriptor = file.fileno()
         self._part = b""
+        self._sure = surely
 
     async def read(self) -> bytes:
         """What is there, without half a sample at its end."""
@@ -75,6 +79,9 @@ class Raw(Source):
                 raise unreadable(self.name, error) from None
             if not data:
                 return b""  # half a sample at the end is no audio
+            if not self._sure:
+                _refuse_container(data, self.name)
+                self._sure = True
             whole = self._whole(data)
             if whole:
                 return whole
@@ -163,13 +170,14 @@ def _open(options: Options) -> Source:
     if options.file is None or options.file == "-":
         if sys.stdin.isatty():
             raise Problem(Exit.USAGE, "Nothing to listen to: give a FILE, a pipe with raw audio, or --mic.")
-        return Raw(raw, open(os.dup(sys.stdin.fileno()), "rb", buffering=0), "Standard input")
+        sure = options.encoding is not None
+        return Raw(raw, open(os.dup(sys.stdin.fileno()), "rb", buffering=0), "Standard input", surely=sure)
     path = Path(options.file)
     try:
         file = path.open("rb", buffering=0)
     except OSError as error:
         raise unreadable(options.file, error) from None
-    if options.encoding is not None or path.suffix.lower() in _RAW_SUFFIXES:
+    if options.encoding is not None or is_raw(path.name):
         return Raw(raw, file, path.name)
     with file:
         wav = _wav_format(file) if path.suffix.lower() in (".wav", ".wave") else None
@@ -195,6 +203,17 @@ async def read_some(descriptor: int, most: int) -> bytes:
     except OSError:  # a regular file, which no poll takes, and which is never waited for long
         return await trio.to_thread.run_sync(os.read, descriptor, most)
     return os.read(descriptor, most)
+
+
+def _refuse_container(data: bytes, name: str) -> None:
+    """Samples that begin like this by chance are rarer than people who pipe a file."""
+    for magic, kind in _CONTAINERS.items():
+        if data.startswith(magic):
+            raise Problem(
+                Exit.BAD_AUDIO,
+                f"{name} is {kind}, not raw audio: pipe it through `ffmpeg -i - -f s16le -ar 16000 -ac 1 -` first, "
+                "or have it all transcribed by `convo transcribe -`.",
+            )
 
 
 def _ready(descriptor: int) -> bool:

@@ -31,6 +31,7 @@ from convo.messages import (
     State,
     SummaryDelta,
     SummaryOptions,
+    TranscriptSegment,
 )
 
 from .arguments import Options
@@ -40,7 +41,7 @@ from .link import connected
 from .output import json_line, note, on_screen, put, write_file
 from .progress import LISTENING, Bar, Bars, bars
 from .sources import read_some, unreadable
-from .summaries import summary_text
+from .summaries import summary_for_output, summary_text
 from .text import clock
 from .transcripts import expand, fit, format_of, outputs
 
@@ -57,6 +58,7 @@ class _Job:
     state: SessionState | None = None
     summary: FinalSummary | None = None
     problem: Problem | None = None
+    starts: dict[int, float] = field(default_factory=dict)
     seconds: float = 0.0
     printed: tuple[trio.MemorySendChannel[str], trio.MemoryReceiveChannel[str]] = field(
         default_factory=lambda: trio.open_memory_channel[str](inf)
@@ -241,6 +243,8 @@ class _Transcribe:
             case Progress():
                 job.seconds = max(job.seconds, event.done_s)
                 bar.show(LISTENING, event.done_s, event.total_s)
+            case TranscriptSegment() if self.options.summary:
+                job.starts[event.segment] = event.start
             case FinalSummary():
                 job.summary = event
             case SessionWarning():
@@ -253,7 +257,8 @@ class _Transcribe:
         text = fit(await client.export(session, self.format), self.format)
         if job.summary is not None:
             if self.format == "txt":
-                text += "\n" + summary_text(job.summary)
+                render = summary_for_output if job.target is None else summary_text
+                text += "\n" + render(job.summary, job.starts)
             elif self.format in ("srt", "vtt"):  # captions have no place for it
                 note(f"{job.name}: the summary is kept with the session; `convo show {session}` prints it.")
         if job.target is None:

@@ -188,6 +188,7 @@ class FakeDaemon:
         self.fail_with: tuple[str, str] | None = None
         self.summarizer: SummarizerStatus | None = None
         self.writes = SUMMARY  # by summarize
+        self.sums_up = SUMMARY  # at a session's end
         self.fails_to_write: str | None = None  # why summarize writes nothing
         self.silent_end = False  # nothing follows end_session
         self.segment_every = 0  # bytes of audio after which a live session hears the next of `said`
@@ -353,8 +354,8 @@ class FakeDaemon:
             await self._say(session, self._segment(session, text))
         await self._say(session, self._enter(session, State.TRANSCRIBED))
         if session.mode != "off":
-            session.summary = SUMMARY
-            await self._say(session, self._store(session, FinalSummary, **_fields(SUMMARY)))
+            session.summary = self.sums_up
+            await self._say(session, self._store(session, FinalSummary, **_fields(self.sums_up)))
         await self._say(session, self._enter(session, State.COMPLETED))
 
     async def _CancelSession(self, peer: Peer, message: CancelSession, number: int) -> None:

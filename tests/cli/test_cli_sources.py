@@ -98,6 +98,19 @@ async def test_what_stands_in_the_pipe_is_taken_when_reading_was_broken_off() ->
         source.close()
 
 
+@pytest.mark.parametrize("name", ["talk.flac", "short.wav"])
+async def test_a_file_in_the_pipe_is_no_raw_audio(name: str) -> None:
+    data = (DATA / name).read_bytes()[:4096]
+    with standard_input(data) as writer:
+        os.close(writer)
+        with pytest.raises(Problem, match="convo transcribe -") as caught:
+            await everything(open_source(options("-")))
+    assert caught.value.code is Exit.BAD_AUDIO
+    with standard_input(data) as writer:  # who says what it is knows best
+        os.close(writer)
+        assert await everything(open_source(options("-", "--encoding", "s16le"))) == data
+
+
 def test_a_keyboard_is_no_source(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = os.openpty()
     with os.fdopen(theirs, "r") as stream:
@@ -155,10 +168,18 @@ async def test_a_truncated_mp3_gives_what_is_there(tmp_path: Path) -> None:
     assert seconds(AudioFormat(), len(data)) == pytest.approx(24.7, abs=0.5)
 
 
-@pytest.mark.parametrize(("name", "data"), [("a.txt", b"no audio at all\n" * 99), ("a.mp3", b""), ("a.wav", b"RIFF")])
-async def test_what_is_no_audio(tmp_path: Path, name: str, data: bytes) -> None:
+@pytest.mark.parametrize(
+    ("name", "data", "says"),
+    [
+        ("a.txt", b"no audio at all\n" * 99, "has no audio track: give a file with sound"),
+        ("a.mp3", b"", "is empty: give a file with sound"),
+        ("a.wav", b"RIFF", "convert it to flac, mp3 or wav"),
+    ],
+    ids=["text", "empty", "broken"],
+)
+async def test_what_is_no_audio(tmp_path: Path, name: str, data: bytes, says: str) -> None:
     (tmp_path / name).write_bytes(data)
-    with pytest.raises(Problem, match=name) as caught:
+    with pytest.raises(Problem, match=f"{name}.*{says}") as caught:
         await everything(open_source(options(tmp_path / name)))
     assert caught.value.code is Exit.BAD_AUDIO
 

@@ -12,7 +12,7 @@ import pytest
 
 from convo.messages import Audio, CancelSession, CreateSession, EndSession, Error
 from tests.cli.conftest import Run, Start
-from tests.cli.fake import WAIT_S, FakeDaemon, FakeSession
+from tests.cli.fake import TRUSTED, WAIT_S, FakeDaemon, FakeSession
 
 
 @pytest.fixture
@@ -113,6 +113,12 @@ def test_the_summary_follows_the_words(fake: FakeDaemon, run: Run, files: list[P
     out = run("transcribe", files[0], "--summary").out
     assert out.startswith("Hello there.\nGood bye.\n\nThe plan\n\nThey made a plan.\n")
     assert "## Summary" in run("transcribe", files[0], "--summary", "--format", "md").out
+
+
+def test_the_summary_says_when_its_points_were_said(fake: FakeDaemon, run: Run, files: list[Path]) -> None:
+    fake.sums_up = TRUSTED
+    assert "  - A plan was made. [00:02, 00:00]\n" in run("transcribe", files[0], "--summary").out
+    assert "  - Write it down. (Ada, today) [00:02]\n" in run("transcribe", files[0], "--summary").out
 
 
 def test_captions_have_no_place_for_a_summary(fake: FakeDaemon, run: Run, files: list[Path]) -> None:

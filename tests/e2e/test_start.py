@@ -299,6 +299,19 @@ async def test_a_wrong_flag_ends_with_status_2_and_says_which(tmp_path: Path, ar
     assert not any("Traceback" in line for line in refused.lines)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("CONVOD_SUMMARY_PROVIDER", "gpt"), ("CONVOD_SUMMARY_STYLE", "haiku"), ("CONVOD_MODEL", "smal")]
+)
+async def test_a_name_of_nothing_in_the_settings_is_one_line_before_anything_was_made(
+    tmp_path: Path, name: str, value: str
+) -> None:
+    refused = await ended(tmp_path, "--state-dir", str(tmp_path / "state"), **{name: value})
+    assert refused.status == 1
+    (line,) = refused.lines
+    assert f"'{value}'" in line
+    assert not (tmp_path / "state").exists()
+
+
 async def test_check_config_prints_the_settings_in_force_and_starts_nothing(tmp_path: Path) -> None:
     (tmp_path / "convod.toml").write_text("[sessions]\nresume_s = 7.5\n")
     shown = await ended(

@@ -113,6 +113,11 @@ def repository_of(name: str) -> str:
         return SIZES[name]
     if _HUB_ID.fullmatch(name):
         return name
+    if name.startswith(("/", "./", "../", "~")):
+        raise UnknownModel(
+            f"{name} is no directory; give one with a CTranslate2 Whisper model, or a name: builtin, a size such as "
+            "small, or a hub id"
+        )
     raise UnknownModel(
         f"no model is called {name!r}; use builtin, a size ({', '.join(SIZES)}), a hub id such as "
         "Systran/faster-whisper-small, or a directory with a CTranslate2 model"

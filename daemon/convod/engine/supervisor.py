@@ -12,7 +12,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 import trio
@@ -44,6 +44,22 @@ REPLACED_S: Final = 15.0
 """How long it may take to notice that a worker hangs and to be rid of it."""
 
 
+Device = Literal["auto", "cpu", "cuda"]
+ComputeType = Literal[
+    "default",
+    "auto",
+    "int8",
+    "int8_float32",
+    "int8_float16",
+    "int8_bfloat16",
+    "int16",
+    "float16",
+    "bfloat16",
+    "float32",
+]
+"""CTranslate2's names; `default` is what computes best on the device."""
+
+
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings `[engine]`. `workers`, `threads`, `batch` 0: chosen from the machine and the model.
 
@@ -52,8 +68,8 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """
 
     model: str = models.BUILTIN
-    device: str = "auto"
-    compute_type: str = "default"
+    device: Device = "auto"
+    compute_type: ComputeType = "default"
     workers: Annotated[int, Meta(ge=0, le=256)] = 0
     threads: Annotated[int, Meta(ge=0, le=256)] = 0
     batch: Annotated[int, Meta(ge=0, le=64)] = 0

@@ -32,7 +32,7 @@ def main() -> None:
         whisper = Whisper(load)
         whisper.warm_up()
     except (ImportError, OSError, RuntimeError, ValueError) as error:
-        link.sendall(pack(NotLoaded(message=f"the model in {load.directory} cannot be used: {error}")))
+        link.sendall(pack(NotLoaded(message=_why_not(load, error))))
         return
     link.sendall(
         pack(
@@ -54,6 +54,16 @@ def main() -> None:
             link.sendall(pack(Trouble(message=str(error))))
         else:
             link.sendall(pack(Results(heard=heard, seconds=time.perf_counter() - begun)))
+
+
+def _why_not(load: Load, error: Exception) -> str:
+    """Why there is no model, and what to do where it is the settings that ask for too much."""
+    said = f"the model in {load.directory} cannot be used: {str(error).rstrip('.')}"
+    if load.compute_type != "default":
+        return f"{said}; leave out --compute-type (engine.compute_type {load.compute_type!r}), or choose another"
+    if load.device == "cuda":
+        return f"{said}; start convod with --device cpu, or mend the GPU's driver"
+    return said
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from convo.messages import MESSAGE_BYTES
 
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
 Rate = Annotated[float, Meta(ge=0, le=1e12)]
+Url = Annotated[str, Meta(pattern=r"^wss?://[^\s/]", description="ws://HOST:PORT or wss://HOST:PORT")]
 AtLeastOne = Annotated[int, Meta(ge=1, le=1 << 20)]
 
 
@@ -33,10 +34,10 @@ class ListenSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """
 
     socket: str = ""
-    socket_mode: Annotated[str, Meta(pattern="^0?[0-7]{3}$")] = "0600"
+    socket_mode: Annotated[str, Meta(pattern="^0?[0-7]{3}$", description='an octal mode such as "0660"')] = "0600"
     socket_group: str = ""
     admins: list[str] = []
-    websocket: list[str] = []
+    websocket: list[Url] = []
     tls_cert: str = ""
     tls_key: str = ""
     token: str = ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
@@ -101,12 +101,16 @@ def load(
     for name, text in environment.items():
         if name.startswith(ENVIRONMENT) and name not in NOT_SETTINGS:
             key = _environment_key(name, types)
-            given: Any = [part for part in text.split(",") if part] if types[key] == list[str] else text
+            given: Any = _parts(text) if get_origin(types[key]) is list else text
             values[key] = _value("environment", name, given, types[key], strict=False)
     for key, value in flags.items():
         if value is not None:
             values[key] = _value("command line", key, value, types[key], strict=False)
     return _build(values), path
+
+
+def _parts(text: str) -> list[str]:
+    return [part for part in map(str.strip, text.split(",")) if part]
 
 
 def _types() -> dict[str, Any]:
@@ -136,7 +140,7 @@ def _from_file(path: Path, types: Mapping[str, Any]) -> Iterator[tuple[str, Any]
         raise BadSettings(f"{path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadSettings(f"{path}: is no TOML: {error}") from error
-    sections = {key.partition(".")[0] for key in types if "." in key}
+    sections = _sections(types)
     for name, value in tree.items():
         if name in sections:
             if not isinstance(value, dict):
@@ -148,9 +152,28 @@ def _from_file(path: Path, types: Mapping[str, Any]) -> Iterator[tuple[str, Any]
 
 
 def _known(where: str, key: str, types: Mapping[str, Any]) -> str:
-    if key not in types:
-        raise BadSettings(f"{where}: {key}: expected one of the settings {', '.join(sorted(types))}")
-    return key
+    if key in types:
+        return key
+    section, dot, _ = key.rpartition(".")
+    here = sorted(one.removeprefix(f"{section}.") for one in types if one.rpartition(".")[0] == section)
+    wanted = f"one of {', '.join(here)}"
+    if not dot:
+        wanted += f", or one of the sections {', '.join(sorted(_sections(types)))}"
+    raise BadSettings(f"{where}: {key}: expected {wanted}{_meant(key, [*types, *_sections(types)])}")
+
+
+def _sections(types: Mapping[str, Any]) -> set[str]:
+    return {key.partition(".")[0] for key in types if "." in key}
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    """The name that was perhaps meant; one that stands in another section goes before one that only looks alike."""
+    from difflib import get_close_matches  # where something is wrong
+
+    known = list(known)
+    leaf = name.rpartition(".")[2]
+    meant = [one for one in known if one.rpartition(".")[2] == leaf] or get_close_matches(name, known, 1, 0.75)
+    return f" (perhaps you mean {meant[0]})" if meant else ""
 
 
 def _environment_key(name: str, types: Mapping[str, Any]) -> str:
@@ -158,9 +181,16 @@ def _environment_key(name: str, types: Mapping[str, Any]) -> str:
     if rest in SHORT:
         return SHORT[rest]
     for key in types:
-        if rest == key.replace(".", "_").upper():
+        if rest == _variable(key):
             return key
-    raise BadSettings(f"environment: {name}: expected {ENVIRONMENT}SECTION_KEY of a setting, such as CONVOD_LOG_LEVEL")
+    meant = _meant(name, [ENVIRONMENT + one for one in [*SHORT, *map(_variable, types)]])
+    raise BadSettings(
+        f"environment: {name}: expected {ENVIRONMENT}SECTION_KEY of a setting, such as CONVOD_LOG_LEVEL{meant}"
+    )
+
+
+def _variable(key: str) -> str:
+    return key.replace(".", "_").upper()
 
 
 def _value(where: str, key: str, value: Any, expected: Any, *, strict: bool) -> Any:
@@ -176,16 +206,19 @@ def _value(where: str, key: str, value: Any, expected: Any, *, strict: bool) -> 
 def _wanted(expected: Any) -> str:
     if get_origin(expected) is Annotated:
         plain, bounds = get_args(expected)
-        if bounds.pattern is not None:
-            return f"text that matches {bounds.pattern}"
+        if bounds.description is not None:
+            return str(bounds.description)
         least = bounds.ge if bounds.ge is not None else bounds.gt
         lower = "" if least is None else f" {'from' if bounds.gt is None else 'above'} {least}"
         upper = "" if bounds.le is None else f" to {bounds.le}" if bounds.gt is None else f", at most {bounds.le}"
         return f"{_wanted(plain)}{lower}{upper}"
     if get_origin(expected) is Literal:
         return " or ".join(map(repr, get_args(expected)))
-    names = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list[str]: "a list of texts"}
-    return names.get(expected, str(expected))
+    if get_origin(expected) is list:
+        (each,) = get_args(expected)
+        return "a list of texts" if each is str else f"a list of {_wanted(each)}"
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+    return names[expected]
 
 
 def _build(values: Mapping[str, Any]) -> Settings:

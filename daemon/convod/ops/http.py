@@ -25,7 +25,7 @@ log = logging.getLogger("convod.http")
 class MetricsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings `[metrics]`. `http`: HOST:PORT, "" is off; `insecure`: listen beyond this machine."""
 
-    http: Annotated[str, Meta(pattern=r"^$|^\S+:\d{1,5}$")] = ""
+    http: Annotated[str, Meta(pattern=r"^$|^\S+:\d{1,5}$", description='HOST:PORT, or "" for none')] = ""
     insecure: bool = False
 
 

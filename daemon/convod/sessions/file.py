@@ -156,9 +156,10 @@ class FileSession(Session):
             await self.journal.publish(SessionWarning, code=str(Code.BAD_AUDIO), message=decoded.warning)
 
     def _say_progress(self, heard: Recording, total_s: float | None) -> None:
-        done = max(heard.settled, self.record.mark_sample) / RATE
+        # Silence that turns out to be the pre-roll of speech is not settled any more: that takes nothing back.
+        done = max(round(max(heard.settled, self.record.mark_sample) / RATE, 3), self._progress.done_s)
         total = None if total_s is None else round(max(total_s, done), 3)
-        progress = Progress(session=self.id, done_s=round(done, 3), total_s=total)
+        progress = Progress(session=self.id, done_s=done, total_s=total)
         if progress != self._progress:
             self._progress = progress
             self.feed.say(progress)

@@ -10,9 +10,10 @@ the business of the rooms beside this one, so a new provider is one small file.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypedDict
 
 import msgspec
+from msgspec import Meta
 
 from convo.messages import Segment
 
@@ -43,10 +44,10 @@ class SummarySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     ollama_url: str = "http://127.0.0.1:11434"
     openai_url: str = "http://127.0.0.1:1234/v1"
     openai_key_file: str = ""
-    context_tokens: int = 0
-    connect_timeout_s: float = 2.0
-    first_token_timeout_s: float = 120.0
-    total_timeout_s: float = 900.0
+    context_tokens: Annotated[int, Meta(ge=0, le=1 << 30)] = 0
+    connect_timeout_s: Annotated[float, Meta(gt=0, le=3600)] = 2.0
+    first_token_timeout_s: Annotated[float, Meta(gt=0, le=86400)] = 120.0
+    total_timeout_s: Annotated[float, Meta(gt=0, le=86400)] = 900.0
 
 
 class Talk(msgspec.Struct, frozen=True):

@@ -190,6 +190,18 @@ async def test_a_model_that_cannot_be_loaded_is_a_sentence(tmp_path):
         assert "cannot be used" in outcome.message
 
 
+@pytest.mark.parametrize(
+    ("settings", "helps"),
+    [({"compute_type": "float16"}, "leave out --compute-type"), ({"device": "cuda"}, "--device cpu")],
+)
+async def test_a_device_that_cannot_do_what_is_asked_is_told_with_what_helps(monkeypatch, settings, helps):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    async with hopeless(workers=1, **settings) as desk:
+        outcome = await desk.outcome(desk.submit(b"\0\0"))
+        assert outcome.code is Code.MODEL_UNAVAILABLE
+        assert helps in outcome.message
+
+
 # --- a worker that does what the windows tell it ----------------------------------------------------------
 
 WORKER = """#!{python}

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, get_args, get_origin
+from typing import Annotated, Literal, get_args, get_origin
 
 import msgspec
 import pytest
@@ -87,30 +87,34 @@ def test_the_users_file_goes_before_the_systems(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("short", "key"), config.SHORT.items())
 def test_short_names_in_the_environment_are_settings(short, key):
-    settings, _ = config.load({}, {f"CONVOD_{short}": "cpu"})
+    value = {"DEVICE": "cpu", "COMPUTE_TYPE": "int8"}.get(short, "ws://a:1")
+    settings, _ = config.load({}, {f"CONVOD_{short}": value})
     section, name = key.split(".")
-    assert getattr(getattr(settings, section), name) in ("cpu", ["cpu"])
+    assert getattr(getattr(settings, section), name) in (value, [value])
 
 
 PATTERNS = {"listen.socket_mode": "0660", "metrics.http": "127.0.0.1:9464"}
 
 
 def test_every_setting_can_be_given_in_the_environment_and_in_a_file(write):
-    text = {bool: "true", int: "7", float: "7.5", list[str]: "a,b", str: "debug"}
+    text = {bool: "true", int: "7", float: "7.5", str: "debug"}
     for key in keys():
         kind = config._types()[key]
-        value = "json" if key == "log.format" else "debug"
         if key in PATTERNS:
             kind, value = str, PATTERNS[key]
+        elif get_origin(kind) is Literal:
+            kind, value = str, get_args(kind)[-1]
+        elif get_origin(kind) is list:
+            kind, value = list[str], "ws://a:1,ws://b:2"
         elif get_origin(kind) is Annotated:
             kind, bounds = get_args(kind)
             # A number that is within the bounds and not the default of any setting.
             value = str(max(7, bounds.ge or 0) + (1 if kind is int else 0.5))
         else:
-            value = text.get(kind, value)
+            value = text[kind]
         settings, _ = config.load({}, {config.ENVIRONMENT + key.replace(".", "_").upper(): value})
         assert settings != config.Settings(), key
-        plain = {bool: value, int: value, float: value, list[str]: '["a", "b"]'}.get(kind, f'"{value}"')
+        plain = {bool: value, int: value, float: value, list[str]: '["ws://a:1", "ws://b:2"]'}.get(kind, f'"{value}"')
         section, _, name = key.rpartition(".")
         file = write(f"[{section}]\n{name} = {plain}\n" if section else f"{name} = {plain}\n")
         assert config.load({}, {}, file)[0] == settings, key
@@ -123,7 +127,7 @@ def test_no_two_settings_share_a_name_in_the_environment():
 
 
 @pytest.mark.parametrize(
-    ("text", "urls"), [("", []), ("ws://a:1", ["ws://a:1"]), ("ws://a:1,,ws://b:2", ["ws://a:1", "ws://b:2"])]
+    ("text", "urls"), [("", []), ("ws://a:1", ["ws://a:1"]), ("ws://a:1,, ws://b:2", ["ws://a:1", "ws://b:2"])]
 )
 def test_a_list_in_the_environment_is_divided_by_commas(text, urls):
     assert config.load({}, {"CONVOD_LISTEN": text})[0].listen.websocket == urls
@@ -145,9 +149,12 @@ def test_the_state_directory_is_the_users_unless_it_is_given():
 @pytest.mark.parametrize(
     ("text", "key", "expected"),
     [
-        ("[engine]\nmodle = 'x'\n", "engine.modle", "engine.model"),
-        ("modle = 'x'\n", "modle", "engine.model"),
-        ("[motor]\nmodel = 'x'\n", "motor", "engine.model"),
+        ("[engine]\nmodle = 'x'\n", "engine.modle", "one of batch, compute_type, "),
+        ("[engine]\nmodle = 'x'\n", "engine.modle", "(perhaps you mean engine.model)"),
+        ("model = 'x'\n", "model", "(perhaps you mean engine.model)"),
+        ("[limits]\nmessage_bytes = 1\n", "limits.message_bytes", "(perhaps you mean listen.message_bytes)"),
+        ("[motor]\nmodel = 'x'\n", "motor", "one of drain_s, state_dir, or one of the sections engine, limits, listen"),
+        ("[engines]\nmodel = 'x'\n", "engines", "(perhaps you mean engine)"),
         ("engine = 'x'\n", "engine", "a section [engine]"),
         ("[engine]\nmodel = 3\n", "engine.model", "text"),
         ("[engine]\nworkers = '3'\n", "engine.workers", "a whole number"),
@@ -155,8 +162,17 @@ def test_the_state_directory_is_the_users_unless_it_is_given():
         ("[engine]\ndeadline_s = 'long'\n", "engine.deadline_s", "a number"),
         ("drain_s = true\n", "drain_s", "a number"),
         ("[spool]\nfsync = 1\n", "spool.fsync", "true or false"),
-        ("[listen]\nwebsocket = 'ws://a:1'\n", "listen.websocket", "a list of texts"),
-        ("[listen]\nwebsocket = [1]\n", "listen.websocket", "a list of texts"),
+        ("[engine]\ndevice = 'gpu'\n", "engine.device", "'auto' or 'cpu' or 'cuda', not 'gpu'"),
+        ("[engine]\ncompute_type = 'int7'\n", "engine.compute_type", "or 'int8' or "),
+        ("[listen]\nwebsocket = 'ws://a:1'\n", "listen.websocket", "a list of ws://HOST:PORT or wss://HOST:PORT"),
+        ("[listen]\nwebsocket = [1]\n", "listen.websocket", "a list of ws://HOST:PORT or wss://HOST:PORT"),
+        ("[listen]\nwebsocket = ['http://a:1']\n", "listen.websocket", "a list of ws://HOST:PORT or wss://HOST:PORT"),
+        ("[listen]\nwebsocket = ['ws://']\n", "listen.websocket", "a list of ws://HOST:PORT or wss://HOST:PORT"),
+        ("[listen]\norigins = 'http://a'\n", "listen.origins", "a list of texts"),
+        ("[listen]\nsocket_mode = '999'\n", "listen.socket_mode", 'an octal mode such as "0660"'),
+        ("[metrics]\nhttp = 'here'\n", "metrics.http", 'HOST:PORT, or "" for none'),
+        ("[summary]\ncontext_tokens = -1\n", "summary.context_tokens", "a whole number from 0"),
+        ("[summary]\ntotal_timeout_s = 0\n", "summary.total_timeout_s", "a number above 0"),
         ("[log]\nlevel = 'loud'\n", "log.level", "'debug' or 'info' or 'warning' or 'error'"),
         ("[log]\nformat = 'xml'\n", "log.format", "'text' or 'json'"),
         ("state_dir = 2024-01-01\n", "state_dir", "text"),
@@ -200,6 +216,8 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path, name):
         ("CONVOD_SPOOL_FSYNC", "yes", "true or false"),
         ("CONVOD_DRAIN_S", "soon", "a number"),
         ("CONVOD_LOG_LEVEL", "loud", "'debug' or 'info'"),
+        ("CONVOD_LOG_LEVL", "info", "(perhaps you mean CONVOD_LOG_LEVEL)"),
+        ("CONVOD_LISTEN", "http://a:1", "a list of ws://HOST:PORT"),
     ],
 )
 def test_a_wrong_name_or_value_in_the_environment_is_one_line(name, value, expected):
@@ -224,7 +242,7 @@ def run(monkeypatch, *arguments: str, **environment: str) -> int:
 
 
 def test_check_config_prints_settings_that_give_the_same_settings_and_no_token(monkeypatch, capsys, write, tmp_path):
-    file = write('[listen]\ntoken = "secret"\nwebsocket = ["ws://127.0.0.1:1"]\n[engine]\nmodel = "a\\"b"\n')
+    file = write('[listen]\ntoken = "secret"\nwebsocket = ["ws://127.0.0.1:1"]\n[summary]\nmodel = "a\\"b"\n')
     assert run(monkeypatch, "check-config", "--config", str(file), "--log-level", "debug") == 0
     printed = capsys.readouterr().out
     assert "secret" not in printed
@@ -234,6 +252,23 @@ def test_check_config_prints_settings_that_give_the_same_settings_and_no_token(m
     assert settings.listen.token == "(set)"
     before, _ = config.load({"log.level": "debug"}, {}, file)
     assert msgspec.structs.replace(settings, listen=before.listen) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("CONVOD_MODEL", "smal", "engine.model: no model is called 'smal'"),
+        ("CONVOD_MODEL", "/no/such/place", "engine.model: /no/such/place is no directory"),
+        ("CONVOD_SUMMARY_PROVIDER", "gpt", "no summarizer 'gpt': choose one of auto, ollama"),
+        ("CONVOD_SUMMARY_STYLE", "../x", "no summary style '../x': choose one of brief"),
+    ],
+)
+def test_check_config_says_which_names_are_of_nothing(monkeypatch, capsys, name, value, says):
+    assert run(monkeypatch, "check-config", **{name: value}) == 1
+    printed = capsys.readouterr()
+    assert f'"{value}"' in printed.out
+    assert says in printed.err
+    assert printed.err.count("\n") == 1
 
 
 def test_a_wrong_setting_ends_the_program_with_status_2_and_one_line(monkeypatch, capsys):

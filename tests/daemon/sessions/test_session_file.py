@@ -17,6 +17,7 @@ from convo.messages import (
 from convod.engine.supervisor import Refusal
 from convod.engine.wire import Kind
 from convod.sessions import Refused, file
+from convod.sessions.feed import Feed
 from tests.daemon.support.house import House, Reader, house
 from tests.support.speech import DATA
 
@@ -50,12 +51,23 @@ async def test_a_file_is_transcribed_with_progress_and_without_partials(tmp_path
         progress = reader.of(Progress)
         done = [one.done_s for one in progress]
         assert progress[-1].total_s == pytest.approx(3.34, abs=0.01)
-        assert max(done) == pytest.approx(3.34, abs=0.01)
+        assert done[-1] == pytest.approx(3.34, abs=0.01)
         assert {job.kind for job in home.engine.seen} == {Kind.FILE}
         assert session.record.title == "single.flac"
         assert session.record.duration_s == pytest.approx(3.34, abs=0.01)
         await session.wait_finished()
         assert not home.spool.path(session.id).exists()
+
+
+async def test_progress_never_goes_back(tmp_path, monkeypatch):
+    async with house(tmp_path) as home:
+        said, say = [], Feed.say
+        monkeypatch.setattr(Feed, "say", lambda feed, event: said.append(event) or say(feed, event))
+        _, reader = await upload(home, SINGLE)  # its speech begins a moment after its sound
+        await reader.until_state(State.COMPLETED)
+        done = [event.done_s for event in said if isinstance(event, Progress)]
+        assert done[-1] == pytest.approx(3.34, abs=0.01)
+        assert done == sorted(done)
 
 
 async def test_nothing_is_transcribed_before_the_upload_is_whole(tmp_path):
