@@ -181,6 +181,8 @@ class Whisper:
         if not self.multilingual:
             return "en", 1.0
         if options.language is not None:
+            if options.language not in self.languages:
+                raise ValueError(f"the model does not know language {options.language!r}")
             return options.language, 1.0
         token, probability = self._core.detect_language(encoded)[0][0]
         return token[2:-2], float(probability)

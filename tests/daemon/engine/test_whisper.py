@@ -273,3 +273,9 @@ def test_a_language_and_a_task_that_are_said_are_obeyed(
     assert start_of(polyglot, core.generated[0]["prompts"][0]) == [
         "<|startoftranscript|>", f"<|{language}|>", f"<|{task}|>",
     ]  # fmt: skip
+
+
+def test_a_language_that_the_model_has_no_token_for_is_an_error_and_no_crash(polyglot: Whisper) -> None:
+    for language in ("fr", "xx", ""):
+        with pytest.raises(ValueError, match="does not know language"):
+            polyglot.hear([SINGLE], RATE, Options(beam=1, language=language))
