@@ -59,6 +59,7 @@ class LiveSession(Session):
             segment=record.segments,
             utterance=record.mark_utterance,
             sample=record.mark_sample,
+            language=record.heard_language,
             interims=self._engine.interims,
         )
         self._outcomes: deque[tuple[Window, Outcome]] = deque()
@@ -242,12 +243,15 @@ class LiveSession(Session):
     async def _take_outcomes(self) -> None:
         while self._outcomes:
             window, outcome = self._outcomes.popleft()
-            if isinstance(outcome, Refusal):
-                if outcome.code is Code.MODEL_UNAVAILABLE:
-                    raise SessionFailed(outcome.code, outcome.message)
-                await self._do(self._transcriber.refused(window, outcome.message))
+            if not isinstance(outcome, Refusal):
+                commands = self._transcriber.heard(window, outcome)
+            elif outcome.code is Code.MODEL_UNAVAILABLE:
+                raise SessionFailed(outcome.code, outcome.message)
             else:
-                await self._do(self._transcriber.heard(window, outcome))
+                commands = self._transcriber.refused(window, outcome.message)
+            # Stored with the segment that told it: who goes on from there must not hear another one out.
+            self.record.heard_language = self._transcriber.language
+            await self._do(commands)
 
     async def _keep(self, keep: Keep) -> None:
         marks = {"mark_sample": keep.mark_sample, "mark_utterance": keep.mark_utterance}

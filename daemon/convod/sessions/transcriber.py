@@ -141,7 +141,8 @@ class _Guess:
 
 
 class Transcriber:
-    """`segment`, `utterance` and `sample` are where to go on after a restart; all 0 for a new session.
+    """`segment`, `utterance` and `sample` are where to go on after a restart (0 for a new session), `language` is what
+    was heard till then.
 
     Audio fed first is the sample `sample`. `interims()` says what the engine can afford of them.
     """
@@ -154,12 +155,13 @@ class Transcriber:
         segment: int = 0,
         utterance: int = 0,
         sample: int = 0,
+        language: str | None = None,
         interims: Callable[[], Interims] = lambda: Interims.FULL,
     ) -> None:
         self.settings = settings
         self.guard = guard
         self.segment = segment
-        self.language = settings.language
+        self.language = settings.language or language
         self._rate = settings.rate
         self._base = sample  # stream sample that frames count from
         self._frames = Frames(settings.rate, settings.frame_ms)
@@ -232,8 +234,6 @@ class Transcriber:
         """The engine's result for a window."""
         if window.kind is Kind.INTERIM:
             return self._heard_interim(window, heard)
-        if self.language is None and heard.text and heard.language_probability >= LANGUAGE_SURE:
-            self.language = heard.language
         guess = self._guess
         if guess is not None and guess.window is window:
             late = window.start + int((heard.voice_end or 0.0) * self._rate)
@@ -394,6 +394,9 @@ class Transcriber:
         heard, closed = final.heard, final.closed
         if heard is not None and not self._judge(heard, max(closed.spoken / self._rate, heard.voice_s or 0.0)):
             heard = None
+        # Of what was rejected nothing is kept: a language that noise was taken for would be every later window's.
+        if heard is not None and self.language is None and heard.language_probability >= LANGUAGE_SURE:
+            self.language = heard.language
         text = heard.text if heard is not None else final.promised
         if not text:
             return Keep(closed.end, closed.number + 1, trouble=final.trouble)

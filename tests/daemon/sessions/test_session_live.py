@@ -935,6 +935,21 @@ async def test_after_a_kill_a_live_session_goes_on_from_its_last_segment(autojum
         assert again.record.duration_s == pytest.approx(len(sound) / BYTES_S)
 
 
+async def test_a_language_is_detected_once_though_the_daemon_was_killed(autojump_clock, tmp_path):
+    async with house(tmp_path) as home:
+        home.engine.texts = lambda number, job: heard("Guten Morgen.", language="de", language_probability=0.9)
+        session = await home.live()
+        home.send(session, talk(1))
+        await session.finalize()
+        assert [job.options.language for job in home.engine.seen if job.kind is Kind.FINAL] == [None]
+    async with house(tmp_path) as home:
+        again = home.manager.find(session.id)
+        again.produce(home.producer)
+        home.send(again, talk(1))
+        await again.finalize()
+        assert {job.options.language for job in home.engine.seen} == {"de"}
+
+
 async def test_after_a_kill_a_live_session_that_nobody_resumes_is_finished_from_the_spool(autojump_clock, tmp_path):
     async with house(tmp_path) as home:
         session = await home.live()

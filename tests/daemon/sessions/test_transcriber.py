@@ -23,6 +23,8 @@ class Play:
     def __init__(self, *, piece: int = 1920, **options) -> None:
         about = {"session": "s", "rate": RATE, "kind": Kind.FINAL}
         start = {key: options.pop(key) for key in ("segment", "utterance", "sample") if key in options}
+        if "language_so_far" in options:
+            start["language"] = options.pop("language_so_far")
         self.affords = Interims.FULL
         self.transcriber = Transcriber(Settings(**(about | options)), Guard(), interims=lambda: self.affords, **start)
         self.piece = piece
@@ -313,6 +315,26 @@ def test_a_language_the_model_is_sure_of_is_kept_for_the_session():
     play.answer(play.finals[1], "Ja, genau.", language="de", language_probability=0.8)
     play.audio(talk(1))
     assert play.finals[2].language == "de"
+
+
+@pytest.mark.parametrize("figures", [REJECTED, {"voice_s": 0.0}])
+def test_the_language_of_a_rejected_text_is_not_kept(figures):
+    play = Play(interim=False).audio(talk(1))
+    play.answer(play.finals[0], "Gracias.", language="es", language_probability=0.9, **figures)
+    play.audio(talk(1))
+    assert play.finals[1].language is None
+
+
+def test_the_language_of_a_guess_that_the_speaker_went_on_after_is_not_kept():
+    play = Play(interim=False, endpoint=EndpointSettings(endpoint_ms=3000)).audio(sentence() + silence(0.1))
+    play.answer(play.finals[0], "Ja.", language="de", language_probability=0.9)
+    play.audio(sentence())
+    assert play.finals[-1].language is None
+
+
+def test_after_a_restart_the_language_is_known():
+    play = Play(interim=False, language_so_far="de").audio(talk(1))
+    assert play.finals[0].language == "de"
 
 
 def test_a_language_that_was_asked_for_is_never_replaced():
