@@ -6,11 +6,12 @@ a `Caption`. A state machine for one utterance, without audio or I/O.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from convod.captions.interim import Agreement, Caption, joined, pieces
 from convod.engine.pressure import Interims
-from convod.engine.wire import Heard
+from convod.engine.wire import Heard, HeardWord
 
 INTERIM_MS: Final = 250
 """New audio before an utterance is decoded again for its caption."""
@@ -81,11 +82,31 @@ class Growing:
         return True
 
     def _trim(self, start: int, heard: Heard, stable: list[str]) -> None:
-        words = heard.words or ()
-        if not stable or len(stable) >= len(words) or [word.word for word in words[: len(stable)]] != stable:
+        words = heard.words or []
+        count, held = _held(words, stable)
+        if not count or count == len(words):
             return
         # Between the two words: the end of one is often put a little late, the start of the next a little early.
-        border = (words[len(stable) - 1].end + words[len(stable)].start) / 2
+        border = (words[count - 1].end + words[count].start) / 2
         self.begin = start + int(border * self._rate)
-        self._trimmed += stable
-        self._agreement = Agreement()
+        self._trimmed += stable[:held]
+        self._agreement.forget(held)
+
+
+def _held(words: Sequence[HeardWord], stable: Sequence[str]) -> tuple[int, int]:
+    """How many of the timed words say nothing but stable ones, and how many stable ones they say.
+
+    The two are cut differently where there are no spaces: a timed word has its punctuation, a character none.
+    """
+    count = held = taken = 0
+    timed = counted = ""
+    for number, word in enumerate(words, 1):
+        timed += "".join(word.word.split())
+        while taken < len(stable) and len(counted) < len(timed):
+            counted += stable[taken]
+            taken += 1
+        if timed == counted:
+            count, held = number, taken
+        elif not counted.startswith(timed):
+            break
+    return count, held

@@ -25,7 +25,8 @@ the promises, after four none.
 """
 
 
-_WIDE_CHARACTERS: Final = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"  # kana and Han; Korean puts spaces
+# Kana and Han with their punctuation; Korean puts spaces.
+_WIDE_CHARACTERS: Final = "\u3001-\u303f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uff01-\uff60"
 _WIDE: Final = re.compile(f"[{_WIDE_CHARACTERS}]")
 _PIECE: Final = re.compile(f"[{_WIDE_CHARACTERS}]|[^\\s{_WIDE_CHARACTERS}]+")
 
@@ -57,6 +58,17 @@ class Agreement:
         shown = agreed(list(self._recent)[-SHOW:]) if len(self._recent) >= SHOW else 0
         # A hypothesis that disagrees with what was promised keeps the promise and shows its own rest.
         return Caption(joined(self._stable), joined(words[len(self._stable) : shown]))
+
+    def forget(self, count: int) -> None:
+        """The next hypotheses begin after the first `count` words of `stable`, and so do those that agreed on them."""
+        forgotten = self._stable[:count]
+        del self._stable[:count]
+        recent: list[list[str]] = []
+        for words in reversed(self._recent):
+            if words[:count] != forgotten:
+                break  # it disagreed, and what came before it was not heard in a row with what comes now
+            recent.insert(0, words[count:])
+        self._recent = deque(recent, maxlen=PROMISE)
 
 
 def pieces(text: str) -> list[str]:
