@@ -177,8 +177,8 @@ class Endpointer:
             happened.append(Silence(self._number, self._last_speech))
         if silence >= self._samples(settings.endpoint_ms):
             happened.append(self._close(min(end, self._last_speech + self._samples(settings.tail_ms))))
-        elif end - self._start >= self._samples(settings.longest_ms):
-            happened += self._cut(end)
+        elif end - self._start + (end - start) > self._samples(settings.longest_ms):
+            happened += self._cut(end)  # another frame, or a flush within it, would be too long
         return happened
 
     def _close(self, end: int) -> Closed:
@@ -214,5 +214,6 @@ class Endpointer:
         self._number += 1
         self._free = self._start = self._onset = cut
         self._spoken = spoken_after
+        self._paused = False  # a pause that lasts is the next utterance's
         self._levels.clear()
         return [closed, Opened(self._number, cut, cut)]
