@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convod.engine.whisper import FULL_FRAMES, Whisper
+from convod.engine.whisper import FULL_FRAMES, Whisper, resample
 from convod.engine.wire import Load, Options, bucket
 from tests.daemon.support.ears import model
 from tests.support.speech import pcm, truth, word_error_rate
@@ -154,6 +154,17 @@ def test_what_holds_no_voice_is_not_decoded_and_its_neighbours_are(core: Core) -
     assert (silent.text, silent.voice_s, noisy.text, noisy.voice_s) == ("", 0.0, "", 0.0)
     assert word_error_rate(truth("single"), spoken.text) < 0.2
     assert [shape[0] for shape in core.encoded] == [1]
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 44100])
+@pytest.mark.parametrize("offset", [-3000, 0, 3000])
+def test_an_offset_is_taken_out_and_nothing_else(rate: int, offset: int) -> None:
+    wave = (5000 * np.sin(2 * np.pi * 200 * np.arange(rate) / rate)).astype(np.int16)
+    plain, lifted = resample(wave.tobytes(), rate), resample((wave + np.int16(offset)).tobytes(), rate)
+    assert len(plain) == len(lifted) == pytest.approx(RATE, abs=20)
+    middle = slice(1000, -1000)  # a resampler rings where an offset begins
+    assert np.abs(plain - lifted)[middle].max() < 0.002
+    assert resample(b"", RATE).size == 0
 
 
 # --- prompts ----------------------------------------------------------------------------------------------
