@@ -179,7 +179,10 @@ class LiveSession(Session):
         settings = self._parts.settings
         now = trio.current_time()
         deadline = float("inf")
-        if self._transcriber.speaking:
+        # While finals wait for the engine it may be for want of credit that nothing is sent, and that is no end of a
+        # word; nor could the next final be published before them.
+        idle = self._transcriber.speaking and not self._transcriber.waiting
+        if idle:
             deadline = now + settings.idle_s + self._transcriber.settings.endpoint.endpoint_ms / 1000
         if self._gone_at is not None and not self.record.ended:
             deadline = min(deadline, self._gone_at + settings.resume_s)
@@ -187,7 +190,7 @@ class LiveSession(Session):
             await self._bell.wait()
         if not scope.cancelled_caught:
             return
-        if self._transcriber.speaking:
+        if idle:
             await self._do(self._transcriber.flush())
         if self._gone_at is not None and trio.current_time() >= self._gone_at + settings.resume_s:
             self._end()
