@@ -73,6 +73,13 @@ class Growing:
         self._trim(start, heard, stable)
         return whole
 
+    def paused(self, heard: Heard) -> Caption:
+        """What was heard of all of it at a pause -> its caption: no word is cut there, so all of them may be shown."""
+        self.voiced = True
+        words = pieces(heard.text)[len(self._trimmed) :]
+        stable = pieces(self._agreement.hear(joined(words)).stable)
+        return Caption(joined([*self._trimmed, *stable]), joined(words[len(stable) :]))
+
     def shows(self, caption: Caption) -> bool:
         """Whether the caption is worth showing; if so, its stable words are promised."""
         if not caption.stable and not caption.tentative and not self._shown:

@@ -55,15 +55,22 @@ class Guard:
         self.rejected: Counter[str] = Counter()
 
     def judge(
-        self, text: str, *, avg_logprob: float, no_speech_prob: float, spoken_s: float, voice_s: float | None
+        self,
+        text: str,
+        *,
+        avg_logprob: float,
+        no_speech_prob: float,
+        spoken_s: float,
+        voice_s: float | None,
+        counted: bool = True,
     ) -> Verdict:
         """May this text be shown?
 
         `spoken_s` is how many seconds the voice-activity detector called speech, `voice_s` in how many the worker's
-        own detector heard a voice, None if it was not asked again.
+        own detector heard a voice, None if it was not asked again. Not `counted` if the same text is judged again.
         """
         reason = self._reason(text, avg_logprob, no_speech_prob, spoken_s, voice_s)
-        if reason is not None:
+        if reason is not None and counted:
             self.rejected[reason] += 1
         return Verdict(reason)
 

@@ -21,7 +21,7 @@ from convo.messages import (
     TranscriptPartial,
     Word,
 )
-from convod.captions import Growing, Guard
+from convod.captions import Caption, Growing, Guard
 from convod.engine.pressure import Interims
 from convod.engine.wire import Heard, Kind
 from convod.hearing import Closed, Endpointer, EndpointSettings, Frames, Opened, Silence, Speech, Vad
@@ -240,9 +240,9 @@ class Transcriber:
             if late > guess.at + VOICE_LATE_MS * self._rate // 1000:
                 self._endpoint.voiced(late)
                 self._guess = None
-            else:
-                guess.heard = heard
-            return []
+                return []
+            guess.heard = heard
+            return self._heard_guess(window, heard)
         return self._decide(window, heard, None)
 
     def refused(self, window: Window, trouble: str) -> list[Command]:
@@ -352,7 +352,17 @@ class Transcriber:
         self._interim = None
         if not self._judge(heard, (window.end - window.start) / self._rate):
             return []
-        caption = self._growing.heard(window.start, heard)
+        return self._show(window, self._growing.heard(window.start, heard))
+
+    def _heard_guess(self, window: Window, heard: Heard) -> list[Command]:
+        """The text is ready, long before the endpoint perhaps: it is the best caption there is of what was said."""
+        if not self.settings.interim or self._interims() is Interims.NONE:
+            return []
+        if not self._judge(heard, (window.end - window.start) / self._rate, counted=False):
+            return []  # it is counted when it is published
+        return self._show(window, self._growing.paused(heard))
+
+    def _show(self, window: Window, caption: Caption) -> list[Command]:
         # While an earlier utterance is not published it may yet take this segment's number, or leave it.
         if self.waiting or not self._growing.shows(caption):
             return []
@@ -367,13 +377,14 @@ class Transcriber:
         )
         return [Say(partial)]
 
-    def _judge(self, heard: Heard, spoken_s: float) -> bool:
+    def _judge(self, heard: Heard, spoken_s: float, *, counted: bool = True) -> bool:
         return self.guard.judge(
             heard.text,
             avg_logprob=heard.avg_logprob,
             no_speech_prob=heard.no_speech_prob,
             spoken_s=spoken_s,
             voice_s=heard.voice_s,
+            counted=counted,
         ).keep
 
     # --- finals -------------------------------------------------------------------------------------------

@@ -79,6 +79,25 @@ def test_trimming_takes_no_word_from_the_screen():
     assert utterance.heard(utterance.begin, timed("bed")) == Caption("so we go home to", "bed")
 
 
+def test_at_a_pause_all_words_are_shown_and_stay_when_the_speaker_goes_on():
+    utterance = growing()
+    assert utterance.heard(utterance.begin, heard("so we")) == Caption("", "")
+    assert utterance.paused(heard("so we go home")) == Caption("", "so we go home")
+    assert utterance.voiced
+    assert utterance.heard(utterance.begin, heard("so we go home and")) == Caption("", "so we go home")
+
+
+def test_at_a_pause_the_words_behind_those_that_were_trimmed_are_shown():
+    utterance = growing()
+    for _ in range(PROMISE):
+        utterance.heard(utterance.begin, timed("so we go home"))
+    assert utterance.begin > 10 * RATE
+    assert utterance.paused(heard("so we go home to bed")) == Caption("so we go home", "to bed")
+    # A text that disagrees takes no promise back.
+    assert utterance.paused(heard("no we go home to bed")) == Caption("so we go home", "to bed")
+    assert utterance.paused(heard("no")) == Caption("so we go home", "")
+
+
 def test_characters_are_trimmed_by_words_that_hold_their_punctuation():
     utterance = growing()
     characters = [*"今日は会", "議、", *"明日も"]

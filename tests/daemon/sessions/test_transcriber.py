@@ -443,6 +443,42 @@ def paused() -> tuple[Play, Window, bytes]:
     raise AssertionError("there was no pause")
 
 
+def test_the_text_of_a_pause_is_shown_at_once_however_long_the_endpoint_is():
+    play = Play(endpoint=EndpointSettings(endpoint_ms=3000))
+    play.on_interim = growing
+    play.audio(sentence() + silence(0.3))
+    (guess,) = play.finals
+    before = play.said(TranscriptPartial)[-1]
+    assert before.tentative.split()[-1:] != ["lunch."]
+    text = " ".join([*before.stable.split(), "before", "lunch."])
+    assert play.answer(guess, text) == []
+    shown = play.said(TranscriptPartial)[-1]
+    assert (shown.segment, shown.stable) == (0, before.stable)
+    assert f"{shown.stable} {shown.tentative}".split() == text.split()
+    assert before.end <= shown.end <= play.transcriber.now / RATE
+
+
+@pytest.mark.parametrize("figures", [REJECTED, {"voice_s": 0.0}])
+def test_the_text_of_a_pause_that_is_no_good_is_not_shown_and_counts_once(figures):
+    play = Play()
+    play.audio(sentence() + silence(0.2))
+    (guess,) = play.finals
+    play.answer(guess, "Thanks for watching!", **figures)
+    assert play.said(TranscriptPartial) == []
+    play.audio(silence(1.0))
+    assert [keep.text for keep in play.kept] == [None]
+    assert play.transcriber.guard.rejected.total() == 1
+
+
+def test_without_interims_or_where_there_may_be_none_the_text_of_a_pause_waits_for_the_endpoint():
+    for options, affords in (({"interim": False}, Interims.FULL), ({}, Interims.NONE)):
+        play = Play(**options)
+        play.affords = affords
+        play.audio(sentence() + silence(0.2))
+        play.answer(play.finals[0], "Grace will review it.")
+        assert play.said(TranscriptPartial) == []
+
+
 def test_a_pause_in_which_the_worker_hears_a_voice_is_no_end():
     play, guess, rest = paused()
     assert guess.ending
