@@ -46,13 +46,18 @@ class Agreement:
         self._stable: list[str] = []
         self._recent: deque[list[str]] = deque(maxlen=PROMISE)
 
-    def hear(self, text: str) -> Caption:
-        """The newest hypothesis -> the caption now."""
+    @property
+    def expected(self) -> str:
+        """The word that the next hypothesis is expected to begin with, if any."""
+        return self._recent[-1][0] if self._recent and self._recent[-1] else ""
+
+    def hear(self, text: str, most: int | None = None) -> Caption:
+        """The newest hypothesis -> the caption now, for which no word after the first `most` becomes stable."""
         words = pieces(text)
         self._recent.append(words)
         if len(self._recent) == PROMISE:
             # The newest word is held back: the audio may have ended inside it, and "work" become "working".
-            sure = min(agreed(self._recent), len(words) - 1)
+            sure = min(agreed(self._recent), len(words) - 1, len(words) if most is None else most)
             if sure > len(self._stable) and words[: len(self._stable)] == self._stable:
                 self._stable = words[:sure]
         shown = agreed(list(self._recent)[-SHOW:]) if len(self._recent) >= SHOW else 0

@@ -300,7 +300,10 @@ class Transcriber:
 
     def _window(self, kind: Kind, utterance: int, start: int, end: int, *, ending: bool = False) -> Window:
         growing = self._growing
-        words = growing.is_long(end, self._interims()) if kind is Kind.INTERIM else self.settings.words
+        words = self.settings.words
+        if kind is Kind.INTERIM:
+            # Times say which words may be trimmed, and which lie before any place where the utterance may be cut.
+            words = growing.is_long(end, self._interims()) or end > self._endpoint.safe_until
         samples = self._samples(start, end)
         return Window(kind, utterance, start, end, samples, self.language, words, not growing.voiced, ending)
 
@@ -352,7 +355,10 @@ class Transcriber:
         self._interim = None
         if not self._judge(heard, (window.end - window.start) / self._rate):
             return []
-        return self._show(window, self._growing.heard(window.start, heard))
+        safe = self._endpoint.safe_until
+        trim = self._growing.is_long(window.end, self._interims())
+        caption = self._growing.heard(window.start, heard, trim=trim, safe=None if window.end <= safe else safe)
+        return self._show(window, caption)
 
     def _heard_guess(self, window: Window, heard: Heard) -> list[Command]:
         """The text is ready, long before the endpoint perhaps: it is the best caption there is of what was said."""
@@ -360,7 +366,8 @@ class Transcriber:
             return []
         if not self._judge(heard, (window.end - window.start) / self._rate, counted=False):
             return []  # it is counted when it is published
-        return self._show(window, self._growing.paused(heard))
+        promise = window.end <= self._endpoint.safe_until
+        return self._show(window, self._growing.paused(heard, promise=promise))
 
     def _show(self, window: Window, caption: Caption) -> list[Command]:
         # While an earlier utterance is not published it may yet take this segment's number, or leave it.

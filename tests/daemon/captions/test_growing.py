@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -77,6 +78,40 @@ def test_trimming_takes_no_word_from_the_screen():
     assert caption == Caption("so we go home to", "bed")
     assert utterance.begin > 10 * RATE
     assert utterance.heard(utterance.begin, timed("bed")) == Caption("so we go home to", "bed")
+
+
+def test_words_behind_a_place_where_it_may_yet_be_cut_are_shown_and_not_promised():
+    utterance = growing()
+    for _ in range(2 * PROMISE):
+        caption = utterance.heard(10 * RATE, timed("so we go home"), trim=False, safe=11 * RATE)
+    assert caption == Caption("so we", "go home")
+    assert utterance.paused(heard("so we go home"), promise=False) == Caption("so we", "go home")
+    # Without times nobody knows which words those are.
+    caption = utterance.heard(10 * RATE, heard("so we go home"), trim=False, safe=12 * RATE)
+    assert caption == Caption("so we", "go home")
+    assert utterance.heard(10 * RATE, timed("so we go home"), trim=False) == Caption("so we go", "home")
+
+
+def test_each_border_may_cost_a_word_so_there_is_none_before_it_is_time():
+    utterance = growing()
+    for _ in range(PROMISE):
+        utterance.heard(10 * RATE, timed("so we go home"), trim=False)
+    assert utterance.begin == 10 * RATE
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "caption"),
+    [
+        ("so we go home", "Go, home now", Caption("so we go home", "")),  # the border was put too early
+        ("so we go home", "home now", Caption("so we go home", "")),
+        ("no no no no", "no now", Caption("no no no no", "")),  # said twice, not heard twice
+    ],
+)
+def test_a_word_before_the_border_that_is_heard_once_more_is_no_new_word(before, after, caption):
+    utterance = growing()
+    for _ in range(PROMISE):
+        utterance.heard(utterance.begin, timed(before))
+    assert utterance.heard(utterance.begin, timed(after)) == caption
 
 
 def test_at_a_pause_all_words_are_shown_and_stay_when_the_speaker_goes_on():

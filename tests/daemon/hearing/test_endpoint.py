@@ -181,6 +181,24 @@ def test_a_cut_is_at_the_quietest_place_there_was_and_loses_no_sample(levels, be
     assert sum(one.spoken for one in closed) == len(levels) * FRAME
 
 
+@given(LEVELS, st.lists(st.booleans(), min_size=300, max_size=300))
+def test_a_cut_comes_at_no_place_that_was_said_to_be_safe(levels, pauses):
+    settings = EndpointSettings(longest_ms=3000, cut_from_ms=2000)
+    endpointer = Endpointer(RATE, settings)
+    safe = 0
+    for number, level in enumerate(levels):
+        # Speech enough to keep it open, with pauses in it.
+        speech = number % 5 < 3 or pauses[number]
+        for one in endpointer.frame((number + 1) * FRAME, speech, level if speech else -70.0):
+            if isinstance(one, Closed):
+                assert one.end >= safe
+                safe = 0
+        if endpointer.open_since is not None:
+            assert endpointer.safe_until >= safe
+            safe = endpointer.safe_until
+            assert safe >= endpointer.open_since + ms(2000)
+
+
 def test_a_pause_that_meets_the_greatest_length_leaves_no_utterance_without_audio():
     for silence_from in range(915, 934):
         endpointer = Endpointer(RATE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -18,8 +18,6 @@ from tests.daemon.support.talk import REJECTED, heard
 
 RATE = 8000
 FRAME = 240  # 30 ms
-LONGEST_MS = 3000
-
 SOUND = array("h", ((i * 40503) % 65536 - 32768 for i in range(240 * RATE))).tobytes()
 """No two stretches of it are alike, so a window tells which samples it holds."""
 
@@ -42,6 +40,8 @@ WORDS = st.lists(st.sampled_from(["so", "we", "go"]), max_size=6).map(" ".join)
 class Listening(RuleBasedStateMachine):
     """One session. `sent` samples were given; what it commanded is checked as it comes."""
 
+    longest_ms, cut_from_ms = 3000, 2000
+
     def __init__(self) -> None:
         super().__init__()
         self.script = Script()
@@ -57,7 +57,7 @@ class Listening(RuleBasedStateMachine):
 
     @initialize(endpoint_ms=st.sampled_from([200, 500, 1500]), interim=st.booleans(), words=st.booleans())
     def begin(self, endpoint_ms: int, interim: bool, words: bool) -> None:
-        endpoint = EndpointSettings(endpoint_ms=endpoint_ms, longest_ms=LONGEST_MS, cut_from_ms=2000)
+        endpoint = EndpointSettings(endpoint_ms=endpoint_ms, longest_ms=self.longest_ms, cut_from_ms=self.cut_from_ms)
         self.transcriber = Transcriber(
             Settings("s", RATE, Kind.FINAL, endpoint, interim=interim, words=words),
             Guard(),
@@ -126,19 +126,24 @@ class Listening(RuleBasedStateMachine):
         for time in range(times):
             self.audio(10, True, 0, 2400, -20.0)
             for window in [one for one in self.open if one.kind is Kind.INTERIM]:
-                self.open = [one for one in self.open if one is not window]
-                first, last = -(-10 * window.start // (3 * RATE)), 10 * window.end // (3 * RATE)
-                words = [
-                    HeardWord(
-                        start=0.3 * number - window.start / RATE,
-                        end=0.3 * (number + 1) - window.start / RATE,
-                        word="wrong" if time == wrong else f"w{number}",
-                        probability=0.9,
-                    )
-                    for number in range(first, last)
-                ]
-                text = " ".join(word.word for word in words)
-                self.take(self.transcriber.heard(window, heard(text, words=words if window.words else None)))
+                self.hear_well(window, wrong=time == wrong)
+
+    def hear_well(self, window: Window, *, wrong: bool = False) -> None:
+        """Each 0.3 s of the sound is a word."""
+        self.open = [one for one in self.open if one is not window]
+        words = [
+            HeardWord(
+                start=0.3 * number - window.start / RATE,
+                end=0.3 * (number + 1) - window.start / RATE,
+                word="wrong" if wrong else f"w{number}",
+                probability=0.9,
+            )
+            for number in range(-(-10 * window.start // (3 * RATE)), 10 * window.end // (3 * RATE))
+        ]
+        self.texts[window] = " ".join(word.word for word in words) or None
+        self.take(
+            self.transcriber.heard(window, heard(self.texts[window] or "", words=words if window.words else None))
+        )
 
     @precondition(lambda self: self.dropped)
     @rule(data=st.data())
@@ -170,7 +175,7 @@ class Listening(RuleBasedStateMachine):
     def decode(self, window: Window) -> None:
         assert 0 <= window.start < window.end <= self.sent
         assert window.audio == SOUND[2 * window.start : 2 * window.end], "other samples than it says"
-        assert window.end - window.start <= LONGEST_MS * RATE // 1000
+        assert window.end - window.start <= self.longest_ms * RATE // 1000
         self.open.append(window)
         if window.kind is Kind.INTERIM:
             assert self.transcriber.settings.interim
@@ -245,3 +250,24 @@ class Listening(RuleBasedStateMachine):
 
 TestListening = Listening.TestCase
 TestListening.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.sampled_from([-20.0, -25.0, -30.0, -50.0]), min_size=70, max_size=90))
+def test_what_is_promised_of_an_utterance_that_is_cut_is_in_its_segment(levels: list[float]) -> None:
+    """Words behind the cut are the next segment's: as stable ones of this one they would vanish."""
+    listening = Listening()
+    listening.longest_ms, listening.cut_from_ms = 8000, 3000
+    listening.begin(endpoint_ms=500, interim=True, words=False)
+    promised = 0
+    for level in levels:
+        listening.audio(10, True, 0, 2400, level)
+        while listening.open:
+            listening.hear_well(listening.open[0])
+    assert len(listening.kept) >= 2
+    for keep in listening.kept:
+        stable = listening.stable.get(keep.segment, [])
+        assert keep.text is not None
+        assert keep.text.split()[: len(stable)] == stable
+        promised += len(stable)
+    assert promised > 10
