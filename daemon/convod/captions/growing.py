@@ -6,11 +6,12 @@ a `Caption`. A state machine for one utterance, without audio or I/O.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from convod.captions.interim import Agreement, Caption, joined, pieces
 from convod.engine.pressure import Interims
-from convod.engine.wire import Heard
+from convod.engine.wire import Heard, HeardWord
 
 INTERIM_MS: Final = 250
 """New audio before an utterance is decoded again for its caption."""
@@ -63,14 +64,38 @@ class Growing:
         most = SHORTER_S if interims >= Interims.SHORTER else TRIM_S
         return now - self.begin > most * self._rate
 
-    def heard(self, start: int, heard: Heard) -> Caption:
-        """What was heard of the samples from `start` on -> the caption of the whole utterance."""
+    def heard(self, start: int, heard: Heard, *, trim: bool = True, safe: int | None = None) -> Caption:
+        """What was heard of the samples from `start` on -> the caption of the whole utterance.
+
+        Its stable words are not heard again if it is time to `trim` and their times are there: each border may cost the
+        word behind it, so there should be few. Words behind sample `safe` are not promised: the utterance may yet be
+        cut before them.
+        """
         self.voiced = True
-        caption = self._agreement.hear(heard.text)
+        words, timed = pieces(heard.text), list(heard.words or ())
+        if words and self._is_echo(words[0]):
+            del words[0]
+            del timed[:1]
+        most = None if safe is None else _before(timed, (safe - start) / self._rate)
+        caption = self._agreement.hear(joined(words), most)
         stable = pieces(caption.stable)
         whole = Caption(joined([*self._trimmed, *stable]), caption.tentative)
-        self._trim(start, heard, stable)
+        if trim:
+            self._trim(start, timed, stable)
         return whole
+
+    def paused(self, heard: Heard, *, promise: bool = True) -> Caption:
+        """What was heard of all of it at a pause -> its caption: no word is cut there, so all of them may be shown."""
+        self.voiced = True
+        words = pieces(heard.text)[len(self._trimmed) :]
+        stable = pieces(self._agreement.hear(joined(words), None if promise else 0).stable)
+        return Caption(joined([*self._trimmed, *stable]), joined(words[len(stable) :]))
+
+    def _is_echo(self, word: str) -> bool:
+        """Whether it is the end of the last trimmed word, heard once more because the border was put too early."""
+        if not self._trimmed or _plain(word) != _plain(self._trimmed[-1]):
+            return False
+        return _plain(self._agreement.expected) not in ("", _plain(word))  # people do say things twice
 
     def shows(self, caption: Caption) -> bool:
         """Whether the caption is worth showing; if so, its stable words are promised."""
@@ -80,12 +105,40 @@ class Growing:
         self.promised = caption.stable
         return True
 
-    def _trim(self, start: int, heard: Heard, stable: list[str]) -> None:
-        words = heard.words or ()
-        if not stable or len(stable) >= len(words) or [word.word for word in words[: len(stable)]] != stable:
+    def _trim(self, start: int, words: list[HeardWord], stable: list[str]) -> None:
+        count, held = _held(words, stable)
+        if not count or count == len(words):
             return
         # Between the two words: the end of one is often put a little late, the start of the next a little early.
-        border = (words[len(stable) - 1].end + words[len(stable)].start) / 2
+        border = (words[count - 1].end + words[count].start) / 2
         self.begin = start + int(border * self._rate)
-        self._trimmed += stable
-        self._agreement = Agreement()
+        self._trimmed += stable[:held]
+        self._agreement.forget(held)
+
+
+def _plain(word: str) -> str:
+    return "".join(filter(str.isalnum, word)).casefold()
+
+
+def _before(words: Sequence[HeardWord], second: float) -> int:
+    """How many words, as agreement counts them, end before a second of the window."""
+    return sum(len(pieces(word.word)) for word in words if word.end <= second)
+
+
+def _held(words: Sequence[HeardWord], stable: Sequence[str]) -> tuple[int, int]:
+    """How many of the timed words say nothing but stable ones, and how many stable ones they say.
+
+    The two are cut differently where there are no spaces: a timed word has its punctuation, a character none.
+    """
+    count = held = taken = 0
+    timed = counted = ""
+    for number, word in enumerate(words, 1):
+        timed += "".join(word.word.split())
+        while taken < len(stable) and len(counted) < len(timed):
+            counted += stable[taken]
+            taken += 1
+        if timed == counted:
+            count, held = number, taken
+        elif not counted.startswith(timed):
+            break
+    return count, held

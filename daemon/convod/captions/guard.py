@@ -12,6 +12,8 @@ from typing import Final
 
 import msgspec
 
+from convod.captions.interim import pieces
+
 COMPRESSION_RATIO: Final = 2.4
 """Above this a text repeats itself (OpenAI Whisper's `compression_ratio_threshold`)."""
 
@@ -22,7 +24,8 @@ LOGPROB: Final = -1.0
 """Mean log-probability of a token below which a text is doubtful (Whisper's default)."""
 
 WORDS_PER_SECOND: Final = 12.0
-"""Nobody speaks faster: the record is near 11 words a second."""
+"""Nobody speaks faster: the record is near 11 words a second. In scripts without spaces characters count: Japanese has
+about 8 a second, Chinese 5 to 6."""
 
 _LONG_ENOUGH: Final = 40
 """Shorter texts compress by accident."""
@@ -52,15 +55,22 @@ class Guard:
         self.rejected: Counter[str] = Counter()
 
     def judge(
-        self, text: str, *, avg_logprob: float, no_speech_prob: float, spoken_s: float, voice_s: float | None
+        self,
+        text: str,
+        *,
+        avg_logprob: float,
+        no_speech_prob: float,
+        spoken_s: float,
+        voice_s: float | None,
+        counted: bool = True,
     ) -> Verdict:
         """May this text be shown?
 
         `spoken_s` is how many seconds the voice-activity detector called speech, `voice_s` in how many the worker's
-        own detector heard a voice, None if it was not asked again.
+        own detector heard a voice, None if it was not asked again. Not `counted` if the same text is judged again.
         """
         reason = self._reason(text, avg_logprob, no_speech_prob, spoken_s, voice_s)
-        if reason is not None:
+        if reason is not None and counted:
             self.rejected[reason] += 1
         return Verdict(reason)
 
@@ -76,6 +86,6 @@ class Guard:
         if len(text) >= _LONG_ENOUGH and compression_ratio(text) > COMPRESSION_RATIO:
             return "repetition"
         # The detector misses quiet speech, so half a second is granted to it.
-        if len(text.split()) > WORDS_PER_SECOND * (spoken_s + 0.5):
+        if len(pieces(text)) > WORDS_PER_SECOND * (spoken_s + 0.5):
             return "too_fast"
         return None

@@ -27,7 +27,8 @@ the promises, after four none.
 """
 
 
-_WIDE_CHARACTERS: Final = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"  # kana and Han; Korean puts spaces
+# Kana and Han with their punctuation; Korean puts spaces.
+_WIDE_CHARACTERS: Final = "\u3001-\u303f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uff01-\uff60"
 
 
 @cache  # compiled with the first hypothesis: such wide ranges take 5 ms, which the start can do without
@@ -50,18 +51,34 @@ class Agreement:
         self._stable: list[str] = []
         self._recent: deque[list[str]] = deque(maxlen=PROMISE)
 
-    def hear(self, text: str) -> Caption:
-        """The newest hypothesis -> the caption now."""
+    @property
+    def expected(self) -> str:
+        """The word that the next hypothesis is expected to begin with, if any."""
+        return self._recent[-1][0] if self._recent and self._recent[-1] else ""
+
+    def hear(self, text: str, most: int | None = None) -> Caption:
+        """The newest hypothesis -> the caption now, for which no word after the first `most` becomes stable."""
         words = pieces(text)
         self._recent.append(words)
         if len(self._recent) == PROMISE:
             # The newest word is held back: the audio may have ended inside it, and "work" become "working".
-            sure = min(agreed(self._recent), len(words) - 1)
+            sure = min(agreed(self._recent), len(words) - 1, len(words) if most is None else most)
             if sure > len(self._stable) and words[: len(self._stable)] == self._stable:
                 self._stable = words[:sure]
         shown = agreed(list(self._recent)[-SHOW:]) if len(self._recent) >= SHOW else 0
         # A hypothesis that disagrees with what was promised keeps the promise and shows its own rest.
         return Caption(joined(self._stable), joined(words[len(self._stable) : shown]))
+
+    def forget(self, count: int) -> None:
+        """The next hypotheses begin after the first `count` words of `stable`, and so do those that agreed on them."""
+        forgotten = self._stable[:count]
+        del self._stable[:count]
+        recent: list[list[str]] = []
+        for words in reversed(self._recent):
+            if words[:count] != forgotten:
+                break  # it disagreed, and what came before it was not heard in a row with what comes now
+            recent.insert(0, words[count:])
+        self._recent = deque(recent, maxlen=PROMISE)
 
 
 def pieces(text: str) -> list[str]:

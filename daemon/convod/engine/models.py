@@ -43,6 +43,16 @@ SIZES: Final = {
 }
 """faster-whisper's names (its `_MODELS`); a test holds them together."""
 
+LANGUAGES: Final = (
+    "af", "am", "ar", "as", "az", "ba", "be", "bg", "bn", "bo", "br", "bs", "ca", "cs", "cy", "da", "de", "el", "en",
+    "es", "et", "eu", "fa", "fi", "fo", "fr", "gl", "gu", "ha", "haw", "he", "hi", "hr", "ht", "hu", "hy", "id", "is",
+    "it", "ja", "jw", "ka", "kk", "km", "kn", "ko", "la", "lb", "ln", "lo", "lt", "lv", "mg", "mi", "mk", "ml", "mn",
+    "mr", "ms", "mt", "my", "ne", "nl", "nn", "no", "oc", "pa", "pl", "ps", "pt", "ro", "ru", "sa", "sd", "si", "sk",
+    "sl", "sn", "so", "sq", "sr", "su", "sv", "sw", "ta", "te", "tg", "th", "tk", "tl", "tr", "tt", "uk", "ur", "uz",
+    "vi", "yi", "yo", "zh", "yue",
+)  # fmt: skip
+"""All that any Whisper model knows (faster-whisper's `_LANGUAGE_CODES`); a test holds them together."""
+
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 Context = Literal["full", "short"]
@@ -101,6 +111,15 @@ def find(name: str) -> Model:
     if snapshot is None:
         raise ModelNotHere(name, repository)
     return _describe(name, snapshot)
+
+
+def languages(name: str) -> tuple[str, ...]:
+    """The languages that the model of that name may know, as far as can be said without loading it."""
+    try:
+        known = find(name).languages
+    except (UnknownModel, ModelNotHere):
+        known = None
+    return known or (("en",) if name.endswith(".en") else LANGUAGES)
 
 
 def repository_of(name: str) -> str:

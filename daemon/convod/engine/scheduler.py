@@ -2,10 +2,12 @@
 
 Finals go before interims, interims before file windows. Within a kind sessions take turns. A session has at most one
 interim waiting: a newer one replaces it. A batch holds windows that can share one encoder run and one prompt: same
-rate, options and length bucket; it is never waited for.
+rate, options and length bucket; it is never waited for. A language that is not known yet is detected for a batch, so
+until then a session shares none.
 
-A batch whose worker died is tried again one window at a time in a fresh worker; a window that is alone when its
-worker dies, three times, is given up: one that kills is known by it, and a worker may die of something else.
+A batch whose worker died is tried again one window at a time in a fresh worker, each before others of its kind; a
+window that is alone when its worker dies, three times, is given up: one that kills is known by it, and a worker may die
+of something else.
 """
 
 from __future__ import annotations
@@ -61,8 +63,8 @@ class Scheduler:
         """Queue a window. Returns the interim that it replaces, if any."""
         queue = self._waiting[job.kind].setdefault(job.session, deque())
         replaced = None
-        if job.kind is Kind.INTERIM and queue:
-            replaced = queue.popleft()
+        if job.kind is Kind.INTERIM:
+            replaced = queue.popleft() if queue else self._retried(job.kind, job.session)
         job.behind = bool(queue)
         queue.append(job)
         return replaced
@@ -95,11 +97,11 @@ class Scheduler:
 
         A final that comes while a batch runs must wait for it, and then it waits for one window at most.
         """
-        if self._retry:
-            return [self._retry.popleft()]
         for kind, queues in self._waiting.items():
-            if queues and kind is Kind.FILE and not files:
+            if kind is Kind.FILE and not files:
                 return []
+            if (again := self._retried(kind)) is not None:
+                return [again]
             if queues and kind is Kind.FILE:
                 return self._file_batch(queues, 1 if live else self.files)
             if queues:
@@ -107,17 +109,32 @@ class Scheduler:
         return []
 
     def died(self, batch: list[Job]) -> list[Job]:
-        """The worker died over this batch. Returns the jobs that are given up; the others go first, one by one."""
+        """The worker died over this batch. Returns the jobs that are given up; the others are first of their kind now.
+
+        An interim that a newer one waits to replace is given up at once.
+        """
         given_up = []
         for job in batch:
             # Only a window that was alone is known to be the one that kills.
             if len(batch) == 1:
                 job.deaths += 1
-            if job.deaths >= TRIES:
+            if job.deaths >= TRIES or (job.kind is Kind.INTERIM and self._has_interim(job.session)):
                 given_up.append(job)
             else:
                 self._retry.append(job)
         return given_up
+
+    def _has_interim(self, session: str) -> bool:
+        again = any(job.kind is Kind.INTERIM and job.session == session for job in self._retry)
+        return again or session in self._waiting[Kind.INTERIM]
+
+    def _retried(self, kind: Kind, session: str | None = None) -> Job | None:
+        """Take out the first window of a kind (and a session) that waits for another try."""
+        for job in self._retry:
+            if job.kind is kind and session in (None, job.session):
+                self._retry.remove(job)
+                return job
+        return None
 
     def _batch_from(self, queues: OrderedDict[str, deque[Job]], most: int) -> list[Job]:
         batch: list[Job] = []
@@ -165,5 +182,7 @@ class Scheduler:
 
     def _alike(self, one: Job, other: Job) -> bool:
         if one.rate != other.rate or one.options != other.options:
+            return False
+        if one.options.language is None and one.session != other.session:
             return False
         return not self._bucketed or int(one.seconds) == int(other.seconds)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from functools import lru_cache
 from typing import Any, Final
 
 import av
@@ -36,6 +37,9 @@ with and without: single utterances 1.6 and 2.6 %, several joined 7 and 30 % (sc
 
 UNSETTLED: Final = 320
 """Samples at the end of a resampled window that are made up for want of what follows."""
+
+OFFSET: Final = 0.002
+"""A mean of a window's samples beyond this is taken out of it; of speech it is a fifth of that."""
 
 DOUBTFUL_LOGPROB: Final = -1.0
 HOPELESS_LOGPROB: Final = -3.0
@@ -78,8 +82,15 @@ class Whisper:
         self.device = str(self._core.device)
         self.compute_type = str(self._core.compute_type)
         self.multilingual = bool(self._core.is_multilingual)
-        self.languages = list(self._model.supported_languages)
+        # faster-whisper names all languages there are; a smaller vocabulary has no token for some.
+        self.languages = [
+            code
+            for code in self._model.supported_languages
+            if not self.multilingual or self._model.hf_tokenizer.token_to_id(f"<|{code}|>") is not None
+        ]
         self._voice = Voice()
+        # The prompt of a session is that of each of its windows.
+        self._tokens = lru_cache(maxsize=256)(self._text_tokens)
         self._growing = GrowingFeatures(self._model.feature_extractor.mel_filters.astype(np.float32))
 
     def warm_up(self) -> None:
@@ -173,6 +184,8 @@ class Whisper:
         if not self.multilingual:
             return "en", 1.0
         if options.language is not None:
+            if options.language not in self.languages:
+                raise ValueError(f"the model does not know language {options.language!r}")
             return options.language, 1.0
         token, probability = self._core.detect_language(encoded)[0][0]
         return token[2:-2], float(probability)
@@ -187,16 +200,13 @@ class Whisper:
         no_repeat: int = 0,
     ) -> list[Heard]:
         tokenizer = self._tokenizer(language, options.task)
-        previous = tokenizer.encode(" " + options.prompt.strip()) if options.prompt else []
+        longest = self._bucket(max(lengths)) if options.steady else max(lengths)
+        answer = 24 + math.ceil(longest / 100 * TOKENS_PER_SECOND)
         prompt = self._model.get_prompt(
             tokenizer,
-            previous,
+            self._previous(options, self._model.max_length - answer),
             without_timestamps=options.beam == 1 and max(lengths) <= UNTIMED_FRAMES and not options.pieces,
-            hotwords=options.hotwords or None,
         )
-        room = self._model.max_length - len(prompt)
-        longest = self._bucket(max(lengths)) if options.steady else max(lengths)
-        answer = min(room, 24 + math.ceil(longest / 100 * TOKENS_PER_SECOND))
         how: dict[str, Any] = (
             {"beam_size": 1, "sampling_topk": 0, "sampling_temperature": temperature}
             if temperature
@@ -268,6 +278,26 @@ class Whisper:
                 ],
             )
 
+    def _previous(self, options: Options, room: int) -> list[int]:
+        """Tokens of hotwords and prompt that stand before the text, where all that comes before it has `room`.
+
+        Of what is too long, hotwords keep their beginning and the prompt its end, half of the room each if need be:
+        the text's own room is not theirs to take.
+        """
+        # Before and after them stand start-of-previous, start, language, task, and no-timestamps.
+        room = max(0, min(self._model.max_length // 2 - 1, room - 5))
+        hotwords, prompt = self._tokens(options.hotwords or ""), self._tokens(options.prompt or "")
+        hotwords = hotwords[: max(room // 2, room - len(prompt))]
+        return [*hotwords, *prompt[max(0, len(prompt) + len(hotwords) - room) :]]
+
+    def _text_tokens(self, text: str) -> list[int]:
+        """Tokens of a client's text, none of them special: its words are no orders."""
+        if not text.strip():
+            return []
+        ids = self._model.hf_tokenizer.encode(" " + text.strip(), add_special_tokens=False).ids
+        end = self._tokenizer("en", "transcribe").eot
+        return [token for token in ids if token < end]
+
     def _tokenizer(self, language: str, task: str) -> Tokenizer:
         return Tokenizer(self._model.hf_tokenizer, self.multilingual, task=task, language=language)
 
@@ -292,7 +322,11 @@ def resample(window: bytes, rate: int) -> Floats:
         frame.sample_rate = rate
         pieces = [*resampler.resample(frame), *resampler.resample(None)]
         samples = np.concatenate([piece.to_ndarray()[0] for piece in pieces])
-    return samples.astype(np.float32) / 32768.0
+    heard = samples.astype(np.float32) / 32768.0
+    # A constant offset is no sound, yet the loudest of all features: a model hears nothing else.
+    if heard.size and abs(offset := float(heard.mean())) > OFFSET:
+        heard -= np.float32(offset)
+    return heard
 
 
 def _pieces(ids: list[int], tokenizer: Tokenizer, frames: int) -> list[HeardPiece]:

@@ -104,6 +104,13 @@ class Endpointer:
         first = self._ring[0][0] if self._ring else self._now
         return max(self._free, first - self._samples(self.settings.preroll_ms))
 
+    @property
+    def safe_until(self) -> int:
+        """If the open utterance is cut, then at this sample or later."""
+        # Of the places that come later only a quieter one would be taken.
+        at = self._quietest()
+        return self._start + self._samples(self.settings.cut_from_ms) if at is None else self._levels[at][0]
+
     def _samples(self, ms: int) -> int:
         return ms * self._rate // 1000
 
@@ -173,8 +180,8 @@ class Endpointer:
             happened.append(Silence(self._number, self._last_speech))
         if silence >= self._samples(settings.endpoint_ms):
             happened.append(self._close(min(end, self._last_speech + self._samples(settings.tail_ms))))
-        elif end - self._start >= self._samples(settings.longest_ms):
-            happened += self._cut(end)
+        elif end - self._start + (end - start) > self._samples(settings.longest_ms):
+            happened += self._cut(end)  # another frame, or a flush within it, would be too long
         return happened
 
     def _close(self, end: int) -> Closed:
@@ -186,18 +193,10 @@ class Endpointer:
         return closed
 
     def _cut(self, now: int) -> list[Happening]:
-        # The quietest frame, judged with its neighbours so that one quiet frame inside a vowel does not win; of
-        # equals the latest, so that the next utterance is short.
         frames = list(self._levels)
-        smooth = [
-            sum(level for _, level, _ in frames[max(0, i - 1) : i + 2]) / len(frames[max(0, i - 1) : i + 2])
-            for i in range(len(frames))
-        ]
-        # Only where speech follows: the next utterance would be nothing but the end of this one's last pause.
-        places = [i for i, (end, _, _) in enumerate(frames) if end < self._last_speech]
-        if not places:
+        at = self._quietest()
+        if at is None:
             return [self._close(min(now, self._last_speech + self._samples(self.settings.tail_ms)))]
-        at = min(places, key=lambda i: (smooth[i], -i))
         cut = frames[at][0]
         after = frames[at + 1 :]
         spoken_after = 0
@@ -210,5 +209,21 @@ class Endpointer:
         self._number += 1
         self._free = self._start = self._onset = cut
         self._spoken = spoken_after
+        self._paused = False  # a pause that lasts is the next utterance's
         self._levels.clear()
         return [closed, Opened(self._number, cut, cut)]
+
+    def _quietest(self) -> int | None:
+        """Which frame of the last part to cut after; None if there is no place for it.
+
+        Judged with its neighbours, so that one quiet frame inside a vowel does not win; of equals the latest, so that
+        the next utterance is short. Only where speech follows: the next utterance would be nothing but the end of this
+        one's last pause.
+        """
+        frames = list(self._levels)
+        smooth = [
+            sum(level for _, level, _ in frames[max(0, i - 1) : i + 2]) / len(frames[max(0, i - 1) : i + 2])
+            for i in range(len(frames))
+        ]
+        places = [i for i, (end, _, _) in enumerate(frames) if end < self._last_speech]
+        return min(places, key=lambda i: (smooth[i], -i), default=None)

@@ -1,27 +1,32 @@
 """A live session: PCM as it is spoken, captions while it comes, segments at each endpoint.
 
-In: PCM in the spool, `finalize`, the end. Out: see `session`. Audio is heard from the spool, so what is waiting costs
-no memory and a restarted daemon goes on where the last segment ended.
+In: PCM in the spool, `finalize`, the end, results of the engine. Out: windows for the engine, and what `session` says.
+What is decoded and published when is the `transcriber`'s to say; here it is done. Audio is heard from the spool, so
+what is waiting costs no memory and a restarted daemon goes on where the last segment ended.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from typing import Final
 
 import trio
 
-from convo.messages import Code, SessionWarning, State
-from convod.engine.wire import Kind
+from convo.messages import Code, SessionWarning, State, TranscriptSegment
+from convod.engine.scheduler import Job
+from convod.engine.supervisor import Outcome, Refusal
+from convod.engine.wire import Kind, Options
 from convod.hearing import EndpointSettings, PcmFormat, PcmReader
 from convod.hearing.vad import VadSettings
 from convod.sessions.journal import Journal
-from convod.sessions.session import Parts, Refused, Session
-from convod.sessions.transcriber import Settings, Transcriber
+from convod.sessions.session import Parts, Refused, Session, SessionFailed
+from convod.sessions.transcriber import Command, Decode, Drop, Keep, Say, Settings, Transcriber, Window
+
+log = logging.getLogger("convod.sessions")
 
 PIECE: Final = 1 << 15
 """Bytes that are heard at a time: a second of the default format."""
-
 
 GATHER_MS: Final = 80
 """Audio that is heard at once while nobody speaks."""
@@ -54,8 +59,11 @@ class LiveSession(Session):
             segment=record.segments,
             utterance=record.mark_utterance,
             sample=record.mark_sample,
+            language=record.heard_language,
             interims=self._engine.interims,
         )
+        self._outcomes: deque[tuple[Window, Outcome]] = deque()
+        self._jobs: dict[Window, Job] = {}
         self._arrivals: deque[tuple[int, float]] = deque()
         self._finalizing: deque[tuple[int, trio.Event]] = deque()
         self._credit_said = 0
@@ -123,14 +131,13 @@ class LiveSession(Session):
             nursery.cancel_scope.cancel()
 
     async def _listen(self) -> None:
-        transcriber = self._transcriber
         while True:
-            await self._take_outcomes(transcriber)
+            await self._take_outcomes()
             if await self._hear_piece():
                 continue
             if self._finalizing or self.record.ended:
-                await self._do(transcriber.flush(), transcriber)
-                if not transcriber.waiting:
+                await self._do(self._transcriber.flush())
+                if not self._transcriber.waiting:
                     if not self._finalizing:
                         break
                     while self._finalizing and self._finalizing[0][0] <= self._heard:
@@ -156,7 +163,7 @@ class LiveSession(Session):
             self._arrivals.popleft()
         arrived = self._arrivals[0][1] if self._arrivals else trio.current_time()
         mono = self._reader.feed(data)
-        await self._do(self._transcriber.audio(mono, arrived), self._transcriber)
+        await self._do(self._transcriber.audio(mono, arrived))
         self.record.duration_s = self._transcriber.now / self._pcm.rate
         return True
 
@@ -172,7 +179,10 @@ class LiveSession(Session):
         settings = self._parts.settings
         now = trio.current_time()
         deadline = float("inf")
-        if self._transcriber.speaking:
+        # While finals wait for the engine it may be for want of credit that nothing is sent, and that is no end of a
+        # word; nor could the next final be published before them.
+        idle = self._transcriber.speaking and not self._transcriber.waiting
+        if idle:
             deadline = now + settings.idle_s + self._transcriber.settings.endpoint.endpoint_ms / 1000
         if self._gone_at is not None and not self.record.ended:
             deadline = min(deadline, self._gone_at + settings.resume_s)
@@ -183,8 +193,8 @@ class LiveSession(Session):
             await self._bell.wait()
         if not scope.cancelled_caught:
             return
-        if self._transcriber.speaking:
-            await self._do(self._transcriber.flush(), self._transcriber)
+        if idle:
+            await self._do(self._transcriber.flush())
         if self._gone_at is not None and trio.current_time() >= self._gone_at + settings.resume_s:
             self._end()
 
@@ -193,4 +203,82 @@ class LiveSession(Session):
             SessionWarning,
             code=str(Code.BAD_AUDIO),
             message=f"the audio ended inside a sample; its last {self._reader.rest_bytes} byte(s) were left out",
+        )
+
+    # --- the engine ---------------------------------------------------------------------------------------
+
+    async def _do(self, commands: list[Command]) -> None:
+        for command in commands:
+            if isinstance(command, Decode):
+                self._decode(command.window)
+            elif isinstance(command, Say):
+                self.feed.say(command.event)
+            elif isinstance(command, Drop):
+                self._drop(command.window)
+            else:
+                await self._keep(command)
+
+    def _decode(self, window: Window) -> None:
+        config = self.record.config
+        interim = window.kind is Kind.INTERIM
+        options = Options(
+            language=window.language,
+            task=config.task,
+            prompt=config.prompt,
+            hotwords=config.hotwords,
+            words=window.words,
+            confirm=window.confirm,
+            ending=window.ending,
+            beam=1 if interim else self._parts.settings.beam,
+        )
+
+        def deliver(job: Job, outcome: Outcome) -> None:
+            self._jobs.pop(window, None)
+            self._outcomes.append((window, outcome))
+            self._bell.ring()
+
+        growing = f"{self.id}:{window.start}"
+        job = Job(self.id, window.kind, window.audio, self._pcm.rate, options, growing=growing)
+        self._jobs[window] = job
+        self._engine.submit(job, deliver)
+
+    def _drop(self, window: Window) -> None:
+        if (job := self._jobs.pop(window, None)) is not None:
+            self._engine.drop(job)
+
+    async def _take_outcomes(self) -> None:
+        while self._outcomes:
+            window, outcome = self._outcomes.popleft()
+            if not isinstance(outcome, Refusal):
+                commands = self._transcriber.heard(window, outcome)
+            elif outcome.code is Code.MODEL_UNAVAILABLE:
+                raise SessionFailed(outcome.code, outcome.message)
+            else:
+                commands = self._transcriber.refused(window, outcome.message)
+            # Stored with the segment that told it: who goes on from there must not hear another one out.
+            self.record.heard_language = self._transcriber.language
+            await self._do(commands)
+
+    async def _keep(self, keep: Keep) -> None:
+        marks = {"mark_sample": keep.mark_sample, "mark_utterance": keep.mark_utterance}
+        if keep.trouble is not None:
+            await self.journal.publish(SessionWarning, code=str(Code.INTERNAL), message=keep.trouble)
+        if keep.text is None:
+            # Stored with the next event: audio without text is heard twice at worst.
+            self.record.mark_sample, self.record.mark_utterance = keep.mark_sample, keep.mark_utterance
+            return
+        log.debug("segment is out", extra={"session": self.id, "segment": keep.segment, "text": keep.text})
+        lag_s = max(0.0, trio.current_time() - keep.arrived)
+        self._parts.measures.segment_lag.observe(lag_s)
+        await self.journal.publish(
+            TranscriptSegment,
+            changes=marks | {"segments": keep.segment + 1},
+            segment=keep.segment,
+            start=keep.start,
+            end=keep.end,
+            text=keep.text,
+            language=keep.language,
+            confidence=keep.confidence,
+            lag_ms=round(lag_s * 1000, 1),
+            words=keep.words,
         )

@@ -28,30 +28,20 @@ from convo.messages import (
 )
 from convo.transcript import one_line
 from convod.captions import Guard
-from convod.engine.models import ModelNotHere, UnknownModel
-from convod.engine.others import NoRoomForModel
 from convod.engine.supervisor import Engine
-from convod.hearing import PcmFormat, UnsupportedAudio
-from convod.hearing.vad import VadSettings
 from convod.measure import Measures
-from convod.sessions.file import FileSession, too_large
+from convod.sessions.file import FileSession
 from convod.sessions.journal import NEXT, Desk, Journal
 from convod.sessions.keeping import Keeping
 from convod.sessions.limits import RetentionSettings
 from convod.sessions.live import LiveSession
 from convod.sessions.redo import Redo
 from convod.sessions.session import Parts, Refused, Session, SessionSettings, keeps_audio
+from convod.sessions.wanted import TITLE, check_summary, resolved
 from convod.store import NoRoom, OverQuota, Record, Spool, Store
 from convod.summary import SummarizerUnavailable
 
 log = logging.getLogger("convod.sessions")
-
-ENDPOINT_MS = (200, 3000)
-
-TITLE = 200
-"""Longest title in characters."""
-
-_CONTAINERS = ("auto",)
 
 
 class Manager:
@@ -186,7 +176,7 @@ class Manager:
         """
         if self._stopping:
             raise Refused(Code.BUSY, "the daemon is stopping; connect again in a moment")
-        config = self._resolve(request)
+        config = self._resolved(request)
         if config.key is None:  # else it may be there already
             self._check_count(owner)
         record = await self.store.create(
@@ -213,32 +203,8 @@ class Manager:
             session.produce(producer)
         return session.journal, session
 
-    def _resolve(self, request: CreateSession) -> CreateSession:
-        audio = request.audio
-        if request.kind == "live":
-            try:
-                PcmFormat(audio.encoding, audio.rate, audio.channels)
-            except UnsupportedAudio as error:
-                raise Refused(Code.UNSUPPORTED_AUDIO, str(error)) from error
-        elif audio.container not in _CONTAINERS:
-            raise Refused(Code.UNSUPPORTED_AUDIO, f"container must be auto, not {audio.container!r}")
-        else:
-            self._check_size(audio.size or 0)
-        self._check_model(request)
-        if request.endpoint_ms is not None and not ENDPOINT_MS[0] <= request.endpoint_ms <= ENDPOINT_MS[1]:
-            raise Refused(Code.BAD_REQUEST, f"endpoint_ms must be {ENDPOINT_MS[0]} to {ENDPOINT_MS[1]}")
-        if request.vad_mode is not None and request.vad_mode > 3:
-            raise Refused(Code.BAD_REQUEST, "vad_mode must be 0 (takes most for speech) to 3 (takes least)")
-        if request.frame_ms not in (None, 10, 20, 30):
-            raise Refused(Code.BAD_REQUEST, "frame_ms must be 10, 20 or 30")
-        self._check_summary(request.summary)
-        title = request.title or audio.name or None
-        return msgspec.structs.replace(
-            request, id=0, model=request.model or self.engine.status().model,
-            title=None if title is None else title[:TITLE], endpoint_ms=request.endpoint_ms or 500,
-            vad_mode=VadSettings().mode if request.vad_mode is None else request.vad_mode,
-            frame_ms=request.frame_ms or 30,
-        )  # fmt: skip
+    def _resolved(self, request: CreateSession) -> CreateSession:
+        return resolved(request, self._parts, self._desk.summarizers)
 
     def _check_count(self, owner: str) -> None:
         most = self._parts.limits.sessions
@@ -247,50 +213,6 @@ class Manager:
                 Code.LIMIT_EXCEEDED,
                 f"you have {most} sessions that are not finished, as many as limits.sessions allows; wait for some",
             )
-
-    def _check_size(self, size: int) -> None:
-        most = self._parts.limits.upload_bytes
-        if most and size > most:
-            raise Refused(Code.LIMIT_EXCEEDED, too_large(most))
-        if self.spool.quota and self.spool.used + size > self.spool.quota:
-            raise Refused(
-                Code.LIMIT_EXCEEDED,
-                f"the audio that is kept would be more than {self.spool.quota} bytes (limits.disk_bytes); "
-                "wait until others are done, or delete kept audio",
-            )
-
-    def _check_model(self, request: CreateSession) -> None:
-        engine = self.engine
-        status = engine.status()
-        if request.model is not None and request.model != status.model:
-            self._check_other(request.model)
-            return
-        if engine.state == "failed":
-            raise Refused(Code.MODEL_UNAVAILABLE, status.message or "the speech model is not available")
-        if request.language is not None and engine.languages and request.language not in engine.languages:
-            raise Refused(
-                Code.BAD_REQUEST,
-                f"model {status.model!r} does not know language {request.language!r}; "
-                f"it knows {', '.join(engine.languages[:12])}",
-            )
-
-    def _check_other(self, model: str) -> None:
-        if self._parts.others is None:
-            raise Refused(Code.UNKNOWN_MODEL, f"this daemon runs no model but {self.engine.status().model!r}")
-        try:
-            self._parts.others.get(model)
-        except UnknownModel as error:
-            raise Refused(Code.UNKNOWN_MODEL, str(error)) from error
-        except ModelNotHere as error:
-            raise Refused(Code.MODEL_UNAVAILABLE, str(error)) from error
-        except NoRoomForModel as error:
-            raise Refused(Code.BUSY, str(error)) from error
-
-    def _check_summary(self, options: SummaryOptions) -> None:
-        try:
-            self._desk.summarizers.check(options)
-        except ValueError as error:
-            raise Refused(Code.BAD_REQUEST, str(error)) from error
 
     def find(self, session: str) -> Session | None:
         """A session that is not in a final state."""
@@ -337,7 +259,7 @@ class Manager:
         journal = await self.journal(owner, session)
         if journal.record.state in (State.PENDING, State.PROCESSING):
             raise Refused(Code.BAD_STATE, "the session is still being transcribed; end it first")
-        self._check_summary(options)
+        check_summary(options, self._desk.summarizers)
         try:
             await self._desk.summarizers.choose(options, insist=True)
         except SummarizerUnavailable as error:
@@ -422,7 +344,7 @@ class Manager:
             )
         changes = {name: getattr(request, name) for name in ("language", "task", "words")}
         changes = {name: value for name, value in changes.items() if value is not None}
-        config = self._resolve(
+        config = self._resolved(
             msgspec.structs.replace(
                 source.config, model=request.model, key=None, title=source.title, priority=request.priority,
                 **changes,

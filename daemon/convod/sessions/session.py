@@ -1,6 +1,6 @@
 """One session from its creation to its final state; what live and file sessions have in common.
 
-In: requests and audio from whoever owns it, results of the engine. Out: stored events and others through its journal.
+In: requests and audio from whoever owns it. Out: stored events and others through its journal.
 All that happens to a session happens in its own task (`run`); the methods for connections only note what is wanted
 and ring its bell. Audio is in the spool before it is acknowledged, a segment in the store before it is sent.
 """
@@ -8,26 +8,22 @@ and ring its bell. Audio is in the spool before it is acknowledged, a segment in
 from __future__ import annotations
 
 import logging
-from collections import deque
 from typing import Annotated, Final
 
 import msgspec
 import trio
 from msgspec import Meta
 
-from convo.messages import AudioAck, Code, CreateSession, SessionWarning, State, SummaryOptions, TranscriptSegment
+from convo.messages import AudioAck, Code, CreateSession, SessionWarning, State, SummaryOptions
 from convod.bell import Bell
 from convod.captions import Guard
 from convod.engine.models import ModelNotHere, UnknownModel
 from convod.engine.others import NoRoomForModel, OtherEngines
-from convod.engine.scheduler import Job
-from convod.engine.supervisor import Engine, Outcome, Refusal
-from convod.engine.wire import Kind, Options
+from convod.engine.supervisor import Engine
 from convod.measure import Measures
 from convod.sessions.acks import Acks
 from convod.sessions.journal import Journal
 from convod.sessions.limits import LimitSettings
-from convod.sessions.transcriber import Command, Decode, Drop, Keep, Say, Transcriber, Window
 from convod.sessions.turns import Turns
 from convod.store import NoRoom, OverQuota, Spool
 from convod.summary import Backoff, SummarizerUnavailable
@@ -112,8 +108,6 @@ class Session:
         self.record.audio_bytes = max(self.record.audio_bytes, self._spool.size)
         self._acknowledged = self._spool.size
         self._bell = Bell()
-        self._outcomes: deque[tuple[Window, Outcome]] = deque()
-        self._jobs: dict[Window, Job] = {}
         self._scope = trio.CancelScope()
         self._summarizing = trio.CancelScope()
         self._cancelled = False
@@ -341,81 +335,6 @@ class Session:
         self.record.ended = True
         self._acknowledge_new()
         self._bell.ring()
-
-    # --- the engine ---------------------------------------------------------------------------------------
-
-    async def _do(self, commands: list[Command], transcriber: Transcriber) -> None:
-        for command in commands:
-            if isinstance(command, Decode):
-                self._decode(command.window, transcriber.settings.rate)
-            elif isinstance(command, Say):
-                self.feed.say(command.event)
-            elif isinstance(command, Drop):
-                self._drop(command.window)
-            else:
-                await self._keep(command)
-
-    def _decode(self, window: Window, rate: int) -> None:
-        config = self.record.config
-        interim = window.kind is Kind.INTERIM
-        options = Options(
-            language=window.language,
-            task=config.task,
-            prompt=config.prompt,
-            hotwords=config.hotwords,
-            words=window.words,
-            confirm=window.confirm,
-            ending=window.ending,
-            beam=1 if interim else self._parts.settings.beam,
-        )
-
-        def deliver(job: Job, outcome: Outcome) -> None:
-            self._jobs.pop(window, None)
-            self._outcomes.append((window, outcome))
-            self._bell.ring()
-
-        growing = None if window.kind is Kind.FILE else f"{self.id}:{window.start}"
-        job = Job(self.id, window.kind, window.audio, rate, options, growing=growing)
-        self._jobs[window] = job
-        self._engine.submit(job, deliver)
-
-    def _drop(self, window: Window) -> None:
-        if (job := self._jobs.pop(window, None)) is not None:
-            self._engine.drop(job)
-
-    async def _take_outcomes(self, transcriber: Transcriber) -> None:
-        while self._outcomes:
-            window, outcome = self._outcomes.popleft()
-            if isinstance(outcome, Refusal):
-                if outcome.code is Code.MODEL_UNAVAILABLE:
-                    raise SessionFailed(outcome.code, outcome.message)
-                await self._do(transcriber.refused(window, outcome.message), transcriber)
-            else:
-                await self._do(transcriber.heard(window, outcome), transcriber)
-
-    async def _keep(self, keep: Keep) -> None:
-        marks = {"mark_sample": keep.mark_sample, "mark_utterance": keep.mark_utterance}
-        if keep.trouble is not None:
-            await self.journal.publish(SessionWarning, code=str(Code.INTERNAL), message=keep.trouble)
-        if keep.text is None:
-            # Stored with the next event: audio without text is heard twice at worst.
-            self.record.mark_sample, self.record.mark_utterance = keep.mark_sample, keep.mark_utterance
-            return
-        log.debug("segment is out", extra={"session": self.id, "segment": keep.segment, "text": keep.text})
-        lag_s = max(0.0, trio.current_time() - keep.arrived)
-        self._parts.measures.segment_lag.observe(lag_s)
-        await self.journal.publish(
-            TranscriptSegment,
-            changes=marks | {"segments": keep.segment + 1},
-            segment=keep.segment,
-            start=keep.start,
-            end=keep.end,
-            text=keep.text,
-            language=keep.language,
-            confidence=keep.confidence,
-            lag_ms=round(lag_s * 1000, 1),
-            words=keep.words,
-        )
 
 
 def keeps_audio(config: CreateSession, settings: SessionSettings) -> bool:

@@ -22,7 +22,7 @@ from convo.messages import (
     TranscriptPartial,
     Word,
 )
-from convod.captions import Growing, Guard
+from convod.captions import Caption, Growing, Guard
 from convod.engine.pressure import Interims
 from convod.engine.wire import Heard, Kind
 from convod.hearing import Closed, Endpointer, EndpointSettings, Frames, Opened, Silence, Speech, Vad
@@ -134,7 +134,8 @@ class _Guess(msgspec.Struct):
 
 
 class Transcriber:
-    """`segment`, `utterance` and `sample` are where to go on after a restart; all 0 for a new session.
+    """`segment`, `utterance` and `sample` are where to go on after a restart (0 for a new session), `language` is what
+    was heard till then.
 
     Audio fed first is the sample `sample`. `interims()` says what the engine can afford of them.
     """
@@ -147,12 +148,13 @@ class Transcriber:
         segment: int = 0,
         utterance: int = 0,
         sample: int = 0,
+        language: str | None = None,
         interims: Callable[[], Interims] = lambda: Interims.FULL,
     ) -> None:
         self.settings = settings
         self.guard = guard
         self.segment = segment
-        self.language = settings.language
+        self.language = settings.language or language
         self._rate = settings.rate
         self._base = sample  # stream sample that frames count from
         self._frames = Frames(settings.rate, settings.frame_ms)
@@ -225,17 +227,15 @@ class Transcriber:
         """The engine's result for a window."""
         if window.kind is Kind.INTERIM:
             return self._heard_interim(window, heard)
-        if self.language is None and heard.text and heard.language_probability >= LANGUAGE_SURE:
-            self.language = heard.language
         guess = self._guess
         if guess is not None and guess.window is window:
             late = window.start + int((heard.voice_end or 0.0) * self._rate)
             if late > guess.at + VOICE_LATE_MS * self._rate // 1000:
                 self._endpoint.voiced(late)
                 self._guess = None
-            else:
-                guess.heard = heard
-            return []
+                return []
+            guess.heard = heard
+            return self._heard_guess(window, heard)
         return self._decide(window, heard, None)
 
     def refused(self, window: Window, trouble: str) -> list[Command]:
@@ -293,7 +293,10 @@ class Transcriber:
 
     def _window(self, kind: Kind, utterance: int, start: int, end: int, *, ending: bool = False) -> Window:
         growing = self._growing
-        words = growing.is_long(end, self._interims()) if kind is Kind.INTERIM else self.settings.words
+        words = self.settings.words
+        if kind is Kind.INTERIM:
+            # Times say which words may be trimmed, and which lie before any place where the utterance may be cut.
+            words = growing.is_long(end, self._interims()) or end > self._endpoint.safe_until
         samples = self._samples(start, end)
         return Window(kind, utterance, start, end, samples, self.language, words, not growing.voiced, ending)
 
@@ -345,7 +348,21 @@ class Transcriber:
         self._interim = None
         if not self._judge(heard, (window.end - window.start) / self._rate):
             return []
-        caption = self._growing.heard(window.start, heard)
+        safe = self._endpoint.safe_until
+        trim = self._growing.is_long(window.end, self._interims())
+        caption = self._growing.heard(window.start, heard, trim=trim, safe=None if window.end <= safe else safe)
+        return self._show(window, caption)
+
+    def _heard_guess(self, window: Window, heard: Heard) -> list[Command]:
+        """The text is ready, long before the endpoint perhaps: it is the best caption there is of what was said."""
+        if not self.settings.interim or self._interims() is Interims.NONE:
+            return []
+        if not self._judge(heard, (window.end - window.start) / self._rate, counted=False):
+            return []  # it is counted when it is published
+        promise = window.end <= self._endpoint.safe_until
+        return self._show(window, self._growing.paused(heard, promise=promise))
+
+    def _show(self, window: Window, caption: Caption) -> list[Command]:
         # While an earlier utterance is not published it may yet take this segment's number, or leave it.
         if self.waiting or not self._growing.shows(caption):
             return []
@@ -360,13 +377,14 @@ class Transcriber:
         )
         return [Say(partial)]
 
-    def _judge(self, heard: Heard, spoken_s: float) -> bool:
+    def _judge(self, heard: Heard, spoken_s: float, *, counted: bool = True) -> bool:
         return self.guard.judge(
             heard.text,
             avg_logprob=heard.avg_logprob,
             no_speech_prob=heard.no_speech_prob,
             spoken_s=spoken_s,
             voice_s=heard.voice_s,
+            counted=counted,
         ).keep
 
     # --- finals -------------------------------------------------------------------------------------------
@@ -387,6 +405,9 @@ class Transcriber:
         heard, closed = final.heard, final.closed
         if heard is not None and not self._judge(heard, max(closed.spoken / self._rate, heard.voice_s or 0.0)):
             heard = None
+        # Of what was rejected nothing is kept: a language that noise was taken for would be every later window's.
+        if heard is not None and self.language is None and heard.language_probability >= LANGUAGE_SURE:
+            self.language = heard.language
         text = heard.text if heard is not None else final.promised
         if not text:
             return Keep(closed.end, closed.number + 1, trouble=final.trouble)

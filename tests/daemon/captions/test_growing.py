@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from convod.captions import Caption, Growing
 from convod.captions.growing import FIRST_INTERIM_MS, INTERIM_MS, RARER, SHORTER_S, TRIM_S
-from convod.captions.interim import PROMISE, SHOW
+from convod.captions.interim import PROMISE, joined, pieces
 from convod.engine.pressure import Interims
 from convod.engine.wire import HeardWord
 from tests.daemon.support.talk import heard
@@ -61,12 +65,120 @@ def test_a_long_utterance_asks_for_times_and_begins_anew_after_its_stable_words(
         caption = utterance.heard(begin, timed("so we go home"))
     assert caption == Caption("so we go", "home")
     assert utterance.begin == begin + round(1.5 * RATE)
-    for _ in range(SHOW):
-        caption = utterance.heard(utterance.begin, timed("home now"))
-    assert caption == Caption("so we go", "home now")
-    for _ in range(PROMISE - SHOW):
-        caption = utterance.heard(utterance.begin, timed("home now"))
-    assert caption == Caption("so we go home", "now")
+    # "home" was heard often enough to be promised as soon as something follows it.
+    assert utterance.heard(utterance.begin, timed("home now")) == Caption("so we go home", "")
+    assert utterance.begin == begin + round(2.0 * RATE)
+    assert utterance.heard(utterance.begin, timed("now")) == Caption("so we go home", "now")
+
+
+def test_trimming_takes_no_word_from_the_screen():
+    utterance = growing()
+    for _ in range(PROMISE):
+        caption = utterance.heard(utterance.begin, timed("so we go home to bed"))
+    assert caption == Caption("so we go home to", "bed")
+    assert utterance.begin > 10 * RATE
+    assert utterance.heard(utterance.begin, timed("bed")) == Caption("so we go home to", "bed")
+
+
+def test_words_behind_a_place_where_it_may_yet_be_cut_are_shown_and_not_promised():
+    utterance = growing()
+    for _ in range(2 * PROMISE):
+        caption = utterance.heard(10 * RATE, timed("so we go home"), trim=False, safe=11 * RATE)
+    assert caption == Caption("so we", "go home")
+    assert utterance.paused(heard("so we go home"), promise=False) == Caption("so we", "go home")
+    # Without times nobody knows which words those are.
+    caption = utterance.heard(10 * RATE, heard("so we go home"), trim=False, safe=12 * RATE)
+    assert caption == Caption("so we", "go home")
+    assert utterance.heard(10 * RATE, timed("so we go home"), trim=False) == Caption("so we go", "home")
+
+
+def test_each_border_may_cost_a_word_so_there_is_none_before_it_is_time():
+    utterance = growing()
+    for _ in range(PROMISE):
+        utterance.heard(10 * RATE, timed("so we go home"), trim=False)
+    assert utterance.begin == 10 * RATE
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "caption"),
+    [
+        ("so we go home", "Go, home now", Caption("so we go home", "")),  # the border was put too early
+        ("so we go home", "home now", Caption("so we go home", "")),
+        ("no no no no", "no now", Caption("no no no no", "")),  # said twice, not heard twice
+    ],
+)
+def test_a_word_before_the_border_that_is_heard_once_more_is_no_new_word(before, after, caption):
+    utterance = growing()
+    for _ in range(PROMISE):
+        utterance.heard(utterance.begin, timed(before))
+    assert utterance.heard(utterance.begin, timed(after)) == caption
+
+
+def test_at_a_pause_all_words_are_shown_and_stay_when_the_speaker_goes_on():
+    utterance = growing()
+    assert utterance.heard(utterance.begin, heard("so we")) == Caption("", "")
+    assert utterance.paused(heard("so we go home")) == Caption("", "so we go home")
+    assert utterance.voiced
+    assert utterance.heard(utterance.begin, heard("so we go home and")) == Caption("", "so we go home")
+
+
+def test_at_a_pause_the_words_behind_those_that_were_trimmed_are_shown():
+    utterance = growing()
+    for _ in range(PROMISE):
+        utterance.heard(utterance.begin, timed("so we go home"))
+    assert utterance.begin > 10 * RATE
+    assert utterance.paused(heard("so we go home to bed")) == Caption("so we go home", "to bed")
+    # A text that disagrees takes no promise back.
+    assert utterance.paused(heard("no we go home to bed")) == Caption("so we go home", "to bed")
+    assert utterance.paused(heard("no")) == Caption("so we go home", "")
+
+
+def test_characters_are_trimmed_by_words_that_hold_their_punctuation():
+    utterance = growing()
+    characters = [*"今日は会", "議、", *"明日も"]
+    words = [HeardWord(start=i / 4, end=(i + 1) / 4, word=one, probability=0.9) for i, one in enumerate(characters)]
+    for _ in range(PROMISE):
+        caption = utterance.heard(utterance.begin, heard("今日は会議、明日も", words=words))
+    assert caption == Caption("今日は会議、明日", "も")
+    assert utterance.begin == 10 * RATE + round(1.75 * RATE)
+    # A border inside a timed word: what is before that word goes.
+    utterance = growing()
+    for _ in range(PROMISE):
+        caption = utterance.heard(utterance.begin, heard("今日は会議、", words=words[:5]))
+    assert caption == Caption("今日は会議", "、")
+    assert utterance.begin == 10 * RATE + round(1.0 * RATE)
+    assert utterance.heard(utterance.begin, heard("議、")) == Caption("今日は会議", "、")
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.sampled_from(["so", "we", "go", "会", "議。"]), min_size=1, max_size=14),
+    st.lists(st.tuples(st.integers(1, 4), st.booleans(), st.integers(0, 5)), min_size=1, max_size=30),
+)
+def test_whatever_is_heard_stable_words_only_grow_and_the_audio_behind_them_is_still_heard(said, passes):
+    """A model hears what was said so far, sometimes with a wrong last word; each word takes half a second."""
+    utterance = growing()
+    begin, stable, upto = utterance.begin, [], 0
+    for more, wrong, asked in passes:
+        upto = min(len(said), upto + more)
+        skipped = round((utterance.begin - begin) / RATE / 0.5)
+        hypothesis = said[skipped:upto]
+        if wrong and hypothesis:
+            hypothesis = [*hypothesis[:-1], "wrong"]
+        words = [
+            HeardWord(start=0.5 * i, end=0.5 * (i + 1), word=word, probability=0.9) for i, word in enumerate(hypothesis)
+        ]
+        text = joined(hypothesis)
+        before = utterance.begin
+        caption = utterance.heard(before, heard(text, words=words if asked else None))
+        now = pieces(caption.stable)
+        assert now[: len(stable)] == stable, "a stable word changed"
+        stable = now
+        assert before <= utterance.begin <= begin + 0.5 * upto * RATE
+        # What was trimmed is promised: nothing else may be left out of the next window.
+        gone = round((utterance.begin - begin) / RATE / 0.5)
+        if not any(broke for _, broke, _ in passes):
+            assert pieces(joined(said[:gone])) == stable[: len(pieces(joined(said[:gone])))]
 
 
 def test_without_times_nothing_is_trimmed():

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from convod.captions import Guard
 from convod.captions.guard import compression_ratio
@@ -23,12 +25,39 @@ SURE = {"avg_logprob": -0.2, "no_speech_prob": 0.01, "spoken_s": 3.0, "voice_s":
         ("one two three four five six seven eight nine ten", {"spoken_s": 0.2}, "too_fast"),
         ("one two three four five", {"spoken_s": 0.2}, None),
         ("Ja.", {"spoken_s": 0.0}, None),  # the detector misses quiet speech
+        ("ご視聴ありがとうございました", {"spoken_s": 0.3}, "too_fast"),  # no spaces: characters count
+        ("今日は会議があります", {"spoken_s": 1.2}, None),
+        ("会" * 40, {"spoken_s": 28.0}, "repetition"),
     ],
 )
 def test_a_text_is_kept_or_rejected_for_a_reason(text, figures, reason):
     verdict = Guard().judge(text, **{**SURE, **figures})
     assert verdict.reason == reason
     assert verdict.keep is (reason is None)
+
+
+FIGURES = {
+    "avg_logprob": st.floats(-5, 0),
+    "no_speech_prob": st.floats(0, 1),
+    "spoken_s": st.floats(0, 28),
+    "voice_s": st.none() | st.floats(0, 28),
+}
+
+
+@given(st.text(max_size=60) | st.lists(st.sampled_from(["la", "thank", "you", "会"])).map(" ".join), st.data())
+def test_whatever_comes_every_text_is_kept_or_counted_once_and_the_verdict_is_its_own(text, data):
+    guard = Guard()
+    figures = {name: data.draw(strategy) for name, strategy in FIGURES.items()}
+    verdict = guard.judge(text, **figures)
+    assert guard.rejected.total() == (not verdict.keep)
+    assert guard.judge(text, **figures) == verdict
+    if not text.strip() or figures["voice_s"] == 0.0:
+        assert not verdict.keep
+    # More speech, a surer model: never a reason to reject.
+    better = guard.judge(text, avg_logprob=0.0, no_speech_prob=0.0, spoken_s=28.0, voice_s=figures["voice_s"])
+    assert better.keep or better.reason in ("no_voice", "empty", "repetition", "too_fast")
+    if verdict.keep:
+        assert better.keep
 
 
 def test_rejections_are_counted_by_reason():

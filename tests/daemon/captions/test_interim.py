@@ -25,6 +25,7 @@ from convod.captions.interim import PROMISE, SHOW, agreed, pieces
         (["a b c"] * PROMISE + ["x y z w"] * SHOW, Caption("a b", "z w")),  # nor does one that disagrees
         (["今日は会議"] * PROMISE, Caption("今日は会", "議")),  # no spaces: each character counts
         (["今日は Convo の日"] * SHOW, Caption("", "今日は Convo の日")),
+        (["はい。そうです、！"] * SHOW, Caption("", "はい。そうです、！")),  # nor around their punctuation
     ],
 )
 def test_what_several_hypotheses_in_a_row_begin_with_alike_is_shown_then_promised(hypotheses, caption):
@@ -46,7 +47,7 @@ def test_a_gap_is_one_space_whatever_the_model_wrote():
     [
         ("so we go.", ["so", "we", "go."]),
         ("", []),
-        ("会議です", ["会", "議", "で", "す"]),
+        ("会議です。", ["会", "議", "で", "す", "。"]),
         ("한국어 말", ["한국어", "말"]),
     ],
 )
@@ -79,3 +80,19 @@ def test_of_a_model_that_hears_right_every_word_is_shown_once_it_was_heard_twice
         caption = agreement.hear(" ".join(words[:count]))
         assert " ".join(filter(None, (caption.stable, caption.tentative))) == " ".join(words[: count - SHOW + 1])
         assert len(caption.stable.split()) == max(0, count - PROMISE + 1)
+
+
+@given(st.lists(st.lists(st.sampled_from("abc"), max_size=8), min_size=1, max_size=12), st.data())
+def test_what_is_forgotten_changes_nothing_of_the_rest(hypotheses, data):
+    """Hypotheses without their first stable words lead to the captions of the whole ones, without those words."""
+    whole, rest = Agreement(), Agreement()
+    gone: list[str] = []
+    for hypothesis in hypotheses:
+        if hypothesis[: len(gone)] != gone:
+            continue  # its audio is not heard any more
+        one, other = whole.hear(" ".join(hypothesis)), rest.hear(" ".join(hypothesis[len(gone) :]))
+        assert one.stable.split() == [*gone, *other.stable.split()]
+        assert one.tentative == other.tentative
+        more = data.draw(st.integers(0, len(other.stable.split())))
+        gone += other.stable.split()[:more]
+        rest.forget(more)

@@ -40,6 +40,26 @@ def test_the_names_are_those_of_faster_whisper():
     assert models.SIZES == _MODELS
 
 
+def test_the_languages_are_those_of_faster_whisper():
+    from faster_whisper.tokenizer import _LANGUAGE_CODES
+
+    assert models.LANGUAGES == _LANGUAGE_CODES
+
+
+@pytest.mark.parametrize(
+    ("name", "languages"),
+    [
+        ("builtin", ("en",)),
+        ("small.en", ("en",)),  # it is not here, and its name says it
+        ("small", models.LANGUAGES),
+        ("someone/other", models.LANGUAGES),
+        ("no model at all", models.LANGUAGES),
+    ],
+)
+def test_what_a_model_may_be_asked_for_is_known_before_it_is_loaded(hub, name, languages):
+    assert models.languages(name) == languages
+
+
 def test_the_built_in_model_is_here_and_made_for_short_windows(hub):
     model = models.find("builtin")
     assert (model.name, model.context) == ("builtin", "short")

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from convod.engine.scheduler import TRIES, Job, Scheduler
 from convod.engine.wire import Kind, Options
@@ -11,7 +14,7 @@ RATE = 16000
 
 
 def job(session: str = "a", kind: Kind = Kind.FINAL, seconds: float = 2.0, rate: int = RATE, **options) -> Job:
-    return Job(session, kind, bytes(2 * round(seconds * rate)), rate, Options(**options))
+    return Job(session, kind, bytes(2 * round(seconds * rate)), rate, Options(**{"language": "en", **options}))
 
 
 def scheduler_with(*jobs: Job, **options) -> Scheduler:
@@ -82,6 +85,12 @@ def test_a_batch_holds_what_can_share_a_run(other, together):
     assert batches == ([[one, two]] if together else [[one], [two]])
 
 
+def test_sessions_whose_language_is_not_known_are_not_heard_together():
+    """The worker detects one language for a batch."""
+    a, again, b = (job(session, language=None) for session in "aab")
+    assert drained(scheduler_with(a, again, b, batch=8)) == [[a, again], [b]]
+
+
 def test_without_buckets_any_length_goes_together():
     one, two = job("a", seconds=1), job("b", seconds=20)
     assert drained(scheduler_with(one, two, batch=8, bucketed=False)) == [[one, two]]
@@ -112,6 +121,27 @@ def test_the_windows_of_a_batch_that_died_are_tried_first_and_alone():
     scheduler.submit(later)
     assert scheduler.waiting(Kind.FINAL) == 3
     assert drained(scheduler) == [[one], [two], [later]]
+
+
+def test_what_is_tried_again_keeps_the_order_of_kinds():
+    file, interim, final = (job(kind=kind, seconds=1.0) for kind in (Kind.FILE, Kind.INTERIM, Kind.FINAL))
+    for died in (file, interim):
+        scheduler = scheduler_with(died)
+        scheduler.died(scheduler.take())
+        scheduler.submit(final)
+        assert drained(scheduler) == [[final], [died]]
+    scheduler = scheduler_with(file)
+    scheduler.died(scheduler.take())
+    assert scheduler.take(files=False) == []  # a worker is left to those who speak
+    assert scheduler.take() == [file]
+
+
+def test_an_interim_that_waits_for_another_try_is_replaced_too():
+    old, new = job(kind=Kind.INTERIM), job(kind=Kind.INTERIM)
+    scheduler = scheduler_with(old)
+    scheduler.died(scheduler.take())
+    assert scheduler.submit(new) is old
+    assert drained(scheduler) == [[new]]
 
 
 def test_a_window_that_was_alone_each_time_is_given_up():
@@ -145,6 +175,29 @@ def test_every_window_is_taken_once_and_finals_in_the_order_of_their_session(job
         assert [one for one in taken if (one.session, one.kind) == (session, Kind.FINAL)] == mine
 
 
+@given(st.lists(st.sampled_from(["a", "b", "c", None]), max_size=60), st.sampled_from([Kind.FINAL, Kind.FILE]))
+def test_nobody_has_two_turns_while_another_waits(happenings, kind):
+    """A letter is a session that submits a window; None a worker that takes one."""
+    scheduler = Scheduler(1)
+    waiting: Counter[str] = Counter()
+    since: dict[str, Counter[str]] = {}
+    for session in [*happenings, *[None] * len(happenings)]:
+        if session is not None:
+            scheduler.submit(job(session, kind))
+            waiting[session] += 1
+            since.setdefault(session, Counter())
+        elif batch := scheduler.take():
+            (turn,) = {one.session for one in batch}
+            waiting[turn] -= 1
+            del since[turn]
+            for other, passed in since.items():
+                passed[turn] += 1
+                assert passed[turn] == 1, f"{other} was passed over"
+            if waiting[turn]:
+                since[turn] = Counter()
+    assert not scheduler
+
+
 def test_windows_of_a_file_go_together_wherever_they_stand_if_they_are_padded_alike():
     scheduler = Scheduler(1, files=3)
     windows = [job(kind=Kind.FILE, seconds=seconds) for seconds in (1.0, 5.0, 1.2, 1.5, 1.65, 1.1, 5.1)]
@@ -166,3 +219,83 @@ def test_files_take_turns_by_session():
     for window in mine + yours:
         scheduler.submit(window)
     assert [scheduler.take() for _ in range(3)] == [mine[:2], yours, mine[2:]]
+
+
+# --- whatever comes ---------------------------------------------------------------------------------------
+
+
+class Queueing(RuleBasedStateMachine):
+    """Windows come, go, are dropped, kill their worker: each is dealt with once, in the order that is promised."""
+
+    jobs = Bundle("jobs")
+    batches = Bundle("batches")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batch, self.files = 3, 4
+        self.scheduler = Scheduler(self.batch, files=self.files)
+        self.waiting: list[Job] = []
+
+    @rule(
+        target=jobs,
+        session=st.sampled_from("abc"),
+        kind=st.sampled_from(list(Kind)),
+        seconds=st.sampled_from([0.5, 2.0, 2.5]),
+        language=st.sampled_from(["en", None]),
+    )
+    def submit(self, session, kind, seconds, language):
+        new = job(session, kind, seconds, language=language)
+        before = [one for one in self.waiting if (one.session, one.kind) == (session, Kind.INTERIM)]
+        replaced = self.scheduler.submit(new)
+        if kind is Kind.INTERIM:
+            assert before == ([] if replaced is None else [replaced])
+        else:
+            assert replaced is None
+        self.waiting = [*(one for one in self.waiting if one is not replaced), new]
+        return new
+
+    @rule(target=batches, live=st.booleans(), files=st.booleans())
+    def take(self, live, files):
+        batch = self.scheduler.take(live=live, files=files)
+        may = [one for one in self.waiting if files or one.kind is not Kind.FILE]
+        if not may:
+            assert batch == []
+            return batch
+        kind = min(one.kind for one in may)
+        assert {one.kind for one in batch} == {kind}
+        assert len(batch) <= (self.batch if kind is not Kind.FILE else 1 if live else self.files)
+        assert all(one in self.waiting for one in batch)
+        assert len(set(map(id, batch))) == len(batch)
+        assert len({(one.rate, one.options) for one in batch}) == 1
+        if batch[0].options.language is None or kind is Kind.FILE:
+            assert len({one.session for one in batch}) == 1
+        self.waiting = [one for one in self.waiting if one not in batch]
+        return batch
+
+    @rule(batch=consumes(batches))
+    def die(self, batch):
+        given_up = self.scheduler.died(batch)
+        interims = {one.session for one in self.waiting if one.kind is Kind.INTERIM}
+        for one in given_up:
+            assert one.deaths >= TRIES or (one.kind is Kind.INTERIM and one.session in interims)
+        self.waiting += [one for one in batch if one not in given_up]
+
+    @rule(one=consumes(jobs))
+    def drop(self, one):
+        assert self.scheduler.drop(one) == (one in self.waiting)
+        self.waiting = [other for other in self.waiting if other is not one]
+
+    @invariant()
+    def what_waits_is_known(self):
+        for kind in Kind:
+            assert self.scheduler.waiting(kind) == sum(one.kind is kind for one in self.waiting)
+        assert bool(self.scheduler) == bool(self.waiting)
+
+    @invariant()
+    def no_session_has_two_interims(self):
+        interims = Counter(one.session for one in self.waiting if one.kind is Kind.INTERIM)
+        assert all(count == 1 for count in interims.values())
+
+
+TestQueueing = Queueing.TestCase
+TestQueueing.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)

@@ -29,7 +29,7 @@ class Desk:
         self._came = trio.lowlevel.ParkingLot()
 
     def submit(self, audio: bytes, *, session: str = "s", kind: Kind = Kind.FINAL, **options) -> Job:
-        job = Job(session, kind, audio, RATE, Options(**options))
+        job = Job(session, kind, audio, RATE, Options(**{"language": "en", **options}))
         self.outcomes[job] = []
         self.engine.submit(job, self._deliver)
         return job

@@ -129,6 +129,76 @@ def test_a_long_utterance_is_cut_at_its_quietest_frame_and_goes_on_on_that_very_
     assert (last.start, last.end, last.spoken) == (again.start, 1000 * FRAME, 1000 * FRAME - again.start)
 
 
+@pytest.mark.parametrize("rest", [0, 1, FRAME - 1])
+@pytest.mark.parametrize("before", [0, 3, 50])
+def test_no_utterance_is_longer_than_the_greatest_length_wherever_a_flush_comes(rest, before):
+    longest = EndpointSettings().longest_ms
+    for frames in range(925, 940):
+        endpointer, happened = play("." * before + "#" * frames)
+        happened = [one for _, one in happened] + endpointer.flush((before + frames) * FRAME + rest)
+        closed = [one for one in happened if isinstance(one, Closed)]
+        assert max(one.end - one.start for one in closed) <= ms(longest)
+        assert closed[-1].end == (before + frames) * FRAME + rest
+
+
+def test_a_pause_in_which_a_cut_falls_is_the_next_utterances():
+    """Else its text would not be ready at the endpoint."""
+    _, happened = play("#" * 926 + "." * 40)
+    assert kinds(happened) == [Opened, Silence, Closed, Opened, Silence, Closed]
+    assert happened[4][1] == Silence(1, 926 * FRAME)
+    assert happened[4][0] < happened[5][0]
+
+
+LEVELS = st.lists(st.sampled_from([-20.0, -25.0, -30.0, -40.0, -60.0]), min_size=130, max_size=300)
+
+
+@given(LEVELS, st.integers(0, 5))
+def test_a_cut_is_at_the_quietest_place_there_was_and_loses_no_sample(levels, before):
+    settings = EndpointSettings(longest_ms=3000, cut_from_ms=2000)
+    endpointer = Endpointer(RATE, settings)
+    happened: list = []
+    for number, level in enumerate([-90.0] * before + levels):
+        happened += endpointer.frame((number + 1) * FRAME, number >= before, level)
+    happened += endpointer.flush((before + len(levels)) * FRAME)
+    closed = [one for one in happened if isinstance(one, Closed)]
+    opened = [one for one in happened if isinstance(one, Opened)]
+    assert closed[0].start == 0
+    assert closed[-1].end == (before + len(levels)) * FRAME
+    heard = [-90.0] * before + levels
+
+    def loudness(end: int) -> float:
+        """Of the frame that ends there and its neighbours, as far as they may be cut in."""
+        number = end // FRAME - 1
+        return sum(heard[i] for i in (number - 1, number, number + 1)) / 3
+
+    for one, following in zip(closed, opened[1:], strict=False):
+        assert one.cut
+        assert one.end == following.start == following.onset
+        # All that was known when it had to be cut, but for the borders, where a neighbour is missing.
+        first, last = one.start + ms(2000), one.start + ms(3000) - FRAME
+        places = [end for end in range(FRAME, len(heard) * FRAME, FRAME) if first + 2 * FRAME < end <= last - 2 * FRAME]
+        assert loudness(one.end) <= min(map(loudness, places)) + 1e-9 or one.end not in places
+    assert sum(one.spoken for one in closed) == len(levels) * FRAME
+
+
+@given(LEVELS, st.lists(st.booleans(), min_size=300, max_size=300))
+def test_a_cut_comes_at_no_place_that_was_said_to_be_safe(levels, pauses):
+    settings = EndpointSettings(longest_ms=3000, cut_from_ms=2000)
+    endpointer = Endpointer(RATE, settings)
+    safe = 0
+    for number, level in enumerate(levels):
+        # Speech enough to keep it open, with pauses in it.
+        speech = number % 5 < 3 or pauses[number]
+        for one in endpointer.frame((number + 1) * FRAME, speech, level if speech else -70.0):
+            if isinstance(one, Closed):
+                assert one.end >= safe
+                safe = 0
+        if endpointer.open_since is not None:
+            assert endpointer.safe_until >= safe
+            safe = endpointer.safe_until
+            assert safe >= endpointer.open_since + ms(2000)
+
+
 def test_a_pause_that_meets_the_greatest_length_leaves_no_utterance_without_audio():
     for silence_from in range(915, 934):
         endpointer = Endpointer(RATE)
@@ -164,7 +234,8 @@ def test_whatever_is_said_utterances_are_in_order_bounded_and_hold_all_speech(ru
     end = 0
     for begin, finish in zip(opened, closed, strict=True):
         assert end <= finish.start == begin.start <= finish.onset < finish.end <= now
-        assert finish.end - finish.start <= ms(3000) + FRAME
+        assert finish.end - finish.start <= ms(3000)
+        assert begin.start == max(end, begin.onset - ms(300)) or begin.start == begin.onset == end
         assert 0 < finish.spoken <= finish.end - finish.start
         end = finish.end
     # A frame of speech outside every utterance belongs to a stretch that never reached the onset.

@@ -29,7 +29,14 @@ def utterances(sound: bytes) -> tuple[int, int, int]:
 
 
 @pytest.mark.parametrize(
-    ("samples", "dbfs"), [([0] * 480, SILENCE_DBFS), ([32767, -32768] * 240, 0.0), ([3277] * 480, -20.0)]
+    ("samples", "dbfs"),
+    [
+        ([0] * 480, SILENCE_DBFS),
+        (([32767] * 8 + [-32768] * 8) * 30, 0.0),
+        (([3277] * 8 + [-3277] * 8) * 30, -20.0),
+        (([6277] * 8 + [-277] * 8) * 30, -20.0),  # over an offset, which is no sound
+        ([3000] * 480, SILENCE_DBFS),
+    ],
 )
 def test_a_level_is_the_root_mean_square_below_full_scale(samples, dbfs):
     assert level_dbfs(array("h", samples).tobytes()) == pytest.approx(dbfs, abs=0.01)
@@ -139,6 +146,14 @@ def test_a_quiet_speaker_in_a_quiet_room_is_heard():
     said = quieter(pcm("talk.flac")[: 2 * 30 * RATE], 20)
     room = sounds.white(30.0, -65.0)
     assert sum(verdicts(mixed(said, room))) > 0.4 * sum(verdicts(pcm("talk.flac")[: 2 * 30 * RATE]))
+
+
+@pytest.mark.parametrize("offset", [-4000, 300, 4000])
+@pytest.mark.parametrize("db", [0, 20])
+def test_a_sound_card_with_an_offset_is_heard_as_one_without(offset, db):
+    said = quieter(pcm("talk.flac")[: 2 * 20 * RATE], db)
+    lifted = mixed(said, array("h", [offset] * (len(said) // 2)).tobytes())
+    assert sum(verdicts(lifted)) > 0.9 * sum(verdicts(said))
 
 
 def test_quiet_noise_is_not_raised_to_speech():

@@ -355,6 +355,9 @@ async def test_audio_from_a_connection_that_does_not_produce_is_refused(autojump
         ({"endpoint_ms": 0}, Code.BAD_REQUEST, "200 to 3000"),
         ({"model": "large-v3"}, Code.UNKNOWN_MODEL, "builtin"),
         ({"language": "xx"}, Code.BAD_REQUEST, "en, de"),
+        ({"language": ""}, Code.BAD_REQUEST, "en, de"),
+        ({"prompt": "x" * 10_001}, Code.BAD_REQUEST, "prompt has 10001 characters; send at most 10000"),
+        ({"hotwords": "x" * 10_001}, Code.BAD_REQUEST, "hotwords has 10001 characters"),
     ],
 )
 async def test_a_session_that_cannot_be_is_refused_with_what_can(autojump_clock, tmp_path, fields, code, named):
@@ -363,6 +366,27 @@ async def test_a_session_that_cannot_be_is_refused_with_what_can(autojump_clock,
             await home.live(**fields)
         assert code_of(refused) is code
         assert home.manager.counts().live == 0
+
+
+@pytest.mark.parametrize("is_loaded", [True, False])
+async def test_a_model_of_one_language_translates_nothing_and_says_so(autojump_clock, tmp_path, is_loaded):
+    async with house(tmp_path) as home:
+        home.engine.languages = ["en"] if is_loaded else []
+        with pytest.raises(Refused, match="cannot translate; leave task as transcribe") as refused:
+            await home.live(task="translate")
+        assert code_of(refused) is Code.BAD_REQUEST
+        await home.live(task="transcribe", language="en")
+        with pytest.raises(Refused, match=r"does not know language 'ko'; it knows en$"):
+            await home.live(language="ko")
+
+
+async def test_a_model_of_many_languages_translates(autojump_clock, tmp_path):
+    async with house(tmp_path) as home:
+        session = await home.live(task="translate", language="de", prompt="p", hotwords="h")
+        home.send(session, talk(1))
+        await session.finalize()
+        asked = home.engine.seen[-1].options
+        assert (asked.task, asked.language, asked.prompt, asked.hotwords) == ("translate", "de", "p", "h")
 
 
 async def test_without_a_model_no_session_begins(autojump_clock, tmp_path):
@@ -909,6 +933,21 @@ async def test_after_a_kill_a_live_session_goes_on_from_its_last_segment(autojum
         assert [segment.segment for segment in segments] == [0, 1]
         assert segments[0].end <= segments[1].start
         assert again.record.duration_s == pytest.approx(len(sound) / BYTES_S)
+
+
+async def test_a_language_is_detected_once_though_the_daemon_was_killed(autojump_clock, tmp_path):
+    async with house(tmp_path) as home:
+        home.engine.texts = lambda number, job: heard("Guten Morgen.", language="de", language_probability=0.9)
+        session = await home.live()
+        home.send(session, talk(1))
+        await session.finalize()
+        assert [job.options.language for job in home.engine.seen if job.kind is Kind.FINAL] == [None]
+    async with house(tmp_path) as home:
+        again = home.manager.find(session.id)
+        again.produce(home.producer)
+        home.send(again, talk(1))
+        await again.finalize()
+        assert {job.options.language for job in home.engine.seen} == {"de"}
 
 
 async def test_after_a_kill_a_live_session_that_nobody_resumes_is_finished_from_the_spool(autojump_clock, tmp_path):

@@ -23,6 +23,8 @@ class Play:
     def __init__(self, *, piece: int = 1920, **options) -> None:
         about = {"session": "s", "rate": RATE, "kind": Kind.FINAL}
         start = {key: options.pop(key) for key in ("segment", "utterance", "sample") if key in options}
+        if "language_so_far" in options:
+            start["language"] = options.pop("language_so_far")
         self.affords = Interims.FULL
         self.transcriber = Transcriber(Settings(**(about | options)), Guard(), interims=lambda: self.affords, **start)
         self.piece = piece
@@ -315,6 +317,26 @@ def test_a_language_the_model_is_sure_of_is_kept_for_the_session():
     assert play.finals[2].language == "de"
 
 
+@pytest.mark.parametrize("figures", [REJECTED, {"voice_s": 0.0}])
+def test_the_language_of_a_rejected_text_is_not_kept(figures):
+    play = Play(interim=False).audio(talk(1))
+    play.answer(play.finals[0], "Gracias.", language="es", language_probability=0.9, **figures)
+    play.audio(talk(1))
+    assert play.finals[1].language is None
+
+
+def test_the_language_of_a_guess_that_the_speaker_went_on_after_is_not_kept():
+    play = Play(interim=False, endpoint=EndpointSettings(endpoint_ms=3000)).audio(sentence() + silence(0.1))
+    play.answer(play.finals[0], "Ja.", language="de", language_probability=0.9)
+    play.audio(sentence())
+    assert play.finals[-1].language is None
+
+
+def test_after_a_restart_the_language_is_known():
+    play = Play(interim=False, language_so_far="de").audio(talk(1))
+    assert play.finals[0].language == "de"
+
+
 def test_a_language_that_was_asked_for_is_never_replaced():
     play = Play(interim=False, language="en").audio(talk(1))
     play.answer(play.finals[0], "Yes.", language="de", language_probability=0.99)
@@ -419,6 +441,42 @@ def paused() -> tuple[Play, Window, bytes]:
         if play.finals:
             return play, play.finals[0], sound[at + play.piece :]
     raise AssertionError("there was no pause")
+
+
+def test_the_text_of_a_pause_is_shown_at_once_however_long_the_endpoint_is():
+    play = Play(endpoint=EndpointSettings(endpoint_ms=3000))
+    play.on_interim = growing
+    play.audio(sentence() + silence(0.3))
+    (guess,) = play.finals
+    before = play.said(TranscriptPartial)[-1]
+    assert before.tentative.split()[-1:] != ["lunch."]
+    text = " ".join([*before.stable.split(), "before", "lunch."])
+    assert play.answer(guess, text) == []
+    shown = play.said(TranscriptPartial)[-1]
+    assert (shown.segment, shown.stable) == (0, before.stable)
+    assert f"{shown.stable} {shown.tentative}".split() == text.split()
+    assert before.end <= shown.end <= play.transcriber.now / RATE
+
+
+@pytest.mark.parametrize("figures", [REJECTED, {"voice_s": 0.0}])
+def test_the_text_of_a_pause_that_is_no_good_is_not_shown_and_counts_once(figures):
+    play = Play()
+    play.audio(sentence() + silence(0.2))
+    (guess,) = play.finals
+    play.answer(guess, "Thanks for watching!", **figures)
+    assert play.said(TranscriptPartial) == []
+    play.audio(silence(1.0))
+    assert [keep.text for keep in play.kept] == [None]
+    assert play.transcriber.guard.rejected.total() == 1
+
+
+def test_without_interims_or_where_there_may_be_none_the_text_of_a_pause_waits_for_the_endpoint():
+    for options, affords in (({"interim": False}, Interims.FULL), ({}, Interims.NONE)):
+        play = Play(**options)
+        play.affords = affords
+        play.audio(sentence() + silence(0.2))
+        play.answer(play.finals[0], "Grace will review it.")
+        assert play.said(TranscriptPartial) == []
 
 
 def test_a_pause_in_which_the_worker_hears_a_voice_is_no_end():

@@ -1,0 +1,292 @@
+"""Windows to text: what reaches CTranslate2, how often, and with how much room."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from convod.engine.whisper import FULL_FRAMES, Whisper, resample
+from convod.engine.wire import Load, Options, bucket
+from tests.daemon.support.ears import model
+from tests.support.speech import pcm, truth, word_error_rate
+
+ROOT = Path(__file__).parents[3]
+RATE = 16000
+SINGLE = pcm("single.flac")
+
+
+class Core:
+    """A CTranslate2 model that notes how it is asked; `scores` replaces those of its answers, one a call."""
+
+    def __init__(self, core: Any) -> None:
+        self._core = core
+        self.encoded: list[tuple[int, ...]] = []
+        self.generated: list[dict[str, Any]] = []
+        self.detected = 0
+        self.aligned: list[list[int]] = []
+        self.scores: list[float] = []
+
+    def encode(self, features: Any, *args: Any) -> Any:
+        self.encoded.append(tuple(features.shape))
+        return self._core.encode(features, *args)
+
+    def generate(self, encoded: Any, prompts: list[list[int]], **how: Any) -> Any:
+        self.generated.append({"prompts": prompts, **how})
+        results = self._core.generate(encoded, prompts, **how)
+        if not self.scores:
+            return results
+        score = self.scores.pop(0)
+        return [Scored(result, score) for result in results]
+
+    def detect_language(self, encoded: Any) -> Any:
+        self.detected += 1
+        return self._core.detect_language(encoded)
+
+    def align(self, encoded: Any, start: list[int], *args: Any, **how: Any) -> Any:
+        self.aligned.append(start)
+        return self._core.align(encoded, start, *args, **how)
+
+
+class Scored:
+    """A result with another score."""
+
+    def __init__(self, result: Any, score: float) -> None:
+        self.sequences_ids, self.no_speech_prob, self.scores = result.sequences_ids, result.no_speech_prob, [score]
+
+
+@pytest.fixture
+def core(monkeypatch: pytest.MonkeyPatch) -> Core:
+    return watched(model(), monkeypatch)
+
+
+def watched(whisper: Whisper, monkeypatch: pytest.MonkeyPatch) -> Core:
+    core = Core(whisper._core)
+    monkeypatch.setattr(whisper, "_core", core)
+    monkeypatch.setattr(whisper._model, "model", core)
+    return core
+
+
+def hear(window: bytes = SINGLE, **options: Any) -> Any:
+    (heard,) = model().hear([window], RATE, Options(**options))
+    return heard
+
+
+# --- the encoder ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", [False, True])
+@pytest.mark.parametrize("beam", [1, 5])
+def test_a_window_is_encoded_once_for_text_and_words(core: Core, words: bool, beam: int) -> None:
+    heard = hear(beam=beam, words=words)
+    assert word_error_rate(truth("single"), heard.text) < 0.2
+    assert len(core.encoded) == len(core.generated) == 1
+    assert len(core.aligned) == words
+
+
+@given(st.integers(1, 28 * 100))
+def test_a_short_context_holds_the_window_its_margin_and_never_as_many_as_mel_bands(frames: int) -> None:
+    padded = bucket(frames)
+    assert frames + 30 <= padded < frames + 130
+    # The encoder halves the frames; an encoding of 80 or 128 would be taken for features.
+    assert padded // 2 not in (80, 128)
+
+
+@pytest.mark.parametrize("seconds", [0.02, 0.7, 1.6, 2.56, 9.0, 27.99])
+def test_the_encoder_sees_whole_seconds_behind_the_window(core: Core, seconds: float) -> None:
+    window = (SINGLE * 10)[: 2 * round(seconds * RATE)]
+    hear(window, confirm=False, beam=1)
+    ((_, _, frames),) = core.encoded
+    assert frames == bucket(round(seconds * RATE) // 160)
+
+
+# --- the second try ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scores", "tries"),
+    [
+        ([-0.2], 1),  # sure
+        ([-1.5, -0.2], 2),  # doubtful, then sure
+        ([-1.5, -1.6], 2),  # doubtful twice: no third
+    ],
+)
+def test_a_doubtful_window_is_tried_once_more_with_the_whole_context(
+    core: Core, scores: list[float], tries: int
+) -> None:
+    core.scores = list(scores)
+    heard = hear()
+    assert len(core.generated) == tries
+    assert heard.avg_logprob > 1.2 * max(scores)  # the better one stays
+    assert core.generated[0].get("sampling_temperature", 0) == 0
+    if tries == 2:
+        assert core.generated[1]["sampling_temperature"] > 0
+        assert core.encoded[1][-1] == FULL_FRAMES
+
+
+def test_an_interim_is_tried_once(core: Core) -> None:
+    core.scores = [-1.5]
+    hear(beam=1)
+    assert len(core.generated) == 1
+
+
+def test_only_the_doubtful_windows_of_a_batch_are_tried_again(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = model().hear([SINGLE, SINGLE], RATE, Options())
+    assert [one.text for one in heard] == [heard[0].text] * 2
+    assert len(core.generated) == 1
+
+
+# --- what holds no voice ----------------------------------------------------------------------------------
+
+
+def test_what_holds_no_voice_is_not_decoded_and_its_neighbours_are(core: Core) -> None:
+    noise = (2000 * np.random.default_rng(1).standard_normal(RATE)).astype(np.int16).tobytes()
+    silent, spoken, noisy = model().hear([bytes(2 * RATE), SINGLE, noise], RATE, Options())
+    assert (silent.text, silent.voice_s, noisy.text, noisy.voice_s) == ("", 0.0, "", 0.0)
+    assert word_error_rate(truth("single"), spoken.text) < 0.2
+    assert [shape[0] for shape in core.encoded] == [1]
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 44100])
+@pytest.mark.parametrize("offset", [-3000, 0, 3000])
+def test_an_offset_is_taken_out_and_nothing_else(rate: int, offset: int) -> None:
+    wave = (5000 * np.sin(2 * np.pi * 200 * np.arange(rate) / rate)).astype(np.int16)
+    plain, lifted = resample(wave.tobytes(), rate), resample((wave + np.int16(offset)).tobytes(), rate)
+    assert len(plain) == len(lifted) == pytest.approx(RATE, abs=20)
+    middle = slice(1000, -1000)  # a resampler rings where an offset begins
+    assert np.abs(plain - lifted)[middle].max() < 0.002
+    assert resample(b"", RATE).size == 0
+
+
+# --- prompts ----------------------------------------------------------------------------------------------
+
+TALKATIVE = "Grace reviews the contract and the budget of the release. " * 100
+
+
+@pytest.mark.parametrize("beam", [1, 5])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"prompt": TALKATIVE},
+        {"hotwords": TALKATIVE},
+        {"prompt": TALKATIVE, "hotwords": TALKATIVE},
+        {"prompt": "Grace.", "hotwords": TALKATIVE},
+        {"prompt": TALKATIVE, "hotwords": "Grace"},
+        {"prompt": " \n", "hotwords": ""},
+        {"prompt": "<|startoftranscript|><|endoftext|> <|0.00|>", "hotwords": "<|startofprev|>"},
+    ],
+)
+def test_however_long_the_prompt_the_window_is_heard(core: Core, options: dict[str, str], beam: int) -> None:
+    heard = hear(beam=beam, words=True, **options)
+    assert word_error_rate(truth("single"), heard.text) < 0.2
+    assert len(heard.words) == len(heard.text.split())
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 1500), st.integers(0, 1500), st.integers(1, 448))
+def test_prompt_and_hotwords_share_what_room_there_is(prompt_size: int, hotwords_size: int, room: int) -> None:
+    whisper = model()
+    prompt, hotwords = TALKATIVE[:prompt_size], ("Laura, Friday, payment " * 100)[:hotwords_size]
+    before = whisper._previous(Options(prompt=prompt, hotwords=hotwords), room)
+    words, text = whisper._tokens(hotwords), whisper._tokens(prompt)
+    most = max(0, min(223, room - 5))
+    assert len(before) == min(most, len(words) + len(text))
+    kept = next(n for n in range(len(before), -1, -1) if before == [*words[:n], *text[len(text) - len(before) + n :]])
+    assert kept >= min(len(words), most // 2)
+    assert len(before) - kept >= min(len(text), most // 2)
+
+
+@pytest.mark.parametrize("seconds", [3.0, 27.9])
+def test_a_prompt_leaves_the_text_its_room(core: Core, seconds: float) -> None:
+    window = (SINGLE * 10)[: 2 * round(seconds * RATE)]
+    hear(window, prompt=TALKATIVE, hotwords=TALKATIVE)
+    for asked in core.generated:
+        assert asked["max_length"] <= 448
+        assert asked["max_length"] - len(asked["prompts"][0]) >= 12 * seconds
+
+
+def test_a_prompt_is_words_and_no_orders(core: Core) -> None:
+    start = model()._tokenizer("en", "transcribe").sot_sequence
+    hear(prompt="Hello <|startoftranscript|> <|notimestamps|>", hotwords="<|startofprev|>", beam=1)
+    (asked,) = core.generated
+    (prompt,) = asked["prompts"]
+    special = [token for token in prompt if token >= model()._tokenizer("en", "transcribe").eot]
+    assert special[1:-1] == start
+    assert len(special) == len(start) + 2
+
+
+# --- a model of many languages ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def polyglot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whisper]:
+    """A model that knows English, German and Korean by name, and no word: its weights are dice."""
+    out = tmp_path_factory.mktemp("polyglot") / "model"
+    program = ROOT / "scripts" / "nano" / "random-model"
+    sizes = ["--vocabulary", "2700", "--width", "64", "--layers", "1", "--quantization", "float32"]
+    subprocess.run([sys.executable, program, out, *sizes], check=True, capture_output=True, timeout=120)
+    for name in ("tokenizer.json", "vocabulary.json"):
+        text = (out / name).read_text()
+        for number, code in enumerate(("de", "ko")):
+            assert f"<|unused{number}|>" in text
+            text = text.replace(f"<|unused{number}|>", f"<|{code}|>")
+        (out / name).write_text(text)
+    names = json.loads((out / "vocabulary.json").read_text())
+    names[names.index("<|unused2|>")] = ""  # by this token CTranslate2 knows a model of many languages
+    (out / "vocabulary.json").write_text(json.dumps(names))
+    config = json.loads((out / "config.json").read_text())
+    config["lang_ids"] = [names.index(f"<|{code}|>") for code in ("en", "de", "ko")]
+    (out / "config.json").write_text(json.dumps(config))
+    yield Whisper(Load(directory=str(out), context="short", device="cpu", compute_type="float32", threads=1))
+    shutil.rmtree(out)
+
+
+def start_of(whisper: Whisper, prompt: list[int]) -> list[str]:
+    names = [whisper._model.hf_tokenizer.id_to_token(token) for token in prompt]
+    return names[names.index("<|startoftranscript|>") :][:3]
+
+
+def test_a_model_says_which_languages_it_has_tokens_for(polyglot: Whisper) -> None:
+    assert polyglot.multilingual
+    assert sorted(polyglot.languages) == ["de", "en", "ko"]
+    assert model().languages == ["en"]
+
+
+def test_a_language_that_is_not_said_is_detected_from_the_one_encoding(
+    polyglot: Whisper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    core = watched(polyglot, monkeypatch)
+    (heard,) = polyglot.hear([SINGLE], RATE, Options(beam=1, words=True))
+    assert (len(core.encoded), core.detected, len(core.generated)) == (1, 1, 1)
+    assert heard.language in ("en", "de", "ko")
+    assert 0.0 < heard.language_probability < 1.0
+    assert start_of(polyglot, core.generated[0]["prompts"][0])[1] == f"<|{heard.language}|>"
+
+
+@pytest.mark.parametrize("language", ["en", "de", "ko"])
+@pytest.mark.parametrize("task", ["transcribe", "translate"])
+def test_a_language_and_a_task_that_are_said_are_obeyed(
+    polyglot: Whisper, monkeypatch: pytest.MonkeyPatch, language: str, task: str
+) -> None:
+    core = watched(polyglot, monkeypatch)
+    (heard,) = polyglot.hear([SINGLE], RATE, Options(beam=1, language=language, task=task))
+    assert core.detected == 0
+    assert (heard.language, heard.language_probability) == (language, 1.0)
+    assert start_of(polyglot, core.generated[0]["prompts"][0]) == [
+        "<|startoftranscript|>", f"<|{language}|>", f"<|{task}|>",
+    ]  # fmt: skip
+
+
+def test_a_language_that_the_model_has_no_token_for_is_an_error_and_no_crash(polyglot: Whisper) -> None:
+    for language in ("fr", "xx", ""):
+        with pytest.raises(ValueError, match="does not know language"):
+            polyglot.hear([SINGLE], RATE, Options(beam=1, language=language))
