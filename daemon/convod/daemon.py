@@ -171,6 +171,7 @@ async def run(
             trio.open_nursery() as listen_tasks,
         ):
             store_tasks.start_soon(database.run)
+            store_tasks.start_soon(database.check)
             engine_tasks.start_soon(engine.run)
             await engine_tasks.start(others.run)
             await session_tasks.start(manager.run)
