@@ -21,6 +21,7 @@ from convo.media import DECODED, PACED_S, PIECE, decode, frame_bytes, seconds
 from convo.messages import AudioFormat
 
 from .errors import Exit, Problem
+from .text import file_name
 
 if TYPE_CHECKING:
     from .arguments import Options
@@ -185,7 +186,7 @@ def decoded(path: Path) -> Source:
 
 def unreadable(name: str, error: OSError) -> Problem:
     """A file of the user's that cannot be opened or read."""
-    return Problem(Exit.BAD_AUDIO, f"Cannot read {name}: {error.strerror or error}.")
+    return Problem(Exit.BAD_AUDIO, f"Cannot read {file_name(name)}: {error.strerror or error}.")
 
 
 async def read_some(descriptor: int, most: int) -> bytes:
