@@ -174,6 +174,7 @@ async def run(
 
         async with trio.open_nursery() as store_tasks:
             store_tasks.start_soon(database.run)
+            store_tasks.start_soon(database.check)
             async with (
                 trio.open_nursery() as engine_tasks,
                 trio.open_nursery() as session_tasks,

@@ -20,6 +20,7 @@ from itertools import pairwise
 from math import isfinite
 
 from .messages import Segment, Word
+from .text import columns_of, width
 from .transcript import one_line
 
 COLUMNS = 42
@@ -32,11 +33,16 @@ _LATEST_S = 1e8  # three years: what comes later is no time, and too long to com
 
 _ARROW = re.compile(r"-{2,}>")  # "-->" means something in SubRip and WebVTT
 
-_SENTENCE_ENDS = tuple(".!?…。！？")
-_CLAUSE_ENDS = tuple(",;:–—、，；：")
+_SENTENCE_ENDS = tuple(".!?…。！？؟۔।॥")
+_CLAUSE_ENDS = tuple(",;:–—、，；：،؛")
 _CLOSERS = "\"')]}»”’」』）】〉》"
 _NEVER_FIRST = frozenset((*_SENTENCE_ENDS, *_CLAUSE_ENDS, *_CLOSERS, *"ー々・ゝヽぁぃぅぇぉっゃゅょァィゥェォッャュョ"))
 """Characters of which none begins a line."""
+_NEVER_LAST = frozenset("([{«“‘「『（〔【〈《")
+"""Characters after which no line ends."""
+_JOINS = "\u200d"  # what stands on both sides of it is one picture
+_HANGUL = re.compile("[\u1100-\u11ff\u3130-\u318f\ua960-\ua97f\uac00-\ud7ff\uffa0-\uffdc]")
+"""Wide like its neighbours, but written with spaces: its words are not cut."""
 
 # What a cut costs. One caption more is worse than any place to cut, so text is not scattered; among the ways that
 # need the same number, the ends of sentences and clauses win, then captions of about the same length.
@@ -80,11 +86,6 @@ def captions(segments: Iterable[Segment]) -> list[Caption]:
     return shown
 
 
-def width(text: str) -> int:
-    """Columns that a text takes: two for a wide or full-width character, one for any other."""
-    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
-
-
 # --- text and time ----------------------------------------------------------------------------------------
 
 
@@ -97,7 +98,14 @@ def _tokens(segment: Segment) -> list[_Token]:
         at = word.start()
         for piece in _pieces(word.group()):
             end = at + len(piece)
-            tokens.append(_Token(piece, width(piece), spaced, clock.at(at), clock.at(end)))
+            token = _Token(piece, width(piece), spaced, clock.at(at), clock.at(end))
+            if spaced and _NEVER_FIRST.issuperset(piece) and tokens[-1].width + 1 + token.width <= COLUMNS:
+                # A mark that stands alone, as before a French question mark, goes with the word before it.
+                last = tokens.pop()
+                token = _Token(
+                    f"{last.text} {piece}", last.width + 1 + token.width, last.spaced, last.start_ms, token.end_ms
+                )
+            tokens.append(token)
             at, spaced = end, False
     return tokens
 
@@ -106,16 +114,21 @@ def _pieces(word: str) -> Iterator[str]:
     """A word, cut where its script allows it, and where it is longer than a line."""
     piece, columns = "", 0
     for char in word:
-        size = width(char)
-        stays = char in _NEVER_FIRST or unicodedata.category(char).startswith("M")
-        wide = bool(piece) and (size == 2 or width(piece[-1]) == 2)
-        if piece and ((wide and not stays) or columns + size > COLUMNS):
+        size = columns_of(char)
+        if piece and ((_parts(piece[-1], char) and size) or columns + size > COLUMNS):
             yield piece
             piece, columns = "", 0
         piece += char
         columns += size
     if piece:
         yield piece
+
+
+def _parts(one: str, other: str) -> bool:
+    """Whether a line may end between two characters of a word."""
+    if other in _NEVER_FIRST or one in _NEVER_LAST or one == _JOINS or unicodedata.category(other)[0] == "M":
+        return False
+    return any(columns_of(char) == 2 and not _HANGUL.match(char) for char in (one, other))
 
 
 class _Clock:
@@ -264,5 +277,6 @@ def _show(shown: list[Caption], tokens: Sequence[_Token]) -> None:
 
 
 def _readable_ms(lines: tuple[str, ...]) -> int:
-    """How long a caption must be there at least."""
-    return max(SHORTEST_MS, -(-1000 * sum(map(len, lines)) // CHARACTERS_A_SECOND))
+    """How long a caption must be there at least; marks above and below a character are read with it."""
+    characters = sum(columns_of(char) > 0 for line in lines for char in line)
+    return max(SHORTEST_MS, -(-1000 * characters // CHARACTERS_A_SECOND))

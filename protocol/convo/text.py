@@ -6,6 +6,7 @@ how times and sizes are written. This module prints nothing.
 
 from __future__ import annotations
 
+import os
 import re
 import time
 import unicodedata
@@ -38,6 +39,11 @@ def clean_lines(text: str) -> str:
 def clean_json(text: str) -> str:
     """JSON with the control characters that it may hold raw (DEL, C1, …) written as escapes; its value is the same."""
     return _RAW_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def file_name(path: str) -> str:
+    """A file's name, or a path, as text: what of its bytes is no UTF-8 is shown as U+FFFD."""
+    return os.fsencode(path).decode(errors="replace")
 
 
 def clock(seconds: float) -> str:

@@ -20,7 +20,7 @@ import msgspec
 import trio
 
 from .errors import ClosedPipe, Exit, Problem
-from .text import clean, clean_json
+from .text import clean, clean_json, file_name
 
 
 def on_screen(stream: TextIO) -> bool:
@@ -118,11 +118,12 @@ def write_file(path: Path, text: str) -> None:
             return
         _replace(target, text, stat.S_IMODE(mode))
     except OSError as error:
-        raise Problem(Exit.OTHER, f"Cannot write {path}: {error.strerror}.") from None
+        raise Problem(Exit.OTHER, f"Cannot write {file_name(str(path))}: {error.strerror}.") from None
 
 
 def _replace(target: Path, text: str, mode: int) -> None:
-    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    # Not called after the target, whose name may be as long as names can be.
+    descriptor, name = tempfile.mkstemp(prefix=".convo-", dir=target.parent)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
             file.write(text)

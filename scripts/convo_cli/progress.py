@@ -16,6 +16,7 @@ from .output import on_screen
 from .text import clean, tail
 
 if TYPE_CHECKING:
+    from rich.live import Live
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
@@ -54,26 +55,42 @@ def bars() -> Iterator[Bars]:
     if not on_screen(sys.stderr):
         yield Bars()
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    progress = Progress(
-        TextColumn("{task.fields[name]}", markup=False),
-        BarColumn(bar_width=24),
-        TaskProgressColumn(),
-        TextColumn("{task.description}", markup=False),
-        TextColumn("{task.fields[speed]}", markup=False),
-        TimeRemainingColumn(compact=True),
-        console=Console(stderr=True, highlight=False),
-        transient=True,
-    )
-    with progress:
-        yield _RichBars(progress)
+    drawn = _RichBars()
+    with drawn:
+        yield drawn
 
 
 class _RichBars(Bars):
-    def __init__(self, progress: RichProgress) -> None:
-        self._progress = progress
+    """Drawn ten times a second, but while something is printed beside them."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+        self._console = Console(stderr=True, highlight=False)
+        self._progress = Progress(
+            TextColumn("{task.fields[name]}", markup=False),
+            BarColumn(bar_width=24),
+            TaskProgressColumn(),
+            TextColumn("{task.description}", markup=False),
+            TextColumn("{task.fields[speed]}", markup=False),
+            TimeRemainingColumn(compact=True),
+            console=self._console,
+        )
+        self._live: Live | None = None
+        self._asides = 0
+
+    def __enter__(self) -> None:
+        from rich.live import Live
+
+        # A new one each time: one that starts again wipes off what was printed in between.
+        self._live = Live(get_renderable=self._progress.get_renderable, console=self._console, transient=True)
+        self._live.start()
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
 
     def add(self, name: str) -> Bar:
         task = self._progress.add_task("waiting", total=None, name=tail(clean(name), _NAME), speed="")
@@ -81,11 +98,14 @@ class _RichBars(Bars):
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        self._progress.stop()
+        self._asides += 1
+        self.__exit__()
         try:
             yield
         finally:
-            self._progress.start()
+            self._asides -= 1
+            if not self._asides:
+                self.__enter__()
 
 
 class _RichBar(Bar):
@@ -98,8 +118,9 @@ class _RichBar(Bar):
     def show(self, doing: str, done: float, total: float | None) -> None:
         now = time.monotonic()
         if doing != self._doing:
-            # Another unit: the time left must not be guessed from the last one's speed.
+            # Another unit: the time left must not be guessed from the last one's speed, nor its total be kept.
             self._progress.reset(self._task)
+            self._progress.tasks[self._progress.task_ids.index(self._task)].total = None
             self._doing, self._began = doing, (now, done)
         self._progress.update(
             self._task, description=doing, completed=done, total=total, speed=_speed(doing, done, now, *self._began)

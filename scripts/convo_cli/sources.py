@@ -22,6 +22,7 @@ from convo.messages import AudioFormat
 
 from .arguments import is_raw
 from .errors import Exit, Problem
+from .text import file_name
 
 if TYPE_CHECKING:
     from .arguments import Options
@@ -193,7 +194,7 @@ def decoded(path: Path) -> Source:
 
 def unreadable(name: str, error: OSError) -> Problem:
     """A file of the user's that cannot be opened or read."""
-    return Problem(Exit.BAD_AUDIO, f"Cannot read {name}: {error.strerror or error}.")
+    return Problem(Exit.BAD_AUDIO, f"Cannot read {file_name(name)}: {error.strerror or error}.")
 
 
 async def read_some(descriptor: int, most: int) -> bytes:

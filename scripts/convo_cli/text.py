@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from convo.text import clean, clean_json, clean_lines, clock, columns_of, moment, size, width
+from convo.text import clean, clean_json, clean_lines, clock, columns_of, file_name, moment, size, width
 
-__all__ = ["clean", "clean_json", "clean_lines", "clock", "moment", "size", "table", "tail", "width"]
+__all__ = ["clean", "clean_json", "clean_lines", "clock", "file_name", "moment", "size", "table", "tail", "width"]
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, screen: bool) -> str:

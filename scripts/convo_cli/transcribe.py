@@ -14,15 +14,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
+from typing import Any
 
 import trio
 
 import convo
-from convo.media import PIECE
 from convo.messages import (
     AudioAck,
     AudioFormat,
-    Code,
     Event,
     FinalSummary,
     Progress,
@@ -37,16 +36,16 @@ from convo.messages import (
 from .arguments import Options
 from .errors import Exit, Problem, explain, failed
 from .interrupts import on_interrupt
-from .link import connected
+from .link import Link, linked
 from .output import json_line, note, on_screen, put, write_file
 from .progress import LISTENING, Bar, Bars, bars
-from .sources import read_some, unreadable
+from .sources import unreadable
 from .summaries import summary_for_output, summary_text
-from .text import clock
+from .text import clean, clock, file_name
 from .transcripts import expand, fit, format_of, outputs
+from .upload import Upload
 
 _SIDE_BY_SIDE = 4  # files sent and waited for at once; the daemon decides how many it works on
-_GOODBYE_S = 3.0  # for cancelling what is at work when we are told to stop
 
 
 @dataclass
@@ -60,6 +59,7 @@ class _Job:
     problem: Problem | None = None
     starts: dict[int, float] = field(default_factory=dict)
     seconds: float = 0.0
+    begun: float = 0.0  # when it was its turn at the daemon
     printed: tuple[trio.MemorySendChannel[str], trio.MemoryReceiveChannel[str]] = field(
         default_factory=lambda: trio.open_memory_channel[str](inf)
     )
@@ -67,12 +67,7 @@ class _Job:
     @property
     def name(self) -> str:
         """What people call it."""
-        return "standard input" if self.file == "-" else self.file
-
-    @property
-    def over(self) -> bool:
-        """Whether the daemon has nothing more to do for it."""
-        return self.state is not None and self.state.state.final
+        return "standard input" if self.file == "-" else file_name(self.file)
 
     def print(self, text: str) -> None:
         """Have it written to standard output when it is this file's turn."""
@@ -97,9 +92,14 @@ async def transcribe(options: Options) -> None:
             note(f"{len(there)} of {len(files)} files have a transcript already and are left out.")
         if not jobs:
             return
-    async with connected(options) as client:
-        with bars() as shown:
-            await work.all(client, jobs, shown)
+    with bars() as shown:
+
+        def tell(sentence: str) -> None:
+            with shown.aside():
+                note(sentence)
+
+        async with linked(options, tell) as link:
+            await work.all(link, jobs, shown)
     problems = [job.problem for job in jobs if job.problem is not None]
     if len(jobs) == 1 and problems:
         raise problems[0]
@@ -113,15 +113,22 @@ class _Transcribe:
         self.format = format
         self.told = False  # whether a line says of each file that it is done
 
-    async def all(self, client: convo.Client, jobs: list[_Job], shown: Bars) -> None:
+    async def all(self, link: Link, jobs: list[_Job], shown: Bars) -> None:
         """Do every job; what went wrong with one is its `problem`."""
         turn = trio.Semaphore(_SIDE_BY_SIDE)
         into_files = self.options.output is not None or self.options.output_dir is not None
         self.told = len(jobs) > 1 and not self.options.json and (into_files or on_screen(sys.stderr))
+        whole = shown.add(f"all {len(jobs)} files") if len(jobs) > _SIDE_BY_SIDE else Bar()
         async with trio.open_nursery() as nursery:
+
+            async def begin_each() -> None:
+                for place, job in enumerate(jobs):
+                    await turn.acquire()  # here, so that they begin in their order
+                    whole.show("done", max(0, place - _SIDE_BY_SIDE + 1), len(jobs))
+                    nursery.start_soon(self._one, link, job, turn, shown)
+
             with on_interrupt(nursery.cancel_scope.cancel) as interrupts:
-                for job in jobs:
-                    nursery.start_soon(self._one, client, job, turn, shown)
+                nursery.start_soon(begin_each)
                 await self._print(jobs, shown)
         interrupts.check()
 
@@ -131,7 +138,7 @@ class _Transcribe:
         for place, job in enumerate(jobs):
             head = ""
             if headed:  # as `head` and `tail` do
-                head = ("\n" if place else "") + f"==> {job.file} <==\n"
+                head = ("\n" if place else "") + f"==> {clean(job.name)} <==\n"
             async for text in job.printed[1]:
                 with shown.aside():
                     await trio.to_thread.run_sync(put, head + text, abandon_on_cancel=True)
@@ -140,36 +147,39 @@ class _Transcribe:
                 with shown.aside():
                     note(job.problem.sentence)
 
-    async def _one(self, client: convo.Client, job: _Job, turn: trio.Semaphore, shown: Bars) -> None:
+    async def _one(self, link: Link, job: _Job, turn: trio.Semaphore, shown: Bars) -> None:
         with job.printed[0]:
-            async with turn:
-                bar = shown.add(job.name)
-                begun = trio.current_time()
-                try:
-                    await self._do(client, job, bar, shown)
-                    if self.told:
-                        with shown.aside():
-                            note(_done_line(job, trio.current_time() - begun))
-                except (Problem, convo.ConvoError) as error:
-                    problem = _problem(error)
-                    named = job.file in problem.sentence
-                    job.problem = problem if named else Problem(problem.code, f"{job.name}: {problem.sentence}")
-                finally:
-                    bar.close()
-
-    async def _do(self, client: convo.Client, job: _Job, bar: Bar, shown: Bars) -> None:
-        with _opened(job.file) as (descriptor, size):
-            session = await self._create(client, job, size)
+            bar = shown.add(job.name)
             try:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._upload, session, descriptor, size, job, bar, nursery.cancel_scope)
-                    await self._follow(session, job, bar, shown)
-                    nursery.cancel_scope.cancel()
+                await self._do(link, job, bar, shown)
+                if self.told:
+                    with shown.aside():
+                        note(_done_line(job, trio.current_time() - job.begun))
+            except (Problem, convo.ConvoError) as error:
+                problem = _problem(error)
+                named = job.name in problem.sentence
+                job.problem = problem if named else Problem(problem.code, f"{job.name}: {problem.sentence}")
             finally:
-                if not job.over:
-                    await _cancel(session)
-        if job.problem is not None:
-            raise job.problem
+                bar.close()
+                turn.release()
+
+    async def _do(self, link: Link, job: _Job, bar: Bar, shown: Bars) -> None:
+        with _opened(job.file) as (descriptor, size):
+
+            def sent(count: int | None) -> None:
+                if count is None:
+                    bar.show("waiting", 0, None)
+                else:
+                    bar.show("sending", count, size)
+
+            def show(event: Event) -> None:
+                self._show(event, job, bar, shown)
+
+            upload = Upload(link, descriptor, self._fields(job, size), sent, show)
+            try:
+                await upload.run()
+            except OSError as error:
+                raise unreadable(job.name, error) from None
         assert job.state is not None, "a session whose events ended is in a final state"
         if job.state.state is State.FAILED:
             raise failed(job.state.code, job.state.message)
@@ -177,67 +187,35 @@ class _Transcribe:
             raise Problem(Exit.FAILED, "The session was cancelled by someone else.")
         if not self.options.json:
             bar.show("writing", 1, 1)
-            await self._deliver(client, session.id, job)
+            assert upload.session is not None
+            await self._deliver(link, upload.session, job)
 
-    async def _create(self, client: convo.Client, job: _Job, size: int | None) -> convo.ClientSession:
+    def _fields(self, job: _Job, size: int | None) -> dict[str, Any]:
+        """What the session of a file is to be like."""
         options = self.options
-        name, title = (None, None) if job.file == "-" else (Path(job.file).name, Path(job.file).stem)
-        return await client.create_session(
-            kind="file",
-            audio=AudioFormat(name=name, size=size, track=options.track),
-            title=title,
-            language=options.language,
-            task=options.task,
-            model=options.model,
-            prompt=options.prompt,
-            hotwords=options.hotwords,
-            words=options.words,
-            interim=False,
-            summary=SummaryOptions(mode="final" if options.summary else "off", style=options.style),
-            priority=options.priority,
-            keep_audio=True if options.keep_audio else None,
-        )
-
-    async def _upload(
-        self,
-        session: convo.ClientSession,
-        descriptor: int,
-        size: int | None,
-        job: _Job,
-        bar: Bar,
-        scope: trio.CancelScope,
-    ) -> None:
-        """Send the file. What goes wrong becomes the job's problem and ends its nursery by `scope`."""
-        try:
-            sent = 0
-            while data := await read_some(descriptor, PIECE):
-                await session.send_audio(data)
-                sent += len(data)
-                bar.show("sending", sent, size)
-            await session.end()
-            bar.show("waiting", 0, None)
-        except convo.RequestError as error:
-            if error.code != Code.BAD_STATE:  # it ended meanwhile: its last event says why
-                job.problem = _problem(error)
-                scope.cancel()
-        except convo.ConvoError as error:
-            job.problem = _problem(error)
-            scope.cancel()
-        except OSError as error:
-            job.problem = unreadable(job.name, error)
-            scope.cancel()
-
-    async def _follow(self, session: convo.ClientSession, job: _Job, bar: Bar, shown: Bars) -> None:
-        try:
-            async for event in session.events():
-                self._show(event, job, bar, shown)
-        except convo.ConvoError as error:
-            job.problem = job.problem or _problem(error)
+        named = job.file != "-"
+        path = Path(file_name(job.file))
+        return {
+            "audio": AudioFormat(name=path.name if named else None, size=size, track=options.track),
+            "title": path.stem if named else None,
+            "language": options.language,
+            "task": options.task,
+            "model": options.model,
+            "prompt": options.prompt,
+            "hotwords": options.hotwords,
+            "words": options.words,
+            "interim": False,
+            "summary": SummaryOptions(mode="final" if options.summary else "off", style=options.style),
+            "priority": options.priority,
+            "keep_audio": True if options.keep_audio else None,
+        }
 
     def _show(self, event: Event, job: _Job, bar: Bar, shown: Bars) -> None:
         match event:
             case SessionState():
                 job.state = event
+                if event.state is State.PROCESSING and not job.begun:
+                    job.begun = trio.current_time()
                 if event.state is State.TRANSCRIBED and self.options.summary:
                     bar.show("summing up", 0, None)
             case Progress():
@@ -251,10 +229,10 @@ class _Transcribe:
                 with shown.aside():
                     note(f"{job.name}: {event.message}")
         if self.options.json and not isinstance(event, AudioAck | SummaryDelta):
-            job.print(json_line(event, file=job.file))
+            job.print(json_line(event, file=file_name(job.file)))
 
-    async def _deliver(self, client: convo.Client, session: str, job: _Job) -> None:
-        text = fit(await client.export(session, self.format), self.format)
+    async def _deliver(self, link: Link, session: str, job: _Job) -> None:
+        text = fit(await link.ask(lambda client: client.export(session, self.format)), self.format)
         if job.summary is not None:
             if self.format == "txt":
                 render = summary_for_output if job.target is None else summary_text
@@ -279,7 +257,7 @@ def _write(target: Path, text: str, make: bool) -> None:
 def _done_line(job: _Job, took_s: float) -> str:
     speed = f", {job.seconds / took_s:.1f}x" if took_s > 0 and job.seconds else ""
     return f"{job.name}: {clock(job.seconds)} of sound in {took_s:.1f} s{speed}" + (
-        f" -> {job.target}" if job.target is not None else ""
+        f" -> {file_name(str(job.target))}" if job.target is not None else ""
     )
 
 
@@ -299,15 +277,6 @@ def _opened(name: str) -> Iterator[tuple[int, int | None]]:
         yield descriptor, about.st_size if stat.S_ISREG(about.st_mode) else None
     finally:
         os.close(descriptor)
-
-
-async def _cancel(session: convo.ClientSession) -> None:
-    """Tell the daemon that nobody wants this any more, though we ourselves are being cancelled."""
-    with trio.move_on_after(_GOODBYE_S, shield=True):
-        try:
-            await session.cancel()
-        except convo.ConvoError:
-            return  # it is over, or the connection is: there is nothing left to cancel
 
 
 def _problem(error: Exception) -> Problem:

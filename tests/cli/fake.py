@@ -193,6 +193,8 @@ class FakeDaemon:
         self.silent_end = False  # nothing follows end_session
         self.segment_every = 0  # bytes of audio after which a live session hears the next of `said`
         self.drop_after = 0  # bytes of audio after which the connection is closed, once
+        self.stays_away = False  # and nobody is let in any more then
+        self.away = False
         self.resume_s = 5.0
         self.queue: list[QueuedFile] = []
         self.paused = False
@@ -269,6 +271,8 @@ class FakeDaemon:
 
     async def _take(self, peer: Peer, message: Message) -> None:
         if isinstance(message, Hello):
+            if self.away:
+                raise trio.ClosedResourceError
             if self.token is not None and message.token != self.token:
                 await peer.send(Error(code="unauthorized", message="The token is wrong."))
                 await peer.stream.aclose()
@@ -326,6 +330,7 @@ class FakeDaemon:
             # What came with this message is lost; the client has to send it again.
             del session.audio[before:]
             self.drop_after = 0
+            self.away = self.stays_away
             raise trio.ClosedResourceError
         await peer.send(AudioAck(session=session.id, offset=len(session.audio), credit=self.credit))
         if session.state is State.PENDING and session.kind == "live":

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from convo.messages import Audio, CancelSession, CreateSession, EndSession, Error
+from convo.messages import Attach, Audio, CancelSession, CreateSession, EndSession, Error
 from tests.cli.conftest import Run, Start
 from tests.cli.fake import TRUSTED, WAIT_S, FakeDaemon, FakeSession
 
@@ -247,6 +248,95 @@ def test_what_the_queue_is_told(fake: FakeDaemon, run: Run, files: list[Path]) -
     run("transcribe", files[0], *["--priority", "high", "--track", "2", "--keep-audio"])
     (request,) = fake.of(CreateSession)
     assert (request.priority, request.audio.track, request.keep_audio) == ("high", 2, True)
+
+
+def screen_of(data: bytes) -> list[str]:
+    """The lines that stand on a terminal after all that: enough of one for what the bars send."""
+    lines, row, column = [""], 0, 0
+    for part in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|[\r\n]|[^\x1b\r\n]+", data.decode()):
+        if part == "\r":
+            column = 0
+        elif part == "\n":
+            row += 1
+            lines += [""] * (row + 1 - len(lines))
+        elif part.endswith("A") and part[0] == "\x1b":
+            row = max(0, row - int(part[2:-1] or 1))
+        elif part == "\x1b[2K":
+            lines[row] = ""
+        elif part[0] != "\x1b":
+            lines[row] = lines[row][:column].ljust(column) + part + lines[row][column + len(part) :]
+            column += len(part)
+    return [line.rstrip() for line in lines if line.strip()]
+
+
+def test_what_is_said_beside_the_bars_stays_and_the_bars_do_not(fake: FakeDaemon, start: Start, tmp_path: Path) -> None:
+    talks = tmp_path / "talks"
+    talks.mkdir()
+    for number in range(9):
+        (talks / f"{number}.mp3").write_bytes(b"talk" * 5000)
+    screen, theirs = os.openpty()
+    child = start("transcribe", talks, "--output-dir", tmp_path / "out", stderr=theirs)
+    os.close(theirs)
+    child.communicate(timeout=WAIT_S)
+    assert child.returncode == 0
+    shown = everything(screen)
+    assert b"all 9 files" in shown
+    stays = screen_of(shown)
+    assert len(stays) == 9, stays
+    for number in range(9):
+        assert sum(f"{number}.mp3: 00:00 of sound in " in line for line in stays) == 1
+    begun = [request.title for request in fake.of(CreateSession)]
+    assert sorted(begun[:4]) == ["0", "1", "2", "3"]  # they begin in their order
+    assert begun[-1] == "8"
+
+
+def test_names_that_are_no_text_or_as_long_as_can_be(fake: FakeDaemon, run: Run, tmp_path: Path) -> None:
+    names = [b"caf\xe9.mp3", b"x" * 251 + b".mp3", b"two\nlines\x1b[31m.mp3", b"-dash.mp3", "会議🎤.mp3".encode()]
+    talks = tmp_path / "talks"
+    talks.mkdir()
+    for name in names:
+        Path(os.fsdecode(os.fsencode(talks) + b"/" + name)).write_bytes(b"talk")
+    (talks / "._dash.mp3").write_bytes(b"what macOS leaves beside it")
+    result = run("transcribe", talks, "--output-dir", tmp_path / "out")
+    assert result.code == 0, result.err
+    made = sorted(os.listdir(os.fsencode(tmp_path / "out")))
+    assert made == sorted(name.removesuffix(b".mp3") + b".txt" for name in names)
+    assert "caf\ufffd" in {request.title for request in fake.of(CreateSession)}
+    assert "\x1b" not in result.err
+    spoken = run("transcribe", talks)
+    assert "==> " in spoken.out
+    assert "\x1b" not in spoken.out
+    assert spoken.out.count("==> ") == len(re.findall(r"^==> .* <==$", spoken.out, re.M)) == 5
+
+
+def test_a_broken_link_is_made_again_and_the_file_goes_on(fake: FakeDaemon, run: Run, files: list[Path]) -> None:
+    for path in files:
+        path.write_bytes(path.read_bytes() * 100)
+    fake.credit = 64_000
+    fake.drop_after = 150_000
+    result = run("transcribe", *files, "--json")
+    assert result.code == 0, result.err
+    assert result.err.count("Trying again.") == 1
+    assert sorted(bytes(session.audio) for session in fake.sessions.values()) == sorted(p.read_bytes() for p in files)
+    again = fake.of(Attach)
+    assert len(again) == 3
+    assert all(attach.produce and attach.after_seq >= 1 for attach in again)
+    events = [json.loads(line) for line in result.out.splitlines()]
+    for session in fake.sessions:  # and no event is told twice
+        seqs = [event["seq"] for event in events if event["session"] == session and "seq" in event]
+        assert seqs == list(range(1, len(seqs) + 1))
+
+
+def test_a_daemon_that_stays_away(
+    fake: FakeDaemon, run: Run, files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("convo_cli.link.PATIENCE_S", 0.0)
+    fake.drop_after = 1
+    fake.stays_away = True
+    result = run("transcribe", files[0])
+    assert result.code == 3
+    assert "Trying again." in result.err
+    assert len(result.err.splitlines()) == 2
 
 
 def test_progress_is_for_a_terminal(fake: FakeDaemon, start: Start, files: list[Path]) -> None:

@@ -208,6 +208,33 @@ def test_a_daemon_that_is_killed_and_comes_back(convo: Convo, tmp_path: Path) ->
         assert word_error_rate(truth("talk"), heard(first + out)) <= 0.05
 
 
+def test_a_folder_is_done_though_its_daemon_was_killed(convo: Convo, run: Run, tmp_path: Path) -> None:
+    """One in mid-upload, one being heard, one that waits: each is there in the end, once, with all its words."""
+    talks = tmp_path / "talks"
+    talks.mkdir()
+    for name in ("a", "b", "c"):
+        (talks / f"{name}.flac").write_bytes((DATA / "talk.flac").read_bytes())
+    undisturbed = run("transcribe", DATA / "talk.flac").out
+    with running(tmp_path) as daemon:
+        command = convo("transcribe", talks, "-", "--json", CONVO_URL=daemon.url)
+        assert command.stdin is not None
+        assert command.stdout is not None
+        audio = (DATA / "talk.flac").read_bytes()
+        command.stdin.write(audio[: len(audio) // 2])
+        command.stdin.flush()
+        while json.loads(command.stdout.readline())["type"] != "transcript_segment":
+            pass
+        daemon.kill()
+        daemon.start()
+        _, err = command.communicate(audio[len(audio) // 2 :], timeout=WAIT_S)
+        assert command.returncode == 0, err
+        assert err.count(b"Trying again.") == 1
+        listed = run("--connect", daemon.url, "ls").out.splitlines()
+        assert sorted(line.split("\t")[1] for line in listed) == ["completed"] * 4
+        for line in listed:
+            assert run("--connect", daemon.url, "export", line.split("\t")[0]).out == undisturbed
+
+
 def test_on_a_terminal_the_sentence_is_redrawn_until_it_is_whole(real: Daemon) -> None:
     child, ours = pty.fork()
     if child == 0:  # pragma: no cover

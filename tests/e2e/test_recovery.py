@@ -156,6 +156,29 @@ async def test_a_file_is_whole_though_its_engine_was_killed_twice(daemon: Daemon
     assert_whole(events)
 
 
+async def test_cancel_ends_a_window_that_would_take_long_and_the_next_file_does_not_wait_for_it(
+    tmp_path: Path,
+) -> None:
+    """Workers that are stopped stand for a large model in mid-window: they would be at it until `engine.deadline_s`."""
+    async with started(tmp_path) as daemon, convo.connect(daemon.url) as client:
+        audio = (DATA / "minutes.flac").read_bytes()
+        session = await client.create_session("file", summary=OFF)
+        await session.send_audio(audio)
+        await session.end()
+        events = [event async for event in session.events(until=nth_segment(2))]
+        stopped = daemon.workers()
+        for process in stopped:
+            os.kill(process, signal.SIGSTOP)
+        with trio.fail_after(5):  # one second where nothing else goes on
+            await session.cancel()
+            events += [event async for event in session.events()]
+        assert states(events)[-1] == "cancelled"
+        with trio.fail_after(60):
+            assert text(await upload(client, (DATA / "single.flac").read_bytes(), summary=OFF))
+        assert not set(stopped) <= set(daemon.workers())
+        assert not list((daemon.state / "spool").glob("*.audio"))
+
+
 # --- the daemon -------------------------------------------------------------------------------------------------
 
 

@@ -17,6 +17,8 @@ import trio
 
 import convo
 from convo import messages
+from convod.store import Database
+from convod.store.soundness import seal
 from tests.support.daemon import Daemon, running
 from tests.support.sessions import OFF, text
 from tests.support.speech import pcm, truth, word_error_rate
@@ -326,3 +328,28 @@ async def test_check_config_prints_the_settings_in_force_and_starts_nothing(tmp_
     assert "resume_s = 7.5" in shown.lines
     assert 'model = "small"' in shown.lines
     assert not any("a secret" in line for line in shown.lines)
+
+
+# --- the database ---------------------------------------------------------------------------------------------
+
+
+async def test_damage_that_shows_after_the_start_ends_the_daemon_and_the_next_start_is_refused(tmp_path: Path) -> None:
+    """A disk that spoils a page of a file that was closed well: no time is changed by that, so its seal fits."""
+    flags = ["--socket", str(tmp_path / "s"), "--state-dir", str(tmp_path / "state")]
+    database = Database(tmp_path / "state" / "convod.sqlite")
+    database.path.parent.mkdir()
+    database.open()
+    assert database._writer is not None
+    database._writer.execute("CREATE TABLE filler (text TEXT)")
+    database._writer.executemany("INSERT INTO filler VALUES (?)", [("x" * 1000,)] * 100)
+    database.close()
+    with database.path.open("r+b") as file:
+        file.seek(-4096, os.SEEK_END)
+        file.write(os.urandom(4096))
+    seal(database.path)
+    for _ in range(2):
+        with trio.fail_after(60):
+            end = await ended(tmp_path, *flags)
+        assert end.status == 1
+        assert end.lines[-1].startswith(f"convod: {database.path} is damaged (")
+        assert "restore a backup" in end.lines[-1]

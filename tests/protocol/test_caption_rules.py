@@ -72,6 +72,41 @@ def test_wide_scripts_get_half_the_characters() -> None:
     assert all(line[0] not in "、。" for caption in shown for line in caption.lines)
 
 
+def test_korean_is_cut_between_its_words() -> None:
+    text = (
+        "오늘 회의에서는 다음 주에 있을 제품 출시 일정과 관련된 여러 가지 문제를 논의하겠습니다. 먼저 개발팀에서 "
+        "준비한 TV자료를 살펴보고, 그다음에 마케팅팀의 의견을 들어 보도록 하겠습니다."
+    )
+    shown = captions([segment(text, 0, 12)])
+    assert [word for caption in shown for line in caption.lines for word in line.split()] == text.split()
+    assert all(width(line) <= COLUMNS for caption in shown for line in caption.lines)
+    (one,) = captions([segment("가" * 30, 0, 6)])  # but for one that is longer than a line
+    assert one.lines == ("가" * 21, "가" * 9)
+
+
+@pytest.mark.parametrize(
+    ("text", "together"),
+    [
+        ("まず開発チームが準備したたいへん長い資料を、「ゆっくりと」確認しましょう。", "「ゆ"),
+        ("Vous êtes sûrs que c'est possible, vous ? Je ne le crois pas du tout, moi : qui sait donc ?", "vous ?"),
+        ("x" * 41 + "e\u0301" + "x" * 10, "e\u0301"),
+        ("👨\u200d👩\u200d👧" * 20, "👨\u200d👩\u200d👧"),
+    ],
+)
+def test_what_belongs_together_stands_on_one_line(text: str, together: str) -> None:
+    lines = [line for caption in captions([segment(text, 0, 12)]) for line in caption.lines]
+    assert len(lines) > 1
+    assert all(width(line) <= COLUMNS for line in lines)
+    assert sum(line.count(together) for line in lines) == text.count(together)
+
+
+@pytest.mark.parametrize("end", ["؟", "۔", "।", "。", "?"])
+def test_captions_end_with_sentences_of_any_script(end: str) -> None:
+    text = " ".join(["ماذا"] * 8) + end + " " + " ".join(["نعم"] * 12)
+    shown = captions([segment(text, 0, 10)])
+    assert shown[0].lines[-1].endswith(end)
+
+
 def test_a_word_longer_than_a_line_is_cut() -> None:
     shown = captions([segment("x" * 100, 0, 6)])
     assert [len(line) for caption in shown for line in caption.lines] == [42, 42, 16]
@@ -95,6 +130,11 @@ def test_nothing_stays_longer_than_seven_seconds() -> None:
 @pytest.mark.parametrize("text", ["", " ", "\n\n", "\x00\x1b", "\u2028"])
 def test_no_text_no_caption(text: str) -> None:
     assert captions([segment(text)]) == []
+
+
+def test_marks_need_no_room_and_no_time() -> None:
+    (caption,) = captions([segment("e" + "\u0301" * 500, 0, 0.5)])
+    assert (caption.end_ms, len(caption.lines)) == (1000, 1)
 
 
 def test_text_holds_no_arrow() -> None:
@@ -131,7 +171,10 @@ def test_every_rule_for_any_transcript(segments: list[Segment]) -> None:
         assert all("-->" not in line and "\n" not in line for line in caption.lines)
         assert before <= caption.start_ms
         assert 1000 <= caption.end_ms - caption.start_ms <= 7000
-        assert sum(map(len, caption.lines)) <= 20 * (caption.end_ms - caption.start_ms) / 1000
+        assert (
+            sum(width(char) > 0 for line in caption.lines for char in line)
+            <= 20 * (caption.end_ms - caption.start_ms) / 1000
+        )
         before = caption.end_ms
     assert captions(segments) == shown
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 import av
 
 from convo.messages import Code
+from convod.engine.cut import is_cut, lacks_its_index
 from convod.engine.decode import RATE
 
 NICE: Final = 5
@@ -48,6 +49,10 @@ def main() -> int:
     try:
         container = _open(path)
     except (av.FFmpegError, ValueError):
+        if lacks_its_index(path):
+            return refuse(
+                Code.BAD_AUDIO, "the file is cut off: its end, where its index stands, is missing; copy it again"
+            )
         return refuse(Code.BAD_AUDIO, "this is no audio file that FFmpeg can read; convert it to flac, mp3 or wav")
     with container:
         if not container.streams.audio:
@@ -60,7 +65,7 @@ def main() -> int:
         say(total_s=total_s)
         if limit_s and total_s is not None and total_s > limit_s and _is_honest(container):
             return refuse(Code.LIMIT_EXCEEDED, _too_long(limit_s))
-        return _decode(container, track - 1, limit_s, _is_cut_wav(path), say, refuse)
+        return _decode(container, track - 1, limit_s, is_cut(path), say, refuse)
 
 
 def _open(path: Path) -> Any:
@@ -70,20 +75,6 @@ def _open(path: Path) -> Any:
         return av.open(path.open("rb"), metadata_errors="ignore", options=options)
     except TypeError:  # PyAV 19 ignores what metadata it cannot read by itself
         return av.open(path.open("rb"), options=options)
-
-
-def _is_cut_wav(path: Path) -> bool:
-    """Whether a WAV has fewer bytes than its header says, which FFmpeg takes for its length without a word."""
-    with path.open("rb") as file:
-        head = file.read(12)
-    claimed = int.from_bytes(head[4:8], "little")
-    # Who writes to a pipe knows no length and says the greatest, or none.
-    return (
-        head[:4] == b"RIFF"
-        and head[8:] == b"WAVE"
-        and claimed < 0x7FFFFFFF - 4096
-        and path.stat().st_size < claimed + 8
-    )
 
 
 def _resampler() -> Any:
@@ -162,7 +153,7 @@ def _decode(
             "what is there was transcribed"
         )
     elif short:
-        say(warning="the file is shorter than its header announces; what is there was transcribed")
+        say(warning="the file seems cut off, it lacks the end that it announces; what is there was transcribed")
     elif broken is not None:
         say(warning=f"the file is damaged ({broken}); what could be read was transcribed")
     return 0

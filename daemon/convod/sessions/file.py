@@ -101,7 +101,14 @@ class FileSession(Session):
 
     async def _check_digest(self) -> None:
         """Note what the upload was, or look whether it still is: marks are places in these bytes and no others."""
-        digest = await trio.to_thread.run_sync(self._parts.spool.digest, self.id)
+        # A file of gigabytes takes a while; who cancels it meanwhile does not wait for that.
+        given_up = False
+        try:
+            digest = await trio.to_thread.run_sync(
+                self._parts.spool.digest, self.id, lambda: not given_up, abandon_on_cancel=True
+            )
+        finally:
+            given_up = True
         if self.record.digest is None:
             self.record.digest = digest
             await self.journal.save()

@@ -7,6 +7,7 @@ in a savepoint of its own, and a write has been committed when its call returns.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sqlite3
 from collections import deque
@@ -18,17 +19,17 @@ import trio
 
 from convod.store.base import StoreFailed
 from convod.store.search import FUNCTIONS
+from convod.store.soundness import TO_DO, break_seal, examine, seal
+
+log = logging.getLogger("convod.store")
 
 T = TypeVar("T")
 
 BATCH: Final = 256
 """Most writes in one transaction."""
 
-
-_TO_DO: Final = (
-    "nothing was changed: keep a copy of it, then restore a backup or what `sqlite3 FILE .recover` finds, "
-    "or move it aside to begin anew"
-)
+LARGE: Final = 100 << 20
+"""Bytes of a file that takes long enough to look through that the log says so."""
 
 
 class _Pending:
@@ -43,7 +44,11 @@ class _Pending:
 
 
 class Database:
-    """`open` it, keep `run` running, then `write` and `read` from any task."""
+    """`open` it, keep `run` running and have it `check`ed, then `write` and `read` from any task.
+
+    It is looked through whole once a run: before anything else, unless a clean stop came before and nothing touched the
+    file since. Then only the disk can have harmed it, and it is looked through while it is served.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -54,9 +59,11 @@ class Database:
         self._read_limit = trio.CapacityLimiter(1)
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
+        self._sound = False
+        self._checking: trio.Event | None = None
 
     def open(self) -> None:
-        """Open, check and migrate the file. Blocks: for the start.
+        """Open, check and migrate the file. Blocks: for the start. `check` must follow.
 
         Raises:
             StoreFailed: it cannot be opened, is damaged, or was written by a newer convod.
@@ -64,10 +71,15 @@ class Database:
         try:
             # What was said is for its user alone; SQLite gives its other files the same mode.
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            untouched = break_seal(self.path)
             self._writer = self._connect()
-            verdict = " ".join(self._writer.execute("PRAGMA quick_check(1)").fetchone()[0].split())
-            if verdict != "ok":
-                raise StoreFailed(f"{self.path} is damaged ({verdict}); {_TO_DO}")
+            if untouched:
+                examine(self._writer, self.path, "sessions")
+            else:
+                if (size := self.path.stat().st_size) > LARGE:
+                    log.info("the database is looked through, as no clean stop came before: %d MiB", size >> 20)
+                examine(self._writer, self.path)
+                self._sound = True
             _migrate(self._writer, self.path)
             self._reader = self._connect()
         except StoreFailed:
@@ -77,7 +89,7 @@ class Database:
             self.close()
             # SQLite quotes the schema, which may hold anything by now.
             reason = " ".join(str(error).split())
-            raise StoreFailed(f"{self.path} cannot be used ({reason}); {_TO_DO}") from error
+            raise StoreFailed(f"{self.path} cannot be used ({reason}); {TO_DO}") from error
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None, timeout=5)
@@ -99,6 +111,40 @@ class Database:
         for connection in (self._reader, self._writer):
             if connection is not None:
                 connection.close()
+        if self._sound and self._writer is not None:
+            seal(self.path)
+        self._reader = self._writer = None
+
+    async def check(self) -> None:
+        """Look the whole file through, if `open` did not, while others read and write.
+
+        Raises:
+            StoreFailed: it is damaged, and must not be served any longer.
+        """
+        if self._sound:
+            return
+        self._checking = trio.Event()
+        uri = f"{self.path.absolute().as_uri()}?mode=ro"
+        failure: Exception | None = None
+        try:
+            with contextlib.closing(sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=5)) as connection:
+                async with trio.open_nursery() as nursery:
+                    ended = trio.Event()
+                    nursery.start_soon(_interrupt_when_cancelled, connection, ended)
+                    try:
+                        await trio.to_thread.run_sync(examine, connection, self.path)
+                    except (sqlite3.Error, StoreFailed) as error:
+                        failure = error
+                    ended.set()
+        finally:
+            self._checking.set()
+        await trio.lowlevel.checkpoint_if_cancelled()  # the interrupt is a failure, too
+        if failure is not None:
+            log.error("the database is damaged; convod stops")
+            if isinstance(failure, StoreFailed):
+                raise failure
+            raise StoreFailed(f"{self.path} is damaged ({failure}); {TO_DO}") from failure
+        self._sound = True
 
     async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` in the writing thread and wait for its commit.
@@ -115,6 +161,8 @@ class Database:
         def work(connection: sqlite3.Connection) -> None:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
+        if self._checking is not None:
+            await self._checking.wait()  # it reads for long, and the log cannot be emptied before
         await self._write(_Pending(work, bare=True))
 
     async def backup(self, path: Path) -> None:
@@ -132,6 +180,9 @@ class Database:
         self._queue.append(pending)
         self._writer_parked.unpark()
         await pending.done.wait()
+        if type(pending.error) is sqlite3.DatabaseError:  # its subclasses are other things
+            self._sound = False
+            raise StoreFailed(f"{self.path} is damaged ({pending.error}); {TO_DO}")
         if isinstance(pending.error, sqlite3.OperationalError):
             raise StoreFailed(f"{self.path} cannot be written ({pending.error}); make room on its disk")
         if pending.error is not None:
@@ -148,6 +199,7 @@ class Database:
         try:
             return await trio.to_thread.run_sync(work, self._reader, limiter=self._read_limit)
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            self._sound = False  # the next start looks it through
             raise StoreFailed(f"{self.path} cannot be read ({error}); look into the daemon's log") from error
 
     async def run(self) -> None:
@@ -233,6 +285,19 @@ def backup(source: Path, target: Path) -> None:
         raise StoreFailed(f"{target} cannot be written ({error}); choose another place") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+async def _interrupt_when_cancelled(connection: sqlite3.Connection, ended: trio.Event) -> None:
+    """What runs on the connection in a thread ends soon if nobody waits for it any more."""
+    try:
+        await ended.wait()
+    except trio.Cancelled:
+        with trio.CancelScope(shield=True):
+            while not ended.is_set():
+                connection.interrupt()  # for nothing if the statement has not begun yet
+                with trio.move_on_after(0.02):
+                    await ended.wait()
+        raise
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:

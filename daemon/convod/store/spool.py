@@ -12,9 +12,12 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
+
+DIGESTED: Final = 1 << 20
+"""Bytes that are read at a time for a digest: a millisecond or two."""
 
 _ID: Final = re.compile(r"[0-9a-z]{8,64}")
 
@@ -109,10 +112,13 @@ class Spool:
         except FileNotFoundError:
             return None
 
-    def digest(self, session: str) -> str:
-        """SHA-256 of the session's audio, hexadecimal. Reads all of it: for a thread."""
+    def digest(self, session: str, go_on: Callable[[], bool] = lambda: True) -> str:
+        """SHA-256 of the session's audio, hexadecimal. Reads all of it, or as long as `go_on` says so: for a thread."""
+        digest = hashlib.sha256()
         with self.path(session).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            while go_on() and (data := file.read(DIGESTED)):
+                digest.update(data)
+        return digest.hexdigest()
 
     def written(self, session: str) -> float:
         """When the session's audio was last written to, Unix seconds; 0 if there is none."""

@@ -297,3 +297,25 @@ async def test_the_readable_half_of_a_file_under_a_wrong_name_is_heard(tmp_path,
     assert process.refusal is None
     assert 1.2 < len(sound) / 2 / RATE < 2.8
     assert tone(sound) == pytest.approx(440, abs=3)
+    if container != "adts":  # which says nowhere how long it is
+        assert process.warning is not None
+        assert "what is there was transcribed" in process.warning
+
+
+async def test_a_whole_ogg_file_of_any_length_is_not_said_to_be_cut(tmp_path):
+    for seconds in (0.02, 1.0, 90.0):
+        path = tmp_path / "file.opus"
+        path.write_bytes(encoded("ogg", "libopus", 48000, "mono", seconds))
+        assert (await decoded(path))[1].warning is None
+
+
+@pytest.mark.parametrize("part", [0.3, 0.9])
+async def test_an_mp4_without_the_index_at_its_end_is_said_to_be_cut_off(tmp_path, part):
+    data = encoded("mp4", "aac", 44100, "mono", 4.0)
+    path = tmp_path / "file.m4a"
+    path.write_bytes(data[: int(data.rindex(b"moov") * part)])
+    sound, process = await decoded(path)
+    assert sound == b""
+    assert process.refusal == (
+        Code.BAD_AUDIO, "the file is cut off: its end, where its index stands, is missing; copy it again"
+    )  # fmt: skip

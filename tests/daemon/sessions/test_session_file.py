@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 import trio
 
@@ -22,6 +25,8 @@ from tests.daemon.support.house import House, Reader, house
 from tests.support.speech import DATA
 
 AHEAD = 16
+
+RUN_SYNC = trio.to_thread.run_sync
 
 SINGLE = (DATA / "single.flac").read_bytes()
 TALK = (DATA / "talk.flac").read_bytes()
@@ -159,6 +164,28 @@ async def test_cancel_in_mid_file_stops_the_decoding_process(tmp_path):
         await reader.until_state(State.CANCELLED)
         await session.wait_finished()
         assert not home.spool.path(session.id).exists()
+
+
+async def test_cancel_does_not_wait_until_a_large_file_was_read(tmp_path, monkeypatch):
+    began, over = threading.Event(), threading.Event()
+
+    def of_gigabytes(session, go_on=lambda: True):
+        began.set()
+        until = time.monotonic() + 20
+        while go_on() and time.monotonic() < until:
+            time.sleep(0.01)
+        over.set()
+        return ""
+
+    async with house(tmp_path) as home:
+        monkeypatch.setattr(trio.to_thread, "run_sync", RUN_SYNC)  # the house has no threads
+        monkeypatch.setattr(home.spool, "digest", of_gigabytes)
+        session, reader = await upload(home, SINGLE)
+        await trio.to_thread.run_sync(began.wait)
+        session.cancel()
+        with trio.fail_after(5):
+            await reader.until_state(State.CANCELLED)
+            await trio.to_thread.run_sync(over.wait)
 
 
 async def test_files_wait_for_their_turn(tmp_path):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import stat
 import threading
@@ -12,6 +13,7 @@ import trio
 
 from convod.store import Database, StoreFailed
 from convod.store.database import BATCH
+from convod.store.soundness import examine, seal
 
 
 @asynccontextmanager
@@ -189,6 +191,161 @@ def test_a_damaged_file_is_refused(path):
         file.seek(size // 2)
         file.write(os.urandom(size // 4))
     assert "move it aside" in refused(path)
+
+
+# --- whether it is sound ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def looked(monkeypatch):
+    """What was looked through: None for the whole file, else a table."""
+    seen = []
+
+    def spy(connection, path, table=None):
+        seen.append(table)
+        examine(connection, path, table)
+
+    monkeypatch.setattr("convod.store.database.examine", spy)
+    return seen
+
+
+async def test_after_a_clean_stop_the_file_is_looked_through_while_it_is_served(path, looked):
+    async with opened(path) as database:
+        assert looked == ["sessions"]
+        await database.write(insert(1))
+        await database.check()
+        assert looked == ["sessions", None]
+        await database.check()
+        assert looked == ["sessions", None]  # once a run
+    async with opened(path):
+        assert looked == ["sessions", None, "sessions"]
+
+
+def kill(path):
+    """Leave the file as a killed daemon does: a log beside it, no seal."""
+    database = Database(path)
+    database.open()
+    assert database._writer is not None
+    database._writer.execute("INSERT INTO t VALUES (1)")
+    files = {file.name: file.read_bytes() for file in path.parent.glob("convod.sqlite*")}
+    database.close()
+    for file in path.parent.glob("convod.sqlite*"):
+        file.unlink()
+    for name, data in files.items():
+        (path.parent / name).write_bytes(data)
+
+
+def change(path):
+    with sqlite3.connect(path) as connection:
+        connection.execute("INSERT INTO t VALUES (1)")
+    connection.close()
+
+
+def put_back(path):
+    """As restoring a copy does, times of last writing and all."""
+    shutil.copy2(path, path.with_name("copy"))
+    shutil.copy2(path.with_name("copy"), path)
+
+
+def unchecked(path):
+    """A run that was too short for its check leaves no seal."""
+    database = Database(path)
+    database.open()
+    database.close()
+
+
+def no_seal(path):
+    path.with_name("convod.sqlite-sound").unlink()
+
+
+def odd_seal(path):
+    path.with_name("convod.sqlite-sound").write_bytes(b"{nonsense")
+
+
+@pytest.mark.parametrize("what", [kill, change, put_back, unchecked, no_seal, odd_seal])
+def test_after_anything_else_it_is_looked_through_before_it_is_served(path, looked, what):
+    what(path)
+    looked.clear()
+    database = Database(path)
+    database.open()
+    database.close()
+    assert looked == [None]
+
+
+def spoil(path):
+    """Damage one page of a table, as a disk does it: no time is changed by that, so the seal is made to fit."""
+    with sqlite3.connect(path) as connection:
+        connection.executemany("INSERT INTO t VALUES (?)", [(x,) for x in range(20_000)])
+        connection.execute("PRAGMA journal_mode = DELETE")
+    connection.close()
+    data = bytearray(path.read_bytes())
+    data[-4096:] = os.urandom(4096)
+    path.write_bytes(data)
+    seal(path)
+
+
+async def test_damage_that_shows_while_it_is_served_ends_it_and_the_next_start_is_refused(path):
+    spoil(path)
+    database = Database(path)
+    database.open()
+    try:
+        with pytest.raises(StoreFailed, match="restore a backup"):
+            await database.check()
+    finally:
+        database.close()
+    assert "restore a backup" in refused(path)
+
+
+async def test_a_check_that_is_not_waited_for_ends_at_once(path, monkeypatch):
+    began = threading.Event()
+
+    def endless(connection, path):
+        began.set()
+        connection.execute(
+            "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n"
+        ).fetchall()
+
+    async with opened(path) as database:
+        monkeypatch.setattr("convod.store.database.examine", endless)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(database.check)
+            await trio.to_thread.run_sync(began.wait)
+            nursery.cancel_scope.cancel()
+    assert not path.with_name("convod.sqlite-sound").exists()
+
+
+async def test_the_log_is_emptied_though_a_check_reads_the_file(path, monkeypatch):
+    began, go = threading.Event(), threading.Event()
+
+    def slow(connection, path):
+        connection.execute("BEGIN")
+        connection.execute("SELECT count(*) FROM t").fetchall()  # a reader, who keeps the log from being emptied
+        began.set()
+        assert go.wait(30)
+
+    async with opened(path) as database:
+        monkeypatch.setattr("convod.store.database.examine", slow)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(database.check)
+            await trio.to_thread.run_sync(began.wait)
+            await database.write(insert(1))
+            nursery.start_soon(database.checkpoint)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            with trio.fail_after(4):  # SQLite would wait for the reader for 5 s, and all who write with it
+                await database.write(insert(2))
+            go.set()
+        assert path.with_name("convod.sqlite-wal").stat().st_size == 0
+
+
+async def test_damage_that_a_write_meets_is_told_as_such(path):
+    async with opened(path) as database:
+
+        def meet(connection):
+            raise sqlite3.DatabaseError("database disk image is malformed")
+
+        with pytest.raises(StoreFailed, match="restore a backup"):
+            await database.write(meet)
+    assert not path.with_name("convod.sqlite-sound").exists()
 
 
 def test_a_place_that_is_no_directory_is_refused(tmp_path):

@@ -298,6 +298,35 @@ async def test_the_words_as_they_stand_come_before_the_words_anywhere_then_the_n
         assert [hit.segment for hit in await store.search("me", "release notes", 2)] == [2, 0]
 
 
+async def test_what_stands_as_it_was_asked_for_comes_first_though_it_is_the_oldest(tmp_path):
+    async with opened(tmp_path) as store:
+        one = await store.create(record())
+        await say(store, one, "red wine", *["wine that is red"] * 5)
+        assert [hit.segment for hit in await store.search("me", "red wine", 3)] == [0, 5, 4]
+        await say(store, one, "green tea")  # what has all words is the newest, and reaches back far enough
+        assert [hit.segment for hit in await store.search("me", "green tea", 3)] == [6]
+
+
+async def test_a_word_of_very_many_texts_is_no_beginning_of_others(tmp_path, monkeypatch):
+    async with opened(tmp_path) as store:
+        one = await store.create(record())
+        await say(store, one, "plans of old budgets", *["the plan"] * 10, "the plan for budgets", "planned budgets")
+        assert [hit.segment for hit in await store.search("me", "plan budget", 9)] == [12, 11, 0]
+        monkeypatch.setattr("convod.store.search.COMMON", 8)
+        monkeypatch.setattr("convod.store.search.SAMPLE", 4)
+        assert [hit.segment for hit in await store.search("me", "plan budget", 9)] == [11]
+        # But rare ones are, and any word finds itself.
+        assert [hit.segment for hit in await store.search("me", "budget", 9)] == [12, 11, 0]
+        assert len(await store.search("me", "plan", 99)) == 13
+
+
+async def test_short_words_stand_beside_beginnings_of_others(tmp_path):
+    async with opened(tmp_path) as store:
+        one = await store.create(record())
+        await say(store, one, "we go to reviews", "we got a review", "to")
+        assert [hit.segment for hit in await store.search("me", "to rev", 9)] == [0]
+
+
 @pytest.mark.parametrize(
     ("text", "words", "snippet", "marked"),
     [

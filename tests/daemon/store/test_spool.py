@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import subprocess
@@ -116,3 +117,15 @@ def test_what_did_not_fit_is_not_there_after_a_restart(tmp_path, monkeypatch):
     again = spool.open(ID)
     assert again.read(0, 100) == b"kept"
     again.close()
+
+
+def test_a_digest_is_of_all_bytes_and_can_be_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr("convod.store.spool.DIGESTED", 1000)
+    spool = Spool(tmp_path)
+    file = spool.open("0123456789")
+    data = os.urandom(2500)
+    file.append(data)
+    file.close()
+    assert spool.digest("0123456789") == hashlib.sha256(data).hexdigest()
+    left = iter([True, True, False])
+    assert spool.digest("0123456789", lambda: next(left)) == hashlib.sha256(data[:2000]).hexdigest()

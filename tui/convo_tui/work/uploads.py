@@ -29,7 +29,7 @@ from convo.messages import (
     State,
     SummaryOptions,
 )
-from convo.text import clean
+from convo.text import clean, file_name
 
 from ..model.files import FileJob, Step
 from .link import Link
@@ -128,8 +128,8 @@ class Uploads:
         if job.session is None:
             request = CreateSession(
                 kind="file",
-                audio=AudioFormat(name=job.path.name, size=job.size),
-                title=job.path.stem,
+                audio=AudioFormat(name=file_name(job.path.name), size=job.size),
+                title=file_name(job.path.stem),
                 interim=False,
                 key=key,
                 summary=SummaryOptions(mode="final" if self._summary else "off"),
