@@ -217,8 +217,9 @@ def test_all_stages_in_order(tools: Repository) -> None:
 
 def test_arguments_go_to_pytest(tools: Repository) -> None:
     tools.run("test", "tests/cli", "-k", "two words")
-    assert tools.calls()[-1].startswith("pytest --numprocesses auto ")
-    assert tools.calls()[-1].endswith(" tests/cli -k two words")  # behind our own: later ones have the last word
+    last = tools.calls()[-1]
+    assert last.startswith("pytest --numprocesses auto ")
+    assert last.endswith(" tests/cli -k two words")  # behind our own: later ones have the last word
 
 
 @pytest.mark.parametrize(("stage", "calls"), [("ruff", 2), ("mypy", 4), ("lint-imports", 5), ("pytest", 6)])
