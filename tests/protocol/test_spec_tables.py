@@ -85,6 +85,8 @@ def default_of(default: Any) -> tuple[str, ...]:
         return ("",)
     if isinstance(default, msgspec.Struct):
         return ("all its defaults",)
+    if default == []:
+        return ("empty",)
     if isinstance(default, bool) or default is None:
         return ("nil" if default is None else str(default).lower(),)
     return (f"`{default}`", f"{default}") if default != "" else ('`""`',)
