@@ -138,17 +138,25 @@ async def test_what_is_rejected_is_counted_by_reason(daemon: Daemon) -> None:
 
 
 async def test_partials_of_a_segment_only_ever_add_to_what_is_stable(daemon: Daemon) -> None:
+    # Partials are of speech that is still coming: at five times its pace there are some, unless the machine is busy.
+    for pause_s in (0.02, 0.05, 0.1):
+        if stable := await stable_words(daemon, pause_s):
+            break
+    assert stable, "no partial came, so nothing was tested"
+
+
+async def stable_words(daemon: Daemon, pause_s: float) -> dict[int, str]:
+    """Twelve seconds of talk, a tenth of a second at a time: the last stable words of each segment."""
+    stable: dict[int, str] = {}
     async with convo.connect(daemon.url) as client:
         session = await client.create_session("live", summary=OFF)
-        stable: dict[int, str] = {}
         async with trio.open_nursery() as nursery:
 
             async def feed() -> None:
                 audio = pcm("talk.flac")[: 12 * 2 * RATE]
                 for at in range(0, len(audio), 3200):
                     await session.send_audio(audio[at : at + 3200])
-                    # Partials are of speech that is still coming: at five times its pace there are some.
-                    await trio.sleep(0.02)
+                    await trio.sleep(pause_s)
                 await session.end()
 
             nursery.start_soon(feed)
@@ -157,4 +165,4 @@ async def test_partials_of_a_segment_only_ever_add_to_what_is_stable(daemon: Dae
                     before = stable.get(event.segment, "")
                     assert re.match(rf"{re.escape(before)}(\s|$)", event.stable) or not before
                     stable[event.segment] = event.stable
-    assert stable, "no partial came, so nothing was tested"
+    return stable
