@@ -68,6 +68,10 @@ class Vocabulary:
         """Ids of a text, the space before its first word included."""
         return list(self.tokenizer.encode(" " + text.strip()).ids)
 
+    def inside(self, text: str) -> list[int]:
+        """Ids of the rest of a word, without a space before it."""
+        return list(self.tokenizer.encode(text).ids)
+
     def timestamp(self, seconds: float) -> int:
         return self.first_timestamp + max(0, min(TIMESTAMPS - 1, round(seconds * 50)))
 
