@@ -42,7 +42,9 @@ async def test_kept_audio_is_heard_again_with_another_model(tmp_path: Path) -> N
             await refuses(client, session, "large-v3", "model_unavailable", "convo models pull large-v3")
             await refuses(client, session, "gigantic", "unknown_model", "no model is called")
             # A path is no name, wherever it leads.
-            await refuses(client, session, str(BUILTIN_DIRECTORY), "unknown_model", "no model is called")
+            await refuses(
+                client, session, str(BUILTIN_DIRECTORY), "unknown_model", "is a path, which a session cannot name"
+            )
         _is_told_apart(daemon)
 
 

@@ -58,6 +58,8 @@ class OtherEngines:
             return one.engine
         if model not in {one.name for one in models.here()}:
             # Not by `find`, to which a directory is a name too: clients name no paths.
+            if model.startswith(("/", "./", "../", "~")):
+                raise models.UnknownModel(f"{model} is a path, which a session cannot name; choose from `convo models`")
             raise models.ModelNotHere(model, models.repository_of(model))
         if len(self._engines) >= MOST:
             self._give_up_one()
