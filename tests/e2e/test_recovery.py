@@ -159,13 +159,16 @@ async def test_a_file_is_whole_though_its_engine_was_killed_twice(daemon: Daemon
 async def test_cancel_ends_a_window_that_would_take_long_and_the_next_file_does_not_wait_for_it(
     tmp_path: Path,
 ) -> None:
-    """Workers that are stopped stand for a large model in mid-window: they would be at it until `engine.deadline_s`."""
-    async with started(tmp_path) as daemon, convo.connect(daemon.url) as client:
+    """A worker that is stopped stands for a large model in mid-window: it would be at it until `engine.deadline_s`."""
+    async with started(tmp_path, CONVOD_ENGINE_WORKERS="1") as daemon, convo.connect(daemon.url) as client:
         audio = (DATA / "minutes.flac").read_bytes()
         session = await client.create_session("file", summary=OFF)
         await session.send_audio(audio)
         await session.end()
         events = [event async for event in session.events(until=nth_segment(2))]
+        # While windows wait the worker has one: stopped at rest, it would be given the next file's.
+        while (await client.request(messages.Status())).queue.file == 0:
+            pass
         stopped = daemon.workers()
         for process in stopped:
             os.kill(process, signal.SIGSTOP)

@@ -46,6 +46,8 @@ TOO_LARGE: Final = 1009
 CLOSE_S: Final = 5.0
 """How long a closing handshake may take."""
 
+_BLANK_LINE: Final = b"\r\n\r\n"
+
 STOPPING_S: Final = 0.25
 """How long it may take while the daemon stops: the answer is not read any more, only the goodbye is to get out."""
 
@@ -53,8 +55,8 @@ STOPPING_S: Final = 0.25
 class WebSocketLink:
     """A WebSocket whose handshake is done; each message carries one map, as text if `is_json`.
 
-    `paced` is the stream below `stream`, or it. A message that is far too large is not read; one that is a little too
-    large is handed on, for whoever reads it to refuse in a sentence.
+    `paced` is the stream below `stream`, or it; `rest` is what came together with the handshake. A message that is far
+    too large is not read; one that is a little too large is handed on, for whoever reads it to refuse in a sentence.
     """
 
     def __init__(
@@ -64,9 +66,11 @@ class WebSocketLink:
         paced: PacedStream,
         settings: ListenSettings,
         *,
+        rest: bytes = b"",
         is_json: bool = False,
     ) -> None:
         self.is_json = is_json
+        self._rest = rest
         self.rest_while = paced.rest_while
         self._abort = paced.abort
         self._websocket = websocket
@@ -75,14 +79,14 @@ class WebSocketLink:
         self._stall_s = settings.stall_s
         self._messages: deque[bytes] = deque()
         self._partial = bytearray()
-        self._begun = self._ended = False
+        self._ended = False
         self._sending = trio.Lock()
 
     async def receive(self) -> bytes | None:
         """One message, None at the end. Text is handed on as bytes: where it is none, it is refused as such."""
-        if not self._begun:
-            self._begun = True
-            await self._receive(b"")  # what came together with the handshake
+        if self._rest:
+            rest, self._rest = self._rest, b""
+            await self._receive(rest)
         while not self._messages and not self._ended:
             await self._read()
         return self.receive_nowait()
@@ -130,8 +134,7 @@ class WebSocketLink:
 
     async def _receive(self, data: bytes) -> None:
         try:
-            if data:
-                self._websocket.receive_data(data)
+            self._websocket.receive_data(data)
             for event in self._websocket.events():
                 await self._take(event)
         except (LocalProtocolError, RemoteProtocolError):
@@ -198,11 +201,11 @@ async def converse(stream: trio.SocketStream, secure: bool, front: Front, visit:
             tls = trio.SSLStream(paced, front.certificate.context, server_side=True, https_compatible=True)
             await tls.do_handshake()
             carrier = tls
-        request = await _request(websocket, carrier)
+        request, rest = await _request(websocket, carrier)
         answer, spoken = _answer_to(request, front)
         await carrier.send_all(b"".join(map(websocket.send, answer)))
         if spoken:
-            link = WebSocketLink(websocket, carrier, paced, settings, is_json=spoken == WEBSOCKET_JSON)
+            link = WebSocketLink(websocket, carrier, paced, settings, rest=rest, is_json=spoken == WEBSOCKET_JSON)
     if link is None:
         return
     async with trio.open_nursery() as nursery:
@@ -211,25 +214,30 @@ async def converse(stream: trio.SocketStream, secure: bool, front: Front, visit:
         nursery.cancel_scope.cancel()
 
 
-async def _request(websocket: WSConnection, stream: trio.abc.Stream) -> Request:
-    """The request for a WebSocket. What is none gets HTTP 400.
+async def _request(websocket: WSConnection, stream: trio.abc.Stream) -> tuple[Request, bytes]:
+    """The request for a WebSocket, and what came behind it. What is none gets HTTP 400.
 
     Raises:
         BrokenResourceError: it was none, or none came.
     """
+    before = b""
     while True:
-        data = await stream.receive_some(READ_BYTES)
+        data = bytes(await stream.receive_some(READ_BYTES))
         if not data:
             raise trio.BrokenResourceError("it ended before it asked for anything")
+        # wsproto forgets frames that it is given before it has accepted.
+        end = (before + data).find(_BLANK_LINE)
+        head = data if end < 0 else data[: end + len(_BLANK_LINE) - len(before)]
+        before = (before + data)[1 - len(_BLANK_LINE) :]
         try:
-            websocket.receive_data(bytes(data))
+            websocket.receive_data(head)
         except RemoteProtocolError as error:
             if isinstance(error.event_hint, RejectConnection):
                 await stream.send_all(websocket.send(error.event_hint))
             raise trio.BrokenResourceError(str(error)) from error
         for event in websocket.events():
             if isinstance(event, Request):
-                return event
+                return event, data[len(head) :]
 
 
 def _answer_to(request: Request, front: Front) -> tuple[list[Event], str]:

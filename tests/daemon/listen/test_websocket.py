@@ -249,21 +249,25 @@ def client_frame(event: Event, *, continues: bool = False) -> bytes:
     return client.send(event)
 
 
-async def test_a_message_in_fragments_between_pings_is_one_message(nursery):
+@pytest.mark.parametrize("first", [0, 1, 150, 1000])
+async def test_a_message_in_fragments_between_pings_is_one_message(nursery, first):
+    """`first` bytes arrive before the others: the handshake may come in pieces, or with the frames behind it."""
     url = await Server().start(nursery)
     async with await trio.open_tcp_stream("127.0.0.1", int(url.rpartition(":")[2])) as stream:
         client = WSConnection(ConnectionType.CLIENT)
         asked = Request(host="localhost", target="/", subprotocols=[WEBSOCKET_SUBPROTOCOL])
-        await stream.send_all(client.send(asked))
         data = b"".join(
             [
+                client.send(asked),
                 # With the handshake's answer still on its way.
                 client_frame(BytesMessage(b"one ", message_finished=False)),
                 client_frame(Ping(b"there?")),
                 client_frame(BytesMessage(b"message", message_finished=True), continues=True),
             ]
         )
-        await stream.send_all(data)
+        await stream.send_all(data[:first])
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        await stream.send_all(data[first:])
         had = []
         with trio.fail_after(PATIENCE_S):
             while b"!" not in had:
