@@ -75,15 +75,22 @@ KINDS: dict[str, Callable[[np.random.Generator, int], Audio]] = {
 }
 
 
+#: How many clips of a kind are made, 4 unless told: tones differ more from each other than noises do.
+CLIPS = {"tone": 32}
+
+
 class NoiseBank:
     """Noise made once and cut at random: making 30 s afresh for every window would cost more than the training step."""
 
-    def __init__(self, rng: np.random.Generator, per_kind: int = 4, seconds: float = 60.0) -> None:
+    def __init__(self, rng: np.random.Generator, seconds: float = 35.0) -> None:
         self._rng = rng
-        self._clips = [make(rng, int(seconds * SAMPLE_RATE)) for make in KINDS.values() for _ in range(per_kind)]
+        self._kinds = [
+            [make(rng, int(seconds * SAMPLE_RATE)) for _ in range(CLIPS.get(name, 4))] for name, make in KINDS.items()
+        ]
 
     def cut(self, samples: int) -> Audio:
-        """`samples` of any noise, at most the clips' length."""
-        clip = self._clips[self._rng.integers(len(self._clips))]
+        """`samples` of any kind of noise, at most a clip's length."""
+        clips = self._kinds[self._rng.integers(len(self._kinds))]
+        clip = clips[self._rng.integers(len(clips))]
         at = self._rng.integers(0, len(clip) - samples + 1)
         return clip[at : at + samples]
