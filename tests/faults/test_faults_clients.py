@@ -9,13 +9,14 @@ from contextlib import AsyncExitStack, suppress
 import msgpack
 import pytest
 import trio
+from wsproto.events import BytesMessage
 
 import convo
 from convo import messages
 from tests.support.daemon import Daemon
 from tests.support.faults import Row, unharmed, warm
 from tests.support.sessions import OFF
-from tests.support.wire import wired
+from tests.support.wire import shaken_hands, wired
 
 WAYS = {"url": "Unix socket", "web": "WebSocket port"}
 
@@ -117,16 +118,19 @@ async def test_a_client_that_sends_without_reading(daemon: Daemon, row: Row, tra
     row.saw(f"cut; {witness.seen}")
 
 
-async def test_a_socket_cut_at_every_byte_of_a_conversation(daemon: Daemon, row: Row) -> None:
+@pytest.mark.parametrize("transport", ["url", "web"])
+async def test_a_socket_cut_at_every_byte_of_a_conversation(daemon: Daemon, row: Row, transport: str) -> None:
     row.promise(
-        "a link cut at every byte of a conversation (hello, attach, audio, finalize, detach), half by a reset",
+        f"a link cut at every byte of a conversation (handshake, hello, attach, audio, finalize, detach), half by a "
+        f"reset ({WAYS[transport]})",
         "the session goes on from the last acknowledged byte, with neither gap nor repetition",
     )
     await warm(daemon)
+    url = getattr(daemon, transport)
     audio = bytes(range(0, 240, 2)) * 2
     cuts = 0
 
-    async with convo.connect(daemon.url) as client:
+    async with convo.connect(url) as client:
         live = await client.create_session("live", summary=OFF)
         session = live.id
     frames = [
@@ -137,26 +141,27 @@ async def test_a_socket_cut_at_every_byte_of_a_conversation(daemon: Daemon, row:
         {"type": "finalize", "id": 3, "session": session},
         {"type": "detach", "id": 4, "session": session},
     ]
-    bodies = [msgpack.packb(frame) for frame in frames]
-    data = b"".join(struct.pack(">I", len(body)) + body for body in bodies)
-    greeting = 4 + len(bodies[0])
+    # An answer comes after each part but the last, before which nothing more may be sent.
+    parts = _spoken([msgpack.packb(frame) for frame in frames], web=transport == "web")
 
     async def fault() -> None:
         nonlocal cuts
-        for end in range(len(data)):
-            stream = await connect(daemon.url)
+        for end in range(sum(map(len, parts))):
+            stream = await connect(url)
             if end % 2:  # a reset instead of a goodbye
                 stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            await stream.send_all(data[: min(end, greeting)])
-            if end > greeting:
-                await stream.receive_some(4096)  # the welcome: nothing may be sent before it
-                await stream.send_all(data[greeting:end])
+            for part in parts:
+                await stream.send_all(part[:end])
+                end -= len(part)
+                if end <= 0:
+                    break
+                assert await stream.receive_some(4096)
             await trio.aclose_forcefully(stream)
             cuts += 1
 
     async with unharmed(daemon) as witness:
         await witness.during(fault)
-        async with wired(daemon.url) as wire:
+        async with wired(url) as wire:
             attached = await wire.ask("attach", session=session, produce=True)
             # The one who cut it sent all of the audio many times, each time from its beginning.
             assert attached["audio_offset"] == len(audio)
@@ -167,3 +172,13 @@ async def test_a_socket_cut_at_every_byte_of_a_conversation(daemon: Daemon, row:
         stored = [message["seq"] for message in wire.passed if "seq" in message and message.get("session") == session]
         assert stored == sorted(set(stored))
     row.saw(f"{cuts} cuts, {len(audio)} bytes stored once; {witness.seen}")
+
+
+def _spoken(bodies: list[bytes], *, web: bool) -> list[bytes]:
+    """What a client writes: (the WebSocket's request,) the hello, all the rest."""
+    if not web:
+        hello, *rest = (struct.pack(">I", len(body)) + body for body in bodies)
+        return [hello, b"".join(rest)]
+    side, _, request = shaken_hands()
+    hello, *rest = (side.send(BytesMessage(data=body)) for body in bodies)
+    return [request, hello, b"".join(rest)]

@@ -212,3 +212,14 @@ async def wired(url: str, *, subprotocols: tuple[str, ...] = ("convo.v1",), hell
         yield wire
     finally:
         await wire.cut()
+
+
+def shaken_hands() -> tuple[WSConnection, WSConnection, bytes]:
+    """Both sides of a WebSocket whose handshake is done, client and server; and the request it began with."""
+    client, server = WSConnection(ConnectionType.CLIENT), WSConnection(ConnectionType.SERVER)
+    request = client.send(Request(host="localhost", target="/", subprotocols=["convo.v1"]))
+    server.receive_data(request)
+    assert len(list(server.events())) == 1
+    client.receive_data(server.send(AcceptConnection(subprotocol="convo.v1")))
+    assert len(list(client.events())) == 1
+    return client, server, request

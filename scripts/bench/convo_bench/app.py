@@ -106,7 +106,7 @@ async def _flood() -> None:
     app, drawn, sent = _Still(parse([])), 0, 0
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.pause()
-        app.live.session = "s"
+        app.speaking.live.session = "s"
         view = app.screen.query_one(TranscriptView)
         draw = view.refresh_model
 
@@ -116,7 +116,7 @@ async def _flood() -> None:
             draw()
 
         view.refresh_model = counted  # type: ignore[method-assign]
-        watch = Watch(app.link, app.live, app.post_message)
+        watch = Watch(app.link, app.speaking.live, app.post_message)
         began = time.perf_counter()
         while time.perf_counter() - began < FLOOD_S:
             for _ in range(20):

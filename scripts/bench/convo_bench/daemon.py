@@ -22,8 +22,9 @@ class Daemon:
     web: str
 
     def _family(self) -> list[int]:
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return [self.process.pid, *map(int, children)]
+        # A worker is the child of the thread that started it, until that thread ends.
+        threads = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        return [self.process.pid, *(int(child) for thread in threads for child in thread.read_text().split())]
 
     def cpu_s(self, *, parent_only: bool = False) -> float:
         """Processor seconds that the daemon and its workers have used."""

@@ -767,6 +767,18 @@ async def test_who_sends_faster_than_allowed_is_read_more_slowly(autojump_clock,
         assert trio.current_time() - begun < 0.1
 
 
+@pytest.mark.parametrize("setting", ["bytes_per_s", "owner_bytes_per_s"])
+async def test_who_sends_more_bytes_than_allowed_is_read_more_slowly(autojump_clock, tmp_path, setting):
+    async with hall(tmp_path) as place:
+        peer = await place.client(**{setting: 16000})
+        created = await place.live(peer)
+        begun = trio.current_time()
+        for at in range(0, 80000, 3200):
+            await peer.send(Audio(session=created.session, offset=at, data=bytes(3200)))
+        assert isinstance(await peer.ask(Ping), PingReply)
+        assert 2.5 < trio.current_time() - begun < 4  # two seconds' worth at once, the others in three
+
+
 async def test_all_connections_of_an_owner_share_a_pace(autojump_clock, tmp_path):
     async with hall(tmp_path) as place:
         peers = [await place.client(owner_messages_per_s=10) for _ in range(2)]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hmac
 import os
 import stat
 import time
@@ -21,6 +22,19 @@ def test_a_token_is_found_by_its_secret_which_is_nowhere_on_disk(tmp_path):
     assert all(secret not in path.read_text() for path in tmp_path.iterdir())
     assert all(book.find(wrong, NOW) is None for wrong in ("", "phone", secret[:-1], secret + "x", found.sha256))
     assert len({book.add(f"n{i}") for i in range(20)}) == 20
+
+
+def test_a_secret_is_compared_with_every_token_in_constant_time(tmp_path, monkeypatch):
+    """Whichever it is, and whether it is any: how long it takes tells nothing."""
+    book = TokenBook(tmp_path)
+    own = [book.add(f"n{i}") for i in range(5)]
+    compare, compared = hmac.compare_digest, []
+    monkeypatch.setattr(hmac, "compare_digest", lambda *two: compared.append(two) or compare(*two))
+    for secret in (own[0], own[4], own[0][:-1], "", "x" * 5000):
+        compared.clear()
+        assert (book.find(secret, NOW) is not None) == (secret in own)
+        assert len({kept for _, kept in compared}) == len(compared) == 5
+        assert {len(side) for two in compared for side in two} == {64}, "hashes, all of one length"
 
 
 def test_the_file_is_for_its_user_alone(tmp_path):

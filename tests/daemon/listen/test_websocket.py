@@ -8,7 +8,7 @@ import trio
 import trio_websocket
 from trio.testing import memory_stream_pair
 from wsproto import ConnectionType, WSConnection
-from wsproto.events import AcceptConnection, BytesMessage, Event, Ping, Pong, Request
+from wsproto.events import BytesMessage, Event, Ping, Pong, Request
 
 from convo.address import parse
 from convo.messages import WEBSOCKET_SUBPROTOCOL, Code
@@ -18,6 +18,7 @@ from convod.listen.pace import PacedStream
 from convod.listen.settings import ListenSettings
 from convod.listen.upgrade import CLOSE_S, STOPPING_S, WebSocketLink
 from convod.listen.websocket import BadAddress, check
+from tests.support.wire import shaken_hands
 
 PATIENCE_S = 60
 
@@ -239,11 +240,7 @@ async def test_a_web_page_connects_only_if_its_origin_may_or_a_token_guards(nurs
 
 def client_frame(event: Event, *, continues: bool = False) -> bytes:
     """A frame of a client whose handshake is done."""
-    client = WSConnection(ConnectionType.CLIENT)
-    server = WSConnection(ConnectionType.SERVER)
-    server.receive_data(client.send(Request(host="localhost", target="/")))
-    assert list(server.events())
-    client.receive_data(server.send(AcceptConnection()))
+    client, _, _ = shaken_hands()
     if continues:
         client.send(BytesMessage(b"", message_finished=False))
     return client.send(event)
@@ -284,11 +281,7 @@ async def test_a_client_that_asks_for_pongs_and_takes_none_is_cut(nursery, autoj
     here, there = memory_stream_pair()
     here.send_stream.send_all_hook = trio.sleep_forever
     aborted = []
-    websocket = WSConnection(ConnectionType.SERVER)
-    client = WSConnection(ConnectionType.CLIENT)
-    websocket.receive_data(client.send(Request(host="localhost", target="/", subprotocols=["convo.v1"])))
-    assert list(websocket.events())
-    client.receive_data(websocket.send(AcceptConnection(subprotocol="convo.v1")))
+    client, websocket, _ = shaken_hands()
     link = WebSocketLink(
         websocket, here, PacedStream(here, abort=lambda: aborted.append(trio.current_time())), SETTINGS
     )
@@ -302,12 +295,23 @@ async def test_a_client_that_asks_for_pongs_and_takes_none_is_cut(nursery, autoj
 
 async def test_a_goodbye_that_nobody_answers_takes_no_longer_than_it_may(nursery, autojump_clock):
     here, _there = memory_stream_pair()
-    websocket = WSConnection(ConnectionType.SERVER)
-    websocket.receive_data(
-        WSConnection(ConnectionType.CLIENT).send(Request(host="localhost", target="/", subprotocols=["convo.v1"]))
-    )
-    assert list(websocket.events())
-    websocket.send(AcceptConnection(subprotocol="convo.v1"))
+    _, websocket, _ = shaken_hands()
     link = WebSocketLink(websocket, here, PacedStream(here), SETTINGS)
     await link.close(None, stopping=True)
     assert trio.current_time() == pytest.approx(STOPPING_S)
+
+
+async def test_a_silent_connection_has_a_sign_of_life_now_and_then(nursery, autojump_clock):
+    """A pong that nobody asked for: proxies see traffic, and the peer has nothing to answer."""
+    here, there = memory_stream_pair()
+    client, websocket, _ = shaken_hands()
+    link = WebSocketLink(websocket, here, PacedStream(here), SETTINGS)
+    nursery.start_soon(link.keep_alive, 20.0)
+    heard = []
+    with trio.move_on_after(70):
+        while True:
+            client.receive_data(bytes(await there.receive_some()))
+            heard += [(trio.current_time(), type(event)) for event in client.events()]
+    assert heard == [(20.0, Pong), (40.0, Pong), (60.0, Pong)]
+    link.abort()
+    nursery.cancel_scope.cancel()
