@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from convod.ops.aside import AsideHandler
 from convod.ops.config import LogSettings
 
 JOURNAL: Final = Path("/run/systemd/journal/socket")
@@ -25,6 +26,8 @@ _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asc
 
 _PRIORITIES: Final = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
 """Of syslog(3)."""
+
+_STDERR: Final = 2
 
 _LONGEST: Final = 48_000
 """Bytes of one field's value in a journal entry: an entry must fit into a datagram."""
@@ -148,7 +151,7 @@ def _handler(wanted: str) -> logging.Handler:
             return JournalHandler()
         except OSError:
             pass  # what it would have said is said as text
-    handler = logging.StreamHandler(sys.stderr)
+    handler = AsideHandler(_STDERR)
     handler.setFormatter(JsonFormatter() if wanted == "json" else TextFormatter())
     return handler
 
@@ -161,3 +164,8 @@ def begin(settings: LogSettings) -> None:
     # httpx logs every request at info, with its address.
     for noisy in ("httpx", "httpcore", "hypercorn", "wsproto"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def end() -> None:
+    """Write what was logged so far: what is said from now on stands behind it."""
+    logging.shutdown()

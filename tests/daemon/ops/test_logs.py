@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
 import socket
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from convod.ops import logs
+from convod.ops import aside, logs
 from convod.ops.config import LogSettings
 from convod.ops.logs import JsonFormatter, TextFormatter
 
@@ -73,16 +75,19 @@ def root():
     root = logging.getLogger()
     before = root.handlers[:], root.level
     yield root
+    for handler in set(root.handlers) - set(before[0]):
+        handler.close()
     root.handlers[:], level = before
     root.setLevel(level)
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_logs_go_to_stderr_in_the_form_and_from_the_level_that_were_set(root, capsys, form):
+def test_logs_go_to_stderr_in_the_form_and_from_the_level_that_were_set(root, capfd, form):
     logs.begin(LogSettings(level="warning", format=form))
     logging.getLogger("convod.x").info("not this")
     logging.getLogger("convod.x").warning("but this", extra={"session": "abc"})
-    printed = capsys.readouterr()
+    logs.end()
+    printed = capfd.readouterr()
     assert printed.out == ""
     (line,) = printed.err.splitlines()
     if form == "json":
@@ -91,10 +96,11 @@ def test_logs_go_to_stderr_in_the_form_and_from_the_level_that_were_set(root, ca
         assert line.endswith("but this session=abc")
 
 
-def test_requests_of_libraries_are_not_logged(root, capsys):
+def test_requests_of_libraries_are_not_logged(root, capfd):
     logs.begin(LogSettings(level="info"))
     logging.getLogger("httpx").info("GET http://token@host/")
-    assert capsys.readouterr().err == ""
+    logs.end()
+    assert capfd.readouterr().err == ""
 
 
 def entry(data: bytes) -> dict[str, str]:
@@ -170,14 +176,14 @@ def test_without_a_journal_what_it_would_say_is_text(monkeypatch, tmp_path):
     ("settings", "shown"),
     [({}, False), ({"level": "debug"}, False), ({"text": True}, False), ({"level": "debug", "text": True}, True)],
 )
-def test_what_was_said_is_logged_only_at_debug_and_only_if_asked_for(capsys, settings, shown):
+def test_what_was_said_is_logged_only_at_debug_and_only_if_asked_for(root, capfd, settings, shown):
     logs.begin(LogSettings(**settings))
-    try:
-        logging.getLogger("convod.sessions").debug("segment is out", extra={"text": "a secret plan"})
-        logging.getLogger("convod.sessions").warning("odd", extra={"text": "a secret plan"})
-        assert ("a secret plan" in capsys.readouterr().err) == shown
-    finally:
-        logging.basicConfig(force=True, handlers=[])
+    logging.getLogger("convod.sessions").debug("segment is out", extra={"text": "a secret plan"})
+    logging.getLogger("convod.sessions").warning("odd", extra={"text": "a secret plan"})
+    logs.end()
+    printed = capfd.readouterr().err
+    assert "odd" in printed
+    assert ("a secret plan" in printed) == shown
 
 
 def test_a_journal_that_takes_nothing_holds_nobody_up_and_what_was_lost_is_counted(journal):
@@ -196,3 +202,37 @@ def test_a_journal_that_takes_nothing_holds_nobody_up_and_what_was_lost_is_count
     )
     assert entry(journal.recv(65536))["MESSAGE"] == "and on"
     handler.close()
+
+
+def test_a_terminal_that_takes_nothing_holds_nobody_up_and_what_was_lost_is_counted(monkeypatch):
+    monkeypatch.setattr(aside, "GOODBYE_S", 0.05)
+    reads, writes = os.pipe()
+    handler = aside.AsideHandler(writes)
+    size = fcntl.fcntl(writes, fcntl.F_GETPIPE_SZ)
+    for number in range(3 * aside.WAITING):  # more than a pipe and its own room hold
+        handler.emit(record(f"line {number}" + "x" * (size // aside.WAITING)))
+    with open(reads, "rb") as pipe:
+        before = [pipe.readline() for _ in range(aside.WAITING // 2)]
+        handler.emit(record("after"))
+        rest = iter(pipe.readline, b"after\n")
+        lines = [*before, *rest]
+        handler.close()
+        os.close(writes)
+        assert pipe.read() == b""
+    notes = [int(line[1:].split()[0]) for line in lines if line.endswith(b" lines were lost: nobody took them)\n")]
+    kept = [int(line.split(b"x")[0].split()[1]) for line in lines if line.startswith(b"line")]
+    assert len(notes) + len(kept) == len(lines)
+    assert sum(notes) == 3 * aside.WAITING - len(kept) > 0
+    assert kept == sorted(kept)
+
+
+def test_a_terminal_that_takes_nothing_delays_no_goodbye(monkeypatch):
+    monkeypatch.setattr(aside, "GOODBYE_S", 0.05)
+    reads, writes = os.pipe()
+    handler = aside.AsideHandler(writes)
+    handler.emit(record("x" * 2 * fcntl.fcntl(writes, fcntl.F_GETPIPE_SZ)))
+    begun = time.monotonic()
+    handler.close()
+    assert time.monotonic() - begun < 5
+    os.close(reads)
+    os.close(writes)

@@ -1,0 +1,75 @@
+"""Log lines to a file descriptor that may take none for a while, such as a terminal that was stopped by Ctrl-S.
+
+In: log records. Out: their lines, written by a thread of its own, so that whoever logs never waits for it. A thousand
+lines wait at most; of those that come beyond them only the number is told.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import deque
+from typing import Final
+
+WAITING: Final = 1000
+"""Lines that wait at most."""
+
+GOODBYE_S: Final = 1.0
+"""How long the last lines may take when it ends."""
+
+
+class AsideHandler(logging.Handler):
+    """Writes to `descriptor`. It is written to directly: what blocks in there blocks no lock of Python's own."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._lines: deque[str] = deque()
+        self._lost = 0
+        self._ended = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._write, name="log", daemon=True)
+        self._thread.start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Let one line be written."""
+        line = self.format(record) + "\n"
+        with self._changed:
+            if len(self._lines) >= WAITING:
+                self._lost += 1
+                return
+            if self._lost:
+                self._lines.append(f"({self._lost} lines were lost: nobody took them)\n")
+                self._lost = 0
+            self._lines.append(line)
+            self._changed.notify_all()
+
+    def flush(self) -> None:
+        """Wait until all is written, but not for long."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._lines, GOODBYE_S)
+
+    def close(self) -> None:
+        """Write what waits, if it can be written soon, and nothing more."""
+        self.flush()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+        super().close()
+
+    def _write(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._lines or self._ended)
+                if self._ended:
+                    return
+                data = self._lines[0].encode("utf-8", "backslashreplace")
+            try:
+                while data:
+                    data = data[os.write(self._descriptor, data) :]
+            except OSError:  # closed, and with it whoever could be told
+                pass
+            with self._changed:
+                self._lines.popleft()
+                self._changed.notify_all()
