@@ -7,10 +7,12 @@ printed of a session was cleaned before: titles, words and summaries are data.
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import trio
 
+import convo
 from convo.messages import (
     CancelSession,
     DeleteSession,
@@ -24,7 +26,7 @@ from convo.messages import (
 from .arguments import Options
 from .captions import Captions
 from .errors import failed
-from .link import connected, find, sessions
+from .link import connected, find, linked, sessions
 from .output import Lines, colours, json_line, note, on_screen, put, write_file
 from .summaries import BOLD, DIM, PLAIN, starts_of, summary_for_output
 from .text import clean, clock, moment, table
@@ -58,17 +60,20 @@ async def watch(options: Options) -> None:
     """`convo watch ID`."""
     lines = Lines()
     captions = Captions(lines, times=options.times, json=options.json)
-    async with connected(options) as client:
-        info = await find(client, options.session)
-        session = await client.attach(info.session)
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(lines.run)
-                async for event in session.events():
-                    captions.show(event)
-                lines.close()
-        finally:
-            captions.erase()
+    try:
+        async with linked(options, captions.note) as link, trio.open_nursery() as nursery:
+            nursery.start_soon(lines.run)
+            info = await link.ask(lambda client: find(client, options.session))
+            while captions.state is None or not captions.state.state.final:
+                client = await link.client()
+                with suppress(convo.ConnectionLost, convo.EventsLost):
+                    session = await client.attach(info.session, after_seq=captions.last_seq)
+                    async for event in session.events():
+                        captions.show(event)
+                    break
+            lines.close()
+    finally:
+        captions.erase()
     if captions.state is not None and captions.state.state is State.FAILED:
         raise failed(captions.state.code, captions.state.message)
 

@@ -193,6 +193,7 @@ class FakeDaemon:
         self.silent_end = False  # nothing follows end_session
         self.segment_every = 0  # bytes of audio after which a live session hears the next of `said`
         self.drop_after = 0  # bytes of audio after which the connection is closed, once
+        self.cut_replay = 0  # events of a replay after which the connection is closed, once
         self.stays_away = False  # and nobody is let in any more then
         self.away = False
         self.resume_s = 5.0
@@ -398,7 +399,13 @@ class FakeDaemon:
             credit=self.credit,
             ended=session.state not in ("pending", "processing"),
         )
-        await peer.send(reply, *session.events[message.after_seq :])
+        events = session.events[message.after_seq :]
+        if self.cut_replay:
+            cut, self.cut_replay = self.cut_replay, 0
+            await peer.send(reply, *events[:cut])
+            await peer.stream.aclose()
+            return
+        await peer.send(reply, *events)
         session.readers.add(peer)
 
     async def _ListSessions(self, peer: Peer, message: ListSessions, number: int) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from convo.messages import (
+    Attach,
     CancelSession,
     DeleteSession,
     EndSession,
@@ -93,6 +94,15 @@ def test_watch_tells_what_was(history: FakeDaemon, run: Run) -> None:
     result = run("watch", "aaaa1", "--times")
     assert result.code == 0
     assert result.out.startswith("00:00  The budget is fine.\n00:02  See you.\n\nThe plan\n")
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 4])
+def test_watching_goes_on_over_a_broken_link(history: FakeDaemon, run: Run, cut: int) -> None:
+    history.cut_replay = cut
+    result = run("watch", "aaaa1")
+    assert (result.code, result.err) == (0, "convo: The connection to the daemon broke. Trying again.\n")
+    assert result.out.startswith("The budget is fine.\nSee you.\n\nThe plan\n")
+    assert [asked.after_seq for asked in history.of(Attach)] == [0, cut]
 
 
 def test_watching_can_be_left_and_the_session_goes_on(fake: FakeDaemon, start: Start) -> None:

@@ -48,6 +48,20 @@ class ConvoScreen(Screen[None]):
         phase = self.app.connecting.state.phase.name
         return {"LOST": "reconnecting", "NONE": "no daemon", "REFUSED": "not allowed"}.get(phase, "")
 
+    def on_resize(self) -> None:
+        """Another size has room for more, or for less."""
+        if self.is_mounted:
+            self._draw()
+
+    def notify_style_update(self) -> None:
+        """The theme changed: its colours are in the text."""
+        super().notify_style_update()
+        if self.is_mounted:
+            self.call_later(self._draw)
+
+    def _draw(self) -> None:
+        raise NotImplementedError
+
 
 class TalkScreen(ConvoScreen):
     """A screen from which a talk is begun, held and ended."""
@@ -70,24 +84,10 @@ class TalkScreen(ConvoScreen):
 
 
 class RowsScreen(ConvoScreen):
-    """A screen of rows that are drawn anew when their width or colours change."""
-
-    def on_resize(self) -> None:
-        """Rows have another width."""
-        if self.is_mounted:
-            self._draw()
-
-    def notify_style_update(self) -> None:
-        """The theme changed: its colours are in the rows."""
-        super().notify_style_update()
-        if self.is_mounted:
-            self.call_later(self._draw)
+    """A screen of rows."""
 
     def show_empty(self, text: str) -> None:
         """Say in the middle why there are no rows, and what to do; nothing if there are some."""
         empty = self.query_one("#empty", Static)
         empty.update(Text(text))
         empty.display = bool(text)
-
-    def _draw(self) -> None:
-        raise NotImplementedError

@@ -93,17 +93,6 @@ class LiveScreen(TalkScreen):
         if self.is_mounted:
             self._draw()
 
-    def on_resize(self) -> None:
-        """Another size has room for more, or for less."""
-        if self.is_mounted:
-            self._draw()
-
-    def notify_style_update(self) -> None:
-        """The theme changed: its colours are in the text."""
-        super().notify_style_update()
-        if self.is_mounted:
-            self.call_later(self._draw)
-
     def _draw(self, *, meter_only: bool = False) -> None:
         model, talk = self.app.speaking.live, self.app.speaking.talk
         begun = talk is not None or bool(model.session) or bool(model.lines)
