@@ -16,7 +16,7 @@ import tempfile
 import time
 import wave
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import cycle
 from pathlib import Path
 
@@ -76,7 +76,9 @@ async def bench(daemon: Daemon, model: str) -> Figures:
     }
     figures: Figures = {}
     for name in os.environ.get("CONVO_BENCH_PARTS", ",".join(parts)).split(","):
-        figures |= await parts[name]()
+        found = await parts[name]()
+        print(f"{name}: {found}", file=sys.stderr, flush=True)
+        figures |= found
     return figures
 
 
@@ -178,22 +180,33 @@ async def _live(daemon: Daemon) -> Figures:
     async with convo.connect(daemon.socket) as client, convo.connect(daemon.socket) as other:
         for _ in range(LIVE_PASSES):
             alone += await _latencies(client, talk)
-            session = await other.create_session(kind="file", language="en", summary=OFF)
-            await session.send_audio(_stream_header() + pcm)
-            await session.end()
-            async for event in session.events():
-                if isinstance(event, Progress) and event.done_s:
-                    break
-            beside += await _latencies(client, talk)
-            await session.cancel()
-            async for _event in session.events():
-                pass
+            async with trio.open_nursery() as nursery:
+                await nursery.start(_keep_busy, other, _stream_header() + pcm)
+                beside += await _latencies(client, talk)
+                nursery.cancel_scope.cancel()
     without, with_file = (percentile(latencies, 0.95) for latencies in (alone, beside))
     return {
         "live final latency beyond the endpoint p95, without / with a file, ms": [ms(without), ms(with_file)],
         "ratio of p95 latencies from the last word": round((ENDPOINT_S + with_file) / (ENDPOINT_S + without), 3),
         "ratio of p95 latencies beyond the endpoint": round(with_file / without, 3),
     }
+
+
+async def _keep_busy(client: convo.Client, audio: bytes, *, task_status: trio.TaskStatus[None]) -> None:
+    """One file after another, until cancelled; started when the first is at work."""
+    started = False
+    while True:
+        session = await client.create_session(kind="file", language="en", summary=OFF)
+        try:
+            await session.send_audio(audio)
+            await session.end()
+            async for event in session.events():
+                if not started and isinstance(event, Progress) and event.done_s:
+                    started = True
+                    task_status.started()
+        finally:
+            with trio.move_on_after(10, shield=True), suppress(convo.RequestError):
+                await session.cancel()
 
 
 async def _latencies(client: convo.Client, talk: Talk) -> list[float]:
