@@ -38,9 +38,9 @@ BUCKETS: dict[int, tuple[float, int]] = {
 #: Share of each kind of window, by whether the bucket is short (up to 10 s), middling, or the full 30 s. A single
 #: utterance is soon learned; to find one's way through several is what takes the time.
 KINDS = {
-    "short": {"single": 0.30, "interim": 0.12, "joined": 0.36, "cut": 0.17, "silent": 0.05},
-    "middle": {"single": 0.05, "interim": 0.04, "joined": 0.55, "cut": 0.31, "silent": 0.05},
-    "full": {"single": 0.16, "interim": 0.02, "joined": 0.36, "cut": 0.08, "stream": 0.34, "silent": 0.04},
+    "short": {"single": 0.30, "interim": 0.12, "joined": 0.36, "cut": 0.16, "silent": 0.06},
+    "middle": {"single": 0.05, "interim": 0.04, "joined": 0.55, "cut": 0.30, "silent": 0.06},
+    "full": {"single": 0.16, "interim": 0.02, "joined": 0.36, "cut": 0.08, "stream": 0.33, "silent": 0.05},
 }
 SPLIT = 0.06
 """Share of words that are spelled in other pieces than the tokenizer's."""
@@ -285,12 +285,12 @@ class Mixer:
             audio = audio * 10 ** (r.uniform(-22, 2) / 20)
             speech = float(np.sqrt(np.mean(audio**2)))
             if r.random() < 0.65:
-                noise = self._noise.cut(len(audio))
+                noise = self._noise.cut(len(audio), alone=False)
                 audio = audio + noise * (
                     speech * 10 ** (-r.uniform(13, 60) / 20) / max(1e-6, float(np.sqrt(np.mean(noise**2))))
                 )
         elif r.random() < 0.75:
-            audio = self._noise.cut(len(audio)) * 10 ** (r.uniform(-75, -3) / 20)
+            audio = self._noise.cut(len(audio), alone=True) * 10 ** (r.uniform(-75, -3) / 20)
         if r.random() < 0.08:
             audio = _low_pass(audio, r.uniform(3300, 4000))
         audio = np.round(np.clip(audio, -1, 1) * 32767) / np.float32(32768)

@@ -75,8 +75,11 @@ KINDS: dict[str, Callable[[np.random.Generator, int], Audio]] = {
 }
 
 
-#: How many clips of a kind are made, 4 unless told: tones differ more from each other than noises do.
-CLIPS = {"tone": 32}
+#: Made afresh for every window: a few of them would be learned by heart.
+FRESH = {"tone"}
+
+#: How much likelier a kind is where there is nothing but noise: tones are most easily taken for a voice.
+ALONE = {"tone": 4.0}
 
 
 class NoiseBank:
@@ -84,13 +87,19 @@ class NoiseBank:
 
     def __init__(self, rng: np.random.Generator, seconds: float = 35.0) -> None:
         self._rng = rng
-        self._kinds = [
-            [make(rng, int(seconds * SAMPLE_RATE)) for _ in range(CLIPS.get(name, 4))] for name, make in KINDS.items()
-        ]
+        self._clips = {
+            name: [make(rng, int(seconds * SAMPLE_RATE)) for _ in range(4)]
+            for name, make in KINDS.items()
+            if name not in FRESH
+        }
+        weights = np.array([ALONE.get(name, 1.0) for name in KINDS])
+        self._alone = weights / weights.sum()
 
-    def cut(self, samples: int) -> Audio:
-        """`samples` of any kind of noise, at most a clip's length."""
-        clips = self._kinds[self._rng.integers(len(self._kinds))]
-        clip = clips[self._rng.integers(len(clips))]
+    def cut(self, samples: int, *, alone: bool) -> Audio:
+        """`samples` of any kind of noise, at most a clip's length; `alone` if it is all there is."""
+        name = str(self._rng.choice(list(KINDS), p=self._alone if alone else None))
+        if name in FRESH:
+            return KINDS[name](self._rng, samples)
+        clip = self._clips[name][self._rng.integers(len(self._clips[name]))]
         at = self._rng.integers(0, len(clip) - samples + 1)
         return clip[at : at + samples]
