@@ -208,7 +208,7 @@ def _run(settings: Any, read_settings: Callable[[], Any]) -> int:
         fault = group
         while isinstance(fault, BaseExceptionGroup):
             fault = fault.exceptions[0]
-    logs.end()
+    logs.flush()
     if fault is not None:
         print(f"convod: {fault}", file=sys.stderr)
         return 2 if isinstance(fault, BadAddress) else 1

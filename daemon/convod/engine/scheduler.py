@@ -16,7 +16,7 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import Final
 
-from convod.engine.wire import Kind, Options, bucket
+from convod.engine.wire import Kind, Options, bucket, room
 
 TRIES: Final = 3
 """How often a window may take its worker with it."""
@@ -162,8 +162,8 @@ class Scheduler:
     def _file_batch(self, queues: OrderedDict[str, deque[Job]], most: int) -> list[Job]:
         """Windows of the session whose turn it is; its answers may come in any order, so alike ones are picked out.
 
-        What a model hears in a window depends on the length that it is padded to: only windows of one bucket go
-        together, so that the text does not depend on what happened to wait.
+        What a model hears in a window depends on the length that it is padded to, and on the room that its answer has:
+        only windows of one bucket go together, so that the text does not depend on what happened to wait.
         """
         session, queue = next(iter(queues.items()))
         first = queue[0]
@@ -178,7 +178,8 @@ class Scheduler:
         return batch
 
     def _bucket(self, job: Job) -> int:
-        return bucket(len(job.audio) // 2 * 100 // job.rate) if self._bucketed else 0
+        frames = len(job.audio) // 2 * 100 // job.rate
+        return bucket(frames) if self._bucketed else room(frames)
 
     def _alike(self, one: Job, other: Job) -> bool:
         if one.rate != other.rate or one.options != other.options:

@@ -22,7 +22,7 @@ from faster_whisper.transcribe import get_suppressed_tokens, merge_punctuations
 
 from convod.engine.features import Floats, GrowingFeatures
 from convod.engine.voice import LEAST_VOICE_S, Voice
-from convod.engine.wire import Heard, HeardPiece, HeardWord, Load, Options, bucket
+from convod.engine.wire import Heard, HeardPiece, HeardWord, Load, Options, bucket, room
 
 RATE: Final = 16000
 """Samples a second that Whisper hears."""
@@ -200,7 +200,9 @@ class Whisper:
         no_repeat: int = 0,
     ) -> list[Heard]:
         tokenizer = self._tokenizer(language, options.task)
-        longest = self._bucket(max(lengths)) if options.steady else max(lengths)
+        longest = max(lengths)
+        if options.steady:  # whatever else is in the batch
+            longest = room(longest) if self.context == "full" else self._bucket(longest)
         answer = 24 + math.ceil(longest / 100 * TOKENS_PER_SECOND)
         prompt = self._model.get_prompt(
             tokenizer,

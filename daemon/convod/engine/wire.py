@@ -26,9 +26,20 @@ MARGIN_FRAMES: Final = 30
 """Silence after the last sample that a short context holds at least."""
 
 
+ROOMS: Final = (500, 1000, 3000)
+"""Few, since windows of a file go together only if they have the same."""
+
+
 def bucket(frames: int) -> int:
     """Feature frames (10 ms) that a window of so many is padded to, by a model with a short context."""
     return -(-(frames + MARGIN_FRAMES) // BUCKET_FRAMES) * BUCKET_FRAMES
+
+
+def room(frames: int) -> int:
+    """Feature frames whose words an answer has room for, where every window is padded to 30 s: a sentence that a model
+    says over and over ends with it.
+    """
+    return next(size for size in ROOMS if frames <= size or size == ROOMS[-1])
 
 
 class Kind(IntEnum):

@@ -166,6 +166,7 @@ def begin(settings: LogSettings) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
-def end() -> None:
+def flush() -> None:
     """Write what was logged so far: what is said from now on stands behind it."""
-    logging.shutdown()
+    for handler in logging.getLogger().handlers:
+        handler.flush()

@@ -96,6 +96,12 @@ def test_without_buckets_any_length_goes_together():
     assert drained(scheduler_with(one, two, batch=8, bucketed=False)) == [[one, two]]
 
 
+def test_without_buckets_windows_of_a_file_go_together_whose_answers_have_the_same_room():
+    jobs = {seconds: job(kind=Kind.FILE, seconds=seconds) for seconds in (2, 28, 4.9, 9, 12, 5.1)}
+    batches = drained(scheduler_with(*jobs.values(), batch=8, bucketed=False))
+    assert batches == [[jobs[2], jobs[4.9]], [jobs[28], jobs[12]], [jobs[9], jobs[5.1]]]
+
+
 def test_a_batch_is_no_larger_than_it_may_be_and_takes_from_all_sessions_first():
     jobs = [job(session) for session in "aaab" for _ in range(2)]
     batches = drained(scheduler_with(*jobs, batch=3))

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convod.engine.whisper import FULL_FRAMES, Whisper, resample
+from convod.engine.whisper import FULL_FRAMES, TOKENS_PER_SECOND, Whisper, resample
 from convod.engine.wire import Load, Options, bucket
 from tests.daemon.support.ears import model
 from tests.support.speech import pcm, truth, word_error_rate
@@ -107,6 +107,18 @@ def test_the_encoder_sees_whole_seconds_behind_the_window(core: Core, seconds: f
     hear(window, confirm=False, beam=1)
     ((_, _, frames),) = core.encoded
     assert frames == bucket(round(seconds * RATE) // 160)
+
+
+@pytest.mark.parametrize(("seconds", "room_s"), [(1, 5), (5, 5), (9, 10), (12, 30), (28, 30)])
+def test_where_every_window_is_padded_to_30_s_the_answer_to_a_short_one_has_less_room(
+    core: Core, monkeypatch: pytest.MonkeyPatch, seconds: int, room_s: int
+) -> None:
+    """A model that says a sentence over and over fills it."""
+    monkeypatch.setattr(model(), "context", "full")
+    hear((SINGLE * 10)[: 2 * seconds * RATE], confirm=False, steady=True)
+    asked = core.generated[0]
+    assert asked["max_length"] - len(asked["prompts"][0]) == 24 + room_s * TOKENS_PER_SECOND
+    assert core.encoded[0][-1] == FULL_FRAMES
 
 
 # --- the second try ---------------------------------------------------------------------------------------

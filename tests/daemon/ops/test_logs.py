@@ -86,7 +86,7 @@ def test_logs_go_to_stderr_in_the_form_and_from_the_level_that_were_set(root, ca
     logs.begin(LogSettings(level="warning", format=form))
     logging.getLogger("convod.x").info("not this")
     logging.getLogger("convod.x").warning("but this", extra={"session": "abc"})
-    logs.end()
+    logs.flush()
     printed = capfd.readouterr()
     assert printed.out == ""
     (line,) = printed.err.splitlines()
@@ -99,7 +99,7 @@ def test_logs_go_to_stderr_in_the_form_and_from_the_level_that_were_set(root, ca
 def test_requests_of_libraries_are_not_logged(root, capfd):
     logs.begin(LogSettings(level="info"))
     logging.getLogger("httpx").info("GET http://token@host/")
-    logs.end()
+    logs.flush()
     assert capfd.readouterr().err == ""
 
 
@@ -180,7 +180,7 @@ def test_what_was_said_is_logged_only_at_debug_and_only_if_asked_for(root, capfd
     logs.begin(LogSettings(**settings))
     logging.getLogger("convod.sessions").debug("segment is out", extra={"text": "a secret plan"})
     logging.getLogger("convod.sessions").warning("odd", extra={"text": "a secret plan"})
-    logs.end()
+    logs.flush()
     printed = capfd.readouterr().err
     assert "odd" in printed
     assert ("a secret plan" in printed) == shown
