@@ -44,6 +44,10 @@ KINDS = {
 }
 SPLIT = 0.06
 """Share of words that are spelled in other pieces than the tokenizer's."""
+
+#: How often a turn is one that begins like the turn before. Two sentences that are nearly the same are told apart by
+#: where they are alone: a model that goes by what it has said already says the second again and again, or leaves it out.
+ALIKE = 0.12
 _MARGIN = 3  # frames of real audio on either side of a cut, so that its edges look like those of a longer file
 _LOG_FLOOR = 8.0
 
@@ -109,6 +113,8 @@ class Mixer:
         self._noise = NoiseBank(self._rng)
         sizes = np.array([len(corpus.text(i)) for i in range(len(corpus))])
         self._by_length = np.argsort(sizes, kind="stable")
+        self._by_text = np.array(sorted(range(len(corpus)), key=corpus.text))
+        self._place = np.argsort(self._by_text)
         filters = FeatureExtractor().mel_filters
         self._filters = torch.from_numpy(np.asarray(filters, np.float32))
         self._hann = torch.hann_window(400)
@@ -192,6 +198,7 @@ class Mixer:
         turns: list[_Turn] = []
         samples = len(parts[0])
         brief = count > 1 and r.random() < 0.4  # many short turns
+        before: int | None = None
         for _ in range(count):
             for _ in range(20):
                 top = len(self._by_length)
@@ -199,9 +206,14 @@ class Mixer:
                     top = max(20, int(np.searchsorted(self._lengths(), limit * 16)))
                 if brief and r.random() < 0.8:
                     top = top // 3
-                u = self._corpus[int(self._by_length[r.randrange(top)])]
+                if before is not None and r.random() < ALIKE:
+                    chosen = self._alike(before)
+                else:
+                    chosen = int(self._by_length[r.randrange(top)])
+                u = self._corpus[chosen]
                 if limit is None or samples / SAMPLE_RATE * (count == 1) + len(u.audio) / SAMPLE_RATE < limit:
                     break
+            before = chosen
             speed = r.uniform(0.92, 1.1) if r.random() < 0.7 else 1.0
             sound = u.audio.astype(np.float32) / 32768 * 10 ** (r.gauss(0, 2.5) / 20)
             if speed != 1.0:
@@ -219,6 +231,11 @@ class Mixer:
             parts.append(np.zeros(round(gap * SAMPLE_RATE), np.float32))
             samples += len(sound) + len(parts[-1])
         return np.concatenate(parts), turns
+
+    def _alike(self, utterance: int) -> int:
+        """An utterance that begins like another, as far as there are such; one time in twenty-five itself."""
+        at = int(self._place[utterance]) + self._r.randint(-12, 12)
+        return int(self._by_text[min(max(0, at), len(self._by_text) - 1)])
 
     def _lengths(self) -> npt.NDArray[np.int64]:
         if not hasattr(self, "_sorted_lengths"):
