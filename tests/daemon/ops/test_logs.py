@@ -213,6 +213,8 @@ def test_a_terminal_that_takes_nothing_holds_nobody_up_and_what_was_lost_is_coun
         handler.emit(record(f"line {number}" + "x" * (size // aside.WAITING)))
     with open(reads, "rb") as pipe:
         before = [pipe.readline() for _ in range(aside.WAITING // 2)]
+        with handler._changed:
+            assert handler._changed.wait_for(lambda: len(handler._lines) < aside.WAITING, 60)
         handler.emit(record("after"))
         rest = iter(pipe.readline, b"after\n")
         lines = [*before, *rest]
