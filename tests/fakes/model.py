@@ -18,6 +18,7 @@ FAULTS = (
     "text_around",  # the answer has words and a code fence around it
     "die",  # the connection ends in the middle
     "stall",  # some pieces, then nothing until `release` is set
+    "pause",  # some pieces, and the rest once `release` is set
     "silent",  # headers only, then nothing until `release` is set
     "cut",  # the answer stops for its length, in the middle of the summary
     "not_found",  # no such model

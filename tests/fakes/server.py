@@ -15,7 +15,7 @@ import trio
 from tests.fakes.httpserver import Reply, Request, serve, serving, stall
 from tests.fakes.model import FAULTS, answer, faulty
 
-IN_STREAM = ("die", "stall", "silent", "error_in_stream")
+IN_STREAM = ("die", "stall", "pause", "silent", "error_in_stream")
 """Faults that come after the head of the answer."""
 
 F = TypeVar("F", bound="FakeServer")
@@ -72,6 +72,9 @@ class FakeServer:
             await reply.end()
         else:
             await stall(self.stalled, self.release, self.hung_up, reply)
+        if fault == "pause" and not self.hung_up.is_set():
+            await self._write(reply, rows[len(rows) // 2 :])
+            await reply.end()
 
     async def _write(self, reply: Reply, rows: Sequence[bytes]) -> None:
         if self.chunk_bytes:

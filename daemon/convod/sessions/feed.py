@@ -81,7 +81,9 @@ class Attachment:
     def _say_delta(self, event: SummaryDelta) -> None:
         if self._loose and isinstance(last := self._loose[-1][1], SummaryDelta):
             seq = self._loose.pop()[0]
-            if not event.restart:  # else what was waiting is void
+            if event.restart:  # what was waiting is void
+                seq = self.feed.seq
+            else:
                 text = (last.text + event.text)[:DELTA_CHARACTERS]
                 event = SummaryDelta(session=event.session, text=text, restart=last.restart)
             self._loose.append((seq, event))

@@ -182,6 +182,18 @@ async def test_a_piece_that_begins_a_summary_anew_takes_the_place_of_those_that_
         assert (delta.text, delta.restart) == (" All.", False)
 
 
+async def test_a_summary_that_begins_anew_comes_after_the_warning_that_says_why(tmp_path):
+    async with source(tmp_path) as talk:
+        reader = attach(talk.feed)
+        talk.feed.say(SummaryDelta(session=talk.record.id, text="They sp", restart=True))
+        await talk.warn()
+        talk.feed.say(SummaryDelta(session=talk.record.id, text="We", restart=True))
+        talk.feed.say(SummaryDelta(session=talk.record.id, text=" spoke."))
+        warning, delta = await all_of(reader)
+        assert isinstance(warning, SessionWarning)
+        assert (delta.text, delta.restart) == ("We spoke.", True)
+
+
 async def test_a_reader_that_takes_nothing_costs_a_few_slots(tmp_path):
     async with source(tmp_path) as talk:
         reader = attach(talk.feed)
