@@ -16,12 +16,15 @@ import msgpack  # type: ignore[import-untyped]
 import msgspec
 
 from . import messages
-from .messages import AttachReply, CreateSessionReply, Error, Message, Reply
+from .messages import AttachReply, Audio, CreateSessionReply, Error, Message, Reply
 
 RAW: Final = b"\0"
 """Stands before the bytes of a binary message on a JSON connection: no JSON text begins so."""
 
 _LARGEST_ID: Final = (1 << 64) - 1
+
+_AUDIO: Final = b"\xa4type\xa5audio"
+"""How an audio message begins behind the map's header, if its kind is its first field."""
 
 
 class Unreadable(ValueError):
@@ -39,6 +42,9 @@ class Codec(Protocol):
         Raises:
             Unreadable: the bytes are none.
         """
+
+    def audio(self, payload: bytes) -> Audio | None:
+        """The audio message that the bytes are beyond doubt, read in one step; of all others `decode` can say more."""
 
     def encode(self, message: Message) -> bytes:
         """The bytes of a message."""
@@ -65,6 +71,15 @@ class MessagePack:
         except (ValueError, TypeError, RecursionError, OverflowError, msgpack.UnpackException) as error:
             # Everything that msgpack raises for bytes that are none, or nested too deep, or cut, or too many.
             raise Unreadable(str(error)) from error
+
+    def audio(self, payload: bytes) -> Audio | None:
+        """The audio message that the bytes are: fifty a second come from every microphone."""
+        if payload[1 : 1 + len(_AUDIO)] != _AUDIO:
+            return None
+        try:
+            return _audio_decoder.decode(payload)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
 
     def encode(self, message: Message) -> bytes:
         """The bytes of a message."""
@@ -104,6 +119,10 @@ class Json:
             self._answered(message.id, message)
         return msgspec.json.encode(message)
 
+    def audio(self, payload: bytes) -> Audio | None:
+        """None: the next message's offset hangs on this one's."""
+        return None
+
     def _audio(self, data: bytes) -> dict[str, Any]:
         fields: dict[str, Any] = {"type": "audio", "offset": self._offset, "data": data}
         if self._session:  # without one it is refused, as a field is missing
@@ -127,3 +146,6 @@ class Json:
             self._session, self._offset = answer.session, 0
         elif attached is not None and isinstance(answer, AttachReply):
             self._session, self._offset = attached, answer.audio_offset
+
+
+_audio_decoder = msgspec.msgpack.Decoder(Audio)

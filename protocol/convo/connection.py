@@ -155,8 +155,7 @@ class Connection:
                 payload = self._framing.next_frame()
                 if payload is None:
                     break
-                fields = self._unpack(payload)
-                event = self._from_client(fields) if self._role is Role.SERVER else self._from_server(fields)
+                event = self._read(payload)
             except FrameTooLarge as error:
                 raise self._broken(Code.TOO_LARGE, str(error)) from None
             if event is not None:
@@ -198,6 +197,13 @@ class Connection:
         self._last_word = False
 
     # --- reading ------------------------------------------------------------------------------------------
+
+    def _read(self, payload: bytes) -> Message | Malformed | None:
+        if self._role is Role.CLIENT:
+            return self._from_server(self._unpack(payload))
+        if self._phase is Phase.OPEN and (audio := self._codec.audio(payload)) is not None:
+            return audio
+        return self._from_client(self._unpack(payload))
 
     def _unpack(self, payload: bytes) -> dict[str, Any]:
         what = self._codec.what

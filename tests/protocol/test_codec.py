@@ -4,6 +4,7 @@ import base64
 import json
 from pathlib import Path
 
+import msgpack
 import pytest
 
 from convo.codec import RAW, Json, MessagePack, Unreadable
@@ -152,3 +153,49 @@ def test_every_golden_event_has_the_same_fields_as_json():
     for event in events:
         written = json.loads(Json().encode(from_map(event, EVENTS[event["type"]])))
         assert written.items() <= event.items()
+
+
+# --- MessagePack ------------------------------------------------------------------------------------------
+
+
+PIECE = {"type": "audio", "session": "s", "offset": 640, "data": b"\1\2"}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        PIECE,
+        {**PIECE, "data": bytes(70_000)},
+        {**PIECE, "offset": (1 << 63) - 1},
+        {**PIECE, "session": "ü" * 40, "new": [1, {"deep": None}]},
+    ],
+    ids=["small", "large", "far", "newer"],
+)
+def test_audio_is_read_in_one_step_as_it_is_in_two(fields):
+    codec = MessagePack(16)
+    payload = msgpack.packb(fields)
+    assert codec.audio(payload) == from_map(codec.decode(payload), Audio)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        msgpack.packb({**PIECE, "offset": -1}),
+        msgpack.packb({**PIECE, "offset": 1 << 63}),
+        msgpack.packb({"type": "audio", "session": "s", "offset": 0, "data": "text"}),
+        msgpack.packb({"type": "audio", "session": "s", "offset": 0}),
+        msgpack.packb({"type": "audio_ack", "session": "s", "offset": 0, "credit": 0}),
+        msgpack.packb({"session": "s", "type": "audio", "offset": 0, "data": b""}),
+        msgpack.packb({**PIECE, 7: 7}),
+        msgpack.packb(PIECE)[:-1],
+        msgpack.packb(PIECE) + b"\0",
+        b"\x84\xa4type\xa5audio\xa7session\xa1\xff\xa6offset\x00\xa4data\xc4\x00",
+        b"\x85\xa4type\xa5audio\xa3new" + b"\x91" * 5000 + msgpack.packb(PIECE)[12:],
+        b"",
+    ],
+    ids=[
+        "negative", "too far", "text", "short", "another", "later", "key", "cut", "more", "no text", "deep", "nothing",
+    ],
+)  # fmt: skip
+def test_what_is_not_audio_beyond_doubt_is_looked_at_more_closely(payload):
+    assert MessagePack(16).audio(payload) is None

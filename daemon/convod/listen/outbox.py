@@ -90,6 +90,8 @@ class Outbox:
 
     def _take_replies(self) -> list[Message]:
         ready: list[Message] = []
+        if not self._replies:
+            return ready
         later: deque[tuple[Message, Attachment | None, int]] = deque()
         for message, after, seq in self._replies:
             waits = (

@@ -16,6 +16,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+LAST: Final = 1 << 14
+"""Most bytes that are kept of what was written last: it is read next, and was in hand a moment ago."""
+
 DIGESTED: Final = 1 << 20
 """Bytes that are read at a time for a digest: a millisecond or two."""
 
@@ -39,6 +42,7 @@ class SpoolFile:
         self._fsync = fsync
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self.size = os.fstat(self._file).st_size
+        self._last = b""  # the file's last bytes
 
     def append(self, data: bytes) -> None:
         """Write to the end.
@@ -64,9 +68,12 @@ class SpoolFile:
                 raise NoRoom(error.errno, "there is no room on the disk for more audio") from error
             raise
         self.size += len(data)
+        self._last = data if len(data) <= LAST else b""
 
     def read(self, offset: int, length: int) -> bytes:
         """At most `length` bytes from `offset` on."""
+        if offset == self.size - len(self._last) and length >= len(self._last) > 0:
+            return self._last
         return os.pread(self._file, min(length, max(0, self.size - offset)), offset)
 
     def close(self) -> None:

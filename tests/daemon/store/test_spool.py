@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from convod.store import NoRoom, Spool
+from convod.store.spool import LAST
 
 ID = "0123456789abcdef"
 
@@ -31,6 +32,23 @@ def test_it_is_on_disk_when_append_returns(tmp_path, fsync):
     file = spool.open(ID)
     file.append(b"audio")
     assert spool.path(ID).read_bytes() == b"audio"
+    file.close()
+
+
+def test_what_was_written_last_is_read_without_the_disk(tmp_path, monkeypatch):
+    file = Spool(tmp_path).open(ID)
+    file.append(b"abc")
+    file.append(b"defg")
+    assert [file.read(3, n) for n in (0, 3, 4, 9)] == [b"", b"def", b"defg", b"defg"]
+    assert (file.read(0, 9), file.read(4, 9), file.read(7, 9)) == (b"abcdefg", b"efg", b"")
+    reads = []
+    pread = os.pread
+    monkeypatch.setattr(os, "pread", lambda *args: reads.append(args) or pread(*args))
+    assert file.read(3, 4) == b"defg"
+    assert not reads
+    file.append(bytes(LAST + 1))
+    assert file.read(7, LAST + 1) == bytes(LAST + 1)
+    assert len(reads) == 1  # what is long is not kept
     file.close()
 
 
@@ -73,6 +91,7 @@ FILL = """
 import resource, sys
 from pathlib import Path
 from convod.store import NoRoom, Spool
+from convod.store.spool import LAST
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 spool = Spool(Path(sys.argv[1]))
 file = spool.open("{id}")
