@@ -51,6 +51,13 @@ SECOND_TRY_TEMPERATURE: Final = 0.4
 TOKENS_PER_SECOND: Final = 12
 """Speech has at most about 25 letters a second; this many tokens and a few more bound a loop's cost."""
 
+LIKELY_PER_SECOND: Final = 6
+"""What most speech stays below. A window of a file that has more to say is heard once more, with all its room: half as
+much for each of them to fill with a loop, or with what a model makes of no speech."""
+
+MOST_TOKENS: Final = 224
+"""Of an answer; Whisper was trained on no longer ones."""
+
 TIMESTAMP_S: Final = 0.02
 """Seconds from one timestamp token to the next."""
 
@@ -203,10 +210,11 @@ class Whisper:
         longest = max(lengths)
         if options.steady:  # whatever else is in the batch
             longest = room(longest) if self.context == "full" else self._bucket(longest)
-        answer = 24 + math.ceil(longest / 100 * TOKENS_PER_SECOND)
+        most = min(MOST_TOKENS, 24 + math.ceil(longest / 100 * TOKENS_PER_SECOND))
+        likely = min(most, 12 + math.ceil(longest / 100 * LIKELY_PER_SECOND))
         prompt = self._model.get_prompt(
             tokenizer,
-            self._previous(options, self._model.max_length - answer),
+            self._previous(options, self._model.max_length - most),
             without_timestamps=options.beam == 1 and max(lengths) <= UNTIMED_FRAMES and not options.pieces,
         )
         how: dict[str, Any] = (
@@ -214,44 +222,55 @@ class Whisper:
             if temperature
             else {"beam_size": options.beam, "patience": 1}
         )
-        results = self._core.generate(
-            encoded,
-            [prompt] * len(lengths),
-            max_length=len(prompt) + answer,
-            return_scores=True,
-            return_no_speech_prob=True,
-            suppress_blank=True,
-            no_repeat_ngram_size=no_repeat,
-            suppress_tokens=get_suppressed_tokens(tokenizer, [-1]),
-            **how,
-        )
+
+        def generate(rows: Any, count: int, answer: int) -> Any:
+            return self._core.generate(
+                rows,
+                [prompt] * count,
+                # CTranslate2 lets an answer have half of this, or what the prompt leaves of it if that is less.
+                max_length=max(2 * answer, answer + len(prompt)),
+                return_scores=True,
+                return_no_speech_prob=True,
+                suppress_blank=True,
+                no_repeat_ngram_size=no_repeat,
+                suppress_tokens=get_suppressed_tokens(tokenizer, [-1]),
+                **how,
+            )
+
         heard = []
         tokens_of = []
-        for result, length in zip(results, lengths, strict=True):
-            tokens = [token for token in result.sequences_ids[0] if token < tokenizer.eot]
-            tokens_of.append(tokens)
-            heard.append(
-                Heard(
-                    text=tokenizer.decode(tokens).strip(),
-                    language=language,
-                    language_probability=1.0,
-                    # The score is the mean over the text's tokens; the end token counts as one more (as in
-                    # faster-whisper's generate_with_fallback).
-                    avg_logprob=result.scores[0] * len(result.sequences_ids[0]) / (len(result.sequences_ids[0]) + 1),
-                    no_speech_prob=result.no_speech_prob,
-                    pieces=_pieces(result.sequences_ids[0], tokenizer, length) if options.pieces else None,
-                )
-            )
+        first = likely if options.steady and not no_repeat else most
+        for i, (result, length) in enumerate(zip(generate(encoded, len(lengths), first), lengths, strict=True)):
+            one = self._read(result, tokenizer, language, length, options)
+            # It was cut off while it made sense.
+            if first <= len(result.sequences_ids[0]) < most and not _doubtful(one):
+                result = generate(_row(encoded, i), 1, most)[0]
+                one = self._read(result, tokenizer, language, length, options)
+            tokens_of.append([token for token in result.sequences_ids[0] if token < tokenizer.eot])
+            heard.append(one)
         if options.words and options.steady:
             # One by one: alignment looks at as many frames of each window as the longest of a batch has.
             for i, length in enumerate(lengths):
-                row = ctranslate2.StorageView.from_array(np.ascontiguousarray(np.array(encoded)[i : i + 1]))
-                one = heard[i : i + 1]
-                self._align(row, tokenizer, tokens_of[i : i + 1], [length], one)
-                heard[i] = one[0]
+                alone = heard[i : i + 1]
+                self._align(_row(encoded, i), tokenizer, tokens_of[i : i + 1], [length], alone)
+                heard[i] = alone[0]
         elif options.words:
             self._align(encoded, tokenizer, tokens_of, lengths, heard)
         return heard
+
+    def _read(self, result: Any, tokenizer: Tokenizer, language: str, length: int, options: Options) -> Heard:
+        """What CTranslate2 gave for a window of `length` frames."""
+        ids = result.sequences_ids[0]
+        return Heard(
+            text=tokenizer.decode([token for token in ids if token < tokenizer.eot]).strip(),
+            language=language,
+            language_probability=1.0,
+            # The score is the mean over the text's tokens; the end token counts as one more (as in
+            # faster-whisper's generate_with_fallback).
+            avg_logprob=result.scores[0] * len(ids) / (len(ids) + 1),
+            no_speech_prob=result.no_speech_prob,
+            pieces=_pieces(ids, tokenizer, length) if options.pieces else None,
+        )
 
     def _align(
         self, encoded: Any, tokenizer: Tokenizer, tokens_of: list[list[int]], lengths: list[int], heard: list[Heard]
@@ -302,6 +321,11 @@ class Whisper:
 
     def _tokenizer(self, language: str, task: str) -> Tokenizer:
         return Tokenizer(self._model.hf_tokenizer, self.multilingual, task=task, language=language)
+
+
+def _row(encoded: Any, i: int) -> Any:
+    """One window of a batch that is encoded."""
+    return ctranslate2.StorageView.from_array(np.ascontiguousarray(np.array(encoded)[i : i + 1]))
 
 
 def _compute_type(device: str, wanted: str) -> str:
