@@ -23,6 +23,10 @@ NO_SPEECH: Final = 0.6
 LOGPROB: Final = -1.0
 """Mean log-probability of a token below which a text is doubtful (Whisper's default)."""
 
+HOPELESS: Final = -3.0
+"""Mean log-probability of a token below which a whole sentence is a guess: one token in twenty is what the model would
+have taken. A word or two may well be that, a name that nobody has heard before."""
+
 WORDS_PER_SECOND: Final = 12.0
 """Nobody speaks faster: the record is near 11 words a second. In scripts without spaces characters count: Japanese has
 about 8 a second, Chinese 5 to 6."""
@@ -35,6 +39,11 @@ class Verdict(msgspec.Struct, frozen=True):
     """`reason` is None when the text may be shown."""
 
     reason: str | None = None
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether the same would be said of any part of it."""
+        return self.reason == "improbable"
 
     @property
     def keep(self) -> bool:
@@ -85,6 +94,8 @@ class Guard:
             return "no_speech"
         if len(text) >= _LONG_ENOUGH and compression_ratio(text) > COMPRESSION_RATIO:
             return "repetition"
+        if len(text) >= _LONG_ENOUGH and avg_logprob < HOPELESS:
+            return "improbable"
         # The detector misses quiet speech, so half a second is granted to it.
         if len(pieces(text)) > WORDS_PER_SECOND * (spoken_s + 0.5):
             return "too_fast"

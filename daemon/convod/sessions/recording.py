@@ -7,7 +7,7 @@ goes on after a restart and passes over the utterances that are stored.
 Utterances are cut where the speaker pauses, silence between them is left out. A model with a short context hears each
 utterance for itself. One that hears 30 s at a time whatever it is given hears as many in a row as fit, joined without
 the silence; its answer comes in pieces with times, which become the segments. Should the joined text be none to
-believe in, its utterances are heard one by one.
+believe in, its utterances are heard one by one; not where it is one guess from end to end, for so would they be.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Final
 import msgspec
 
 from convo.messages import Word
-from convod.captions import Guard
+from convod.captions import Guard, Verdict
 from convod.engine.wire import Heard, HeardPiece, HeardWord
 from convod.hearing import Closed, Endpointer, EndpointSettings, Frames, Vad
 from convod.sessions.transcriber import LANGUAGE_SURE
@@ -170,8 +170,8 @@ class Recording:
     def heard(self, window: Window, heard: Heard) -> list[Command]:
         """The engine's result for a window."""
         one = self._find(window)
-        if heard.text and not self._judge(window, heard):
-            if len(window.utterances) > 1:
+        if heard.text and not (verdict := self._judge(window, heard)).keep:
+            if len(window.utterances) > 1 and not verdict.hopeless:
                 self._take_apart(one)
                 return list(self._send())
             heard = _silent(heard)
@@ -243,14 +243,14 @@ class Recording:
     def _find(self, window: Window) -> _Open:
         return next(one for one in self._open if one.window is window)
 
-    def _judge(self, window: Window, heard: Heard) -> bool:
+    def _judge(self, window: Window, heard: Heard) -> Verdict:
         return self.guard.judge(
             heard.text,
             avg_logprob=heard.avg_logprob,
             no_speech_prob=heard.no_speech_prob,
             spoken_s=sum(utterance.spoken for utterance in window.utterances) / self.settings.rate,
             voice_s=heard.voice_s,
-        ).keep
+        )
 
     def _trim(self) -> None:
         needed = min(self._endpoint.needed_from, self._now)

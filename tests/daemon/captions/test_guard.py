@@ -28,12 +28,16 @@ SURE = {"avg_logprob": -0.2, "no_speech_prob": 0.01, "spoken_s": 3.0, "voice_s":
         ("ご視聴ありがとうございました", {"spoken_s": 0.3}, "too_fast"),  # no spaces: characters count
         ("今日は会議があります", {"spoken_s": 1.2}, None),
         ("会" * 40, {"spoken_s": 28.0}, "repetition"),
+        ("We ship the new release of the app on Friday.", {"avg_logprob": -3.1}, "improbable"),
+        ("We ship the new release of the app on Friday.", {"avg_logprob": -2.9}, None),
+        ("Wojciechowski.", {"avg_logprob": -3.1}, None),  # a name may well be
     ],
 )
 def test_a_text_is_kept_or_rejected_for_a_reason(text, figures, reason):
     verdict = Guard().judge(text, **{**SURE, **figures})
     assert verdict.reason == reason
     assert verdict.keep is (reason is None)
+    assert verdict.hopeless is (reason == "improbable")
 
 
 FIGURES = {

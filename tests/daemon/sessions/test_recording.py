@@ -154,6 +154,18 @@ def test_a_joined_text_to_disbelieve_is_heard_one_by_one():
     assert [text for _, _, text in play.pieces] == [f"number {number}" for number in range(COUNT) if number != 1]
 
 
+def test_a_joined_text_that_is_one_guess_is_not_guessed_again():
+    play = Play(joined=True).all_audio()
+    windows = play.waiting[:]
+    guess = heard("a guess from its first word to its last one", avg_logprob=-4.0)
+    play.answer(windows[0], guess)
+    assert play.waiting == windows[1:]
+    for window in windows[1:]:
+        play.answer(window, named(window))
+    lost = {utterance.number for utterance in windows[0].utterances}
+    assert [text for _, _, text in play.pieces] == [f"number {number}" for number in range(COUNT) if number not in lost]
+
+
 def test_what_the_engine_cannot_decode_is_reported_and_costs_no_other_utterance():
     play = Play(joined=True).all_audio()
     first = play.waiting.pop(0)
