@@ -5,25 +5,36 @@ In: options and the daemon's export. Out: a format's name, paths, clean text. Th
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from .arguments import FORMATS
 from .errors import Exit, Problem
-from .text import clean_json, clean_lines
+from .text import clean_json, clean_lines, file_name
 
 _JSON = ("json", "jsonl")
 
 
 def format_of(given: str | None, output: Path | None, *, json: bool = False) -> str:
-    """The format that is meant: the one given, else what the end of the file's name says, else txt (JSON: json)."""
+    """The format that is meant: the one given, else what the end of the file's name says, else txt (JSON: json).
+
+    Raises:
+        Problem: the name says a format that there is not.
+    """
     if given is not None:
         return given
     if json:
         return "json"
-    ending = output.suffix.lower().removeprefix(".") if output is not None else ""
-    return ending if ending in FORMATS else "txt"
+    ending = "" if output is None or output.is_dir() else output.suffix.removeprefix(".")
+    if ending and ending.lower() not in FORMATS:
+        raise Problem(
+            Exit.USAGE,
+            f"{file_name(str(output))}: no transcript is a .{ending}; end the name in "
+            f".{', .'.join(FORMATS[:-1])} or .{FORMATS[-1]}, or say which it is with --format.",
+        )
+    return ending.lower() or "txt"
 
 
 def fit(text: str, format: str) -> str:
@@ -68,13 +79,14 @@ def outputs(
     """Where the transcript of each file of `expand` goes; None is standard output. `directory`: `output` is to be one.
 
     Raises:
-        Problem: several files are to go into one.
+        Problem: several files are to go into one, or one would be written over a recording.
     """
     if output is None:
         return [None] * len(files)
     if not directory and not output.is_dir():
         if len(files) > 1:
             raise Problem(Exit.USAGE, f"{output} is no directory: several files need --output-dir.")
+        _spare(files, [output])
         return [output]
     names = [str(name.with_suffix(f".{format}")) for _, name in files]
     count = Counter(names)
@@ -83,4 +95,13 @@ def outputs(
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
         raise Problem(Exit.USAGE, f"Two of the files would both be written to {output / twice[0]}: do them one by one.")
-    return [output / name for name in names]
+    targets = [output / name for name in names]
+    _spare(files, targets)
+    return [*targets]
+
+
+def _spare(files: Sequence[tuple[str, Path]], targets: Sequence[Path]) -> None:
+    recordings = {os.path.realpath(file) for file, _ in files if file != "-"}
+    for target in targets:
+        if target.is_file() and os.path.realpath(target) in recordings:
+            raise Problem(Exit.USAGE, f"{file_name(str(target))} is the recording itself: name another file.")

@@ -17,13 +17,32 @@ from convo_cli.transcripts import expand, fit, format_of, outputs
         ("vtt", None, "vtt"),
         (None, "talk.SRT", "srt"),
         (None, "talk.jsonl", "jsonl"),
-        (None, "talk.doc", "txt"),
+        (None, ".", "txt"),
         (None, "talk", "txt"),
         ("md", "talk.txt", "md"),
+        ("txt", "talk.log", "txt"),
     ],
 )
 def test_format(given: str | None, output: str | None, expected: str) -> None:
     assert format_of(given, None if output is None else Path(output)) == expected
+
+
+@pytest.mark.parametrize("name", ["talk.doc", "talk.wav", "minutes.v2"])
+def test_a_name_that_says_a_format_there_is_not(name: str) -> None:
+    with pytest.raises(Problem, match=r"end the name in \.txt, .* or say which it is with --format") as caught:
+        format_of(None, Path(name))
+    assert caught.value.code is Exit.USAGE
+
+
+def test_no_transcript_is_written_over_its_recording(tmp_path: Path) -> None:
+    recording, other = tmp_path / "talk.txt", tmp_path / "link.txt"
+    recording.write_bytes(b"RIFF")
+    other.symlink_to(recording)
+    for target in (recording, other, tmp_path):
+        with pytest.raises(Problem, match="is the recording itself: name another file") as caught:
+            outputs(expand([str(recording)]), target, "txt")
+        assert caught.value.code is Exit.USAGE
+    assert outputs(expand([str(recording)]), tmp_path, "srt") == [tmp_path / "talk.srt"]
 
 
 def test_json_flag() -> None:
