@@ -113,7 +113,7 @@ async def run(
         local, local_urls = _local_listeners(given, settings, stack)
 
         # What survives.
-        database = Database(state / "convod.sqlite")
+        database = Database(state / "convod.sqlite", lasting=settings.spool.fsync)
         database.open()
         stack.callback(database.close)
         store = SessionStore(database)

@@ -49,7 +49,9 @@ class LogSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class SpoolSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Settings `[spool]`. With `fsync` acknowledged audio survives a power cut too, at the disk's speed."""
+    """Settings `[spool]`. With `fsync` acknowledged audio and text survive a power cut too, at the disk's speed; a file
+    that was sent whole does in any case.
+    """
 
     fsync: bool = False
 

@@ -85,6 +85,9 @@ class FileSession(Session):
         if self._spool.size == 0:
             raise SessionFailed(Code.BAD_AUDIO, "the file is empty; send one that holds audio")
         record = self.record
+        if self._spool.size < record.audio_bytes:
+            # The power went before the disk had it all, and before the client was told that it has.
+            raise SessionFailed(Code.BAD_AUDIO, "a part of the audio was lost with the power; send the file again")
         job = queue.Job(
             session=self.id,
             owner=record.owner,

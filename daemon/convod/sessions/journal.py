@@ -112,18 +112,18 @@ class Journal:
         if any(kind is TranscriptSegment for kind, _ in events):
             self._heard.ring()
 
-    async def save(self) -> None:
-        """Store the record as it is."""
+    async def save(self, *, lasting: bool = False) -> None:
+        """Store the record as it is; if `lasting`, so that a power cut takes nothing of it."""
         async with self._writing:
-            await self._save([])
+            await self._save([], lasting=lasting)
 
-    async def _save(self, events: list[DurableEvent]) -> None:
+    async def _save(self, events: list[DurableEvent], *, lasting: bool = False) -> None:
         pause = 0.5
         while True:
             try:
                 # What is being stored is stored and sent whatever is cancelled meanwhile, or seq would have a gap.
                 with trio.CancelScope(shield=True):
-                    await self._desk.store.save(self.record, events)
+                    await self._desk.store.save(self.record, events, lasting=lasting)
                     return
             except StoreFailed as error:
                 log.error("session waits for the store: %s", error, extra={"session": self.id})

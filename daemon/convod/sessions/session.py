@@ -188,14 +188,18 @@ class Session:
             self._parts.acks.soon(self, self._acknowledge_new)
 
     async def end(self) -> None:
-        """No more audio comes. Stored when this returns.
+        """No more audio comes. All of it, and that it was all, is on the disk when this returns.
 
         Raises:
-            Refused: that was said before.
+            Refused: that was said before, or the disk did not take it.
         """
         self._must_take_audio()
         self._end()
-        await self.journal.save()
+        try:
+            await trio.to_thread.run_sync(self._spool.sync)
+        except OSError as error:
+            raise Refused(Code.BUSY, f"the audio could not be written ({error.strerror}); look at the disk") from error
+        await self.journal.save(lasting=True)
 
     def cancel(self) -> None:
         """Stop; what was transcribed stays.

@@ -78,8 +78,10 @@ class Store(Protocol):
     async def create(self, record: Record) -> Record:
         """Store a new session; if its owner has one with the same key, that one is returned instead."""
 
-    async def save(self, record: Record, events: Sequence[DurableEvent] = ()) -> None:
-        """Store a session's changed fields together with new events; their `seq` are the next ones."""
+    async def save(self, record: Record, events: Sequence[DurableEvent] = (), *, lasting: bool = False) -> None:
+        """Store a session's changed fields together with new events; their `seq` are the next ones. If `lasting`, this
+        and all that was stored before survives a power cut.
+        """
 
     async def delete(self, session: str) -> None:
         """Forget a session, its events and its words: nothing of them is found, or left in a file, afterwards."""

@@ -66,7 +66,7 @@ class SessionStore:
 
         return await self._database.write(work)
 
-    async def save(self, record: Record, events: Sequence[DurableEvent] = ()) -> None:
+    async def save(self, record: Record, events: Sequence[DurableEvent] = (), *, lasting: bool = False) -> None:
         """Store a session's changed fields together with new events; their `seq` are the next ones."""
         columns = _columns(record)
         columns["seq"] = events[-1].seq if events else record.seq
@@ -87,7 +87,7 @@ class SessionStore:
                     text = search.summary_text(event)
                     search.add(connection, record.id, "summary", 0, 0.0, record.duration_s, text)
 
-        await self._database.write(work)
+        await self._database.write(work, lasting=lasting)
 
     async def delete(self, session: str) -> None:
         """Forget a session, its events and its words."""

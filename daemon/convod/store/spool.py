@@ -41,6 +41,8 @@ class SpoolFile:
         self._spool = spool
         self._fsync = fsync
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if fsync:
+            _sync_folder(path.parent)
         self.size = os.fstat(self._file).st_size
         self._last = b""  # the file's last bytes
 
@@ -76,11 +78,35 @@ class SpoolFile:
             return self._last
         return os.pread(self._file, min(length, max(0, self.size - offset)), offset)
 
+    def sync(self) -> None:
+        """Wait until what was appended is on the disk, and the file found there. Blocks: for a thread.
+
+        Raises:
+            OSError: the disk did not take it.
+        """
+        try:
+            descriptor = os.dup(self._file)
+        except OSError:
+            return  # closed: nobody asks for its audio any more
+        try:
+            os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)
+        _sync_folder(self.path.parent)
+
     def close(self) -> None:
         """Let go of the file; it stays on disk."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class Spool:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import threading
 import time
 
@@ -31,6 +33,8 @@ RUN_SYNC = trio.to_thread.run_sync
 SINGLE = (DATA / "single.flac").read_bytes()
 TALK = (DATA / "talk.flac").read_bytes()
 MP3 = (DATA / "talk.mp3").read_bytes()
+
+FILE = CreateSession(kind="file", summary=SummaryOptions(mode="off"), language="en")
 
 # The clock of these tests is the real one: they wait for a decoding process, and no time-out is near. What is about
 # time-outs alone runs on a virtual clock.
@@ -73,6 +77,57 @@ async def test_progress_never_goes_back(tmp_path, monkeypatch):
         done = [event.done_s for event in said if isinstance(event, Progress)]
         assert done[-1] == pytest.approx(3.34, abs=0.01)
         assert done == sorted(done)
+
+
+async def test_an_upload_is_on_the_disk_before_its_end_is_answered(tmp_path, monkeypatch):
+    order = []
+    fdatasync = os.fdatasync
+    monkeypatch.setattr(os, "fdatasync", lambda file: order.append("audio") or fdatasync(file))
+    async with house(tmp_path) as home:
+        save = home.store.save
+
+        async def saved(record, events=(), *, lasting=False):
+            await save(record, events, lasting=lasting)
+            if lasting:
+                order.append("record")
+
+        monkeypatch.setattr(home.store, "save", saved)
+        session = await home.create(FILE)
+        home.send(session, SINGLE, 100_000)
+        assert not order
+        await session.end()
+        assert order == ["audio", "record"]
+
+
+async def test_an_upload_that_the_disk_does_not_take_is_said(tmp_path, monkeypatch):
+    def broken(file):
+        raise OSError(errno.EIO, "Input/output error")
+
+    async with house(tmp_path) as home:
+        session = await home.create(FILE)
+        home.send(session, SINGLE, 100_000)
+        monkeypatch.setattr(os, "fdatasync", broken)
+        with pytest.raises(Refused, match="could not be written") as refused:
+            await session.end()
+        assert refused.value.code is Code.BUSY
+
+
+async def test_a_recording_that_lost_its_end_with_the_power_is_not_taken_for_whole(tmp_path):
+    async with house(tmp_path) as home:
+        session = await home.create(FILE)
+        home.engine.hold = True
+        home.send(session, SINGLE, 100_000)
+        await session.end()
+        path = home.spool.path(session.id)
+    with path.open("r+b") as file:
+        file.truncate(len(SINGLE) - 1)
+    async with house(tmp_path) as home:
+        session = home.manager.find(session.id)
+        reader = Reader(session.feed)
+        state = await reader.until_state(State.FAILED)
+        assert (state.code, state.message) == (
+            "bad_audio", "a part of the audio was lost with the power; send the file again",
+        )  # fmt: skip
 
 
 async def test_nothing_is_transcribed_before_the_upload_is_whole(tmp_path):

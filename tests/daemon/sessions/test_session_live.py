@@ -501,10 +501,10 @@ async def test_cancel_while_a_state_is_being_stored_is_heard(autojump_clock, tmp
     async with house(tmp_path) as home:
         save = home.store.save
 
-        async def save_and_cancel(record, events=()):
+        async def save_and_cancel(record, events=(), **how):
             if record.state is state and any(isinstance(event, SessionState) for event in events):
                 home.manager.find(record.id).cancel()
-            await save(record, events)
+            await save(record, events, **how)
 
         monkeypatch.setattr(home.store, "save", save_and_cancel)
         session = await home.live()
@@ -826,10 +826,10 @@ async def test_while_the_store_has_no_room_nothing_is_lost(autojump_clock, tmp_p
         save = home.store.save
         full = True
 
-        async def sometimes(record, events=()):
+        async def sometimes(record, events=(), **how):
             if full:
                 raise StoreFailed("the disk is full")
-            await save(record, events)
+            await save(record, events, **how)
 
         monkeypatch.setattr(home.store, "save", sometimes)
         home.send(session, talk(2))
@@ -849,12 +849,12 @@ async def test_no_mark_is_stored_before_the_segment_that_it_stands_for(autojump_
         await trio.testing.wait_all_tasks_blocked()
         save, stored, ahead = home.store.save, [0], []
 
-        async def slowly(record, events=()):
+        async def slowly(record, events=(), **how):
             fields = (record.segments, record.mark_utterance)
             stored[0] += sum(isinstance(event, TranscriptSegment) for event in events)
             ahead.append(fields != (stored[0], stored[0]))
             await trio.sleep(1)
-            await save(record, events)
+            await save(record, events, **how)
 
         monkeypatch.setattr(home.store, "save", slowly)
         home.send(session, talk(3))
@@ -898,10 +898,10 @@ async def test_a_fault_of_the_database_in_one_session_leaves_the_daemon_running(
         await trio.testing.wait_all_tasks_blocked()
         save = home.store.save
 
-        async def malformed(record, events=()):
+        async def malformed(record, events=(), **how):
             if record.id == session.id:
                 raise sqlite3.DatabaseError("database disk image is malformed")
-            await save(record, events)
+            await save(record, events, **how)
 
         monkeypatch.setattr(home.store, "save", malformed)
         home.send(session, talk(1))

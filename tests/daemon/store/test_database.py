@@ -52,6 +52,30 @@ def everything(connection):
     return [row[0] for row in connection.execute("SELECT x FROM t ORDER BY x")]
 
 
+def synchronous(connection):
+    return connection.execute("PRAGMA synchronous").fetchone()[0]
+
+
+NORMAL, FULL = 1, 2
+
+
+async def test_only_what_is_to_last_waits_for_the_disk(path):
+    async with opened(path) as database:
+        assert [await database.write(synchronous, lasting=lasting) for lasting in (False, True, False)] == [
+            NORMAL, FULL, NORMAL,
+        ]  # fmt: skip
+
+
+async def test_all_of_it_lasts_where_it_is_said_to(path):
+    database = Database(path, lasting=True)
+    database.open()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(database.run)
+        assert await database.write(synchronous) == FULL
+        nursery.cancel_scope.cancel()
+    database.close()
+
+
 async def test_a_write_gives_what_its_work_returned_and_can_be_read_then(path):
     async with opened(path) as database:
         assert await database.write(insert(7)) == 7

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -49,6 +50,33 @@ def test_what_was_written_last_is_read_without_the_disk(tmp_path, monkeypatch):
     file.append(bytes(LAST + 1))
     assert file.read(7, LAST + 1) == bytes(LAST + 1)
     assert len(reads) == 1  # what is long is not kept
+    file.close()
+
+
+def test_sync_waits_for_the_bytes_and_the_name(tmp_path, monkeypatch):
+    synced = []
+    for name in ("fdatasync", "fsync"):
+        monkeypatch.setattr(
+            os, name, lambda file, name=name: synced.append((name, os.path.realpath(f"/proc/self/fd/{file}")))
+        )
+    file = Spool(tmp_path).open(ID)
+    file.append(b"abc")
+    assert not synced
+    file.sync()
+    assert synced == [("fdatasync", str(file.path)), ("fsync", str(tmp_path))]
+    file.close()
+    file.sync()
+    assert len(synced) == 2
+
+
+def test_what_the_disk_does_not_take_is_said(tmp_path, monkeypatch):
+    def broken(file):
+        raise OSError(errno.EIO, "Input/output error")
+
+    file = Spool(tmp_path).open(ID)
+    monkeypatch.setattr(os, "fdatasync", broken)
+    with pytest.raises(OSError, match="Input/output"):
+        file.sync()
     file.close()
 
 
