@@ -61,8 +61,8 @@ class FileSession(Session):
             if self._engine.retract(job):
                 self._held.add(job)
 
-    def release(self) -> None:
-        """Its owner's queue was resumed."""
+    def _release(self) -> None:
+        """It is its turn, for the first time or after a pause."""
         for window, job in self._windows.items():
             if job in self._held:
                 self._submit(window, job)
@@ -96,7 +96,7 @@ class FileSession(Session):
             begun=record.state is State.PROCESSING,
         )
         await self._check_digest()
-        async with self._parts.turns.turn(job):
+        async with self._parts.turns.turn(job, self._release):
             if record.state is State.PENDING:
                 await self.journal.enter(State.PROCESSING)
             await self._engine.wait_ready()
@@ -153,7 +153,7 @@ class FileSession(Session):
                     await self._bell.wait()
                     await self._take_results(heard)
                     self._say_progress(heard, decoded.total_s)
-                await parts.turns.wait_resumed(record.owner)
+                await parts.turns.wait(self.id)
             refusal = decoded.refusal
         if refusal is not None:
             raise SessionFailed(*refusal)
@@ -197,7 +197,7 @@ class FileSession(Session):
         )
         job = Job(self.id, Kind.FILE, window.audio, RATE, options)
         self._windows[window] = job
-        if self._parts.turns.is_paused(self.record.owner):
+        if not self._parts.turns.is_on(self.id):
             self._held.add(job)
         else:
             self._submit(window, job)

@@ -391,20 +391,14 @@ class Manager:
     async def pause(self, owner: str, paused: bool) -> None:
         """Let the owner's files hold still, or go on; remembered."""
         await self.store.pause(owner, paused)
-        mine = [
-            session
-            for session in self._sessions.values()
-            if isinstance(session, FileSession) and session.record.owner == owner
-        ]
         turns = self._parts.turns
         if paused:
+            for session in self._sessions.values():
+                if isinstance(session, FileSession) and session.record.owner == owner:
+                    session.hold()
             turns.pause(owner)
-            for session in mine:
-                session.hold()
         elif turns.is_paused(owner):
             turns.resume(owner)
-            for session in mine:
-                session.release()
 
 
 def new_id() -> str:

@@ -7,10 +7,11 @@ submitted again.
 A job is waiting or running, and there is no third thing:
 
     submit -> waiting -> (begin) -> running -> (leave) -> gone
+                 │ └──── (pause) ──────┘                   │
                  └────────────── (leave) ──────────────────┘
 
-At most `at_once` run. Pausing an owner begins none of its jobs; those that run keep their place, and whoever works on
-them holds still while `is_paused`.
+At most `at_once` run. Pausing an owner begins none of its jobs, and those that run wait again: their place is for
+others, or one who pauses would hold up all. Whoever works on them holds still until they begin once more.
 """
 
 from __future__ import annotations
@@ -90,16 +91,23 @@ class JobQueue(msgspec.Struct):
                 jobs[session] = msgspec.structs.replace(jobs[session], priority=priority)
 
     def pause(self, owner: str) -> None:
-        """Begin none of this owner's jobs."""
+        """Begin none of this owner's jobs, and let those that run wait."""
         self._paused.add(owner)
+        for job in [job for job in self._running.values() if job.owner == owner]:
+            del self._running[job.session]
+            self._waiting[job.session] = msgspec.structs.replace(job, begun=True)
 
     def resume(self, owner: str) -> None:
         """Begin them again."""
         self._paused.discard(owner)
 
     def is_paused(self, owner: str) -> bool:
-        """Whether this owner's jobs are to hold still."""
+        """Whether this owner's jobs wait."""
         return owner in self._paused
+
+    def is_running(self, session: str) -> bool:
+        """Whether a job has begun, and may go on."""
+        return session in self._running
 
     @property
     def running(self) -> list[str]:

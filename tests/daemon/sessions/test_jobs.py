@@ -122,6 +122,29 @@ async def test_a_pause_is_the_owners_own(tmp_path):
         await reader.until_state(State.COMPLETED)
 
 
+async def test_who_pauses_holds_nobody_else_up(tmp_path):
+    async with house(tmp_path, files_at_once=1) as home:
+        home.engine.hold = True
+        mine, reader = await upload(home, TALK)
+        await until(lambda: len(home.engine.jobs) >= 3)
+        await home.manager.pause("me", True)
+        request = CreateSession(kind="file", language="en", summary=SummaryOptions(mode="off"))
+        _, yours = await home.manager.create("you", request, home.producer)
+        home.send(yours, TALK, 100_000)
+        await yours.end()
+        await until(lambda: len(home.engine.jobs) >= 3)
+        assert {job.session for job in home.engine.jobs} == {yours.id}
+        await home.manager.pause("me", False)
+        await trio.testing.wait_all_tasks_blocked()
+        assert {job.session for job in home.engine.jobs} == {yours.id}, "it is not its turn"
+        home.engine.hold = False
+        home.engine.finish_all()
+        await reader.until_state(State.COMPLETED)
+        assert yours.record.state is State.COMPLETED
+        assert [one.segment for one in reader.of(TranscriptSegment)] == list(range(mine.record.segments))
+        assert mine.record.segments == yours.record.segments >= 15
+
+
 async def test_what_has_no_place_in_the_queue_has_no_priority(tmp_path):
     async with house(tmp_path) as home:
         live = await home.live()

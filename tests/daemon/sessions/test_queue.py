@@ -61,6 +61,21 @@ def test_pausing_begins_none_and_resuming_goes_on() -> None:
     assert drained(queue) == ["a"]
 
 
+def test_who_pauses_gives_way_and_goes_on_before_its_equals() -> None:
+    queue = JobQueue(1)
+    for one in (job("a1"), job("a2", created=1), job("b", "you", created=2)):
+        queue.submit(one)
+    assert [one.session for one in queue.begin()] == ["a1"]
+    assert queue.is_running("a1")
+    queue.pause("me")
+    assert not queue.is_running("a1")
+    assert [one.session for one in queue.begin()] == ["b"]
+    queue.resume("me")
+    assert queue.begin() == []
+    queue.leave("b")
+    assert drained(queue) == ["a1", "a2"]
+
+
 def test_a_job_that_is_preferred_while_it_waits_comes_first() -> None:
     queue = JobQueue(1)
     for name in "abc":
@@ -129,6 +144,10 @@ class Machine(RuleBasedStateMachine):
     def pause(self, owner: str) -> None:
         self.queue.pause(owner)
         self.paused.add(owner)
+        for session in [session for session in self.running if self.known[session].owner == owner]:
+            self.running.remove(session)
+            one = self.known[session]
+            self.known[session] = Job(session, one.owner, one.created, one.priority, begun=True)
 
     @rule(owner=st.sampled_from(OWNERS))
     def resume(self, owner: str) -> None:
@@ -154,6 +173,7 @@ class Machine(RuleBasedStateMachine):
         assert sorted(listed) == sorted(self.known)
         assert set(self.queue.running) == self.running
         assert len(self.running) <= 2
+        assert all(self.known[session].owner not in self.paused for session in self.running)
 
     def teardown(self) -> None:
         """Whatever happened, all that is left can be done."""
