@@ -193,8 +193,7 @@ class Recording:
     # --- windows ------------------------------------------------------------------------------------------
 
     def _closed(self, closed: Closed, arrived: float) -> None:
-        if closed.number < self._skip:
-            return
+        # Also what is stored already is packed, or after a restart other utterances would be heard together.
         pack = self._pack
         samples = len(pack.audio) // 2 + closed.end - closed.start
         if pack.utterances and (not self.settings.joined or samples > JOINED_S * self.settings.rate):
@@ -209,22 +208,32 @@ class Recording:
 
     def _close_pack(self) -> None:
         pack, self._pack = self._pack, _Pack()
-        if pack.utterances:
-            self._open.append(_Open(self._window(tuple(pack.utterances), bytes(pack.audio)), pack.arrived))
+        if not pack.utterances or pack.utterances[-1].number < self._skip:
+            return
+        whole = _Open(self._window(tuple(pack.utterances), bytes(pack.audio)), pack.arrived)
+        if pack.utterances[0].number < self._skip:  # a part of it is stored: it had been taken apart
+            self._open += [part for part in self._parts(whole) if part.window.utterances[0].number >= self._skip]
+        else:
+            self._open.append(whole)
 
     def _window(self, utterances: tuple[Closed, ...], audio: bytes) -> Window:
         return Window(utterances, audio, None, self.settings.words, pieces=self.settings.joined)
 
     def _take_apart(self, one: _Open) -> None:
         """Put a window for each of its utterances in the place of one for all of them."""
-        at, parts, begin = self._open.index(one), [], 0
+        at = self._open.index(one)
+        self._open.remove(one)
+        for part in reversed(self._parts(one)):
+            self._open.insert(at, part)
+
+    def _parts(self, one: _Open) -> list[_Open]:
+        """A window for each utterance of one."""
+        parts, begin = [], 0
         for utterance in one.window.utterances:
             end = begin + 2 * (utterance.end - utterance.start)
             parts.append(_Open(self._window((utterance,), one.window.audio[begin:end]), one.arrived))
             begin = end
-        self._open.remove(one)
-        for part in reversed(parts):
-            self._open.insert(at, part)
+        return parts
 
     def _send(self) -> Iterator[Decode]:
         """Windows for the engine. While the language is not known they go one by one, so that whichever answer comes

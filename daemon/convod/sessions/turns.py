@@ -24,8 +24,8 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self, job: Job, begins: Callable[[], None] = lambda: None) -> AsyncIterator[None]:
-        """Wait for the job's turn; it ends with the block. A pause interrupts it: whenever the job begins, the first time
-        and again, `begins` is called.
+        """Wait for the job's turn; it ends with the block. A pause interrupts it: `begins` is called whenever the job
+        begins, the first time and again.
         """
         self._begins[job.session] = begins
         self._queue.submit(job)

@@ -154,6 +154,19 @@ def test_a_joined_text_to_disbelieve_is_heard_one_by_one():
     assert [text for _, _, text in play.pieces] == [f"number {number}" for number in range(COUNT) if number != 1]
 
 
+def test_what_is_heard_together_does_not_depend_on_a_restart():
+    def windows(play: Play) -> list[list[int]]:
+        return [[utterance.number for utterance in window.utterances] for window in play.waiting]
+
+    first, *others = windows(undisturbed := Play(joined=True).all_audio())
+    undisturbed.answer(undisturbed.waiting[0], named(undisturbed.waiting[0], **REJECTED))
+    alone = windows(undisturbed)[len(others) :]
+    for mark in (*range(len(first) + 1), first[-1] + 1):
+        again = Play(joined=True, utterance=mark).all_audio()
+        rest = [first] if mark == 0 else [one for one in alone if one[0] >= mark]
+        assert windows(again) == [*rest, *others]
+
+
 def test_a_joined_text_that_is_one_guess_is_not_guessed_again():
     play = Play(joined=True).all_audio()
     windows = play.waiting[:]
