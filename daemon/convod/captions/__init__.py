@@ -1,9 +1,10 @@
 """Hypotheses to words one can show: `interim` tells stable from tentative, `growing` follows an utterance while it is
-spoken, `guard` rejects what was never said.
+spoken, `guard` rejects what was never said, `promise` keeps a segment to what was shown of it.
 """
 
 from convod.captions.growing import Growing
 from convod.captions.guard import Guard, Verdict
 from convod.captions.interim import Agreement, Caption
+from convod.captions.promise import kept
 
-__all__ = ["Agreement", "Caption", "Growing", "Guard", "Verdict"]
+__all__ = ["Agreement", "Caption", "Growing", "Guard", "Verdict", "kept"]

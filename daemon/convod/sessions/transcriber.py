@@ -22,7 +22,7 @@ from convo.messages import (
     TranscriptPartial,
     Word,
 )
-from convod.captions import Caption, Growing, Guard
+from convod.captions import Caption, Growing, Guard, kept
 from convod.engine.pressure import Interims
 from convod.engine.wire import Heard, Kind
 from convod.hearing import Closed, Endpointer, EndpointSettings, Frames, Opened, Silence, Speech, Vad
@@ -411,6 +411,9 @@ class Transcriber:
         text = heard.text if heard is not None else final.promised
         if not text:
             return Keep(closed.end, closed.number + 1, trouble=final.trouble)
+        if heard is not None and final.promised:
+            text, timed = kept(final.promised, text, heard.words)
+            heard = msgspec.structs.replace(heard, words=None if timed is None else list(timed))
         self.segment += 1
         start, end = closed.onset / self._rate, closed.end / self._rate
         words = None

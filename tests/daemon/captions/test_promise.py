@@ -1,0 +1,71 @@
+"""Segments keep what their captions promised."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from convod.captions.interim import pieces
+from convod.captions.promise import LETTERS, kept
+from convod.engine.wire import HeardWord
+
+
+@pytest.mark.parametrize(
+    ("promised", "text", "whole"),
+    [
+        ("", "We ship on Friday.", "We ship on Friday."),
+        ("We ship", "We ship on Friday.", "We ship on Friday."),
+        ("We ship on Friday.", "We ship on Friday.", "We ship on Friday."),
+        ("the plan is to wreck a nice", "the plan is to recognise speech", "the plan is to wreck a nice speech"),
+        ("We shipped", "We ship on Friday.", "We shipped on Friday."),
+        ("we ship, on", "We ship on Friday.", "we ship, on Friday."),
+        ("We ship on Friday and", "We ship on Friday.", "We ship on Friday and"),
+        ("and so", "So we ship.", "and so we ship."),
+        ("Yes.", "", "Yes."),
+        ("今日は会", "今日は会議があります", "今日は会議があります"),
+        ("今日わ会", "今日は会議があります", "今日わ会議があります"),
+    ],
+)
+def test_a_segment_begins_with_its_stable_words(promised: str, text: str, whole: str) -> None:
+    assert kept(promised, text, None) == (whole, None)
+
+
+def timed(text: str) -> list[HeardWord]:
+    return [
+        HeardWord(start=float(i), end=i + 0.8, word=word, probability=0.5) for i, word in enumerate(text.split(), 1)
+    ]
+
+
+def test_its_words_have_times_still() -> None:
+    text, words = kept("we will wreck a nice", "we will recognise speech now", timed("we will recognise speech now"))
+    assert text == "we will wreck a nice speech now"
+    assert words is not None
+    assert [word.word for word in words] == text.split()
+    assert [(word.start, word.end) for word in words][:2] == [(1.0, 1.8), (2.0, 2.8)]
+    assert [(word.start, word.end) for word in words][2:5] == [(3.0, 3.4), (3.4, 3.48), (3.48, 3.8)]
+    assert [(word.start, word.end) for word in words][5:] == [(4.0, 4.8), (5.0, 5.8)]
+
+
+WORDS = st.lists(st.sampled_from(["we", "ship", "shipped", "on", "a", "Friday.", "会", "議", "recognise"]), max_size=12)
+
+
+@given(WORDS, WORDS)
+def test_whatever_was_heard_the_promise_is_kept_and_the_rest_is_what_was_heard(before, after) -> None:
+    promised, text = " ".join(before), " ".join(after)
+    words = timed(text)
+    whole, out = kept(promised, text, words)
+    said = pieces(whole)
+    assert said[: len(pieces(promised))] == pieces(promised)
+    rest = said[len(pieces(promised)) :]
+    assert rest == pieces(text)[len(pieces(text)) - len(rest) :]
+    assert out is not None
+    assert "".join(word.word for word in out).replace(" ", "") == "".join(said)
+    ends = [time for word in out for time in (word.start, word.end)]
+    assert ends == sorted(ends)
+
+
+def test_a_long_promise_is_compared_in_words() -> None:
+    promised = " ".join(["promise"] * LETTERS)
+    whole, _ = kept(promised, " ".join(["heard"] * (LETTERS + 2)), None)
+    assert whole == f"{promised} heard heard"
