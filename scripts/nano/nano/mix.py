@@ -47,7 +47,11 @@ SPLIT = 0.06
 
 #: How often a turn is one that begins like the turn before. Two sentences that are nearly the same are told apart by
 #: where they are alone: a model that goes by what it has said already says the second again and again, or leaves it out.
-ALIKE = 0.12
+ALIKE = 0.18
+TIMED = 0.42
+"""Share of windows whose text is asked for with timestamps. They also mark where each utterance is: it is without them
+that one is said twice or left out."""
+
 _MARGIN = 3  # frames of real audio on either side of a cut, so that its edges look like those of a longer file
 _LOG_FLOOR = 8.0
 
@@ -328,7 +332,7 @@ class Mixer:
 
     def _tokens(self, window: _Window, prompted: bool) -> "_Row":
         v, r = self._vocabulary, self._r
-        timed = r.random() < 0.55
+        timed = r.random() < TIMED
         before = self._previous(window, timed) if prompted else []
         head = [v.previous, *before, v.start] if before else [v.start]
         if not window.turns:
