@@ -51,7 +51,7 @@ class LiveSession(Session):
                 endpoint=endpoint,
                 vad=VadSettings(mode=VadSettings().mode if config.vad_mode is None else config.vad_mode),
                 frame_ms=config.frame_ms or 30,
-                interim=config.interim,
+                interim=config.interim and not record.ended,  # of what is kept, nobody reads along
                 words=config.words,
                 language=config.language,
             ),
@@ -133,7 +133,12 @@ class LiveSession(Session):
     async def _listen(self) -> None:
         while True:
             await self._take_outcomes()
+            if self._is_behind():
+                await self._bell.wait()
+                continue
             if await self._hear_piece():
+                if self._spool.size > self._heard:  # hours may, after a restart or when kept audio is heard again
+                    await trio.lowlevel.checkpoint()
                 continue
             if self._finalizing or self.record.ended:
                 await self._do(self._transcriber.flush())
@@ -149,6 +154,11 @@ class LiveSession(Session):
             await self.journal.enter(State.PROCESSING)
         if self._reader.rest_bytes:
             await self._warn_about_rest()
+
+    def _is_behind(self) -> bool:
+        """Whether as much audio waits for the engine as a client may send ahead: no more is heard before that."""
+        ahead = self._transcriber.now - self._transcriber.settled
+        return bool(self._transcriber.waiting) and ahead > self._parts.settings.credit_s * self._pcm.rate
 
     async def _hear_piece(self) -> bool:
         """Hear some of what is in the spool; False when there is nothing new to hear now."""

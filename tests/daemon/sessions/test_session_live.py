@@ -12,6 +12,7 @@ from convo.messages import (
     Code,
     CreateSession,
     FinalSummary,
+    Retranscribe,
     RollingSummary,
     SessionState,
     SessionWarning,
@@ -58,6 +59,43 @@ async def test_a_session_goes_from_pending_to_completed_and_tells_all(autojump_c
         assert (record.state, record.ended, record.segments) == (State.COMPLETED, True, 2)
         assert record.duration_s == pytest.approx(len(talk(2)) / BYTES_S)
         assert not home.spool.path(session.id).exists()
+
+
+async def test_hours_of_kept_audio_are_heard_in_bounded_pieces_while_others_go_on(tmp_path):
+    async with house(tmp_path, credit_s=40.0) as home:
+        first = await home.live(keep_audio=True)
+        home.send(first, silence(1.0))
+        await first.end()
+        await Reader(first.feed).until_state(State.COMPLETED)
+        with home.spool.path(first.id).open("wb") as file:  # as if it had been a long talk
+            for _ in range(30):
+                file.write(talk(10))
+        home.engine.hold = True
+        beats = 0
+
+        async def beat() -> None:
+            nonlocal beats
+            while True:
+                await trio.lowlevel.checkpoint()
+                beats += 1
+
+        async with trio.open_nursery() as nursery:
+            again = await home.manager.retranscribe("me", "me", Retranscribe(session=first.id))
+            nursery.start_soon(beat)
+            session = home.manager.find(again)
+            assert session is not None
+            reader = Reader(session.feed)
+            for _ in range(50):
+                await trio.sleep(0.001)
+            heard_s = sum(job.seconds for job in home.engine.jobs)
+            assert 20 < heard_s < 40 + 28
+            assert beats > heard_s / 4  # others had their turns between
+            assert {job.kind for job in home.engine.jobs} == {Kind.FINAL}
+            home.engine.hold = False
+            home.engine.finish_all()
+            await reader.until_state(State.COMPLETED)
+            nursery.cancel_scope.cancel()
+        assert session.record.segments == 300
 
 
 async def test_audio_is_in_the_spool_before_it_is_acknowledged(autojump_clock, tmp_path):
