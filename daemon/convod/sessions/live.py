@@ -265,11 +265,11 @@ class LiveSession(Session):
                 raise SessionFailed(outcome.code, outcome.message)
             else:
                 commands = self._transcriber.refused(window, outcome.message)
-            # Stored with the segment that told it: who goes on from there must not hear another one out.
-            self.record.heard_language = self._transcriber.language
             await self._do(commands)
 
     async def _keep(self, keep: Keep) -> None:
+        # Stored with the segment that told it: who goes on from there must not hear another one out.
+        self.record.heard_language = self._transcriber.language
         marks = {"mark_sample": keep.mark_sample, "mark_utterance": keep.mark_utterance}
         if keep.trouble is not None:
             await self.journal.publish(SessionWarning, code=str(Code.INTERNAL), message=keep.trouble)
