@@ -13,6 +13,7 @@ of something else.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -108,13 +109,16 @@ class Scheduler:
                 return self._batch_from(queues, self.batch)
         return []
 
-    def died(self, batch: list[Job]) -> list[Job]:
+    def died(self, batch: list[Job], wanted: Container[Job] | None = None) -> list[Job]:
         """The worker died over this batch. Returns the jobs that are given up; the others are first of their kind now.
 
-        An interim that a newer one waits to replace is given up at once.
+        An interim that a newer one waits to replace is given up at once. What is not `wanted` any more (None: all is)
+        was dropped while it was at work, and is forgotten.
         """
         given_up = []
         for job in batch:
+            if wanted is not None and job not in wanted:
+                continue
             # Only a window that was alone is known to be the one that kills.
             if len(batch) == 1:
                 job.deaths += 1

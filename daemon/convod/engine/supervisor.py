@@ -129,7 +129,7 @@ class Engine:
         replaced = self._scheduler.submit(job)
         if replaced is not None:
             self._waited(replaced)
-            del self._deliver[replaced]
+            self._deliver.pop(replaced, None)
         self._deliver[job] = deliver
         if job.kind is not Kind.FILE:
             self._live_until = trio.current_time() + LIVE_S
@@ -341,7 +341,7 @@ class Engine:
             try:
                 answer = await worker.decode(batch, self.settings.deadline_s)
             except WorkerDied:
-                for job in self._scheduler.died(batch):
+                for job in self._scheduler.died(batch, self._deliver):
                     self._finish(
                         job, Refusal(Code.INTERNAL, "this stretch of audio stopped the engine again and again")
                     )
@@ -358,12 +358,10 @@ class Engine:
     async def _next_batch(self, worker: Worker) -> list[Job]:
         idle_since = trio.current_time()
         while True:
-            while batch := self._take():
-                # What was forgotten while it waited for its second try is not decoded.
-                if batch := [job for job in batch if job in self._deliver]:
-                    for job in batch:
-                        self._waited(job)
-                    return batch
+            if batch := self._take():
+                for job in batch:
+                    self._waited(job)
+                return batch
             unload_s = self.settings.unload_s or float("inf")
             async with trio.open_nursery() as nursery:
                 nursery.cancel_scope.deadline = trio.current_time() + unload_s

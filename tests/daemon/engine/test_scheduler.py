@@ -150,6 +150,16 @@ def test_an_interim_that_waits_for_another_try_is_replaced_too():
     assert drained(scheduler) == [[new]]
 
 
+@pytest.mark.parametrize("kind", list(Kind))
+def test_what_nobody_wants_when_its_worker_dies_is_not_tried_again(kind):
+    dropped, wanted = job("a", kind), job("a" if kind is Kind.FILE else "b", kind)
+    scheduler = scheduler_with(dropped, wanted, batch=2)
+    assert scheduler.died(scheduler.take(), {wanted}) == []
+    assert wanted.deaths == 0  # it was not alone, though it is now
+    assert scheduler.submit(job("a", kind)) is None  # nothing that it could replace
+    assert scheduler.take() == [wanted]
+
+
 def test_a_window_that_was_alone_each_time_is_given_up():
     bad = job()
     scheduler = scheduler_with(bad)
@@ -241,6 +251,7 @@ class Queueing(RuleBasedStateMachine):
         self.batch, self.files = 3, 4
         self.scheduler = Scheduler(self.batch, files=self.files)
         self.waiting: list[Job] = []
+        self.dropped: list[Job] = []
 
     @rule(
         target=jobs,
@@ -280,16 +291,19 @@ class Queueing(RuleBasedStateMachine):
 
     @rule(batch=consumes(batches))
     def die(self, batch):
-        given_up = self.scheduler.died(batch)
+        wanted = [one for one in batch if one not in self.dropped]
+        given_up = self.scheduler.died(batch, wanted)
         interims = {one.session for one in self.waiting if one.kind is Kind.INTERIM}
         for one in given_up:
+            assert one in wanted
             assert one.deaths >= TRIES or (one.kind is Kind.INTERIM and one.session in interims)
-        self.waiting += [one for one in batch if one not in given_up]
+        self.waiting += [one for one in wanted if one not in given_up]
 
     @rule(one=consumes(jobs))
     def drop(self, one):
         assert self.scheduler.drop(one) == (one in self.waiting)
         self.waiting = [other for other in self.waiting if other is not one]
+        self.dropped.append(one)
 
     @invariant()
     def what_waits_is_known(self):

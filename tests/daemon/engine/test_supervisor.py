@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -61,6 +62,12 @@ async def running(**settings):
         yield Desk(engine)
         nursery.cancel_scope.cancel()
     assert engine.processes == []
+
+
+async def until(happened: Callable[[], object]) -> None:
+    with trio.fail_after(PATIENCE_S):
+        while not happened():
+            await trio.lowlevel.checkpoint()
 
 
 def alive(pid: int) -> bool:
@@ -305,6 +312,21 @@ async def test_what_is_dropped_or_forgotten_is_not_delivered(stand_in):
         assert await desk.text(three) == "three"
         assert (desk.outcomes[one], desk.outcomes[two]) == ([], [])
         assert "two" not in stand_in.done
+
+
+async def test_an_interim_that_was_dropped_before_its_worker_died_is_gone(stand_in):
+    """A speaker pauses while an interim is at work, its worker dies, the speaker goes on."""
+    async with running(workers=1) as desk:
+        dropped = desk.submit(b"hang", kind=Kind.INTERIM)
+        await until(lambda: "hang" in stand_in.done)
+        desk.engine.drop(dropped)
+        (pid,) = desk.engine.processes
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: desk.engine.restarts)
+        assert desk.engine.queue().interim == 0
+        assert await desk.text(desk.submit(b"new", kind=Kind.INTERIM)) == "new"
+        assert desk.outcomes[dropped] == []
+        assert stand_in.done == ["start", "hang", "start", "new"]
 
 
 async def test_a_newer_interim_is_delivered_instead_of_one_that_waited(stand_in):
