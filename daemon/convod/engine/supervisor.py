@@ -114,7 +114,9 @@ class Engine:
         self._scheduler = Scheduler()
         self._pressure = Pressure()
         self._deliver: dict[Job, Deliver] = {}
-        self._idle = trio.lowlevel.ParkingLot()
+        self._at_hand: set[Worker] = set()  # loaded, and looking for work or waiting for it
+        self._idle = trio.lowlevel.ParkingLot()  # those of them that wait
+        self._unloaded = trio.lowlevel.ParkingLot()  # keepers whose worker was let go
         self._live_until = 0.0
         self._loaded: Loaded | None = None
         self._workers: set[Worker] = set()
@@ -135,7 +137,7 @@ class Engine:
             self._live_until = trio.current_time() + LIVE_S
         if self.state == "failed":
             self._refuse_all()
-        self._idle.unpark()
+        self._call()
 
     def drop(self, job: Job) -> None:
         """Deliver nothing for this job; if it waits, it is not decoded."""
@@ -169,9 +171,20 @@ class Engine:
         self._pressure.waited(job.kind, now - job.since, now)
 
     def wake(self) -> None:
-        """Audio is about to come: load the model if it was unloaded."""
+        """Audio is about to come: load the model if it was unloaded, or once more if all who have it are at work."""
         if not self._workers:
-            self._idle.unpark_all()
+            self._unloaded.unpark_all()
+        elif not self._at_hand:
+            self._unloaded.unpark()
+
+    def _call(self) -> None:
+        """Have what waits looked at. A worker is loaded for it only if none is at hand: that takes seconds."""
+        if not self._scheduler:
+            return
+        if self._idle:
+            self._idle.unpark()
+        elif not self._at_hand:
+            self._unloaded.unpark()
 
     def status(self) -> EngineStatus:
         """How the engine is."""
@@ -289,8 +302,8 @@ class Engine:
             except WorkerDied as death:
                 self.restarts += 1
                 log.warning("a worker was lost, a new one starts: %s", death)
-                # A wake-up may have gone to the one that died.
-                self._idle.unpark()
+                # Its windows wait again, and a wake-up may have gone to it.
+                self._call()
             except Abandoned:
                 log.info("a worker was ended with what nobody waits for any more, a new one starts")
                 continue
@@ -300,8 +313,9 @@ class Engine:
                 if not self._workers:
                     log.info("the model is unloaded after %.0f s without work", self.settings.unload_s)
                     self.state = "unloaded"
-                if not self._scheduler:
-                    await self._idle.park()
+                # While its process ended, windows may have come that called nobody.
+                if not self._scheduler or self._at_hand:
+                    await self._unloaded.park()
                 self.state = "ready" if self._workers else "loading"
                 continue
             except Unloadable as error:
@@ -334,7 +348,13 @@ class Engine:
 
     async def _serve(self, worker: Worker) -> None:
         while True:
-            batch = await self._next_batch(worker)
+            self._at_hand.add(worker)
+            try:
+                batch = await self._next_batch(worker)
+            finally:
+                self._at_hand.discard(worker)
+            # What came after it was called counted on it, and it may not have taken all.
+            self._call()
             begun = trio.current_time()
             for job in batch:
                 self.waits[job.kind].observe(begun - job.since)
