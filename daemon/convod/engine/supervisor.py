@@ -367,12 +367,14 @@ class Engine:
                     )
                 raise
             self.busy_s += trio.current_time() - begun
-            self.decoded_s += sum(job.seconds for job in batch)
             if isinstance(answer, Results):
+                self.decoded_s += sum(job.seconds for job in batch)
                 for job, heard in zip(batch, answer.heard, strict=True):
                     self._finish(job, heard)
             elif isinstance(answer, Trouble):
-                for job in batch:
+                if len(batch) > 1:
+                    log.warning("%d windows could not be decoded together: %s", len(batch), answer.message)
+                for job in self._scheduler.failed(batch, self._deliver):
                     self._finish(job, Refusal(Code.INTERNAL, f"the engine could not decode: {answer.message}"))
 
     async def _next_batch(self, worker: Worker) -> list[Job]:

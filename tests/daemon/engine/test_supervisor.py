@@ -297,6 +297,19 @@ async def test_a_window_that_kills_its_worker_is_given_up_while_others_of_its_ba
         assert stand_in.done.count("start") == desk.engine.restarts + 1 == TRIES + 2
 
 
+@pytest.mark.parametrize("kind", [Kind.FINAL, Kind.FILE])
+async def test_a_batch_that_the_model_cannot_decode_is_tried_again_one_by_one(stand_in, kind):
+    async with running(workers=1, batch=4) as desk:
+        names = ["one", "trouble", "two"]
+        jobs = {name: desk.submit(name.encode(), kind=kind) for name in names}
+        refusal = await desk.outcome(jobs["trouble"])
+        assert refusal == Refusal(Code.INTERNAL, "the engine could not decode: no such thing")
+        assert [await desk.text(jobs[name]) for name in ("one", "two")] == ["one", "two"]
+        assert stand_in.done == ["start", "one+trouble+two", "one", "trouble", "two"]
+        assert desk.engine.restarts == 0
+        assert desk.engine.decoded_s == jobs["one"].seconds + jobs["two"].seconds
+
+
 async def test_a_worker_that_hangs_is_replaced_at_its_deadline(stand_in):
     async with running(workers=1, deadline_s=0.5) as desk:
         outcome = await desk.outcome(desk.submit(b"hang"))
