@@ -63,8 +63,8 @@ ComputeType = Literal[
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings `[engine]`. `workers`, `threads`, `batch` 0: chosen from the machine and the model.
 
-    `deadline_s`: a worker that decodes longer hangs, and is replaced. `unload_s`: after so long without work the model
-    leaves memory, until it is needed again; 0 keeps it.
+    `deadline_s`: a worker that takes longer for each window of its batch hangs, and is replaced. `unload_s`: after so
+    long without work the model leaves memory, until it is needed again; 0 keeps it.
     """
 
     model: str = models.BUILTIN
@@ -218,8 +218,17 @@ class Engine:
     @property
     def answers(self) -> bool:
         """Whether every worker is idle, or at work for no longer than it may be before it is replaced."""
-        latest = trio.current_time() - self.settings.deadline_s - REPLACED_S
-        return all(worker.busy_since is None or worker.busy_since > latest for worker in self._workers)
+        now = trio.current_time()
+        return all(
+            worker.busy_since is None or now < worker.busy_since + self._limit_s(worker.batch) + REPLACED_S
+            for worker in self._workers
+        )
+
+    def _limit_s(self, batch: list[Job]) -> float:
+        """How long a worker may be at a batch. A slow model may need nearly as long for each of its windows as for one
+        that is alone.
+        """
+        return self.settings.deadline_s * len(batch)
 
     @property
     def processes(self) -> list[int]:
@@ -359,7 +368,7 @@ class Engine:
             for job in batch:
                 self.waits[job.kind].observe(begun - job.since)
             try:
-                answer = await worker.decode(batch, self.settings.deadline_s)
+                answer = await worker.decode(batch, self._limit_s(batch))
             except WorkerDied:
                 for job in self._scheduler.died(batch, self._deliver):
                     self._finish(

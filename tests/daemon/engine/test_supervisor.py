@@ -318,6 +318,22 @@ async def test_a_worker_that_hangs_is_replaced_at_its_deadline(stand_in):
         assert stand_in.done.count("hang") == TRIES
 
 
+async def test_each_window_of_a_batch_has_its_time(stand_in, monkeypatch):
+    limits: list[tuple[int, float]] = []
+    decode = process.Worker.decode
+
+    async def watched(worker, batch, limit_s):
+        limits.append((len(batch), limit_s))
+        return await decode(worker, batch, limit_s)
+
+    monkeypatch.setattr(process.Worker, "decode", watched)
+    async with running(workers=1, batch=3, deadline_s=50) as desk:
+        for names in (["one"], ["two", "three", "four"]):
+            jobs = [desk.submit(name.encode(), kind=Kind.FILE) for name in names]
+            assert [await desk.text(job) for job in jobs] == names
+    assert limits == [(1, 50), (3, 150)]
+
+
 @pytest.mark.parametrize("order", ["trouble", "garbage"])
 async def test_a_worker_that_says_something_else_harms_only_its_windows(stand_in, order):
     async with running(workers=1) as desk:
