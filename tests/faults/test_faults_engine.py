@@ -38,7 +38,7 @@ def starve(worker: int) -> None:
 
 FAULTS: dict[str, tuple[Callable[[int], None], str]] = {
     "killed": (kill, "its windows are decoded again by a new worker"),
-    "hung": (hang, "it is replaced after `deadline_s`; its windows are decoded again"),
+    "hung": (hang, "it is replaced after `deadline_s` for each of its windows; these are decoded again"),
     "out of memory": (starve, "its windows are decoded again by a new worker, or refused one by one with a warning"),
 }
 

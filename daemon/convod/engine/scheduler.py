@@ -7,12 +7,14 @@ until then a session shares none.
 
 A batch whose worker died is tried again one window at a time in a fresh worker, each before others of its kind; a
 window that is alone when its worker dies, three times, is given up: one that kills is known by it, and a worker may die
-of something else.
+of something else. A batch that the model could not decode is tried again in the same way, and a window that it cannot
+decode alone is given up at once: the worker lives and said so.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -108,16 +110,28 @@ class Scheduler:
                 return self._batch_from(queues, self.batch)
         return []
 
-    def died(self, batch: list[Job]) -> list[Job]:
+    def died(self, batch: list[Job], wanted: Container[Job] | None = None) -> list[Job]:
         """The worker died over this batch. Returns the jobs that are given up; the others are first of their kind now.
 
-        An interim that a newer one waits to replace is given up at once.
+        An interim that a newer one waits to replace is given up at once. What is not `wanted` any more (None: all is)
+        was dropped while it was at work, and is forgotten.
         """
+        # Only a window that was alone is known to be the one that kills.
+        if len(batch) == 1:
+            batch[0].deaths += 1
+        return self._again(batch, wanted)
+
+    def failed(self, batch: list[Job], wanted: Container[Job] | None = None) -> list[Job]:
+        """The model could not decode this batch, for one window of it or for their number. Returns the jobs that are
+        given up, as `died` does.
+        """
+        return batch if len(batch) == 1 else self._again(batch, wanted)
+
+    def _again(self, batch: list[Job], wanted: Container[Job] | None) -> list[Job]:
         given_up = []
         for job in batch:
-            # Only a window that was alone is known to be the one that kills.
-            if len(batch) == 1:
-                job.deaths += 1
+            if wanted is not None and job not in wanted:
+                continue
             if job.deaths >= TRIES or (job.kind is Kind.INTERIM and self._has_interim(job.session)):
                 given_up.append(job)
             else:

@@ -63,8 +63,8 @@ ComputeType = Literal[
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings `[engine]`. `workers`, `threads`, `batch` 0: chosen from the machine and the model.
 
-    `deadline_s`: a worker that decodes longer hangs, and is replaced. `unload_s`: after so long without work the model
-    leaves memory, until it is needed again; 0 keeps it.
+    `deadline_s`: a worker that takes longer for each window of its batch hangs, and is replaced. `unload_s`: after so
+    long without work the model leaves memory, until it is needed again; 0 keeps it.
     """
 
     model: str = models.BUILTIN
@@ -114,7 +114,9 @@ class Engine:
         self._scheduler = Scheduler()
         self._pressure = Pressure()
         self._deliver: dict[Job, Deliver] = {}
-        self._idle = trio.lowlevel.ParkingLot()
+        self._at_hand: set[Worker] = set()  # loaded, and looking for work or waiting for it
+        self._idle = trio.lowlevel.ParkingLot()  # those of them that wait
+        self._unloaded = trio.lowlevel.ParkingLot()  # keepers whose worker was let go
         self._live_until = 0.0
         self._loaded: Loaded | None = None
         self._workers: set[Worker] = set()
@@ -129,13 +131,13 @@ class Engine:
         replaced = self._scheduler.submit(job)
         if replaced is not None:
             self._waited(replaced)
-            del self._deliver[replaced]
+            self._deliver.pop(replaced, None)
         self._deliver[job] = deliver
         if job.kind is not Kind.FILE:
             self._live_until = trio.current_time() + LIVE_S
         if self.state == "failed":
             self._refuse_all()
-        self._idle.unpark()
+        self._call()
 
     def drop(self, job: Job) -> None:
         """Deliver nothing for this job; if it waits, it is not decoded."""
@@ -169,9 +171,20 @@ class Engine:
         self._pressure.waited(job.kind, now - job.since, now)
 
     def wake(self) -> None:
-        """Audio is about to come: load the model if it was unloaded."""
+        """Audio is about to come: load the model if it was unloaded, or once more if all who have it are at work."""
         if not self._workers:
-            self._idle.unpark_all()
+            self._unloaded.unpark_all()
+        elif not self._at_hand:
+            self._unloaded.unpark()
+
+    def _call(self) -> None:
+        """Have what waits looked at. A worker is loaded for it only if none is at hand: that takes seconds."""
+        if not self._scheduler:
+            return
+        if self._idle:
+            self._idle.unpark()
+        elif not self._at_hand:
+            self._unloaded.unpark()
 
     def status(self) -> EngineStatus:
         """How the engine is."""
@@ -205,8 +218,17 @@ class Engine:
     @property
     def answers(self) -> bool:
         """Whether every worker is idle, or at work for no longer than it may be before it is replaced."""
-        latest = trio.current_time() - self.settings.deadline_s - REPLACED_S
-        return all(worker.busy_since is None or worker.busy_since > latest for worker in self._workers)
+        now = trio.current_time()
+        return all(
+            worker.busy_since is None or now < worker.busy_since + self._limit_s(worker.batch) + REPLACED_S
+            for worker in self._workers
+        )
+
+    def _limit_s(self, batch: list[Job]) -> float:
+        """How long a worker may be at a batch. A slow model may need nearly as long for each of its windows as for one
+        that is alone.
+        """
+        return self.settings.deadline_s * len(batch)
 
     @property
     def processes(self) -> list[int]:
@@ -289,8 +311,8 @@ class Engine:
             except WorkerDied as death:
                 self.restarts += 1
                 log.warning("a worker was lost, a new one starts: %s", death)
-                # A wake-up may have gone to the one that died.
-                self._idle.unpark()
+                # Its windows wait again, and a wake-up may have gone to it.
+                self._call()
             except Abandoned:
                 log.info("a worker was ended with what nobody waits for any more, a new one starts")
                 continue
@@ -300,8 +322,9 @@ class Engine:
                 if not self._workers:
                     log.info("the model is unloaded after %.0f s without work", self.settings.unload_s)
                     self.state = "unloaded"
-                if not self._scheduler:
-                    await self._idle.park()
+                # While its process ended, windows may have come that called nobody.
+                if not self._scheduler or self._at_hand:
+                    await self._unloaded.park()
                 self.state = "ready" if self._workers else "loading"
                 continue
             except Unloadable as error:
@@ -334,36 +357,42 @@ class Engine:
 
     async def _serve(self, worker: Worker) -> None:
         while True:
-            batch = await self._next_batch(worker)
+            self._at_hand.add(worker)
+            try:
+                batch = await self._next_batch(worker)
+            finally:
+                self._at_hand.discard(worker)
+            # What came after it was called counted on it, and it may not have taken all.
+            self._call()
             begun = trio.current_time()
             for job in batch:
                 self.waits[job.kind].observe(begun - job.since)
             try:
-                answer = await worker.decode(batch, self.settings.deadline_s)
+                answer = await worker.decode(batch, self._limit_s(batch))
             except WorkerDied:
-                for job in self._scheduler.died(batch):
+                for job in self._scheduler.died(batch, self._deliver):
                     self._finish(
                         job, Refusal(Code.INTERNAL, "this stretch of audio stopped the engine again and again")
                     )
                 raise
             self.busy_s += trio.current_time() - begun
-            self.decoded_s += sum(job.seconds for job in batch)
             if isinstance(answer, Results):
+                self.decoded_s += sum(job.seconds for job in batch)
                 for job, heard in zip(batch, answer.heard, strict=True):
                     self._finish(job, heard)
             elif isinstance(answer, Trouble):
-                for job in batch:
+                if len(batch) > 1:
+                    log.warning("%d windows could not be decoded together: %s", len(batch), answer.message)
+                for job in self._scheduler.failed(batch, self._deliver):
                     self._finish(job, Refusal(Code.INTERNAL, f"the engine could not decode: {answer.message}"))
 
     async def _next_batch(self, worker: Worker) -> list[Job]:
         idle_since = trio.current_time()
         while True:
-            while batch := self._take():
-                # What was forgotten while it waited for its second try is not decoded.
-                if batch := [job for job in batch if job in self._deliver]:
-                    for job in batch:
-                        self._waited(job)
-                    return batch
+            if batch := self._take():
+                for job in batch:
+                    self._waited(job)
+                return batch
             unload_s = self.settings.unload_s or float("inf")
             async with trio.open_nursery() as nursery:
                 nursery.cancel_scope.deadline = trio.current_time() + unload_s

@@ -150,6 +150,17 @@ def test_an_interim_that_waits_for_another_try_is_replaced_too():
     assert drained(scheduler) == [[new]]
 
 
+@pytest.mark.parametrize("again", [Scheduler.died, Scheduler.failed])
+@pytest.mark.parametrize("kind", list(Kind))
+def test_what_nobody_wants_any_more_is_not_tried_again(kind, again):
+    dropped, wanted = job("a", kind), job("a" if kind is Kind.FILE else "b", kind)
+    scheduler = scheduler_with(dropped, wanted, batch=2)
+    assert again(scheduler, scheduler.take(), {wanted}) == []
+    assert wanted.deaths == 0  # it was not alone, though it is now
+    assert scheduler.submit(job("a", kind)) is None  # nothing that it could replace
+    assert scheduler.take() == [wanted]
+
+
 def test_a_window_that_was_alone_each_time_is_given_up():
     bad = job()
     scheduler = scheduler_with(bad)
@@ -157,6 +168,25 @@ def test_a_window_that_was_alone_each_time_is_given_up():
         assert scheduler.died(scheduler.take()) == []
     assert scheduler.died(scheduler.take()) == [bad]
     assert not scheduler
+
+
+def test_the_windows_of_a_batch_that_failed_are_tried_alone_and_one_that_fails_alone_is_given_up():
+    one, two, later = job("a"), job("b"), job("c")
+    scheduler = scheduler_with(one, two, batch=2)
+    assert scheduler.failed(scheduler.take()) == []
+    scheduler.submit(later)
+    assert scheduler.take() == [one]
+    assert scheduler.failed([one]) == [one]
+    assert drained(scheduler) == [[two], [later]]
+
+
+def test_an_interim_of_a_batch_that_failed_gives_way_to_a_newer_one():
+    old, other, new = job("a", Kind.INTERIM), job("b", Kind.INTERIM), job("a", Kind.INTERIM)
+    scheduler = scheduler_with(old, other, batch=2)
+    batch = scheduler.take()
+    scheduler.submit(new)
+    assert scheduler.failed(batch) == [old]
+    assert drained(scheduler) == [[other], [new]]
 
 
 JOBS = st.builds(
@@ -241,6 +271,7 @@ class Queueing(RuleBasedStateMachine):
         self.batch, self.files = 3, 4
         self.scheduler = Scheduler(self.batch, files=self.files)
         self.waiting: list[Job] = []
+        self.dropped: list[Job] = []
 
     @rule(
         target=jobs,
@@ -280,16 +311,29 @@ class Queueing(RuleBasedStateMachine):
 
     @rule(batch=consumes(batches))
     def die(self, batch):
-        given_up = self.scheduler.died(batch)
+        wanted = [one for one in batch if one not in self.dropped]
+        given_up = self.scheduler.died(batch, wanted)
         interims = {one.session for one in self.waiting if one.kind is Kind.INTERIM}
         for one in given_up:
+            assert one in wanted
             assert one.deaths >= TRIES or (one.kind is Kind.INTERIM and one.session in interims)
-        self.waiting += [one for one in batch if one not in given_up]
+        self.waiting += [one for one in wanted if one not in given_up]
+
+    @rule(batch=consumes(batches))
+    def fail(self, batch):
+        given_up = self.scheduler.failed(batch, [one for one in batch if one not in self.dropped])
+        if len(batch) == 1:
+            assert given_up == batch
+            return
+        interims = {one.session for one in self.waiting if one.kind is Kind.INTERIM}
+        assert all(one.kind is Kind.INTERIM and one.session in interims for one in given_up)
+        self.waiting += [one for one in batch if one not in (*given_up, *self.dropped)]
 
     @rule(one=consumes(jobs))
     def drop(self, one):
         assert self.scheduler.drop(one) == (one in self.waiting)
         self.waiting = [other for other in self.waiting if other is not one]
+        self.dropped.append(one)
 
     @invariant()
     def what_waits_is_known(self):

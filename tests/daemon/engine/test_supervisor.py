@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -61,6 +62,12 @@ async def running(**settings):
         yield Desk(engine)
         nursery.cancel_scope.cancel()
     assert engine.processes == []
+
+
+async def until(happened: Callable[[], object]) -> None:
+    with trio.fail_after(PATIENCE_S):
+        while not happened():
+            await trio.lowlevel.checkpoint()
 
 
 def alive(pid: int) -> bool:
@@ -208,6 +215,7 @@ WORKER = """#!{python}
 import os, signal, socket, sys, time
 from convod.engine.wire import *
 
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
 log = open({log!r}, "a", buffering=1)
 link = socket.socket(fileno=int(sys.argv[-1]))
 stream = link.makefile("rb")
@@ -216,6 +224,8 @@ log.write("start\\n")
 if {sick!r} and os.path.exists({sick!r}):
     link.sendall(pack(NotLoaded(message="no memory")))
     sys.exit()
+if os.path.exists({slow!r}):
+    signal.pause()
 link.sendall(pack(Loaded(device="cpu", compute_type="int8", languages=["en"], multilingual=False)))
 while (body := read_frame(stream.read)) is not None:
     said = [window.decode() for window in to_worker(body).windows]
@@ -224,6 +234,8 @@ while (body := read_frame(stream.read)) is not None:
         os.kill(os.getpid(), signal.SIGKILL)
     if any(text.startswith("hang") for text in said):
         signal.pause()
+    if any(text.startswith("hold") for text in said):
+        signal.sigwait([signal.SIGUSR1])
     if any(text.startswith("garbage") for text in said):
         link.sendall(b"\\0\\0\\0\\1\\xc1")
     elif any(text.startswith("trouble") for text in said):
@@ -238,14 +250,19 @@ while (body := read_frame(stream.read)) is not None:
 
 
 class StandIn:
-    """A worker's program that reads its windows as orders, and what it did so far."""
+    """A worker's program that reads its windows as orders, and what it did so far.
+
+    `sick`: while there is such a file, none can load the model. `slow`: while there is, it is never done with that.
+    """
 
     def __init__(self, tmp_path: Path) -> None:
         self.log = tmp_path / "log"
         self.log.touch()
         self.sick = tmp_path / "sick"
+        self.slow = tmp_path / "slow"
         self.program = tmp_path / "python"
-        self.program.write_text(WORKER.format(python=sys.executable, log=str(self.log), sick=str(self.sick)))
+        paths = {"log": str(self.log), "sick": str(self.sick), "slow": str(self.slow)}
+        self.program.write_text(WORKER.format(python=sys.executable, **paths))
         self.program.chmod(0o700)
 
     @property
@@ -280,12 +297,41 @@ async def test_a_window_that_kills_its_worker_is_given_up_while_others_of_its_ba
         assert stand_in.done.count("start") == desk.engine.restarts + 1 == TRIES + 2
 
 
+@pytest.mark.parametrize("kind", [Kind.FINAL, Kind.FILE])
+async def test_a_batch_that_the_model_cannot_decode_is_tried_again_one_by_one(stand_in, kind):
+    async with running(workers=1, batch=4) as desk:
+        names = ["one", "trouble", "two"]
+        jobs = {name: desk.submit(name.encode(), kind=kind) for name in names}
+        refusal = await desk.outcome(jobs["trouble"])
+        assert refusal == Refusal(Code.INTERNAL, "the engine could not decode: no such thing")
+        assert [await desk.text(jobs[name]) for name in ("one", "two")] == ["one", "two"]
+        assert stand_in.done == ["start", "one+trouble+two", "one", "trouble", "two"]
+        assert desk.engine.restarts == 0
+        assert desk.engine.decoded_s == jobs["one"].seconds + jobs["two"].seconds
+
+
 async def test_a_worker_that_hangs_is_replaced_at_its_deadline(stand_in):
     async with running(workers=1, deadline_s=0.5) as desk:
         outcome = await desk.outcome(desk.submit(b"hang"))
         assert isinstance(outcome, Refusal)
         assert outcome.code is Code.INTERNAL
         assert stand_in.done.count("hang") == TRIES
+
+
+async def test_each_window_of_a_batch_has_its_time(stand_in, monkeypatch):
+    limits: list[tuple[int, float]] = []
+    decode = process.Worker.decode
+
+    async def watched(worker, batch, limit_s):
+        limits.append((len(batch), limit_s))
+        return await decode(worker, batch, limit_s)
+
+    monkeypatch.setattr(process.Worker, "decode", watched)
+    async with running(workers=1, batch=3, deadline_s=50) as desk:
+        for names in (["one"], ["two", "three", "four"]):
+            jobs = [desk.submit(name.encode(), kind=Kind.FILE) for name in names]
+            assert [await desk.text(job) for job in jobs] == names
+    assert limits == [(1, 50), (3, 150)]
 
 
 @pytest.mark.parametrize("order", ["trouble", "garbage"])
@@ -305,6 +351,21 @@ async def test_what_is_dropped_or_forgotten_is_not_delivered(stand_in):
         assert await desk.text(three) == "three"
         assert (desk.outcomes[one], desk.outcomes[two]) == ([], [])
         assert "two" not in stand_in.done
+
+
+async def test_an_interim_that_was_dropped_before_its_worker_died_is_gone(stand_in):
+    """A speaker pauses while an interim is at work, its worker dies, the speaker goes on."""
+    async with running(workers=1) as desk:
+        dropped = desk.submit(b"hang", kind=Kind.INTERIM)
+        await until(lambda: "hang" in stand_in.done)
+        desk.engine.drop(dropped)
+        (pid,) = desk.engine.processes
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: desk.engine.restarts)
+        assert desk.engine.queue().interim == 0
+        assert await desk.text(desk.submit(b"new", kind=Kind.INTERIM)) == "new"
+        assert desk.outcomes[dropped] == []
+        assert stand_in.done == ["start", "hang", "start", "new"]
 
 
 async def test_a_newer_interim_is_delivered_instead_of_one_that_waited(stand_in):
@@ -347,6 +408,93 @@ async def test_an_idle_model_is_let_go_and_comes_back_with_work(stand_in):
         assert desk.engine.processes == []
         assert await desk.text(desk.submit(b"back")) == "back"
         assert desk.engine.restarts == 0
+
+
+async def one_unloaded(desk: Desk) -> tuple[Job, Callable[[], None]]:
+    """Of two workers one is unloaded, the other at work until the function is called that is returned with its window.
+
+    From then on nobody is unloaded any more.
+    """
+    engine = desk.engine
+    await until(lambda: len(engine.processes) == 2)
+    held = desk.submit(b"hold")
+    await until(lambda: engine.queue().final == 0)
+    (idle,) = (worker.process.pid for worker in engine._workers if not worker.batch)
+    engine.settings = EngineSettings(workers=2, unload_s=0.01)
+    assert await desk.text(desk.submit(b"brief")) == "brief"
+    await until(lambda: not alive(idle))
+    await trio.testing.wait_all_tasks_blocked()
+    engine.settings = EngineSettings(workers=2)
+    (busy,) = engine.processes
+    return held, lambda: os.kill(busy, signal.SIGUSR1)
+
+
+async def test_a_worker_that_is_loaded_gets_the_work_and_not_one_that_would_have_to_load(stand_in):
+    async with running(workers=2, batch=4) as desk:
+        held, release = await one_unloaded(desk)
+        release()
+        assert await desk.text(held) == "hold"
+        stand_in.slow.touch()
+        for sessions in ("a", "b", "abc"):  # those that come at once go together
+            desk.engine.wake()
+            jobs = [desk.submit(session.encode(), session=session) for session in sessions]
+            assert [await desk.text(job) for job in jobs] == [*sessions]
+            assert desk.engine._unloaded.statistics().tasks_waiting == 1
+        assert stand_in.done[4:] == ["a", "b", "a+b+c"]
+
+
+async def test_an_unloaded_worker_comes_back_when_those_that_are_loaded_are_at_work(stand_in):
+    async with running(workers=2) as desk:
+        held, release = await one_unloaded(desk)
+        assert await desk.text(desk.submit(b"more")) == "more"
+        assert desk.outcomes[held] == []
+        assert stand_in.done.count("start") == 3
+        release()
+        assert await desk.text(held) == "hold"
+
+
+async def test_an_unloaded_worker_comes_back_for_what_the_loaded_one_left(stand_in):
+    """Two windows come at once, and the worker at hand takes the first for ever."""
+    async with running(workers=2) as desk:
+        held, release = await one_unloaded(desk)
+        release()
+        assert await desk.text(held) == "hold"
+        desk.submit(b"hold", session="a")
+        left = desk.submit(b"left", session="b")
+        assert await desk.text(left) == "left"
+        assert sorted(stand_in.done[4:]) == ["hold", "left", "start"]
+
+
+async def test_an_unloaded_worker_comes_back_for_those_who_are_about_to_speak_while_the_loaded_one_is_at_work(stand_in):
+    async with running(workers=2) as desk:
+        await one_unloaded(desk)
+        desk.engine.wake()
+        await until(lambda: len(desk.engine.processes) == 2)
+        assert await desk.text(desk.submit(b"said")) == "said"
+        assert stand_in.done.count("start") == 3
+
+
+@pytest.mark.parametrize("which", [0, 1])
+async def test_what_an_idle_worker_was_called_for_is_done_by_another_if_it_is_dead(stand_in, which):
+    async with running(workers=2) as desk:
+        await until(lambda: len(desk.engine.processes) == 2)
+        await trio.testing.wait_all_tasks_blocked()
+        stand_in.slow.touch()
+        os.kill(sorted(desk.engine.processes)[which], signal.SIGKILL)
+        assert await desk.text(desk.submit(b"one")) == "one"
+
+
+async def test_what_a_worker_died_of_is_tried_again_by_an_unloaded_one(stand_in):
+    async with running(workers=2) as desk:
+        held, _ = await one_unloaded(desk)
+        (pid,) = desk.engine.processes
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: len(desk.engine.processes) == 2)
+        await until(lambda: stand_in.done.count("hold") == 2)
+        assert desk.outcomes[held] == []
+        for worker in desk.engine.processes:
+            os.kill(worker, signal.SIGUSR1)
+        assert await desk.text(held) == "hold"
 
 
 async def test_a_program_that_cannot_be_started_leaves_the_daemon_running(stand_in, monkeypatch, caplog):

@@ -6,7 +6,9 @@ import trio
 
 from convo.messages import SessionCounts
 from convod.engine.process import Worker
+from convod.engine.scheduler import Job
 from convod.engine.supervisor import REPLACED_S, Engine, EngineSettings
+from convod.engine.wire import Kind, Options
 from convod.ops.config import Settings
 from convod.ops.current import Current
 from convod.ops.signals import Operator
@@ -26,19 +28,25 @@ async def test_the_watchdog_is_fed_only_while_the_engine_answers(autojump_clock,
                 assert count(manager) == 10
                 worker = Worker(None, None)  # type: ignore[arg-type]
                 engine._workers.add(worker)
-                worker.busy_since = trio.current_time()
+                worker.batch, worker.busy_since = [window(), window()], trio.current_time()
                 assert engine.answers
-                await trio.sleep(20 + REPLACED_S + 1)
+                await trio.sleep(2 * 20 + REPLACED_S - 1)
+                assert engine.answers  # each window has its time
+                await trio.sleep(2)
                 count(manager)
                 assert not engine.answers
                 await trio.sleep(100)
                 assert count(manager) == 0
                 assert "the engine does not answer" in caplog.text
-                worker.busy_since = None
+                worker.batch, worker.busy_since = [], None
                 await trio.sleep(10)
                 assert count(manager) == 1
                 nursery.cancel_scope.cancel()
         notifier.close()
+
+
+def window() -> Job:
+    return Job("s", Kind.FILE, b"\0\0", 16000, Options())
 
 
 def count(manager: socket.socket) -> int:
