@@ -7,6 +7,7 @@ worker with the same threads; the windows are those that the daemon would cut.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import convo
 from convo.messages import SummaryOptions
@@ -17,26 +18,36 @@ from convod.engine.wire import Load, Options
 from .daemon import Daemon
 from .figures import Figures
 from .policies import utterances_of
-from .talk import RATE, load
+from .talk import RATE, Talk, load
 
 PASSES = 3
 
 
-async def bench(daemon: Daemon, model: str) -> Figures:
-    """Bare and daemon in turn, three times; the medians and their ratio."""
-    talk = load("talk")
+def finals_of(talk: Talk, model: str) -> Callable[[], None]:
+    """What decodes a talk's windows one by one with the engine alone, which is loaded and warm."""
     found = models.find(model)
     whisper = Whisper(
         Load(directory=str(found.directory), context=found.context, device="cpu", threads=found.threads or 2)
     )
     whisper.warm_up()
     windows = [talk.pcm[2 * closed.start : 2 * closed.end] for _, _, closed in utterances_of(talk)]
+
+    def decode() -> None:
+        for window in windows:
+            whisper.hear([window], RATE, Options(language="en"))
+
+    return decode
+
+
+async def bench(daemon: Daemon, model: str) -> Figures:
+    """Bare and daemon in turn, three times; the medians and their ratio."""
+    talk = load("talk")
+    decode = finals_of(talk, model)
     bare, through = [], []
     async with convo.connect(daemon.socket) as client:
         for _ in range(PASSES):
             begin = time.perf_counter()
-            for window in windows:
-                whisper.hear([window], RATE, Options(language="en"))
+            decode()
             bare.append(time.perf_counter() - begin)
             begin = time.perf_counter()
             session = await client.create_session(
