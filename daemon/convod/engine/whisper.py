@@ -137,7 +137,11 @@ class Whisper:
             avg_logprob=0.0, no_speech_prob=1.0, voice_s=0.0,
         )  # fmt: skip
         return [
-            _replace(heard.get(i, silence), voice_s=round(voice_s, 3), voice_end=None if end is None else round(end, 3))
+            _replace(
+                heard.get(i, silence),
+                voice_s=round(voice_s, 3),
+                voice_end=None if end is None else round(end if i in heard else 0.0, 3),
+            )
             for i, (voice_s, end) in enumerate(voices)
         ]
 

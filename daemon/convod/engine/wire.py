@@ -132,7 +132,7 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The text of one window with the engine's figures.
 
     If it was asked for: `voice_s`, seconds in which a voice was heard (where steady: at least), and `voice_end`, the
-    second at which it ends (not where steady).
+    second at which it ends, 0 if there is none (not where steady).
     """
 
     text: str

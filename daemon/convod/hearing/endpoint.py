@@ -7,7 +7,8 @@ The machine has two states. SILENT: frames are watched through a short ring; eno
 that begins a pre-roll before the ring's first speech frame (never before the last utterance's end). SPEAKING: silence
 is counted from the last speech frame; when it reaches the endpoint the utterance is closed a little after its last
 speech. An utterance that grows to its greatest length is cut at the quietest frame of its last part, and the next one
-begins on that very sample: nothing is lost, nothing doubled.
+begins on that very sample: nothing is lost, nothing doubled. So does the one after an utterance at whose end a better
+detector hears a voice, however late it is told of: what the frames were silent about was speech all the same.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ import msgspec
 
 
 class EndpointSettings(msgspec.Struct, frozen=True):
-    """All in milliseconds. `onset` of `ring` must be speech to open an utterance."""
+    """All in milliseconds. `onset` of `ring` must be speech to open an utterance. Of what follows one that turns out to
+    have ended in mid-speech, `doubt` at most is taken for speech unheard.
+    """
 
     endpoint_ms: int = 500
     pause_ms: int = 200
@@ -28,6 +31,7 @@ class EndpointSettings(msgspec.Struct, frozen=True):
     onset_ms: int = 90
     longest_ms: int = 28_000
     cut_from_ms: int = 18_000
+    doubt_ms: int = 2000
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -79,6 +83,7 @@ class Endpointer:
         self._now = begin
         self._ring: deque[tuple[int, int, bool]] = deque()
         self._open = False
+        self._resumed = False  # the next utterance begins with the next frame, whatever is in it
         self._start = 0
         self._onset = 0
         self._last_speech = 0
@@ -117,15 +122,48 @@ class Endpointer:
     def frame(self, end: int, speech: bool, level: float) -> list[Happening]:
         """The next frame ends at sample `end`. Returns what happened, oldest first."""
         start, self._now = self._now, end
+        if self._resumed and end > self._free:
+            opened = self._begin_again(self._free)
+            return [opened, *self._speaking(max(start, self._free), end, speech, level)]
         if self._open:
             return self._speaking(start, end, speech, level)
         return self._silent(start, end, speech)
 
     def voiced(self, until: int) -> None:
         """A better detector heard a voice up to sample `until`: if that is more than is known, the pause was none."""
+        until = min(until, self._now)
         if self._open and until > self._last_speech:
-            self._last_speech = min(until, self._now)
+            self._spoken += until - self._last_speech
+            self._last_speech = until
             self._paused = False
+
+    def resume(self, at: int) -> list[Happening]:
+        """A better detector heard a voice right up to sample `at`, where the last utterance ended: the next one begins
+        there. If none is open, one opens, with the next frame at the latest; one that is open begins earlier, unless
+        that made it too long.
+        """
+        if at != self._free:
+            return []
+        settings = self.settings
+        if self._open:
+            # A frame may come, and a flush within the next, before it is cut.
+            if at < self._start and self._now - at <= self._samples(settings.longest_ms - settings.pause_ms):
+                self._start = self._onset = at
+                self._paused = False  # who decoded what there was at the pause did not have all of it
+            return []
+        if at >= self._now:
+            self._resumed = True
+            return []
+        # All since then may be speech that was missed, but for a bound: the word of it may come minutes late.
+        doubt = min(settings.doubt_ms, settings.cut_from_ms)
+        until = min(self._now, at + self._samples(doubt))
+        if self._now - until >= self._samples(settings.endpoint_ms):
+            ring = self._ring.copy()
+            opened = self._begin_again(at, until)
+            closed = self._close(min(self._now, until + self._samples(settings.tail_ms)))
+            self._ring.extend(frame for frame in ring if frame[1] > closed.end)
+            return [opened, closed]
+        return [self._begin_again(at, max([until, *(end for _, end, speech in self._ring if speech)]))]
 
     def flush(self, now: int) -> list[Happening]:
         """No more audio comes for now: close what is open at sample `now`, less than a frame after the last frame."""
@@ -163,12 +201,24 @@ class Endpointer:
         self._levels.clear()
         return Opened(self._number, self._start, onset)
 
+    def _begin_again(self, at: int, until: int | None = None) -> Opened:
+        """Open at sample `at`, with speech up to sample `until`, if any."""
+        self._open, self._paused, self._resumed = True, False, False
+        self._start = self._onset = at
+        self._last_speech = at if until is None else until
+        self._spoken = self._last_speech - at
+        self._ring.clear()
+        self._levels.clear()
+        return Opened(self._number, at, at)
+
     def _speaking(self, start: int, end: int, speech: bool, level: float) -> list[Happening]:
         happened: list[Happening] = []
         settings = self.settings
         if end - self._start > self._samples(settings.cut_from_ms):
             self._levels.append((end, level, speech))
         if speech:
+            if not self._spoken:
+                self._onset = max(self._start, start)  # it was resumed, and began with silence
             self._last_speech = end
             self._spoken += end - start
             if self._paused:

@@ -33,6 +33,10 @@ VOICE_LATE_MS: Final = 120
 clean recordings the worker's detector lets go 86 ms after the gate at most; in noise, and of quiet speakers, the gate
 misses half of all speech frames, and takes that for pauses."""
 
+VOICE_NEAR_MS: Final = 80
+"""A voice that ends so near the end of an utterance, or nearer, goes on behind it: the tail less VOICE_LATE_MS, so that
+it is the same voice whether the worker tells of it before the endpoint or after."""
+
 LANGUAGE_SURE: Final = 0.5
 """Probability from which a detected language is kept for the session (faster-whisper's threshold)."""
 
@@ -160,6 +164,10 @@ class Transcriber:
         self._frames = Frames(settings.rate, settings.frame_ms)
         self._vad = Vad(self._frames.vad_rate, settings.vad, frame_ms=settings.frame_ms)
         self._endpoint = Endpointer(settings.rate, settings.endpoint, first=utterance, begin=self._base)
+        if sample:
+            # Whether somebody spoke on where the last utterance ended was forgotten. If not, it is an utterance without
+            # a voice, of which nothing is kept.
+            self._endpoint.resume(sample)
         self._buffer = bytearray()
         self._buffer_start = self._base
         self._now = self._base
@@ -236,7 +244,9 @@ class Transcriber:
                 return []
             guess.heard = heard
             return self._heard_guess(window, heard)
-        return self._decide(window, heard, None)
+        # First, for an utterance that waits for this one must not be published before it was made longer.
+        more = self._perhaps_resume(window, heard)
+        return [*self._decide(window, heard, None), *more]
 
     def refused(self, window: Window, trouble: str) -> list[Command]:
         """The engine could not decode a window, and why (a sentence)."""
@@ -284,9 +294,47 @@ class Transcriber:
                 commands += self._decide(final.window, guess.heard, None)
             return
         self._drop_guess(commands)
-        window = self._window(self.settings.kind, closed.number, closed.start, closed.end)
+        window = self._window(self.settings.kind, closed.number, closed.start, closed.end, ending=not closed.cut)
         self._finals[closed.number] = self._final(closed, window)
         commands.append(Decode(window))
+
+    def _perhaps_resume(self, window: Window, heard: Heard) -> list[Command]:
+        """If the voice goes on where a closed utterance ends, the next one begins right there: what the gate missed
+        between them would be in neither.
+        """
+        final = self._finals.get(window.utterance)
+        if final is None or final.window is not window or final.decided or final.closed.cut:
+            return []
+        at = final.closed.end
+        if window.start + int((heard.voice_end or 0.0) * self._rate) <= at - VOICE_NEAR_MS * self._rate // 1000:
+            return []
+        commands: list[Command] = []
+        if (following := self._finals.get(window.utterance + 1)) is not None:
+            self._begin_earlier(following, at, commands)
+            return commands
+        before = self._endpoint.open_since
+        for happening in self._endpoint.resume(at):
+            self._follow(happening, commands)
+        if before is not None and self._endpoint.open_since != before:
+            self._drop_interim(commands)
+            self._drop_guess(commands)
+            # Nothing of it was shown, while the utterance before it was not out: no word is promised.
+            self._growing = Growing(self._rate, at, at)
+        return commands
+
+    def _begin_earlier(self, final: _Final, at: int, commands: list[Command]) -> None:
+        """An utterance that is closed and waits begins at sample `at`: it is decoded again, unless it were too long."""
+        closed, window = final.closed, final.window
+        if closed.start <= at or closed.end - at > self.settings.endpoint.longest_ms * self._rate // 1000:
+            return
+        if not final.decided:
+            commands.append(Drop(window))
+        final.closed = msgspec.structs.replace(closed, start=at, onset=at)
+        # How much voice is in it must be asked again: the gate, which counted what was spoken, missed some.
+        audio = self._samples(at, closed.end)
+        final.window = msgspec.structs.replace(window, start=at, audio=audio, confirm=True)
+        final.decided, final.heard, final.trouble = False, None, None
+        commands.append(Decode(final.window))
 
     def _final(self, closed: Closed, window: Window) -> _Final:
         return _Final(closed, window, self._arrival(closed.end), self._growing.promised)
@@ -322,7 +370,9 @@ class Transcriber:
         return arrived
 
     def _trim(self) -> None:
-        needed = min(self._endpoint.needed_from, self._now)
+        # Behind an utterance whose answer is not there yet somebody may have spoken on.
+        ends = [final.closed.end for final in self._finals.values() if not final.decided and not final.closed.cut]
+        needed = min(self._endpoint.needed_from, self._now, *ends)
         # In blocks, or each frame of silence would move the whole buffer.
         if needed - self._buffer_start > self._rate:
             del self._buffer[: 2 * (needed - self._buffer_start)]

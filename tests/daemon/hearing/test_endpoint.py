@@ -263,6 +263,13 @@ def test_a_voice_that_goes_on_in_a_pause_puts_the_endpoint_off():
     assert later[1][1].end == 38 * FRAME + ms(200)
 
 
+def test_a_voice_that_goes_on_counts_as_spoken():
+    endpointer, _ = play("#" * 30 + "." * 10)
+    endpointer.voiced(38 * FRAME)
+    (closed,) = endpointer.flush(40 * FRAME)
+    assert closed.spoken == 38 * FRAME
+
+
 @pytest.mark.parametrize("until", [0, 30 * FRAME])
 def test_a_voice_that_ended_before_changes_nothing(until):
     endpointer, _ = play("#" * 30 + "." * 10)
@@ -277,4 +284,104 @@ def test_a_voice_is_never_heard_in_the_future_nor_between_utterances():
     later = [one for number in range(40, 70) for one in endpointer.frame((number + 1) * FRAME, False, -80.0)]
     assert [one.end for one in later if isinstance(one, Closed)] == [40 * FRAME + ms(200)]
     endpointer.voiced(1000 * FRAME)
+    assert endpointer.open_since is None
+
+
+def goes_on(endpointer: Endpointer, script: str, begin: int) -> list:
+    """As `play`, from frame number `begin` on."""
+    return [
+        one
+        for number, sign in enumerate(script, begin)
+        for one in endpointer.frame((number + 1) * FRAME, sign == "#", -30.0 if sign == "#" else -80.0)
+    ]
+
+
+END = 30 * FRAME + ms(200)
+"""Where 30 frames of speech end, with their tail. At the default endpoint it is known 17 frames after the speech."""
+
+
+@pytest.mark.parametrize("late", [0, 1, 10, 40])
+def test_a_voice_that_went_on_opens_an_utterance_where_the_last_one_ended(late):
+    endpointer, _ = play("#" * 30 + "." * (17 + late))
+    now = (47 + late) * FRAME
+    assert endpointer.resume(END) == [Opened(1, END, END)]
+    assert endpointer.resume(END) == [], "once is enough"
+    later = goes_on(endpointer, "." * 30, 47 + late)
+    # What came before it was told of may all be speech; from there on the ordinary rules hold.
+    assert later == [Silence(1, now), Closed(1, END, END, now + ms(200), now - END)]
+
+
+def test_a_voice_told_of_long_after_takes_a_bounded_stretch_for_speech():
+    endpointer, _ = play("#" * 30 + "." * 500)
+    doubted = END + ms(2000)
+    assert endpointer.resume(END) == [Opened(1, END, END), Closed(1, END, END, doubted + ms(200), ms(2000))]
+    assert endpointer.open_since is None
+    assert endpointer.needed_from > doubted, "and nothing is kept for it"
+
+
+def test_an_onset_under_way_is_not_lost_to_a_stretch_in_the_past():
+    endpointer, _ = play("#" * 30 + "." * 500 + "##")
+    assert [type(one) for one in endpointer.resume(END)] == [Opened, Closed]
+    (opened,) = goes_on(endpointer, "#", 532)
+    assert (opened.number, opened.onset) == (2, 530 * FRAME)
+
+
+def test_an_onset_under_way_is_part_of_what_went_on():
+    endpointer, _ = play("#" * 30 + "." * 20 + "##")
+    assert endpointer.resume(END) == [Opened(1, END, END)]
+    assert goes_on(endpointer, "#", 52) == []
+
+
+def test_an_utterance_that_is_open_begins_where_the_last_one_ended():
+    endpointer, happened = play("#" * 30 + "." * 40 + "#" * 10 + "." * 8)
+    assert kinds(happened) == [Opened, Silence, Closed, Opened, Silence]
+    assert endpointer.resume(END) == []
+    assert endpointer.open_since == END
+    # What was decoded at the pause had another beginning.
+    later = goes_on(endpointer, "." * 10, 88)
+    assert later == [Silence(1, 80 * FRAME), Closed(1, END, END, 80 * FRAME + ms(200), 10 * FRAME)]
+
+
+@pytest.mark.parametrize("frames", range(880, 900))
+@pytest.mark.parametrize("rest", [0, FRAME - 1])
+def test_no_utterance_that_begins_earlier_is_too_long(frames, rest):
+    endpointer, _ = play("#" * 30 + "." * 40 + "#" * (frames - 40))
+    start = endpointer.open_since
+    endpointer.resume(END)
+    moved = endpointer.open_since == END
+    assert moved is ((30 + frames) * FRAME - END <= ms(27_800))
+    assert moved or endpointer.open_since == start
+    happened = [*goes_on(endpointer, "#" * 5, 30 + frames), *endpointer.flush((35 + frames) * FRAME + rest)]
+    closed = [one for one in happened if isinstance(one, Closed)]
+    assert max(one.end - one.start for one in closed) <= ms(28_000)
+    assert closed[-1].end == (35 + frames) * FRAME + rest
+
+
+@pytest.mark.parametrize("rest", [0, 1, FRAME - 1])
+def test_a_voice_at_the_very_end_of_what_there_is_goes_on_with_the_next_frame(rest):
+    endpointer, _ = play("#" * 30)
+    now = 30 * FRAME + rest
+    endpointer.flush(now)
+    assert endpointer.resume(now) == []
+    assert endpointer.open_since is None
+    assert endpointer.flush(now) == [], "as long as there is none, there is no utterance"
+    later = goes_on(endpointer, "." * 30, 30)
+    assert later == [Opened(1, now, now), Silence(1, now), Closed(1, now, now, now + ms(200), 0)]
+
+
+@pytest.mark.parametrize(("voiced", "onset"), [(None, 10 * FRAME), (8 * FRAME, 0)])
+def test_an_utterance_that_went_on_with_silence_has_its_onset_where_speech_is_seen(voiced, onset):
+    endpointer = Endpointer(RATE)
+    endpointer.resume(0)
+    goes_on(endpointer, "." * 9, 0)
+    if voiced is not None:
+        endpointer.voiced(voiced)
+    goes_on(endpointer, ".###", 9)
+    (closed,) = endpointer.flush(13 * FRAME)
+    assert (closed.start, closed.onset) == (0, onset)
+
+
+def test_of_an_utterance_that_is_not_the_last_nothing_is_resumed():
+    endpointer, _ = play("#" * 30 + "." * 40 + "#" * 30 + "." * 40)
+    assert endpointer.resume(END) == []
     assert endpointer.open_since is None

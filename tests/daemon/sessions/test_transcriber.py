@@ -380,11 +380,16 @@ def test_from_a_mark_it_goes_on_with_the_same_windows_and_numbers():
     (keep,) = whole.answer(first, "one")
     again = Play(interim=False, segment=1, utterance=keep.mark_utterance, sample=keep.mark_sample)
     again.audio(sound[2 * keep.mark_sample :])
-    assert [window.utterance for window in again.finals] == [1, 2]
-    for window, before in zip(again.finals, rest, strict=True):
+    # Whether somebody spoke on at the mark was forgotten, so what is there is listened to once more.
+    silent, *finals = again.finals
+    assert silent.start == keep.mark_sample
+    assert silent.confirm
+    assert [nothing.text for nothing in again.answer(silent, "", voice_s=0.0, voice_end=0.0)] == [None]
+    assert [window.utterance for window in finals] == [2, 3]
+    for window, before in zip(finals, rest, strict=True):
         assert abs(window.start - before.start) <= 0.3 * RATE  # frames begin at the mark now
         assert window.audio == sound[2 * window.start : 2 * window.end]
-    assert again.answer(again.finals[0], "two")[0].segment == 1
+    assert again.answer(finals[0], "two")[0].segment == 1
 
 
 def test_memory_stays_bounded_through_a_long_silence():

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 import trio
@@ -35,6 +35,7 @@ from convod.engine.pressure import Interims
 from convod.engine.scheduler import Job
 from convod.engine.supervisor import Deliver, Outcome
 from convod.engine.wire import Kind
+from convod.hearing.vad import level_dbfs
 from convod.sessions import Manager, Session
 from convod.sessions.acks import Acks
 from convod.sessions.feed import Feed
@@ -65,6 +66,10 @@ def run_inline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trio.to_thread, "run_sync", run_sync)
 
 
+QUIET_DBFS: Final = -60.0
+"""As the real one, it hears no voice in what is as quiet as this, if it is asked."""
+
+
 class ScriptedEngine:
     """Has the interface of `Engine` that sessions use. Answers by itself unless `hold` is set."""
 
@@ -93,7 +98,9 @@ class ScriptedEngine:
         if deliver is None:
             return
         if outcome is None:
-            if job.kind is Kind.INTERIM:
+            if job.options.confirm and level_dbfs(job.audio) < QUIET_DBFS:
+                outcome = heard("", no_speech_prob=1.0, voice_s=0.0, voice_end=0.0)
+            elif job.kind is Kind.INTERIM:
                 outcome = heard("what is said")
             else:
                 outcome = self.texts(self._finals, job)
