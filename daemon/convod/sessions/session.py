@@ -111,6 +111,7 @@ class Session:
         self._scope = trio.CancelScope()
         self._summarizing = trio.CancelScope()
         self._cancelled = False
+        self._ending = False
         self._gone_at: float | None = trio.current_time()
         self._finished = trio.Event()
         self._settled = trio.Event()
@@ -194,12 +195,18 @@ class Session:
             Refused: that was said before, or the disk did not take it.
         """
         self._must_take_audio()
-        self._end()
+        self._ending = True
         try:
-            await trio.to_thread.run_sync(self._spool.sync)
+            with trio.CancelScope(shield=True):  # whoever said it may be gone meanwhile: it was said
+                await trio.to_thread.run_sync(self._spool.sync)
         except OSError as error:
+            self._ending = False
             raise Refused(Code.BUSY, f"the audio could not be written ({error.strerror}); look at the disk") from error
-        await self.journal.save(lasting=True)
+        self.record.ended = True
+        try:
+            await self.journal.save(lasting=True)
+        finally:
+            self._end()  # not before: the answer is to come before what the end brings
 
     def cancel(self) -> None:
         """Stop; what was transcribed stays.
@@ -236,7 +243,7 @@ class Session:
     @property
     def takes_audio(self) -> bool:
         """Whether more audio may come."""
-        return not self.record.ended and self.record.state in (State.PENDING, State.PROCESSING)
+        return not self._ending and not self.record.ended and self.record.state in (State.PENDING, State.PROCESSING)
 
     def _must_take_audio(self) -> None:
         if not self.takes_audio:

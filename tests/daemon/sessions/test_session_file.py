@@ -105,11 +105,27 @@ async def test_an_upload_that_the_disk_does_not_take_is_said(tmp_path, monkeypat
 
     async with house(tmp_path) as home:
         session = await home.create(FILE)
+        reader = Reader(session.feed)
         home.send(session, SINGLE, 100_000)
-        monkeypatch.setattr(os, "fdatasync", broken)
-        with pytest.raises(Refused, match="could not be written") as refused:
-            await session.end()
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fdatasync", broken)
+            with pytest.raises(Refused, match="could not be written") as refused:
+                await session.end()
         assert refused.value.code is Code.BUSY
+        await session.end()
+        await reader.until_state(State.COMPLETED)
+
+
+async def test_an_end_that_was_said_holds_though_its_connection_is_gone(tmp_path, monkeypatch):
+    async with house(tmp_path) as home:
+        session = await home.create(FILE)
+        reader = Reader(session.feed)
+        home.send(session, SINGLE, 100_000)
+        with trio.CancelScope() as connection:
+            monkeypatch.setattr(os, "fdatasync", lambda file: connection.cancel())  # in this thread
+            await session.end()
+        assert connection.cancel_called
+        await reader.until_state(State.COMPLETED)
 
 
 async def test_a_recording_that_lost_its_end_with_the_power_is_not_taken_for_whole(tmp_path):
