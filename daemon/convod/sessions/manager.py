@@ -116,7 +116,7 @@ class Manager:
             if session in unfinished:
                 continue
             record = await self.store.get(session)
-            if record is None or not (record.state is State.FAILED or keeps_audio(record.config, self._parts.settings)):
+            if record is None or not _may_keep(record):
                 self.spool.remove(session)
 
     async def drain(self, seconds: float) -> None:
@@ -139,6 +139,10 @@ class Manager:
     def _start(self, record: Record) -> Session:
         assert self._nursery is not None
         journal = self._journal_of(record)
+        config = journal.record.config
+        if config.keep_audio is None:  # begun by an older convod: decided now, and stored with what comes next
+            keep = keeps_audio(config, self._parts.settings)
+            journal.record.config = msgspec.structs.replace(config, keep_audio=keep)
         kind = LiveSession if record.kind == "live" else FileSession
         session = kind(journal, self._parts)
         self._sessions[record.id] = session
@@ -410,6 +414,16 @@ class Manager:
 def new_id() -> str:
     """A session id: cannot be guessed, and a few of its first characters tell it from others."""
     return secrets.token_hex(10)
+
+
+def _may_keep(record: Record) -> bool:
+    """Whether a session that is over may have audio; all else was left by a daemon that died before it was removed."""
+    # Only what the session itself was told counts, never today's setting: that is for sessions to come, and who turns
+    # it off deletes nothing. Older versions told sessions nothing (None). Theirs was kept or left behind; as nobody can
+    # say which, it stays, until the session or audio so old (`retention.audio_days`) is deleted.
+    if record.state is State.COMPLETED:
+        return record.config.keep_audio is not False
+    return record.state is State.FAILED
 
 
 def settings_of(config: CreateSession) -> dict[str, Any]:

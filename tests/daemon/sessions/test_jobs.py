@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from functools import partial
 
+import msgspec
 import pytest
 import trio
 import trio.testing
@@ -24,6 +25,8 @@ from convod.engine.supervisor import Refusal
 from convod.sessions import Refused
 from convod.sessions.keeping import DAY_S, Keeping
 from convod.sessions.limits import LimitSettings, RetentionSettings
+from convod.sessions.manager import settings_of
+from convod.sessions.session import SessionSettings
 from tests.daemon.support.house import House, Reader, house
 from tests.daemon.support.talk import heard
 from tests.support.speech import DATA
@@ -53,6 +56,20 @@ async def completed(home: House, **fields) -> str:
     await reader.until_state(State.COMPLETED)
     await session.wait_finished()
     return session.id
+
+
+async def kept_in_store(home: House, session: str) -> bool | None:
+    record = await home.store.get(session)
+    assert record is not None
+    return record.config.keep_audio
+
+
+async def forget_whether_kept(home: House, session: str) -> None:
+    """Store a session as versions did that looked at the setting when it was over."""
+    record = await home.store.get(session)
+    assert record is not None
+    record.config = msgspec.structs.replace(record.config, keep_audio=None)
+    await home.store.save(record)
 
 
 # --- order ------------------------------------------------------------------------------------------------
@@ -231,6 +248,62 @@ async def test_audio_is_not_kept_unless_that_is_wanted(tmp_path):
         kept = await completed(home, keep_audio=True)
     async with house(tmp_path) as home:
         assert list(home.spool.sessions()) == [kept]
+
+
+async def test_whether_audio_is_kept_is_settled_when_a_session_begins(tmp_path):
+    async with house(tmp_path, keep_audio=True) as home:
+        session, reader = await upload(home)
+        assert settings_of(session.record.config)["keep_audio"] is True
+        home.manager.reconfigure(SessionSettings(beam=1, keep_audio=False))
+        await reader.until_state(State.COMPLETED)
+        await session.wait_finished()
+        unkept = await completed(home)
+    async with house(tmp_path, keep_audio=False) as home:
+        assert list(home.spool.sessions()) == [session.id]
+        assert await kept_in_store(home, session.id) is True
+        assert await kept_in_store(home, unkept) is False
+        new = await home.manager.retranscribe("me", "me", Retranscribe(session=session.id))
+        await Reader(home.manager.find(new).feed).until_state(State.COMPLETED)
+
+
+@pytest.mark.parametrize("now", [False, True])
+async def test_audio_that_a_killed_daemon_left_is_removed_whatever_is_set_by_now(tmp_path, now):
+    async with house(tmp_path) as home:
+        home.spool.remove = lambda session: None  # killed when the end was stored, before the audio was removed
+        session = await completed(home)
+        assert home.spool.size(session) == len(SINGLE)
+    async with house(tmp_path, keep_audio=now) as home:
+        assert list(home.spool.sessions()) == []
+        assert home.spool.used == 0
+
+
+async def test_audio_of_an_older_version_stays_as_nobody_knows_whether_it_was_kept(tmp_path):
+    async with house(tmp_path) as home:
+        session = await completed(home, keep_audio=True)
+        await forget_whether_kept(home, session)
+    async with house(tmp_path, keep_audio=False) as home:
+        assert await kept_in_store(home, session) is None
+        assert home.spool.size(session) == len(SINGLE)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+async def test_a_session_that_an_older_version_began_keeps_what_is_set_when_it_goes_on(tmp_path, keep):
+    async with house(tmp_path) as home:
+        begun = await home.create(CreateSession(kind="file", summary=SummaryOptions(mode="off")))
+        await Reader(begun.feed).until_state(State.PENDING)
+        session = begun.id
+        await forget_whether_kept(home, session)
+    async with house(tmp_path, keep_audio=keep) as home:
+        going_on = home.manager.find(session)
+        going_on.produce(home.producer)
+        reader = Reader(going_on.feed)
+        home.send(going_on, SINGLE, 100_000)
+        await going_on.end()
+        await reader.until_state(State.COMPLETED)
+        await going_on.wait_finished()
+        assert await kept_in_store(home, session) is keep
+    async with house(tmp_path, keep_audio=False) as home:
+        assert list(home.spool.sessions()) == [session] * keep
 
 
 # --- limits -----------------------------------------------------------------------------------------------
