@@ -410,6 +410,22 @@ async def test_the_oldest_go_when_the_history_is_too_large(tmp_path):
         assert home.spool.used == 0
 
 
+async def test_nothing_is_deleted_for_an_upload_that_no_deletion_makes_smaller(tmp_path):
+    async with house(tmp_path) as home:
+        sessions = [await completed(home, keep_audio=True, title=str(number)) for number in range(3)]
+        going_on = await home.create(CreateSession(kind="file"))
+        home.send(going_on, bytes(4_000_000), 100_000)
+        await Reader(going_on.feed).until_state(State.PENDING)
+        history = await home.store.size() + 3 * len(SINGLE)
+        await keeping(home, 0.0, bytes=history).look()
+        assert {info.session for info in await home.store.newest("me")} == {going_on.id, *sessions}
+        await keeping(home, 0.0, bytes=history - 1).look()
+        assert {info.session for info in await home.store.newest("me")} == {going_on.id, *sessions[1:]}
+        await keeping(home, 0.0, bytes=1).look()
+        assert [info.session for info in await home.store.newest("me")] == [going_on.id]
+        assert home.spool.used == home.spool.size(going_on.id) == 4_000_000
+
+
 async def test_kept_audio_is_removed_when_it_is_old(tmp_path):
     async with house(tmp_path) as home:
         session = await completed(home, keep_audio=True)
