@@ -9,6 +9,9 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -52,6 +55,8 @@ class Manager:
         self._desk = desk
         self._parts = parts
         self._sessions: dict[str, Session] = {}
+        self._coming: Counter[str] = Counter()  # by owner: sessions that are being stored, soon among the others
+        self._keys: WeakValueDictionary[tuple[str, str], trio.Lock] = WeakValueDictionary()
         # One journal a session, as long as anybody reads or writes it: what one publishes, all who read must see.
         self._journals: WeakValueDictionary[str, Journal] = WeakValueDictionary()
         self._nursery: trio.Nursery | None = None
@@ -180,28 +185,16 @@ class Manager:
         """
         if self._stopping:
             raise Refused(Code.BUSY, "the daemon is stopping; connect again in a moment")
-        config = self._resolved(request)
-        if config.key is None:  # else it may be there already
-            self._check_count(owner)
-        record = await self.store.create(
-            Record(
-                id=new_id(),
-                owner=owner,
-                kind=config.kind,
-                title=config.title or "",
-                state=State.PENDING,
-                created=time.time(),
-                key=config.key,
-                config=config,
-            )
-        )
-        if self._stopping:  # said while it was being stored: it begins at the next start, found by its key
-            raise Refused(Code.BUSY, "the daemon is stopping; connect again in a moment")
-        session = self._sessions.get(record.id)
-        if session is None:
-            if record.state.final:
-                return self._journal_of(record), None
-            session = self._start(record)
+        async with self._alone(owner, request.key):
+            # What is there already is found whatever the limits, and whatever else the request says.
+            record = await self._with_key(owner, request.key) or await self._store_new(owner, request)
+            if self._stopping:  # said while it was being stored: it begins at the next start, found by its key
+                raise Refused(Code.BUSY, "the daemon is stopping; connect again in a moment")
+            session = self._sessions.get(record.id)
+            if session is None:
+                if record.state.final:
+                    return self._journal_of(record), None
+                session = self._start(record)
         self.engine.wake()
         if session.takes_audio:
             session.produce(producer)
@@ -210,13 +203,55 @@ class Manager:
     def _resolved(self, request: CreateSession) -> CreateSession:
         return resolved(request, self._parts, self._desk.summarizers)
 
-    def _check_count(self, owner: str) -> None:
+    def _alone(self, owner: str, key: str | None) -> trio.Lock:
+        """For one request with that key at a time, so that the second finds what the first made."""
+        return trio.Lock() if key is None else self._keys.setdefault((owner, key), trio.Lock())
+
+    async def _with_key(self, owner: str, key: str | None) -> Record | None:
+        if key is None:
+            return None
+        for session in self._sessions.values():
+            if (session.record.owner, session.record.key) == (owner, key):
+                return session.record
+        return await self.store.keyed(owner, key)
+
+    async def _store_new(self, owner: str, request: CreateSession) -> Record:
+        config = self._resolved(request)
+        with self._place(owner):
+            return await self.store.create(
+                Record(
+                    id=new_id(),
+                    owner=owner,
+                    kind=config.kind,
+                    title=config.title or "",
+                    state=State.PENDING,
+                    created=time.time(),
+                    key=config.key,
+                    config=config,
+                )
+            )
+
+    @contextmanager
+    def _place(self, owner: str) -> Iterator[None]:
+        """Room for one more session of an owner, held while it is stored; whoever asked starts it in the same step.
+
+        Raises:
+            Refused: the owner has as many as may be.
+        """
         most = self._parts.limits.sessions
-        if most and sum(session.record.owner == owner for session in self._sessions.values()) >= most:
+        running = sum(session.record.owner == owner for session in self._sessions.values())
+        if most and running + self._coming[owner] >= most:
             raise Refused(
                 Code.LIMIT_EXCEEDED,
-                f"you have {most} sessions that are not finished, as many as limits.sessions allows; wait for some",
+                f"as many of your sessions are not finished as limits.sessions allows ({most}); wait for some",
             )
+        self._coming[owner] += 1
+        try:
+            yield
+        finally:
+            self._coming[owner] -= 1
+            if not self._coming[owner]:
+                del self._coming[owner]
 
     def find(self, session: str) -> Session | None:
         """A session that is not in a final state."""
@@ -330,8 +365,8 @@ class Manager:
             raise Refused(Code.BAD_STATE, f"the session is {record.state}; only a failed one can be tried again")
         if not record.ended or not self.spool.size(session):
             raise Refused(Code.BAD_STATE, "the audio of this session is not there any more; send the file again")
-        self._check_count(record.owner)
-        await journal.enter(State.PENDING)
+        with self._place(record.owner):
+            await journal.enter(State.PENDING)
         self.engine.wake()
         self._start(record)
 
@@ -354,7 +389,6 @@ class Manager:
                 **changes,
             )
         )  # fmt: skip
-        self._check_count(owner)
         record = Record(
             id=new_id(),
             owner=owner,
@@ -365,16 +399,17 @@ class Manager:
             config=config,
             ended=True,
         )
-        try:
-            self.spool.share(source.id, record.id)
-        except NoRoom as error:
-            code = Code.LIMIT_EXCEEDED if isinstance(error, OverQuota) else Code.BUSY
-            raise Refused(code, f"{error.strerror}; free some") from error
-        try:
-            await self.store.create(record)
-        except BaseException:
-            self.spool.remove(record.id)
-            raise
+        with self._place(owner):
+            try:
+                self.spool.share(source.id, record.id)
+            except NoRoom as error:
+                code = Code.LIMIT_EXCEEDED if isinstance(error, OverQuota) else Code.BUSY
+                raise Refused(code, f"{error.strerror}; free some") from error
+            try:
+                await self.store.create(record)
+            except BaseException:
+                self.spool.remove(record.id)
+                raise
         self.engine.wake()
         self._start(record)
         return record.id

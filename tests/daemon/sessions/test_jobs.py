@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 import msgspec
@@ -27,6 +28,7 @@ from convod.sessions.keeping import DAY_S, Keeping
 from convod.sessions.limits import LimitSettings, RetentionSettings
 from convod.sessions.manager import settings_of
 from convod.sessions.session import SessionSettings
+from convod.store import StoreFailed
 from tests.daemon.support.house import House, Reader, house
 from tests.daemon.support.talk import heard
 from tests.support.speech import DATA
@@ -56,6 +58,22 @@ async def completed(home: House, **fields) -> str:
     await reader.until_state(State.COMPLETED)
     await session.wait_finished()
     return session.id
+
+
+async def at_once(requests: Sequence[Callable[[], Awaitable[object]]]) -> list[Refused]:
+    """What was refused of requests that come at the same time."""
+    refused: list[Refused] = []
+
+    async def ask(request: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await request()
+        except Refused as error:
+            refused.append(error)
+
+    async with trio.open_nursery() as nursery:
+        for request in requests:
+            nursery.start_soon(ask, request)
+    return refused
 
 
 async def kept_in_store(home: House, session: str) -> bool | None:
@@ -350,6 +368,63 @@ async def test_an_owner_has_so_many_sessions_and_another_owner_his_own(tmp_path)
             await home.live()
         assert refused.value.code is Code.LIMIT_EXCEEDED
         await home.manager.create("you", CreateSession(kind="live"), object())
+
+
+async def test_a_key_is_no_way_around_the_limit_and_is_found_at_it(tmp_path):
+    async with house(tmp_path, limits=LimitSettings(sessions=2)) as home:
+        over = await home.live(key="over")
+        over.cancel()
+        await over.wait_finished()
+        first, second = await home.live(key="first"), await home.live(key="second")
+        with pytest.raises(Refused, match=r"limits\.sessions") as refused:
+            await home.live(key="third")
+        assert refused.value.code is Code.LIMIT_EXCEEDED
+        assert await home.live(key="first") is first
+        assert await home.live(key="second", language="xx") is second  # whatever else it says
+        again = CreateSession(kind="live", key="over")
+        assert await home.manager.create("me", again, home.producer) == (over.journal, None)
+        await home.manager.create("you", CreateSession(kind="live", key="first"), object())
+        assert home.manager.counts().live == 3
+        first.cancel()
+        await first.wait_finished()
+        await home.live(key="third")
+
+
+@pytest.mark.parametrize("keys", [[None] * 5, list("abcde")])
+async def test_sessions_asked_for_at_once_are_no_more_than_may_be(tmp_path, keys):
+    async with house(tmp_path, limits=LimitSettings(sessions=2)) as home:
+        refused = await at_once([partial(home.live, key=key) for key in keys])
+        assert [error.code for error in refused] == [Code.LIMIT_EXCEEDED] * 3
+        assert len(await home.store.newest("me")) == home.manager.counts().live == 2
+
+
+async def test_a_key_asked_for_twice_at_once_takes_one_place(tmp_path):
+    async with house(tmp_path, limits=LimitSettings(sessions=1)) as home:
+        assert await at_once([partial(home.live, key="k")] * 3) == []
+        assert len(await home.store.newest("me")) == home.manager.counts().live == 1
+
+
+async def test_audio_transcribed_anew_takes_a_place_from_the_moment_it_is_asked_for(tmp_path):
+    async with house(tmp_path, limits=LimitSettings(sessions=1)) as home:
+        session = await completed(home, keep_audio=True)
+        home.engine.hold = True
+        again = partial(home.manager.retranscribe, "me", "me", Retranscribe(session=session))
+        assert [error.code for error in await at_once([again] * 3)] == [Code.LIMIT_EXCEEDED] * 2
+        assert home.manager.counts().file == 1
+        assert home.spool.used == 2 * len(SINGLE)
+
+
+async def test_a_session_that_could_not_be_stored_takes_no_place(tmp_path, monkeypatch):
+    async with house(tmp_path, limits=LimitSettings(sessions=1)) as home:
+
+        async def full(record):
+            raise StoreFailed("the disk is full")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(home.store, "create", full)
+            with pytest.raises(StoreFailed):
+                await home.live(key="k")
+        await home.live(key="k")
 
 
 async def test_the_disk_takes_no_more_than_its_quota(tmp_path):
