@@ -208,6 +208,30 @@ def test_a_daemon_that_is_killed_and_comes_back(convo: Convo, tmp_path: Path) ->
         assert word_error_rate(truth("talk"), heard(first + out)) <= 0.05
 
 
+def test_files_above_the_limit_of_sessions_are_named_and_can_be_sent_again(
+    convo: Convo, run: Run, tmp_path: Path
+) -> None:
+    files = [DATA / name for name in ("single.flac", "short.wav")]
+    with running(tmp_path, "--model", "builtin", environment={"CONVOD_LIMITS_SESSIONS": "1"}) as daemon:
+        child = convo("stream", "-", CONVO_URL=daemon.url)
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdin.write(pcm("talk.flac")[: 32_000 * 5])
+        child.stdin.flush()
+        assert child.stdout.readline()  # it has the only place
+        result = run("transcribe", *files, "--connect", daemon.url)
+        assert (result.code, result.out) == (1, "")
+        *told, last = result.err.splitlines()
+        assert len(told) == len(files)
+        for file, line in zip(files, told, strict=True):
+            assert f"{file}: as many of your sessions are not finished as limits.sessions allows (1)" in line
+        assert "2 of 2 files could not be transcribed." in last
+        child.communicate(timeout=WAIT_S)
+        assert child.returncode == 0
+        for file in files:
+            assert run("transcribe", file, "--connect", daemon.url).code == 0
+
+
 def test_a_folder_is_done_though_its_daemon_was_killed(convo: Convo, run: Run, tmp_path: Path) -> None:
     """One in mid-upload, one being heard, one that waits: each is there in the end, once, with all its words."""
     talks = tmp_path / "talks"

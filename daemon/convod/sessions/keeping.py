@@ -79,9 +79,14 @@ class Keeping:
                 log.info("kept audio was removed", extra={"session": session})
 
     async def _shrink(self, most: int) -> None:
-        while await self._store.size() + self._spool.used > most:
+        while await self._store.size() + await self._held() > most:
             oldest = await self._store.finished(limit=1)
             if not oldest:
                 return
             await self._delete(oldest[0].id)
             log.info("the oldest session was deleted: the history is too large", extra={"session": oldest[0].id})
+
+    async def _held(self) -> int:
+        """Bytes of audio that finished sessions hold. No deletion frees what an upload or a talk that goes on holds."""
+        unfinished = await self._store.unfinished()
+        return self._spool.used - sum(self._spool.size(record.id) or 0 for record in unfinished)

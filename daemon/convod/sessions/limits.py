@@ -28,8 +28,9 @@ class RetentionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     """Settings `[retention]`; 0 keeps for ever.
 
     `days`: after so long a finished session is deleted whole. `bytes`: when the history and its audio take more, the
-    oldest finished sessions are deleted. `audio_days`: after so long kept audio is removed; `failed_audio_days`: that
-    of a session that failed and might be retried.
+    oldest finished sessions are deleted; audio of those in no final state does not count, for that would free none of
+    it. `audio_days`: after so long kept audio is removed; `failed_audio_days`: that of a session that failed and might
+    be retried.
     """
 
     days: Days = 0.0

@@ -9,6 +9,9 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -52,6 +55,8 @@ class Manager:
         self._desk = desk
         self._parts = parts
         self._sessions: dict[str, Session] = {}
+        self._coming: Counter[str] = Counter()  # by owner: sessions that are being stored, soon among the others
+        self._keys: WeakValueDictionary[tuple[str, str], trio.Lock] = WeakValueDictionary()
         # One journal a session, as long as anybody reads or writes it: what one publishes, all who read must see.
         self._journals: WeakValueDictionary[str, Journal] = WeakValueDictionary()
         self._nursery: trio.Nursery | None = None
@@ -116,7 +121,7 @@ class Manager:
             if session in unfinished:
                 continue
             record = await self.store.get(session)
-            if record is None or not (record.state is State.FAILED or keeps_audio(record.config, self._parts.settings)):
+            if record is None or not _may_keep(record):
                 self.spool.remove(session)
 
     async def drain(self, seconds: float) -> None:
@@ -139,6 +144,10 @@ class Manager:
     def _start(self, record: Record) -> Session:
         assert self._nursery is not None
         journal = self._journal_of(record)
+        config = journal.record.config
+        if config.keep_audio is None:  # begun by an older convod: decided now, and stored with what comes next
+            keep = keeps_audio(config, self._parts.settings)
+            journal.record.config = msgspec.structs.replace(config, keep_audio=keep)
         kind = LiveSession if record.kind == "live" else FileSession
         session = kind(journal, self._parts)
         self._sessions[record.id] = session
@@ -176,28 +185,16 @@ class Manager:
         """
         if self._stopping:
             raise Refused(Code.BUSY, "the daemon is stopping; connect again in a moment")
-        config = self._resolved(request)
-        if config.key is None:  # else it may be there already
-            self._check_count(owner)
-        record = await self.store.create(
-            Record(
-                id=new_id(),
-                owner=owner,
-                kind=config.kind,
-                title=config.title or "",
-                state=State.PENDING,
-                created=time.time(),
-                key=config.key,
-                config=config,
-            )
-        )
-        if self._stopping:  # said while it was being stored: it begins at the next start, found by its key
-            raise Refused(Code.BUSY, "the daemon is stopping; connect again in a moment")
-        session = self._sessions.get(record.id)
-        if session is None:
-            if record.state.final:
-                return self._journal_of(record), None
-            session = self._start(record)
+        async with self._alone(owner, request.key):
+            # What is there already is found whatever the limits, and whatever else the request says.
+            record = await self._with_key(owner, request.key) or await self._store_new(owner, request)
+            if self._stopping:  # said while it was being stored: it begins at the next start, found by its key
+                raise Refused(Code.BUSY, "the daemon is stopping; connect again in a moment")
+            session = self._sessions.get(record.id)
+            if session is None:
+                if record.state.final:
+                    return self._journal_of(record), None
+                session = self._start(record)
         self.engine.wake()
         if session.takes_audio:
             session.produce(producer)
@@ -206,13 +203,55 @@ class Manager:
     def _resolved(self, request: CreateSession) -> CreateSession:
         return resolved(request, self._parts, self._desk.summarizers)
 
-    def _check_count(self, owner: str) -> None:
+    def _alone(self, owner: str, key: str | None) -> trio.Lock:
+        """For one request with that key at a time, so that the second finds what the first made."""
+        return trio.Lock() if key is None else self._keys.setdefault((owner, key), trio.Lock())
+
+    async def _with_key(self, owner: str, key: str | None) -> Record | None:
+        if key is None:
+            return None
+        for session in self._sessions.values():
+            if (session.record.owner, session.record.key) == (owner, key):
+                return session.record
+        return await self.store.keyed(owner, key)
+
+    async def _store_new(self, owner: str, request: CreateSession) -> Record:
+        config = self._resolved(request)
+        with self._place(owner):
+            return await self.store.create(
+                Record(
+                    id=new_id(),
+                    owner=owner,
+                    kind=config.kind,
+                    title=config.title or "",
+                    state=State.PENDING,
+                    created=time.time(),
+                    key=config.key,
+                    config=config,
+                )
+            )
+
+    @contextmanager
+    def _place(self, owner: str) -> Iterator[None]:
+        """Room for one more session of an owner, held while it is stored; whoever asked starts it in the same step.
+
+        Raises:
+            Refused: the owner has as many as may be.
+        """
         most = self._parts.limits.sessions
-        if most and sum(session.record.owner == owner for session in self._sessions.values()) >= most:
+        running = sum(session.record.owner == owner for session in self._sessions.values())
+        if most and running + self._coming[owner] >= most:
             raise Refused(
                 Code.LIMIT_EXCEEDED,
-                f"you have {most} sessions that are not finished, as many as limits.sessions allows; wait for some",
+                f"as many of your sessions are not finished as limits.sessions allows ({most}); wait for some",
             )
+        self._coming[owner] += 1
+        try:
+            yield
+        finally:
+            self._coming[owner] -= 1
+            if not self._coming[owner]:
+                del self._coming[owner]
 
     def find(self, session: str) -> Session | None:
         """A session that is not in a final state."""
@@ -326,8 +365,8 @@ class Manager:
             raise Refused(Code.BAD_STATE, f"the session is {record.state}; only a failed one can be tried again")
         if not record.ended or not self.spool.size(session):
             raise Refused(Code.BAD_STATE, "the audio of this session is not there any more; send the file again")
-        self._check_count(record.owner)
-        await journal.enter(State.PENDING)
+        with self._place(record.owner):
+            await journal.enter(State.PENDING)
         self.engine.wake()
         self._start(record)
 
@@ -350,7 +389,6 @@ class Manager:
                 **changes,
             )
         )  # fmt: skip
-        self._check_count(owner)
         record = Record(
             id=new_id(),
             owner=owner,
@@ -361,16 +399,17 @@ class Manager:
             config=config,
             ended=True,
         )
-        try:
-            self.spool.share(source.id, record.id)
-        except NoRoom as error:
-            code = Code.LIMIT_EXCEEDED if isinstance(error, OverQuota) else Code.BUSY
-            raise Refused(code, f"{error.strerror}; free some") from error
-        try:
-            await self.store.create(record)
-        except BaseException:
-            self.spool.remove(record.id)
-            raise
+        with self._place(owner):
+            try:
+                self.spool.share(source.id, record.id)
+            except NoRoom as error:
+                code = Code.LIMIT_EXCEEDED if isinstance(error, OverQuota) else Code.BUSY
+                raise Refused(code, f"{error.strerror}; free some") from error
+            try:
+                await self.store.create(record)
+            except BaseException:
+                self.spool.remove(record.id)
+                raise
         self.engine.wake()
         self._start(record)
         return record.id
@@ -404,6 +443,16 @@ class Manager:
 def new_id() -> str:
     """A session id: cannot be guessed, and a few of its first characters tell it from others."""
     return secrets.token_hex(10)
+
+
+def _may_keep(record: Record) -> bool:
+    """Whether a session that is over may have audio; all else was left by a daemon that died before it was removed."""
+    # Only what the session itself was told counts, never today's setting: that is for sessions to come, and who turns
+    # it off deletes nothing. Older versions told sessions nothing (None). Theirs was kept or left behind; as nobody can
+    # say which, it stays, until the session or audio so old (`retention.audio_days`) is deleted.
+    if record.state is State.COMPLETED:
+        return record.config.keep_audio is not False
+    return record.state is State.FAILED
 
 
 def settings_of(config: CreateSession) -> dict[str, Any]:

@@ -306,7 +306,7 @@ class Session:
         if self.record.config.summary.mode != "off":
             await self._summarize_until_done(self.record.config.summary)
         await self.journal.enter(State.COMPLETED)
-        if not keeps_audio(self.record.config, self._parts.settings):
+        if not self.record.config.keep_audio:
             self._parts.spool.remove(self.id)
 
     def summarized(self) -> None:
@@ -349,7 +349,7 @@ class Session:
 
 
 def keeps_audio(config: CreateSession, settings: SessionSettings) -> bool:
-    """Whether a session's audio stays when it is completed."""
+    """Whether the audio of a session that begins now stays when it is completed."""
     return settings.keep_audio if config.keep_audio is None else config.keep_audio
 
 

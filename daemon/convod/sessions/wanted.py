@@ -19,7 +19,7 @@ from convod.engine.supervisor import Engine
 from convod.hearing import EndpointSettings, PcmFormat, UnsupportedAudio
 from convod.hearing.vad import VadSettings
 from convod.sessions.file import too_large
-from convod.sessions.session import Parts, Refused
+from convod.sessions.session import Parts, Refused, keeps_audio
 from convod.summary import Summarizers
 
 ENDPOINT_MS: Final = (200, 3000)
@@ -71,6 +71,7 @@ def resolved(request: CreateSession, parts: Parts, summarizers: Summarizers) -> 
         endpoint_ms=request.endpoint_ms or EndpointSettings().endpoint_ms,
         vad_mode=VadSettings().mode if request.vad_mode is None else request.vad_mode,
         frame_ms=request.frame_ms or 30,
+        keep_audio=keeps_audio(request, parts.settings),
     )  # fmt: skip
 
 

@@ -89,6 +89,9 @@ class Store(Protocol):
     async def get(self, session: str) -> Record | None:
         """A session, None if there is none of that id."""
 
+    async def keyed(self, owner: str, key: str) -> Record | None:
+        """The owner's session with that key, None if there is none."""
+
     async def unfinished(self) -> list[Record]:
         """Sessions that are in no final state, oldest first."""
 

@@ -51,12 +51,8 @@ class SessionStore:
         """Store a new session; if its owner has one with the same key, that one is returned instead."""
 
         def work(connection: sqlite3.Connection) -> Record:
-            if record.key is not None:
-                row = connection.execute(
-                    "SELECT * FROM sessions WHERE owner = ? AND key = ?", (record.owner, record.key)
-                ).fetchone()
-                if row is not None:
-                    return _record(row)
+            if record.key is not None and (there := _keyed(connection, record.owner, record.key)) is not None:
+                return there
             columns = _columns(record)
             connection.execute(
                 f"INSERT INTO sessions ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",
@@ -120,6 +116,10 @@ class SessionStore:
             return None if row is None else _record(row)
 
         return await self._database.read(work)
+
+    async def keyed(self, owner: str, key: str) -> Record | None:
+        """The owner's session with that key, None if there is none."""
+        return await self._database.read(lambda connection: _keyed(connection, owner, key))
 
     async def unfinished(self) -> list[Record]:
         """Sessions that are in no final state, oldest first."""
@@ -282,6 +282,11 @@ def summary_of(event: DurableEvent) -> Summary:
     """The summary that an event carries."""
     assert isinstance(event, SummaryEvent)
     return Summary(**{name: getattr(event, name) for name in Summary.__struct_fields__})
+
+
+def _keyed(connection: sqlite3.Connection, owner: str, key: str) -> Record | None:
+    row = connection.execute("SELECT * FROM sessions WHERE owner = ? AND key = ?", (owner, key)).fetchone()
+    return None if row is None else _record(row)
 
 
 def _columns(record: Record) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
+import msgspec
 import pytest
 import trio
 import trio.testing
@@ -24,6 +26,9 @@ from convod.engine.supervisor import Refusal
 from convod.sessions import Refused
 from convod.sessions.keeping import DAY_S, Keeping
 from convod.sessions.limits import LimitSettings, RetentionSettings
+from convod.sessions.manager import settings_of
+from convod.sessions.session import SessionSettings
+from convod.store import StoreFailed
 from tests.daemon.support.house import House, Reader, house
 from tests.daemon.support.talk import heard
 from tests.support.speech import DATA
@@ -53,6 +58,36 @@ async def completed(home: House, **fields) -> str:
     await reader.until_state(State.COMPLETED)
     await session.wait_finished()
     return session.id
+
+
+async def at_once(requests: Sequence[Callable[[], Awaitable[object]]]) -> list[Refused]:
+    """What was refused of requests that come at the same time."""
+    refused: list[Refused] = []
+
+    async def ask(request: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await request()
+        except Refused as error:
+            refused.append(error)
+
+    async with trio.open_nursery() as nursery:
+        for request in requests:
+            nursery.start_soon(ask, request)
+    return refused
+
+
+async def kept_in_store(home: House, session: str) -> bool | None:
+    record = await home.store.get(session)
+    assert record is not None
+    return record.config.keep_audio
+
+
+async def forget_whether_kept(home: House, session: str) -> None:
+    """Store a session as versions did that looked at the setting when it was over."""
+    record = await home.store.get(session)
+    assert record is not None
+    record.config = msgspec.structs.replace(record.config, keep_audio=None)
+    await home.store.save(record)
 
 
 # --- order ------------------------------------------------------------------------------------------------
@@ -256,6 +291,62 @@ async def test_audio_is_not_kept_unless_that_is_wanted(tmp_path):
         assert list(home.spool.sessions()) == [kept]
 
 
+async def test_whether_audio_is_kept_is_settled_when_a_session_begins(tmp_path):
+    async with house(tmp_path, keep_audio=True) as home:
+        session, reader = await upload(home)
+        assert settings_of(session.record.config)["keep_audio"] is True
+        home.manager.reconfigure(SessionSettings(beam=1, keep_audio=False))
+        await reader.until_state(State.COMPLETED)
+        await session.wait_finished()
+        unkept = await completed(home)
+    async with house(tmp_path, keep_audio=False) as home:
+        assert list(home.spool.sessions()) == [session.id]
+        assert await kept_in_store(home, session.id) is True
+        assert await kept_in_store(home, unkept) is False
+        new = await home.manager.retranscribe("me", "me", Retranscribe(session=session.id))
+        await Reader(home.manager.find(new).feed).until_state(State.COMPLETED)
+
+
+@pytest.mark.parametrize("now", [False, True])
+async def test_audio_that_a_killed_daemon_left_is_removed_whatever_is_set_by_now(tmp_path, now):
+    async with house(tmp_path) as home:
+        home.spool.remove = lambda session: None  # killed when the end was stored, before the audio was removed
+        session = await completed(home)
+        assert home.spool.size(session) == len(SINGLE)
+    async with house(tmp_path, keep_audio=now) as home:
+        assert list(home.spool.sessions()) == []
+        assert home.spool.used == 0
+
+
+async def test_audio_of_an_older_version_stays_as_nobody_knows_whether_it_was_kept(tmp_path):
+    async with house(tmp_path) as home:
+        session = await completed(home, keep_audio=True)
+        await forget_whether_kept(home, session)
+    async with house(tmp_path, keep_audio=False) as home:
+        assert await kept_in_store(home, session) is None
+        assert home.spool.size(session) == len(SINGLE)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+async def test_a_session_that_an_older_version_began_keeps_what_is_set_when_it_goes_on(tmp_path, keep):
+    async with house(tmp_path) as home:
+        begun = await home.create(CreateSession(kind="file", summary=SummaryOptions(mode="off")))
+        await Reader(begun.feed).until_state(State.PENDING)
+        session = begun.id
+        await forget_whether_kept(home, session)
+    async with house(tmp_path, keep_audio=keep) as home:
+        going_on = home.manager.find(session)
+        going_on.produce(home.producer)
+        reader = Reader(going_on.feed)
+        home.send(going_on, SINGLE, 100_000)
+        await going_on.end()
+        await reader.until_state(State.COMPLETED)
+        await going_on.wait_finished()
+        assert await kept_in_store(home, session) is keep
+    async with house(tmp_path, keep_audio=False) as home:
+        assert list(home.spool.sessions()) == [session] * keep
+
+
 # --- limits -----------------------------------------------------------------------------------------------
 
 
@@ -300,6 +391,63 @@ async def test_an_owner_has_so_many_sessions_and_another_owner_his_own(tmp_path)
             await home.live()
         assert refused.value.code is Code.LIMIT_EXCEEDED
         await home.manager.create("you", CreateSession(kind="live"), object())
+
+
+async def test_a_key_is_no_way_around_the_limit_and_is_found_at_it(tmp_path):
+    async with house(tmp_path, limits=LimitSettings(sessions=2)) as home:
+        over = await home.live(key="over")
+        over.cancel()
+        await over.wait_finished()
+        first, second = await home.live(key="first"), await home.live(key="second")
+        with pytest.raises(Refused, match=r"limits\.sessions") as refused:
+            await home.live(key="third")
+        assert refused.value.code is Code.LIMIT_EXCEEDED
+        assert await home.live(key="first") is first
+        assert await home.live(key="second", language="xx") is second  # whatever else it says
+        again = CreateSession(kind="live", key="over")
+        assert await home.manager.create("me", again, home.producer) == (over.journal, None)
+        await home.manager.create("you", CreateSession(kind="live", key="first"), object())
+        assert home.manager.counts().live == 3
+        first.cancel()
+        await first.wait_finished()
+        await home.live(key="third")
+
+
+@pytest.mark.parametrize("keys", [[None] * 5, list("abcde")])
+async def test_sessions_asked_for_at_once_are_no_more_than_may_be(tmp_path, keys):
+    async with house(tmp_path, limits=LimitSettings(sessions=2)) as home:
+        refused = await at_once([partial(home.live, key=key) for key in keys])
+        assert [error.code for error in refused] == [Code.LIMIT_EXCEEDED] * 3
+        assert len(await home.store.newest("me")) == home.manager.counts().live == 2
+
+
+async def test_a_key_asked_for_twice_at_once_takes_one_place(tmp_path):
+    async with house(tmp_path, limits=LimitSettings(sessions=1)) as home:
+        assert await at_once([partial(home.live, key="k")] * 3) == []
+        assert len(await home.store.newest("me")) == home.manager.counts().live == 1
+
+
+async def test_audio_transcribed_anew_takes_a_place_from_the_moment_it_is_asked_for(tmp_path):
+    async with house(tmp_path, limits=LimitSettings(sessions=1)) as home:
+        session = await completed(home, keep_audio=True)
+        home.engine.hold = True
+        again = partial(home.manager.retranscribe, "me", "me", Retranscribe(session=session))
+        assert [error.code for error in await at_once([again] * 3)] == [Code.LIMIT_EXCEEDED] * 2
+        assert home.manager.counts().file == 1
+        assert home.spool.used == 2 * len(SINGLE)
+
+
+async def test_a_session_that_could_not_be_stored_takes_no_place(tmp_path, monkeypatch):
+    async with house(tmp_path, limits=LimitSettings(sessions=1)) as home:
+
+        async def full(record):
+            raise StoreFailed("the disk is full")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(home.store, "create", full)
+            with pytest.raises(StoreFailed):
+                await home.live(key="k")
+        await home.live(key="k")
 
 
 async def test_the_disk_takes_no_more_than_its_quota(tmp_path):
@@ -358,6 +506,22 @@ async def test_the_oldest_go_when_the_history_is_too_large(tmp_path):
         await keeping(home, 0.0, bytes=1).look()
         assert await home.store.newest("me") == []
         assert home.spool.used == 0
+
+
+async def test_nothing_is_deleted_for_an_upload_that_no_deletion_makes_smaller(tmp_path):
+    async with house(tmp_path) as home:
+        sessions = [await completed(home, keep_audio=True, title=str(number)) for number in range(3)]
+        going_on = await home.create(CreateSession(kind="file"))
+        home.send(going_on, bytes(4_000_000), 100_000)
+        await Reader(going_on.feed).until_state(State.PENDING)
+        history = await home.store.size() + 3 * len(SINGLE)
+        await keeping(home, 0.0, bytes=history).look()
+        assert {info.session for info in await home.store.newest("me")} == {going_on.id, *sessions}
+        await keeping(home, 0.0, bytes=history - 1).look()
+        assert {info.session for info in await home.store.newest("me")} == {going_on.id, *sessions[1:]}
+        await keeping(home, 0.0, bytes=1).look()
+        assert [info.session for info in await home.store.newest("me")] == [going_on.id]
+        assert home.spool.used == home.spool.size(going_on.id) == 4_000_000
 
 
 async def test_kept_audio_is_removed_when_it_is_old(tmp_path):

@@ -94,6 +94,10 @@ async def test_the_same_key_of_the_same_owner_gets_the_first_session(tmp_path):
         assert (await store.create(record("four"))).id == "00000000four"
         assert (await store.create(record("five"))).id == "00000000five"  # no key is nobody's key
         assert await store.get("00000000two") is None
+        assert await store.keyed("me", "k") == first
+        assert (found := await store.keyed("you", "k")) is not None
+        assert found.id == "00000000three"
+        assert await store.keyed("me", "another") is None
 
 
 async def test_events_and_counters_move_together(tmp_path):
