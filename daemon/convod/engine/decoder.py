@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +30,6 @@ SHORT_PART: Final = 0.1
 
 def main() -> int:
     """Decode the file `argv[1]`."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(NICE)
 
     def say(**fields: object) -> None:

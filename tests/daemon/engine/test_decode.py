@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
+import signal
 import struct
 from contextlib import aclosing
 
@@ -219,11 +221,38 @@ async def test_a_list_of_other_files_is_not_followed(tmp_path, text, name):
     assert process.refusal is not None
 
 
-async def test_a_file_that_stops_its_decoder_is_refused(tmp_path):
-    async with decoding(tmp_path / "there is none") as process:
-        assert [piece async for piece in process.pieces()] == []
-    assert process.refusal is not None
-    assert process.refusal[0] is Code.BAD_AUDIO
+async def test_a_decoder_that_breaks_says_nothing_of_the_file(tmp_path):
+    sound, process = await decoded(tmp_path / "there is none")
+    assert (sound, process.refusal, process.died) == (b"", None, "exit status 1")
+
+
+@pytest.mark.parametrize(
+    ("number", "named"),
+    [(signal.SIGKILL, "SIGKILL"), (signal.SIGTERM, "SIGTERM"), (signal.SIGSEGV, "SIGSEGV"), (40, "signal 40")],
+)
+async def test_a_decoder_that_is_killed_gives_what_it_read_and_says_nothing_of_the_file(number, named):
+    async with decoding(DATA / "minutes.flac") as process, aclosing(process.pieces()) as pieces:
+        sound = await anext(pieces)
+        process._process.send_signal(number)  # which waits until somebody takes more of it
+        async for piece in pieces:
+            sound += piece
+    assert pcm("minutes.flac").startswith(sound)
+    assert len(sound) < len(pcm("minutes.flac"))
+    assert (process.refusal, process.warning, process.died) == (None, None, named)
+
+
+async def test_a_decoder_is_in_no_terminals_foreground_and_ends_with_who_reads_it():
+    async with decoding(DATA / "minutes.flac") as process:
+        async with aclosing(process.pieces()) as pieces:
+            await anext(pieces)
+        child = process._process
+        assert os.getpgid(child.pid) == child.pid
+        # As long as it is in the daemon's session it counts that it is nice.
+        assert os.getsid(child.pid) == os.getsid(0)
+        assert child.stdout is not None
+        await child.stdout.aclose()  # as when the daemon is killed
+        with trio.fail_after(30):
+            assert await child.wait() != 0
 
 
 async def test_leaving_early_ends_the_process():
