@@ -1,4 +1,4 @@
-"""A job is the same as if nothing had happened, wherever its daemon or its worker is killed."""
+"""A job is the same as if nothing had happened, wherever its daemon, its worker or its decoder is killed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import random
 import signal
 import time
 import wave
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 
@@ -17,8 +18,8 @@ import trio
 import convo
 from convo import messages
 from tests.support.daemon import Daemon, running
-from tests.support.sessions import LIMIT_S, OFF, assert_whole, of, segments
-from tests.support.speech import RATE, excerpt
+from tests.support.sessions import LIMIT_S, OFF, assert_whole, of, segments, states, upload
+from tests.support.speech import DATA, RATE, excerpt, pcm
 
 SEED = 20261122
 KILLS = 20
@@ -38,6 +39,18 @@ def talk() -> bytes:
         wav.setsampwidth(2)
         wav.setframerate(RATE)
         wav.writeframes(excerpt("talk", SECONDS)[0])
+    return file.getvalue()
+
+
+@cache
+def many() -> bytes:
+    """A WAV of more utterances than wait for the engine while the file is decoded on."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as wav:
+        wav.setnchannels(1)
+        wav.setsampwidth(2)
+        wav.setframerate(RATE)
+        wav.writeframes((pcm("short.wav") + bytes(2 * RATE)) * 70)
     return file.getvalue()
 
 
@@ -119,3 +132,53 @@ async def _disturbed(daemon: Daemon, chance: random.Random, took_s: float, expec
     assert_whole(events)
     assert what(events) == what(expected)
     return kills
+
+
+async def half_decoded(daemon: Daemon, client: convo.Client) -> tuple[convo.Session, int]:
+    """A job whose decoder is in the middle of its file, for the engine is held still; and that decoder."""
+    await upload(client, (DATA / "short.wav").read_bytes(), summary=OFF)  # when that is done the model is loaded
+    for worker in daemon.workers():
+        os.kill(worker, signal.SIGSTOP)
+    session = await client.create_session("file", summary=OFF)
+    await session.send_audio(many())
+    await session.end()
+    async for event in session.events():
+        if isinstance(event, messages.Progress) and event.total_s is not None:
+            break
+    (decoder,) = daemon.decoders()
+    return session, decoder
+
+
+async def test_a_killed_decoder_changes_nothing(tmp_path: Path) -> None:
+    with running(tmp_path, environment=QUICK) as daemon:
+        async with convo.connect(daemon.url) as client:
+            expected = await upload(client, many(), summary=OFF)
+            assert len(segments(expected)) == 70
+            session, decoder = await half_decoded(daemon, client)
+            os.kill(decoder, signal.SIGKILL)
+            for worker in daemon.workers():
+                os.kill(worker, signal.SIGCONT)
+            async with convo.connect(daemon.url) as other:
+                events = [event async for event in (await other.attach(session.id)).events()]
+        assert_whole(events)
+        assert states(events)[-1] == "completed"
+        assert not of(messages.SessionWarning, events)
+        assert what(events) == what(expected)
+        assert "decoder of a file ended early" in "".join(daemon.log)
+
+
+async def test_nobody_outlives_a_killed_daemon(tmp_path: Path) -> None:
+    with running(tmp_path, environment=QUICK) as daemon:
+        async with convo.connect(daemon.url) as client:
+            _, decoder = await half_decoded(daemon, client)
+            (worker,) = daemon.workers()
+            # Neither is reached by what a terminal sends to those in its foreground.
+            assert len({os.getpgid(pid) for pid in (daemon.pid, decoder, worker)}) == 3
+            with ExitStack() as stack:
+                processes = [os.pidfd_open(pid) for pid in (decoder, worker)]
+                for process in processes:
+                    stack.callback(os.close, process)
+                await trio.to_thread.run_sync(daemon.kill)
+                os.kill(worker, signal.SIGCONT)
+                for process in processes:
+                    await trio.lowlevel.wait_readable(process)

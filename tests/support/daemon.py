@@ -44,10 +44,17 @@ class Daemon:
 
     def workers(self) -> list[int]:
         """Process ids of the engine's workers (Linux)."""
+        return self._children(b"convod.engine.worker")
+
+    def decoders(self) -> list[int]:
+        """Process ids of those that decode files (Linux)."""
+        return self._children(b"convod.engine.decoder")
+
+    def _children(self, module: bytes) -> list[int]:
         # A child belongs to the thread that started it.
         lists = [file.read_text() for file in Path(f"/proc/{self.pid}/task").glob("*/children")]
         children = [int(pid) for pids in lists for pid in pids.split()]
-        return [pid for pid in children if b"engine.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        return [pid for pid in children if module in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")]
 
     def start(self) -> None:
         """Start it and wait until it says that it is ready."""

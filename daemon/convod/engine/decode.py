@@ -1,12 +1,14 @@
 """A recording to PCM, streamed from a process of its own: the daemon's side of `decoder`.
 
 In: the path of a spooled file in any format FFmpeg reads. Out: mono s16le at 16 kHz in pieces, in bounded memory; a
-warning where the file broke half-way; or one sentence that says what is wrong with it. FFmpeg never runs in here.
+warning where the file broke half-way; or one sentence that says what is wrong with it; or that the process ended before
+it could say. FFmpeg never runs in here.
 """
 
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -27,7 +29,8 @@ class Decoding:
     """A file being decoded.
 
     `total_s` is what the container claims, None while it says nothing. After the last piece, `refusal` is an error
-    code and a sentence if nothing could be heard, `warning` a sentence if the file was damaged.
+    code and a sentence if nothing could be heard, `warning` a sentence if the file was damaged. `died` is what ended a
+    process that did not come to its end and said nothing of the file: a signal's name, or its exit status.
     """
 
     def __init__(self, process: trio.Process) -> None:
@@ -37,6 +40,7 @@ class Decoding:
         self.total_s: float | None = None
         self.warning: str | None = None
         self.refusal: tuple[Code, str] | None = None
+        self.died: str | None = None
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """Mono s16le at 16 kHz."""
@@ -44,11 +48,9 @@ class Decoding:
         while data := await self._process.stdout.receive_some(PIECE):
             yield bytes(data)
         await self._said_all.wait()
-        if await self._process.wait() != 0 and self.refusal is None:
-            self.refusal = (
-                Code.BAD_AUDIO,
-                "the file stopped its decoder; convert it with ffmpeg and send that",
-            )
+        status = await self._process.wait()
+        if status != 0 and self.refusal is None:
+            self.died = _what_ended(status)
 
     async def _listen(self) -> None:
         assert self._process.stderr is not None
@@ -69,6 +71,15 @@ class Decoding:
         self.total_s = said.get("total_s", self.total_s)
 
 
+def _what_ended(status: int) -> str:
+    if status > 0:
+        return f"exit status {status}"
+    try:
+        return signal.Signals(-status).name
+    except ValueError:  # a real-time signal, which has no name
+        return f"signal {-status}"
+
+
 @asynccontextmanager
 async def decoding(path: Path, *, track: int | None = None, limit_s: float = 0.0) -> AsyncIterator[Decoding]:
     """Decode an audio track (from 1; None is the first) of the file at `path`; the process ends with the block.
@@ -80,6 +91,9 @@ async def decoding(path: Path, *, track: int | None = None, limit_s: float = 0.0
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        # Ctrl-C and the hang-up of a terminal are for the daemon. Not in a session of its own: where Linux shares
+        # processors out among sessions (autogroup), it would be nice to nobody there.
+        process_group=0,
     )
     decoded = Decoding(process)
     try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,20 +17,24 @@ from typing import Any, Final
 import av
 
 from convo.messages import Code
-from convod.engine.cut import is_cut, lacks_its_index
+from convod.engine.cut import is_cut, lacks_its_index, mp3_s
 from convod.engine.decode import RATE
 
 NICE: Final = 5
 """A file has time: who speaks meanwhile goes first."""
 
 SHORT_S: Final = 1.0
+"""A file that lacks more than this of what it announces was cut."""
+
 SHORT_PART: Final = 0.1
-"""A file that lacks more than this of what it announces was cut; less may be a guess of its container."""
+"""Nor may it lack more than this, where what it announces may be FFmpeg's guess."""
+
+COUNTED: Final = ("aiff", "au", "flac")
+"""Formats whose length is no guess: they begin with the number of their samples."""
 
 
 def main() -> int:
     """Decode the file `argv[1]`."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(NICE)
 
     def say(**fields: object) -> None:
@@ -65,7 +68,7 @@ def main() -> int:
         say(total_s=total_s)
         if limit_s and total_s is not None and total_s > limit_s and _is_honest(container):
             return refuse(Code.LIMIT_EXCEEDED, _too_long(limit_s))
-        return _decode(container, track - 1, limit_s, is_cut(path), say, refuse)
+        return _decode(container, track - 1, limit_s, path, say, refuse)
 
 
 def _open(path: Path) -> Any:
@@ -94,7 +97,7 @@ def _decode(
     container: Any,
     number: int,
     limit_s: float,
-    short: bool,
+    path: Path,
     say: Callable[..., None],
     refuse: Callable[[Code, str], int],
 ) -> int:
@@ -145,18 +148,30 @@ def _decode(
     out.flush()
     if not written:
         return refuse(Code.BAD_AUDIO, "no sound could be read from the file; convert it with ffmpeg and send that")
+    if (warning := _what_is_wrong(container, track, path, written / 2 / RATE, broken)) is not None:
+        say(warning=warning)
+    return 0
+
+
+def _what_is_wrong(container: Any, track: Any, path: Path, seconds: float, broken: str | None) -> str | None:
+    """What is to be said of a file that gave so much sound, and what was `broken` in it."""
     claimed = float(track.duration * track.time_base) if track.duration else 0.0
-    seconds = written / 2 / RATE
-    if claimed - seconds > max(SHORT_S, SHORT_PART * claimed):
-        say(
-            warning=f"the file ends after {seconds:.1f} s of the {claimed:.1f} s that it announces; "
+    counted = claimed if container.format.name in COUNTED else 0.0
+    if container.format.name == "mp3":
+        counted = mp3_s(path) or 0.0
+    if claimed - seconds <= max(SHORT_S, SHORT_PART * claimed):
+        # A file that is damaged in its middle may lack more than a second, and still have its end.
+        claimed = counted if counted - seconds > SHORT_S and broken is None else 0.0
+    if claimed:
+        return (
+            f"the file ends after {seconds:.1f} s of the {claimed:.1f} s that it announces; "
             "what is there was transcribed"
         )
-    elif short:
-        say(warning="the file seems cut off, it lacks the end that it announces; what is there was transcribed")
-    elif broken is not None:
-        say(warning=f"the file is damaged ({broken}); what could be read was transcribed")
-    return 0
+    if is_cut(path):
+        return "the file seems cut off, it lacks the end that it announces; what is there was transcribed"
+    if broken is not None:
+        return f"the file is damaged ({broken}); what could be read was transcribed"
+    return None
 
 
 if __name__ == "__main__":

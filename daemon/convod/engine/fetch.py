@@ -31,6 +31,7 @@ async def fetch(name: str, repository: str, progress: Callable[[int, int | None]
         [sys.executable, "-m", "convod.engine.fetcher", name, repository],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
+        process_group=0,  # Ctrl-C and the hang-up of a terminal are for the daemon
     )
     assert process.stdout is not None
     try:

@@ -7,6 +7,7 @@ last `{"directory"}` or `{"error"}`, a sentence that says what works instead.
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Callable
 from fnmatch import fnmatch
@@ -22,6 +23,8 @@ FILES: Final = ("config.json", "preprocessor_config.json", "model.bin", "tokeniz
 
 def main() -> None:
     """Fetch `argv[2]`, which people call `argv[1]`."""
+    # As in `worker`: what is written to a terminal from the background stops nobody.
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     name, repository = sys.argv[1:3]
 
     def say(**fields: object) -> None:

@@ -149,6 +149,8 @@ async def worker_process() -> AsyncIterator[Worker]:
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
+            # Ctrl-C and the hang-up of a terminal are for the daemon, which decides when its workers end.
+            process_group=0,
             # numpy's products are small here: its own threads would only wait for each other.
             # onnxruntime, which runs Silero, would report home.
             env={

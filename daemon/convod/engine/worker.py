@@ -16,8 +16,8 @@ from convod.engine.wire import Load, Loaded, NotLoaded, Results, Trouble, Work, 
 
 def main() -> None:
     """Serve the socket whose descriptor is the first argument."""
-    # Ctrl-C on a terminal reaches the whole process group; the daemon decides when its workers end.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A terminal may stop who writes to it from the background (stty tostop); a library's complaint is not worth that.
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     link = socket.socket(fileno=int(sys.argv[1]))
     stream = link.makefile("rb")
     first = read_frame(stream.read)

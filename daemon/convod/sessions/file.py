@@ -1,13 +1,14 @@
 """A file session: an upload in any format FFmpeg reads, its turn in the queue, segments as they come.
 
 In: the file's bytes in the spool, then its end. Out: see `session`. The file is decoded in a process of its own and cut
-at its silences; after a restart it is decoded again from its start and what is stored already is passed over, so the
-text is the same as if nothing had happened. While its owner's queue is paused it holds still: no window of it goes to
-the engine.
+at its silences; after a restart, or when that process was killed, it is decoded again from its start and what is stored
+already is passed over, so the text is the same as if nothing had happened. While its owner's queue is paused it holds
+still: no window of it goes to the engine.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from contextlib import aclosing
 from typing import Final
@@ -24,8 +25,16 @@ from convod.sessions.journal import Journal
 from convod.sessions.recording import Recording
 from convod.sessions.session import Parts, Refused, Session, SessionFailed
 
+log = logging.getLogger("convod.sessions")
+
 AHEAD: Final = 48
 """Windows that may wait for the engine before decoding of the file pauses."""
+
+TRIES: Final = 3
+"""How often the decoding process may end early before the session fails; counted anew whenever more was heard."""
+
+PAUSE_S: Final = 2.0
+"""Before the second try, and twice that before the third: who ran out of memory may have some by then."""
 
 
 class FileSession(Session):
@@ -131,6 +140,25 @@ class FileSession(Session):
                 raise SessionFailed(Code.BAD_AUDIO, "the upload was never finished; send the file again")
 
     async def _transcribe(self) -> None:
+        tries, mark = 0, self.record.mark_utterance
+        while (died := await self._transcribe_on()) is not None:
+            tries, mark = tries + 1 if self.record.mark_utterance == mark else 1, self.record.mark_utterance
+            log.warning(
+                "the decoder of a file ended early", extra={"session": self.id, "by": died, "tries": f"{tries}/{TRIES}"}
+            )
+            if tries == TRIES:
+                # Nobody knows that the file is to blame, so its audio is kept.
+                raise SessionFailed(
+                    Code.INTERNAL,
+                    f"the file's decoder was ended {TRIES} times ({died}), as happens where memory is short; the audio "
+                    "is kept: retry the session, or convert the file with ffmpeg and send that",
+                )
+            await trio.sleep(PAUSE_S * tries)
+
+    async def _transcribe_on(self) -> str | None:
+        """Go on from the mark to the file's end. If its decoder ends before that, what was cut by then is stored, and
+        what ended it returned.
+        """
         record, config, parts = self.record, self.record.config, self._parts
         heard = Recording(
             recording.Settings(
@@ -157,13 +185,15 @@ class FileSession(Session):
             refusal = decoded.refusal
         if refusal is not None:
             raise SessionFailed(*refusal)
-        await self._follow(heard.flush(trio.current_time()))
+        if decoded.died is None:
+            await self._follow(heard.flush(trio.current_time()))
         while heard.waiting:
             await self._bell.wait()
             await self._take_results(heard)
             self._say_progress(heard, record.duration_s)
-        if decoded.warning is not None:
+        if decoded.died is None and decoded.warning is not None:
             await self.journal.publish(SessionWarning, code=str(Code.BAD_AUDIO), message=decoded.warning)
+        return decoded.died
 
     def _say_progress(self, heard: Recording, total_s: float | None) -> None:
         # Silence that turns out to be the pre-roll of speech is not settled any more: that takes nothing back.

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import io
+import os
+import re
 import shutil
+import signal
 import struct
 from contextlib import aclosing
 
@@ -11,6 +14,7 @@ import pytest
 import trio
 
 from convo.messages import Code
+from convod.engine.cut import mp3_s
 from convod.engine.decode import Decoding, decoding
 from tests.support.speech import DATA, pcm
 
@@ -23,10 +27,12 @@ async def decoded(path, **how) -> tuple[bytes, Decoding]:
     return sound, process
 
 
-def encoded(container: str, codec: str, rate: int, layout: str, seconds: float = 1.0, *tones: int) -> bytes:
-    """A file with an audio track for each tone (440 Hz unless said)."""
+def encoded(
+    container: str, codec: str, rate: int, layout: str, seconds: float = 1.0, *tones: int, **options: str
+) -> bytes:
+    """A file with an audio track for each tone (440 Hz unless said); `options` are the container's."""
     file = io.BytesIO()
-    with av.open(file, "w", container) as out:
+    with av.open(file, "w", container, options=options) as out:
         streams = [out.add_stream(codec, rate=rate, layout=layout) for _ in tones or (440,)]
         for stream, tone in zip(streams, tones or (440,), strict=True):
             channels = len(stream.layout.channels)
@@ -191,6 +197,97 @@ async def test_a_truncated_mp3_gives_what_is_there_and_a_warning(tmp_path):
     assert "announces" in process.warning
 
 
+MP3S = [
+    pytest.param(44100, "stereo", {}, id="MPEG-1"),
+    pytest.param(48000, "mono", {}, id="MPEG-1 mono"),
+    pytest.param(22050, "stereo", {}, id="MPEG-2"),
+    pytest.param(16000, "mono", {}, id="MPEG-2 mono"),
+    pytest.param(8000, "mono", {}, id="MPEG-2.5"),
+    pytest.param(44100, "stereo", {"id3v2_version": "0"}, id="without ID3"),
+]
+
+
+@pytest.mark.parametrize(("rate", "layout", "options"), MP3S)
+async def test_an_mp3_that_counts_its_frames_is_said_to_be_cut_where_it_lacks_seconds(tmp_path, rate, layout, options):
+    data = encoded("mp3", "libmp3lame", rate, layout, 60.0, **options)
+    path = tmp_path / "file.mp3"
+    for part, warns in ((0.92, True), (0.96, True), (1.0, False)):
+        path.write_bytes(data[: int(len(data) * part)])
+        sound, process = await decoded(path)
+        assert len(sound) / 2 / RATE == pytest.approx(60.0 * part, abs=0.3)
+        assert process.refusal is None
+        assert (process.warning is not None) is warns
+        # The count takes in what an encoder puts before and after the sound.
+        assert not warns or re.search(r" s of the 60\.\d s that it announces", process.warning)
+
+
+async def test_an_mp3_whose_length_is_a_guess_is_believed_up_to_a_tenth(tmp_path):
+    data = encoded("mp3", "libmp3lame", 44100, "stereo", 60.0, write_xing="0")
+    assert mp3_s(write(tmp_path / "file", data)) is None
+    assert (await decoded(tmp_path / "file"))[1].warning is None
+    # Of two that were joined the first one's count is there, and is no length of both.
+    data = encoded("mp3", "libmp3lame", 44100, "stereo", 30.0) * 2
+    assert mp3_s(write(tmp_path / "file", data)) == pytest.approx(30.0, abs=0.1)
+    sound, process = await decoded(tmp_path / "file")
+    assert len(sound) / 2 / RATE == pytest.approx(60.0, abs=0.2)
+    assert "announces" not in (process.warning or "")
+
+
+@pytest.mark.parametrize(("container", "codec"), [("aiff", "pcm_s16be"), ("au", "pcm_s16be")])
+async def test_other_formats_that_count_their_samples_are_held_to_it(tmp_path, container, codec):
+    data = encoded(container, codec, 16000, "mono", 60.0)
+    for part in (0.96, 1.0):
+        _, process = await decoded(write(tmp_path / "file", data[: int(len(data) * part)]))
+        assert process.refusal is None
+        assert (process.warning is None) is (part == 1.0)
+
+
+def write(path, data: bytes):
+    path.write_bytes(data)
+    return path
+
+
+def frame_with(tag: bytes, *, header: str = "fffb9000", place: int = 36) -> bytes:
+    return (bytes.fromhex(header) + bytes(place - 4) + tag).ljust(417, b"\0")
+
+
+def xing(name: bytes, frames: int, flags: int = 15) -> bytes:
+    return name + struct.pack(">II", flags, frames)
+
+
+def vbri(frames: int) -> bytes:
+    return b"VBRI" + struct.pack(">HHHII", 1, 0, 75, 100_000, frames)
+
+
+def id3(size: int, flags: int = 0) -> bytes:
+    lengths = bytes(size >> shift & 0x7F for shift in (21, 14, 7, 0))
+    return b"ID3\x04\0" + bytes([flags]) + lengths + b"\xff\xfb".ljust(size + (10 if flags & 16 else 0), b"\0")
+
+
+@pytest.mark.parametrize(
+    ("data", "seconds"),
+    [
+        pytest.param(frame_with(xing(b"Xing", 3828)), 3828 * 1152 / 44100, id="Xing"),
+        pytest.param(frame_with(xing(b"Info", 3828), header="fff390c0", place=13), 3828 * 576 / 22050, id="Info"),
+        pytest.param(frame_with(vbri(3828)), 3828 * 1152 / 44100, id="VBRI"),
+        pytest.param(frame_with(vbri(3828), header="fff390c0"), 3828 * 576 / 22050, id="VBRI in mono"),
+        pytest.param(id3(300_000) + id3(20, 16) + frame_with(vbri(100)), 100 * 1152 / 44100, id="behind ID3 tags"),
+        pytest.param(b"Info" * 9 + frame_with(vbri(100)), 100 * 1152 / 44100, id="behind junk"),
+        pytest.param(frame_with(xing(b"Xing", 3828, flags=14)), None, id="no count"),
+        pytest.param(frame_with(xing(b"Info", 0)), None, id="a count of none, as into a pipe"),
+        pytest.param(frame_with(xing(b"Info", 3828), place=40), None, id="at another place"),
+        pytest.param(frame_with(xing(b"Info", 3828), header="fffd9000"), None, id="layer II"),
+        pytest.param(frame_with(b"Xing")[:40], None, id="cut in its tag"),
+        pytest.param(id3(300_000)[:500], None, id="cut in its ID3 tag"),
+        pytest.param(b"ID3", None, id="three bytes"),
+        pytest.param(b"", None, id="empty"),
+    ],
+)
+def test_an_mp3_counts_its_frames_in_the_first_one(tmp_path, data, seconds):
+    found = mp3_s(write(tmp_path / "file", data))
+    assert found == (None if seconds is None else pytest.approx(seconds))
+
+
 async def test_a_file_damaged_in_its_middle_gives_both_ends_and_a_warning(tmp_path):
     data = (DATA / "talk.mp3").read_bytes()
     path = tmp_path / "file"
@@ -219,11 +316,38 @@ async def test_a_list_of_other_files_is_not_followed(tmp_path, text, name):
     assert process.refusal is not None
 
 
-async def test_a_file_that_stops_its_decoder_is_refused(tmp_path):
-    async with decoding(tmp_path / "there is none") as process:
-        assert [piece async for piece in process.pieces()] == []
-    assert process.refusal is not None
-    assert process.refusal[0] is Code.BAD_AUDIO
+async def test_a_decoder_that_breaks_says_nothing_of_the_file(tmp_path):
+    sound, process = await decoded(tmp_path / "there is none")
+    assert (sound, process.refusal, process.died) == (b"", None, "exit status 1")
+
+
+@pytest.mark.parametrize(
+    ("number", "named"),
+    [(signal.SIGKILL, "SIGKILL"), (signal.SIGTERM, "SIGTERM"), (signal.SIGSEGV, "SIGSEGV"), (40, "signal 40")],
+)
+async def test_a_decoder_that_is_killed_gives_what_it_read_and_says_nothing_of_the_file(number, named):
+    async with decoding(DATA / "minutes.flac") as process, aclosing(process.pieces()) as pieces:
+        sound = await anext(pieces)
+        process._process.send_signal(number)  # which waits until somebody takes more of it
+        async for piece in pieces:
+            sound += piece
+    assert pcm("minutes.flac").startswith(sound)
+    assert len(sound) < len(pcm("minutes.flac"))
+    assert (process.refusal, process.warning, process.died) == (None, None, named)
+
+
+async def test_a_decoder_is_in_no_terminals_foreground_and_ends_with_who_reads_it():
+    async with decoding(DATA / "minutes.flac") as process:
+        async with aclosing(process.pieces()) as pieces:
+            await anext(pieces)
+        child = process._process
+        assert os.getpgid(child.pid) == child.pid
+        # As long as it is in the daemon's session it counts that it is nice.
+        assert os.getsid(child.pid) == os.getsid(0)
+        assert child.stdout is not None
+        await child.stdout.aclose()  # as when the daemon is killed
+        with trio.fail_after(30):
+            assert await child.wait() != 0
 
 
 async def test_leaving_early_ends_the_process():

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import threading
 import time
+from contextlib import asynccontextmanager
 
 import pytest
 import trio
@@ -19,6 +21,7 @@ from convo.messages import (
     TranscriptPartial,
     TranscriptSegment,
 )
+from convod.engine.decode import decoding
 from convod.engine.supervisor import Refusal
 from convod.engine.wire import Kind
 from convod.sessions import Refused, file
@@ -223,6 +226,102 @@ async def test_after_a_kill_the_text_is_as_if_nothing_had_happened(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     assert await texts(tmp_path / "a", kill=True) == await texts(tmp_path / "b", kill=False)
+
+
+class Decoders:
+    """The decoding processes that sessions start. Each one that `kill` names is killed as soon as it runs."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.processes: list[trio.Process] = []
+        self.kill: signal.Signals | None = None
+        monkeypatch.setattr(file, "decoding", self._decoding)
+        monkeypatch.setattr(file, "PAUSE_S", 0.0)
+
+    @asynccontextmanager
+    async def _decoding(self, path, **how):
+        async with decoding(path, **how) as decoded:
+            self.processes.append(decoded._process)
+            if self.kill is not None:
+                decoded._process.send_signal(self.kill)
+            yield decoded
+
+
+# Each time it is further, so that it may be killed more often than it may fail at one place.
+@pytest.mark.parametrize(("context", "kills", "windows"), [("short", file.TRIES + 1, 20), ("full", 2, 3)])
+async def test_when_its_decoder_is_killed_the_text_is_as_if_nothing_had_happened(
+    tmp_path, monkeypatch, context, kills, windows
+):
+    monkeypatch.setattr(file, "AHEAD", 0)
+
+    async def heard(state, kills: int):
+        decoders = Decoders(monkeypatch)
+        async with house(state) as home:
+            home.engine.context = context
+            home.engine.hold = True
+            _, reader = await upload(home, (DATA / "minutes.flac").read_bytes())
+            for killed in range(kills):
+                # It waits for the engine, and its decoder for it: most of the file is still to come.
+                while len(decoders.processes) == killed or not home.engine.jobs:
+                    await trio.lowlevel.checkpoint()
+                assert decoders.processes[killed].returncode is None
+                decoders.processes[killed].kill()
+                assert await decoders.processes[killed].wait() == -signal.SIGKILL
+                while len(decoders.processes) == killed + 1:
+                    home.engine.finish_all()
+                    await trio.lowlevel.checkpoint()
+            home.engine.hold = False
+            home.engine.finish_all()
+            await reader.until_state(State.COMPLETED)
+            assert len(decoders.processes) == kills + 1
+            assert reader.of(SessionWarning) == []
+            done = [one.done_s for one in reader.of(Progress)]
+            assert done == sorted(done)
+            return [(one.segment, one.start, one.end, one.text) for one in reader.of(TranscriptSegment)]
+
+    undisturbed = await heard(tmp_path / "a", 0)
+    assert len(undisturbed) >= windows
+    assert await heard(tmp_path / "b", kills) == undisturbed
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+async def test_when_its_decoder_is_killed_again_and_again_it_fails_and_may_be_tried_again(
+    tmp_path, monkeypatch, number
+):
+    decoders = Decoders(monkeypatch)
+    decoders.kill = number
+    async with house(tmp_path) as home:
+        session, reader = await upload(home, TALK)
+        failed = await reader.until_state(State.FAILED)
+        assert failed.code == Code.INTERNAL
+        assert failed.message is not None
+        assert f"{file.TRIES} times ({number.name})" in failed.message
+        assert [process.returncode for process in decoders.processes] == [-number] * file.TRIES
+        await session.wait_finished()
+        assert home.spool.path(session.id).read_bytes() == TALK
+        decoders.kill = None
+        await home.manager.retry("me", session.id)
+        await reader.until_state(State.COMPLETED)
+        assert len(reader.texts) >= 10
+        assert [one.segment for one in reader.of(TranscriptSegment)] == list(range(len(reader.texts)))
+
+
+async def test_a_pause_comes_before_another_try(tmp_path, monkeypatch):
+    decoders, pauses, sleep = Decoders(monkeypatch), [], trio.sleep
+    decoders.kill = signal.SIGTERM
+    once, twice = 2.125, 4.25
+
+    async def sleeping(seconds: float) -> None:
+        if seconds in (once, twice):
+            pauses.append((seconds, len(decoders.processes)))
+            seconds = 0.0
+        await sleep(seconds)
+
+    async with house(tmp_path) as home:
+        monkeypatch.setattr(file, "PAUSE_S", once)
+        monkeypatch.setattr(trio, "sleep", sleeping)
+        _, reader = await upload(home, SINGLE)
+        await reader.until_state(State.FAILED)
+    assert pauses == [(once, 1), (twice, 2)]
 
 
 async def test_cancel_in_mid_file_stops_the_decoding_process(tmp_path):
