@@ -57,9 +57,9 @@ async def test_what_is_stored_last_is_stored_before_the_store_goes(monkeypatch, 
     save = SessionStore.save
     saved = []
 
-    async def late(self: SessionStore, *arguments: Any) -> None:
+    async def late(self: SessionStore, *arguments: Any, **how: Any) -> None:
         await trio.sleep(0.5)  # it is past the point where it could have been cancelled
-        await save(self, *arguments)
+        await save(self, *arguments, **how)
         saved.append(arguments)
 
     async with stopped_by_its_operator(monkeypatch, settings(tmp_path)) as url, convo.connect(url) as client:

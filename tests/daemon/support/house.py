@@ -101,7 +101,7 @@ class ScriptedEngine:
             if job.options.confirm and level_dbfs(job.audio) < QUIET_DBFS:
                 outcome = heard("", no_speech_prob=1.0, voice_s=0.0, voice_end=0.0)
             elif job.kind is Kind.INTERIM:
-                outcome = heard("what is said")
+                outcome = heard("sentence")  # as its final begins
             else:
                 outcome = self.texts(self._finals, job)
                 self._finals += 1
