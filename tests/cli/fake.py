@@ -474,9 +474,10 @@ class FakeDaemon:
 
     async def _UpdateSession(self, peer: Peer, message: UpdateSession, number: int) -> None:
         session = self.sessions[message.session]
-        await peer.send(Reply(id=number))
         if message.title is not None:
             session.title = message.title
+        await peer.send(Reply(id=number))
+        if message.title is not None:
             await self._say(session, self._store(session, SessionRenamed, title=message.title))
 
     async def _RetrySession(self, peer: Peer, message: RetrySession, number: int) -> None:
