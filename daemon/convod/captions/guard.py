@@ -92,10 +92,10 @@ class Guard:
             return "empty"
         if no_speech_prob > NO_SPEECH and avg_logprob < LOGPROB:
             return "no_speech"
-        if len(text) >= _LONG_ENOUGH and compression_ratio(text) > COMPRESSION_RATIO:
-            return "repetition"
         if len(text) >= _LONG_ENOUGH and avg_logprob < HOPELESS:
             return "improbable"
+        if len(text) >= _LONG_ENOUGH and compression_ratio(text) > COMPRESSION_RATIO:
+            return "repetition"
         # The detector misses quiet speech, so half a second is granted to it.
         if len(pieces(text)) > WORDS_PER_SECOND * (spoken_s + 0.5):
             return "too_fast"
