@@ -19,7 +19,7 @@ from convo.messages import Code
 from convod.listen.pace import PacedStream
 from convod.listen.serve import LinkLost
 
-READ_BYTES: Final = 1 << 14
+READ_BYTES: Final = 1 << 16
 
 BACKLOG: Final = 1024
 """Connections that may wait to be accepted."""
