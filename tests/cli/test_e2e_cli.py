@@ -199,7 +199,11 @@ def test_a_daemon_that_is_killed_and_comes_back(convo: Convo, tmp_path: Path) ->
         audio = pcm("talk.flac")
         speaker.stdin.write(audio[: len(audio) // 2])
         speaker.stdin.flush()
-        first = speaker.stdout.readline()
+        first = b""
+        while not first.endswith(b"\n"):  # no byte more: `communicate` does not see what was read ahead
+            byte = os.read(speaker.stdout.fileno(), 1)
+            assert byte, "it ended before its first line"
+            first += byte
         daemon.kill()
         daemon.start()
         out, err = speaker.communicate(audio[len(audio) // 2 :], timeout=WAIT_S)
