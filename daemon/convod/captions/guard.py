@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from convod.captions.interim import pieces
+from convod.engine.wire import HOPELESS_LOGPROB
 
 COMPRESSION_RATIO: Final = 2.4
 """Above this a text repeats itself (OpenAI Whisper's `compression_ratio_threshold`)."""
@@ -22,10 +23,6 @@ NO_SPEECH: Final = 0.6
 
 LOGPROB: Final = -1.0
 """Mean log-probability of a token below which a text is doubtful (Whisper's default)."""
-
-HOPELESS: Final = -3.0
-"""Mean log-probability of a token below which a whole sentence is a guess: one token in twenty is what the model would
-have taken. A word or two may well be that, a name that nobody has heard before."""
 
 WORDS_PER_SECOND: Final = 12.0
 """Nobody speaks faster: the record is near 11 words a second. In scripts without spaces characters count: Japanese has
@@ -92,7 +89,7 @@ class Guard:
             return "empty"
         if no_speech_prob > NO_SPEECH and avg_logprob < LOGPROB:
             return "no_speech"
-        if len(text) >= _LONG_ENOUGH and avg_logprob < HOPELESS:
+        if len(text) >= _LONG_ENOUGH and avg_logprob < HOPELESS_LOGPROB:
             return "improbable"
         if len(text) >= _LONG_ENOUGH and compression_ratio(text) > COMPRESSION_RATIO:
             return "repetition"

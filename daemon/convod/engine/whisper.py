@@ -22,7 +22,7 @@ from faster_whisper.transcribe import get_suppressed_tokens, merge_punctuations
 
 from convod.engine.features import Floats, GrowingFeatures
 from convod.engine.voice import LEAST_VOICE_S, Voice
-from convod.engine.wire import Heard, HeardPiece, HeardWord, Load, Options, bucket, room
+from convod.engine.wire import HOPELESS_LOGPROB, Heard, HeardPiece, HeardWord, Load, Options, bucket, room
 
 RATE: Final = 16000
 """Samples a second that Whisper hears."""
@@ -42,9 +42,6 @@ OFFSET: Final = 0.002
 """A mean of a window's samples beyond this is taken out of it; of speech it is a fifth of that."""
 
 DOUBTFUL_LOGPROB: Final = -1.0
-HOPELESS_LOGPROB: Final = -3.0
-"""A token in twenty would have been guessed: no second try makes words of that."""
-
 DOUBTFUL_RATIO: Final = 2.4
 SECOND_TRY_TEMPERATURE: Final = 0.4
 

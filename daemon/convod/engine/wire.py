@@ -29,6 +29,10 @@ MARGIN_FRAMES: Final = 30
 ROOMS: Final = (500, 1000, 3000)
 """Few, since windows of a file go together only if they have the same."""
 
+HOPELESS_LOGPROB: Final = -3.0
+"""Mean log-probability of a token below which a whole sentence is a guess, one token in twenty: no second try makes
+words of that. A word or two may well be that, a name that nobody has heard before."""
+
 
 def bucket(frames: int) -> int:
     """Feature frames (10 ms) that a window of so many is padded to, by a model with a short context."""
