@@ -43,7 +43,7 @@ class Growing:
         self.voiced = False
         self._rate = rate
         self._start = start
-        self._due = onset + FIRST_INTERIM_MS * rate // 1000
+        self._due = self._begun = onset + FIRST_INTERIM_MS * rate // 1000
         self._agreement = Agreement()
         self._trimmed: list[str] = []  # stable words whose audio is not decoded again
         self._shown = False
@@ -53,11 +53,13 @@ class Growing:
         if interims is Interims.NONE:
             return False
         patience = 0 if interims is Interims.FULL else (RARER - 1) * INTERIM_MS
-        return now >= self._due + patience * self._rate // 1000
+        return now >= max(self._due, self._begun + patience * self._rate // 1000)
 
-    def asked(self, now: int) -> None:
-        """An interim of the samples up to `now` is being decoded."""
+    def asked(self, now: int, *, renewed: bool = False) -> None:
+        """An interim of the samples up to `now` is being decoded, `renewed` in the place of one that waited."""
         self._due = now + INTERIM_MS * self._rate // 1000
+        if not renewed:
+            self._begun = self._due
 
     def is_long(self, now: int, interims: Interims = Interims.FULL) -> bool:
         """Whether the next interim should ask for times of words, to be trimmed by them."""

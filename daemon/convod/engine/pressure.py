@@ -13,8 +13,9 @@ from typing import Final
 
 from convod.engine.wire import Kind
 
-STRAINED_S: Final = 0.25
-"""A window that waits longer is late: by then the next interim of its session would be due."""
+STRAINED_S: Final = {Kind.FINAL: 0.25, Kind.INTERIM: 0.5}
+"""A window that waits longer is late. An interim is renewed while it waits, so a caption is no older for it: there are
+fewer of them, with half a second's wait every other one."""
 
 CALM_S: Final = 0.1
 """Waits below this leave room for more."""
@@ -56,7 +57,8 @@ class Pressure:
         if max(final, interim) > CALM_S:
             self._pressed_at = now
         # To have no interims at all helps finals alone, so they must be the ones that are late.
-        strained = final > STRAINED_S or (interim > STRAINED_S and self.interims < Interims.SHORTER)
+        late = final > STRAINED_S[Kind.FINAL]
+        strained = late or (interim > STRAINED_S[Kind.INTERIM] and self.interims < Interims.SHORTER)
         if strained and self.interims < Interims.NONE and now - self._changed >= STEP_S:
             self._step(+1, now)
         else:

@@ -1,7 +1,7 @@
 """Which windows of audio are decoded next, and together. A state machine: jobs in, batches out; no process, no clock.
 
 Finals go before interims, interims before file windows. Within a kind sessions take turns. A session has at most one
-interim waiting: a newer one replaces it. A batch holds windows that can share one encoder run and one prompt: same
+interim waiting: a newer one takes its place. A batch holds windows that can share one encoder run and one prompt: same
 rate, options and length bucket; it is never waited for. A language that is not known yet is detected for a batch, so
 until then a session shares none.
 
@@ -29,7 +29,7 @@ class Job:
     """A window to decode: `audio` is mono s16le at `rate` Hz. `session` owns it, `since` it waits.
 
     Windows that begin at the same sample of the same stream share the name `growing`. `behind`: others of its session
-    waited when it came.
+    waited when it came. An interim that replaces another waits since that one did.
     """
 
     session: str
@@ -67,9 +67,15 @@ class Scheduler:
         replaced = None
         if job.kind is Kind.INTERIM:
             replaced = queue.popleft() if queue else self._retried(job.kind, job.session)
+            if replaced is not None:
+                job.since = replaced.since
         job.behind = bool(queue)
         queue.append(job)
         return replaced
+
+    def holds(self, job: Job) -> bool:
+        """Whether a job waits."""
+        return job in self._waiting[job.kind].get(job.session, ()) or job in self._retry
 
     def drop(self, job: Job) -> bool:
         """Take a job back, if it waits; returns whether it did."""

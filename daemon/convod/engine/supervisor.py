@@ -130,7 +130,6 @@ class Engine:
         job.since = trio.current_time()
         replaced = self._scheduler.submit(job)
         if replaced is not None:
-            self._waited(replaced)
             self._deliver.pop(replaced, None)
         self._deliver[job] = deliver
         if job.kind is not Kind.FILE:
@@ -147,6 +146,10 @@ class Engine:
         for worker in self._workers:
             if job.kind is Kind.FILE and job in worker.batch and not any(one in self._deliver for one in worker.batch):
                 worker.abandon(ABANDON_S)
+
+    def is_waiting(self, job: Job) -> bool:
+        """Whether no worker has begun with a job."""
+        return self._scheduler.holds(job)
 
     def retract(self, job: Job) -> bool:
         """Take a job back if it waits, to submit it again later; returns whether it did."""

@@ -61,6 +61,7 @@ class LiveSession(Session):
             sample=record.mark_sample,
             language=record.heard_language,
             interims=self._engine.interims,
+            waits=lambda window: window in self._jobs and self._engine.is_waiting(self._jobs[window]),
         )
         self._outcomes: deque[tuple[Window, Outcome]] = deque()
         self._jobs: dict[Window, Job] = {}
@@ -220,6 +221,8 @@ class LiveSession(Session):
     async def _do(self, commands: list[Command]) -> None:
         for command in commands:
             if isinstance(command, Decode):
+                if command.instead_of is not None:
+                    self._jobs.pop(command.instead_of, None)  # the scheduler gives its place to the newer one
                 self._decode(command.window)
             elif isinstance(command, Say):
                 self.feed.say(command.event)

@@ -60,9 +60,10 @@ class Window(msgspec.Struct, frozen=True, eq=False):
 
 
 class Decode(msgspec.Struct, frozen=True):
-    """Give the window to the engine."""
+    """Give the window to the engine, at the place in the queue of the one it is decoded `instead_of`, if any."""
 
     window: Window
+    instead_of: Window | None = None
 
 
 class Drop(msgspec.Struct, frozen=True):
@@ -141,7 +142,8 @@ class Transcriber:
     """`segment`, `utterance` and `sample` are where to go on after a restart (0 for a new session), `language` is what
     was heard till then.
 
-    Audio fed first is the sample `sample`. `interims()` says what the engine can afford of them.
+    Audio fed first is the sample `sample`. `interims()` says what the engine can afford of them, `waits(window)`
+    whether it has not begun with one.
     """
 
     def __init__(
@@ -154,6 +156,7 @@ class Transcriber:
         sample: int = 0,
         language: str | None = None,
         interims: Callable[[], Interims] = lambda: Interims.FULL,
+        waits: Callable[[Window], bool] = lambda window: False,
     ) -> None:
         self.settings = settings
         self.guard = guard
@@ -179,6 +182,7 @@ class Transcriber:
         self._going_on = False  # the last utterance was cut while somebody spoke
         self._growing = Growing(self._rate, self._base, self._base)
         self._interims = interims
+        self._waits = waits
 
     # --- what it knows ------------------------------------------------------------------------------------
 
@@ -383,14 +387,17 @@ class Transcriber:
     # --- interims -----------------------------------------------------------------------------------------
 
     def _perhaps_interim(self, commands: list[Command]) -> None:
-        busy = self._interim is not None or self._guess is not None
-        if not self.settings.interim or not self.speaking or busy:
+        if not self.settings.interim or not self.speaking or self._guess is not None:
             return
-        if not self._growing.is_due(self._now, self._interims()):
+        before = self._interim
+        # One that waits holds the place of a newer one, and to renew it costs the engine nothing, however busy it is.
+        if not self._growing.is_due(self._now, self._interims() if before is None else Interims.FULL):
+            return
+        if before is not None and not self._waits(before):
             return
         self._interim = self._window(Kind.INTERIM, self._endpoint.number, self._growing.begin, self._now)
-        self._growing.asked(self._now)
-        commands.append(Decode(self._interim))
+        self._growing.asked(self._now, renewed=before is not None)
+        commands.append(Decode(self._interim, before))
 
     def _heard_interim(self, window: Window, heard: Heard) -> list[Command]:
         if self._interim is not window:

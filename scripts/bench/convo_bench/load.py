@@ -52,6 +52,9 @@ async def bench(daemon: Daemon, model: str) -> Figures:
         said = sum(len(showing.talk.words) for showing in showings)
         figures[f"{count} talks"] = {
             "final latency p50 / p95, ms": p50_p95(finals),
+            "word latency p50 / p95, ms": p50_p95(
+                [latency for showing in showings for latency in showing.word_latencies()]
+            ),
             "partials a second and talk": round(
                 sum(len(showing.partials) for showing in showings) / count / talk.seconds, 2
             ),

@@ -203,6 +203,15 @@ def test_under_pressure_it_is_heard_less_often_then_from_a_later_point_then_not_
         assert not utterance.is_due(later - 1, level)
         assert utterance.is_due(later, level)
     assert not utterance.is_due(100 * later, Interims.NONE)
+    # One that was renewed while it waited is no reason to ask for the next one later, unless that were at once.
+    utterance.asked(first)
+    again = first + RARER * INTERIM_MS * RATE // 1000
+    utterance.asked(first + RATE // 4, renewed=True)
+    assert not utterance.is_due(again - 1, Interims.RARER)
+    assert utterance.is_due(again, Interims.RARER)
+    utterance.asked(again, renewed=True)
+    assert not utterance.is_due(again + 1, Interims.RARER)
+    assert utterance.is_due(again + INTERIM_MS * RATE // 1000, Interims.RARER)
     short = utterance.begin + int(SHORTER_S * RATE) + 1
     assert [utterance.is_long(short, level) for level in (Interims.FULL, Interims.RARER, Interims.SHORTER)] == [
         False, False, True,

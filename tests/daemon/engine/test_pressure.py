@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from convod.engine.pressure import CALM_S, RELIEF_S, STEP_S, STRAINED_S, Interims, Pressure
 from convod.engine.wire import Kind
 
-LATE, EARLY = 4 * STRAINED_S, CALM_S / 4
+LATE, EARLY = 4 * max(STRAINED_S.values()), CALM_S / 4
 
 
 def strain(pressure: Pressure, kind: Kind, begin: float, span: float, wait: float = LATE) -> float:
@@ -66,9 +66,16 @@ def test_relief_comes_step_by_step_and_by_time_alone():
 
 def test_one_late_window_changes_nothing():
     pressure = Pressure()
-    pressure.waited(Kind.INTERIM, STRAINED_S, 100.0)
-    pressure.waited(Kind.FINAL, STRAINED_S, 100.1)
+    pressure.waited(Kind.INTERIM, STRAINED_S[Kind.INTERIM], 100.0)
+    pressure.waited(Kind.FINAL, STRAINED_S[Kind.FINAL], 100.1)
     assert pressure.look(102.0) is Interims.FULL
+
+
+@pytest.mark.parametrize(("kind", "level"), [(Kind.INTERIM, Interims.FULL), (Kind.FINAL, Interims.NONE)])
+def test_an_interim_may_wait_longer_than_a_final_for_it_is_renewed_meanwhile(kind, level):
+    pressure = Pressure()
+    strain(pressure, kind, 10.0, 60.0, 0.4)
+    assert pressure.interims is level
 
 
 def test_files_may_wait_as_long_as_they_must():

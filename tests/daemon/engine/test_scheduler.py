@@ -53,11 +53,18 @@ def test_within_a_kind_sessions_take_turns_and_each_keeps_its_order():
     assert drained(scheduler_with(*a, *b)) == [[a[0]], [b[0]], [a[1]], [b[1]], [a[2]]]
 
 
-def test_a_newer_interim_replaces_one_that_waits_and_nobody_elses():
+def test_a_newer_interim_replaces_one_that_waits_at_its_place_and_nobody_elses():
     old, other, new = job("a", Kind.INTERIM), job("b", Kind.INTERIM), job("a", Kind.INTERIM)
+    old.since, other.since, new.since = 1.0, 2.0, 3.0
     scheduler = scheduler_with(old, other)
+    assert scheduler.holds(old)
+    assert not scheduler.holds(new)
     assert scheduler.submit(new) is old
-    assert {one for batch in drained(scheduler) for one in batch} == {new, other}
+    assert not scheduler.holds(old)
+    assert scheduler.holds(new)
+    assert drained(scheduler) == [[new], [other]]
+    assert [one.since for one in (new, other)] == [1.0, 2.0]  # pressure is told by how long a place waits
+    assert not scheduler.holds(new)
 
 
 def test_finals_never_replace_each_other():
@@ -146,7 +153,9 @@ def test_an_interim_that_waits_for_another_try_is_replaced_too():
     old, new = job(kind=Kind.INTERIM), job(kind=Kind.INTERIM)
     scheduler = scheduler_with(old)
     scheduler.died(scheduler.take())
+    assert scheduler.holds(old)
     assert scheduler.submit(new) is old
+    assert not scheduler.holds(old)
     assert drained(scheduler) == [[new]]
 
 

@@ -371,9 +371,12 @@ async def test_an_interim_that_was_dropped_before_its_worker_died_is_gone(stand_
 async def test_a_newer_interim_is_delivered_instead_of_one_that_waited(stand_in):
     async with running(workers=1) as desk:
         old = desk.submit(b"old", kind=Kind.INTERIM)
+        assert desk.engine.is_waiting(old)
         new = desk.submit(b"new", kind=Kind.INTERIM)
         assert desk.engine.queue().interim == 1
+        assert not desk.engine.is_waiting(old)
         assert await desk.text(new) == "new"
+        assert not desk.engine.is_waiting(new)
         assert desk.outcomes[old] == []
 
 

@@ -124,6 +124,40 @@ async def test_captions_come_before_the_segment_and_stop_with_it(autojump_clock,
         assert TranscriptPartial not in kinds[kinds.index(TranscriptSegment) :]
 
 
+async def test_a_caption_that_waits_for_the_engine_is_of_the_newest_words(autojump_clock, tmp_path):
+    """The engine is busy with others for seconds; what it then hears is not what was spoken before them."""
+    async with house(tmp_path) as home:
+        home.engine.hold = home.engine.queued = True
+        session = await home.live()
+        reader = Reader(session.feed)
+        at_work = 3 * BYTES_S // 2  # in mid-sentence
+        for at in range(0, at_work, 3200):
+            home.send(session, sentence()[at : at + 3200])
+            await trio.testing.wait_all_tasks_blocked()
+        seen = [job for job in home.engine.seen if job.kind is Kind.INTERIM]
+        assert len(seen) >= 3
+        (waiting,) = home.engine.jobs  # one for the session, and no other
+        assert waiting is seen[-1]
+        home.engine.queued = False
+        home.engine.finish(waiting, heard("so we go on"))
+        for at in range(at_work, len(sentence()), 3200):
+            home.send(session, sentence()[at : at + 3200])
+            await trio.testing.wait_all_tasks_blocked()
+            for job in list(home.engine.jobs):
+                home.engine.finish(job, heard("so we go on"))
+            await trio.testing.wait_all_tasks_blocked()
+            await reader.take()
+        home.send(session, silence(1.0))
+        await trio.testing.wait_all_tasks_blocked()
+        home.engine.finish_all()
+        await reader.until(lambda one: isinstance(one, TranscriptSegment))
+        assert reader.of(TranscriptPartial)
+        home.engine.hold = False
+        await session.end()
+        await reader.until_state(State.COMPLETED)
+        assert not session._jobs
+
+
 async def test_a_client_that_stops_sending_in_mid_speech_gets_its_final(autojump_clock, tmp_path):
     async with house(tmp_path, idle_s=1.0) as home:
         session = await home.live()

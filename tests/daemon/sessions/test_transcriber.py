@@ -26,7 +26,14 @@ class Play:
         if "language_so_far" in options:
             start["language"] = options.pop("language_so_far")
         self.affords = Interims.FULL
-        self.transcriber = Transcriber(Settings(**(about | options)), Guard(), interims=lambda: self.affords, **start)
+        self.waiting = False  # whether the engine has begun with nothing
+        self.transcriber = Transcriber(
+            Settings(**(about | options)),
+            Guard(),
+            interims=lambda: self.affords,
+            waits=lambda window: self.waiting,
+            **start,
+        )
         self.piece = piece
         self.commands: list = []
         self.on_interim: Callable[[Window], str | None] = lambda window: None
@@ -243,6 +250,32 @@ def test_at_most_one_interim_is_asked_for_at_a_time_and_never_of_a_moment():
     windows = [one.window for one in play.commands if isinstance(one, Decode) and one.window.kind is Kind.INTERIM]
     assert len(windows) == 1  # it was never answered
     assert windows[0].end - windows[0].start >= 0.4 * RATE
+
+
+def interims_of(play: Play) -> list[Decode]:
+    return [one for one in play.commands if isinstance(one, Decode) and one.window.kind is Kind.INTERIM]
+
+
+@pytest.mark.parametrize("affords", list(Interims)[:-1])
+def test_while_an_interim_waits_it_is_renewed_with_each_quarter_of_a_second(affords):
+    play = Play(endpoint=EndpointSettings(endpoint_ms=3000, pause_ms=2500))
+    play.affords, play.waiting = affords, True
+    play.audio(sentence())
+    asked = interims_of(play)
+    assert len(asked) >= 6
+    assert [one.instead_of for one in asked] == [None, *(one.window for one in asked[:-1])]
+    newer = [later.window.end - earlier.window.end for earlier, later in itertools.pairwise(asked)]
+    assert 0.25 * RATE <= min(newer) <= max(newer) <= 0.25 * RATE + play.piece
+    assert len({one.window.start for one in asked}) == 1
+    # The engine begins with the newest: what comes meanwhile waits for its answer.
+    play.waiting = False
+    play.audio(sentence())
+    assert interims_of(play) == asked
+    play.transcriber.heard(asked[-2].window, heard("of no use"))
+    assert not play.said(TranscriptPartial)
+    play._take(play.transcriber.heard(asked[-1].window, heard("Grace will")))
+    play.audio(sentence()[:16000])
+    assert interims_of(play)[len(asked)].instead_of is None
 
 
 def test_without_interim_there_are_no_interims():

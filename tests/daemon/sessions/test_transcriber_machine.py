@@ -47,6 +47,7 @@ class Listening(RuleBasedStateMachine):
         self.script = Script()
         self.sent = 0
         self.open: list[Window] = []  # given to the engine, not answered, not dropped
+        self.begun: list[Window] = []  # what the engine is at
         self.dropped: list[Window] = []
         self.asked: dict[tuple[int, int], Window] = {}  # windows for finals, by utterance and end
         self.texts: dict[Window, str | None] = {}  # what was answered: None if rejected or refused
@@ -62,8 +63,13 @@ class Listening(RuleBasedStateMachine):
             Settings("s", RATE, Kind.FINAL, endpoint, interim=interim, words=words),
             Guard(),
             interims=lambda: self.affords,
+            waits=self.waits,
         )
         self.transcriber._vad = self.script  # type: ignore[assignment]
+
+    def waits(self, window: Window) -> bool:
+        assert any(one is window for one in self.open)
+        return not any(one is window for one in self.begun)
 
     # --- what happens -------------------------------------------------------------------------------------
 
@@ -153,6 +159,11 @@ class Listening(RuleBasedStateMachine):
             assert self.transcriber.heard(window, heard("too late")) == []
         assert self.transcriber.refused(window, "too late") == []
 
+    @rule()
+    def take_up(self) -> None:
+        """The engine begins with all that waits."""
+        self.begun = list(self.open)
+
     @rule(level=st.sampled_from(list(Interims)))
     def afford(self, level: Interims) -> None:
         self.affords = level
@@ -162,6 +173,12 @@ class Listening(RuleBasedStateMachine):
     def take(self, commands: list[Command]) -> None:
         for command in commands:
             if isinstance(command, Decode):
+                if (before := command.instead_of) is not None:
+                    assert self.waits(before)
+                    assert (before.kind, before.start) == (Kind.INTERIM, command.window.start)
+                    assert before.end < command.window.end
+                    self.open = [one for one in self.open if one is not before]
+                    self.dropped.append(before)
                 self.decode(command.window)
             elif isinstance(command, Drop):
                 assert any(one is command.window for one in self.open) or command.window in self.texts
@@ -179,7 +196,6 @@ class Listening(RuleBasedStateMachine):
         self.open.append(window)
         if window.kind is Kind.INTERIM:
             assert self.transcriber.settings.interim
-            assert self.affords is not Interims.NONE
         else:
             self.asked[window.utterance, window.end] = window
 

@@ -78,6 +78,7 @@ class ScriptedEngine:
         self.message: str | None = None
         self.languages = ["en", "de"]
         self.hold = False
+        self.queued = False  # what is held waits for a worker; else it is at work
         self.affords = Interims.FULL
         self.jobs: dict[Job, Deliver] = {}
         self.seen: list[Job] = []
@@ -87,6 +88,9 @@ class ScriptedEngine:
         self._finals = 0
 
     def submit(self, job: Job, deliver: Deliver) -> None:
+        if job.kind is Kind.INTERIM and self.queued:
+            for other in [one for one in self.jobs if one.session == job.session and one.kind is job.kind]:
+                del self.jobs[other]
         self.jobs[job] = deliver
         self.seen.append(job)
         if not self.hold:
@@ -118,6 +122,9 @@ class ScriptedEngine:
 
     async def wait_ready(self) -> None:
         await trio.lowlevel.checkpoint()
+
+    def is_waiting(self, job: Job) -> bool:
+        return self.queued and job in self.jobs
 
     def retract(self, job: Job) -> bool:
         return self.jobs.pop(job, None) is not None
