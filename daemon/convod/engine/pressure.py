@@ -13,9 +13,9 @@ from typing import Final
 
 from convod.engine.wire import Kind
 
-STRAINED_S: Final = {Kind.FINAL: 0.25, Kind.INTERIM: 0.5}
-"""A window that waits longer is late. An interim is renewed while it waits, so a caption is no older for it: there are
-fewer of them, with half a second's wait every other one."""
+STRAINED_S: Final = {Kind.FINAL: 0.15, Kind.INTERIM: 0.5}
+"""A window that waits longer, from when it is needed, is late. An interim is renewed while it waits, so a caption is no
+older for it: there are fewer of them, with half a second's wait every other one."""
 
 CALM_S: Final = 0.1
 """Waits below this leave room for more."""

@@ -1,9 +1,10 @@
 """Which windows of audio are decoded next, and together. A state machine: jobs in, batches out; no process, no clock.
 
-Finals go before interims, interims before file windows. Within a kind sessions take turns. A session has at most one
-interim waiting: a newer one takes its place. A batch holds windows that can share one encoder run and one prompt: same
-rate, options and length bucket; it is never waited for. A language that is not known yet is detected for a batch, so
-until then a session shares none.
+Finals go before interims, interims before file windows. Within a kind sessions take turns, those first whose window is
+due: a final decoded at a pause is needed at the endpoint only, and somebody else's is needed now. A session has at most
+one interim waiting: a newer one takes its place. A batch holds windows that can share one encoder run and one prompt:
+same rate, options and length bucket; it is never waited for. A language that is not known yet is detected for a batch,
+so until then a session shares none.
 
 A batch whose worker died is tried again one window at a time in a fresh worker, each before others of its kind; a
 window that is alone when its worker dies, three times, is given up: one that kills is known by it, and a worker may die
@@ -29,7 +30,7 @@ class Job:
     """A window to decode: `audio` is mono s16le at `rate` Hz. `session` owns it, `since` it waits.
 
     Windows that begin at the same sample of the same stream share the name `growing`. `behind`: others of its session
-    waited when it came. An interim that replaces another waits since that one did.
+    waited when it came. An interim that replaces another waits since that one did. `due` is when its text is needed.
     """
 
     session: str
@@ -40,6 +41,7 @@ class Job:
     tag: object = None
     growing: str | None = None
     since: float = 0.0
+    due: float = 0.0
     behind: bool = False
     deaths: int = field(default=0, init=False)
 
@@ -99,9 +101,9 @@ class Scheduler:
     def __bool__(self) -> bool:
         return bool(self._retry) or any(self._waiting.values())
 
-    def take(self, *, live: bool = False, files: bool = True) -> list[Job]:
-        """The next batch, empty when nothing waits. While there are `live` sessions, file windows go one by one, and
-        without `files` not at all.
+    def take(self, now: float = 0.0, *, live: bool = False, files: bool = True) -> list[Job]:
+        """The next batch at time `now`, empty when nothing waits. While there are `live` sessions, file windows go one
+        by one, and without `files` not at all.
 
         A final that comes while a batch runs must wait for it, and then it waits for one window at most.
         """
@@ -113,7 +115,7 @@ class Scheduler:
             if queues and kind is Kind.FILE:
                 return self._file_batch(queues, 1 if live else self.files)
             if queues:
-                return self._batch_from(queues, self.batch)
+                return self._batch_from(queues, self.batch, now)
         return []
 
     def died(self, batch: list[Job], wanted: Container[Job] | None = None) -> list[Job]:
@@ -156,14 +158,14 @@ class Scheduler:
                 return job
         return None
 
-    def _batch_from(self, queues: OrderedDict[str, deque[Job]], most: int) -> list[Job]:
+    def _batch_from(self, queues: OrderedDict[str, deque[Job]], most: int, now: float) -> list[Job]:
         batch: list[Job] = []
         turn_over: list[str] = []
         # One window of each session in turn, then round again while there is room.
         took = True
         while took and len(batch) < most:
             took = False
-            for session in list(queues):
+            for session in sorted(queues, key=lambda session: max(now, queues[session][0].due)):
                 queue = queues[session]
                 if batch and not self._alike(batch[0], queue[0]):
                     continue

@@ -38,7 +38,7 @@ FILES: Final = 8
 """Windows of a file that are decoded together: nobody waits for the first of them."""
 
 LIVE_S: Final = 15.0
-"""How long after its last window a live session is expected to have another."""
+"""How long a live session is expected to have a window, after it began, somebody began to speak, or the last one."""
 
 REPLACED_S: Final = 15.0
 """How long it may take to notice that a worker hangs and to be rid of it."""
@@ -171,10 +171,15 @@ class Engine:
         if job.behind:
             return  # it waited for its own session, which sends faster than real time
         now = trio.current_time()
-        self._pressure.waited(job.kind, now - job.since, now)
+        # What is needed later only may wait until then, and nobody suffers from it.
+        self._pressure.waited(job.kind, max(0.0, now - max(job.since, job.due)), now)
 
-    def wake(self) -> None:
-        """Audio is about to come: load the model if it was unloaded, or once more if all who have it are at work."""
+    def wake(self, *, live: bool = False) -> None:
+        """Audio is about to come: load the model if it was unloaded, or once more if all who have it are at work. For
+        somebody who is going to speak, files make room before the first window is there.
+        """
+        if live:
+            self._live_until = trio.current_time() + LIVE_S
         if not self._workers:
             self._unloaded.unpark_all()
         elif not self._at_hand:
@@ -410,9 +415,10 @@ class Engine:
 
     def _take(self) -> list[Job]:
         """The next batch. While somebody speaks a worker is left to them, if there are two."""
-        live = trio.current_time() < self._live_until
+        now = trio.current_time()
+        live = now < self._live_until
         at_files = sum(bool(worker.batch) and worker.batch[0].kind is Kind.FILE for worker in self._workers)
-        return self._scheduler.take(live=live, files=not live or at_files < max(1, len(self._workers) - 1))
+        return self._scheduler.take(now, live=live, files=not live or at_files < max(1, len(self._workers) - 1))
 
     async def _watch(self, worker: Worker, scope: trio.CancelScope) -> None:
         await worker.process.wait()

@@ -13,7 +13,7 @@ from typing import Final
 
 import trio
 
-from convo.messages import Code, SessionWarning, State, TranscriptSegment
+from convo.messages import Code, SessionWarning, SpeechStarted, State, TranscriptSegment
 from convod.engine.scheduler import Job
 from convod.engine.supervisor import Outcome, Refusal
 from convod.engine.wire import Kind, Options
@@ -225,6 +225,8 @@ class LiveSession(Session):
                     self._jobs.pop(command.instead_of, None)  # the scheduler gives its place to the newer one
                 self._decode(command.window)
             elif isinstance(command, Say):
+                if isinstance(command.event, SpeechStarted):
+                    self._engine.wake(live=True)
                 self.feed.say(command.event)
             elif isinstance(command, Drop):
                 self._drop(command.window)
@@ -251,7 +253,8 @@ class LiveSession(Session):
             self._bell.ring()
 
         growing = f"{self.id}:{window.start}"
-        job = Job(self.id, window.kind, window.audio, self._pcm.rate, options, growing=growing)
+        due = trio.current_time() + window.spare_s
+        job = Job(self.id, window.kind, window.audio, self._pcm.rate, options, growing=growing, due=due)
         self._jobs[window] = job
         self._engine.submit(job, deliver)
 

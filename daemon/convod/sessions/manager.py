@@ -195,7 +195,7 @@ class Manager:
                 if record.state.final:
                     return self._journal_of(record), None
                 session = self._start(record)
-        self.engine.wake()
+        self.engine.wake(live=record.kind == "live")
         if session.takes_audio:
             session.produce(producer)
         return session.journal, session

@@ -45,7 +45,7 @@ class Window(msgspec.Struct, frozen=True, eq=False):
     """Audio to decode: mono s16le of the samples `start` to `end`.
 
     With `words` the times of words are asked for, with `confirm` whether there is a voice in it at all, with `ending`
-    when the voice ends.
+    when the voice ends. Its text is needed `spare_s` seconds of audio from now.
     """
 
     kind: Kind
@@ -57,6 +57,7 @@ class Window(msgspec.Struct, frozen=True, eq=False):
     words: bool
     confirm: bool
     ending: bool = False
+    spare_s: float = 0.0
 
 
 class Decode(msgspec.Struct, frozen=True):
@@ -280,10 +281,14 @@ class Transcriber:
         start = self._endpoint.open_since
         if start is None:
             return
-        end = min(self._now, silence.at + self.settings.endpoint.tail_ms * self._rate // 1000)
+        endpoint = self.settings.endpoint
+        end = min(self._now, silence.at + endpoint.tail_ms * self._rate // 1000)
         self._drop_interim(commands)
-        self._guess = _Guess(self._window(self.settings.kind, silence.number, start, end, ending=True), silence.at)
-        commands.append(Decode(self._guess.window))
+        window = self._window(self.settings.kind, silence.number, start, end, ending=True)
+        spare_s = max(0.0, (silence.at - self._now) / self._rate + endpoint.endpoint_ms / 1000)
+        window = msgspec.structs.replace(window, spare_s=spare_s)
+        self._guess = _Guess(window, silence.at)
+        commands.append(Decode(window))
 
     def _closed(self, closed: Closed, commands: list[Command]) -> None:
         self._going_on = closed.cut

@@ -15,7 +15,7 @@ from .listener import Showing, speak
 from .live import ENDPOINT_S
 from .talk import load
 
-STEPS = (8, 16, 32, 48, 64, 80)
+STEPS = (8, 16, 32, 48, 64, 80, 96, 112, 128)
 LATE_MS = 500
 
 

@@ -67,6 +67,25 @@ def test_a_newer_interim_replaces_one_that_waits_at_its_place_and_nobody_elses()
     assert not scheduler.holds(new)
 
 
+def test_what_is_due_goes_before_what_is_needed_later():
+    """At a pause a final is decoded before anybody needs it: who waits for theirs does not wait for that."""
+    early, late, now, also_now = (job(session, Kind.FINAL) for session in "abcd")
+    early.due, late.due, now.due, also_now.due = 10.4, 10.3, 9.0, 9.5
+    scheduler = scheduler_with(early, late, now, also_now)
+    assert scheduler.take(10.0) == [now]
+    assert scheduler.take(10.0) == [also_now]  # of two that are due none is more so: they take turns
+    assert scheduler.take(10.0) == [late]  # with nothing else to do it is not waited for
+    assert scheduler.take(10.0) == [early]
+
+
+def test_of_what_is_due_no_session_gets_more_than_its_turn():
+    mine, yours = [job("a") for _ in range(3)], job("b")
+    for number, one in enumerate([*mine, yours]):
+        one.due = float(number)
+    scheduler = scheduler_with(*mine, yours)
+    assert [scheduler.take(5.0) for _ in range(4)] == [[mine[0]], [yours], [mine[1]], [mine[2]]]
+
+
 def test_finals_never_replace_each_other():
     scheduler = scheduler_with(job())
     assert scheduler.submit(job()) is None

@@ -380,6 +380,16 @@ async def test_a_newer_interim_is_delivered_instead_of_one_that_waited(stand_in)
         assert desk.outcomes[old] == []
 
 
+async def test_who_is_going_to_speak_finds_no_batch_of_file_windows_at_work(stand_in):
+    async with running(workers=1) as desk:
+        desk.engine.wake(live=True)
+        files = [desk.submit(f"f{number}".encode(), kind=Kind.FILE) for number in range(3)]
+        final = desk.submit(b"final", session="live")
+        assert [await desk.text(job) for job in files] == ["f0", "f1", "f2"]
+        assert await desk.text(final) == "final"
+        assert stand_in.done == ["start", "final", "f0", "f1", "f2"]
+
+
 async def test_two_workers_share_the_work(stand_in):
     async with running(workers=2) as desk:
         with trio.fail_after(PATIENCE_S):

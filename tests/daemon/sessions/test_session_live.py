@@ -124,6 +124,26 @@ async def test_captions_come_before_the_segment_and_stop_with_it(autojump_clock,
         assert TranscriptPartial not in kinds[kinds.index(TranscriptSegment) :]
 
 
+async def test_the_engine_is_told_of_a_speaker_before_there_is_anything_to_decode(autojump_clock, tmp_path):
+    async with house(tmp_path) as home:
+        session = await home.live()
+        assert home.engine.woken == [True]
+        home.send(session, silence(5.0))
+        await trio.testing.wait_all_tasks_blocked()
+        assert home.engine.woken == [True]
+        for number in (2, 3):
+            before = len(home.engine.seen)
+            for at in range(0, BYTES_S, 640):
+                home.send(session, sentence()[at : at + 640])
+                await trio.testing.wait_all_tasks_blocked()
+                if len(home.engine.woken) == number:
+                    break
+            assert home.engine.woken == [True] * number
+            assert len(home.engine.seen) == before
+            home.send(session, silence(1.0))
+            await trio.testing.wait_all_tasks_blocked()
+
+
 async def test_a_caption_that_waits_for_the_engine_is_of_the_newest_words(autojump_clock, tmp_path):
     """The engine is busy with others for seconds; what it then hears is not what was spoken before them."""
     async with house(tmp_path) as home:

@@ -278,6 +278,17 @@ def test_while_an_interim_waits_it_is_renewed_with_each_quarter_of_a_second(affo
     assert interims_of(play)[len(asked)].instead_of is None
 
 
+@pytest.mark.parametrize("endpoint_ms", [200, 500, 3000])
+def test_the_text_of_a_pause_is_needed_at_the_endpoint(endpoint_ms):
+    play = Play(interim=False, endpoint=EndpointSettings(endpoint_ms=endpoint_ms), piece=320)
+    play.audio(sentence() + silence(4.0))
+    guess = play.finals[-1]
+    assert guess.ending
+    assert abs(guess.spare_s - (endpoint_ms - 200) / 1000) <= 0.04
+    play = Play(interim=False).audio(sentence()[: 2 * RATE]).flush()
+    assert [window.spare_s for window in play.finals] == [0.0]
+
+
 def test_without_interim_there_are_no_interims():
     play = Play(interim=False).audio(talk(1))
     assert all(one.window.kind is Kind.FINAL for one in play.commands if isinstance(one, Decode))

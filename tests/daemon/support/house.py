@@ -78,6 +78,7 @@ class ScriptedEngine:
         self.message: str | None = None
         self.languages = ["en", "de"]
         self.hold = False
+        self.woken: list[bool] = []  # for somebody who is going to speak?
         self.queued = False  # what is held waits for a worker; else it is at work
         self.affords = Interims.FULL
         self.jobs: dict[Job, Deliver] = {}
@@ -129,8 +130,9 @@ class ScriptedEngine:
     def retract(self, job: Job) -> bool:
         return self.jobs.pop(job, None) is not None
 
-    def wake(self) -> None:
+    def wake(self, *, live: bool = False) -> None:
         """The real one loads its model again, if it was let go."""
+        self.woken += [live]
 
     def drop(self, job: Job) -> None:
         self.dropped.append(job)
