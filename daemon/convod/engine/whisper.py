@@ -1,4 +1,4 @@
-"""Windows of samples to text with faster-whisper. The only file that imports it; runs in a worker process alone.
+"""Windows of samples to text with faster-whisper. It and `answers` alone import that; they run in a worker process.
 
 In: mono s16le windows and options. Out: text, words, and the engine's figures. The encoder runs once a window for
 language detection, decoding and alignment. It never decides what is heard when (that is the scheduler), nor whether a
@@ -7,9 +7,6 @@ text is to be believed (that is the guard), apart from one second try of a doubt
 
 from __future__ import annotations
 
-import math
-import zlib
-from functools import lru_cache
 from typing import Any, Final
 
 import av
@@ -17,12 +14,11 @@ import ctranslate2
 import msgspec
 import numpy as np
 from faster_whisper import WhisperModel
-from faster_whisper.tokenizer import Tokenizer
-from faster_whisper.transcribe import get_suppressed_tokens, merge_punctuations
 
+from convod.engine.answers import Answers, doubtful
 from convod.engine.features import Floats, GrowingFeatures
 from convod.engine.voice import LEAST_VOICE_S, Voice
-from convod.engine.wire import HOPELESS_LOGPROB, Heard, HeardPiece, HeardWord, Load, Options, bucket, room
+from convod.engine.wire import HOPELESS_LOGPROB, Heard, Load, Options, bucket, room
 
 RATE: Final = 16000
 """Samples a second that Whisper hears."""
@@ -30,36 +26,13 @@ RATE: Final = 16000
 FULL_FRAMES: Final = 3000
 """Feature frames of 30 s, ten milliseconds each."""
 
-UNTIMED_FRAMES: Final = 1000
-"""Only greedy passes over shorter windows do without timestamps; elsewhere they are decoded and left out of the text.
-They keep a beam from ending early and a decoder from passing over sentences. Words wrong, built-in model, beam of 5,
-with and without: single utterances 1.6 and 2.6 %, several joined 7 and 30 % (scripts/nano/evaluate)."""
-
 UNSETTLED: Final = 320
 """Samples at the end of a resampled window that are made up for want of what follows."""
 
 OFFSET: Final = 0.002
 """A mean of a window's samples beyond this is taken out of it; of speech it is a fifth of that."""
 
-DOUBTFUL_LOGPROB: Final = -1.0
-DOUBTFUL_RATIO: Final = 2.4
 SECOND_TRY_TEMPERATURE: Final = 0.4
-
-TOKENS_PER_SECOND: Final = 12
-"""Speech has at most about 25 letters a second; this many tokens and a few more bound a loop's cost."""
-
-LIKELY_PER_SECOND: Final = 6
-"""What most speech stays below. A window of a file that has more to say is heard once more, with all its room: half as
-much for each of them to fill with a loop, or with what a model makes of no speech."""
-
-MOST_TOKENS: Final = 224
-"""Of an answer; Whisper was trained on no longer ones."""
-
-TIMESTAMP_S: Final = 0.02
-"""Seconds from one timestamp token to the next."""
-
-_PREPENDED: Final = "\"'“¿([{-"
-_APPENDED: Final = "\"'.。,，!！?？:：”)]}、"
 
 
 class Whisper:
@@ -93,8 +66,7 @@ class Whisper:
             if not self.multilingual or self._model.hf_tokenizer.token_to_id(f"<|{code}|>") is not None
         ]
         self._voice = Voice()
-        # The prompt of a session is that of each of its windows.
-        self._tokens = lru_cache(maxsize=256)(self._text_tokens)
+        self._answers = Answers(self._model, multilingual=self.multilingual)
         self._growing = GrowingFeatures(self._model.feature_extractor.mel_filters.astype(np.float32))
 
     def warm_up(self) -> None:
@@ -148,7 +120,7 @@ class Whisper:
         lengths = [piece.shape[-1] for piece in features]
         encoded = self._encode(features, self._bucket(max(lengths)))
         language, probability = self._language(encoded, options)
-        heard = self._decode(encoded, lengths, language, options)
+        heard = self._answer(encoded, lengths, language, options)
         if options.beam > 1:
             self._try_again(features, lengths, language, options, heard)
         return [_with_language(result, language, probability) for result in heard]
@@ -163,13 +135,13 @@ class Whisper:
     ) -> None:
         """Doubtful windows once more with the whole context, and some freedom; the better of the two results stays."""
         for i, result in enumerate(heard):
-            if not _doubtful(result) or (options.steady and result.avg_logprob < HOPELESS_LOGPROB):
+            if not doubtful(result) or (options.steady and result.avg_logprob < HOPELESS_LOGPROB):
                 continue
             encoded = self._encode([features[i]], FULL_FRAMES)
             # A steady second try may not draw lots: it may not say four words twice instead.
             freedom: dict[str, Any] = {"no_repeat": 4} if options.steady else {"temperature": SECOND_TRY_TEMPERATURE}
-            again = self._decode(encoded, [lengths[i]], language, options, **freedom)[0]
-            if not _doubtful(again) or again.avg_logprob > result.avg_logprob:
+            again = self._answer(encoded, [lengths[i]], language, options, **freedom)[0]
+            if not doubtful(again) or again.avg_logprob > result.avg_logprob:
                 heard[i] = again
 
     def _features(self, samples: Floats, growing: str | None = None, unsettled: int = 0) -> Floats:
@@ -198,135 +170,11 @@ class Whisper:
         token, probability = self._core.detect_language(encoded)[0][0]
         return token[2:-2], float(probability)
 
-    def _decode(
-        self,
-        encoded: Any,
-        lengths: list[int],
-        language: str,
-        options: Options,
-        temperature: float = 0.0,
-        no_repeat: int = 0,
-    ) -> list[Heard]:
-        tokenizer = self._tokenizer(language, options.task)
-        longest = max(lengths)
+    def _answer(self, encoded: Any, lengths: list[int], language: str, options: Options, **freedom: Any) -> list[Heard]:
+        spoken = max(lengths)
         if options.steady:  # whatever else is in the batch
-            longest = room(longest) if self.context == "full" else self._bucket(longest)
-        most = min(MOST_TOKENS, 24 + math.ceil(longest / 100 * TOKENS_PER_SECOND))
-        likely = min(most, 12 + math.ceil(longest / 100 * LIKELY_PER_SECOND))
-        prompt = self._model.get_prompt(
-            tokenizer,
-            self._previous(options, self._model.max_length - most),
-            without_timestamps=options.beam == 1 and max(lengths) <= UNTIMED_FRAMES and not options.pieces,
-        )
-        how: dict[str, Any] = (
-            {"beam_size": 1, "sampling_topk": 0, "sampling_temperature": temperature}
-            if temperature
-            else {"beam_size": options.beam, "patience": 1}
-        )
-
-        def generate(rows: Any, count: int, answer: int) -> Any:
-            return self._core.generate(
-                rows,
-                [prompt] * count,
-                # CTranslate2 lets an answer have half of this, or what the prompt leaves of it if that is less.
-                max_length=max(2 * answer, answer + len(prompt)),
-                return_scores=True,
-                return_no_speech_prob=True,
-                suppress_blank=True,
-                no_repeat_ngram_size=no_repeat,
-                suppress_tokens=get_suppressed_tokens(tokenizer, [-1]),
-                **how,
-            )
-
-        heard = []
-        tokens_of = []
-        first = likely if options.steady and not no_repeat else most
-        for i, (result, length) in enumerate(zip(generate(encoded, len(lengths), first), lengths, strict=True)):
-            one = self._read(result, tokenizer, language, length, options)
-            # It was cut off while it made sense.
-            if first <= len(result.sequences_ids[0]) < most and not _doubtful(one):
-                result = generate(_row(encoded, i), 1, most)[0]
-                one = self._read(result, tokenizer, language, length, options)
-            tokens_of.append([token for token in result.sequences_ids[0] if token < tokenizer.eot])
-            heard.append(one)
-        if options.words and options.steady:
-            # One by one: alignment looks at as many frames of each window as the longest of a batch has.
-            for i, length in enumerate(lengths):
-                alone = heard[i : i + 1]
-                self._align(_row(encoded, i), tokenizer, tokens_of[i : i + 1], [length], alone)
-                heard[i] = alone[0]
-        elif options.words:
-            self._align(encoded, tokenizer, tokens_of, lengths, heard)
-        return heard
-
-    def _read(self, result: Any, tokenizer: Tokenizer, language: str, length: int, options: Options) -> Heard:
-        """What CTranslate2 gave for a window of `length` frames."""
-        ids = result.sequences_ids[0]
-        return Heard(
-            text=tokenizer.decode([token for token in ids if token < tokenizer.eot]).strip(),
-            language=language,
-            language_probability=1.0,
-            # The score is the mean over the text's tokens; the end token counts as one more (as in
-            # faster-whisper's generate_with_fallback).
-            avg_logprob=result.scores[0] * len(ids) / (len(ids) + 1),
-            no_speech_prob=result.no_speech_prob,
-            pieces=_pieces(ids, tokenizer, length) if options.pieces else None,
-        )
-
-    def _align(
-        self, encoded: Any, tokenizer: Tokenizer, tokens_of: list[list[int]], lengths: list[int], heard: list[Heard]
-    ) -> None:
-        full = list(range(len(heard)))
-        some = [i for i in full if tokens_of[i]]
-        if not some:
-            return
-        if len(some) != len(full):
-            encoded = ctranslate2.StorageView.from_array(np.ascontiguousarray(np.array(encoded)[some]))
-        found = self._model.find_alignment(tokenizer, [tokens_of[i] for i in some], encoded, max(lengths))
-        for i, words in zip(some, found, strict=True):
-            merge_punctuations(words, _PREPENDED, _APPENDED)
-            end = lengths[i] / 100
-            heard[i] = _replace(
-                heard[i],
-                words=[
-                    HeardWord(
-                        start=round(min(end, float(word["start"])), 3),
-                        end=round(min(end, float(word["end"])), 3),
-                        word=word["word"].strip(),
-                        probability=round(float(word["probability"]), 3),
-                    )
-                    for word in words
-                    if word["word"].strip()
-                ],
-            )
-
-    def _previous(self, options: Options, room: int) -> list[int]:
-        """Tokens of hotwords and prompt that stand before the text, where all that comes before it has `room`.
-
-        Of what is too long, hotwords keep their beginning and the prompt its end, half of the room each if need be:
-        the text's own room is not theirs to take.
-        """
-        # Before and after them stand start-of-previous, start, language, task, and no-timestamps.
-        room = max(0, min(self._model.max_length // 2 - 1, room - 5))
-        hotwords, prompt = self._tokens(options.hotwords or ""), self._tokens(options.prompt or "")
-        hotwords = hotwords[: max(room // 2, room - len(prompt))]
-        return [*hotwords, *prompt[max(0, len(prompt) + len(hotwords) - room) :]]
-
-    def _text_tokens(self, text: str) -> list[int]:
-        """Tokens of a client's text, none of them special: its words are no orders."""
-        if not text.strip():
-            return []
-        ids = self._model.hf_tokenizer.encode(" " + text.strip(), add_special_tokens=False).ids
-        end = self._tokenizer("en", "transcribe").eot
-        return [token for token in ids if token < end]
-
-    def _tokenizer(self, language: str, task: str) -> Tokenizer:
-        return Tokenizer(self._model.hf_tokenizer, self.multilingual, task=task, language=language)
-
-
-def _row(encoded: Any, i: int) -> Any:
-    """One window of a batch that is encoded."""
-    return ctranslate2.StorageView.from_array(np.ascontiguousarray(np.array(encoded)[i : i + 1]))
+            spoken = room(spoken) if self.context == "full" else self._bucket(spoken)
+        return self._answers.of(encoded, lengths, language, options, spoken=spoken, **freedom)
 
 
 def _compute_type(device: str, wanted: str) -> str:
@@ -354,38 +202,6 @@ def resample(window: bytes, rate: int) -> Floats:
     if heard.size and abs(offset := float(heard.mean())) > OFFSET:
         heard -= np.float32(offset)
     return heard
-
-
-def _pieces(ids: list[int], tokenizer: Tokenizer, frames: int) -> list[HeardPiece]:
-    """A text with its timestamp tokens to pieces: each ends at the first timestamp after its words, and the next one
-    begins at the last before its own (Whisper writes both, `<|3.20|><|3.40|>`).
-    """
-    begin = tokenizer.timestamp_begin
-    pieces: list[HeardPiece] = []
-    tokens: list[int] = []
-    start, latest = 0.0, frames / 100
-
-    def close(end: float) -> None:
-        if text := tokenizer.decode(tokens).strip():
-            pieces.append(HeardPiece(start=round(start, 3), end=round(max(start, min(end, latest)), 3), text=text))
-
-    for token in ids:
-        if token >= begin:
-            time = (token - begin) * TIMESTAMP_S
-            if tokens:
-                close(time)
-                tokens = []
-            start = min(time, latest)
-        elif token < tokenizer.eot:
-            tokens.append(token)
-    close(latest)
-    return pieces
-
-
-def _doubtful(heard: Heard) -> bool:
-    raw = heard.text.encode()
-    ratio = len(raw) / len(zlib.compress(raw)) if raw else 0.0
-    return heard.avg_logprob < DOUBTFUL_LOGPROB or ratio > DOUBTFUL_RATIO
 
 
 def _replace(heard: Heard, **changes: Any) -> Heard:

@@ -15,8 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import convod.engine.whisper as whisper_module
-from convod.engine.whisper import FULL_FRAMES, LIKELY_PER_SECOND, Whisper, resample
+from convod.engine import answers
+from convod.engine.answers import LIKELY_PER_SECOND
+from convod.engine.whisper import FULL_FRAMES, Whisper, resample
 from convod.engine.wire import Load, Options, bucket
 from tests.daemon.support.ears import model
 from tests.support.speech import pcm, truth, word_error_rate
@@ -211,8 +212,8 @@ def test_however_long_the_prompt_the_window_is_heard(core: Core, options: dict[s
 def test_prompt_and_hotwords_share_what_room_there_is(prompt_size: int, hotwords_size: int, room: int) -> None:
     whisper = model()
     prompt, hotwords = TALKATIVE[:prompt_size], ("Laura, Friday, payment " * 100)[:hotwords_size]
-    before = whisper._previous(Options(prompt=prompt, hotwords=hotwords), room)
-    words, text = whisper._tokens(hotwords), whisper._tokens(prompt)
+    before = whisper._answers._previous(Options(prompt=prompt, hotwords=hotwords), room)
+    words, text = whisper._answers._tokens(hotwords), whisper._answers._tokens(prompt)
     most = max(0, min(223, room - 5))
     assert len(before) == min(most, len(words) + len(text))
     kept = next(n for n in range(len(before), -1, -1) if before == [*words[:n], *text[len(text) - len(before) + n :]])
@@ -249,7 +250,7 @@ def test_a_window_of_a_file_that_has_more_to_say_is_heard_to_its_end(
     long = pcm("talk.flac")[: 2 * 9 * RATE]
     whole = hear(long, steady=True, pieces=True, words=True)
     assert len(core.generated) == 1
-    monkeypatch.setattr(whisper_module, "LIKELY_PER_SECOND", 0)  # twelve tokens are likely
+    monkeypatch.setattr(answers, "LIKELY_PER_SECOND", 0)  # twelve tokens are likely
     assert hear(long, steady=True, pieces=True, words=True) == whole
     assert len(core.generated) == 3
     core.scores = [-5.0, -5.0]
@@ -261,11 +262,11 @@ def test_a_window_of_a_file_that_has_more_to_say_is_heard_to_its_end(
 
 
 def test_a_prompt_is_words_and_no_orders(core: Core) -> None:
-    start = model()._tokenizer("en", "transcribe").sot_sequence
+    start = model()._answers.tokenizer("en", "transcribe").sot_sequence
     hear(prompt="Hello <|startoftranscript|> <|notimestamps|>", hotwords="<|startofprev|>", beam=1)
     (asked,) = core.generated
     (prompt,) = asked["prompts"]
-    special = [token for token in prompt if token >= model()._tokenizer("en", "transcribe").eot]
+    special = [token for token in prompt if token >= model()._answers.tokenizer("en", "transcribe").eot]
     assert special[1:-1] == start
     assert len(special) == len(start) + 2
 
