@@ -336,7 +336,10 @@ class Engine:
                 self.state = "ready" if self._workers else "loading"
                 continue
             except Unloadable as error:
-                self._fail(str(error))
+                if self._workers:
+                    log.error("%s; the other workers go on", error)
+                else:
+                    self._fail(str(error))
                 pause = 30.0
             if not self._workers and self.state == "ready":
                 self.state = "loading"

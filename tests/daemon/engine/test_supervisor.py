@@ -413,6 +413,16 @@ async def test_a_worker_that_cannot_load_any_more_fails_the_engine(stand_in):
         assert outcome == Refusal(Code.MODEL_UNAVAILABLE, "no memory")
 
 
+async def test_where_one_of_two_workers_cannot_load_the_other_goes_on(stand_in, caplog):
+    async with running(workers=2) as desk:
+        await until(lambda: len(desk.engine.processes) == 2)
+        stand_in.sick.touch()
+        os.kill(desk.engine.processes[0], signal.SIGKILL)
+        await until(lambda: "no memory; the other workers go on" in caplog.text)
+        assert desk.engine.state == "ready"
+        assert await desk.text(desk.submit(b"still")) == "still"
+
+
 async def test_an_idle_model_is_let_go_and_comes_back_with_work(stand_in):
     async with running(workers=1, unload_s=0.2) as desk:
         with trio.fail_after(PATIENCE_S):
