@@ -37,6 +37,9 @@ VOICE_NEAR_MS: Final = 80
 """A voice that ends so near the end of an utterance, or nearer, goes on behind it: the tail less VOICE_LATE_MS, so that
 it is the same voice whether the worker tells of it before the endpoint or after."""
 
+LAST_WORDS_S: Final = 0.5
+"""However far the endpoint is, the text of a pause is the caption of the last words before it, too."""
+
 LANGUAGE_SURE: Final = 0.5
 """Probability from which a detected language is kept for the session (faster-whisper's threshold)."""
 
@@ -285,8 +288,8 @@ class Transcriber:
         end = min(self._now, silence.at + endpoint.tail_ms * self._rate // 1000)
         self._drop_interim(commands)
         window = self._window(self.settings.kind, silence.number, start, end, ending=True)
-        spare_s = max(0.0, (silence.at - self._now) / self._rate + endpoint.endpoint_ms / 1000)
-        window = msgspec.structs.replace(window, spare_s=spare_s)
+        spare_s = (silence.at - self._now) / self._rate + endpoint.endpoint_ms / 1000
+        window = msgspec.structs.replace(window, spare_s=max(0.0, min(LAST_WORDS_S, spare_s)))
         self._guess = _Guess(window, silence.at)
         commands.append(Decode(window))
 

@@ -284,7 +284,7 @@ def test_the_text_of_a_pause_is_needed_at_the_endpoint(endpoint_ms):
     play.audio(sentence() + silence(4.0))
     guess = play.finals[-1]
     assert guess.ending
-    assert abs(guess.spare_s - (endpoint_ms - 200) / 1000) <= 0.04
+    assert abs(guess.spare_s - min(0.5, (endpoint_ms - 200) / 1000)) <= 0.04  # and soon, for it is a caption, too
     play = Play(interim=False).audio(sentence()[: 2 * RATE]).flush()
     assert [window.spare_s for window in play.finals] == [0.0]
 
