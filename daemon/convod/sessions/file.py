@@ -64,6 +64,8 @@ class FileSession(Session):
             total_s=self._progress.total_s,
         )
 
+    # --- its turn -----------------------------------------------------------------------------------------
+
     def hold(self) -> None:
         """Its owner's queue was paused: take back what waits for the engine."""
         for job in self._windows.values():
@@ -76,6 +78,8 @@ class FileSession(Session):
             if job in self._held:
                 self._submit(window, job)
         self._held.clear()
+
+    # --- its audio ----------------------------------------------------------------------------------------
 
     def _granted(self) -> int:
         return self._spool.size + self._parts.settings.upload_credit_bytes
