@@ -21,7 +21,6 @@ import trio
 from convo.messages import Code
 from convod.engine.ending import end
 
-RATE: Final = 16000
 PIECE: Final = 1 << 16
 
 

@@ -18,7 +18,7 @@ import av
 
 from convo.messages import Code
 from convod.engine.cut import is_cut, lacks_its_index, mp3_s
-from convod.engine.decode import RATE
+from convod.engine.wire import RATE
 
 NICE: Final = 5
 """A file has time: who speaks meanwhile goes first."""
@@ -111,7 +111,8 @@ def _decode(
     def write(frame: av.AudioFrame | None) -> None:
         nonlocal written
         for piece in resampler.resample(frame):
-            data = piece.to_ndarray().tobytes()
+            # No array, for which numpy would be imported; a plane may be longer than its samples.
+            data = memoryview(piece.planes[0])[: 2 * piece.samples]
             out.write(data)
             written += len(data)
 

@@ -11,10 +11,10 @@ from typing import Any, Final
 import numpy as np
 from faster_whisper.vad import get_vad_model
 
+from convod.engine.wire import RATE
+
 CHUNK: Final = 512
 """Samples that Silero judges at a time: 32 ms."""
-
-RATE: Final = 16000
 
 ENDING_S: Final = 1.5
 """Enough sound before an end for the detector to settle in."""

@@ -1,4 +1,4 @@
-"""Windows of samples to text with faster-whisper. It and `answers` alone import that; they run in a worker process.
+"""Windows of samples to text with faster-whisper, which `answers`, `voice` and this alone import, in worker processes.
 
 In: mono s16le windows and options. Out: text, words, and the engine's figures. The encoder runs once a window for
 language detection, decoding and alignment. It never decides what is heard when (that is the scheduler), nor whether a
@@ -18,10 +18,7 @@ from faster_whisper import WhisperModel
 from convod.engine.answers import Answers, doubtful
 from convod.engine.features import Floats, GrowingFeatures
 from convod.engine.voice import LEAST_VOICE_S, Voice
-from convod.engine.wire import HOPELESS_LOGPROB, Heard, Load, Options, bucket, room
-
-RATE: Final = 16000
-"""Samples a second that Whisper hears."""
+from convod.engine.wire import HOPELESS_LOGPROB, RATE, Heard, Load, Options, bucket, room
 
 FULL_FRAMES: Final = 3000
 """Feature frames of 30 s, ten milliseconds each."""

@@ -17,6 +17,8 @@ FRAME_LIMIT: Final = 64 << 20
 
 HEADER: Final = struct.Struct(">I")
 
+RATE: Final = 16000
+"""Samples a second that Whisper and Silero hear, and that files are decoded to."""
 
 BUCKET_FRAMES: Final = 100
 """Short contexts come in whole seconds: few shapes, and never an encoded length equal to the number of mel bands
@@ -24,7 +26,6 @@ BUCKET_FRAMES: Final = 100
 
 MARGIN_FRAMES: Final = 30
 """Silence after the last sample that a short context holds at least."""
-
 
 ROOMS: Final = (500, 1000, 3000)
 """Few, since windows of a file go together only if they have the same."""

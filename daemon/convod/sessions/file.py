@@ -16,10 +16,10 @@ from typing import Final
 import trio
 
 from convo.messages import Code, Progress, QueuedFile, SessionWarning, State, TranscriptSegment
-from convod.engine.decode import RATE, decoding
+from convod.engine.decode import decoding
 from convod.engine.scheduler import Job
 from convod.engine.supervisor import Outcome, Refusal
-from convod.engine.wire import Kind, Options
+from convod.engine.wire import RATE, Kind, Options
 from convod.sessions import queue, recording
 from convod.sessions.journal import Journal
 from convod.sessions.recording import Recording

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from convod.engine.voice import LEAST_VOICE_S, RATE, Voice
+from convod.engine.voice import LEAST_VOICE_S, Voice
+from convod.engine.wire import RATE
 from tests.support.speech import pcm
 
 Samples = np.ndarray[Any, np.dtype[np.float32]]
