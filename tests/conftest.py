@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,11 @@ settings.register_profile("convo", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("convo")
 
 _HERE = Path(__file__).parent
+
+# As a job in the background, or under nohup, tests run with signals ignored, and so would all that they start.
+for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _usual)
 
 
 @pytest.hookimpl(tryfirst=True)
