@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
@@ -118,6 +118,7 @@ class Engine:
         self._idle = trio.lowlevel.ParkingLot()  # those of them that wait
         self._unloaded = trio.lowlevel.ParkingLot()  # keepers whose worker was let go
         self._live_until = 0.0
+        self._live_sessions = 0
         self._loaded: Loaded | None = None
         self._workers: set[Worker] = set()
         self._ready = trio.Event()
@@ -173,6 +174,15 @@ class Engine:
         now = trio.current_time()
         # What is needed later only may wait until then, and nobody suffers from it.
         self._pressure.waited(job.kind, max(0.0, now - max(job.since, job.due)), now)
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """A live session is open: somebody may begin to speak at any moment."""
+        self._live_sessions += 1
+        try:
+            yield
+        finally:
+            self._live_sessions -= 1
 
     def wake(self, *, live: bool = False) -> None:
         """Audio is about to come: load the model if it was unloaded, or once more if all who have it are at work. For
@@ -417,11 +427,17 @@ class Engine:
                 raise _Unneeded
 
     def _take(self) -> list[Job]:
-        """The next batch. While somebody speaks a worker is left to them, if there are two."""
+        """The next batch. While somebody speaks a worker is left to them, if there are two.
+
+        Where somebody may begin to speak, a batch of a file's windows must not be at work: eight of them may take half
+        a minute. Not so on a GPU, which takes little longer for them than for one.
+        """
         now = trio.current_time()
         live = now < self._live_until
+        slow = self._loaded is not None and self._loaded.device != "cuda"
+        one_by_one = live or (slow and self._live_sessions > 0)
         at_files = sum(bool(worker.batch) and worker.batch[0].kind is Kind.FILE for worker in self._workers)
-        return self._scheduler.take(now, live=live, files=not live or at_files < max(1, len(self._workers) - 1))
+        return self._scheduler.take(now, live=one_by_one, files=not live or at_files < max(1, len(self._workers) - 1))
 
     async def _watch(self, worker: Worker, scope: trio.CancelScope) -> None:
         await worker.process.wait()

@@ -124,6 +124,10 @@ class LiveSession(Session):
             self._finalizing.popleft()[1].set()
 
     async def _hear(self) -> None:
+        with self._engine.listening():
+            await self._hear_all()
+
+    async def _hear_all(self) -> None:
         async with trio.open_nursery() as nursery:
             if self.record.config.summary.mode == "rolling":
                 nursery.start_soon(self.journal.roll, self._parts.settings.rolling_s)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 
@@ -388,6 +389,20 @@ async def test_who_is_going_to_speak_finds_no_batch_of_file_windows_at_work(stan
         assert [await desk.text(job) for job in files] == ["f0", "f1", "f2"]
         assert await desk.text(final) == "final"
         assert stand_in.done == ["start", "final", "f0", "f1", "f2"]
+
+
+@pytest.mark.parametrize(("device", "file"), [("cpu", ["f0", "f1", "f2"]), ("cuda", ["f0+f1+f2"])])
+async def test_while_a_live_session_is_open_file_windows_go_one_by_one_where_that_matters(stand_in, device, file):
+    async with running(workers=1) as desk:
+        assert desk.engine._loaded is not None
+        desk.engine._loaded = msgspec.structs.replace(desk.engine._loaded, device=device)
+        with desk.engine.listening():
+            files = [desk.submit(f"f{number}".encode(), kind=Kind.FILE) for number in range(3)]
+            assert [await desk.text(job) for job in files] == ["f0", "f1", "f2"]
+        assert stand_in.done[1:] == file
+        files = [desk.submit(f"g{number}".encode(), kind=Kind.FILE) for number in range(3)]
+        assert [await desk.text(job) for job in files] == ["g0", "g1", "g2"]
+        assert stand_in.done[1:] == [*file, "g0+g1+g2"]
 
 
 async def test_two_workers_share_the_work(stand_in):

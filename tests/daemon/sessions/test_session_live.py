@@ -131,6 +131,7 @@ async def test_the_engine_is_told_of_a_speaker_before_there_is_anything_to_decod
         home.send(session, silence(5.0))
         await trio.testing.wait_all_tasks_blocked()
         assert home.engine.woken == [True]
+        assert home.engine.open == 1
         for number in (2, 3):
             before = len(home.engine.seen)
             for at in range(0, BYTES_S, 640):
@@ -142,6 +143,10 @@ async def test_the_engine_is_told_of_a_speaker_before_there_is_anything_to_decod
             assert len(home.engine.seen) == before
             home.send(session, silence(1.0))
             await trio.testing.wait_all_tasks_blocked()
+        reader = Reader(session.feed)
+        await session.end()
+        await reader.until_state(State.COMPLETED)
+        assert home.engine.open == 0
 
 
 async def test_a_caption_that_waits_for_the_engine_is_of_the_newest_words(autojump_clock, tmp_path):

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -78,6 +78,7 @@ class ScriptedEngine:
         self.message: str | None = None
         self.languages = ["en", "de"]
         self.hold = False
+        self.open = 0  # live sessions
         self.woken: list[bool] = []  # for somebody who is going to speak?
         self.queued = False  # what is held waits for a worker; else it is at work
         self.affords = Interims.FULL
@@ -123,6 +124,12 @@ class ScriptedEngine:
 
     async def wait_ready(self) -> None:
         await trio.lowlevel.checkpoint()
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        self.open += 1
+        yield
+        self.open -= 1
 
     def is_waiting(self, job: Job) -> bool:
         return self.queued and job in self.jobs
