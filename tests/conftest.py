@@ -15,10 +15,11 @@ settings.load_profile("convo")
 
 _HERE = Path(__file__).parent
 
-# As a job in the background, or under nohup, tests run with signals ignored, and so would all that they start.
-for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+# As a job in the background, or under nohup, tests run with signals ignored, and so would all that they start. What is
+# handled, if by doing nothing, has its usual meaning there.
+for _number in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(_number) is signal.SIG_IGN:
-        signal.signal(_number, _usual)
+        signal.signal(_number, lambda number, frame: None)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -65,15 +65,24 @@ class Scheduler:
 
     def submit(self, job: Job) -> Job | None:
         """Queue a window. Returns the interim that it replaces, if any."""
+        if job.kind is Kind.INTERIM and (replaced := self._replace(job)) is not None:
+            return replaced
         queue = self._waiting[job.kind].setdefault(job.session, deque())
-        replaced = None
-        if job.kind is Kind.INTERIM:
-            replaced = queue.popleft() if queue else self._retried(job.kind, job.session)
-            if replaced is not None:
-                job.since = replaced.since
         job.behind = bool(queue)
         queue.append(job)
-        return replaced
+        return None
+
+    def _replace(self, job: Job) -> Job | None:
+        """Put an interim in the place of the one of its session that waits, if any. One that waits for another try is
+        suspected of killing its worker, and so is what holds its audio: it is tried alone, too.
+        """
+        for queue in (self._waiting[job.kind].get(job.session, deque()), self._retry):
+            for place, other in enumerate(queue):
+                if other.kind is job.kind and other.session == job.session:
+                    queue[place] = job
+                    job.since, job.deaths = other.since, other.deaths
+                    return other
+        return None
 
     def holds(self, job: Job) -> bool:
         """Whether a job waits."""
@@ -150,10 +159,10 @@ class Scheduler:
         again = any(job.kind is Kind.INTERIM and job.session == session for job in self._retry)
         return again or session in self._waiting[Kind.INTERIM]
 
-    def _retried(self, kind: Kind, session: str | None = None) -> Job | None:
-        """Take out the first window of a kind (and a session) that waits for another try."""
+    def _retried(self, kind: Kind) -> Job | None:
+        """Take out the first window of a kind that waits for another try."""
         for job in self._retry:
-            if job.kind is kind and session in (None, job.session):
+            if job.kind is kind:
                 self._retry.remove(job)
                 return job
         return None

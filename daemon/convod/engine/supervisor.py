@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
@@ -35,7 +35,7 @@ ABANDON_S: Final = 0.5
 have half a minute to go, while starting anew takes seconds."""
 
 FILES: Final = 8
-"""Windows of a file that are decoded together: nobody waits for the first of them."""
+"""Windows of a file that are decoded together while nobody speaks, nor may begin to: nobody waits for the first."""
 
 LIVE_S: Final = 15.0
 """How long a live session is expected to have a window, after it began, somebody began to speak, or the last one."""
@@ -118,7 +118,8 @@ class Engine:
         self._idle = trio.lowlevel.ParkingLot()  # those of them that wait
         self._unloaded = trio.lowlevel.ParkingLot()  # keepers whose worker was let go
         self._live_until = 0.0
-        self._live_sessions = 0
+        self._sessions: dict[str, bool] = {}  # those that may have windows; whether they are live
+        self._loading = 0
         self._loaded: Loaded | None = None
         self._workers: set[Worker] = set()
         self._ready = trio.Event()
@@ -141,7 +142,7 @@ class Engine:
 
     def drop(self, job: Job) -> None:
         """Deliver nothing for this job; if it waits, it is not decoded."""
-        if self._scheduler.drop(job):
+        if self._scheduler.drop(job) and trio.current_time() >= job.due:
             self._waited(job)
         self._deliver.pop(job, None)
         for worker in self._workers:
@@ -160,7 +161,8 @@ class Engine:
         return waited
 
     def forget(self, session: str) -> None:
-        """Deliver nothing more to a session."""
+        """Deliver nothing more to a session: it has no windows any more."""
+        self._sessions.pop(session, None)
         for job in [job for job in self._deliver if job.session == session]:
             self.drop(job)
 
@@ -175,14 +177,11 @@ class Engine:
         # What is needed later only may wait until then, and nobody suffers from it.
         self._pressure.waited(job.kind, max(0.0, now - max(job.since, job.due)), now)
 
-    @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
-        """A live session is open: somebody may begin to speak at any moment."""
-        self._live_sessions += 1
-        try:
-            yield
-        finally:
-            self._live_sessions -= 1
+    def join(self, session: str, *, live: bool) -> None:
+        """A session may have windows to decode, until it is forgotten. In a live one somebody may begin to speak at any
+        moment.
+        """
+        self._sessions[session] = live
 
     def wake(self, *, live: bool = False) -> None:
         """Audio is about to come: load the model if it was unloaded, or once more if all who have it are at work. For
@@ -225,8 +224,8 @@ class Engine:
 
     @property
     def busy(self) -> bool:
-        """Whether somebody waits for a result."""
-        return bool(self._deliver)
+        """Whether somebody waits for a result, or may yet ask for one."""
+        return bool(self._deliver or self._sessions)
 
     @property
     def context(self) -> str:
@@ -346,8 +345,10 @@ class Engine:
                 self.state = "ready" if self._workers else "loading"
                 continue
             except Unloadable as error:
-                if self._workers:
+                # The first of several to find no memory tells nothing of the others.
+                if self._workers or self._loading or self._unloaded:
                     log.error("%s; the other workers go on", error)
+                    self._call()
                 else:
                     self._fail(str(error))
                 pause = 30.0
@@ -366,7 +367,11 @@ class Engine:
             threads=plan.threads,
         )
         async with worker_process() as worker:
-            self._loaded = loaded = await worker.load(load, self.settings.load_timeout_s)
+            self._loading += 1
+            try:
+                self._loaded = loaded = await worker.load(load, self.settings.load_timeout_s)
+            finally:
+                self._loading -= 1
             self.languages = loaded.languages
             self.state, self.message = "ready", None
             self._ready.set()
@@ -429,13 +434,13 @@ class Engine:
     def _take(self) -> list[Job]:
         """The next batch. While somebody speaks a worker is left to them, if there are two.
 
-        Where somebody may begin to speak, a batch of a file's windows must not be at work: eight of them may take half
-        a minute. Not so on a GPU, which takes little longer for them than for one.
+        Where somebody may begin to speak, no batch of a file's windows is begun: eight of them may take half a minute.
+        Not so on a GPU, which takes little longer for them than for one.
         """
         now = trio.current_time()
         live = now < self._live_until
         slow = self._loaded is not None and self._loaded.device != "cuda"
-        one_by_one = live or (slow and self._live_sessions > 0)
+        one_by_one = live or (slow and any(self._sessions.values()))
         at_files = sum(bool(worker.batch) and worker.batch[0].kind is Kind.FILE for worker in self._workers)
         return self._scheduler.take(now, live=one_by_one, files=not live or at_files < max(1, len(self._workers) - 1))
 

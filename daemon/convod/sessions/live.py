@@ -21,7 +21,7 @@ from convod.hearing import EndpointSettings, PcmFormat, PcmReader
 from convod.hearing.vad import VadSettings
 from convod.sessions.journal import Journal
 from convod.sessions.session import Parts, Refused, Session, SessionFailed
-from convod.sessions.transcriber import Command, Decode, Drop, Keep, Say, Settings, Transcriber, Window
+from convod.sessions.transcriber import Command, Decode, Drop, Hurry, Keep, Say, Settings, Transcriber, Window
 
 log = logging.getLogger("convod.sessions")
 
@@ -124,10 +124,6 @@ class LiveSession(Session):
             self._finalizing.popleft()[1].set()
 
     async def _hear(self) -> None:
-        with self._engine.listening():
-            await self._hear_all()
-
-    async def _hear_all(self) -> None:
         async with trio.open_nursery() as nursery:
             if self.record.config.summary.mode == "rolling":
                 nursery.start_soon(self.journal.roll, self._parts.settings.rolling_s)
@@ -234,6 +230,9 @@ class LiveSession(Session):
                 self.feed.say(command.event)
             elif isinstance(command, Drop):
                 self._drop(command.window)
+            elif isinstance(command, Hurry):
+                if (job := self._jobs.get(command.window)) is not None:
+                    job.due = trio.current_time()
             else:
                 await self._keep(command)
 
@@ -257,8 +256,9 @@ class LiveSession(Session):
             self._bell.ring()
 
         growing = f"{self.id}:{window.start}"
-        due = trio.current_time() + window.spare_s
-        job = Job(self.id, window.kind, window.audio, self._pcm.rate, options, growing=growing, due=due)
+        job = Job(self.id, window.kind, window.audio, self._pcm.rate, options, growing=growing)
+        if window.spare_s:
+            job.due = trio.current_time() + window.spare_s
         self._jobs[window] = job
         self._engine.submit(job, deliver)
 

@@ -195,7 +195,7 @@ class Manager:
                 if record.state.final:
                     return self._journal_of(record), None
                 session = self._start(record)
-        self.engine.wake(live=record.kind == "live")
+        session.prepare()
         if session.takes_audio:
             session.produce(producer)
         return session.journal, session
@@ -367,8 +367,7 @@ class Manager:
             raise Refused(Code.BAD_STATE, "the audio of this session is not there any more; send the file again")
         with self._place(record.owner):
             await journal.enter(State.PENDING)
-        self.engine.wake()
-        self._start(record)
+        self._start(record).prepare()
 
     async def retranscribe(self, reach: str | None, owner: str, request: Retranscribe) -> str:
         """A new session with the audio of one whose audio was kept; returns its id.
@@ -410,8 +409,7 @@ class Manager:
             except BaseException:
                 self.spool.remove(record.id)
                 raise
-        self.engine.wake()
-        self._start(record)
+        self._start(record).prepare()
         return record.id
 
     def queue(self, owner: str) -> tuple[list[QueuedFile], bool]:

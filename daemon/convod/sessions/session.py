@@ -103,7 +103,10 @@ class Session:
         self.feed = journal.feed
         self.producer: object | None = None
         self._parts = parts
-        self._engine = parts.engine_of(self.record.config.model)
+        heard = self.record.state is State.TRANSCRIBED
+        self._engine = parts.engine if heard else parts.engine_of(self.record.config.model)
+        if not heard:
+            self._engine.join(self.id, live=self.record.kind == "live")
         self._spool = parts.spool.open(self.record.id)
         self.record.audio_bytes = max(self.record.audio_bytes, self._spool.size)
         self._acknowledged = self._spool.size
@@ -240,6 +243,10 @@ class Session:
         """Whether its audio may come a moment later without anybody noticing."""
         return False
 
+    def prepare(self) -> None:
+        """Its audio is about to come, or to be heard."""
+        self._engine.wake(live=self.record.kind == "live")
+
     @property
     def takes_audio(self) -> bool:
         """Whether more audio may come."""
@@ -302,6 +309,7 @@ class Session:
             await self.journal.enter(State.PENDING)
         if self.record.state is not State.TRANSCRIBED:
             await self._hear()
+            self._engine.forget(self.id)
             await self.journal.enter(State.TRANSCRIBED)
         if self.record.config.summary.mode != "off":
             await self._summarize_until_done(self.record.config.summary)

@@ -76,6 +76,12 @@ class Drop(msgspec.Struct, frozen=True):
     window: Window
 
 
+class Hurry(msgspec.Struct, frozen=True):
+    """The text of a window is needed now."""
+
+    window: Window
+
+
 class Say(msgspec.Struct, frozen=True):
     """An event that is not stored."""
 
@@ -101,7 +107,7 @@ class Keep(msgspec.Struct, frozen=True):
     trouble: str | None = None
 
 
-Command = Decode | Drop | Say | Keep
+Command = Decode | Drop | Hurry | Say | Keep
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -302,7 +308,9 @@ class Transcriber:
         if guess is not None and guess.window.end == closed.end:
             self._guess = None
             self._finals[closed.number] = final = self._final(closed, guess.window)
-            if guess.heard is not None:
+            if guess.heard is None:
+                commands.append(Hurry(final.window))
+            else:
                 commands += self._decide(final.window, guess.heard, None)
             return
         self._drop_guess(commands)
@@ -344,7 +352,7 @@ class Transcriber:
         final.closed = msgspec.structs.replace(closed, start=at, onset=at)
         # How much voice is in it must be asked again: the gate, which counted what was spoken, missed some.
         audio = self._samples(at, closed.end)
-        final.window = msgspec.structs.replace(window, start=at, audio=audio, confirm=True)
+        final.window = msgspec.structs.replace(window, start=at, audio=audio, confirm=True, spare_s=0.0)
         final.decided, final.heard, final.trouble = False, None, None
         commands.append(Decode(final.window))
 

@@ -178,6 +178,22 @@ def test_an_interim_that_waits_for_another_try_is_replaced_too():
     assert drained(scheduler) == [[new]]
 
 
+def test_one_that_kills_is_found_though_it_is_renewed_between_its_tries():
+    scheduler = Scheduler(batch=4)
+    for name in "abcd":
+        scheduler.submit(job(name, Kind.INTERIM))
+    given_up: list[str] = []
+    deaths = 0
+    while batch := scheduler.take():
+        if any(one.session == "c" for one in batch):
+            deaths += 1
+            given_up += [one.session for one in scheduler.died(batch)]
+            for other in [one for one in batch if scheduler.holds(one)]:  # their sessions go on speaking meanwhile
+                assert scheduler.submit(job(other.session, Kind.INTERIM)) is other
+    assert given_up == ["c"]
+    assert deaths == 1 + TRIES
+
+
 @pytest.mark.parametrize("again", [Scheduler.died, Scheduler.failed])
 @pytest.mark.parametrize("kind", list(Kind))
 def test_what_nobody_wants_any_more_is_not_tried_again(kind, again):
@@ -300,6 +316,12 @@ class Queueing(RuleBasedStateMachine):
         self.scheduler = Scheduler(self.batch, files=self.files)
         self.waiting: list[Job] = []
         self.dropped: list[Job] = []
+        self.again: list[Job] = []  # those that wait for another try
+        self.now = 10.0
+
+    @rule(seconds=st.sampled_from([0.1, 0.3, 1.0]))
+    def wait(self, seconds):
+        self.now += seconds
 
     @rule(
         target=jobs,
@@ -307,11 +329,15 @@ class Queueing(RuleBasedStateMachine):
         kind=st.sampled_from(list(Kind)),
         seconds=st.sampled_from([0.5, 2.0, 2.5]),
         language=st.sampled_from(["en", None]),
+        spare=st.sampled_from([0.0, 0.0, 0.3]),
     )
-    def submit(self, session, kind, seconds, language):
+    def submit(self, session, kind, seconds, language, spare):
         new = job(session, kind, seconds, language=language)
+        new.due = self.now + spare if spare else 0.0
         before = [one for one in self.waiting if (one.session, one.kind) == (session, Kind.INTERIM)]
         replaced = self.scheduler.submit(new)
+        if replaced in self.again:
+            self.again.append(new)
         if kind is Kind.INTERIM:
             assert before == ([] if replaced is None else [replaced])
         else:
@@ -321,7 +347,7 @@ class Queueing(RuleBasedStateMachine):
 
     @rule(target=batches, live=st.booleans(), files=st.booleans())
     def take(self, live, files):
-        batch = self.scheduler.take(live=live, files=files)
+        batch = self.scheduler.take(self.now, live=live, files=files)
         may = [one for one in self.waiting if files or one.kind is not Kind.FILE]
         if not may:
             assert batch == []
@@ -334,6 +360,9 @@ class Queueing(RuleBasedStateMachine):
         assert len({(one.rate, one.options) for one in batch}) == 1
         if batch[0].options.language is None or kind is Kind.FILE:
             assert len({one.session for one in batch}) == 1
+        if kind is not Kind.FILE and batch[0] not in self.again:
+            heads = {one.session: one for one in reversed(self.waiting) if one.kind is kind and one not in self.again}
+            assert batch[0].due <= self.now or all(one.due >= batch[0].due for one in heads.values())
         self.waiting = [one for one in self.waiting if one not in batch]
         return batch
 
@@ -346,6 +375,7 @@ class Queueing(RuleBasedStateMachine):
             assert one in wanted
             assert one.deaths >= TRIES or (one.kind is Kind.INTERIM and one.session in interims)
         self.waiting += [one for one in wanted if one not in given_up]
+        self.again += [one for one in wanted if one not in given_up]
 
     @rule(batch=consumes(batches))
     def fail(self, batch):
@@ -356,6 +386,7 @@ class Queueing(RuleBasedStateMachine):
         interims = {one.session for one in self.waiting if one.kind is Kind.INTERIM}
         assert all(one.kind is Kind.INTERIM and one.session in interims for one in given_up)
         self.waiting += [one for one in batch if one not in (*given_up, *self.dropped)]
+        self.again += [one for one in batch if one not in (*given_up, *self.dropped)]
 
     @rule(one=consumes(jobs))
     def drop(self, one):

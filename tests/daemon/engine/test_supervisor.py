@@ -225,6 +225,14 @@ log.write("start\\n")
 if {sick!r} and os.path.exists({sick!r}):
     link.sendall(pack(NotLoaded(message="no memory")))
     sys.exit()
+if os.path.exists({scarce!r}):
+    try:
+        os.mkdir({scarce!r} + "/taken")
+    except FileExistsError:
+        time.sleep(0.5)
+    else:
+        link.sendall(pack(NotLoaded(message="no memory")))
+        sys.exit()
 if os.path.exists({slow!r}):
     signal.pause()
 link.sendall(pack(Loaded(device="cpu", compute_type="int8", languages=["en"], multilingual=False)))
@@ -254,6 +262,7 @@ class StandIn:
     """A worker's program that reads its windows as orders, and what it did so far.
 
     `sick`: while there is such a file, none can load the model. `slow`: while there is, it is never done with that.
+    `scarce`: where there is such a folder, the first to come cannot, and says so before the others can.
     """
 
     def __init__(self, tmp_path: Path) -> None:
@@ -261,8 +270,9 @@ class StandIn:
         self.log.touch()
         self.sick = tmp_path / "sick"
         self.slow = tmp_path / "slow"
+        self.scarce = tmp_path / "scarce"
         self.program = tmp_path / "python"
-        paths = {"log": str(self.log), "sick": str(self.sick), "slow": str(self.slow)}
+        paths = {name: str(tmp_path / name) for name in ("log", "sick", "slow", "scarce")}
         self.program.write_text(WORKER.format(python=sys.executable, **paths))
         self.program.chmod(0o700)
 
@@ -383,12 +393,53 @@ async def test_a_newer_interim_is_delivered_instead_of_one_that_waited(stand_in)
 
 async def test_who_is_going_to_speak_finds_no_batch_of_file_windows_at_work(stand_in):
     async with running(workers=1) as desk:
+        for name in "ab":
+            files = [desk.submit(f"{name}{number}".encode(), kind=Kind.FILE) for number in range(3)]
+            assert [await desk.text(job) for job in files] == [f"{name}{number}" for number in range(3)]
+            desk.engine.wake(live=True)
+        assert stand_in.done == ["start", "a0+a1+a2", "b0", "b1", "b2"]
+
+
+async def test_who_is_going_to_speak_finds_a_worker_that_is_at_no_file(stand_in):
+    async with running(workers=2) as desk:
+        await until(lambda: len(desk.engine.processes) == 2)
         desk.engine.wake(live=True)
-        files = [desk.submit(f"f{number}".encode(), kind=Kind.FILE) for number in range(3)]
-        final = desk.submit(b"final", session="live")
-        assert [await desk.text(job) for job in files] == ["f0", "f1", "f2"]
-        assert await desk.text(final) == "final"
-        assert stand_in.done == ["start", "final", "f0", "f1", "f2"]
+        for _ in range(3):
+            desk.submit(b"hold", kind=Kind.FILE)
+        await until(lambda: desk.engine.queue().file == 2)
+        assert await desk.text(desk.submit(b"final", session="live")) == "final"
+        assert desk.engine.queue().file == 2
+
+
+@pytest.mark.parametrize("held_up_s", [0.4, 3.0])
+async def test_interims_that_wait_are_pressure_however_often_they_are_renewed(stand_in, autojump_clock, held_up_s):
+    engine = Engine(EngineSettings(workers=1))  # which has none yet
+    told: list[float] = []
+    engine._pressure.waited = lambda kind, seconds, now: told.append(seconds)  # type: ignore[method-assign]
+    began = trio.current_time()
+    while trio.current_time() < began + held_up_s:
+        interim = Job("s", Kind.INTERIM, b"", RATE, Options())
+        engine.submit(interim, lambda job, outcome: None)
+        await trio.sleep(0.1)
+    assert engine._take() == [interim]
+    engine._waited(interim)
+    assert told == [pytest.approx(held_up_s)]
+
+
+async def test_a_final_is_late_from_when_it_is_due(autojump_clock):
+    engine = Engine(EngineSettings(workers=1))
+    told: list[float] = []
+    engine._pressure.waited = lambda kind, seconds, now: told.append(seconds)  # type: ignore[method-assign]
+    for spare_s in (0.0, 0.5, 2.0):
+        due = trio.current_time() + spare_s
+        final, dropped = (Job(session, Kind.FINAL, b"", RATE, Options(), due=due) for session in "st")
+        for job in (final, dropped):
+            engine.submit(job, lambda job, outcome: None)
+        await trio.sleep(1.0)
+        engine.drop(dropped)  # before it is due nothing is known of it
+        assert engine._take() == [final]
+        engine._waited(final)
+    assert told == [pytest.approx(late) for late in (1.0, 1.0, 0.5, 0.5, 0.0)]
 
 
 @pytest.mark.parametrize(("device", "file"), [("cpu", ["f0", "f1", "f2"]), ("cuda", ["f0+f1+f2"])])
@@ -396,9 +447,11 @@ async def test_while_a_live_session_is_open_file_windows_go_one_by_one_where_tha
     async with running(workers=1) as desk:
         assert desk.engine._loaded is not None
         desk.engine._loaded = msgspec.structs.replace(desk.engine._loaded, device=device)
-        with desk.engine.listening():
-            files = [desk.submit(f"f{number}".encode(), kind=Kind.FILE) for number in range(3)]
-            assert [await desk.text(job) for job in files] == ["f0", "f1", "f2"]
+        desk.engine.join("a file", live=False)
+        desk.engine.join("a talk", live=True)
+        files = [desk.submit(f"f{number}".encode(), kind=Kind.FILE) for number in range(3)]
+        assert [await desk.text(job) for job in files] == ["f0", "f1", "f2"]
+        desk.engine.forget("a talk")
         assert stand_in.done[1:] == file
         files = [desk.submit(f"g{number}".encode(), kind=Kind.FILE) for number in range(3)]
         assert [await desk.text(job) for job in files] == ["g0", "g1", "g2"]
@@ -426,6 +479,14 @@ async def test_a_worker_that_cannot_load_any_more_fails_the_engine(stand_in):
                 await trio.lowlevel.checkpoint()
         outcome = await desk.outcome(desk.submit(b"two"))
         assert outcome == Refusal(Code.MODEL_UNAVAILABLE, "no memory")
+
+
+async def test_where_the_first_of_two_workers_finds_no_memory_the_other_is_waited_for(stand_in, caplog):
+    stand_in.scarce.mkdir()
+    async with running(workers=2) as desk:
+        assert "no memory; the other workers go on" in caplog.text
+        assert desk.engine.state == "ready"
+        assert await desk.text(desk.submit(b"heard")) == "heard"
 
 
 async def test_where_one_of_two_workers_cannot_load_the_other_goes_on(stand_in, caplog):

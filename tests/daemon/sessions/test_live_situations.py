@@ -70,7 +70,9 @@ async def test_an_end_while_the_text_of_a_pause_is_decoded_gives_one_segment(
             assert reader.of(TranscriptSegment) == []  # perhaps she goes on
         await session.end()
         if answered == "after it was asked for again":
+            assert guess.due > trio.current_time()
             await settle()
+            assert [job.due for job in home.engine.jobs] == [pytest.approx(trio.current_time(), abs=0.05)]
         home.engine.hold = False
         home.engine.finish_all()
         await reader.until_state(State.COMPLETED)

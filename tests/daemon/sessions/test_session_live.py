@@ -131,7 +131,7 @@ async def test_the_engine_is_told_of_a_speaker_before_there_is_anything_to_decod
         home.send(session, silence(5.0))
         await trio.testing.wait_all_tasks_blocked()
         assert home.engine.woken == [True]
-        assert home.engine.open == 1
+        assert home.engine.sessions == {session.id: True}
         for number in (2, 3):
             before = len(home.engine.seen)
             for at in range(0, BYTES_S, 640):
@@ -146,7 +146,7 @@ async def test_the_engine_is_told_of_a_speaker_before_there_is_anything_to_decod
         reader = Reader(session.feed)
         await session.end()
         await reader.until_state(State.COMPLETED)
-        assert home.engine.open == 0
+        assert home.engine.sessions == {}
 
 
 async def test_a_caption_that_waits_for_the_engine_is_of_the_newest_words(autojump_clock, tmp_path):

@@ -12,7 +12,7 @@ from convod.captions import Guard
 from convod.engine.pressure import Interims
 from convod.engine.wire import HeardWord, Kind
 from convod.hearing import EndpointSettings
-from convod.sessions.transcriber import Decode, Drop, Keep, Say, Settings, Transcriber, Window
+from convod.sessions.transcriber import Decode, Drop, Hurry, Keep, Say, Settings, Transcriber, Window
 from tests.daemon.support.sounds import RATE, silence, white
 from tests.daemon.support.talk import REJECTED, heard, sentence, talk, word
 
@@ -463,7 +463,7 @@ def test_where_the_audio_is_cut_changes_no_window(cuts):
 def shapes(commands: list) -> list[tuple]:
     return [
         (type(one), one.window.utterance, one.window.start, one.window.audio)
-        if isinstance(one, Decode | Drop)
+        if isinstance(one, Decode | Drop | Hurry)
         else (type(one), one)
         for one in commands
     ]

@@ -13,7 +13,7 @@ from convod.captions import Guard
 from convod.engine.pressure import Interims
 from convod.engine.wire import HeardWord, Kind
 from convod.hearing import EndpointSettings
-from convod.sessions.transcriber import Command, Decode, Drop, Keep, Say, Settings, Transcriber, Window
+from convod.sessions.transcriber import Command, Decode, Drop, Hurry, Keep, Say, Settings, Transcriber, Window
 from tests.daemon.support.talk import REJECTED, heard
 
 RATE = 8000
@@ -49,6 +49,7 @@ class Listening(RuleBasedStateMachine):
         self.open: list[Window] = []  # given to the engine, not answered, not dropped
         self.begun: list[Window] = []  # what the engine is at
         self.dropped: list[Window] = []
+        self.hurried: list[Window] = []
         self.asked: dict[tuple[int, int], Window] = {}  # windows for finals, by utterance and end
         self.texts: dict[Window, str | None] = {}  # what was answered: None if rejected or refused
         self.kept: list[Keep] = []
@@ -179,11 +180,16 @@ class Listening(RuleBasedStateMachine):
                     assert before.end < command.window.end
                     self.open = [one for one in self.open if one is not before]
                     self.dropped.append(before)
+                else:
+                    assert command.window.kind is not Kind.INTERIM or self.affords is not Interims.NONE
                 self.decode(command.window)
             elif isinstance(command, Drop):
                 assert any(one is command.window for one in self.open) or command.window in self.texts
                 self.open = [one for one in self.open if one is not command.window]
                 self.dropped.append(command.window)
+            elif isinstance(command, Hurry):
+                assert any(one is command.window for one in self.open)
+                self.hurried.append(command.window)
             elif isinstance(command, Keep):
                 self.keep(command)
             elif isinstance(command, Say):
@@ -244,6 +250,12 @@ class Listening(RuleBasedStateMachine):
         assert self.transcriber.settled <= self.sent
         for final in self.transcriber._finals.values():
             assert self.transcriber.settled <= final.closed.start
+
+    @invariant()
+    def what_is_closed_is_needed_now(self) -> None:
+        for final in self.transcriber._finals.values():
+            hurried = any(one is final.window for one in self.hurried)
+            assert final.decided or hurried or final.window.spare_s == 0.0
 
     def teardown(self) -> None:
         if not hasattr(self, "transcriber"):

@@ -187,6 +187,7 @@ def test_an_utterance_that_waits_begins_earlier_and_is_decoded_again(endpoint_ms
     all_heard_once(voice, hearing.spans())
     assert hearing.spans()[0] == (first.start, first.end)
     assert hearing.spans()[1][0] == first.end
+    assert hearing.asked[1, hearing.spans()[1][1]].spare_s == 0.0  # its endpoint is long past
 
 
 def test_a_flush_in_mid_speech_loses_nothing_that_the_gate_misses_behind_it():

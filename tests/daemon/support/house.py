@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -78,7 +78,7 @@ class ScriptedEngine:
         self.message: str | None = None
         self.languages = ["en", "de"]
         self.hold = False
-        self.open = 0  # live sessions
+        self.sessions: dict[str, bool] = {}  # is it live?
         self.woken: list[bool] = []  # for somebody who is going to speak?
         self.queued = False  # what is held waits for a worker; else it is at work
         self.affords = Interims.FULL
@@ -125,11 +125,8 @@ class ScriptedEngine:
     async def wait_ready(self) -> None:
         await trio.lowlevel.checkpoint()
 
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        self.open += 1
-        yield
-        self.open -= 1
+    def join(self, session: str, *, live: bool) -> None:
+        self.sessions[session] = live
 
     def is_waiting(self, job: Job) -> bool:
         return self.queued and job in self.jobs
@@ -147,6 +144,7 @@ class ScriptedEngine:
 
     def forget(self, session: str) -> None:
         self.forgotten.append(session)
+        self.sessions.pop(session, None)
         self.jobs = {job: deliver for job, deliver in self.jobs.items() if job.session != session}
 
     def status(self) -> EngineStatus:
