@@ -13,9 +13,9 @@ from typing import Final
 
 from convod.engine.wire import Kind
 
-STRAINED_S: Final = {Kind.FINAL: 0.15, Kind.INTERIM: 0.5}
+STRAINED_S: Final = {Kind.FINAL: 0.15, Kind.INTERIM: 1.0}
 """A window that waits longer, from when it is needed, is late. An interim is renewed while it waits, so a caption is no
-older for it: there are fewer of them, with half a second's wait every other one."""
+older for it: there are fewer, and up to a second's wait no fewer than if they were asked for rarer."""
 
 CALM_S: Final = 0.1
 """Waits below this leave room for more."""
