@@ -212,14 +212,15 @@ class Database:
         self._ended = False
         try:
             while True:
-                if not self._queue:
+                if self._queue:
+                    await trio.lowlevel.checkpoint_if_cancelled()
+                else:
                     await self._writer_parked.park()
                 await self._commit()
         finally:
-            with trio.CancelScope(shield=True):
-                while self._queue:
-                    await self._commit()
-                self._ended = True
+            while self._queue:
+                await self._commit()
+            self._ended = True
 
     async def _commit(self) -> None:
         batch = [self._queue.popleft()]
@@ -227,7 +228,9 @@ class Database:
             batch.append(self._queue.popleft())
         apply = self._apply_bare if batch[0].bare else self._apply
         try:
-            await trio.to_thread.run_sync(apply, batch, limiter=self._write_limit)
+            # Cancelled before its thread began, it would say of writes that they are done which never were.
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(apply, batch, limiter=self._write_limit)
         finally:
             for pending in batch:
                 pending.done.set()

@@ -158,15 +158,29 @@ async def test_a_write_whose_caller_went_away_is_committed_all_the_same(path):
         assert await database.read(everything) == [5, 6]
 
 
-async def test_writes_that_wait_when_it_stops_are_committed(path):
+@pytest.mark.parametrize("at_work", [False, True])
+async def test_writes_that_wait_when_it_stops_are_committed(path, at_work):
     database = Database(path)
     database.open()
+    began, go_on = threading.Event(), threading.Event()
+
+    def slow(connection):
+        began.set()
+        go_on.wait(30)
+
     async with trio.open_nursery() as callers, trio.open_nursery() as nursery:
-        nursery.start_soon(database.run)
-        await trio.testing.wait_all_tasks_blocked()
+        if at_work:
+            nursery.start_soon(database.run)
+            callers.start_soon(database.write, slow)
+            await trio.to_thread.run_sync(began.wait, 30)
         for x in range(20):
             callers.start_soon(database.write, insert(x))
+        while len(database._queue) < 20:
+            await trio.lowlevel.checkpoint()
+        if not at_work:
+            nursery.start_soon(database.run)
         nursery.cancel_scope.cancel()
+        go_on.set()
     database.close()
     async with opened(path) as again:
         assert await again.read(everything) == list(range(20))
