@@ -23,10 +23,12 @@ class Keys(Footer):
     def __init__(self) -> None:
         super().__init__(show_command_palette=False)
         self._composed_for = 0
+        self._composed_of: tuple[object, ...] = ()
 
     def compose(self) -> ComposeResult:
         """The keys that fit."""
         self._composed_for = self.screen.size.width
+        self._composed_of = self._bindings_shown()
         keys = [key for key in super().compose() if isinstance(key, FooterKey)]
         # Behind the last one there need not be a space.
         room = self._composed_for + 1 - sum(_cells(key) for key in keys if key.action in _ALWAYS)
@@ -38,6 +40,19 @@ class Keys(Footer):
                     continue
                 room -= _cells(key)
             yield key
+
+    async def recompose(self) -> None:
+        """Make the row anew, if it were another one: bindings are said to have changed with every move of the focus."""
+        if not self.is_attached:
+            return
+        if self._composed_for != self.screen.size.width or self._composed_of != self._bindings_shown():
+            await super().recompose()
+
+    def _bindings_shown(self) -> tuple[object, ...]:
+        if not self._bindings_ready:
+            return ()
+        active = self.screen.active_bindings.values()
+        return tuple((binding, enabled, tooltip) for _, binding, enabled, tooltip in active if binding.show)
 
     def on_resize(self, event: events.Resize) -> None:
         """Others fit now."""
