@@ -233,7 +233,9 @@ class QueuedFile(Value, frozen=True, kw_only=True):
 
 
 class ModelInfo(Value, frozen=True, kw_only=True):
-    """A speech model: `size_bytes` on this disk (0 if not here), `context` full or short, see SPEC.md."""
+    """A speech model: `size_bytes` on this disk (0 if not here), `context` full or short, `source` builtin, hub, index
+    (the Python package index) or directory, see SPEC.md.
+    """
 
     name: str
     here: bool
@@ -241,11 +243,12 @@ class ModelInfo(Value, frozen=True, kw_only=True):
     context: Literal["full", "short"]
     loaded: bool = False
     languages: list[str] | None = None
+    source: str | None = None
 
 
 class EngineStatus(Value, frozen=True, kw_only=True):
     """`state`: loading, ready, unloaded or failed. `message` says why it failed. `interims`: full, rarer, shorter or
-    none, what live captions are reduced to while the machine is too busy for more.
+    none, what live captions are reduced to while the machine is too busy for more. `reason` says why it is this model.
     """
 
     state: str
@@ -256,6 +259,7 @@ class EngineStatus(Value, frozen=True, kw_only=True):
     restarts: int = 0
     interims: str = "full"
     message: str | None = None
+    reason: str | None = None
 
 
 class QueueStatus(Value, frozen=True, kw_only=True):
