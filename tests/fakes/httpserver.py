@@ -7,7 +7,7 @@ what to answer. One request a connection, so that a closed connection means a cl
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -35,15 +35,23 @@ class Reply:
         self._stream = stream
         self._connection = connection
 
-    async def send(self, status: int, body: Any, content_type: str = "application/json") -> None:
+    async def send(
+        self,
+        status: int,
+        body: Any,
+        content_type: str = "application/json",
+        headers: Sequence[tuple[str, str]] = (),
+    ) -> None:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        await self.start(status, content_type, length=len(data))
+        await self.start(status, content_type, length=len(data), more=headers)
         await self.write(data)
         await self.end()
 
-    async def start(self, status: int, content_type: str, length: int | None = None) -> None:
+    async def start(
+        self, status: int, content_type: str, length: int | None = None, more: Sequence[tuple[str, str]] = ()
+    ) -> None:
         size = ("content-length", str(length)) if length is not None else ("transfer-encoding", "chunked")
-        headers = [("content-type", content_type), size, ("connection", "close")]
+        headers = [("content-type", content_type), size, ("connection", "close"), *more]
         await self._send(h11.Response(status_code=status, headers=headers))
 
     async def write(self, data: bytes) -> None:

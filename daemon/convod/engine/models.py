@@ -1,7 +1,8 @@
 """A model's name to its directory, and what is to be known of it before it is loaded.
 
 In: `builtin`, a size such as `small`, a hub id such as `org/name`, or a directory. Out: a `Model`, or one sentence
-that says which command works instead. Only looks at file names: nothing is loaded, nothing fetched (`pull` does).
+that says which command works instead. Only looks at names and sizes of files: nothing is loaded, nothing fetched
+(`fetcher` does that). `selection` resolves `auto`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
+
+from convod.engine.packaged import PACKAGES
 
 BUILTIN: Final = "builtin"
 BUILTIN_DIRECTORY: Final = Path(__file__).with_name("builtin")
@@ -57,6 +60,9 @@ _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 Context = Literal["full", "short"]
 
+Source = Literal["builtin", "hub", "index", "directory"]
+"""Where a model came from; `index` is the Python package index."""
+
 
 class UnknownModel(ValueError):
     """No model goes by this name; the text says which names there are."""
@@ -84,6 +90,7 @@ class Model:
     context: Context
     threads: int
     languages: tuple[str, ...] | None
+    source: Source
 
     @property
     def size_bytes(self) -> int:
@@ -99,18 +106,19 @@ def find(name: str) -> Model:
         ModelNotHere: it would have to be fetched.
     """
     if name == BUILTIN:
-        return _describe(BUILTIN, BUILTIN_DIRECTORY)
+        return _describe(BUILTIN, BUILTIN_DIRECTORY, "builtin")
     if name and name not in SIZES and Path(name).expanduser().is_dir():
         directory = Path(name).expanduser().resolve()
         for needed in ("model.bin", "config.json", "tokenizer.json"):
             if not (directory / needed).is_file():
                 raise UnknownModel(f"{directory} is no CTranslate2 Whisper model: {needed} is missing")
-        return _describe(str(directory), directory)
+        return _describe(str(directory), directory, "directory")
     repository = repository_of(name)
-    snapshot = _snapshot(repository)
-    if snapshot is None:
-        raise ModelNotHere(name, repository)
-    return _describe(name, snapshot)
+    if (snapshot := _snapshot(repository)) is not None:
+        return _describe(name, snapshot, "hub")
+    if (copy := _package_copy(repository)) is not None:
+        return _describe(name, copy, "index")
+    raise ModelNotHere(name, repository)
 
 
 def languages(name: str) -> tuple[str, ...]:
@@ -144,17 +152,28 @@ def repository_of(name: str) -> str:
 
 
 def here() -> Iterator[Model]:
-    """The models that can be loaded without fetching: the built-in one, then the hub cache's."""
+    """The models that can be loaded without fetching: the built-in one, the hub cache's, the package index's."""
     yield find(BUILTIN)
     by_repository = {repository: name for name, repository in reversed(SIZES.items())}
+    found = set()
     for folder in sorted(_cache().glob("models--*--*")):
         repository = "/".join(folder.name.split("--")[1:])
         snapshot = _snapshot(repository)
         if snapshot is not None and (snapshot / "tokenizer.json").is_file():
-            yield _describe(by_repository.get(repository, repository), snapshot)
+            found.add(repository)
+            yield _describe(by_repository.get(repository, repository), snapshot, "hub")
+    for repository in PACKAGES:
+        if repository not in found and (copy := _package_copy(repository)) is not None:
+            yield _describe(by_repository.get(repository, repository), copy, "index")
 
 
-def _describe(name: str, directory: Path) -> Model:
+def package_store() -> Path:
+    """Where models from the package index are kept: in the service's cache directory, else in the user's."""
+    service = os.environ.get("CACHE_DIRECTORY", "").partition(":")[0]  # systemd's CacheDirectory=
+    return (Path(service) if service else _user_cache() / "convod") / "models"
+
+
+def _describe(name: str, directory: Path, source: Source) -> Model:
     context: Context = "full"
     threads = 0
     languages: tuple[str, ...] | None = ("en",) if name.endswith(".en") else None
@@ -167,17 +186,19 @@ def _describe(name: str, directory: Path) -> Model:
         pass
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise UnknownModel(f"{directory / DESCRIPTION} cannot be read: {error}") from error
-    return Model(name, directory, context, threads, languages)
+    return Model(name, directory, context, threads, languages, source)
+
+
+def _user_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
 
 
 def _cache() -> Path:
     """Where huggingface_hub keeps what it fetched (its documented environment variables)."""
     if "HF_HUB_CACHE" in os.environ:
         return Path(os.environ["HF_HUB_CACHE"])
-    home = os.environ.get("HF_HOME") or os.path.join(
-        os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")), "huggingface"
-    )
-    return Path(home) / "hub"
+    home = os.environ.get("HF_HOME")
+    return (Path(home) if home else _user_cache() / "huggingface") / "hub"
 
 
 def _snapshot(repository: str) -> Path | None:
@@ -188,3 +209,16 @@ def _snapshot(repository: str) -> Path | None:
         return None
     snapshot = folder / "snapshots" / commit
     return snapshot if (snapshot / "model.bin").is_file() else None
+
+
+def _package_copy(repository: str) -> Path | None:
+    """The directory of a model from the package index, if every file of it is there in full."""
+    package = PACKAGES.get(repository)
+    if package is None:
+        return None
+    directory = package_store() / package.directory
+    try:
+        complete = all((directory / file.name).stat().st_size == file.size for file in package.files)
+    except OSError:
+        return None
+    return directory if complete else None

@@ -10,6 +10,8 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -232,7 +234,7 @@ class Service:
 
     async def _list_models(self, client: Client, request: ListModels) -> Reply:
         loaded = self._manager.engine.status().model
-        here = await trio.to_thread.run_sync(lambda: list(models.here()))
+        here = await trio.to_thread.run_sync(_models_here, loaded)
         infos = [
             ModelInfo(
                 name=model.name,
@@ -241,6 +243,7 @@ class Service:
                 context=model.context,
                 loaded=model.name == loaded,
                 languages=list(model.languages) if model.languages else None,
+                source=model.source,
             )
             for model in here
         ]
@@ -453,6 +456,15 @@ class Service:
         return ExportReply(
             id=request.id, content=content[request.offset : end], next=end if end < len(content) else None
         )
+
+
+def _models_here(own: str) -> list[models.Model]:
+    """The models that are here, with the daemon's own if that is a directory."""
+    here = list(models.here())
+    if own not in {model.name for model in here}:
+        with suppress(models.UnknownModel, models.ModelNotHere):
+            here.append(replace(models.find(own), name=own))
+    return here
 
 
 def _fitting(values: Sequence[msgspec.Struct]) -> int:

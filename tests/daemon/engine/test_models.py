@@ -7,12 +7,16 @@ import pytest
 
 from convod.engine import models
 from convod.engine.models import ModelNotHere, UnknownModel
+from convod.engine.packaged import ModelPackage
+from tests.fakes.index import package
 
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch) -> Path:
     folder = tmp_path / "hub"
     monkeypatch.setenv("HF_HUB_CACHE", str(folder))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("CACHE_DIRECTORY", raising=False)
     return folder
 
 
@@ -32,6 +36,22 @@ def make_cached(hub: Path, repository: str, *, commit: str = "c0ffee", **options
     (folder / "refs").mkdir()
     (folder / "refs" / "main").write_text(commit)
     return snapshot
+
+
+@pytest.fixture
+def tiny(hub, monkeypatch) -> ModelPackage:
+    """A small model in the place of tiny.en's package."""
+    small = package(b"")
+    monkeypatch.setitem(models.PACKAGES, models.SIZES["tiny.en"], small)
+    return small
+
+
+def make_packaged(package: ModelPackage) -> Path:
+    folder = models.package_store() / package.directory
+    folder.mkdir(parents=True)
+    for file in package.files:
+        (folder / file.name).write_bytes(bytes(file.size))
+    return folder
 
 
 def test_the_names_are_those_of_faster_whisper():
@@ -132,6 +152,42 @@ def test_the_models_that_are_here_are_the_built_in_one_and_the_caches(hub):
     make_cached(hub, "Systran/faster-whisper-base", without="tokenizer.json")
     make_cached(hub, "bert/base", without="model.bin")
     assert [model.name for model in models.here()] == ["builtin", "large-v3", "someone/else"]
+
+
+@pytest.mark.parametrize("name", ["tiny.en", "Systran/faster-whisper-tiny.en"])
+def test_a_model_from_the_package_index_is_found_by_both_names(tiny, name):
+    with pytest.raises(ModelNotHere):
+        models.find(name)
+    folder = make_packaged(tiny)
+    model = models.find(name)
+    assert (model.directory, model.source, model.context) == (folder, "index", "full")
+    assert [(model.name, model.source) for model in models.here()] == [("builtin", "builtin"), ("tiny.en", "index")]
+    assert list(models.here())[1].languages == ("en",)
+
+
+def test_the_hubs_copy_goes_first_and_a_model_is_listed_once(hub, tiny):
+    make_packaged(tiny)
+    snapshot = make_cached(hub, models.SIZES["tiny.en"])
+    assert models.find("tiny.en").directory == snapshot
+    assert [(model.name, model.source) for model in models.here()] == [("builtin", "builtin"), ("tiny.en", "hub")]
+
+
+def test_a_copy_that_is_not_whole_is_not_here(tiny):
+    (make_packaged(tiny) / "vocabulary.txt").write_bytes(b"")
+    with pytest.raises(ModelNotHere):
+        models.find("tiny.en")
+    assert [model.name for model in models.here()] == ["builtin"]
+
+
+def test_the_package_store_is_in_the_services_cache_else_the_users(monkeypatch):
+    monkeypatch.delenv("CACHE_DIRECTORY", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", "/h")
+    assert models.package_store() == Path("/h/.cache/convod/models")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/x")
+    assert models.package_store() == Path("/x/convod/models")
+    monkeypatch.setenv("CACHE_DIRECTORY", "/var/cache/convod:/var/cache/other")
+    assert models.package_store() == Path("/var/cache/convod/models")
 
 
 def test_without_a_cache_the_built_in_model_is_here(hub):

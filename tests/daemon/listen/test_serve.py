@@ -365,14 +365,16 @@ async def test_a_request_out_of_range_is_a_bad_request(autojump_clock, tmp_path,
 
 async def test_status_and_models_are_told(autojump_clock, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     async with hall(tmp_path) as place:
         peer = await place.client()
         await place.live(peer)
         status = await peer.ask(Status)
         assert (status.engine.state, status.sessions.live, status.sessions.file) == ("ready", 1, 0)
         models = (await peer.ask(ListModels)).models
-        assert [model.name for model in models if model.here] == ["builtin"]
+        assert [(model.name, model.source) for model in models if model.here] == [("builtin", "builtin")]
         assert models[0].loaded
+        assert {model.source for model in models if not model.here} == {None}
 
 
 async def test_a_fault_in_one_answer_is_internal_and_the_connection_goes_on(
