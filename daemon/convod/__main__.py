@@ -98,7 +98,9 @@ def _settings(default: Any) -> argparse.ArgumentParser:
         "--insecure", action="store_true", default=default, help="listen beyond this machine without TLS or tokens"
     )
     parse.add_argument(
-        "--model", metavar="NAME", help="builtin, a size such as small, a hub id, or a directory (default: builtin)"
+        "--model",
+        metavar="NAME",
+        help="auto (default: the best that is here), builtin, a size such as small, a hub id, or a directory",
     )
     parse.add_argument("--device", choices=["auto", "cpu", "cuda"], help="where the model runs")
     parse.add_argument("--compute-type", metavar="TYPE", help="int8, float16, float32 … (default: the device's best)")

@@ -30,7 +30,7 @@ from convo.connection import Connection, Role
 from convo.framing import LengthPrefixed, WholeMessages
 from convo.messages import SummaryOptions
 from convod.captions import Guard
-from convod.engine import models
+from convod.engine import models, selection
 from convod.engine.others import OtherEngines
 from convod.engine.supervisor import Engine
 from convod.listen import auth, unix, websocket
@@ -246,7 +246,8 @@ def check(settings: Settings) -> None:
         CannotStart: one is not.
     """
     try:
-        models.find(settings.engine.model)
+        if settings.engine.model != selection.AUTO:
+            models.find(settings.engine.model)
     except models.UnknownModel as error:
         raise CannotStart(f"engine.model: {error}") from error
     except models.ModelNotHere:

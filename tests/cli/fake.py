@@ -180,13 +180,25 @@ class FakeDaemon:
         self.sessions: dict[str, FakeSession] = {}
         self.asked: list[Message] = []
         self.models = [
-            ModelInfo(name="builtin", here=True, size_bytes=5_600_000, context="short", loaded=True, languages=["en"]),
+            ModelInfo(
+                name="builtin",
+                here=True,
+                size_bytes=5_600_000,
+                context="short",
+                loaded=True,
+                languages=["en"],
+                source="builtin",
+            ),
+            ModelInfo(
+                name="tiny.en", here=True, size_bytes=78_000_000, context="full", languages=["en"], source="index"
+            ),
             ModelInfo(name="small", here=False, size_bytes=0, context="full"),
         ]
         self.refuse: dict[type[Message], Error] = {}
         self.on_created: Callable[[FakeSession], None] = lambda session: None
         self.fail_with: tuple[str, str] | None = None
         self.summarizer: SummarizerStatus | None = None
+        self.reason: str | None = None  # of the model
         self.writes = SUMMARY  # by summarize
         self.sums_up = SUMMARY  # at a session's end
         self.fails_to_write: str | None = None  # why summarize writes nothing
@@ -300,7 +312,9 @@ class FakeDaemon:
         await peer.send(PingReply(id=number, time=1.0))
 
     async def _Status(self, peer: Peer, message: Status, number: int) -> None:
-        engine = EngineStatus(state="ready", model="builtin", device="cpu", compute_type="int8", workers=1)
+        engine = EngineStatus(
+            state="ready", model="builtin", device="cpu", compute_type="int8", workers=1, reason=self.reason
+        )
         reply = StatusReply(
             id=number,
             version="0.1.0",

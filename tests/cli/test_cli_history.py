@@ -207,9 +207,18 @@ def test_status_says_who_writes_summaries_and_why(
     assert run("status").out.endswith(line)
 
 
+def test_status_says_why_it_is_this_model(fake: FakeDaemon, run: Run) -> None:
+    fake.reason = "the best of the models here\x1b[2J"
+    assert "1 worker\n           builtin: the best of the models here\n" in run("status").out
+
+
 def test_models(fake: FakeDaemon, run: Run) -> None:
-    assert run("models").out == "builtin\tin use\t5.6 MB\tshort\ten\nsmall\tno\t\tfull\t\n"
-    assert len(run("models", "--json").out.splitlines()) == 2
+    assert run("models").out.splitlines() == [
+        "builtin\tin use\t5.6 MB\tshort\ten\tbuilt-in",
+        "tiny.en\tyes\t78 MB\tfull\ten\tpackage index",
+        "small\tno\t\tfull\t\t",
+    ]
+    assert [json.loads(line)["source"] for line in run("models", "--json").out.splitlines()[:2]] == ["builtin", "index"]
 
 
 def test_pull(fake: FakeDaemon, run: Run) -> None:

@@ -45,6 +45,7 @@ async def test_a_talk_is_heard_and_summarised_without_any_network(tmp_path: Path
     words = [*UNSHARED, *(tracer if shutil.which("strace") else []), sys.executable, "-m", "convod",
              "--socket", str(tmp_path / "s"), "--state-dir", str(tmp_path / "state")]  # fmt: skip
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "CONVOD_SUMMARY_PROVIDER": "extractive"}
+    environment["CONVOD_MODEL"] = "builtin"
     process = await trio.lowlevel.open_process(words, env=environment)
     try:
         while not (tmp_path / "s").exists():  # noqa: ASYNC110

@@ -1,4 +1,4 @@
-"""A session may be heard with another model than the daemon's own, if it is on this machine."""
+"""Which model a daemon hears with, and that a session may name another one that is on this machine."""
 
 from __future__ import annotations
 
@@ -46,6 +46,38 @@ async def test_kept_audio_is_heard_again_with_another_model(tmp_path: Path) -> N
                 client, session, str(BUILTIN_DIRECTORY), "unknown_model", "is a path, which a session cannot name"
             )
         _is_told_apart(daemon)
+
+
+async def test_a_daemon_that_is_told_no_model_takes_the_best_that_is_here(tmp_path: Path) -> None:
+    install(tmp_path, "Systran/faster-whisper-tiny.en")
+    with running(tmp_path, model=None) as daemon:
+        async with convo.connect(daemon.url) as client:
+            events = await upload(client, SINGLE, summary=OFF)
+            engine = (await client.request(messages.Status())).engine
+            models = (await client.request(messages.ListModels())).models
+    assert text(events)
+    assert (engine.state, engine.model) == ("ready", "tiny.en")
+    assert engine.reason is not None
+    assert engine.reason.startswith("the best of the models here")
+    here = [(model.name, model.source, model.loaded) for model in models if model.here]
+    assert here == [("builtin", "builtin", False), ("tiny.en", "hub", True)]
+
+
+async def test_where_there_is_only_the_built_in_model_it_says_how_to_get_a_real_one(tmp_path: Path) -> None:
+    with running(tmp_path, model=None) as daemon:
+        async with convo.connect(daemon.url) as client:
+            engine = (await client.request(messages.Status())).engine
+    assert engine.model == "builtin"
+    assert engine.reason is not None
+    assert "run `convo models pull tiny.en` and start convod again" in engine.reason
+
+
+async def test_a_model_in_a_directory_is_listed_as_what_it_is(tmp_path: Path) -> None:
+    with running(tmp_path, "--model", str(BUILTIN_DIRECTORY)) as daemon:
+        async with convo.connect(daemon.url) as client:
+            models = (await client.request(messages.ListModels())).models
+    (own,) = [model for model in models if model.loaded]
+    assert (own.name, own.source, own.here) == (str(BUILTIN_DIRECTORY), "directory", True)
 
 
 async def refuses(client: convo.Client, session: str, model: str, code: str, says: str) -> None:

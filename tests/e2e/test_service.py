@@ -98,8 +98,9 @@ async def test_a_port_open_to_the_network_is_refused_when_it_is_handed_over_too(
 
 async def test_a_reload_changes_settings_and_drops_no_session(tmp_path: Path) -> None:
     settings = tmp_path / "convod.toml"
-    settings.write_text("")
-    with running(tmp_path, "--config", str(settings), environment={"CONVOD_SESSIONS_IDLE_S": "120"}) as daemon:
+    settings.write_text('[engine]\nmodel = "builtin"\n')
+    environment = {"CONVOD_SESSIONS_IDLE_S": "120"}
+    with running(tmp_path, "--config", str(settings), environment=environment, model=None) as daemon:
         audio, said = pcm("single.flac"), truth("single")
         half = len(audio) // 4 * 2
         async with convo.connect(daemon.url) as client:

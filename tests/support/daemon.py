@@ -21,9 +21,18 @@ START_S = 60.0
 
 
 class Daemon:
-    """A running convod. `directory` holds its socket, state and settings; it can be stopped and started again."""
+    """A running convod. `directory` holds its socket, state, settings and models; it can be stopped and started again.
 
-    def __init__(self, directory: Path, *flags: str, environment: dict[str, str] | None = None) -> None:
+    It hears with `model`, whatever models there are on this machine; None leaves that to flags and settings.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *flags: str,
+        environment: dict[str, str] | None = None,
+        model: str | None = "builtin",
+    ) -> None:
         self.directory = directory
         self.flags = flags
         self.socket = directory / "convod.sock"
@@ -31,7 +40,7 @@ class Daemon:
         self.log: list[str] = []
         self.url = f"unix:{self.socket}"
         self.web = ""
-        self._environment = environment or {}
+        self._environment = ({} if model is None else {"CONVOD_MODEL": model}) | (environment or {})
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
         self._ready = False
@@ -62,6 +71,7 @@ class Daemon:
         environment |= {
             "XDG_CONFIG_HOME": str(self.directory / "config"),
             "HF_HUB_CACHE": str(self.directory / "hub"),
+            "XDG_CACHE_HOME": str(self.directory / "cache"),
             # No summarizer of the machine the tests run on may take part.
             "CONVOD_SUMMARY_OLLAMA_URL": "http://127.0.0.1:9",
             "CONVOD_SUMMARY_OPENAI_URL": "http://127.0.0.1:9/v1",
@@ -128,9 +138,11 @@ class Daemon:
 
 
 @contextmanager
-def running(directory: Path, *flags: str, environment: dict[str, str] | None = None) -> Iterator[Daemon]:
+def running(
+    directory: Path, *flags: str, environment: dict[str, str] | None = None, model: str | None = "builtin"
+) -> Iterator[Daemon]:
     """A daemon with a Unix socket and a WebSocket, until the end of the block."""
-    daemon = Daemon(directory, "--listen", "ws://127.0.0.1:0", *flags, environment=environment)
+    daemon = Daemon(directory, "--listen", "ws://127.0.0.1:0", *flags, environment=environment, model=model)
     daemon.start()
     try:
         yield daemon

@@ -65,6 +65,7 @@ class Manager:
         launch = [sys.executable, "-I", "-S", "-c", LAUNCH, ",".join(map(str, numbers)), *words]
         variables = {
             "XDG_CONFIG_HOME": str(self.directory / "config"),
+            "CONVOD_MODEL": "builtin",
             "CONVOD_SUMMARY_PROVIDER": "extractive",
             "NOTIFY_SOCKET": str(self.directory / "notify"),
             "LISTEN_FDS": str(len(numbers)),

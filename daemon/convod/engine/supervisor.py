@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
@@ -19,7 +18,7 @@ import trio
 from msgspec import Meta
 
 from convo.messages import Code, EngineStatus, QueueStatus
-from convod.engine import models
+from convod.engine import models, selection
 from convod.engine.fetch import FetchFailed, fetch
 from convod.engine.pressure import Interims, Pressure
 from convod.engine.process import Abandoned, Unloadable, Worker, WorkerDied, worker_process
@@ -63,11 +62,12 @@ ComputeType = Literal[
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings `[engine]`. `workers`, `threads`, `batch` 0: chosen from the machine and the model.
 
+    `model`: `auto` is the best that is on this machine when the daemon starts, see `selection`.
     `deadline_s`: a worker that takes longer for each window of its batch hangs, and is replaced. `unload_s`: after so
     long without work the model leaves memory, until it is needed again; 0 keeps it.
     """
 
-    model: str = models.BUILTIN
+    model: str = selection.AUTO
     device: Device = "auto"
     compute_type: ComputeType = "default"
     workers: Annotated[int, Meta(ge=0, le=256)] = 0
@@ -105,6 +105,7 @@ class Engine:
 
     def __init__(self, settings: EngineSettings) -> None:
         self.settings = settings
+        self.choice = selection.choose(settings.model, settings.device)
         self.restarts = 0
         self.waits = {kind: Histogram() for kind in Kind}
         self.decoded_s = self.busy_s = 0.0
@@ -208,13 +209,14 @@ class Engine:
         loaded = self._loaded
         return EngineStatus(
             state=self.state,
-            model=self.settings.model,
+            model=self.choice.model,
             device=loaded.device if loaded else self.settings.device,
             compute_type=loaded.compute_type if loaded else self.settings.compute_type,
             workers=len(self._workers),
             restarts=self.restarts,
             interims=self.interims().name.lower(),
             message=self.message,
+            reason=self.choice.reason,
         )
 
     def queue(self) -> QueueStatus:
@@ -275,11 +277,11 @@ class Engine:
         return scheduler
 
     async def _prepare(self) -> _Plan:
-        """Find the model, fetching it if it must be; tries again for as long as the hub is away."""
+        """Find the model, fetching it if need be; tries again for as long as it cannot be fetched."""
         settings = self.settings
         while True:
             try:
-                model = models.find(settings.model)
+                model = models.find(self.choice.model)
                 break
             except models.UnknownModel as error:
                 self._fail(str(error))
@@ -291,7 +293,9 @@ class Engine:
                 except FetchFailed as failure:
                     self._fail(str(failure))
                     await trio.sleep(60)
-        cores = _cores()
+                else:
+                    self.message = None
+        cores = selection.cores()
         threads = settings.threads or model.threads or cores
         workers = settings.workers or max(1, min(4, cores // threads))
         # On one thread a batch costs as much as its windows one by one; elsewhere it pays.
@@ -299,7 +303,7 @@ class Engine:
         return _Plan(model, workers, threads, batch)
 
     def _fetching(self, done: int, total: int | None) -> None:
-        self.message = f"fetching {self.settings.model}: {done >> 20} of {(total or 0) >> 20} MiB"
+        self.message = f"fetching {self.choice.model}: {done >> 20} of {(total or 0) >> 20} MiB"
 
     def _fail(self, message: str) -> None:
         log.error("%s", message)
@@ -451,7 +455,3 @@ class Engine:
 
 class _Unneeded(Exception):
     """The worker had nothing to do for as long as the settings let it."""
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

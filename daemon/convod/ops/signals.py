@@ -92,7 +92,7 @@ class Operator:
             while True:
                 now = counts()
                 self._notifier.status(
-                    f"{engine.state}: {engine.settings.model}; {now.live} live, {now.file} file sessions"
+                    f"{engine.state}: {engine.choice.model}; {now.live} live, {now.file} file sessions"
                 )
                 await trio.sleep(STATUS_S)
 

@@ -21,7 +21,7 @@ async def engines(monkeypatch: pytest.MonkeyPatch, nursery: trio.Nursery) -> Oth
 
     monkeypatch.setattr(others.models, "here", lambda: [SimpleNamespace(name=name) for name in "abcd"])
     monkeypatch.setattr(Engine, "run", run)
-    engines = OtherEngines(EngineSettings())
+    engines = OtherEngines(EngineSettings(model="builtin"))
     await nursery.start(engines.run)
     return engines
 

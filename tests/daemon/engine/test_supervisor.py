@@ -55,7 +55,7 @@ class Desk:
 
 @asynccontextmanager
 async def running(**settings):
-    engine = Engine(EngineSettings(**settings))
+    engine = Engine(EngineSettings(**{"model": "builtin", **settings}))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(engine.run)
         with trio.fail_after(PATIENCE_S):
@@ -413,7 +413,7 @@ async def test_who_is_going_to_speak_finds_a_worker_that_is_at_no_file(stand_in)
 
 @pytest.mark.parametrize("held_up_s", [0.4, 3.0])
 async def test_interims_that_wait_are_pressure_however_often_they_are_renewed(stand_in, autojump_clock, held_up_s):
-    engine = Engine(EngineSettings(workers=1))  # which has none yet
+    engine = Engine(EngineSettings(model="builtin", workers=1))  # which has none yet
     told: list[float] = []
     engine._pressure.waited = lambda kind, seconds, now: told.append(seconds)  # type: ignore[method-assign]
     began = trio.current_time()
@@ -427,7 +427,7 @@ async def test_interims_that_wait_are_pressure_however_often_they_are_renewed(st
 
 
 async def test_a_final_is_late_from_when_it_is_due(autojump_clock):
-    engine = Engine(EngineSettings(workers=1))
+    engine = Engine(EngineSettings(model="builtin", workers=1))
     told: list[float] = []
     engine._pressure.waited = lambda kind, seconds, now: told.append(seconds)  # type: ignore[method-assign]
     for spare_s in (0.0, 0.5, 2.0):
@@ -519,11 +519,11 @@ async def one_unloaded(desk: Desk) -> tuple[Job, Callable[[], None]]:
     held = desk.submit(b"hold")
     await until(lambda: engine.queue().final == 0)
     (idle,) = (worker.process.pid for worker in engine._workers if not worker.batch)
-    engine.settings = EngineSettings(workers=2, unload_s=0.01)
+    engine.settings = EngineSettings(model="builtin", workers=2, unload_s=0.01)
     assert await desk.text(desk.submit(b"brief")) == "brief"
     await until(lambda: not alive(idle))
     await trio.testing.wait_all_tasks_blocked()
-    engine.settings = EngineSettings(workers=2)
+    engine.settings = EngineSettings(model="builtin", workers=2)
     (busy,) = engine.processes
     return held, lambda: os.kill(busy, signal.SIGUSR1)
 

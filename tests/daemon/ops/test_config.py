@@ -45,7 +45,7 @@ def test_without_anything_the_defaults_are_in_force():
 @pytest.mark.parametrize(
     ("flag", "environment", "text", "model"),
     [
-        (None, None, None, "builtin"),
+        (None, None, None, "auto"),
         (None, None, "from-file", "from-file"),
         (None, "from-environment", "from-file", "from-environment"),
         ("from-flag", "from-environment", "from-file", "from-flag"),

@@ -22,7 +22,7 @@ def test_what_may_change_changes_and_the_rest_waits():
     assert sorted(waiting) == ["engine.model", "listen.socket", "sessions.files_at_once"]
     now = current.settings
     assert (now.listen.idle_s, now.log.level, now.sessions.resume_s, now.drain_s) == (5.0, "debug", 1.0, 3.0)
-    assert (now.engine.model, now.listen.socket, now.sessions.files_at_once) == ("builtin", "", 2)
+    assert (now.engine.model, now.listen.socket, now.sessions.files_at_once) == ("auto", "", 2)
     assert current.reload()[0] == []
 
 

@@ -19,7 +19,7 @@ async def test_the_watchdog_is_fed_only_while_the_engine_answers(autojump_clock,
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.setblocking(False)
-        engine = Engine(EngineSettings(deadline_s=20))
+        engine = Engine(EngineSettings(model="builtin", deadline_s=20))
         notifier = Notifier(str(tmp_path / "notify"), watchdog_s=30)
         with Operator(Current(Settings()), notifier) as operator:
             async with trio.open_nursery() as nursery:
