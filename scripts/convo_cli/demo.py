@@ -1,7 +1,8 @@
-"""What `scripts/demo` shows: a daemon of its own, a recording played to it as if it were spoken now, the summary.
+"""What `scripts/demo` shows: a daemon of its own that captions a talk, your recordings or your voice, and a summary.
 
-In: the sample. Out: captions and summary on standard output. The daemon's socket and state are in a directory that is
-gone afterwards, however this ends; nothing of the user's is read or written, no setting and no session.
+In: the sample, files, or the microphone. Out: captions and summary on standard output. The daemon's socket and state
+are in a directory that is gone afterwards, however this ends: no setting and no session of the user's is read or
+written. A model that is fetched stays, with the user's other models.
 """
 
 from __future__ import annotations
@@ -15,74 +16,178 @@ import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Final
 
 import trio
 
 import convo
-from convo.messages import CreateSession, SummaryOptions
+from convo.messages import CreateSession, EngineStatus, Status, SummaryOptions
 
 from .__main__ import run
 from .arguments import Options
-from .captions import Captions
+from .captions import Captions, Interim
 from .errors import Exit, Problem
 from .interrupts import before_leaving
 from .live import Live
-from .output import Lines, colours, put
+from .output import Lines, colours, note, on_screen, put
 from .sources import Paced, Source, decoded
 from .summaries import DIM, PLAIN
+from .text import clean, file_name
+
+REAL: Final = "tiny.en"
+"""The smallest model that understands people, of one language: fetched the first time, about 75 MB."""
+
+BUILTIN: Final = "builtin"
 
 _START_S = 60.0
-_LOOK_S = 0.05  # between two looks whether the daemon answers
+_LOOK_S = 0.05  # between two looks at a daemon that is starting
 _STOP_S = 10.0
+_STALL_S = 15.0
+"""How long a fetch may stand still. An offline machine mostly knows at once; one whose packets are dropped does not."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the demo; returns an exit code of `convo`."""
+    parser = _parser()
+    options = parser.parse_args(words, namespace=Options())
+    if complaint := _complaint(options):
+        parser.error(complaint)
+    return run(_demo, options)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="scripts/demo", description="Captions and a summary of a talk of two, made on this machine."
+        prog="scripts/demo",
+        description="Captions and a summary, made on this machine: of a talk, of your recordings, or of your voice.",
     )
     parser.add_argument("--sample", metavar="FILE", required=True, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "files", metavar="FILE", nargs="*", help="a recording of your own, anything FFmpeg reads, instead of the talk"
+    )
+    parser.add_argument("--mic", action="store_true", help="caption what you say, until Ctrl-C")
+    parser.add_argument("--device", metavar="NAME", help="which microphone: a part of its name, or its number")
+    parser.add_argument(
+        "--model", metavar="NAME", help=f"a speech model other than {REAL}: builtin, a size such as small, a directory"
+    )
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--fast", action="store_true", help="as fast as it goes, not at the pace of the talk")
     how.add_argument("--tui", action="store_true", help="in the terminal app, convo-tui")
-    return run(_demo, parser.parse_args(words, namespace=Options()))
+    return parser
+
+
+def _complaint(options: Options) -> str | None:
+    """What is wrong with words that are each right."""
+    if options.mic and options.files:
+        return "--mic takes the place of a FILE: give one of them"
+    if options.mic and options.fast:
+        return "--fast is for recordings: leave it out with --mic"
+    if options.mic and options.tui:
+        return "in the app `s` turns the microphone on: leave out --mic or --tui"
+    if options.device is not None and not options.mic:
+        return "--device names a microphone: give --mic too"
+    if options.tui and len(options.files) > 1:
+        return "the app plays one FILE: leave out the others"
+    return None
 
 
 async def _demo(options: Options) -> None:
-    dim, plain = (DIM, PLAIN) if colours(sys.stdout) else ("", "")
+    await _check_sources(options)
     with tempfile.TemporaryDirectory(prefix="convo-demo-", ignore_cleanup_errors=True) as place:
         options.connect, options.token = f"unix:{place}/convod.sock", None
-        async with _daemon(Path(place), options.connect):
-            if options.tui:
-                await _play_in_the_app(options)
-                return
-            put(f"{dim}convod is up with its built-in model. Captions of a recorded talk, as it is spoken:{plain}\n\n")
-            await _play(options)
-    put(
-        f"\n{dim}Next, your own voice: `{_program('convod')} --model small`, and in another terminal "
-        f"`{_program('convo')} stream --mic --summary`.{plain}\n"
-    )
+        if options.model is not None:
+            await _with_model(Path(place), options, options.model)
+        elif (why := await _with_model(Path(place), options, REAL, instead=True)) is not None:
+            note(
+                f"{_capital(why)}, so the built-in model hears this, which knows synthetic voices only and does not "
+                "understand people: run this again where there is a network."
+            )
+            await _with_model(Path(place), options, BUILTIN)
+    if not options.tui:
+        _say(f"\nNext, your own voice: `scripts/demo --mic`. For good: `{_program('convod')}`, and in another terminal "
+             f"`{_program('convo')} stream --mic --summary`.\n")  # fmt: skip
+
+
+async def _check_sources(options: Options) -> None:
+    """Raise Problem for what cannot be played, before a model is fetched for it."""
+    if options.mic:
+        from convo.errors import BadAudio, NoMicrophone
+        from convo.microphone import input_devices
+
+        try:
+            devices = input_devices()
+        except NoMicrophone as error:
+            raise Problem(Exit.OTHER, str(error)) from None
+        except BadAudio as error:
+            raise Problem(Exit.BAD_AUDIO, str(error)) from None
+        if not devices:
+            raise Problem(
+                Exit.BAD_AUDIO, "There is no microphone: plug one in, or give a recording, scripts/demo FILE."
+            )
+    for file in options.files:
+        source = decoded(Path(file))
+        try:
+            if not await source.read():
+                raise Problem(Exit.BAD_AUDIO, f"{file_name(source.name)} has no sound: give another recording.")
+        finally:
+            source.close()
+
+
+async def _with_model(place: Path, options: Options, model: str, *, instead: bool = False) -> str | None:
+    """Show everything with a model. With `instead`, return why there is no such model; else raise that as Problem."""
+    async with _daemon(place, str(options.connect), model):
+        why = await _model_missing(options)
+        if why is None:
+            await _show(options, model)
+            return None
+        if instead:
+            return why.partition("; ")[0].partition(", so ")[0]
+    raise Problem(Exit.OTHER, f"{_capital(why)}.")
+
+
+async def _show(options: Options, model: str) -> None:
+    if options.tui:
+        await _play_in_the_app(options)
+        return
+    with_it = "its built-in model" if model == BUILTIN else f"the model {clean(model)}"
+    _say(f"convod is up with {with_it}. ")
+    if options.mic:
+        _say("Captions of what you say; Ctrl-C ends it:\n\n")
+        from .microphone import Microphone
+
+        await _play(options, Microphone(options.device), "Your voice")
+        return
+    pace = "as fast as it goes" if options.fast else "as it is spoken"
+    if not options.files:
+        _say(f"Captions of a recorded talk, {pace}:\n\n")
+        await _play_file(options, Path(options.sample), "Demo")
+    for number, file in enumerate(options.files):
+        name = file_name(Path(file).name)
+        _say(("\n" if number else "") + f"Captions of {name}, {pace}:\n\n")
+        await _play_file(options, Path(file), name)
 
 
 async def _play_in_the_app(options: Options) -> None:
     """Give the terminal to convo-tui until somebody leaves it."""
-    command = [sys.executable, "-m", "convo_tui", "--connect", str(options.connect), "--play", options.sample]
+    recording = options.files[0] if options.files else options.sample
+    command = [sys.executable, "-m", "convo_tui", "--connect", str(options.connect), "--play", recording]
     # The app reads the keyboard in a mode of its own: Ctrl-C is a key to it, and a signal to nobody.
     code = await trio.run_process(command, stdin=None, check=False, capture_stdout=False, capture_stderr=False)
     if code.returncode:
         raise Problem(Exit.OTHER, "convo-tui did not end well: what it said is above.")
 
 
-async def _play(options: Options) -> None:
-    source: Source = decoded(Path(options.sample))
-    if not options.fast:
-        source = Paced(source)
+async def _play_file(options: Options, path: Path, title: str) -> None:
+    source: Source = decoded(path)
+    await _play(options, source if options.fast else Paced(source), title)
+
+
+async def _play(options: Options, source: Source, title: str) -> None:
     lines = Lines()
     captions = Captions(lines, times=True)
     request = CreateSession(
         kind="live",
         audio=source.format,
-        title="Demo",
+        title=title,
         interim=captions.wants_interims,
         # The built-in summarizer: the same summary on every machine, whatever language model runs there.
         summary=SummaryOptions(mode="final", provider="extractive"),
@@ -93,8 +198,44 @@ async def _play(options: Options) -> None:
         source.close()
 
 
+# --- the model --------------------------------------------------------------------------------------------
+
+
+async def _model_missing(options: Options) -> str | None:
+    """Wait until the daemon hears; why it never will, or None."""
+    shown = Interim(sys.stderr) if on_screen(sys.stderr) else None
+    last, since = "", trio.current_time()
+    async with convo.connect(str(options.connect), client="convo-demo") as client:
+        while True:
+            engine: EngineStatus = (await client.request(Status())).engine
+            message = engine.message or ""
+            if engine.state != "loading":
+                break
+            if message != last:
+                if shown is not None and message:
+                    shown.draw("", f"{_capital(clean(message))} (the first time only)", "")
+                elif shown is not None:
+                    shown.erase()
+                elif message and not last:
+                    note(f"Fetching {clean(engine.model)}, the first time only.")
+                last, since = message, trio.current_time()
+            if message and trio.current_time() - since > _STALL_S:
+                break
+            await trio.sleep(_LOOK_S)
+    if shown is not None:
+        shown.erase()
+    if engine.state == "failed":
+        return clean(message) or "the model cannot be used"
+    if engine.state == "loading":
+        return f"nothing came of {clean(engine.model)} for {_STALL_S:.0f} s"
+    return None
+
+
+# --- the daemon -------------------------------------------------------------------------------------------
+
+
 @asynccontextmanager
-async def _daemon(place: Path, url: str) -> AsyncIterator[None]:
+async def _daemon(place: Path, url: str, model: str) -> AsyncIterator[None]:
     """A daemon that answers at `url` and keeps everything in `place`; stopped at the end.
 
     Raises:
@@ -103,7 +244,7 @@ async def _daemon(place: Path, url: str) -> AsyncIterator[None]:
     log = place / "convod.log"
     settings = place / "convod.toml"
     settings.touch()
-    command = [sys.executable, "-m", "convod", "--config", str(settings), "--model", "builtin"]
+    command = [sys.executable, "-m", "convod", "--config", str(settings), "--model", model]
     command += ["--socket", str(place / "convod.sock"), "--state-dir", str(place / "state")]
     with log.open("wb") as stderr:
         # In a session of its own: Ctrl-C is for us, who then ends the talk before the daemon.
@@ -152,6 +293,18 @@ async def _stop(process: trio.Process) -> None:
         return
     process.kill()
     await process.wait()
+
+
+# --- words ------------------------------------------------------------------------------------------------
+
+
+def _say(text: str) -> None:
+    dim, plain = (DIM, PLAIN) if colours(sys.stdout) else ("", "")
+    put(f"{dim}{text}{plain}")
+
+
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
 
 
 def _program(name: str) -> str:

@@ -6,15 +6,18 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from convod.engine.models import BUILTIN_DIRECTORY
 from tests.cli.conftest import Run
 from tests.support.daemon import Daemon, running
 from tests.support.speech import DATA, pcm, truth, word_error_rate
@@ -285,10 +288,20 @@ def test_on_a_terminal_the_sentence_is_redrawn_until_it_is_whole(real: Daemon) -
 # --- the demo ---------------------------------------------------------------------------------------------
 
 
-def demo(place: Path, *words: str) -> subprocess.Popen[bytes]:
-    """The demo as `scripts/demo` runs it, with its temporary files in `place`."""
-    command = [sys.executable, "-m", "convo_cli.demo", "--sample", str(DATA / "talk.flac"), *words]
-    environment = {**os.environ, "TMPDIR": str(place)}
+def demo(place: Path, *words: str | Path, model: str | None = "builtin") -> subprocess.Popen[bytes]:
+    """The demo as `scripts/demo` runs it: temporary files in `place`, no models but those there, and no network."""
+    chosen = [] if model is None else ["--model", model]
+    sample = str(DATA / "talk.flac")
+    command = [sys.executable, "-m", "convo_cli.demo", "--sample", sample, *chosen, *map(str, words)]
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")},
+        "TMPDIR": str(place),
+        "HF_HUB_CACHE": str(place / "hub"),
+        "XDG_CACHE_HOME": str(place / "cache"),
+        "HF_ENDPOINT": "http://127.0.0.1:9",
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
+    }
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
 
 
@@ -307,6 +320,55 @@ def test_the_demo(tmp_path: Path) -> None:
     assert word_error_rate(truth("talk"), " ".join(captions)) <= 0.05
     assert text.index("00:44  ") < text.index("Key points\n") < text.index("Action items\n") < text.index("\nNext, ")
     assert text.splitlines()[-1].startswith("Next, ")
+    assert nothing_is_left(tmp_path)
+
+
+def test_the_demo_of_ones_own_recordings(tmp_path: Path) -> None:
+    with demo(tmp_path, "--fast", DATA / "single.flac", DATA / "short.wav") as child:
+        out, err = child.communicate(timeout=WAIT_S)
+    assert (child.returncode, err) == (0, b"")
+    first, second = out.decode().split("Captions of short.wav, as fast as it goes:\n")
+    assert "convod is up with its built-in model. Captions of single.flac, as fast as it goes:\n" in first
+    for name, text in (("single", first), ("short", second)):
+        (caption,) = re.findall(r"^00:00  (.*)$", text, re.MULTILINE)
+        assert word_error_rate(truth(name), caption) <= 0.05
+    assert nothing_is_left(tmp_path)
+
+
+def test_the_demo_without_a_network_says_that_it_hears_with_the_built_in_model(tmp_path: Path) -> None:
+    begun = time.monotonic()
+    with demo(tmp_path, "--fast", DATA / "single.flac", model=None) as child:
+        out, err = child.communicate(timeout=WAIT_S)
+    assert child.returncode == 0
+    first, second = err.decode().splitlines()
+    assert first == "convo: Fetching tiny.en, the first time only."
+    assert second.startswith("convo: The model hub cannot be reached (")
+    assert second.endswith(
+        "so the built-in model hears this, which knows synthetic voices only and does not understand people: run this "
+        "again where there is a network."
+    )
+    assert "convod is up with its built-in model." in out.decode()
+    assert re.search(r"^00:00  ", out.decode(), re.MULTILINE)
+    assert nothing_is_left(tmp_path)
+    assert time.monotonic() - begun < 30
+
+
+def test_the_demo_does_not_fetch_what_is_here(tmp_path: Path) -> None:
+    folder = tmp_path / "hub" / "models--Systran--faster-whisper-tiny.en"
+    shutil.copytree(BUILTIN_DIRECTORY, folder / "snapshots" / "abc")
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("abc")
+    with demo(tmp_path, "--fast", DATA / "single.flac", model=None) as child:
+        out, err = child.communicate(timeout=WAIT_S)
+    assert (child.returncode, err) == (0, b"")
+    assert "convod is up with the model tiny.en." in out.decode()
+
+
+def test_the_demo_with_a_model_that_cannot_be_had(tmp_path: Path) -> None:
+    with demo(tmp_path, "--fast", model="small") as child:
+        out, err = child.communicate(timeout=WAIT_S)
+    assert (child.returncode, out) == (1, b"")
+    assert "so 'small' is not fetched; run `convo models pull tiny.en`" in err.decode().splitlines()[-1]
     assert nothing_is_left(tmp_path)
 
 

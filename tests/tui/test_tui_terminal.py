@@ -139,7 +139,8 @@ def test_the_terminal_is_given_back_whatever_happens(daemon: Daemon, tmp_path: P
 
 def test_the_demo_in_the_app(tmp_path: Path) -> None:
     sample = Path(__file__).parents[1] / "data" / "talk.flac"
-    terminal = Terminal(tmp_path, (80, 24), sys.executable, "-m", "convo_cli.demo", "--sample", str(sample), "--tui")
+    demo = [sys.executable, "-m", "convo_cli.demo", "--sample", str(sample), "--model", "builtin", "--tui"]
+    terminal = Terminal(tmp_path, (80, 24), *demo)
     try:
         terminal.until(lambda text: "good morning everyone" in words(text), "the first words")
         terminal.press("q")

