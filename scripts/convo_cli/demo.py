@@ -158,7 +158,7 @@ async def _show(options: Options, model: str) -> None:
         return
     pace = "as fast as it goes" if options.fast else "as it is spoken"
     if not options.files:
-        _say(f"Captions of a recorded talk, {pace}:\n\n")
+        _say(f"Captions of a talk by synthetic voices, {pace}:\n\n")
         await _play_file(options, Path(options.sample), "Demo")
     for number, file in enumerate(options.files):
         name = file_name(Path(file).name)
