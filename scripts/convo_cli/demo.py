@@ -35,15 +35,17 @@ from .summaries import DIM, PLAIN
 from .text import clean, file_name
 
 REAL: Final = "tiny.en"
-"""The smallest model that understands people, of one language: fetched the first time, about 75 MB."""
+"""The smallest model that understands people, of one language: fetched the first time, about 70 MB."""
 
 BUILTIN: Final = "builtin"
 
 _START_S = 60.0
 _LOOK_S = 0.05  # between two looks at a daemon that is starting
 _STOP_S = 10.0
-_STALL_S = 15.0
-"""How long a fetch may stand still. An offline machine mostly knows at once; one whose packets are dropped does not."""
+_STALL_S = 25.0
+"""How long a fetch may stand still. An offline machine mostly knows at once; one whose packets are dropped needs ten
+seconds for the hub and the index, one whose names nobody resolves twice as long.
+"""
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -212,12 +214,10 @@ async def _model_missing(options: Options) -> str | None:
             if engine.state != "loading":
                 break
             if message != last:
-                if shown is not None and message:
-                    shown.draw("", f"{_capital(clean(message))} (the first time only)", "")
-                elif shown is not None:
-                    shown.erase()
-                elif message and not last:
+                if message and not last:
                     note(f"Fetching {clean(engine.model)}, the first time only.")
+                if shown is not None:
+                    shown.draw("", _capital(message), "")
                 last, since = message, trio.current_time()
             if message and trio.current_time() - since > _STALL_S:
                 break

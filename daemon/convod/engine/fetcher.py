@@ -29,10 +29,10 @@ from convod.engine.packaged import PACKAGES, ModelPackage
 FILES: Final = ("config.json", "preprocessor_config.json", "model.bin", "tokenizer.json", "vocabulary.*")
 """What a CTranslate2 Whisper model consists of (as faster-whisper's download_model)."""
 
-HUB_S: Final = 8.0
+HUB_S: Final = 5.0
 """How long the hub may take to answer the first question."""
 
-STALL_S: Final = 15.0
+STALL_S: Final = 10.0
 """How long the hub may send nothing of a model that the package index has too. Its client tries again for more than a
 minute, for instance where a firewall lets the hub through and its storage not."""
 

@@ -262,6 +262,7 @@ class Engine:
 
     async def run(self) -> None:
         """Load the model and serve until cancelled. Every process started has ended when this returns."""
+        log.info("the speech model is %s: %s", self.choice.model, self.choice.reason)
         plan = await self._prepare()
         self._context = plan.model.context
         bucketed = plan.model.context == "short"
