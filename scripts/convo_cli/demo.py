@@ -52,8 +52,8 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run the demo; returns an exit code of `convo`."""
     parser = _parser()
     options = parser.parse_args(words, namespace=Options())
-    if complaint := _complaint(options):
-        parser.error(complaint)
+    if wrong := _usage_error(options):
+        parser.error(wrong)
     return run(_demo, options)
 
 
@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _complaint(options: Options) -> str | None:
+def _usage_error(options: Options) -> str | None:
     """What is wrong with words that are each right."""
     if options.mic and options.files:
         return "--mic takes the place of a FILE: give one of them"

