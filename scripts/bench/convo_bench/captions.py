@@ -7,12 +7,17 @@ import trio
 from . import policies
 from .daemon import Daemon
 from .figures import Figures
-from .talk import load
+from .options import Options
+from .yardstick import Yardstick
 
 
-async def bench(daemon: Daemon, model: str) -> Figures:
+async def bench(daemon: Daemon, options: Options) -> Figures:
     """Each policy's figures; the daemon is not used."""
-    heard = await trio.to_thread.run_sync(policies.hypotheses, [load("talk"), load("minutes")], model)
+    talks = options.load_talks()
+    if not all(talk.timed for talk in talks):
+        yardstick = await trio.to_thread.run_sync(Yardstick, options.model)
+        talks = [await trio.to_thread.run_sync(yardstick.time_words, talk) for talk in talks]
+    heard = await trio.to_thread.run_sync(policies.hypotheses, talks, options.model)
     figures: Figures = {
         f"shown after {show}, promised after {passes} passes": policies.judge(
             heard, show=show, promise=policies.agreement(passes)

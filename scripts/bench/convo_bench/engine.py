@@ -13,10 +13,12 @@ import convo
 from convo.messages import SummaryOptions
 from convod.engine import models
 from convod.engine.whisper import Whisper
-from convod.engine.wire import Load, Options
+from convod.engine.wire import Load
+from convod.engine.wire import Options as EngineOptions
 
 from .daemon import Daemon
 from .figures import Figures
+from .options import Options
 from .policies import utterances_of
 from .talk import RATE, Talk, load
 
@@ -34,15 +36,15 @@ def finals_of(talk: Talk, model: str) -> Callable[[], None]:
 
     def decode() -> None:
         for window in windows:
-            whisper.hear([window], RATE, Options(language="en"))
+            whisper.hear([window], RATE, EngineOptions(language=talk.language))
 
     return decode
 
 
-async def bench(daemon: Daemon, model: str) -> Figures:
+async def bench(daemon: Daemon, options: Options) -> Figures:
     """Bare and daemon in turn, three times; the medians and their ratio."""
     talk = load("talk")
-    decode = finals_of(talk, model)
+    decode = finals_of(talk, options.model)
     bare, through = [], []
     async with convo.connect(daemon.socket) as client:
         for _ in range(PASSES):

@@ -22,3 +22,8 @@ def ms(seconds: float) -> int:
 def p50_p95(seconds: Sequence[float]) -> list[int]:
     """Median and 95th percentile in milliseconds."""
     return [ms(percentile(seconds, 0.5)), ms(percentile(seconds, 0.95))]
+
+
+def percent(part: float, whole: float) -> float:
+    """A share in percent."""
+    return round(100 * part / max(1, whole), 2)

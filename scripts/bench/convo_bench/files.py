@@ -1,9 +1,10 @@
 """A file through `convo transcribe` beside plain faster-whisper, what it costs the daemon, what it costs a live talk.
 
-The yardsticks run in this process with the same model, compute type and number of threads: its batched pipeline (its
-own batch size, VAD on) and its sequential transcription. All are run in turn and compared turn by turn, as the
-machine's speed changes from minute to minute. CONVO_BENCH_MINUTES (30) is how long the file is, CONVO_BENCH_HOURS (3)
-the long one, CONVO_BENCH_PASSES (3) how often the first is heard, CONVO_BENCH_PARTS (speed,long,live) what is done.
+The yardsticks run in this process with the same model, compute type and number of threads: its batched pipeline (VAD
+on) and its sequential transcription, of recorded talks with its VAD filter. All are run in turn and compared turn by
+turn, as the machine's speed changes from minute to minute. `--minutes` is how long the file is (30, or all talks of
+`--talks` once), CONVO_BENCH_HOURS (3) the long one, CONVO_BENCH_PASSES (3) how often the first is transcribed,
+CONVO_BENCH_PARTS (speed,long,live) what is done; with `--talks` it is `speed`.
 """
 
 from __future__ import annotations
@@ -17,41 +18,37 @@ import time
 import wave
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
-from itertools import cycle
 from pathlib import Path
 
 import trio
-from faster_whisper import BatchedInferencePipeline, WhisperModel
 
 import convo
 from convo.messages import Progress, SummaryOptions
-from convod.engine import models
-from convod.engine.whisper import _compute_type
 
+from .comparison import CONVO, compare
 from .daemon import Daemon
 from .figures import Figures, ms, percentile
 from .listener import speak
 from .live import ENDPOINT_S
-from .talk import RATE, SECOND, Talk, errors, load, plain
+from .options import BUILT_IN_TALKS, Options
+from .scoring import units
+from .talk import RATE, SECOND, Talk, join, load
+from .yardstick import Yardstick
 
 PASSES = int(os.environ.get("CONVO_BENCH_PASSES", "3"))
-MINUTES = float(os.environ.get("CONVO_BENCH_MINUTES", "30"))
+BATCH = 8
+"""Windows of a batch of faster-whisper's pipeline, its own default."""
+
+MINUTES = 30.0
+"""Of the recordings in tests/data, in turn."""
 HOURS = float(os.environ.get("CONVO_BENCH_HOURS", "3"))
 LIVE_PASSES = 2
 OFF = SummaryOptions(mode="off")
 
 
-def long_talk(seconds: float) -> tuple[bytes, list[str]]:
-    """The two recordings in turn, until there are so many seconds; mono s16le, and the words."""
-    talks = [load("talk"), load("minutes")]
-    pcm = bytearray()
-    words: list[str] = []
-    for talk in cycle(talks):
-        if len(pcm) >= seconds * SECOND:
-            break
-        pcm += talk.pcm
-        words += [word.text for word in talk.words]
-    return bytes(pcm), words
+def long_talk(seconds: float) -> Talk:
+    """The two recordings of tests/data in turn, until there are so many seconds."""
+    return join([load(name) for name in BUILT_IN_TALKS], seconds)
 
 
 @contextmanager
@@ -67,15 +64,16 @@ def wav_file(pcm: bytes) -> Iterator[Path]:
         yield path
 
 
-async def bench(daemon: Daemon, model: str) -> Figures:
+async def bench(daemon: Daemon, options: Options) -> Figures:
     """Everything, one after the other."""
     parts: dict[str, Callable[[], Awaitable[Figures]]] = {
-        "speed": lambda: _speed(daemon, model),
+        "speed": lambda: _speed(daemon, options),
         "long": lambda: _long(daemon),
         "live": lambda: _live(daemon),
     }
+    usual = "speed" if options.talks else ",".join(parts)
     figures: Figures = {}
-    for name in os.environ.get("CONVO_BENCH_PARTS", ",".join(parts)).split(","):
+    for name in os.environ.get("CONVO_BENCH_PARTS", usual).split(","):
         found = await parts[name]()
         print(f"{name}: {found}", file=sys.stderr, flush=True)
         figures |= found
@@ -85,43 +83,45 @@ async def bench(daemon: Daemon, model: str) -> Figures:
 # --- against faster-whisper -------------------------------------------------------------------------------
 
 
-async def _speed(daemon: Daemon, model: str) -> Figures:
-    pcm, said = long_talk(60 * MINUTES)
-    cores = len(os.sched_getaffinity(0))
-    found = models.find(model)
-    whisper = WhisperModel(
-        str(found.directory), device="cpu", compute_type=_compute_type("cpu", "default"), cpu_threads=cores
-    )
-    batched = BatchedInferencePipeline(whisper)
-    with wav_file(pcm) as path:
+async def _speed(daemon: Daemon, options: Options) -> Figures:
+    talk = _file_of(options)
+    yardstick = await trio.to_thread.run_sync(Yardstick, options.model)
+    filtered = {"vad_filter": True} if options.talks else {}
+    with wav_file(talk.pcm) as path:
 
         def through_convo() -> str:
             command = [sys.executable, "-m", "convo_cli", "--connect", daemon.socket, "transcribe", str(path)]
-            return subprocess.run([*command, "--language", "en"], check=True, capture_output=True, text=True).stdout
+            command += ["--language", talk.language]
+            return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
-        def in_batches() -> str:
-            return " ".join(one.text for one in batched.transcribe(str(path), language="en", batch_size=8)[0])
-
-        def sequential() -> str:
-            return " ".join(one.text for one in whisper.transcribe(str(path), language="en")[0])
-
-        ways: dict[str, Callable[[], str]] = {"convo": through_convo, "batched": in_batches, "sequential": sequential}
+        ways: dict[str, Callable[[], str]] = {
+            CONVO: through_convo,
+            "batched": lambda: yardstick.batched_text(str(path), talk.language, batch_size=BATCH),
+            "sequential": lambda: yardstick.text(str(path), talk.language, **filtered),
+        }
         took: dict[str, list[float]] = {way: [] for way in ways}
-        texts: dict[str, str] = {}
+        texts: dict[str, list[str]] = {}
         for _ in range(PASSES):
             for way, run in ways.items():
                 begun = time.perf_counter()
-                texts[way] = await trio.to_thread.run_sync(run)
+                text = await trio.to_thread.run_sync(run)
                 took[way].append(time.perf_counter() - begun)
+                texts[way] = units(text, talk.language)
                 print(f"{way}: {took[way][-1]:.1f} s", file=sys.stderr, flush=True)
-    rates = {way: 100 * errors(said, plain(text)) / len(said) for way, text in texts.items()}
     return {
-        "length of the file, s": round(len(pcm) / SECOND, 1),
-        **{f"time, {way}, s": round(sorted(times)[PASSES // 2], 2) for way, times in took.items()},
-        "against batched (median of the turns, least, most)": _ratios(took["convo"], took["batched"]),
-        "against sequential (median of the turns, least, most)": _ratios(took["convo"], took["sequential"]),
-        **{f"word error rate, {way}, %": round(rate, 2) for way, rate in rates.items()},
+        "minutes": round(talk.seconds / 60, 1),
+        "time, s": {way: [round(one, 1) for one in times] for way, times in took.items()},
+        "time against the batched pipeline, median / least / most": _ratios(took[CONVO], took["batched"]),
+        "time against sequential transcription, median / least / most": _ratios(took[CONVO], took["sequential"]),
+        **compare([talk], [texts]),
     }
+
+
+def _file_of(options: Options) -> Talk:
+    if options.talks is None:
+        return long_talk(60 * (options.minutes or MINUTES))
+    talks = options.load_one_language()
+    return join(talks, 60 * options.minutes if options.minutes else sum(talk.seconds for talk in talks))
 
 
 def _ratios(ours: list[float], theirs: list[float]) -> list[float]:
@@ -134,7 +134,7 @@ def _ratios(ours: list[float], theirs: list[float]) -> list[float]:
 
 async def _long(daemon: Daemon) -> Figures:
     """Memory of the daemon's own process while hours of talk are transcribed."""
-    pcm, _ = long_talk(600)
+    pcm = long_talk(600).pcm
     most = start = daemon.memory_mb()
     begun = time.perf_counter()
     heard = 0.0
@@ -174,7 +174,7 @@ def _stream_header() -> bytes:
 async def _live(daemon: Daemon) -> Figures:
     """Final latencies of a live talk without and with a file at work, in turn."""
     talk = load("talk")
-    pcm, _ = long_talk(3600)
+    pcm = long_talk(3600).pcm
     alone: list[float] = []
     beside: list[float] = []
     async with convo.connect(daemon.socket) as client, convo.connect(daemon.socket) as other:

@@ -24,6 +24,7 @@ from convod.store.soundness import break_seal
 
 from .daemon import Daemon
 from .figures import Figures, percentile
+from .options import Options
 
 HOURS = int(os.environ.get("CONVO_BENCH_STORED_HOURS", "10000"))
 SEGMENTS_AN_HOUR = 400
@@ -33,7 +34,7 @@ QUERIES = 300
 OWNER = "me"
 
 
-async def bench(daemon: Daemon, model: str) -> Figures:
+async def bench(daemon: Daemon, options: Options) -> Figures:
     """Fill a store of its own, then ask it."""
     chance = random.Random(1)
     letters = "etaoinshrdlucmfwypvbgk"

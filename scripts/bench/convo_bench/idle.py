@@ -18,6 +18,7 @@ from convo.messages import AudioAck, SummaryOptions
 
 from .daemon import Daemon
 from .figures import Figures, ms, percentile
+from .options import Options
 from .talk import SECOND
 
 CONNECTIONS = 500
@@ -29,7 +30,7 @@ LATE_S = 60.0
 """How long after the last piece was due acknowledgements are waited for; what is missing then is a figure, too."""
 
 
-async def bench(daemon: Daemon, model: str) -> Figures:
+async def bench(daemon: Daemon, options: Options) -> Figures:
     """Start, idle connections, silent sessions."""
     figures: Figures = {}
     await _start()  # writes the bytecode, as installing a package does

@@ -1,62 +1,96 @@
-"""One talk at a time in real time: words, latencies, flicker, work.
+"""One talk at a time in real time: words, latencies, what vanishes from the screen, work.
 
 The yardstick for words is plain faster-whisper in this process, on the same audio with the same model.
 """
 
 from __future__ import annotations
 
-import numpy as np
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
 import trio
-from faster_whisper import WhisperModel
 
 import convo
-from convod.engine import models
 
+from .comparison import CONVO, Texts, compare
 from .daemon import Daemon
-from .figures import Figures, p50_p95
-from .listener import Showing, speak
-from .talk import Talk, errors, load, plain
+from .figures import Figures, p50_p95, percent
+from .listener import speak
+from .options import Options
+from .showing import Showing
+from .yardstick import Yardstick
 
-ENDPOINT_S = 0.5
+ENDPOINT_S: Final = 0.5
 """convod's default endpoint."""
 
 
-async def bench(daemon: Daemon, model: str) -> Figures:
-    """Speak the two talks, one after the other."""
-    talks = [load("talk"), load("minutes")]
-    before = daemon.cpu_s()
-    showings: list[Showing] = []
+@dataclass(frozen=True)
+class Measured:
+    """A talk as it was shown, each side's words, and the processor seconds of the daemon and its workers."""
+
+    showing: Showing
+    texts: Texts
+    work_s: float
+
+
+async def bench(daemon: Daemon, options: Options) -> Figures:
+    """Speak the talks, one after the other; a row for each, and one for all in a language."""
+    yardstick = await trio.to_thread.run_sync(Yardstick, options.model)
+    measured: list[Measured] = []
     async with convo.connect(daemon.socket) as client:
-        for talk in talks:
-            showings.append(await speak(client, talk))
-    work = daemon.cpu_s() - before
-    said = sum(len(talk.words) for talk in talks)
-    latencies = [latency for showing in showings for latency in showing.word_latencies()]
-    finals = [latency for showing in showings for latency in showing.final_latencies(ENDPOINT_S)]
-    flickers = [showing.flicker() for showing in showings]
-    plain_whisper = await trio.to_thread.run_sync(_offline, talks, model)
+        for untimed in options.load_talks():
+            talk = await trio.to_thread.run_sync(yardstick.time_words, untimed)
+            texts = await trio.to_thread.run_sync(yardstick.transcribe, talk)
+            before = daemon.cpu_s()
+            showing = await speak(client, talk)
+            work = daemon.cpu_s() - before
+            measured.append(Measured(showing, {CONVO: showing.text, **texts}, work))
+            print(f"{talk.name}: {talk.seconds:.0f} s spoken", file=sys.stderr, flush=True)
+    return _rows(measured)
+
+
+def _rows(measured: Sequence[Measured]) -> Figures:
+    rows: Figures = {one.showing.talk.name: _row([one]) for one in measured}
+    for language in sorted({one.showing.talk.language for one in measured}):
+        together = [one for one in measured if one.showing.talk.language == language]
+        if len(together) > 1:
+            rows[f"all in {language}"] = _row(together)
+    return rows
+
+
+def _row(measured: Sequence[Measured]) -> Figures:
+    showings = [one.showing for one in measured]
+    seconds = sum(showing.talk.seconds for showing in showings)
     return {
-        "word error rate, live, %": round(100 * sum(showing.errors() for showing in showings) / said, 2),
-        **{f"word error rate, offline, {how}, %": round(100 * rate, 2) for how, rate in plain_whisper.items()},
-        "word latency p50 / p95, ms": p50_p95(latencies),
-        "words that appeared, %": round(100 * len(latencies) / said, 1),
-        "final latency beyond the endpoint p50 / p95, ms": p50_p95(finals),
-        "flicker tentative / stable, %": [
-            round(100 * sum(flicker[kind] for flicker in flickers) / len(flickers), 1) for kind in (0, 1)
-        ],
-        "processor seconds an audio second": round(work / sum(talk.seconds for talk in talks), 4),
+        **compare([showing.talk for showing in showings], [one.texts for one in measured]),
+        **look(showings),
+        "processor seconds an audio second": round(sum(one.work_s for one in measured) / seconds, 4),
     }
 
 
-def _offline(talks: list[Talk], model: str) -> dict[str, float]:
-    whisper = WhisperModel(str(models.find(model).directory), device="cpu", cpu_threads=1)
-    rates = {}
-    for how, options in {"defaults": {}, "with its VAD filter": {"vad_filter": True}}.items():
-        wrong = said = 0
-        for talk in talks:
-            samples = np.frombuffer(talk.pcm, np.int16).astype(np.float32) / 32768
-            segments, _ = whisper.transcribe(samples, language="en", **options)
-            wrong += errors([word.text for word in talk.words], plain(" ".join(segment.text for segment in segments)))
-            said += len(talk.words)
-        rates[how] = wrong / said
-    return rates
+def look(showings: Sequence[Showing]) -> Figures:
+    """Latencies, and how steady the captions are."""
+    seconds = sum(showing.talk.seconds for showing in showings)
+    said = sum(len(showing.talk.words) for showing in showings)
+    latencies = [latency for showing in showings for latency in showing.word_latencies()]
+    shown = [word for showing in showings for word in showing.shown_words()]
+    tentative = [word for word in shown if word.tentative]
+    stable = [word for word in shown if word.stable]
+    return {
+        "word shown after its end p50 / p95, ms": p50_p95(latencies),
+        "words that appeared, %": percent(len(latencies), said),
+        "final beyond the endpoint p50 / p95, by the segment's times, ms": p50_p95(
+            [latency for showing in showings for latency in showing.final_latencies(ENDPOINT_S)]
+        ),
+        "final beyond the endpoint p50 / p95, by the truth's times, ms": p50_p95(
+            [latency for showing in showings for latency in showing.final_latencies_of_truth(ENDPOINT_S)]
+        ),
+        "tentative words that vanish, %": percent(
+            sum(not word.kept and not word.stable for word in tentative), len(tentative)
+        ),
+        "stable words that change, %": percent(sum(not word.kept for word in stable), len(stable)),
+        "blank captions": sum(showing.blanks() for showing in showings),
+        "partials a second": round(sum(len(showing.partials) for showing in showings) / seconds, 2),
+    }

@@ -17,7 +17,8 @@ from convod.engine.whisper import Whisper
 from convod.engine.wire import Load, Options
 from convod.hearing import Closed, Endpointer, Frames, Opened, Silence, Vad
 
-from .talk import RATE, Talk, align, plain
+from .scoring import align, units
+from .talk import RATE, Talk
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def hypotheses(talks: list[Talk], model: str) -> list[Utterance]:
     whisper = Whisper(Load(directory=str(found.directory), context=found.context, device="cpu", threads=1))
     utterances = []
     for talk in talks:
-        truth = [word.text for word in talk.words]
+        truth = talk.said
         pieces: list[tuple[list[Hypothesis], list[str], float]] = []
         for opened, pause, closed in utterances_of(talk):
             grown = []
@@ -54,7 +55,7 @@ def hypotheses(talks: list[Talk], model: str) -> list[Utterance]:
                 grown.append(_hypothesis(whisper, talk, opened.start, now, 1))
             final = _hypothesis(whisper, talk, closed.start, closed.end, 5)
             pieces.append((grown, final.words, closed.end / RATE + 0.3))
-        places = align(truth, [word for _, final, _ in pieces for word in final])
+        places = align(truth, [word for _, final, _ in pieces for word in final]).places
         ends = {place: word.end for place, word in zip(places, talk.words, strict=True) if place is not None}
         at = 0
         for grown, final, final_at in pieces:
@@ -80,8 +81,10 @@ def utterances_of(talk: Talk) -> list[tuple[Opened, int, Closed]]:
 
 
 def _hypothesis(whisper: Whisper, talk: Talk, start: int, end: int, beam: int) -> Hypothesis:
-    heard = whisper.hear([talk.pcm[2 * start : 2 * end]], RATE, Options(beam=beam, words=True))[0]
-    timed = [(part, start / RATE + word.end) for word in heard.words or () for part in plain(word.word)]
+    heard = whisper.hear([talk.pcm[2 * start : 2 * end]], RATE, Options(language=talk.language, beam=beam, words=True))[
+        0
+    ]
+    timed = [(part, start / RATE + word.end) for word in heard.words or () for part in units(word.word, talk.language)]
     return Hypothesis(end / RATE, [word for word, _ in timed], [until for _, until in timed])
 
 

@@ -12,6 +12,7 @@ from convo.messages import SummaryOptions, TranscriptSegment
 from .daemon import Daemon
 from .figures import Figures
 from .listener import PIECE_S
+from .options import Options
 from .talk import SECOND, load
 
 SESSIONS = 20
@@ -19,7 +20,7 @@ SECONDS = 15.0
 HOURS = 8
 
 
-async def bench(daemon: Daemon, model: str) -> Figures:
+async def bench(daemon: Daemon, options: Options) -> Figures:
     """Processor share and memory of silent sessions; growth over a long one."""
     figures: Figures = {}
     await _loaded(daemon)

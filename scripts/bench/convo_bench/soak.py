@@ -15,6 +15,7 @@ from convo.messages import AttachReply, DeleteSession, Metrics, SummaryOptions
 
 from .daemon import Daemon
 from .figures import Figures
+from .options import Options
 from .talk import SECOND, load
 
 HOURS = 2.0
@@ -23,7 +24,7 @@ SIDE_BY_SIDE = 4
 CUTS = 3
 
 
-async def bench(daemon: Daemon, model: str) -> Figures:
+async def bench(daemon: Daemon, options: Options) -> Figures:
     """Growth from the first tenth to the end."""
     talk = load("talk").pcm[: 8 * SECOND]
     audio = talk + bytes(SESSION_S * SECOND - len(talk))
