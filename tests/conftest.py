@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -12,6 +13,9 @@ from hypothesis import HealthCheck, settings
 # A busy machine makes an example slow, not wrong.
 settings.register_profile("convo", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("convo")
+
+if TYPE_CHECKING:
+    from tests.support.real import Corpus
 
 _HERE = Path(__file__).parent
 
@@ -37,3 +41,27 @@ def _is_async(function: object) -> bool:
     # A test under hypothesis is a plain function around the one that was written.
     inner = getattr(getattr(function, "hypothesis", None), "inner_test", None)
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(inner)
+
+
+@pytest.fixture(scope="session")
+def real_corpus() -> Corpus:
+    """Recorded speech and what is said in it; the test is skipped where it is not there."""
+    from tests.support import real  # decodes audio, which few tests do
+
+    return real.corpus()
+
+
+@pytest.fixture(scope="session")
+def tiny_en() -> Path:
+    """A real model for English; the test is skipped where it is not there."""
+    from tests.support import real
+
+    return real.model("tiny.en")
+
+
+@pytest.fixture(scope="session")
+def base() -> Path:
+    """A real model for many languages; the test is skipped where it is not there."""
+    from tests.support import real
+
+    return real.model("base")
