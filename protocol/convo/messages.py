@@ -69,6 +69,7 @@ class Code(StrEnum):
     SUMMARIZER_UNAVAILABLE = "summarizer_unavailable"
     LIMIT_EXCEEDED = "limit_exceeded"
     UNVERIFIED = "unverified"
+    UNCOVERED = "uncovered"
     INTERNAL = "internal"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from convod.captions.interim import Agreement, Caption, joined, pieces
+from convod.captions.interim import Agreement, Caption, Guess, joined, pieces
 from convod.engine.pressure import Interims
 from convod.engine.wire import Heard, HeardWord
 
@@ -46,7 +46,7 @@ class Growing:
         self._due = self._begun = onset + FIRST_INTERIM_MS * rate // 1000
         self._agreement = Agreement()
         self._trimmed: list[str] = []  # stable words whose audio is not decoded again
-        self._shown = False
+        self._shown: Caption | None = None
 
     def is_due(self, now: int, interims: Interims = Interims.FULL) -> bool:
         """Whether the samples up to `now` are worth another interim, as rich as `interims` lets them be."""
@@ -66,32 +66,32 @@ class Growing:
         most = SHORTER_S if interims >= Interims.SHORTER else TRIM_S
         return now - self.begin > most * self._rate
 
-    def heard(self, start: int, heard: Heard, *, trim: bool = True, safe: int | None = None) -> Caption:
-        """What was heard of the samples from `start` on -> the caption of the whole utterance.
+    def heard(self, start: int, end: int, heard: Heard, *, trim: bool = True, safe: int | None = None) -> Caption:
+        """What was heard of the samples from `start` to `end` -> the caption of the whole utterance.
 
         Its stable words are not heard again if it is time to `trim` and their times are there: each border may cost the
         word behind it, so there should be few. Words behind sample `safe` are not promised: the utterance may yet be
         cut before them.
         """
         self.voiced = True
-        words, timed = pieces(heard.text), list(heard.words or ())
-        if words and self._is_echo(words[0]):
-            del words[0]
+        guesses, timed = _guesses(heard, (end - start) / self._rate), list(heard.words or ())
+        if guesses and self._is_echo(guesses[0].text):
+            del guesses[0]
             del timed[:1]
         most = None if safe is None else _before(timed, (safe - start) / self._rate)
-        caption = self._agreement.hear(joined(words), most)
+        caption = self._agreement.hear(guesses, most)
         stable = pieces(caption.stable)
         whole = Caption(joined([*self._trimmed, *stable]), caption.tentative)
         if trim:
             self._trim(start, timed, stable)
         return whole
 
-    def paused(self, heard: Heard, *, promise: bool = True) -> Caption:
+    def paused(self, start: int, end: int, heard: Heard, *, promise: bool = True) -> Caption:
         """What was heard of all of it at a pause -> its caption: no word is cut there, so all of them may be shown."""
         self.voiced = True
-        words = pieces(heard.text)[len(self._trimmed) :]
-        stable = pieces(self._agreement.hear(joined(words), None if promise else 0).stable)
-        return Caption(joined([*self._trimmed, *stable]), joined(words[len(stable) :]))
+        guesses = _guesses(heard, (end - start) / self._rate)[len(self._trimmed) :]
+        caption = self._agreement.hear_all(guesses, None if promise else 0)
+        return Caption(joined([*self._trimmed, *pieces(caption.stable)]), caption.tentative)
 
     def _is_echo(self, word: str) -> bool:
         """Whether it is the end of the last trimmed word, heard once more because the border was put too early."""
@@ -100,10 +100,12 @@ class Growing:
         return _plain(self._agreement.expected) not in ("", _plain(word))  # people do say things twice
 
     def shows(self, caption: Caption) -> bool:
-        """Whether the caption is worth showing; if so, its stable words are promised."""
-        if not caption.stable and not caption.tentative and not self._shown:
+        """Whether the caption is worth showing: never one without words, nor the same again. If so, its stable words
+        are promised.
+        """
+        if caption in (self._shown, Caption("", "")):
             return False
-        self._shown = True
+        self._shown = caption
         self.promised = caption.stable
         return True
 
@@ -116,6 +118,13 @@ class Growing:
         self.begin = start + int(border * self._rate)
         self._trimmed += stable[:held]
         self._agreement.forget(held)
+
+
+def _guesses(heard: Heard, seconds: float) -> list[Guess]:
+    """The words of a hypothesis of so many seconds, as agreement counts them, each as old as its alignment says."""
+    if heard.words is None:
+        return [Guess(word) for word in pieces(heard.text)]
+    return [Guess(piece, seconds - word.end, word.probability) for word in heard.words for piece in pieces(word.word)]
 
 
 def _plain(word: str) -> str:

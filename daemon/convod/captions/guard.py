@@ -13,13 +13,32 @@ from typing import Final
 import msgspec
 
 from convod.captions.interim import pieces
+from convod.captions.stock_phrases import is_stock_phrase
 from convod.engine.wire import HOPELESS_LOGPROB
 
 COMPRESSION_RATIO: Final = 2.4
 """Above this a text repeats itself (OpenAI Whisper's `compression_ratio_threshold`)."""
 
 NO_SPEECH: Final = 0.6
-"""`no_speech_prob` above which, with a low log-probability, there was no speech (Whisper's default)."""
+"""`no_speech_prob` above which, with a low log-probability, there was no speech (Whisper's default). Made for windows
+of 30 s: of an utterance it says nothing where a detector heard a voice in it."""
+
+VOICE_SHARE: Final = 0.3
+"""A voice in so much of what the gate called speech is a voice."""
+
+FAINT_VOICE_S: Final = 0.25
+"""Less voice than this is a whisper or none: such a text is believed if the model is sure that it is speech."""
+
+FAINT_NO_SPEECH: Final = 0.3
+FAINT_LOGPROB: Final = -0.8
+"""How sure. Recorded: whispered sentences have 0.03 to 0.13 and -0.15 to -0.63, whistling and laughter 0.5 to 0.8 and
+-0.9 to -2."""
+
+PHRASE_VOICE_S: Final = 0.5
+PHRASE_NO_SPEECH: Final = 0.3
+PHRASE_SECONDS_A_LETTER: Final = 0.25
+"""A phrase that models bring forth from noise is believed with at least so much voice, and with no more of it than it
+takes to say: at 0.07 s a letter, "Thank you." takes half a second, and not three."""
 
 LOGPROB: Final = -1.0
 """Mean log-probability of a token below which a text is doubtful (Whisper's default)."""
@@ -83,12 +102,16 @@ class Guard:
     def _reason(
         self, text: str, avg_logprob: float, no_speech_prob: float, spoken_s: float, voice_s: float | None
     ) -> str | None:
-        if voice_s == 0.0:
-            return "no_voice"
         if not text.strip():
-            return "empty"
-        if no_speech_prob > NO_SPEECH and avg_logprob < LOGPROB:
+            return "no_voice" if voice_s == 0.0 else "empty"
+        unlikely = no_speech_prob > FAINT_NO_SPEECH or avg_logprob < FAINT_LOGPROB
+        if voice_s is not None and voice_s < FAINT_VOICE_S and unlikely:
+            return "no_voice"
+        little = voice_s is not None and voice_s < VOICE_SHARE * spoken_s
+        if little and no_speech_prob > NO_SPEECH and avg_logprob < LOGPROB:
             return "no_speech"
+        if is_stock_phrase(text) and _is_doubtful_phrase(text, no_speech_prob, voice_s):
+            return "stock_phrase"
         if len(text) >= _LONG_ENOUGH and avg_logprob < HOPELESS_LOGPROB:
             return "improbable"
         if len(text) >= _LONG_ENOUGH and compression_ratio(text) > COMPRESSION_RATIO:
@@ -97,3 +120,10 @@ class Guard:
         if len(pieces(text)) > WORDS_PER_SECOND * (spoken_s + 0.5):
             return "too_fast"
         return None
+
+
+def _is_doubtful_phrase(text: str, no_speech_prob: float, voice_s: float | None) -> bool:
+    if no_speech_prob > PHRASE_NO_SPEECH:
+        return True
+    letters = sum(map(str.isalnum, text))
+    return voice_s is not None and not PHRASE_VOICE_S <= voice_s <= 1.0 + PHRASE_SECONDS_A_LETTER * letters

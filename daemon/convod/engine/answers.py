@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -18,12 +19,15 @@ from faster_whisper import WhisperModel
 from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import get_suppressed_tokens, merge_punctuations
 
-from convod.engine.wire import Heard, HeardPiece, HeardWord, Options
+from convod.engine.wire import Heard, HeardWord, Options
 
 UNTIMED_FRAMES: Final = 1000
-"""Only greedy passes over shorter windows do without timestamps; elsewhere they are decoded and left out of the text.
-They keep a beam from ending early and a decoder from passing over sentences. Words wrong, built-in model, beam of 5,
-with and without: single utterances 1.6 and 2.6 %, several joined 7 and 30 % (scripts/nano/evaluate)."""
+"""Of the built-in model, only greedy passes over shorter windows do without timestamps; elsewhere they are decoded and
+left out of the text. They keep its beam from ending early and its decoder from passing over sentences. Words wrong,
+beam of 5, with and without: single utterances 1.6 and 2.6 %, several joined 7 and 30 % (scripts/nano/evaluate). Stock
+models do without everywhere, for with timestamps they end windows seconds early. Words wrong of 121 recorded
+utterances, tiny.en, beam of 5: 16.6 with and 15.0 % without; of joined windows 16.1 and 11.7 %, 133 and 53 of 1505
+words missing."""
 
 DOUBTFUL_LOGPROB: Final = -1.0
 DOUBTFUL_RATIO: Final = 2.4
@@ -38,19 +42,17 @@ much for each of them to fill with a loop, or with what a model makes of no spee
 MOST_TOKENS: Final = 224
 """Of an answer; Whisper was trained on no longer ones."""
 
-TIMESTAMP_S: Final = 0.02
-"""Seconds from one timestamp token to the next."""
-
 _PREPENDED: Final = "\"'“¿([{-"
 _APPENDED: Final = "\"'.。,，!！?？:：”)]}、"
 
 
 class Answers:
-    """What `model` answers, one of many languages if it is `multilingual`."""
+    """What `model` answers, one of many languages if it is `multilingual`, never with timestamps if `untimed`."""
 
-    def __init__(self, model: WhisperModel, *, multilingual: bool) -> None:
+    def __init__(self, model: WhisperModel, *, multilingual: bool, untimed: bool = False) -> None:
         self._model = model
         self._multilingual = multilingual
+        self._untimed = untimed
         # The prompt of a session is that of each of its windows.
         self._tokens = lru_cache(maxsize=256)(self._text_tokens)
 
@@ -58,71 +60,66 @@ class Answers:
         self,
         encoded: Any,
         lengths: list[int],
-        language: str,
+        languages: Sequence[str],
         options: Options,
         *,
         spoken: int,
+        leads: Sequence[str | None] = (),
         temperature: float = 0.0,
         no_repeat: int = 0,
     ) -> list[Heard]:
         """The answers to encoded windows of so many frames each, with room for `spoken` frames of speech.
 
-        With a `temperature` tokens are drawn, else a beam is searched; with `no_repeat` no so many of them in a row
-        come twice.
+        Of a window with a text in `leads`, that text is what is said first in it; the answer goes on from there, and
+        its words have the window's times. With a `temperature` tokens are drawn, else a beam is searched; with
+        `no_repeat` no so many of them in a row come twice.
         """
-        tokenizer = self.tokenizer(language, options.task)
+        tokenizers = [self.tokenizer(language, options.task) for language in languages]
         most = min(MOST_TOKENS, 24 + math.ceil(spoken / 100 * TOKENS_PER_SECOND))
         first = most
         if options.steady and not no_repeat:
             first = min(most, 12 + math.ceil(spoken / 100 * LIKELY_PER_SECOND))
-        prompt = self._model.get_prompt(
-            tokenizer,
-            self._previous(options, self._model.max_length - most),
-            without_timestamps=options.beam == 1 and max(lengths) <= UNTIMED_FRAMES and not options.pieces,
-        )
+        previous = self._previous(options, self._model.max_length - most)
+        untimed = self._untimed or (options.beam == 1 and max(lengths) <= UNTIMED_FRAMES)
+        given = [self._tokens(lead or "") for lead in leads] or [[]] * len(lengths)
+        prompts = [
+            [*self._model.get_prompt(tokenizer, previous, without_timestamps=untimed), *tokens]
+            for tokenizer, tokens in zip(tokenizers, given, strict=True)
+        ]
         how: dict[str, Any] = {"beam_size": options.beam, "patience": 1}
         if temperature:
             how = {"beam_size": 1, "sampling_topk": 0, "sampling_temperature": temperature}
         how |= {
-            "suppress_tokens": get_suppressed_tokens(tokenizer, [-1]),
+            "suppress_tokens": get_suppressed_tokens(tokenizers[0], [-1]),
             "no_repeat_ngram_size": no_repeat,
+            # After a lead nothing more may have been said.
+            "suppress_blank": not any(given),
         }
         heard, tokens = [], []
-        for i, (result, length) in enumerate(
-            zip(self._generate(encoded, len(lengths), prompt, first, how), lengths, strict=True)
-        ):
-            one = self._read(result, tokenizer, language, length, options)
+        for i, result in enumerate(self._generate(encoded, prompts, first, how)):
+            one = self._read(result, tokenizers[i], languages[i], most)
             # It was cut off while it made sense.
             if first <= len(result.sequences_ids[0]) < most and not doubtful(one):
-                (result,) = self._generate(_rows(encoded, [i]), 1, prompt, most, how)
-                one = self._read(result, tokenizer, language, length, options)
-            tokens.append([token for token in result.sequences_ids[0] if token < tokenizer.eot])
+                (result,) = self._generate(_rows(encoded, [i]), [prompts[i]], most, how)
+                one = self._read(result, tokenizers[i], languages[i], most)
+            tokens.append([token for token in result.sequences_ids[0] if token < tokenizers[i].eot])
             heard.append(one)
-        if not options.words:
-            return heard
-        if not options.steady:
-            return self._aligned(encoded, tokenizer, tokens, lengths, heard)
-        # One by one: alignment looks at as many frames of each window as the longest of a batch has.
-        return [
-            self._aligned(_rows(encoded, [i]), tokenizer, tokens[i : i + 1], lengths[i : i + 1], heard[i : i + 1])[0]
-            for i in range(len(heard))
-        ]
+        return self._aligned(encoded, tokenizers, given, tokens, lengths, heard) if options.words else heard
 
-    def _generate(self, encoded: Any, count: int, prompt: list[int], answer: int, how: dict[str, Any]) -> Any:
-        """CTranslate2's results for `count` windows, each with room for `answer` tokens."""
+    def _generate(self, encoded: Any, prompts: list[list[int]], answer: int, how: dict[str, Any]) -> Any:
+        """CTranslate2's results for a window a prompt, each with room for `answer` tokens."""
         return self._model.model.generate(
             encoded,
-            [prompt] * count,
+            prompts,
             # CTranslate2 lets an answer have half of this, or what the prompt leaves of it if that is less.
-            max_length=max(2 * answer, answer + len(prompt)),
+            max_length=max(2 * answer, answer + max(map(len, prompts))),
             return_scores=True,
             return_no_speech_prob=True,
-            suppress_blank=True,
             **how,
         )
 
-    def _read(self, result: Any, tokenizer: Tokenizer, language: str, length: int, options: Options) -> Heard:
-        """What CTranslate2 gave for a window of `length` frames."""
+    def _read(self, result: Any, tokenizer: Tokenizer, language: str, most: int) -> Heard:
+        """What CTranslate2 gave for a window whose answer had room for `most` tokens."""
         ids = result.sequences_ids[0]
         return Heard(
             text=tokenizer.decode([token for token in ids if token < tokenizer.eot]).strip(),
@@ -132,21 +129,39 @@ class Answers:
             # faster-whisper's generate_with_fallback).
             avg_logprob=result.scores[0] * len(ids) / (len(ids) + 1),
             no_speech_prob=result.no_speech_prob,
-            pieces=_pieces(ids, tokenizer, length) if options.pieces else None,
+            truncated=len(ids) >= most,
         )
 
     def _aligned(
-        self, encoded: Any, tokenizer: Tokenizer, tokens_of: list[list[int]], lengths: list[int], heard: list[Heard]
+        self,
+        encoded: Any,
+        tokenizers: list[Tokenizer],
+        given: list[list[int]],
+        tokens_of: list[list[int]],
+        lengths: list[int],
+        heard: list[Heard],
     ) -> list[Heard]:
-        """The same with the times of their words; without, where there are none."""
+        """The same with the times of their words, but for those that were given; without, where there are none."""
         some = [i for i in range(len(heard)) if tokens_of[i]]
         if not some:
             return heard
+        if len({heard[i].language for i in some}) > 1:
+            # Words are told apart by the rules of one language.
+            return [
+                self._aligned(
+                    _rows(encoded, [i]), [tokenizers[i]], [given[i]], [tokens_of[i]], [lengths[i]], [heard[i]]
+                )[0]
+                for i in range(len(heard))
+            ]
         if len(some) != len(heard):
             encoded = _rows(encoded, some)
+        tokenizer = tokenizers[some[0]]
         aligned = heard.copy()
-        found = self._model.find_alignment(tokenizer, [tokens_of[i] for i in some], encoded, max(lengths))
+        found = self._model.find_alignment(
+            tokenizer, [[*given[i], *tokens_of[i]] for i in some], encoded, [lengths[i] for i in some]
+        )
         for i, words in zip(some, found, strict=True):
+            words = _after(words, len(given[i]))
             merge_punctuations(words, _PREPENDED, _APPENDED)
             end = lengths[i] / 100
             timed = [
@@ -192,34 +207,21 @@ def _rows(encoded: Any, which: list[int]) -> Any:
     return ctranslate2.StorageView.from_array(np.ascontiguousarray(np.array(encoded)[which]))
 
 
-def _pieces(ids: list[int], tokenizer: Tokenizer, frames: int) -> list[HeardPiece]:
-    """A text with its timestamp tokens to pieces: each ends at the first timestamp after its words, and the next one
-    begins at the last before its own (Whisper writes both, `<|3.20|><|3.40|>`).
-    """
-    begin = tokenizer.timestamp_begin
-    pieces: list[HeardPiece] = []
-    tokens: list[int] = []
-    start, latest = 0.0, frames / 100
+def _after(words: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    """faster-whisper's words but for the first `count` tokens of them."""
+    at = 0
+    while at < len(words) and count > 0:
+        count -= len(words[at]["tokens"])
+        at += 1
+    return words[at:]
 
-    def close(end: float) -> None:
-        if text := tokenizer.decode(tokens).strip():
-            pieces.append(HeardPiece(start=round(start, 3), end=round(max(start, min(end, latest)), 3), text=text))
 
-    for token in ids:
-        if token >= begin:
-            time = (token - begin) * TIMESTAMP_S
-            if tokens:
-                close(time)
-                tokens = []
-            start = min(time, latest)
-        elif token < tokenizer.eot:
-            tokens.append(token)
-    close(latest)
-    return pieces
+def repeats(heard: Heard) -> bool:
+    """Whether a text says things again and again (as in faster-whisper)."""
+    raw = heard.text.encode()
+    return bool(raw) and len(raw) / len(zlib.compress(raw)) > DOUBTFUL_RATIO
 
 
 def doubtful(heard: Heard) -> bool:
-    """Whether a second try may be better: it is of guesses, or says things again and again (as in faster-whisper)."""
-    raw = heard.text.encode()
-    ratio = len(raw) / len(zlib.compress(raw)) if raw else 0.0
-    return heard.avg_logprob < DOUBTFUL_LOGPROB or ratio > DOUBTFUL_RATIO
+    """Whether a second try may be better: it is of guesses, or a loop (as in faster-whisper)."""
+    return heard.avg_logprob < DOUBTFUL_LOGPROB or repeats(heard)

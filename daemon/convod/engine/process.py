@@ -85,6 +85,8 @@ class Worker:
         work = Work(
             windows=[job.audio for job in batch],
             growing=[job.growing for job in batch],
+            leads=[job.lead for job in batch],
+            expected=[job.expected for job in batch],
             rate=batch[0].rate,
             options=batch[0].options,
         )

@@ -3,8 +3,7 @@
 Finals go before interims, interims before file windows. Within a kind sessions take turns, those first whose window is
 due: a final decoded at a pause is needed at the endpoint only, and somebody else's is needed now. A session has at most
 one interim waiting: a newer one takes its place. A batch holds windows that can share one encoder run and one prompt:
-same rate, options and length bucket; it is never waited for. A language that is not known yet is detected for a batch,
-so until then a session shares none.
+same rate, options and length bucket; it is never waited for.
 
 A batch whose worker died is tried again one window at a time in a fresh worker, each before others of its kind; a
 window that is alone when its worker dies, three times, is given up: one that kills is known by it, and a worker may die
@@ -19,7 +18,7 @@ from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import Final
 
-from convod.engine.wire import Kind, Options, bucket, room
+from convod.engine.wire import Kind, Lead, Options, bucket, room
 
 TRIES: Final = 3
 """How often a window may take its worker with it."""
@@ -29,7 +28,8 @@ TRIES: Final = 3
 class Job:
     """A window to decode: `audio` is mono s16le at `rate` Hz. `session` owns it, `since` it waits.
 
-    Windows that begin at the same sample of the same stream share the name `growing`. `behind`: others of its session
+    Windows that begin at the same sample of the same stream share the name `growing`; `lead` comes before it, and
+    its language is `expected`. `behind`: others of its session
     waited when it came. An interim that replaces another waits since that one did. `due` is when its text is needed.
     """
 
@@ -40,6 +40,8 @@ class Job:
     options: Options
     tag: object = None
     growing: str | None = None
+    lead: Lead | None = None
+    expected: str | None = None
     since: float = 0.0
     due: float = 0.0
     behind: bool = False
@@ -214,7 +216,5 @@ class Scheduler:
 
     def _alike(self, one: Job, other: Job) -> bool:
         if one.rate != other.rate or one.options != other.options:
-            return False
-        if one.options.language is None and one.session != other.session:
             return False
         return not self._bucketed or int(one.seconds) == int(other.seconds)

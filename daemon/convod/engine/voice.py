@@ -28,6 +28,15 @@ LEAST_VOICE_S: Final = 0.06
 VOICE: Final = 0.4
 """Probability from which a chunk counts. Measured: speech reaches 0.99, breath 0.24, clicks 0.1, hum and tone 0.07."""
 
+FAINT: Final = 0.1
+"""Probability from which a chunk may be a whisper."""
+
+LEAST_FAINT_S: Final = 0.12
+"""A window with less than this even of faint voice holds none. Recorded: three whispered sentences had 0.58 s and more,
+of eleven noises laughter and whistling alone had over 0.06 s."""
+
+Floats = np.ndarray[Any, np.dtype[np.float32]]
+
 
 class Voice:
     """The loaded detector."""
@@ -35,17 +44,18 @@ class Voice:
     def __init__(self) -> None:
         self._model = get_vad_model()
 
-    def find(self, samples: np.ndarray[Any, np.dtype[np.float32]]) -> tuple[float, float]:
-        """Samples (n,) -> seconds of voice in them, and the second at which the last of it ends; 1.3 ms a second."""
+    def chunks(self, samples: Floats) -> Floats:
+        """Samples (n,) -> the probability of voice in each chunk of CHUNK of them; 1.3 ms a second."""
         if not samples.size:
-            return 0.0, 0.0
-        padded = np.pad(samples, (0, -samples.size % CHUNK))
-        voiced = np.flatnonzero(self._model(padded) >= VOICE)
-        if not voiced.size:
-            return 0.0, 0.0
-        return voiced.size * CHUNK / RATE, min(samples.size, (int(voiced[-1]) + 1) * CHUNK) / RATE
+            return np.zeros(0, np.float32)
+        found: Floats = self._model(np.pad(samples, (0, -samples.size % CHUNK)))
+        return found
 
-    def least(self, samples: np.ndarray[Any, np.dtype[np.float32]]) -> float:
+    def find(self, samples: Floats) -> tuple[float, float]:
+        """Samples (n,) -> seconds of voice in them, and the second at which the last of it ends."""
+        return extent(self.chunks(samples), samples.size)
+
+    def least(self, samples: Floats) -> float:
         """Samples (n,) -> seconds of voice that are in them at least: as `find`, but the loudest stretch first, and no
         further if it holds a voice. 1.3 ms for a window of any length, where somebody speaks.
         """
@@ -59,8 +69,21 @@ class Voice:
                 return seconds
         return self.find(samples)[0]
 
-    def end(self, samples: np.ndarray[Any, np.dtype[np.float32]]) -> float:
+    def end(self, samples: Floats) -> float:
         """The second at which the last voice in samples (n,) ends, by their last ENDING_S; 0 if there is none."""
         skipped = max(0, samples.size - int(ENDING_S * RATE))
         seconds, end = self.find(samples[skipped:])
         return skipped / RATE + end if seconds else 0.0
+
+
+def extent(chunks: Floats, size: int) -> tuple[float, float]:
+    """Probabilities (chunks,) of a window of `size` samples -> its seconds of voice, and the second it ends at."""
+    voiced = np.flatnonzero(chunks >= VOICE)
+    if not voiced.size:
+        return 0.0, 0.0
+    return voiced.size * CHUNK / RATE, min(size, (int(voiced[-1]) + 1) * CHUNK) / RATE
+
+
+def is_silent(chunks: Floats) -> bool:
+    """Whether a window with these probabilities holds no voice, not even a whisper."""
+    return float((chunks >= FAINT).sum()) * CHUNK / RATE < LEAST_FAINT_S

@@ -49,7 +49,7 @@ def main() -> None:
         assert isinstance(work, Work)
         begun = time.perf_counter()
         try:
-            heard = whisper.hear(work.windows, work.rate, work.options, work.growing)
+            heard = whisper.hear(work.windows, work.rate, work.options, work.growing, work.leads, work.expected)
         except (RuntimeError, ValueError) as error:
             link.sendall(pack(Trouble(message=str(error))))
         else:

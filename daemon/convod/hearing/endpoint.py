@@ -19,11 +19,13 @@ import msgspec
 
 
 class EndpointSettings(msgspec.Struct, frozen=True):
-    """All in milliseconds. `onset` of `ring` must be speech to open an utterance. Of what follows one that turns out to
-    have ended in mid-speech, `doubt` at most is taken for speech unheard.
+    """All in milliseconds. `onset` of `ring` must be speech to open an utterance. The endpoint comes `endpoint` after
+    the last speech, or `patient` after it where the sentence goes on. Of what follows one that turns out to have ended
+    in mid-speech, `doubt` at most is taken for speech unheard.
     """
 
     endpoint_ms: int = 500
+    patient_ms: int = 1000
     pause_ms: int = 200
     preroll_ms: int = 300
     tail_ms: int = 200
@@ -89,6 +91,7 @@ class Endpointer:
         self._last_speech = 0
         self._spoken = 0
         self._paused = False
+        self._patient = False  # the pause is in mid-sentence
         self._levels: deque[tuple[int, float, bool]] = deque()  # (frame end, level, speech) of the part to cut in
 
     @property
@@ -116,6 +119,11 @@ class Endpointer:
         at = self._quietest()
         return self._start + self._samples(self.settings.cut_from_ms) if at is None else self._levels[at][0]
 
+    @property
+    def _endpoint_ms(self) -> int:
+        settings = self.settings
+        return max(settings.endpoint_ms, settings.patient_ms) if self._patient else settings.endpoint_ms
+
     def _samples(self, ms: int) -> int:
         return ms * self._rate // 1000
 
@@ -136,6 +144,11 @@ class Endpointer:
             self._spoken += until - self._last_speech
             self._last_speech = until
             self._paused = False
+
+    def wait(self, at: int) -> None:
+        """The sentence is not over at sample `at`, where the last speech ended: be patient with this pause."""
+        if self._open and at == self._last_speech:
+            self._patient = True
 
     def resume(self, at: int) -> list[Happening]:
         """A better detector heard a voice right up to sample `at`, where the last utterance ended: the next one begins
@@ -217,6 +230,7 @@ class Endpointer:
         if end - self._start > self._samples(settings.cut_from_ms):
             self._levels.append((end, level, speech))
         if speech:
+            self._patient = False
             if not self._spoken:
                 self._onset = max(self._start, start)  # it was resumed, and began with silence
             self._last_speech = end
@@ -228,7 +242,7 @@ class Endpointer:
         if not self._paused and silence >= self._samples(settings.pause_ms):
             self._paused = True
             happened.append(Silence(self._number, self._last_speech))
-        if silence >= self._samples(settings.endpoint_ms):
+        if silence >= self._samples(self._endpoint_ms):
             happened.append(self._close(min(end, self._last_speech + self._samples(settings.tail_ms))))
         elif end - self._start + (end - start) > self._samples(settings.longest_ms):
             happened += self._cut(end)  # another frame, or a flush within it, would be too long
@@ -238,7 +252,7 @@ class Endpointer:
         closed = Closed(self._number, self._start, self._onset, end, self._spoken)
         self._number += 1
         self._free = end
-        self._open = False
+        self._open = self._patient = False
         self._levels.clear()
         return closed
 
@@ -259,7 +273,7 @@ class Endpointer:
         self._number += 1
         self._free = self._start = self._onset = cut
         self._spoken = spoken_after
-        self._paused = False  # a pause that lasts is the next utterance's
+        self._paused = self._patient = False  # a pause that lasts is the next utterance's
         self._levels.clear()
         return [closed, Opened(self._number, cut, cut)]
 

@@ -23,6 +23,7 @@ from convod.engine.wire import RATE, Kind, Options
 from convod.sessions import queue, recording
 from convod.sessions.journal import Journal
 from convod.sessions.recording import Recording
+from convod.sessions.said import uncovered
 from convod.sessions.session import Parts, Refused, Session, SessionFailed
 
 log = logging.getLogger("convod.sessions")
@@ -225,11 +226,10 @@ class FileSession(Session):
             prompt=config.prompt,
             hotwords=config.hotwords,
             words=window.words,
-            pieces=window.pieces,
             steady=True,
             beam=self._parts.settings.beam,
         )
-        job = Job(self.id, Kind.FILE, window.audio, RATE, options)
+        job = Job(self.id, Kind.FILE, window.audio, RATE, options, expected=window.expected)
         self._windows[window] = job
         if not self._parts.turns.is_on(self.id):
             self._held.add(job)
@@ -260,6 +260,8 @@ class FileSession(Session):
     async def _store(self, keep: recording.Keep) -> None:
         if keep.trouble is not None:
             await self.journal.publish(SessionWarning, code=str(Code.INTERNAL), message=keep.trouble)
+        if keep.uncovered is not None:
+            await self.journal.publish(SessionWarning, code=str(Code.UNCOVERED), message=uncovered(*keep.uncovered))
         if not keep.pieces:
             # Stored with the next event: audio without text is heard twice at worst.
             self.record.mark_sample, self.record.mark_utterance = keep.mark_sample, keep.mark_utterance

@@ -16,10 +16,11 @@ import trio
 from convo.messages import Code, SessionWarning, SpeechStarted, State, TranscriptSegment
 from convod.engine.scheduler import Job
 from convod.engine.supervisor import Outcome, Refusal
-from convod.engine.wire import Kind, Options
+from convod.engine.wire import FINAL_MARGIN, INTERIM_MARGIN, Kind, Options
 from convod.hearing import EndpointSettings, PcmFormat, PcmReader
 from convod.hearing.vad import VadSettings
 from convod.sessions.journal import Journal
+from convod.sessions.said import uncovered
 from convod.sessions.session import Parts, Refused, Session, SessionFailed
 from convod.sessions.transcriber import Command, Decode, Drop, Hurry, Keep, Say, Settings, Transcriber, Window
 
@@ -248,6 +249,7 @@ class LiveSession(Session):
             confirm=window.confirm,
             ending=window.ending,
             beam=1 if interim else self._parts.settings.beam,
+            margin=INTERIM_MARGIN if interim else FINAL_MARGIN,
         )
 
         def deliver(job: Job, outcome: Outcome) -> None:
@@ -256,7 +258,16 @@ class LiveSession(Session):
             self._bell.ring()
 
         growing = f"{self.id}:{window.start}"
-        job = Job(self.id, window.kind, window.audio, self._pcm.rate, options, growing=growing)
+        job = Job(
+            self.id,
+            window.kind,
+            window.audio,
+            self._pcm.rate,
+            options,
+            growing=growing,
+            lead=window.lead,
+            expected=window.expected,
+        )
         if window.spare_s:
             job.due = trio.current_time() + window.spare_s
         self._jobs[window] = job
@@ -283,6 +294,8 @@ class LiveSession(Session):
         marks = {"mark_sample": keep.mark_sample, "mark_utterance": keep.mark_utterance}
         if keep.trouble is not None:
             await self.journal.publish(SessionWarning, code=str(Code.INTERNAL), message=keep.trouble)
+        if keep.uncovered is not None:
+            await self.journal.publish(SessionWarning, code=str(Code.UNCOVERED), message=uncovered(*keep.uncovered))
         if keep.text is None:
             # Stored with the next event: audio without text is heard twice at worst.
             self.record.mark_sample, self.record.mark_utterance = keep.mark_sample, keep.mark_utterance
