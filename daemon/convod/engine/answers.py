@@ -97,12 +97,12 @@ class Answers:
         }
         heard, tokens = [], []
         for i, result in enumerate(self._generate(encoded, prompts, first, how)):
-            one = self._read(result, tokenizers[i], languages[i], most)
+            one = self._read(result, given[i], tokenizers[i], languages[i], most)
             # It was cut off while it made sense.
-            if first <= len(result.sequences_ids[0]) < most and not doubtful(one):
+            if first <= len(_answer_of(result, given[i])) < most and not doubtful(one):
                 (result,) = self._generate(_rows(encoded, [i]), [prompts[i]], most, how)
-                one = self._read(result, tokenizers[i], languages[i], most)
-            tokens.append([token for token in result.sequences_ids[0] if token < tokenizers[i].eot])
+                one = self._read(result, given[i], tokenizers[i], languages[i], most)
+            tokens.append([token for token in _answer_of(result, given[i]) if token < tokenizers[i].eot])
             heard.append(one)
         return self._aligned(encoded, tokenizers, given, tokens, lengths, heard) if options.words else heard
 
@@ -118,9 +118,9 @@ class Answers:
             **how,
         )
 
-    def _read(self, result: Any, tokenizer: Tokenizer, language: str, most: int) -> Heard:
-        """What CTranslate2 gave for a window whose answer had room for `most` tokens."""
-        ids = result.sequences_ids[0]
+    def _read(self, result: Any, given: list[int], tokenizer: Tokenizer, language: str, most: int) -> Heard:
+        """What CTranslate2 gave for a window whose answer had room for `most` tokens behind those that were given."""
+        ids = _answer_of(result, given)
         return Heard(
             text=tokenizer.decode([token for token in ids if token < tokenizer.eot]).strip(),
             language=language,
@@ -205,6 +205,12 @@ class Answers:
 def _rows(encoded: Any, which: list[int]) -> Any:
     """Some windows of a batch that is encoded."""
     return ctranslate2.StorageView.from_array(np.ascontiguousarray(np.array(encoded)[which]))
+
+
+def _answer_of(result: Any, given: list[int]) -> list[int]:
+    """The tokens of CTranslate2's answer, which repeats those that were given to go on from."""
+    ids: list[int] = result.sequences_ids[0]
+    return ids[len(given) :] if ids[: len(given)] == given else ids
 
 
 def _after(words: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
