@@ -15,6 +15,7 @@ from typing import Final
 
 import trio
 
+from convo.address import check_place
 from convo.messages import Code
 from convod.listen.pace import PacedStream
 from convod.listen.serve import LinkLost
@@ -74,10 +75,11 @@ def bound(path: Path, mode: int = 0o600, group: str = "") -> Iterator[trio.Socke
     lock = path.with_name(path.name + ".lock")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        check_place(str(path))
         held = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise SocketTaken(
-            f"the socket {path} cannot be made ({error.strerror}); choose another with --socket"
+            f"the socket {path} cannot be made ({error.strerror or error}); choose another with --socket"
         ) from error
     try:
         try:
