@@ -271,7 +271,7 @@ class Service:
     # --- a session's life ---------------------------------------------------------------------------------
 
     async def _create_session(self, client: Client, request: CreateSession) -> Reply | None:
-        journal, session = await self._manager.create(client.owner, request, client)
+        journal, session = await self._manager.create(client.owner, _cleaned(request), client)
         credit = 0
         if session is not None and session.takes_audio:
             client.producing[session.id] = session
@@ -456,6 +456,16 @@ class Service:
         return ExportReply(
             id=request.id, content=content[request.offset : end], next=end if end < len(content) else None
         )
+
+
+def _cleaned(request: CreateSession) -> CreateSession:
+    """The request with its title, and the name that may become one, as one line that a terminal can show."""
+    title, name = (text if text is None else one_line(text) for text in (request.title, request.audio.name))
+    return msgspec.structs.replace(
+        request,
+        title=title if title is None else title[:LINE].rstrip(),
+        audio=msgspec.structs.replace(request.audio, name=name),
+    )
 
 
 def _models_here(own: str) -> list[models.Model]:

@@ -16,6 +16,7 @@ from convo.messages import (
     AttachReply,
     Audio,
     AudioAck,
+    AudioFormat,
     CancelSession,
     Code,
     CreateSession,
@@ -804,6 +805,18 @@ async def test_who_says_nothing_and_follows_nothing_is_closed_if_the_settings_sa
             assert await idle.receive() is None
         await trio.sleep(20)
         assert isinstance(await listener.ask(Ping), PingReply)
+
+
+@pytest.mark.parametrize("where", ["title", "name"])
+async def test_a_title_is_one_clean_line_from_the_beginning(autojump_clock, tmp_path, where):
+    async with hall(tmp_path) as place:
+        peer = await place.client()
+        evil = "  Release\n\x1b]0;owned\x07 \x9b2Jplan" + "x" * 300
+        fields = {"title": evil} if where == "title" else {"audio": AudioFormat(name=evil)}
+        created = await peer.ask(CreateSession, kind="file", summary=SummaryOptions(mode="off"), **fields)
+        record = await peer.ask(GetSession, session=created.session)
+        assert record.title == ("Release ]0;owned 2Jplan" + "x" * 300)[:200]
+        assert "\x1b" not in str(created.config)
 
 
 async def test_a_session_is_renamed_and_marked_at_any_time(autojump_clock, tmp_path):
