@@ -95,7 +95,7 @@ def _settings(default: Any) -> argparse.ArgumentParser:
     parse.add_argument("--tls-cert", metavar="FILE", help="certificate (chain) for wss://, PEM")
     parse.add_argument("--tls-key", metavar="FILE", help="its key, PEM")
     parse.add_argument(
-        "--insecure", action="store_true", default=default, help="listen beyond this machine without TLS or tokens"
+        "--insecure", action="store_true", default=default, help="listen beyond this machine without TLS"
     )
     parse.add_argument(
         "--model",

@@ -487,9 +487,15 @@ def _fitting(values: Sequence[msgspec.Struct]) -> int:
     return len(values)
 
 
+_WHO_MAY: Final = {
+    Right.STREAM: "ask the operator for a token of a wider scope",
+    Right.PULL: "ask an admin: a user in listen.admins, or one with a token of the scope admin",
+}
+
+
 def _check(client: Client, right: Right, what: object) -> None:
     if right not in client.grant.rights:
-        raise Refused(Code.FORBIDDEN, f"this token may not {what}; ask the operator for one of a wider scope")
+        raise Refused(Code.FORBIDDEN, f"you may not {what}; {_WHO_MAY[right]}")
 
 
 def _limit(limit: int) -> int:

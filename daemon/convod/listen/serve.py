@@ -18,7 +18,7 @@ from convo.connection import NEED_DATA, Connection, Malformed, Need
 from convo.errors import LocalProtocolError, RemoteProtocolError
 from convo.messages import PROTOCOL, Audio, Code, Error, Hello, Limits, Message, Request, Welcome
 from convod import __version__
-from convod.listen.auth import Grant
+from convod.listen.auth import NO_LONGER_VALID, Grant, Unauthorized
 from convod.listen.limits import Visit
 from convod.listen.outbox import Outbox
 from convod.listen.requests import Client, Service
@@ -58,8 +58,8 @@ class Link(Protocol):
         """Cut the connection at once."""
 
 
-Admit = Callable[[str | None], Awaitable[Grant | None]]
-"""A token -> what it grants, or None."""
+Authenticate = Callable[[str | None], Awaitable[Grant]]
+"""A token -> what it grants; raises Unauthorized."""
 
 
 class LinkLost(Exception):
@@ -69,7 +69,7 @@ class LinkLost(Exception):
 async def serve(
     link: Link,
     connection: Connection,
-    admit: Admit,
+    authenticate: Authenticate,
     service: Service,
     settings: ListenSettings,
     visit: Visit,
@@ -77,7 +77,7 @@ async def serve(
 ) -> None:
     """Serve a connection to its end. A fault of convod in one is logged, and is the end of that one only."""
     try:
-        await _serve(link, connection, admit, service, settings, visit, Client(Outbox(), peer, visit.number))
+        await _serve(link, connection, authenticate, service, settings, visit, Client(Outbox(), peer, visit.number))
     except* Exception:
         log.exception("a connection was ended by a fault of convod", extra={"connection": visit.number, "peer": peer})
 
@@ -85,7 +85,7 @@ async def serve(
 async def _serve(
     link: Link,
     connection: Connection,
-    admit: Admit,
+    authenticate: Authenticate,
     service: Service,
     settings: ListenSettings,
     visit: Visit,
@@ -98,7 +98,7 @@ async def _serve(
         reason: Code | None = None
         stopping = True
         try:
-            reason = await _converse(link, connection, admit, service, client, settings, visit, nursery)
+            reason = await _converse(link, connection, authenticate, service, client, settings, visit, nursery)
             stopping = False
         finally:
             client.gone()
@@ -117,7 +117,7 @@ async def _serve(
 async def _converse(
     link: Link,
     connection: Connection,
-    admit: Admit,
+    authenticate: Authenticate,
     service: Service,
     client: Client,
     settings: ListenSettings,
@@ -133,20 +133,18 @@ async def _converse(
     try:
         refusal: Code | None = Code.HELLO_EXPECTED
         with trio.move_on_after(settings.handshake_s) as handshake:
-            refusal = await _greet(link, connection, admit, service, client, settings, visit)
+            refusal = await _greet(link, connection, authenticate, service, client, settings, visit)
         if handshake.cancelled_caught:
             client.outbox.put(Error(code=Code.HELLO_EXPECTED, message="No hello came in time; send it first."))
         if refusal is not None:
             return refusal
-        if client.grant.ended is not None:
-            with trio.CancelScope() as until_ended:
-                nursery.start_soon(_cancel_when, client.grant.ended, until_ended)
-                return await _read(link, connection, service, client, settings, visit, nursery)
-            client.outbox.put(
-                Error(code=Code.UNAUTHORIZED, message="The token is no longer valid; ask the operator for a new one.")
-            )
-            return Code.UNAUTHORIZED
-        return await _read(link, connection, service, client, settings, visit, nursery)
+        lease = client.grant.lease
+        if lease is None:
+            return await _read(link, connection, service, client, settings, visit, nursery)
+        with trio.CancelScope() as scope, lease.bound(scope):
+            return await _read(link, connection, service, client, settings, visit, nursery)
+        client.outbox.put(Error(code=Code.UNAUTHORIZED, message=lease.ended or NO_LONGER_VALID))
+        return Code.UNAUTHORIZED
     except RemoteProtocolError as error:
         log.info(
             "connection refused: %s",
@@ -159,15 +157,10 @@ async def _converse(
         return None
 
 
-async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:
-    await event.wait()
-    scope.cancel()
-
-
 async def _greet(
     link: Link,
     connection: Connection,
-    admit: Admit,
+    authenticate: Authenticate,
     service: Service,
     client: Client,
     settings: ListenSettings,
@@ -175,10 +168,11 @@ async def _greet(
 ) -> Code | None:
     hello = await _Incoming(link, connection).next()
     assert isinstance(hello, Hello), "the connection lets nothing else through"
-    grant = await admit(hello.token)
-    if grant is None:
-        log.warning("connection refused: wrong token", extra={"connection": visit.number, "peer": client.peer})
-        client.outbox.put(Error(code=Code.UNAUTHORIZED, message="The token is wrong or missing; send the right one."))
+    try:
+        grant = await authenticate(hello.token)
+    except Unauthorized as error:
+        log.warning("connection refused: not authorized", extra={"connection": visit.number, "peer": client.peer})
+        client.outbox.put(Error(code=Code.UNAUTHORIZED, message=str(error)))
         return Code.UNAUTHORIZED
     if not service.door.greet(visit, grant.owner, settings):
         client.outbox.put(Error(code=Code.BUSY, message="You have as many connections as one may; close one first."))

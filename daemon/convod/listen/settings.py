@@ -20,8 +20,9 @@ class ListenSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     `admins`: users (names or numbers) who see the sessions of all when they come over the Unix socket.
 
     `websocket`: `ws://HOST:PORT` or `wss://HOST:PORT`, the latter with `tls_cert` and `tls_key` (PEM files).
-    `token`, if set, is asked of every WebSocket client, as are those that `convod token add` made once there are any.
-    `insecure`: listen beyond this machine without TLS or without tokens.
+    Every WebSocket client needs a token: `token`, or one that `convod token add` made. `open_loopback`: where
+    `websocket` is a loopback address, clients need none as long as there are no tokens; any user and any program of
+    this machine may connect then. `insecure`: listen beyond this machine without TLS.
     `origins`: web pages (such as "https://example.org") that may connect. Where none are listed, any page may that has
     a token, and without tokens none may, or any page in a user's browser could read their sessions.
 
@@ -41,6 +42,7 @@ class ListenSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     tls_cert: str = ""
     tls_key: str = ""
     token: str = ""
+    open_loopback: bool = False
     insecure: bool = False
     origins: list[str] = []
     message_bytes: Annotated[int, Meta(ge=65536, le=64 << 20)] = MESSAGE_BYTES

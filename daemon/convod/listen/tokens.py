@@ -68,8 +68,17 @@ class TokenBook:
 
     @property
     def exists(self) -> bool:
-        """Whether tokens were ever made here: from then on one is asked for, also when all are revoked."""
-        return self.path.exists()
+        """Whether tokens were ever made here: from then on one is asked for, also when all are revoked.
+
+        What cannot be looked at is there.
+        """
+        try:
+            self.path.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True
+        return True
 
     def tokens(self) -> tuple[Token, ...]:
         """All tokens, expired ones too.
@@ -87,7 +96,8 @@ class TokenBook:
             self._seen, self._tokens = None, ()
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise BadToken(
-                f"{self.path} cannot be read ({error}); restore it, or move it aside and make new tokens"
+                f"{self.path} cannot be read ({error}); nobody comes in by WebSocket until it is restored, or moved "
+                "aside and new tokens are made with `convod token add`"
             ) from error
         return self._tokens
 

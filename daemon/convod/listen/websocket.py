@@ -34,7 +34,7 @@ class BadAddress(ValueError):
 
 
 def check(url: str, *, guarded: bool, certified: bool, insecure: bool) -> Address:
-    """The address behind a `ws://HOST:PORT` or `wss://HOST:PORT`. `guarded`: a token is asked for; `certified`: there
+    """The address behind a `ws://HOST:PORT` or `wss://HOST:PORT`. `guarded`: there are tokens; `certified`: there
     is a certificate.
 
     Raises:
@@ -58,25 +58,24 @@ def _peer(stream: trio.SocketStream) -> str:
 
 
 def check_reach(host: str, url: str, *, secure: bool, guarded: bool, insecure: bool) -> None:
-    """Refuse to be open to the network without TLS and tokens, unless `insecure` says so.
+    """Refuse to be open to the network without tokens, and without TLS unless `insecure` says so.
 
     Raises:
         BadAddress: `host` is not this machine alone, and something is missing.
     """
-    if insecure or _is_loopback(host):
+    if is_loopback(host):
         return
     if not guarded:
-        raise BadAddress(
-            f"{url} is open to the network: make a token with `convod token add NAME`, or give --insecure to mean it"
-        )
-    if not secure:
+        raise BadAddress(f"{url} is open to the network and needs a token: make one with `convod token add NAME`")
+    if not secure and not insecure:
         raise BadAddress(
             f"{url} would send tokens and speech in the clear: listen on wss:// with --tls-cert and --tls-key, "
             "or give --insecure if a proxy or a tunnel protects it"
         )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can connect to an address."""
     if host == "localhost":
         return True
     try:
@@ -86,7 +85,9 @@ def _is_loopback(host: str) -> bool:
 
 
 class Front(msgspec.Struct, frozen=True):
-    """What a listener needs to receive a guest. `settings` and `guarded` say what holds when a connection comes."""
+    """What a listener needs to receive a client. `settings`, and `guarded` (whether a token is needed), say what holds
+    when a connection comes.
+    """
 
     settings: Callable[[], ListenSettings]
     guarded: Callable[[], bool]
@@ -100,6 +101,11 @@ class Bound(msgspec.Struct, frozen=True):
 
     listeners: list[trio.SocketListener]
     secure: bool
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can connect."""
+        return all(is_loopback(listener.socket.getsockname()[0]) for listener in self.listeners)
 
     @property
     def url(self) -> str:

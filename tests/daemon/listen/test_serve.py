@@ -52,7 +52,7 @@ from convo.messages import (
     UpdateSession,
     Welcome,
 )
-from convod.listen.auth import SCOPES, Grant
+from convod.listen.auth import SCOPES, Grant, Lease, Right, Unauthorized
 from convod.listen.requests import Service
 from convod.listen.serve import LinkLost, serve
 from convod.listen.settings import ListenSettings
@@ -176,15 +176,17 @@ class Hall:
 
         granted = grant or Grant(owner)
 
-        async def admit(given: str | None) -> Grant | None:
-            return granted if (given or "") == token else None
+        async def authenticate(given: str | None) -> Grant:
+            if (given or "") != token:
+                raise Unauthorized("The token is wrong or missing; send the right one.")
+            return granted
 
         async def run() -> None:
             self.connections += 1
             listen = ListenSettings(**settings)
             with self.service.door.visit(listen) as visit:
                 connection = Connection(Role.SERVER, LengthPrefixed())
-                await serve(link, connection, admit, self.service, listen, visit, "peer")
+                await serve(link, connection, authenticate, self.service, listen, visit, "peer")
             self.connections -= 1
             self.left.set()
 
@@ -689,6 +691,15 @@ async def test_a_scope_says_which_requests_are_answered(autojump_clock, tmp_path
         assert isinstance(await peer.ask(Ping), PingReply)
 
 
+async def test_a_local_user_fetches_models_only_as_root_or_admin_or_the_daemons_own(autojump_clock, tmp_path):
+    async with hall(tmp_path) as place:
+        peer = await place.client(grant=Grant("uid:7", local=True))
+        refused = await peer.ask(PullModel, model="small")
+        assert of(Code.FORBIDDEN)(refused)
+        assert "admin" in refused.message
+        assert Right.PULL not in SCOPES["stream"]
+
+
 async def test_audio_of_a_token_that_may_only_read_is_forbidden(autojump_clock, tmp_path):
     async with hall(tmp_path) as place:
         created = await place.live(await place.client(owner="token:x"))
@@ -711,11 +722,14 @@ async def test_an_admin_sees_the_sessions_of_all(autojump_clock, tmp_path):
 
 async def test_a_connection_ends_with_its_token(autojump_clock, tmp_path):
     async with hall(tmp_path) as place:
-        ended = trio.Event()
-        peer = await place.client(grant=Grant("token:x", SCOPES["stream"], "x", ended))
+        lease = Lease()
+        peer = await place.client(grant=Grant("token:x", SCOPES["stream"], "x", lease))
         assert isinstance(await peer.ask(Ping), PingReply)
-        ended.set()
-        assert [error.code for error in await peer.rest()] == [Code.UNAUTHORIZED]
+        lease.end("It is over.")
+        assert [(error.code, error.message) for error in await peer.rest()] == [(Code.UNAUTHORIZED, "It is over.")]
+        late = place.connect(grant=Grant("token:x", SCOPES["stream"], "x", lease))
+        assert isinstance(await late.hello(), Welcome)
+        assert [error.code for error in await late.rest()] == [Code.UNAUTHORIZED]
         await place.left.wait()
         assert place.service.door.connected == 0
 

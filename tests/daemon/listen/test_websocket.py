@@ -45,7 +45,9 @@ def test_an_address_open_to_the_network_needs_tokens_and_tls_or_a_word(host):
     with pytest.raises(BadAddress, match="in the clear"):
         check(plain, **OPEN | {"guarded": True, "certified": True})
     assert check(secure, **OPEN | {"guarded": True, "certified": True}).secure
-    assert check(plain, **OPEN | {"insecure": True}).scheme == "ws"
+    with pytest.raises(BadAddress, match="convod token add"):
+        check(plain, **OPEN | {"insecure": True})
+    assert check(plain, **OPEN | {"guarded": True, "insecure": True}).scheme == "ws"
 
 
 def test_tls_needs_a_certificate():
