@@ -38,7 +38,8 @@ class BadToken(ValueError):
 class Token(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a token. `created` and `expires` are Unix seconds; `sha256` is of the whole token, in hex.
 
-    `owner`: whose sessions it makes and sees.
+    `owner`: whose sessions it makes and sees. Each token is an owner of its own, also one whose name was used before;
+    those of earlier versions were owners by name.
     """
 
     name: str
@@ -125,8 +126,8 @@ class TokenBook:
                 raise BadToken(f"there is a token {name!r} already: revoke it first, or take another name")
             book.tokens.append(
                 Token(
-                    name=name, scope=scope, owner=owner or f"token:{name}", created=time.time(), expires=expires,
-                    sha256=_hash(secret),
+                    name=name, scope=scope, owner=owner or f"token:{secrets.token_hex(8)}", created=time.time(),
+                    expires=expires, sha256=_hash(secret),
                 )
             )  # fmt: skip
         return secret
