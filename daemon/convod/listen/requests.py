@@ -72,6 +72,7 @@ from convo.transcript import Transcript, one_line
 from convod import __version__
 from convod.engine import models
 from convod.engine.fetch import FetchFailed, fetch
+from convod.listen.accept import SHORTAGES
 from convod.listen.auth import Grant, Right
 from convod.listen.limits import Door
 from convod.listen.outbox import Outbox
@@ -94,6 +95,8 @@ PAGE_SEGMENTS: Final = 500
 
 PAGE_BYTES: Final = 400_000
 """Bytes of segments or content in one reply: well below the smallest message limit in use."""
+
+SHORTAGE: Final = "The daemon has as many files open as the system lets it have; try again later."
 
 LINE: Final = 200
 """Characters of a title or of a mark's text."""
@@ -199,7 +202,11 @@ class Service:
             client.outbox.put(Error(id=request.id, code=error.code, message=str(error)))
         except StoreFailed as error:
             client.outbox.put(Error(id=request.id, code=Code.BUSY, message=str(error)))
-        except Exception:
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in SHORTAGES:
+                log.warning("a request found no descriptor or memory left", extra={"connection": client.number})
+                client.outbox.put(Error(id=request.id, code=Code.BUSY, message=SHORTAGE))
+                return
             # A fault in one answer must not take the connection's other sessions with it.
             log.exception("a request could not be answered", extra={"connection": client.number})
             client.outbox.put(

@@ -17,6 +17,7 @@ import trio
 
 from convo.address import check_place
 from convo.messages import Code
+from convod.listen.accept import accept
 from convod.listen.pace import PacedStream
 from convod.listen.serve import LinkLost
 
@@ -24,6 +25,9 @@ READ_BYTES: Final = 1 << 16
 
 BACKLOG: Final = 1024
 """Connections that may wait to be accepted."""
+
+SPARE: Final = 32
+"""Descriptors that are left free for requests; WebSocket listeners leave more, so that this socket still answers."""
 
 
 class SocketTaken(Exception):
@@ -143,4 +147,4 @@ async def listen(
     async def handle(stream: trio.SocketStream) -> None:
         await serve(UnixLink(stream), stream)
 
-    await trio.serve_listeners(handle, [listener], handler_nursery=connections)
+    await accept(listener, handle, connections, spare=SPARE)

@@ -10,12 +10,14 @@ import ipaddress
 import logging
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 import trio
 
 from convo.address import Address, parse
+from convod.listen.accept import accept
 from convod.listen.limits import Door, Visit
 from convod.listen.settings import ListenSettings
 from convod.listen.tls import Certificate
@@ -27,6 +29,9 @@ log = logging.getLogger("convod.listen")
 
 KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
 """Seconds, seconds, probes: a host that is gone without a word is noticed within two minutes."""
+
+SPARE: Final = 64
+"""Descriptors that are left free for requests and the Unix socket."""
 
 
 class BadAddress(ValueError):
@@ -151,4 +156,6 @@ async def listen(bound: Bound, front: Front, connections: trio.Nursery | None = 
             except* Exception:
                 log.exception("a connection was ended by a fault of convod", extra={"connection": visit.number})
 
-    await trio.serve_listeners(handle, bound.listeners, handler_nursery=connections)
+    async with trio.open_nursery() as nursery:
+        for listener in bound.listeners:
+            nursery.start_soon(partial(accept, listener, handle, connections, spare=SPARE))

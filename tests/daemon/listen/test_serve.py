@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import struct
 from contextlib import asynccontextmanager
@@ -393,6 +394,22 @@ async def test_a_fault_in_one_answer_is_internal_and_the_connection_goes_on(
         assert of(Code.INTERNAL)(await peer.ask(ListSessions))
         assert isinstance(await peer.ask(Ping), PingReply)
     assert "could not be answered" in caplog.text
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+async def test_a_request_that_finds_no_descriptor_left_may_be_asked_again(
+    autojump_clock, tmp_path, monkeypatch, number
+):
+    async with hall(tmp_path) as place:
+        peer = await place.client()
+
+        async def broken(*args, **options):
+            raise OSError(number, "Too many open files")
+
+        monkeypatch.setattr(place.home.store, "newest", broken)
+        error = await peer.ask(ListSessions)
+        assert of(Code.BUSY)(error)
+        assert "files open" in error.message
 
 
 async def test_a_fault_in_one_connection_leaves_the_others(autojump_clock, tmp_path, monkeypatch, caplog):
