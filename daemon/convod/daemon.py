@@ -146,7 +146,7 @@ async def run(
             async def authenticate(token: str | None) -> auth.Grant:
                 return authenticator.authenticate_user(stream.socket)
 
-            with service.door.visit(listen) as visit:
+            with service.door.visit(listen, peer) as visit:
                 connection = Connection(Role.SERVER, LengthPrefixed(listen.message_bytes))
                 await serve(link, connection, authenticate, service, listen, visit, peer)
 

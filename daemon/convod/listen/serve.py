@@ -19,7 +19,7 @@ from convo.errors import LocalProtocolError, RemoteProtocolError
 from convo.messages import PROTOCOL, Audio, Code, Error, Hello, Limits, Message, Request, Welcome
 from convod import __version__
 from convod.listen.auth import NO_LONGER_VALID, Grant, Unauthorized
-from convod.listen.limits import Visit
+from convod.listen.limits import NO_ROOM, STRANGER_BYTES, Visit
 from convod.listen.outbox import Outbox
 from convod.listen.requests import Client, Service
 from convod.listen.settings import ListenSettings
@@ -44,6 +44,9 @@ class Link(Protocol):
 
     def receive_nowait(self) -> bytes | None:
         """The same of what has come already; None where nothing has."""
+
+    def trust(self) -> None:
+        """Read as much as the settings allow: until then at most STRANGER_BYTES are kept."""
 
     def rest_while(self, quiet: Callable[[], bool]) -> None:
         """What comes may be read a little later while `quiet()`."""
@@ -125,17 +128,21 @@ async def _converse(
     nursery: trio.Nursery,
 ) -> Code | None:
     """Handshake, then requests. Returns the code of the error that ended it, None if the client left."""
+    connection.limit_messages(min(STRANGER_BYTES, settings.message_bytes))
     if service.door.full(settings):
-        client.outbox.put(
-            Error(code=Code.BUSY, message="The daemon has no room for more connections; try again later.")
-        )
+        client.outbox.put(Error(code=Code.BUSY, message=NO_ROOM))
         return Code.BUSY
     try:
+        hello: Message | Malformed | None = None
         refusal: Code | None = Code.HELLO_EXPECTED
-        with trio.move_on_after(settings.handshake_s) as handshake:
-            refusal = await _greet(link, connection, authenticate, service, client, settings, visit)
-        if handshake.cancelled_caught:
+        with trio.CancelScope(deadline=visit.deadline) as handshake:
+            hello = await _Incoming(link, connection).next()
+            refusal = await _greet(hello, link, connection, authenticate, service, client, settings, visit)
+        if handshake.cancelled_caught and hello is None:
             client.outbox.put(Error(code=Code.HELLO_EXPECTED, message="No hello came in time; send it first."))
+        elif handshake.cancelled_caught:
+            refusal = Code.UNAUTHORIZED
+            client.outbox.put(Error(code=refusal, message="The token is wrong or missing; send the right one."))
         if refusal is not None:
             return refusal
         lease = client.grant.lease
@@ -158,6 +165,7 @@ async def _converse(
 
 
 async def _greet(
+    hello: Message | Malformed,
     link: Link,
     connection: Connection,
     authenticate: Authenticate,
@@ -166,7 +174,6 @@ async def _greet(
     settings: ListenSettings,
     visit: Visit,
 ) -> Code | None:
-    hello = await _Incoming(link, connection).next()
     assert isinstance(hello, Hello), "the connection lets nothing else through"
     try:
         grant = await authenticate(hello.token)
@@ -174,8 +181,9 @@ async def _greet(
         log.warning("connection refused: not authorized", extra={"connection": visit.number, "peer": client.peer})
         client.outbox.put(Error(code=Code.UNAUTHORIZED, message=str(error)))
         return Code.UNAUTHORIZED
-    if not service.door.greet(visit, grant.owner, settings):
-        client.outbox.put(Error(code=Code.BUSY, message="You have as many connections as one may; close one first."))
+    no_room = service.door.greet(visit, grant.owner, settings, may_use_reserve=grant.may_use_reserve)
+    if no_room is not None:
+        client.outbox.put(Error(code=Code.BUSY, message=no_room))
         return Code.BUSY
     client.grant = grant
     log.debug(
@@ -192,6 +200,8 @@ async def _greet(
         ),
         features=FEATURES,
     )
+    connection.limit_messages(settings.message_bytes)
+    link.trust()
     await link.send([connection.send(welcome)])
     return None
 

@@ -18,6 +18,7 @@ import trio
 from convo.address import check_place
 from convo.messages import Code
 from convod.listen.accept import accept
+from convod.listen.limits import STRANGER_BYTES
 from convod.listen.pace import PacedStream
 from convod.listen.serve import LinkLost
 
@@ -40,14 +41,19 @@ class UnixLink:
     def __init__(self, stream: trio.SocketStream) -> None:
         self._socket = stream.socket
         self._stream = PacedStream(stream)
+        self._read_bytes = STRANGER_BYTES
         self.rest_while = self._stream.rest_while
 
     async def receive(self) -> bytes | None:
         """Some bytes, None at the end."""
         try:
-            return bytes(await self._stream.receive_some(READ_BYTES)) or None
+            return bytes(await self._stream.receive_some(self._read_bytes)) or None
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return None
+
+    def trust(self) -> None:
+        """Read more at once."""
+        self._read_bytes = READ_BYTES
 
     def receive_nowait(self) -> bytes | None:
         """Nothing: a read brings all there is."""

@@ -62,6 +62,15 @@ def _peer(stream: trio.SocketStream) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def _network(peer: str) -> str:
+    """What shares the handshakes of one host: an IPv4 address, or the 64 bits of an IPv6 address that one host has."""
+    host = peer.rpartition(":")[0].strip("[]")
+    address = ipaddress.ip_address(host.partition("%")[0])
+    if isinstance(address, ipaddress.IPv4Address):
+        return host
+    return str(address.ipv4_mapped or int(address) >> 64)
+
+
 def check_reach(host: str, url: str, *, secure: bool, guarded: bool, insecure: bool) -> None:
     """Refuse to be open to the network without tokens, and without TLS unless `insecure` says so.
 
@@ -142,13 +151,16 @@ async def listen(bound: Bound, front: Front, connections: trio.Nursery | None = 
     from convod.listen.upgrade import converse
 
     async def handle(stream: trio.SocketStream) -> None:
-        with front.door.visit(front.settings()) as visit:
+        try:
+            peer = _peer(stream)
+        except OSError:
+            return  # it is gone already
+        with front.door.visit(front.settings(), _network(peer)) as visit:
             # A peer that breaks off its handshake raises: that is the end of this connection only.
             try:
                 for option, value in KEEPALIVE:
                     stream.setsockopt(socket.IPPROTO_TCP, option, value)
                 stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-                peer = _peer(stream)
                 async with stream:
                     await converse(stream, bound.secure, front, visit, peer)
             except* (trio.BrokenResourceError, OSError):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import struct
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 
 import pytest
 import trio
@@ -54,6 +54,7 @@ from convo.messages import (
     Welcome,
 )
 from convod.listen.auth import SCOPES, Grant, Lease, Right, Unauthorized
+from convod.listen.limits import RESERVE_EACH, STRANGER_BYTES, Door
 from convod.listen.requests import Service
 from convod.listen.serve import LinkLost, serve
 from convod.listen.settings import ListenSettings
@@ -72,6 +73,10 @@ class MemoryLink:
         self.closed: list[tuple] = []
         self.quiet = bool
         self.aborted = False
+        self.trusted = False
+
+    def trust(self):
+        self.trusted = True
 
     def receive_nowait(self):
         return None
@@ -169,6 +174,7 @@ class Hall:
         pair=trio.testing.memory_stream_pair,
         token: str = "",
         owner: str = "me",
+        host: str = "10.0.0.1",
         grant: Grant | None = None,
         **settings,
     ) -> Peer:
@@ -185,7 +191,7 @@ class Hall:
         async def run() -> None:
             self.connections += 1
             listen = ListenSettings(**settings)
-            with self.service.door.visit(listen) as visit:
+            with self.service.door.visit(listen, host) as visit:
                 connection = Connection(Role.SERVER, LengthPrefixed())
                 await serve(link, connection, authenticate, self.service, listen, visit, "peer")
             self.connections -= 1
@@ -761,6 +767,34 @@ async def test_one_owner_has_so_many_connections_and_others_have_theirs(autojump
         assert place.service.door.refused["owner_connections"] == 1
 
 
+async def test_one_owner_cannot_take_the_connections_of_others(autojump_clock, tmp_path):
+    limits = {"connections": 16, "owner_connections": 8, "reserved_connections": 2}
+    async with hall(tmp_path) as place:
+        for owner in ("token:a", "token:b"):
+            taken = []
+            for _ in range(9):
+                peer = place.connect(owner=owner, **limits)
+                taken.append(isinstance(await peer.hello(), Welcome))
+            assert taken == [True] * (8 if owner == "token:a" else 6) + [False] * (1 if owner == "token:a" else 3)
+        refused = place.connect(owner="token:c", **limits)
+        assert of(Code.BUSY)(await refused.hello())
+        await place.client(grant=Grant("uid:7", local=True), **limits)
+        await place.client(grant=Grant("token:root", SCOPES["admin"]), **limits)
+        last = place.connect(grant=Grant("uid:8", local=True), **limits)
+        assert of(Code.BUSY)(await last.receive())
+
+
+async def test_one_local_user_cannot_take_the_whole_reserve(autojump_clock, tmp_path):
+    limits = {"connections": 100, "reserved_connections": 12}
+    async with hall(tmp_path) as place:
+        for number in range(88):
+            await place.client(owner=f"token:{number}", **limits)
+        for _ in range(RESERVE_EACH):
+            await place.client(grant=Grant("uid:7", local=True), **limits)
+        assert of(Code.BUSY)(await place.connect(grant=Grant("uid:7", local=True), **limits).hello())
+        await place.client(grant=Grant("uid:8", local=True), **limits)
+
+
 async def test_one_owner_has_so_many_sessions(autojump_clock, tmp_path):
     async with hall(tmp_path, limits=LimitSettings(sessions=1)) as place:
         peer = await place.client()
@@ -786,6 +820,66 @@ async def test_of_those_that_say_nothing_the_oldest_is_cut(autojump_clock, tmp_p
         assert await silent[0].receive() is None
         assert trio.current_time() - begun < 1
         assert isinstance(await silent[2].hello(), Welcome)
+
+
+async def test_a_flood_of_one_host_does_not_cut_another(autojump_clock, tmp_path):
+    async with hall(tmp_path) as place:
+        limits = {"handshakes": 8, "host_handshakes": 4}
+        slow = place.connect(host="10.0.0.2", **limits)
+        await trio.testing.wait_all_tasks_blocked()
+        for _ in range(40):
+            place.connect(host="10.0.0.1", **limits)
+            await trio.testing.wait_all_tasks_blocked()
+        assert place.service.door.connected == 1 + 4
+        for _ in range(40):  # several hosts, each with several: they are cut before the one that has one
+            for number in range(3):
+                place.connect(host=f"10.0.1.{number}", **limits)
+                await trio.testing.wait_all_tasks_blocked()
+        assert place.service.door.connected == 8
+        assert isinstance(await slow.hello(), Welcome)
+
+
+async def test_of_one_host_those_that_asked_for_something_are_cut_last(autojump_clock):
+    door, settings = Door(), ListenSettings(host_handshakes=3)
+    with ExitStack() as stack:
+        first = stack.enter_context(door.visit(settings, "h"))
+        first.spoke = True
+        others = [stack.enter_context(door.visit(settings, "h")) for _ in range(20)]
+        assert not first.scope.cancel_called
+        assert [other.scope.cancel_called for other in others] == [True] * 18 + [False] * 2
+    assert (door.connected, door._silent, door._silent_count) == (0, {}, 0)
+
+
+async def test_before_it_is_welcome_a_client_may_send_so_much_and_afterwards_more(autojump_clock, tmp_path):
+    async with hall(tmp_path) as place:
+        stranger = place.connect()
+        await stranger.raw(struct.pack(">I", STRANGER_BYTES + 1))
+        assert of(Code.TOO_LARGE)((await stranger.rest())[-1])
+        peer = await place.client()
+        assert peer.link.trusted
+        title = "x" * 4 * STRANGER_BYTES
+        assert isinstance(await peer.ask(CreateSession, kind="live", title=title), CreateSessionReply)
+
+
+async def test_the_handshakes_time_is_counted_from_the_first_byte(autojump_clock, tmp_path):
+    async with hall(tmp_path) as place:
+
+        async def slow(given: str | None) -> Grant:
+            await trio.sleep(4)
+            raise Unauthorized("no")
+
+        listen = ListenSettings(handshake_s=10)
+        ours, theirs = trio.testing.memory_stream_pair()
+        began = trio.current_time()
+        with place.service.door.visit(listen) as visit:
+            await trio.sleep(7)  # for TLS and HTTP
+            async with trio.open_nursery() as nursery:
+                connection = Connection(Role.SERVER, LengthPrefixed())
+                peer = Peer(theirs, MemoryLink(ours))
+                nursery.start_soon(serve, peer.link, connection, slow, place.service, listen, visit, "peer")
+                assert of(Code.UNAUTHORIZED)(await peer.hello("guess")), "also if its time ends before the pause does"
+                assert trio.current_time() - began == pytest.approx(10)
+                nursery.cancel_scope.cancel()
 
 
 async def test_who_sends_faster_than_allowed_is_read_more_slowly(autojump_clock, tmp_path):
