@@ -47,15 +47,16 @@ async def flood(port: int, hosts: list[str], each: int) -> AsyncIterator[list[in
         nursery.cancel_scope.cancel()
 
 
-async def comes_in(port: int, host: str) -> bool:
+async def comes_in(port: int, host: str, latency_s: float) -> bool:
     """Whether a client at that address gets as far as its welcome."""
     with socket.socket() as one:
         one.setblocking(False)
         one.bind((host, 0))
         ours = trio.socket.from_stdlib_socket(one)
-        with trio.move_on_after(10), suppress(OSError):
+        with trio.move_on_after(10), suppress(OSError, trio.BrokenResourceError):
             await ours.connect(("127.0.0.1", port))
             stream = trio.SocketStream(ours)
+            await trio.sleep(latency_s)
             await stream.send_all(
                 b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                 b"Sec-WebSocket-Protocol: convo.v1.json\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
@@ -64,6 +65,7 @@ async def comes_in(port: int, host: str) -> bool:
             had = b""
             while b"\r\n\r\n" not in had:
                 had += bytes(await stream.receive_some(4096)) or b"\r\n\r\n"
+            await trio.sleep(latency_s)
             hello = b'{"type":"hello","protocol":1,"client":"honest"}'
             await stream.send_all(bytes([0x81, 0x80 | len(hello), 0, 0, 0, 0]) + hello)
             while b"welcome" not in had:
@@ -74,18 +76,49 @@ async def comes_in(port: int, host: str) -> bool:
     return False
 
 
-@pytest.mark.parametrize("honest", ["127.0.0.2", "127.0.0.1"])
-async def test_under_a_flood_that_goes_on_an_honest_client_comes_in_each_time(tmp_path: Path, honest: str) -> None:
+@pytest.mark.parametrize(
+    ("honest", "latency_s"),
+    [pytest.param("127.0.0.2", 0.4, id="another host, far away"), pytest.param("127.0.0.1", 0.0, id="the same host")],
+)
+async def test_under_a_flood_that_goes_on_an_honest_client_comes_in_each_time(
+    tmp_path: Path, honest: str, latency_s: float
+) -> None:
     with running(tmp_path) as daemon:
         port = int(daemon.web.rpartition(":")[2])
         async with flood(port, ["127.0.0.1"], 300) as came:
             while came[0] < 600:  # noqa: ASYNC110
                 await trio.sleep(0.01)
             before = came[0]
-            assert [await comes_in(port, honest) for _ in range(10)] == [True] * 10
+            assert [await comes_in(port, honest, latency_s) for _ in range(10)] == [True] * 10
             assert came[0] > before, "it goes on"
             async with convo.connect(daemon.url) as client:
                 await client.request(messages.Ping())
+
+
+@pytest.mark.parametrize("frame", [b"\x00\x80\0\0\0\0", b"\x8a\x80\0\0\0\0"], ids=["empty fragments", "pongs"])
+async def test_frames_without_a_message_hold_nobody_up(tmp_path: Path, frame: bytes) -> None:
+    with running(tmp_path) as daemon:
+
+        async def send(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+            async with wired(daemon.web) as wire:
+                if frame[0] == 0:
+                    await wire.send_raw(b"\x02\x80\0\0\0\0")  # of a message that never ends
+                await wire.send_raw(frame * 20_000)
+                task_status.started()
+                while True:
+                    await wire.send_raw(frame * 2000)
+
+        async with convo.connect(daemon.url) as client, trio.open_nursery() as nursery:
+            for _ in range(8):
+                await nursery.start(send)
+            took = []
+            for _ in range(50):
+                began = trio.current_time()
+                await client.request(messages.Ping())
+                took.append(trio.current_time() - began)
+                await trio.sleep(0.02)
+            nursery.cancel_scope.cancel()
+        assert sorted(took)[25] < 0.1, sorted(took)
 
 
 async def test_strangers_cost_next_to_nothing(tmp_path: Path) -> None:
