@@ -162,11 +162,8 @@ async def run(
 
         def front(bound: websocket.Bound) -> websocket.Front:
             loopback = bound.loopback
-            if authenticator.requires_token(loopback=loopback) and not authenticator.has_tokens():
-                log.warning(
-                    "%s lets nobody in yet: make a token with `convod token add NAME`, or set listen.open_loopback",
-                    bound.url,
-                )
+            if authenticator.requires_token(loopback=loopback) and (why := authenticator.why_nobody_comes_in()):
+                log.warning("%s lets nobody in yet: %s", bound.url, why)
             return websocket.Front(
                 lambda: current.settings.listen, partial(authenticator.requires_token, loopback=loopback), service.door,
                 partial(serve_web, loopback), certificate,

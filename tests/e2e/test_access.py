@@ -47,7 +47,7 @@ def settings_file(directory: Path, text: str) -> Path:
 
 async def test_this_machine_needs_a_token_by_websocket_and_none_by_the_unix_socket(tmp_path: Path) -> None:
     with running(tmp_path, environment=CLOSED) as daemon:
-        await daemon.wait_log("lets nobody in yet: make a token")
+        await daemon.wait_log("lets nobody in yet: there is no valid token; make one with `convod token add NAME`")
         assert "convod token add" in await refusal(daemon.web)
         await refusal(daemon.web, "guess")
         async with convo.connect(daemon.url):

@@ -162,11 +162,22 @@ class Authenticator:
         self._tokens: dict[Token, Lease] = {}
         self._admins: dict[str, Lease] = {}
         self._tries: OrderedDict[str, tuple[int, float]] = OrderedDict()  # by host: how many, when the last was
+        self._reported = ""
         self.refused = 0
 
     def has_tokens(self) -> bool:
         """Whether there is a shared token, or tokens were ever made here."""
         return bool(self._settings().token) or self._book.exists
+
+    def why_nobody_comes_in(self) -> str | None:
+        """One sentence if there is no usable token; None if somebody may have one."""
+        if self._settings().token:
+            return None
+        try:
+            usable = any(token.valid(time.time()) for token in self._book.tokens())
+        except BadToken as error:
+            return str(error)
+        return None if usable else "there is no valid token; make one with `convod token add NAME`"
 
     def requires_token(self, *, loopback: bool) -> bool:
         """Whether nobody comes in without a token where the address is, or is not, a loopback address."""
@@ -237,8 +248,8 @@ class Authenticator:
         for shared in self._shared.keys() - {settings.token}:
             self._shared.pop(shared).end(NO_LONGER_VALID)
             log.info("the shared token has changed")
-            if not self.has_tokens():
-                log.warning("no token is left, and nobody comes in by WebSocket: make one with `convod token add NAME`")
+            if (why := self.why_nobody_comes_in()) is not None:
+                log.warning("nobody comes in by WebSocket: %s", why)
         for owner in [
             owner for owner in self._admins if not _is_named(int(owner.removeprefix("uid:")), settings.admins)
         ]:
@@ -249,8 +260,11 @@ class Authenticator:
         try:
             valid = {token for token in self._book.tokens() if token.valid(now)}
         except BadToken as error:
-            log.error("%s", error)
+            if str(error) != self._reported:
+                log.error("%s", error)
+            self._reported = str(error)
             return  # it is being repaired, perhaps: nobody new comes in, those who are in stay
+        self._reported = ""
         for gone in self._tokens.keys() - valid:
             log.info("token is no longer valid", extra={"token_name": gone.name})
             self._tokens.pop(gone).end(NO_LONGER_VALID)

@@ -180,10 +180,11 @@ async def until_ended(lease: Lease, limit_s: float) -> None:
 
 
 async def test_a_grant_ends_when_its_token_is_revoked_expires_or_is_another(
-    autojump_clock, tmp_path, monkeypatch, nursery
+    autojump_clock, tmp_path, monkeypatch, nursery, caplog
 ):
     book = TokenBook(tmp_path)
     door = authenticator(tmp_path)
+    assert "convod token add" in door.why_nobody_comes_in()
     began = time.time()
     monkeypatch.setattr(time, "time", lambda: began + trio.current_time())
     start = trio.current_time()
@@ -200,9 +201,12 @@ async def test_a_grant_ends_when_its_token_is_revoked_expires_or_is_another(
     assert leases["expires"].ended is None
     await until_ended(leases["expires"], 110)
     assert leases["stays"].ended is None
+    assert door.why_nobody_comes_in() is None
     book.path.write_bytes(b"broken")
     await trio.sleep(10)
     assert leases["stays"].ended is None
+    assert sum("cannot be read" in record.getMessage() for record in caplog.records) == 1, "it is said once"
+    assert "cannot be read" in door.why_nobody_comes_in()
     nursery.cancel_scope.cancel()
 
 
