@@ -95,7 +95,7 @@ def _settings(default: Any) -> argparse.ArgumentParser:
     parse.add_argument("--tls-cert", metavar="FILE", help="certificate (chain) for wss://, PEM")
     parse.add_argument("--tls-key", metavar="FILE", help="its key, PEM")
     parse.add_argument(
-        "--insecure", action="store_true", default=default, help="listen beyond this machine without TLS or tokens"
+        "--insecure", action="store_true", default=default, help="listen beyond this machine without TLS"
     )
     parse.add_argument(
         "--model",
@@ -139,7 +139,22 @@ def main(arguments: list[str] | None = None) -> int:
         from convod.ops.install import install
 
         return install(given.root, user=given.user)
-    return _run(settings, lambda: read()[0])
+
+    def read_again() -> Any:
+        fresh, source = read()
+        _warn(fresh, source)
+        return fresh
+
+    return _run(settings, file, read_again)
+
+
+def _warn(settings: Any, file: Path | None) -> None:
+    import logging
+
+    from convod.ops.config import exposed_token
+
+    if (sentence := exposed_token(settings, file)) is not None:
+        logging.getLogger("convod").warning("%s", sentence)
 
 
 def _backup(settings: Any, target: Path) -> int:
@@ -169,7 +184,10 @@ def _show(settings: Any, file: Path | None) -> int:
             for key, value in values.items():
                 print(f"{key} = {_toml(value)}")
     from convod import daemon
+    from convod.ops.config import exposed_token
 
+    if (sentence := exposed_token(settings, file)) is not None:
+        print(f"convod: {sentence}", file=sys.stderr)
     try:
         daemon.check(settings)
     except daemon.CannotStart as error:
@@ -185,7 +203,7 @@ def _toml(value: object) -> str:
     return json.dumps(value)
 
 
-def _run(settings: Any, read_settings: Callable[[], Any]) -> int:
+def _run(settings: Any, file: Path | None, read_settings: Callable[[], Any]) -> int:
     from functools import partial
 
     import trio
@@ -200,6 +218,7 @@ def _run(settings: Any, read_settings: Callable[[], Any]) -> int:
     from convod.store import StoreFailed
 
     logs.begin(settings.log)
+    _warn(settings, file)
     fault: BaseException | None = None
     try:
         trio.run(partial(daemon.run, settings, read_settings=read_settings))

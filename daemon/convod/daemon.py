@@ -19,6 +19,7 @@ import os
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -29,6 +30,7 @@ from convo.codec import Json
 from convo.connection import Connection, Role
 from convo.framing import LengthPrefixed, WholeMessages
 from convo.messages import SummaryOptions
+from convo.unix_peer import peer_uid
 from convod.captions import Guard
 from convod.engine import models, selection
 from convod.engine.others import OtherEngines
@@ -91,22 +93,18 @@ async def run(
 
         # Who may come in.
         state = stack.enter_context(_state_directory(settings.state_path))
-        gate = auth.Gate(TokenBook(state))
+        authenticator = auth.Authenticator(TokenBook(state), lambda: current.settings.listen)
+        guarded = authenticator.has_tokens()
         certificate = (
             Certificate.read(settings.listen.tls_cert, settings.listen.tls_key) if settings.listen.tls_cert else None
         )
 
-        def is_guarded() -> bool:
-            return gate.wants_token(current.settings.listen.token)
-
         addresses = [
-            websocket.check(
-                url, guarded=is_guarded(), certified=certificate is not None, insecure=settings.listen.insecure
-            )
+            websocket.check(url, guarded=guarded, certified=certificate is not None, insecure=settings.listen.insecure)
             for url in settings.listen.websocket
         ]
         web = [
-            websocket.adopt(one.socket, certificate is not None, is_guarded(), settings.listen.insecure)
+            websocket.adopt(one.socket, certificate is not None, guarded, settings.listen.insecure)
             for one in given
             if one.role == "websocket"
         ]
@@ -131,7 +129,7 @@ async def run(
         service = Service(manager, summarizers, settings.sessions)
 
         # How it is watched.
-        metrics = Metrics(manager, summarizers, service.door, lambda: gate.refused, state)
+        metrics = Metrics(manager, summarizers, service.door, lambda: authenticator.refused, state)
         service.metrics = metrics.text
         health = http.Health(metrics.text, operator.why_not_alive(engine), operator.why_not_ready(engine))
         monitors = [one.socket for one in given if one.role == "metrics"]
@@ -143,34 +141,47 @@ async def run(
         # How it is reached.
         async def serve_unix(link: unix.UnixLink, stream: trio.SocketStream) -> None:
             listen = current.settings.listen
-            grant = auth.unix_grant(stream.socket, listen.admins)
+            peer = f"uid:{peer_uid(stream.socket)}"
 
-            async def admit(token: str | None) -> auth.Grant:
-                return grant
+            async def authenticate(token: str | None) -> auth.Grant:
+                return authenticator.authenticate_user(stream.socket)
 
-            with service.door.visit(listen) as visit:
+            with service.door.visit(listen, peer) as visit:
                 connection = Connection(Role.SERVER, LengthPrefixed(listen.message_bytes))
-                await serve(link, connection, admit, service, listen, visit, grant.owner)
+                await serve(link, connection, authenticate, service, listen, visit, peer)
 
-        async def serve_web(link: WebSocketLink, peer: str, visit: Visit) -> None:
+        async def serve_web(loopback: bool, link: WebSocketLink, peer: str, visit: Visit) -> None:
             listen = current.settings.listen
 
-            async def admit(token: str | None) -> auth.Grant | None:
-                return await gate.admit(listen.token, token, peer.rpartition(":")[0])
+            async def authenticate(token: str | None) -> auth.Grant:
+                return await authenticator.authenticate(token, peer.rpartition(":")[0], loopback=loopback)
 
             codec = Json() if link.is_json else None
             connection = Connection(Role.SERVER, WholeMessages(listen.message_bytes), codec)
-            await serve(link, connection, admit, service, listen, visit, peer)
+            await serve(link, connection, authenticate, service, listen, visit, peer)
 
-        front = websocket.Front(lambda: current.settings.listen, is_guarded, service.door, serve_web, certificate)
+        def front(bound: websocket.Bound) -> websocket.Front:
+            loopback = bound.loopback
+            if authenticator.requires_token(loopback=loopback) and (why := authenticator.why_nobody_comes_in()):
+                log.warning("%s lets nobody in yet: %s", bound.url, why)
+            return websocket.Front(
+                lambda: current.settings.listen, partial(authenticator.requires_token, loopback=loopback), service.door,
+                partial(serve_web, loopback), certificate,
+            )  # fmt: skip
 
-        def reloaded() -> None:
-            if certificate is not None:
-                certificate.reload(current.settings.listen.tls_cert, current.settings.listen.tls_key)
-            manager.reconfigure(current.settings.sessions)
-            service.reconfigure(current.settings.sessions)
+        def prepare(fresh: Settings) -> Callable[[], None]:
+            renewed = Certificate.read(fresh.listen.tls_cert, fresh.listen.tls_key) if certificate is not None else None
 
-        operator.on_reload(reloaded, BadCertificate)
+            def put_in_force() -> None:
+                if certificate is not None and renewed is not None:
+                    certificate.context = renewed.context
+                manager.reconfigure(fresh.sessions)
+                service.reconfigure(fresh.sessions)
+                authenticator.recheck()
+
+            return put_in_force
+
+        operator.on_reload(prepare, BadCertificate)
 
         async with trio.open_nursery() as store_tasks:
             store_tasks.start_soon(database.run)
@@ -189,9 +200,9 @@ async def run(
                         listen_tasks.start_soon(unix.listen, listener, serve_unix, connections)
                     web += [await websocket.bind(address) for address in addresses]
                     for bound in web:
-                        listen_tasks.start_soon(websocket.listen, bound, front, connections)
+                        listen_tasks.start_soon(websocket.listen, bound, front(bound), connections)
                     if web:
-                        listen_tasks.start_soon(gate.watch)
+                        listen_tasks.start_soon(authenticator.watch)
                     for monitor in monitors:
                         connections.start_soon(http.serve, monitor, health)
                     connections.start_soon(operator.report, engine, manager.counts)

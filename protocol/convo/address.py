@@ -1,7 +1,7 @@
 """Where a daemon listens, as a person writes it.
 
 In: text such as `unix:/run/convod/convod.sock` or `wss://host/convo`, and the environment. Out: an `Address`.
-This module never opens a socket; it only looks whether a path is there.
+This module never opens a socket; it only looks whether a path is there, and whose its directory is.
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ SYSTEM_SOCKET = "/run/convod/convod.sock"
 _SOCKET_NAME = "convod.sock"
 _LONGEST_PATH = 107  # bytes: sun_path of unix(7) holds 108 with the final zero
 _PORTS = {"ws": 80, "wss": 443}
+
+
+class UntrustedSocket(OSError):
+    """The place of the default socket may be somebody else's; the text says how, in half a sentence."""
 
 
 @dataclass(frozen=True)
@@ -93,16 +97,49 @@ def _parse_websocket(text: str) -> Address:
 
 def default_socket() -> str:
     """The path at which a daemon that a user starts listens, and its clients look first."""
+    return str((_runtime_directory() or _fallback_directory()) / _SOCKET_NAME)
+
+
+def _runtime_directory() -> Path | None:
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if runtime:
-        return str(Path(runtime, _SOCKET_NAME))
-    user = os.getuid()
-    directory = Path(f"/run/user/{user}")
-    if directory.is_dir():
-        return str(directory / _SOCKET_NAME)
+        return Path(runtime)
+    directory = Path(f"/run/user/{os.getuid()}")
+    return directory if directory.is_dir() else None
+
+
+def _fallback_directory() -> Path:
     import tempfile  # rarely needed, and slow to import
 
-    return str(Path(tempfile.gettempdir(), f"convod-{user}", _SOCKET_NAME))
+    return Path(tempfile.gettempdir(), f"convod-{os.getuid()}")
+
+
+def check_place(path: str) -> None:
+    """Check that nobody else can have made or can replace the directory of the default socket.
+
+    Only the default socket among temporary files is checked, where any user could have made the directory first.
+
+    Raises:
+        UntrustedSocket: the directory is a link, is another user's, or is open to other users.
+    """
+    if _runtime_directory() is not None or path != default_socket():
+        return
+    directory = Path(path).parent
+    try:
+        about, above = os.lstat(directory), os.stat(directory.parent)
+    except FileNotFoundError:
+        return
+    wrong = ""
+    if not stat.S_ISDIR(about.st_mode):
+        wrong = "is no directory"
+    elif about.st_uid != os.getuid():
+        wrong = f"belongs to another user (uid {about.st_uid})"
+    elif about.st_mode & 0o077:
+        wrong = f"is open to other users (mode {stat.S_IMODE(about.st_mode):04o})"
+    elif above.st_mode & stat.S_IWOTH and not above.st_mode & stat.S_ISVTX:
+        wrong = "can be replaced by other users"
+    if wrong:
+        raise UntrustedSocket(f"its directory {directory} {wrong}; remove it, or set XDG_RUNTIME_DIR")
 
 
 def default_url() -> str:
@@ -111,9 +148,17 @@ def default_url() -> str:
     if url:
         return url
     own = default_socket()
-    if not _is_socket(own) and _is_socket(SYSTEM_SOCKET):
+    if not _is_own_socket(own) and _is_socket(SYSTEM_SOCKET):
         return f"unix:{SYSTEM_SOCKET}"
     return f"unix:{own}"
+
+
+def _is_own_socket(path: str) -> bool:
+    try:
+        check_place(path)
+    except UntrustedSocket:
+        return False
+    return _is_socket(path)
 
 
 def _is_socket(path: str) -> bool:

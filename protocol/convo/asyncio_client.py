@@ -12,10 +12,11 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 from . import pump
-from .address import Address, default_url, parse
+from .address import Address, check_place, default_url, parse
 from .client import Client
 from .errors import CannotConnect, ConnectionLost
 from .exchange import reason_of
+from .unix_peer import check_peer
 
 
 def connect(
@@ -69,7 +70,14 @@ async def _open(
     address: Address, ssl_context: ssl.SSLContext | None
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     if address.scheme == "unix":
-        return await asyncio.open_unix_connection(address.path)
+        check_place(address.path)
+        reader, writer = await asyncio.open_unix_connection(address.path)
+        try:
+            check_peer(address.path, writer.get_extra_info("socket"))
+        except OSError:
+            writer.transport.abort()
+            raise
+        return reader, writer
     context = (ssl_context or ssl.create_default_context()) if address.secure else None
     return await asyncio.open_connection(address.host, address.port, ssl=context)
 

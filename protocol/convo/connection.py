@@ -140,6 +140,10 @@ class Connection:
         if self._phase is not Phase.CLOSED:
             self._framing.receive_data(data)
 
+    def limit_messages(self, size: int) -> None:
+        """Take messages of at most this many bytes from now on."""
+        self._framing.limit = size
+
     def next_event(self) -> Message | Malformed | Need:
         """The next message from the other side, NEED_DATA if none is here (or the connection is closed).
 

@@ -13,10 +13,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import trio
 
 from . import pump
-from .address import Address, default_url, parse
+from .address import Address, check_place, default_url, parse
 from .client import Client
 from .errors import CannotConnect, ConnectionLost
 from .exchange import reason_of
+from .unix_peer import check_peer
 
 
 def connect(
@@ -83,7 +84,14 @@ async def _connect(
 
 async def _open(address: Address, ssl_context: ssl.SSLContext | None) -> trio.abc.Stream:
     if address.scheme == "unix":
-        return await trio.open_unix_socket(address.path)
+        check_place(address.path)
+        stream = await trio.open_unix_socket(address.path)
+        try:
+            check_peer(address.path, stream.socket)
+        except OSError:
+            await trio.aclose_forcefully(stream)
+            raise
+        return stream
     if address.secure:
         context = ssl_context or ssl.create_default_context()
         tls = await trio.open_ssl_over_tcp_stream(

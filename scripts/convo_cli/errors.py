@@ -57,7 +57,7 @@ def refused(code: str, message: str) -> Problem:
     """The daemon said no to a request."""
     exit_code = _BY_CODE.get(code, Exit.OTHER)
     if code == "unauthorized":
-        message = f"{message} (The token goes into --token or CONVO_TOKEN.)"
+        message = f"{message} (The token is taken from CONVO_TOKEN; on this machine the Unix socket needs none.)"
     return Problem(exit_code, message)
 
 

@@ -13,7 +13,7 @@ from .arguments import Options
 from .link import connected
 from .output import json_line, note, on_screen, put
 from .progress import bars
-from .text import clean, size, table
+from .text import clean, clean_lines, size, table
 
 
 async def status(options: Options) -> None:
@@ -27,7 +27,7 @@ async def metrics(options: Options) -> None:
     """`convo metrics`."""
     async with connected(options) as client:
         reply = await client.request(Metrics())
-    put(_reply_line(reply) if options.json else reply.content)
+    put(_reply_line(reply) if options.json else clean_lines(reply.content))
 
 
 async def models(options: Options) -> None:

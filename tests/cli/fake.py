@@ -56,6 +56,8 @@ from convo.messages import (
     ListSummariesReply,
     Mark,
     Message,
+    Metrics,
+    MetricsReply,
     ModelInfo,
     ModelProgress,
     Origin,
@@ -479,6 +481,10 @@ class FakeDaemon:
 
     async def _ListModels(self, peer: Peer, message: ListModels, number: int) -> None:
         await peer.send(ListModelsReply(id=number, models=self.models))
+
+    async def _Metrics(self, peer: Peer, message: Metrics, number: int) -> None:
+        content = 'convo_info{version="\x1b]0;owned\x07\x9b2J1"} 1\nconvo_uptime_seconds 2\n'
+        await peer.send(MetricsReply(id=number, content=content, content_type="text/plain"))
 
     async def _PullModel(self, peer: Peer, message: PullModel, number: int) -> None:
         await peer.send(

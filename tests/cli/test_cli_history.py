@@ -221,6 +221,10 @@ def test_models(fake: FakeDaemon, run: Run) -> None:
     assert [json.loads(line)["source"] for line in run("models", "--json").out.splitlines()[:2]] == ["builtin", "index"]
 
 
+def test_metrics_command_no_terminal(fake: FakeDaemon, run: Run) -> None:
+    assert run("metrics").out == 'convo_info{version="1"} 1\nconvo_uptime_seconds 2\n'
+
+
 def test_pull(fake: FakeDaemon, run: Run) -> None:
     result = run("models", "pull", "small")
     assert (result.code, result.out) == (0, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import ssl
@@ -41,9 +42,9 @@ async def test_a_token_opens_the_door_until_it_is_revoked(tmp_path: Path) -> Non
         async with wired(daemon.web, hello=False) as wire:
             assert (await wire.hello(token=secret))["type"] == "welcome"
             session = (await wire.ask("create_session", kind="live", summary={"mode": "off"}))["session"]
-            reader = (
-                await command(daemon, "add", "screen", "--scope", "read", "--owner", "token:phone")
-            ).stdout.strip()
+            owner = re.search(r"token:\w+", (await command(daemon, "list")).stdout)
+            assert owner is not None
+            reader = (await command(daemon, "add", "screen", "--scope", "read", "--owner", owner[0])).stdout.strip()
             async with convo.connect(daemon.web, token=reader) as screen:
                 assert [one.session for one in (await screen.request(messages.ListSessions())).sessions] == [session]
                 with pytest.raises(convo.RequestError, match="may not create_session"):

@@ -72,6 +72,8 @@ class Daemon:
             "XDG_CONFIG_HOME": str(self.directory / "config"),
             "HF_HUB_CACHE": str(self.directory / "hub"),
             "XDG_CACHE_HOME": str(self.directory / "cache"),
+            # Tests come by WebSocket as they come by the Unix socket; those of tokens say otherwise.
+            "CONVOD_LISTEN_OPEN_LOOPBACK": "true",
             # No summarizer of the machine the tests run on may take part.
             "CONVOD_SUMMARY_OLLAMA_URL": "http://127.0.0.1:9",
             "CONVOD_SUMMARY_OPENAI_URL": "http://127.0.0.1:9/v1",

@@ -66,6 +66,7 @@ class Manager:
         variables = {
             "XDG_CONFIG_HOME": str(self.directory / "config"),
             "CONVOD_MODEL": "builtin",
+            "CONVOD_LISTEN_OPEN_LOOPBACK": "true",
             "CONVOD_SUMMARY_PROVIDER": "extractive",
             "NOTIFY_SOCKET": str(self.directory / "notify"),
             "LISTEN_FDS": str(len(numbers)),

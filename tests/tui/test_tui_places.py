@@ -238,7 +238,7 @@ async def test_a_wrong_token_is_said(open_app: Open, fake: FakeDaemon) -> None:
     fake.token = "right"
     async with open_app("--connect", fake.url, "--token", "wrong") as stage:
         await stage.sees("not allowed")
-        assert any("--token" in toast for toast in stage.toasts())
+        assert any("CONVO_TOKEN" in toast for toast in stage.toasts())
 
 
 async def test_the_first_start_waits_for_a_daemon(open_app: Open, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Whose connection is it, and what may it do? A Unix socket's peer is its user; a WebSocket's whoever its token names.
 
-In: a socket or a token. Out: a `Grant`, or None after a pause that grows with each wrong try. It never logs a token.
+In: a socket or a token. Out: a `Grant`, or `Unauthorized` after a pause that grows with each wrong try. It never logs a
+token.
 """
 
 from __future__ import annotations
@@ -10,22 +11,23 @@ import hmac
 import logging
 import os
 import pwd
-import socket
-import struct
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 import msgspec
 import trio
 
-from convod.listen.tokens import BadToken, Scope, TokenBook
+from convo.unix_peer import Socket, is_ambiguous, peer_uid
+from convod.listen.settings import ListenSettings
+from convod.listen.tokens import BadToken, Scope, Token, TokenBook
 
 log = logging.getLogger("convod.listen")
 
 LOCAL_WEB: Final = "web"
-"""Owner of sessions that came over a WebSocket with the shared token of the settings, or without any."""
+"""Owner of sessions that came by WebSocket with the shared token of the settings, or without a token."""
 
 CHECK_S: Final = 1.0
 """Between two looks at whether a token in use was revoked or has expired."""
@@ -35,6 +37,8 @@ PAUSES_S: Final = (0.5, 1.0, 2.0, 4.0)
 
 FORGET_S: Final = 300.0
 """After so long without one, a host's wrong tries are forgotten."""
+
+NO_LONGER_VALID: Final = "The token is no longer valid; ask the operator for a new one."
 
 HOSTS: Final = 1024
 """Most hosts whose wrong tries are remembered."""
@@ -49,8 +53,8 @@ class Right(enum.Flag):
     ALL_SESSIONS = enum.auto()
 
 
-LOCAL: Final = Right.READ | Right.STREAM | Right.PULL
-"""Of a user of this machine."""
+LOCAL: Final = Right.READ | Right.STREAM
+"""Of a user of this machine. Root and the daemon's own user may fetch models too."""
 
 SCOPES: Final[dict[Scope, Right]] = {
     "read": Right.READ,
@@ -59,29 +63,78 @@ SCOPES: Final[dict[Scope, Right]] = {
 }
 
 
+class Unauthorized(Exception):
+    """This client may not come in; the text is one sentence for its user."""
+
+
+class Lease:
+    """How long a grant holds: until `end`, which cancels every scope that is bound to it."""
+
+    def __init__(self) -> None:
+        self.ended: str | None = None
+        self._scopes: set[trio.CancelScope] = set()
+
+    def end(self, why: str) -> None:
+        """End it; `why` is a sentence for the clients that are disconnected."""
+        if self.ended is None:
+            self.ended = why
+        for scope in self._scopes:
+            scope.cancel()
+
+    @contextmanager
+    def bound(self, scope: trio.CancelScope) -> Iterator[None]:
+        """A block whose scope is cancelled when the lease ends; at once if it has ended."""
+        if self.ended is not None:
+            scope.cancel()
+        self._scopes.add(scope)
+        try:
+            yield
+        finally:
+            self._scopes.discard(scope)
+
+
 class Grant(msgspec.Struct, frozen=True, eq=False):
-    """Whose a connection is and what it may do. `ended` is set when its token is revoked or has expired."""
+    """Whose a connection is and what it may do, until its lease ends if it has one.
+
+    `local`: it came over the Unix socket, for which some connections are reserved.
+    """
 
     owner: str
     rights: Right = LOCAL
     token: str = ""
-    ended: trio.Event | None = None
+    lease: Lease | None = None
+    local: bool = False
 
     @property
     def reach(self) -> str | None:
         """Whose sessions it sees; None for everybody's."""
         return None if Right.ALL_SESSIONS in self.rights else self.owner
 
+    @property
+    def may_use_reserve(self) -> bool:
+        """Whether the reserved connections are for it."""
+        return self.local or Right.ALL_SESSIONS in self.rights
 
-def unix_grant(connection: trio.socket.SocketType, admins: Sequence[str] = ()) -> Grant:
-    """The user at the other end of a Unix socket (Linux: SO_PEERCRED; elsewhere the socket's mode is the guard)."""
-    option = getattr(socket, "SO_PEERCRED", None)
-    if option is None:
-        return Grant(f"uid:{os.getuid()}")
-    size = struct.calcsize("3i")
-    credentials = connection.getsockopt(socket.SOL_SOCKET, option, size)
-    _, uid, _ = struct.unpack("3i", credentials)
-    return Grant(f"uid:{uid}", SCOPES["admin"] if _is_named(uid, admins) else LOCAL)
+
+def unix_grant(connection: Socket, admins: Sequence[str] = ()) -> Grant:
+    """What the user at the other end of a Unix socket may do.
+
+    Linux tells who that is; elsewhere the socket's mode decides who comes in, and all are the daemon's own user.
+
+    Raises:
+        Unauthorized: the user cannot be told from others.
+    """
+    uid = peer_uid(connection)
+    if uid is None:
+        uid = os.getuid()
+    elif is_ambiguous(uid):
+        raise Unauthorized(
+            "Your user has no id in the user namespace of this daemon, which cannot tell you from others; "
+            "ask the operator to run convod where all users have one (PrivateUsers=no)."
+        )
+    if _is_named(uid, admins):
+        return Grant(f"uid:{uid}", SCOPES["admin"], local=True)
+    return Grant(f"uid:{uid}", LOCAL | Right.PULL if uid in (0, os.geteuid()) else LOCAL, local=True)
 
 
 def _is_named(uid: int, names: Sequence[str]) -> bool:
@@ -94,29 +147,77 @@ def _is_named(uid: int, names: Sequence[str]) -> bool:
     return str(uid) in names or name in names
 
 
-class Gate:
-    """Asks WebSocket clients for a token, if there is any to ask for. `watch` notices what was revoked."""
+class Authenticator:
+    """Decides who comes in, and ends what it granted when the policy or the token that it rests on is gone.
 
-    def __init__(self, book: TokenBook) -> None:
+    A WebSocket client needs a token. Only on a loopback address, with `listen.open_loopback`, and as long as there are
+    no tokens, may it come without. Once that was over it stays over, whatever becomes of settings and files.
+    """
+
+    def __init__(self, book: TokenBook, settings: Callable[[], ListenSettings]) -> None:
         self._book = book
-        self._used: dict[str, tuple[str, trio.Event]] = {}  # a token's hash -> its name and what ends with it
+        self._settings = settings
+        self._open: Lease | None = Lease()
+        self._shared: dict[str, Lease] = {}
+        self._tokens: dict[Token, Lease] = {}
+        self._admins: dict[str, Lease] = {}
         self._tries: OrderedDict[str, tuple[int, float]] = OrderedDict()  # by host: how many, when the last was
+        self._reported = ""
         self.refused = 0
 
-    def wants_token(self, shared: str) -> bool:
-        """Whether nobody comes in without one."""
-        return bool(shared) or self._book.exists
+    def has_tokens(self) -> bool:
+        """Whether there is a shared token, or tokens were ever made here."""
+        return bool(self._settings().token) or self._book.exists
 
-    async def admit(self, shared: str, given: str | None, host: str) -> Grant | None:
-        """What a token grants, None if it is a wrong one. `shared` is the one of the settings, perhaps empty."""
-        if not self.wants_token(shared):
-            return Grant(LOCAL_WEB)
-        grant = self._match(shared, given or "")
-        if grant is None:
-            await self._refuse(host)
-        return grant
+    def why_nobody_comes_in(self) -> str | None:
+        """One sentence if there is no usable token; None if somebody may have one."""
+        if self._settings().token:
+            return None
+        try:
+            usable = any(token.valid(time.time()) for token in self._book.tokens())
+        except BadToken as error:
+            return str(error)
+        return None if usable else "there is no valid token; make one with `convod token add NAME`"
 
-    def _match(self, shared: str, given: str) -> Grant | None:
+    def requires_token(self, *, loopback: bool) -> bool:
+        """Whether nobody comes in without a token where the address is, or is not, a loopback address."""
+        return not loopback or self._open_lease() is None
+
+    def _open_lease(self) -> Lease | None:
+        if self._open is not None and (not self._settings().open_loopback or self.has_tokens()):
+            self._open.end("This daemon asks for a token now; connect again with one.")
+            self._open = None
+        return self._open
+
+    def authenticate_user(self, connection: Socket) -> Grant:
+        """What the user at the other end of a Unix socket may do.
+
+        Raises:
+            Unauthorized: the user cannot be told from others.
+        """
+        grant = unix_grant(connection, self._settings().admins)
+        if Right.ALL_SESSIONS not in grant.rights:
+            return grant
+        return msgspec.structs.replace(grant, lease=self._admins.setdefault(grant.owner, Lease()))
+
+    async def authenticate(self, given: str | None, host: str, *, loopback: bool = False) -> Grant:
+        """What a WebSocket client with this token may do.
+
+        Raises:
+            Unauthorized: the token is wrong or missing; after a pause that grows with each try of the host.
+        """
+        if loopback and (lease := self._open_lease()) is not None:
+            return Grant(LOCAL_WEB, lease=lease)
+        grant = self._match(given or "")
+        if grant is not None:
+            return grant
+        await self._pause(host)
+        if given is None and not self.has_tokens():
+            raise Unauthorized("A token is needed and none was made yet; make one with `convod token add NAME`.")
+        raise Unauthorized("The token is wrong or missing; send the right one.")
+
+    def _match(self, given: str) -> Grant | None:
+        shared = self._settings().token
         try:
             token = self._book.find(given, time.time())
         except BadToken as error:
@@ -124,11 +225,11 @@ class Gate:
             token = None
         is_shared = hmac.compare_digest(shared.encode(), given.encode("utf-8", "surrogatepass"))
         if token is not None:
-            _, ended = self._used.setdefault(token.sha256, (token.name, trio.Event()))
-            return Grant(token.owner, SCOPES[token.scope], token.name, ended)
-        return Grant(LOCAL_WEB) if shared and is_shared else None
+            lease = self._tokens.setdefault(token, Lease())
+            return Grant(token.owner, SCOPES[token.scope], token.name, lease)
+        return Grant(LOCAL_WEB, lease=self._shared.setdefault(shared, Lease())) if shared and is_shared else None
 
-    async def _refuse(self, host: str) -> None:
+    async def _pause(self, host: str) -> None:
         now = trio.current_time()
         count, last = self._tries.pop(host, (0, now))
         count = 1 if now - last > FORGET_S else count + 1
@@ -140,19 +241,36 @@ class Gate:
         # The daemon has others to serve meanwhile; whoever guesses has to wait.
         await trio.sleep(PAUSES_S[min(count, len(PAUSES_S)) - 1])
 
+    def recheck(self) -> None:
+        """End the grants whose policy or token is gone: by new settings, or by changes of the tokens."""
+        settings = self._settings()
+        self._open_lease()
+        for shared in self._shared.keys() - {settings.token}:
+            self._shared.pop(shared).end(NO_LONGER_VALID)
+            log.info("the shared token has changed")
+            if (why := self.why_nobody_comes_in()) is not None:
+                log.warning("nobody comes in by WebSocket: %s", why)
+        for owner in [
+            owner for owner in self._admins if not _is_named(int(owner.removeprefix("uid:")), settings.admins)
+        ]:
+            self._admins.pop(owner).end("You are no admin of this daemon any more; connect again.")
+        if not self._tokens:
+            return
+        now = time.time()
+        try:
+            valid = {token for token in self._book.tokens() if token.valid(now)}
+        except BadToken as error:
+            if str(error) != self._reported:
+                log.error("%s", error)
+            self._reported = str(error)
+            return  # it is being repaired, perhaps: nobody new comes in, those who are in stay
+        self._reported = ""
+        for gone in self._tokens.keys() - valid:
+            log.info("token is no longer valid", extra={"token_name": gone.name})
+            self._tokens.pop(gone).end(NO_LONGER_VALID)
+
     async def watch(self) -> None:
-        """End the grants of tokens that were revoked or have expired, until cancelled."""
+        """`recheck` now and then, until cancelled."""
         while True:
             await trio.sleep(CHECK_S)
-            if not self._used:
-                continue
-            now = time.time()
-            try:
-                valid = {token.sha256 for token in self._book.tokens() if token.valid(now)}
-            except BadToken as error:
-                log.error("%s", error)
-                continue  # it is being repaired, perhaps: nobody new comes in, those who are in stay
-            for gone in self._used.keys() - valid:
-                name, ended = self._used.pop(gone)
-                log.info("token is no longer valid", extra={"token_name": name})
-                ended.set()
+            self.recheck()

@@ -1,7 +1,7 @@
 """Who is connected, and how much each may ask for: counts by owner, paces of messages and bytes.
 
-In: connections that come, say who they are, send, and go. Out: refusals, pauses, and who is shown out for saying
-nothing. It knows neither bytes nor sessions.
+In: connections that come, say who they are, send, and go. Out: refusals, pauses, and which silent connections are cut.
+It knows neither bytes nor sessions.
 """
 
 from __future__ import annotations
@@ -17,6 +17,18 @@ from convod.listen.settings import ListenSettings
 
 BURST_S: Final = 2.0
 """Seconds of a pace that may come at once."""
+
+
+STRANGER_BYTES: Final = 1 << 14
+"""Most bytes that are kept of a client before it is welcome."""
+
+RESERVE_AT_MOST: Final = 8
+"""At most this fraction of all connections, an eighth, is reserved for the Unix socket and admins."""
+
+RESERVE_EACH: Final = 8
+"""An owner with so many connections takes none of the reserve."""
+
+NO_ROOM: Final = "The daemon has no room for more connections; try again later."
 
 
 class Pace:
@@ -50,12 +62,18 @@ class Paces:
 
 
 class Visit:
-    """One connection while it is open."""
+    """One connection while it is open. `deadline`: until when it must have said hello, on trio's clock.
 
-    def __init__(self, settings: ListenSettings, number: int) -> None:
+    `spoke`: it has asked for something already, and is cut after those of its host that have not.
+    """
+
+    def __init__(self, settings: ListenSettings, number: int, host: str) -> None:
         self.number = number
+        self.host = host
         self.owner: str | None = None
         self.scope = trio.CancelScope()
+        self.deadline = trio.current_time() + settings.handshake_s
+        self.spoke = False
         self._own = Paces(settings.messages_per_s, settings.bytes_per_s)
         self.shared: Paces | None = None
 
@@ -73,54 +91,85 @@ class Door:
         self.connected = 0
         self.refused: Counter[str] = Counter()
         self._numbers = 0
-        self._silent: OrderedDict[int, Visit] = OrderedDict()  # those that have not said hello, oldest first
+        self._silent: dict[str, OrderedDict[int, Visit]] = {}  # by host: those that have not said hello, oldest first
+        self._silent_count = 0
         self._owners: Counter[str] = Counter()
         self._paces: dict[str, Paces] = {}
 
     @property
     def greeted(self) -> int:
         """Connections that have said hello."""
-        return sum(self._owners.values())
+        return self._owners.total()
 
     @contextmanager
-    def visit(self, settings: ListenSettings) -> Iterator[Visit]:
-        """A connection from its first byte to its last; the block is left early when it is shown out."""
+    def visit(self, settings: ListenSettings, host: str = "") -> Iterator[Visit]:
+        """A connection from its first byte to its last; the block is cancelled if the connection is evicted.
+
+        `host` shares `host_handshakes`: an address, or a user of the Unix socket.
+        """
         self._numbers += 1
-        visit = Visit(settings, self._numbers)
+        visit = Visit(settings, self._numbers, host)
         self.connected += 1
-        self._silent[visit.number] = visit
-        if len(self._silent) > settings.handshakes:
-            # Whoever is serious says hello at once: those who wait longest are least likely to.
-            self.refused["handshakes"] += 1
-            next(iter(self._silent.values())).scope.cancel()
-            self._silent.popitem(last=False)
+        self._silent.setdefault(host, OrderedDict())[visit.number] = visit
+        self._silent_count += 1
+        self._evict(host, settings)
         try:
             with visit.scope:
                 yield visit
         finally:
             self.connected -= 1
-            self._silent.pop(visit.number, None)
+            self._handshake_over(visit)
             if visit.owner is not None:
                 self._leave(visit.owner)
 
+    def _evict(self, newest: str, settings: ListenSettings) -> None:
+        """Cut one that has not said hello if there are too many, of the host that has most of them.
+
+        An honest client says hello at once, and is not cut because of other hosts that do not.
+        """
+        if len(self._silent[newest]) > settings.host_handshakes:
+            host = newest
+        elif self._silent_count > settings.handshakes:
+            host = max(self._silent, key=lambda each: len(self._silent[each]))
+        else:
+            return
+        here = self._silent[host].values()
+        evicted = next((visit for visit in here if not visit.spoke), next(iter(here)))
+        self.refused["handshakes"] += 1
+        self._handshake_over(evicted)
+        evicted.scope.cancel()
+
+    def _handshake_over(self, visit: Visit) -> None:
+        here = self._silent.get(visit.host)
+        if here is not None and here.pop(visit.number, None) is not None:
+            self._silent_count -= 1
+            if not here:
+                del self._silent[visit.host]
+
     def full(self, settings: ListenSettings) -> bool:
-        """Whether the connection that just came is one too many."""
-        full = self.connected > settings.connections
+        """Whether nobody has room, not even in the reserve."""
+        full = self.greeted >= settings.connections
         self.refused["connections"] += full
         return full
 
-    def greet(self, visit: Visit, owner: str, settings: ListenSettings) -> bool:
-        """A connection said whose it is; False if its owner has as many as may be open."""
-        if self._owners[owner] >= settings.owner_connections:
+    def greet(self, visit: Visit, owner: str, settings: ListenSettings, *, may_use_reserve: bool = False) -> str | None:
+        """Count a connection that has said whose it is; a sentence if there is no room for it."""
+        own = self._owners[owner]
+        reserve = min(settings.reserved_connections, settings.connections // RESERVE_AT_MOST)
+        free = settings.connections - self.greeted
+        if own >= settings.owner_connections:
             self.refused["owner_connections"] += 1
-            return False
-        self._silent.pop(visit.number, None)
+            return "Too many connections of one owner; close one first."
+        if free <= 0 or (free <= reserve and not (may_use_reserve and own < RESERVE_EACH)):
+            self.refused["connections"] += 1
+            return NO_ROOM
+        self._handshake_over(visit)
         self._owners[owner] += 1
         visit.owner = owner
         if owner not in self._paces:
             self._paces[owner] = Paces(settings.owner_messages_per_s, settings.owner_bytes_per_s)
         visit.shared = self._paces[owner]
-        return True
+        return None
 
     def _leave(self, owner: str) -> None:
         self._owners[owner] -= 1

@@ -72,6 +72,7 @@ from convo.transcript import Transcript, one_line
 from convod import __version__
 from convod.engine import models
 from convod.engine.fetch import FetchFailed, fetch
+from convod.listen.accept import SHORTAGES
 from convod.listen.auth import Grant, Right
 from convod.listen.limits import Door
 from convod.listen.outbox import Outbox
@@ -94,6 +95,8 @@ PAGE_SEGMENTS: Final = 500
 
 PAGE_BYTES: Final = 400_000
 """Bytes of segments or content in one reply: well below the smallest message limit in use."""
+
+SHORTAGE: Final = "The daemon has as many files open as the system lets it have; try again later."
 
 LINE: Final = 200
 """Characters of a title or of a mark's text."""
@@ -199,7 +202,11 @@ class Service:
             client.outbox.put(Error(id=request.id, code=error.code, message=str(error)))
         except StoreFailed as error:
             client.outbox.put(Error(id=request.id, code=Code.BUSY, message=str(error)))
-        except Exception:
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in SHORTAGES:
+                log.warning("a request found no descriptor or memory left", extra={"connection": client.number})
+                client.outbox.put(Error(id=request.id, code=Code.BUSY, message=SHORTAGE))
+                return
             # A fault in one answer must not take the connection's other sessions with it.
             log.exception("a request could not be answered", extra={"connection": client.number})
             client.outbox.put(
@@ -271,7 +278,7 @@ class Service:
     # --- a session's life ---------------------------------------------------------------------------------
 
     async def _create_session(self, client: Client, request: CreateSession) -> Reply | None:
-        journal, session = await self._manager.create(client.owner, request, client)
+        journal, session = await self._manager.create(client.owner, _cleaned(request), client)
         credit = 0
         if session is not None and session.takes_audio:
             client.producing[session.id] = session
@@ -458,6 +465,16 @@ class Service:
         )
 
 
+def _cleaned(request: CreateSession) -> CreateSession:
+    """The request with its title, and the name that may become one, as one line that a terminal can show."""
+    title, name = (text if text is None else one_line(text) for text in (request.title, request.audio.name))
+    return msgspec.structs.replace(
+        request,
+        title=title if title is None else title[:LINE].rstrip(),
+        audio=msgspec.structs.replace(request.audio, name=name),
+    )
+
+
 def _models_here(own: str) -> list[models.Model]:
     """The models that are here, with the daemon's own if that is a directory."""
     here = list(models.here())
@@ -477,9 +494,15 @@ def _fitting(values: Sequence[msgspec.Struct]) -> int:
     return len(values)
 
 
+_WHO_MAY: Final = {
+    Right.STREAM: "ask the operator for a token of a wider scope",
+    Right.PULL: "ask an admin: a user in listen.admins, or one with a token of the scope admin",
+}
+
+
 def _check(client: Client, right: Right, what: object) -> None:
     if right not in client.grant.rights:
-        raise Refused(Code.FORBIDDEN, f"this token may not {what}; ask the operator for one of a wider scope")
+        raise Refused(Code.FORBIDDEN, f"you may not {what}; {_WHO_MAY[right]}")
 
 
 def _limit(limit: int) -> int:

@@ -18,8 +18,8 @@ from convo.connection import NEED_DATA, Connection, Malformed, Need
 from convo.errors import LocalProtocolError, RemoteProtocolError
 from convo.messages import PROTOCOL, Audio, Code, Error, Hello, Limits, Message, Request, Welcome
 from convod import __version__
-from convod.listen.auth import Grant
-from convod.listen.limits import Visit
+from convod.listen.auth import NO_LONGER_VALID, Grant, Unauthorized
+from convod.listen.limits import NO_ROOM, STRANGER_BYTES, Visit
 from convod.listen.outbox import Outbox
 from convod.listen.requests import Client, Service
 from convod.listen.settings import ListenSettings
@@ -45,6 +45,9 @@ class Link(Protocol):
     def receive_nowait(self) -> bytes | None:
         """The same of what has come already; None where nothing has."""
 
+    def trust(self) -> None:
+        """Read as much as the settings allow: until then at most STRANGER_BYTES are kept."""
+
     def rest_while(self, quiet: Callable[[], bool]) -> None:
         """What comes may be read a little later while `quiet()`."""
 
@@ -58,8 +61,8 @@ class Link(Protocol):
         """Cut the connection at once."""
 
 
-Admit = Callable[[str | None], Awaitable[Grant | None]]
-"""A token -> what it grants, or None."""
+Authenticate = Callable[[str | None], Awaitable[Grant]]
+"""A token -> what it grants; raises Unauthorized."""
 
 
 class LinkLost(Exception):
@@ -69,7 +72,7 @@ class LinkLost(Exception):
 async def serve(
     link: Link,
     connection: Connection,
-    admit: Admit,
+    authenticate: Authenticate,
     service: Service,
     settings: ListenSettings,
     visit: Visit,
@@ -77,7 +80,7 @@ async def serve(
 ) -> None:
     """Serve a connection to its end. A fault of convod in one is logged, and is the end of that one only."""
     try:
-        await _serve(link, connection, admit, service, settings, visit, Client(Outbox(), peer, visit.number))
+        await _serve(link, connection, authenticate, service, settings, visit, Client(Outbox(), peer, visit.number))
     except* Exception:
         log.exception("a connection was ended by a fault of convod", extra={"connection": visit.number, "peer": peer})
 
@@ -85,7 +88,7 @@ async def serve(
 async def _serve(
     link: Link,
     connection: Connection,
-    admit: Admit,
+    authenticate: Authenticate,
     service: Service,
     settings: ListenSettings,
     visit: Visit,
@@ -98,7 +101,7 @@ async def _serve(
         reason: Code | None = None
         stopping = True
         try:
-            reason = await _converse(link, connection, admit, service, client, settings, visit, nursery)
+            reason = await _converse(link, connection, authenticate, service, client, settings, visit, nursery)
             stopping = False
         finally:
             client.gone()
@@ -117,7 +120,7 @@ async def _serve(
 async def _converse(
     link: Link,
     connection: Connection,
-    admit: Admit,
+    authenticate: Authenticate,
     service: Service,
     client: Client,
     settings: ListenSettings,
@@ -125,28 +128,30 @@ async def _converse(
     nursery: trio.Nursery,
 ) -> Code | None:
     """Handshake, then requests. Returns the code of the error that ended it, None if the client left."""
+    connection.limit_messages(min(STRANGER_BYTES, settings.message_bytes))
     if service.door.full(settings):
-        client.outbox.put(
-            Error(code=Code.BUSY, message="The daemon has no room for more connections; try again later.")
-        )
+        client.outbox.put(Error(code=Code.BUSY, message=NO_ROOM))
         return Code.BUSY
     try:
+        hello: Message | Malformed | None = None
         refusal: Code | None = Code.HELLO_EXPECTED
-        with trio.move_on_after(settings.handshake_s) as handshake:
-            refusal = await _greet(link, connection, admit, service, client, settings, visit)
-        if handshake.cancelled_caught:
+        with trio.CancelScope(deadline=visit.deadline) as handshake:
+            hello = await _Incoming(link, connection).next()
+            refusal = await _greet(hello, link, connection, authenticate, service, client, settings, visit)
+        if handshake.cancelled_caught and hello is None:
             client.outbox.put(Error(code=Code.HELLO_EXPECTED, message="No hello came in time; send it first."))
+        elif handshake.cancelled_caught:
+            refusal = Code.UNAUTHORIZED
+            client.outbox.put(Error(code=refusal, message="The token is wrong or missing; send the right one."))
         if refusal is not None:
             return refusal
-        if client.grant.ended is not None:
-            with trio.CancelScope() as until_ended:
-                nursery.start_soon(_cancel_when, client.grant.ended, until_ended)
-                return await _read(link, connection, service, client, settings, visit, nursery)
-            client.outbox.put(
-                Error(code=Code.UNAUTHORIZED, message="The token is no longer valid; ask the operator for a new one.")
-            )
-            return Code.UNAUTHORIZED
-        return await _read(link, connection, service, client, settings, visit, nursery)
+        lease = client.grant.lease
+        if lease is None:
+            return await _read(link, connection, service, client, settings, visit, nursery)
+        with trio.CancelScope() as scope, lease.bound(scope):
+            return await _read(link, connection, service, client, settings, visit, nursery)
+        client.outbox.put(Error(code=Code.UNAUTHORIZED, message=lease.ended or NO_LONGER_VALID))
+        return Code.UNAUTHORIZED
     except RemoteProtocolError as error:
         log.info(
             "connection refused: %s",
@@ -159,29 +164,26 @@ async def _converse(
         return None
 
 
-async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:
-    await event.wait()
-    scope.cancel()
-
-
 async def _greet(
+    hello: Message | Malformed,
     link: Link,
     connection: Connection,
-    admit: Admit,
+    authenticate: Authenticate,
     service: Service,
     client: Client,
     settings: ListenSettings,
     visit: Visit,
 ) -> Code | None:
-    hello = await _Incoming(link, connection).next()
     assert isinstance(hello, Hello), "the connection lets nothing else through"
-    grant = await admit(hello.token)
-    if grant is None:
-        log.warning("connection refused: wrong token", extra={"connection": visit.number, "peer": client.peer})
-        client.outbox.put(Error(code=Code.UNAUTHORIZED, message="The token is wrong or missing; send the right one."))
+    try:
+        grant = await authenticate(hello.token)
+    except Unauthorized as error:
+        log.warning("connection refused: not authorized", extra={"connection": visit.number, "peer": client.peer})
+        client.outbox.put(Error(code=Code.UNAUTHORIZED, message=str(error)))
         return Code.UNAUTHORIZED
-    if not service.door.greet(visit, grant.owner, settings):
-        client.outbox.put(Error(code=Code.BUSY, message="You have as many connections as one may; close one first."))
+    no_room = service.door.greet(visit, grant.owner, settings, may_use_reserve=grant.may_use_reserve)
+    if no_room is not None:
+        client.outbox.put(Error(code=Code.BUSY, message=no_room))
         return Code.BUSY
     client.grant = grant
     log.debug(
@@ -198,6 +200,8 @@ async def _greet(
         ),
         features=FEATURES,
     )
+    connection.limit_messages(settings.message_bytes)
+    link.trust()
     await link.send([connection.send(welcome)])
     return None
 

@@ -16,7 +16,7 @@ class BadCertificate(Exception):
 
 
 class Certificate(msgspec.Struct):
-    """`context` is the one in force; whoever accepts a connection takes it then."""
+    """`context` is the one in force, for connections to come; those that are open keep what they have."""
 
     context: ssl.SSLContext
 
@@ -28,14 +28,6 @@ class Certificate(msgspec.Struct):
             BadCertificate: a file is missing, is none, or they do not belong together.
         """
         return cls(_context(cert, key))
-
-    def reload(self, cert: str, key: str) -> None:
-        """Read the files again for connections to come; those that are open keep what they have.
-
-        Raises:
-            BadCertificate: as `read`; what was in force stays.
-        """
-        self.context = _context(cert, key)
 
 
 def _context(cert: str, key: str) -> ssl.SSLContext:

@@ -38,7 +38,8 @@ class BadToken(ValueError):
 class Token(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a token. `created` and `expires` are Unix seconds; `sha256` is of the whole token, in hex.
 
-    `owner`: whose sessions it makes and sees.
+    `owner`: whose sessions it makes and sees. Each token is an owner of its own, also one whose name was used before;
+    those of earlier versions were owners by name.
     """
 
     name: str
@@ -68,8 +69,17 @@ class TokenBook:
 
     @property
     def exists(self) -> bool:
-        """Whether tokens were ever made here: from then on one is asked for, also when all are revoked."""
-        return self.path.exists()
+        """Whether tokens were ever made here: from then on one is asked for, also when all are revoked.
+
+        What cannot be looked at is there.
+        """
+        try:
+            self.path.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True
+        return True
 
     def tokens(self) -> tuple[Token, ...]:
         """All tokens, expired ones too.
@@ -87,7 +97,8 @@ class TokenBook:
             self._seen, self._tokens = None, ()
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise BadToken(
-                f"{self.path} cannot be read ({error}); restore it, or move it aside and make new tokens"
+                f"{self.path} cannot be read ({error}); nobody comes in by WebSocket until it is restored, or moved "
+                "aside and new tokens are made with `convod token add`"
             ) from error
         return self._tokens
 
@@ -115,8 +126,8 @@ class TokenBook:
                 raise BadToken(f"there is a token {name!r} already: revoke it first, or take another name")
             book.tokens.append(
                 Token(
-                    name=name, scope=scope, owner=owner or f"token:{name}", created=time.time(), expires=expires,
-                    sha256=_hash(secret),
+                    name=name, scope=scope, owner=owner or f"token:{secrets.token_hex(8)}", created=time.time(),
+                    expires=expires, sha256=_hash(secret),
                 )
             )  # fmt: skip
         return secret

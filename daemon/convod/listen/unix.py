@@ -15,7 +15,10 @@ from typing import Final
 
 import trio
 
+from convo.address import check_place
 from convo.messages import Code
+from convod.listen.accept import accept
+from convod.listen.limits import STRANGER_BYTES
 from convod.listen.pace import PacedStream
 from convod.listen.serve import LinkLost
 
@@ -23,6 +26,9 @@ READ_BYTES: Final = 1 << 16
 
 BACKLOG: Final = 1024
 """Connections that may wait to be accepted."""
+
+SPARE: Final = 32
+"""Descriptors that are left free for requests; WebSocket listeners leave more, so that this socket still answers."""
 
 
 class SocketTaken(Exception):
@@ -35,14 +41,19 @@ class UnixLink:
     def __init__(self, stream: trio.SocketStream) -> None:
         self._socket = stream.socket
         self._stream = PacedStream(stream)
+        self._read_bytes = STRANGER_BYTES
         self.rest_while = self._stream.rest_while
 
     async def receive(self) -> bytes | None:
         """Some bytes, None at the end."""
         try:
-            return bytes(await self._stream.receive_some(READ_BYTES)) or None
+            return bytes(await self._stream.receive_some(self._read_bytes)) or None
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return None
+
+    def trust(self) -> None:
+        """Read more at once."""
+        self._read_bytes = READ_BYTES
 
     def receive_nowait(self) -> bytes | None:
         """Nothing: a read brings all there is."""
@@ -74,10 +85,11 @@ def bound(path: Path, mode: int = 0o600, group: str = "") -> Iterator[trio.Socke
     lock = path.with_name(path.name + ".lock")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        check_place(str(path))
         held = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise SocketTaken(
-            f"the socket {path} cannot be made ({error.strerror}); choose another with --socket"
+            f"the socket {path} cannot be made ({error.strerror or error}); choose another with --socket"
         ) from error
     try:
         try:
@@ -141,4 +153,4 @@ async def listen(
     async def handle(stream: trio.SocketStream) -> None:
         await serve(UnixLink(stream), stream)
 
-    await trio.serve_listeners(handle, [listener], handler_nursery=connections)
+    await accept(listener, handle, connections, spare=SPARE)

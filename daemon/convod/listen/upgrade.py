@@ -8,6 +8,7 @@ order. Imported where a WebSocket listener runs: HTTP and frames are a good part
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -28,7 +29,7 @@ from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from convo.codec import RAW
 from convo.messages import WEBSOCKET_JSON, WEBSOCKET_SUBPROTOCOL, Code
-from convod.listen.limits import Visit
+from convod.listen.limits import STRANGER_BYTES, Visit
 from convod.listen.pace import READ_BYTES, PacedStream
 from convod.listen.serve import LinkLost
 
@@ -42,6 +43,12 @@ CLOSE_CODES: Final = {Code.TOO_LARGE: 1009, Code.BUSY: 1013}
 REFUSED: Final = 1008
 GOING_AWAY: Final = 1001
 TOO_LARGE: Final = 1009
+
+EXTRA_WEIGHT: Final = 20
+"""A frame that is no message, or a fragment that holds next to nothing, counts as so many messages."""
+
+FRAGMENT_BYTES: Final = 1024
+"""A fragment of so many bytes is worth its frame."""
 
 CLOSE_S: Final = 5.0
 """How long a closing handshake may take."""
@@ -68,14 +75,18 @@ class WebSocketLink:
         *,
         rest: bytes = b"",
         is_json: bool = False,
+        pause: Callable[[int, int], float] = lambda size, messages: 0.0,
     ) -> None:
         self.is_json = is_json
+        self._pause = pause
         self._rest = rest
         self.rest_while = paced.rest_while
         self._abort = paced.abort
         self._websocket = websocket
         self._stream = stream
-        self._most = 4 * settings.message_bytes
+        self._message_bytes = settings.message_bytes
+        self._most = min(STRANGER_BYTES, 4 * settings.message_bytes)
+        self._unanswered: int | None = 0  # bytes that came before the first message was whole; None once it is trusted
         self._stall_s = settings.stall_s
         self._messages: deque[bytes] = deque()
         self._partial = bytearray()
@@ -90,6 +101,11 @@ class WebSocketLink:
         while not self._messages and not self._ended:
             await self._read()
         return self.receive_nowait()
+
+    def trust(self) -> None:
+        """Take messages as large as the settings say."""
+        self._most = 4 * self._message_bytes
+        self._unanswered = None
 
     def receive_nowait(self) -> bytes | None:
         """One message that was read already."""
@@ -133,12 +149,21 @@ class WebSocketLink:
             self._ended = True
 
     async def _receive(self, data: bytes) -> None:
+        extra = 0
         try:
             self._websocket.receive_data(data)
             for event in self._websocket.events():
+                extra += _is_extra(event)
                 await self._take(event)
         except (LocalProtocolError, RemoteProtocolError):
             self._ended = True
+        if self._unanswered is not None and not self._messages and not self._ended:
+            self._unanswered += len(data)
+            if self._unanswered > STRANGER_BYTES:
+                await self._answer(CloseConnection(TOO_LARGE))
+                self._ended = True
+        if extra and not self._ended and (wait := self._pause(0, extra * EXTRA_WEIGHT)):
+            await trio.sleep(wait)
 
     async def _take(self, event: Event) -> None:
         if self._ended:
@@ -184,6 +209,13 @@ class WebSocketLink:
                 raise LinkLost from error
 
 
+def _is_extra(event: Event) -> bool:
+    """Whether it brings work and no message: control frames, and fragments that hold next to nothing."""
+    if isinstance(event, BytesMessage | TextMessage):
+        return not event.message_finished and len(event.data) < FRAGMENT_BYTES
+    return True
+
+
 async def converse(stream: trio.SocketStream, secure: bool, front: Front, visit: Visit, peer: str) -> None:
     """Serve a connection from its handshake to its end.
 
@@ -195,17 +227,20 @@ async def converse(stream: trio.SocketStream, secure: bool, front: Front, visit:
     carrier: trio.abc.Stream = paced
     websocket = WSConnection(ConnectionType.SERVER)
     link: WebSocketLink | None = None
-    with trio.move_on_after(settings.handshake_s):
+    with trio.CancelScope(deadline=visit.deadline):
         if secure:
             assert front.certificate is not None
             tls = trio.SSLStream(paced, front.certificate.context, server_side=True, https_compatible=True)
             await tls.do_handshake()
             carrier = tls
         request, rest = await _request(websocket, carrier)
+        visit.spoke = True
         answer, spoken = _answer_to(request, front)
         await carrier.send_all(b"".join(map(websocket.send, answer)))
         if spoken:
-            link = WebSocketLink(websocket, carrier, paced, settings, rest=rest, is_json=spoken == WEBSOCKET_JSON)
+            link = WebSocketLink(
+                websocket, carrier, paced, settings, rest=rest, is_json=spoken == WEBSOCKET_JSON, pause=visit.pause
+            )  # fmt: skip
     if link is None:
         return
     async with trio.open_nursery() as nursery:

@@ -10,12 +10,14 @@ import ipaddress
 import logging
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 import trio
 
 from convo.address import Address, parse
+from convod.listen.accept import accept
 from convod.listen.limits import Door, Visit
 from convod.listen.settings import ListenSettings
 from convod.listen.tls import Certificate
@@ -28,13 +30,16 @@ log = logging.getLogger("convod.listen")
 KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
 """Seconds, seconds, probes: a host that is gone without a word is noticed within two minutes."""
 
+SPARE: Final = 64
+"""Descriptors that are left free for requests and the Unix socket."""
+
 
 class BadAddress(ValueError):
     """A WebSocket address that cannot be listened on; the text says what to write."""
 
 
 def check(url: str, *, guarded: bool, certified: bool, insecure: bool) -> Address:
-    """The address behind a `ws://HOST:PORT` or `wss://HOST:PORT`. `guarded`: a token is asked for; `certified`: there
+    """The address behind a `ws://HOST:PORT` or `wss://HOST:PORT`. `guarded`: there are tokens; `certified`: there
     is a certificate.
 
     Raises:
@@ -57,26 +62,34 @@ def _peer(stream: trio.SocketStream) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def _network(peer: str) -> str:
+    """What shares the handshakes of one host: an IPv4 address, or the 64 bits of an IPv6 address that one host has."""
+    host = peer.rpartition(":")[0].strip("[]")
+    address = ipaddress.ip_address(host.partition("%")[0])
+    if isinstance(address, ipaddress.IPv4Address):
+        return host
+    return str(address.ipv4_mapped or int(address) >> 64)
+
+
 def check_reach(host: str, url: str, *, secure: bool, guarded: bool, insecure: bool) -> None:
-    """Refuse to be open to the network without TLS and tokens, unless `insecure` says so.
+    """Refuse to be open to the network without tokens, and without TLS unless `insecure` says so.
 
     Raises:
         BadAddress: `host` is not this machine alone, and something is missing.
     """
-    if insecure or _is_loopback(host):
+    if is_loopback(host):
         return
     if not guarded:
-        raise BadAddress(
-            f"{url} is open to the network: make a token with `convod token add NAME`, or give --insecure to mean it"
-        )
-    if not secure:
+        raise BadAddress(f"{url} is open to the network and needs a token: make one with `convod token add NAME`")
+    if not secure and not insecure:
         raise BadAddress(
             f"{url} would send tokens and speech in the clear: listen on wss:// with --tls-cert and --tls-key, "
             "or give --insecure if a proxy or a tunnel protects it"
         )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can connect to an address."""
     if host == "localhost":
         return True
     try:
@@ -86,7 +99,9 @@ def _is_loopback(host: str) -> bool:
 
 
 class Front(msgspec.Struct, frozen=True):
-    """What a listener needs to receive a guest. `settings` and `guarded` say what holds when a connection comes."""
+    """What a listener needs to receive a client. `settings`, and `guarded` (whether a token is needed), say what holds
+    when a connection comes.
+    """
 
     settings: Callable[[], ListenSettings]
     guarded: Callable[[], bool]
@@ -100,6 +115,11 @@ class Bound(msgspec.Struct, frozen=True):
 
     listeners: list[trio.SocketListener]
     secure: bool
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can connect."""
+        return all(is_loopback(listener.socket.getsockname()[0]) for listener in self.listeners)
 
     @property
     def url(self) -> str:
@@ -131,13 +151,16 @@ async def listen(bound: Bound, front: Front, connections: trio.Nursery | None = 
     from convod.listen.upgrade import converse
 
     async def handle(stream: trio.SocketStream) -> None:
-        with front.door.visit(front.settings()) as visit:
+        try:
+            peer = _peer(stream)
+        except OSError:
+            return  # it is gone already
+        with front.door.visit(front.settings(), _network(peer)) as visit:
             # A peer that breaks off its handshake raises: that is the end of this connection only.
             try:
                 for option, value in KEEPALIVE:
                     stream.setsockopt(socket.IPPROTO_TCP, option, value)
                 stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-                peer = _peer(stream)
                 async with stream:
                     await converse(stream, bound.secure, front, visit, peer)
             except* (trio.BrokenResourceError, OSError):
@@ -145,4 +168,6 @@ async def listen(bound: Bound, front: Front, connections: trio.Nursery | None = 
             except* Exception:
                 log.exception("a connection was ended by a fault of convod", extra={"connection": visit.number})
 
-    await trio.serve_listeners(handle, bound.listeners, handler_nursery=connections)
+    async with trio.open_nursery() as nursery:
+        for listener in bound.listeners:
+            nursery.start_soon(partial(accept, listener, handle, connections, spare=SPARE))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
@@ -109,6 +110,20 @@ def load(
         if value is not None:
             values[key] = _value("command line", key, value, types[key], strict=False)
     return _build(values), path
+
+
+def exposed_token(settings: Settings, file: Path | None) -> str | None:
+    """One sentence if the file holds the shared token and every user of this machine may read it."""
+    if not settings.listen.token or file is None:
+        return None
+    try:
+        if not file.stat().st_mode & stat.S_IROTH:
+            return None
+        if ("listen.token", settings.listen.token) not in _from_file(file, _types()):
+            return None
+    except (OSError, BadSettings):
+        return None
+    return f"{file} holds listen.token and any user may read it: use `chmod o-r {file}`, or `convod token add` instead"
 
 
 def _parts(text: str) -> list[str]:

@@ -17,9 +17,23 @@ RELOADED: Final = ("listen.", "sessions.", "log.", "drain_s")
 """Settings that take effect when they are read again: for connections and sessions that come after."""
 
 FIXED: Final = frozenset(
-    {"listen.socket", "listen.socket_mode", "listen.socket_group", "listen.websocket", "sessions.files_at_once"}
-)
+    {
+        "listen.socket", "listen.socket_mode", "listen.socket_group", "listen.websocket", "listen.insecure",
+        "sessions.files_at_once",
+    }
+)  # fmt: skip
 """Of those, the ones that wait for a restart all the same."""
+
+ONLY_STRICTER: Final = frozenset({"listen.open_loopback"})
+"""Switched off at once, switched on by a restart: a port that is open already is never opened wider."""
+
+
+class Fresh(msgspec.Struct, frozen=True):
+    """Settings that were read again. `changed`: keys that take effect now; `waiting`: those that need a restart."""
+
+    settings: Settings
+    changed: list[str] = []
+    waiting: list[str] = []
 
 
 class Current:
@@ -29,19 +43,32 @@ class Current:
         self.settings = settings
         self._read = read
 
-    def reload(self) -> tuple[list[str], list[str]]:
-        """Read the settings again. The keys that changed, and those whose change waits for a restart.
+    def read(self) -> Fresh:
+        """Read the settings again; they hold once they are given to `apply`.
 
         Raises:
-            BadSettings: what was in force stays in force.
+            BadSettings: what was read is wrong.
         """
         if self._read is None:
-            return [], []
+            return Fresh(self.settings)
         before, fresh = _flat(self.settings), _flat(self._read())
         changed = [key for key, value in fresh.items() if value != before[key]]
-        waiting = [key for key in changed if key in FIXED or not key.startswith(RELOADED)]
-        self.settings = _nested(fresh | {key: before[key] for key in waiting})
-        return [key for key in changed if key not in waiting], waiting
+        waiting = [key for key in changed if _waits(key, fresh[key])]
+        return Fresh(
+            _nested(fresh | {key: before[key] for key in waiting}),
+            [key for key in changed if key not in waiting],
+            waiting,
+        )
+
+    def apply(self, fresh: Fresh) -> None:
+        """Put them in force."""
+        self.settings = fresh.settings
+
+
+def _waits(key: str, value: Any) -> bool:
+    if key in ONLY_STRICTER:
+        return bool(value)
+    return key in FIXED or not key.startswith(RELOADED)
 
 
 def _flat(settings: Settings) -> dict[str, Any]:

@@ -6,6 +6,7 @@ settings file, and starts nothing.
 
 from __future__ import annotations
 
+import grp
 import os
 import shlex
 import shutil
@@ -59,6 +60,8 @@ def install(root: Path, *, user: bool) -> int:
         return 1
     if root == Path("/"):
         _tell_systemd(user)
+        if not user:
+            _close(root / SYSTEM["convod.toml"])
         _say_next(user)
     return 0
 
@@ -97,6 +100,15 @@ def _put(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     return path
+
+
+def _close(settings: Path) -> None:
+    """Let only root and the service read the settings, which may hold a token."""
+    try:
+        os.chown(settings, 0, grp.getgrnam("convod").gr_gid)
+        settings.chmod(0o640)
+    except (KeyError, OSError):
+        print(f"convod: {settings} stays readable to all users; keep tokens out of it", file=sys.stderr)
 
 
 def _tell_systemd(user: bool) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import socket
 import struct
 import sys
@@ -33,6 +34,18 @@ _LONGEST: Final = 48_000
 """Bytes of one field's value in a journal entry: an entry must fit into a datagram."""
 
 
+_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""C0, DEL, C1, line separators, and what reorders the text around it."""
+
+
+def _escaped(text: str) -> str:
+    return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def _escaped_json(text: str) -> str:
+    return _CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
 def _fields(record: logging.LogRecord) -> dict[str, object]:
     return {key: value for key, value in vars(record).items() if key not in _STANDARD}
 
@@ -44,9 +57,11 @@ class TextFormatter(logging.Formatter):
         """One line, and a traceback under it if there is one."""
         fields = "".join(f" {key}={value}" for key, value in _fields(record).items())
         line = f"{self.formatTime(record, '%H:%M:%S')} {record.levelname.lower():7} {record.getMessage()}{fields}"
-        # What came from outside (a path, a peer's word) must not forge a line of its own.
-        line = line.replace("\n", "\\n").replace("\r", "\\r").replace("\x1b", "\\x1b")
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        # What came from outside (a path, a peer's word) must not forge a line of its own, or command a terminal.
+        line = _escaped(line)
+        if not record.exc_info:
+            return line
+        return "\n".join([line, *map(_escaped, self.formatException(record.exc_info).split("\n"))])
 
 
 class JsonFormatter(logging.Formatter):
@@ -62,7 +77,7 @@ class JsonFormatter(logging.Formatter):
         } | _fields(record)
         if record.exc_info:
             event["exception"] = self.formatException(record.exc_info)
-        return json.dumps(event, default=str, ensure_ascii=False)
+        return _escaped_json(json.dumps(event, default=str, ensure_ascii=False))
 
 
 class JournalHandler(logging.Handler):

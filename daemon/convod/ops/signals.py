@@ -18,7 +18,7 @@ import trio
 from convo.messages import SessionCounts
 from convod.engine.supervisor import Engine
 from convod.ops import logs
-from convod.ops.config import BadSettings
+from convod.ops.config import BadSettings, Settings
 from convod.ops.current import Current
 from convod.ops.systemd import Notifier
 
@@ -38,7 +38,7 @@ class Operator:
         self._notifier = notifier
         self._receiver: AbstractContextManager[AsyncIterator[int]] = trio.open_signal_receiver(*SIGNALS)
         self._signals: AsyncIterator[int] | None = None
-        self._reloaded: Callable[[], None] = lambda: None
+        self._prepare: Callable[[Settings], Callable[[], None]] = lambda settings: lambda: None
         self._refusals: tuple[type[Exception], ...] = (BadSettings,)
         self._until_told: trio.CancelScope | None = None
         self._told = trio.Event()
@@ -54,9 +54,12 @@ class Operator:
     ) -> None:
         self._receiver.__exit__(kind, error, traceback)
 
-    def on_reload(self, apply: Callable[[], None], *refusals: type[Exception]) -> None:
-        """What puts new settings in force; `refusals` it may raise leave the old ones where they are."""
-        self._reloaded = apply
+    def on_reload(self, prepare: Callable[[Settings], Callable[[], None]], *refusals: type[Exception]) -> None:
+        """What makes ready for new settings, and returns what puts them in force.
+
+        Where `prepare` raises one of `refusals` nothing has changed: all of the old settings stay.
+        """
+        self._prepare = prepare
         self._refusals = (BadSettings, *refusals)
 
     def why_not_alive(self, engine: Engine) -> Callable[[], str | None]:
@@ -124,15 +127,17 @@ class Operator:
     def _reload(self) -> None:
         self._notifier.reloading()
         try:
-            changed, waiting = self._current.reload()
-            logs.begin(self._current.settings.log)
-            self._reloaded()
+            fresh = self._current.read()
+            put_in_force = self._prepare(fresh.settings)
         except self._refusals as error:
             log.error("settings were not read again: %s", error)
         else:
-            log.info("settings were read again", extra={"changed": ", ".join(changed) or "nothing"})
-            if waiting:
-                log.warning("some changes wait for a restart", extra={"settings": ", ".join(waiting)})
+            self._current.apply(fresh)
+            logs.begin(fresh.settings.log)
+            put_in_force()
+            log.info("settings were read again", extra={"changed": ", ".join(fresh.changed) or "nothing"})
+            if fresh.waiting:
+                log.warning("some changes wait for a restart", extra={"settings": ", ".join(fresh.waiting)})
         self._notifier.ready()
 
     async def wait_told_to_stop(self) -> None:

@@ -25,21 +25,20 @@ def run(given: argparse.Namespace, state: Path) -> int:
         if given.action == "add":
             expires = None if given.expires is None else parse_expiry(given.expires, time.time())
             print(book.add(given.name, scope=given.scope, owner=given.owner, expires=expires))
-            print("Keep it: it is stored only as a hash. Clients take it as --token or CONVO_TOKEN.", file=sys.stderr)
+            print(
+                "Keep it: it is stored only as a hash. Clients take it from the environment variable CONVO_TOKEN.",
+                file=sys.stderr,
+            )
         elif given.action == "revoke":
             book.revoke(given.name)
             if not book.tokens():
-                print(f"That was the last one: nobody connects by WebSocket now. {_open(book)}", file=sys.stderr)
+                print("That was the last one: nobody connects by WebSocket until another is made.", file=sys.stderr)
         else:
             _list(book)
     except BadToken as error:
         print(f"convod: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def _open(book: TokenBook) -> str:
-    return f"Remove {book.path} to let this machine's programs in without a token again."
 
 
 def _list(book: TokenBook) -> None:

@@ -50,7 +50,10 @@ def running(*flags: str, **environment: str) -> Iterator[Daemon]:
             [sys.executable, "-m", "convod", "--socket", f"{folder}/s", "--state-dir", f"{folder}/state",
              "--listen", "ws://127.0.0.1:0", *flags],
             stderr=subprocess.PIPE, text=True,
-            env={**os.environ, "CONVOD_SUMMARY_PROVIDER": "extractive", "CONVOD_LOG_LEVEL": "info", **environment},
+            env={
+                **os.environ, "CONVOD_SUMMARY_PROVIDER": "extractive", "CONVOD_LOG_LEVEL": "info",
+                "CONVOD_LISTEN_OPEN_LOOPBACK": "true", "CONVOD_LISTEN_OWNER_CONNECTIONS": "1024", **environment,
+            },
         )  # fmt: skip
         assert process.stderr is not None
         web = ""

@@ -1,6 +1,6 @@
 // A live client of convod, written from protocol/SPEC.md alone: streams a WAV file, prints captions and the summary.
 //
-//   node stream.mjs URL FILE.wav [--realtime] [--token TOKEN]      URL is ws://…, wss://… or unix:PATH
+//   node stream.mjs URL FILE.wav [--realtime]      URL is ws://…, wss://… or unix:PATH; a token is taken from CONVO_TOKEN
 //
 // In: PCM of 16 bits. Out: finished lines on stdout, partial ones on stderr if that is a terminal, then the summary.
 // Exit status: 0 done, 2 usage, 3 no daemon that takes us, 4 audio that cannot be used, 6 the session failed.
@@ -212,12 +212,12 @@ function summary({ title, summary: text, key_points: points, action_items: actio
 
 function usage() {
   try {
-    const options = { realtime: { type: 'boolean' }, token: { type: 'string' } };
+    const options = { realtime: { type: 'boolean' } };
     const { values, positionals } = parseArgs({ options, allowPositionals: true });
     const known = ['ws:', 'wss:', 'unix:'].includes(new URL(positionals[0]).protocol);
     if (known && positionals.length === 2) return [...positionals, values];
   } catch {} // An option or a URL that is none.
-  throw fault(2, 'usage: node stream.mjs URL FILE.wav [--realtime] [--token TOKEN]');
+  throw fault(2, 'usage: node stream.mjs URL FILE.wav [--realtime]');
 }
 
 async function main() {
@@ -227,7 +227,7 @@ async function main() {
   for (let delay = 100, lostAt = 0; ; delay = Math.min(2 * delay, 2000)) {
     const link = await Link.open(url, talk);
     try {
-      await talk.run(link, wav, options);
+      await talk.run(link, wav, { ...options, token: process.env.CONVO_TOKEN });
       return link.wire.close();
     } catch (error) {
       link.fail(error);

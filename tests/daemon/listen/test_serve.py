@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import errno
 import json
 import struct
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 
 import pytest
 import trio
@@ -16,6 +17,7 @@ from convo.messages import (
     AttachReply,
     Audio,
     AudioAck,
+    AudioFormat,
     CancelSession,
     Code,
     CreateSession,
@@ -51,7 +53,8 @@ from convo.messages import (
     UpdateSession,
     Welcome,
 )
-from convod.listen.auth import SCOPES, Grant
+from convod.listen.auth import SCOPES, Grant, Lease, Right, Unauthorized
+from convod.listen.limits import RESERVE_EACH, STRANGER_BYTES, Door
 from convod.listen.requests import Service
 from convod.listen.serve import LinkLost, serve
 from convod.listen.settings import ListenSettings
@@ -70,6 +73,10 @@ class MemoryLink:
         self.closed: list[tuple] = []
         self.quiet = bool
         self.aborted = False
+        self.trusted = False
+
+    def trust(self):
+        self.trusted = True
 
     def receive_nowait(self):
         return None
@@ -167,6 +174,7 @@ class Hall:
         pair=trio.testing.memory_stream_pair,
         token: str = "",
         owner: str = "me",
+        host: str = "10.0.0.1",
         grant: Grant | None = None,
         **settings,
     ) -> Peer:
@@ -175,15 +183,17 @@ class Hall:
 
         granted = grant or Grant(owner)
 
-        async def admit(given: str | None) -> Grant | None:
-            return granted if (given or "") == token else None
+        async def authenticate(given: str | None) -> Grant:
+            if (given or "") != token:
+                raise Unauthorized("The token is wrong or missing; send the right one.")
+            return granted
 
         async def run() -> None:
             self.connections += 1
             listen = ListenSettings(**settings)
-            with self.service.door.visit(listen) as visit:
+            with self.service.door.visit(listen, host) as visit:
                 connection = Connection(Role.SERVER, LengthPrefixed())
-                await serve(link, connection, admit, self.service, listen, visit, "peer")
+                await serve(link, connection, authenticate, self.service, listen, visit, "peer")
             self.connections -= 1
             self.left.set()
 
@@ -390,6 +400,22 @@ async def test_a_fault_in_one_answer_is_internal_and_the_connection_goes_on(
         assert of(Code.INTERNAL)(await peer.ask(ListSessions))
         assert isinstance(await peer.ask(Ping), PingReply)
     assert "could not be answered" in caplog.text
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+async def test_a_request_that_finds_no_descriptor_left_may_be_asked_again(
+    autojump_clock, tmp_path, monkeypatch, number
+):
+    async with hall(tmp_path) as place:
+        peer = await place.client()
+
+        async def broken(*args, **options):
+            raise OSError(number, "Too many open files")
+
+        monkeypatch.setattr(place.home.store, "newest", broken)
+        error = await peer.ask(ListSessions)
+        assert of(Code.BUSY)(error)
+        assert "files open" in error.message
 
 
 async def test_a_fault_in_one_connection_leaves_the_others(autojump_clock, tmp_path, monkeypatch, caplog):
@@ -688,6 +714,15 @@ async def test_a_scope_says_which_requests_are_answered(autojump_clock, tmp_path
         assert isinstance(await peer.ask(Ping), PingReply)
 
 
+async def test_a_local_user_fetches_models_only_as_root_or_admin_or_the_daemons_own(autojump_clock, tmp_path):
+    async with hall(tmp_path) as place:
+        peer = await place.client(grant=Grant("uid:7", local=True))
+        refused = await peer.ask(PullModel, model="small")
+        assert of(Code.FORBIDDEN)(refused)
+        assert "admin" in refused.message
+        assert Right.PULL not in SCOPES["stream"]
+
+
 async def test_audio_of_a_token_that_may_only_read_is_forbidden(autojump_clock, tmp_path):
     async with hall(tmp_path) as place:
         created = await place.live(await place.client(owner="token:x"))
@@ -710,11 +745,14 @@ async def test_an_admin_sees_the_sessions_of_all(autojump_clock, tmp_path):
 
 async def test_a_connection_ends_with_its_token(autojump_clock, tmp_path):
     async with hall(tmp_path) as place:
-        ended = trio.Event()
-        peer = await place.client(grant=Grant("token:x", SCOPES["stream"], "x", ended))
+        lease = Lease()
+        peer = await place.client(grant=Grant("token:x", SCOPES["stream"], "x", lease))
         assert isinstance(await peer.ask(Ping), PingReply)
-        ended.set()
-        assert [error.code for error in await peer.rest()] == [Code.UNAUTHORIZED]
+        lease.end("It is over.")
+        assert [(error.code, error.message) for error in await peer.rest()] == [(Code.UNAUTHORIZED, "It is over.")]
+        late = place.connect(grant=Grant("token:x", SCOPES["stream"], "x", lease))
+        assert isinstance(await late.hello(), Welcome)
+        assert [error.code for error in await late.rest()] == [Code.UNAUTHORIZED]
         await place.left.wait()
         assert place.service.door.connected == 0
 
@@ -727,6 +765,34 @@ async def test_one_owner_has_so_many_connections_and_others_have_theirs(autojump
         assert await refused.receive() is None
         await place.client(owner="other", owner_connections=1)
         assert place.service.door.refused["owner_connections"] == 1
+
+
+async def test_one_owner_cannot_take_the_connections_of_others(autojump_clock, tmp_path):
+    limits = {"connections": 16, "owner_connections": 8, "reserved_connections": 2}
+    async with hall(tmp_path) as place:
+        for owner in ("token:a", "token:b"):
+            taken = []
+            for _ in range(9):
+                peer = place.connect(owner=owner, **limits)
+                taken.append(isinstance(await peer.hello(), Welcome))
+            assert taken == [True] * (8 if owner == "token:a" else 6) + [False] * (1 if owner == "token:a" else 3)
+        refused = place.connect(owner="token:c", **limits)
+        assert of(Code.BUSY)(await refused.hello())
+        await place.client(grant=Grant("uid:7", local=True), **limits)
+        await place.client(grant=Grant("token:root", SCOPES["admin"]), **limits)
+        last = place.connect(grant=Grant("uid:8", local=True), **limits)
+        assert of(Code.BUSY)(await last.receive())
+
+
+async def test_one_local_user_cannot_take_the_whole_reserve(autojump_clock, tmp_path):
+    limits = {"connections": 100, "reserved_connections": 12}
+    async with hall(tmp_path) as place:
+        for number in range(88):
+            await place.client(owner=f"token:{number}", **limits)
+        for _ in range(RESERVE_EACH):
+            await place.client(grant=Grant("uid:7", local=True), **limits)
+        assert of(Code.BUSY)(await place.connect(grant=Grant("uid:7", local=True), **limits).hello())
+        await place.client(grant=Grant("uid:8", local=True), **limits)
 
 
 async def test_one_owner_has_so_many_sessions(autojump_clock, tmp_path):
@@ -754,6 +820,66 @@ async def test_of_those_that_say_nothing_the_oldest_is_cut(autojump_clock, tmp_p
         assert await silent[0].receive() is None
         assert trio.current_time() - begun < 1
         assert isinstance(await silent[2].hello(), Welcome)
+
+
+async def test_a_flood_of_one_host_does_not_cut_another(autojump_clock, tmp_path):
+    async with hall(tmp_path) as place:
+        limits = {"handshakes": 8, "host_handshakes": 4}
+        slow = place.connect(host="10.0.0.2", **limits)
+        await trio.testing.wait_all_tasks_blocked()
+        for _ in range(40):
+            place.connect(host="10.0.0.1", **limits)
+            await trio.testing.wait_all_tasks_blocked()
+        assert place.service.door.connected == 1 + 4
+        for _ in range(40):  # several hosts, each with several: they are cut before the one that has one
+            for number in range(3):
+                place.connect(host=f"10.0.1.{number}", **limits)
+                await trio.testing.wait_all_tasks_blocked()
+        assert place.service.door.connected == 8
+        assert isinstance(await slow.hello(), Welcome)
+
+
+async def test_of_one_host_those_that_asked_for_something_are_cut_last(autojump_clock):
+    door, settings = Door(), ListenSettings(host_handshakes=3)
+    with ExitStack() as stack:
+        first = stack.enter_context(door.visit(settings, "h"))
+        first.spoke = True
+        others = [stack.enter_context(door.visit(settings, "h")) for _ in range(20)]
+        assert not first.scope.cancel_called
+        assert [other.scope.cancel_called for other in others] == [True] * 18 + [False] * 2
+    assert (door.connected, door._silent, door._silent_count) == (0, {}, 0)
+
+
+async def test_before_it_is_welcome_a_client_may_send_so_much_and_afterwards_more(autojump_clock, tmp_path):
+    async with hall(tmp_path) as place:
+        stranger = place.connect()
+        await stranger.raw(struct.pack(">I", STRANGER_BYTES + 1))
+        assert of(Code.TOO_LARGE)((await stranger.rest())[-1])
+        peer = await place.client()
+        assert peer.link.trusted
+        title = "x" * 4 * STRANGER_BYTES
+        assert isinstance(await peer.ask(CreateSession, kind="live", title=title), CreateSessionReply)
+
+
+async def test_the_handshakes_time_is_counted_from_the_first_byte(autojump_clock, tmp_path):
+    async with hall(tmp_path) as place:
+
+        async def slow(given: str | None) -> Grant:
+            await trio.sleep(4)
+            raise Unauthorized("no")
+
+        listen = ListenSettings(handshake_s=10)
+        ours, theirs = trio.testing.memory_stream_pair()
+        began = trio.current_time()
+        with place.service.door.visit(listen) as visit:
+            await trio.sleep(7)  # for TLS and HTTP
+            async with trio.open_nursery() as nursery:
+                connection = Connection(Role.SERVER, LengthPrefixed())
+                peer = Peer(theirs, MemoryLink(ours))
+                nursery.start_soon(serve, peer.link, connection, slow, place.service, listen, visit, "peer")
+                assert of(Code.UNAUTHORIZED)(await peer.hello("guess")), "also if its time ends before the pause does"
+                assert trio.current_time() - began == pytest.approx(10)
+                nursery.cancel_scope.cancel()
 
 
 async def test_who_sends_faster_than_allowed_is_read_more_slowly(autojump_clock, tmp_path):
@@ -804,6 +930,18 @@ async def test_who_says_nothing_and_follows_nothing_is_closed_if_the_settings_sa
             assert await idle.receive() is None
         await trio.sleep(20)
         assert isinstance(await listener.ask(Ping), PingReply)
+
+
+@pytest.mark.parametrize("where", ["title", "name"])
+async def test_a_title_is_one_clean_line_from_the_beginning(autojump_clock, tmp_path, where):
+    async with hall(tmp_path) as place:
+        peer = await place.client()
+        evil = "  Release\n\x1b]0;owned\x07 \x9b2Jplan" + "x" * 300
+        fields = {"title": evil} if where == "title" else {"audio": AudioFormat(name=evil)}
+        created = await peer.ask(CreateSession, kind="file", summary=SummaryOptions(mode="off"), **fields)
+        record = await peer.ask(GetSession, session=created.session)
+        assert record.title == ("Release ]0;owned 2Jplan" + "x" * 300)[:200]
+        assert "\x1b" not in str(created.config)
 
 
 async def test_a_session_is_renamed_and_marked_at_any_time(autojump_clock, tmp_path):

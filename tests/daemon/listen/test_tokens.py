@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import hmac
 import os
 import stat
@@ -18,7 +19,7 @@ def test_a_token_is_found_by_its_secret_which_is_nowhere_on_disk(tmp_path):
     secret = book.add("phone", scope="read")
     found = book.find(secret, NOW)
     assert found is not None
-    assert (found.name, found.scope, found.owner, found.expires) == ("phone", "read", "token:phone", None)
+    assert (found.name, found.scope, found.owner, found.expires) == ("phone", "read", f"token:{found.owner[6:]}", None)
     assert all(secret not in path.read_text() for path in tmp_path.iterdir())
     assert all(book.find(wrong, NOW) is None for wrong in ("", "phone", secret[:-1], secret + "x", found.sha256))
     assert len({book.add(f"n{i}") for i in range(20)}) == 20
@@ -82,6 +83,28 @@ def test_a_name_is_taken_once_and_missed_by_name(tmp_path):
     with pytest.raises(BadToken, match="'b'"):
         book.revoke("b")
     assert [token.name for token in book.tokens()] == ["a"]
+
+
+def test_a_name_that_is_made_again_is_another_owner(tmp_path):
+    book = TokenBook(tmp_path)
+    first = book.find(book.add("phone"), NOW)
+    book.revoke("phone")
+    second = book.find(book.add("phone"), NOW)
+    third = book.find(book.add("tablet", owner=second.owner), NOW)
+    assert first.owner != second.owner
+    assert second.owner == third.owner, "unless it is asked for"
+
+
+def test_a_token_of_an_earlier_version_is_the_owner_that_it_was(tmp_path):
+    book = TokenBook(tmp_path)
+    secret = "convo_old"
+    book.path.write_text(
+        '{"version": 1, "tokens": [{"name": "phone", "scope": "stream", "owner": "token:phone", "created": 1.0, '
+        f'"sha256": "{hashlib.sha256(secret.encode()).hexdigest()}"' + "}]}"
+    )
+    assert book.find(secret, NOW).owner == "token:phone"
+    book.revoke("phone")
+    assert book.find(book.add("phone"), NOW).owner != "token:phone"
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,15 @@ import trio
 import trio_websocket
 from trio.testing import memory_stream_pair
 from wsproto import ConnectionType, WSConnection
-from wsproto.events import BytesMessage, Event, Ping, Pong, Request
+from wsproto.events import BytesMessage, Event, Ping, Pong, Request, TextMessage
 
 from convo.address import parse
 from convo.messages import WEBSOCKET_SUBPROTOCOL, Code
 from convod.listen import websocket
-from convod.listen.limits import Door, Visit
+from convod.listen.limits import STRANGER_BYTES, Door, Visit
 from convod.listen.pace import PacedStream
 from convod.listen.settings import ListenSettings
-from convod.listen.upgrade import CLOSE_S, STOPPING_S, WebSocketLink
+from convod.listen.upgrade import CLOSE_S, EXTRA_WEIGHT, STOPPING_S, WebSocketLink
 from convod.listen.websocket import BadAddress, check
 from tests.support.wire import shaken_hands
 
@@ -45,7 +45,9 @@ def test_an_address_open_to_the_network_needs_tokens_and_tls_or_a_word(host):
     with pytest.raises(BadAddress, match="in the clear"):
         check(plain, **OPEN | {"guarded": True, "certified": True})
     assert check(secure, **OPEN | {"guarded": True, "certified": True}).secure
-    assert check(plain, **OPEN | {"insecure": True}).scheme == "ws"
+    with pytest.raises(BadAddress, match="convod token add"):
+        check(plain, **OPEN | {"insecure": True})
+    assert check(plain, **OPEN | {"guarded": True, "insecure": True}).scheme == "ws"
 
 
 def test_tls_needs_a_certificate():
@@ -275,6 +277,78 @@ async def test_a_message_in_fragments_between_pings_is_one_message(nursery, firs
                 ]
     assert [bytes(one) for one in had if one] == [b"there?", b"one message", b"!"]
     nursery.cancel_scope.cancel()
+
+
+async def test_a_stranger_is_kept_so_many_bytes_of_and_no_more(nursery, autojump_clock):
+    """In fragments without an end, or in control frames: 1009."""
+    for event in (BytesMessage(bytes(1000), message_finished=False), Ping(bytes(100))):
+        here, there = memory_stream_pair()
+        client, server, _ = shaken_hands()
+        link = WebSocketLink(server, here, PacedStream(here), SETTINGS)
+        sent = 0
+
+        async def receive(link: WebSocketLink = link, here: trio.abc.Stream = here) -> None:
+            assert await link.receive() is None
+            await here.aclose()
+
+        nursery.start_soon(receive)
+        while sent < 2 * STRANGER_BYTES:
+            data = client.send(event)
+            sent += len(data)
+            try:
+                await there.send_all(data)
+            except trio.BrokenResourceError:
+                break
+            await trio.testing.wait_all_tasks_blocked()
+        assert STRANGER_BYTES < sent <= STRANGER_BYTES + 2 * len(data)
+        assert len(link._partial) <= STRANGER_BYTES
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("event", "counts"),
+    [
+        (BytesMessage(b"", message_finished=False), True),
+        (BytesMessage(bytes(100), message_finished=False), True),
+        (TextMessage("", message_finished=False), True),
+        (Ping(b""), True),
+        (Pong(b""), True),
+        (BytesMessage(bytes(5000), message_finished=False), False),
+    ],
+)
+async def test_frames_that_are_no_message_are_counted(nursery, autojump_clock, event, counts):
+    here, there = memory_stream_pair()
+    client, server, _ = shaken_hands()
+    counted = []
+    link = WebSocketLink(
+        server, here, PacedStream(here), SETTINGS, pause=lambda size, messages: counted.append(messages) or 7.0
+    )
+    link.trust()
+    nursery.start_soon(link.receive)
+    began = trio.current_time()
+    await there.send_all(client.send(event) + client.send(event))
+    await trio.testing.wait_all_tasks_blocked()
+    await there.send_all(client.send(event))
+    await trio.sleep(6)
+    assert counted == ([2 * EXTRA_WEIGHT] if counts else [])
+    await trio.sleep(2)
+    assert counted == ([2 * EXTRA_WEIGHT, EXTRA_WEIGHT] if counts else [])
+    assert trio.current_time() - began == pytest.approx(8)
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("peer", "network"),
+    [
+        ("10.0.0.1:5", "10.0.0.1"),
+        ("[2001:db8:1:2:3:4:5:6]:5", "2001:db8:1:2::1"),
+        ("[::ffff:10.0.0.1]:5", "10.0.0.1"),
+        ("[fe80::1%eth0]:5", "fe80::2"),
+    ],
+)
+def test_an_ipv6_host_is_all_addresses_that_it_may_take(peer, network):
+    assert websocket._network(peer) == websocket._network(f"[{network}]:7" if ":" in network else f"{network}:7")
+    assert websocket._network(peer) != websocket._network("10.0.0.2:5")
 
 
 async def test_a_client_that_asks_for_pongs_and_takes_none_is_cut(nursery, autojump_clock):

@@ -255,6 +255,26 @@ def test_check_config_prints_settings_that_give_the_same_settings_and_no_token(m
 
 
 @pytest.mark.parametrize(
+    ("text", "mode", "exposed"),
+    [
+        ('[listen]\ntoken = "secret"\n', 0o644, True),
+        ('[listen]\ntoken = "secret"\n', 0o640, False),
+        ('[listen]\ntoken = "secret"\n', 0o600, False),
+        ("[listen]\n", 0o644, False),
+    ],
+)
+def test_a_token_that_any_user_may_read_is_told(monkeypatch, capsys, write, text, mode, exposed):
+    file = write(text)
+    file.chmod(mode)
+    run(monkeypatch, "check-config", "--config", str(file))
+    said = capsys.readouterr().err
+    assert ("any user may read it" in said) is exposed
+    assert "secret" not in said
+    run(monkeypatch, "check-config", "--config", str(file), CONVOD_TOKEN="of the environment")
+    assert "any user" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("name", "value", "says"),
     [
         ("CONVOD_MODEL", "smal", "engine.model: no model is called 'smal'"),

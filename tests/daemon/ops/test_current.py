@@ -17,13 +17,16 @@ def test_what_may_change_changes_and_the_rest_waits():
         engine__model="small", sessions__files_at_once=9,
     )  # fmt: skip
     current = Current(settings(), lambda: fresh)
-    changed, waiting = current.reload()
+    read = current.read()
+    assert current.settings == settings(), "what was read holds only once it is applied"
+    changed, waiting = read.changed, read.waiting
+    current.apply(read)
     assert sorted(changed) == ["drain_s", "listen.idle_s", "log.level", "sessions.resume_s"]
     assert sorted(waiting) == ["engine.model", "listen.socket", "sessions.files_at_once"]
     now = current.settings
     assert (now.listen.idle_s, now.log.level, now.sessions.resume_s, now.drain_s) == (5.0, "debug", 1.0, 3.0)
     assert (now.engine.model, now.listen.socket, now.sessions.files_at_once) == ("auto", "", 2)
-    assert current.reload()[0] == []
+    assert current.read().changed == []
 
 
 def test_wrong_settings_leave_the_old_ones():
@@ -32,12 +35,25 @@ def test_wrong_settings_leave_the_old_ones():
 
     current = Current(settings(drain_s=4.0), read)
     with pytest.raises(BadSettings):
-        current.reload()
+        current.read()
     assert current.settings.drain_s == 4.0
 
 
 def test_without_a_way_to_read_them_nothing_changes():
     before = settings()
     current = Current(before)
-    assert current.reload() == ([], [])
+    read = current.read()
+    assert (read.changed, read.waiting) == ([], [])
     assert msgspec.to_builtins(current.settings) == msgspec.to_builtins(before)
+
+
+def test_what_opens_a_port_waits_for_a_restart_and_what_closes_it_does_not():
+    fresh = settings(listen__open_loopback=True, listen__insecure=True)
+    current = Current(settings(), lambda: fresh)
+    read = current.read()
+    assert (read.changed, sorted(read.waiting)) == ([], ["listen.insecure", "listen.open_loopback"])
+    current.apply(read)
+    assert not current.settings.listen.open_loopback
+    current = Current(settings(listen__open_loopback=True), settings)
+    read = current.read()
+    assert (read.changed, read.waiting) == (["listen.open_loopback"], [])

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -52,6 +53,25 @@ def test_settings_that_are_there_stay(units, tmp_path):
     settings.write_text("drain_s = 3\n")
     assert install.install(tmp_path / "root", user=False) == 0
     assert settings.read_text() == "drain_s = 3\n"
+
+
+@pytest.mark.parametrize("group", [True, False])
+def test_settings_are_for_root_and_the_service_alone(tmp_path, monkeypatch, capsys, group):
+    settings, given = tmp_path / "convod.toml", []
+    settings.write_text("")
+    settings.chmod(0o644)
+
+    def find(name: str) -> SimpleNamespace:
+        if not group:
+            raise KeyError(name)
+        return SimpleNamespace(gr_gid=4242)
+
+    monkeypatch.setattr(install.grp, "getgrnam", find)
+    monkeypatch.setattr(install.os, "chown", lambda *words: given.append(words))
+    install._close(settings)
+    assert settings.stat().st_mode & 0o777 == (0o640 if group else 0o644)
+    assert given == ([(settings, 0, 4242)] if group else [])
+    assert ("keep tokens out of it" in capsys.readouterr().err) is not group
 
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path, capsys):

@@ -44,6 +44,15 @@ def test_what_came_from_outside_forges_no_line():
     assert r"peer=x\ny" in line
 
 
+@pytest.mark.parametrize("evil", ["\x1b[2J", "\x9b2J", "\x90q\x9c", "\x7f", "\x07", "\u202e", "\u2028"])
+@pytest.mark.parametrize("formatter", [TextFormatter, JsonFormatter])
+def test_what_came_from_outside_commands_no_terminal(formatter, evil):
+    line = formatter().format(record("a client %s", f"a{evil}b", client=f"c{evil}d"))
+    assert evil[0] not in line
+    if formatter is JsonFormatter:
+        assert json.loads(line)["client"] == f"c{evil}d"
+
+
 def test_a_traceback_stands_under_its_line():
     first, *rest = TextFormatter().format(record("oh", error=True)).split("\n")
     assert first.endswith("oh")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import socket
 
 import trio
@@ -9,10 +10,38 @@ from convod.engine.process import Worker
 from convod.engine.scheduler import Job
 from convod.engine.supervisor import REPLACED_S, Engine, EngineSettings
 from convod.engine.wire import Kind, Options
+from convod.ops import logs
 from convod.ops.config import Settings
 from convod.ops.current import Current
 from convod.ops.signals import Operator
 from convod.ops.systemd import Notifier
+
+
+class Refusal(Exception):
+    pass
+
+
+async def test_settings_are_read_again_whole_or_not_at_all(caplog, monkeypatch):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(logs, "begin", lambda settings: None)  # it would take the log away from this test
+    fresh, applied, refuse = Settings(drain_s=3.0), [], True
+
+    def prepare(settings: Settings):
+        if refuse:
+            raise Refusal("the certificate is broken")
+        return lambda: applied.append(settings.drain_s)
+
+    current = Current(Settings(), lambda: fresh)
+    with Operator(current, Notifier()) as operator:
+        operator.on_reload(prepare, Refusal)
+        operator._reload()
+        assert current.settings.drain_s == Settings().drain_s, "it was said that they were not read again"
+        assert applied == []
+        assert "settings were not read again: the certificate is broken" in caplog.text
+        refuse = False
+        operator._reload()
+        assert (current.settings.drain_s, applied) == (3.0, [3.0])
+        assert "settings were read again" in caplog.text
 
 
 async def test_the_watchdog_is_fed_only_while_the_engine_answers(autojump_clock, tmp_path, caplog):

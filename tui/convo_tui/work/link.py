@@ -128,7 +128,7 @@ class Link:
                 self._become(None, LinkState(Phase.LOST, str(error)))
             except convo.RequestError as error:
                 if error.code != Code.BUSY:
-                    self._become(None, LinkState(Phase.REFUSED, f"{error.message} (--token or CONVO_TOKEN)"))
+                    self._become(None, LinkState(Phase.REFUSED, f"{error.message} (it is taken from CONVO_TOKEN)"))
                     return
                 self._become(None, LinkState(Phase.LOST, error.message))
             except ValueError as error:
