@@ -23,6 +23,9 @@ TRIM_S: Final = 8.0
 """An interim longer than this begins anew after the words that are stable: a long utterance costs no more per update
 than a short one."""
 
+HELD_BACK: Final = 2
+"""It begins that many stable words earlier, for a border may cost the word behind it: one that is stable is known."""
+
 RARER: Final = 3
 """Under pressure interims come after so many times INTERIM_MS,"""
 
@@ -110,8 +113,9 @@ class Growing:
         return True
 
     def _trim(self, start: int, words: list[HeardWord], stable: list[str]) -> None:
-        count, held = _held(words, stable)
-        if not count or count == len(words):
+        count, _ = _held(words, stable)
+        count, held = _held(words[: max(0, count - HELD_BACK)], stable)
+        if not count:
             return
         # Between the two words: the end of one is often put a little late, the start of the next a little early.
         border = (words[count - 1].end + words[count].start) / 2
