@@ -78,7 +78,8 @@ def test_whatever_comes_every_text_is_kept_or_counted_once_and_the_verdict_is_it
     assert guard.judge(text, **figures) == verdict
     if not text.strip():
         assert not verdict.keep
-    if figures["voice_s"] == 0.0 and (figures["avg_logprob"] < FAINT_LOGPROB or figures["no_speech_prob"] > FAINT_NO_SPEECH):
+    unsure = figures["avg_logprob"] < FAINT_LOGPROB or figures["no_speech_prob"] > FAINT_NO_SPEECH
+    if figures["voice_s"] == 0.0 and unsure:
         assert verdict.reason == "no_voice" or not text.strip()
     # More speech, a surer model: never a reason to reject.
     better = guard.judge(text, avg_logprob=0.0, no_speech_prob=0.0, spoken_s=28.0, voice_s=figures["voice_s"])
