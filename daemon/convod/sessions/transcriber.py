@@ -542,7 +542,8 @@ class Transcriber:
         if heard is not None and not self._judge(heard, max(closed.spoken / self._rate, heard.voice_s or 0.0)):
             heard = None
         # Of what was rejected nothing is kept: a language that noise was taken for would be every later window's.
-        if heard is not None and heard.text and heard.language_probability >= LANGUAGE_SURE:
+        sure = heard is not None and heard.text and heard.language_probability >= LANGUAGE_SURE
+        if heard is not None and sure and self.settings.language is None:
             self.language = heard.language
         text = heard.text if heard is not None else final.promised
         uncovered = None

@@ -396,7 +396,7 @@ def closed_after(happened) -> list[int]:
 
 
 def patient(script: str, waits: dict[int, int], settings: EndpointSettings | None = None):
-    """`play`; at the end of frame `number` somebody says that the sentence goes on at the end of frame `waits` tells."""
+    """`play`; behind a frame whose number is in `waits` somebody says where the sentence goes on, in frames."""
     endpointer = Endpointer(RATE, settings)
     happened = []
     for number, sign in enumerate(script):
