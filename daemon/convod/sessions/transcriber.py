@@ -447,8 +447,9 @@ class Transcriber:
         return arrived
 
     def _trim(self) -> None:
-        # Behind an utterance whose answer is not there yet somebody may have spoken on.
-        ends = [final.closed.end for final in self._finals.values() if not final.decided and not final.closed.cut]
+        # Behind an utterance whose answer is not there yet somebody may have spoken on, and its end may be a lead.
+        undecided = [final.closed for final in self._finals.values() if not final.decided]
+        ends = [max(closed.start, closed.end - int(LEAD_S * self._rate)) for closed in undecided]
         needed = min(self._endpoint.needed_from, self._now, *ends)
         if (previous := self._previous) is not None:
             if needed - previous.end <= LEAD_GAP_S * self._rate:
