@@ -6,7 +6,8 @@ from typing import Final
 
 _ENDS: Final = ".?!。？！؟।｡"
 _TRAILS: Final = ("...", "…", "..")
-_CLOSING: Final = "\"'”’»)]}」』）"
+_CLOSING: Final = "\"'”’»)]}」』） \u00a0\u202f"
+"""With the spaces that French puts before them."""
 _SHORT: Final = {"mr", "mrs", "ms", "dr", "st", "jr", "sr", "vs", "etc", "prof", "gen", "col", "capt", "lt", "no"}
 """Abbreviations, in lower case, that a full stop follows in mid-sentence."""
 

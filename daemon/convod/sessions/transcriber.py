@@ -447,8 +447,9 @@ class Transcriber:
         return arrived
 
     def _trim(self) -> None:
-        # Behind an utterance whose answer is not there yet somebody may have spoken on.
-        ends = [final.closed.end for final in self._finals.values() if not final.decided and not final.closed.cut]
+        # Behind an utterance whose answer is not there yet somebody may have spoken on, and its end may be a lead.
+        undecided = [final.closed for final in self._finals.values() if not final.decided]
+        ends = [max(closed.start, closed.end - int(LEAD_S * self._rate)) for closed in undecided]
         needed = min(self._endpoint.needed_from, self._now, *ends)
         if (previous := self._previous) is not None:
             if needed - previous.end <= LEAD_GAP_S * self._rate:
@@ -542,7 +543,8 @@ class Transcriber:
         if heard is not None and not self._judge(heard, max(closed.spoken / self._rate, heard.voice_s or 0.0)):
             heard = None
         # Of what was rejected nothing is kept: a language that noise was taken for would be every later window's.
-        if heard is not None and heard.text and heard.language_probability >= LANGUAGE_SURE:
+        sure = heard is not None and heard.text and heard.language_probability >= LANGUAGE_SURE
+        if heard is not None and sure and self.settings.language is None:
             self.language = heard.language
         text = heard.text if heard is not None else final.promised
         uncovered = None

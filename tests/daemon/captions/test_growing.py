@@ -8,7 +8,7 @@ from convod.captions import Caption, Growing
 from convod.captions.growing import FIRST_INTERIM_MS, INTERIM_MS, RARER, SHORTER_S, TRIM_S
 from convod.captions.interim import PROMISE, joined, pieces
 from convod.engine.pressure import Interims
-from convod.engine.wire import HeardWord
+from convod.engine.wire import Heard, HeardWord
 from tests.daemon.support.talk import heard
 
 RATE = 16000
@@ -20,12 +20,23 @@ def growing() -> Growing:
 
 
 def timed(text: str, second: float = 0.5):
-    """What is heard of a text whose words take half a second each."""
+    """What is heard of a text whose words take half a second each; none is so probable as to be shown at once."""
     words = [
-        HeardWord(start=second * i, end=second * (i + 1), word=word, probability=0.9)
+        HeardWord(start=second * i, end=second * (i + 1), word=word, probability=0.8)
         for i, word in enumerate(text.split())
     ]
     return heard(text, words=words)
+
+
+def hear(utterance: Growing, outcome: Heard, start: int | None = None, *, seconds: float = 60.0, **more) -> Caption:
+    """The caption after an interim of so many seconds from sample `start` on, or where the next one is to begin."""
+    start = utterance.begin if start is None else start
+    return utterance.heard(start, start + round(seconds * RATE), outcome, **more)
+
+
+def pause(utterance: Growing, outcome: Heard, *, seconds: float = 60.0, **more) -> Caption:
+    """The caption after a pause, so many seconds after the utterance's start."""
+    return utterance.paused(10 * RATE, 10 * RATE + round(seconds * RATE), outcome, **more)
 
 
 def test_the_first_interim_is_due_when_there_is_enough_speech_and_then_every_so_often():
@@ -38,64 +49,81 @@ def test_the_first_interim_is_due_when_there_is_enough_speech_and_then_every_so_
     assert utterance.is_due(first + INTERIM_MS * RATE // 1000)
 
 
-def test_nothing_is_shown_before_there_is_something_and_then_it_may_be_taken_back():
+def test_a_caption_without_words_and_the_same_again_are_never_shown():
     utterance = growing()
     assert not utterance.shows(Caption("", ""))
     assert utterance.shows(Caption("", "so"))
-    assert utterance.shows(Caption("", ""))
+    assert not utterance.shows(Caption("", ""))
+    assert not utterance.shows(Caption("", "so"))
     assert utterance.promised == ""
+    assert utterance.shows(Caption("so", "we"))
+    assert utterance.shows(Caption("so we", ""))  # the same words, now promised
+    assert not utterance.shows(Caption("so we", ""))
+    assert utterance.promised == "so we"
 
 
 def test_what_is_shown_as_stable_is_promised():
     utterance = growing()
     for _ in range(PROMISE):
-        caption = utterance.heard(utterance.begin, heard("so we go"))
+        caption = hear(utterance, heard("so we go"))
     assert utterance.promised == ""
     assert utterance.shows(caption)
     assert utterance.promised == caption.stable == "so we"
     assert utterance.voiced
 
 
-def test_a_long_utterance_asks_for_times_and_begins_anew_after_its_stable_words():
+def test_a_word_is_as_old_as_its_time_in_the_window_says():
+    utterance = growing()
+    for _ in range(PROMISE):
+        caption = hear(utterance, timed("so we go home again"), seconds=4.0, trim=False)
+    assert caption == Caption("so we go", "home again")  # 2.5 s old
+    utterance = growing()
+    for _ in range(PROMISE):
+        caption = hear(utterance, timed("so we go home again"), seconds=2.5, trim=False)
+    assert caption == Caption("", "so we go home")  # the last one ends with the audio
+    assert pause(utterance, timed("so we go home again"), seconds=2.5) == Caption("", "so we go home again")
+
+
+def test_a_long_utterance_begins_anew_after_its_stable_words():
     utterance = growing()
     begin = utterance.begin
     assert not utterance.is_long(begin + int(TRIM_S * RATE))
     assert utterance.is_long(begin + int(TRIM_S * RATE) + 1)
     for _ in range(PROMISE):
-        caption = utterance.heard(begin, timed("so we go home"))
+        caption = hear(utterance, timed("so we go home"), begin)
     assert caption == Caption("so we go", "home")
     assert utterance.begin == begin + round(1.5 * RATE)
     # "home" was heard often enough to be promised as soon as something follows it.
-    assert utterance.heard(utterance.begin, timed("home now")) == Caption("so we go home", "")
+    assert hear(utterance, timed("home now")) == Caption("so we go home", "")
     assert utterance.begin == begin + round(2.0 * RATE)
-    assert utterance.heard(utterance.begin, timed("now")) == Caption("so we go home", "now")
+    assert hear(utterance, timed("now")) == Caption("so we go home", "now")
 
 
 def test_trimming_takes_no_word_from_the_screen():
     utterance = growing()
     for _ in range(PROMISE):
-        caption = utterance.heard(utterance.begin, timed("so we go home to bed"))
+        caption = hear(utterance, timed("so we go home to bed"))
     assert caption == Caption("so we go home to", "bed")
     assert utterance.begin > 10 * RATE
-    assert utterance.heard(utterance.begin, timed("bed")) == Caption("so we go home to", "bed")
+    assert hear(utterance, timed("bed")) == Caption("so we go home to", "bed")
 
 
 def test_words_behind_a_place_where_it_may_yet_be_cut_are_shown_and_not_promised():
     utterance = growing()
     for _ in range(2 * PROMISE):
-        caption = utterance.heard(10 * RATE, timed("so we go home"), trim=False, safe=11 * RATE)
+        caption = hear(utterance, timed("so we go home"), 10 * RATE, trim=False, safe=11 * RATE)
     assert caption == Caption("so we", "go home")
-    assert utterance.paused(heard("so we go home"), promise=False) == Caption("so we", "go home")
+    assert pause(utterance, heard("so we go home"), promise=False) == Caption("so we", "go home")
     # Without times nobody knows which words those are.
-    caption = utterance.heard(10 * RATE, heard("so we go home"), trim=False, safe=12 * RATE)
+    caption = hear(utterance, heard("so we go home"), 10 * RATE, trim=False, safe=12 * RATE)
     assert caption == Caption("so we", "go home")
-    assert utterance.heard(10 * RATE, timed("so we go home"), trim=False) == Caption("so we go", "home")
+    assert hear(utterance, timed("so we go home"), 10 * RATE, trim=False) == Caption("so we go", "home")
 
 
 def test_each_border_may_cost_a_word_so_there_is_none_before_it_is_time():
     utterance = growing()
     for _ in range(PROMISE):
-        utterance.heard(10 * RATE, timed("so we go home"), trim=False)
+        hear(utterance, timed("so we go home"), 10 * RATE, trim=False)
     assert utterance.begin == 10 * RATE
 
 
@@ -110,53 +138,58 @@ def test_each_border_may_cost_a_word_so_there_is_none_before_it_is_time():
 def test_a_word_before_the_border_that_is_heard_once_more_is_no_new_word(before, after, caption):
     utterance = growing()
     for _ in range(PROMISE):
-        utterance.heard(utterance.begin, timed(before))
-    assert utterance.heard(utterance.begin, timed(after)) == caption
+        hear(utterance, timed(before))
+    assert hear(utterance, timed(after)) == caption
 
 
 def test_at_a_pause_all_words_are_shown_and_stay_when_the_speaker_goes_on():
     utterance = growing()
-    assert utterance.heard(utterance.begin, heard("so we")) == Caption("", "")
-    assert utterance.paused(heard("so we go home")) == Caption("", "so we go home")
+    assert hear(utterance, timed("so we")) == Caption("", "")
+    assert pause(utterance, timed("so we go home")) == Caption("", "so we go home")
     assert utterance.voiced
-    assert utterance.heard(utterance.begin, heard("so we go home and")) == Caption("", "so we go home")
+    assert hear(utterance, timed("so we go home and")) == Caption("", "so we go home")
+    assert hear(utterance, timed("so we")) == Caption("so", "we go home")
 
 
 def test_at_a_pause_the_words_behind_those_that_were_trimmed_are_shown():
     utterance = growing()
     for _ in range(PROMISE):
-        utterance.heard(utterance.begin, timed("so we go home"))
+        hear(utterance, timed("so we go home"))
     assert utterance.begin > 10 * RATE
-    assert utterance.paused(heard("so we go home to bed")) == Caption("so we go home", "to bed")
+    assert pause(utterance, heard("so we go home to bed")) == Caption("so we go home", "to bed")
     # A text that disagrees takes no promise back.
-    assert utterance.paused(heard("no we go home to bed")) == Caption("so we go home", "to bed")
-    assert utterance.paused(heard("no")) == Caption("so we go home", "")
+    assert pause(utterance, heard("no we go home to bed")) == Caption("so we go home", "to bed")
+    assert pause(utterance, heard("no")) == Caption("so we go home", "")
 
 
 def test_characters_are_trimmed_by_words_that_hold_their_punctuation():
     utterance = growing()
     characters = [*"今日は会", "議、", *"明日も"]
-    words = [HeardWord(start=i / 4, end=(i + 1) / 4, word=one, probability=0.9) for i, one in enumerate(characters)]
+    words = [HeardWord(start=i / 4, end=(i + 1) / 4, word=one, probability=0.8) for i, one in enumerate(characters)]
     for _ in range(PROMISE):
-        caption = utterance.heard(utterance.begin, heard("今日は会議、明日も", words=words))
+        caption = hear(utterance, heard("今日は会議、明日も", words=words))
     assert caption == Caption("今日は会議、明日", "も")
     assert utterance.begin == 10 * RATE + round(1.75 * RATE)
     # A border inside a timed word: what is before that word goes.
     utterance = growing()
     for _ in range(PROMISE):
-        caption = utterance.heard(utterance.begin, heard("今日は会議、", words=words[:5]))
+        caption = hear(utterance, heard("今日は会議、", words=words[:5]))
     assert caption == Caption("今日は会議", "、")
     assert utterance.begin == 10 * RATE + round(1.0 * RATE)
-    assert utterance.heard(utterance.begin, heard("議、")) == Caption("今日は会議", "、")
+    assert hear(utterance, heard("議、")) == Caption("今日は会議", "、")
 
 
 @settings(deadline=None)
 @given(
     st.lists(st.sampled_from(["so", "we", "go", "会", "議。"]), min_size=1, max_size=14),
     st.lists(st.tuples(st.integers(1, 4), st.booleans(), st.integers(0, 5)), min_size=1, max_size=30),
+    st.sampled_from([0.0, 0.7, 3.0]),
 )
-def test_whatever_is_heard_stable_words_only_grow_and_the_audio_behind_them_is_still_heard(said, passes):
-    """A model hears what was said so far, sometimes with a wrong last word; each word takes half a second."""
+def test_whatever_is_heard_stable_words_only_grow_and_the_audio_behind_them_is_still_heard(said, passes, late_s):
+    """A model hears what was said so far, sometimes with a wrong last word; each word takes half a second.
+
+    The audio goes on `late_s` seconds behind them.
+    """
     utterance = growing()
     begin, stable, upto = utterance.begin, [], 0
     for more, wrong, asked in passes:
@@ -170,7 +203,8 @@ def test_whatever_is_heard_stable_words_only_grow_and_the_audio_behind_them_is_s
         ]
         text = joined(hypothesis)
         before = utterance.begin
-        caption = utterance.heard(before, heard(text, words=words if asked else None))
+        end = begin + round((0.5 * upto + late_s) * RATE)
+        caption = utterance.heard(before, end, heard(text, words=words if asked else None))
         now = pieces(caption.stable)
         assert now[: len(stable)] == stable, "a stable word changed"
         stable = now
@@ -184,15 +218,18 @@ def test_whatever_is_heard_stable_words_only_grow_and_the_audio_behind_them_is_s
 def test_without_times_nothing_is_trimmed():
     utterance = growing()
     for _ in range(2 * PROMISE):
-        utterance.heard(utterance.begin, heard("so we go home"))
+        hear(utterance, heard("so we go home"))
     assert utterance.begin == 10 * RATE
 
 
 def test_times_of_other_words_trim_nothing():
     utterance = growing()
     for _ in range(PROMISE):
-        utterance.heard(utterance.begin, heard("so we go home", words=timed("no we go home").words))
+        hear(utterance, timed("so we go home"), trim=False)
+    assert hear(utterance, timed("no we go home")) == Caption("so we go", "home")
     assert utterance.begin == 10 * RATE
+    hear(utterance, timed("so we go home"))
+    assert utterance.begin == 10 * RATE + round(1.5 * RATE)
 
 
 def test_under_pressure_it_is_heard_less_often_then_from_a_later_point_then_not_at_all():

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convod.captions import Guard
-from convod.captions.guard import compression_ratio
+from convod.captions.guard import FAINT_LOGPROB, FAINT_NO_SPEECH, compression_ratio
 
 SURE = {"avg_logprob": -0.2, "no_speech_prob": 0.01, "spoken_s": 3.0, "voice_s": 2.5}
 
@@ -16,16 +16,37 @@ SURE = {"avg_logprob": -0.2, "no_speech_prob": 0.01, "spoken_s": 3.0, "voice_s":
         ("We ship on Friday.", {}, None),
         ("", {}, "empty"),
         (" \n ", {}, "empty"),
-        ("Thanks for watching!", {"no_speech_prob": 0.9, "avg_logprob": -1.5}, "no_speech"),
-        ("We ship on Friday.", {"no_speech_prob": 0.9, "avg_logprob": -0.3}, None),  # sure of its words
-        ("We ship on Friday.", {"no_speech_prob": 0.1, "avg_logprob": -1.5}, None),  # surely speech
-        ("We ship on Friday.", {"voice_s": 0.0}, "no_voice"),
+        ("", {"voice_s": 0.0}, "no_voice"),
+        # What a model says of silence counts where a detector heard little of a voice, too.
+        ("We ship on Friday.", {"no_speech_prob": 0.9, "avg_logprob": -1.5, "voice_s": 0.8}, "no_speech"),
+        ("We ship on Friday.", {"no_speech_prob": 0.9, "avg_logprob": -0.3, "voice_s": 0.8}, None),  # sure of its words
+        ("We ship on Friday.", {"no_speech_prob": 0.1, "avg_logprob": -1.5, "voice_s": 0.8}, None),  # surely speech
+        ("We ship on Friday.", {"no_speech_prob": 0.9, "avg_logprob": -1.5, "voice_s": 0.9}, None),  # voice enough
+        ("We ship on Friday.", {"no_speech_prob": 0.9, "avg_logprob": -1.5, "voice_s": None}, None),  # it was not asked
+        # A whisper is hardly a voice to a detector.
+        ("We ship on Friday.", {"voice_s": 0.0}, None),
+        ("We ship on Friday.", {"voice_s": 0.0, "no_speech_prob": 0.3, "avg_logprob": -0.8}, None),
+        ("We ship on Friday.", {"voice_s": 0.0, "no_speech_prob": 0.31}, "no_voice"),
+        ("We ship on Friday.", {"voice_s": 0.24, "avg_logprob": -0.81}, "no_voice"),
+        ("We ship on Friday.", {"voice_s": 0.25, "avg_logprob": -0.81}, None),
+        ("We ship on Friday.", {"voice_s": None, "avg_logprob": -0.81}, None),
+        # What models say of noise is believed with a voice as long as it takes to say, no shorter and no longer.
+        ("Thanks for watching!", {"no_speech_prob": 0.9, "avg_logprob": -1.5}, "stock_phrase"),
+        ("Thank you.", {"voice_s": 0.6}, None),
+        ("Thank you.", {"voice_s": 0.6, "no_speech_prob": 0.31}, "stock_phrase"),
+        ("Thank you.", {"voice_s": 0.4}, "stock_phrase"),
+        ("Thank you.", {"voice_s": 3.1}, "stock_phrase"),
+        ("Thank you.", {"voice_s": None}, None),
+        ("Thank you very much for watching!", {"voice_s": 3.1}, None),
+        ("Thank you. Thank you. Thank you.", {"voice_s": 0.4}, "stock_phrase"),
+        ("ご視聴ありがとうございました", {"voice_s": 0.3, "spoken_s": 3.0}, "stock_phrase"),
+        ("Thank you for the report.", {"voice_s": 0.4}, None),  # no phrase, though it begins with one
         ("thank you " * 20, {"spoken_s": 28.0}, "repetition"),
         ("no no no no", {}, None),  # people do say this
         ("one two three four five six seven eight nine ten", {"spoken_s": 0.2}, "too_fast"),
         ("one two three four five", {"spoken_s": 0.2}, None),
         ("Ja.", {"spoken_s": 0.0}, None),  # the detector misses quiet speech
-        ("ご視聴ありがとうございました", {"spoken_s": 0.3}, "too_fast"),  # no spaces: characters count
+        ("今日は会議があります。", {"spoken_s": 0.3}, "too_fast"),  # no spaces: characters count
         ("今日は会議があります", {"spoken_s": 1.2}, None),
         ("会" * 40, {"spoken_s": 28.0}, "repetition"),
         ("We ship the new release of the app on Friday.", {"avg_logprob": -3.1}, "improbable"),
@@ -55,11 +76,14 @@ def test_whatever_comes_every_text_is_kept_or_counted_once_and_the_verdict_is_it
     verdict = guard.judge(text, **figures)
     assert guard.rejected.total() == (not verdict.keep)
     assert guard.judge(text, **figures) == verdict
-    if not text.strip() or figures["voice_s"] == 0.0:
+    if not text.strip():
         assert not verdict.keep
+    unsure = figures["avg_logprob"] < FAINT_LOGPROB or figures["no_speech_prob"] > FAINT_NO_SPEECH
+    if figures["voice_s"] == 0.0 and unsure:
+        assert verdict.reason == "no_voice" or not text.strip()
     # More speech, a surer model: never a reason to reject.
     better = guard.judge(text, avg_logprob=0.0, no_speech_prob=0.0, spoken_s=28.0, voice_s=figures["voice_s"])
-    assert better.keep or better.reason in ("no_voice", "empty", "repetition", "too_fast")
+    assert better.keep or better.reason in ("no_voice", "empty", "stock_phrase", "repetition", "too_fast")
     if verdict.keep:
         assert better.keep
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from convod.engine.scheduler import TRIES, Job, Scheduler
-from convod.engine.wire import Kind, Options
+from convod.engine.wire import Kind, Lead, Options
 
 RATE = 16000
 
@@ -102,6 +102,7 @@ def test_finals_never_replace_each_other():
         ({"language": "de"}, False),
         ({"beam": 1}, False),
         ({"prompt": "Convo"}, False),
+        ({"margin": 400}, False),
         ({"kind": Kind.FILE}, False),
     ],
 )
@@ -111,10 +112,12 @@ def test_a_batch_holds_what_can_share_a_run(other, together):
     assert batches == ([[one, two]] if together else [[one], [two]])
 
 
-def test_sessions_whose_language_is_not_known_are_not_heard_together():
-    """The worker detects one language for a batch."""
+def test_sessions_whose_language_is_not_known_share_a_batch():
+    """The worker detects the language of each window, whatever comes before it and is expected of it."""
     a, again, b = (job(session, language=None) for session in "aab")
-    assert drained(scheduler_with(a, again, b, batch=8)) == [[a, again], [b]]
+    a.expected, b.expected = "de", "en"
+    b.lead = Lead(audio=bytes(2), text="So")
+    assert drained(scheduler_with(a, again, b, batch=8)) == [[a, b, again]]
 
 
 def test_without_buckets_any_length_goes_together():
@@ -358,7 +361,7 @@ class Queueing(RuleBasedStateMachine):
         assert all(one in self.waiting for one in batch)
         assert len(set(map(id, batch))) == len(batch)
         assert len({(one.rate, one.options) for one in batch}) == 1
-        if batch[0].options.language is None or kind is Kind.FILE:
+        if kind is Kind.FILE:
             assert len({one.session for one in batch}) == 1
         if kind is not Kind.FILE and batch[0] not in self.again:
             heads = {one.session: one for one in reversed(self.waiting) if one.kind is kind and one not in self.again}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from convod.engine.voice import LEAST_VOICE_S, Voice
+from convod.engine.voice import CHUNK, FAINT, LEAST_FAINT_S, LEAST_VOICE_S, VOICE, Voice, extent, is_silent
 from convod.engine.wire import RATE
 from tests.support.speech import pcm
 
@@ -54,3 +54,45 @@ def test_a_voice_beside_a_louder_noise_is_found_too(voice: Voice, talk: Samples)
     window = np.concatenate([word, np.zeros(RATE, np.float32), noise(2.0, 0.5)])
     assert voice.find(window[3 * RATE :])[0] < LEAST_VOICE_S
     assert voice.least(window) == pytest.approx(voice.find(window)[0])
+
+
+@pytest.mark.parametrize(
+    ("chunks", "silent"),
+    [
+        ([], True),
+        ([0.0] * 100, True),
+        ([0.09] * 100, True),
+        ([FAINT] * 3, True),  # 96 ms
+        ([FAINT] * 4, False),
+        ([0.0, 0.9, 0.0, 0.2, 0.0, 0.1, 0.0, 0.99], False),  # wherever they are
+        ([0.99] * 3, True),  # a click
+    ],
+)
+def test_a_window_is_silent_that_holds_hardly_a_faint_voice(chunks: list[float], silent: bool) -> None:
+    assert is_silent(np.array(chunks, np.float32)) is silent
+
+
+@pytest.mark.parametrize(
+    ("chunks", "size", "expected"),
+    [
+        ([], 0, (0.0, 0.0)),
+        ([0.39] * 4, 4 * CHUNK, (0.0, 0.0)),
+        ([0.0, VOICE, 0.0, 0.9, 0.1], 5 * CHUNK, (0.064, 0.128)),
+        ([0.9, 0.9], 2 * CHUNK - 100, (0.064, (2 * CHUNK - 100) / RATE)),  # the last chunk is not whole
+    ],
+)
+def test_the_extent_of_a_voice_is_told_by_its_chunks(chunks: list[float], size: int, expected: object) -> None:
+    assert extent(np.array(chunks, np.float32), size) == pytest.approx(expected)
+
+
+def test_a_voice_far_away_is_a_whisper_to_the_detector_and_no_silence(voice: Voice, talk: Samples) -> None:
+    sentence = talk[: 3 * RATE]
+    loud = voice.chunks(sentence)
+    assert loud.size == -(-sentence.size // CHUNK)
+    assert extent(loud, sentence.size) == voice.find(sentence)
+    assert not is_silent(loud)
+    for window in (noise(3.0), np.zeros(3 * RATE, np.float32), np.zeros(0, np.float32)):
+        assert is_silent(voice.chunks(window))
+    # In noise nearly as loud as it a voice is still not silence.
+    assert not is_silent(voice.chunks(sentence + noise(3.0, float(np.sqrt(np.mean(sentence**2))) / 2)))
+    assert LEAST_FAINT_S > LEAST_VOICE_S

@@ -10,6 +10,7 @@ from convod.engine.wire import (
     HEADER,
     Heard,
     HeardWord,
+    Lead,
     Load,
     Loaded,
     NotLoaded,
@@ -32,6 +33,9 @@ HEARD = Heard(
     no_speech_prob=0.0,
     voice_s=1.5,
     words=[HeardWord(start=0.0, end=0.5, word="Grüße,", probability=1.0)],
+    voiced=b"\x00\x01\x01",
+    uncovered=(0.5, 1.5),
+    truncated=True,
 )
 
 
@@ -40,12 +44,21 @@ HEARD = Heard(
     [
         Load(directory="/m", context="full"),
         Load(directory="/m", context="short", device="cuda", compute_type="float16", threads=3),
-        Work(windows=[b"", b"\x00\x01"], growing=["a:0", None], rate=16000, options=Options()),
+        Work(
+            windows=[b"", b"\x00\x01"],
+            growing=["a:0", None],
+            leads=[None, Lead(audio=b"\x02\x03", text="Grüße,")],
+            expected=[None, "de"],
+            rate=16000,
+            options=Options(),
+        ),
         Work(
             windows=[],
             growing=[],
+            leads=[],
+            expected=[],
             rate=8000,
-            options=Options(language="en", prompt="p", hotwords="h", words=True, beam=1),
+            options=Options(language="en", prompt="p", hotwords="h", words=True, beam=1, margin=400),
         ),
     ],
 )
@@ -59,6 +72,7 @@ def test_what_the_daemon_says_arrives(part):
         Loaded(device="cpu", compute_type="int8", languages=["en"], multilingual=False),
         NotLoaded(message="no"),
         Results(heard=[HEARD], seconds=0.5),
+        Results(heard=[msgspec.structs.replace(HEARD, words=None, voiced=None, uncovered=None)], seconds=0.5),
         Results(heard=[], seconds=0.0),
         Trouble(message="no"),
     ],

@@ -385,3 +385,81 @@ def test_of_an_utterance_that_is_not_the_last_nothing_is_resumed():
     endpointer, _ = play("#" * 30 + "." * 40 + "#" * 30 + "." * 40)
     assert endpointer.resume(END) == []
     assert endpointer.open_since is None
+
+
+# --- a sentence that goes on ------------------------------------------------------------------------------
+
+
+def closed_after(happened) -> list[int]:
+    """Of each utterance that closed, how many samples after its last speech; frames begin with speech."""
+    return [(number + 1) * FRAME - one.end + ms(200) for number, one in happened if isinstance(one, Closed)]
+
+
+def patient(script: str, waits: dict[int, int], settings: EndpointSettings | None = None):
+    """`play`; behind a frame whose number is in `waits` somebody says where the sentence goes on, in frames."""
+    endpointer = Endpointer(RATE, settings)
+    happened = []
+    for number, sign in enumerate(script):
+        speech = sign == "#"
+        happened += [
+            (number, one) for one in endpointer.frame((number + 1) * FRAME, speech, -30.0 if speech else -80.0)
+        ]
+        if number in waits:
+            endpointer.wait(waits[number] * FRAME)
+    return endpointer, happened
+
+
+@pytest.mark.parametrize(
+    ("waits", "endpoint_ms", "silence_ms"),
+    [
+        ({}, 500, 500),
+        ({17: 10}, 500, 1000),  # at the pause, 200 ms after the speech
+        ({25: 10}, 500, 1000),  # just before the endpoint
+        ({26: 10}, 500, 500),  # too late: it is closed
+        ({17: 9}, 500, 500),  # of another pause
+        ({17: 11}, 500, 500),
+        ({17: 10}, 300, 1000),
+        ({17: 10}, 2000, 2000),  # never sooner than without
+        ({17: 10, 20: 10}, 500, 1000),  # once is enough
+    ],
+)
+def test_where_a_sentence_goes_on_the_endpoint_is_patient(waits, endpoint_ms, silence_ms):
+    _, happened = patient("#" * 10 + "." * 80, waits, EndpointSettings(endpoint_ms=endpoint_ms))
+    (silence,) = closed_after(happened)
+    assert ms(silence_ms) <= silence < ms(silence_ms) + FRAME
+
+
+def test_patience_is_for_one_pause():
+    """Speech ends it, and the next utterance has its own."""
+    _, happened = patient("#" * 10 + "." * 20 + "#" * 10 + "." * 80, {17: 10})
+    (silence,) = closed_after(happened)
+    assert ms(500) <= silence < ms(500) + FRAME
+    _, happened = patient("#" * 10 + "." * 60 + "#" * 10 + "." * 80, {17: 10})
+    first, second = closed_after(happened)
+    assert ms(1000) <= first < ms(1000) + FRAME
+    assert ms(500) <= second < ms(500) + FRAME
+
+
+def test_nobody_waits_for_what_is_over():
+    endpointer, _ = patient("#" * 10, {})
+    endpointer.wait(10 * FRAME)
+    endpointer.flush(10 * FRAME)
+    endpointer.wait(10 * FRAME)
+    happened = []
+    for number in range(10, 110):
+        happened += [
+            (number, one)
+            for one in endpointer.frame((number + 1) * FRAME, number < 20, -30.0 if number < 20 else -80.0)
+        ]
+    (silence,) = closed_after(happened)
+    assert ms(500) <= silence < ms(500) + FRAME
+
+
+@pytest.mark.parametrize(("at", "silence_ms"), [(10, 500), (15, 1000)])
+def test_of_a_pause_that_a_better_detector_moved_the_new_one_is_waited_for(at, silence_ms):
+    endpointer, _ = patient("#" * 10 + "." * 8, {})
+    endpointer.voiced(15 * FRAME)
+    endpointer.wait(at * FRAME)
+    happened = [(number, one) for number in range(18, 80) for one in endpointer.frame((number + 1) * FRAME, False, -80)]
+    (silence,) = closed_after(happened)
+    assert ms(silence_ms) <= silence < ms(silence_ms) + FRAME
