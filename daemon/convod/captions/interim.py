@@ -21,17 +21,22 @@ import msgspec
 SHOW: Final = 2
 """Hypotheses in a row that must agree on a word before it is shown,"""
 
-SHOW_S: Final = 0.2
-SHOW_PROBABILITY: Final = 0.2
+SHOW_S: Final = 0.1
+SHOW_PROBABILITY: Final = 0.4
 """which must have ended so long before the audio does, and be so probable;"""
+
+CERTAIN: Final = 3
+CERTAIN_S: Final = 0.5
+CERTAIN_PROBABILITY: Final = 0.15
+"""or so, where one more agrees;"""
 
 SURE_S: Final = 0.5
 SURE_PROBABILITY: Final = 0.9
-"""or be so probable, and have ended so long before, to be shown at once.
+"""or be so, for one alone to be enough.
 
-Measured with tiny.en on three recorded talks (1,492 hypotheses, one each quarter second): of the words shown 5.1 % go
-away again, and a word comes 0.46 s after its end (95th percentile 1.28 s), 0.1 s of it for decoding. All words at once:
-37 % go. Agreement of two alone: 9.1 %, 0.34 s; of three: 4.6 %, 0.59 s (1.61 s).
+Measured with tiny.en on three recorded talks (1,492 hypotheses, one each quarter second): of the words shown 5.4 % go
+away again, and a word comes 0.39 s after its end (95th percentile 1.3 s), 0.1 s of it for decoding. All words at once:
+37 % go. Agreement of two alone: 9.1 %, 0.34 s; of three: 4.6 %, 0.59 s (1.6 s).
 """
 
 PROMISE: Final = 4
@@ -86,8 +91,8 @@ class Agreement:
         words = [guess.text for guess in guesses]
         self._recent.append(words)
         self._promise(guesses, words, most)
-        twice = agreed(list(self._recent)[-SHOW:]) if len(self._recent) >= SHOW else 0
-        visible = len(list(takewhile(lambda i: _is_shown(guesses[i], agreed=i < twice), range(len(words)))))
+        twice, thrice = self._agreed(SHOW), self._agreed(CERTAIN)
+        visible = len(list(takewhile(lambda i: _is_shown(guesses[i], (i < twice) + (i < thrice)), range(len(words)))))
         shown = [*self._stable, *words[len(self._stable) : visible]]
         # What is on the screen goes away only for what was heard twice.
         same = agreed([self._shown, shown])
@@ -102,6 +107,10 @@ class Agreement:
         self._promise(guesses, words, most)
         self._shown = [*self._stable, *words[len(self._stable) :]]
         return self._caption()
+
+    def _agreed(self, passes: int) -> int:
+        """How many words the last so many hypotheses begin with alike."""
+        return agreed(list(self._recent)[-passes:]) if len(self._recent) >= passes else 0
 
     def _caption(self) -> Caption:
         return Caption(joined(self._stable), joined(self._shown[len(self._stable) :]))
@@ -128,10 +137,14 @@ class Agreement:
         self._recent = deque(recent, maxlen=PROMISE)
 
 
-def _is_shown(guess: Guess, *, agreed: bool) -> bool:
-    if agreed and guess.age_s >= SHOW_S and guess.probability >= SHOW_PROBABILITY:
-        return True
-    return guess.age_s >= SURE_S and guess.probability >= SURE_PROBABILITY
+def _is_shown(guess: Guess, confirmed: int) -> bool:
+    """Whether a word is shown that was heard once (`confirmed` 0), SHOW times (1) or CERTAIN times in a row (2)."""
+    age_s, probability = guess.age_s, guess.probability
+    return (
+        (confirmed >= 1 and age_s >= SHOW_S and probability >= SHOW_PROBABILITY)
+        or (confirmed >= 2 and age_s >= CERTAIN_S and probability >= CERTAIN_PROBABILITY)
+        or (age_s >= SURE_S and probability >= SURE_PROBABILITY)
+    )
 
 
 def pieces(text: str) -> list[str]:
