@@ -88,6 +88,7 @@ class Agreement:
 
     def hear(self, guesses: Sequence[Guess], most: int | None = None) -> Caption:
         """The newest hypothesis -> the caption now, for which no word after the first `most` becomes stable."""
+        guesses = self._with_lost_words(guesses)
         words = [guess.text for guess in guesses]
         self._recent.append(words)
         self._promise(guesses, words, most)
@@ -107,6 +108,14 @@ class Agreement:
         self._promise(guesses, words, most)
         self._shown = [*self._stable, *words[len(self._stable) :]]
         return self._caption()
+
+    def _with_lost_words(self, guesses: Sequence[Guess]) -> Sequence[Guess]:
+        """The hypothesis with the stable words before it: its audio may begin within the first of them."""
+        words = [guess.text for guess in guesses]
+        for lost in range(len(self._stable)):
+            if words[: len(self._stable) - lost] == self._stable[lost:]:
+                return [*map(Guess, self._stable[:lost]), *guesses]
+        return guesses
 
     def _agreed(self, passes: int) -> int:
         """How many words the last so many hypotheses begin with alike."""
