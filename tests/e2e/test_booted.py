@@ -32,14 +32,6 @@ async def as_user(stack: AsyncExitStack, system: Booted, uid: int) -> convo.Clie
         return await stack.enter_async_context(convo.connect(system.url, connect_timeout=LIMIT_S))
 
 
-def daemon_pid(system: Booted) -> int:
-    """The main process of the service; who listens at the socket is systemd."""
-    (state,) = [
-        path for path in Path("/proc").glob("[0-9]*/cmdline") if b"/etc/convod/convod.toml" in path.read_bytes()
-    ]
-    return int(state.parent.name)
-
-
 async def test_two_users_have_a_file_each_and_see_their_own_only(system: Booted) -> None:
     data = (DATA / "single.flac").read_bytes()
     with trio.fail_after(2 * LIMIT_S):
@@ -66,7 +58,7 @@ async def test_the_daemon_is_held_as_the_unit_says(system: Booted) -> None:
     with trio.fail_after(LIMIT_S):
         async with AsyncExitStack() as stack:
             await as_user(stack, system, ALICE)
-            process = Path(f"/proc/{daemon_pid(system)}")
+            process = Path(f"/proc/{system.pid()}")
             about = dict(
                 line.split(":\t", 1) for line in (process / "status").read_text().splitlines() if ":\t" in line
             )

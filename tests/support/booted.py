@@ -51,8 +51,9 @@ class CannotBoot(Exception):
 class Booted:
     """A systemd and its convod. `url` is where users of group `gid` may connect."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, process: int) -> None:
         self._directory = directory
+        self._process = process
         self.socket = directory / "run/convod/convod.sock"
         self.url = f"unix:{self.socket}"
         self.state = directory / "var/lib/convod"
@@ -62,6 +63,12 @@ class Booted:
         """What convod said on stderr, and what systemd did."""
         texts = [self._directory / "run/convod.log", self._directory / "systemd.log"]
         return "".join(path.read_text(errors="replace") for path in texts if path.exists())
+
+    def pid(self) -> int:
+        """The main process of the service, which runs once somebody connected."""
+        (systemd,) = _children(self._process)
+        (main,) = [pid for pid in _children(systemd) if b"/etc/convod/convod.toml" in _words(pid)]
+        return main
 
     @contextmanager
     def user(self, uid: int) -> Iterator[None]:
@@ -75,6 +82,14 @@ class Booted:
         finally:
             os.seteuid(0)
             os.setgroups(before)
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _words(pid: int) -> list[bytes]:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
 
 
 @contextmanager
@@ -101,7 +116,7 @@ def booted(**environment: str) -> Iterator[Booted]:
             )  # fmt: skip
         try:
             _wait_booted(directory, process)
-            yield Booted(directory)
+            yield Booted(directory, process.pid)
         finally:
             process.kill()  # and with it the first process in there, and so all of them
             process.wait(10)
