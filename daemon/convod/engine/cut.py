@@ -1,13 +1,13 @@
 """Whether a recording was cut off, where FFmpeg reads what is left without a word.
 
-In: the path of a file, whatever it holds. Out: yes, or no as far as its container tells; of an MP3, how long it says it
+In: an open file, whatever it holds. Out: yes, or no as far as its container tells; of an MP3, how long it says it
 is. It reads some bytes of the file and decodes nothing.
 """
 
 from __future__ import annotations
 
+import os
 import re
-from pathlib import Path
 from typing import BinaryIO, Final
 
 LAST_PAGES: Final = 1 << 17
@@ -29,50 +29,55 @@ MP3_TAG: Final = {(False, False): 36, (False, True): 21, (True, False): 21, (Tru
 """Bytes from a frame's beginning to its Xing tag, by whether it is MPEG-2 or 2.5, and mono."""
 
 
-def is_cut(path: Path) -> bool:
+def is_cut(file: BinaryIO) -> bool:
     """Whether a WAV, Ogg or Matroska file ends before its container says."""
-    with path.open("rb") as file:
-        size, begin = path.stat().st_size, file.read(4)
-        file.seek(0)
-        if begin == b"RIFF":
-            return _is_cut_wav(file, size)
-        if begin == b"OggS":
-            return _is_cut_ogg(file, size)
-        if begin == b"\x1a\x45\xdf\xa3":
-            return _is_cut_matroska(file, size)
-        return False
+    size = _size(file)
+    begin = file.read(4)
+    file.seek(0)
+    if begin == b"RIFF":
+        return _is_cut_wav(file, size)
+    if begin == b"OggS":
+        return _is_cut_ogg(file, size)
+    if begin == b"\x1a\x45\xdf\xa3":
+        return _is_cut_matroska(file, size)
+    return False
 
 
-def lacks_its_index(path: Path) -> bool:
+def lacks_its_index(file: BinaryIO) -> bool:
     """Whether an MP4 ends before its index: without that, nobody knows where its audio is."""
-    size, at = path.stat().st_size, 0
+    size, at = _size(file), 0
     kinds: list[bytes] = []
-    with path.open("rb") as file:
-        while at + 8 <= size and len(kinds) < BOXES:
-            file.seek(at)
-            head = file.read(16)
-            kinds.append(head[4:8])
-            length = int.from_bytes(head[:4], "big")
-            if length == 1:  # the length follows, in more bytes
-                length = int.from_bytes(head[8:16], "big")
-            if length < 8:
-                break
-            at += length
+    while at + 8 <= size and len(kinds) < BOXES:
+        file.seek(at)
+        head = file.read(16)
+        kinds.append(head[4:8])
+        length = int.from_bytes(head[:4], "big")
+        if length == 1:  # the length follows, in more bytes
+            length = int.from_bytes(head[8:16], "big")
+        if length < 8:
+            break
+        at += length
     return kinds[:1] == [b"ftyp"] and b"moov" not in kinds
 
 
-def mp3_s(path: Path) -> float | None:
+def mp3_s(file: BinaryIO) -> float | None:
     """Seconds that an MP3 has by its own count of frames, in the Xing, Info or VBRI tag of the first one; None without.
 
     Where several were joined it is the first one's count, less than there is.
     """
-    with path.open("rb") as file:
-        _pass_id3(file)
-        data = file.read(FIRST_FRAME)
+    _pass_id3(file)
+    data = file.read(FIRST_FRAME)
     for tag in re.finditer(b"Xing|Info|VBRI", data):
         if seconds := _counted_s(data, tag.start(), tag[0]):
             return seconds
     return None
+
+
+def _size(file: BinaryIO) -> int:
+    """Of a file, in bytes; it is at its beginning afterwards."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    return size
 
 
 def _pass_id3(file: BinaryIO) -> None:
@@ -129,7 +134,7 @@ def _is_cut_matroska(file: BinaryIO, size: int) -> bool:
     """Its second element, the segment, is all the rest (RFC 9559, section 5.1) and as long as it says."""
     file.seek(4)
     header = _length(file)
-    if header is None:
+    if header is None or header > size:
         return False
     file.seek(header, 1)
     if file.read(4) != b"\x18\x53\x80\x67":

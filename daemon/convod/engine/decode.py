@@ -2,12 +2,16 @@
 
 In: the path of a spooled file in any format FFmpeg reads. Out: mono s16le at 16 kHz in pieces, in bounded memory; a
 warning where the file broke half-way; or one sentence that says what is wrong with it; or that the process ended before
-it could say. FFmpeg never runs in here.
+it could say. FFmpeg never runs in here. The process gets the open file and nothing else: no environment, no other
+descriptor, and `sandbox` for the rest. One that gives nothing for too long is killed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
+import os
 import signal
 import subprocess
 import sys
@@ -20,8 +24,27 @@ import trio
 
 from convo.messages import Code
 from convod.engine.ending import end
+from convod.engine.wire import RATE
+
+log = logging.getLogger("convod.engine")
 
 PIECE: Final = 1 << 16
+
+STALL_S: Final = 60.0
+"""How long a decoder may give nothing while it is waited for; and how much longer than the sound lasts it may be waited
+for in all. It decodes some hundred times faster than people speak."""
+
+KEPT: Final = ("PYTHONHOME", "PYTHONPATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+"""Variables by which Python finds itself and its libraries. No other one reaches a decoder."""
+
+STALLED: Final = (
+    f"the file's decoder gave nothing for too long ({STALL_S:.0f} s) and was ended; the audio is kept: retry the "
+    "session, or convert the file with ffmpeg and send that"
+)
+TOO_SLOW: Final = (
+    "decoding the file takes far more processor time than a recording of its size needs; convert it with ffmpeg and "
+    "send that"
+)
 
 
 class Decoding:
@@ -29,13 +52,15 @@ class Decoding:
 
     `total_s` is what the container claims, None while it says nothing. After the last piece, `refusal` is an error
     code and a sentence if nothing could be heard, `warning` a sentence if the file was damaged. `died` is what ended a
-    process that did not come to its end and said nothing of the file: a signal's name, or its exit status.
+    process that did not come to its end and said nothing of the file: a signal's name, its exit status, or why it could
+    not be started.
     """
 
-    def __init__(self, process: trio.Process) -> None:
+    def __init__(self, process: trio.Process | None) -> None:
         self._process = process
         self._said = b""
         self._said_all = trio.Event()
+        self._given_s = self._waited_s = 0.0
         self.total_s: float | None = None
         self.warning: str | None = None
         self.refusal: tuple[Code, str] | None = None
@@ -43,15 +68,37 @@ class Decoding:
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """Mono s16le at 16 kHz."""
+        if self._process is None:
+            return
         assert self._process.stdout is not None
-        while data := await self._process.stdout.receive_some(PIECE):
-            yield bytes(data)
-        await self._said_all.wait()
-        status = await self._process.wait()
-        if status != 0 and self.refusal is None:
+        with contextlib.suppress(trio.TooSlowError):
+            while data := await self._waited_for(self._process.stdout):
+                self._given_s += len(data) / 2 / RATE
+                yield data
+            with trio.fail_after(STALL_S):
+                await self._said_all.wait()
+                self._ended(await self._process.wait())
+            return
+        self.refusal = Code.INTERNAL, STALLED
+
+    async def _waited_for(self, stdout: trio.abc.ReceiveStream) -> bytes:
+        """The next bytes. Time counts only while somebody waits for them: a busy engine is no fault of the file."""
+        begun = trio.current_time()
+        with trio.fail_after(min(STALL_S, STALL_S + self._given_s - self._waited_s)):
+            data = await stdout.receive_some(PIECE)
+        self._waited_s += trio.current_time() - begun
+        return bytes(data)
+
+    def _ended(self, status: int) -> None:
+        if status == 0 or self.refusal is not None:
+            return
+        if status == -signal.SIGXCPU:
+            self.refusal = Code.BAD_AUDIO, TOO_SLOW
+        else:
             self.died = _what_ended(status)
 
     async def _listen(self) -> None:
+        assert self._process is not None
         assert self._process.stderr is not None
         async for data in self._process.stderr:
             *lines, self._said = (self._said + data)[-65536:].split(b"\n")
@@ -64,6 +111,10 @@ class Decoding:
             said = json.loads(line)
         except ValueError:
             return  # FFmpeg's libraries may print lines of their own
+        if not isinstance(said, dict):
+            return
+        if "open" in said:
+            _warn_once(said["open"])
         if "error" in said:
             self.refusal = Code(said["code"]), said["error"]
         self.warning = said.get("warning", self.warning)
@@ -85,15 +136,13 @@ async def decoding(path: Path, *, track: int | None = None, limit_s: float = 0.0
 
     A file of more than `limit_s` seconds (0: as many as there are) is refused.
     """
-    process = await trio.lowlevel.open_process(
-        [sys.executable, "-m", "convod.engine.decoder", str(path), str(track or 1), str(limit_s)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        # Ctrl-C and the hang-up of a terminal are for the daemon. Not in a session of its own: where Linux shares
-        # processors out among sessions (autogroup), it would be nice to nobody there.
-        process_group=0,
-    )
+    try:
+        process = await _start(path, track or 1, limit_s)
+    except OSError as error:  # nobody knows that the file is to blame
+        decoded = Decoding(None)
+        decoded.died = error.strerror or str(error)
+        yield decoded
+        return
     decoded = Decoding(process)
     try:
         async with trio.open_nursery() as nursery:
@@ -101,8 +150,42 @@ async def decoding(path: Path, *, track: int | None = None, limit_s: float = 0.0
             yield decoded
             nursery.cancel_scope.cancel()
     finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
         await end(process)
         with trio.CancelScope(shield=True):
             for stream in (process.stdout, process.stderr):
                 if stream is not None:
                     await stream.aclose()
+
+
+async def _start(path: Path, track: int, limit_s: float) -> trio.Process:
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return await trio.lowlevel.open_process(
+            # -P: no module is taken from the directory that the daemon happens to be in.
+            [sys.executable, "-P", "-m", "convod.engine.decoder", str(track), str(limit_s)],
+            stdin=file,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={name: os.environ[name] for name in KEPT if name in os.environ},
+            # Ctrl-C and the hang-up of a terminal are for the daemon. Not in a session of its own: where Linux shares
+            # processors out among sessions (autogroup), it would be nice to nobody there.
+            process_group=0,
+        )
+    finally:
+        os.close(file)
+
+
+_warned: set[str] = set()
+
+
+def _warn_once(missing: list[str]) -> None:
+    """Say what this machine lets a decoder do that it should not; the same for every file, so once."""
+    what = ", ".join(missing)
+    if what not in _warned:
+        _warned.add(what)
+        log.warning(
+            "decoders of files cannot be shut off from everything on this machine (%s): its system has no way", what
+        )

@@ -1,22 +1,26 @@
-"""The decoding process: a recording to PCM on stdout, what is to be said of it as JSON lines on stderr.
+"""The decoding process: a recording on stdin to PCM on stdout, what is to be said of it as JSON lines on stderr.
 
-Run as `python -m convod.engine.decoder PATH TRACK LIMIT_S`. Out: mono s16le at 16 kHz; `{"total_s"}` first,
-`{"warning"}` or `{"code", "error"}` where due. It holds one packet at a time, writes no file and opens no other.
+Run as `python -m convod.engine.decoder TRACK LIMIT_S`, with a file for stdin. Out: mono s16le at 16 kHz; `{"open"}` if
+the machine cannot shut it in as `sandbox` would, `{"total_s"}`, `{"warning"}` or `{"code", "error"}` where due. It
+holds one packet at a time, and does not look into the file before it has shut itself in.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import av
+import av.subtitles.codeccontext
+import av.subtitles.stream  # PyAV imports these two for the first file, when nothing can be imported any more
 
 from convo.messages import Code
+from convod.engine import sandbox
 from convod.engine.cut import is_cut, lacks_its_index, mp3_s
 from convod.engine.wire import RATE
 
@@ -32,10 +36,15 @@ SHORT_PART: Final = 0.1
 COUNTED: Final = ("aiff", "au", "flac")
 """Formats whose length is no guess: they begin with the number of their samples."""
 
+TOO_MUCH: Final = "the file's headers ask for more memory than a recording needs; convert it with ffmpeg and send that"
+
+UNREADABLE: Final = (av.FFmpegError, ValueError)
+
 
 def main() -> int:
-    """Decode the file `argv[1]`."""
-    os.nice(NICE)
+    """Decode the file on stdin."""
+    with contextlib.suppress(OSError):  # forbidden by a filter for system calls: it is still decoded
+        os.nice(NICE)
 
     def say(**fields: object) -> None:
         print(json.dumps(fields), file=sys.stderr, flush=True)
@@ -44,15 +53,31 @@ def main() -> int:
         say(code=code, error=sentence)
         return 1
 
-    path, track, limit_s = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
-    if path.stat().st_size == 0:
-        return refuse(Code.BAD_AUDIO, "the file is empty; send one that holds audio")
-
+    track, limit_s = int(sys.argv[1]), float(sys.argv[2])
+    file, size = sys.stdin.buffer, os.fstat(sys.stdin.fileno()).st_size
     av.logging.set_level(None)
+    if missing := sandbox.enter(size):
+        say(open=missing)
+    if size == 0:
+        return refuse(Code.BAD_AUDIO, "the file is empty; send one that holds audio")
     try:
-        container = _open(path)
-    except (av.FFmpegError, ValueError):
-        if lacks_its_index(path):
+        return _decode_file(file, track, limit_s, say, refuse)
+    except MemoryError:
+        return refuse(Code.BAD_AUDIO, TOO_MUCH)
+    except av.FFmpegError as error:
+        if error.errno != errno.ENOMEM:
+            raise
+        return refuse(Code.BAD_AUDIO, TOO_MUCH)
+
+
+def _decode_file(
+    file: BinaryIO, track: int, limit_s: float, say: Callable[..., None], refuse: Callable[[Code, str], int]
+) -> int:
+    try:
+        container = _open(file)
+    except UNREADABLE as error:
+        _raise_if_memory(error)
+        if lacks_its_index(file):
             return refuse(
                 Code.BAD_AUDIO, "the file is cut off: its end, where its index stands, is missing; copy it again"
             )
@@ -68,16 +93,22 @@ def main() -> int:
         say(total_s=total_s)
         if limit_s and total_s is not None and total_s > limit_s and _is_honest(container):
             return refuse(Code.LIMIT_EXCEEDED, _too_long(limit_s))
-        return _decode(container, track - 1, limit_s, path, say, refuse)
+        return _decode(container, track - 1, limit_s, file, say, refuse)
 
 
-def _open(path: Path) -> Any:
+def _raise_if_memory(error: Exception) -> None:
+    """A file that asks for too much is neither damaged nor unknown."""
+    if getattr(error, "errno", None) == errno.ENOMEM:
+        raise error
+
+
+def _open(file: BinaryIO) -> Any:
     # With no protocol allowed, a list of other files (ffconcat, a playlist) is refused instead of followed.
     options = {"protocol_whitelist": "none"}
     try:
-        return av.open(path.open("rb"), metadata_errors="ignore", options=options)
+        return av.open(file, metadata_errors="ignore", options=options)
     except TypeError:  # PyAV 19 ignores what metadata it cannot read by itself
-        return av.open(path.open("rb"), options=options)
+        return av.open(file, options=options)
 
 
 def _resampler() -> Any:
@@ -97,7 +128,7 @@ def _decode(
     container: Any,
     number: int,
     limit_s: float,
-    path: Path,
+    file: BinaryIO,
     say: Callable[..., None],
     refuse: Callable[[Code, str], int],
 ) -> int:
@@ -128,6 +159,8 @@ def _decode(
         write(frame)
 
     track = container.streams.audio[number]
+    if track.codec_context is not None:  # there is a decoder for it
+        track.codec_context.thread_count = 1  # no thread can be started in the sandbox
     packets = container.demux(track)
     while True:
         try:
@@ -138,28 +171,29 @@ def _decode(
                 return refuse(Code.LIMIT_EXCEEDED, _too_long(limit_s))
         except StopIteration:
             break
-        except (av.FFmpegError, ValueError) as error:
+        except UNREADABLE as error:
+            _raise_if_memory(error)
             # A damaged packet is skipped; a file that is nothing but damage is not read to its end.
             broken = str(error)
             faults += 1
             if faults > 1000:
                 break
-    with contextlib.suppress(av.FFmpegError, ValueError):  # nothing was ever resampled
+    with contextlib.suppress(*UNREADABLE):  # nothing was ever resampled
         write(None)
     out.flush()
     if not written:
         return refuse(Code.BAD_AUDIO, "no sound could be read from the file; convert it with ffmpeg and send that")
-    if (warning := _what_is_wrong(container, track, path, written / 2 / RATE, broken)) is not None:
+    if (warning := _what_is_wrong(container, track, file, written / 2 / RATE, broken)) is not None:
         say(warning=warning)
     return 0
 
 
-def _what_is_wrong(container: Any, track: Any, path: Path, seconds: float, broken: str | None) -> str | None:
+def _what_is_wrong(container: Any, track: Any, file: BinaryIO, seconds: float, broken: str | None) -> str | None:
     """What is to be said of a file that gave so much sound, and what was `broken` in it."""
     claimed = float(track.duration * track.time_base) if track.duration else 0.0
     counted = claimed if container.format.name in COUNTED else 0.0
     if container.format.name == "mp3":
-        counted = mp3_s(path) or 0.0
+        counted = mp3_s(file) or 0.0
     if claimed - seconds <= max(SHORT_S, SHORT_PART * claimed):
         # A file that is damaged in its middle may lack more than a second, and still have its end.
         claimed = counted if counted - seconds > SHORT_S and broken is None else 0.0
@@ -168,7 +202,7 @@ def _what_is_wrong(container: Any, track: Any, path: Path, seconds: float, broke
             f"the file ends after {seconds:.1f} s of the {claimed:.1f} s that it announces; "
             "what is there was transcribed"
         )
-    if is_cut(path):
+    if is_cut(file):
         return "the file seems cut off, it lacks the end that it announces; what is there was transcribed"
     if broken is not None:
         return f"the file is damaged ({broken}); what could be read was transcribed"

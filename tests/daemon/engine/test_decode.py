@@ -12,8 +12,10 @@ import av
 import numpy as np
 import pytest
 import trio
+import trio.testing
 
 from convo.messages import Code
+from convod.engine import decode
 from convod.engine.cut import mp3_s
 from convod.engine.decode import Decoding, decoding
 from tests.support.speech import DATA, pcm
@@ -223,11 +225,13 @@ async def test_an_mp3_that_counts_its_frames_is_said_to_be_cut_where_it_lacks_se
 
 async def test_an_mp3_whose_length_is_a_guess_is_believed_up_to_a_tenth(tmp_path):
     data = encoded("mp3", "libmp3lame", 44100, "stereo", 60.0, write_xing="0")
-    assert mp3_s(write(tmp_path / "file", data)) is None
+    assert mp3_s(io.BytesIO(data)) is None
+    write(tmp_path / "file", data)
     assert (await decoded(tmp_path / "file"))[1].warning is None
     # Of two that were joined the first one's count is there, and is no length of both.
     data = encoded("mp3", "libmp3lame", 44100, "stereo", 30.0) * 2
-    assert mp3_s(write(tmp_path / "file", data)) == pytest.approx(30.0, abs=0.1)
+    assert mp3_s(io.BytesIO(data)) == pytest.approx(30.0, abs=0.1)
+    write(tmp_path / "file", data)
     sound, process = await decoded(tmp_path / "file")
     assert len(sound) / 2 / RATE == pytest.approx(60.0, abs=0.2)
     assert "announces" not in (process.warning or "")
@@ -283,8 +287,8 @@ def id3(size: int, flags: int = 0) -> bytes:
         pytest.param(b"", None, id="empty"),
     ],
 )
-def test_an_mp3_counts_its_frames_in_the_first_one(tmp_path, data, seconds):
-    found = mp3_s(write(tmp_path / "file", data))
+def test_an_mp3_counts_its_frames_in_the_first_one(data, seconds):
+    found = mp3_s(io.BytesIO(data))
     assert found == (None if seconds is None else pytest.approx(seconds))
 
 
@@ -316,9 +320,9 @@ async def test_a_list_of_other_files_is_not_followed(tmp_path, text, name):
     assert process.refusal is not None
 
 
-async def test_a_decoder_that_breaks_says_nothing_of_the_file(tmp_path):
+async def test_a_decoder_that_cannot_be_started_says_nothing_of_the_file(tmp_path):
     sound, process = await decoded(tmp_path / "there is none")
-    assert (sound, process.refusal, process.died) == (b"", None, "exit status 1")
+    assert (sound, process.refusal, process.died) == (b"", None, "No such file or directory")
 
 
 @pytest.mark.parametrize(
@@ -443,3 +447,98 @@ async def test_an_mp4_without_the_index_at_its_end_is_said_to_be_cut_off(tmp_pat
     assert process.refusal == (
         Code.BAD_AUDIO, "the file is cut off: its end, where its index stands, is missing; copy it again"
     )  # fmt: skip
+
+
+BOXES = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts")
+DURATION = {b"mvhd": 16, b"mdhd": 16, b"tkhd": 20, b"elst": 8}
+TABLE = {b"stts": 4, b"stsz": 8, b"stco": 4}
+
+
+def listed_again(data: bytes, times: int) -> bytes:
+    """An MP4 whose samples are listed so many times: its index is as long as that of a recording of that length."""
+    out, at = [], 0
+    while at < len(data):
+        size, kind = struct.unpack_from(">I4s", data, at)
+        body = data[at + 8 : at + size]
+        if kind in BOXES:
+            body = listed_again(body, times)
+        for place in [places[kind] for places in (DURATION, TABLE) if kind in places]:
+            number = struct.pack(">I", struct.unpack_from(">I", body, place)[0] * times)
+            body = body[:place] + number + body[place + 4 :] * (times if kind in TABLE else 1)
+        out.append(struct.pack(">I4s", len(body) + 8, kind) + body)
+        at += size
+    return b"".join(out)
+
+
+async def test_the_index_of_a_whole_day_fits_into_the_memory_that_a_decoder_may_take(tmp_path):
+    path = write(tmp_path / "day.m4a", listed_again(encoded("mp4", "aac", 48000, "mono", 10.0), 8640))
+    async with decoding(path) as process, aclosing(process.pieces()) as pieces:
+        assert await anext(pieces)
+        assert process.total_s == pytest.approx(86400, rel=0.01)
+    assert process.refusal is None
+
+
+class Stalling:
+    """A decoding process that is not there: what it gives, the test gives."""
+
+    def __init__(self) -> None:
+        self.gives, self.stdout = trio.testing.memory_stream_one_way_pair()
+        self.says, self.stderr = trio.testing.memory_stream_one_way_pair()
+
+    async def wait(self) -> int:
+        await trio.sleep_forever()
+        raise AssertionError
+
+
+async def test_a_decoder_that_gives_nothing_is_given_up(autojump_clock):
+    process = Stalling()
+    decoded = Decoding(process)
+    await process.gives.send_all(bytes(32000))
+    begun = trio.current_time()
+    assert [len(piece) async for piece in decoded.pieces()] == [32000]
+    assert trio.current_time() - begun == pytest.approx(decode.STALL_S)
+    assert decoded.refusal == (Code.INTERNAL, decode.STALLED)
+    assert decoded.died is None
+
+
+async def test_a_decoder_that_gives_all_but_does_not_end_is_given_up(autojump_clock):
+    process = Stalling()
+    decoded = Decoding(process)
+    await process.gives.aclose()
+    assert [piece async for piece in decoded.pieces()] == []
+    assert decoded.refusal == (Code.INTERNAL, decode.STALLED)
+
+
+async def test_a_decoder_slower_than_speech_is_given_up_and_a_slow_engine_is_no_fault_of_it(autojump_clock):
+    process = Stalling()
+    decoded = Decoding(process)
+
+    async def drip(every_s: float) -> None:
+        while True:
+            await process.gives.send_all(bytes(3200))
+            await trio.sleep(every_s)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(drip, 50.0)
+        given = [len(piece) async for piece in decoded.pieces()]
+        assert decoded.refusal == (Code.INTERNAL, decode.STALLED)
+        assert len(given) == 2
+        nursery.cancel_scope.cancel()
+    decoded = Decoding(process := Stalling())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(drip, 20.0)
+        async with aclosing(decoded.pieces()) as pieces:
+            for _ in range(20):
+                await trio.sleep(1000)  # the engine has other things to do
+                assert await anext(pieces)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_decoder_that_computes_for_too_long_says_so(tmp_path):
+    async with decoding(DATA / "minutes.flac") as process, aclosing(process.pieces()) as pieces:
+        await anext(pieces)
+        process._process.send_signal(signal.SIGXCPU)  # as the system does
+        async for _ in pieces:
+            pass
+    assert process.refusal == (Code.BAD_AUDIO, decode.TOO_SLOW)
+    assert process.died is None
