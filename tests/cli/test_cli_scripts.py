@@ -16,6 +16,8 @@ import pytest
 
 SCRIPTS = Path(__file__).parent.parent.parent / "scripts"
 
+SOURCES = ("pyproject.toml", "requirements.lock", "requirements-dev.lock", "requirements-build.lock")
+
 PYTHON = """#!/bin/sh
 # A Python that makes virtual environments with itself in them, and installs nothing.
 echo "$(basename "$0") $*" >>"$CALLS"
@@ -49,7 +51,7 @@ class Repository:
         (root / "scripts").mkdir()
         for name in ("setup", "demo", "test"):
             shutil.copy(SCRIPTS / name, root / "scripts" / name)
-        for name in ("pyproject.toml", "requirements.lock", "requirements-dev.lock"):
+        for name in SOURCES:
             (root / name).write_text(name)
         self.program(self.python, PYTHON)
 
@@ -89,7 +91,7 @@ def test_set_up_once(repository: Repository) -> None:
     first = repository.run("setup")
     assert (first.returncode, first.stdout) == (0, "")
     assert "Set up: .venv is ready." in first.stderr
-    assert installed(repository) == ["requirements.lock", "."]
+    assert installed(repository) == ["requirements.lock", "requirements-build.lock", "."]
     second = repository.run("setup")
     assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
     assert repository.calls() == []
@@ -99,20 +101,20 @@ def test_dev_after_a_plain_run_adds_and_a_plain_run_after_dev_does_nothing(repos
     repository.run("setup")
     installed(repository)
     assert repository.run("setup", "--dev").returncode == 0
-    assert installed(repository) == ["requirements-dev.lock", "."]
+    assert installed(repository) == ["requirements-dev.lock", "requirements-build.lock", "."]
     for words in ([], ["--dev"]):
         assert repository.run("setup", *words).returncode == 0
         assert repository.calls() == []
 
 
-@pytest.mark.parametrize("name", ["pyproject.toml", "requirements.lock", "requirements-dev.lock"])
+@pytest.mark.parametrize("name", SOURCES)
 def test_what_it_was_made_from_changed(repository: Repository, name: str) -> None:
     repository.run("setup")
     (repository.venv / "kept").touch()
     (repository.root / name).write_text("changed")
     repository.calls()
     repository.run("setup")
-    assert installed(repository) == ["requirements.lock", "."]
+    assert installed(repository) == ["requirements.lock", "requirements-build.lock", "."]
     assert (repository.venv / "kept").exists()
 
 
@@ -123,7 +125,7 @@ def test_one_that_was_interrupted_is_done_over(repository: Repository) -> None:
     (repository.venv / "half").touch()
     repository.calls()
     assert repository.run("setup").returncode == 0
-    assert installed(repository) == ["requirements.lock", "."]
+    assert installed(repository) == ["requirements.lock", "requirements-build.lock", "."]
     assert not (repository.venv / "half").exists()
     assert not repository.running.exists()
 

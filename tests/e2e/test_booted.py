@@ -51,7 +51,8 @@ async def test_two_users_have_a_file_each_and_see_their_own_only(system: Booted)
             with pytest.raises(convo.RequestError) as refused:
                 await bob.request(messages.DeleteSession(session=hers))
             assert refused.value.code == "unknown_session"
-    assert "WARNING" not in system.log, system.log
+    assert "ended early" not in system.log, system.log
+    assert "cannot be shut off" not in system.log, system.log
 
 
 async def test_the_daemon_is_held_as_the_unit_says(system: Booted) -> None:
