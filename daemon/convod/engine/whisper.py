@@ -238,7 +238,7 @@ class Whisper:
             more = self._answer(encoded, [part], [language], options)[0]
             if not more.words or _to_doubt(more) or len(more.words) <= gap.last - gap.first:
                 break
-            heard = _with_gap_filled(heard, gap, more, begin)
+            heard = _with_gap_filled(heard, gap, more, begin, voiced)
         return heard
 
     def _features(self, samples: Floats, growing: str | None = None, unsettled: int = 0) -> Floats:
@@ -353,7 +353,7 @@ def _worth(heard: Heard) -> tuple[bool, float]:
     return not (repeats(heard) or heard.truncated), heard.avg_logprob - 0.1 * bare_s
 
 
-def _with_gap_filled(heard: Heard, gap: Gap, more: Heard, begin: float) -> Heard:
+def _with_gap_filled(heard: Heard, gap: Gap, more: Heard, begin: float, voiced: bytes) -> Heard:
     """The text with what was heard from second `begin` on in the place of what stood for it."""
     words = list(heard.words or ())
     new = [
@@ -362,7 +362,8 @@ def _with_gap_filled(heard: Heard, gap: Gap, more: Heard, begin: float) -> Heard
     ]
     words[gap.first : gap.last] = new
     text = joined(piece for word in words for piece in pieces(word.word))
-    return _replace(heard, text=text, words=words, uncovered=None)
+    left = uncovered(words, voiced)
+    return _replace(heard, text=text, words=words, uncovered=None if left is None else (left.start, left.end))
 
 
 def _compute_type(device: str, wanted: str) -> str:

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convod.captions import Guard
-from convod.engine.wire import Heard, HeardPiece, HeardWord
+from convod.engine.coverage import CHUNK_S
+from convod.engine.wire import Heard, HeardWord
 from convod.sessions.recording import JOINED_S, Decode, Keep, Recording, Settings, Window
 from tests.daemon.support.sounds import RATE, silence
 from tests.daemon.support.talk import REJECTED, heard, talk
@@ -56,15 +57,24 @@ class Play:
         return [(piece.start, piece.end, piece.text) for keep in self.kept for piece in keep.pieces]
 
 
+def begins_and_ends(window: Window) -> list[tuple[float, float]]:
+    """From and to which second of a window each of its utterances is."""
+    return [
+        (begin / RATE, (begin + utterance.end - utterance.start) / RATE)
+        for begin, utterance in zip(window.begins, window.utterances, strict=True)
+    ]
+
+
 def named(window: Window, **figures) -> Heard:
-    """A text that tells which utterances were heard, in a piece for each, at the times that they have in the window."""
-    pieces, begin = [], 0.0
-    for utterance in window.utterances:
-        end = begin + (utterance.end - utterance.start) / RATE
-        pieces.append(HeardPiece(start=round(begin + 0.3, 3), end=round(end, 3), text=f"number {utterance.number}"))
-        begin = end
-    outcome = heard(" ".join(piece.text for piece in pieces), **figures)
-    return msgspec.structs.replace(outcome, pieces=pieces) if window.pieces else outcome
+    """A text that tells which utterances were heard, with the times that its words have in the window."""
+    words = []
+    for utterance, (begin, end) in zip(window.utterances, begins_and_ends(window), strict=True):
+        said = [(begin + 0.3, begin + 0.9, "number"), (begin + 1.0, end, str(utterance.number))]
+        words += [
+            HeardWord(start=round(start, 3), end=round(stop, 3), word=word, probability=0.9)
+            for start, stop, word in said
+        ]
+    return heard(" ".join(word.word for word in words), words=words if window.words else None, **figures)
 
 
 def whole(joined: bool, **more) -> Play:
@@ -77,7 +87,7 @@ def whole(joined: bool, **more) -> Play:
 def test_a_short_context_hears_each_utterance_for_itself():
     play = Play().all_audio()
     assert len(play.waiting) == COUNT
-    assert all(len(window.utterances) == 1 and not window.pieces for window in play.waiting)
+    assert all(len(window.utterances) == 1 and not window.words for window in play.waiting)
     for window in reversed(play.waiting[:]):
         play.answer(window, named(window))
     assert [text for _, _, text in play.pieces] == [f"number {number}" for number in range(COUNT)]
@@ -105,9 +115,15 @@ def test_times_that_make_no_sense_are_put_in_order():
     play = Play(joined=True).all_audio()
     (window, *_) = play.waiting
     wild = [(90.0, 95.0), (3.0, 2.0), (-5.0, 1e9), (0.0, 0.0)]
-    pieces = [HeardPiece(start=start, end=end, text="some words") for start, end in wild]
-    play.answer(window, msgspec.structs.replace(heard("some words " * 4, voice_s=20.0), pieces=pieces))
+    said = ["We ship it now.", "Grace writes it down.", "Who asked for that?", "Nobody knows any more."]
+    words = [
+        HeardWord(start=start, end=end, word=word, probability=0.9)
+        for (start, end), sentence in zip(wild, said, strict=True)
+        for word in sentence.split()
+    ]
+    play.answer(window, heard(" ".join(said), voice_s=20.0, words=words))
     last = 0.0
+    assert " ".join(text for _, _, text in play.pieces) == " ".join(said)
     for start, end, _ in play.pieces:
         assert last <= start < end
         last = end
@@ -116,17 +132,105 @@ def test_times_that_make_no_sense_are_put_in_order():
 def test_words_go_with_their_piece():
     play = Play(joined=True, words=True).all_audio()
     (window, *_) = play.waiting
-    outcome = named(window)
-    words, begin = [], 0.0
-    for utterance in window.utterances:
-        for place, word in enumerate(("number", str(utterance.number))):
-            words.append(HeardWord(start=begin + 0.5 + place, end=begin + 1.4 + place, word=word, probability=0.5))
-        begin += (utterance.end - utterance.start) / RATE
-    play.answer(window, msgspec.structs.replace(outcome, words=words))
+    play.answer(window, named(window))
+    assert len(play.kept[0].pieces) == len(window.utterances)
     for piece in play.kept[0].pieces:
         assert piece.words is not None
         assert " ".join(word.word for word in piece.words) == piece.text
         assert all(piece.start <= word.start <= word.end <= piece.end for word in piece.words)
+
+
+def test_words_that_were_not_asked_for_are_used_and_not_given():
+    play = whole(True)
+    assert len(play.pieces) == COUNT
+    assert all(piece.words is None for keep in play.kept for piece in keep.pieces)
+
+
+def test_of_a_short_context_an_utterance_is_a_segment_however_many_sentences_it_has():
+    play = Play(words=True).all_audio()
+    (window, *_) = play.waiting
+    text = "We ship it on Friday. Grace writes the notes."
+    words = [
+        HeardWord(start=0.2 * i, end=0.2 * (i + 1), word=word, probability=0.9) for i, word in enumerate(text.split())
+    ]
+    play.answer(window, heard(text, words=words))
+    assert [said for _, _, said in play.pieces] == [text]
+
+
+def test_of_a_joined_window_a_sentence_is_a_segment():
+    play = Play(joined=True).all_audio()
+    (window, *_) = play.waiting
+    begins = [begin for begin, _ in begins_and_ends(window)]
+    text = "We ship it on Friday. Grace writes the notes."
+    words = [
+        HeardWord(start=begins[0] + 0.2 * i, end=begins[0] + 0.2 * (i + 1), word=word, probability=0.9)
+        for i, word in enumerate(text.split())
+    ]
+    play.answer(window, heard(text, words=words))
+    assert [said for _, _, said in play.pieces] == ["We ship it on Friday.", "Grace writes the notes."]
+
+
+def test_a_joined_text_whose_words_have_no_times_is_one_segment():
+    play = Play(joined=True).all_audio()
+    (window, *_) = play.waiting
+    play.answer(window, heard("We ship it on Friday.", voice_s=20.0))
+    ((start, end, text),) = play.pieces
+    assert text == "We ship it on Friday."
+    assert window.utterances[0].start / RATE <= start < end <= window.utterances[-1].end / RATE
+
+
+@pytest.mark.parametrize(("pause_s", "stays"), [(0.2, True), (3.0, False)])
+def test_a_short_silence_between_joined_utterances_stays_where_it_is(pause_s, stays):
+    sound = silence(1.0) + talk(4, pause_s)
+    recording = Recording(Settings(rate=RATE, joined=True, language="en"), Guard())
+    commands = [*recording.audio(sound, 0.0), *recording.flush(0.0)]
+    (window,) = [command.window for command in commands if isinstance(command, Decode)]
+    assert len(window.utterances) > 1
+    first, last = window.utterances[0], window.utterances[-1]
+    if stays:
+        assert window.audio == sound[2 * first.start : 2 * last.end]
+        assert window.begins == tuple(utterance.start - first.start for utterance in window.utterances)
+    else:
+        spoken = [sound[2 * utterance.start : 2 * utterance.end] for utterance in window.utterances]
+        assert window.audio == b"".join(spoken)
+    for utterance, begin in zip(window.utterances, window.begins, strict=True):
+        length = utterance.end - utterance.start
+        assert window.audio[2 * begin : 2 * (begin + length)] == sound[2 * utterance.start : 2 * utterance.end]
+
+
+@pytest.mark.parametrize(
+    ("probability", "voice", "believed"), [(0.9, 0, True), (0.69, 0, False), (0.1, 1, True), (0.1, None, True)]
+)
+def test_what_is_said_in_an_utterance_without_a_voice_is_believed_if_the_model_is_sure(probability, voice, believed):
+    """It may be a whisper, or what a model makes of a noise."""
+    play = Play(joined=True).all_audio()
+    (window, *_) = play.waiting
+    outcome = named(window)
+    begin, end = begins_and_ends(window)[1]
+    voiced = bytearray(b"\x01" * int(len(window.audio) / 2 / RATE / CHUNK_S))
+    for chunk in range(int(begin / CHUNK_S), int(end / CHUNK_S) + 1):
+        voiced[chunk] = voice or 0
+    words = [
+        msgspec.structs.replace(word, probability=probability) if begin <= word.start < end else word
+        for word in outcome.words
+    ]
+    play.answer(window, msgspec.structs.replace(outcome, words=words, voiced=None if voice is None else bytes(voiced)))
+    lost = set() if believed else {1}
+    assert [text for _, _, text in play.pieces] == [
+        f"number {one.number}" for one in window.utterances if one.number not in lost
+    ]
+
+
+@pytest.mark.parametrize(("seconds", "is_told"), [(2.0, True), (1.9, False)])
+def test_a_voice_without_words_is_told_with_its_place_in_the_recording(seconds, is_told):
+    play = Play(joined=True).all_audio()
+    (window, *_) = play.waiting
+    second = window.utterances[1]
+    begin, _ = begins_and_ends(window)[1]
+    play.answer(window, msgspec.structs.replace(named(window), uncovered=(begin + 0.1, begin + 0.1 + seconds)))
+    (keep,) = play.kept
+    at = second.start / RATE + 0.1
+    assert keep.uncovered == ((pytest.approx(at), pytest.approx(at + seconds)) if is_told else None)
 
 
 def test_while_the_language_is_not_known_the_first_window_decides():
@@ -134,10 +238,20 @@ def test_while_the_language_is_not_known_the_first_window_decides():
     (first,) = play.waiting
     play.answer(first, named(first, language="de", language_probability=0.3))  # not certain
     (second,) = play.waiting
-    assert second.language is None
+    assert second.language is second.expected is None
     play.answer(second, named(second, language="de"))
     assert len(play.waiting) == COUNT - 2
-    assert {window.language for window in play.waiting} == {"de"}
+    assert {(window.language, window.expected) for window in play.waiting} == {(None, "de")}
+    # What comes next is detected, and changes nothing of what is expected: answers come in any order.
+    (third, *_) = play.waiting
+    play.answer(third, named(third, language="fr"))
+    assert play.recording.language == "de"
+    assert play.kept[-1].pieces[0].language == "fr"
+
+
+def test_a_language_that_was_asked_for_is_heard():
+    play = Play(language="en").all_audio()
+    assert {(window.language, window.expected) for window in play.waiting} == {("en", "en")}
 
 
 def test_a_joined_text_to_disbelieve_is_heard_one_by_one():

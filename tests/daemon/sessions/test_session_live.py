@@ -24,7 +24,7 @@ from convo.messages import (
     TranscriptSegment,
 )
 from convod.engine.supervisor import Refusal
-from convod.engine.wire import Kind
+from convod.engine.wire import FINAL_MARGIN, INTERIM_MARGIN, HeardWord, Kind
 from convod.sessions import Refused
 from convod.store import StoreFailed
 from tests.daemon.support.house import Reader, house
@@ -1032,19 +1032,55 @@ async def test_after_a_kill_a_live_session_goes_on_from_its_last_segment(autojum
         assert again.record.duration_s == pytest.approx(len(sound) / BYTES_S)
 
 
-async def test_a_language_is_detected_once_though_the_daemon_was_killed(autojump_clock, tmp_path):
+async def test_the_language_of_a_session_is_expected_though_the_daemon_was_killed(autojump_clock, tmp_path):
     async with house(tmp_path) as home:
         home.engine.texts = lambda number, job: heard("Guten Morgen.", language="de", language_probability=0.9)
         session = await home.live()
         home.send(session, talk(1))
         await session.finalize()
-        assert [job.options.language for job in home.engine.seen if job.kind is Kind.FINAL] == [None]
+        assert [job.expected for job in home.engine.seen if job.kind is Kind.FINAL] == [None]
     async with house(tmp_path) as home:
         again = home.manager.find(session.id)
         again.produce(home.producer)
         home.send(again, talk(1))
         await again.finalize()
-        assert {job.options.language for job in home.engine.seen} == {"de"}
+        assert {(job.options.language, job.expected) for job in home.engine.seen} == {(None, "de")}
+
+
+async def test_a_final_has_more_silence_behind_it_than_an_interim_and_the_last_words_before_it(
+    autojump_clock, tmp_path
+):
+    def timed(number, job):
+        words = [HeardWord(start=0.4, end=2.5, word="Friday.", probability=0.9)]
+        return heard("Friday.", words=words)
+
+    async with house(tmp_path) as home:
+        home.engine.texts = timed
+        session = await home.live()
+        for _ in range(2):
+            home.send(session, talk(1, 0.8))
+            await session.finalize()
+        jobs = home.engine.seen
+        assert {job.options.margin for job in jobs if job.kind is Kind.INTERIM} == {INTERIM_MARGIN}
+        assert {job.options.margin for job in jobs if job.kind is Kind.FINAL} == {FINAL_MARGIN}
+        leads = [job.lead for job in jobs if job.kind is Kind.FINAL]
+        assert leads[0] is None
+        assert leads[-1] is not None
+        assert leads[-1].text == "Friday."
+
+
+async def test_a_voice_without_words_is_a_warning_that_says_where(autojump_clock, tmp_path):
+    async with house(tmp_path) as home:
+        home.engine.texts = lambda number, job: heard("Friday.", uncovered=(0.5, 2.5))
+        session = await home.live()
+        reader = Reader(session.feed)
+        home.send(session, talk(1))
+        await session.end()
+        await reader.until_state(State.COMPLETED)
+        (warning,) = reader.of(SessionWarning)
+        assert warning.code == Code.UNCOVERED
+        assert "from 00:00 to 00:02" in warning.message
+        assert [one.text for one in reader.of(TranscriptSegment)] == ["Friday."]
 
 
 async def test_after_a_kill_a_live_session_that_nobody_resumes_is_finished_from_the_spool(autojump_clock, tmp_path):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from convo.messages import SpeechEnded, SpeechStarted, TranscriptPartial
 from convod.captions import Guard
 from convod.engine.pressure import Interims
-from convod.engine.wire import HeardWord, Kind
+from convod.engine.wire import HeardWord, Kind, Lead
 from convod.hearing import EndpointSettings
 from convod.sessions.transcriber import Decode, Drop, Hurry, Keep, Say, Settings, Transcriber, Window
 from tests.daemon.support.sounds import RATE, silence, white
@@ -355,10 +355,22 @@ def test_a_language_the_model_is_sure_of_is_kept_for_the_session():
     assert play.finals[0].language is None
     play.answer(play.finals[0], "Ja.", language="de", language_probability=0.3)
     play.audio(talk(1))
-    assert play.finals[1].language is None
-    play.answer(play.finals[1], "Ja, genau.", language="de", language_probability=0.8)
+    assert play.finals[1].expected is None
+    play.answer(play.finals[1], "Ja, genau.", language="de", language_probability=0.5)
     play.audio(talk(1))
-    assert play.finals[2].language == "de"
+    # It is expected, and detected all the same.
+    assert (play.finals[2].language, play.finals[2].expected) == (None, "de")
+
+
+def test_a_session_changes_its_language_when_the_model_is_sure_of_another():
+    play = Play(interim=False, language_so_far="de").audio(talk(1))
+    (keep,) = play.answer(play.finals[0], "Oui.", language="fr", language_probability=0.4)
+    assert keep.language == "fr"
+    play.audio(talk(1))
+    assert play.finals[1].expected == "de"
+    play.answer(play.finals[1], "Oui, c'est ça.", language="fr", language_probability=0.9)
+    play.audio(talk(1))
+    assert play.finals[2].expected == play.transcriber.language == "fr"
 
 
 @pytest.mark.parametrize("figures", [REJECTED, {"voice_s": 0.0}])
@@ -366,25 +378,27 @@ def test_the_language_of_a_rejected_text_is_not_kept(figures):
     play = Play(interim=False).audio(talk(1))
     play.answer(play.finals[0], "Gracias.", language="es", language_probability=0.9, **figures)
     play.audio(talk(1))
-    assert play.finals[1].language is None
+    assert play.finals[1].language is play.finals[1].expected is None
 
 
 def test_the_language_of_a_guess_that_the_speaker_went_on_after_is_not_kept():
     play = Play(interim=False, endpoint=EndpointSettings(endpoint_ms=3000)).audio(sentence() + silence(0.1))
     play.answer(play.finals[0], "Ja.", language="de", language_probability=0.9)
     play.audio(sentence())
-    assert play.finals[-1].language is None
+    assert play.finals[-1].language is play.finals[-1].expected is None
 
 
 def test_after_a_restart_the_language_is_known():
     play = Play(interim=False, language_so_far="de").audio(talk(1))
-    assert play.finals[0].language == "de"
+    assert (play.finals[0].language, play.finals[0].expected) == (None, "de")
 
 
 def test_a_language_that_was_asked_for_is_never_replaced():
     play = Play(interim=False, language="en").audio(talk(1))
     play.answer(play.finals[0], "Yes.", language="de", language_probability=0.99)
     assert play.transcriber.language == "en"
+    play.audio(talk(1))
+    assert (play.finals[1].language, play.finals[1].expected) == ("en", "en")
 
 
 # --- flush, restart ---------------------------------------------------------------------------------------
@@ -554,3 +568,210 @@ def test_words_that_only_the_worker_heard_are_not_too_many():
     (window,) = play.finals
     many = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
     assert play.answer(window, many, voice_s=1.5)[0].text == many
+
+
+# --- a sentence that goes on ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "figures", "waits_s"),
+    [
+        ("Grace will review it.", {}, 0.5),
+        ("Grace will review", {}, 1.0),
+        ("Grace will review it, and...", {}, 1.0),
+        ("今日は会議です。", {}, 0.5),
+        ("Thanks for watching", REJECTED, 0.5),  # of a noise nobody waits for more
+        ("", {"voice_s": 0.0}, 0.5),
+    ],
+)
+def test_the_endpoint_waits_where_the_text_of_a_pause_ends_no_sentence(text, figures, waits_s):
+    play, guess, rest = paused()
+    play.answer(guess, text, **figures)
+    play.piece = 320
+    sound = rest + silence(2.0)
+    while not play.kept:
+        play.audio(sound[: play.piece])
+        sound = sound[play.piece :]
+    assert play.finals == [guess]
+    silent_s = play.transcriber.now / RATE - guess.end / RATE + 0.2
+    assert waits_s <= silent_s < waits_s + 0.06
+
+
+def test_speech_within_the_patience_is_the_same_utterance():
+    play, guess, _ = paused()
+    play.answer(guess, "Grace will")
+    play.audio(silence(0.1) + sentence() + silence(1.0))
+    window = play.finals[-1]
+    assert (window.utterance, window.start) == (guess.utterance, guess.start)
+    assert window.end > guess.end + 2 * RATE
+    assert len(play.answer(window, "Grace will review it.")) == 1
+
+
+# --- what comes before ------------------------------------------------------------------------------------
+
+
+def spread(text: str, window: Window) -> list[HeardWord]:
+    """The words of a text, all over its window."""
+    each = (window.end - window.start) / RATE / len(text.split())
+    return [
+        HeardWord(start=i * each, end=(i + 1) * each, word=word, probability=0.9) for i, word in enumerate(text.split())
+    ]
+
+
+def told(play: Play, window: Window, text: str, **figures) -> list[Keep]:
+    return play.answer(window, text, words=spread(text, window), **figures)
+
+
+def two(pause_s: float, text: str = "Grace will review it.", **figures) -> tuple[Play, Window, Window]:
+    """A session with two sentences, the first of which was published; and their windows."""
+    play = Play(interim=False).audio(sentence() + silence(0.8))
+    (first,) = play.finals
+    told(play, first, text, **figures)
+    play.audio(silence(pause_s) + sentence() + silence(0.8))
+    return play, first, play.finals[1]
+
+
+@pytest.mark.parametrize(("pause_s", "led"), [(0.0, True), (0.6, True), (0.9, False), (8.0, False)])
+def test_what_comes_soon_after_an_utterance_is_decoded_behind_it(pause_s, led):
+    sound = sentence() + silence(0.8 + pause_s) + sentence() + silence(0.8)
+    _, first, second = two(pause_s)
+    assert (second.start - first.end <= 2 * RATE) is led
+    if led:
+        assert second.lead == Lead(audio=sound[2 * first.start : 2 * second.start], text="Grace will review it.")
+    else:
+        assert second.lead is None
+
+
+def test_of_a_long_utterance_the_last_eight_seconds_come_before_the_next_from_a_word_on():
+    sound = (sentence() + silence(0.1)) * 5 + silence(0.9)
+    play = Play(interim=False, endpoint=EndpointSettings(endpoint_ms=1400)).audio(sound)
+    first = play.finals[-1]
+    seconds = (first.end - first.start) / RATE
+    assert seconds > 12
+    words = [f"w{i}" for i in range(int(seconds))]
+    told(play, first, " ".join(words))
+    play.audio(sentence() + silence(1.5))
+    lead = play.finals[-1].lead
+    assert lead is not None
+    kept = lead.text.split()
+    assert words[-len(kept) :] == kept
+    begin = first.start + (seconds - len(kept) * seconds / len(words)) * RATE
+    assert len(lead.audio) // 2 == pytest.approx(play.finals[-1].start - begin, abs=2)
+    assert 7.0 < (first.end - begin) / RATE <= 8.0
+
+
+@pytest.mark.parametrize("figures", [REJECTED, {"voice_s": 0.0, "no_speech_prob": 1.0}])
+def test_a_text_that_was_rejected_comes_before_nothing(figures):
+    _, _, second = two(0.2, "Thanks for watching!", **figures)
+    assert second.lead is None
+
+
+def test_a_text_without_times_comes_before_nothing():
+    play = Play(interim=False).audio(sentence() + silence(0.8))
+    play.answer(play.finals[0], "Grace will review it.")
+    play.audio(sentence() + silence(0.8))
+    assert play.finals[1].lead is None
+
+
+def test_what_is_closed_before_the_text_of_the_last_one_is_there_has_no_lead():
+    play = Play(interim=False).audio(talk(2))
+    first, second = play.finals
+    told(play, first, "Grace will review it.")
+    told(play, second, "We begin.")
+    play.audio(talk(1))
+    third = play.finals[2]
+    assert second.lead is None
+    assert third.lead is not None
+    assert third.lead.text == "We begin."
+
+
+def test_interims_have_no_lead():
+    play = Play().audio(sentence() + silence(0.8))
+    told(play, play.finals[0], "Grace will review it.")
+    play.audio(sentence() + silence(0.8))
+    interims = [one.window for one in interims_of(play)]
+    assert {window.utterance for window in interims} == {0, 1}
+    assert all(window.lead is None for window in interims)
+    assert play.finals[1].lead is not None
+
+
+def test_the_lead_of_a_sentence_that_goes_on_after_its_pause_is_there_again():
+    """Both windows that are decoded of it come behind the same."""
+    play = Play(interim=False, endpoint=EndpointSettings(endpoint_ms=1000)).audio(sentence() + silence(1.1))
+    told(play, play.finals[0], "Grace will review it.")
+    play.audio(sentence())
+    guess = play.finals[1]
+    play.audio(sentence() + silence(1.1))
+    window = play.finals[1]
+    assert window is not guess
+    assert window.start == guess.start
+    assert window.lead == guess.lead
+    assert window.lead is not None
+
+
+def test_after_a_restart_nothing_comes_before():
+    play, _, second = two(0.2)
+    (keep, *_) = play.kept
+    sound = sentence() + silence(1.0) + sentence() + silence(0.8)
+    again = Play(interim=False, segment=1, utterance=keep.mark_utterance, sample=keep.mark_sample)
+    again.audio(sound[2 * keep.mark_sample :])
+    assert [window.lead for window in again.finals] == [None] * len(again.finals)
+    assert second.lead is not None
+
+
+def test_audio_that_may_yet_be_a_lead_is_kept_and_no_longer():
+    play = Play(interim=False).audio(sentence() + silence(0.8))
+    (first,) = play.finals
+    told(play, first, "Grace will review it.")
+    play.audio(silence(1.0))
+    assert play.transcriber._buffer_start <= first.start
+    play.audio(silence(6.0))
+    assert len(play.transcriber._buffer) <= 2 * 2 * RATE
+    assert play.transcriber._buffer_start > first.end
+
+
+# --- what was not made out --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "figures"),
+    [("Grace will", {}), ("", {}), ("Thanks for watching!", {"no_speech_prob": 0.9})],
+)
+@pytest.mark.parametrize(("place", "is_told"), [((0.5, 2.5), True), ((0.5, 2.4), False), (None, False)])
+def test_a_voice_without_words_is_told_if_it_is_long(text, figures, place, is_told):
+    play = Play(interim=False).audio(silence(5.0) + sentence() + silence(1.0))
+    (window,) = play.finals
+    (keep,) = play.answer(window, text, uncovered=place, **figures)
+    at = window.start / RATE
+    assert keep.uncovered == ((pytest.approx(at + 0.5), pytest.approx(at + 2.5)) if is_told else None)
+    assert (keep.text is None) is (text != "Grace will")
+
+
+# --- captions of a model that gives times -----------------------------------------------------------------
+
+
+def test_interims_ask_for_the_times_of_words_and_finals_where_the_client_does():
+    for words in (False, True):
+        play = Play(words=words).audio(talk(1))
+        assert {one.window.words for one in interims_of(play)} == {True}
+        assert {window.words for window in play.finals} == {words}
+
+
+@pytest.mark.parametrize(("figures", "shown"), [({}, True), ({"truncated": True}, False), (REJECTED, False)])
+def test_an_interim_that_was_cut_off_in_a_loop_shows_nothing(figures, shown):
+    play = Play().audio(sentence()[: 3 * RATE])
+    (asked,) = interims_of(play)
+    play._take(play.transcriber.heard(asked.window, heard("so we go", **figures)))
+    assert bool(play.said(TranscriptPartial)) is shown
+
+
+def test_a_caption_is_never_blank_nor_the_same_again():
+    play = Play()
+    texts = itertools.cycle(["so we", "so we", "", "so we", "no"])
+    play.on_interim = lambda window: next(texts)
+    play.audio(talk(2))
+    partials = play.said(TranscriptPartial)
+    assert partials
+    assert all(partial.stable or partial.tentative for partial in partials)
+    for one, other in itertools.pairwise(partials):
+        assert (one.segment, one.stable, one.tentative) != (other.segment, other.stable, other.tentative)

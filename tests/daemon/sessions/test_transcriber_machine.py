@@ -11,9 +11,21 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from convo.messages import SpeechEnded, SpeechStarted, TranscriptPartial
 from convod.captions import Guard
 from convod.engine.pressure import Interims
-from convod.engine.wire import HeardWord, Kind
+from convod.engine.wire import HeardWord, Kind, Lead
 from convod.hearing import EndpointSettings
-from convod.sessions.transcriber import Command, Decode, Drop, Hurry, Keep, Say, Settings, Transcriber, Window
+from convod.sessions.transcriber import (
+    LEAD_GAP_S,
+    LEAD_S,
+    Command,
+    Decode,
+    Drop,
+    Hurry,
+    Keep,
+    Say,
+    Settings,
+    Transcriber,
+    Window,
+)
 from tests.daemon.support.talk import REJECTED, heard
 
 RATE = 8000
@@ -57,8 +69,11 @@ class Listening(RuleBasedStateMachine):
         self.speaking = False
         self.affords = Interims.FULL
 
-    @initialize(endpoint_ms=st.sampled_from([200, 500, 1500]), interim=st.booleans(), words=st.booleans())
-    def begin(self, endpoint_ms: int, interim: bool, words: bool) -> None:
+    @initialize(
+        endpoint_ms=st.sampled_from([200, 500, 1500]), interim=st.booleans(), words=st.booleans(), stock=st.booleans()
+    )
+    def begin(self, endpoint_ms: int, interim: bool, words: bool, stock: bool = False) -> None:
+        self.stock = stock  # its finals have words, whether they are asked for or not
         endpoint = EndpointSettings(endpoint_ms=endpoint_ms, longest_ms=self.longest_ms, cut_from_ms=self.cut_from_ms)
         self.transcriber = Transcriber(
             Settings("s", RATE, Kind.FINAL, endpoint, interim=interim, words=words),
@@ -117,14 +132,15 @@ class Listening(RuleBasedStateMachine):
         if how == "rejected":
             figures = dict(REJECTED)
         elif how == "no voice":
-            figures = {"voice_s": 0.0}
+            figures = {"voice_s": 0.0, "no_speech_prob": 1.0}
         elif how == "voice goes on":
             figures = {"voice_end": (window.end - window.start) / RATE}
         words = [
             HeardWord(start=0.3 * i, end=0.3 * (i + 1), word=word, probability=0.5)
             for i, word in enumerate(text.split())
         ]
-        self.take(self.transcriber.heard(window, heard(text, words=words if window.words else None, **figures)))
+        given = words if window.words or self.stock else None
+        self.take(self.transcriber.heard(window, heard(text, words=given, **figures)))
 
     @precondition(lambda self: self.transcriber.settings.interim)
     @rule(times=st.integers(1, 12), wrong=st.integers(0, 20))
@@ -200,10 +216,26 @@ class Listening(RuleBasedStateMachine):
         assert window.audio == SOUND[2 * window.start : 2 * window.end], "other samples than it says"
         assert window.end - window.start <= self.longest_ms * RATE // 1000
         self.open.append(window)
+        if (lead := window.lead) is not None:
+            self.check_lead(window, lead)
         if window.kind is Kind.INTERIM:
             assert self.transcriber.settings.interim
+            assert window.words
+            assert lead is None
         else:
             self.asked[window.utterance, window.end] = window
+
+    def check_lead(self, window: Window, lead: Lead) -> None:
+        """It is the end of what was published last, and what lies between."""
+        begin = window.start - len(lead.audio) // 2
+        assert lead.audio == SOUND[2 * begin : 2 * window.start], "other samples than come before"
+        last = self.kept[-1]
+        assert window.utterance == last.mark_utterance
+        assert 0 <= window.start - last.mark_sample <= LEAD_GAP_S * RATE
+        assert begin >= last.mark_sample - LEAD_S * RATE - 1
+        assert lead.text.split()
+        assert last.text is not None
+        assert last.text.endswith(lead.text)
 
     def keep(self, keep: Keep) -> None:
         last = self.kept[-1] if self.kept else None
@@ -223,6 +255,7 @@ class Listening(RuleBasedStateMachine):
             assert keep.segment == segment
             assert window.start / RATE - 0.001 <= keep.start <= keep.end
             assert abs(keep.end - window.end / RATE) < 0.001
+            assert keep.words is None or self.transcriber.settings.words
             for word in keep.words or []:
                 assert keep.start <= word.start <= word.end <= keep.end
         self.kept.append(keep)

@@ -32,6 +32,9 @@ def heard(
     voice_s: float = 2.0,
     voice_end: float | None = None,
     words: list[HeardWord] | None = None,
+    voiced: bytes | None = None,
+    uncovered: tuple[float, float] | None = None,
+    truncated: bool = False,
 ) -> Heard:
     return Heard(
         text=text,
@@ -42,8 +45,11 @@ def heard(
         voice_s=voice_s,
         voice_end=voice_end,
         words=words,
+        voiced=voiced,
+        uncovered=uncovered,
+        truncated=truncated,
     )
 
 
-REJECTED = {"avg_logprob": -2.0, "no_speech_prob": 0.95}
+REJECTED = {"avg_logprob": -2.0, "no_speech_prob": 0.95, "voice_s": 0.1}
 """Figures of a text that no guard lets through."""
