@@ -30,6 +30,7 @@ from convo.connection import Connection, Role
 from convo.framing import LengthPrefixed, WholeMessages
 from convo.messages import SummaryOptions
 from convod.captions import Guard
+from convod.disk import sync_folder
 from convod.engine import models, selection
 from convod.engine.others import OtherEngines
 from convod.engine.supervisor import Engine
@@ -264,8 +265,12 @@ def _state_directory(path: Path) -> Iterator[Path]:
     """The directory of what survives, made if need be, held by a lock while the daemon runs."""
     try:
         # `parents` makes them with the usual mode: the directory itself comes first.
+        made = not path.is_dir()
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         (path / "spool").mkdir(mode=0o700, exist_ok=True)
+        if made:
+            for folder in (path, path.absolute().parent):
+                sync_folder(folder)
         lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise CannotStart(

@@ -48,6 +48,9 @@ NEXT: Final[dict[State, frozenset[State]]] = {
 Change = Callable[[Record], None]
 """Changes a record in its turn, before it is stored."""
 
+MakeRoom = Callable[[], None]
+"""Frees what it can on the disk."""
+
 
 class Desk(msgspec.Struct, frozen=True):
     """What a journal writes with; shared by all."""
@@ -80,19 +83,25 @@ class Journal:
         *,
         changes: Mapping[str, Any] | None = None,
         also: Change | None = None,
+        lasting: bool = False,
+        make_room: MakeRoom | None = None,
         **fields: Any,
     ) -> None:
         """Store an event and the record with its `changes`, then send the event to those attached.
 
-        `also` changes the record further, from what it is by then. Waits while the store has no room: what is not
-        stored is not sent, and what was heard is not lost.
+        `also` changes the record further, from what it is by then. If `lasting`, a power cut does not undo it. Waits
+        while the store has no room: what is not stored is not sent, and what was heard is not lost. `make_room` is
+        called once, when it has none.
         """
-        await self.publish_all([(kind, fields)], also, **(changes or {}))
+        await self.publish_all([(kind, fields)], also, lasting=lasting, make_room=make_room, **(changes or {}))
 
     async def publish_all(
         self,
         events: Sequence[tuple[type[DurableEvent], dict[str, Any]]],
         also: Change | None = None,
+        *,
+        lasting: bool = False,
+        make_room: MakeRoom | None = None,
         **changes: Any,
     ) -> None:
         """Store several events and the record with its changes as one, then send them; as `publish` does one."""
@@ -105,7 +114,7 @@ class Journal:
             made = [
                 kind(session=self.id, seq=seq, **fields) for seq, (kind, fields) in enumerate(events, self.feed.seq + 1)
             ]
-            await self._save(made)
+            await self._save(made, lasting=lasting, make_room=make_room)
             for event in made:
                 self.record.seq = event.seq
                 self.feed.stored(event)
@@ -117,7 +126,9 @@ class Journal:
         async with self._writing:
             await self._save([], lasting=lasting)
 
-    async def _save(self, events: list[DurableEvent], *, lasting: bool = False) -> None:
+    async def _save(
+        self, events: list[DurableEvent], *, lasting: bool = False, make_room: MakeRoom | None = None
+    ) -> None:
         pause = 0.5
         while True:
             try:
@@ -126,24 +137,33 @@ class Journal:
                     await self._desk.store.save(self.record, events, lasting=lasting)
                     return
             except StoreFailed as error:
+                if make_room is not None:
+                    make_room()
+                    make_room = None
+                    continue
                 log.error("session waits for the store: %s", error, extra={"session": self.id})
             await trio.sleep(pause)
             pause = min(10.0, pause * 2)
 
-    async def enter(self, state: State, **why: str) -> None:
-        """Publish a new state; `why` is the code and message of a failure."""
+    async def enter(
+        self, state: State, *, code: str | None = None, message: str | None = None, make_room: MakeRoom | None = None
+    ) -> None:
+        """Publish a new state; `code` and `message` say why it failed. A power cut does not undo a final one: audio
+        may be deleted for it. `make_room`: see `publish`.
+        """
         if self.record.seq:
             assert state in NEXT[self.record.state], f"{self.record.state} -> {state}"
         before, self.record.state = self.record.state, state
         try:
-            about: dict[str, Any] = {"state": state, **why}
-            await self.publish(SessionState, **about)
+            await self.publish(
+                SessionState, lasting=state.final, make_room=make_room, state=state, code=code, message=message
+            )
         except trio.Cancelled:
             self.record.state = before  # it was not published: what comes instead follows the old one
             raise
         # `message` is a name that logging keeps for itself.
-        fields = {"reason" if key == "message" else key: value for key, value in why.items()}
-        log.info("session is %s", state, extra={"session": self.id, "kind": self.record.kind, **fields})
+        why = {} if code is None else {"code": code, "reason": message}
+        log.info("session is %s", state, extra={"session": self.id, "kind": self.record.kind, **why})
 
     # --- summaries ----------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -117,12 +118,17 @@ class Manager:
 
     async def _tidy_spool(self, unfinished: set[str]) -> None:
         """Remove audio that a former daemon was killed before removing."""
+        left = []
         for session in list(self.spool.sessions()):
             if session in unfinished:
                 continue
             record = await self.store.get(session)
             if record is None or not _may_keep(record):
-                self.spool.remove(session)
+                left.append(session)
+        if left:
+            await self.store.flush()  # that daemon may have died before the end of these sessions was on the disk
+        for session in left:
+            self.spool.remove(session)
 
     async def drain(self, seconds: float) -> None:
         """Write out what is on its way, for at most that long. No session begins any more.
@@ -327,9 +333,10 @@ class Manager:
             if not running.record.state.final:
                 running.cancel()
             await running.wait_finished()
+        # The audio first: what is left of it after a power cut has an owner who can delete it.
+        await trio.to_thread.run_sync(partial(self.spool.remove, session, lasting=True))
         await self.store.delete(session)
         self._journals.pop(session, None)
-        self.spool.remove(session)
 
     # --- the queue ----------------------------------------------------------------------------------------
 
@@ -400,12 +407,12 @@ class Manager:
         )
         with self._place(owner):
             try:
-                self.spool.share(source.id, record.id)
+                await trio.to_thread.run_sync(self.spool.share, source.id, record.id)
             except NoRoom as error:
                 code = Code.LIMIT_EXCEEDED if isinstance(error, OverQuota) else Code.BUSY
                 raise Refused(code, f"{error.strerror}; free some") from error
             try:
-                await self.store.create(record)
+                await self.store.create(record, lasting=True)
             except BaseException:
                 self.spool.remove(record.id)
                 raise

@@ -288,16 +288,12 @@ class Session:
                 except* SessionFailed as group:
                     failure = _first(group)
             if self._cancelled:
-                # The audio first: on a full disk its room is what the last event needs.
-                self._spool.close()
-                self._parts.spool.remove(self.id)
-                await self.journal.enter(State.CANCELLED)
+                await self._give_up(State.CANCELLED)
             elif failure is not None:
                 if not self.record.ended or failure.code in (Code.BAD_AUDIO, Code.LIMIT_EXCEEDED):
-                    # Trying again would not help: nothing is left behind.
-                    self._spool.close()
-                    self._parts.spool.remove(self.id)
-                await self.journal.enter(State.FAILED, code=str(failure.code), message=str(failure))
+                    await self._give_up(State.FAILED, failure)  # trying again would not help: nothing is left behind
+                else:
+                    await self.journal.enter(State.FAILED, code=str(failure.code), message=str(failure))
         finally:
             self._engine.forget(self.id)
             self._spool.close()
@@ -315,7 +311,17 @@ class Session:
             await self._summarize_until_done(self.record.config.summary)
         await self.journal.enter(State.COMPLETED)
         if not self.record.config.keep_audio:
-            self._parts.spool.remove(self.id)
+            self._remove_audio()  # never before its text is safe, from a power cut too
+
+    async def _give_up(self, state: State, failure: SessionFailed | None = None) -> None:
+        code, message = (None, None) if failure is None else (str(failure.code), str(failure))
+        # On a full disk the room of the audio is what the last event needs.
+        await self.journal.enter(state, code=code, message=message, make_room=self._remove_audio)
+        self._remove_audio()
+
+    def _remove_audio(self) -> None:
+        self._spool.close()
+        self._parts.spool.remove(self.id)
 
     def summarized(self) -> None:
         """A summary that was asked for beside this session's own is there: its own is not tried any more."""

@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 
 import trio
 
+from convod.disk import sync_folder
 from convod.store.base import StoreFailed
 from convod.store.search import FUNCTIONS
 from convod.store.soundness import TO_DO, break_seal, examine, seal
@@ -170,6 +171,19 @@ class Database:
             await self._checking.wait()  # it reads for long, and the log cannot be emptied before
         await self._write(_Pending(work, bare=True))
 
+    async def flush(self) -> None:
+        """Wait until a power cut cannot undo anything that was committed so far, by this process or an earlier one.
+
+        Raises:
+            StoreFailed: the disk does not take it.
+        """
+
+        def work(connection: sqlite3.Connection) -> None:
+            # A checkpoint syncs the whole log first, however much of it can be moved.
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+        await self._write(_Pending(work, bare=True))
+
     async def backup(self, path: Path) -> None:
         """Write a consistent copy to `path`, whole or not at all; others go on reading and writing.
 
@@ -292,6 +306,7 @@ def backup(source: Path, target: Path) -> None:
         with part.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(part, target)
+        sync_folder(target.absolute().parent)
     except (sqlite3.Error, OSError) as error:
         raise StoreFailed(f"{target} cannot be written ({error}); choose another place") from error
     finally:

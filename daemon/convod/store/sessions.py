@@ -47,7 +47,7 @@ class SessionStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def create(self, record: Record) -> Record:
+    async def create(self, record: Record, *, lasting: bool = False) -> Record:
         """Store a new session; if its owner has one with the same key, that one is returned instead."""
 
         def work(connection: sqlite3.Connection) -> Record:
@@ -60,7 +60,7 @@ class SessionStore:
             )
             return record
 
-        return await self._database.write(work)
+        return await self._database.write(work, lasting=lasting)
 
     async def save(self, record: Record, events: Sequence[DurableEvent] = (), *, lasting: bool = False) -> None:
         """Store a session's changed fields together with new events; their `seq` are the next ones."""
@@ -92,8 +92,12 @@ class SessionStore:
             search.remove(connection, session)
             connection.execute("DELETE FROM sessions WHERE id = ?", (session,))
 
-        await self._database.write(work)
+        await self._database.write(work, lasting=True)
         await self.tidy(TIDY_S)
+
+    async def flush(self) -> None:
+        """Wait until a power cut cannot undo anything that was stored so far, by this process or an earlier one."""
+        await self._database.flush()
 
     async def tidy(self, most_s: float = float("inf")) -> None:
         """Rid the index and the log of what was deleted, for at most that long."""

@@ -12,9 +12,12 @@ import hashlib
 import os
 import re
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
+
+from convod.disk import sync_folder
 
 LAST: Final = 1 << 14
 """Most bytes that are kept of what was written last: it is read next, and was in hand a moment ago."""
@@ -42,7 +45,7 @@ class SpoolFile:
         self._fsync = fsync
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if fsync:
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         self.size = os.fstat(self._file).st_size
         self._last = b""  # the file's last bytes
 
@@ -62,7 +65,7 @@ class SpoolFile:
                 os.fdatasync(self._file)
         except OSError as error:
             if self._spool is not None:
-                self._spool.used -= len(data)
+                self._spool.count(-len(data))
             # What was not acknowledged must not be there after a restart.
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, self.size)
@@ -92,21 +95,13 @@ class SpoolFile:
             os.fdatasync(descriptor)
         finally:
             os.close(descriptor)
-        _sync_folder(self.path.parent)
+        sync_folder(self.path.parent)
 
     def close(self) -> None:
         """Let go of the file; it stays on disk."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class Spool:
@@ -116,6 +111,7 @@ class Spool:
         self.folder = folder
         self.quota = quota
         self._fsync = fsync
+        self._counting = threading.Lock()
         self.used = sum(file.stat().st_size for file in folder.glob("*.audio"))
 
     def charge(self, count: int) -> None:
@@ -126,7 +122,12 @@ class Spool:
         """
         if self.quota and self.used + count > self.quota:
             raise OverQuota(errno.EDQUOT, f"kept audio has used up its {self.quota} bytes (limits.disk_bytes)")
-        self.used += count
+        self.count(count)
+
+    def count(self, change: int) -> None:
+        """So many bytes are more, or fewer; from any thread."""
+        with self._counting:
+            self.used += change
 
     def path(self, session: str) -> Path:
         """Where a session's audio is."""
@@ -161,7 +162,10 @@ class Spool:
             return 0.0
 
     def share(self, session: str, new: str) -> None:
-        """Give a new session the audio of another one, without copying it where the file system can."""
+        """Give a new session the audio of another one, without copying it where the file system can.
+
+        It survives a power cut. Blocks: for a thread.
+        """
         source, target = self.path(session), self.path(new)
         size = source.stat().st_size
         self.charge(size)
@@ -171,17 +175,22 @@ class Spool:
             try:
                 shutil.copyfile(source, target)
                 target.chmod(0o600)
+                with target.open("rb") as copy:
+                    os.fsync(copy.fileno())
             except OSError as error:
                 target.unlink(missing_ok=True)
-                self.used -= size
+                self.count(-size)
                 raise NoRoom(error.errno, "there is no room on the disk for a copy of the audio") from error
+        sync_folder(self.folder)
 
-    def remove(self, session: str) -> None:
-        """Delete the session's audio, if there is any."""
+    def remove(self, session: str, *, lasting: bool = False) -> None:
+        """Delete the session's audio, if there is any; if `lasting`, a power cut does not bring it back."""
         size = self.size(session)
         if size is not None:
             self.path(session).unlink(missing_ok=True)
-            self.used -= size
+            self.count(-size)
+            if lasting:
+                sync_folder(self.folder)
 
     def sessions(self) -> Iterator[str]:
         """Ids that have audio here."""
