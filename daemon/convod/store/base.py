@@ -149,6 +149,12 @@ class Store(Protocol):
     async def pause(self, owner: str, paused: bool) -> None:
         """Remember whether an owner's files are worked on."""
 
+    async def note(self, name: str) -> str | None:
+        """What was noted under a name, None if nothing was."""
+
+    async def set_note(self, name: str, value: str) -> None:
+        """Note something, in place of what was noted under that name before."""
+
     async def size(self) -> int:
         """Bytes that all of it takes, without what could be used again."""
 

@@ -260,6 +260,23 @@ class SessionStore:
         change = "INSERT OR IGNORE INTO paused VALUES (?)" if paused else "DELETE FROM paused WHERE owner = ?"
         await self._database.write(lambda connection: connection.execute(change, (owner,)).fetchall())
 
+    async def note(self, name: str) -> str | None:
+        """What was noted under a name, None if nothing was."""
+
+        def work(connection: sqlite3.Connection) -> str | None:
+            row = connection.execute("SELECT value FROM notes WHERE name = ?", (name,)).fetchone()
+            return None if row is None else str(row[0])
+
+        return await self._database.read(work)
+
+    async def set_note(self, name: str, value: str) -> None:
+        """Note something, in place of what was noted under that name before."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, value))
+
+        await self._database.write(work)
+
     async def size(self) -> int:
         """Bytes that all of it takes, without what could be used again."""
 
