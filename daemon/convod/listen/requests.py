@@ -225,6 +225,7 @@ class Service:
             sessions=self._manager.counts(),
             summarizer=await self._summarizers.status(),
             rejected=dict(self._manager.guard.rejected),
+            storage=self._manager.storage(),
         )
 
     async def _metrics(self, client: Client, request: Metrics) -> Reply:

@@ -10,10 +10,10 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Final
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -28,9 +28,11 @@ from convo.messages import (
     SessionCounts,
     SessionRenamed,
     State,
+    StorageStatus,
     SummaryOptions,
 )
 from convo.transcript import one_line
+from convod.bell import Bell
 from convod.captions import Guard
 from convod.engine.supervisor import Engine
 from convod.measure import Measures
@@ -42,10 +44,13 @@ from convod.sessions.live import LiveSession
 from convod.sessions.redo import Redo
 from convod.sessions.session import Parts, Refused, Session, SessionSettings, keeps_audio
 from convod.sessions.wanted import TITLE, check_summary, resolved
-from convod.store import NoRoom, OverQuota, Record, Spool, Store
+from convod.store import NoRoom, OverQuota, Record, Spool, Store, StoreFailed
 from convod.summary import SummarizerUnavailable
 
 log = logging.getLogger("convod.sessions")
+
+RESUME_S: Final = 30.0
+"""Between two tries to open the audio of a session that goes on."""
 
 
 class Manager:
@@ -63,6 +68,8 @@ class Manager:
         self._nursery: trio.Nursery | None = None
         self._redo: Redo | None = None
         self._stopping = False
+        self._waiting: dict[str, Record] = {}  # sessions whose audio cannot be opened now
+        self._waits = Bell()
         self._keeping = Keeping(store, parts.spool, retention, self._forget)
 
     @property
@@ -79,6 +86,14 @@ class Manager:
     def measures(self) -> Measures:
         """What the sessions count."""
         return self._parts.measures
+
+    def storage(self) -> StorageStatus | None:
+        """What an operator should know of the disk, None if there is nothing."""
+        files, size = self.spool.count_unclaimed()
+        message = self._keeping.message
+        if not files and message is None:
+            return None
+        return StorageStatus(unclaimed_files=files, unclaimed_bytes=size, message=message)
 
     @property
     def spool(self) -> Spool:
@@ -100,7 +115,7 @@ class Manager:
         """Continue what a former daemon left, then keep sessions until cancelled."""
         records = await self.store.unfinished()
         asked = await self.store.asked()
-        await self._tidy_spool({record.id for record in records})
+        await self._claim_audio({record.id for record in records})
         for owner in await self.store.paused():
             self._parts.turns.pause(owner)
         async with trio.open_nursery() as nursery:
@@ -109,26 +124,60 @@ class Manager:
             nursery.start_soon(self._parts.acks.run)
             for record in records:
                 log.info("session goes on", extra={"session": record.id, "state": str(record.state)})
-                self._start(record)
+                self._resume(record)
             for record in asked:
                 self._redo.resume(self._journal_of(record))
             nursery.start_soon(self._keeping.run)
+            nursery.start_soon(self._resume_waiting)
             task_status.started()
             await trio.sleep_forever()
 
-    async def _tidy_spool(self, unfinished: set[str]) -> None:
-        """Remove audio that a former daemon was killed before removing."""
-        left = []
-        for session in list(self.spool.sessions()):
-            if session in unfinished:
-                continue
+    async def _claim_audio(self, unfinished: set[str]) -> None:
+        """Find each piece of audio its session: what nobody knows is set aside, and taken up again once somebody does.
+
+        Audio of a session that is over was left by a daemon that was killed before it deleted it.
+        """
+        taken = await self._each_audio(list(self.spool.unclaimed_sessions()), self._take_up)
+        aside: list[str] = []
+
+        async def is_over(session: str) -> bool:
             record = await self.store.get(session)
-            if record is None or not _may_keep(record):
-                left.append(session)
-        if left:
+            if record is None:
+                self.spool.set_aside(session)
+                aside.append(session)
+            return record is not None and not _may_keep(record)
+
+        others = [session for session in self.spool.sessions() if session not in unfinished]
+        over = await self._each_audio(others, is_over)
+        if over:
             await self.store.flush()  # that daemon may have died before the end of these sessions was on the disk
-        for session in left:
-            self.spool.remove(session)
+        await self._each_audio(over, self._remove)
+        if taken:
+            log.info("audio that was set aside has its session again", extra={"sessions": len(taken)})
+        if aside:
+            log.warning(
+                "audio that no session here knows was set aside in %s; it is taken up again when its database is back",
+                self.spool.unclaimed,
+                extra={"files": len(aside)},
+            )
+
+    async def _each_audio(self, sessions: list[str], work: Callable[[str], Awaitable[bool]]) -> list[str]:
+        """Those of some sessions of whose audio `work` says yes; one that cannot be dealt with holds up no other."""
+        found = []
+        for session in sessions:
+            try:
+                if await work(session):
+                    found.append(session)
+            except (StoreFailed, OSError) as error:
+                log.error("audio in the spool stays as it is: %s", error, extra={"session": session})
+        return found
+
+    async def _take_up(self, session: str) -> bool:
+        return await self.store.get(session) is not None and self.spool.take_up(session)
+
+    async def _remove(self, session: str) -> bool:
+        self.spool.remove(session)
+        return True
 
     async def drain(self, seconds: float) -> None:
         """Write out what is on its way, for at most that long. No session begins any more.
@@ -146,6 +195,24 @@ class Manager:
                         nursery.start_soon(session.wait_settled)
                     elif session.record.state is State.PROCESSING:
                         nursery.start_soon(session.finalize)
+
+    def _resume(self, record: Record) -> None:
+        """Start a session that a former daemon left; if its audio cannot be opened, later."""
+        try:
+            self._start(record)
+        except OSError as error:
+            log.error("session waits: its audio cannot be opened (%s)", error, extra={"session": record.id})
+            self._waiting[record.id] = record
+            self._waits.ring()
+
+    async def _resume_waiting(self) -> None:
+        """Try again to start those whose audio could not be opened, until cancelled."""
+        while True:
+            await self._waits.wait()
+            await trio.sleep(RESUME_S)
+            waiting, self._waiting = self._waiting, {}
+            for record in waiting.values():
+                self._resume(record)
 
     def _start(self, record: Record) -> Session:
         assert self._nursery is not None
@@ -200,11 +267,26 @@ class Manager:
             if session is None:
                 if record.state.final:
                     return self._journal_of(record), None
-                session = self._start(record)
+                session = await self._begin(record)
         session.prepare()
         if session.takes_audio:
             session.produce(producer)
         return session.journal, session
+
+    async def _begin(self, record: Record) -> Session:
+        """Start a new session, or one that was found by its key and does not run.
+
+        Raises:
+            Refused: its audio could not be opened.
+        """
+        try:
+            return self._start(record)
+        except OSError as error:
+            if record.seq == 0:  # nobody was told of it
+                await self.store.delete(record.id)
+            raise Refused(
+                Code.BUSY, f"a file for the audio could not be opened ({error.strerror}); look at the daemon's disk"
+            ) from error
 
     def _resolved(self, request: CreateSession) -> CreateSession:
         return resolved(request, self._parts, self._desk.summarizers)
@@ -291,6 +373,10 @@ class Manager:
         """
         journal = await self.journal(owner, session)
         found = self._sessions.get(session)
+        if found is None and session in self._waiting:
+            raise Refused(
+                Code.BUSY, "the audio of this session cannot be opened now; look into the daemon's log, and at its disk"
+            )
         if found is None:
             raise Refused(Code.BAD_STATE, f"the session is {journal.record.state} already")
         return found
@@ -333,6 +419,7 @@ class Manager:
             if not running.record.state.final:
                 running.cancel()
             await running.wait_finished()
+        self._waiting.pop(session, None)
         # The audio first: what is left of it after a power cut has an owner who can delete it.
         await trio.to_thread.run_sync(partial(self.spool.remove, session, lasting=True))
         await self.store.delete(session)

@@ -103,11 +103,11 @@ class Session:
         self.feed = journal.feed
         self.producer: object | None = None
         self._parts = parts
+        self._spool = parts.spool.open(self.record.id)  # first: where it cannot be opened nothing has begun
         heard = self.record.state is State.TRANSCRIBED
         self._engine = parts.engine if heard else parts.engine_of(self.record.config.model)
         if not heard:
             self._engine.join(self.id, live=self.record.kind == "live")
-        self._spool = parts.spool.open(self.record.id)
         self.record.audio_bytes = max(self.record.audio_bytes, self._spool.size)
         self._acknowledged = self._spool.size
         self._bell = Bell()

@@ -6,9 +6,10 @@ index move together. It never sends anything to anybody.
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +37,8 @@ from convo.messages import (
 from convod.store import search
 from convod.store.base import Record, StoreFailed
 from convod.store.database import Database
+
+log = logging.getLogger("convod.store")
 
 TIDY_S: Final = 2.0
 """How long who deletes something waits for the index to be rid of it; the rest is done at leisure."""
@@ -136,7 +139,7 @@ class SessionStore:
     async def _oldest_first(self, where: str) -> list[Record]:
         def work(connection: sqlite3.Connection) -> list[Record]:
             rows = connection.execute(f"SELECT * FROM sessions WHERE {where} ORDER BY created")
-            return [_record(row) for row in rows]
+            return list(_records(rows))
 
         return await self._database.read(work)
 
@@ -149,7 +152,7 @@ class SessionStore:
                 "ORDER BY created LIMIT ?",
                 (float("inf") if before is None else before, limit),
             )
-            return [_record(row) for row in rows]
+            return list(_records(rows))
 
         return await self._database.read(work)
 
@@ -180,7 +183,7 @@ class SessionStore:
             rows = connection.execute(
                 f"SELECT * FROM sessions WHERE {where} ORDER BY created DESC, id LIMIT ?", (*values, limit)
             )
-            return [_record(row).info for row in rows]
+            return [record.info for record in _records(rows)]
 
         return await self._database.read(work)
 
@@ -331,6 +334,15 @@ def _record(row: sqlite3.Row) -> Record:
         ) from error
     fields["ended"] = bool(fields["ended"])
     return Record(**fields)
+
+
+def _records(rows: Iterable[sqlite3.Row]) -> Iterator[Record]:
+    """The sessions that can be read; one that cannot does not hide the others."""
+    for row in rows:
+        try:
+            yield _record(row)
+        except StoreFailed as error:
+            log.error("a session is left out: %s", error)
 
 
 def _event(row: sqlite3.Row) -> DurableEvent:

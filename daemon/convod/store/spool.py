@@ -1,7 +1,8 @@
 """Audio on disk, one file a session, appended to before it is acknowledged.
 
 In: bytes. Out: bytes from any offset, after any death of the process. It never interprets what it holds, and a
-session's id (made by the daemon) is the only name it uses.
+session's id (made by the daemon) is the only name it uses. Audio that no session claims lies in a folder beside it,
+until somebody deletes it there or its session comes back.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +26,9 @@ LAST: Final = 1 << 14
 
 DIGESTED: Final = 1 << 20
 """Bytes that are read at a time for a digest: a millisecond or two."""
+
+UNCLAIMED: Final = "unclaimed"
+"""Folder beside the spool."""
 
 _ID: Final = re.compile(r"[0-9a-z]{8,64}")
 
@@ -43,10 +48,18 @@ class SpoolFile:
         self.path = path
         self._spool = spool
         self._fsync = fsync
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if fsync:
-            sync_folder(path.parent)
-        self.size = os.fstat(self._file).st_size
+        # Never through a link, and what is no plain file is not waited for.
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+        try:
+            about = os.fstat(self._file)
+            if not stat.S_ISREG(about.st_mode):
+                raise OSError(errno.EINVAL, "it is not a plain file", str(path))
+            if fsync:
+                sync_folder(path.parent)
+        except OSError:
+            os.close(self._file)
+            raise
+        self.size = about.st_size
         self._last = b""  # the file's last bytes
 
     def append(self, data: bytes) -> None:
@@ -112,7 +125,7 @@ class Spool:
         self.quota = quota
         self._fsync = fsync
         self._counting = threading.Lock()
-        self.used = sum(file.stat().st_size for file in folder.glob("*.audio"))
+        self.used = sum(_plain_size(self.path(session)) or 0 for session in self.sessions())
 
     def charge(self, count: int) -> None:
         """Count bytes that are about to be written.
@@ -193,6 +206,73 @@ class Spool:
                 sync_folder(self.folder)
 
     def sessions(self) -> Iterator[str]:
-        """Ids that have audio here."""
-        for file in self.folder.glob("*.audio"):
+        """Ids that have something here, be it audio that can be read or not."""
+        return _sessions(self.folder)
+
+    # --- audio that no session claims -------------------------------------------------------------------------
+
+    @property
+    def unclaimed(self) -> Path:
+        """The folder of audio that no session claims."""
+        return self.folder.with_name(UNCLAIMED)
+
+    def unclaimed_sessions(self) -> Iterator[str]:
+        """Ids that have audio in that folder."""
+        return _sessions(self.unclaimed)
+
+    def count_unclaimed(self) -> tuple[int, int]:
+        """Files in that folder, and their bytes."""
+        sizes = [_plain_size(file) for file in self.unclaimed.glob("*")]
+        return len(sizes), sum(size or 0 for size in sizes)
+
+    def set_aside(self, session: str) -> None:
+        """Move a session's audio to that folder: nobody here knows the session.
+
+        Raises:
+            OSError: it could not be moved, and stays where it is.
+        """
+        source = self.path(session)
+        size = _plain_size(source)
+        self.unclaimed.mkdir(mode=0o700, exist_ok=True)
+        target = self.unclaimed / source.name
+        number = 0
+        while os.path.lexists(target):  # what was set aside before stays what it is
+            number += 1
+            target = target.with_name(f"{session}.{number}.audio")
+        source.rename(target)
+        self.count(-(size or 0))
+        sync_folder(self.unclaimed)
+        sync_folder(self.folder)
+
+    def take_up(self, session: str) -> bool:
+        """Move a session's audio back from that folder, unless it has some here; whether it was.
+
+        Raises:
+            OSError: it could not be moved, and stays where it is.
+        """
+        if self.size(session):
+            return False
+        source = self.unclaimed / f"{session}.audio"
+        size = _plain_size(source)
+        if size is None:
+            return False
+        source.rename(self.path(session))
+        self.count(size)
+        sync_folder(self.folder)
+        sync_folder(self.unclaimed)
+        return True
+
+
+def _sessions(folder: Path) -> Iterator[str]:
+    for file in folder.glob("*.audio"):
+        if _ID.fullmatch(file.stem):
             yield file.stem
+
+
+def _plain_size(path: Path) -> int | None:
+    """Bytes of a plain file, None if there is none or it cannot be looked at."""
+    try:
+        about = path.lstat()
+    except OSError:
+        return None
+    return about.st_size if stat.S_ISREG(about.st_mode) else None

@@ -128,7 +128,7 @@ async def test_audio_that_a_killed_daemon_left_goes_when_the_end_of_its_session_
     async with house(tmp_path) as home:  # whose manager has looked at the spool before
         home.spool.open(record.id).close()
         seen = watched(home, monkeypatch)
-        await home.manager._tidy_spool(set())
+        await home.manager._claim_audio(set())
     assert seen == [("flushed", ""), ("removed", "")]
 
 
