@@ -134,7 +134,8 @@ async def run(
         # How it is watched.
         metrics = Metrics(manager, summarizers, service.door, lambda: gate.refused, state)
         service.metrics = metrics.text
-        health = http.Health(metrics.text, operator.why_not_alive(engine), operator.why_not_ready(engine))
+        why_not_ready = operator.why_not_ready(engine, manager.why_not_stored)
+        health = http.Health(metrics.text, operator.why_not_alive(engine), why_not_ready)
         monitors = [one.socket for one in given if one.role == "metrics"]
         if settings.metrics.http:
             monitors.append(http.bind(settings.metrics.http, insecure=settings.metrics.insecure))

@@ -68,3 +68,10 @@ def mounted(image: Path, where: Path) -> Iterator[Path]:
         yield where
     finally:
         subprocess.run(["umount", str(where)], check=True)
+
+
+def fail(where: Path) -> None:
+    """Let the file system on it give up, as after an error of its disk: reading goes on, all writing is refused."""
+    done = subprocess.run(["mount", "-o", "remount,abort", str(where)], capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"no file system can be made to fail here: {done.stderr.strip()}")

@@ -11,7 +11,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Final
 from weakref import WeakValueDictionary
@@ -44,10 +44,13 @@ from convod.sessions.live import LiveSession
 from convod.sessions.redo import Redo
 from convod.sessions.session import Parts, Refused, Session, SessionSettings, keeps_audio
 from convod.sessions.wanted import TITLE, check_summary, resolved
-from convod.store import NoRoom, OverQuota, Record, Spool, Store, StoreFailed
+from convod.store import NoRoom, OverQuota, Record, Spool, SpoolFailed, Store, StoreFailed
 from convod.summary import SummarizerUnavailable
 
 log = logging.getLogger("convod.sessions")
+
+PROBE_S: Final = 5.0
+"""Between two looks whether a disk that took nothing does again."""
 
 RESUME_S: Final = 30.0
 """Between two tries to open the audio of a session that goes on."""
@@ -90,10 +93,14 @@ class Manager:
     def storage(self) -> StorageStatus | None:
         """What an operator should know of the disk, None if there is nothing."""
         files, size = self.spool.count_unclaimed()
-        message = self._keeping.message
+        message = self.why_not_stored() or self._keeping.message
         if not files and message is None:
             return None
         return StorageStatus(unclaimed_files=files, unclaimed_bytes=size, message=message)
+
+    def why_not_stored(self) -> str | None:
+        """Why the disk takes nothing now, None if it does as far as is known."""
+        return self.store.trouble or self.spool.trouble
 
     @property
     def spool(self) -> Spool:
@@ -129,6 +136,7 @@ class Manager:
                 self._redo.resume(self._journal_of(record))
             nursery.start_soon(self._keeping.run)
             nursery.start_soon(self._resume_waiting)
+            nursery.start_soon(self._probe_disk)
             task_status.started()
             await trio.sleep_forever()
 
@@ -200,8 +208,8 @@ class Manager:
         """Start a session that a former daemon left; if its audio cannot be opened, later."""
         try:
             self._start(record)
-        except OSError as error:
-            log.error("session waits: its audio cannot be opened (%s)", error, extra={"session": record.id})
+        except SpoolFailed as error:
+            log.error("session waits: %s", error.strerror, extra={"session": record.id})
             self._waiting[record.id] = record
             self._waits.ring()
 
@@ -213,6 +221,15 @@ class Manager:
             waiting, self._waiting = self._waiting, {}
             for record in waiting.values():
                 self._resume(record)
+
+    async def _probe_disk(self) -> None:
+        """Notice that the disk takes something again, until cancelled: else nobody would send anything."""
+        while True:
+            await trio.sleep(PROBE_S)
+            if self.store.trouble is not None:
+                await self.store.probe()
+            if self.spool.trouble is not None:
+                await trio.to_thread.run_sync(self.spool.probe)
 
     def _start(self, record: Record) -> Session:
         assert self._nursery is not None
@@ -281,12 +298,10 @@ class Manager:
         """
         try:
             return self._start(record)
-        except OSError as error:
+        except SpoolFailed as error:
             if record.seq == 0:  # nobody was told of it
                 await self.store.delete(record.id)
-            raise Refused(
-                Code.BUSY, f"a file for the audio could not be opened ({error.strerror}); look at the daemon's disk"
-            ) from error
+            raise Refused(Code.BUSY, f"{error.strerror}; look at the daemon's disk") from error
 
     def _resolved(self, request: CreateSession) -> CreateSession:
         return resolved(request, self._parts, self._desk.summarizers)
@@ -418,10 +433,14 @@ class Manager:
         if (running := self._sessions.get(session)) is not None:
             if not running.record.state.final:
                 running.cancel()
-            await running.wait_finished()
+            with running.journal.impatiently():
+                await running.wait_finished()
         self._waiting.pop(session, None)
         # The audio first: what is left of it after a power cut has an owner who can delete it.
-        await trio.to_thread.run_sync(partial(self.spool.remove, session, lasting=True))
+        try:
+            await trio.to_thread.run_sync(partial(self.spool.remove, session, lasting=True))
+        except SpoolFailed as error:
+            raise StoreFailed(f"{error.strerror}; look at the daemon's disk") from error
         await self.store.delete(session)
         self._journals.pop(session, None)
 
@@ -438,12 +457,11 @@ class Manager:
         if priority is not None:
             if record.kind != "file" or record.state.final:
                 raise Refused(Code.BAD_STATE, "only a file session that is not finished has a priority")
-            record.config = msgspec.structs.replace(record.config, priority=priority)
+            await journal.publish_all([], wait=False, config=msgspec.structs.replace(record.config, priority=priority))
             self._parts.turns.prefer(session, priority)
-            await journal.save()
         if title is not None:
             title = one_line(title)[:TITLE]
-            await journal.publish(SessionRenamed, changes={"title": title}, title=title)
+            await journal.publish(SessionRenamed, changes={"title": title}, wait=False, title=title)
 
     async def retry(self, owner: str | None, session: str) -> None:
         """Let a failed session go on where it failed.
@@ -460,7 +478,11 @@ class Manager:
         if not record.ended or not self.spool.size(session):
             raise Refused(Code.BAD_STATE, "the audio of this session is not there any more; send the file again")
         with self._place(record.owner):
-            await journal.enter(State.PENDING)
+            try:
+                self.spool.open(session).close()
+            except SpoolFailed as error:
+                raise Refused(Code.BUSY, f"{error.strerror}; look at the daemon's disk") from error
+            await journal.enter(State.PENDING, wait=False)
         self._start(record).prepare()
 
     async def retranscribe(self, reach: str | None, owner: str, request: Retranscribe) -> str:
@@ -495,13 +517,15 @@ class Manager:
         with self._place(owner):
             try:
                 await trio.to_thread.run_sync(self.spool.share, source.id, record.id)
-            except NoRoom as error:
+            except SpoolFailed as error:
                 code = Code.LIMIT_EXCEEDED if isinstance(error, OverQuota) else Code.BUSY
-                raise Refused(code, f"{error.strerror}; free some") from error
+                todo = "free some" if isinstance(error, NoRoom) else "look at the daemon's disk"
+                raise Refused(code, f"{error.strerror}; {todo}") from error
             try:
                 await self.store.create(record, lasting=True)
             except BaseException:
-                self.spool.remove(record.id)
+                with suppress(SpoolFailed):
+                    self.spool.remove(record.id)
                 raise
         self._start(record).prepare()
         return record.id

@@ -155,6 +155,13 @@ class Store(Protocol):
     async def set_note(self, name: str, value: str) -> None:
         """Note something, in place of what was noted under that name before."""
 
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be written, as far as is known."""
+
+    async def probe(self) -> None:
+        """Find out whether something can be written again, and note it."""
+
     async def size(self) -> int:
         """Bytes that all of it takes, without what could be used again."""
 

@@ -6,7 +6,9 @@ index move together. It never sends anything to anybody.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import secrets
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -279,6 +281,16 @@ class SessionStore:
             connection.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, value))
 
         await self._database.write(work)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be written, as far as is known."""
+        return self._database.trouble
+
+    async def probe(self) -> None:
+        """Find out whether something can be written again, and note it."""
+        with contextlib.suppress(StoreFailed):
+            await self.set_note("probe", secrets.token_hex(8))
 
     async def size(self) -> int:
         """Bytes that all of it takes, without what could be used again."""

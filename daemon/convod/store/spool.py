@@ -33,8 +33,12 @@ UNCLAIMED: Final = "unclaimed"
 _ID: Final = re.compile(r"[0-9a-z]{8,64}")
 
 
-class NoRoom(OSError):
-    """The disk took not all bytes, or may not; those it took before are safe."""
+class SpoolFailed(OSError):
+    """The disk did not take or give audio; `strerror` says what and why. What it took before is safe."""
+
+
+class NoRoom(SpoolFailed):
+    """The disk took not all bytes, or may not."""
 
 
 class OverQuota(NoRoom):
@@ -61,12 +65,14 @@ class SpoolFile:
             raise
         self.size = about.st_size
         self._last = b""  # the file's last bytes
+        self._unsynced = False  # a sync failed: what the system says it wrote may be lost
 
     def append(self, data: bytes) -> None:
         """Write to the end.
 
         Raises:
             NoRoom: the disk is full, or the quota is used up; nothing of `data` counts.
+            SpoolFailed: the disk did not take it for another reason; neither.
         """
         if self._spool is not None:
             self._spool.charge(len(data))
@@ -83,38 +89,72 @@ class SpoolFile:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, self.size)
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise NoRoom(error.errno, "there is no room on the disk for more audio") from error
-            raise
+                failed: SpoolFailed = NoRoom(error.errno, "there is no room on the disk for more audio")
+            else:
+                failed = SpoolFailed(error.errno, f"the audio could not be written ({error.strerror})")
+            if self._spool is not None:
+                self._spool.trouble = failed.strerror
+            raise failed from error
+        if self._spool is not None:
+            self._spool.trouble = None
         self.size += len(data)
         self._last = data if len(data) <= LAST else b""
 
     def read(self, offset: int, length: int) -> bytes:
-        """At most `length` bytes from `offset` on."""
+        """At most `length` bytes from `offset` on.
+
+        Raises:
+            SpoolFailed: the disk does not give them.
+        """
         if offset == self.size - len(self._last) and length >= len(self._last) > 0:
             return self._last
-        return os.pread(self._file, min(length, max(0, self.size - offset)), offset)
+        with _told("the audio could not be read"):
+            return os.pread(self._file, min(length, max(0, self.size - offset)), offset)
 
     def sync(self) -> None:
         """Wait until what was appended is on the disk, and the file found there. Blocks: for a thread.
 
         Raises:
-            OSError: the disk did not take it.
+            SpoolFailed: the disk did not take it.
         """
         try:
             descriptor = os.dup(self._file)
         except OSError:
             return  # closed: nobody asks for its audio any more
         try:
-            os.fdatasync(descriptor)
+            with _told("the audio could not be written"):
+                if self._unsynced:
+                    self._write_again(descriptor)
+                self._unsynced = True
+                os.fdatasync(descriptor)
+                sync_folder(self.path.parent)
+                self._unsynced = False
         finally:
             os.close(descriptor)
-        sync_folder(self.path.parent)
+
+    def _write_again(self, descriptor: int) -> None:
+        # The system reports a failed write once; a second sync would succeed without having written anything.
+        for at in range(0, self.size, DIGESTED):
+            data = os.pread(descriptor, min(DIGESTED, self.size - at), at)
+            if os.pwrite(descriptor, data, at) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def close(self) -> None:
         """Let go of the file; it stays on disk."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+@contextlib.contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Errors of the disk within the block become SpoolFailed."""
+    try:
+        yield
+    except SpoolFailed:
+        raise
+    except OSError as error:
+        raise SpoolFailed(error.errno, f"{what} ({error.strerror})") from error
 
 
 class Spool:
@@ -125,6 +165,8 @@ class Spool:
         self.quota = quota
         self._fsync = fsync
         self._counting = threading.Lock()
+        self.trouble: str | None = None
+        """Why the disk takes no audio, as far as is known."""
         self.used = sum(_plain_size(self.path(session)) or 0 for session in self.sessions())
 
     def charge(self, count: int) -> None:
@@ -149,20 +191,44 @@ class Spool:
         return self.folder / f"{session}.audio"
 
     def open(self, session: str) -> SpoolFile:
-        """The session's file, made if it is not there."""
-        return SpoolFile(self.path(session), fsync=self._fsync, spool=self)
+        """The session's file, made if it is not there.
+
+        Raises:
+            SpoolFailed: it cannot be opened or made, or is no plain file.
+        """
+        with _told("the audio's file could not be opened"):
+            return SpoolFile(self.path(session), fsync=self._fsync, spool=self)
+
+    def probe(self) -> None:
+        """Find out whether the disk takes audio again, and note it. Blocks: for a thread."""
+        path = self.folder / "probe"
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.pwrite(descriptor, bytes(4096), 0)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+                path.unlink()
+        except OSError as error:
+            self.trouble = f"audio cannot be written ({error.strerror})"
+        else:
+            self.trouble = None
 
     def size(self, session: str) -> int | None:
         """Bytes of the session's audio, None if there is none."""
         try:
-            return self.path(session).stat().st_size
-        except FileNotFoundError:
-            return None
+            with _told("the audio could not be found"):
+                return self.path(session).stat().st_size
+        except SpoolFailed as error:
+            if error.errno == errno.ENOENT:
+                return None
+            raise
 
     def digest(self, session: str, go_on: Callable[[], bool] = lambda: True) -> str:
         """SHA-256 of the session's audio, hexadecimal. Reads all of it, or as long as `go_on` says so: for a thread."""
         digest = hashlib.sha256()
-        with self.path(session).open("rb") as file:
+        with _told("the audio could not be read"), self.path(session).open("rb") as file:
             while go_on() and (data := file.read(DIGESTED)):
                 digest.update(data)
         return digest.hexdigest()
@@ -180,7 +246,8 @@ class Spool:
         It survives a power cut. Blocks: for a thread.
         """
         source, target = self.path(session), self.path(new)
-        size = source.stat().st_size
+        with _told("the audio could not be read"):
+            size = source.stat().st_size
         self.charge(size)
         try:
             os.link(source, target)
@@ -191,17 +258,22 @@ class Spool:
                 with target.open("rb") as copy:
                     os.fsync(copy.fileno())
             except OSError as error:
-                target.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    target.unlink(missing_ok=True)
                 self.count(-size)
-                raise NoRoom(error.errno, "there is no room on the disk for a copy of the audio") from error
-        sync_folder(self.folder)
+                if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                    raise NoRoom(error.errno, "there is no room on the disk for a copy of the audio") from error
+                raise SpoolFailed(error.errno, f"the audio could not be copied ({error.strerror})") from error
+        with _told("the audio could not be copied"):
+            sync_folder(self.folder)
 
     def remove(self, session: str, *, lasting: bool = False) -> None:
         """Delete the session's audio, if there is any; if `lasting`, a power cut does not bring it back."""
-        size = self.size(session)
-        if size is not None:
-            self.path(session).unlink(missing_ok=True)
-            self.count(-size)
+        with _told("the audio could not be deleted"):
+            size = self.size(session)
+            if size is not None:
+                self.path(session).unlink(missing_ok=True)
+                self.count(-size)
             if lasting:
                 sync_folder(self.folder)
 

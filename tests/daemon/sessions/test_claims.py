@@ -11,7 +11,7 @@ import trio
 from convo.messages import CreateSession, State
 from convod.sessions import Refused
 from convod.sessions.manager import RESUME_S
-from convod.store import backup
+from convod.store import SpoolFailed, backup
 from tests.daemon.support.house import Reader, house
 from tests.daemon.support.talk import talk
 
@@ -169,7 +169,7 @@ async def test_a_session_whose_file_cannot_be_made_is_refused_and_leaves_nothing
     async with house(tmp_path) as home:
 
         def refuse(session):
-            raise OSError(24, "Too many open files")
+            raise SpoolFailed(24, "Too many open files")
 
         monkeypatch.setattr(home.spool, "open", refuse)
         with pytest.raises(Refused, match="Too many open files") as refused:
