@@ -32,6 +32,7 @@ from convo.framing import LengthPrefixed, WholeMessages
 from convo.messages import SummaryOptions
 from convo.unix_peer import peer_uid
 from convod.captions import Guard
+from convod.disk import sync_folder
 from convod.engine import models, selection
 from convod.engine.others import OtherEngines
 from convod.engine.supervisor import Engine
@@ -131,7 +132,8 @@ async def run(
         # How it is watched.
         metrics = Metrics(manager, summarizers, service.door, lambda: authenticator.refused, state)
         service.metrics = metrics.text
-        health = http.Health(metrics.text, operator.why_not_alive(engine), operator.why_not_ready(engine))
+        why_not_ready = operator.why_not_ready(engine, manager.why_not_stored)
+        health = http.Health(metrics.text, operator.why_not_alive(engine), why_not_ready)
         monitors = [one.socket for one in given if one.role == "metrics"]
         if settings.metrics.http:
             monitors.append(http.bind(settings.metrics.http, insecure=settings.metrics.insecure))
@@ -275,8 +277,12 @@ def _state_directory(path: Path) -> Iterator[Path]:
     """The directory of what survives, made if need be, held by a lock while the daemon runs."""
     try:
         # `parents` makes them with the usual mode: the directory itself comes first.
+        made = not path.is_dir()
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         (path / "spool").mkdir(mode=0o700, exist_ok=True)
+        if made:
+            for folder in (path, path.absolute().parent):
+                sync_folder(folder)
         lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise CannotStart(

@@ -287,6 +287,14 @@ class SummarizerStatus(Value, frozen=True, kw_only=True):
     available: bool = True
 
 
+class StorageStatus(Value, frozen=True, kw_only=True):
+    """What needs somebody's attention on the daemon's disk: audio that no session claims, and a sentence."""
+
+    unclaimed_files: int = 0
+    unclaimed_bytes: int = 0
+    message: str | None = None
+
+
 class Limits(Value, frozen=True, kw_only=True, omit_defaults=False):
     """What the daemon grants: bytes a message, bytes of unacknowledged audio, seconds to resume."""
 
@@ -342,7 +350,9 @@ class PingReply(Reply, frozen=True, kw_only=True, tag="ok"):
 
 
 class StatusReply(Reply, frozen=True, kw_only=True, tag="ok"):
-    """How the daemon is. `rejected`: texts that were not shown since it started, by reason."""
+    """How the daemon is. `rejected`: texts that were not shown since it started, by reason. `storage` is there when
+    something on its disk needs attention.
+    """
 
     version: str
     uptime_s: float
@@ -351,6 +361,7 @@ class StatusReply(Reply, frozen=True, kw_only=True, tag="ok"):
     sessions: SessionCounts
     summarizer: SummarizerStatus | None = None
     rejected: dict[str, int] | None = None
+    storage: StorageStatus | None = None
 
 
 class MetricsReply(Reply, frozen=True, kw_only=True, tag="ok"):

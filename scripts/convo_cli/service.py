@@ -76,6 +76,18 @@ def _status_text(reply: StatusReply) -> str:
         by = reply.summarizer
         model = f" ({by.model})" if by.model else ""
         lines.append(("summaries", f"{by.provider}{model}{'' if by.available else ' is away'}: {by.reason}"))
+    if (disk := reply.storage) is not None:
+        if disk.message is not None:
+            lines.append(("disk", disk.message))
+        if disk.unclaimed_files:
+            files = f"{disk.unclaimed_files} file" + ("s" if disk.unclaimed_files != 1 else "")
+            lines.append(
+                (
+                    "disk",
+                    f"{files} of audio ({size(disk.unclaimed_bytes)}) that no session knows: restore the database that "
+                    "does, or delete them from the folder 'unclaimed' in the state directory",
+                )
+            )
     return "".join(f"{name:<10} {clean(text)}".rstrip() + "\n" for name, text in lines)
 
 

@@ -84,6 +84,7 @@ from convo.messages import (
     State,
     Status,
     StatusReply,
+    StorageStatus,
     StoredSummary,
     Summarize,
     SummarizerStatus,
@@ -200,6 +201,7 @@ class FakeDaemon:
         self.on_created: Callable[[FakeSession], None] = lambda session: None
         self.fail_with: tuple[str, str] | None = None
         self.summarizer: SummarizerStatus | None = None
+        self.storage: StorageStatus | None = None
         self.reason: str | None = None  # of the model
         self.writes = SUMMARY  # by summarize
         self.sums_up = SUMMARY  # at a session's end
@@ -325,6 +327,7 @@ class FakeDaemon:
             queue=QueueStatus(final=0, interim=2, file=0),
             sessions=SessionCounts(live=1, file=0),
             summarizer=self.summarizer,
+            storage=self.storage,
         )
         await peer.send(reply)
 

@@ -18,6 +18,7 @@ from convo.messages import (
     PullModel,
     SessionState,
     State,
+    StorageStatus,
     SummarizerStatus,
 )
 from tests.cli.conftest import Run, Start
@@ -185,6 +186,14 @@ def test_status(fake: FakeDaemon, run: Run) -> None:
     value = json.loads(run("status", "--json").out)
     assert value["queue"]["interim"] == 2
     assert "id" not in value
+
+
+def test_status_tells_what_the_disk_needs(fake: FakeDaemon, run: Run) -> None:
+    assert "disk" not in run("status").out
+    fake.storage = StorageStatus(unclaimed_files=2, unclaimed_bytes=70_000, message="the disk is \x1b[31mfull")
+    out = run("status").out
+    assert "disk       the disk is full\n" in out
+    assert "disk       2 files of audio (70 kB) that no session knows" in out
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,49 @@ async def test_a_database_that_is_broken(tmp_path: Path, row: Row, harm: str) ->
     row.saw(f"“{sentence.replace(str(path), 'FILE')}”; put back, {len(kept)} session(s) are there")
 
 
+async def test_a_database_that_is_moved_aside_and_put_back(tmp_path: Path, row: Row) -> None:
+    row.promise(
+        "begin anew without the database, then restore it",
+        "audio that no session knows is set aside and told; with the database it is taken up again",
+    )
+    audio = pcm("single.flac")
+    half = len(audio) // 4 * 2
+    with started(tmp_path) as daemon:
+        async with convo.connect(daemon.url) as client:
+            session = await client.create_session("live", summary=OFF)
+            await session.send_audio(audio[:half])
+            await session.finalize()
+            daemon.kill()
+        (tmp_path / "kept").mkdir()
+        for file in daemon.state.glob("convod.sqlite*"):
+            file.rename(tmp_path / "kept" / file.name)
+        daemon.start()
+        async with convo.connect(daemon.url) as client:
+            told = (await client.request(messages.Status())).storage
+            assert told is not None
+            assert (told.unclaimed_files, told.unclaimed_bytes) == (1, half)
+        daemon.stop()
+        assert any("no session here knows" in line for line in daemon.log)
+        for file in daemon.state.glob("convod.sqlite*"):
+            file.unlink()
+        for file in (tmp_path / "kept").iterdir():
+            file.rename(daemon.state / file.name)
+        # Something that is no audio lies there, too.
+        (daemon.state / "spool" / "0123456789abcdef0123.audio").mkdir()
+        daemon.start()
+        async with convo.connect(daemon.url) as client:
+            resumed = await client.attach(session.id, produce=True)
+            assert isinstance(resumed.reply, messages.AttachReply)
+            assert resumed.reply.audio_offset == half
+            await resumed.send_audio(audio[half:])
+            await resumed.end()
+            events = [event async for event in resumed.events()]
+    assert states(events)[-1] == "completed"
+    assert_whole(events)
+    assert word_error_rate(truth("single"), text(events)) < 0.3
+    row.saw(f"{told.unclaimed_files} file set aside; put back, the session went on at byte {half}, whole")
+
+
 async def test_two_daemons_on_one_state_directory(daemon: Daemon, row: Row, tmp_path: Path) -> None:
     row.promise("a second daemon on the same state directory", "refused by the lock, in a sentence")
     await warm(daemon)

@@ -100,6 +100,7 @@ def documented() -> Iterator[Any]:
         if reply is not messages.Reply:
             yield pytest.param(reply, (name, "reply"), id=f"{name}: ok")
     yield pytest.param(messages.EngineStatus, ("engine", "fields"), id="engine")
+    yield pytest.param(messages.StorageStatus, ("storage", "fields"), id="storage")
     yield pytest.param(messages.Limits, ("limits", "fields"), id="limits")
     yield pytest.param(messages.AudioFormat, ("kind", "fields"), id="audio of create_session")
 
@@ -138,7 +139,15 @@ VALUES = [
     struct
     for struct in structs(messages.Value)
     if struct.__name__
-    not in ("AudioFormat", "EngineStatus", "Limits", "QueueStatus", "SessionCounts", "SummarizerStatus")
+    not in (
+        "AudioFormat",
+        "EngineStatus",
+        "Limits",
+        "QueueStatus",
+        "SessionCounts",
+        "StorageStatus",
+        "SummarizerStatus",
+    )
 ]
 
 

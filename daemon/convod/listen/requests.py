@@ -79,7 +79,7 @@ from convod.listen.outbox import Outbox
 from convod.sessions import Manager, Refused
 from convod.sessions.manager import settings_of
 from convod.sessions.session import Session, SessionSettings
-from convod.store import StoreFailed
+from convod.store import SpoolFailed, StoreFailed
 from convod.summary import Summarizers
 
 log = logging.getLogger("convod.listen")
@@ -202,6 +202,10 @@ class Service:
             client.outbox.put(Error(id=request.id, code=error.code, message=str(error)))
         except StoreFailed as error:
             client.outbox.put(Error(id=request.id, code=Code.BUSY, message=str(error)))
+        except SpoolFailed as error:
+            client.outbox.put(
+                Error(id=request.id, code=Code.BUSY, message=f"{error.strerror}; look at the daemon's disk")
+            )
         except Exception as error:
             if isinstance(error, OSError) and error.errno in SHORTAGES:
                 log.warning("a request found no descriptor or memory left", extra={"connection": client.number})
@@ -232,6 +236,7 @@ class Service:
             sessions=self._manager.counts(),
             summarizer=await self._summarizers.status(),
             rejected=dict(self._manager.guard.rejected),
+            storage=self._manager.storage(),
         )
 
     async def _metrics(self, client: Client, request: Metrics) -> Reply:
@@ -398,7 +403,7 @@ class Service:
         if not (math.isfinite(request.time) and request.time >= 0):
             raise Refused(Code.BAD_REQUEST, "time must be seconds from the session's beginning, 0 or more")
         journal = await self._manager.journal(client.reach, request.session)
-        await journal.publish(Mark, time=request.time, text=one_line(request.text)[:LINE])
+        await journal.publish(Mark, wait=False, time=request.time, text=one_line(request.text)[:LINE])
         return Reply(id=request.id)
 
     # --- what was said ------------------------------------------------------------------------------------

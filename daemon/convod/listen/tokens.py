@@ -20,6 +20,8 @@ from typing import Final, Literal
 
 import msgspec
 
+from convod.disk import sync_folder
+
 Scope = Literal["read", "stream", "admin"]
 
 FILE: Final = "tokens.json"
@@ -177,6 +179,7 @@ class TokenBook:
             os.chown(fresh, about.st_uid, about.st_gid)
             os.chown(self.path.with_name(f"{FILE}.lock"), about.st_uid, about.st_gid)
         fresh.replace(self.path)
+        sync_folder(self.path.parent)  # or a power cut brings a revoked token back
 
 
 def _hash(secret: str) -> str:

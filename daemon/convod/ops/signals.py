@@ -66,12 +66,14 @@ class Operator:
         """What says why the daemon had better be restarted, if so."""
         return lambda: None if engine.answers else "the engine does not answer"
 
-    def why_not_ready(self, engine: Engine) -> Callable[[], str | None]:
+    def why_not_ready(self, engine: Engine, why_not_stored: Callable[[], str | None]) -> Callable[[], str | None]:
         """What says why no work should be sent here now, if so."""
 
         def why_not() -> str | None:
             if self._told.is_set():
                 return "convod is stopping"
+            if (trouble := why_not_stored()) is not None:
+                return trouble
             if engine.state in ("ready", "unloaded"):
                 return None
             return f"the speech model is {engine.state}" + (f": {engine.message}" if engine.message else "")

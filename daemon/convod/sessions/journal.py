@@ -6,7 +6,8 @@ In: facts to publish. Out: first the store, then those attached. It hears nothin
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
 import msgspec
@@ -48,6 +49,9 @@ NEXT: Final[dict[State, frozenset[State]]] = {
 Change = Callable[[Record], None]
 """Changes a record in its turn, before it is stored."""
 
+MakeRoom = Callable[[], None]
+"""Frees what it can on the disk."""
+
 
 class Desk(msgspec.Struct, frozen=True):
     """What a journal writes with; shared by all."""
@@ -68,6 +72,9 @@ class Journal:
         self._writing = trio.Lock()
         self._heard = Bell()  # a segment was stored
         self._preview: _Preview | None = None  # of the summary that was begun last
+        self._failure: StoreFailed | None = None  # why what is to be stored waits
+        self._impatient: set[trio.CancelScope] = set()
+        self._again = Bell()  # somebody wants what waits to be tried again
 
     @property
     def id(self) -> str:
@@ -80,23 +87,37 @@ class Journal:
         *,
         changes: Mapping[str, Any] | None = None,
         also: Change | None = None,
+        lasting: bool = False,
+        make_room: MakeRoom | None = None,
+        wait: bool = True,
         **fields: Any,
     ) -> None:
         """Store an event and the record with its `changes`, then send the event to those attached.
 
-        `also` changes the record further, from what it is by then. Waits while the store has no room: what is not
-        stored is not sent, and what was heard is not lost.
+        `also` changes the record further, from what it is by then. If `lasting`, a power cut does not undo it. Waits
+        while the store has no room: what is not stored is not sent, and what was heard is not lost. `make_room` is
+        called once, when it has none.
+
+        Raises:
+            StoreFailed: it has no room and `wait` is false; nothing has changed.
         """
-        await self.publish_all([(kind, fields)], also, **(changes or {}))
+        await self.publish_all(
+            [(kind, fields)], also, lasting=lasting, make_room=make_room, wait=wait, **(changes or {})
+        )
 
     async def publish_all(
         self,
         events: Sequence[tuple[type[DurableEvent], dict[str, Any]]],
         also: Change | None = None,
+        *,
+        lasting: bool = False,
+        make_room: MakeRoom | None = None,
+        wait: bool = True,
         **changes: Any,
     ) -> None:
-        """Store several events and the record with its changes as one, then send them; as `publish` does one."""
-        async with self._writing:
+        """Store several events, or none, and the record with its changes as one, then send them; as `publish` does."""
+        async with self._turn(wait):
+            before = {name: getattr(self.record, name) for name in changes}
             # Not before it is their turn: a mark that stands for a segment must not be stored without it.
             for name, value in changes.items():
                 setattr(self.record, name, value)
@@ -105,45 +126,116 @@ class Journal:
             made = [
                 kind(session=self.id, seq=seq, **fields) for seq, (kind, fields) in enumerate(events, self.feed.seq + 1)
             ]
-            await self._save(made)
+            try:
+                await self._save(made, lasting=lasting, make_room=make_room, wait=wait)
+            except StoreFailed:
+                for name, value in before.items():
+                    setattr(self.record, name, value)
+                raise
             for event in made:
                 self.record.seq = event.seq
                 self.feed.stored(event)
         if any(kind is TranscriptSegment for kind, _ in events):
             self._heard.ring()
 
-    async def save(self, *, lasting: bool = False) -> None:
-        """Store the record as it is; if `lasting`, so that a power cut takes nothing of it."""
-        async with self._writing:
-            await self._save([], lasting=lasting)
+    async def save(self, *, lasting: bool = False, wait: bool = True) -> None:
+        """Store the record as it is; if `lasting`, so that a power cut takes nothing of it.
 
-    async def _save(self, events: list[DurableEvent], *, lasting: bool = False) -> None:
-        pause = 0.5
-        while True:
+        Raises:
+            StoreFailed: the store has no room and `wait` is false.
+        """
+        async with self._turn(wait):
+            await self._save([], lasting=lasting, wait=wait)
+
+    @asynccontextmanager
+    async def _turn(self, wait: bool) -> AsyncIterator[None]:
+        """One writes at a time; who does not want to wait for the store does not wait for one who does either."""
+        if wait:
+            await self._writing.acquire()
+        else:
+            with self.impatiently():
+                await self._writing.acquire()
+        try:
+            yield
+        finally:
+            self._writing.release()
+
+    @contextmanager
+    def impatiently(self) -> Iterator[None]:
+        """A block that ends as soon as something of this session waits for the store: for who expects an answer.
+
+        Raises:
+            StoreFailed: it does.
+        """
+        self._again.ring()  # what waits is tried at once: the disk may be well again
+        with trio.CancelScope() as scope:
+            self._impatient.add(scope)
             try:
-                # What is being stored is stored and sent whatever is cancelled meanwhile, or seq would have a gap.
-                with trio.CancelScope(shield=True):
-                    await self._desk.store.save(self.record, events, lasting=lasting)
-                    return
-            except StoreFailed as error:
-                log.error("session waits for the store: %s", error, extra={"session": self.id})
-            await trio.sleep(pause)
-            pause = min(10.0, pause * 2)
+                yield
+            finally:
+                self._impatient.discard(scope)
+        if scope.cancelled_caught:
+            raise StoreFailed(str(self._failure or "the session waits for the store; look at the daemon's disk"))
 
-    async def enter(self, state: State, **why: str) -> None:
-        """Publish a new state; `why` is the code and message of a failure."""
+    async def _save(
+        self,
+        events: list[DurableEvent],
+        *,
+        lasting: bool = False,
+        make_room: MakeRoom | None = None,
+        wait: bool = True,
+    ) -> None:
+        pause = 0.5
+        try:
+            while True:
+                try:
+                    # What is being stored is stored and sent whatever is cancelled meanwhile, or seq would have a gap.
+                    with trio.CancelScope(shield=True):
+                        await self._desk.store.save(self.record, events, lasting=lasting)
+                        return
+                except StoreFailed as error:
+                    if not wait:
+                        raise
+                    if make_room is not None:
+                        make_room()
+                        make_room = None
+                        continue
+                    log.error("session waits for the store: %s", error, extra={"session": self.id})
+                    self._failure = error
+                for scope in self._impatient:
+                    scope.cancel()
+                with trio.move_on_after(pause):
+                    await self._again.wait()
+                pause = min(10.0, pause * 2)
+        finally:
+            self._failure = None
+
+    async def enter(
+        self,
+        state: State,
+        *,
+        code: str | None = None,
+        message: str | None = None,
+        make_room: MakeRoom | None = None,
+        wait: bool = True,
+    ) -> None:
+        """Publish a new state; `code` and `message` say why it failed. A power cut does not undo a final one: audio
+        may be deleted for it. `make_room` and `wait`: see `publish`.
+        """
         if self.record.seq:
             assert state in NEXT[self.record.state], f"{self.record.state} -> {state}"
         before, self.record.state = self.record.state, state
         try:
-            about: dict[str, Any] = {"state": state, **why}
-            await self.publish(SessionState, **about)
-        except trio.Cancelled:
+            await self.publish(
+                SessionState, lasting=state.final, make_room=make_room, wait=wait,
+                state=state, code=code, message=message,
+            )  # fmt: skip
+        except (trio.Cancelled, StoreFailed):
             self.record.state = before  # it was not published: what comes instead follows the old one
             raise
         # `message` is a name that logging keeps for itself.
-        fields = {"reason" if key == "message" else key: value for key, value in why.items()}
-        log.info("session is %s", state, extra={"session": self.id, "kind": self.record.kind, **fields})
+        why = {} if code is None else {"code": code, "reason": message}
+        log.info("session is %s", state, extra={"session": self.id, "kind": self.record.kind, **why})
 
     # --- summaries ----------------------------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 """What is finished is kept for as long as the settings say, and no longer.
 
 In: the store, the spool, a way to delete a session whole. Out: sessions and audio that are gone. It looks at the start
-and then every hour, touches nothing that is in no final state, and tells nobody.
+and then every hour, touches nothing that is in no final state, and tells nobody. After a jump of the clock it deletes
+nothing for its age for a while (`clock`).
 """
 
 from __future__ import annotations
@@ -11,17 +12,26 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+import msgspec
 import trio
 
 from convo.messages import State
+from convod.sessions.clock import DAY_S, ClockNote, judge
 from convod.sessions.limits import RetentionSettings
 from convod.store import Spool, Store, StoreFailed
 
 log = logging.getLogger("convod.sessions")
 
 EVERY_S: Final = 3600.0
-DAY_S: Final = 86400.0
 PAGE: Final = 100
+
+CLOCK: Final = "clock"
+"""The note that says when the clock was last seen."""
+
+
+def running_s() -> float:
+    """Seconds by a clock that nobody sets, and that runs while the machine sleeps where there is such a one."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class Keeping:
@@ -34,12 +44,17 @@ class Keeping:
         settings: RetentionSettings,
         delete: Callable[[str], Awaitable[None]],
         now: Callable[[], float] = time.time,
+        running: Callable[[], float] = running_s,
     ) -> None:
         self._store = store
         self._spool = spool
         self._settings = settings
         self._delete = delete
         self._now = now
+        self._running = running
+        self._looked: float | None = None  # when this process last looked at the clock, as `running` tells it
+        self.message: str | None = None
+        """Why nothing is deleted for its age now."""
 
     async def run(self) -> None:
         """Look, wait, look again, until cancelled."""
@@ -53,13 +68,37 @@ class Keeping:
     async def look(self) -> None:
         """Remove what is too old or too much now."""
         settings = self._settings
-        if settings.days:
-            await self._delete_before(self._now() - settings.days * DAY_S)
-        if settings.audio_days or settings.failed_audio_days:
-            await self._remove_audio()
+        if (settings.days or settings.audio_days or settings.failed_audio_days) and await self._may_trust_clock():
+            if settings.days:
+                await self._delete_before(self._now() - settings.days * DAY_S)
+            if settings.audio_days or settings.failed_audio_days:
+                await self._remove_audio()
         if settings.bytes:
             await self._shrink(settings.bytes)
         await self._store.tidy()
+
+    async def _may_trust_clock(self) -> bool:
+        now, running = self._now(), self._running()
+        before = await self._clock_note(now)
+        note = judge(before, now, 0.0 if self._looked is None else running - self._looked)
+        self._looked = running
+        await self._store.set_note(CLOCK, msgspec.json.encode(note).decode())
+        if not note.holds(now):
+            self.message = None
+            return True
+        until = time.strftime("%Y-%m-%d %H:%MZ", time.gmtime(note.hold_until))
+        self.message = (
+            f"the clock jumped ahead: nothing is deleted for its age before {until}; set the clock if it is wrong"
+        )
+        if note.hold_until != before.hold_until:
+            log.warning("%s", self.message, extra={"days": round((now - before.seen) / DAY_S, 1)})
+        return False
+
+    async def _clock_note(self, now: float) -> ClockNote:
+        if (text := await self._store.note(CLOCK)) is not None:
+            return msgspec.json.decode(text, type=ClockNote)
+        newest = await self._store.newest(None, limit=1)
+        return ClockNote(newest[0].created if newest else now)
 
     async def _delete_before(self, moment: float) -> None:
         while old := await self._store.finished(before=moment, limit=PAGE):

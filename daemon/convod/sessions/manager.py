@@ -10,9 +10,10 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any, Final
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -27,9 +28,11 @@ from convo.messages import (
     SessionCounts,
     SessionRenamed,
     State,
+    StorageStatus,
     SummaryOptions,
 )
 from convo.transcript import one_line
+from convod.bell import Bell
 from convod.captions import Guard
 from convod.engine.supervisor import Engine
 from convod.measure import Measures
@@ -41,10 +44,16 @@ from convod.sessions.live import LiveSession
 from convod.sessions.redo import Redo
 from convod.sessions.session import Parts, Refused, Session, SessionSettings, keeps_audio
 from convod.sessions.wanted import TITLE, check_summary, resolved
-from convod.store import NoRoom, OverQuota, Record, Spool, Store
+from convod.store import NoRoom, OverQuota, Record, Spool, SpoolFailed, Store, StoreFailed
 from convod.summary import SummarizerUnavailable
 
 log = logging.getLogger("convod.sessions")
+
+PROBE_S: Final = 5.0
+"""Between two looks whether a disk that took nothing does again."""
+
+RESUME_S: Final = 30.0
+"""Between two tries to open the audio of a session that goes on."""
 
 
 class Manager:
@@ -62,6 +71,8 @@ class Manager:
         self._nursery: trio.Nursery | None = None
         self._redo: Redo | None = None
         self._stopping = False
+        self._waiting: dict[str, Record] = {}  # sessions whose audio cannot be opened now
+        self._waits = Bell()
         self._keeping = Keeping(store, parts.spool, retention, self._forget)
 
     @property
@@ -78,6 +89,18 @@ class Manager:
     def measures(self) -> Measures:
         """What the sessions count."""
         return self._parts.measures
+
+    def storage(self) -> StorageStatus | None:
+        """What an operator should know of the disk, None if there is nothing."""
+        files, size = self.spool.count_unclaimed()
+        message = self.why_not_stored() or self._keeping.message
+        if not files and message is None:
+            return None
+        return StorageStatus(unclaimed_files=files, unclaimed_bytes=size, message=message)
+
+    def why_not_stored(self) -> str | None:
+        """Why the disk takes nothing now, None if it does as far as is known."""
+        return self.store.trouble or self.spool.trouble
 
     @property
     def spool(self) -> Spool:
@@ -99,7 +122,7 @@ class Manager:
         """Continue what a former daemon left, then keep sessions until cancelled."""
         records = await self.store.unfinished()
         asked = await self.store.asked()
-        await self._tidy_spool({record.id for record in records})
+        await self._claim_audio({record.id for record in records})
         for owner in await self.store.paused():
             self._parts.turns.pause(owner)
         async with trio.open_nursery() as nursery:
@@ -108,21 +131,61 @@ class Manager:
             nursery.start_soon(self._parts.acks.run)
             for record in records:
                 log.info("session goes on", extra={"session": record.id, "state": str(record.state)})
-                self._start(record)
+                self._resume(record)
             for record in asked:
                 self._redo.resume(self._journal_of(record))
             nursery.start_soon(self._keeping.run)
+            nursery.start_soon(self._resume_waiting)
+            nursery.start_soon(self._probe_disk)
             task_status.started()
             await trio.sleep_forever()
 
-    async def _tidy_spool(self, unfinished: set[str]) -> None:
-        """Remove audio that a former daemon was killed before removing."""
-        for session in list(self.spool.sessions()):
-            if session in unfinished:
-                continue
+    async def _claim_audio(self, unfinished: set[str]) -> None:
+        """Find each piece of audio its session: what nobody knows is set aside, and taken up again once somebody does.
+
+        Audio of a session that is over was left by a daemon that was killed before it deleted it.
+        """
+        taken = await self._each_audio(list(self.spool.unclaimed_sessions()), self._take_up)
+        aside: list[str] = []
+
+        async def is_over(session: str) -> bool:
             record = await self.store.get(session)
-            if record is None or not _may_keep(record):
-                self.spool.remove(session)
+            if record is None:
+                self.spool.set_aside(session)
+                aside.append(session)
+            return record is not None and not _may_keep(record)
+
+        others = [session for session in self.spool.sessions() if session not in unfinished]
+        over = await self._each_audio(others, is_over)
+        if over:
+            await self.store.flush()  # that daemon may have died before the end of these sessions was on the disk
+        await self._each_audio(over, self._remove)
+        if taken:
+            log.info("audio that was set aside has its session again", extra={"sessions": len(taken)})
+        if aside:
+            log.warning(
+                "audio that no session here knows was set aside in %s; it is taken up again when its database is back",
+                self.spool.unclaimed,
+                extra={"files": len(aside)},
+            )
+
+    async def _each_audio(self, sessions: list[str], work: Callable[[str], Awaitable[bool]]) -> list[str]:
+        """Those of some sessions of whose audio `work` says yes; one that cannot be dealt with holds up no other."""
+        found = []
+        for session in sessions:
+            try:
+                if await work(session):
+                    found.append(session)
+            except (StoreFailed, OSError) as error:
+                log.error("audio in the spool stays as it is: %s", error, extra={"session": session})
+        return found
+
+    async def _take_up(self, session: str) -> bool:
+        return await self.store.get(session) is not None and self.spool.take_up(session)
+
+    async def _remove(self, session: str) -> bool:
+        self.spool.remove(session)
+        return True
 
     async def drain(self, seconds: float) -> None:
         """Write out what is on its way, for at most that long. No session begins any more.
@@ -140,6 +203,33 @@ class Manager:
                         nursery.start_soon(session.wait_settled)
                     elif session.record.state is State.PROCESSING:
                         nursery.start_soon(session.finalize)
+
+    def _resume(self, record: Record) -> None:
+        """Start a session that a former daemon left; if its audio cannot be opened, later."""
+        try:
+            self._start(record)
+        except SpoolFailed as error:
+            log.error("session waits: %s", error.strerror, extra={"session": record.id})
+            self._waiting[record.id] = record
+            self._waits.ring()
+
+    async def _resume_waiting(self) -> None:
+        """Try again to start those whose audio could not be opened, until cancelled."""
+        while True:
+            await self._waits.wait()
+            await trio.sleep(RESUME_S)
+            waiting, self._waiting = self._waiting, {}
+            for record in waiting.values():
+                self._resume(record)
+
+    async def _probe_disk(self) -> None:
+        """Notice that the disk takes something again, until cancelled: else nobody would send anything."""
+        while True:
+            await trio.sleep(PROBE_S)
+            if self.store.trouble is not None:
+                await self.store.probe()
+            if self.spool.trouble is not None:
+                await trio.to_thread.run_sync(self.spool.probe)
 
     def _start(self, record: Record) -> Session:
         assert self._nursery is not None
@@ -194,11 +284,24 @@ class Manager:
             if session is None:
                 if record.state.final:
                     return self._journal_of(record), None
-                session = self._start(record)
+                session = await self._begin(record)
         session.prepare()
         if session.takes_audio:
             session.produce(producer)
         return session.journal, session
+
+    async def _begin(self, record: Record) -> Session:
+        """Start a new session, or one that was found by its key and does not run.
+
+        Raises:
+            Refused: its audio could not be opened.
+        """
+        try:
+            return self._start(record)
+        except SpoolFailed as error:
+            if record.seq == 0:  # nobody was told of it
+                await self.store.delete(record.id)
+            raise Refused(Code.BUSY, f"{error.strerror}; look at the daemon's disk") from error
 
     def _resolved(self, request: CreateSession) -> CreateSession:
         return resolved(request, self._parts, self._desk.summarizers)
@@ -285,6 +388,10 @@ class Manager:
         """
         journal = await self.journal(owner, session)
         found = self._sessions.get(session)
+        if found is None and session in self._waiting:
+            raise Refused(
+                Code.BUSY, "the audio of this session cannot be opened now; look into the daemon's log, and at its disk"
+            )
         if found is None:
             raise Refused(Code.BAD_STATE, f"the session is {journal.record.state} already")
         return found
@@ -326,10 +433,16 @@ class Manager:
         if (running := self._sessions.get(session)) is not None:
             if not running.record.state.final:
                 running.cancel()
-            await running.wait_finished()
+            with running.journal.impatiently():
+                await running.wait_finished()
+        self._waiting.pop(session, None)
+        # The audio first: what is left of it after a power cut has an owner who can delete it.
+        try:
+            await trio.to_thread.run_sync(partial(self.spool.remove, session, lasting=True))
+        except SpoolFailed as error:
+            raise StoreFailed(f"{error.strerror}; look at the daemon's disk") from error
         await self.store.delete(session)
         self._journals.pop(session, None)
-        self.spool.remove(session)
 
     # --- the queue ----------------------------------------------------------------------------------------
 
@@ -344,12 +457,11 @@ class Manager:
         if priority is not None:
             if record.kind != "file" or record.state.final:
                 raise Refused(Code.BAD_STATE, "only a file session that is not finished has a priority")
-            record.config = msgspec.structs.replace(record.config, priority=priority)
+            await journal.publish_all([], wait=False, config=msgspec.structs.replace(record.config, priority=priority))
             self._parts.turns.prefer(session, priority)
-            await journal.save()
         if title is not None:
             title = one_line(title)[:TITLE]
-            await journal.publish(SessionRenamed, changes={"title": title}, title=title)
+            await journal.publish(SessionRenamed, changes={"title": title}, wait=False, title=title)
 
     async def retry(self, owner: str | None, session: str) -> None:
         """Let a failed session go on where it failed.
@@ -366,7 +478,11 @@ class Manager:
         if not record.ended or not self.spool.size(session):
             raise Refused(Code.BAD_STATE, "the audio of this session is not there any more; send the file again")
         with self._place(record.owner):
-            await journal.enter(State.PENDING)
+            try:
+                self.spool.open(session).close()
+            except SpoolFailed as error:
+                raise Refused(Code.BUSY, f"{error.strerror}; look at the daemon's disk") from error
+            await journal.enter(State.PENDING, wait=False)
         self._start(record).prepare()
 
     async def retranscribe(self, reach: str | None, owner: str, request: Retranscribe) -> str:
@@ -400,14 +516,16 @@ class Manager:
         )
         with self._place(owner):
             try:
-                self.spool.share(source.id, record.id)
-            except NoRoom as error:
+                await trio.to_thread.run_sync(self.spool.share, source.id, record.id)
+            except SpoolFailed as error:
                 code = Code.LIMIT_EXCEEDED if isinstance(error, OverQuota) else Code.BUSY
-                raise Refused(code, f"{error.strerror}; free some") from error
+                todo = "free some" if isinstance(error, NoRoom) else "look at the daemon's disk"
+                raise Refused(code, f"{error.strerror}; {todo}") from error
             try:
-                await self.store.create(record)
+                await self.store.create(record, lasting=True)
             except BaseException:
-                self.spool.remove(record.id)
+                with suppress(SpoolFailed):
+                    self.spool.remove(record.id)
                 raise
         self._start(record).prepare()
         return record.id

@@ -48,7 +48,7 @@ class Redo:
             raise Refused(Code.BUSY, f"{MOST} summaries of this session are being written already; wait for one")
         asked.append(options)
         try:
-            await journal.save()
+            await journal.save(wait=False)
         except BaseException:
             asked.remove(options)  # cancelled before it was stored: nobody was promised it
             raise

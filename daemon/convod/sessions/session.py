@@ -8,7 +8,7 @@ and ring its bell. Audio is in the spool before it is acknowledged, a segment in
 from __future__ import annotations
 
 import logging
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 import trio
@@ -25,11 +25,12 @@ from convod.sessions.acks import Acks
 from convod.sessions.journal import Journal
 from convod.sessions.limits import LimitSettings
 from convod.sessions.turns import Turns
-from convod.store import NoRoom, OverQuota, Spool
+from convod.store import NoRoom, OverQuota, Spool, SpoolFailed, StoreFailed
 from convod.summary import Backoff, SummarizerUnavailable
 
 log = logging.getLogger("convod.sessions")
 
+F = TypeVar("F", bound=Exception)
 
 LONGEST_PAUSE_S: Final = 300.0
 """Between two tries at a summary."""
@@ -103,11 +104,11 @@ class Session:
         self.feed = journal.feed
         self.producer: object | None = None
         self._parts = parts
+        self._spool = parts.spool.open(self.record.id)  # first: where it cannot be opened nothing has begun
         heard = self.record.state is State.TRANSCRIBED
         self._engine = parts.engine if heard else parts.engine_of(self.record.config.model)
         if not heard:
             self._engine.join(self.id, live=self.record.kind == "live")
-        self._spool = parts.spool.open(self.record.id)
         self.record.audio_bytes = max(self.record.audio_bytes, self._spool.size)
         self._acknowledged = self._spool.size
         self._bell = Bell()
@@ -179,9 +180,10 @@ class Session:
         if fresh := data[have - offset :]:
             try:
                 self._spool.append(fresh)
-            except NoRoom as error:
+            except SpoolFailed as error:
                 code = Code.LIMIT_EXCEEDED if isinstance(error, OverQuota) else Code.BUSY
-                raise Refused(code, f"{error.strerror}; free some and send again from offset {have}") from error
+                todo = "free some" if isinstance(error, NoRoom) else "look at the daemon's disk"
+                raise Refused(code, f"{error.strerror}; {todo} and send again from offset {have}") from error
             self.record.audio_bytes = self._spool.size
             self._parts.measures.audio_bytes += len(fresh)
             self._arrived(trio.current_time())
@@ -196,20 +198,26 @@ class Session:
 
         Raises:
             Refused: that was said before, or the disk did not take it.
+            StoreFailed: the database's disk did not take it.
         """
         self._must_take_audio()
         self._ending = True
         try:
             with trio.CancelScope(shield=True):  # whoever said it may be gone meanwhile: it was said
                 await trio.to_thread.run_sync(self._spool.sync)
-        except OSError as error:
+        except SpoolFailed as error:
             self._ending = False
-            raise Refused(Code.BUSY, f"the audio could not be written ({error.strerror}); look at the disk") from error
+            raise Refused(Code.BUSY, f"{error.strerror}; look at the daemon's disk, then end it again") from error
         self.record.ended = True
         try:
-            await self.journal.save(lasting=True)
-        finally:
-            self._end()  # not before: the answer is to come before what the end brings
+            await self.journal.save(lasting=True, wait=False)
+        except StoreFailed:
+            self.record.ended = self._ending = False
+            raise
+        except BaseException:
+            self._end()  # whoever said it is gone
+            raise
+        self._end()  # not before: the answer is to come before what the end brings
 
     def cancel(self) -> None:
         """Stop; what was transcribed stays.
@@ -286,18 +294,19 @@ class Session:
                 try:
                     await self._live()
                 except* SessionFailed as group:
-                    failure = _first(group)
+                    failure = _leaf(group)
+                except* SpoolFailed as group:
+                    # What there is of its audio is kept, and may be read another time.
+                    self.record.ended = True
+                    why = f"{_leaf(group).strerror}; look at the daemon's disk, then retry the session"
+                    failure = SessionFailed(Code.INTERNAL, why)
             if self._cancelled:
-                # The audio first: on a full disk its room is what the last event needs.
-                self._spool.close()
-                self._parts.spool.remove(self.id)
-                await self.journal.enter(State.CANCELLED)
+                await self._give_up(State.CANCELLED)
             elif failure is not None:
                 if not self.record.ended or failure.code in (Code.BAD_AUDIO, Code.LIMIT_EXCEEDED):
-                    # Trying again would not help: nothing is left behind.
-                    self._spool.close()
-                    self._parts.spool.remove(self.id)
-                await self.journal.enter(State.FAILED, code=str(failure.code), message=str(failure))
+                    await self._give_up(State.FAILED, failure)  # trying again would not help: nothing is left behind
+                else:
+                    await self.journal.enter(State.FAILED, code=str(failure.code), message=str(failure))
         finally:
             self._engine.forget(self.id)
             self._spool.close()
@@ -315,7 +324,20 @@ class Session:
             await self._summarize_until_done(self.record.config.summary)
         await self.journal.enter(State.COMPLETED)
         if not self.record.config.keep_audio:
+            self._remove_audio()  # never before its text is safe, from a power cut too
+
+    async def _give_up(self, state: State, failure: SessionFailed | None = None) -> None:
+        code, message = (None, None) if failure is None else (str(failure.code), str(failure))
+        # On a full disk the room of the audio is what the last event needs.
+        await self.journal.enter(state, code=code, message=message, make_room=self._remove_audio)
+        self._remove_audio()
+
+    def _remove_audio(self) -> None:
+        self._spool.close()
+        try:
             self._parts.spool.remove(self.id)
+        except SpoolFailed as error:  # the next start tries again
+            log.error("audio that nobody needs is left: %s", error.strerror, extra={"session": self.id})
 
     def summarized(self) -> None:
         """A summary that was asked for beside this session's own is there: its own is not tried any more."""
@@ -361,9 +383,8 @@ def keeps_audio(config: CreateSession, settings: SessionSettings) -> bool:
     return settings.keep_audio if config.keep_audio is None else config.keep_audio
 
 
-def _first(group: BaseExceptionGroup[SessionFailed]) -> SessionFailed:
-    leaf: BaseException = group
-    while isinstance(leaf, BaseExceptionGroup):
-        leaf = leaf.exceptions[0]
-    assert isinstance(leaf, SessionFailed)
-    return leaf
+def _leaf(group: BaseExceptionGroup[F]) -> F:
+    """The first error in a group."""
+    while isinstance(first := group.exceptions[0], BaseExceptionGroup):
+        group = first
+    return first

@@ -6,6 +6,17 @@
 from convod.store.base import Record, Store, StoreFailed
 from convod.store.database import Database, backup
 from convod.store.sessions import SessionStore
-from convod.store.spool import NoRoom, OverQuota, Spool
+from convod.store.spool import NoRoom, OverQuota, Spool, SpoolFailed
 
-__all__ = ["Database", "NoRoom", "OverQuota", "Record", "SessionStore", "Spool", "Store", "StoreFailed", "backup"]
+__all__ = [
+    "Database",
+    "NoRoom",
+    "OverQuota",
+    "Record",
+    "SessionStore",
+    "Spool",
+    "SpoolFailed",
+    "Store",
+    "StoreFailed",
+    "backup",
+]

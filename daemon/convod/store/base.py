@@ -75,8 +75,10 @@ class Record(msgspec.Struct, kw_only=True):
 class Store(Protocol):
     """Sessions, their events, and the search over them. Every call may raise StoreFailed."""
 
-    async def create(self, record: Record) -> Record:
-        """Store a new session; if its owner has one with the same key, that one is returned instead."""
+    async def create(self, record: Record, *, lasting: bool = False) -> Record:
+        """Store a new session; if its owner has one with the same key, that one is returned instead. If `lasting`, this
+        survives a power cut.
+        """
 
     async def save(self, record: Record, events: Sequence[DurableEvent] = (), *, lasting: bool = False) -> None:
         """Store a session's changed fields together with new events; their `seq` are the next ones. If `lasting`, this
@@ -84,7 +86,12 @@ class Store(Protocol):
         """
 
     async def delete(self, session: str) -> None:
-        """Forget a session, its events and its words: nothing of them is found, or left in a file, afterwards."""
+        """Forget a session, its events and its words: nothing of them is found, or left in a file, afterwards. A power
+        cut does not bring them back.
+        """
+
+    async def flush(self) -> None:
+        """Wait until a power cut cannot undo anything that was stored so far, by this process or an earlier one."""
 
     async def get(self, session: str) -> Record | None:
         """A session, None if there is none of that id."""
@@ -141,6 +148,19 @@ class Store(Protocol):
 
     async def pause(self, owner: str, paused: bool) -> None:
         """Remember whether an owner's files are worked on."""
+
+    async def note(self, name: str) -> str | None:
+        """What was noted under a name, None if nothing was."""
+
+    async def set_note(self, name: str, value: str) -> None:
+        """Note something, in place of what was noted under that name before."""
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be written, as far as is known."""
+
+    async def probe(self) -> None:
+        """Find out whether something can be written again, and note it."""
 
     async def size(self) -> int:
         """Bytes that all of it takes, without what could be used again."""

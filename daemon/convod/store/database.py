@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 
 import trio
 
+from convod.disk import sync_folder
 from convod.store.base import StoreFailed
 from convod.store.search import FUNCTIONS
 from convod.store.soundness import TO_DO, break_seal, examine, seal
@@ -66,6 +67,9 @@ class Database:
         self._reader: sqlite3.Connection | None = None
         self._sound = False
         self._checking: trio.Event | None = None
+        self._log_doubtful = False  # a write to the log failed: what the system says it wrote before may be lost
+        self.trouble: str | None = None
+        """Why nothing can be written, as far as is known."""
 
     def open(self) -> None:
         """Open, check and migrate the file. Blocks: for the start. `check` must follow.
@@ -88,10 +92,10 @@ class Database:
             _migrate(self._writer, self.path)
             self._reader = self._connect()
         except StoreFailed:
-            self.close()
+            self._give_up()
             raise
         except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # a broken schema may be no text at all
-            self.close()
+            self._give_up()
             # SQLite quotes the schema, which may hold anything by now.
             reason = " ".join(str(error).split())
             raise StoreFailed(f"{self.path} cannot be used ({reason}); {TO_DO}") from error
@@ -110,6 +114,10 @@ class Database:
             connection.close()
             raise
         return connection
+
+    def _give_up(self) -> None:
+        self._sound = False  # it may lack tables: the next start looks at all of it
+        self.close()
 
     def close(self) -> None:
         """Close the file; what was committed is safe."""
@@ -144,6 +152,9 @@ class Database:
         finally:
             self._checking.set()
         await trio.lowlevel.checkpoint_if_cancelled()  # the interrupt is a failure, too
+        if isinstance(failure, sqlite3.OperationalError):  # the disk does not give it now: no verdict on what is in it
+            log.error("the database could not be looked through (%s); the next start does that", failure)
+            return
         if failure is not None:
             log.error("the database is damaged; convod stops")
             if isinstance(failure, StoreFailed):
@@ -170,6 +181,19 @@ class Database:
             await self._checking.wait()  # it reads for long, and the log cannot be emptied before
         await self._write(_Pending(work, bare=True))
 
+    async def flush(self) -> None:
+        """Wait until a power cut cannot undo anything that was committed so far, by this process or an earlier one.
+
+        Raises:
+            StoreFailed: the disk does not take it.
+        """
+
+        def work(connection: sqlite3.Connection) -> None:
+            # A checkpoint syncs the whole log first, however much of it can be moved.
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+        await self._write(_Pending(work, bare=True))
+
     async def backup(self, path: Path) -> None:
         """Write a consistent copy to `path`, whole or not at all; others go on reading and writing.
 
@@ -189,9 +213,12 @@ class Database:
             self._sound = False
             raise StoreFailed(f"{self.path} is damaged ({pending.error}); {TO_DO}")
         if isinstance(pending.error, sqlite3.OperationalError):
-            raise StoreFailed(f"{self.path} cannot be written ({pending.error}); make room on its disk")
+            todo = "make room on its disk" if "full" in str(pending.error) else "look at its disk"
+            self.trouble = f"{self.path} cannot be written ({pending.error}); {todo}"
+            raise StoreFailed(self.trouble)
         if pending.error is not None:
             raise pending.error
+        self.trouble = None
         return pending.result
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -242,6 +269,13 @@ class Database:
             # FULL waits at the commit until the whole log is on the disk.
             lasting = any(pending.lasting for pending in batch)
             connection.execute(f"PRAGMA synchronous = {'FULL' if lasting else 'NORMAL'}")
+            if lasting and self._log_doubtful:
+                # The system reports a failed write once: a second sync of the log would succeed without it. All that
+                # is in the log is written again, to the database, and the log begun anew.
+                busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                if busy:
+                    raise sqlite3.OperationalError("its log has to be written again, and is being read")
+                self._log_doubtful = False
             connection.execute("BEGIN IMMEDIATE")
             for pending in batch:
                 connection.execute("SAVEPOINT one")
@@ -255,6 +289,7 @@ class Database:
         except sqlite3.Error as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
+            self._log_doubtful = True
             for pending in batch:
                 pending.error = pending.error or error
 
@@ -292,6 +327,7 @@ def backup(source: Path, target: Path) -> None:
         with part.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(part, target)
+        sync_folder(target.absolute().parent)
     except (sqlite3.Error, OSError) as error:
         raise StoreFailed(f"{target} cannot be written ({error}); choose another place") from error
     finally:

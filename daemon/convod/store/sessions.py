@@ -6,9 +6,12 @@ index move together. It never sends anything to anybody.
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import secrets
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,6 +40,8 @@ from convod.store import search
 from convod.store.base import Record, StoreFailed
 from convod.store.database import Database
 
+log = logging.getLogger("convod.store")
+
 TIDY_S: Final = 2.0
 """How long who deletes something waits for the index to be rid of it; the rest is done at leisure."""
 
@@ -47,7 +52,7 @@ class SessionStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def create(self, record: Record) -> Record:
+    async def create(self, record: Record, *, lasting: bool = False) -> Record:
         """Store a new session; if its owner has one with the same key, that one is returned instead."""
 
         def work(connection: sqlite3.Connection) -> Record:
@@ -60,7 +65,7 @@ class SessionStore:
             )
             return record
 
-        return await self._database.write(work)
+        return await self._database.write(work, lasting=lasting)
 
     async def save(self, record: Record, events: Sequence[DurableEvent] = (), *, lasting: bool = False) -> None:
         """Store a session's changed fields together with new events; their `seq` are the next ones."""
@@ -92,8 +97,12 @@ class SessionStore:
             search.remove(connection, session)
             connection.execute("DELETE FROM sessions WHERE id = ?", (session,))
 
-        await self._database.write(work)
+        await self._database.write(work, lasting=True)
         await self.tidy(TIDY_S)
+
+    async def flush(self) -> None:
+        """Wait until a power cut cannot undo anything that was stored so far, by this process or an earlier one."""
+        await self._database.flush()
 
     async def tidy(self, most_s: float = float("inf")) -> None:
         """Rid the index and the log of what was deleted, for at most that long."""
@@ -132,7 +141,7 @@ class SessionStore:
     async def _oldest_first(self, where: str) -> list[Record]:
         def work(connection: sqlite3.Connection) -> list[Record]:
             rows = connection.execute(f"SELECT * FROM sessions WHERE {where} ORDER BY created")
-            return [_record(row) for row in rows]
+            return list(_records(rows))
 
         return await self._database.read(work)
 
@@ -145,7 +154,7 @@ class SessionStore:
                 "ORDER BY created LIMIT ?",
                 (float("inf") if before is None else before, limit),
             )
-            return [_record(row) for row in rows]
+            return list(_records(rows))
 
         return await self._database.read(work)
 
@@ -176,7 +185,7 @@ class SessionStore:
             rows = connection.execute(
                 f"SELECT * FROM sessions WHERE {where} ORDER BY created DESC, id LIMIT ?", (*values, limit)
             )
-            return [_record(row).info for row in rows]
+            return [record.info for record in _records(rows)]
 
         return await self._database.read(work)
 
@@ -256,6 +265,33 @@ class SessionStore:
         change = "INSERT OR IGNORE INTO paused VALUES (?)" if paused else "DELETE FROM paused WHERE owner = ?"
         await self._database.write(lambda connection: connection.execute(change, (owner,)).fetchall())
 
+    async def note(self, name: str) -> str | None:
+        """What was noted under a name, None if nothing was."""
+
+        def work(connection: sqlite3.Connection) -> str | None:
+            row = connection.execute("SELECT value FROM notes WHERE name = ?", (name,)).fetchone()
+            return None if row is None else str(row[0])
+
+        return await self._database.read(work)
+
+    async def set_note(self, name: str, value: str) -> None:
+        """Note something, in place of what was noted under that name before."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, value))
+
+        await self._database.write(work)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be written, as far as is known."""
+        return self._database.trouble
+
+    async def probe(self) -> None:
+        """Find out whether something can be written again, and note it."""
+        with contextlib.suppress(StoreFailed):
+            await self.set_note("probe", secrets.token_hex(8))
+
     async def size(self) -> int:
         """Bytes that all of it takes, without what could be used again."""
 
@@ -310,6 +346,15 @@ def _record(row: sqlite3.Row) -> Record:
         ) from error
     fields["ended"] = bool(fields["ended"])
     return Record(**fields)
+
+
+def _records(rows: Iterable[sqlite3.Row]) -> Iterator[Record]:
+    """The sessions that can be read; one that cannot does not hide the others."""
+    for row in rows:
+        try:
+            yield _record(row)
+        except StoreFailed as error:
+            log.error("a session is left out: %s", error)
 
 
 def _event(row: sqlite3.Row) -> DurableEvent:

@@ -1,7 +1,8 @@
 """Audio on disk, one file a session, appended to before it is acknowledged.
 
 In: bytes. Out: bytes from any offset, after any death of the process. It never interprets what it holds, and a
-session's id (made by the daemon) is the only name it uses.
+session's id (made by the daemon) is the only name it uses. Audio that no session claims lies in a folder beside it,
+until somebody deletes it there or its session comes back.
 """
 
 from __future__ import annotations
@@ -12,9 +13,13 @@ import hashlib
 import os
 import re
 import shutil
+import stat
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
+
+from convod.disk import sync_folder
 
 LAST: Final = 1 << 14
 """Most bytes that are kept of what was written last: it is read next, and was in hand a moment ago."""
@@ -22,11 +27,18 @@ LAST: Final = 1 << 14
 DIGESTED: Final = 1 << 20
 """Bytes that are read at a time for a digest: a millisecond or two."""
 
+UNCLAIMED: Final = "unclaimed"
+"""Folder beside the spool."""
+
 _ID: Final = re.compile(r"[0-9a-z]{8,64}")
 
 
-class NoRoom(OSError):
-    """The disk took not all bytes, or may not; those it took before are safe."""
+class SpoolFailed(OSError):
+    """The disk did not take or give audio; `strerror` says what and why. What it took before is safe."""
+
+
+class NoRoom(SpoolFailed):
+    """The disk took not all bytes, or may not."""
 
 
 class OverQuota(NoRoom):
@@ -40,17 +52,27 @@ class SpoolFile:
         self.path = path
         self._spool = spool
         self._fsync = fsync
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if fsync:
-            _sync_folder(path.parent)
-        self.size = os.fstat(self._file).st_size
+        # Never through a link, and what is no plain file is not waited for.
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+        try:
+            about = os.fstat(self._file)
+            if not stat.S_ISREG(about.st_mode):
+                raise OSError(errno.EINVAL, "it is not a plain file", str(path))
+            if fsync:
+                sync_folder(path.parent)
+        except OSError:
+            os.close(self._file)
+            raise
+        self.size = about.st_size
         self._last = b""  # the file's last bytes
+        self._unsynced = False  # a sync failed: what the system says it wrote may be lost
 
     def append(self, data: bytes) -> None:
         """Write to the end.
 
         Raises:
             NoRoom: the disk is full, or the quota is used up; nothing of `data` counts.
+            SpoolFailed: the disk did not take it for another reason; neither.
         """
         if self._spool is not None:
             self._spool.charge(len(data))
@@ -62,37 +84,60 @@ class SpoolFile:
                 os.fdatasync(self._file)
         except OSError as error:
             if self._spool is not None:
-                self._spool.used -= len(data)
+                self._spool.count(-len(data))
             # What was not acknowledged must not be there after a restart.
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, self.size)
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise NoRoom(error.errno, "there is no room on the disk for more audio") from error
-            raise
+                failed: SpoolFailed = NoRoom(error.errno, "there is no room on the disk for more audio")
+            else:
+                failed = SpoolFailed(error.errno, f"the audio could not be written ({error.strerror})")
+            if self._spool is not None:
+                self._spool.trouble = failed.strerror
+            raise failed from error
+        if self._spool is not None:
+            self._spool.trouble = None
         self.size += len(data)
         self._last = data if len(data) <= LAST else b""
 
     def read(self, offset: int, length: int) -> bytes:
-        """At most `length` bytes from `offset` on."""
+        """At most `length` bytes from `offset` on.
+
+        Raises:
+            SpoolFailed: the disk does not give them.
+        """
         if offset == self.size - len(self._last) and length >= len(self._last) > 0:
             return self._last
-        return os.pread(self._file, min(length, max(0, self.size - offset)), offset)
+        with _told("the audio could not be read"):
+            return os.pread(self._file, min(length, max(0, self.size - offset)), offset)
 
     def sync(self) -> None:
         """Wait until what was appended is on the disk, and the file found there. Blocks: for a thread.
 
         Raises:
-            OSError: the disk did not take it.
+            SpoolFailed: the disk did not take it.
         """
         try:
             descriptor = os.dup(self._file)
         except OSError:
             return  # closed: nobody asks for its audio any more
         try:
-            os.fdatasync(descriptor)
+            with _told("the audio could not be written"):
+                if self._unsynced:
+                    self._write_again(descriptor)
+                self._unsynced = True
+                os.fdatasync(descriptor)
+                sync_folder(self.path.parent)
+                self._unsynced = False
         finally:
             os.close(descriptor)
-        _sync_folder(self.path.parent)
+
+    def _write_again(self, descriptor: int) -> None:
+        # The system reports a failed write once; a second sync would succeed without having written anything.
+        for at in range(0, self.size, DIGESTED):
+            data = os.pread(descriptor, min(DIGESTED, self.size - at), at)
+            if os.pwrite(descriptor, data, at) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def close(self) -> None:
         """Let go of the file; it stays on disk."""
@@ -101,12 +146,15 @@ class SpoolFile:
             self._file = -1
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+@contextlib.contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Errors of the disk within the block become SpoolFailed."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        yield
+    except SpoolFailed:
+        raise
+    except OSError as error:
+        raise SpoolFailed(error.errno, f"{what} ({error.strerror})") from error
 
 
 class Spool:
@@ -116,7 +164,10 @@ class Spool:
         self.folder = folder
         self.quota = quota
         self._fsync = fsync
-        self.used = sum(file.stat().st_size for file in folder.glob("*.audio"))
+        self._counting = threading.Lock()
+        self.trouble: str | None = None
+        """Why the disk takes no audio, as far as is known."""
+        self.used = sum(_plain_size(self.path(session)) or 0 for session in self.sessions())
 
     def charge(self, count: int) -> None:
         """Count bytes that are about to be written.
@@ -126,7 +177,12 @@ class Spool:
         """
         if self.quota and self.used + count > self.quota:
             raise OverQuota(errno.EDQUOT, f"kept audio has used up its {self.quota} bytes (limits.disk_bytes)")
-        self.used += count
+        self.count(count)
+
+    def count(self, change: int) -> None:
+        """So many bytes are more, or fewer; from any thread."""
+        with self._counting:
+            self.used += change
 
     def path(self, session: str) -> Path:
         """Where a session's audio is."""
@@ -135,20 +191,44 @@ class Spool:
         return self.folder / f"{session}.audio"
 
     def open(self, session: str) -> SpoolFile:
-        """The session's file, made if it is not there."""
-        return SpoolFile(self.path(session), fsync=self._fsync, spool=self)
+        """The session's file, made if it is not there.
+
+        Raises:
+            SpoolFailed: it cannot be opened or made, or is no plain file.
+        """
+        with _told("the audio's file could not be opened"):
+            return SpoolFile(self.path(session), fsync=self._fsync, spool=self)
+
+    def probe(self) -> None:
+        """Find out whether the disk takes audio again, and note it. Blocks: for a thread."""
+        path = self.folder / "probe"
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.pwrite(descriptor, bytes(4096), 0)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+                path.unlink()
+        except OSError as error:
+            self.trouble = f"audio cannot be written ({error.strerror})"
+        else:
+            self.trouble = None
 
     def size(self, session: str) -> int | None:
         """Bytes of the session's audio, None if there is none."""
         try:
-            return self.path(session).stat().st_size
-        except FileNotFoundError:
-            return None
+            with _told("the audio could not be found"):
+                return self.path(session).stat().st_size
+        except SpoolFailed as error:
+            if error.errno == errno.ENOENT:
+                return None
+            raise
 
     def digest(self, session: str, go_on: Callable[[], bool] = lambda: True) -> str:
         """SHA-256 of the session's audio, hexadecimal. Reads all of it, or as long as `go_on` says so: for a thread."""
         digest = hashlib.sha256()
-        with self.path(session).open("rb") as file:
+        with _told("the audio could not be read"), self.path(session).open("rb") as file:
             while go_on() and (data := file.read(DIGESTED)):
                 digest.update(data)
         return digest.hexdigest()
@@ -161,9 +241,13 @@ class Spool:
             return 0.0
 
     def share(self, session: str, new: str) -> None:
-        """Give a new session the audio of another one, without copying it where the file system can."""
+        """Give a new session the audio of another one, without copying it where the file system can.
+
+        It survives a power cut. Blocks: for a thread.
+        """
         source, target = self.path(session), self.path(new)
-        size = source.stat().st_size
+        with _told("the audio could not be read"):
+            size = source.stat().st_size
         self.charge(size)
         try:
             os.link(source, target)
@@ -171,19 +255,96 @@ class Spool:
             try:
                 shutil.copyfile(source, target)
                 target.chmod(0o600)
+                with target.open("rb") as copy:
+                    os.fsync(copy.fileno())
             except OSError as error:
-                target.unlink(missing_ok=True)
-                self.used -= size
-                raise NoRoom(error.errno, "there is no room on the disk for a copy of the audio") from error
+                with contextlib.suppress(OSError):
+                    target.unlink(missing_ok=True)
+                self.count(-size)
+                if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                    raise NoRoom(error.errno, "there is no room on the disk for a copy of the audio") from error
+                raise SpoolFailed(error.errno, f"the audio could not be copied ({error.strerror})") from error
+        with _told("the audio could not be copied"):
+            sync_folder(self.folder)
 
-    def remove(self, session: str) -> None:
-        """Delete the session's audio, if there is any."""
-        size = self.size(session)
-        if size is not None:
-            self.path(session).unlink(missing_ok=True)
-            self.used -= size
+    def remove(self, session: str, *, lasting: bool = False) -> None:
+        """Delete the session's audio, if there is any; if `lasting`, a power cut does not bring it back."""
+        with _told("the audio could not be deleted"):
+            size = self.size(session)
+            if size is not None:
+                self.path(session).unlink(missing_ok=True)
+                self.count(-size)
+            if lasting:
+                sync_folder(self.folder)
 
     def sessions(self) -> Iterator[str]:
-        """Ids that have audio here."""
-        for file in self.folder.glob("*.audio"):
+        """Ids that have something here, be it audio that can be read or not."""
+        return _sessions(self.folder)
+
+    # --- audio that no session claims -------------------------------------------------------------------------
+
+    @property
+    def unclaimed(self) -> Path:
+        """The folder of audio that no session claims."""
+        return self.folder.with_name(UNCLAIMED)
+
+    def unclaimed_sessions(self) -> Iterator[str]:
+        """Ids that have audio in that folder."""
+        return _sessions(self.unclaimed)
+
+    def count_unclaimed(self) -> tuple[int, int]:
+        """Files in that folder, and their bytes."""
+        sizes = [_plain_size(file) for file in self.unclaimed.glob("*")]
+        return len(sizes), sum(size or 0 for size in sizes)
+
+    def set_aside(self, session: str) -> None:
+        """Move a session's audio to that folder: nobody here knows the session.
+
+        Raises:
+            OSError: it could not be moved, and stays where it is.
+        """
+        source = self.path(session)
+        size = _plain_size(source)
+        self.unclaimed.mkdir(mode=0o700, exist_ok=True)
+        target = self.unclaimed / source.name
+        number = 0
+        while os.path.lexists(target):  # what was set aside before stays what it is
+            number += 1
+            target = target.with_name(f"{session}.{number}.audio")
+        source.rename(target)
+        self.count(-(size or 0))
+        sync_folder(self.unclaimed)
+        sync_folder(self.folder)
+
+    def take_up(self, session: str) -> bool:
+        """Move a session's audio back from that folder, unless it has some here; whether it was.
+
+        Raises:
+            OSError: it could not be moved, and stays where it is.
+        """
+        if self.size(session):
+            return False
+        source = self.unclaimed / f"{session}.audio"
+        size = _plain_size(source)
+        if size is None:
+            return False
+        source.rename(self.path(session))
+        self.count(size)
+        sync_folder(self.folder)
+        sync_folder(self.unclaimed)
+        return True
+
+
+def _sessions(folder: Path) -> Iterator[str]:
+    for file in folder.glob("*.audio"):
+        if _ID.fullmatch(file.stem):
             yield file.stem
+
+
+def _plain_size(path: Path) -> int | None:
+    """Bytes of a plain file, None if there is none or it cannot be looked at."""
+    try:
+        about = path.lstat()
+    except OSError:
+        return None
+    return about.st_size if stat.S_ISREG(about.st_mode) else None

@@ -24,7 +24,8 @@ from convo.messages import (
 )
 from convod.engine.supervisor import Refusal
 from convod.sessions import Refused
-from convod.sessions.keeping import DAY_S, Keeping
+from convod.sessions.clock import DAY_S, ClockNote
+from convod.sessions.keeping import CLOCK, Keeping
 from convod.sessions.limits import LimitSettings, RetentionSettings
 from convod.sessions.manager import settings_of
 from convod.sessions.session import SessionSettings
@@ -478,10 +479,12 @@ async def test_a_track_that_is_not_there_is_named(tmp_path):
 # --- what is kept -----------------------------------------------------------------------------------------
 
 
-def keeping(home: House, now: float, **settings) -> Keeping:
-    return Keeping(
+async def look(home: House, now: float, **settings) -> None:
+    """Let retention look at that time, on a clock that did not jump there."""
+    await home.store.set_note(CLOCK, msgspec.json.encode(ClockNote(now)).decode())
+    await Keeping(
         home.store, home.spool, RetentionSettings(**settings), partial(home.manager.delete, "me"), lambda: now
-    )
+    ).look()
 
 
 async def test_finished_sessions_are_deleted_when_they_are_old(tmp_path):
@@ -489,9 +492,9 @@ async def test_finished_sessions_are_deleted_when_they_are_old(tmp_path):
         await completed(home)
         live = await home.live()
         now = live.record.created
-        await keeping(home, now + 6 * DAY_S, days=7.0).look()
+        await look(home, now + 6 * DAY_S, days=7.0)
         assert len(await home.store.newest("me")) == 2
-        await keeping(home, now + 8 * DAY_S, days=7.0).look()
+        await look(home, now + 8 * DAY_S, days=7.0)
         assert [info.session for info in await home.store.newest("me")] == [live.id]
 
 
@@ -499,11 +502,11 @@ async def test_the_oldest_go_when_the_history_is_too_large(tmp_path):
     async with house(tmp_path) as home:
         sessions = [await completed(home, keep_audio=True, title=str(number)) for number in range(3)]
         size = await home.store.size() + home.spool.used
-        await keeping(home, 0.0, bytes=size).look()
+        await look(home, 0.0, bytes=size)
         assert len(await home.store.newest("me")) == 3
-        await keeping(home, 0.0, bytes=size - 1).look()
+        await look(home, 0.0, bytes=size - 1)
         assert [info.session for info in await home.store.newest("me")] == sessions[:0:-1]
-        await keeping(home, 0.0, bytes=1).look()
+        await look(home, 0.0, bytes=1)
         assert await home.store.newest("me") == []
         assert home.spool.used == 0
 
@@ -515,11 +518,11 @@ async def test_nothing_is_deleted_for_an_upload_that_no_deletion_makes_smaller(t
         home.send(going_on, bytes(4_000_000), 100_000)
         await Reader(going_on.feed).until_state(State.PENDING)
         history = await home.store.size() + 3 * len(SINGLE)
-        await keeping(home, 0.0, bytes=history).look()
+        await look(home, 0.0, bytes=history)
         assert {info.session for info in await home.store.newest("me")} == {going_on.id, *sessions}
-        await keeping(home, 0.0, bytes=history - 1).look()
+        await look(home, 0.0, bytes=history - 1)
         assert {info.session for info in await home.store.newest("me")} == {going_on.id, *sessions[1:]}
-        await keeping(home, 0.0, bytes=1).look()
+        await look(home, 0.0, bytes=1)
         assert [info.session for info in await home.store.newest("me")] == [going_on.id]
         assert home.spool.used == home.spool.size(going_on.id) == 4_000_000
 
@@ -528,9 +531,9 @@ async def test_kept_audio_is_removed_when_it_is_old(tmp_path):
     async with house(tmp_path) as home:
         session = await completed(home, keep_audio=True)
         written = home.spool.written(session)
-        await keeping(home, written + 2 * DAY_S, audio_days=3.0).look()
+        await look(home, written + 2 * DAY_S, audio_days=3.0)
         assert home.spool.size(session)
-        await keeping(home, written + 4 * DAY_S, audio_days=3.0).look()
+        await look(home, written + 4 * DAY_S, audio_days=3.0)
         assert home.spool.size(session) is None
         assert len(await home.store.newest("me")) == 1
 
@@ -542,9 +545,9 @@ async def test_audio_of_a_failed_session_is_kept_for_a_week(tmp_path):
         await reader.until_state(State.FAILED)
         await session.wait_finished()
         written = home.spool.written(session.id)
-        await keeping(home, written + 6 * DAY_S).look()
+        await look(home, written + 6 * DAY_S)
         assert home.spool.size(session.id)
-        await keeping(home, written + 8 * DAY_S).look()
+        await look(home, written + 8 * DAY_S)
         assert home.spool.size(session.id) is None
         assert not reader.of(SessionWarning)
         assert reader.of(SessionState)
