@@ -218,21 +218,22 @@ async def test_words_lie_where_they_were_spoken(daemon: Daemon) -> None:
 
 async def test_partials_come_while_someone_speaks_and_their_stable_words_stay(daemon: Daemon) -> None:
     audio = pcm("talk.flac")
-    before, after = int(10.2 * 32000), int(12.6 * 32000)
+    before, after = int(37.55 * 32000), int(41.6 * 32000)
     async with convo.connect(daemon.url) as client:
         session = await client.create_session("live", summary=OFF)
         await session.send_audio(audio[:before])
-        events = [event async for event in session.events(until=lambda event: getattr(event, "segment", 0) == 3)]
-        # "I think the test plan is behind schedule", a quarter of a second at a time, most with a caption of its own.
+        events = [event async for event in session.events(until=lambda event: getattr(event, "segment", 0) == 13)]
+        # "Let us review the budget first, and then send the proposal.", a quarter of a second at a time, most with a
+        # caption of its own; it is long enough for its first words to become old.
         for at in range(before, after, 8000):
             await session.send_audio(audio[at : min(at + 8000, after)])
             with trio.move_on_after(1):
                 async for event in session.events(until=lambda event: isinstance(event, messages.TranscriptPartial)):
                     events.append(event)
-        await session.send_audio(audio[session.sent : int(16.3 * 32000)])
+        await session.send_audio(audio[session.sent : int(44.6 * 32000)])
         await session.end()
         events += [event async for event in session.events()]
-    spoken = [event for event in of(messages.TranscriptPartial, events) if event.segment == 4]
+    spoken = [event for event in of(messages.TranscriptPartial, events) if event.segment == 14]
     assert len(spoken) >= 3
     assert any(partial.stable for partial in spoken)
     stable: dict[int, str] = {}

@@ -27,6 +27,7 @@ from convod.engine.wire import Kind
 from convod.sessions import Refused, file
 from convod.sessions.feed import Feed
 from tests.daemon.support.house import House, Reader, house
+from tests.daemon.support.talk import heard
 from tests.support.speech import DATA
 
 AHEAD = 16
@@ -425,3 +426,16 @@ async def test_a_model_that_is_lost_in_mid_file_fails_the_session(tmp_path):
         _, reader = await upload(home, (DATA / "minutes.flac").read_bytes())
         failed = await reader.until_state(State.FAILED)
         assert (failed.code, failed.message) == (Code.MODEL_UNAVAILABLE, "the model is gone; use builtin")
+
+
+async def test_of_a_file_a_voice_without_words_is_a_warning_and_its_language_is_expected(tmp_path):
+    async with house(tmp_path) as home:
+        home.engine.texts = lambda number, job: heard("Freitag.", language="de", uncovered=(0.5, 2.5))
+        _, reader = await upload(home, TALK, language=None)
+        await reader.until_state(State.COMPLETED)
+        warnings = reader.of(SessionWarning)
+        segments = reader.of(TranscriptSegment)
+        assert {warning.code for warning in warnings} == {Code.UNCOVERED}
+        assert len(warnings) == len(segments) > 3
+        assert {job.options.language for job in home.engine.seen} == {None}
+        assert [job.expected for job in home.engine.seen] == [None, *["de"] * (len(segments) - 1)]
