@@ -13,7 +13,7 @@ from convod.captions.interim import Agreement, Caption, Guess, joined, pieces
 from convod.engine.pressure import Interims
 from convod.engine.wire import Heard, HeardWord
 
-INTERIM_MS: Final = 250
+INTERIM_MS: Final = 200
 """New audio before an utterance is decoded again for its caption."""
 
 FIRST_INTERIM_MS: Final = 400

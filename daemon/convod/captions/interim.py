@@ -26,8 +26,8 @@ SHOW_PROBABILITY: Final = 0.4
 """which must have ended so long before the audio does, and be so probable;"""
 
 CERTAIN: Final = 3
-CERTAIN_S: Final = 0.5
-CERTAIN_PROBABILITY: Final = 0.15
+CERTAIN_S: Final = 0.3
+CERTAIN_PROBABILITY: Final = 0.1
 """or so, where one more agrees;"""
 
 SURE_S: Final = 0.5

@@ -30,7 +30,7 @@ MARGIN_FRAMES: Final = 30
 FULL_FRAMES: Final = 3000
 """Feature frames of 30 s, ten milliseconds each: what a stock Whisper model is made for."""
 
-INTERIM_MARGIN: Final = 400
+INTERIM_MARGIN: Final = 300
 FINAL_MARGIN: Final = 1000
 """Frames of silence that a stock model gets behind a window. It need not be all 30 s, nor may it be too few. Words
 wrong of 121 recorded English utterances, tiny.en, untimed, doubtful ones once more in full: with a beam of 5 15.0 % in
