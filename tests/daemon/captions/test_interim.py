@@ -79,7 +79,7 @@ def test_a_word_is_shown_that_two_agree_on_or_one_is_sure_of_once_it_has_ended(a
 def test_no_word_is_shown_behind_one_that_is_not():
     agreement = Agreement()
     for _ in range(PROMISE):
-        caption = agreement.hear([Guess("so", 60.0, 0.9), Guess("me", 60.0, 0.1), Guess("go", 60.0, 0.9)])
+        caption = agreement.hear([Guess("so", 60.0, 0.9), Guess("me", 60.0, 0.05), Guess("go", 60.0, 0.9)])
     assert caption.tentative == ""
 
 
