@@ -43,7 +43,9 @@ class LiveSession(Session):
         self._pcm = PcmFormat(config.audio.encoding, config.audio.rate, config.audio.channels)
         self._reader = PcmReader(self._pcm)
         self._heard = record.mark_sample * self._pcm.frame_bytes  # bytes of the spool that were heard
-        endpoint = EndpointSettings(endpoint_ms=config.endpoint_ms or EndpointSettings().endpoint_ms)
+        endpoint = EndpointSettings(
+            endpoint_ms=config.endpoint_ms or EndpointSettings().endpoint_ms, patient_ms=parts.settings.patient_ms
+        )
         self._transcriber = Transcriber(
             Settings(
                 session=record.id,

@@ -41,12 +41,14 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     `resume_s`: how long a live session waits for its client to come back. `idle_s`: a client that stops sending in
     mid-utterance gets its final after this and the endpoint. `rolling_s`: a rolling summary takes in so much new talk
-    (or what there is, once it has waited so long). `credit_s`: audio that may wait for the
-    engine, more than the longest utterance (28 s).
+    (or what there is, once it has waited so long). `patient_ms`: after so much silence an utterance ends whose text so
+    far is in mid-sentence (0: at the endpoint, as any other). `credit_s`: audio that may wait for the engine, more than
+    the longest utterance (28 s).
     """
 
     resume_s: Annotated[float, Meta(ge=0, le=86400)] = 30.0
     idle_s: Annotated[float, Meta(gt=0, le=3600)] = 1.0
+    patient_ms: Annotated[int, Meta(ge=0, le=10_000)] = 1000
     upload_idle_s: Annotated[float, Meta(gt=0, le=1e7)] = 3600.0
     files_at_once: Annotated[int, Meta(ge=1, le=64)] = 2
     credit_s: Annotated[float, Meta(ge=40, le=3600)] = 60.0
