@@ -52,7 +52,7 @@ async def _start() -> tuple[float, float, float]:
         path = f"{folder}/s"
         begun = time.perf_counter()
         process = subprocess.Popen(  # noqa: ASYNC220
-            [sys.executable, "-m", "convod", "--socket", path, "--state-dir", f"{folder}/state"],
+            [sys.executable, "-m", "convod", "--model", "builtin", "--socket", path, "--state-dir", f"{folder}/state"],
             stderr=subprocess.DEVNULL, env=environment,
         )  # fmt: skip
         try:

@@ -31,8 +31,10 @@ SURE = {"avg_logprob": -0.2, "no_speech_prob": 0.01, "spoken_s": 3.0, "voice_s":
         ("We ship on Friday.", {"voice_s": 0.0, "no_speech_prob": 0.3, "avg_logprob": -0.8}, None),
         ("We ship on Friday.", {"voice_s": 0.0, "no_speech_prob": 0.31}, "no_voice"),
         ("We ship on Friday.", {"voice_s": 0.24, "avg_logprob": -0.81}, "no_voice"),
-        ("We ship on Friday.", {"voice_s": 0.25, "avg_logprob": -0.81}, None),
+        ("We ship on Friday.", {"voice_s": 0.29, "avg_logprob": -0.81}, None),
         ("We ship on Friday.", {"voice_s": None, "avg_logprob": -0.81}, None),
+        ("Ha ha ha ha ha ha ha ha", {"voice_s": 0.32, "no_speech_prob": 0.56, "avg_logprob": -0.88}, "no_voice"),
+        ("Ha ha ha ha", {"voice_s": 0.32, "no_speech_prob": 0.56, "avg_logprob": -0.7}, None),
         # What models say of noise is believed with a voice as long as it takes to say, no shorter and no longer.
         ("Thanks for watching!", {"no_speech_prob": 0.9, "avg_logprob": -0.5}, "stock_phrase"),
         ("Thank you.", {"voice_s": 0.6}, None),
