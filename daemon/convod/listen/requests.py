@@ -77,6 +77,7 @@ from convod.listen.auth import Grant, Right
 from convod.listen.limits import Door
 from convod.listen.outbox import Outbox
 from convod.sessions import Manager, Refused
+from convod.sessions.lengths import check_query
 from convod.sessions.manager import settings_of
 from convod.sessions.session import Session, SessionSettings
 from convod.store import SpoolFailed, StoreFailed
@@ -442,8 +443,7 @@ class Service:
         return ListSessionsReply(id=request.id, sessions=sessions)
 
     async def _search(self, client: Client, request: Search) -> Reply:
-        if not request.query.strip():
-            raise Refused(Code.BAD_REQUEST, "query must hold at least one word")
+        check_query(request.query)
         hits = await self._manager.store.search(
             client.reach, request.query, _limit(request.limit), summaries=request.summaries
         )

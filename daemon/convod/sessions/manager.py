@@ -39,11 +39,12 @@ from convod.measure import Measures
 from convod.sessions.file import FileSession
 from convod.sessions.journal import NEXT, Desk, Journal
 from convod.sessions.keeping import Keeping
+from convod.sessions.lengths import TITLE, check_text
 from convod.sessions.limits import RetentionSettings
 from convod.sessions.live import LiveSession
 from convod.sessions.redo import Redo
 from convod.sessions.session import Parts, Refused, Session, SessionSettings, keeps_audio
-from convod.sessions.wanted import TITLE, check_summary, resolved
+from convod.sessions.wanted import check_summary, resolved
 from convod.store import NoRoom, OverQuota, Record, Spool, SpoolFailed, Store, StoreFailed
 from convod.summary import SummarizerUnavailable
 
@@ -275,6 +276,7 @@ class Manager:
         """
         if self._stopping:
             raise Refused(Code.BUSY, "the daemon is stopping; connect again in a moment")
+        check_text("key", request.key)
         async with self._alone(owner, request.key):
             # What is there already is found whatever the limits, and whatever else the request says.
             record = await self._with_key(owner, request.key) or await self._store_new(owner, request)

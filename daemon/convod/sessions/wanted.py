@@ -19,16 +19,11 @@ from convod.engine.supervisor import Engine
 from convod.hearing import EndpointSettings, PcmFormat, UnsupportedAudio
 from convod.hearing.vad import VadSettings
 from convod.sessions.file import too_large
+from convod.sessions.lengths import TITLE, check_lengths, check_summary_lengths
 from convod.sessions.session import Parts, Refused, keeps_audio
 from convod.summary import Summarizers
 
 ENDPOINT_MS: Final = (200, 3000)
-
-TITLE: Final = 200
-"""Longest title in characters."""
-
-PROMPT: Final = 10_000
-"""Longest prompt, and longest hotwords, in characters: they go to the engine with every window."""
 
 _CONTAINERS: Final = ("auto",)
 
@@ -39,6 +34,7 @@ def resolved(request: CreateSession, parts: Parts, summarizers: Summarizers) -> 
     Raises:
         Refused: it cannot be met.
     """
+    check_lengths(request)
     audio = request.audio
     if request.kind == "live":
         try:
@@ -51,12 +47,6 @@ def resolved(request: CreateSession, parts: Parts, summarizers: Summarizers) -> 
         _check_size(audio.size or 0, parts)
     engine = _engine_for(request.model, parts)
     _check_language(request, engine)
-    for name, text in (("prompt", request.prompt), ("hotwords", request.hotwords)):
-        if text is not None and len(text) > PROMPT:
-            raise Refused(
-                Code.BAD_REQUEST,
-                f"{name} has {len(text)} characters; send at most {PROMPT}, for a model takes in a few hundred words",
-            )
     if request.endpoint_ms is not None and not ENDPOINT_MS[0] <= request.endpoint_ms <= ENDPOINT_MS[1]:
         raise Refused(Code.BAD_REQUEST, f"endpoint_ms must be {ENDPOINT_MS[0]} to {ENDPOINT_MS[1]}")
     if request.vad_mode is not None and request.vad_mode > 3:
@@ -77,6 +67,7 @@ def resolved(request: CreateSession, parts: Parts, summarizers: Summarizers) -> 
 
 def check_summary(options: SummaryOptions, summarizers: Summarizers) -> None:
     """Raise Refused for a summary that can never be."""
+    check_summary_lengths(options)
     try:
         summarizers.check(options)
     except ValueError as error:
