@@ -399,10 +399,19 @@ async def test_sessions_of_another_owner_are_neither_listed_nor_found(daemon: Da
             assert any(hit["session"] == session.id for hit in hits) is here
 
 
-@pytest.mark.parametrize("query", ['"', '""" AND', "a* OR", "NEAR(", "nul\0nul", "%_", "x" * 10_000, "((((", "text:x"])
+@pytest.mark.parametrize("query", ['"', '""" AND', "a* OR", "NEAR(", "nul\0nul", "%_", "x" * 1000, "((((", "text:x"])
 async def test_a_search_takes_any_text_for_words(daemon: Daemon, query: str) -> None:
     async with wired(daemon.url) as wire:
         assert (await wire.ask("search", query=query))["hits"] == []
+
+
+@pytest.mark.parametrize("query", ["x" * 10_000, "x " * 33, ""])
+async def test_a_search_for_too_much_or_nothing_is_refused_with_a_sentence(daemon: Daemon, query: str) -> None:
+    async with wired(daemon.url) as wire:
+        error = await wire.ask("search", query=query)
+        assert (error["type"], error["code"]) == ("error", "bad_request")
+        assert 20 < len(error["message"]) < 100
+        assert (await wire.ask("search", query="x"))["hits"] == []
 
 
 async def test_a_model_that_the_daemon_does_not_run_is_unknown(daemon: Daemon) -> None:
