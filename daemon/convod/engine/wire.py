@@ -36,7 +36,7 @@ FINAL_MARGIN: Final = 1000
 wrong of 121 recorded English utterances, tiny.en, untimed, doubtful ones once more in full: with a beam of 5 15.0 % in
 full, 15.4 with 1000, 15.0 with 500, 16.6 with 300; of ten talks in noise and haste 11.8 with 1000, 13.2 with 500.
 Greedy 16.7 % in full, 15.6 with 500, 15.7 with 300. The encoder takes 158 ms in full, 76 with 1000, 47 with 500
-(scripts/bench)."""
+(scripts/bench/RESULTS.md)."""
 
 ROOMS: Final = (500, 1000, 3000)
 """Few, since windows of a file go together only if they have the same."""
