@@ -1,4 +1,4 @@
-"""How much of the live captions the machine can afford. A state machine: how long windows waited in, a level out.
+"""How much of one owner's live captions the machine can afford. A state machine: waits in, a level out.
 
 When there is more to decode than the workers manage, captions give way in a fixed order, one step at a time: interims
 come rarer, then they are shorter as well, then there are none; finals always come. Interims wait longest, for

@@ -1,9 +1,11 @@
 """Which windows of audio are decoded next, and together. A state machine: jobs in, batches out; no process, no clock.
 
-Finals go before interims, interims before file windows. Within a kind sessions take turns, those first whose window is
-due: a final decoded at a pause is needed at the endpoint only, and somebody else's is needed now. A session has at most
-one interim waiting: a newer one takes its place. A batch holds windows that can share one encoder run and one prompt:
-same rate, options and length bucket; it is never waited for.
+Finals go before interims, interims before file windows. Within a kind owners take turns, and in those of each owner its
+sessions do: a hundred sessions of one owner get no more than the single one of another. Those go first whose window is
+due: a final decoded at a pause is needed at the endpoint only, and another may be needed now. Finals of one owner never
+keep the interims of another waiting for ever: after FINALS_AHEAD batches these go first, once. A session has one interim
+waiting at most: a newer one takes its place. A batch holds windows that can share one encoder run and one prompt: same
+rate, options and length bucket; it is never waited for.
 
 A batch whose worker died is tried again one window at a time in a fresh worker, each before others of its kind; a
 window that is alone when its worker dies, three times, is given up: one that kills is known by it, and a worker may die
@@ -13,20 +15,24 @@ decode alone is given up at once: the worker lives and said so.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from collections.abc import Container
+from collections import Counter, OrderedDict, deque
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
 from convod.engine.wire import Kind, Lead, Options, bucket, room
+from convod.owners import OwnerTurns
 
 TRIES: Final = 3
 """How often a window may take its worker with it."""
 
+FINALS_AHEAD: Final = 2
+"""Batches of finals in a row that go before the interim of an owner who has none among them, nor waits for one."""
+
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """A window to decode: `audio` is mono s16le at `rate` Hz. `session` owns it, `since` it waits.
+    """A window to decode: `audio` is mono s16le at `rate` Hz, from a `session` of `owner`; `since` it waits.
 
     Windows that begin at the same sample of the same stream share the name `growing`; `lead` comes before it, and
     its language is `expected`. `behind`: others of its session
@@ -45,12 +51,79 @@ class Job:
     since: float = 0.0
     due: float = 0.0
     behind: bool = False
+    owner: str = ""
     deaths: int = field(default=0, init=False)
 
     @property
     def seconds(self) -> float:
         """Length of the window."""
         return len(self.audio) / 2 / self.rate
+
+
+class _Queue:
+    """The windows of one kind that wait, by owner and session; the sessions of an owner in the order of their turns."""
+
+    def __init__(self) -> None:
+        self._owners: dict[str, OrderedDict[str, deque[Job]]] = {}
+        self._turns = OwnerTurns()
+
+    def __bool__(self) -> bool:
+        return bool(self._owners)
+
+    def __len__(self) -> int:
+        return sum(len(windows) for sessions in self._owners.values() for windows in sessions.values())
+
+    @property
+    def owners(self) -> list[str]:
+        """Those who have windows here."""
+        return list(self._owners)
+
+    def of(self, job: Job) -> deque[Job]:
+        """The windows of a job's session."""
+        sessions = self._owners.get(job.owner)
+        return deque() if sessions is None else sessions.get(job.session, deque())
+
+    def add(self, job: Job) -> None:
+        """A window behind those of its session."""
+        windows = self._owners.setdefault(job.owner, OrderedDict()).setdefault(job.session, deque())
+        job.behind = bool(windows)
+        windows.append(job)
+
+    def remove(self, job: Job) -> bool:
+        """Take a window out; returns whether it was here."""
+        windows = self.of(job)
+        if job not in windows:
+            return False
+        windows.remove(job)
+        if not windows:
+            sessions = self._owners[job.owner]
+            del sessions[job.session]
+            if not sessions:
+                del self._owners[job.owner]
+        return True
+
+    def take(self, batch: list[Job]) -> None:
+        """Take windows out; their owners had a turn each, and their sessions."""
+        for job in batch:
+            self.remove(job)
+            sessions = self._owners.get(job.owner)
+            if sessions is not None and job.session in sessions:
+                sessions.move_to_end(job.session)
+        for owner in dict.fromkeys(job.owner for job in batch):
+            self._turns.took(owner, self._owners)
+
+    def in_turn(self, now: float, among: Iterable[str] | None = None) -> dict[str, deque[deque[Job]]]:
+        """Owners in the order of their turns, and the windows of each, by session in the order of theirs. Those who
+        have a window that is due come first.
+        """
+        due = {
+            owner: max(now, min(windows[0].due for windows in self._owners[owner].values()))
+            for owner in (self._owners if among is None else among)
+        }
+        return {
+            owner: deque(sorted(self._owners[owner].values(), key=lambda windows: max(now, windows[0].due)))
+            for owner in self._turns.order(due, due.__getitem__)
+        }
 
 
 class Scheduler:
@@ -62,23 +135,22 @@ class Scheduler:
         self.batch = batch
         self.files = batch if files is None else files
         self._bucketed = bucketed
-        self._waiting: dict[Kind, OrderedDict[str, deque[Job]]] = {kind: OrderedDict() for kind in Kind}
+        self._waiting: dict[Kind, _Queue] = {kind: _Queue() for kind in Kind}
         self._retry: deque[Job] = deque()
+        self._finals_ahead: dict[str, int] = {}  # of an owner whose interims wait: batches that went before them
 
     def submit(self, job: Job) -> Job | None:
         """Queue a window. Returns the interim that it replaces, if any."""
         if job.kind is Kind.INTERIM and (replaced := self._replace(job)) is not None:
             return replaced
-        queue = self._waiting[job.kind].setdefault(job.session, deque())
-        job.behind = bool(queue)
-        queue.append(job)
+        self._waiting[job.kind].add(job)
         return None
 
     def _replace(self, job: Job) -> Job | None:
         """Put an interim in the place of the one of its session that waits, if any. One that waits for another try is
         suspected of killing its worker, and so is what holds its audio: it is tried alone, too.
         """
-        for queue in (self._waiting[job.kind].get(job.session, deque()), self._retry):
+        for queue in (self._waiting[job.kind].of(job), self._retry):
             for place, other in enumerate(queue):
                 if other.kind is job.kind and other.session == job.session:
                     queue[place] = job
@@ -88,16 +160,11 @@ class Scheduler:
 
     def holds(self, job: Job) -> bool:
         """Whether a job waits."""
-        return job in self._waiting[job.kind].get(job.session, ()) or job in self._retry
+        return job in self._waiting[job.kind].of(job) or job in self._retry
 
     def drop(self, job: Job) -> bool:
         """Take a job back, if it waits; returns whether it did."""
-        queues = self._waiting[job.kind]
-        queue = queues.get(job.session)
-        if queue is not None and job in queue:
-            queue.remove(job)
-            if not queue:
-                del queues[job.session]
+        if self._waiting[job.kind].remove(job):
             return True
         if job in self._retry:
             self._retry.remove(job)
@@ -107,7 +174,7 @@ class Scheduler:
     def waiting(self, kind: Kind) -> int:
         """Windows of a kind that wait."""
         retried = sum(job.kind is kind for job in self._retry)
-        return retried + sum(len(queue) for queue in self._waiting[kind].values())
+        return retried + len(self._waiting[kind])
 
     def __bool__(self) -> bool:
         return bool(self._retry) or any(self._waiting.values())
@@ -118,16 +185,41 @@ class Scheduler:
 
         A final that comes while a batch runs must wait for it, and then it waits for one window at most.
         """
-        for kind, queues in self._waiting.items():
+        for kind, queue in self._waiting.items():
             if kind is Kind.FILE and not files:
                 return []
             if (again := self._retried(kind)) is not None:
                 return [again]
-            if queues and kind is Kind.FILE:
-                return self._file_batch(queues, 1 if live else self.files)
-            if queues:
-                return self._batch_from(queues, self.batch, now)
+            if not queue:
+                continue
+            if kind is Kind.FILE:
+                batch = self._file_batch(queue, 1 if live else self.files, now)
+            elif kind is Kind.FINAL and (passed_over := self._passed_over()):
+                queue = self._waiting[Kind.INTERIM]
+                batch = self._batch_from(queue, now, passed_over)
+            else:
+                batch = self._batch_from(queue, now)
+            queue.take(batch)
+            self._count_finals_ahead(batch)
+            return batch
         return []
+
+    def _passed_over(self) -> list[str]:
+        """Owners whose interims are to go before the finals of others."""
+        finals = self._waiting[Kind.FINAL].owners
+        return [
+            owner
+            for owner in self._waiting[Kind.INTERIM].owners
+            if self._finals_ahead.get(owner, 0) >= FINALS_AHEAD and owner not in finals
+        ]
+
+    def _count_finals_ahead(self, batch: list[Job]) -> None:
+        served = {job.owner for job in batch}
+        self._finals_ahead = {
+            owner: self._finals_ahead.get(owner, 0) + (batch[0].kind is Kind.FINAL)
+            for owner in self._waiting[Kind.INTERIM].owners
+            if owner not in served
+        }
 
     def died(self, batch: list[Job], wanted: Container[Job] | None = None) -> list[Job]:
         """The worker died over this batch. Returns the jobs that are given up; the others are first of their kind now.
@@ -151,15 +243,15 @@ class Scheduler:
         for job in batch:
             if wanted is not None and job not in wanted:
                 continue
-            if job.deaths >= TRIES or (job.kind is Kind.INTERIM and self._has_interim(job.session)):
+            if job.deaths >= TRIES or (job.kind is Kind.INTERIM and self._has_interim(job)):
                 given_up.append(job)
             else:
                 self._retry.append(job)
         return given_up
 
-    def _has_interim(self, session: str) -> bool:
-        again = any(job.kind is Kind.INTERIM and job.session == session for job in self._retry)
-        return again or session in self._waiting[Kind.INTERIM]
+    def _has_interim(self, job: Job) -> bool:
+        again = any(other.kind is Kind.INTERIM and other.session == job.session for other in self._retry)
+        return again or bool(self._waiting[Kind.INTERIM].of(job))
 
     def _retried(self, kind: Kind) -> Job | None:
         """Take out the first window of a kind that waits for another try."""
@@ -169,46 +261,46 @@ class Scheduler:
                 return job
         return None
 
-    def _batch_from(self, queues: OrderedDict[str, deque[Job]], most: int, now: float) -> list[Job]:
+    def _batch_from(self, queue: _Queue, now: float, among: Iterable[str] | None = None) -> list[Job]:
+        """One window of each owner in turn, then round again while there is room; of `among` only, where given."""
         batch: list[Job] = []
-        turn_over: list[str] = []
-        # One window of each session in turn, then round again while there is room.
-        took = True
-        while took and len(batch) < most:
-            took = False
-            for session in sorted(queues, key=lambda session: max(now, queues[session][0].due)):
-                queue = queues[session]
-                if batch and not self._alike(batch[0], queue[0]):
+        turns = queue.in_turn(now, among)
+        taken: Counter[str] = Counter()
+        while turns:
+            for owner in list(turns):
+                if (job := self._next(turns[owner], taken, batch[0] if batch else None)) is None:
+                    del turns[owner]
                     continue
-                batch.append(queue.popleft())
-                took = True
-                turn_over.append(session)
-                if not queue:
-                    del queues[session]
-                if len(batch) == most:
-                    break
-        for session in turn_over:
-            if session in queues:
-                queues.move_to_end(session)
+                batch.append(job)
+                if len(batch) == self.batch:
+                    return batch
         return batch
 
-    def _file_batch(self, queues: OrderedDict[str, deque[Job]], most: int) -> list[Job]:
+    def _next(self, sessions: deque[deque[Job]], taken: Counter[str], like: Job | None) -> Job | None:
+        """The next window of an owner that can go with `like`: of each session in turn, each in its order."""
+        while sessions:
+            windows = sessions.popleft()
+            job = windows[taken[windows[0].session]]
+            if like is not None and not self._alike(like, job):
+                continue  # nor can what is behind it, which comes later
+            taken[job.session] += 1
+            if taken[job.session] < len(windows):
+                sessions.append(windows)
+            return job
+        return None
+
+    def _file_batch(self, queue: _Queue, most: int, now: float) -> list[Job]:
         """Windows of the session whose turn it is; its answers may come in any order, so alike ones are picked out.
 
         What a model hears in a window depends on the length that it is padded to, and on the room that its answer has:
         only windows of one bucket go together, so that the text does not depend on what happened to wait.
         """
-        session, queue = next(iter(queues.items()))
-        first = queue[0]
-        batch = [job for job in queue if job.options == first.options and self._bucket(job) == self._bucket(first)]
-        del batch[most:]
-        for job in batch:
-            queue.remove(job)
-        if queue:
-            queues.move_to_end(session)
-        else:
-            del queues[session]
-        return batch
+        sessions = next(iter(queue.in_turn(now).values()))
+        first = sessions[0][0]
+        batch = [
+            job for job in sessions[0] if job.options == first.options and self._bucket(job) == self._bucket(first)
+        ]
+        return batch[:most]
 
     def _bucket(self, job: Job) -> int:
         frames = len(job.audio) // 2 * 100 // job.rate

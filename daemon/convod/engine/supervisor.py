@@ -118,13 +118,15 @@ class Engine:
         self.message: str | None = None
         self.languages: list[str] = []
         self._scheduler = Scheduler()
-        self._pressure = Pressure()
+        self._pressures: dict[
+            str, Pressure
+        ] = {}  # by owner: one who asks for too much makes no caption of others worse
         self._deliver: dict[Job, Deliver] = {}
         self._at_hand: set[Worker] = set()  # loaded, and looking for work or waiting for it
         self._idle = trio.lowlevel.ParkingLot()  # those of them that wait
         self._unloaded = trio.lowlevel.ParkingLot()  # keepers whose worker was let go
         self._live_until = 0.0
-        self._sessions: dict[str, bool] = {}  # those that may have windows; whether they are live
+        self._sessions: dict[str, tuple[str, bool]] = {}  # those that may have windows: whose, and whether live
         self._loading = 0
         self._loaded: Loaded | None = None
         self._workers: set[Worker] = set()
@@ -168,26 +170,34 @@ class Engine:
 
     def forget(self, session: str) -> None:
         """Deliver nothing more to a session: it has no windows any more."""
-        self._sessions.pop(session, None)
+        owner, _ = self._sessions.pop(session, ("", False))
         for job in [job for job in self._deliver if job.session == session]:
             self.drop(job)
+        if all(other != owner for other, _ in self._sessions.values()):
+            self._pressures.pop(owner, None)
 
-    def interims(self) -> Interims:
-        """What live sessions may ask for now beside their finals."""
-        return self._pressure.look(trio.current_time())
+    def interims(self, owner: str | None = None) -> Interims:
+        """What live sessions of an owner may ask for now beside their finals; of None: the least of all."""
+        now = trio.current_time()
+        if owner is not None:
+            return self._pressure_of(owner).look(now)
+        return max((pressure.look(now) for pressure in self._pressures.values()), default=Interims.FULL)
+
+    def _pressure_of(self, owner: str) -> Pressure:
+        return self._pressures.setdefault(owner, Pressure())
 
     def _waited(self, job: Job) -> None:
         if job.behind:
             return  # it waited for its own session, which sends faster than real time
         now = trio.current_time()
         # What is needed later only may wait until then, and nobody suffers from it.
-        self._pressure.waited(job.kind, max(0.0, now - max(job.since, job.due)), now)
+        self._pressure_of(job.owner).waited(job.kind, max(0.0, now - max(job.since, job.due)), now)
 
-    def join(self, session: str, *, live: bool) -> None:
+    def join(self, session: str, *, owner: str = "", live: bool) -> None:
         """A session may have windows to decode, until it is forgotten. In a live one somebody may begin to speak at any
         moment.
         """
-        self._sessions[session] = live
+        self._sessions[session] = owner, live
 
     def wake(self, *, live: bool = False) -> None:
         """Audio is about to come: load the model if it was unloaded, or once more if all who have it are at work. For
@@ -450,7 +460,7 @@ class Engine:
         now = trio.current_time()
         live = now < self._live_until
         slow = self._loaded is not None and self._loaded.device != "cuda"
-        one_by_one = live or (slow and any(self._sessions.values()))
+        one_by_one = live or (slow and any(live for _, live in self._sessions.values()))
         at_files = sum(bool(worker.batch) and worker.batch[0].kind is Kind.FILE for worker in self._workers)
         return self._scheduler.take(now, live=one_by_one, files=not live or at_files < max(1, len(self._workers) - 1))
 

@@ -23,6 +23,7 @@ import trio
 from convo.unix_peer import Socket, is_ambiguous, peer_uid
 from convod.listen.settings import ListenSettings
 from convod.listen.tokens import BadToken, Scope, Token, TokenBook
+from convod.owners import LOCAL_PREFIX
 
 log = logging.getLogger("convod.listen")
 
@@ -133,8 +134,8 @@ def unix_grant(connection: Socket, admins: Sequence[str] = ()) -> Grant:
             "ask the operator to run convod where all users have one (PrivateUsers=no)."
         )
     if _is_named(uid, admins):
-        return Grant(f"uid:{uid}", SCOPES["admin"], local=True)
-    return Grant(f"uid:{uid}", LOCAL | Right.PULL if uid in (0, os.geteuid()) else LOCAL, local=True)
+        return Grant(f"{LOCAL_PREFIX}{uid}", SCOPES["admin"], local=True)
+    return Grant(f"{LOCAL_PREFIX}{uid}", LOCAL | Right.PULL if uid in (0, os.geteuid()) else LOCAL, local=True)
 
 
 def _is_named(uid: int, names: Sequence[str]) -> bool:
@@ -251,7 +252,7 @@ class Authenticator:
             if (why := self.why_nobody_comes_in()) is not None:
                 log.warning("nobody comes in by WebSocket: %s", why)
         for owner in [
-            owner for owner in self._admins if not _is_named(int(owner.removeprefix("uid:")), settings.admins)
+            owner for owner in self._admins if not _is_named(int(owner.removeprefix(LOCAL_PREFIX)), settings.admins)
         ]:
             self._admins.pop(owner).end("You are no admin of this daemon any more; connect again.")
         if not self._tokens:

@@ -229,7 +229,7 @@ class FileSession(Session):
             steady=True,
             beam=self._parts.settings.beam,
         )
-        job = Job(self.id, Kind.FILE, window.audio, RATE, options, expected=window.expected)
+        job = Job(self.id, Kind.FILE, window.audio, RATE, options, expected=window.expected, owner=self.record.owner)
         self._windows[window] = job
         if not self._parts.turns.is_on(self.id):
             self._held.add(job)

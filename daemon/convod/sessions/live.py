@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from functools import partial
 from typing import Final
 
 import trio
@@ -63,7 +64,7 @@ class LiveSession(Session):
             utterance=record.mark_utterance,
             sample=record.mark_sample,
             language=record.heard_language,
-            interims=self._engine.interims,
+            interims=partial(self._engine.interims, record.owner),
             waits=lambda window: window in self._jobs and self._engine.is_waiting(self._jobs[window]),
         )
         self._outcomes: deque[tuple[Window, Outcome]] = deque()
@@ -269,6 +270,7 @@ class LiveSession(Session):
             growing=growing,
             lead=window.lead,
             expected=window.expected,
+            owner=self.record.owner,
         )
         if window.spare_s:
             job.due = trio.current_time() + window.spare_s

@@ -110,7 +110,7 @@ class Session:
         heard = self.record.state is State.TRANSCRIBED
         self._engine = parts.engine if heard else parts.engine_of(self.record.config.model)
         if not heard:
-            self._engine.join(self.id, live=self.record.kind == "live")
+            self._engine.join(self.id, owner=self.record.owner, live=self.record.kind == "live")
         self.record.audio_bytes = max(self.record.audio_bytes, self._spool.size)
         self._acknowledged = self._spool.size
         self._bell = Bell()

@@ -1,20 +1,25 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from convod.engine.scheduler import TRIES, Job, Scheduler
+from convod.engine.scheduler import FINALS_AHEAD, TRIES, Job, Scheduler
 from convod.engine.wire import Kind, Lead, Options
+from convod.owners import OTHERS_AHEAD
 
 RATE = 16000
 
 
-def job(session: str = "a", kind: Kind = Kind.FINAL, seconds: float = 2.0, rate: int = RATE, **options) -> Job:
-    return Job(session, kind, bytes(2 * round(seconds * rate)), rate, Options(**{"language": "en", **options}))
+def job(
+    session: str = "a", kind: Kind = Kind.FINAL, seconds: float = 2.0, rate: int = RATE, owner: str = "", **options
+) -> Job:
+    audio = bytes(2 * round(seconds * rate))
+    return Job(session, kind, audio, rate, Options(**{"language": "en", **options}), owner=owner)
 
 
 def scheduler_with(*jobs: Job, **options) -> Scheduler:
@@ -304,6 +309,70 @@ def test_files_take_turns_by_session():
     assert [scheduler.take() for _ in range(3)] == [mine[:2], yours, mine[2:]]
 
 
+# --- owners -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_hundred_sessions_of_one_owner_get_no_more_turns_than_the_one_of_another(kind, batch):
+    scheduler = Scheduler(batch)
+    for number in range(100):
+        scheduler.submit(job(f"many{number}", kind, owner="many"))
+    scheduler.take()
+    for _ in range(20):  # as one talk does: the next window comes once the last one is decoded
+        scheduler.submit(one := job("one", kind, owner="one"))
+        scheduler.submit(job("more", kind, owner="many"))
+        waited = next(number for number in range(100) if one in scheduler.take())
+        assert waited <= 1
+
+
+def test_the_windows_of_an_owner_go_by_session_in_its_turns():
+    windows = [job(session, owner=owner) for owner, session in ("aa", "aa", "ab", "bc", "bc", "bc")]
+    a1, a2, b1, c1, c2, c3 = windows
+    assert drained(scheduler_with(*windows)) == [[a1], [c1], [b1], [c2], [a2], [c3]]
+    assert drained(scheduler_with(*windows, batch=4)) == [[a1, c1, b1, c2], [a2, c3]]
+
+
+def test_what_is_due_goes_before_what_another_owner_needs_later():
+    early, due = job("early", owner="a"), job("due", owner="b")
+    early.due, due.due = 10.5, 9.0
+    scheduler = scheduler_with(early, due)
+    assert scheduler.take(10.0) == [due]
+
+
+def test_finals_of_one_owner_keep_the_interims_of_another_waiting_for_a_few_batches_only():
+    scheduler = scheduler_with(*(job(f"a{number}", owner="a") for number in range(10)))
+    for number in range(3):
+        scheduler.submit(interim := job("b", Kind.INTERIM, owner="b"))
+        scheduler.submit(job(f"a{number}", Kind.INTERIM, owner="a"))  # whose finals are served: it waits for those
+        assert [scheduler.take()[0].kind for _ in range(FINALS_AHEAD)] == [Kind.FINAL] * FINALS_AHEAD
+        assert scheduler.take() == [interim]
+
+
+def test_an_owner_who_was_kept_waiting_has_its_final_before_its_interim():
+    others = [job("a", owner="a") for _ in range(FINALS_AHEAD + 1)]
+    scheduler = scheduler_with(interim := job("b", Kind.INTERIM, owner="b"), *others)
+    for _ in range(FINALS_AHEAD):
+        scheduler.take()
+    scheduler.submit(final := job("c", owner="b"))
+    assert drained(scheduler) == [[final], [others[-1]], [interim]]
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_a_user_of_this_machine_waits_for_a_few_of_many_tokens_only(kind):
+    scheduler = Scheduler(1)
+    for number in range(50):
+        for _ in range(2):
+            scheduler.submit(job(f"s{number}", kind, owner=f"token:{number}"))
+    here = [job("here", kind, owner="uid:1000") for _ in range(1 if kind is Kind.INTERIM else 3)]
+    for one in here:
+        scheduler.submit(one)
+    order = [batch[0] for batch in drained(scheduler) for _ in batch]
+    places = [order.index(one) for one in here]
+    # Where its last turn is as long ago as that of any other the order is that of coming: then it is the reserve's.
+    assert all(after - before <= OTHERS_AHEAD + 1 for before, after in pairwise([0, *places]))
+
+
 # --- whatever comes ---------------------------------------------------------------------------------------
 
 
@@ -335,7 +404,7 @@ class Queueing(RuleBasedStateMachine):
         spare=st.sampled_from([0.0, 0.0, 0.3]),
     )
     def submit(self, session, kind, seconds, language, spare):
-        new = job(session, kind, seconds, language=language)
+        new = job(session, kind, seconds, owner="ann" if session == "c" else "bob", language=language)
         new.due = self.now + spare if spare else 0.0
         before = [one for one in self.waiting if (one.session, one.kind) == (session, Kind.INTERIM)]
         replaced = self.scheduler.submit(new)
@@ -356,6 +425,9 @@ class Queueing(RuleBasedStateMachine):
             assert batch == []
             return batch
         kind = min(one.kind for one in may)
+        if batch[0].kind is Kind.INTERIM and kind is Kind.FINAL:  # for one who was kept waiting by others
+            assert all(one.owner != batch[0].owner for one in may if one.kind is kind)
+            kind = Kind.INTERIM
         assert {one.kind for one in batch} == {kind}
         assert len(batch) <= (self.batch if kind is not Kind.FILE else 1 if live else self.files)
         assert all(one in self.waiting for one in batch)

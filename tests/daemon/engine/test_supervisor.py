@@ -13,6 +13,7 @@ import trio
 
 from convo.messages import Code
 from convod.engine import process
+from convod.engine.pressure import Pressure
 from convod.engine.scheduler import TRIES, Job
 from convod.engine.supervisor import Engine, EngineSettings, Refusal
 from convod.engine.wire import Heard, Kind, Options
@@ -412,10 +413,12 @@ async def test_who_is_going_to_speak_finds_a_worker_that_is_at_no_file(stand_in)
 
 
 @pytest.mark.parametrize("held_up_s", [0.4, 3.0])
-async def test_interims_that_wait_are_pressure_however_often_they_are_renewed(stand_in, autojump_clock, held_up_s):
+async def test_interims_that_wait_are_pressure_however_often_they_are_renewed(
+    stand_in, autojump_clock, monkeypatch, held_up_s
+):
     engine = Engine(EngineSettings(model="builtin", workers=1))  # which has none yet
     told: list[float] = []
-    engine._pressure.waited = lambda kind, seconds, now: told.append(seconds)  # type: ignore[method-assign]
+    monkeypatch.setattr(Pressure, "waited", lambda self, kind, seconds, now: told.append(seconds))
     began = trio.current_time()
     while trio.current_time() < began + held_up_s:
         interim = Job("s", Kind.INTERIM, b"", RATE, Options())
@@ -426,10 +429,10 @@ async def test_interims_that_wait_are_pressure_however_often_they_are_renewed(st
     assert told == [pytest.approx(held_up_s)]
 
 
-async def test_a_final_is_late_from_when_it_is_due(autojump_clock):
+async def test_a_final_is_late_from_when_it_is_due(autojump_clock, monkeypatch):
     engine = Engine(EngineSettings(model="builtin", workers=1))
     told: list[float] = []
-    engine._pressure.waited = lambda kind, seconds, now: told.append(seconds)  # type: ignore[method-assign]
+    monkeypatch.setattr(Pressure, "waited", lambda self, kind, seconds, now: told.append(seconds))
     for spare_s in (0.0, 0.5, 2.0):
         due = trio.current_time() + spare_s
         final, dropped = (Job(session, Kind.FINAL, b"", RATE, Options(), due=due) for session in "st")

@@ -112,6 +112,25 @@ async def test_urgent_files_overtake_those_that_wait(tmp_path):
         assert home.manager.queue("you") == ([], False)
 
 
+async def test_a_file_of_another_owner_is_not_held_up_by_one_whose_files_have_all_places(tmp_path):
+    async with house(tmp_path, files_at_once=2) as home:
+        home.engine.hold = True
+        mine = [await upload(home) for _ in range(2)]
+        await until(lambda: len({job.session for job in home.engine.jobs}) == 2)
+        home.engine.hold = False
+        _, yours = await home.manager.create(
+            "you", CreateSession(kind="file", language="en", summary=SummaryOptions(mode="off")), home.producer
+        )
+        assert yours is not None
+        home.send(yours, SINGLE, 100_000)
+        await yours.end()
+        await Reader(yours.feed).until_state(State.COMPLETED)
+        assert [session.record.state for session, _ in mine] == [State.PROCESSING] * 2
+        home.engine.finish_all()
+        for _, reader in mine:
+            await reader.until_state(State.COMPLETED)
+
+
 async def test_order_and_pause_survive_a_restart(tmp_path):
     async with house(tmp_path, files_at_once=1) as home:
         home.engine.hold = True

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
 
+from convod.owners import is_local
 from convod.sessions.queue import RANK, Job, JobQueue
 
 
@@ -34,6 +37,7 @@ def drained(queue: JobQueue) -> list[str]:
         ([job("a1", created=1), job("a2", created=2), job("b", "you", created=3)], "a1 b a2"),
         ([job("a1"), job("a2", created=1), job("b1", "you"), job("b2", "you", created=1)], "a1 b1 a2 b2"),
         ([job("a", priority="low"), job("b", "you", created=9)], "b a"),
+        ([*(job(f"a{n}", priority="high", created=n) for n in range(3)), job("b", "you", created=9)], "a0 b a1 a2"),
     ],
 )
 def test_who_comes_first(jobs: list[Job], order: str) -> None:
@@ -49,6 +53,33 @@ def test_one_who_has_fewer_at_work_comes_first() -> None:
         queue.submit(job(f"a{number}", created=number))
     queue.submit(job("b", "you", created=9))
     assert [one.session for one in queue.begin()] == ["a0", "b", "a1"]
+
+
+def test_one_who_has_none_at_work_is_given_a_place_of_one_who_has_several() -> None:
+    queue = JobQueue(2)
+    for number in range(3):
+        queue.submit(job(f"a{number}", created=number))
+    assert [one.session for one in queue.begin()] == ["a0", "a1"]
+    queue.submit(job("low", "you", "low"))
+    assert queue.begin() == []
+    queue.submit(job("b", "you"))
+    assert [one.session for one in queue.begin()] == ["b"]
+    assert queue.running == ["a0", "b"]
+    queue.leave("b")
+    assert [one.session for one in queue.begin()] == ["a1"], "it goes on before what had not begun"
+
+
+def test_a_user_of_this_machine_is_given_a_place_though_each_token_has_one_only() -> None:
+    queue = JobQueue(2)
+    for name in ("a", "b"):
+        queue.submit(job(name, f"token:{name}"))
+    queue.begin()
+    queue.submit(job("c", "token:c"))
+    assert queue.begin() == []
+    for name in ("d", "e"):
+        queue.submit(job(name, f"uid:{name}"))
+    assert [one.session for one in queue.begin()] == ["d"]
+    assert queue.running == ["a", "d"]
 
 
 def test_pausing_begins_none_and_resuming_goes_on() -> None:
@@ -86,7 +117,7 @@ def test_a_job_that_is_preferred_while_it_waits_comes_first() -> None:
     assert drained(queue) == ["c", "a", "b"]
 
 
-OWNERS = ("ann", "bob", "cy")
+OWNERS = ("ann", "bob", "uid:7")
 
 
 class Machine(RuleBasedStateMachine):
@@ -113,20 +144,31 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def begin(self) -> None:
-        for one in self.queue.begin():
+        begun = self.queue.begin()
+        for session in self.running - set(self.queue.running):
+            one = self.known[session]
+            self.known[session] = Job(session, one.owner, one.created, one.priority, begun=True)
+            self.running.remove(session)
+            others = [self.known[other].owner for other in self.queue.running]
+            assert one.owner in others or is_local(begun[-1].owner), "it gave way to one who has more"
+        gave_way = [one for one in self.known.values() if one.session not in self.running and one.begun]
+        for one in begun:
             assert one.session not in self.running, "it runs already"
             assert one.owner not in self.paused
-            rank = RANK[self.known[one.session].priority]
-            waiting = [
-                other
-                for other in self.known.values()
-                if other.session not in self.running | {one.session} and other.owner not in self.paused
-            ]
-            assert all(RANK[other.priority] >= rank for other in waiting), "a more urgent one was passed over"
-            mine = [other for other in waiting if other.owner == one.owner and RANK[other.priority] == rank]
-            assert all((not other.begun, other.created) >= (not one.begun, one.created) for other in mine)
             self.running.add(one.session)
             self.ran.add(one.session)
+        waiting = [
+            one for one in self.known.values() if one.session not in self.running and one.owner not in self.paused
+        ]
+        for one in begun:
+            mine = [other for other in waiting if other.owner == one.owner and other not in gave_way]
+            assert all(other.place >= one.place for other in mine), "a more urgent one was passed over"
+            assert one.priority != "low" or all(other.priority == "low" for other in waiting if other not in gave_way)
+        at_work = Counter(self.known[session].owner for session in self.running)
+        for one in waiting:
+            if one.priority != "low" and not at_work[one.owner]:
+                assert max(at_work.values(), default=0) == 1, "one owner has all places"
+                assert not is_local(one.owner) or any(map(is_local, at_work)), "the reserve is taken"
 
     @rule(session=consumes(jobs))
     def leave(self, session: str) -> None:

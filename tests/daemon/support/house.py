@@ -117,7 +117,7 @@ class ScriptedEngine:
         for job in list(self.jobs):
             self.finish(job)
 
-    def interims(self) -> Interims:
+    def interims(self, owner: str | None = None) -> Interims:
         return self.affords
 
     context = "short"
@@ -125,7 +125,7 @@ class ScriptedEngine:
     async def wait_ready(self) -> None:
         await trio.lowlevel.checkpoint()
 
-    def join(self, session: str, *, live: bool) -> None:
+    def join(self, session: str, *, owner: str, live: bool) -> None:
         self.sessions[session] = live
 
     def is_waiting(self, job: Job) -> bool:
