@@ -74,6 +74,11 @@ class _Token:
 
 
 def captions(segments: Iterable[Segment]) -> list[Caption]:
+    """All captions of a transcript, see `each_caption`."""
+    return list(each_caption(segments))
+
+
+def each_caption(segments: Iterable[Segment]) -> Iterator[Caption]:
     """The captions of a transcript, in order: each lasts 1 to 7 seconds, none overlaps another.
 
     A caption that would be shorter than a second, or too short to be read, stays for as long as it needs; the next one
@@ -83,7 +88,10 @@ def captions(segments: Iterable[Segment]) -> list[Caption]:
     for segment in segments:
         for tokens in _cut(_tokens(segment)):
             _show(shown, tokens)
-    return shown
+        # Only the last one may be changed by what follows.
+        yield from shown[:-1]
+        del shown[:-1]
+    yield from shown
 
 
 # --- text and time ----------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """Renders a transcript as text: one function a format, found by its name.
 
-In: a `Transcript`. Out: the text of a file. Rendering is a pure function: the same transcript gives the same text
-at any time and place. To add a format, write a function here and put `@renders("name")` above it.
+In: a `Transcript`. Out: the text of a file, piece by piece: a talk of hours is never there as a whole unless the caller
+wants it. Rendering is a pure function: the same transcript gives the same text at any time and place. To add a format,
+write a generator here and put `@renders("name")` above it.
 
 What was said, and what a language model wrote about it, is data: no format lets it break out of its place.
 """
@@ -10,18 +11,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import zip_longest
 from typing import Any
 
 import msgspec
 
-from .captions import captions
+from .captions import each_caption
 from .messages import ActionItem, Bookmark, Segment, Summary
-from .transcript import Transcript, one_line, place_of
+from .transcript import Transcript, one_line
 
-Renderer = Callable[[Transcript], str]
+Segments = Iterable[Segment]
+"""In their order, to be read as often as a format needs: no iterator."""
+
+Renderer = Callable[[Transcript, Segments], Iterator[str]]
 
 FORMATS: dict[str, Renderer] = {}
 """Every format by its name, which is also the suffix of its files."""
@@ -43,72 +48,94 @@ def render(transcript: Transcript, format: str) -> str:
     Raises:
         ValueError: there is no such format; the text names those there are.
     """
+    return "".join(render_pieces(transcript, format, transcript.segments))
+
+
+def render_pieces(transcript: Transcript, format: str, segments: Segments) -> Iterator[str]:
+    """The same in pieces of about a segment each, with `segments` in place of the transcript's own.
+
+    Raises:
+        ValueError: there is no such format; the text names those there are.
+    """
     renderer = FORMATS.get(format)
     if renderer is None:
         raise ValueError(f"There is no format {format!r}; use one of {', '.join(FORMATS)}.")
-    return renderer(transcript)
+    return renderer(transcript, segments)
 
 
 @renders("txt")
-def _txt(transcript: Transcript) -> str:
+def _txt(transcript: Transcript, segments: Segments) -> Iterator[str]:
     """One line a segment."""
-    return "".join(f"{one_line(segment.text)}\n" for segment in transcript.segments)
+    for segment in segments:
+        yield f"{one_line(segment.text)}\n"
 
 
 @renders("srt")
-def _srt(transcript: Transcript) -> str:
+def _srt(transcript: Transcript, segments: Segments) -> Iterator[str]:
     """SubRip."""
-    return "\n".join(
-        f"{number}\n{_clock(caption.start_ms, ',')} --> {_clock(caption.end_ms, ',')}\n"
-        + "".join(f"{line}\n" for line in caption.lines)
-        for number, caption in enumerate(captions(transcript.segments), 1)
-    )
+    for number, caption in enumerate(each_caption(segments), 1):
+        if number > 1:
+            yield "\n"
+        yield f"{number}\n{_clock(caption.start_ms, ',')} --> {_clock(caption.end_ms, ',')}\n"
+        yield from (f"{line}\n" for line in caption.lines)
 
 
 @renders("vtt")
-def _vtt(transcript: Transcript) -> str:
+def _vtt(transcript: Transcript, segments: Segments) -> Iterator[str]:
     """WebVTT."""
-    return "WEBVTT\n" + "".join(
-        f"\n{_clock(caption.start_ms, '.')} --> {_clock(caption.end_ms, '.')}\n"
-        + "".join(f"{_escape_vtt(line)}\n" for line in caption.lines)
-        for caption in captions(transcript.segments)
-    )
+    yield "WEBVTT\n"
+    for caption in each_caption(segments):
+        yield f"\n{_clock(caption.start_ms, '.')} --> {_clock(caption.end_ms, '.')}\n"
+        yield from (f"{_escape_vtt(line)}\n" for line in caption.lines)
 
 
 @renders("json")
-def _json(transcript: Transcript) -> str:
+def _json(transcript: Transcript, segments: Segments) -> Iterator[str]:
     """One object with the fields of get_session."""
-    return _dump(msgspec.to_builtins(transcript), indent=2) + "\n"
+    # No text can hold this: its quotation marks are escaped.
+    before, place, after = _dump(_without_segments(transcript), indent=2).partition('"segments": []')
+    yield before
+    first = True
+    for segment in segments:
+        yield '"segments": [' if first else ","
+        yield "\n    " + _dump(msgspec.to_builtins(segment), indent=2).replace("\n", "\n    ")
+        first = False
+    yield place if first else "\n  ]"
+    yield after + "\n"
 
 
 @renders("jsonl")
-def _jsonl(transcript: Transcript) -> str:
+def _jsonl(transcript: Transcript, segments: Segments) -> Iterator[str]:
     """One object a line: the session, each segment, each mark, the summary; `type` says which."""
-    session = msgspec.to_builtins(transcript)
-    segments, marks = session.pop("segments"), session.pop("marks")
-    summary = session.pop("summary")
-    lines = [{"type": "session"} | session]
-    lines += [{"type": "segment"} | segment for segment in segments]
-    lines += [{"type": "mark"} | mark for mark in marks]
+    session = _without_segments(transcript)
+    del session["segments"]
+    marks, summary = session.pop("marks"), session.pop("summary")
+    yield _dump({"type": "session"} | session) + "\n"
+    for segment in segments:
+        yield _dump({"type": "segment"} | msgspec.to_builtins(segment)) + "\n"
+    for mark in marks:
+        yield _dump({"type": "mark"} | mark) + "\n"
     if summary is not None:
-        lines.append({"type": "summary"} | summary)
-    return "".join(f"{_dump(line)}\n" for line in lines)
+        yield _dump({"type": "summary"} | summary) + "\n"
 
 
 @renders("md")
-def _md(transcript: Transcript) -> str:
+def _md(transcript: Transcript, segments: Segments) -> Iterator[str]:
     """Markdown: the summary with its lists, what was marked, then what was said and when."""
     summary = transcript.summary
     title = transcript.title or (summary.title if summary is not None else "") or transcript.session
     created = datetime.fromtimestamp(transcript.created, UTC).strftime("%Y-%m-%d %H:%M UTC")
     parts = [f"# {_escape_md(title)}", f"{created} · {_short_clock(transcript.duration_s)}"]
     if summary is not None:
-        parts += _md_summary(summary, {segment.segment: segment.start for segment in transcript.segments})
+        parts += _md_summary(summary, {segment.segment: segment.start for segment in segments})
     if transcript.marks:
-        parts += ["## Marks", "\n".join(_md_mark(mark, transcript.segments) for mark in transcript.marks)]
+        said = _said_at([mark.time for mark in transcript.marks], segments)
+        parts += ["## Marks", "\n".join(map(_md_mark, transcript.marks, said))]
     parts.append("## Transcript")
-    parts += [f"**{_short_clock(segment.start)}** {_escape_md(segment.text)}" for segment in transcript.segments]
-    return "\n\n".join(parts) + "\n"
+    yield "\n\n".join(parts)
+    for segment in segments:
+        yield f"\n\n**{_short_clock(segment.start)}** {_escape_md(segment.text)}"
+    yield "\n"
 
 
 # --- pieces -----------------------------------------------------------------------------------------------
@@ -145,11 +172,29 @@ def _md_task(item: ActionItem, starts: Mapping[int, float]) -> str:
     )
 
 
-def _md_mark(mark: Bookmark, segments: Sequence[Segment]) -> str:
+def _md_mark(mark: Bookmark, said: str) -> str:
     """When, and what was written beside it; else what was said there."""
-    place = min(place_of(mark.time, segments), len(segments) - 1)
-    about = _escape_md(mark.text) or (f"*{_escape_md(segments[place].text)}*" if place >= 0 else "")
+    about = _escape_md(mark.text) or (f"*{_escape_md(said)}*" if said else "")
     return f"- **{_short_clock(mark.time)}** {about}".rstrip()
+
+
+def _said_at(times: Sequence[float], segments: Segments) -> list[str]:
+    """What is said at each of these times, else what is said next, or last; see `transcript.place_of`."""
+    said = [""] * len(times)
+    coming = deque(sorted(range(len(times)), key=times.__getitem__))
+    text = ""
+    for segment in segments:
+        text = segment.text
+        while coming and segment.end >= times[coming[0]]:
+            said[coming.popleft()] = text
+    for place in coming:
+        said[place] = text
+    return said
+
+
+def _without_segments(transcript: Transcript) -> dict[str, Any]:
+    builtins: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(transcript, segments=[]))
+    return builtins
 
 
 def _md_cited(sources: list[int] | None, starts: Mapping[int, float]) -> str:

@@ -3,9 +3,9 @@
 Finals go before interims, interims before file windows. Within a kind owners take turns, and in those of each owner its
 sessions do: a hundred sessions of one owner get no more than the single one of another. Those go first whose window is
 due: a final decoded at a pause is needed at the endpoint only, and another may be needed now. Finals of one owner never
-keep the interims of another waiting for ever: after FINALS_AHEAD batches these go first, once. A session has one interim
-waiting at most: a newer one takes its place. A batch holds windows that can share one encoder run and one prompt: same
-rate, options and length bucket; it is never waited for.
+keep the interims of another waiting for ever: after FINALS_AHEAD batches these go first, once. A session has one
+interim at most that waits: a newer one takes its place. A batch holds windows that can share one encoder run and one
+prompt: same rate, options and length bucket; it is never waited for.
 
 A batch whose worker died is tried again one window at a time in a fresh worker, each before others of its kind; a
 window that is alone when its worker dies, three times, is given up: one that kills is known by it, and a worker may die
