@@ -17,7 +17,6 @@ from typing import Any, Final
 import msgspec
 import trio
 
-from convo import formats
 from convo.messages import (
     AddMark,
     Attach,
@@ -68,7 +67,7 @@ from convo.messages import (
     SummaryOptions,
     UpdateSession,
 )
-from convo.transcript import Transcript, one_line
+from convo.transcript import one_line
 from convod import __version__
 from convod.engine import models
 from convod.engine.fetch import FetchFailed, fetch
@@ -450,24 +449,12 @@ class Service:
         return SearchReply(id=request.id, hits=hits)
 
     async def _export(self, client: Client, request: Export) -> Reply:
-        if request.format not in formats.FORMATS:
-            raise Refused(
-                Code.BAD_REQUEST, f"format must be one of {', '.join(formats.FORMATS)}, not {request.format!r}"
-            )
         journal = await self._manager.journal(client.reach, request.session)
-        store = self._manager.store
-        transcript = Transcript(
-            **msgspec.structs.asdict(journal.record.info),
-            segments=await store.segments(journal.id),
-            summary=await store.summary(journal.id),
-            marks=await store.marks(journal.id),
-        )
-        content = await trio.to_thread.run_sync(formats.render, transcript, request.format)
         # A character takes at most four bytes.
-        end = request.offset + PAGE_BYTES // 4
-        return ExportReply(
-            id=request.id, content=content[request.offset : end], next=end if end < len(content) else None
+        content, following = await self._manager.exports.page(
+            journal, request.format, request.offset, PAGE_BYTES // 4, client.owner
         )
+        return ExportReply(id=request.id, content=content, next=following)
 
 
 def _cleaned(request: CreateSession) -> CreateSession:

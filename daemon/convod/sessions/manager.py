@@ -36,6 +36,7 @@ from convod.bell import Bell
 from convod.captions import Guard
 from convod.engine.supervisor import Engine
 from convod.measure import Measures
+from convod.sessions.exports import Exports
 from convod.sessions.file import FileSession
 from convod.sessions.journal import NEXT, Desk, Journal
 from convod.sessions.keeping import Keeping
@@ -74,6 +75,7 @@ class Manager:
         self._stopping = False
         self._waiting: dict[str, Record] = {}  # sessions whose audio cannot be opened now
         self._waits = Bell()
+        self.exports = Exports(store, parts.spool.folder)
         self._keeping = Keeping(store, parts.spool, retention, self._forget)
 
     @property
@@ -136,6 +138,7 @@ class Manager:
             for record in asked:
                 self._redo.resume(self._journal_of(record))
             nursery.start_soon(self._keeping.run)
+            nursery.start_soon(self.exports.run)
             nursery.start_soon(self._resume_waiting)
             nursery.start_soon(self._probe_disk)
             task_status.started()
@@ -444,6 +447,7 @@ class Manager:
         except SpoolFailed as error:
             raise StoreFailed(f"{error.strerror}; look at the daemon's disk") from error
         await self.store.delete(session)
+        self.exports.forget(session)
         self._journals.pop(session, None)
 
     # --- the queue ----------------------------------------------------------------------------------------

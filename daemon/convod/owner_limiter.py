@@ -1,0 +1,58 @@
+"""A few at once of something that costs, with turns by owner.
+
+In: tasks that want a turn, by owner. Out: turns, in the order that `owners.OwnerTurns` decides. One owner has one at a
+time at most, so that another need not wait for the end of what it asked for.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+from convod.owners import OwnerTurns
+
+
+class OwnerLimiter:
+    """`at_once` turns of different owners."""
+
+    def __init__(self, at_once: int) -> None:
+        self._at_once = at_once
+        self._running: set[str] = set()
+        self._waiting: dict[str, deque[trio.Event]] = {}
+        self._turns = OwnerTurns()
+
+    @asynccontextmanager
+    async def turn(self, owner: str) -> AsyncIterator[None]:
+        """Wait for the owner's turn; it ends with the block."""
+        mine = trio.Event()
+        self._waiting.setdefault(owner, deque()).append(mine)
+        self._begin()
+        try:
+            await mine.wait()
+            yield
+        finally:
+            if mine.is_set():
+                self._running.discard(owner)
+            else:
+                self._leave(owner, mine)
+            self._begin()
+
+    def _begin(self) -> None:
+        while len(self._running) < self._at_once:
+            order = self._turns.order(owner for owner in self._waiting if owner not in self._running)
+            if not order:
+                return
+            owner = order[0]
+            self._running.add(owner)
+            first = self._waiting[owner][0]
+            self._leave(owner, first)
+            self._turns.took(owner, self._waiting)
+            first.set()
+
+    def _leave(self, owner: str, one: trio.Event) -> None:
+        self._waiting[owner].remove(one)
+        if not self._waiting[owner]:
+            del self._waiting[owner]
