@@ -20,6 +20,10 @@ REPLIES: Final = 256
 """Replies that may wait; above, the connection's requests are not read until its client takes some."""
 
 
+TOGETHER: Final = 64
+"""Messages after which no more are gathered: to make bytes of thousands at once would hold up everybody."""
+
+
 class Outbox:
     """Owned by a connection's writer task."""
 
@@ -79,9 +83,13 @@ class Outbox:
         """The next messages to send, None when closed and empty."""
         while True:
             messages = self._take_replies()
-            for attachment in list(self._attachments.values()):
+            for session, attachment in list(self._attachments.items()):
                 if attachment.ready:
                     messages += await attachment.take()
+                    if self._attachments.get(session) is attachment:  # the others are first the next time
+                        self._attachments[session] = self._attachments.pop(session)
+                if len(messages) >= TOGETHER:
+                    break
             if messages:
                 return messages
             if self._closing:

@@ -76,7 +76,7 @@ from convod.listen.auth import Grant, Right
 from convod.listen.limits import Door
 from convod.listen.outbox import Outbox
 from convod.sessions import Manager, Refused
-from convod.sessions.lengths import check_query
+from convod.sessions.lengths import check_query, check_text, cut_line
 from convod.sessions.manager import settings_of
 from convod.sessions.session import Session, SessionSettings
 from convod.store import SpoolFailed, StoreFailed
@@ -97,9 +97,6 @@ PAGE_BYTES: Final = 400_000
 """Bytes of segments or content in one reply: well below the smallest message limit in use."""
 
 SHORTAGE: Final = "The daemon has as many files open as the system lets it have; try again later."
-
-LINE: Final = 200
-"""Characters of a title or of a mark's text."""
 
 MOST: Final = 1000
 """Most sessions or hits in one reply."""
@@ -403,7 +400,7 @@ class Service:
         if not (math.isfinite(request.time) and request.time >= 0):
             raise Refused(Code.BAD_REQUEST, "time must be seconds from the session's beginning, 0 or more")
         journal = await self._manager.journal(client.reach, request.session)
-        await journal.publish(Mark, wait=False, time=request.time, text=one_line(request.text)[:LINE])
+        await journal.publish(Mark, wait=False, time=request.time, text=cut_line(request.text))
         return Reply(id=request.id)
 
     # --- what was said ------------------------------------------------------------------------------------
@@ -459,11 +456,12 @@ class Service:
 
 def _cleaned(request: CreateSession) -> CreateSession:
     """The request with its title, and the name that may become one, as one line that a terminal can show."""
-    title, name = (text if text is None else one_line(text) for text in (request.title, request.audio.name))
+    title, name = request.title, request.audio.name
+    check_text("audio.name", name)
     return msgspec.structs.replace(
         request,
-        title=title if title is None else title[:LINE].rstrip(),
-        audio=msgspec.structs.replace(request.audio, name=name),
+        title=title if title is None else cut_line(title),
+        audio=msgspec.structs.replace(request.audio, name=name if name is None else one_line(name)),
     )
 
 

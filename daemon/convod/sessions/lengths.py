@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from convo.messages import Code, CreateSession, SummaryOptions
+from convo.transcript import one_line
 from convod.sessions.session import Refused
 
 TITLE: Final = 200
@@ -29,6 +30,14 @@ LONGEST: Final = {
 
 QUERY_WORDS: Final = 32
 """Most words of a query: each is looked up, and looked for in all that is found."""
+
+
+def cut_line(text: str, most: int = TITLE) -> str:
+    """The text as one line that a terminal can show, of so many characters at most.
+
+    Cut first, and generously: to clean a whole message of it would hold up everybody.
+    """
+    return one_line(text[: 8 * most])[:most].rstrip()
 
 
 def check_text(name: str, text: str | None) -> None:

@@ -31,7 +31,6 @@ from convo.messages import (
     StorageStatus,
     SummaryOptions,
 )
-from convo.transcript import one_line
 from convod.bell import Bell
 from convod.captions import Guard
 from convod.engine.supervisor import Engine
@@ -40,7 +39,7 @@ from convod.sessions.exports import Exports
 from convod.sessions.file import FileSession
 from convod.sessions.journal import NEXT, Desk, Journal
 from convod.sessions.keeping import Keeping
-from convod.sessions.lengths import TITLE, check_text
+from convod.sessions.lengths import check_text, cut_line
 from convod.sessions.limits import RetentionSettings
 from convod.sessions.live import LiveSession
 from convod.sessions.redo import Redo
@@ -466,7 +465,7 @@ class Manager:
             await journal.publish_all([], wait=False, config=msgspec.structs.replace(record.config, priority=priority))
             self._parts.turns.prefer(session, priority)
         if title is not None:
-            title = one_line(title)[:TITLE]
+            title = cut_line(title)
             await journal.publish(SessionRenamed, changes={"title": title}, wait=False, title=title)
 
     async def retry(self, owner: str | None, session: str) -> None:

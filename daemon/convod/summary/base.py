@@ -51,11 +51,12 @@ class SummarySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class Talk(msgspec.Struct, frozen=True):
-    """What was said. `language` is a code such as "en", or empty when it is not known."""
+    """What was said, in a session of `owner`. `language` is a code such as "en", or empty when it is not known."""
 
     title: str
     language: str
     segments: Sequence[Segment]
+    owner: str = ""
 
 
 Show = Callable[[str, bool], None]

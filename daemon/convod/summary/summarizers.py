@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 import trio
 
 from convo.messages import Origin, Segment, SummarizerStatus, Summary, SummaryOptions
+from convod.owner_limiter import OwnerLimiter
 
 from .base import EXTRACTIVE, Show, SummarizerUnavailable, SummarySettings, Talk
 from .chooser import Chooser
@@ -38,6 +39,9 @@ T = TypeVar("T")
 _GAUGES = 64
 """Models whose vocabulary is remembered; their names come from clients."""
 
+AT_ONCE = 2
+"""Talks that are gone through in threads at once, each of another owner: a thread at work slows everything down."""
+
 
 class Summarizers:
     """Owns the HTTP client; the constructor does no I/O.
@@ -59,6 +63,7 @@ class Summarizers:
         self._notes = Notes()
         self._gauges: dict[tuple[str, str], Gauge] = {}
         self._clock = clock
+        self._threads = OwnerLimiter(AT_ONCE)
 
     def check(self, options: SummaryOptions) -> None:
         """Whether these options can ever work. Raises ValueError, one sentence that says what there is."""
@@ -106,14 +111,14 @@ class Summarizers:
             from .extractive import extract  # its patterns take 30 ms to compile, which the start can do without
 
             language = _language_of(talk)
-            digest = await _in_thread(partial(extract, segments, style, language))
+            digest = await self._in_thread(talk, partial(extract, segments, style, language))
             show(digest.draft.summary, True)
             return self._signed(digest.draft, status, style, language, segments)
         language = self._language(options, talk)
         wanted = Wanted(style=style, language=language, title=talk.title)
         with self._chooser.at_work(status):
             draft = await summarise(talk, wanted, await self._work(status, wanted, show))
-        missing = await _in_thread(partial(_missing, talk, draft, language))
+        missing = await self._in_thread(talk, partial(_missing, talk, draft, language))
         return self._signed(draft, status, style, language, segments, missing)
 
     def rolling(self, title: str, last: Summary | None) -> Rolling:
@@ -147,6 +152,10 @@ class Summarizers:
         draft = await rolling.refined(load, refine)
         missing = rolling.facts.missing(draft, language)
         return self._signed(draft, status, style, language, (), missing, through=rolling.through)
+
+    async def _in_thread(self, talk: Talk, work: Callable[[], T]) -> T:
+        async with self._threads.turn(talk.owner):
+            return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
 
     async def aclose(self) -> None:
         """Close what is open. Writing again after this opens it anew."""
@@ -258,10 +267,6 @@ class _Connections:
 
 def _default_factory(settings: SummarySettings) -> ClientFactory:
     return client_factory(settings.connect_timeout_s)
-
-
-async def _in_thread(work: Callable[[], T]) -> T:
-    return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
 
 
 def _missing(talk: Talk, draft: Draft, language: str) -> list[str]:
