@@ -17,6 +17,7 @@ import gc
 import logging
 import os
 import resource
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -65,6 +66,11 @@ GOODBYE_S: Final = 5.0
 """How long connections to summarizers may take to close."""
 
 
+SWITCH_S: Final = 0.0005
+"""How long a thread at work may keep the loop waiting, which asks to go on after each read and write: with Python's own
+5 ms, a few connections that ask for something while a thread writes a summary hold up everybody for half a second."""
+
+
 class CannotStart(Exception):
     """The daemon cannot run here; the text is a sentence that says what to do."""
 
@@ -84,6 +90,7 @@ async def run(
     """
     check(settings)
     _allow_many_files()
+    sys.setswitchinterval(SWITCH_S)
     current = Current(settings, read_settings)
     with ExitStack() as stack:
         # Who asks us to listen, and wants to know how we are.

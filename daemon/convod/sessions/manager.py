@@ -409,12 +409,13 @@ class Manager:
         journal = await self.journal(owner, session)
         if journal.record.state in (State.PENDING, State.PROCESSING):
             raise Refused(Code.BAD_STATE, "the session is still being transcribed; end it first")
+        assert self._redo is not None
+        self._redo.check(journal)  # before anybody is looked for, who costs more
         check_summary(options, self._desk.summarizers)
         try:
             await self._desk.summarizers.choose(options, insist=True)
         except SummarizerUnavailable as error:
             raise Refused(Code.SUMMARIZER_UNAVAILABLE, str(error)) from error
-        assert self._redo is not None
         await self._redo.ask(journal, options)
         return journal
 

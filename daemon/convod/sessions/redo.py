@@ -37,15 +37,19 @@ class Redo:
         self._written = written
         self._running: dict[str, set[trio.CancelScope]] = {}
 
+    def check(self, journal: Journal) -> None:
+        """Raise Refused if too many are under way."""
+        if len(journal.record.asked) >= MOST:
+            raise Refused(Code.BUSY, f"{MOST} summaries of this session are being written already; wait for one")
+
     async def ask(self, journal: Journal, options: SummaryOptions) -> None:
         """Store the wish and begin.
 
         Raises:
             Refused: too many are under way.
         """
+        self.check(journal)
         asked = journal.record.asked
-        if len(asked) >= MOST:
-            raise Refused(Code.BUSY, f"{MOST} summaries of this session are being written already; wait for one")
         asked.append(options)
         try:
             await journal.save(wait=False)

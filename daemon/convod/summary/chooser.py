@@ -32,6 +32,8 @@ MISSED_S = 1.0
 class _Choice(msgspec.Struct, frozen=True):
     found: SummarizerStatus | SummarizerUnavailable
     until: float
+    number: int
+    """Which look it was: who asked before it began need not look again."""
 
 
 class Chooser:
@@ -43,6 +45,7 @@ class Chooser:
         self._providers: dict[str, Provider] = {}
         self._choices: dict[tuple[str, str], _Choice] = {}
         self._choosing = trio.Lock()
+        self._looks = 0
         self._breakers: dict[tuple[str, str], Breaker] = {}
         self._away: set[str] = set()
         self._back = trio.Event()
@@ -59,19 +62,27 @@ class Chooser:
         Raises:
             SummarizerUnavailable: the provider that was asked for by name is away. With `auto` never.
         """
-        # One at a time: sessions that end together ask the same servers the same thing.
+        known = self._choices.get((name, model))
+        if known is None or insist or trio.current_time() >= known.until:
+            known = await self._look_anew(name, model, insist)
+        if isinstance(known.found, SummarizerUnavailable):
+            # A new one each time: an exception that is raised twice grows a tail.
+            raise SummarizerUnavailable(str(known.found), retry=known.found.retry, wait_s=known.found.wait_s)
+        return known.found
+
+    async def _look_anew(self, name: str, model: str, insist: bool) -> _Choice:
+        looks = self._looks
+        # One at a time: sessions that end together ask the same servers the same thing, and what was found meanwhile
+        # is news to all who wait.
         async with self._choosing:
+            now = trio.current_time()
             known = self._choices.get((name, model))
-            if known is None or insist or trio.current_time() >= known.until:
-                now = trio.current_time()
+            if known is None or (known.number <= looks and (insist or now >= known.until)):
                 # Names of models come from clients: what has run out must not pile up.
                 self._choices = {wanted: choice for wanted, choice in self._choices.items() if now < choice.until}
                 known = await self._look(name, model, insist)
                 self._choices[name, model] = known
-            if isinstance(known.found, SummarizerUnavailable):
-                # A new one each time: an exception that is raised twice grows a tail.
-                raise SummarizerUnavailable(str(known.found), retry=known.found.retry, wait_s=known.found.wait_s)
-            return known.found
+            return known
 
     async def wait_back(self) -> None:
         """Until a provider that was away answers again, to anybody."""
@@ -107,6 +118,8 @@ class Chooser:
         return self._breakers.setdefault((name, model), Breaker())
 
     async def _look(self, name: str, model: str, insist: bool) -> _Choice:
+        self._looks += 1
+        number = self._looks
         found: SummarizerStatus | SummarizerUnavailable
         try:
             found = await (self._look_around(model, insist) if name == "auto" else self._look_at(name, model, insist))
@@ -116,7 +129,7 @@ class Chooser:
         except SummarizerUnavailable as error:
             # What settings are to blame for is looked at anew: they may have been mended.
             found, lasts = error, MISSED_S if error.retry else 0.0
-        return _Choice(found, trio.current_time() + lasts)
+        return _Choice(found, trio.current_time() + lasts, number)
 
     async def _look_around(self, model: str, insist: bool) -> SummarizerStatus:
         missed = []

@@ -8,7 +8,9 @@ send the talk anywhere.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from .base import EXTRACTIVE, Connections, Provider, SummarizerUnavailable, SummarySettings
@@ -37,11 +39,21 @@ BUILT_IN: dict[str, Factory] = {"ollama": _ollama, "openai": _openai}
 """In the order in which `auto` looks for them."""
 
 
-def added() -> dict[str, EntryPoint]:
-    """What installed packages add, by name; nothing of it is imported."""
+@lru_cache(maxsize=1)
+def _added(path: tuple[str, ...]) -> dict[str, EntryPoint]:
     from importlib.metadata import entry_points  # brings a parser of e-mail along, which the start can do without
 
     return {point.name: point for point in entry_points(group=GROUP) if point.name not in {*BUILT_IN, EXTRACTIVE}}
+
+
+def added() -> dict[str, EntryPoint]:
+    """What installed packages add, by name; nothing of it is imported. Looked for once, as that takes many reads."""
+    return _added(tuple(sys.path))
+
+
+def is_known(name: str) -> bool:
+    """Whether it may stand under `provider`."""
+    return name in ("auto", EXTRACTIVE) or name in BUILT_IN or name in added()
 
 
 def names() -> list[str]:

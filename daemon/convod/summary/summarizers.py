@@ -22,7 +22,7 @@ from .http import ClientFactory, client_factory
 from .longform import Notes, Work, summarise, update
 from .parse import Draft
 from .prompt import Wanted
-from .providers import names
+from .providers import is_known, names
 from .styles import BadTemplate, Style, Styles
 from .text import line
 from .tokens import Gauge
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import httpx
 
     from .base import ChatMessage
+    from .extractive import Digest
     from .rolling import Load, Rolling
 
 T = TypeVar("T")
@@ -68,7 +69,7 @@ class Summarizers:
     def check(self, options: SummaryOptions) -> None:
         """Whether these options can ever work. Raises ValueError, one sentence that says what there is."""
         provider = self._wanted_provider(options)
-        if provider not in names():
+        if not is_known(provider):
             raise ValueError(f"There is no summarizer {provider!r}: choose one of {', '.join(names())}")
         self._style(options)
 
@@ -108,10 +109,8 @@ class Summarizers:
             return self._signed(Draft(title="", summary=""), None, style, _language_of(talk), segments)
         status = await self.choose(options)
         if status.provider == EXTRACTIVE:
-            from .extractive import extract  # its patterns take 30 ms to compile, which the start can do without
-
             language = _language_of(talk)
-            digest = await self._in_thread(talk, partial(extract, segments, style, language))
+            digest = await self._in_thread(talk, partial(_extract, segments, style, language))
             show(digest.draft.summary, True)
             return self._signed(digest.draft, status, style, language, segments)
         language = self._language(options, talk)
@@ -267,6 +266,12 @@ class _Connections:
 
 def _default_factory(settings: SummarySettings) -> ClientFactory:
     return client_factory(settings.connect_timeout_s)
+
+
+def _extract(segments: Sequence[Segment], style: Style, language: str) -> Digest:
+    from .extractive import extract  # its patterns take 30 ms to compile, which start and loop can do without
+
+    return extract(segments, style, language)
 
 
 def _missing(talk: Talk, draft: Draft, language: str) -> list[str]:

@@ -1,0 +1,167 @@
+"""What each request may cost others: an owner asks for the worst that the contract allows, over and over.
+
+Every request has a row, or this fails. Meanwhile another owner's ping is answered within a tenth of a second, as long
+as the machine itself has that much, and the daemon's memory stays bounded.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+import convo
+from convo import formats, messages
+from convo.messages import REQUESTS, State
+from convod.listen.auth import SCOPES
+from convod.listen.requests import _ANSWERS
+from convod.listen.tokens import Scope, TokenBook
+from tests.support.daemon import Daemon, running
+from tests.support.flood import Flood, flooding
+from tests.support.history import put_talk, stored
+from tests.support.speech import DATA
+from tests.support.wire import Map
+
+LIMIT_S = 0.1
+"""Of the slowest answer but one in a hundred."""
+
+MEMORY = 96 << 20
+"""Bytes that the daemon may grow by while one request is asked for."""
+
+TRIES = 3
+PINGS = 30
+PAUSE_S = 0.01
+CONNECTIONS = 3
+
+TALK = "0a" * 10
+"""Eight hours with the times of all words, and all else that a session can have much of."""
+
+FAILED, KEPT = "0b" * 10, "0c" * 10
+SEGMENTS, MARKS, SUMMARIES, FILES, OTHERS = 4800, 2000, 300, 300, 1000
+OWNER = "token:flood"
+TEXT = "\x1b e\u0301 " * 40_000
+"""Long, and not fit for any terminal."""
+
+NEW: Map = {"type": "create_session", "kind": "live", "summary": {"mode": "off"}, "prompt": "p" * 10_000}
+IN_TALK = {"session": TALK}
+IN_NEW = {"session": "$new"}
+
+WORST: dict[str, list[Map]] = {
+    "ping": [{}],
+    "status": [{}],
+    "metrics": [{}],
+    "list_models": [{}],
+    "pull_model": [{"model": "builtin"}, {"model": "x" * 100_000}],
+    "create_session": [NEW | {"title": TEXT, "hotwords": "h" * 10_000}],
+    "finalize": [NEW, IN_NEW, {"type": "cancel_session"} | IN_NEW],
+    "end_session": [NEW, IN_NEW],
+    "cancel_session": [NEW, IN_NEW],
+    "delete_session": [NEW, IN_NEW],
+    "attach": [IN_TALK | {"after_seq": 0}],
+    "detach": [{"type": "attach", "after_seq": 0} | IN_TALK, IN_TALK],
+    "summarize": [IN_TALK | {"provider": "extractive"}],
+    "update_session": [IN_TALK | {"title": TEXT}],
+    "retry_session": [{"session": FAILED}],
+    "retranscribe": [{"session": KEPT}],
+    "list_queue": [{}],
+    "pause_queue": [{}],
+    "resume_queue": [{"type": "pause_queue"}, {}],
+    "list_summaries": [IN_TALK | {"limit": 1000}],
+    "add_mark": [IN_TALK | {"time": 1.0, "text": TEXT}],
+    "get_session": [IN_TALK],
+    "list_sessions": [{"limit": 1000, "prefix": "0"}],
+    "search": [{"query": " ".join(f"release budget ship friday thousand {n}" for n in range(5)), "limit": 1000}],
+    "export": [IN_TALK | {"format": name, "offset": at} for at in (0, 100_000) for name in formats.FORMATS],
+}
+"""By request: what is asked in turn, of this type unless another one is named."""
+
+
+def rows() -> Iterator[Any]:
+    """Each request with each scope; one but the narrowest that may ask it is left out of the default run."""
+    for kind, (_, right) in _ANSWERS.items():
+        name = str(kind.__struct_config__.tag)
+        narrowest = next(scope for scope, rights in SCOPES.items() if right in rights)
+        for scope in SCOPES:
+            yield pytest.param(name, scope, id=f"{name}-{scope}", marks=() if scope == narrowest else pytest.mark.slow)
+
+
+def memory(daemon: Daemon) -> int:
+    return int(Path(f"/proc/{daemon.pid}/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+class Place:
+    """A daemon with a history, tokens of one owner, and the flood."""
+
+    def __init__(self, daemon: Daemon, flood: Flood, tokens: dict[Scope, str]) -> None:
+        self.daemon = daemon
+        self.flood = flood
+        self.tokens = tokens
+
+
+async def fill(state: Path) -> None:
+    async with stored(state) as store:
+        await put_talk(store, OWNER, TALK, SEGMENTS, marks=MARKS, summaries=SUMMARIES)
+        await put_talk(store, OWNER, FAILED, 1, state=State.FAILED)
+        await put_talk(store, OWNER, KEPT, 1, keep_audio=True)
+        async with trio.open_nursery() as nursery:
+            for number in range(OTHERS):
+                nursery.start_soon(put_talk, store, OWNER, f"{number:020x}", 1)
+            for number in range(FILES):
+                waiting = f"f{number:019x}"
+                nursery.start_soon(lambda one=waiting: put_talk(store, OWNER, one, 0, state=State.PENDING))
+                (state / "spool" / waiting).write_bytes(b"no audio")
+        (state / "spool" / KEPT).write_bytes((DATA / "short.wav").read_bytes())
+        await store.pause(OWNER, True)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    directory = tmp_path_factory.mktemp("prices")
+    state = directory / "state"
+    (state / "spool").mkdir(parents=True)
+    trio.run(fill, state)
+    book = TokenBook(state)
+    tokens: dict[Scope, str] = {scope: book.add(scope, scope=scope, owner=OWNER) for scope in SCOPES}
+    with running(directory, environment={"CONVOD_DRAIN_S": "0"}) as daemon, flooding(daemon.web) as flood:
+        yield Place(daemon, flood, tokens)
+
+
+async def pings(client: convo.Client, count: int = PINGS) -> list[float]:
+    """How long so many took, the slowest last."""
+    took = []
+    for _ in range(count):
+        began = time.perf_counter()
+        await client.request(messages.Ping())
+        took.append(time.perf_counter() - began)
+        await trio.sleep(PAUSE_S)
+    return sorted(took)
+
+
+def test_every_request_has_a_price() -> None:
+    assert set(WORST) == set(REQUESTS)
+
+
+@pytest.mark.parametrize(("name", "scope"), rows())
+async def test_whatever_one_owner_asks_for_others_are_answered(place: Place, name: str, scope: Scope) -> None:
+    asked = [{"type": name} | request for request in WORST[name]]
+    tried = []
+    async with convo.connect(place.daemon.url) as client:
+        before = memory(place.daemon)
+        for _ in range(TRIES):
+            idle = (await pings(client, 8))[-1]
+            await place.flood.begin(place.tokens[scope], asked, CONNECTIONS)
+            slowest = (await pings(client))[-1]
+            answers = await place.flood.end()
+            tried.append((idle, slowest))
+            assert "internal" not in answers
+            if slowest < LIMIT_S + min(idle, LIMIT_S):
+                break
+        else:
+            raise AssertionError(f"others waited for {name}: {tried}")
+        assert memory(place.daemon) - before < MEMORY
+    assert not [line for line in place.daemon.log if "Traceback" in line]
