@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from convo.messages import PingReply, SessionWarning, TranscriptPartial
-from convod.listen.outbox import REPLIES, Outbox
+from convod.listen.outbox import REPLIES, TOGETHER, Outbox
 from convod.sessions.feed import Feed
 
 
@@ -160,3 +160,19 @@ async def test_sessions_of_one_connection_are_all_served():
     warn(two)
     two.say(TranscriptPartial(session="b", segment=0, start=0.0, end=0.0, stable="", tentative=""))
     assert len(await outbox.next() or []) == 3
+
+
+async def test_of_many_sessions_some_messages_are_gathered_at_a_time_and_each_has_its_turn():
+    outbox, feeds = Outbox(), [feed(f"s{number}") for number in range(50)]
+    for one in feeds:
+        warn(one, 40)
+        outbox.attach(one, 0)
+    had: list[str] = []
+    while len(had) < 50 * 40:
+        messages = await outbox.next()
+        assert len(messages) < TOGETHER + 40
+        had += [message.session for message in messages]
+        warn(feeds[0])  # one that always has more keeps nobody waiting
+        if len(had) > 60 * 40:
+            break
+    assert {one.session for one in feeds} == set(had[: 52 * 40])

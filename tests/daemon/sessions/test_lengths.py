@@ -9,7 +9,7 @@ import pytest
 
 from convo.messages import AudioFormat, CreateSession, Retranscribe, State, SummaryOptions
 from convod.sessions import Refused
-from convod.sessions.lengths import LONGEST, QUERY_WORDS, check_query
+from convod.sessions.lengths import LONGEST, QUERY_WORDS, TITLE, check_query, cut_line
 from tests.daemon.support.house import Reader, house
 from tests.daemon.support.talk import talk
 
@@ -81,3 +81,16 @@ async def test_a_changed_setting_is_stored(tmp_path, autojump_clock):
         record = await home.store.get(session.id)
         assert record is not None
         assert record.config.priority == "high"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("  A \n title\x1b[2J ", "A title[2J"),
+        ("x" * (TITLE + 1), "x" * TITLE),
+        ("x" * (TITLE - 1) + " y", "x" * (TITLE - 1)),
+        ("\x1b" * 10**6 + "late", ""),  # what lies so far back is not looked at: a million would hold up everybody
+    ],
+)
+def test_a_line_is_cut_before_it_is_cleaned(text, line):
+    assert cut_line(text) == line

@@ -7,10 +7,12 @@ import trio
 import trio.testing
 
 from convo.messages import Code, FinalSummary, SessionWarning, State, SummaryDelta, SummaryOptions
+from convod.sessions.journal import SEGMENTS
 from convod.sessions.redo import MOST
 from convod.sessions.session import Refused
 from convod.summary import SummarizerUnavailable
 from tests.daemon.support.house import Reader, house
+from tests.support.history import put_talk
 
 KOREAN = SummaryOptions(provider="ollama", model="m", style="minutes", language="ko")
 
@@ -177,3 +179,16 @@ async def test_who_asks_for_a_session_that_waits_gets_one_and_its_own_is_not_tri
         await home.manager.summarize("me", session.id, KOREAN)
         await reader.until_state(State.COMPLETED)
         assert len(await summaries_of(home, session.id)) == 1
+
+
+async def test_a_summary_is_of_all_that_was_said_without_the_times_of_its_words(tmp_path, autojump_clock):
+    session = "0a" * 10
+    async with house(tmp_path) as home:
+        await put_talk(home.store, "me", session, SEGMENTS + 1)
+        journal = await home.manager.summarize("me", session, SummaryOptions())
+        reader = Reader(journal.feed, journal.feed.seq)
+        await reader.until(lambda event: isinstance(event, FinalSummary))
+        (talk,) = home.summarizers.asked
+        assert [segment.segment for segment in talk.segments] == list(range(SEGMENTS + 1))
+        assert all(segment.words is None for segment in talk.segments), "they would take ten times as much memory"
+        assert talk.owner == "me"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -288,6 +289,18 @@ async def test_who_asks_by_name_has_it_tried_now() -> None:
         assert (await summarizers.choose(by_name, insist=True)).provider == "ollama"
         assert (await summarizers.write(talk(), by_name, lambda *_: None)).provider == "ollama"
         await summarizers.aclose()
+
+
+async def test_who_asks_while_somebody_looks_has_what_is_found() -> None:
+    summarizers = Summarizers(SummarySettings(ollama_url=NOBODY, openai_url=NOBODY))
+    async with trio.open_nursery() as nursery:
+        for _ in range(20):
+            nursery.start_soon(partial(summarizers.choose, AUTO, insist=True))
+    assert summarizers._chooser._looks <= 2
+    before = summarizers._chooser._looks
+    await summarizers.choose(AUTO, insist=True)
+    assert summarizers._chooser._looks == before + 1
+    await summarizers.aclose()
 
 
 async def test_what_waiting_does_not_mend_makes_auto_go_on_at_once() -> None:
