@@ -54,7 +54,7 @@ from convod.sessions.acks import Acks
 from convod.sessions.journal import Desk
 from convod.sessions.session import Parts
 from convod.sessions.turns import Turns
-from convod.store import Database, SessionStore, Spool
+from convod.store import Database, SessionStore, Spool, Usage
 from convod.summary import Summarizers, SummarySettings
 
 if TYPE_CHECKING:
@@ -122,8 +122,9 @@ async def run(
         database = Database(state / "convod.sqlite", lasting=settings.spool.fsync)
         database.open()
         stack.callback(database.close)
-        store = SessionStore(database)
-        spool = Spool(state / "spool", fsync=settings.spool.fsync, quota=settings.limits.disk_bytes)
+        usage = Usage(settings.limits.owner_disk_bytes)
+        store = SessionStore(database, usage)
+        spool = Spool(state / "spool", fsync=settings.spool.fsync, quota=settings.limits.disk_bytes, usage=usage)
 
         # What hears, understands and writes.
         engine = Engine(settings.engine)

@@ -76,7 +76,7 @@ from convod.listen.auth import Grant, Right
 from convod.listen.limits import Door
 from convod.listen.outbox import Outbox
 from convod.sessions import Manager, Refused
-from convod.sessions.lengths import check_query, check_text, cut_line
+from convod.sessions.lengths import check_text, cut_line
 from convod.sessions.manager import settings_of
 from convod.sessions.session import Session, SessionSettings
 from convod.store import SpoolFailed, StoreFailed
@@ -168,7 +168,9 @@ class Service:
     @staticmethod
     def is_slow(request: Request[Any]) -> bool:
         """Whether the answer may take long."""
-        return isinstance(request, Finalize | PullModel | Summarize | DeleteSession | Export | Metrics | Status)
+        return isinstance(
+            request, Finalize | PullModel | Summarize | DeleteSession | Export | Search | Metrics | Status
+        )
 
     async def audio(self, client: Client, session_id: str, offset: int, pieces: Sequence[bytes]) -> None:
         """Bytes of a session from `offset` on, in the pieces they came in.
@@ -233,7 +235,7 @@ class Service:
             sessions=self._manager.counts(),
             summarizer=await self._summarizers.status(),
             rejected=dict(self._manager.guard.rejected),
-            storage=self._manager.storage(),
+            storage=await trio.to_thread.run_sync(self._manager.storage),  # it looks at the disk
         )
 
     async def _metrics(self, client: Client, request: Metrics) -> Reply:
@@ -400,6 +402,7 @@ class Service:
         if not (math.isfinite(request.time) and request.time >= 0):
             raise Refused(Code.BAD_REQUEST, "time must be seconds from the session's beginning, 0 or more")
         journal = await self._manager.journal(client.reach, request.session)
+        self._manager.check_room(journal.record.owner)
         await journal.publish(Mark, wait=False, time=request.time, text=cut_line(request.text))
         return Reply(id=request.id)
 
@@ -439,11 +442,8 @@ class Service:
         return ListSessionsReply(id=request.id, sessions=sessions)
 
     async def _search(self, client: Client, request: Search) -> Reply:
-        check_query(request.query)
-        hits = await self._manager.store.search(
-            client.reach, request.query, _limit(request.limit), summaries=request.summaries
-        )
-        return SearchReply(id=request.id, hits=hits)
+        hits = await self._manager.search(client.reach, client.owner, request, _limit(request.limit))
+        return SearchReply(id=request.id, hits=hits[: _fitting(hits)])
 
     async def _export(self, client: Client, request: Export) -> Reply:
         journal = await self._manager.journal(client.reach, request.session)

@@ -1,8 +1,8 @@
 """What is finished is kept for as long as the settings say, and no longer.
 
-In: the store, the spool, a way to delete a session whole. Out: sessions and audio that are gone. It looks at the start
-and then every hour, touches nothing that is in no final state, and tells nobody. After a jump of the clock it deletes
-nothing for its age for a while (`clock`).
+In: the store, the spool, ways to delete a session whole and its audio alone. Out: sessions and audio that are gone. It
+looks at the start and then every hour, touches nothing that is in no final state, and tells nobody. After a jump of the
+clock it deletes nothing for its age for a while (`clock`).
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class Keeping:
         spool: Spool,
         settings: RetentionSettings,
         delete: Callable[[str], Awaitable[None]],
+        remove_audio: Callable[[str], Awaitable[None]],
         now: Callable[[], float] = time.time,
         running: Callable[[], float] = running_s,
     ) -> None:
@@ -50,6 +51,7 @@ class Keeping:
         self._spool = spool
         self._settings = settings
         self._delete = delete
+        self._remove = remove_audio
         self._now = now
         self._running = running
         self._looked: float | None = None  # when this process last looked at the clock, as `running` tells it
@@ -114,18 +116,13 @@ class Keeping:
                 continue
             days = settings.failed_audio_days if record.state is State.FAILED else settings.audio_days
             if days and self._spool.written(session) < self._now() - days * DAY_S:
-                self._spool.remove(session)
+                await self._remove(session)
                 log.info("kept audio was removed", extra={"session": session})
 
     async def _shrink(self, most: int) -> None:
-        while await self._store.size() + await self._held() > most:
-            oldest = await self._store.finished(limit=1)
-            if not oldest:
-                return
-            await self._delete(oldest[0].id)
-            log.info("the oldest session was deleted: the history is too large", extra={"session": oldest[0].id})
-
-    async def _held(self) -> int:
-        """Bytes of audio that finished sessions hold. No deletion frees what an upload or a talk that goes on holds."""
-        unfinished = await self._store.unfinished()
-        return self._spool.used - sum(self._spool.size(record.id) or 0 for record in unfinished)
+        """Delete the oldest of each owner who has more; what others have does not matter."""
+        for owner, taken in (await self._store.used(final=True)).items():
+            while taken > most and (oldest := await self._store.finished(owner=owner, limit=1)):
+                await self._delete(oldest[0].id)
+                log.info("a user's oldest session was deleted: theirs are too large", extra={"session": oldest[0].id})
+                taken = (await self._store.used(owner, final=True)).get(owner, 0)

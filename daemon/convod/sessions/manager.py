@@ -22,9 +22,11 @@ import trio
 from convo.messages import (
     Code,
     CreateSession,
+    Hit,
     Priority,
     QueuedFile,
     Retranscribe,
+    Search,
     SessionCounts,
     SessionRenamed,
     State,
@@ -39,13 +41,24 @@ from convod.sessions.exports import Exports
 from convod.sessions.file import FileSession
 from convod.sessions.journal import NEXT, Desk, Journal
 from convod.sessions.keeping import Keeping
-from convod.sessions.lengths import check_text, cut_line
+from convod.sessions.lengths import check_query, check_text, cut_line
 from convod.sessions.limits import RetentionSettings
 from convod.sessions.live import LiveSession
 from convod.sessions.redo import Redo
 from convod.sessions.session import Parts, Refused, Session, SessionSettings, keeps_audio
 from convod.sessions.wanted import check_summary, resolved
-from convod.store import NoRoom, OverQuota, Record, Spool, SpoolFailed, Store, StoreFailed
+from convod.store import (
+    NoRoom,
+    OverQuota,
+    OwnerFull,
+    Record,
+    Spool,
+    SpoolFailed,
+    Store,
+    StoreFailed,
+    TookTooLong,
+    TooMany,
+)
 from convod.summary import SummarizerUnavailable
 
 log = logging.getLogger("convod.sessions")
@@ -75,7 +88,7 @@ class Manager:
         self._waiting: dict[str, Record] = {}  # sessions whose audio cannot be opened now
         self._waits = Bell()
         self.exports = Exports(store, parts.spool.folder)
-        self._keeping = Keeping(store, parts.spool, retention, self._forget)
+        self._keeping = Keeping(store, parts.spool, retention, self._forget, self.remove_audio)
 
     @property
     def engine(self) -> Engine:
@@ -123,8 +136,9 @@ class Manager:
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Continue what a former daemon left, then keep sessions until cancelled."""
         records = await self.store.unfinished()
-        asked = await self.store.asked()
         await self._claim_audio({record.id for record in records})
+        await self._count_audio()
+        asked = await self.store.asked()
         for owner in await self.store.paused():
             self._parts.turns.pause(owner)
         async with trio.open_nursery() as nursery:
@@ -171,6 +185,18 @@ class Manager:
                 self.spool.unclaimed,
                 extra={"files": len(aside)},
             )
+
+    async def _count_audio(self) -> None:
+        """Note what audio there is, where that was changed by hand or by a kill, and count from there on."""
+        there = await trio.to_thread.run_sync(self.spool.sizes)
+        noted = await self.store.kept()
+        wrong = {session for session in there.keys() | noted.keys() if there.get(session) != noted.get(session)}
+        if wrong:
+            try:
+                await self.store.set_kept({session: there.get(session, 0) for session in wrong})
+            except StoreFailed as error:
+                log.error("the sizes of kept audio stay as they were noted: %s", error)
+        self.spool.usage.begin(await self.store.used())
 
     async def _each_audio(self, sessions: list[str], work: Callable[[str], Awaitable[bool]]) -> list[str]:
         """Those of some sessions of whose audio `work` says yes; one that cannot be dealt with holds up no other."""
@@ -324,8 +350,9 @@ class Manager:
 
     async def _store_new(self, owner: str, request: CreateSession) -> Record:
         config = self._resolved(request)
+        self.check_room(owner, config.audio.size or 1)
         with self._place(owner):
-            return await self.store.create(
+            return await self._create(
                 Record(
                     id=new_id(),
                     owner=owner,
@@ -337,6 +364,23 @@ class Manager:
                     config=config,
                 )
             )
+
+    async def _create(self, record: Record, *, lasting: bool = False) -> Record:
+        most = self._parts.limits.stored_sessions
+        try:
+            return await self.store.create(record, lasting=lasting, most=most)
+        except TooMany as error:
+            raise Refused(
+                Code.LIMIT_EXCEEDED,
+                f"you have as many sessions as limits.stored_sessions allows ({most}); delete some",
+            ) from error
+
+    def check_room(self, owner: str, size: int = 1) -> None:
+        """Raise Refused if an owner may not store so many more bytes."""
+        try:
+            self.spool.usage.check(owner, size)
+        except OwnerFull as error:
+            raise Refused(Code.LIMIT_EXCEEDED, f"{error}; delete some") from error
 
     @contextmanager
     def _place(self, owner: str) -> Iterator[None]:
@@ -374,7 +418,7 @@ class Manager:
         if journal is None and (record := await self.store.get(session)) is not None:
             journal = self._journal_of(record)
         if journal is None or owner not in (None, journal.record.owner):
-            raise Refused(Code.UNKNOWN_SESSION, f"there is no session {session!r}; list_sessions shows yours")
+            raise _unknown(session)
         return journal
 
     def _journal_of(self, record: Record) -> Journal:
@@ -409,6 +453,7 @@ class Manager:
         journal = await self.journal(owner, session)
         if journal.record.state in (State.PENDING, State.PROCESSING):
             raise Refused(Code.BAD_STATE, "the session is still being transcribed; end it first")
+        self.check_room(journal.record.owner)
         assert self._redo is not None
         self._redo.check(journal)  # before anybody is looked for, who costs more
         check_summary(options, self._desk.summarizers)
@@ -429,10 +474,44 @@ class Manager:
         Raises:
             Refused: the owner has no such session.
         """
-        await self.journal(owner, session)
+        whose = await self.store.owner(session)  # not its journal: it may be damaged
+        if whose is None or owner not in (None, whose):
+            raise _unknown(session)
         await self._forget(session)
 
+    async def remove_audio(self, session: str) -> None:
+        """Remove the audio of a session that is over; its text stays.
+
+        Raises:
+            StoreFailed, SpoolFailed: the disk refused it.
+        """
+        try:
+            journal = await self.journal(None, session)
+        except Refused:
+            return  # deleted meanwhile
+        self.spool.remove(session, journal.record.owner)
+        await journal.publish_all([], wait=False, kept_bytes=0)
+
+    async def search(self, owner: str | None, who: str, request: Search, limit: int) -> list[Hit]:
+        """What the owner's sessions (everybody's if None) say with the words of a query, which `who` asks for.
+
+        Raises:
+            Refused: the query cannot be, or takes longer than it may.
+        """
+        check_query(request.query)
+        most = self._parts.limits.search_s
+        try:
+            return await self.store.search(
+                owner, request.query, limit, summaries=request.summaries, within_s=most or float("inf"), who=who
+            )
+        except TookTooLong as error:
+            raise Refused(
+                Code.LIMIT_EXCEEDED,
+                f"the search took longer than limits.search_s allows ({most:g} s); search for fewer or rarer words",
+            ) from error
+
     async def _forget(self, session: str) -> None:
+        owner = await self.store.owner(session)
         if self._redo is not None:
             self._redo.forget(session)
         if (running := self._sessions.get(session)) is not None:
@@ -443,7 +522,7 @@ class Manager:
         self._waiting.pop(session, None)
         # The audio first: what is left of it after a power cut has an owner who can delete it.
         try:
-            await trio.to_thread.run_sync(partial(self.spool.remove, session, lasting=True))
+            await trio.to_thread.run_sync(partial(self.spool.remove, session, owner, lasting=True))
         except SpoolFailed as error:
             raise StoreFailed(f"{error.strerror}; look at the daemon's disk") from error
         await self.store.delete(session)
@@ -466,6 +545,7 @@ class Manager:
             await journal.publish_all([], wait=False, config=msgspec.structs.replace(record.config, priority=priority))
             self._parts.turns.prefer(session, priority)
         if title is not None:
+            self.check_room(record.owner)
             title = cut_line(title)
             await journal.publish(SessionRenamed, changes={"title": title}, wait=False, title=title)
 
@@ -485,7 +565,7 @@ class Manager:
             raise Refused(Code.BAD_STATE, "the audio of this session is not there any more; send the file again")
         with self._place(record.owner):
             try:
-                self.spool.open(session).close()
+                self.spool.open(session, record.owner).close()
             except SpoolFailed as error:
                 raise Refused(Code.BUSY, f"{error.strerror}; look at the daemon's disk") from error
             await journal.enter(State.PENDING, wait=False)
@@ -522,16 +602,16 @@ class Manager:
         )
         with self._place(owner):
             try:
-                await trio.to_thread.run_sync(self.spool.share, source.id, record.id)
+                await trio.to_thread.run_sync(self.spool.share, source.id, record.id, owner)
             except SpoolFailed as error:
                 code = Code.LIMIT_EXCEEDED if isinstance(error, OverQuota) else Code.BUSY
                 todo = "free some" if isinstance(error, NoRoom) else "look at the daemon's disk"
                 raise Refused(code, f"{error.strerror}; {todo}") from error
             try:
-                await self.store.create(record, lasting=True)
+                await self._create(record, lasting=True)
             except BaseException:
                 with suppress(SpoolFailed):
-                    self.spool.remove(record.id)
+                    self.spool.remove(record.id, owner)
                 raise
         self._start(record).prepare()
         return record.id
@@ -560,6 +640,10 @@ class Manager:
             turns.pause(owner)
         elif turns.is_paused(owner):
             turns.resume(owner)
+
+
+def _unknown(session: str) -> Refused:
+    return Refused(Code.UNKNOWN_SESSION, f"there is no session {session!r}; list_sessions shows yours")
 
 
 def new_id() -> str:

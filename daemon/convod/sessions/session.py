@@ -106,12 +106,15 @@ class Session:
         self.feed = journal.feed
         self.producer: object | None = None
         self._parts = parts
-        self._spool = parts.spool.open(self.record.id)  # first: where it cannot be opened nothing has begun
+        self._spool = parts.spool.open(
+            self.record.id, self.record.owner
+        )  # first: where it cannot be opened nothing has begun
         heard = self.record.state is State.TRANSCRIBED
         self._engine = parts.engine if heard else parts.engine_of(self.record.config.model)
         if not heard:
             self._engine.join(self.id, owner=self.record.owner, live=self.record.kind == "live")
         self.record.audio_bytes = max(self.record.audio_bytes, self._spool.size)
+        self.record.kept_bytes = self._spool.size
         self._acknowledged = self._spool.size
         self._bell = Bell()
         self._scope = trio.CancelScope()
@@ -186,7 +189,7 @@ class Session:
                 code = Code.LIMIT_EXCEEDED if isinstance(error, OverQuota) else Code.BUSY
                 todo = "free some" if isinstance(error, NoRoom) else "look at the daemon's disk"
                 raise Refused(code, f"{error.strerror}; {todo} and send again from offset {have}") from error
-            self.record.audio_bytes = self._spool.size
+            self.record.audio_bytes = self.record.kept_bytes = self._spool.size
             self._parts.measures.audio_bytes += len(fresh)
             self._arrived(trio.current_time())
         if len(pieces) > 1 or self._spool.size - self._acknowledged > granted - self._spool.size:
@@ -324,12 +327,15 @@ class Session:
             await self.journal.enter(State.TRANSCRIBED)
         if self.record.config.summary.mode != "off":
             await self._summarize_until_done(self.record.config.summary)
+        if not self.record.config.keep_audio:
+            self.record.kept_bytes = 0  # stored with the state: a start after a kill removes what is left
         await self.journal.enter(State.COMPLETED)
         if not self.record.config.keep_audio:
             self._remove_audio()  # never before its text is safe, from a power cut too
 
     async def _give_up(self, state: State, failure: SessionFailed | None = None) -> None:
         code, message = (None, None) if failure is None else (str(failure.code), str(failure))
+        self.record.kept_bytes = 0
         # On a full disk the room of the audio is what the last event needs.
         await self.journal.enter(state, code=code, message=message, make_room=self._remove_audio)
         self._remove_audio()
@@ -337,7 +343,7 @@ class Session:
     def _remove_audio(self) -> None:
         self._spool.close()
         try:
-            self._parts.spool.remove(self.id)
+            self._parts.spool.remove(self.id, self.record.owner)
         except SpoolFailed as error:  # the next start tries again
             log.error("audio that nobody needs is left: %s", error.strerror, extra={"session": self.id})
 

@@ -3,20 +3,25 @@
 `base` says what the rest of the daemon may ask of it.
 """
 
-from convod.store.base import Record, Store, StoreFailed
+from convod.store.base import Record, Store, StoreFailed, TookTooLong, TooMany
 from convod.store.database import Database, backup
 from convod.store.sessions import SessionStore
 from convod.store.spool import NoRoom, OverQuota, Spool, SpoolFailed
+from convod.store.usage import OwnerFull, Usage
 
 __all__ = [
     "Database",
     "NoRoom",
     "OverQuota",
+    "OwnerFull",
     "Record",
     "SessionStore",
     "Spool",
     "SpoolFailed",
     "Store",
     "StoreFailed",
+    "TooMany",
+    "TookTooLong",
+    "Usage",
     "backup",
 ]

@@ -6,7 +6,7 @@ something is one transaction, and has been committed when it returns.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -32,9 +32,22 @@ class StoreFailed(Exception):
     """The store did not take a write, or cannot be opened; the text says why and what to do."""
 
 
+class TookTooLong(Exception):
+    """What was asked for takes longer to find than it may; `seconds` is how long that is."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"it was not found within {seconds:g} s")
+        self.seconds = seconds
+
+
+class TooMany(Exception):
+    """An owner has as many sessions as may be stored."""
+
+
 class Record(msgspec.Struct, kw_only=True):
     """A session as it is stored.
 
+    `audio_bytes`: bytes of audio that were received; `kept_bytes`: those on the disk when the session was last saved.
     `mark_sample` and `mark_utterance`: what lies before them is accounted for. `heard_language`: the language that was
     detected, once that is certain. `digest`: SHA-256 of a file's bytes in hexadecimal, once all of them are here.
     `asked`: summaries that somebody asked for and that are not written yet, beside the session's own.
@@ -51,6 +64,7 @@ class Record(msgspec.Struct, kw_only=True):
     duration_s: float = 0.0
     ended: bool = False
     audio_bytes: int = 0
+    kept_bytes: int = 0
     seq: int = 0
     segments: int = 0
     mark_sample: int = 0
@@ -75,9 +89,12 @@ class Record(msgspec.Struct, kw_only=True):
 class Store(Protocol):
     """Sessions, their events, and the search over them. Every call may raise StoreFailed."""
 
-    async def create(self, record: Record, *, lasting: bool = False) -> Record:
+    async def create(self, record: Record, *, lasting: bool = False, most: int = 0) -> Record:
         """Store a new session; if its owner has one with the same key, that one is returned instead. If `lasting`, this
         survives a power cut.
+
+        Raises:
+            TooMany: the owner has `most` sessions (0: any number).
         """
 
     async def save(self, record: Record, events: Sequence[DurableEvent] = (), *, lasting: bool = False) -> None:
@@ -96,6 +113,9 @@ class Store(Protocol):
     async def get(self, session: str) -> Record | None:
         """A session, None if there is none of that id."""
 
+    async def owner(self, session: str) -> str | None:
+        """Whose session it is, be the rest of it damaged or not; None if there is none of that id."""
+
     async def keyed(self, owner: str, key: str) -> Record | None:
         """The owner's session with that key, None if there is none."""
 
@@ -105,8 +125,21 @@ class Store(Protocol):
     async def asked(self) -> list[Record]:
         """Sessions of which a summary was asked for that is not written yet, oldest first."""
 
-    async def finished(self, *, before: float | None = None, limit: int = 100) -> list[Record]:
-        """Sessions in a final state, created before that time, oldest first."""
+    async def finished(
+        self, *, owner: str | None = None, before: float | None = None, limit: int = 100
+    ) -> list[Record]:
+        """Sessions in a final state, of an owner or of all, created before that time, oldest first."""
+
+    async def kept(self) -> dict[str, int]:
+        """Sessions that have audio, as of when each was last saved, and the bytes of it."""
+
+    async def set_kept(self, sizes: Mapping[str, int]) -> None:
+        """Correct the bytes of audio that sessions have."""
+
+    async def used(self, owner: str | None = None, *, final: bool = False) -> dict[str, int]:
+        """Bytes of text and of kept audio that the sessions of an owner, or of each, take; `final`: those in a final
+        state alone.
+        """
 
     async def newest(
         self,
@@ -137,10 +170,22 @@ class Store(Protocol):
     async def marks(self, session: str) -> list[Bookmark]:
         """What was marked in a session, in the order of the times."""
 
-    async def search(self, owner: str | None, query: str, limit: int, *, summaries: bool = False) -> list[Hit]:
+    async def search(
+        self,
+        owner: str | None,
+        query: str,
+        limit: int,
+        *,
+        summaries: bool = False,
+        within_s: float = float("inf"),
+        who: str | None = None,
+    ) -> list[Hit]:
         """What the owner's sessions (everybody's if None) and, if wanted, their summaries say with these words.
 
-        Best first.
+        Best first. No other call waits for it, but another search of `who` (the owner if None).
+
+        Raises:
+            TookTooLong: not all that must be read for it could be read within `within_s` seconds.
         """
 
     async def paused(self) -> set[str]:

@@ -1,4 +1,5 @@
-"""SQLite behind two queues: one thread writes, one reads, the event loop never waits for a disk.
+"""SQLite behind queues: one thread writes, one reads what is soon read, a few read what may take long; the event loop
+never waits for a disk.
 
 In: functions that take a connection. Out: what they return. Writes that wait together are committed together, each
 in a savepoint of its own, and a write has been committed when its call returns. It knows nothing of sessions.
@@ -18,7 +19,8 @@ from typing import Any, Final, TypeVar
 import trio
 
 from convod.disk import sync_folder
-from convod.store.base import StoreFailed
+from convod.store.base import StoreFailed, TookTooLong
+from convod.store.readers import Deadline, Readers, unwatch
 from convod.store.search import FUNCTIONS
 from convod.store.soundness import TO_DO, break_seal, examine, seal
 
@@ -28,6 +30,15 @@ T = TypeVar("T")
 
 BATCH: Final = 256
 """Most writes in one transaction."""
+
+READ_S: Final = 30.0
+"""Most seconds of a read that others wait for: a sick disk, or more than was ever meant to be read at once."""
+
+LONG_AT_ONCE: Final = 2
+"""Long reads at a time."""
+
+LOG_BYTES: Final = 64 << 20
+"""A log longer than this is emptied between two long reads: while one reads, SQLite cannot begin it anew."""
 
 LARGE: Final = 100 << 20
 """Bytes of a file that takes long enough to look through that the log says so."""
@@ -65,6 +76,7 @@ class Database:
         self._read_limit = trio.CapacityLimiter(1)
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
+        self._long = Readers(self._connect, LONG_AT_ONCE)
         self._sound = False
         self._checking: trio.Event | None = None
         self._log_doubtful = False  # a write to the log failed: what the system says it wrote before may be lost
@@ -121,6 +133,7 @@ class Database:
 
     def close(self) -> None:
         """Close the file; what was committed is safe."""
+        self._long.close()
         for connection in (self._reader, self._writer):
             if connection is not None:
                 connection.close()
@@ -179,7 +192,8 @@ class Database:
 
         if self._checking is not None:
             await self._checking.wait()  # it reads for long, and the log cannot be emptied before
-        await self._write(_Pending(work, bare=True))
+        async with self._long.paused():  # while one reads, the writer would wait, and all who write with it
+            await self._write(_Pending(work, bare=True))
 
     async def flush(self) -> None:
         """Wait until a power cut cannot undo anything that was committed so far, by this process or an earlier one.
@@ -222,17 +236,76 @@ class Database:
         return pending.result
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `work` in the reading thread.
+        """Run `work`, which must be short, in the reading thread.
 
         Raises:
+            StoreFailed: the file cannot be read, is damaged, or took longer than READ_S.
+        """
+        reader = self._reader
+        assert reader is not None
+        try:
+            return await trio.to_thread.run_sync(self._timed, reader, work, limiter=self._read_limit)
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            raise self._unreadable(error) from error
+
+    def _timed(self, connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+        deadline = Deadline(READ_S)
+        deadline.watch(connection)
+        try:
+            return work(connection)
+        except sqlite3.OperationalError as error:
+            if not deadline.passed:
+                raise
+            raise StoreFailed(
+                f"{self.path} was not read within {READ_S:g} s; try again, or look at its disk"
+            ) from error
+        finally:
+            unwatch(connection)
+
+    def _unreadable(self, error: Exception) -> StoreFailed:
+        self._sound = False  # the next start looks it through
+        return StoreFailed(f"{self.path} cannot be read ({error}); look into the daemon's log")
+
+    async def read_long(
+        self,
+        work: Callable[[sqlite3.Connection, Deadline], T],
+        *,
+        who: str = "",
+        within_s: float = float("inf"),
+    ) -> T:
+        """Run `work`, which checks its deadline, beside all others: only long reads of the same `who` wait for it.
+
+        The seconds count from when it begins. It ends soon if it is cancelled.
+
+        Raises:
+            TookTooLong: it was not done in time.
             StoreFailed: the file cannot be read, or is damaged.
         """
-        assert self._reader is not None
+        done: list[T] = []
+        failure: Exception | None = None
         try:
-            return await trio.to_thread.run_sync(work, self._reader, limiter=self._read_limit)
-        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-            self._sound = False  # the next start looks it through
-            raise StoreFailed(f"{self.path} cannot be read ({error}); look into the daemon's log") from error
+            async with self._long.reader(who) as connection, trio.open_nursery() as nursery:
+                deadline = Deadline(within_s)
+                nursery.start_soon(_give_up_when_cancelled, deadline)
+                try:
+                    done.append(await trio.to_thread.run_sync(_long, connection, work, deadline))
+                except (sqlite3.Error, UnicodeDecodeError, TookTooLong, StoreFailed) as error:
+                    failure = error
+                nursery.cancel_scope.cancel()
+        except sqlite3.Error as error:  # there is no connection
+            failure = error
+        await trio.lowlevel.checkpoint_if_cancelled()  # what was given up is a failure, too
+        await self._empty_long_log()
+        if isinstance(failure, sqlite3.Error | UnicodeDecodeError):
+            raise self._unreadable(failure) from failure
+        if failure is not None:
+            raise failure
+        return done[0]
+
+    async def _empty_long_log(self) -> None:
+        with contextlib.suppress(OSError, StoreFailed):
+            if self.path.with_name(f"{self.path.name}-wal").stat().st_size > LOG_BYTES:
+                await self.checkpoint()
 
     async def run(self) -> None:
         """Commit writes until cancelled; those that wait then are still committed, those that come later refused."""
@@ -332,6 +405,26 @@ def backup(source: Path, target: Path) -> None:
         raise StoreFailed(f"{target} cannot be written ({error}); choose another place") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def _long(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection, Deadline], T], deadline: Deadline) -> T:
+    deadline.watch(connection)
+    try:
+        return work(connection, deadline)
+    except sqlite3.OperationalError as error:
+        if not deadline.passed:
+            raise
+        raise TookTooLong(deadline.seconds) from error
+    finally:
+        unwatch(connection)
+
+
+async def _give_up_when_cancelled(deadline: Deadline) -> None:
+    """What runs in a thread ends soon if nobody waits for it any more."""
+    try:
+        await trio.sleep_forever()
+    finally:
+        deadline.give_up()
 
 
 async def _interrupt_when_cancelled(connection: sqlite3.Connection, ended: trio.Event) -> None:

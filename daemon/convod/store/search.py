@@ -16,8 +16,9 @@ from __future__ import annotations
 import re
 import sqlite3
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache, lru_cache
+from itertools import takewhile
 from typing import Any, Final
 
 import msgspec
@@ -29,6 +30,9 @@ SNIPPET: Final = 160
 
 BEFORE: Final = 50
 """Characters of a snippet before what was found."""
+
+LOOKED_AT: Final = 8192
+"""Characters of a text in which a snippet's place is looked for: a very long one shows its beginning."""
 
 PREFIX: Final = 3
 """Fewer characters than this are no beginning of a word: too many words have it."""
@@ -147,16 +151,27 @@ PAGES: Final = 200
 """Pages of the index that are merged at a time: some milliseconds, while others wait to write."""
 
 
-def find(connection: sqlite3.Connection, owner: str | None, query: str, limit: int, *, summaries: bool) -> list[Hit]:
+def find(
+    connection: sqlite3.Connection,
+    owner: str | None,
+    query: str,
+    limit: int,
+    *,
+    summaries: bool,
+    check: Callable[[], None] = lambda: None,
+) -> list[Hit]:
     """What an owner's talks said (everybody's if None), and their summaries if wanted, with all words of a query.
 
     Best first: the words as they stand, then the words anywhere, then beginnings of words; each time the newest first.
+    `check` is called between steps, and may raise to end it.
     """
     words = query.replace("\0", " ").split()  # SQLite takes a NUL for the end of a text
     # Characters that are neither letters nor digits are in no index; a word of nothing else finds nothing.
     tokens = [spaced(word) for word in words]
     if not tokens or not all(any(char.isalnum() for char in token) for token in tokens):
         return []
+
+    each = list(dict.fromkeys(tokens))  # the same word again would be looked up again
 
     def newest(match: str, table: str = "words", since: int = 0) -> dict[int, sqlite3.Row]:
         rows = connection.execute(
@@ -169,20 +184,22 @@ def find(connection: sqlite3.Connection, owner: str | None, query: str, limit: i
         return {row["id"]: row for row in rows}
 
     if all(_unspaced().fullmatch(char) for word in words for char in word) and min(map(len, words)) >= 3:
-        return [_hit(row, words) for row in newest(" AND ".join(map(_quoted, words)), "trigrams").values()]
-    found = newest(" AND ".join(map(_quoted, tokens)))
+        rows = newest(" AND ".join(map(_quoted, dict.fromkeys(words))), "trigrams").values()
+        return list(_hits(rows, words, check))
+    found = newest(" AND ".join(map(_quoted, each)))
     if len(tokens) > 1 and found:
         # All that have them as they stand are among those, or there may be older ones.
         found = newest(_quoted(" ".join(tokens)), since=min(found) if len(found) < limit else 0) | found
     if len(found) < limit:
-        long = [len(word) >= PREFIX or unspaced(word) for word in words]
-        begins = [
-            _quoted(token) + ("*" if may and (len(tokens) == 1 or not _is_common(connection, token)) else "")
-            for token, may in zip(tokens, long, strict=True)
-        ]
+        long = {token for word, token in zip(words, tokens, strict=True) if len(word) >= PREFIX or unspaced(word)}
+        begins = []
+        for token in each:
+            check()
+            may = token in long and (len(each) == 1 or not _is_common(connection, token))
+            begins.append(_quoted(token) + ("*" if may else ""))
         if any(part.endswith("*") for part in begins):
             found = found | newest(" AND ".join(begins))
-    return [_hit(row, words) for row in list(found.values())[:limit]]
+    return list(_hits(list(found.values())[:limit], words, check))
 
 
 def _is_common(connection: sqlite3.Connection, token: str) -> bool:
@@ -201,48 +218,68 @@ def _quoted(text: str) -> str:
 # --- snippets ---------------------------------------------------------------------------------------------
 
 
-def _hit(row: sqlite3.Row, words: Sequence[str]) -> Hit:
-    snippet, marks = snip(row["text"], words)
-    return Hit(
-        session=row["session"],
-        segment=row["segment"],
-        start=row["start"],
-        end=row["end"],
-        text=row["text"],
-        source=row["source"],
-        title=row["title"],
-        snippet=snippet,
-        marks=marks,
-    )
+def _hits(rows: Iterable[sqlite3.Row], words: Sequence[str], check: Callable[[], None]) -> Iterator[Hit]:
+    patterns = _patterns(words)
+    for row in rows:
+        check()
+        snippet, marks = _snip(row["text"], patterns)
+        yield Hit(
+            session=row["session"],
+            segment=row["segment"],
+            start=row["start"],
+            end=row["end"],
+            text=row["text"],
+            source=row["source"],
+            title=row["title"],
+            snippet=snippet,
+            marks=marks,
+        )
 
 
 def snip(text: str, words: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
     """The part of a text around the first of some words, and where they are in it, as [from, to)."""
-    folded = "".join(map(_fold, text))
-    found = sorted({place for word in words for place in _places(folded, "".join(map(_fold, word)))})
+    return _snip(text, _patterns(words))
+
+
+def _snip(text: str, patterns: Sequence[re.Pattern[str]]) -> tuple[str, list[tuple[int, int]]]:
+    folded = _fold(text[:LOOKED_AT])
+    # Only the first place of each word, and those in the snippet: a text may have thousands.
+    firsts = [found.start() for pattern in patterns if (found := pattern.search(folded)) is not None]
     begin = 0
-    if found and len(text) > SNIPPET:
-        begin = max(0, min(found[0][0] - BEFORE, len(text) - SNIPPET))
+    if firsts and len(text) > SNIPPET:
+        first = min(firsts)
+        begin = max(0, min(first - BEFORE, len(text) - SNIPPET))
         if begin:  # at a word, if one begins soon
-            space = text.find(" ", begin, found[0][0])
+            space = text.find(" ", begin, first)
             begin = space + 1 if space >= 0 else begin
     end = min(len(text), begin + SNIPPET)
     head, tail = "…" if begin else "", "…" if end < len(text) else ""
-    marks = [
-        (first - begin + len(head), min(last, end) - begin + len(head)) for first, last in found if begin <= first < end
-    ]
+    places = sorted(
+        (found.start(), min(found.end(), end))
+        for pattern in patterns
+        for found in takewhile(lambda found: found.start() < end, pattern.finditer(folded, begin))
+    )
+    marks = [(first - begin + len(head), last - begin + len(head)) for first, last in places]
     return head + text[begin:end] + tail, _joined(marks)
 
 
-def _fold(char: str) -> str:
-    """A character without case and accents: always one, so that places stay what they are."""
+def _patterns(words: Sequence[str]) -> list[re.Pattern[str]]:
+    """For each word, where it begins in a folded text; one of a script without spaces may stand anywhere."""
+    patterns = []
+    for word in dict.fromkeys(map(_fold, words)):
+        start = "" if unspaced(word[:1]) else r"(?<!\w)" if word[:1].isalnum() else ""
+        patterns.append(re.compile(start + re.escape(word)))
+    return patterns
+
+
+def _fold(text: str) -> str:
+    """A text without case and accents: always as many characters, so that places stay what they are."""
+    return text.lower() if text.isascii() else "".join(map(_fold_one, text))
+
+
+@lru_cache(1024)
+def _fold_one(char: str) -> str:
     return unicodedata.normalize("NFD", char)[:1].casefold()[:1]
-
-
-def _places(folded: str, word: str) -> Iterator[tuple[int, int]]:
-    start = "" if unspaced(word[:1]) else r"(?<!\w)" if word[:1].isalnum() else ""
-    for match in re.finditer(start + re.escape(word), folded):
-        yield match.span()
 
 
 def _joined(marks: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -11,11 +11,12 @@ import logging
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+import trio
 
 from convo.messages import (
     DURABLE,
@@ -37,49 +38,101 @@ from convo.messages import (
     from_map,
 )
 from convod.store import search
-from convod.store.base import Record, StoreFailed
+from convod.store.base import Record, StoreFailed, TooMany
 from convod.store.database import Database
+from convod.store.readers import Deadline
+from convod.store.usage import Usage
 
 log = logging.getLogger("convod.store")
+
+FIXED: Final = ("id", "owner", "kind", "created", "key")
+"""Columns of `sessions` that never change."""
+
+SELDOM: Final = ("title", "state", "heard_language", "digest", "asked")
+"""Columns of `sessions` that do."""
+
+OFTEN: Final = (
+    "duration_s", "ended", "audio_bytes", "kept_bytes", "seq", "segments", "mark_sample", "mark_utterance"
+)  # fmt: skip
+"""Columns of `progress`, which is written with each event."""
+
+INFO: Final = ("id", "kind", "title", "state", "created", "duration_s")
+"""What lists show."""
+
+RECORDS: Final = (
+    f"SELECT {', '.join((*FIXED, *SELDOM, *OFTEN))}, config FROM sessions "
+    "JOIN progress ON progress.session = id LEFT JOIN configs ON configs.session = id"
+)
+"""All that a `Record` holds."""
+
+FINAL: Final = "state IN ('completed', 'failed', 'cancelled')"
+"""SQL: the session is over, as the index has it."""
+
+PAGE: Final = 1000
+"""Segments or marks that are read at a time: other reads come in between."""
 
 TIDY_S: Final = 2.0
 """How long who deletes something waits for the index to be rid of it; the rest is done at leisure."""
 
 
 class SessionStore:
-    """Sessions in a database."""
+    """Sessions in a database. What they take is counted in `usage`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, usage: Usage | None = None) -> None:
         self._database = database
+        self._usage = usage or Usage()
 
-    async def create(self, record: Record, *, lasting: bool = False) -> Record:
-        """Store a new session; if its owner has one with the same key, that one is returned instead."""
+    async def create(self, record: Record, *, lasting: bool = False, most: int = 0) -> Record:
+        """Store a new session; if its owner has one with the same key, that one is returned instead.
+
+        Raises:
+            TooMany: the owner has `most` sessions (0: any number).
+        """
+        new = rows(record)
 
         def work(connection: sqlite3.Connection) -> Record:
             if record.key is not None and (there := _keyed(connection, record.owner, record.key)) is not None:
                 return there
-            columns = _columns(record)
-            connection.execute(
-                f"INSERT INTO sessions ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",
-                tuple(columns.values()),
-            )
+            if most and _count(connection, record.owner, most) >= most:
+                raise TooMany(record.owner)
+            for table, row in new.items():
+                insert(connection, table, row)
             return record
 
-        return await self._database.write(work, lasting=lasting)
+        with trio.CancelScope(shield=True):  # what is stored is counted
+            stored = await self._database.write(work, lasting=lasting)
+        if stored is record:
+            self._usage.count(record.owner, new["progress"]["text_bytes"])
+        return stored
 
     async def save(self, record: Record, events: Sequence[DurableEvent] = (), *, lasting: bool = False) -> None:
         """Store a session's changed fields together with new events; their `seq` are the next ones."""
-        columns = _columns(record)
-        columns["seq"] = events[-1].seq if events else record.seq
+        often, seldom = _values(record, OFTEN), _values(record, SELDOM)
+        often["seq"] = events[-1].seq if events else record.seq
+        config = msgspec.json.encode(record.config).decode()
+        bodies = [encode(event) for event in events]
+        more = sum(map(len, bodies))
 
         def work(connection: sqlite3.Connection) -> None:
-            sets = ", ".join(f"{name} = ?" for name in columns)
-            connection.execute(f"UPDATE sessions SET {sets} WHERE id = ?", (*columns.values(), record.id))
-            for event in events:
+            sets = ", ".join(f"{name} = ?" for name in often)
+            connection.execute(
+                f"UPDATE progress SET {sets}, text_bytes = text_bytes + ? WHERE session = ?",
+                (*often.values(), more, record.id),
+            )
+            # Written only where something changed: a row is written whole, and with it its page.
+            connection.execute(
+                f"UPDATE sessions SET ({', '.join(seldom)}) = ({_places(seldom)}) "
+                f"WHERE id = ? AND ({', '.join(seldom)}) IS NOT ({_places(seldom)})",
+                (*seldom.values(), record.id, *seldom.values()),
+            )
+            connection.execute(
+                "UPDATE configs SET config = ? WHERE session = ? AND config <> ?", (config, record.id, config)
+            )
+            for event, body in zip(events, bodies, strict=True):
                 segment = event.segment if isinstance(event, TranscriptSegment) else None
                 connection.execute(
                     "INSERT INTO events (session, seq, type, segment, body) VALUES (?, ?, ?, ?, ?)",
-                    (record.id, event.seq, event.__struct_config__.tag, segment, encode(event)),
+                    (record.id, event.seq, event.__struct_config__.tag, segment, body),
                 )
                 if isinstance(event, TranscriptSegment):
                     search.add(connection, record.id, "segment", event.segment, event.start, event.end, event.text)
@@ -88,16 +141,26 @@ class SessionStore:
                     text = search.summary_text(event)
                     search.add(connection, record.id, "summary", 0, 0.0, record.duration_s, text)
 
-        await self._database.write(work, lasting=lasting)
+        with trio.CancelScope(shield=True):
+            await self._database.write(work, lasting=lasting)
+        self._usage.count(record.owner, more)
 
     async def delete(self, session: str) -> None:
         """Forget a session, its events and its words."""
 
-        def work(connection: sqlite3.Connection) -> None:
+        def work(connection: sqlite3.Connection) -> tuple[str, int] | None:
             search.remove(connection, session)
+            taken = connection.execute(
+                "SELECT owner, text_bytes FROM sessions JOIN progress ON session = id WHERE id = ?", (session,)
+            ).fetchone()
             connection.execute("DELETE FROM sessions WHERE id = ?", (session,))
+            return None if taken is None else (taken[0], taken[1])
 
-        await self._database.write(work, lasting=True)
+        with trio.CancelScope(shield=True):
+            taken = await self._database.write(work, lasting=True)
+        if taken is not None:
+            owner, size = taken
+            self._usage.count(owner, -size)
         await self.tidy(TIDY_S)
 
     async def flush(self) -> None:
@@ -121,8 +184,17 @@ class SessionStore:
         """A session, None if there is none of that id."""
 
         def work(connection: sqlite3.Connection) -> Record | None:
-            row = connection.execute("SELECT * FROM sessions WHERE id = ?", (session,)).fetchone()
+            row = connection.execute(f"{RECORDS} WHERE id = ?", (session,)).fetchone()
             return None if row is None else _record(row)
+
+        return await self._database.read(work)
+
+    async def owner(self, session: str) -> str | None:
+        """Whose session it is, be the rest of it damaged or not; None if there is none of that id."""
+
+        def work(connection: sqlite3.Connection) -> str | None:
+            row = connection.execute("SELECT owner FROM sessions WHERE id = ?", (session,)).fetchone()
+            return None if row is None else str(row[0])
 
         return await self._database.read(work)
 
@@ -139,24 +211,58 @@ class SessionStore:
         return await self._oldest_first("asked <> '[]'")
 
     async def _oldest_first(self, where: str) -> list[Record]:
-        def work(connection: sqlite3.Connection) -> list[Record]:
-            rows = connection.execute(f"SELECT * FROM sessions WHERE {where} ORDER BY created")
-            return list(_records(rows))
+        def work(connection: sqlite3.Connection, deadline: Deadline) -> list[Record]:
+            return list(_records(connection.execute(f"{RECORDS} WHERE {where} ORDER BY created")))
 
-        return await self._database.read(work)
+        return await self._database.read_long(work)
 
-    async def finished(self, *, before: float | None = None, limit: int = 100) -> list[Record]:
-        """Sessions in a final state, created before that time, oldest first."""
+    async def finished(
+        self, *, owner: str | None = None, before: float | None = None, limit: int = 100
+    ) -> list[Record]:
+        """Sessions in a final state, of an owner or of all, created before that time, oldest first."""
 
-        def work(connection: sqlite3.Connection) -> list[Record]:
+        def work(connection: sqlite3.Connection, deadline: Deadline) -> list[Record]:
             rows = connection.execute(
-                "SELECT * FROM sessions WHERE state IN ('completed', 'failed', 'cancelled') AND created < ? "
-                "ORDER BY created LIMIT ?",
-                (float("inf") if before is None else before, limit),
+                f"{RECORDS} WHERE {FINAL} AND created < ? AND (? IS NULL OR owner = ?) ORDER BY created LIMIT ?",
+                (float("inf") if before is None else before, owner, owner, limit),
             )
             return list(_records(rows))
 
-        return await self._database.read(work)
+        return await self._database.read_long(work)
+
+    async def kept(self) -> dict[str, int]:
+        """Sessions that have audio, as of when each was last saved, and the bytes of it."""
+
+        def work(connection: sqlite3.Connection, deadline: Deadline) -> dict[str, int]:
+            return dict(map(tuple, connection.execute("SELECT session, kept_bytes FROM progress WHERE kept_bytes > 0")))
+
+        return await self._database.read_long(work)
+
+    async def set_kept(self, sizes: Mapping[str, int]) -> None:
+        """Correct the bytes of audio that sessions have."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.executemany(
+                "UPDATE progress SET kept_bytes = ? WHERE session = ?",
+                [(size, session) for session, size in sizes.items()],
+            )
+
+        await self._database.write(work)
+
+    async def used(self, owner: str | None = None, *, final: bool = False) -> dict[str, int]:
+        """Bytes of text and of kept audio that the sessions of an owner, or of each, take; `final`: those in a final
+        state alone.
+        """
+
+        def work(connection: sqlite3.Connection, deadline: Deadline) -> dict[str, int]:
+            rows = connection.execute(
+                "SELECT owner, sum(text_bytes + kept_bytes) FROM sessions JOIN progress ON session = id "
+                f"WHERE (? IS NULL OR owner = ?) AND {FINAL if final else 'TRUE'} GROUP BY owner",
+                (owner, owner),
+            )
+            return dict(map(tuple, rows))
+
+        return await self._database.read_long(work)
 
     async def newest(
         self,
@@ -177,15 +283,17 @@ class SessionStore:
         if before is not None:
             wanted.append(("created < ?", before))
         if prefix:
-            wanted.append(("substr(id, 1, length(?)) = ?", prefix))
+            wanted.append(("id BETWEEN ? AND ? || char(1114111)", prefix))
         where = " AND ".join(clause for clause, _ in wanted) or "TRUE"
         values = [value for clause, value in wanted for _ in range(clause.count("?"))]
 
         def work(connection: sqlite3.Connection) -> list[SessionInfo]:
             rows = connection.execute(
-                f"SELECT * FROM sessions WHERE {where} ORDER BY created DESC, id LIMIT ?", (*values, limit)
+                f"SELECT {', '.join(INFO)} FROM sessions JOIN progress ON progress.session = id WHERE {where} "
+                "ORDER BY created DESC, id LIMIT ?",
+                (*values, limit),
             )
-            return [record.info for record in _records(rows)]
+            return list(_infos(rows))
 
         return await self._database.read(work)
 
@@ -203,7 +311,16 @@ class SessionStore:
 
     async def segments(self, session: str, after: int = -1, limit: int = 1 << 30) -> list[Segment]:
         """Transcript segments numbered above `after`, in order."""
+        found: list[Segment] = []
+        while len(found) < limit:
+            wanted = min(PAGE, limit - len(found))
+            page = await self._segments(session, found[-1].segment if found else after, wanted)
+            found += page
+            if len(page) < wanted:
+                break
+        return found
 
+    async def _segments(self, session: str, after: int, limit: int) -> list[Segment]:
         def work(connection: sqlite3.Connection) -> list[Segment]:
             rows = connection.execute(
                 "SELECT type, body FROM events WHERE session = ? AND segment > ? ORDER BY segment LIMIT ?",
@@ -225,7 +342,8 @@ class SessionStore:
 
         def work(connection: sqlite3.Connection) -> list[StoredSummary]:
             rows = connection.execute(
-                "SELECT type, body FROM events WHERE session = ? AND type = ? AND seq < ? ORDER BY seq DESC LIMIT ?",
+                "SELECT type, body FROM events INDEXED BY events_by_type "
+                "WHERE session = ? AND type = ? AND segment IS NULL AND seq < ? ORDER BY seq DESC LIMIT ?",
                 (session, kind.__struct_config__.tag, before if before is not None else 1 << 62, limit),
             )
             events = [_event(row) for row in rows]
@@ -235,24 +353,46 @@ class SessionStore:
 
     async def marks(self, session: str) -> list[Bookmark]:
         """What was marked in a session, in the order of the times."""
+        marks: list[Bookmark] = []
+        after = 0
+        while page := await self._marks(session, after):
+            marks += [Bookmark(time=mark.time, text=mark.text) for mark in page]
+            after = page[-1].seq
+        return sorted(marks, key=lambda mark: mark.time)
 
-        def work(connection: sqlite3.Connection) -> list[Bookmark]:
+    async def _marks(self, session: str, after: int) -> list[Mark]:
+        def work(connection: sqlite3.Connection) -> list[Mark]:
             rows = connection.execute(
-                "SELECT type, body FROM events WHERE session = ? AND type = 'mark' ORDER BY seq", (session,)
+                "SELECT type, body FROM events INDEXED BY events_by_type "
+                "WHERE session = ? AND type = 'mark' AND segment IS NULL AND seq > ? ORDER BY seq LIMIT ?",
+                (session, after, PAGE),
             )
-            found = [event for row in rows if isinstance(event := _event(row), Mark)]
-            return [Bookmark(time=mark.time, text=mark.text) for mark in sorted(found, key=lambda mark: mark.time)]
+            return [event for row in rows if isinstance(event := _event(row), Mark)]
 
         return await self._database.read(work)
 
-    async def search(self, owner: str | None, query: str, limit: int, *, summaries: bool = False) -> list[Hit]:
+    async def search(
+        self,
+        owner: str | None,
+        query: str,
+        limit: int,
+        *,
+        summaries: bool = False,
+        within_s: float = float("inf"),
+        who: str | None = None,
+    ) -> list[Hit]:
         """What the owner's sessions (everybody's if None) and, if wanted, their summaries say with these words.
 
-        Best first.
+        Best first. No other call waits for it, but another search of `who` (the owner if None).
+
+        Raises:
+            TookTooLong: not all that must be read for it could be read within `within_s` seconds.
         """
-        return await self._database.read(
-            lambda connection: search.find(connection, owner, query, limit, summaries=summaries)
-        )
+
+        def work(connection: sqlite3.Connection, deadline: Deadline) -> list[Hit]:
+            return search.find(connection, owner, query, limit, summaries=summaries, check=deadline.check)
+
+        return await self._database.read_long(work, who=(owner or "") if who is None else who, within_s=within_s)
 
     async def paused(self) -> set[str]:
         """Owners whose files are not worked on."""
@@ -321,17 +461,43 @@ def summary_of(event: DurableEvent) -> Summary:
 
 
 def _keyed(connection: sqlite3.Connection, owner: str, key: str) -> Record | None:
-    row = connection.execute("SELECT * FROM sessions WHERE owner = ? AND key = ?", (owner, key)).fetchone()
+    row = connection.execute(f"{RECORDS} WHERE owner = ? AND key = ?", (owner, key)).fetchone()
     return None if row is None else _record(row)
 
 
-def _columns(record: Record) -> dict[str, Any]:
-    fields = msgspec.structs.asdict(record)
-    fields["config"] = msgspec.json.encode(record.config).decode()
-    fields["asked"] = msgspec.json.encode(record.asked).decode()
-    fields["state"] = str(record.state)
-    fields["ended"] = int(record.ended)
-    return fields
+def _count(connection: sqlite3.Connection, owner: str, most: int) -> int:
+    counted = "SELECT count(*) FROM (SELECT 1 FROM sessions WHERE owner = ? LIMIT ?)"
+    return int(connection.execute(counted, (owner, most)).fetchone()[0])
+
+
+def rows(record: Record) -> dict[str, dict[str, Any]]:
+    """What a new session is in each table."""
+    config = msgspec.json.encode(record.config)
+    return {
+        "sessions": _values(record, FIXED + SELDOM),
+        "configs": {"session": record.id, "config": config.decode()},
+        "progress": {"session": record.id, "text_bytes": len(config)} | _values(record, OFTEN),
+    }
+
+
+def insert(connection: sqlite3.Connection, table: str, row: Mapping[str, Any]) -> None:
+    """Insert a row into one of the tables."""
+    connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({_places(row)})", tuple(row.values()))
+
+
+def _places(columns: Sized) -> str:
+    return ", ".join("?" * len(columns))
+
+
+def _values(record: Record, names: Iterable[str]) -> dict[str, Any]:
+    """Some of a record's fields as their columns hold them."""
+    values = {name: getattr(record, name) for name in names}
+    if "asked" in values:
+        values["asked"] = msgspec.json.encode(record.asked).decode()
+        values["state"] = str(record.state)
+    else:
+        values["ended"] = int(record.ended)
+    return values
 
 
 def _record(row: sqlite3.Row) -> Record:
@@ -355,6 +521,18 @@ def _records(rows: Iterable[sqlite3.Row]) -> Iterator[Record]:
             yield _record(row)
         except StoreFailed as error:
             log.error("a session is left out: %s", error)
+
+
+def _infos(rows: Iterable[sqlite3.Row]) -> Iterator[SessionInfo]:
+    for row in rows:
+        fields = dict(zip(INFO, tuple(row), strict=True))
+        try:
+            fields["state"] = State(fields["state"])
+        except ValueError as error:
+            log.error("a session is left out: session %r in the database is damaged (%s)", fields["id"], error)
+            continue
+        fields["duration_s"] = round(fields["duration_s"], 3)
+        yield SessionInfo(session=fields.pop("id"), **fields)
 
 
 def _event(row: sqlite3.Row) -> DurableEvent:

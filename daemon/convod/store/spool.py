@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from convod.disk import sync_folder
+from convod.store.usage import OwnerFull, Usage
 
 LAST: Final = 1 << 14
 """Most bytes that are kept of what was written last: it is read next, and was in hand a moment ago."""
@@ -48,9 +49,10 @@ class OverQuota(NoRoom):
 class SpoolFile:
     """One session's audio. `size` bytes are in the file."""
 
-    def __init__(self, path: Path, *, fsync: bool, spool: Spool | None = None) -> None:
+    def __init__(self, path: Path, *, fsync: bool, spool: Spool | None = None, owner: str = "") -> None:
         self.path = path
         self._spool = spool
+        self._owner = owner
         self._fsync = fsync
         # Never through a link, and what is no plain file is not waited for.
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
@@ -75,7 +77,7 @@ class SpoolFile:
             SpoolFailed: the disk did not take it for another reason; neither.
         """
         if self._spool is not None:
-            self._spool.charge(len(data))
+            self._spool.charge(len(data), self._owner)
         try:
             written = os.pwrite(self._file, data, self.size)
             if written < len(data):
@@ -84,7 +86,7 @@ class SpoolFile:
                 os.fdatasync(self._file)
         except OSError as error:
             if self._spool is not None:
-                self._spool.count(-len(data))
+                self._spool.count(-len(data), self._owner)
             # What was not acknowledged must not be there after a restart.
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, self.size)
@@ -158,31 +160,40 @@ def _told(what: str) -> Iterator[None]:
 
 
 class Spool:
-    """The folder of all sessions' audio: `used` bytes, `quota` at most (0: as much as the disk takes)."""
+    """The folder of all sessions' audio: `used` bytes, `quota` at most (0: as much as the disk takes). What an owner's
+    audio takes is counted in `usage`, and limited by it.
+    """
 
-    def __init__(self, folder: Path, *, fsync: bool = False, quota: int = 0) -> None:
+    def __init__(self, folder: Path, *, fsync: bool = False, quota: int = 0, usage: Usage | None = None) -> None:
         self.folder = folder
         self.quota = quota
+        self.usage = usage or Usage()
         self._fsync = fsync
         self._counting = threading.Lock()
         self.trouble: str | None = None
         """Why the disk takes no audio, as far as is known."""
         self.used = sum(_plain_size(self.path(session)) or 0 for session in self.sessions())
 
-    def charge(self, count: int) -> None:
-        """Count bytes that are about to be written.
+    def charge(self, count: int, owner: str) -> None:
+        """Count bytes of an owner that are about to be written.
 
         Raises:
-            OverQuota: there is no room for them.
+            OverQuota: there is no room for them, or the owner may not write them.
         """
+        try:
+            self.usage.check(owner, count)
+        except OwnerFull as error:
+            raise OverQuota(errno.EDQUOT, str(error)) from error
         if self.quota and self.used + count > self.quota:
             raise OverQuota(errno.EDQUOT, f"kept audio has used up its {self.quota} bytes (limits.disk_bytes)")
-        self.count(count)
+        self.count(count, owner)
 
-    def count(self, change: int) -> None:
-        """So many bytes are more, or fewer; from any thread."""
+    def count(self, change: int, owner: str | None) -> None:
+        """So many bytes are more, or fewer; nobody's if `owner` is None. From any thread."""
         with self._counting:
             self.used += change
+        if owner is not None:
+            self.usage.count(owner, change)
 
     def path(self, session: str) -> Path:
         """Where a session's audio is."""
@@ -190,14 +201,14 @@ class Spool:
             raise ValueError(f"{session!r} is no session id")
         return self.folder / f"{session}.audio"
 
-    def open(self, session: str) -> SpoolFile:
-        """The session's file, made if it is not there.
+    def open(self, session: str, owner: str = "") -> SpoolFile:
+        """The session's file, which is the owner's, made if it is not there.
 
         Raises:
             SpoolFailed: it cannot be opened or made, or is no plain file.
         """
         with _told("the audio's file could not be opened"):
-            return SpoolFile(self.path(session), fsync=self._fsync, spool=self)
+            return SpoolFile(self.path(session), fsync=self._fsync, spool=self, owner=owner)
 
     def probe(self) -> None:
         """Find out whether the disk takes audio again, and note it. Blocks: for a thread."""
@@ -240,15 +251,15 @@ class Spool:
         except FileNotFoundError:
             return 0.0
 
-    def share(self, session: str, new: str) -> None:
-        """Give a new session the audio of another one, without copying it where the file system can.
+    def share(self, session: str, new: str, owner: str = "") -> None:
+        """Give a new session, the owner's, the audio of another one, without copying it where the file system can.
 
         It survives a power cut. Blocks: for a thread.
         """
         source, target = self.path(session), self.path(new)
         with _told("the audio could not be read"):
             size = source.stat().st_size
-        self.charge(size)
+        self.charge(size, owner)
         try:
             os.link(source, target)
         except OSError:
@@ -260,26 +271,33 @@ class Spool:
             except OSError as error:
                 with contextlib.suppress(OSError):
                     target.unlink(missing_ok=True)
-                self.count(-size)
+                self.count(-size, owner)
                 if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                     raise NoRoom(error.errno, "there is no room on the disk for a copy of the audio") from error
                 raise SpoolFailed(error.errno, f"the audio could not be copied ({error.strerror})") from error
         with _told("the audio could not be copied"):
             sync_folder(self.folder)
 
-    def remove(self, session: str, *, lasting: bool = False) -> None:
-        """Delete the session's audio, if there is any; if `lasting`, a power cut does not bring it back."""
+    def remove(self, session: str, owner: str | None = None, *, lasting: bool = False) -> None:
+        """Delete the session's audio, if there is any, which was counted for its owner.
+
+        If `lasting`, a power cut does not bring it back.
+        """
         with _told("the audio could not be deleted"):
             size = self.size(session)
             if size is not None:
                 self.path(session).unlink(missing_ok=True)
-                self.count(-size)
+                self.count(-size, owner)
             if lasting:
                 sync_folder(self.folder)
 
     def sessions(self) -> Iterator[str]:
         """Ids that have something here, be it audio that can be read or not."""
         return _sessions(self.folder)
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each session's audio. Looks at each file: for a thread."""
+        return {session: size for session in self.sessions() if (size := _plain_size(self.path(session)))}
 
     # --- audio that no session claims -------------------------------------------------------------------------
 
@@ -312,7 +330,7 @@ class Spool:
             number += 1
             target = target.with_name(f"{session}.{number}.audio")
         source.rename(target)
-        self.count(-(size or 0))
+        self.count(-(size or 0), None)
         sync_folder(self.unclaimed)
         sync_folder(self.folder)
 
@@ -329,7 +347,7 @@ class Spool:
         if size is None:
             return False
         source.rename(self.path(session))
-        self.count(size)
+        self.count(size, None)
         sync_folder(self.folder)
         sync_folder(self.unclaimed)
         return True

@@ -19,7 +19,7 @@ import trio
 
 from convo.messages import CreateSession, State
 from convod.store import Database, Record, SessionStore
-from convod.store.sessions import _columns
+from convod.store.sessions import insert, rows
 from convod.store.soundness import break_seal
 
 from .daemon import Daemon
@@ -86,11 +86,8 @@ def _fill(connection: sqlite3.Connection, chance: random.Random, words: list[str
             segments=SEGMENTS_AN_HOUR // 2,
         )  # fmt: skip
         sessions.append(record.id)
-        columns = _columns(record)
-        connection.execute(
-            f"INSERT INTO sessions ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",
-            tuple(columns.values()),
-        )
+        for table, row in rows(record).items():
+            insert(connection, table, row)
 
     def lines() -> Iterator[tuple[str, str, int, float, float, str]]:
         for session in sessions:

@@ -969,3 +969,28 @@ async def test_a_session_is_renamed_and_marked_at_any_time(autojump_clock, tmp_p
         marks = [(mark.time, mark.text) for mark in again.had if isinstance(mark, Mark)]
         assert marks == [(0.5, "budget"), (0.25, "")]
         assert [event.title for event in again.had if isinstance(event, SessionRenamed)] == [record.title]
+
+
+# --- what one owner may store -----------------------------------------------------------------------------
+
+
+async def test_who_has_used_up_their_disk_writes_no_more(tmp_path):
+    async with hall(tmp_path, limits=LimitSettings(owner_disk_bytes=3000)) as home:
+        peer, other = await home.client(), await home.client(owner="you")
+        live = await home.live(peer)
+        marks = 0
+        while not isinstance(answer := await peer.ask(AddMark, session=live.session, time=0.0, text="x" * 200), Error):
+            marks += 1
+        assert 5 < marks < 15
+        assert answer.code == Code.LIMIT_EXCEEDED
+        assert answer.message.endswith("of the 3000 bytes that limits.owner_disk_bytes allows; delete some")
+        for kind, fields in (
+            (UpdateSession, {"session": live.session, "title": "new"}),
+            (CreateSession, {"kind": "live"}),
+            (CreateSession, {"kind": "file", "audio": AudioFormat(size=10)}),
+        ):
+            assert isinstance(refused := await peer.ask(kind, **fields), Error)
+            assert refused.code == Code.LIMIT_EXCEEDED
+        await home.live(other)
+        assert isinstance(await peer.ask(DeleteSession, session=live.session), Reply)
+        await home.live(peer)

@@ -11,7 +11,7 @@ import trio
 from convo.messages import CreateSession, State
 from convod.sessions import Refused
 from convod.sessions.manager import RESUME_S
-from convod.store import SpoolFailed, backup
+from convod.store import SpoolFailed, StoreFailed, backup
 from tests.daemon.support.house import Reader, house
 from tests.daemon.support.talk import talk
 
@@ -168,7 +168,7 @@ async def test_audio_that_cannot_be_moved_stays(tmp_path, autojump_clock, monkey
 async def test_a_session_whose_file_cannot_be_made_is_refused_and_leaves_nothing(tmp_path, autojump_clock, monkeypatch):
     async with house(tmp_path) as home:
 
-        def refuse(session):
+        def refuse(session, owner):
             raise SpoolFailed(24, "Too many open files")
 
         monkeypatch.setattr(home.spool, "open", refuse)
@@ -188,8 +188,15 @@ async def test_a_damaged_session_does_not_stop_the_others(tmp_path, autojump_clo
         )
     async with house(tmp_path) as home:
         assert home.manager.find(other) is not None
-        assert [info.session for info in await home.store.newest("me")] == [other]
+        assert {info.session for info in await home.store.newest("me")} == {session, other}
         assert home.spool.size(session)
+        with pytest.raises(StoreFailed, match="or delete the session"):
+            await home.manager.journal("me", session)
+        with pytest.raises(Refused, match="no session"):
+            await home.manager.delete("you", session)
+        await home.manager.delete("me", session)
+        assert [info.session for info in await home.store.newest("me")] == [other]
+        assert home.spool.size(session) is None
     assert "is damaged" in caplog.text
 
 

@@ -64,7 +64,7 @@ class Clock:
     def keeping(self, home: House, **settings) -> Keeping:
         return Keeping(
             home.store, home.spool, RetentionSettings(**{"failed_audio_days": 0.0} | settings), home.manager._forget,
-            lambda: self.now, lambda: self.running,
+            home.manager.remove_audio, lambda: self.now, lambda: self.running,
         )  # fmt: skip
 
     def pass_(self, seconds: float) -> None:
@@ -90,7 +90,7 @@ async def test_a_year_ahead_loses_nothing_and_back_again_nothing_happened(tmp_pa
         clock = Clock(NOW)
         session = await stored(home, "one", NOW - DAY_S)
         failed = await stored(home, "two", NOW - DAY_S, State.FAILED)
-        settings = {"days": 30.0, "audio_days": 10.0, "failed_audio_days": 7.0}
+        settings = {"bytes": 10_000, "days": 30.0, "audio_days": 10.0, "failed_audio_days": 7.0}
         keeping = clock.keeping(home, **settings)
         await keeping.look()
         clock.now += YEAR_S

@@ -205,7 +205,7 @@ async def test_audio_that_cannot_be_deleted_keeps_its_session(tmp_path, autojump
         session = await finished(home)
         remove = home.spool.remove
 
-        def refuse(session, *, lasting=False):
+        def refuse(session, owner, *, lasting=False):
             raise SpoolFailed(30, "the audio could not be deleted (Read-only file system)")
 
         monkeypatch.setattr(home.spool, "remove", refuse)

@@ -460,7 +460,7 @@ async def test_audio_transcribed_anew_takes_a_place_from_the_moment_it_is_asked_
 async def test_a_session_that_could_not_be_stored_takes_no_place(tmp_path, monkeypatch):
     async with house(tmp_path, limits=LimitSettings(sessions=1)) as home:
 
-        async def full(record):
+        async def full(record, **options):
             raise StoreFailed("the disk is full")
 
         with monkeypatch.context() as patch:
@@ -502,8 +502,9 @@ async def look(home: House, now: float, **settings) -> None:
     """Let retention look at that time, on a clock that did not jump there."""
     await home.store.set_note(CLOCK, msgspec.json.encode(ClockNote(now)).decode())
     await Keeping(
-        home.store, home.spool, RetentionSettings(**settings), partial(home.manager.delete, "me"), lambda: now
-    ).look()
+        home.store, home.spool, RetentionSettings(**settings), home.manager._forget, home.manager.remove_audio,
+        lambda: now,
+    ).look()  # fmt: skip
 
 
 async def test_finished_sessions_are_deleted_when_they_are_old(tmp_path):
@@ -517,17 +518,38 @@ async def test_finished_sessions_are_deleted_when_they_are_old(tmp_path):
         assert [info.session for info in await home.store.newest("me")] == [live.id]
 
 
-async def test_the_oldest_go_when_the_history_is_too_large(tmp_path):
+async def taken(home: House, owner: str = "me") -> int:
+    """Bytes that the owner's finished sessions take."""
+    return (await home.store.used(owner, final=True)).get(owner, 0)
+
+
+async def test_the_oldest_go_when_a_user_has_too_much(tmp_path):
     async with house(tmp_path) as home:
         sessions = [await completed(home, keep_audio=True, title=str(number)) for number in range(3)]
-        size = await home.store.size() + home.spool.used
+        size = await taken(home)
+        assert size > home.spool.used == 3 * len(SINGLE)
         await look(home, 0.0, bytes=size)
         assert len(await home.store.newest("me")) == 3
         await look(home, 0.0, bytes=size - 1)
         assert [info.session for info in await home.store.newest("me")] == sessions[:0:-1]
         await look(home, 0.0, bytes=1)
         assert await home.store.newest("me") == []
-        assert home.spool.used == 0
+        assert home.spool.used == home.spool.usage.of("me") == 0
+
+
+async def test_one_users_sessions_push_out_nobody_elses(tmp_path):
+    async with house(tmp_path) as home:
+        mine = await completed(home, keep_audio=True)
+        for number in range(25):
+            _, theirs = await home.manager.create("you", CreateSession(kind="live", title=str(number)), object())
+            assert theirs is not None
+            theirs.cancel()
+            await theirs.wait_finished()
+        assert await taken(home, "you") > 25 * 100
+        await look(home, 0.0, bytes=await taken(home))
+        assert [info.session for info in await home.store.newest("me")] == [mine]
+        await look(home, 0.0, bytes=1)
+        assert await home.store.newest(None) == []
 
 
 async def test_nothing_is_deleted_for_an_upload_that_no_deletion_makes_smaller(tmp_path):
@@ -536,7 +558,7 @@ async def test_nothing_is_deleted_for_an_upload_that_no_deletion_makes_smaller(t
         going_on = await home.create(CreateSession(kind="file"))
         home.send(going_on, bytes(4_000_000), 100_000)
         await Reader(going_on.feed).until_state(State.PENDING)
-        history = await home.store.size() + 3 * len(SINGLE)
+        history = await taken(home)
         await look(home, 0.0, bytes=history)
         assert {info.session for info in await home.store.newest("me")} == {going_on.id, *sessions}
         await look(home, 0.0, bytes=history - 1)
@@ -544,6 +566,64 @@ async def test_nothing_is_deleted_for_an_upload_that_no_deletion_makes_smaller(t
         await look(home, 0.0, bytes=1)
         assert [info.session for info in await home.store.newest("me")] == [going_on.id]
         assert home.spool.used == home.spool.size(going_on.id) == 4_000_000
+
+
+async def test_what_a_user_takes_is_the_same_after_a_restart_whatever_was_done_by_hand(tmp_path):
+    async with house(tmp_path) as home:
+        kept, gone = [await completed(home, keep_audio=True) for _ in range(2)]
+        await completed(home)
+        before = home.spool.usage.of("me")
+        assert before == sum((await home.store.used()).values()) > home.spool.used == 2 * len(SINGLE)
+        assert await home.store.kept() == {kept: len(SINGLE), gone: len(SINGLE)}
+        home.spool.path(gone).unlink()
+    async with house(tmp_path) as home:
+        assert await home.store.kept() == {kept: len(SINGLE)}
+        assert home.spool.usage.of("me") == before - len(SINGLE)
+        await home.manager.remove_audio(kept)
+        await home.manager.remove_audio("00000000none")
+        assert await home.store.kept() == {}
+        assert home.spool.usage.of("me") == sum((await home.store.used()).values()) == before - 2 * len(SINGLE)
+
+
+async def test_a_user_has_no_more_on_the_disk_than_they_may(tmp_path):
+    async with house(tmp_path, limits=LimitSettings(owner_disk_bytes=30_000)) as home:
+        session = await home.create(CreateSession(kind="file", keep_audio=True))
+        with pytest.raises(Refused, match=r"limits\.owner_disk_bytes") as refused:
+            home.send(session, bytes(30_000), 10_000)
+        assert refused.value.code is Code.LIMIT_EXCEEDED
+        assert session.audio_offset == 20_000
+        with pytest.raises(Refused, match=r"limits\.owner_disk_bytes"):
+            await home.create(CreateSession(kind="file", audio=AudioFormat(size=10_000)))
+        _, theirs = await home.manager.create("you", CreateSession(kind="file"), home.producer)
+        assert theirs is not None
+        home.send(theirs, bytes(25_000))
+        session.cancel()
+        await session.wait_finished()
+        assert home.spool.usage.of("me") < 3000
+        home.send(await home.create(CreateSession(kind="file", audio=AudioFormat(size=20_000))), bytes(20_000))
+
+
+async def test_audio_transcribed_anew_counts_as_often_as_it_is_kept(tmp_path):
+    async with house(tmp_path, limits=LimitSettings(owner_disk_bytes=int(1.5 * len(SINGLE)))) as home:
+        session = await completed(home, keep_audio=True)
+        with pytest.raises(Refused, match=r"limits\.owner_disk_bytes"):
+            await home.manager.retranscribe("me", "me", Retranscribe(session=session))
+        assert home.spool.used == len(SINGLE)
+
+
+async def test_a_user_has_as_many_sessions_as_may_be_stored(tmp_path):
+    async with house(tmp_path, limits=LimitSettings(stored_sessions=2)) as home:
+        session = await completed(home, keep_audio=True)
+        await completed(home)
+        with pytest.raises(Refused, match=r"limits\.stored_sessions allows \(2\); delete some") as refused:
+            await home.live()
+        assert refused.value.code is Code.LIMIT_EXCEEDED
+        with pytest.raises(Refused, match=r"limits\.stored_sessions"):
+            await home.manager.retranscribe("me", "me", Retranscribe(session=session))
+        assert home.spool.used == len(SINGLE)
+        await home.manager.create("you", CreateSession(kind="live"), home.producer)
+        await home.manager.delete("me", session)
+        await home.live()
 
 
 async def test_kept_audio_is_removed_when_it_is_old(tmp_path):

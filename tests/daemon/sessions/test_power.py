@@ -24,9 +24,9 @@ def watched(home: House, monkeypatch) -> list[tuple[str, str]]:
         if lasting:
             seen.append(("lasts", str(record.state)))
 
-    async def created(record, *, lasting=False):
+    async def created(record, *, lasting=False, most=0):
         seen.append(("created", "lasts" if lasting else ""))
-        return await create(record, lasting=lasting)
+        return await create(record, lasting=lasting, most=most)
 
     async def deleted(session):
         seen.append(("deleted", session))
@@ -36,9 +36,9 @@ def watched(home: House, monkeypatch) -> list[tuple[str, str]]:
         seen.append(("flushed", ""))
         await flush()
 
-    def removed(session, *, lasting=False):
+    def removed(session, owner=None, *, lasting=False):
         seen.append(("removed", "lasts" if lasting else ""))
-        remove(session, lasting=lasting)
+        remove(session, owner, lasting=lasting)
 
     for name, new in {"save": saved, "create": created, "delete": deleted, "flush": flushed}.items():
         monkeypatch.setattr(home.store, name, new)

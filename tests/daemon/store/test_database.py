@@ -6,12 +6,13 @@ import sqlite3
 import stat
 import threading
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib import resources
 
 import pytest
 import trio
 
-from convod.store import Database, StoreFailed
+from convod.store import Database, StoreFailed, TookTooLong
 from convod.store.database import BATCH
 from convod.store.soundness import examine, seal
 
@@ -425,3 +426,76 @@ async def test_a_write_that_comes_after_the_end_is_refused_at_once(path):
     with trio.fail_after(10), trio.CancelScope(shield=True), pytest.raises(StoreFailed, match="stopping"):
         await database.write(insert(2))
     database.close()
+
+
+# --- long reads -------------------------------------------------------------------------------------------
+
+ENDLESS = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n"
+
+
+def endless(connection, *deadline):
+    return connection.execute(ENDLESS).fetchall()
+
+
+async def test_a_long_read_ends_in_time_and_is_told_from_a_fault(path):
+    async with opened(path) as database:
+        with pytest.raises(TookTooLong):
+            await database.read_long(endless, within_s=0.02)
+        await database.write(insert(1))
+        assert await database.read_long(lambda connection, deadline: everything(connection)) == [1]
+        await database.check()
+    assert path.with_name("convod.sqlite-sound").exists()  # nothing is wrong with the file
+
+
+async def test_a_short_read_that_is_long_is_refused(path, monkeypatch):
+    monkeypatch.setattr("convod.store.database.READ_S", 0.02)
+    async with opened(path) as database:
+        with pytest.raises(StoreFailed, match=r"not read within 0\.02 s"):
+            await database.read(endless)
+        assert await database.read(everything) == []
+
+
+async def test_others_read_and_write_while_long_reads_go_on_and_end_when_nobody_waits(path):
+    async with opened(path) as database, trio.open_nursery() as nursery:
+        began = threading.Semaphore(0)
+
+        def long(connection, deadline):
+            began.release()
+            endless(connection)
+
+        for who in "aabbc":
+            nursery.start_soon(partial(database.read_long, long, who=who))
+        with trio.fail_after(20):
+            for _ in range(2):
+                await trio.to_thread.run_sync(began.acquire)
+            await database.write(insert(1))
+            assert await database.read(everything) == [1]
+            nursery.cancel_scope.cancel()
+            with trio.CancelScope(shield=True):
+                assert await database.read_long(lambda connection, deadline: everything(connection)) == [1]
+
+
+async def test_a_log_is_emptied_between_long_reads_and_no_writer_waits_for_them(path, monkeypatch):
+    monkeypatch.setattr("convod.store.database.LOG_BYTES", 0)
+    began, go = threading.Event(), threading.Event()
+
+    def slow(connection, deadline):
+        connection.execute("BEGIN")
+        connection.execute("SELECT count(*) FROM t").fetchall()
+        began.set()
+        assert go.wait(30)
+        connection.execute("COMMIT")
+
+    async with opened(path) as database, trio.open_nursery() as nursery:
+        nursery.start_soon(database.read_long, slow)
+        await trio.to_thread.run_sync(began.wait)
+        await database.write(insert(1))
+        nursery.start_soon(database.checkpoint)
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        with trio.fail_after(4):  # SQLite would wait for the reader for 5 s, and all who write with it
+            await database.write(insert(2))
+        assert path.with_name("convod.sqlite-wal").stat().st_size > 0
+        go.set()
+        await database.write(insert(3))
+        await database.read_long(lambda connection, deadline: None)
+        assert path.with_name("convod.sqlite-wal").stat().st_size == 0

@@ -3,6 +3,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 import trio
 from hypothesis import given
@@ -13,6 +14,7 @@ from convo.messages import (
     AudioFormat,
     CreateSession,
     FinalSummary,
+    Mark,
     RollingSummary,
     SessionState,
     SessionWarning,
@@ -21,7 +23,7 @@ from convo.messages import (
     TranscriptSegment,
     Word,
 )
-from convod.store import Database, Record, SessionStore, StoreFailed
+from convod.store import Database, OwnerFull, Record, SessionStore, StoreFailed, TooMany, Usage
 from convod.store.search import snip
 
 
@@ -418,3 +420,118 @@ async def test_a_backup_is_whole_while_others_write_and_opens_like_the_original(
         assert len(await store.segments(one.id)) == 20
         assert len(await store.search("me", "sentence", 50)) == 20
     assert sorted(path.name for path in tmp_path.iterdir() if "part" in path.name) == []
+
+
+# --- what it costs ----------------------------------------------------------------------------------------
+
+LONGEST_CONFIG = CreateSession(
+    kind="live", title="ü" * 200, language="x" * 100, prompt="ü" * 10_000, hotwords="ü" * 10_000, key="ü" * 200,
+    model="ü" * 1000, audio=AudioFormat(name="ü" * 1000),
+    summary=SummaryOptions(provider="ü" * 100, model="ü" * 200, style="ü" * 100, language="ü" * 100),
+)  # fmt: skip
+
+
+async def test_a_mark_writes_little_however_long_the_texts_of_its_session_are(tmp_path):
+    async with opened(tmp_path) as store:
+        asked = [LONGEST_CONFIG.summary] * 8
+        one = await store.create(record(title="ü" * 200, key="ü" * 200, config=LONGEST_CONFIG, asked=asked))
+        await store._database.checkpoint()
+        log = tmp_path / "convod.sqlite-wal"
+        await store.save(one, [Mark(session=one.id, seq=1, time=1.0, text="here")])
+        first = log.stat().st_size
+        one.seq = 1
+        await store.save(one, [Mark(session=one.id, seq=2, time=1.0, text="here")])
+        assert max(first, log.stat().st_size - first) <= 3 * 4120 + 32  # a page of progress, of events, and of an index
+        assert await store.get(one.id) == msgspec.structs.replace(one, seq=2)
+
+
+async def test_what_seldom_changes_is_stored_when_it_does(tmp_path):
+    async with opened(tmp_path) as store:
+        one = await store.create(record(config=LONGEST_CONFIG))
+        one.config = msgspec.structs.replace(LONGEST_CONFIG, priority="high", prompt=None)
+        one.title, one.state, one.heard_language, one.digest = "new", State.COMPLETED, "de", "ab" * 32
+        one.asked, one.kept_bytes, one.ended = [SummaryOptions(style="brief")], 77, True
+        await store.save(one)
+        assert await store.get(one.id) == one
+
+
+async def test_what_a_session_takes_is_counted_and_no_more_once_it_is_gone(tmp_path):
+    async with opened(tmp_path) as store:
+        store._usage = usage = Usage(10_000)
+        one = await store.create(record("one", state=State.COMPLETED, kept_bytes=500))
+        await store.create(record("two", owner="you", kept_bytes=7))
+        await say(store, one, "text " * 100)
+        used = await store.used()
+        assert usage.of("me") == used["me"] - 500  # the spool counts audio
+        assert used["me"] > 1000
+        assert used["you"] > 7
+        assert await store.used("me", final=True) == {"me": used["me"]}
+        assert await store.used("you", final=True) == {}
+        assert await store.kept() == {one.id: 500, "00000000two": 7}
+        await store.set_kept({one.id: 0, "00000000gone": 3})
+        assert (await store.used())["me"] == usage.of("me")
+        usage.check("me", 10_000 - usage.of("me"))
+        with pytest.raises(OwnerFull, match=r"limits\.owner_disk_bytes"):
+            usage.check("me", 10_001 - usage.of("me"))
+        await store.delete(one.id)
+        assert usage.of("me") == 0
+        assert usage.of("you") == (await store.used())["you"] - 7
+
+
+async def test_an_owner_has_as_many_sessions_as_may_be(tmp_path):
+    async with opened(tmp_path) as store:
+        for name in ("one", "two"):
+            await store.create(record(name, key=name), most=2)
+        with pytest.raises(TooMany):
+            await store.create(record("three"), most=2)
+        assert (await store.create(record("three", key="one"), most=2)).id == "00000000one"
+        await store.create(record("four", owner="you"), most=2)
+        await store.delete("00000000one")
+        await store.create(record("three"), most=2)
+
+
+@pytest.mark.parametrize(
+    ("of", "owner"), [("newest", "me"), ("newest", None), ("marks", None), ("summaries", None), ("oldest", "me")]
+)
+async def test_no_list_sorts_or_reads_all_there_is(tmp_path, of, owner):
+    async with opened(tmp_path) as store:
+        asked: list[str] = []
+        traced(store._database._reader, asked)
+        connect = store._database._long._connect
+        store._database._long._connect = lambda: traced(connect(), asked)
+        if of == "oldest":
+            await store.finished(owner=owner)
+        elif of == "newest":
+            await store.newest(owner)
+        else:
+            await getattr(store, of)("00000000none")
+        statement = next(one for one in asked if one.startswith("SELECT")).replace("Inf", "9e999")
+        plan = [row[3] for row in await store._database.read(lambda c: c.execute(f"EXPLAIN QUERY PLAN {statement}"))]
+        assert not [step for step in plan if "TEMP B-TREE" in step], plan
+        assert all("INDEX" in step or "PRIMARY KEY" in step for step in plan), plan
+
+
+def traced(connection, asked):
+    connection.set_trace_callback(asked.append)
+    return connection
+
+
+async def test_a_word_that_is_asked_for_many_times_is_looked_up_once(tmp_path):
+    async with opened(tmp_path) as store:
+        one = await store.create(record())
+        await say(store, one, "the engine", "an engine engineers")
+        asked = []
+        connect = store._database._long._connect
+        store._database._long._connect = lambda: traced(connect(), asked)
+        hits = await store.search("me", "engine " * 32, 10)
+        assert [hit.segment for hit in hits] == [1, 0]
+        assert any("MATCH '\"engine\"' " in one for one in asked)
+        assert not any('"engine" AND "engine"' in one for one in asked)
+
+
+def test_a_snippet_of_a_very_long_text_costs_no_more():
+    text = "a " * 1_000_000 + "needle"
+    shown, marks = snip(text, ["needle"])
+    assert (shown, marks) == (text[:160] + "…", [])
+    shown, marks = snip("word " * 1_000_000, ["word"] * 32)
+    assert len(marks) == 32

@@ -43,7 +43,7 @@ from convod.sessions.journal import Desk
 from convod.sessions.limits import LimitSettings, RetentionSettings
 from convod.sessions.session import Parts, SessionSettings
 from convod.sessions.turns import Turns
-from convod.store import Database, SessionStore, Spool
+from convod.store import Database, SessionStore, Spool, Usage
 from convod.summary import Show, SummarizerUnavailable, Talk
 from convod.summary.parse import Draft
 from convod.summary.rolling import Load, Rolling
@@ -305,7 +305,8 @@ async def house(
     limits, retention = limits or LimitSettings(), retention or RetentionSettings()
     database = Database(state / "convod.sqlite")
     database.open()
-    store, spool = SessionStore(database), Spool(state / "spool", quota=limits.disk_bytes)
+    usage = Usage(limits.owner_disk_bytes)
+    store, spool = SessionStore(database, usage), Spool(state / "spool", quota=limits.disk_bytes, usage=usage)
     engine = engine or ScriptedEngine()
     summarizers = summarizers or ScriptedSummarizers()
     wanted: dict[str, Any] = {"beam": 1} | settings
