@@ -36,7 +36,7 @@ MEMORY = 96 << 20
 """Bytes that the daemon may grow by while one request is asked for."""
 
 TRIES = 3
-PINGS = 30
+PINGS = 20
 PAUSE_S = 0.01
 CONNECTIONS = 3
 

@@ -19,7 +19,7 @@ import trio
 
 from tests.support.wire import Map, Wire, wired
 
-PATIENCE_S = 0.2
+PATIENCE_S = 0.1
 WORKERS = 16
 """Requests that wait for their answer on each connection."""
 
