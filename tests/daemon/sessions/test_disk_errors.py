@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 import trio
 
-from convo.messages import CreateSession, Mark, SessionState, State, SummaryOptions
+from convo.messages import CreateSession, Mark, Retranscribe, SessionState, State, SummaryOptions
 from convod.sessions import Refused
 from convod.store import SpoolFailed, StoreFailed
 from tests.daemon.support.house import House, Reader, house
@@ -215,3 +215,20 @@ async def test_audio_that_cannot_be_deleted_keeps_its_session(tmp_path, autojump
         monkeypatch.setattr(home.spool, "remove", remove)
         await home.manager.delete("me", session)
         assert await home.store.get(session) is None
+
+
+async def test_a_session_that_was_promised_begins_when_its_audio_can_be_opened(tmp_path, autojump_clock, monkeypatch):
+    async with house(tmp_path) as home:
+        session = await finished(home)
+        opened = home.spool.open
+
+        def refuse(session):
+            raise SpoolFailed(5, "the audio's file could not be opened (Input/output error)")
+
+        monkeypatch.setattr(home.spool, "open", refuse)
+        new = await home.manager.retranscribe("me", "me", Retranscribe(session=session))
+        with pytest.raises(Refused, match="cannot be opened now"):
+            await home.manager.running("me", new)
+        monkeypatch.setattr(home.spool, "open", opened)
+        reader = Reader((await home.manager.journal("me", new)).feed)
+        await reader.until_state(State.COMPLETED)

@@ -295,6 +295,7 @@ async def house(
     summarizers: ScriptedSummarizers | None = None,
     limits: LimitSettings | None = None,
     retention: RetentionSettings | None = None,
+    fsync: bool = False,
     **settings: Any,
 ) -> AsyncIterator[House]:
     """A manager that runs until the end of the block, then stops as the daemon would be killed: nothing is drained."""
@@ -302,7 +303,7 @@ async def house(
     limits, retention = limits or LimitSettings(), retention or RetentionSettings()
     database = Database(state / "convod.sqlite")
     database.open()
-    store, spool = SessionStore(database), Spool(state / "spool", quota=limits.disk_bytes)
+    store, spool = SessionStore(database), Spool(state / "spool", fsync=fsync, quota=limits.disk_bytes)
     engine = engine or ScriptedEngine()
     summarizers = summarizers or ScriptedSummarizers()
     wanted: dict[str, Any] = {"beam": 1} | settings
