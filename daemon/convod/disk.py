@@ -42,7 +42,8 @@ def write_whole(path: Path, data: bytes, mode: int = 0o600, *, owner: tuple[int,
     """
     fresh = path.with_name(f"{path.name}.new")
     try:
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+        # Through no link that somebody else put there.
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
         try:
             left = memoryview(data)
             while left:

@@ -151,14 +151,16 @@ class TokenBook:
         """The file's content, written back whole at the end: a daemon that reads meanwhile sees the old or the new."""
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = os.open(self.path.with_name(f"{FILE}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            # Through no link: root makes tokens in a directory of the daemon's user, who may have put one there.
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            lock = os.open(self.path.with_name(f"{FILE}.lock"), flags, 0o600)
         except OSError as error:
             raise self._unwritten(error) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             book = _Book(tokens=list(self.tokens()))
             yield book
-            self._write(msgspec.json.format(msgspec.json.encode(book)))
+            self._write(msgspec.json.format(msgspec.json.encode(book)), lock)
         except OSError as error:
             raise self._unwritten(error) from error
         finally:
@@ -168,12 +170,12 @@ class TokenBook:
         todo = "look at its disk" if error.errno in FAILING else "run this as the daemon's user"
         return BadToken(f"{self.path} cannot be written ({error.strerror}); {todo}")
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes, lock: int) -> None:
         owner = None
         if os.geteuid() == 0:  # made by root for the user of the service, who must be able to read it
             about = self.path.parent.stat()
             owner = about.st_uid, about.st_gid
-            os.chown(self.path.with_name(f"{FILE}.lock"), *owner)
+            os.fchown(lock, *owner)
         write_whole(self.path, data + b"\n", owner=owner)
 
 
