@@ -285,7 +285,7 @@ def _state_directory(path: Path) -> Iterator[Path]:
     """The directory of what survives, made if need be, held by a lock while the daemon runs."""
     try:
         # `parents` makes them with the usual mode: the directory itself comes first.
-        made = not path.is_dir()
+        made = not (path / "lock").exists()  # which is made last: else a start that failed had not synced all
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         (path / "spool").mkdir(mode=0o700, exist_ok=True)
         if made:

@@ -15,6 +15,7 @@ import pytest
 import trio
 
 import convo
+from convod.engine import sandbox
 from tests.support import syscalls
 from tests.support.sessions import OFF, states, text, upload
 from tests.support.speech import DATA, truth, word_error_rate
@@ -59,3 +60,11 @@ async def test_a_file_is_transcribed(tmp_path: Path, forbidden: set[str]) -> Non
         events = await upload(client, (DATA / "single.flac").read_bytes(), summary=OFF)
     assert states(events)[-1] == "completed"
     assert word_error_rate(truth("single"), text(events)) < 0.3
+
+
+@pytest.mark.parametrize("machine", sandbox.CALLS)
+def test_the_units_filter_lets_a_decoder_shut_itself_in(machine: str) -> None:
+    """By name, whatever the numbers are: on each architecture that decoders have a filter for."""
+    calls = syscalls.allowed(UNIT.read_text())
+    assert sandbox.CALLS[machine].keys() <= calls
+    assert {"prctl", "landlock_create_ruleset", "landlock_restrict_self"} <= calls

@@ -85,10 +85,11 @@ class Work:
                 self.answered.completed[session.id] = text(events)
 
     async def delete(self, client: convo.Client, session: str) -> None:
-        await client.request(messages.DeleteSession(session=session))
+        # Until it is answered, the session may be there or not.
         for kept in (self.answered.created, self.answered.ended):
             kept.discard(session)
         self.answered.completed.pop(session, None)
+        await client.request(messages.DeleteSession(session=session))
         self.answered.deleted.add(session)
 
     def operate(self) -> None:

@@ -199,6 +199,69 @@ async def test_a_database_that_is_moved_aside_and_put_back(tmp_path: Path, row: 
     row.saw(f"{told.unclaimed_files} file set aside; put back, the session went on at byte {half}, whole")
 
 
+async def test_a_backup_that_is_restored_while_audio_lies_in_the_spool(tmp_path: Path, row: Row) -> None:
+    row.promise(
+        "an older backup restored while audio of later sessions lies in the spool, then the newer database again",
+        "what the backup knows goes on with all its audio; audio that it does not know is set aside and told, and "
+        "taken up again with the newer database",
+    )
+    audio = pcm("single.flac")
+    half = len(audio) // 4 * 2
+    copy = tmp_path / "copy.sqlite"
+
+    def put(folder: str | None) -> None:
+        """Move the database aside to a folder, and the backup in its place, or back from there (None)."""
+        aside = tmp_path / "aside"
+        aside.mkdir(exist_ok=True)
+        if folder is None:
+            for file in daemon.state.glob("convod.sqlite*"):
+                file.unlink()
+            for file in aside.iterdir():
+                file.rename(daemon.state / file.name)
+        else:
+            for file in daemon.state.glob("convod.sqlite*"):
+                file.rename(aside / file.name)
+            shutil.copyfile(copy, daemon.state / "convod.sqlite")
+
+    async def goes_on(client: convo.Client, session: str, stored: int) -> None:
+        resumed = await client.attach(session, produce=True)
+        assert isinstance(resumed.reply, messages.AttachReply)
+        assert resumed.reply.audio_offset == stored
+        await resumed.send_audio(audio[stored:])
+        await resumed.end()
+        events = [event async for event in resumed.events()]
+        assert states(events)[-1] == "completed"
+        assert word_error_rate(truth("single"), text(events)) < 0.3
+
+    with started(tmp_path) as daemon:
+        async with convo.connect(daemon.url) as client:
+            known = await client.create_session("live", summary=OFF)
+            await known.send_audio(audio[: half // 2])
+            words = [sys.executable, "-m", "convod", "--state-dir", str(daemon.state), "backup", str(copy)]
+            await trio.run_process(words)
+            later = await client.create_session("live", summary=OFF)
+            for one, begin in ((known, half // 2), (later, 0)):
+                await one.send_audio(audio[begin:half])
+                await one.finalize()
+            daemon.kill()
+        put("aside")
+        daemon.start()
+        async with convo.connect(daemon.url) as client:
+            told = (await client.request(messages.Status())).storage
+            assert told is not None
+            assert (told.unclaimed_files, told.unclaimed_bytes) == (1, half)
+            await goes_on(client, known.id, half)
+            with pytest.raises(convo.RequestError, match="no session"):
+                await client.attach(later.id)
+        daemon.stop()
+        put(None)
+        daemon.start()
+        async with convo.connect(daemon.url) as client:
+            assert (await client.request(messages.Status())).storage is None
+            await goes_on(client, later.id, half)
+    row.saw(f"{told.unclaimed_files} file set aside and taken up again; both sessions went on at byte {half}, whole")
+
+
 async def test_two_daemons_on_one_state_directory(daemon: Daemon, row: Row, tmp_path: Path) -> None:
     row.promise("a second daemon on the same state directory", "refused by the lock, in a sentence")
     await warm(daemon)

@@ -8,16 +8,30 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from convo.codec import RAW, Json
 from convo.connection import NEED_DATA, Connection, Malformed, Role
 from convo.errors import RemoteProtocolError
 from convo.framing import LengthPrefixed, WholeMessages
-from convo.messages import DURABLE, PROTOCOL, Error, Hello, Limits, Message, Welcome
+from convo.messages import (
+    DURABLE,
+    PROTOCOL,
+    CreateSession,
+    Error,
+    Hello,
+    Limits,
+    Message,
+    State,
+    SummaryOptions,
+    Welcome,
+)
 
 LIMIT = 1 << 16
+
+CORPUS = Path(__file__).parent / "corpus"
 
 WELCOME = Welcome(protocol=PROTOCOL, server="d", limits=Limits(message_bytes=LIMIT), features=[])
 
@@ -74,23 +88,82 @@ def _take(connection: Connection, data: bytes) -> bool:
 
 
 def events(data: bytes) -> None:
-    """The stored body of an event, of every kind."""
+    """The stored body of an event, of every kind, and the stored settings of a session: as they come, and as changes of
+    sound ones, as what decodes them is no Python and shows nobody the way in.
+    """
     from convod.store import StoreFailed
-    from convod.store.sessions import _event
+    from convod.store.sessions import _event, _record
 
-    for kind in (*DURABLE, "nonsense"):
+    for body in (data, edited("events", data)):
+        for kind in (*DURABLE, "nonsense"):
+            with contextlib.suppress(StoreFailed):
+                Json().encode(_event({"type": kind, "body": body}))  # type: ignore[arg-type]
+    for name in ("config", "asked", "state"):
         with contextlib.suppress(StoreFailed):
-            _event({"type": kind, "body": data})  # type: ignore[arg-type]
+            _record(_Row(_stored() | {name: _changed(str(_stored()[name]).encode(), data)}))  # type: ignore[arg-type]
 
 
 def tokens(data: bytes) -> None:
-    """The file of tokens."""
+    """The file of tokens: as it comes, and as changes of a sound one."""
     from convod.listen.tokens import FILE, BadToken, TokenBook
 
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder, FILE).write_bytes(data)
-        with contextlib.suppress(BadToken):
-            assert TokenBook(Path(folder)).find(data[:64].decode("utf-8", "replace"), 0.0) is None
+        for content in (data, edited("tokens", data)):
+            Path(folder, FILE).write_bytes(content)
+            with contextlib.suppress(BadToken):
+                assert TokenBook(Path(folder)).find(data[:64].decode("utf-8", "replace"), 0.0) is None
+
+
+def edited(target: str, data: bytes) -> bytes:
+    """A seed of the corpus with changes: its number, then what `_changed` takes."""
+    seeds = _SEEDS.setdefault(target, [])
+    if not seeds:
+        seeds += [file.read_bytes() for file in sorted((CORPUS / target).glob("seed-*"))]
+    return _changed(seeds[data[0] % len(seeds)] if data else seeds[0], data[1:])
+
+
+def _changed(sound: bytes, data: bytes) -> bytes:
+    """Bytes with changes, three bytes each: where, what (put, insert, remove, repeat from there), with which byte."""
+    made = bytearray(sound)
+    for at in range(0, len(data) - 2, 3):
+        place, what, value = data[at] * max(1, len(made) // 256) % (len(made) or 1), data[at + 1] % 4, data[at + 2]
+        if what == 0:
+            made[place : place + 1] = bytes([value])
+        elif what == 1:
+            made[place:place] = bytes([value])
+        elif what == 2:
+            del made[place : place + 1 + value % 8]
+        elif len(made) < LIMIT:
+            made[place:place] = made[place : place + value]
+    return bytes(made)
+
+
+class _Row(dict[str, Any]):
+    """Stands for a row of SQLite's, which iterates over values."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.values())
+
+
+def _stored() -> dict[str, Any]:
+    from convod.store.base import Record
+    from convod.store.sessions import _columns
+
+    if not _STORED:
+        config = CreateSession(kind="live", title="a", language="en", prompt="b", summary=SummaryOptions(style="brief"))
+        _STORED.update(
+            _columns(
+                Record(
+                    id="s", owner="o", kind="live", title="a", state=State.PENDING, created=1.0, config=config,
+                    asked=[SummaryOptions()],
+                )
+            )
+        )  # fmt: skip
+    return _STORED
+
+
+_STORED: dict[str, Any] = {}
+_SEEDS: dict[str, list[bytes]] = {}
 
 
 def database(data: bytes) -> None:

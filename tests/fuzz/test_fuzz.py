@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 LEAST_COVERED = 3
 """Edges that each target takes at least; none or one where what it calls was not instrumented."""
 
-SECONDS = int(os.environ.get("CONVO_FUZZ_SECONDS", "2"))
+SECONDS = int(os.environ.get("CONVO_FUZZ_SECONDS", "1"))
 
 
 @pytest.mark.parametrize("target", TARGETS)

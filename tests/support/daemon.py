@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,15 +23,17 @@ START_S = 60.0
 class Daemon:
     """A running convod. `directory` holds its socket, state, settings and models; it can be stopped and started again.
 
-    It hears with `model`, whatever models there are on this machine; None leaves that to flags and settings.
+    It hears with `model`, whatever models there are on this machine; None leaves that to flags and settings. In
+    `environment` None takes a variable away. `under` are the words of a program that becomes it (strace -D).
     """
 
     def __init__(
         self,
         directory: Path,
         *flags: str,
-        environment: dict[str, str] | None = None,
+        environment: Mapping[str, str | None] | None = None,
         model: str | None = "builtin",
+        under: Sequence[str] = (),
     ) -> None:
         self.directory = directory
         self.flags = flags
@@ -40,7 +42,8 @@ class Daemon:
         self.log: list[str] = []
         self.url = f"unix:{self.socket}"
         self.web = ""
-        self._environment = ({} if model is None else {"CONVOD_MODEL": model}) | (environment or {})
+        self._under = list(under)
+        self._environment = {"CONVOD_MODEL": model, **(environment or {})}
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
         self._ready = False
@@ -78,14 +81,21 @@ class Daemon:
             "CONVOD_SUMMARY_OLLAMA_URL": "http://127.0.0.1:9",
             "CONVOD_SUMMARY_OPENAI_URL": "http://127.0.0.1:9/v1",
         }
-        environment |= self._environment
+        for name, value in self._environment.items():
+            if value is None:
+                environment.pop(name, None)
+            else:
+                environment[name] = value
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "convod", "--socket", str(self.socket), "--state-dir", str(self.state), *self.flags],
+            [
+                *self._under, sys.executable, "-m", "convod",
+                "--socket", str(self.socket), "--state-dir", str(self.state), *self.flags,
+            ],
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
             env=environment,
-        )
+        )  # fmt: skip
         self._ready = False
         ready = threading.Event()
         self._reader = threading.Thread(target=self._read, args=(self._process, ready), daemon=True)
@@ -141,10 +151,16 @@ class Daemon:
 
 @contextmanager
 def running(
-    directory: Path, *flags: str, environment: dict[str, str] | None = None, model: str | None = "builtin"
+    directory: Path,
+    *flags: str,
+    environment: Mapping[str, str | None] | None = None,
+    model: str | None = "builtin",
+    under: Sequence[str] = (),
 ) -> Iterator[Daemon]:
     """A daemon with a Unix socket and a WebSocket, until the end of the block."""
-    daemon = Daemon(directory, "--listen", "ws://127.0.0.1:0", *flags, environment=environment, model=model)
+    daemon = Daemon(
+        directory, "--listen", "ws://127.0.0.1:0", *flags, environment=environment, model=model, under=under
+    )
     daemon.start()
     try:
         yield daemon

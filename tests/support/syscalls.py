@@ -20,12 +20,13 @@ ROOT = Path(__file__).parents[2]
 
 _ALLOW = 0x7FFF0000
 _REFUSE = 0x00050000 | errno.EPERM  # SCMP_ACT_ERRNO
-_UNKNOWN = -1  # __NR_SCMP_ERROR
+UNKNOWN = -1
+"""The number of what libseccomp does not know (__NR_SCMP_ERROR); that of what this architecture lacks is lower."""
 
 
 def available() -> bool:
     """Whether systemd's lists of calls and libseccomp are here."""
-    return shutil.which("systemd-analyze") is not None and _library() is not None
+    return shutil.which("systemd-analyze") is not None and library() is not None
 
 
 def allowed(unit: str) -> set[str]:
@@ -55,28 +56,28 @@ def _expanded(name: str) -> set[str]:
 
 
 @cache
-def _library() -> ctypes.CDLL | None:
+def library() -> ctypes.CDLL | None:
     try:
-        library = ctypes.CDLL("libseccomp.so.2", use_errno=True)
+        loaded = ctypes.CDLL("libseccomp.so.2", use_errno=True)
     except OSError:
         return None
-    library.seccomp_init.restype = ctypes.c_void_p
-    library.seccomp_rule_add.argtypes = [ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_uint]
-    library.seccomp_load.argtypes = [ctypes.c_void_p]
-    return library
+    loaded.seccomp_init.restype = ctypes.c_void_p
+    loaded.seccomp_rule_add.argtypes = [ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_uint]
+    loaded.seccomp_load.argtypes = [ctypes.c_void_p]
+    return loaded
 
 
 def main() -> None:
     """Put the filter around this process, and become the program."""
     names, *words = sys.argv[1:]
-    library = _library()
-    assert library is not None
-    filtered = library.seccomp_init(_REFUSE)
+    loaded = library()
+    assert loaded is not None
+    filtered = loaded.seccomp_init(_REFUSE)
     for name in names.split(","):
-        number = library.seccomp_syscall_resolve_name(name.encode())
-        if number != _UNKNOWN:
-            library.seccomp_rule_add(filtered, _ALLOW, number, 0)
-    if library.seccomp_load(filtered) != 0:  # sets no_new_privs first
+        number = loaded.seccomp_syscall_resolve_name(name.encode())
+        if number >= 0:  # else this architecture has no such call
+            loaded.seccomp_rule_add(filtered, _ALLOW, number, 0)
+    if loaded.seccomp_load(filtered) != 0:  # sets no_new_privs first
         raise SystemExit("the filter cannot be loaded")
     os.execv(words[0], words)
 

@@ -23,6 +23,7 @@ from typing import Final
 import trio
 
 from convo.messages import Code
+from convod.engine import environment
 from convod.engine.ending import end
 from convod.engine.wire import RATE
 
@@ -33,9 +34,6 @@ PIECE: Final = 1 << 16
 STALL_S: Final = 60.0
 """How long a decoder may give nothing while it is waited for; and how much longer than the sound lasts it may be waited
 for in all. It decodes some hundred times faster than people speak."""
-
-KEPT: Final = ("PYTHONHOME", "PYTHONPATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
-"""Variables by which Python finds itself and its libraries. No other one reaches a decoder."""
 
 STALLED: Final = (
     f"the file's decoder gave nothing for too long ({STALL_S:.0f} s) and was ended; the audio is kept: retry the "
@@ -169,7 +167,7 @@ async def _start(path: Path, track: int, limit_s: float) -> trio.Process:
             stdin=file,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={name: os.environ[name] for name in KEPT if name in os.environ},
+            env=environment.for_decoder(),
             # Ctrl-C and the hang-up of a terminal are for the daemon. Not in a session of its own: where Linux shares
             # processors out among sessions (autogroup), it would be nice to nobody there.
             process_group=0,

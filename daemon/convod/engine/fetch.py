@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import trio
 
+from convod.engine import environment
 from convod.engine.ending import end
 
 TIDY_S: Final = 2.0
@@ -35,6 +36,7 @@ async def fetch(name: str, repository: str, progress: Callable[[int, int | None]
         [sys.executable, "-m", "convod.engine.fetcher", name, repository],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
+        env=environment.for_fetcher(),
         process_group=0,  # Ctrl-C and the hang-up of a terminal are for the daemon
     )
     assert process.stdout is not None

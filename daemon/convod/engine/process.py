@@ -7,7 +7,6 @@ It never chooses what is decoded, nor what becomes of a batch that was lost.
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from collections.abc import AsyncIterator
 import msgspec
 import trio
 
+from convod.engine import environment
 from convod.engine.ending import end
 from convod.engine.scheduler import Job
 from convod.engine.wire import (
@@ -153,14 +153,7 @@ async def worker_process() -> AsyncIterator[Worker]:
             stdout=subprocess.DEVNULL,
             # Ctrl-C and the hang-up of a terminal are for the daemon, which decides when its workers end.
             process_group=0,
-            # numpy's products are small here: its own threads would only wait for each other.
-            # onnxruntime, which runs Silero, would report home.
-            env={
-                **os.environ,
-                "HF_HUB_OFFLINE": "1",
-                "OPENBLAS_NUM_THREADS": "1",
-                "ORT_DISABLE_TELEMETRY": "1",
-            },
+            env=environment.for_worker(),
         )
         unless_started.pop_all()
     stream = trio.SocketStream(trio.socket.from_stdlib_socket(ours))

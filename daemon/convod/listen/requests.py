@@ -181,7 +181,10 @@ class Service:
         _check(client, Right.STREAM, "stream")
         session = self._manager.find(session_id)
         if session is None or session.record.owner != client.owner:
-            session = await self._manager.running(client.reach, session_id)
+            try:
+                session = await self._manager.running(client.reach, session_id)
+            except StoreFailed as error:
+                raise Refused(Code.BUSY, str(error)) from error
         try:
             session.audio(client, offset, *pieces)
         except Refused:

@@ -20,7 +20,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from convod.disk import sync_folder
+from convod.disk import FAILING, write_whole
 
 Scope = Literal["read", "stream", "admin"]
 
@@ -151,35 +151,32 @@ class TokenBook:
         """The file's content, written back whole at the end: a daemon that reads meanwhile sees the old or the new."""
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = os.open(self.path.with_name(f"{FILE}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            # Through no link: root makes tokens in a directory of the daemon's user, who may have put one there.
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            lock = os.open(self.path.with_name(f"{FILE}.lock"), flags, 0o600)
         except OSError as error:
-            raise BadToken(
-                f"{self.path} cannot be written ({error.strerror}); run this as the daemon's user"
-            ) from error
+            raise self._unwritten(error) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             book = _Book(tokens=list(self.tokens()))
             yield book
-            self._write(msgspec.json.format(msgspec.json.encode(book)))
+            self._write(msgspec.json.format(msgspec.json.encode(book)), lock)
         except OSError as error:
-            raise BadToken(
-                f"{self.path} cannot be written ({error.strerror}); run this as the daemon's user"
-            ) from error
+            raise self._unwritten(error) from error
         finally:
             os.close(lock)
 
-    def _write(self, data: bytes) -> None:
-        fresh = self.path.with_name(f"{FILE}.new")
-        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
-            file.write(data + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+    def _unwritten(self, error: OSError) -> BadToken:
+        todo = "look at its disk" if error.errno in FAILING else "run this as the daemon's user"
+        return BadToken(f"{self.path} cannot be written ({error.strerror}); {todo}")
+
+    def _write(self, data: bytes, lock: int) -> None:
+        owner = None
         if os.geteuid() == 0:  # made by root for the user of the service, who must be able to read it
             about = self.path.parent.stat()
-            os.chown(fresh, about.st_uid, about.st_gid)
-            os.chown(self.path.with_name(f"{FILE}.lock"), about.st_uid, about.st_gid)
-        fresh.replace(self.path)
-        sync_folder(self.path.parent)  # or a power cut brings a revoked token back
+            owner = about.st_uid, about.st_gid
+            os.fchown(lock, *owner)
+        write_whole(self.path, data + b"\n", owner=owner)
 
 
 def _hash(secret: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import grp
+import logging
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,8 @@ from convod.listen.accept import accept
 from convod.listen.limits import STRANGER_BYTES
 from convod.listen.pace import PacedStream
 from convod.listen.serve import LinkLost
+
+log = logging.getLogger("convod.listen")
 
 READ_BYTES: Final = 1 << 16
 
@@ -99,7 +102,12 @@ def bound(path: Path, mode: int = 0o600, group: str = "") -> Iterator[trio.Socke
         if os.path.lexists(path):
             if not path.is_socket():
                 raise SocketTaken(f"{path} is there and is no socket; move it away, or choose another with --socket")
-            path.unlink()
+            try:
+                path.unlink()
+            except OSError as error:
+                raise SocketTaken(
+                    f"the socket {path} cannot be made anew ({error.strerror}); choose another with --socket"
+                ) from error
         listener = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
         try:
             # Nobody else may connect between bind and chmod.
@@ -108,7 +116,7 @@ def bound(path: Path, mode: int = 0o600, group: str = "") -> Iterator[trio.Socke
                 _bind(listener, path)
             except OSError as error:
                 raise SocketTaken(
-                    f"the socket {path} cannot be made ({error}); choose another with --socket"
+                    f"the socket {path} cannot be made ({error.strerror or error}); choose another with --socket"
                 ) from error
             finally:
                 os.umask(before)
@@ -117,7 +125,10 @@ def bound(path: Path, mode: int = 0o600, group: str = "") -> Iterator[trio.Socke
             yield trio.SocketListener(listener)
         finally:
             listener.close()
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:  # nobody listens there: the next start makes it anew
+                log.warning("the socket %s stays behind (%s)", path, error.strerror)
     finally:
         # The lock file stays: removing it would let two daemons hold locks on two files of one name.
         os.close(held)

@@ -1,7 +1,7 @@
 """Log lines to a file descriptor that may take none for a while, such as a terminal that was stopped by Ctrl-S.
 
 In: log records. Out: their lines, written by a thread of its own, so that whoever logs never waits for it. A thousand
-lines wait at most; of those that come beyond them only the number is told.
+lines wait at most; of those that come beyond them, and of those that a full disk did not take, only the number is told.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class AsideHandler(logging.Handler):
     def __init__(self, descriptor: int) -> None:
         super().__init__()
         self._descriptor = descriptor
-        self._lines: deque[str] = deque()
+        self._lines: deque[tuple[str, int]] = deque()  # and how many lines each stands for
         self._lost = 0
         self._ended = False
         self._changed = threading.Condition()
@@ -40,9 +40,9 @@ class AsideHandler(logging.Handler):
                 self._lost += 1
                 return
             if self._lost:
-                self._lines.append(f"({self._lost} lines were lost: nobody took them)\n")
+                self._lines.append((f"({self._lost} lines were lost: nobody took them)\n", self._lost))
                 self._lost = 0
-            self._lines.append(line)
+            self._lines.append((line, 1))
             self._changed.notify_all()
 
     def flush(self) -> None:
@@ -59,17 +59,22 @@ class AsideHandler(logging.Handler):
         super().close()
 
     def _write(self) -> None:
+        torn = False  # the last line that was written is half of one
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._lines or self._ended)
                 if self._ended:
                     return
-                data = self._lines[0].encode("utf-8", "backslashreplace")
+                text, count = self._lines[0]
+            data = ("\n" * torn + text).encode("utf-8", "backslashreplace")
             try:
                 while data:
                     data = data[os.write(self._descriptor, data) :]
-            except OSError:  # closed, and with it whoever could be told
+                    torn = True
+                torn = False
+            except OSError:  # closed, and with it whoever could be told; or a file on a disk that is full for now
                 pass
             with self._changed:
                 self._lines.popleft()
+                self._lost += count if data else 0
                 self._changed.notify_all()

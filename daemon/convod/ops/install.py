@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 import convod
+from convod.disk import FAILING, write_whole
 
 SYSTEM: Final = {
     "system/convod.service": "etc/systemd/system/convod.service",
@@ -53,10 +54,8 @@ def install(root: Path, *, user: bool) -> int:
         for path in _write_user(root) if user else _write_system(root):
             print(path)
     except OSError as error:
-        print(
-            f"convod: {error.filename} cannot be written ({error.strerror}); run this as root, or with --user",
-            file=sys.stderr,
-        )
+        todo = "look at its disk" if error.errno in FAILING else "run this as root, or with --user"
+        print(f"convod: {error.filename} cannot be written ({error.strerror}); {todo}", file=sys.stderr)
         return 1
     if root == Path("/"):
         _tell_systemd(user)
@@ -98,7 +97,9 @@ def _quoted(path: Path) -> str:
 
 def _put(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    target = path.resolve()
+    if target.is_file() or not target.exists():  # else the unit is masked, and stays so
+        write_whole(target, text.encode(), 0o666)
     return path
 
 

@@ -14,6 +14,7 @@ import re
 import socket
 import struct
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -92,9 +93,10 @@ class JournalHandler(logging.Handler):
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         # A journal that takes nothing must not stop the event loop, which writes here itself.
         self._socket.setblocking(False)
+        self._path = str(path or JOURNAL)
         self._lost = 0
         try:
-            self._socket.connect(str(path or JOURNAL))
+            self._socket.connect(self._path)
         except OSError:
             self._socket.close()
             raise
@@ -118,7 +120,9 @@ class JournalHandler(logging.Handler):
         except BlockingIOError:
             self._lost += 1
         except OSError:
-            self.handleError(record)
+            self._lost += 1
+            with suppress(OSError):  # it may have begun anew
+                self._socket.connect(self._path)
 
     def close(self) -> None:
         """Send nothing more."""

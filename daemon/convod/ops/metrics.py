@@ -91,9 +91,8 @@ class Metrics(msgspec.Struct, frozen=True):
                        {(): engine.busy_s})  # fmt: skip
 
     def _system(self, workers: list[int]) -> list[Metric]:
-        disk = os.statvfs(self.state)
-        spool = [file.stat().st_size for file in (self.state / "spool").glob("*.audio")]
-        database = sum(file.stat().st_size for file in self.state.glob("convod.sqlite*"))
+        spool = [_size(file) for file in (self.state / "spool").glob("*.audio")]
+        database = sum(_size(file) for file in self.state.glob("convod.sqlite*"))
         memory = {"convod": _resident(os.getpid()), "workers": sum(_resident(worker) for worker in workers)}
         times = os.times()
         return [
@@ -103,7 +102,7 @@ class Metrics(msgspec.Struct, frozen=True):
             _gauge("convo_spool_bytes", "Audio on disk.", {(): sum(spool)}),
             _gauge("convo_spool_files", "Sessions with audio on disk.", {(): len(spool)}),
             _gauge("convo_database_bytes", "Size of the database.", {(): database}),
-            _gauge("convo_disk_free_bytes", "Room where convod keeps its state.", {(): disk.f_bavail * disk.f_frsize}),
+            _gauge("convo_disk_free_bytes", "Room where convod keeps its state.", _free(self.state)),
         ]
 
 
@@ -156,6 +155,23 @@ def _written(metrics: Iterable[Metric]) -> str:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Once())
     return generate_latest(registry).decode()
+
+
+def _size(file: Path) -> int:
+    """Bytes of a file; 0 for one that was deleted meanwhile, or that the disk does not give."""
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
+
+
+def _free(folder: Path) -> dict[Labels, float]:
+    """Room on the disk of a folder; no value where the disk does not say."""
+    try:
+        disk = os.statvfs(folder)
+    except OSError:
+        return {}
+    return {(): disk.f_bavail * disk.f_frsize}
 
 
 def _resident(pid: int) -> int:

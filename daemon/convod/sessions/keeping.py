@@ -115,9 +115,12 @@ class Keeping:
             if record is None or not record.state.final:
                 continue
             days = settings.failed_audio_days if record.state is State.FAILED else settings.audio_days
-            if days and self._spool.written(session) < self._now() - days * DAY_S:
-                await self._remove(session)
-                log.info("kept audio was removed", extra={"session": session})
+            try:
+                if days and self._spool.written(session) < self._now() - days * DAY_S:
+                    await self._remove(session)
+                    log.info("kept audio was removed", extra={"session": session})
+            except OSError as error:  # one that cannot be dealt with holds up no other
+                log.error("audio that is too old could not be removed: %s", error, extra={"session": session})
 
     async def _shrink(self, most: int) -> None:
         """Delete the oldest of each owner who has more; what others have does not matter."""

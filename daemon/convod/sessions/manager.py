@@ -175,7 +175,11 @@ class Manager:
         others = [session for session in self.spool.sessions() if session not in unfinished]
         over = await self._each_audio(others, is_over)
         if over:
-            await self.store.flush()  # that daemon may have died before the end of these sessions was on the disk
+            try:
+                await self.store.flush()  # that daemon may have died before the end of these sessions was on the disk
+            except StoreFailed as error:
+                log.error("audio of sessions that are over stays until the next start: %s", error)
+                over = []
         await self._each_audio(over, self._remove)
         if taken:
             log.info("audio that was set aside has its session again", extra={"sessions": len(taken)})
@@ -234,13 +238,19 @@ class Manager:
                         nursery.start_soon(session.finalize)
 
     def _resume(self, record: Record) -> None:
-        """Start a session that a former daemon left; if its audio cannot be opened, later."""
+        """Start a session that is stored; if its audio cannot be opened, later."""
         try:
             self._start(record)
         except SpoolFailed as error:
             log.error("session waits: %s", error.strerror, extra={"session": record.id})
             self._waiting[record.id] = record
             self._waits.ring()
+
+    def _begin_soon(self, record: Record) -> None:
+        """Start a session that was just stored, and so promised: later, if its audio cannot be opened now."""
+        self._resume(record)
+        if (session := self.find(record.id)) is not None:
+            session.prepare()
 
     async def _resume_waiting(self) -> None:
         """Try again to start those whose audio could not be opened, until cancelled."""
@@ -330,7 +340,8 @@ class Manager:
             return self._start(record)
         except SpoolFailed as error:
             if record.seq == 0:  # nobody was told of it
-                await self.store.delete(record.id)
+                with suppress(StoreFailed):  # then the next start finds it, and that nobody sends anything
+                    await self.store.delete(record.id)
             raise Refused(Code.BUSY, f"{error.strerror}; look at the daemon's disk") from error
 
     def _resolved(self, request: CreateSession) -> CreateSession:
@@ -569,7 +580,7 @@ class Manager:
             except SpoolFailed as error:
                 raise Refused(Code.BUSY, f"{error.strerror}; look at the daemon's disk") from error
             await journal.enter(State.PENDING, wait=False)
-        self._start(record).prepare()
+        self._begin_soon(record)
 
     async def retranscribe(self, reach: str | None, owner: str, request: Retranscribe) -> str:
         """A new session with the audio of one whose audio was kept; returns its id.
@@ -613,7 +624,7 @@ class Manager:
                 with suppress(SpoolFailed):
                     self.spool.remove(record.id, owner)
                 raise
-        self._start(record).prepare()
+        self._begin_soon(record)
         return record.id
 
     def queue(self, owner: str) -> tuple[list[QueuedFile], bool]:

@@ -121,6 +121,7 @@ class Session:
         self._summarizing = trio.CancelScope()
         self._cancelled = False
         self._ending = False
+        self._untaken = False  # the disk took not all that the producer sent
         self._gone_at: float | None = trio.current_time()
         self._finished = trio.Event()
         self._settled = trio.Event()
@@ -153,6 +154,7 @@ class Session:
         self._must_take_audio()
         self.producer = producer
         self._gone_at = None
+        self._untaken = False  # whoever attaches is told how much there is
 
     def producer_gone(self, producer: object = None) -> None:
         """The connection that sent audio went away; if `producer` is given, nothing unless it is the one that does."""
@@ -187,8 +189,10 @@ class Session:
                 self._spool.append(fresh)
             except SpoolFailed as error:
                 code = Code.LIMIT_EXCEEDED if isinstance(error, OverQuota) else Code.BUSY
+                self._untaken = code is Code.BUSY
                 todo = "free some" if isinstance(error, NoRoom) else "look at the daemon's disk"
                 raise Refused(code, f"{error.strerror}; {todo} and send again from offset {have}") from error
+            self._untaken = False
             self.record.audio_bytes = self.record.kept_bytes = self._spool.size
             self._parts.measures.audio_bytes += len(fresh)
             self._arrived(trio.current_time())
@@ -202,10 +206,14 @@ class Session:
         """No more audio comes. All of it, and that it was all, is on the disk when this returns.
 
         Raises:
-            Refused: that was said before, or the disk did not take it.
+            Refused: that was said before, or the disk did not take it, or not all of the audio.
             StoreFailed: the database's disk did not take it.
         """
         self._must_take_audio()
+        if self._untaken:  # it was sent before the client knew: the end of what it sent is not the end of what is here
+            raise Refused(
+                Code.BUSY, f"audio from offset {self._spool.size} on was not taken: send it again, then end the session"
+            )
         self._ending = True
         try:
             with trio.CancelScope(shield=True):  # whoever said it may be gone meanwhile: it was said

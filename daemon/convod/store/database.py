@@ -108,9 +108,7 @@ class Database:
             raise
         except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # a broken schema may be no text at all
             self._give_up()
-            # SQLite quotes the schema, which may hold anything by now.
-            reason = " ".join(str(error).split())
-            raise StoreFailed(f"{self.path} cannot be used ({reason}); {TO_DO}") from error
+            raise StoreFailed(f"{self.path} cannot be used ({_reason(error)}); {_todo(error)}") from error
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None, timeout=5)
@@ -331,6 +329,10 @@ class Database:
             # Cancelled before its thread began, it would say of writes that they are done which never were.
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(apply, batch, limiter=self._write_limit)
+        except BaseException:
+            for pending in batch:  # nobody may take for written what was not
+                pending.error = pending.error or StoreFailed(f"{self.path} was not written; look into the log")
+            raise
         finally:
             for pending in batch:
                 pending.done.set()
@@ -360,11 +362,12 @@ class Database:
                 connection.execute("RELEASE one")
             connection.execute("COMMIT")
         except sqlite3.Error as error:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
             self._log_doubtful = True
             for pending in batch:
                 pending.error = pending.error or error
+            if connection.in_transaction:
+                with contextlib.suppress(sqlite3.Error):  # then the next one cannot begin, and tries it again
+                    connection.execute("ROLLBACK")
 
     def _apply_bare(self, batch: list[_Pending]) -> None:
         assert self._writer is not None
@@ -402,9 +405,33 @@ def backup(source: Path, target: Path) -> None:
         os.replace(part, target)
         sync_folder(target.absolute().parent)
     except (sqlite3.Error, OSError) as error:
-        raise StoreFailed(f"{target} cannot be written ({error}); choose another place") from error
+        raise StoreFailed(f"{target} cannot be written ({_reason(error)}); choose another place") from error
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _reason(error: Exception) -> str:
+    """An error in one line, without the path that is named beside it."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    # SQLite quotes the schema, which may hold anything by now.
+    return " ".join(str(error).split())
+
+
+def _todo(error: Exception) -> str:
+    """What to do about a file that cannot be opened: is it what is in it, or only what is around it?"""
+    if isinstance(error, OSError):
+        return "look at its disk, and who may write there"
+    if isinstance(error, sqlite3.OperationalError):
+        kind = error.sqlite_errorcode & 0xFF
+        if kind in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return "end the program that holds it, then start again"
+        if kind == sqlite3.SQLITE_FULL:
+            return "make room on its disk"
+        if kind in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+            return "look at its disk, and who may write there"
+    return TO_DO
 
 
 def _long(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection, Deadline], T], deadline: Deadline) -> T:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from convod.disk import sync_folder
+from convod.disk import FAILING, FULL, sync_folder
 from convod.store.usage import OwnerFull, Usage
 
 LAST: Final = 1 << 14
@@ -61,13 +61,22 @@ class SpoolFile:
             if not stat.S_ISREG(about.st_mode):
                 raise OSError(errno.EINVAL, "it is not a plain file", str(path))
             if fsync:
-                sync_folder(path.parent)
+                self._sync_name(empty=about.st_size == 0)
         except OSError:
             os.close(self._file)
             raise
         self.size = about.st_size
         self._last = b""  # the file's last bytes
         self._unsynced = False  # a sync failed: what the system says it wrote may be lost
+
+    def _sync_name(self, *, empty: bool) -> None:
+        try:
+            sync_folder(self.path.parent)
+        except OSError:
+            if empty:  # made just now: whoever is refused leaves nothing behind
+                with contextlib.suppress(OSError):
+                    self.path.unlink()
+            raise
 
     def append(self, data: bytes) -> None:
         """Write to the end.
@@ -90,7 +99,7 @@ class SpoolFile:
             # What was not acknowledged must not be there after a restart.
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, self.size)
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            if error.errno in FULL:
                 failed: SpoolFailed = NoRoom(error.errno, "there is no room on the disk for more audio")
             else:
                 failed = SpoolFailed(error.errno, f"the audio could not be written ({error.strerror})")
@@ -124,7 +133,7 @@ class SpoolFile:
         except OSError:
             return  # closed: nobody asks for its audio any more
         try:
-            with _told("the audio could not be written"):
+            with _told("the audio could not be written", self._spool):
                 if self._unsynced:
                     self._write_again(descriptor)
                 self._unsynced = True
@@ -149,14 +158,17 @@ class SpoolFile:
 
 
 @contextlib.contextmanager
-def _told(what: str) -> Iterator[None]:
-    """Errors of the disk within the block become SpoolFailed."""
+def _told(what: str, written_to: Spool | None = None) -> Iterator[None]:
+    """Errors of the disk within the block become SpoolFailed; of a spool that is written to, its trouble, too."""
     try:
         yield
     except SpoolFailed:
         raise
     except OSError as error:
-        raise SpoolFailed(error.errno, f"{what} ({error.strerror})") from error
+        failed = SpoolFailed(error.errno, f"{what} ({error.strerror})")
+        if written_to is not None and error.errno in FAILING:
+            written_to.trouble = failed.strerror
+        raise failed from error
 
 
 class Spool:
@@ -207,7 +219,7 @@ class Spool:
         Raises:
             SpoolFailed: it cannot be opened or made, or is no plain file.
         """
-        with _told("the audio's file could not be opened"):
+        with _told("the audio's file could not be opened", self):
             return SpoolFile(self.path(session), fsync=self._fsync, spool=self, owner=owner)
 
     def probe(self) -> None:
@@ -269,21 +281,29 @@ class Spool:
                 with target.open("rb") as copy:
                     os.fsync(copy.fileno())
             except OSError as error:
-                with contextlib.suppress(OSError):
-                    target.unlink(missing_ok=True)
-                self.count(-size, owner)
-                if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                self._unshare(target, size, owner)
+                if error.errno in FULL:
                     raise NoRoom(error.errno, "there is no room on the disk for a copy of the audio") from error
-                raise SpoolFailed(error.errno, f"the audio could not be copied ({error.strerror})") from error
-        with _told("the audio could not be copied"):
-            sync_folder(self.folder)
+                with _told("the audio could not be copied", self):
+                    raise
+        try:
+            with _told("the audio could not be copied", self):
+                sync_folder(self.folder)
+        except SpoolFailed:
+            self._unshare(target, size, owner)  # nobody is told of it
+            raise
+
+    def _unshare(self, target: Path, size: int, owner: str | None) -> None:
+        with contextlib.suppress(OSError):
+            target.unlink(missing_ok=True)
+        self.count(-size, owner)
 
     def remove(self, session: str, owner: str | None = None, *, lasting: bool = False) -> None:
         """Delete the session's audio, if there is any, which was counted for its owner.
 
         If `lasting`, a power cut does not bring it back.
         """
-        with _told("the audio could not be deleted"):
+        with _told("the audio could not be deleted", self):
             size = self.size(session)
             if size is not None:
                 self.path(session).unlink(missing_ok=True)
@@ -331,8 +351,7 @@ class Spool:
             target = target.with_name(f"{session}.{number}.audio")
         source.rename(target)
         self.count(-(size or 0), None)
-        sync_folder(self.unclaimed)
-        sync_folder(self.folder)
+        self._sync_both()
 
     def take_up(self, session: str) -> bool:
         """Move a session's audio back from that folder, unless it has some here; whether it was.
@@ -348,9 +367,14 @@ class Spool:
             return False
         source.rename(self.path(session))
         self.count(size, None)
-        sync_folder(self.folder)
-        sync_folder(self.unclaimed)
+        self._sync_both()
         return True
+
+    def _sync_both(self) -> None:
+        # Where it was not synced, a power cut leaves the audio in one of both, and the next start moves it again.
+        for folder in (self.unclaimed, self.folder):
+            with contextlib.suppress(OSError):
+                sync_folder(folder)
 
 
 def _sessions(folder: Path) -> Iterator[str]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import sys
@@ -204,3 +205,23 @@ async def test_where_only_the_hub_has_it_the_hub_is_waited_for(no_hub, monkeypat
     monkeypatch.setattr("signal.signal", lambda number, handler: None)
     fetcher.main()
     assert asked == [None]
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (OSError(errno.EROFS, "Read-only file system"), "the hub's cache cannot be written (Read-only file system)"),
+        (PermissionError(errno.EACCES, "Permission denied"), "the hub's cache cannot be written (Permission denied)"),
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk of the hub's cache is full"),
+        (ConnectionRefusedError(errno.ECONNREFUSED, "refused"), "the model hub cannot be reached"),
+        (ValueError("odd"), "the model hub cannot be reached (ValueError)"),
+    ],
+)
+def test_a_disk_that_takes_no_model_is_no_hub_that_cannot_be_reached(monkeypatch, error, says):
+    def ask(*args, **options):
+        raise error
+
+    told = []
+    monkeypatch.setattr(fetcher.HfApi, "model_info", ask)
+    fetcher._ask_hub("a/b", told.append)
+    assert str(told[0]).startswith(says)

@@ -60,6 +60,7 @@ from convod.listen.serve import LinkLost, serve
 from convod.listen.settings import ListenSettings
 from convod.sessions.limits import LimitSettings
 from convod.sessions.session import SessionSettings
+from convod.store import StoreFailed
 from tests.daemon.support.house import LONG_S, House, house
 from tests.daemon.support.sounds import silence
 from tests.daemon.support.talk import sentence, talk
@@ -969,6 +970,23 @@ async def test_a_session_is_renamed_and_marked_at_any_time(autojump_clock, tmp_p
         marks = [(mark.time, mark.text) for mark in again.had if isinstance(mark, Mark)]
         assert marks == [(0.5, "budget"), (0.25, "")]
         assert [event.title for event in again.had if isinstance(event, SessionRenamed)] == [record.title]
+
+
+async def test_audio_for_a_session_that_the_store_does_not_give_is_refused_and_the_connection_stays(
+    tmp_path, autojump_clock, monkeypatch
+):
+    async with hall(tmp_path) as place:
+        peer = place.connect()
+        await peer.hello()
+
+        async def get(session):
+            raise StoreFailed("it cannot be read (disk I/O error); look at its disk")
+
+        monkeypatch.setattr(place.home.store, "get", get)
+        await peer.send(Audio(session="0123456789abcdef0123", offset=0, data=bytes(2)))
+        error = await peer.until(lambda one: isinstance(one, Error))
+        assert (error.code, error.session) == (Code.BUSY, "0123456789abcdef0123")
+        assert isinstance(await peer.ask(Ping), PingReply)
 
 
 # --- what one owner may store -----------------------------------------------------------------------------

@@ -134,3 +134,16 @@ def test_an_expiry_is_a_span_or_a_date(text, when):
 def test_an_expiry_that_is_none_is_told(text):
     with pytest.raises(BadToken, match="--expires"):
         parse_expiry(text, time.time() if text == "0d" else NOW)
+
+
+@pytest.mark.parametrize("name", ["tokens.json.lock", "tokens.json.new"])
+def test_root_writes_through_no_link_that_the_daemons_user_put_there(tmp_path, name):
+    state, elsewhere = tmp_path / "state", tmp_path / "shadow"
+    state.mkdir()
+    elsewhere.write_text("root's")
+    owner = elsewhere.stat().st_uid, elsewhere.stat().st_gid
+    (state / name).symlink_to(elsewhere)
+    with pytest.raises(BadToken, match="cannot be written"):
+        TokenBook(state).add("ann")
+    assert elsewhere.read_text() == "root's"
+    assert (elsewhere.stat().st_uid, elsewhere.stat().st_gid) == owner

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import logging
@@ -247,3 +248,47 @@ def test_a_terminal_that_takes_nothing_delays_no_goodbye(monkeypatch):
     assert time.monotonic() - begun < 5
     os.close(reads)
     os.close(writes)
+
+
+def test_a_file_on_a_disk_that_is_full_for_a_while_has_whole_lines_again_and_the_number_of_the_others(
+    tmp_path, monkeypatch
+):
+    full = [False]
+    write = os.write
+
+    def writing(descriptor, data):
+        if not full[0]:
+            return write(descriptor, data)
+        if data.startswith(b"half"):
+            return write(descriptor, data[:4])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", writing)
+    path = tmp_path / "log"
+    with path.open("wb") as file:
+        handler = aside.AsideHandler(file.fileno())
+        for line in ("before", "half of a line", "lost", "lost too"):
+            handler.emit(record(line))
+            handler.flush()
+            full[0] = True
+        full[0] = False
+        handler.emit(record("after"))
+        handler.close()
+    lines = path.read_text().splitlines()
+    assert lines == ["before", "half", "(3 lines were lost: nobody took them)", "after"]
+
+
+def test_a_journal_that_begins_anew_is_found_again(tmp_path):
+    path = tmp_path / "journal"
+    first = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    first.bind(str(path))
+    handler = logs.JournalHandler(path)
+    first.close()
+    path.unlink()
+    handler.emit(record("lost"))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as second:
+        second.bind(str(path))
+        handler.emit(record("lost, too"))
+        handler.emit(record("found"))
+        assert entry(second.recv(65536))["MESSAGE"].startswith("found (2 entries before this one were lost")
+    handler.close()

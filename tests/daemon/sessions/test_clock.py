@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 
@@ -125,3 +126,17 @@ async def test_a_backup_of_a_year_ago_is_not_emptied_when_it_is_restored(tmp_pat
         session = await stored(home, "one", NOW - YEAR_S)  # of a version that remembered no clock
         await Clock(NOW).keeping(home, days=30.0).look()
         assert [one.id for one in await home.store.finished()] == [session]
+
+
+async def test_audio_that_cannot_be_removed_holds_up_no_other(tmp_path, autojump_clock, caplog, monkeypatch):
+    async with house(tmp_path) as home:
+        clock = Clock(time.time())
+        first, second = [await stored(home, name, clock.now - 7200) for name in ("a", "b")]
+        monkeypatch.setattr(home.spool, "sessions", lambda: iter([first, second]))
+        home.spool.path(first).unlink()
+        home.spool.path(first).mkdir()
+        os.utime(home.spool.path(first), (0, 0))
+        await clock.keeping(home, audio_days=0.01).look()
+        assert home.spool.path(first).exists()
+        assert not home.spool.path(second).exists()
+        assert "could not be removed" in caplog.text

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 import trio
 
-from convo.messages import CreateSession, Mark, SessionState, State, SummaryOptions
+from convo.messages import CreateSession, Mark, Retranscribe, SessionState, State, SummaryOptions
 from convod.sessions import Refused
 from convod.store import SpoolFailed, StoreFailed
 from tests.daemon.support.house import House, Reader, house
@@ -176,6 +176,51 @@ async def test_audio_that_the_disk_does_not_take_is_refused_and_sent_again(
         assert len(reader.texts) == 1
 
 
+async def test_an_end_that_was_sent_behind_audio_that_was_not_taken_is_refused_with_it(
+    tmp_path, autojump_clock, monkeypatch
+):
+    async with house(tmp_path) as home:
+        session = await home.live()
+        reader = Reader(session.feed)
+        sound = talk(1)
+        home.send(session, sound[:32000])
+        pwrite = os.pwrite
+
+        def refuse(*args):
+            raise OSError(5, "Input/output error")
+
+        monkeypatch.setattr(os, "pwrite", refuse)
+        with pytest.raises(Refused, match="send again from offset 32000"):
+            session.audio(home.producer, 32000, sound[32000:64000])
+        monkeypatch.setattr(os, "pwrite", pwrite)
+        # What the client had sent by the time it was told.
+        with pytest.raises(Refused, match="audio is missing"):
+            session.audio(home.producer, 64000, sound[64000:])
+        with pytest.raises(Refused, match="audio from offset 32000 on was not taken") as refused:
+            await session.end()
+        assert refused.value.code == "busy"
+        assert session.takes_audio
+        session.audio(home.producer, 32000, sound[32000:])
+        await session.end()
+        await reader.until_state(State.COMPLETED)
+        assert len(reader.texts) == 1
+
+
+async def test_whoever_attaches_anew_knows_what_was_taken_and_may_end_there(tmp_path, autojump_clock, monkeypatch):
+    async with house(tmp_path) as home:
+        session = await home.live()
+        reader = Reader(session.feed)
+        home.send(session, talk(1))
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pwrite", lambda *args: 0)
+            with pytest.raises(Refused, match="no room"):
+                session.audio(home.producer, session.audio_offset, bytes(64))
+        session.produce(home.producer)
+        await session.end()
+        await reader.until_state(State.COMPLETED)
+        assert len(reader.texts) == 1
+
+
 async def test_audio_that_cannot_be_read_fails_its_session_and_is_kept(tmp_path, autojump_clock, monkeypatch):
     async with house(tmp_path) as home:
         session = await home.live()
@@ -215,3 +260,20 @@ async def test_audio_that_cannot_be_deleted_keeps_its_session(tmp_path, autojump
         monkeypatch.setattr(home.spool, "remove", remove)
         await home.manager.delete("me", session)
         assert await home.store.get(session) is None
+
+
+async def test_a_session_that_was_promised_begins_when_its_audio_can_be_opened(tmp_path, autojump_clock, monkeypatch):
+    async with house(tmp_path) as home:
+        session = await finished(home)
+        opened = home.spool.open
+
+        def refuse(session, owner):
+            raise SpoolFailed(5, "the audio's file could not be opened (Input/output error)")
+
+        monkeypatch.setattr(home.spool, "open", refuse)
+        new = await home.manager.retranscribe("me", "me", Retranscribe(session=session))
+        with pytest.raises(Refused, match="cannot be opened now"):
+            await home.manager.running("me", new)
+        monkeypatch.setattr(home.spool, "open", opened)
+        reader = Reader((await home.manager.journal("me", new)).feed)
+        await reader.until_state(State.COMPLETED)

@@ -428,6 +428,24 @@ async def test_a_write_that_comes_after_the_end_is_refused_at_once(path):
     database.close()
 
 
+async def test_a_write_is_never_taken_for_done_where_its_thread_had_a_fault(path, monkeypatch):
+    database = Database(path)
+    database.open()
+
+    def apply(batch):
+        raise MemoryError
+
+    monkeypatch.setattr(database, "_apply", apply)
+    with pytest.raises(ExceptionGroup) as failed:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(database.run)
+            with pytest.raises(StoreFailed, match="was not written"), trio.CancelScope(shield=True):
+                await database.write(lambda connection: connection.execute("SELECT 1").fetchall())
+            await trio.sleep_forever()
+    assert failed.group_contains(MemoryError) if hasattr(failed, "group_contains") else True
+    database.close()
+
+
 # --- long reads -------------------------------------------------------------------------------------------
 
 ENDLESS = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n"

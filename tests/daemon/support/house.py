@@ -298,6 +298,7 @@ async def house(
     summarizers: ScriptedSummarizers | None = None,
     limits: LimitSettings | None = None,
     retention: RetentionSettings | None = None,
+    fsync: bool = False,
     **settings: Any,
 ) -> AsyncIterator[House]:
     """A manager that runs until the end of the block, then stops as the daemon would be killed: nothing is drained."""
@@ -306,7 +307,10 @@ async def house(
     database = Database(state / "convod.sqlite")
     database.open()
     usage = Usage(limits.owner_disk_bytes)
-    store, spool = SessionStore(database, usage), Spool(state / "spool", quota=limits.disk_bytes, usage=usage)
+    store, spool = (
+        SessionStore(database, usage),
+        Spool(state / "spool", fsync=fsync, quota=limits.disk_bytes, usage=usage),
+    )
     engine = engine or ScriptedEngine()
     summarizers = summarizers or ScriptedSummarizers()
     wanted: dict[str, Any] = {"beam": 1} | settings
