@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from convod.captions.interim import Agreement, Caption, Guess, joined, pieces
-from convod.engine.pressure import Interims
-from convod.engine.wire import Heard, HeardWord
+from convod.speech.decoding import Heard, HeardWord, Interims
 
 INTERIM_MS: Final = 200
 """New audio before an utterance is decoded again for its caption."""

@@ -14,7 +14,7 @@ import msgspec
 
 from convod.captions.interim import pieces
 from convod.captions.stock_phrases import is_stock_phrase
-from convod.engine.wire import HOPELESS_LOGPROB
+from convod.speech.decoding import HOPELESS_LOGPROB
 
 COMPRESSION_RATIO: Final = 2.4
 """Above this a text repeats itself (OpenAI Whisper's `compression_ratio_threshold`)."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from convod.captions.interim import joined, pieces
-from convod.engine.wire import HeardWord
+from convod.speech.decoding import HeardWord
 
 LETTERS: Final = 160
 """Most letters that are compared, each with each: a promise that long was broken early is counted in words instead."""

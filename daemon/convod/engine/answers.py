@@ -19,7 +19,7 @@ from faster_whisper import WhisperModel
 from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import get_suppressed_tokens, merge_punctuations
 
-from convod.engine.wire import Heard, HeardWord, Options
+from convod.speech.decoding import Heard, HeardWord, Options
 
 UNTIMED_FRAMES: Final = 1000
 """Of the built-in model, only greedy passes over shorter windows do without timestamps; elsewhere they are decoded and

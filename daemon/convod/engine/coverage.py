@@ -12,10 +12,7 @@ from typing import Final
 
 import msgspec
 
-from convod.engine.wire import HeardWord
-
-CHUNK_S: Final = 0.032
-"""Seconds of a chunk (`voice.CHUNK`)."""
+from convod.speech.decoding import CHUNK_S, HeardWord
 
 SLACK_S: Final = 0.3
 """Alignment puts a word's end so much too early at times."""

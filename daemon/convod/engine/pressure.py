@@ -8,10 +8,9 @@ session: times are handed in.
 
 from __future__ import annotations
 
-from enum import IntEnum
 from typing import Final
 
-from convod.engine.wire import Kind
+from convod.speech.decoding import Interims, Kind
 
 STRAINED_S: Final = {Kind.FINAL: 0.15, Kind.INTERIM: 1.0}
 """A window that waits longer, from when it is needed, is late. An interim is renewed while it waits, so a caption is no
@@ -28,15 +27,6 @@ RELIEF_S: Final = 5.0
 
 _NEWEST: Final = 0.2
 """Weight of the newest wait in the smoothed one."""
-
-
-class Interims(IntEnum):
-    """What there is of interims; a higher number is less."""
-
-    FULL = 0
-    RARER = 1
-    SHORTER = 2
-    NONE = 3
 
 
 class Pressure:

@@ -21,8 +21,9 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from convod.engine.wire import Kind, Lead, Options, bucket, room
+from convod.engine.wire import bucket, room
 from convod.owners import OwnerTurns
+from convod.speech.decoding import Kind, Lead, Options
 
 LEAST_SHARE: Final = 2
 """Windows of files that go together though a worker gets nothing for it: one by one they take a third longer."""

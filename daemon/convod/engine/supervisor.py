@@ -20,11 +20,12 @@ from msgspec import Meta
 from convo.messages import Code, EngineStatus, QueueStatus
 from convod.engine import models, selection
 from convod.engine.fetch import FetchFailed, fetch
-from convod.engine.pressure import Interims, Pressure
+from convod.engine.pressure import Pressure
 from convod.engine.process import Abandoned, Unloadable, Worker, WorkerDied, worker_process
 from convod.engine.scheduler import Job, Scheduler
-from convod.engine.wire import Heard, Kind, Load, Loaded, Results, Trouble
+from convod.engine.wire import Load, Loaded, Results, Trouble
 from convod.measure import Histogram
+from convod.speech.decoding import Heard, Interims, Kind
 
 log = logging.getLogger("convod.engine")
 

@@ -21,18 +21,8 @@ from convod.engine.answers import Answers, doubtful, repeats
 from convod.engine.coverage import Gap, uncovered
 from convod.engine.features import HOP, Floats, GrowingFeatures
 from convod.engine.voice import CHUNK, LEAST_VOICE_S, VOICE, Voice, extent, is_silent
-from convod.engine.wire import (
-    FINAL_MARGIN,
-    FULL_FRAMES,
-    HOPELESS_LOGPROB,
-    RATE,
-    Heard,
-    Lead,
-    Load,
-    Options,
-    bucket,
-    room,
-)
+from convod.engine.wire import FINAL_MARGIN, FULL_FRAMES, RATE, Load, bucket, room
+from convod.speech.decoding import HOPELESS_LOGPROB, Heard, Lead, Options
 
 UNSETTLED: Final = 320
 """Samples at the end of a resampled window that are made up for want of what follows."""

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from enum import IntEnum
 from typing import Final
 
 import msgspec
+
+from convod.speech.decoding import Heard, Lead, Options
 
 FRAME_LIMIT: Final = 64 << 20
 """Largest frame in bytes: eight windows of 30 s at 48 kHz fit twice."""
@@ -41,10 +42,6 @@ Greedy 16.7 % in full, 15.6 with 500, 15.7 with 300. The encoder takes 158 ms in
 ROOMS: Final = (500, 1000, 3000)
 """Few, since windows of a file go together only if they have the same."""
 
-HOPELESS_LOGPROB: Final = -3.0
-"""Mean log-probability of a token below which a whole sentence is a guess, one token in twenty: no second try makes
-words of that. A word or two may well be that, a name that nobody has heard before."""
-
 
 def bucket(frames: int, margin: int = MARGIN_FRAMES) -> int:
     """Feature frames (10 ms) that a window of so many is padded to, with a margin of silence."""
@@ -56,14 +53,6 @@ def room(frames: int) -> int:
     says over and over ends with it.
     """
     return next(size for size in ROOMS if frames <= size or size == ROOMS[-1])
-
-
-class Kind(IntEnum):
-    """What a window is for; a lower number goes first."""
-
-    FINAL = 0
-    INTERIM = 1
-    FILE = 2
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
@@ -95,38 +84,6 @@ class NotLoaded(Part, frozen=True, kw_only=True, tag="not_loaded"):
     message: str
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How to decode. Windows of one batch share their options, so prompts line up in it.
-
-    `language` None detects it. With `confirm` a window without a voice in it is not decoded, with `ending` it is told
-    when the last voice in it ends. With `steady` the text depends on nothing but the window: no chance is involved, nor
-    what else is in the batch. `margin` is how many feature frames of silence a stock model gets behind the window; with
-    None the window is padded to 30 s. A beam of more than 1 is for texts that stay: they are checked to cover the
-    voice.
-    """
-
-    language: str | None = None
-    task: str = "transcribe"
-    prompt: str | None = None
-    hotwords: str | None = None
-    words: bool = False
-    beam: int = 5
-    confirm: bool = True
-    ending: bool = False
-    steady: bool = False
-    margin: int | None = None
-
-
-class Lead(msgspec.Struct, frozen=True, kw_only=True):
-    """What comes before a window, for the model to go on from: mono s16le at the window's rate, and its text.
-
-    A sentence that was cut in two by a pause is heard better so; nothing of the lead is given again.
-    """
-
-    audio: bytes
-    text: str
-
-
 class Work(Part, frozen=True, kw_only=True, tag="work"):
     """To the worker: windows to decode, mono s16le at `rate` Hz, at most 30 s each.
 
@@ -140,37 +97,6 @@ class Work(Part, frozen=True, kw_only=True, tag="work"):
     expected: list[str | None]
     rate: int
     options: Options
-
-
-class HeardWord(msgspec.Struct, frozen=True, kw_only=True):
-    """A word; `start` and `end` are seconds from the window's start."""
-
-    start: float
-    end: float
-    word: str
-    probability: float
-
-
-class Heard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The text of one window with the engine's figures.
-
-    If it was asked for: `voice_s`, seconds in which a voice was heard (where steady: at least), and `voice_end`, the
-    second at which it ends, 0 if there is none (not where steady). From a stock model, of what stays: `voiced`, a byte
-    for each 32 ms, 1 where there is a voice, and `uncovered`, from and to which second a voice has no words.
-    `truncated`: the text filled all its room, and was cut off there.
-    """
-
-    text: str
-    language: str
-    language_probability: float
-    avg_logprob: float
-    no_speech_prob: float
-    voice_s: float | None = None
-    voice_end: float | None = None
-    words: list[HeardWord] | None = None
-    voiced: bytes | None = None
-    uncovered: tuple[float, float] | None = None
-    truncated: bool = False
 
 
 class Results(Part, frozen=True, kw_only=True, tag="results"):

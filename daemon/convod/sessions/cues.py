@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from convod.captions import ends_sentence
-from convod.engine.wire import HeardWord
+from convod.speech.decoding import HeardWord
 
 SENTENCE_WORDS: Final = 4
 """A sentence of fewer words stays with the next one, in the same utterance."""

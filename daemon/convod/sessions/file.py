@@ -19,12 +19,13 @@ from convo.messages import Code, Progress, QueuedFile, SessionWarning, State, Tr
 from convod.engine.decode import decoding
 from convod.engine.scheduler import Job
 from convod.engine.supervisor import Outcome, Refusal
-from convod.engine.wire import RATE, Kind, Options
+from convod.engine.wire import RATE
 from convod.sessions import queue, recording
 from convod.sessions.journal import Journal
 from convod.sessions.recording import Recording
 from convod.sessions.said import uncovered
 from convod.sessions.session import Parts, Refused, Session, SessionFailed
+from convod.speech.decoding import Kind, Options
 
 log = logging.getLogger("convod.sessions")
 

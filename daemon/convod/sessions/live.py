@@ -17,13 +17,14 @@ import trio
 from convo.messages import Code, SessionWarning, SpeechStarted, State, TranscriptSegment
 from convod.engine.scheduler import Job
 from convod.engine.supervisor import Outcome, Refusal
-from convod.engine.wire import FINAL_MARGIN, INTERIM_MARGIN, Kind, Options
+from convod.engine.wire import FINAL_MARGIN, INTERIM_MARGIN
 from convod.hearing import EndpointSettings, PcmFormat, PcmReader
 from convod.hearing.vad import VadSettings
 from convod.sessions.journal import Journal
 from convod.sessions.said import uncovered
 from convod.sessions.session import Parts, Refused, Session, SessionFailed
 from convod.sessions.transcriber import Command, Decode, Drop, Hurry, Keep, Say, Settings, Transcriber, Window
+from convod.speech.decoding import Kind, Options
 
 log = logging.getLogger("convod.sessions")
 

@@ -22,11 +22,10 @@ import msgspec
 
 from convo.messages import Word
 from convod.captions import Guard, Verdict
-from convod.engine.coverage import CHUNK_S
-from convod.engine.wire import Heard, HeardWord
 from convod.hearing import Closed, Endpointer, EndpointSettings, Frames, Vad
 from convod.sessions.cues import Cue, cues
 from convod.sessions.transcriber import LANGUAGE_SURE, UNCOVERED_S
+from convod.speech.decoding import CHUNK_S, Heard, HeardWord
 
 JOINED_S: Final = 28.0
 """Longest window of joined utterances: as long as the longest utterance, and short of Whisper's 30 s."""

@@ -24,10 +24,9 @@ from convo.messages import (
 )
 from convod.captions import Caption, Growing, Guard, ends_sentence, kept
 from convod.captions.interim import joined, pieces
-from convod.engine.pressure import Interims
-from convod.engine.wire import Heard, Kind, Lead
 from convod.hearing import Closed, Endpointer, EndpointSettings, Frames, Opened, Silence, Speech, Vad
 from convod.hearing.vad import VadSettings
+from convod.speech.decoding import Heard, Interims, Kind, Lead
 
 VOICE_LATE_MS: Final = 120
 """A voice that goes on so long after the gate's last speech frame is no echo of it: the speaker has not stopped. In

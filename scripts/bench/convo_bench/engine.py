@@ -14,7 +14,7 @@ from convo.messages import SummaryOptions
 from convod.engine import models
 from convod.engine.whisper import Whisper
 from convod.engine.wire import Load
-from convod.engine.wire import Options as EngineOptions
+from convod.speech.decoding import Options as EngineOptions
 
 from .daemon import Daemon
 from .figures import Figures

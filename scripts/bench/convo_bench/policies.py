@@ -14,8 +14,9 @@ from convod.captions.growing import FIRST_INTERIM_MS, INTERIM_MS
 from convod.captions.interim import agreed
 from convod.engine import models
 from convod.engine.whisper import Whisper
-from convod.engine.wire import Load, Options
+from convod.engine.wire import Load
 from convod.hearing import Closed, Endpointer, Frames, Opened, Silence, Vad
+from convod.speech.decoding import Options
 
 from .scoring import align, units
 from .talk import RATE, Talk

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from convod.captions import Caption, Growing
 from convod.captions.growing import FIRST_INTERIM_MS, INTERIM_MS, RARER, SHORTER_S, TRIM_S
 from convod.captions.interim import PROMISE, joined, pieces
-from convod.engine.pressure import Interims
-from convod.engine.wire import Heard, HeardWord
+from convod.speech.decoding import Heard, HeardWord, Interims
 from tests.daemon.support.talk import heard
 
 RATE = 16000

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from convod.captions.interim import pieces
 from convod.captions.promise import LETTERS, kept
-from convod.engine.wire import HeardWord
+from convod.speech.decoding import HeardWord
 
 
 @pytest.mark.parametrize(

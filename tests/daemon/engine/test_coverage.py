@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convod.engine.coverage import CHUNK_S, Gap, uncovered
+from convod.engine.coverage import Gap, uncovered
 from convod.engine.voice import CHUNK
-from convod.engine.wire import RATE, HeardWord
+from convod.engine.wire import RATE
+from convod.speech.decoding import CHUNK_S, HeardWord
 
 Spans = list[tuple[float, float]]
 

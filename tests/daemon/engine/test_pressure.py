@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convod.engine.pressure import CALM_S, RELIEF_S, STEP_S, STRAINED_S, Interims, Pressure
-from convod.engine.wire import Kind
+from convod.engine.pressure import CALM_S, RELIEF_S, STEP_S, STRAINED_S, Pressure
+from convod.speech.decoding import Interims, Kind
 
 LATE, EARLY = 4 * max(STRAINED_S.values()), CALM_S / 4
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from convod.engine.scheduler import FINALS_AHEAD, TRIES, Job, Scheduler
-from convod.engine.wire import Kind, Lead, Options
 from convod.owners import OTHERS_AHEAD
+from convod.speech.decoding import Kind, Lead, Options
 
 RATE = 16000
 

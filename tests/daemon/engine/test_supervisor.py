@@ -16,7 +16,7 @@ from convod.engine import process
 from convod.engine.pressure import Pressure
 from convod.engine.scheduler import TRIES, Job
 from convod.engine.supervisor import Engine, EngineSettings, Refusal
-from convod.engine.wire import Heard, Kind, Options
+from convod.speech.decoding import Heard, Kind, Options
 from tests.support.speech import pcm, word_error_rate
 
 RATE = 16000

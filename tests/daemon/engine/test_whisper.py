@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from convod.engine import answers
 from convod.engine.answers import LIKELY_PER_SECOND
-from convod.engine.coverage import CHUNK_S
 from convod.engine.whisper import FULL_FRAMES, GAP_PREROLL_S, MOST_GAPS, Whisper, choose_language, resample
-from convod.engine.wire import FINAL_MARGIN, INTERIM_MARGIN, Heard, HeardWord, Lead, Load, Options, bucket
+from convod.engine.wire import FINAL_MARGIN, INTERIM_MARGIN, Load, bucket
+from convod.speech.decoding import CHUNK_S, Heard, HeardWord, Lead, Options
 from tests.daemon.support.ears import model
 from tests.support.speech import pcm, truth, word_error_rate
 

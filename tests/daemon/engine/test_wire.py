@@ -8,13 +8,9 @@ import pytest
 from convod.engine.wire import (
     FRAME_LIMIT,
     HEADER,
-    Heard,
-    HeardWord,
-    Lead,
     Load,
     Loaded,
     NotLoaded,
-    Options,
     Results,
     Trouble,
     Work,
@@ -24,6 +20,7 @@ from convod.engine.wire import (
     read_frame,
     to_worker,
 )
+from convod.speech.decoding import Heard, HeardWord, Lead, Options
 
 HEARD = Heard(
     text="Grüße, 世界",

@@ -9,12 +9,12 @@ from convo.messages import SessionCounts
 from convod.engine.process import Worker
 from convod.engine.scheduler import Job
 from convod.engine.supervisor import REPLACED_S, Engine, EngineSettings
-from convod.engine.wire import Kind, Options
 from convod.ops import logs
 from convod.ops.config import Settings
 from convod.ops.current import Current
 from convod.ops.signals import Operator
 from convod.ops.systemd import Notifier
+from convod.speech.decoding import Kind, Options
 
 
 class Refusal(Exception):

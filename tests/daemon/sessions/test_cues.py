@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convod.captions.interim import joined
-from convod.engine.wire import HeardWord
 from convod.sessions.cues import cues
+from convod.speech.decoding import HeardWord
 
 
 def timed(text: str, begin: float = 0.0) -> list[HeardWord]:

@@ -6,9 +6,8 @@ import pytest
 import trio
 
 from convo.messages import AudioFormat, Code, State, TranscriptPartial, TranscriptSegment
-from convod.engine.pressure import Interims
-from convod.engine.wire import Kind
 from convod.sessions import Refused
+from convod.speech.decoding import Interims, Kind
 from tests.daemon.support.house import Reader, house
 from tests.daemon.support.sounds import RATE, silence
 from tests.daemon.support.talk import REJECTED, heard, sentence, talk

@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convod.captions import Guard
-from convod.engine.coverage import CHUNK_S
-from convod.engine.wire import Heard, HeardWord
 from convod.sessions.recording import JOINED_S, Decode, Keep, Recording, Settings, Window
+from convod.speech.decoding import CHUNK_S, Heard, HeardWord
 from tests.daemon.support.sounds import RATE, silence
 from tests.daemon.support.talk import REJECTED, heard, talk
 

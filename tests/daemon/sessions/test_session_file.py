@@ -23,9 +23,9 @@ from convo.messages import (
 )
 from convod.engine.decode import decoding
 from convod.engine.supervisor import Refusal
-from convod.engine.wire import Kind
 from convod.sessions import Refused, file
 from convod.sessions.feed import Feed
+from convod.speech.decoding import Kind
 from tests.daemon.support.house import House, Reader, house
 from tests.daemon.support.talk import heard
 from tests.support.speech import DATA

@@ -24,8 +24,9 @@ from convo.messages import (
     TranscriptSegment,
 )
 from convod.engine.supervisor import Refusal
-from convod.engine.wire import FINAL_MARGIN, INTERIM_MARGIN, HeardWord, Kind
+from convod.engine.wire import FINAL_MARGIN, INTERIM_MARGIN
 from convod.sessions import Refused
+from convod.speech.decoding import HeardWord, Kind
 from convod.store import StoreFailed
 from tests.daemon.support.house import Reader, house
 from tests.daemon.support.sounds import RATE, silence

@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 from convo.messages import SpeechEnded, SpeechStarted, TranscriptPartial
 from convod.captions import Guard
 from convod.captions.growing import INTERIM_MS
-from convod.engine.pressure import Interims
-from convod.engine.wire import HeardWord, Kind, Lead
 from convod.hearing import EndpointSettings
 from convod.sessions.transcriber import Decode, Drop, Hurry, Keep, Say, Settings, Transcriber, Window
+from convod.speech.decoding import HeardWord, Interims, Kind, Lead
 from tests.daemon.support.sounds import RATE, silence, white
 from tests.daemon.support.talk import REJECTED, heard, sentence, talk, word
 

@@ -10,8 +10,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from convo.messages import SpeechEnded, SpeechStarted, TranscriptPartial
 from convod.captions import Guard
-from convod.engine.pressure import Interims
-from convod.engine.wire import HeardWord, Kind, Lead
 from convod.hearing import EndpointSettings
 from convod.sessions.transcriber import (
     LEAD_GAP_S,
@@ -26,6 +24,7 @@ from convod.sessions.transcriber import (
     Transcriber,
     Window,
 )
+from convod.speech.decoding import HeardWord, Interims, Kind, Lead
 from tests.daemon.support.talk import REJECTED, heard
 
 RATE = 8000

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from convo.messages import SpeechEnded, SpeechStarted
 from convod.captions import Guard
-from convod.engine.wire import Heard, HeardWord, Kind
 from convod.hearing import EndpointSettings
 from convod.sessions.transcriber import Command, Decode, Drop, Keep, Say, Settings, Transcriber, Window
+from convod.speech.decoding import Heard, HeardWord, Kind
 from tests.daemon.support.talk import heard
 
 RATE = 8000

@@ -13,9 +13,10 @@ from convo.messages import SpeechEnded, TranscriptPartial
 from convod.captions import Guard
 from convod.engine import models
 from convod.engine.whisper import Whisper
-from convod.engine.wire import Kind, Load, Options
+from convod.engine.wire import Load
 from convod.hearing import EndpointSettings, PcmFormat, PcmReader
 from convod.sessions.transcriber import Command, Decode, Drop, Keep, Say, Settings, Transcriber, Window
+from convod.speech.decoding import Kind, Options
 
 
 @cache

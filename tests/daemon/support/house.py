@@ -31,10 +31,8 @@ from convo.messages import (
 )
 from convod.bell import Bell
 from convod.captions import Guard
-from convod.engine.pressure import Interims
 from convod.engine.scheduler import Job
 from convod.engine.supervisor import Deliver, Outcome
-from convod.engine.wire import Kind
 from convod.hearing.vad import level_dbfs
 from convod.sessions import Manager, Session, exports
 from convod.sessions.acks import Acks
@@ -43,6 +41,7 @@ from convod.sessions.journal import Desk
 from convod.sessions.limits import LimitSettings, RetentionSettings
 from convod.sessions.session import Parts, SessionSettings
 from convod.sessions.turns import Turns
+from convod.speech.decoding import Interims, Kind
 from convod.store import Database, SessionStore, Spool, Usage
 from convod.summary import Show, SummarizerUnavailable, Talk
 from convod.summary.parse import Draft

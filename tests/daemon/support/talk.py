@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convod.engine.wire import Heard, HeardWord
+from convod.speech.decoding import Heard, HeardWord
 from tests.daemon.support.sounds import silence
 from tests.support.speech import pcm
 
