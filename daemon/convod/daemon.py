@@ -32,7 +32,6 @@ from convo.connection import Connection, Role
 from convo.framing import LengthPrefixed, WholeMessages
 from convo.messages import SummaryOptions
 from convo.unix_peer import peer_uid
-from convod.captions import Guard
 from convod.disk import sync_folder
 from convod.engine import models, selection
 from convod.engine.others import OtherEngines
@@ -54,6 +53,7 @@ from convod.sessions.acks import Acks
 from convod.sessions.journal import Desk
 from convod.sessions.session import Parts
 from convod.sessions.turns import Turns
+from convod.speech.hallucination import Guard
 from convod.store import Database, SessionStore, Spool, Usage
 from convod.summary import Summarizers, SummarySettings
 

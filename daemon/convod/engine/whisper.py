@@ -16,12 +16,12 @@ import msgspec
 import numpy as np
 from faster_whisper import WhisperModel
 
-from convod.captions.interim import joined, pieces
 from convod.engine.answers import Answers, doubtful, repeats
 from convod.engine.coverage import Gap, uncovered
 from convod.engine.features import HOP, Floats, GrowingFeatures
 from convod.engine.voice import CHUNK, LEAST_VOICE_S, VOICE, Voice, extent, is_silent
 from convod.engine.wire import FINAL_MARGIN, FULL_FRAMES, RATE, Load, bucket, room
+from convod.speech.agreement import joined, pieces
 from convod.speech.decoding import HOPELESS_LOGPROB, Heard, Lead, Options
 
 UNSETTLED: Final = 320

@@ -1,7 +1,7 @@
 """A session's life: created, heard, transcribed, summarised, finished.
 
-`transcriber` decides (sans-IO), `feed` carries events to who is attached, `session` drives, `live` and `file` differ in
-where audio comes from, `manager` knows them all.
+`convod.speech` decides (sans-IO), `feed` carries events to who is attached, `session` drives, `live` and `file` differ
+in where audio comes from, `manager` knows them all.
 """
 
 from convod.sessions.feed import Attachment

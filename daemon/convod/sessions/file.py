@@ -20,12 +20,12 @@ from convod.engine.decode import decoding
 from convod.engine.scheduler import Job
 from convod.engine.supervisor import Outcome, Refusal
 from convod.engine.wire import RATE
-from convod.sessions import queue, recording
+from convod.sessions import queue
 from convod.sessions.journal import Journal
-from convod.sessions.recording import Recording
 from convod.sessions.said import uncovered
 from convod.sessions.session import Parts, Refused, Session, SessionFailed
 from convod.speech.decoding import Kind, Options
+from convod.speech.file import Command, Decode, Keep, Recording, Settings, Window
 
 log = logging.getLogger("convod.sessions")
 
@@ -44,8 +44,8 @@ class FileSession(Session):
 
     def __init__(self, journal: Journal, parts: Parts) -> None:
         super().__init__(journal, parts)
-        self._results: deque[tuple[recording.Window, Outcome]] = deque()
-        self._windows: dict[recording.Window, Job] = {}
+        self._results: deque[tuple[Window, Outcome]] = deque()
+        self._windows: dict[Window, Job] = {}
         self._held: set[Job] = set()
         self._too_large = False
         self._progress = Progress(session=self.id, done_s=round(self.record.mark_sample / RATE, 3))
@@ -167,9 +167,7 @@ class FileSession(Session):
         """
         record, config, parts = self.record, self.record.config, self._parts
         heard = Recording(
-            recording.Settings(
-                rate=RATE, joined=self._engine.context == "full", words=config.words, language=config.language
-            ),
+            Settings(rate=RATE, joined=self._engine.context == "full", words=config.words, language=config.language),
             parts.guard,
             segment=record.segments,
             utterance=record.mark_utterance,
@@ -212,14 +210,14 @@ class FileSession(Session):
 
     # --- the engine ---------------------------------------------------------------------------------------
 
-    async def _follow(self, commands: list[recording.Command]) -> None:
+    async def _follow(self, commands: list[Command]) -> None:
         for command in commands:
-            if isinstance(command, recording.Decode):
+            if isinstance(command, Decode):
                 self._ask(command.window)
             else:
                 await self._store(command)
 
-    def _ask(self, window: recording.Window) -> None:
+    def _ask(self, window: Window) -> None:
         config = self.record.config
         options = Options(
             language=window.language,
@@ -237,7 +235,7 @@ class FileSession(Session):
         else:
             self._submit(window, job)
 
-    def _submit(self, window: recording.Window, job: Job) -> None:
+    def _submit(self, window: Window, job: Job) -> None:
         def deliver(job: Job, outcome: Outcome) -> None:
             self._windows.pop(window, None)
             self._results.append((window, outcome))
@@ -258,7 +256,7 @@ class FileSession(Session):
             self.record.heard_language = heard.language
             await self._follow(commands)
 
-    async def _store(self, keep: recording.Keep) -> None:
+    async def _store(self, keep: Keep) -> None:
         if keep.trouble is not None:
             await self.journal.publish(SessionWarning, code=str(Code.INTERNAL), message=keep.trouble)
         if keep.uncovered is not None:

@@ -1,7 +1,7 @@
 """A live session: PCM as it is spoken, captions while it comes, segments at each endpoint.
 
 In: PCM in the spool, `finalize`, the end, results of the engine. Out: windows for the engine, and what `session` says.
-What is decoded and published when is the `transcriber`'s to say; here it is done. Audio is heard from the spool, so
+What is decoded and published when is decided in `speech.live`; here it is done. Audio is heard from the spool, so
 what is waiting costs no memory and a restarted daemon goes on where the last segment ended.
 """
 
@@ -18,13 +18,14 @@ from convo.messages import Code, SessionWarning, SpeechStarted, State, Transcrip
 from convod.engine.scheduler import Job
 from convod.engine.supervisor import Outcome, Refusal
 from convod.engine.wire import FINAL_MARGIN, INTERIM_MARGIN
-from convod.hearing import EndpointSettings, PcmFormat, PcmReader
-from convod.hearing.vad import VadSettings
 from convod.sessions.journal import Journal
 from convod.sessions.said import uncovered
 from convod.sessions.session import Parts, Refused, Session, SessionFailed
-from convod.sessions.transcriber import Command, Decode, Drop, Hurry, Keep, Say, Settings, Transcriber, Window
 from convod.speech.decoding import Kind, Options
+from convod.speech.endpointer import EndpointSettings
+from convod.speech.live import Command, Decode, Drop, Hurry, Keep, Say, Settings, Transcriber, Window
+from convod.speech.pcm import PcmFormat, PcmReader
+from convod.speech.vad import VadSettings
 
 log = logging.getLogger("convod.sessions")
 

@@ -34,7 +34,6 @@ from convo.messages import (
     SummaryOptions,
 )
 from convod.bell import Bell
-from convod.captions import Guard
 from convod.engine.supervisor import Engine
 from convod.measure import Measures
 from convod.sessions.exports import Exports
@@ -47,6 +46,7 @@ from convod.sessions.live import LiveSession
 from convod.sessions.redo import Redo
 from convod.sessions.session import Parts, Refused, Session, SessionSettings, keeps_audio
 from convod.sessions.wanted import check_summary, resolved
+from convod.speech.hallucination import Guard
 from convod.store import (
     NoRoom,
     OverQuota,

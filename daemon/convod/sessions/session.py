@@ -16,7 +16,6 @@ from msgspec import Meta
 
 from convo.messages import AudioAck, Code, CreateSession, SessionWarning, State, SummaryOptions
 from convod.bell import Bell
-from convod.captions import Guard
 from convod.engine.models import ModelNotHere, UnknownModel
 from convod.engine.others import NoRoomForModel, OtherEngines
 from convod.engine.supervisor import Engine
@@ -25,6 +24,7 @@ from convod.sessions.acks import Acks
 from convod.sessions.journal import Journal
 from convod.sessions.limits import LimitSettings
 from convod.sessions.turns import Turns
+from convod.speech.hallucination import Guard
 from convod.store import NoRoom, OverQuota, Spool, SpoolFailed, StoreFailed
 from convod.summary import Backoff, SummarizerUnavailable
 

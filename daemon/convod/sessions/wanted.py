@@ -16,11 +16,12 @@ from convod.engine import models
 from convod.engine.models import ModelNotHere, UnknownModel
 from convod.engine.others import NoRoomForModel
 from convod.engine.supervisor import Engine
-from convod.hearing import EndpointSettings, PcmFormat, UnsupportedAudio
-from convod.hearing.vad import VadSettings
 from convod.sessions.file import too_large
 from convod.sessions.lengths import TITLE, check_lengths, check_summary_lengths
 from convod.sessions.session import Parts, Refused, keeps_audio
+from convod.speech.endpointer import EndpointSettings
+from convod.speech.pcm import PcmFormat, UnsupportedAudio
+from convod.speech.vad import VadSettings
 from convod.summary import Summarizers
 
 ENDPOINT_MS: Final = (200, 3000)

@@ -10,13 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from convod.captions.growing import FIRST_INTERIM_MS, INTERIM_MS
-from convod.captions.interim import agreed
 from convod.engine import models
 from convod.engine.whisper import Whisper
 from convod.engine.wire import Load
-from convod.hearing import Closed, Endpointer, Frames, Opened, Silence, Vad
+from convod.speech.agreement import agreed
 from convod.speech.decoding import Options
+from convod.speech.endpointer import Closed, Endpointer, Opened, Silence
+from convod.speech.partial import FIRST_INTERIM_MS, INTERIM_MS
+from convod.speech.pcm import Frames
+from convod.speech.vad import Vad
 
 from .scoring import align, units
 from .talk import RATE, Talk

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from convod.hearing import PcmFormat
+from convod.speech.pcm import PcmFormat
 from tests.daemon.support.ears import Ears
 from tests.support.speech import DATA, RATE, excerpt, pcm, truth, word_error_rate, words
 

@@ -10,13 +10,14 @@ from collections.abc import Iterable
 from functools import cache
 
 from convo.messages import SpeechEnded, TranscriptPartial
-from convod.captions import Guard
 from convod.engine import models
 from convod.engine.whisper import Whisper
 from convod.engine.wire import Load
-from convod.hearing import EndpointSettings, PcmFormat, PcmReader
-from convod.sessions.transcriber import Command, Decode, Drop, Keep, Say, Settings, Transcriber, Window
 from convod.speech.decoding import Kind, Options
+from convod.speech.endpointer import EndpointSettings
+from convod.speech.hallucination import Guard
+from convod.speech.live import Command, Decode, Drop, Keep, Say, Settings, Transcriber, Window
+from convod.speech.pcm import PcmFormat, PcmReader
 
 
 @cache

@@ -30,10 +30,8 @@ from convo.messages import (
     TranscriptSegment,
 )
 from convod.bell import Bell
-from convod.captions import Guard
 from convod.engine.scheduler import Job
 from convod.engine.supervisor import Deliver, Outcome
-from convod.hearing.vad import level_dbfs
 from convod.sessions import Manager, Session, exports
 from convod.sessions.acks import Acks
 from convod.sessions.feed import Feed
@@ -42,6 +40,8 @@ from convod.sessions.limits import LimitSettings, RetentionSettings
 from convod.sessions.session import Parts, SessionSettings
 from convod.sessions.turns import Turns
 from convod.speech.decoding import Interims, Kind
+from convod.speech.hallucination import Guard
+from convod.speech.vad import level_dbfs
 from convod.store import Database, SessionStore, Spool, Usage
 from convod.summary import Show, SummarizerUnavailable, Talk
 from convod.summary.parse import Draft

@@ -4,8 +4,9 @@ from array import array
 
 import pytest
 
-from convod.hearing import Closed, Endpointer, Frames, Opened, Vad
-from convod.hearing.vad import SILENCE_DBFS, VadSettings, level_dbfs
+from convod.speech.endpointer import Closed, Endpointer, Opened
+from convod.speech.pcm import Frames
+from convod.speech.vad import SILENCE_DBFS, Vad, VadSettings, level_dbfs
 from tests.daemon.support import sounds
 from tests.daemon.support.sounds import RATE
 from tests.support.speech import pcm

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convod.captions import Agreement, Caption
-from convod.captions.interim import (
+from convod.speech.agreement import (
     PROMISE,
     PROMISE_S,
     SHOW,
@@ -13,6 +12,8 @@ from convod.captions.interim import (
     SHOW_S,
     SURE_PROBABILITY,
     SURE_S,
+    Agreement,
+    Caption,
     Guess,
     agreed,
     pieces,

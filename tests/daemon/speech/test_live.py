@@ -8,11 +8,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from convo.messages import SpeechEnded, SpeechStarted, TranscriptPartial
-from convod.captions import Guard
-from convod.captions.growing import INTERIM_MS
-from convod.hearing import EndpointSettings
-from convod.sessions.transcriber import Decode, Drop, Hurry, Keep, Say, Settings, Transcriber, Window
 from convod.speech.decoding import HeardWord, Interims, Kind, Lead
+from convod.speech.endpointer import EndpointSettings
+from convod.speech.hallucination import Guard
+from convod.speech.live import Decode, Drop, Hurry, Keep, Say, Settings, Transcriber, Window
+from convod.speech.partial import INTERIM_MS
 from tests.daemon.support.sounds import RATE, silence, white
 from tests.daemon.support.talk import REJECTED, heard, sentence, talk, word
 

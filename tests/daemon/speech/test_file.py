@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convod.captions import Guard
-from convod.sessions.recording import JOINED_S, Decode, Keep, Recording, Settings, Window
 from convod.speech.decoding import CHUNK_S, Heard, HeardWord
+from convod.speech.file import JOINED_S, Decode, Keep, Recording, Settings, Window
+from convod.speech.hallucination import Guard
 from tests.daemon.support.sounds import RATE, silence
 from tests.daemon.support.talk import REJECTED, heard, talk
 

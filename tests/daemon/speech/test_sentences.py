@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from convod.captions import ends_sentence
+from convod.speech.sentences import ends_sentence
 
 
 @pytest.mark.parametrize(

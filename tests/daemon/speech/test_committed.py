@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convod.captions.interim import pieces
-from convod.captions.promise import LETTERS, kept
+from convod.speech.agreement import pieces
+from convod.speech.committed import LETTERS, kept
 from convod.speech.decoding import HeardWord
 
 

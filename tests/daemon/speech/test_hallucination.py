@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convod.captions import Guard
-from convod.captions.guard import FAINT_LOGPROB, FAINT_NO_SPEECH, compression_ratio
+from convod.speech.hallucination import FAINT_LOGPROB, FAINT_NO_SPEECH, Guard, compression_ratio
 
 SURE = {"avg_logprob": -0.2, "no_speech_prob": 0.01, "spoken_s": 3.0, "voice_s": 2.5}
 

@@ -21,11 +21,13 @@ from typing import Final
 import msgspec
 
 from convo.messages import Word
-from convod.captions import Guard, Verdict
-from convod.hearing import Closed, Endpointer, EndpointSettings, Frames, Vad
-from convod.sessions.cues import Cue, cues
-from convod.sessions.transcriber import LANGUAGE_SURE, UNCOVERED_S
+from convod.speech.cues import Cue, cues
 from convod.speech.decoding import CHUNK_S, Heard, HeardWord
+from convod.speech.endpointer import Closed, Endpointer, EndpointSettings
+from convod.speech.hallucination import Guard, Verdict
+from convod.speech.live import LANGUAGE_SURE, UNCOVERED_S
+from convod.speech.pcm import Frames
+from convod.speech.vad import Vad
 
 JOINED_S: Final = 28.0
 """Longest window of joined utterances: as long as the longest utterance, and short of Whisper's 30 s."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from convod.captions.stock_phrases import is_stock_phrase
+from convod.speech.stock_phrases import is_stock_phrase
 
 PHRASES = [
     "Thank you.",

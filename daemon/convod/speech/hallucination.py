@@ -12,9 +12,9 @@ from typing import Final
 
 import msgspec
 
-from convod.captions.interim import pieces
-from convod.captions.stock_phrases import is_stock_phrase
+from convod.speech.agreement import pieces
 from convod.speech.decoding import HOPELESS_LOGPROB
+from convod.speech.stock_phrases import is_stock_phrase
 
 COMPRESSION_RATIO: Final = 2.4
 """Above this a text repeats itself (OpenAI Whisper's `compression_ratio_threshold`)."""

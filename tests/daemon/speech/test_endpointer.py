@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convod.hearing import Closed, Endpointer, EndpointSettings, Opened, Silence, Speech
+from convod.speech.endpointer import Closed, Endpointer, EndpointSettings, Opened, Silence, Speech
 
 RATE = 16000
 FRAME = 480  # 30 ms

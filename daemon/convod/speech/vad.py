@@ -1,7 +1,7 @@
 """One frame of samples to speech or not: webrtcvad as the gate, an adaptive noise floor beside it.
 
 In: frames of s16le. Out: a yes or no, and the frame's level in dBFS. It never decides where an utterance begins or
-ends (that is `endpoint`), and it holds no audio.
+ends (that is `endpointer`), and it holds no audio.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convod.captions.interim import joined
-from convod.sessions.cues import cues
+from convod.speech.agreement import joined
+from convod.speech.cues import cues
 from convod.speech.decoding import HeardWord
 
 

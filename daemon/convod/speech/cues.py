@@ -11,8 +11,8 @@ from typing import Final
 
 import msgspec
 
-from convod.captions import ends_sentence
 from convod.speech.decoding import HeardWord
+from convod.speech.sentences import ends_sentence
 
 SENTENCE_WORDS: Final = 4
 """A sentence of fewer words stays with the next one, in the same utterance."""

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convod.hearing import Frames, PcmFormat, PcmReader, UnsupportedAudio
-from convod.hearing.frames import CHANNELS, ENCODINGS, RATES
+from convod.speech.pcm import CHANNELS, ENCODINGS, RATES, Frames, PcmFormat, PcmReader, UnsupportedAudio
 
 
 def shorts(data: bytes) -> list[int]:

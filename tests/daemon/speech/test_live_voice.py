@@ -11,10 +11,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from convo.messages import SpeechEnded, SpeechStarted
-from convod.captions import Guard
-from convod.hearing import EndpointSettings
-from convod.sessions.transcriber import Command, Decode, Drop, Keep, Say, Settings, Transcriber, Window
 from convod.speech.decoding import Heard, HeardWord, Kind
+from convod.speech.endpointer import EndpointSettings
+from convod.speech.hallucination import Guard
+from convod.speech.live import Command, Decode, Drop, Keep, Say, Settings, Transcriber, Window
 from tests.daemon.support.talk import heard
 
 RATE = 8000

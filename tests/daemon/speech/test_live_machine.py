@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from convo.messages import SpeechEnded, SpeechStarted, TranscriptPartial
-from convod.captions import Guard
-from convod.hearing import EndpointSettings
-from convod.sessions.transcriber import (
+from convod.speech.decoding import HeardWord, Interims, Kind, Lead
+from convod.speech.endpointer import EndpointSettings
+from convod.speech.hallucination import Guard
+from convod.speech.live import (
     LEAD_GAP_S,
     LEAD_S,
     Command,
@@ -24,7 +25,6 @@ from convod.sessions.transcriber import (
     Transcriber,
     Window,
 )
-from convod.speech.decoding import HeardWord, Interims, Kind, Lead
 from tests.daemon.support.talk import REJECTED, heard
 
 RATE = 8000
@@ -293,10 +293,13 @@ class Listening(RuleBasedStateMachine):
         if not hasattr(self, "transcriber"):
             return
         self.take(self.transcriber.flush())
-        for window in list(self.open):
-            if window.kind is Kind.FINAL:
+        while finals := [one for one in self.open if one.kind is Kind.FINAL]:
+            for window in finals:
+                self.open = [one for one in self.open if one is not window]
                 self.texts[window] = "so"
                 self.take(self.transcriber.heard(window, heard("so")))
+            # An answer may resume speech, so a session that ends flushes again after it.
+            self.take(self.transcriber.flush())
         assert self.transcriber.waiting == 0
         assert not self.speaking
         self.all_speech_was_heard()

@@ -4,10 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convod.captions import Caption, Growing
-from convod.captions.growing import FIRST_INTERIM_MS, INTERIM_MS, RARER, SHORTER_S, TRIM_S
-from convod.captions.interim import PROMISE, joined, pieces
+from convod.speech.agreement import PROMISE, Caption, joined, pieces
 from convod.speech.decoding import Heard, HeardWord, Interims
+from convod.speech.partial import FIRST_INTERIM_MS, INTERIM_MS, RARER, SHORTER_S, TRIM_S, Growing
 from tests.daemon.support.talk import heard
 
 RATE = 16000

@@ -22,11 +22,15 @@ from convo.messages import (
     TranscriptPartial,
     Word,
 )
-from convod.captions import Caption, Growing, Guard, ends_sentence, kept
-from convod.captions.interim import joined, pieces
-from convod.hearing import Closed, Endpointer, EndpointSettings, Frames, Opened, Silence, Speech, Vad
-from convod.hearing.vad import VadSettings
+from convod.speech.agreement import Caption, joined, pieces
+from convod.speech.committed import kept
 from convod.speech.decoding import Heard, Interims, Kind, Lead
+from convod.speech.endpointer import Closed, Endpointer, EndpointSettings, Opened, Silence, Speech
+from convod.speech.hallucination import Guard
+from convod.speech.partial import Growing
+from convod.speech.pcm import Frames
+from convod.speech.sentences import ends_sentence
+from convod.speech.vad import Vad, VadSettings
 
 VOICE_LATE_MS: Final = 120
 """A voice that goes on so long after the gate's last speech frame is no echo of it: the speaker has not stopped. In

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from convod.captions.interim import joined, pieces
+from convod.speech.agreement import joined, pieces
 from convod.speech.decoding import HeardWord
 
 LETTERS: Final = 160

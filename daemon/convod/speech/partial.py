@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from convod.captions.interim import Agreement, Caption, Guess, joined, pieces
+from convod.speech.agreement import Agreement, Caption, Guess, joined, pieces
 from convod.speech.decoding import Heard, HeardWord, Interims
 
 INTERIM_MS: Final = 200
