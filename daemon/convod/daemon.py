@@ -53,7 +53,7 @@ from convod.sessions.acks import Acks
 from convod.sessions.journal import Desk
 from convod.sessions.session import Parts
 from convod.sessions.turns import Turns
-from convod.speech.hallucination import Guard
+from convod.speech.hallucination import HallucinationFilter
 from convod.store import Database, SessionStore, Spool, Usage
 from convod.summary import Summarizers, SummarySettings
 
@@ -129,11 +129,13 @@ async def run(
         # What hears, understands and writes.
         engine = Engine(settings.engine)
         others = OtherEngines(settings.engine)
-        guard = Guard()
+        hallucination_filter = HallucinationFilter()
         summarizers = Summarizers(settings.summary)
         turns = Turns(settings.sessions.files_at_once)
         measures = Measures()
-        parts = Parts(spool, engine, guard, Acks(), settings.sessions, turns, settings.limits, others, measures)
+        parts = Parts(
+            spool, engine, hallucination_filter, Acks(), settings.sessions, turns, settings.limits, others, measures
+        )
         manager = Manager(store, Desk(store, summarizers, measures), parts, settings.retention)
         service = Service(manager, summarizers, settings.sessions)
 

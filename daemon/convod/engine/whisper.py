@@ -2,7 +2,7 @@
 
 In: mono s16le windows and options. Out: text, words, and the engine's figures. The encoder runs once a window for
 language detection, decoding and alignment. It never decides what is heard when (that is the scheduler), nor whether a
-text is to be believed (that is the guard), apart from further tries of a doubtful window.
+text is to be believed (that is the hallucination filter), apart from further tries of a doubtful window.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from convod.engine.features import HOP, Floats, GrowingFeatures
 from convod.engine.voice import CHUNK, LEAST_VOICE_S, VOICE, Voice, extent, is_silent
 from convod.engine.wire import FINAL_MARGIN, FULL_FRAMES, RATE, Load, bucket, room
 from convod.speech.agreement import joined, pieces
-from convod.speech.decoding import HOPELESS_LOGPROB, Heard, Lead, Options
+from convod.speech.decoding import UNRECOVERABLE_LOGPROB, Heard, Lead, Options
 
 UNSETTLED: Final = 320
 """Samples at the end of a resampled window that are made up for want of what follows."""
@@ -199,7 +199,7 @@ class Whisper:
     def _ways(self, window: _Wanted, first: Heard, options: Options) -> Iterator[_Way]:
         """What to try again, in turn."""
         if not self._stock:
-            if doubtful(first) and not (options.steady and first.avg_logprob < HOPELESS_LOGPROB):
+            if doubtful(first) and not (options.steady and first.avg_logprob < UNRECOVERABLE_LOGPROB):
                 # A steady second try may not draw lots: it may not say four words twice instead.
                 freedom = {"no_repeat": 4} if options.steady else {"temperature": SECOND_TRY_TEMPERATURE}
                 yield _Way(full=True, freedom=freedom)
@@ -208,7 +208,7 @@ class Whisper:
             yield _Way(full=False)
         if options.margin is not None:
             yield _Way(full=True)
-        if first.avg_logprob >= HOPELESS_LOGPROB:
+        if first.avg_logprob >= UNRECOVERABLE_LOGPROB:
             yield _Way(full=True, freedom={"no_repeat": 4})
 
     def _hear_rest(self, window: _Wanted, heard: Heard, language: str, options: Options) -> Heard:

@@ -237,7 +237,7 @@ class Service:
             queue=engine.queue(),
             sessions=self._manager.counts(),
             summarizer=await self._summarizers.status(),
-            rejected=dict(self._manager.guard.rejected),
+            rejected=dict(self._manager.hallucination_filter.rejected),
             storage=await trio.to_thread.run_sync(self._manager.storage),  # it looks at the disk
         )
 

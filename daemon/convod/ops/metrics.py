@@ -63,7 +63,11 @@ class Metrics(msgspec.Struct, frozen=True):
         yield _gauge("convo_tasks", "Tasks of the event loop.", {(): trio.lowlevel.current_statistics().tasks_living})
         yield _counter("convo_limits_met", "Times a limit was met.", _by("limit", self.door.refused))
         yield _counter("convo_wrong_tokens", "Tokens that were wrong or missing.", {(): self.wrong_tokens()})
-        yield _counter("convo_rejected_texts", "Texts that were not shown.", _by("reason", self.manager.guard.rejected))
+        yield _counter(
+            "convo_rejected_texts",
+            "Texts that were not shown.",
+            _by("reason", self.manager.hallucination_filter.rejected),
+        )
         measures = self.manager.measures
         yield _histogram(
             "convo_segment_lag_seconds", "From a segment's last audio to its text.", {(): measures.segment_lag}

@@ -168,7 +168,7 @@ class FileSession(Session):
         record, config, parts = self.record, self.record.config, self._parts
         heard = Recording(
             Settings(rate=RATE, joined=self._engine.context == "full", words=config.words, language=config.language),
-            parts.guard,
+            parts.hallucination_filter,
             segment=record.segments,
             utterance=record.mark_utterance,
             language=record.heard_language,

@@ -61,7 +61,7 @@ class LiveSession(Session):
                 words=config.words,
                 language=config.language,
             ),
-            parts.guard,
+            parts.hallucination_filter,
             segment=record.segments,
             utterance=record.mark_utterance,
             sample=record.mark_sample,

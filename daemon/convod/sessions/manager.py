@@ -46,7 +46,7 @@ from convod.sessions.live import LiveSession
 from convod.sessions.redo import Redo
 from convod.sessions.session import Parts, Refused, Session, SessionSettings, keeps_audio
 from convod.sessions.wanted import check_summary, resolved
-from convod.speech.hallucination import Guard
+from convod.speech.hallucination import HallucinationFilter
 from convod.store import (
     NoRoom,
     OverQuota,
@@ -96,9 +96,9 @@ class Manager:
         return self._parts.engine
 
     @property
-    def guard(self) -> Guard:
+    def hallucination_filter(self) -> HallucinationFilter:
         """What judges texts, and counts what it rejected."""
-        return self._parts.guard
+        return self._parts.hallucination_filter
 
     @property
     def measures(self) -> Measures:

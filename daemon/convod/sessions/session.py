@@ -24,7 +24,7 @@ from convod.sessions.acks import Acks
 from convod.sessions.journal import Journal
 from convod.sessions.limits import LimitSettings
 from convod.sessions.turns import Turns
-from convod.speech.hallucination import Guard
+from convod.speech.hallucination import HallucinationFilter
 from convod.store import NoRoom, OverQuota, Spool, SpoolFailed, StoreFailed
 from convod.summary import Backoff, SummarizerUnavailable
 
@@ -79,7 +79,7 @@ class Parts(msgspec.Struct, frozen=True):
 
     spool: Spool
     engine: Engine
-    guard: Guard
+    hallucination_filter: HallucinationFilter
     acks: Acks
     settings: SessionSettings
     turns: Turns

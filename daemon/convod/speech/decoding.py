@@ -13,7 +13,7 @@ import msgspec
 CHUNK_S: Final = 0.032
 """Seconds of a chunk, for which the voice detector answers once."""
 
-HOPELESS_LOGPROB: Final = -3.0
+UNRECOVERABLE_LOGPROB: Final = -3.0
 """Mean log-probability of a token below which a whole sentence is a guess, one token in twenty: no second try makes
 words of that. A word or two may well be that, a name that nobody has heard before."""
 

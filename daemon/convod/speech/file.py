@@ -24,7 +24,7 @@ from convo.messages import Word
 from convod.speech.cues import Cue, cues
 from convod.speech.decoding import CHUNK_S, Heard, HeardWord
 from convod.speech.endpointer import Closed, Endpointer, EndpointSettings
-from convod.speech.hallucination import Guard, Verdict
+from convod.speech.hallucination import HallucinationFilter, Verdict
 from convod.speech.live import LANGUAGE_SURE, UNCOVERED_S
 from convod.speech.pcm import Frames
 from convod.speech.vad import Vad
@@ -125,10 +125,16 @@ class Recording:
     """`segment` and `utterance` are where to go on after a restart, `language` what was heard till then."""
 
     def __init__(
-        self, settings: Settings, guard: Guard, *, segment: int = 0, utterance: int = 0, language: str | None = None
+        self,
+        settings: Settings,
+        hallucination_filter: HallucinationFilter,
+        *,
+        segment: int = 0,
+        utterance: int = 0,
+        language: str | None = None,
     ) -> None:
         self.settings = settings
-        self.guard = guard
+        self.hallucination_filter = hallucination_filter
         self.segment = segment
         self.language = settings.language or language
         self._skip = utterance
@@ -188,7 +194,7 @@ class Recording:
         """The engine's result for a window."""
         one = self._find(window)
         if heard.text and not (verdict := self._judge(window, heard)).keep:
-            if len(window.utterances) > 1 and not verdict.hopeless:
+            if len(window.utterances) > 1 and not verdict.unrecoverable:
                 self._take_apart(one)
                 return list(self._send())
             heard = _silent(heard)
@@ -280,7 +286,7 @@ class Recording:
         return next(one for one in self._open if one.window is window)
 
     def _judge(self, window: Window, heard: Heard) -> Verdict:
-        return self.guard.judge(
+        return self.hallucination_filter.judge(
             heard.text,
             avg_logprob=heard.avg_logprob,
             no_speech_prob=heard.no_speech_prob,

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from convod.speech.agreement import pieces
-from convod.speech.decoding import HOPELESS_LOGPROB
+from convod.speech.decoding import UNRECOVERABLE_LOGPROB
 from convod.speech.stock_phrases import is_stock_phrase
 
 COMPRESSION_RATIO: Final = 2.4
@@ -59,7 +59,7 @@ class Verdict(msgspec.Struct, frozen=True):
     reason: str | None = None
 
     @property
-    def hopeless(self) -> bool:
+    def unrecoverable(self) -> bool:
         """Whether the same would be said of any part of it."""
         return self.reason == "improbable"
 
@@ -75,7 +75,7 @@ def compression_ratio(text: str) -> float:
     return len(raw) / len(zlib.compress(raw)) if raw else 0.0
 
 
-class Guard:
+class HallucinationFilter:
     """Judges texts and counts what it rejected, by reason."""
 
     def __init__(self) -> None:
@@ -114,7 +114,7 @@ class Guard:
             return "no_speech"
         if is_stock_phrase(text) and _is_doubtful_phrase(text, no_speech_prob, voice_s):
             return "stock_phrase"
-        if len(text) >= _LONG_ENOUGH and avg_logprob < HOPELESS_LOGPROB:
+        if len(text) >= _LONG_ENOUGH and avg_logprob < UNRECOVERABLE_LOGPROB:
             return "improbable"
         if len(text) >= _LONG_ENOUGH and compression_ratio(text) > COMPRESSION_RATIO:
             return "repetition"

@@ -26,7 +26,7 @@ from convod.speech.agreement import Caption, joined, pieces
 from convod.speech.committed import kept
 from convod.speech.decoding import Heard, Interims, Kind, Lead
 from convod.speech.endpointer import Closed, Endpointer, EndpointSettings, Opened, Silence, Speech
-from convod.speech.hallucination import Guard
+from convod.speech.hallucination import HallucinationFilter
 from convod.speech.partial import Growing
 from convod.speech.pcm import Frames
 from convod.speech.sentences import ends_sentence
@@ -185,7 +185,7 @@ class Transcriber:
     def __init__(
         self,
         settings: Settings,
-        guard: Guard,
+        hallucination_filter: HallucinationFilter,
         *,
         segment: int = 0,
         utterance: int = 0,
@@ -195,7 +195,7 @@ class Transcriber:
         waits: Callable[[Window], bool] = lambda window: False,
     ) -> None:
         self.settings = settings
-        self.guard = guard
+        self.hallucination_filter = hallucination_filter
         self.segment = segment
         self.language = settings.language or language
         self._rate = settings.rate
@@ -518,7 +518,7 @@ class Transcriber:
         return [Say(partial)]
 
     def _judge(self, heard: Heard, spoken_s: float, *, counted: bool = True) -> bool:
-        return self.guard.judge(
+        return self.hallucination_filter.judge(
             heard.text,
             avg_logprob=heard.avg_logprob,
             no_speech_prob=heard.no_speech_prob,

@@ -1,8 +1,8 @@
-"""What Whisper models say where nobody speaks: sentences that ended many of the videos they were trained on.
+"""Sentences that Whisper models write where nobody speaks: they ended many of the videos the models were trained on.
 
-In: a text. Out: whether it is one of these and nothing more. People say some of them, too: whether one was said is for
-the guard to judge, by the voice. (Koenecke et al. 2024, "Careless Whisper"; Baranski et al. 2025, "Investigation of
-Whisper ASR hallucinations induced by non-speech audio", which lists the commonest.)
+In: a text. Out: whether it is one of these and nothing more. People do say some of them; whether one was said is for
+the hallucination filter to judge, by the voice. (Koenecke et al. 2024, "Careless Whisper"; Baranski et al. 2025,
+"Investigation of Whisper ASR hallucinations induced by non-speech audio", which lists the most common.)
 """
 
 from __future__ import annotations

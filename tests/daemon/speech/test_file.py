@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from convod.speech.decoding import CHUNK_S, Heard, HeardWord
 from convod.speech.file import JOINED_S, Decode, Keep, Recording, Settings, Window
-from convod.speech.hallucination import Guard
+from convod.speech.hallucination import HallucinationFilter
 from tests.daemon.support.sounds import RATE, silence
 from tests.daemon.support.talk import REJECTED, heard, talk
 
@@ -30,7 +30,9 @@ class Play:
     """Feeds a recording; its windows wait until answered."""
 
     def __init__(self, *, joined: bool = False, language: str | None = "en", words: bool = False, **start) -> None:
-        self.recording = Recording(Settings(rate=RATE, joined=joined, language=language, words=words), Guard(), **start)
+        self.recording = Recording(
+            Settings(rate=RATE, joined=joined, language=language, words=words), HallucinationFilter(), **start
+        )
         self.waiting: list[Window] = []
         self.kept: list[Keep] = []
 
@@ -181,7 +183,7 @@ def test_a_joined_text_whose_words_have_no_times_is_one_segment():
 @pytest.mark.parametrize(("pause_s", "stays"), [(0.2, True), (3.0, False)])
 def test_a_short_silence_between_joined_utterances_stays_where_it_is(pause_s, stays):
     sound = silence(1.0) + talk(4, pause_s)
-    recording = Recording(Settings(rate=RATE, joined=True, language="en"), Guard())
+    recording = Recording(Settings(rate=RATE, joined=True, language="en"), HallucinationFilter())
     commands = [*recording.audio(sound, 0.0), *recording.flush(0.0)]
     (window,) = [command.window for command in commands if isinstance(command, Decode)]
     assert len(window.utterances) > 1

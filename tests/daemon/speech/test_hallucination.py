@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convod.speech.hallucination import FAINT_LOGPROB, FAINT_NO_SPEECH, Guard, compression_ratio
+from convod.speech.hallucination import FAINT_LOGPROB, FAINT_NO_SPEECH, HallucinationFilter, compression_ratio
 
 SURE = {"avg_logprob": -0.2, "no_speech_prob": 0.01, "spoken_s": 3.0, "voice_s": 2.5}
 
@@ -59,10 +59,10 @@ SURE = {"avg_logprob": -0.2, "no_speech_prob": 0.01, "spoken_s": 3.0, "voice_s":
     ],
 )
 def test_a_text_is_kept_or_rejected_for_a_reason(text, figures, reason):
-    verdict = Guard().judge(text, **{**SURE, **figures})
+    verdict = HallucinationFilter().judge(text, **{**SURE, **figures})
     assert verdict.reason == reason
     assert verdict.keep is (reason is None)
-    assert verdict.hopeless is (reason == "improbable")
+    assert verdict.unrecoverable is (reason == "improbable")
 
 
 FIGURES = {
@@ -75,28 +75,30 @@ FIGURES = {
 
 @given(st.text(max_size=60) | st.lists(st.sampled_from(["la", "thank", "you", "会"])).map(" ".join), st.data())
 def test_whatever_comes_every_text_is_kept_or_counted_once_and_the_verdict_is_its_own(text, data):
-    guard = Guard()
+    hallucination_filter = HallucinationFilter()
     figures = {name: data.draw(strategy) for name, strategy in FIGURES.items()}
-    verdict = guard.judge(text, **figures)
-    assert guard.rejected.total() == (not verdict.keep)
-    assert guard.judge(text, **figures) == verdict
+    verdict = hallucination_filter.judge(text, **figures)
+    assert hallucination_filter.rejected.total() == (not verdict.keep)
+    assert hallucination_filter.judge(text, **figures) == verdict
     if not text.strip():
         assert not verdict.keep
     unsure = figures["avg_logprob"] < FAINT_LOGPROB or figures["no_speech_prob"] > FAINT_NO_SPEECH
     if figures["voice_s"] == 0.0 and unsure:
         assert verdict.reason == "no_voice" or not text.strip()
     # More speech, a surer model: never a reason to reject.
-    better = guard.judge(text, avg_logprob=0.0, no_speech_prob=0.0, spoken_s=28.0, voice_s=figures["voice_s"])
+    better = hallucination_filter.judge(
+        text, avg_logprob=0.0, no_speech_prob=0.0, spoken_s=28.0, voice_s=figures["voice_s"]
+    )
     assert better.keep or better.reason in ("no_voice", "empty", "stock_phrase", "repetition", "too_fast")
     if verdict.keep:
         assert better.keep
 
 
 def test_rejections_are_counted_by_reason():
-    guard = Guard()
+    hallucination_filter = HallucinationFilter()
     for text in ("", "", "We ship on Friday.", "la " * 40):
-        guard.judge(text, avg_logprob=-0.2, no_speech_prob=0.0, spoken_s=28.0, voice_s=20.0)
-    assert guard.rejected == {"empty": 2, "repetition": 1}
+        hallucination_filter.judge(text, avg_logprob=-0.2, no_speech_prob=0.0, spoken_s=28.0, voice_s=20.0)
+    assert hallucination_filter.rejected == {"empty": 2, "repetition": 1}
 
 
 def test_the_compression_ratio_of_nothing_is_nothing():

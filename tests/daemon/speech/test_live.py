@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from convo.messages import SpeechEnded, SpeechStarted, TranscriptPartial
 from convod.speech.decoding import HeardWord, Interims, Kind, Lead
 from convod.speech.endpointer import EndpointSettings
-from convod.speech.hallucination import Guard
+from convod.speech.hallucination import HallucinationFilter
 from convod.speech.live import Decode, Drop, Hurry, Keep, Say, Settings, Transcriber, Window
 from convod.speech.partial import INTERIM_MS
 from tests.daemon.support.sounds import RATE, silence, white
@@ -29,7 +29,7 @@ class Play:
         self.waiting = False  # whether the engine has begun with nothing
         self.transcriber = Transcriber(
             Settings(**(about | options)),
-            Guard(),
+            HallucinationFilter(),
             interims=lambda: self.affords,
             waits=lambda window: self.waiting,
             **start,
@@ -465,7 +465,7 @@ LONG = sentence() + silence(0.35) + sentence()[: 2 * RATE] + silence(0.9) + whit
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.integers(0, len(LONG) // 2), max_size=12))
 def test_where_the_audio_is_cut_changes_no_window(cuts):
-    transcriber = Transcriber(Settings(session="s", rate=RATE, kind=Kind.FINAL, interim=False), Guard())
+    transcriber = Transcriber(Settings(session="s", rate=RATE, kind=Kind.FINAL, interim=False), HallucinationFilter())
     commands = []
     borders = [0, *sorted(cuts), len(LONG) // 2]
     for a, b in itertools.pairwise(borders):
@@ -533,7 +533,7 @@ def test_the_text_of_a_pause_that_is_no_good_is_not_shown_and_counts_once(figure
     assert play.said(TranscriptPartial) == []
     play.audio(silence(1.0))
     assert [keep.text for keep in play.kept] == [None]
-    assert play.transcriber.guard.rejected.total() == 1
+    assert play.transcriber.hallucination_filter.rejected.total() == 1
 
 
 def test_without_interims_or_where_there_may_be_none_the_text_of_a_pause_waits_for_the_endpoint():

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from convo.messages import SpeechEnded, SpeechStarted, TranscriptPartial
 from convod.speech.decoding import HeardWord, Interims, Kind, Lead
 from convod.speech.endpointer import EndpointSettings
-from convod.speech.hallucination import Guard
+from convod.speech.hallucination import HallucinationFilter
 from convod.speech.live import (
     LEAD_GAP_S,
     LEAD_S,
@@ -76,7 +76,7 @@ class Listening(RuleBasedStateMachine):
         endpoint = EndpointSettings(endpoint_ms=endpoint_ms, longest_ms=self.longest_ms, cut_from_ms=self.cut_from_ms)
         self.transcriber = Transcriber(
             Settings("s", RATE, Kind.FINAL, endpoint, interim=interim, words=words),
-            Guard(),
+            HallucinationFilter(),
             interims=lambda: self.affords,
             waits=self.waits,
         )

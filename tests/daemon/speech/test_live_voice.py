@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from convo.messages import SpeechEnded, SpeechStarted
 from convod.speech.decoding import Heard, HeardWord, Kind
 from convod.speech.endpointer import EndpointSettings
-from convod.speech.hallucination import Guard
+from convod.speech.hallucination import HallucinationFilter
 from convod.speech.live import Command, Decode, Drop, Keep, Say, Settings, Transcriber, Window
 from tests.daemon.support.talk import heard
 
@@ -64,7 +64,7 @@ class Hearing:
         endpoint = EndpointSettings(endpoint_ms=endpoint_ms)
         self.transcriber = Transcriber(
             Settings("s", RATE, Kind.FINAL, endpoint, interim=interim),
-            Guard(),
+            HallucinationFilter(),
             sample=begin,
             utterance=utterance,
             segment=segment,

@@ -15,7 +15,7 @@ from convod.engine.whisper import Whisper
 from convod.engine.wire import Load
 from convod.speech.decoding import Kind, Options
 from convod.speech.endpointer import EndpointSettings
-from convod.speech.hallucination import Guard
+from convod.speech.hallucination import HallucinationFilter
 from convod.speech.live import Command, Decode, Drop, Keep, Say, Settings, Transcriber, Window
 from convod.speech.pcm import PcmFormat, PcmReader
 
@@ -34,7 +34,7 @@ class Ears:
         self, pcm: PcmFormat | None = None, *, endpoint_ms: int = 500, interim: bool = False, late: int = 0
     ) -> None:
         self.pcm = pcm or PcmFormat()
-        self.guard = Guard()
+        self.hallucination_filter = HallucinationFilter()
         self.windows: list[Window] = []
         self.kept: list[Keep] = []
         self.partials: list[TranscriptPartial] = []
@@ -46,7 +46,7 @@ class Ears:
         self._reader = PcmReader(self.pcm)
         self._transcriber = Transcriber(
             Settings("s", self.pcm.rate, Kind.FINAL, EndpointSettings(endpoint_ms=endpoint_ms), interim=interim),
-            self.guard,
+            self.hallucination_filter,
         )
 
     @property

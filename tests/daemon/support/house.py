@@ -40,7 +40,7 @@ from convod.sessions.limits import LimitSettings, RetentionSettings
 from convod.sessions.session import Parts, SessionSettings
 from convod.sessions.turns import Turns
 from convod.speech.decoding import Interims, Kind
-from convod.speech.hallucination import Guard
+from convod.speech.hallucination import HallucinationFilter
 from convod.speech.vad import level_dbfs
 from convod.store import Database, SessionStore, Spool, Usage
 from convod.summary import Show, SummarizerUnavailable, Talk
@@ -314,7 +314,7 @@ async def house(
     summarizers = summarizers or ScriptedSummarizers()
     wanted: dict[str, Any] = {"beam": 1} | settings
     turns = Turns(wanted.get("files_at_once", 2))
-    parts = Parts(spool, engine, Guard(), Acks(), SessionSettings(**wanted), turns, limits)  # type: ignore[arg-type]
+    parts = Parts(spool, engine, HallucinationFilter(), Acks(), SessionSettings(**wanted), turns, limits)  # type: ignore[arg-type]
     manager = Manager(store, Desk(store, summarizers), parts, retention)  # type: ignore[arg-type]
     try:
         async with trio.open_nursery() as store_tasks:

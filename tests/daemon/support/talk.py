@@ -52,4 +52,4 @@ def heard(
 
 
 REJECTED = {"avg_logprob": -2.0, "no_speech_prob": 0.95, "voice_s": 0.1}
-"""Figures of a text that no guard lets through."""
+"""Figures of a text that no filter lets through."""
