@@ -1,10 +1,10 @@
-"""Hypotheses of a growing utterance to words that stay and words that may change.
+"""Split the hypotheses of a growing utterance into stable words and words that may still change.
 
-In: the words of each new hypothesis, with how long ago each ended and how probable it is. Out: `stable` (never changes
-within its utterance) and `tentative`. The rule for both is local agreement (Liu et al. 2020, "Low-Latency
-Sequence-to-Sequence Speech Recognition and Translation by Partial Hypothesis Selection"): what some hypotheses in a row
-begin with alike; and the alignment's word on top (Papi et al. 2023, "Attention as a Guide for Simultaneous Speech
-Translation"): what ended too near the end of the audio is not sure yet. No audio, no clock, no I/O.
+In: hypotheses with times, oldest first. Out: a `Caption`. Two policies work together. Local agreement (Liu et al. 2020,
+"Low-Latency Sequence-to-Sequence Speech Recognition and Translation by Partial Hypothesis Selection"): the common
+prefix of several hypotheses in a row. On top of it, the alignment of words (Papi et al. 2023, "Attention as a Guide for
+Simultaneous Speech Translation"): a word that ended too near the end of the audio is not sure yet. No audio, no clock,
+no I/O.
 """
 
 from __future__ import annotations
@@ -19,32 +19,33 @@ from typing import Final
 import msgspec
 
 SHOW: Final = 2
-"""Hypotheses in a row that must agree on a word before it is shown,"""
+"""Hypotheses in a row that must agree on a word before it is shown;"""
 
 SHOW_S: Final = 0.1
 SHOW_PROBABILITY: Final = 0.4
-"""which must have ended so long before the audio does, and be so probable;"""
+"""the word must also have ended this long before the audio, with at least this probability;"""
 
 CERTAIN: Final = 3
 CERTAIN_S: Final = 0.3
 CERTAIN_PROBABILITY: Final = 0.1
-"""or so, where one more agrees;"""
+"""or these, where one more hypothesis agrees;"""
 
 SURE_S: Final = 0.5
 SURE_PROBABILITY: Final = 0.9
-"""or be so, for one alone to be enough.
+"""or these, where a single hypothesis is enough.
 
 Measured with tiny.en on three recorded talks, on which they were chosen (1,492 hypotheses, one each quarter second): of
-the words shown 5.7 % go away again, and a word comes 0.39 s after its end (95th percentile 1.26 s), 0.1 s of it for
-decoding. All words at once: 37 % go. Agreement of two alone: 9.1 %, 0.34 s; of three: 4.6 %, 0.59 s (1.6 s).
+the words shown 5.7 % go away again, and a word appears 0.39 s after its end (95th percentile 1.26 s), 0.1 s of it for
+decoding. Showing all words at once: 37 % go. Agreement of two alone: 9.1 %, 0.34 s; of three: 4.6 %, 0.59 s
+(1.6 s).
 """
 
-PROMISE: Final = 4
-PROMISE_S: Final = 2.5
-"""Hypotheses in a row that must agree on a word, and how long before the audio's end it must have ended, to be stable.
+COMMIT: Final = 4
+COMMIT_S: Final = 2.5
+"""Hypotheses in a row that must agree on a word, and seconds before the audio's end it must have ended, to commit it.
 
-A stable word is kept though the final text has another, so each that is wrong is an error: on the same talks finals
-have 10.35 % of words wrong; with the promises kept 10.54 %, and with those of agreement alone 11.87 %.
+A committed word stays even if the final text has another, so each wrong one is an error: on the same talks finals have
+10.35 % of words wrong; with committed words kept 10.54 %, and with those of agreement alone 11.87 %.
 """
 
 
@@ -52,65 +53,65 @@ have 10.35 % of words wrong; with the promises kept 10.54 %, and with those of a
 _WIDE_CHARACTERS: Final = "\u3001-\u303f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uff01-\uff60"
 
 
-@cache  # compiled with the first hypothesis: such wide ranges take 5 ms, which the start can do without
+@cache  # such wide ranges take 5 ms to compile, which the daemon's start can do without
 def _patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """What finds a wide character, and what finds a word or a wide character."""
+    """Compile the pattern of a wide character, and that of a word or a wide character."""
     return re.compile(f"[{_WIDE_CHARACTERS}]"), re.compile(f"[{_WIDE_CHARACTERS}]|[^\\s{_WIDE_CHARACTERS}]+")
 
 
 class Caption(msgspec.Struct, frozen=True):
-    """Words to show: `stable` will stay, `tentative` follows and may change. Words not sure enough are in neither."""
+    """The words to show: `stable` ones stay, `tentative` ones follow and may change. Unsure words are in neither."""
 
     stable: str
     tentative: str
 
 
 class Guess(msgspec.Struct, frozen=True):
-    """A word of a hypothesis, or a character: it ended `age_s` seconds before the audio did."""
+    """A word of a hypothesis (or a character, see `pieces`) that ended `age_s` seconds before the audio."""
 
     text: str
     age_s: float = float("inf")
     probability: float = 1.0
 
 
-class Agreement:
-    """The hypotheses of one utterance."""
+class LocalAgreement:
+    """The agreement among the hypotheses of one utterance."""
 
     def __init__(self) -> None:
         self._stable: list[str] = []
         self._shown: list[str] = []  # stable words and tentative ones
-        self._recent: deque[list[str]] = deque(maxlen=PROMISE)
+        self._recent: deque[list[str]] = deque(maxlen=COMMIT)
 
     @property
     def expected(self) -> str:
-        """The word that the next hypothesis is expected to begin with, if any."""
+        """The word that the next hypothesis should begin with, or an empty string."""
         return self._recent[-1][0] if self._recent and self._recent[-1] else ""
 
     def hear(self, guesses: Sequence[Guess], most: int | None = None) -> Caption:
-        """The newest hypothesis -> the caption now, for which no word after the first `most` becomes stable."""
+        """Add the newest hypothesis and return the caption; no word after the first `most` becomes stable."""
         guesses = self._with_lost_words(guesses)
         words = [guess.text for guess in guesses]
         self._recent.append(words)
-        self._promise(guesses, words, most)
+        self._commit(guesses, words, most)
         twice, thrice = self._agreed(SHOW), self._agreed(CERTAIN)
         visible = len(list(takewhile(lambda i: _is_shown(guesses[i], (i < twice) + (i < thrice)), range(len(words)))))
         shown = [*self._stable, *words[len(self._stable) : visible]]
-        # What is on the screen goes away only for what was heard twice.
+        # Shown words give way only to words that two hypotheses in a row have.
         same = agreed([self._shown, shown])
         if same == len(self._shown) or same < min(twice, len(shown)):
             self._shown = shown
         return self._caption()
 
     def hear_all(self, guesses: Sequence[Guess], most: int | None = None) -> Caption:
-        """A hypothesis of an utterance that may be over -> the caption now: all its words are shown."""
+        """Add the hypothesis of an utterance that may be over and return the caption, which shows all its words."""
         words = [guess.text for guess in guesses]
         self._recent.append(words)
-        self._promise(guesses, words, most)
+        self._commit(guesses, words, most)
         self._shown = [*self._stable, *words[len(self._stable) :]]
         return self._caption()
 
     def _with_lost_words(self, guesses: Sequence[Guess]) -> Sequence[Guess]:
-        """The hypothesis with the stable words before it: its audio may begin within the first of them."""
+        """Prepend stable words the hypothesis lacks, because its audio may begin within the first of them."""
         words = [guess.text for guess in guesses]
         for lost in range(len(self._stable)):
             if words[: len(self._stable) - lost] == self._stable[lost:]:
@@ -118,36 +119,36 @@ class Agreement:
         return guesses
 
     def _agreed(self, passes: int) -> int:
-        """How many words the last so many hypotheses begin with alike."""
+        """Count the words of the common prefix of the last `passes` hypotheses."""
         return agreed(list(self._recent)[-passes:]) if len(self._recent) >= passes else 0
 
     def _caption(self) -> Caption:
         return Caption(joined(self._stable), joined(self._shown[len(self._stable) :]))
 
-    def _promise(self, guesses: Sequence[Guess], words: list[str], most: int | None) -> None:
-        if len(self._recent) < PROMISE:
+    def _commit(self, guesses: Sequence[Guess], words: list[str], most: int | None) -> None:
+        if len(self._recent) < COMMIT:
             return
-        old = len(list(takewhile(lambda guess: guess.age_s >= PROMISE_S, guesses)))
-        # The newest word is held back: the audio may have ended inside it, and "work" become "working".
+        old = len(list(takewhile(lambda guess: guess.age_s >= COMMIT_S, guesses)))
+        # Hold the newest word back: the audio may have ended inside it, and "work" may become "working".
         sure = min(agreed(self._recent), old, len(words) - 1, len(words) if most is None else most)
         if sure > len(self._stable) and words[: len(self._stable)] == self._stable:
             self._stable = words[:sure]
 
     def forget(self, count: int) -> None:
-        """The next hypotheses begin after the first `count` words of `stable`, and so do those that agreed on them."""
+        """Drop the first `count` stable words: the next hypotheses begin after them."""
         forgotten = self._stable[:count]
         del self._stable[:count]
         del self._shown[:count]
         recent: list[list[str]] = []
         for words in reversed(self._recent):
             if words[:count] != forgotten:
-                break  # it disagreed, and what came before it was not heard in a row with what comes now
+                break  # it disagreed, so hypotheses before it are not in a row with the next ones
             recent.insert(0, words[count:])
-        self._recent = deque(recent, maxlen=PROMISE)
+        self._recent = deque(recent, maxlen=COMMIT)
 
 
 def _is_shown(guess: Guess, confirmed: int) -> bool:
-    """Whether a word is shown that was heard once (`confirmed` 0), SHOW times (1) or CERTAIN times in a row (2)."""
+    """Whether to show a word that one hypothesis has (`confirmed` 0), SHOW in a row (1) or CERTAIN in a row (2)."""
     age_s, probability = guess.age_s, guess.probability
     return (
         (confirmed >= 1 and age_s >= SHOW_S and probability >= SHOW_PROBABILITY)
@@ -157,13 +158,13 @@ def _is_shown(guess: Guess, confirmed: int) -> bool:
 
 
 def pieces(text: str) -> list[str]:
-    """What agreement counts: words, and in scripts that put no spaces between words each character."""
+    """Split a text into the units of agreement: words, or characters in scripts without spaces."""
     _, piece = _patterns()
     return piece.findall(text)
 
 
 def joined(words: Iterable[str]) -> str:
-    """The words as text, with spaces where their script has them."""
+    """Join words to text, with spaces where their script has them."""
     wide, _ = _patterns()
     text = ""
     for word in words:
@@ -173,7 +174,7 @@ def joined(words: Iterable[str]) -> str:
 
 
 def agreed(hypotheses: Iterable[list[str]]) -> int:
-    """How many words all of them begin with alike."""
+    """Count the words of the common prefix of all hypotheses."""
     count = 0
     for same in zip(*hypotheses, strict=False):
         if len(set(same)) > 1:

@@ -1,8 +1,8 @@
-"""A segment's text that keeps what its captions have promised.
+"""Merge a final text with the words its captions committed to.
 
-In: the stable words that were shown of an utterance, and what the final decoding heard of all of it. Out: the same text
-if it keeps the promise; else the promised words, and what the final text says after them. Where the two part is found
-by their letters: what sounds alike is spelled alike, however many words it is taken for. No audio, no I/O.
+In: the stable words shown for an utterance, and the final hypothesis for all of it. Out: the final text if it begins
+with the committed words; otherwise the committed words, then what the final text says after them. Where the two part is
+found by letters: what sounds alike is spelled alike, however many words it is taken for. No audio, no I/O.
 """
 
 from __future__ import annotations
@@ -14,12 +14,23 @@ from convod.speech.agreement import joined, pieces
 from convod.speech.decoding import HeardWord
 
 LETTERS: Final = 160
-"""Most letters that are compared, each with each: a promise that long was broken early is counted in words instead."""
+"""Most letters to compare, each with each. A longer text that differs early is compared by its number of words."""
 
 
-def kept(promised: str, text: str, words: Sequence[HeardWord] | None) -> tuple[str, Sequence[HeardWord] | None]:
-    """The text of a segment and its words with times, beginning with the promised words as they were shown."""
-    before, after = pieces(promised), pieces(text)
+def merge_committed(
+    committed: str, text: str, words: Sequence[HeardWord] | None
+) -> tuple[str, Sequence[HeardWord] | None]:
+    """Merge the committed words of an utterance with its final text.
+
+    Args:
+        committed: The stable words, as they were shown.
+        text: The final text.
+        words: Its words with times, or None.
+
+    Returns:
+        The segment's text, beginning with the committed words as shown, and its timed words if there were any.
+    """
+    before, after = pieces(committed), pieces(text)
     if after[: len(before)] == before:
         return text, words
     same = next((i for i, (one, other) in enumerate(zip(before, after, strict=False)) if one != other), len(after))
@@ -35,24 +46,24 @@ def kept(promised: str, text: str, words: Sequence[HeardWord] | None) -> tuple[s
     return whole, [*head, *_spread(before[same:], start, end, gone), *tail]
 
 
-def _covered(promised: Sequence[str], heard: Sequence[str]) -> int:
-    """How many of the words that were heard are what was promised: those that can be made of it with fewest changes."""
-    letters = "".join(promised)
+def _covered(committed: Sequence[str], final: Sequence[str]) -> int:
+    """Count the leading final words that correspond to the committed ones: those that need the fewest edits."""
+    letters = "".join(committed)
     if len(letters) > LETTERS:
-        return min(len(promised), len(heard))
-    # Edit distance (Levenshtein 1966) to every beginning of what was heard, letter by letter.
+        return min(len(committed), len(final))
+    # Edit distance (Levenshtein 1966) to every prefix of the final words, letter by letter.
     distance = list(range(len(letters) + 1))
     best, least = 0, distance[-1]
-    for count, word in enumerate(heard, 1):
+    for count, word in enumerate(final, 1):
         for letter in word:
             row = [distance[0] + 1]
             for i, other in enumerate(letters):
                 row.append(min(row[i] + 1, distance[i + 1] + 1, distance[i] + (letter != other)))
             distance = row
-        if distance[-1] < least:  # of equals the one that leaves more of what was heard
+        if distance[-1] < least:  # of equals the one that leaves more of the final text
             best, least = count, distance[-1]
         if distance[0] > 2 * len(letters):
-            break  # what follows can only be further away
+            break  # longer prefixes can only be further away
     return best
 
 
@@ -61,7 +72,7 @@ def _letters(words: Sequence[str]) -> int:
 
 
 def _split(words: Sequence[HeardWord], letters: int) -> tuple[list[HeardWord], list[HeardWord]]:
-    """The first words, as many as hold so many letters, and the others."""
+    """Split the words after the first `letters` letters, at a word boundary."""
     count = 0
     while count < len(words) and letters > 0:
         letters -= len("".join(words[count].word.split()))
@@ -70,7 +81,14 @@ def _split(words: Sequence[HeardWord], letters: int) -> tuple[list[HeardWord], l
 
 
 def _spread(words: Sequence[str], start: float, end: float, like: Sequence[HeardWord]) -> list[HeardWord]:
-    """Words with times between two times, each as long as its letters; as sure as those they stand for."""
+    """Spread words evenly over a time span.
+
+    Args:
+        words: The words to time; each gets a share by its number of letters.
+        start: Where the span begins, in seconds.
+        end: Where it ends.
+        like: The words they replace, whose mean probability they get.
+    """
     sure = sum(word.probability for word in like) / len(like) if like else 0.0
     letter = (end - start) / max(1, _letters(words))
     out, at = [], start

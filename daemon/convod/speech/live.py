@@ -23,11 +23,11 @@ from convo.messages import (
     Word,
 )
 from convod.speech.agreement import Caption, joined, pieces
-from convod.speech.committed import kept
+from convod.speech.committed import merge_committed
 from convod.speech.decoding import Heard, Interims, Kind, Lead
 from convod.speech.endpointer import Closed, Endpointer, EndpointSettings, Opened, Silence, Speech
 from convod.speech.hallucination import HallucinationFilter
-from convod.speech.partial import Growing
+from convod.speech.partial import PartialHypothesis
 from convod.speech.pcm import Frames
 from convod.speech.sentences import ends_sentence
 from convod.speech.vad import Vad, VadSettings
@@ -145,14 +145,14 @@ class Settings(msgspec.Struct, frozen=True):
 class _Final(msgspec.Struct):
     """A closed utterance that is not published.
 
-    `window` is what the engine decodes of it. `promised` are the stable words that were shown of it: should its final
+    `window` is what the engine decodes of it. `committed` are the stable words that were shown of it: should its final
     be rejected, they are what remains. Once `decided`, `heard` or `trouble` is there.
     """
 
     closed: Closed
     window: Window
     arrived: float
-    promised: str
+    committed: str
     decided: bool = False
     heard: Heard | None = None
     trouble: str | None = None
@@ -217,7 +217,7 @@ class Transcriber:
         self._interim: Window | None = None
         self._previous: _Previous | None = None
         self._going_on = False  # the last utterance was cut while somebody spoke
-        self._growing = Growing(self._rate, self._base, self._base)
+        self._partial = PartialHypothesis(self._rate, self._base, self._base)
         self._interims = interims
         self._waits = waits
 
@@ -305,7 +305,7 @@ class Transcriber:
     def _follow(self, happening: Opened | Closed | Silence | Speech, commands: list[Command]) -> None:
         session, rate = self.settings.session, self._rate
         if isinstance(happening, Opened):
-            self._growing = Growing(rate, happening.start, happening.onset)
+            self._partial = PartialHypothesis(rate, happening.start, happening.onset)
             if not self._going_on:
                 commands.append(Say(SpeechStarted(session=session, time=round(happening.start / rate, 3))))
         elif isinstance(happening, Silence):
@@ -368,8 +368,8 @@ class Transcriber:
         if before is not None and self._endpoint.open_since != before:
             self._drop_interim(commands)
             self._drop_guess(commands)
-            # Nothing of it was shown, while the utterance before it was not out: no word is promised.
-            self._growing = Growing(self._rate, at, at)
+            # Nothing of it was shown, while the utterance before it was not out: no word is committed.
+            self._partial = PartialHypothesis(self._rate, at, at)
         return commands
 
     def _begin_earlier(self, final: _Final, at: int, commands: list[Command]) -> None:
@@ -387,10 +387,10 @@ class Transcriber:
         commands.append(Decode(final.window))
 
     def _final(self, closed: Closed, window: Window) -> _Final:
-        return _Final(closed, window, self._arrival(closed.end), self._growing.promised)
+        return _Final(closed, window, self._arrival(closed.end), self._partial.committed)
 
     def _window(self, kind: Kind, utterance: int, start: int, end: int, *, ending: bool = False) -> Window:
-        growing = self._growing
+        partial = self._partial
         # Times say which words of an interim are sure, may be trimmed, or lie where the utterance may yet be cut.
         interim = kind is Kind.INTERIM
         return Window(
@@ -401,7 +401,7 @@ class Transcriber:
             self._samples(start, end),
             self.settings.language,
             words=interim or self.settings.words,
-            confirm=not growing.voiced,
+            confirm=not partial.voiced,
             ending=ending,
             lead=None if interim else self._lead(utterance, start),
             expected=self.language,
@@ -473,12 +473,12 @@ class Transcriber:
             return
         before = self._interim
         # One that waits holds the place of a newer one, and to renew it costs the engine nothing, however busy it is.
-        if not self._growing.is_due(self._now, self._interims() if before is None else Interims.FULL):
+        if not self._partial.is_due(self._now, self._interims() if before is None else Interims.FULL):
             return
         if before is not None and not self._waits(before):
             return
-        self._interim = self._window(Kind.INTERIM, self._endpoint.number, self._growing.begin, self._now)
-        self._growing.asked(self._now, renewed=before is not None)
+        self._interim = self._window(Kind.INTERIM, self._endpoint.number, self._partial.begin, self._now)
+        self._partial.asked(self._now, renewed=before is not None)
         commands.append(Decode(self._interim, before))
 
     def _heard_interim(self, window: Window, heard: Heard) -> list[Command]:
@@ -489,8 +489,8 @@ class Transcriber:
         if heard.truncated or not self._judge(heard, (window.end - window.start) / self._rate):
             return []
         safe = self._endpoint.safe_until
-        trim = self._growing.is_long(window.end, self._interims())
-        caption = self._growing.heard(
+        trim = self._partial.is_long(window.end, self._interims())
+        caption = self._partial.heard(
             window.start, window.end, heard, trim=trim, safe=None if window.end <= safe else safe
         )
         return self._show(window, caption)
@@ -499,12 +499,12 @@ class Transcriber:
         """The text is ready, long before the endpoint perhaps: it is the best caption there is of what was said."""
         if not self.settings.interim or self._interims() is Interims.NONE:
             return []
-        promise = window.end <= self._endpoint.safe_until
-        return self._show(window, self._growing.paused(window.start, window.end, heard, promise=promise))
+        commit = window.end <= self._endpoint.safe_until
+        return self._show(window, self._partial.paused(window.start, window.end, heard, commit=commit))
 
     def _show(self, window: Window, caption: Caption) -> list[Command]:
         # While an earlier utterance is not published it may yet take this segment's number, or leave it.
-        if self.waiting or not self._growing.shows(caption):
+        if self.waiting or not self._partial.shows(caption):
             return []
         since = self._endpoint.open_since
         partial = TranscriptPartial(
@@ -549,7 +549,7 @@ class Transcriber:
         sure = heard is not None and heard.text and heard.language_probability >= LANGUAGE_SURE
         if heard is not None and sure and self.settings.language is None:
             self.language = heard.language
-        text = heard.text if heard is not None else final.promised
+        text = heard.text if heard is not None else final.committed
         uncovered = None
         if final.heard is not None and (place := final.heard.uncovered) is not None:
             at = closed.start / self._rate
@@ -557,8 +557,8 @@ class Transcriber:
         self._previous = None
         if not text:
             return Keep(closed.end, closed.number + 1, trouble=final.trouble, uncovered=uncovered)
-        if heard is not None and final.promised:
-            text, timed = kept(final.promised, text, heard.words)
+        if heard is not None and final.committed:
+            text, timed = merge_committed(final.committed, text, heard.words)
             heard = msgspec.structs.replace(heard, words=None if timed is None else list(timed))
         if heard is not None:
             self._previous = self._follows(final, heard)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from convod.speech.agreement import Agreement, Caption, Guess, joined, pieces
+from convod.speech.agreement import Caption, Guess, LocalAgreement, joined, pieces
 from convod.speech.decoding import Heard, HeardWord, Interims
 
 INTERIM_MS: Final = 200
@@ -32,21 +32,21 @@ SHORTER_S: Final = 3.0
 """and then begin anew after so much instead of TRIM_S."""
 
 
-class Growing:
+class PartialHypothesis:
     """One utterance from sample `start` on, in which speech was first seen at sample `onset`; `rate` in Hz.
 
-    `begin` is where its next interim starts, `promised` the stable words that were shown. `voiced` once the worker has
+    `begin` is where its next interim starts, `committed` the stable words that were shown. `voiced` once the worker has
     heard a voice in it: that need not be asked again.
     """
 
     def __init__(self, rate: int, start: int, onset: int) -> None:
         self.begin = start
-        self.promised = ""
+        self.committed = ""
         self.voiced = False
         self._rate = rate
         self._start = start
         self._due = self._begun = onset + FIRST_INTERIM_MS * rate // 1000
-        self._agreement = Agreement()
+        self._agreement = LocalAgreement()
         self._trimmed: list[str] = []  # stable words whose audio is not decoded again
         self._shown: Caption | None = None
 
@@ -72,7 +72,7 @@ class Growing:
         """What was heard of the samples from `start` to `end` -> the caption of the whole utterance.
 
         Its stable words are not heard again if it is time to `trim` and their times are there: each border may cost the
-        word behind it, so there should be few. Words behind sample `safe` are not promised: the utterance may yet be
+        word behind it, so there should be few. Words behind sample `safe` are not committed: the utterance may yet be
         cut before them.
         """
         self.voiced = True
@@ -88,11 +88,11 @@ class Growing:
             self._trim(start, timed, stable)
         return whole
 
-    def paused(self, start: int, end: int, heard: Heard, *, promise: bool = True) -> Caption:
+    def paused(self, start: int, end: int, heard: Heard, *, commit: bool = True) -> Caption:
         """What was heard of all of it at a pause -> its caption: no word is cut there, so all of them may be shown."""
         self.voiced = True
         guesses = _guesses(heard, (end - start) / self._rate)[len(self._trimmed) :]
-        caption = self._agreement.hear_all(guesses, None if promise else 0)
+        caption = self._agreement.hear_all(guesses, None if commit else 0)
         return Caption(joined([*self._trimmed, *pieces(caption.stable)]), caption.tentative)
 
     def _is_echo(self, word: str) -> bool:
@@ -103,12 +103,12 @@ class Growing:
 
     def shows(self, caption: Caption) -> bool:
         """Whether the caption is worth showing: never one without words, nor the same again. If so, its stable words
-        are promised.
+        are committed.
         """
         if caption in (self._shown, Caption("", "")):
             return False
         self._shown = caption
-        self.promised = caption.stable
+        self.committed = caption.stable
         return True
 
     def _trim(self, start: int, words: list[HeardWord], stable: list[str]) -> None:

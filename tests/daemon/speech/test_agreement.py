@@ -5,16 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convod.speech.agreement import (
-    PROMISE,
-    PROMISE_S,
+    COMMIT,
+    COMMIT_S,
     SHOW,
     SHOW_PROBABILITY,
     SHOW_S,
     SURE_PROBABILITY,
     SURE_S,
-    Agreement,
     Caption,
     Guess,
+    LocalAgreement,
     agreed,
     pieces,
 )
@@ -35,24 +35,24 @@ def guesses(text: str, age_s: float = 60.0, probability: float = LIKELY) -> list
         (["so we"] * SHOW, Caption("", "so we")),
         (["so me", "so we"], Caption("", "so")),
         (["no", "so we"], Caption("", "")),
-        (["so we"] * (PROMISE - 1), Caption("", "so we")),
-        (["so we"] * PROMISE, Caption("so", "we")),  # the newest word is held back
-        (["so we go"] * PROMISE + ["so we go home"] * SHOW, Caption("so we go", "home")),
-        (["so me"] + ["so we"] * (PROMISE - 1), Caption("so", "we")),
-        (["no"] + ["so we"] * (PROMISE - 1), Caption("", "so we")),
-        ([""] * PROMISE, Caption("", "")),
-        (["a b c"] * PROMISE + ["a b"], Caption("a b", "c")),  # a shorter one takes nothing back
-        (["a b c"] * PROMISE + ["a b"] * PROMISE, Caption("a b", "c")),  # it does not contradict
-        (["a b c"] * PROMISE + ["a b x"], Caption("a b", "c")),  # one that contradicts is a guess, too
-        (["a b c"] * PROMISE + ["a b x"] * SHOW, Caption("a b", "x")),
-        (["a b c"] * PROMISE + ["x y z w"] * SHOW, Caption("a b", "z w")),  # what is stable stays all the same
-        (["今日は会議"] * PROMISE, Caption("今日は会", "議")),  # no spaces: each character counts
+        (["so we"] * (COMMIT - 1), Caption("", "so we")),
+        (["so we"] * COMMIT, Caption("so", "we")),  # the newest word is held back
+        (["so we go"] * COMMIT + ["so we go home"] * SHOW, Caption("so we go", "home")),
+        (["so me"] + ["so we"] * (COMMIT - 1), Caption("so", "we")),
+        (["no"] + ["so we"] * (COMMIT - 1), Caption("", "so we")),
+        ([""] * COMMIT, Caption("", "")),
+        (["a b c"] * COMMIT + ["a b"], Caption("a b", "c")),  # a shorter one takes nothing back
+        (["a b c"] * COMMIT + ["a b"] * COMMIT, Caption("a b", "c")),  # it does not contradict
+        (["a b c"] * COMMIT + ["a b x"], Caption("a b", "c")),  # one that contradicts is a guess, too
+        (["a b c"] * COMMIT + ["a b x"] * SHOW, Caption("a b", "x")),
+        (["a b c"] * COMMIT + ["x y z w"] * SHOW, Caption("a b", "z w")),  # what is stable stays all the same
+        (["今日は会議"] * COMMIT, Caption("今日は会", "議")),  # no spaces: each character counts
         (["今日は Convo の日"] * SHOW, Caption("", "今日は Convo の日")),
         (["はい。そうです、！"] * SHOW, Caption("", "はい。そうです、！")),  # nor around their punctuation
     ],
 )
 def test_what_several_hypotheses_in_a_row_begin_with_alike_is_shown_then_promised(hypotheses, caption):
-    agreement = Agreement()
+    agreement = LocalAgreement()
     for hypothesis in hypotheses:
         heard = agreement.hear(guesses(hypothesis))
     assert heard == caption
@@ -71,15 +71,15 @@ def test_what_several_hypotheses_in_a_row_begin_with_alike_is_shown_then_promise
     ],
 )
 def test_a_word_is_shown_that_two_agree_on_or_one_is_sure_of_once_it_has_ended(age_s, probability, passes, shown):
-    agreement = Agreement()
+    agreement = LocalAgreement()
     for _ in range(passes):
         caption = agreement.hear(guesses("so", age_s, probability))
     assert caption == Caption("", "so" if shown else "")
 
 
 def test_no_word_is_shown_behind_one_that_is_not():
-    agreement = Agreement()
-    for _ in range(PROMISE):
+    agreement = LocalAgreement()
+    for _ in range(COMMIT):
         caption = agreement.hear([Guess("so", 60.0, 0.9), Guess("me", 60.0, 0.05), Guess("go", 60.0, 0.9)])
     assert caption.tentative == ""
 
@@ -88,13 +88,13 @@ def test_no_word_is_shown_behind_one_that_is_not():
     ("ages", "stable"),
     [
         ([9.0, 8.0, 7.0, 6.0], "so we go"),
-        ([9.0, PROMISE_S, PROMISE_S - 0.01, 1.0], "so we"),
-        ([PROMISE_S - 0.01, 9.0, 9.0, 9.0], ""),  # the first that is young ends it
+        ([9.0, COMMIT_S, COMMIT_S - 0.01, 1.0], "so we"),
+        ([COMMIT_S - 0.01, 9.0, 9.0, 9.0], ""),  # the first that is young ends it
     ],
 )
 def test_a_word_is_promised_when_it_is_old(ages, stable):
-    agreement = Agreement()
-    for _ in range(PROMISE):
+    agreement = LocalAgreement()
+    for _ in range(COMMIT):
         caption = agreement.hear(
             [Guess(word, age_s) for word, age_s in zip(["so", "we", "go", "home"], ages, strict=True)]
         )
@@ -103,22 +103,22 @@ def test_a_word_is_promised_when_it_is_old(ages, stable):
 
 
 def test_at_a_pause_all_words_are_shown_however_young_or_unlikely():
-    agreement = Agreement()
+    agreement = LocalAgreement()
     assert agreement.hear(guesses("so we")) == Caption("", "")
     assert agreement.hear_all(guesses("so we go", 0.0, 0.1)) == Caption("", "so we go")
     assert agreement.hear(guesses("so we")) == Caption("", "so we go")
 
 
 def test_behind_as_many_words_as_may_be_promised_none_is():
-    agreement = Agreement()
-    for _ in range(PROMISE):
+    agreement = LocalAgreement()
+    for _ in range(COMMIT):
         assert agreement.hear(guesses("so we go home"), 1).stable in ("", "so")
     assert agreement.hear_all(guesses("so we go home"), 1) == Caption("so", "we go home")
     assert agreement.hear(guesses("so we go home")) == Caption("so we go", "home")
 
 
 def test_a_gap_is_one_space_whatever_the_model_wrote():
-    agreement = Agreement()
+    agreement = LocalAgreement()
     for _ in range(SHOW):
         caption = agreement.hear(guesses("  so \n we\tgo "))
     assert caption == Caption("", "so we go")
@@ -145,7 +145,7 @@ def test_nothing_agrees_with_nothing():
 WORD = st.builds(
     Guess,
     st.sampled_from(["a", "b", "会"]),
-    st.sampled_from([0.0, SHOW_S, SURE_S, PROMISE_S, 60.0]),
+    st.sampled_from([0.0, SHOW_S, SURE_S, COMMIT_S, 60.0]),
     st.sampled_from([0.1, 0.5, 0.95]),
 )
 HYPOTHESES = st.lists(st.lists(WORD, max_size=6), max_size=30)
@@ -153,7 +153,7 @@ HYPOTHESES = st.lists(st.lists(WORD, max_size=6), max_size=30)
 
 @given(HYPOTHESES)
 def test_stable_words_are_never_taken_back(hypotheses):
-    agreement = Agreement()
+    agreement = LocalAgreement()
     before: list[str] = []
     for hypothesis in hypotheses:
         stable = pieces(agreement.hear(hypothesis).stable)
@@ -163,7 +163,7 @@ def test_stable_words_are_never_taken_back(hypotheses):
 
 @given(HYPOTHESES)
 def test_what_is_shown_goes_away_only_for_what_two_hypotheses_say(hypotheses):
-    agreement = Agreement()
+    agreement = LocalAgreement()
     before: list[str] = []
     last: list[str] = []
     for hypothesis in hypotheses:
@@ -177,17 +177,17 @@ def test_what_is_shown_goes_away_only_for_what_two_hypotheses_say(hypotheses):
 
 @given(st.lists(st.sampled_from("abcdef"), min_size=1, max_size=40))
 def test_of_a_model_that_hears_right_every_word_is_shown_once_it_was_heard_twice(words):
-    agreement = Agreement()
+    agreement = LocalAgreement()
     for count in range(1, len(words) + 1):
         caption = agreement.hear(guesses(" ".join(words[:count])))
         assert " ".join(filter(None, (caption.stable, caption.tentative))) == " ".join(words[: count - SHOW + 1])
-        assert len(caption.stable.split()) == max(0, count - PROMISE + 1)
+        assert len(caption.stable.split()) == max(0, count - COMMIT + 1)
 
 
 @given(st.lists(st.lists(st.sampled_from("abc"), max_size=8), min_size=1, max_size=12), st.data())
 def test_what_is_forgotten_changes_nothing_of_the_rest(hypotheses, data):
     """Hypotheses without their first stable words lead to the captions of the whole ones, without those words."""
-    whole, rest = Agreement(), Agreement()
+    whole, rest = LocalAgreement(), LocalAgreement()
     gone: list[str] = []
     for hypothesis in hypotheses:
         if hypothesis[: len(gone)] != gone:

@@ -1,4 +1,4 @@
-"""Segments keep what their captions promised."""
+"""Segments keep the words that their captions committed to."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convod.speech.agreement import pieces
-from convod.speech.committed import LETTERS, kept
+from convod.speech.committed import LETTERS, merge_committed
 from convod.speech.decoding import HeardWord
 
 
 @pytest.mark.parametrize(
-    ("promised", "text", "whole"),
+    ("committed", "text", "whole"),
     [
         ("", "We ship on Friday.", "We ship on Friday."),
         ("We ship", "We ship on Friday.", "We ship on Friday."),
@@ -27,8 +27,8 @@ from convod.speech.decoding import HeardWord
         ("今日わ会", "今日は会議があります", "今日わ会議があります"),
     ],
 )
-def test_a_segment_begins_with_its_stable_words(promised: str, text: str, whole: str) -> None:
-    assert kept(promised, text, None) == (whole, None)
+def test_a_segment_begins_with_its_stable_words(committed: str, text: str, whole: str) -> None:
+    assert merge_committed(committed, text, None) == (whole, None)
 
 
 def timed(text: str) -> list[HeardWord]:
@@ -38,7 +38,9 @@ def timed(text: str) -> list[HeardWord]:
 
 
 def test_its_words_have_times_still() -> None:
-    text, words = kept("we will wreck a nice", "we will recognise speech now", timed("we will recognise speech now"))
+    text, words = merge_committed(
+        "we will wreck a nice", "we will recognise speech now", timed("we will recognise speech now")
+    )
     assert text == "we will wreck a nice speech now"
     assert words is not None
     assert [word.word for word in words] == text.split()
@@ -52,12 +54,12 @@ WORDS = st.lists(st.sampled_from(["we", "ship", "shipped", "on", "a", "Friday.",
 
 @given(WORDS, WORDS)
 def test_whatever_was_heard_the_promise_is_kept_and_the_rest_is_what_was_heard(before, after) -> None:
-    promised, text = " ".join(before), " ".join(after)
+    committed, text = " ".join(before), " ".join(after)
     words = timed(text)
-    whole, out = kept(promised, text, words)
+    whole, out = merge_committed(committed, text, words)
     said = pieces(whole)
-    assert said[: len(pieces(promised))] == pieces(promised)
-    rest = said[len(pieces(promised)) :]
+    assert said[: len(pieces(committed))] == pieces(committed)
+    rest = said[len(pieces(committed)) :]
     assert rest == pieces(text)[len(pieces(text)) - len(rest) :]
     assert out is not None
     assert "".join(word.word for word in out).replace(" ", "") == "".join(said)
@@ -66,6 +68,6 @@ def test_whatever_was_heard_the_promise_is_kept_and_the_rest_is_what_was_heard(b
 
 
 def test_a_long_promise_is_compared_in_words() -> None:
-    promised = " ".join(["promise"] * LETTERS)
-    whole, _ = kept(promised, " ".join(["heard"] * (LETTERS + 2)), None)
-    assert whole == f"{promised} heard heard"
+    committed = " ".join(["promise"] * LETTERS)
+    whole, _ = merge_committed(committed, " ".join(["heard"] * (LETTERS + 2)), None)
+    assert whole == f"{committed} heard heard"

@@ -321,7 +321,7 @@ def test_words_that_were_promised_stay_when_the_final_is_no_good(how):
     play = Play(words=True)
     play.on_interim = growing
     play.audio(sentence() + silence(1.0))
-    promised = play.said(TranscriptPartial)[-1].stable
+    committed = play.said(TranscriptPartial)[-1].stable
     (window,) = play.finals
     if how == "rejected":
         wrong = [HeardWord(start=0.1, end=0.5, word="Thanks", probability=0.1)]
@@ -329,7 +329,7 @@ def test_words_that_were_promised_stay_when_the_final_is_no_good(how):
     else:
         (keep,) = play.transcriber.refused(window, "the engine stumbled")
         assert keep.trouble == "the engine stumbled"
-    assert keep.text == promised != ""
+    assert keep.text == committed != ""
     assert keep.words is None  # those of a text that was not taken are not this one's
     assert keep.confidence == 0.0
 

@@ -242,14 +242,14 @@ class Listening(RuleBasedStateMachine):
         window = self.asked[keep.mark_utterance - 1, keep.mark_sample]
         assert window.start >= (last.mark_sample if last else 0), "samples in two utterances"
         segment = sum(one.text is not None for one in self.kept)
-        promised = " ".join(self.stable.get(segment, []))
+        committed = " ".join(self.stable.get(segment, []))
         text = self.texts[window]
-        if not text or text.split()[: len(promised.split())] == promised.split():
-            assert keep.text == (text or promised or None)
-        else:  # the promise is kept, and what is heard of the rest
+        if not text or text.split()[: len(committed.split())] == committed.split():
+            assert keep.text == (text or committed or None)
+        else:  # the committed words stay, and what the final says of the rest
             assert keep.text is not None
-            assert keep.text.startswith(promised)
-            assert text.endswith(keep.text.removeprefix(promised).strip())
+            assert keep.text.startswith(committed)
+            assert text.endswith(keep.text.removeprefix(committed).strip())
         if keep.text is not None:
             assert keep.segment == segment
             assert window.start / RATE - 0.001 <= keep.start <= keep.end
@@ -327,7 +327,7 @@ def test_what_is_promised_of_an_utterance_that_is_cut_is_in_its_segment(levels: 
     listening = Listening()
     listening.longest_ms, listening.cut_from_ms = 8000, 3000
     listening.begin(endpoint_ms=500, interim=True, words=False)
-    promised = 0
+    committed = 0
     for level in levels:
         listening.audio(10, True, 0, 2400, level)
         while listening.open:
@@ -337,5 +337,5 @@ def test_what_is_promised_of_an_utterance_that_is_cut_is_in_its_segment(levels: 
         stable = listening.stable.get(keep.segment, [])
         assert keep.text is not None
         assert keep.text.split()[: len(stable)] == stable
-        promised += len(stable)
-    assert promised > 10
+        committed += len(stable)
+    assert committed > 10

@@ -4,17 +4,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convod.speech.agreement import PROMISE, Caption, joined, pieces
+from convod.speech.agreement import COMMIT, Caption, joined, pieces
 from convod.speech.decoding import Heard, HeardWord, Interims
-from convod.speech.partial import FIRST_INTERIM_MS, INTERIM_MS, RARER, SHORTER_S, TRIM_S, Growing
+from convod.speech.partial import FIRST_INTERIM_MS, INTERIM_MS, RARER, SHORTER_S, TRIM_S, PartialHypothesis
 from tests.daemon.support.talk import heard
 
 RATE = 16000
 
 
-def growing() -> Growing:
+def partial_hypothesis() -> PartialHypothesis:
     """An utterance from second 10 on, whose speech was seen at 10.3 s."""
-    return Growing(RATE, 10 * RATE, round(10.3 * RATE))
+    return PartialHypothesis(RATE, 10 * RATE, round(10.3 * RATE))
 
 
 def timed(text: str, second: float = 0.5):
@@ -26,19 +26,21 @@ def timed(text: str, second: float = 0.5):
     return heard(text, words=words)
 
 
-def hear(utterance: Growing, outcome: Heard, start: int | None = None, *, seconds: float = 60.0, **more) -> Caption:
+def hear(
+    utterance: PartialHypothesis, outcome: Heard, start: int | None = None, *, seconds: float = 60.0, **more
+) -> Caption:
     """The caption after an interim of so many seconds from sample `start` on, or where the next one is to begin."""
     start = utterance.begin if start is None else start
     return utterance.heard(start, start + round(seconds * RATE), outcome, **more)
 
 
-def pause(utterance: Growing, outcome: Heard, *, seconds: float = 60.0, **more) -> Caption:
+def pause(utterance: PartialHypothesis, outcome: Heard, *, seconds: float = 60.0, **more) -> Caption:
     """The caption after a pause, so many seconds after the utterance's start."""
     return utterance.paused(10 * RATE, 10 * RATE + round(seconds * RATE), outcome, **more)
 
 
 def test_the_first_interim_is_due_when_there_is_enough_speech_and_then_every_so_often():
-    utterance = growing()
+    utterance = partial_hypothesis()
     first = round(10.3 * RATE) + FIRST_INTERIM_MS * RATE // 1000
     assert not utterance.is_due(first - 1)
     assert utterance.is_due(first)
@@ -48,51 +50,51 @@ def test_the_first_interim_is_due_when_there_is_enough_speech_and_then_every_so_
 
 
 def test_a_caption_without_words_and_the_same_again_are_never_shown():
-    utterance = growing()
+    utterance = partial_hypothesis()
     assert not utterance.shows(Caption("", ""))
     assert utterance.shows(Caption("", "so"))
     assert not utterance.shows(Caption("", ""))
     assert not utterance.shows(Caption("", "so"))
-    assert utterance.promised == ""
+    assert utterance.committed == ""
     assert utterance.shows(Caption("so", "we"))
-    assert utterance.shows(Caption("so we", ""))  # the same words, now promised
+    assert utterance.shows(Caption("so we", ""))  # the same words, now committed
     assert not utterance.shows(Caption("so we", ""))
-    assert utterance.promised == "so we"
+    assert utterance.committed == "so we"
 
 
 def test_what_is_shown_as_stable_is_promised():
-    utterance = growing()
-    for _ in range(PROMISE):
+    utterance = partial_hypothesis()
+    for _ in range(COMMIT):
         caption = hear(utterance, heard("so we go"))
-    assert utterance.promised == ""
+    assert utterance.committed == ""
     assert utterance.shows(caption)
-    assert utterance.promised == caption.stable == "so we"
+    assert utterance.committed == caption.stable == "so we"
     assert utterance.voiced
 
 
 def test_a_word_is_as_old_as_its_time_in_the_window_says():
-    utterance = growing()
-    for _ in range(PROMISE):
+    utterance = partial_hypothesis()
+    for _ in range(COMMIT):
         caption = hear(utterance, timed("so we go home again"), seconds=4.0, trim=False)
     assert caption == Caption("so we go", "home again")  # 2.5 s old
-    utterance = growing()
-    for _ in range(PROMISE):
+    utterance = partial_hypothesis()
+    for _ in range(COMMIT):
         caption = hear(utterance, timed("so we go home again"), seconds=2.5, trim=False)
     assert caption == Caption("", "so we go home")  # the last one ends with the audio
     assert pause(utterance, timed("so we go home again"), seconds=2.5) == Caption("", "so we go home again")
 
 
 def test_a_long_utterance_begins_anew_after_its_stable_words():
-    utterance = growing()
+    utterance = partial_hypothesis()
     begin = utterance.begin
     assert not utterance.is_long(begin + int(TRIM_S * RATE))
     assert utterance.is_long(begin + int(TRIM_S * RATE) + 1)
-    for _ in range(PROMISE):
+    for _ in range(COMMIT):
         caption = hear(utterance, timed("so we go home"), begin)
     assert caption == Caption("so we go", "home")
     # A border may cost the word behind it: that is one which is stable.
     assert utterance.begin == begin + round(0.5 * RATE)
-    # "home" was heard often enough to be promised as soon as something follows it.
+    # "home" was heard often enough to be committed as soon as something follows it.
     assert hear(utterance, timed("we go home now")) == Caption("so we go home", "")
     assert utterance.begin == begin + round(1.0 * RATE)
     assert hear(utterance, timed("go home now")) == Caption("so we go home", "now")
@@ -100,8 +102,8 @@ def test_a_long_utterance_begins_anew_after_its_stable_words():
 
 @pytest.mark.parametrize("heard_of_it", ["we go home now", "go home now"])
 def test_a_border_costs_no_word(heard_of_it):
-    utterance = growing()
-    for _ in range(PROMISE):
+    utterance = partial_hypothesis()
+    for _ in range(COMMIT):
         hear(utterance, timed("so we go home"))
     assert utterance.begin == 10 * RATE + round(0.5 * RATE)
     for _ in range(2):
@@ -110,8 +112,8 @@ def test_a_border_costs_no_word(heard_of_it):
 
 
 def test_trimming_takes_no_word_from_the_screen():
-    utterance = growing()
-    for _ in range(PROMISE):
+    utterance = partial_hypothesis()
+    for _ in range(COMMIT):
         caption = hear(utterance, timed("so we go home to bed"))
     assert caption == Caption("so we go home to", "bed")
     assert utterance.begin > 10 * RATE
@@ -119,11 +121,11 @@ def test_trimming_takes_no_word_from_the_screen():
 
 
 def test_words_behind_a_place_where_it_may_yet_be_cut_are_shown_and_not_promised():
-    utterance = growing()
-    for _ in range(2 * PROMISE):
+    utterance = partial_hypothesis()
+    for _ in range(2 * COMMIT):
         caption = hear(utterance, timed("so we go home"), 10 * RATE, trim=False, safe=11 * RATE)
     assert caption == Caption("so we", "go home")
-    assert pause(utterance, heard("so we go home"), promise=False) == Caption("so we", "go home")
+    assert pause(utterance, heard("so we go home"), commit=False) == Caption("so we", "go home")
     # Without times nobody knows which words those are.
     caption = hear(utterance, heard("so we go home"), 10 * RATE, trim=False, safe=12 * RATE)
     assert caption == Caption("so we", "go home")
@@ -131,8 +133,8 @@ def test_words_behind_a_place_where_it_may_yet_be_cut_are_shown_and_not_promised
 
 
 def test_each_border_may_cost_a_word_so_there_is_none_before_it_is_time():
-    utterance = growing()
-    for _ in range(PROMISE):
+    utterance = partial_hypothesis()
+    for _ in range(COMMIT):
         hear(utterance, timed("so we go home"), 10 * RATE, trim=False)
     assert utterance.begin == 10 * RATE
 
@@ -146,14 +148,14 @@ def test_each_border_may_cost_a_word_so_there_is_none_before_it_is_time():
     ],
 )
 def test_a_word_before_the_border_that_is_heard_once_more_is_no_new_word(before, after, caption):
-    utterance = growing()
-    for _ in range(PROMISE):
+    utterance = partial_hypothesis()
+    for _ in range(COMMIT):
         hear(utterance, timed(before))
     assert hear(utterance, timed(after)) == caption
 
 
 def test_at_a_pause_all_words_are_shown_and_stay_when_the_speaker_goes_on():
-    utterance = growing()
+    utterance = partial_hypothesis()
     assert hear(utterance, timed("so we")) == Caption("", "")
     assert pause(utterance, timed("so we go home")) == Caption("", "so we go home")
     assert utterance.voiced
@@ -162,27 +164,27 @@ def test_at_a_pause_all_words_are_shown_and_stay_when_the_speaker_goes_on():
 
 
 def test_at_a_pause_the_words_behind_those_that_were_trimmed_are_shown():
-    utterance = growing()
-    for _ in range(PROMISE):
+    utterance = partial_hypothesis()
+    for _ in range(COMMIT):
         hear(utterance, timed("so we go home"))
     assert utterance.begin > 10 * RATE
     assert pause(utterance, heard("so we go home to bed")) == Caption("so we go home", "to bed")
-    # A text that disagrees takes no promise back.
+    # A text that disagrees takes no committed word back.
     assert pause(utterance, heard("no we go home to bed")) == Caption("so we go home", "to bed")
     assert pause(utterance, heard("no")) == Caption("so we go home", "")
 
 
 def test_characters_are_trimmed_by_words_that_hold_their_punctuation():
-    utterance = growing()
+    utterance = partial_hypothesis()
     characters = [*"今日は会", "議、", *"明日も"]
     words = [HeardWord(start=i / 4, end=(i + 1) / 4, word=one, probability=0.8) for i, one in enumerate(characters)]
-    for _ in range(PROMISE):
+    for _ in range(COMMIT):
         caption = hear(utterance, heard("今日は会議、明日も", words=words))
     assert caption == Caption("今日は会議、明日", "も")
     assert utterance.begin == 10 * RATE + round(1.25 * RATE)
     # A border inside a timed word: what is before that word goes.
-    utterance = growing()
-    for _ in range(PROMISE):
+    utterance = partial_hypothesis()
+    for _ in range(COMMIT):
         caption = hear(utterance, heard("今日は会議、", words=words[:5]))
     assert caption == Caption("今日は会議", "、")
     assert utterance.begin == 10 * RATE + round(0.5 * RATE)
@@ -200,7 +202,7 @@ def test_whatever_is_heard_stable_words_only_grow_and_the_audio_behind_them_is_s
 
     The audio goes on `late_s` seconds behind them.
     """
-    utterance = growing()
+    utterance = partial_hypothesis()
     begin, stable, upto = utterance.begin, [], 0
     for more, wrong, asked in passes:
         upto = min(len(said), upto + more)
@@ -219,22 +221,22 @@ def test_whatever_is_heard_stable_words_only_grow_and_the_audio_behind_them_is_s
         assert now[: len(stable)] == stable, "a stable word changed"
         stable = now
         assert before <= utterance.begin <= begin + 0.5 * upto * RATE
-        # What was trimmed is promised: nothing else may be left out of the next window.
+        # What was trimmed is committed: nothing else may be left out of the next window.
         gone = round((utterance.begin - begin) / RATE / 0.5)
         if not any(broke for _, broke, _ in passes):
             assert pieces(joined(said[:gone])) == stable[: len(pieces(joined(said[:gone])))]
 
 
 def test_without_times_nothing_is_trimmed():
-    utterance = growing()
-    for _ in range(2 * PROMISE):
+    utterance = partial_hypothesis()
+    for _ in range(2 * COMMIT):
         hear(utterance, heard("so we go home"))
     assert utterance.begin == 10 * RATE
 
 
 def test_times_of_other_words_trim_nothing():
-    utterance = growing()
-    for _ in range(PROMISE):
+    utterance = partial_hypothesis()
+    for _ in range(COMMIT):
         hear(utterance, timed("so we go home"), trim=False)
     assert hear(utterance, timed("no we go home")) == Caption("so we go", "home")
     assert utterance.begin == 10 * RATE
@@ -243,7 +245,7 @@ def test_times_of_other_words_trim_nothing():
 
 
 def test_under_pressure_it_is_heard_less_often_then_from_a_later_point_then_not_at_all():
-    utterance = growing()
+    utterance = partial_hypothesis()
     first = round(10.3 * RATE) + FIRST_INTERIM_MS * RATE // 1000
     later = first + (RARER - 1) * INTERIM_MS * RATE // 1000
     for level in (Interims.RARER, Interims.SHORTER):
