@@ -19,7 +19,7 @@ from faster_whisper import WhisperModel
 from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import get_suppressed_tokens, merge_punctuations
 
-from convod.speech.decoding import Heard, HeardWord, Options
+from convod.speech.decoding import Hypothesis, Options, TimedWord
 
 UNTIMED_FRAMES: Final = 1000
 """Of the built-in model, only greedy passes over shorter windows do without timestamps; elsewhere they are decoded and
@@ -67,7 +67,7 @@ class Answers:
         leads: Sequence[str | None] = (),
         temperature: float = 0.0,
         no_repeat: int = 0,
-    ) -> list[Heard]:
+    ) -> list[Hypothesis]:
         """The answers to encoded windows of so many frames each, with room for `spoken` frames of speech.
 
         Of a window with a text in `leads`, that text is what is said first in it; the answer goes on from there, and
@@ -95,7 +95,7 @@ class Answers:
             # After a lead nothing more may have been said.
             "suppress_blank": not any(given),
         }
-        heard, tokens = [], []
+        hypotheses, tokens = [], []
         for i, result in enumerate(self._generate(encoded, prompts, first, how)):
             one = self._read(result, given[i], tokenizers[i], languages[i], most)
             # It was cut off while it made sense.
@@ -103,8 +103,8 @@ class Answers:
                 (result,) = self._generate(_rows(encoded, [i]), [prompts[i]], most, how)
                 one = self._read(result, given[i], tokenizers[i], languages[i], most)
             tokens.append([token for token in _answer_of(result, given[i]) if token < tokenizers[i].eot])
-            heard.append(one)
-        return self._aligned(encoded, tokenizers, given, tokens, lengths, heard) if options.words else heard
+            hypotheses.append(one)
+        return self._aligned(encoded, tokenizers, given, tokens, lengths, hypotheses) if options.words else hypotheses
 
     def _generate(self, encoded: Any, prompts: list[list[int]], answer: int, how: dict[str, Any]) -> Any:
         """CTranslate2's results for a window a prompt, each with room for `answer` tokens."""
@@ -118,10 +118,10 @@ class Answers:
             **how,
         )
 
-    def _read(self, result: Any, given: list[int], tokenizer: Tokenizer, language: str, most: int) -> Heard:
+    def _read(self, result: Any, given: list[int], tokenizer: Tokenizer, language: str, most: int) -> Hypothesis:
         """What CTranslate2 gave for a window whose answer had room for `most` tokens behind those that were given."""
         ids = _answer_of(result, given)
-        return Heard(
+        return Hypothesis(
             text=tokenizer.decode([token for token in ids if token < tokenizer.eot]).strip(),
             language=language,
             language_probability=1.0,
@@ -139,24 +139,24 @@ class Answers:
         given: list[list[int]],
         tokens_of: list[list[int]],
         lengths: list[int],
-        heard: list[Heard],
-    ) -> list[Heard]:
+        hypotheses: list[Hypothesis],
+    ) -> list[Hypothesis]:
         """The same with the times of their words, but for those that were given; without, where there are none."""
-        some = [i for i in range(len(heard)) if tokens_of[i]]
+        some = [i for i in range(len(hypotheses)) if tokens_of[i]]
         if not some:
-            return heard
-        if len({heard[i].language for i in some}) > 1:
+            return hypotheses
+        if len({hypotheses[i].language for i in some}) > 1:
             # Words are told apart by the rules of one language.
             return [
                 self._aligned(
-                    _rows(encoded, [i]), [tokenizers[i]], [given[i]], [tokens_of[i]], [lengths[i]], [heard[i]]
+                    _rows(encoded, [i]), [tokenizers[i]], [given[i]], [tokens_of[i]], [lengths[i]], [hypotheses[i]]
                 )[0]
-                for i in range(len(heard))
+                for i in range(len(hypotheses))
             ]
-        if len(some) != len(heard):
+        if len(some) != len(hypotheses):
             encoded = _rows(encoded, some)
         tokenizer = tokenizers[some[0]]
-        aligned = heard.copy()
+        aligned = hypotheses.copy()
         found = self._model.find_alignment(
             tokenizer, [[*given[i], *tokens_of[i]] for i in some], encoded, [lengths[i] for i in some]
         )
@@ -165,7 +165,7 @@ class Answers:
             merge_punctuations(words, _PREPENDED, _APPENDED)
             end = lengths[i] / 100
             timed = [
-                HeardWord(
+                TimedWord(
                     start=round(min(end, float(word["start"])), 3),
                     end=round(min(end, float(word["end"])), 3),
                     word=word["word"].strip(),
@@ -174,7 +174,7 @@ class Answers:
                 for word in words
                 if word["word"].strip()
             ]
-            aligned[i] = msgspec.structs.replace(heard[i], words=timed)
+            aligned[i] = msgspec.structs.replace(hypotheses[i], words=timed)
         return aligned
 
     def _previous(self, options: Options, room: int) -> list[int]:
@@ -222,12 +222,12 @@ def _after(words: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
     return words[at:]
 
 
-def repeats(heard: Heard) -> bool:
+def repeats(hypothesis: Hypothesis) -> bool:
     """Whether a text says things again and again (as in faster-whisper)."""
-    raw = heard.text.encode()
+    raw = hypothesis.text.encode()
     return bool(raw) and len(raw) / len(zlib.compress(raw)) > DOUBTFUL_RATIO
 
 
-def doubtful(heard: Heard) -> bool:
+def doubtful(hypothesis: Hypothesis) -> bool:
     """Whether a second try may be better: it is of guesses, or a loop (as in faster-whisper)."""
-    return heard.avg_logprob < DOUBTFUL_LOGPROB or repeats(heard)
+    return hypothesis.avg_logprob < DOUBTFUL_LOGPROB or repeats(hypothesis)

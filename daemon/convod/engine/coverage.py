@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from convod.speech.decoding import CHUNK_S, HeardWord
+from convod.speech.decoding import CHUNK_S, TimedWord
 
 SLACK_S: Final = 0.3
 """Alignment puts a word's end so much too early at times."""
@@ -41,7 +41,7 @@ class Gap(msgspec.Struct, frozen=True):
     last: int
 
 
-def uncovered(words: Sequence[HeardWord], voiced: bytes) -> Gap | None:
+def uncovered(words: Sequence[TimedWord], voiced: bytes) -> Gap | None:
     """The last place of a window that has a voice and no words of its own; None if the words cover the voice.
 
     `voiced` has a byte for each chunk, 1 where there is a voice. The words are in order.

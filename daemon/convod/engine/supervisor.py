@@ -1,7 +1,7 @@
 """The engine as the rest of the daemon sees it: its workers are kept, given batches, watched, replaced.
 
-In: jobs with a callback. Out: `Heard`, or a `Refusal` with an error code, on the callback, in the daemon's own task.
-A worker that dies or hangs is replaced; what it was decoding is tried again as the scheduler says. It never looks
+In: jobs with a callback. Out: a `Hypothesis`, or a `Refusal` with an error code, by the callback, in the daemon's own
+task. A worker that dies or hangs is replaced; what it was decoding is tried again as the scheduler says. It never looks
 into audio or text.
 """
 
@@ -25,7 +25,7 @@ from convod.engine.process import Abandoned, Unloadable, Worker, WorkerDied, wor
 from convod.engine.scheduler import Job, Scheduler
 from convod.engine.wire import Load, Loaded, Results, Trouble
 from convod.measure import Histogram
-from convod.speech.decoding import Heard, Interims, Kind
+from convod.speech.decoding import Hypothesis, Interims, Kind
 
 log = logging.getLogger("convod.engine")
 
@@ -92,7 +92,7 @@ class Refusal:
     message: str
 
 
-Outcome = Heard | Refusal
+Outcome = Hypothesis | Refusal
 Deliver = Callable[[Job, Outcome], None]
 
 
@@ -427,8 +427,8 @@ class Engine:
             self.busy_s += trio.current_time() - begun
             if isinstance(answer, Results):
                 self.decoded_s += sum(job.seconds for job in batch)
-                for job, heard in zip(batch, answer.heard, strict=True):
-                    self._finish(job, heard)
+                for job, hypothesis in zip(batch, answer.hypotheses, strict=True):
+                    self._finish(job, hypothesis)
             elif isinstance(answer, Trouble):
                 if len(batch) > 1:
                     log.warning("%d windows could not be decoded together: %s", len(batch), answer.message)

@@ -22,7 +22,7 @@ from convod.engine.features import HOP, Floats, GrowingFeatures
 from convod.engine.voice import CHUNK, LEAST_VOICE_S, VOICE, Voice, extent, is_silent
 from convod.engine.wire import FINAL_MARGIN, FULL_FRAMES, RATE, Load, bucket, room
 from convod.speech.agreement import joined, pieces
-from convod.speech.decoding import UNRECOVERABLE_LOGPROB, Heard, Lead, Options
+from convod.speech.decoding import UNRECOVERABLE_LOGPROB, Hypothesis, Lead, Options
 
 UNSETTLED: Final = 320
 """Samples at the end of a resampled window that are made up for want of what follows."""
@@ -86,9 +86,9 @@ class Whisper:
         """Decode a second of silence, so that the first real window does not pay for lazy allocations."""
         silence = np.zeros(RATE, np.float32)
         self._voice.find(silence)
-        self._hear_speech([_Wanted(self._features(silence), silence)], Options(language="en", beam=1))
+        self._decode_speech([_Wanted(self._features(silence), silence)], Options(language="en", beam=1))
 
-    def hear(
+    def decode(
         self,
         windows: list[bytes],
         rate: int,
@@ -96,7 +96,7 @@ class Whisper:
         growing: list[str | None] | None = None,
         leads: list[Lead | None] | None = None,
         expected: list[str | None] | None = None,
-    ) -> list[Heard]:
+    ) -> list[Hypothesis]:
         """Decode windows of mono s16le at `rate` Hz, at most 30 s each, as one batch.
 
         A window named in `growing` is a longer beginning of what was heard under that name before. One with a lead goes
@@ -121,15 +121,15 @@ class Whisper:
             for i, one in zip(spoken, wanted, strict=True):
                 if (lead := leads[i]) is not None:
                     self._put_before(one, lead, rate)
-        heard = dict(zip(spoken, self._hear_speech(wanted, options), strict=True))
-        silence = Heard(
+        hypotheses = dict(zip(spoken, self._decode_speech(wanted, options), strict=True))
+        silence = Hypothesis(
             text="", language=options.language or "", language_probability=0.0, avg_logprob=0.0, no_speech_prob=1.0
         )
         return [
             _replace(
-                heard.get(i, silence),
-                voice_s=None if voice.seconds is None else round(voice.seconds if i in heard else 0.0, 3),
-                voice_end=None if voice.end is None else round(voice.end if i in heard else 0.0, 3),
+                hypotheses.get(i, silence),
+                voice_s=None if voice.seconds is None else round(voice.seconds if i in hypotheses else 0.0, 3),
+                voice_end=None if voice.end is None else round(voice.end if i in hypotheses else 0.0, 3),
                 voiced=voice.voiced,
             )
             for i, voice in enumerate(voices)
@@ -165,7 +165,7 @@ class Whisper:
         if features.shape[1] < FULL_FRAMES and lead.text.strip():
             window.lead, window.led, window.lead_frames = lead.text, features, before.size // HOP
 
-    def _hear_speech(self, windows: list[_Wanted], options: Options) -> list[Heard]:
+    def _decode_speech(self, windows: list[_Wanted], options: Options) -> list[Hypothesis]:
         if not windows:
             return []
         if self._stock and options.beam > 1:
@@ -174,16 +174,16 @@ class Whisper:
         features = [window.led if window.led is not None else window.features for window in windows]
         encoded = self._encode_all(features, self._bucket(max(one.shape[1] for one in features), options))
         languages = self._languages(encoded, windows, options)
-        heard = self._answer(encoded, windows, [language for language, _ in languages], options)
+        hypotheses = self._answer(encoded, windows, [language for language, _ in languages], options)
         if options.beam > 1:
             for i, window in enumerate(windows):
-                heard[i] = self._try_again(window, heard[i], languages[i][0], options)
+                hypotheses[i] = self._try_again(window, hypotheses[i], languages[i][0], options)
         return [
             _replace(result, language=language, language_probability=round(probability, 3))
-            for result, (language, probability) in zip(heard, languages, strict=True)
+            for result, (language, probability) in zip(hypotheses, languages, strict=True)
         ]
 
-    def _try_again(self, window: _Wanted, first: Heard, language: str, options: Options) -> Heard:
+    def _try_again(self, window: _Wanted, first: Hypothesis, language: str, options: Options) -> Hypothesis:
         """A doubtful text once more, with more of what may help; the best of the texts stays."""
         best = first
         for more in self._ways(window, first, options):
@@ -194,9 +194,9 @@ class Whisper:
             again = self._answer(encoded, [alone], [language], options, **more.freedom)[0]
             if not _to_doubt(again) or _worth(again) > _worth(best) or not best.text:
                 best = again
-        return self._hear_rest(window, best, language, options) if self._stock else best
+        return self._fill_gaps(window, best, language, options) if self._stock else best
 
-    def _ways(self, window: _Wanted, first: Heard, options: Options) -> Iterator[_Way]:
+    def _ways(self, window: _Wanted, first: Hypothesis, options: Options) -> Iterator[_Way]:
         """What to try again, in turn."""
         if not self._stock:
             if doubtful(first) and not (options.steady and first.avg_logprob < UNRECOVERABLE_LOGPROB):
@@ -211,11 +211,11 @@ class Whisper:
         if first.avg_logprob >= UNRECOVERABLE_LOGPROB:
             yield _Way(full=True, freedom={"no_repeat": 4})
 
-    def _hear_rest(self, window: _Wanted, heard: Heard, language: str, options: Options) -> Heard:
+    def _fill_gaps(self, window: _Wanted, hypothesis: Hypothesis, language: str, options: Options) -> Hypothesis:
         """The text, and where it leaves a voice without words, what is heard there by itself."""
         voiced = window.voiced or b""
         for _ in range(MOST_GAPS):
-            gap = uncovered(heard.words or (), voiced)
+            gap = uncovered(hypothesis.words or (), voiced)
             if gap is None:
                 break
             begin, end = max(0.0, gap.start - GAP_PREROLL_S), min(gap.end, len(window.samples) / RATE)
@@ -228,8 +228,8 @@ class Whisper:
             more = self._answer(encoded, [part], [language], options)[0]
             if not more.words or _to_doubt(more) or len(more.words) <= gap.last - gap.first:
                 break
-            heard = _with_gap_filled(heard, gap, more, begin, voiced)
-        return heard
+            hypothesis = _with_gap_filled(hypothesis, gap, more, begin, voiced)
+        return hypothesis
 
     def _features(self, samples: Floats, growing: str | None = None, unsettled: int = 0) -> Floats:
         """Float samples (n,) at 16 kHz -> log-mel features (mels, frames)."""
@@ -275,14 +275,14 @@ class Whisper:
 
     def _answer(
         self, encoded: Any, windows: list[_Wanted], languages: list[str], options: Options, **freedom: Any
-    ) -> list[Heard]:
+    ) -> list[Hypothesis]:
         leads = [window.lead for window in windows]
         lengths = [(window.features if window.led is None else window.led).shape[1] for window in windows]
         spoken = max(window.features.shape[1] for window in windows)
         if options.steady:  # whatever else is in the batch
             spoken = room(spoken) if self._stock else self._bucket(spoken, options)
-        heard = self._answers.of(encoded, lengths, languages, options, spoken=spoken, leads=leads, **freedom)
-        return [_on_its_own_clock(one, window) for one, window in zip(heard, windows, strict=True)]
+        hypotheses = self._answers.of(encoded, lengths, languages, options, spoken=spoken, leads=leads, **freedom)
+        return [_on_its_own_clock(one, window) for one, window in zip(hypotheses, windows, strict=True)]
 
 
 class _VoiceOf(msgspec.Struct):
@@ -315,10 +315,10 @@ class _Way(msgspec.Struct):
     freedom: dict[str, Any] = {}
 
 
-def _on_its_own_clock(heard: Heard, window: _Wanted) -> Heard:
+def _on_its_own_clock(hypothesis: Hypothesis, window: _Wanted) -> Hypothesis:
     """Times from the window's own start, and what of its voice has no words."""
     lead_s = window.lead_frames / 100
-    words = heard.words
+    words = hypothesis.words
     if words is not None and lead_s:
         words = [
             msgspec.structs.replace(
@@ -327,25 +327,25 @@ def _on_its_own_clock(heard: Heard, window: _Wanted) -> Heard:
             for word in words
         ]
     if window.voiced is None or words is None:
-        return _replace(heard, words=words)
+        return _replace(hypothesis, words=words)
     gap = uncovered(words, window.voiced)
-    return _replace(heard, words=words, uncovered=None if gap is None else (gap.start, gap.end))
+    return _replace(hypothesis, words=words, uncovered=None if gap is None else (gap.start, gap.end))
 
 
-def _to_doubt(heard: Heard) -> bool:
+def _to_doubt(hypothesis: Hypothesis) -> bool:
     """Whether another try may be better: guesses, a loop, a text that was cut off, voice without words."""
-    return doubtful(heard) or heard.truncated or heard.uncovered is not None
+    return doubtful(hypothesis) or hypothesis.truncated or hypothesis.uncovered is not None
 
 
-def _worth(heard: Heard) -> tuple[bool, float]:
+def _worth(hypothesis: Hypothesis) -> tuple[bool, float]:
     """Of two doubtful texts the greater is better."""
-    bare_s = 0.0 if heard.uncovered is None else heard.uncovered[1] - heard.uncovered[0]
-    return not (repeats(heard) or heard.truncated), heard.avg_logprob - 0.1 * bare_s
+    bare_s = 0.0 if hypothesis.uncovered is None else hypothesis.uncovered[1] - hypothesis.uncovered[0]
+    return not (repeats(hypothesis) or hypothesis.truncated), hypothesis.avg_logprob - 0.1 * bare_s
 
 
-def _with_gap_filled(heard: Heard, gap: Gap, more: Heard, begin: float, voiced: bytes) -> Heard:
+def _with_gap_filled(hypothesis: Hypothesis, gap: Gap, more: Hypothesis, begin: float, voiced: bytes) -> Hypothesis:
     """The text with what was heard from second `begin` on in the place of what stood for it."""
-    words = list(heard.words or ())
+    words = list(hypothesis.words or ())
     new = [
         msgspec.structs.replace(word, start=round(word.start + begin, 3), end=round(word.end + begin, 3))
         for word in more.words or ()
@@ -353,7 +353,7 @@ def _with_gap_filled(heard: Heard, gap: Gap, more: Heard, begin: float, voiced: 
     words[gap.first : gap.last] = new
     text = joined(piece for word in words for piece in pieces(word.word))
     left = uncovered(words, voiced)
-    return _replace(heard, text=text, words=words, uncovered=None if left is None else (left.start, left.end))
+    return _replace(hypothesis, text=text, words=words, uncovered=None if left is None else (left.start, left.end))
 
 
 def _compute_type(device: str, wanted: str) -> str:
@@ -376,15 +376,15 @@ def resample(window: bytes, rate: int) -> Floats:
         frame.sample_rate = rate
         pieces = [*resampler.resample(frame), *resampler.resample(None)]
         samples = np.concatenate([piece.to_ndarray()[0] for piece in pieces])
-    heard = samples.astype(np.float32) / 32768.0
+    sound = samples.astype(np.float32) / 32768.0
     # A constant offset is no sound, yet the loudest of all features: a model hears nothing else.
-    if heard.size and abs(offset := float(heard.mean())) > OFFSET:
-        heard -= np.float32(offset)
-    return heard
+    if sound.size and abs(offset := float(sound.mean())) > OFFSET:
+        sound -= np.float32(offset)
+    return sound
 
 
-def _replace(heard: Heard, **changes: Any) -> Heard:
-    return msgspec.structs.replace(heard, **changes)
+def _replace(hypothesis: Hypothesis, **changes: Any) -> Hypothesis:
+    return msgspec.structs.replace(hypothesis, **changes)
 
 
 def choose_language(ranked: Sequence[tuple[str, float]], expected: str | None, seconds: float) -> tuple[str, float]:

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from convod.speech.decoding import Heard, Lead, Options
+from convod.speech.decoding import Hypothesis, Lead, Options
 
 FRAME_LIMIT: Final = 64 << 20
 """Largest frame in bytes: eight windows of 30 s at 48 kHz fit twice."""
@@ -100,9 +100,9 @@ class Work(Part, frozen=True, kw_only=True, tag="work"):
 
 
 class Results(Part, frozen=True, kw_only=True, tag="results"):
-    """From the worker: one `Heard` a window, in order, and the seconds that it took."""
+    """From the worker: one `Hypothesis` a window, in order, and the seconds that it took."""
 
-    heard: list[Heard]
+    hypotheses: list[Hypothesis]
     seconds: float
 
 

@@ -49,11 +49,11 @@ def main() -> None:
         assert isinstance(work, Work)
         begun = time.perf_counter()
         try:
-            heard = whisper.hear(work.windows, work.rate, work.options, work.growing, work.leads, work.expected)
+            hypotheses = whisper.decode(work.windows, work.rate, work.options, work.growing, work.leads, work.expected)
         except (RuntimeError, ValueError) as error:
             link.sendall(pack(Trouble(message=str(error))))
         else:
-            link.sendall(pack(Results(heard=heard, seconds=time.perf_counter() - begun)))
+            link.sendall(pack(Results(hypotheses=hypotheses, seconds=time.perf_counter() - begun)))
 
 
 def _why_not(load: Load, error: Exception) -> str:

@@ -247,7 +247,7 @@ class FileSession(Session):
         while self._results:
             window, outcome = self._results.popleft()
             if not isinstance(outcome, Refusal):
-                commands = heard.heard(window, outcome)
+                commands = heard.decoded(window, outcome)
             elif outcome.code is Code.MODEL_UNAVAILABLE:
                 raise SessionFailed(outcome.code, outcome.message)
             else:

@@ -287,7 +287,7 @@ class LiveSession(Session):
         while self._outcomes:
             window, outcome = self._outcomes.popleft()
             if not isinstance(outcome, Refusal):
-                commands = self._transcriber.heard(window, outcome)
+                commands = self._transcriber.decoded(window, outcome)
             elif outcome.code is Code.MODEL_UNAVAILABLE:
                 raise SessionFailed(outcome.code, outcome.message)
             else:

@@ -87,7 +87,7 @@ class LocalAgreement:
         """The word that the next hypothesis should begin with, or an empty string."""
         return self._recent[-1][0] if self._recent and self._recent[-1] else ""
 
-    def hear(self, guesses: Sequence[Guess], most: int | None = None) -> Caption:
+    def update(self, guesses: Sequence[Guess], most: int | None = None) -> Caption:
         """Add the newest hypothesis and return the caption; no word after the first `most` becomes stable."""
         guesses = self._with_lost_words(guesses)
         words = [guess.text for guess in guesses]
@@ -102,7 +102,7 @@ class LocalAgreement:
             self._shown = shown
         return self._caption()
 
-    def hear_all(self, guesses: Sequence[Guess], most: int | None = None) -> Caption:
+    def update_at_pause(self, guesses: Sequence[Guess], most: int | None = None) -> Caption:
         """Add the hypothesis of an utterance that may be over and return the caption, which shows all its words."""
         words = [guess.text for guess in guesses]
         self._recent.append(words)

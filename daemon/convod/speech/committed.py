@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from typing import Final
 
 from convod.speech.agreement import joined, pieces
-from convod.speech.decoding import HeardWord
+from convod.speech.decoding import TimedWord
 
 LETTERS: Final = 160
 """Most letters to compare, each with each. A longer text that differs early is compared by its number of words."""
 
 
 def merge_committed(
-    committed: str, text: str, words: Sequence[HeardWord] | None
-) -> tuple[str, Sequence[HeardWord] | None]:
+    committed: str, text: str, words: Sequence[TimedWord] | None
+) -> tuple[str, Sequence[TimedWord] | None]:
     """Merge the committed words of an utterance with its final text.
 
     Args:
@@ -71,7 +71,7 @@ def _letters(words: Sequence[str]) -> int:
     return sum(map(len, words))
 
 
-def _split(words: Sequence[HeardWord], letters: int) -> tuple[list[HeardWord], list[HeardWord]]:
+def _split(words: Sequence[TimedWord], letters: int) -> tuple[list[TimedWord], list[TimedWord]]:
     """Split the words after the first `letters` letters, at a word boundary."""
     count = 0
     while count < len(words) and letters > 0:
@@ -80,7 +80,7 @@ def _split(words: Sequence[HeardWord], letters: int) -> tuple[list[HeardWord], l
     return list(words[:count]), list(words[count:])
 
 
-def _spread(words: Sequence[str], start: float, end: float, like: Sequence[HeardWord]) -> list[HeardWord]:
+def _spread(words: Sequence[str], start: float, end: float, like: Sequence[TimedWord]) -> list[TimedWord]:
     """Spread words evenly over a time span.
 
     Args:
@@ -94,5 +94,5 @@ def _spread(words: Sequence[str], start: float, end: float, like: Sequence[Heard
     out, at = [], start
     for word in words:
         begin, at = at, at + letter * len(word)
-        out.append(HeardWord(start=round(begin, 3), end=round(at, 3), word=word, probability=round(sure, 3)))
+        out.append(TimedWord(start=round(begin, 3), end=round(at, 3), word=word, probability=round(sure, 3)))
     return out

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from convod.speech.decoding import HeardWord
+from convod.speech.decoding import TimedWord
 from convod.speech.sentences import ends_sentence
 
 SENTENCE_WORDS: Final = 4
@@ -23,13 +23,13 @@ class Cue(msgspec.Struct, frozen=True):
 
     utterance: int
     text: str
-    words: list[HeardWord]
+    words: list[TimedWord]
 
 
-def cues(text: str, words: Sequence[HeardWord], ends: Sequence[float]) -> list[Cue]:
+def cues(text: str, words: Sequence[TimedWord], ends: Sequence[float]) -> list[Cue]:
     """A window's text in parts; `ends` are the seconds of the window at which its utterances end, but for the last."""
     found: list[Cue] = []
-    current: list[HeardWord] = []
+    current: list[TimedWord] = []
     utterance = 0
     rest = text
 

@@ -67,7 +67,7 @@ class Lead(msgspec.Struct, frozen=True, kw_only=True):
     text: str
 
 
-class HeardWord(msgspec.Struct, frozen=True, kw_only=True):
+class TimedWord(msgspec.Struct, frozen=True, kw_only=True):
     """A word; `start` and `end` are seconds from the window's start."""
 
     start: float
@@ -76,7 +76,7 @@ class HeardWord(msgspec.Struct, frozen=True, kw_only=True):
     probability: float
 
 
-class Heard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Hypothesis(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The text of one window with the engine's figures.
 
     If it was asked for: `voice_s`, seconds in which a voice was heard (where steady: at least), and `voice_end`, the
@@ -92,7 +92,7 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     no_speech_prob: float
     voice_s: float | None = None
     voice_end: float | None = None
-    words: list[HeardWord] | None = None
+    words: list[TimedWord] | None = None
     voiced: bytes | None = None
     uncovered: tuple[float, float] | None = None
     truncated: bool = False

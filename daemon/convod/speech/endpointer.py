@@ -36,7 +36,7 @@ class EndpointSettings(msgspec.Struct, frozen=True):
     doubt_ms: int = 2000
 
 
-class Opened(msgspec.Struct, frozen=True):
+class UtteranceStarted(msgspec.Struct, frozen=True):
     """Utterance `number` began; its audio starts at sample `start`, speech was first seen at `onset`."""
 
     number: int
@@ -44,7 +44,7 @@ class Opened(msgspec.Struct, frozen=True):
     onset: int
 
 
-class Closed(msgspec.Struct, frozen=True):
+class UtteranceEnded(msgspec.Struct, frozen=True):
     """Utterance `number` is the samples `start` to `end`.
 
     Speech was first seen at sample `onset`, and `spoken` samples were speech. `cut` if the speaker went on.
@@ -58,20 +58,20 @@ class Closed(msgspec.Struct, frozen=True):
     cut: bool = False
 
 
-class Silence(msgspec.Struct, frozen=True):
+class Paused(msgspec.Struct, frozen=True):
     """The speaker paused at sample `at` (the end of the last speech): perhaps the end, perhaps not."""
 
     number: int
     at: int
 
 
-class Speech(msgspec.Struct, frozen=True):
-    """The speaker went on after a `Silence`."""
+class Resumed(msgspec.Struct, frozen=True):
+    """The speaker went on after a `Paused`."""
 
     number: int
 
 
-Happening = Opened | Closed | Silence | Speech
+Happening = UtteranceStarted | UtteranceEnded | Paused | Resumed
 
 
 class Endpointer:
@@ -200,7 +200,7 @@ class Endpointer:
         spoken = sum(end - start for start, end, speech in self._ring if speech)
         return [self._begin()] if spoken >= self._samples(self.settings.onset_ms) else []
 
-    def _begin(self) -> Opened:
+    def _begin(self) -> UtteranceStarted:
         onset = next(start for start, _, speech in self._ring if speech)
         self._open = True
         self._paused = False
@@ -212,9 +212,9 @@ class Endpointer:
         self._spoken = sum(end - start for start, end, speech in self._ring if speech)
         self._ring.clear()
         self._levels.clear()
-        return Opened(self._number, self._start, onset)
+        return UtteranceStarted(self._number, self._start, onset)
 
-    def _begin_again(self, at: int, until: int | None = None) -> Opened:
+    def _begin_again(self, at: int, until: int | None = None) -> UtteranceStarted:
         """Open at sample `at`, with speech up to sample `until`, if any."""
         self._open, self._paused, self._resumed = True, False, False
         self._start = self._onset = at
@@ -222,7 +222,7 @@ class Endpointer:
         self._spoken = self._last_speech - at
         self._ring.clear()
         self._levels.clear()
-        return Opened(self._number, at, at)
+        return UtteranceStarted(self._number, at, at)
 
     def _speaking(self, start: int, end: int, speech: bool, level: float) -> list[Happening]:
         happened: list[Happening] = []
@@ -237,19 +237,19 @@ class Endpointer:
             self._spoken += end - start
             if self._paused:
                 self._paused = False
-                happened.append(Speech(self._number))
+                happened.append(Resumed(self._number))
         silence = end - self._last_speech
         if not self._paused and silence >= self._samples(settings.pause_ms):
             self._paused = True
-            happened.append(Silence(self._number, self._last_speech))
+            happened.append(Paused(self._number, self._last_speech))
         if silence >= self._samples(self._endpoint_ms):
             happened.append(self._close(min(end, self._last_speech + self._samples(settings.tail_ms))))
         elif end - self._start + (end - start) > self._samples(settings.longest_ms):
             happened += self._cut(end)  # another frame, or a flush within it, would be too long
         return happened
 
-    def _close(self, end: int) -> Closed:
-        closed = Closed(self._number, self._start, self._onset, end, self._spoken)
+    def _close(self, end: int) -> UtteranceEnded:
+        closed = UtteranceEnded(self._number, self._start, self._onset, end, self._spoken)
         self._number += 1
         self._free = end
         self._open = self._patient = False
@@ -269,13 +269,15 @@ class Endpointer:
             if speech:
                 spoken_after += end - begin
             begin = end
-        closed = Closed(self._number, self._start, self._onset, cut, max(0, self._spoken - spoken_after), cut=True)
+        closed = UtteranceEnded(
+            self._number, self._start, self._onset, cut, max(0, self._spoken - spoken_after), cut=True
+        )
         self._number += 1
         self._free = self._start = self._onset = cut
         self._spoken = spoken_after
         self._paused = self._patient = False  # a pause that lasts is the next utterance's
         self._levels.clear()
-        return [closed, Opened(self._number, cut, cut)]
+        return [closed, UtteranceStarted(self._number, cut, cut)]
 
     def _quietest(self) -> int | None:
         """Which frame of the last part to cut after; None if there is no place for it.

@@ -22,8 +22,8 @@ import msgspec
 
 from convo.messages import Word
 from convod.speech.cues import Cue, cues
-from convod.speech.decoding import CHUNK_S, Heard, HeardWord
-from convod.speech.endpointer import Closed, Endpointer, EndpointSettings
+from convod.speech.decoding import CHUNK_S, Hypothesis, TimedWord
+from convod.speech.endpointer import Endpointer, EndpointSettings, UtteranceEnded
 from convod.speech.hallucination import HallucinationFilter, Verdict
 from convod.speech.live import LANGUAGE_SURE, UNCOVERED_S
 from convod.speech.pcm import Frames
@@ -57,7 +57,7 @@ class Window(msgspec.Struct, frozen=True, eq=False):
     Where `language` is None it is probably the `expected` one.
     """
 
-    utterances: tuple[Closed, ...]
+    utterances: tuple[UtteranceEnded, ...]
     begins: tuple[int, ...]
     audio: bytes
     language: str | None
@@ -71,7 +71,7 @@ class Decode(msgspec.Struct, frozen=True):
     window: Window
 
 
-class Piece(msgspec.Struct, frozen=True):
+class TimedText(msgspec.Struct, frozen=True):
     """A segment to be: seconds on the recording's clock."""
 
     start: float
@@ -92,7 +92,7 @@ class Keep(msgspec.Struct, frozen=True):
     mark_sample: int
     mark_utterance: int
     segment: int
-    pieces: tuple[Piece, ...]
+    pieces: tuple[TimedText, ...]
     arrived: float
     trouble: str | None = None
     uncovered: tuple[float, float] | None = None
@@ -108,14 +108,14 @@ class _Open(msgspec.Struct, eq=False):
     arrived: float
     sent: bool = False
     decided: bool = False
-    heard: Heard | None = None
+    hypothesis: Hypothesis | None = None
     trouble: str | None = None
 
 
 class _Pack(msgspec.Struct):
     """Utterances that will be one window."""
 
-    utterances: list[Closed] = msgspec.field(default_factory=list)
+    utterances: list[UtteranceEnded] = msgspec.field(default_factory=list)
     begins: list[int] = msgspec.field(default_factory=list)
     audio: bytearray = msgspec.field(default_factory=bytearray)
     arrived: float = 0.0
@@ -177,7 +177,7 @@ class Recording:
         for frame in self._frames.feed(mono):
             speech, level = self._vad.feed(frame.samples)
             for happening in self._endpoint.frame(frame.end, speech, level):
-                if isinstance(happening, Closed):
+                if isinstance(happening, UtteranceEnded):
                     self._closed(happening, arrived)
         self._trim()
         return list(self._send())
@@ -185,22 +185,22 @@ class Recording:
     def flush(self, arrived: float) -> list[Command]:
         """That was all of it."""
         for happening in self._endpoint.flush(self._now):
-            if isinstance(happening, Closed):
+            if isinstance(happening, UtteranceEnded):
                 self._closed(happening, arrived)
         self._close_pack()
         return list(self._send())
 
-    def heard(self, window: Window, heard: Heard) -> list[Command]:
+    def decoded(self, window: Window, hypothesis: Hypothesis) -> list[Command]:
         """The engine's result for a window."""
         one = self._find(window)
-        if heard.text and not (verdict := self._judge(window, heard)).keep:
+        if hypothesis.text and not (verdict := self._judge(window, hypothesis)).keep:
             if len(window.utterances) > 1 and not verdict.unrecoverable:
                 self._take_apart(one)
                 return list(self._send())
-            heard = _silent(heard)
-        if heard.text and heard.language_probability >= LANGUAGE_SURE and self.language is None:
-            self.language = heard.language
-        one.decided, one.heard = True, heard
+            hypothesis = _silent(hypothesis)
+        if hypothesis.text and hypothesis.language_probability >= LANGUAGE_SURE and self.language is None:
+            self.language = hypothesis.language
+        one.decided, one.hypothesis = True, hypothesis
         return [*self._send(), *self._keep()]
 
     def refused(self, window: Window, trouble: str) -> list[Command]:
@@ -215,7 +215,7 @@ class Recording:
 
     # --- windows ------------------------------------------------------------------------------------------
 
-    def _closed(self, closed: Closed, arrived: float) -> None:
+    def _closed(self, closed: UtteranceEnded, arrived: float) -> None:
         # Also what is stored already is packed, or after a restart other utterances would be heard together.
         pack, rate = self._pack, self.settings.rate
         gap = self._gap(closed)
@@ -231,7 +231,7 @@ class Recording:
         if not self.settings.joined:
             self._close_pack()
 
-    def _gap(self, closed: Closed) -> int:
+    def _gap(self, closed: UtteranceEnded) -> int:
         """The samples between the last utterance that is packed and this one, if they stay."""
         if not self._pack.utterances:
             return 0
@@ -248,7 +248,7 @@ class Recording:
         else:
             self._open.append(whole)
 
-    def _window(self, utterances: tuple[Closed, ...], begins: tuple[int, ...], audio: bytes) -> Window:
+    def _window(self, utterances: tuple[UtteranceEnded, ...], begins: tuple[int, ...], audio: bytes) -> Window:
         # Of a joined window the times of words tell which utterance they belong to.
         return Window(utterances, begins, audio, None, words=self.settings.words or self.settings.joined)
 
@@ -285,13 +285,13 @@ class Recording:
     def _find(self, window: Window) -> _Open:
         return next(one for one in self._open if one.window is window)
 
-    def _judge(self, window: Window, heard: Heard) -> Verdict:
+    def _judge(self, window: Window, hypothesis: Hypothesis) -> Verdict:
         return self.hallucination_filter.judge(
-            heard.text,
-            avg_logprob=heard.avg_logprob,
-            no_speech_prob=heard.no_speech_prob,
+            hypothesis.text,
+            avg_logprob=hypothesis.avg_logprob,
+            no_speech_prob=hypothesis.no_speech_prob,
             spoken_s=sum(utterance.spoken for utterance in window.utterances) / self.settings.rate,
-            voice_s=heard.voice_s,
+            voice_s=hypothesis.voice_s,
         )
 
     def _trim(self) -> None:
@@ -307,31 +307,33 @@ class Recording:
     def _keep(self) -> Iterator[Keep]:
         while self._open and self._open[0].decided:
             one = self._open.popleft()
-            pieces = tuple(self._pieces(one.window, one.heard)) if one.heard is not None else ()
+            pieces = tuple(self._pieces(one.window, one.hypothesis)) if one.hypothesis is not None else ()
             first, last = self.segment, one.window.utterances[-1]
             self.segment += len(pieces)
-            place = self._uncovered(one.window, one.heard) if one.heard is not None else None
+            place = self._uncovered(one.window, one.hypothesis) if one.hypothesis is not None else None
             yield Keep(last.end, last.number + 1, first, pieces, one.arrived, one.trouble, place)
 
-    def _uncovered(self, window: Window, heard: Heard) -> tuple[float, float] | None:
-        place = heard.uncovered
+    def _uncovered(self, window: Window, hypothesis: Hypothesis) -> tuple[float, float] | None:
+        place = hypothesis.uncovered
         if place is None or place[1] - place[0] < UNCOVERED_S:
             return None
         clock = _Clock(window, self.settings.rate)
         return clock.at(place[0], last=False)[1], clock.at(place[1], last=True)[1]
 
-    def _pieces(self, window: Window, heard: Heard) -> Iterator[Piece]:
-        if not heard.text:
+    def _pieces(self, window: Window, hypothesis: Hypothesis) -> Iterator[TimedText]:
+        if not hypothesis.text:
             return
         rate = self.settings.rate
         clock = _Clock(window, rate)
-        confidence = round(min(1.0, math.exp(heard.avg_logprob)), 3)
-        words = heard.words or [
-            HeardWord(start=0.0, end=len(window.audio) / 2 / rate, word=heard.text, probability=1.0)
+        confidence = round(min(1.0, math.exp(hypothesis.avg_logprob)), 3)
+        words = hypothesis.words or [
+            TimedWord(start=0.0, end=len(window.audio) / 2 / rate, word=hypothesis.text, probability=1.0)
         ]
         latest = 0.0
-        for cue in cues(heard.text, words, clock.ends) if self.settings.joined else [Cue(0, heard.text, list(words))]:
-            if len(window.utterances) > 1 and not _is_believed(cue, clock.voice_s(cue.utterance, heard.voiced)):
+        for cue in (
+            cues(hypothesis.text, words, clock.ends) if self.settings.joined else [Cue(0, hypothesis.text, list(words))]
+        ):
+            if len(window.utterances) > 1 and not _is_believed(cue, clock.voice_s(cue.utterance, hypothesis.voiced)):
                 continue
             # Not before the piece before it, and never without length, whatever times a model gives.
             start, end = clock.begin(cue.words[0].start), clock.end(cue.words[-1].end)
@@ -339,8 +341,10 @@ class Recording:
                 start, end = clock.begin(0.0), clock.end(math.inf)
             start = max(latest, start)
             end = latest = max(end, round(start + 0.02, 3))
-            timed = _timed(cue.words, clock, start, end) if self.settings.words and heard.words is not None else None
-            yield Piece(start, end, cue.text, heard.language, confidence, timed)
+            timed = (
+                _timed(cue.words, clock, start, end) if self.settings.words and hypothesis.words is not None else None
+            )
+            yield TimedText(start, end, cue.text, hypothesis.language, confidence, timed)
 
 
 def _is_believed(cue: Cue, voice_s: float) -> bool:
@@ -372,7 +376,7 @@ class _Clock:
             return length
         return voiced[int(begin / CHUNK_S) : math.ceil((begin + length) / CHUNK_S)].count(1) * CHUNK_S
 
-    def at(self, time: float, *, last: bool) -> tuple[Closed, float]:
+    def at(self, time: float, *, last: bool) -> tuple[UtteranceEnded, float]:
         """The utterance at a time of the window, and the time of the recording; on a border the `last` or the next."""
         place = bisect_right(self._begins, time - 1e-6 if last else time + 1e-6) - 1
         utterance = self._utterances[min(max(place, 0), len(self._utterances) - 1)]
@@ -390,7 +394,7 @@ class _Clock:
         return round(self.at(time, last=True)[1], 3)
 
 
-def _timed(words: list[HeardWord], clock: _Clock, start: float, end: float) -> list[Word]:
+def _timed(words: list[TimedWord], clock: _Clock, start: float, end: float) -> list[Word]:
     """The words on the recording's clock, within their segment: alignment gives silence to the word beside it."""
 
     def within(time: float) -> float:
@@ -407,8 +411,8 @@ def _timed(words: list[HeardWord], clock: _Clock, start: float, end: float) -> l
     ]
 
 
-def _silent(heard: Heard) -> Heard:
-    return Heard(
-        text="", language=heard.language, language_probability=0.0, avg_logprob=heard.avg_logprob,
-        no_speech_prob=heard.no_speech_prob,
+def _silent(hypothesis: Hypothesis) -> Hypothesis:
+    return Hypothesis(
+        text="", language=hypothesis.language, language_probability=0.0, avg_logprob=hypothesis.avg_logprob,
+        no_speech_prob=hypothesis.no_speech_prob,
     )  # fmt: skip

@@ -24,8 +24,8 @@ from convo.messages import (
 )
 from convod.speech.agreement import Caption, joined, pieces
 from convod.speech.committed import merge_committed
-from convod.speech.decoding import Heard, Interims, Kind, Lead
-from convod.speech.endpointer import Closed, Endpointer, EndpointSettings, Opened, Silence, Speech
+from convod.speech.decoding import Hypothesis, Interims, Kind, Lead
+from convod.speech.endpointer import Endpointer, EndpointSettings, Paused, Resumed, UtteranceEnded, UtteranceStarted
 from convod.speech.hallucination import HallucinationFilter
 from convod.speech.partial import PartialHypothesis
 from convod.speech.pcm import Frames
@@ -149,12 +149,12 @@ class _Final(msgspec.Struct):
     be rejected, they are what remains. Once `decided`, `heard` or `trouble` is there.
     """
 
-    closed: Closed
+    closed: UtteranceEnded
     window: Window
     arrived: float
     committed: str
     decided: bool = False
-    heard: Heard | None = None
+    hypothesis: Hypothesis | None = None
     trouble: str | None = None
 
 
@@ -163,7 +163,7 @@ class _Guess(msgspec.Struct):
 
     window: Window
     at: int
-    heard: Heard | None = None
+    hypothesis: Hypothesis | None = None
 
 
 class _Previous(msgspec.Struct, frozen=True):
@@ -272,25 +272,27 @@ class Transcriber:
         self._trim()
         return commands
 
-    def heard(self, window: Window, heard: Heard) -> list[Command]:
+    def decoded(self, window: Window, hypothesis: Hypothesis) -> list[Command]:
         """The engine's result for a window."""
         if window.kind is Kind.INTERIM:
-            return self._heard_interim(window, heard)
+            return self._interim_decoded(window, hypothesis)
         guess = self._guess
         if guess is not None and guess.window is window:
-            late = window.start + int((heard.voice_end or 0.0) * self._rate)
+            late = window.start + int((hypothesis.voice_end or 0.0) * self._rate)
             if late > guess.at + VOICE_LATE_MS * self._rate // 1000:
                 self._endpoint.voiced(late)
                 self._guess = None
                 return []
-            guess.heard = heard
-            good = self._judge(heard, (window.end - window.start) / self._rate, counted=False)  # counted when published
-            if good and not ends_sentence(heard.text):
+            guess.hypothesis = hypothesis
+            good = self._judge(
+                hypothesis, (window.end - window.start) / self._rate, counted=False
+            )  # counted when published
+            if good and not ends_sentence(hypothesis.text):
                 self._endpoint.wait(guess.at)
-            return self._heard_guess(window, heard) if good else []
+            return self._speculation_decoded(window, hypothesis) if good else []
         # First, for an utterance that waits for this one must not be published before it was made longer.
-        more = self._perhaps_resume(window, heard)
-        return [*self._decide(window, heard, None), *more]
+        more = self._perhaps_resume(window, hypothesis)
+        return [*self._decide(window, hypothesis, None), *more]
 
     def refused(self, window: Window, trouble: str) -> list[Command]:
         """The engine could not decode a window, and why (a sentence)."""
@@ -302,20 +304,20 @@ class Transcriber:
 
     # --- utterances ---------------------------------------------------------------------------------------
 
-    def _follow(self, happening: Opened | Closed | Silence | Speech, commands: list[Command]) -> None:
+    def _follow(self, happening: UtteranceStarted | UtteranceEnded | Paused | Resumed, commands: list[Command]) -> None:
         session, rate = self.settings.session, self._rate
-        if isinstance(happening, Opened):
+        if isinstance(happening, UtteranceStarted):
             self._partial = PartialHypothesis(rate, happening.start, happening.onset)
             if not self._going_on:
                 commands.append(Say(SpeechStarted(session=session, time=round(happening.start / rate, 3))))
-        elif isinstance(happening, Silence):
+        elif isinstance(happening, Paused):
             self._paused(happening, commands)
-        elif isinstance(happening, Speech):
+        elif isinstance(happening, Resumed):
             self._drop_guess(commands)
         else:
             self._closed(happening, commands)
 
-    def _paused(self, silence: Silence, commands: list[Command]) -> None:
+    def _paused(self, silence: Paused, commands: list[Command]) -> None:
         """Perhaps the end: decode as if it were, so that the endpoint finds the text ready."""
         start = self._endpoint.open_since
         if start is None:
@@ -329,7 +331,7 @@ class Transcriber:
         self._guess = _Guess(window, silence.at)
         commands.append(Decode(window))
 
-    def _closed(self, closed: Closed, commands: list[Command]) -> None:
+    def _closed(self, closed: UtteranceEnded, commands: list[Command]) -> None:
         self._going_on = closed.cut
         self._drop_interim(commands)
         if not closed.cut:
@@ -338,17 +340,17 @@ class Transcriber:
         if guess is not None and guess.window.end == closed.end:
             self._guess = None
             self._finals[closed.number] = final = self._final(closed, guess.window)
-            if guess.heard is None:
+            if guess.hypothesis is None:
                 commands.append(Hurry(final.window))
             else:
-                commands += self._decide(final.window, guess.heard, None)
+                commands += self._decide(final.window, guess.hypothesis, None)
             return
         self._drop_guess(commands)
         window = self._window(self.settings.kind, closed.number, closed.start, closed.end, ending=not closed.cut)
         self._finals[closed.number] = self._final(closed, window)
         commands.append(Decode(window))
 
-    def _perhaps_resume(self, window: Window, heard: Heard) -> list[Command]:
+    def _perhaps_resume(self, window: Window, hypothesis: Hypothesis) -> list[Command]:
         """If the voice goes on where a closed utterance ends, the next one begins right there: what the gate missed
         between them would be in neither.
         """
@@ -356,7 +358,7 @@ class Transcriber:
         if final is None or final.window is not window or final.decided or final.closed.cut:
             return []
         at = final.closed.end
-        if window.start + int((heard.voice_end or 0.0) * self._rate) <= at - VOICE_NEAR_MS * self._rate // 1000:
+        if window.start + int((hypothesis.voice_end or 0.0) * self._rate) <= at - VOICE_NEAR_MS * self._rate // 1000:
             return []
         commands: list[Command] = []
         if (following := self._finals.get(window.utterance + 1)) is not None:
@@ -383,10 +385,10 @@ class Transcriber:
         # How much voice is in it must be asked again: the gate, which counted what was spoken, missed some.
         audio = self._samples(at, closed.end)
         final.window = msgspec.structs.replace(window, start=at, audio=audio, confirm=True, spare_s=0.0)
-        final.decided, final.heard, final.trouble = False, None, None
+        final.decided, final.hypothesis, final.trouble = False, None, None
         commands.append(Decode(final.window))
 
-    def _final(self, closed: Closed, window: Window) -> _Final:
+    def _final(self, closed: UtteranceEnded, window: Window) -> _Final:
         return _Final(closed, window, self._arrival(closed.end), self._partial.committed)
 
     def _window(self, kind: Kind, utterance: int, start: int, end: int, *, ending: bool = False) -> Window:
@@ -416,10 +418,10 @@ class Transcriber:
             return None
         return Lead(audio=self._samples(previous.start, start), text=previous.text)
 
-    def _follows(self, final: _Final, heard: Heard) -> _Previous | None:
+    def _follows(self, final: _Final, hypothesis: Hypothesis) -> _Previous | None:
         """What a published utterance is to the next one: its last words, from where one of them begins."""
         closed = final.closed
-        words = list(heard.words or ())
+        words = list(hypothesis.words or ())
         latest = (closed.end - closed.start) / self._rate - LEAD_S
         last = [word for word in words if word.start >= latest]
         if not last or self._publish_next != closed.number + 1:
@@ -481,26 +483,26 @@ class Transcriber:
         self._partial.asked(self._now, renewed=before is not None)
         commands.append(Decode(self._interim, before))
 
-    def _heard_interim(self, window: Window, heard: Heard) -> list[Command]:
+    def _interim_decoded(self, window: Window, hypothesis: Hypothesis) -> list[Command]:
         if self._interim is not window:
             return []
         self._interim = None
         # What was cut off in mid-loop tells nothing of the words before the loop.
-        if heard.truncated or not self._judge(heard, (window.end - window.start) / self._rate):
+        if hypothesis.truncated or not self._judge(hypothesis, (window.end - window.start) / self._rate):
             return []
         safe = self._endpoint.safe_until
         trim = self._partial.is_long(window.end, self._interims())
-        caption = self._partial.heard(
-            window.start, window.end, heard, trim=trim, safe=None if window.end <= safe else safe
+        caption = self._partial.update(
+            window.start, window.end, hypothesis, trim=trim, safe=None if window.end <= safe else safe
         )
         return self._show(window, caption)
 
-    def _heard_guess(self, window: Window, heard: Heard) -> list[Command]:
+    def _speculation_decoded(self, window: Window, hypothesis: Hypothesis) -> list[Command]:
         """The text is ready, long before the endpoint perhaps: it is the best caption there is of what was said."""
         if not self.settings.interim or self._interims() is Interims.NONE:
             return []
         commit = window.end <= self._endpoint.safe_until
-        return self._show(window, self._partial.paused(window.start, window.end, heard, commit=commit))
+        return self._show(window, self._partial.paused(window.start, window.end, hypothesis, commit=commit))
 
     def _show(self, window: Window, caption: Caption) -> list[Command]:
         # While an earlier utterance is not published it may yet take this segment's number, or leave it.
@@ -517,23 +519,23 @@ class Transcriber:
         )
         return [Say(partial)]
 
-    def _judge(self, heard: Heard, spoken_s: float, *, counted: bool = True) -> bool:
+    def _judge(self, hypothesis: Hypothesis, spoken_s: float, *, counted: bool = True) -> bool:
         return self.hallucination_filter.judge(
-            heard.text,
-            avg_logprob=heard.avg_logprob,
-            no_speech_prob=heard.no_speech_prob,
+            hypothesis.text,
+            avg_logprob=hypothesis.avg_logprob,
+            no_speech_prob=hypothesis.no_speech_prob,
             spoken_s=spoken_s,
-            voice_s=heard.voice_s,
+            voice_s=hypothesis.voice_s,
             counted=counted,
         ).keep
 
     # --- finals -------------------------------------------------------------------------------------------
 
-    def _decide(self, window: Window, heard: Heard | None, trouble: str | None) -> list[Command]:
+    def _decide(self, window: Window, hypothesis: Hypothesis | None, trouble: str | None) -> list[Command]:
         final = self._finals.get(window.utterance)
         if final is None or final.window is not window:
             return []
-        final.decided, final.heard, final.trouble = True, heard, trouble
+        final.decided, final.hypothesis, final.trouble = True, hypothesis, trouble
         commands: list[Command] = []
         while (ready := self._finals.get(self._publish_next)) is not None and ready.decided:
             del self._finals[self._publish_next]
@@ -542,31 +544,33 @@ class Transcriber:
         return commands
 
     def _publish(self, final: _Final) -> Keep:
-        heard, closed = final.heard, final.closed
-        if heard is not None and not self._judge(heard, max(closed.spoken / self._rate, heard.voice_s or 0.0)):
-            heard = None
+        hypothesis, closed = final.hypothesis, final.closed
+        if hypothesis is not None and not self._judge(
+            hypothesis, max(closed.spoken / self._rate, hypothesis.voice_s or 0.0)
+        ):
+            hypothesis = None
         # Of what was rejected nothing is kept: a language that noise was taken for would be every later window's.
-        sure = heard is not None and heard.text and heard.language_probability >= LANGUAGE_SURE
-        if heard is not None and sure and self.settings.language is None:
-            self.language = heard.language
-        text = heard.text if heard is not None else final.committed
+        sure = hypothesis is not None and hypothesis.text and hypothesis.language_probability >= LANGUAGE_SURE
+        if hypothesis is not None and sure and self.settings.language is None:
+            self.language = hypothesis.language
+        text = hypothesis.text if hypothesis is not None else final.committed
         uncovered = None
-        if final.heard is not None and (place := final.heard.uncovered) is not None:
+        if final.hypothesis is not None and (place := final.hypothesis.uncovered) is not None:
             at = closed.start / self._rate
             uncovered = (at + place[0], at + place[1]) if place[1] - place[0] >= UNCOVERED_S else None
         self._previous = None
         if not text:
             return Keep(closed.end, closed.number + 1, trouble=final.trouble, uncovered=uncovered)
-        if heard is not None and final.committed:
-            text, timed = merge_committed(final.committed, text, heard.words)
-            heard = msgspec.structs.replace(heard, words=None if timed is None else list(timed))
-        if heard is not None:
-            self._previous = self._follows(final, heard)
+        if hypothesis is not None and final.committed:
+            text, timed = merge_committed(final.committed, text, hypothesis.words)
+            hypothesis = msgspec.structs.replace(hypothesis, words=None if timed is None else list(timed))
+        if hypothesis is not None:
+            self._previous = self._follows(final, hypothesis)
         self.segment += 1
         start, end = closed.onset / self._rate, closed.end / self._rate
         words = None
-        if heard is not None and self.settings.words:
-            words = _words(heard, closed.start / self._rate, start, end)
+        if hypothesis is not None and self.settings.words:
+            words = _words(hypothesis, closed.start / self._rate, start, end)
         return Keep(
             closed.end,
             closed.number + 1,
@@ -574,8 +578,8 @@ class Transcriber:
             text=text,
             start=round(start, 3),
             end=round(end, 3),
-            language=heard.language if heard is not None else self.language or "",
-            confidence=round(min(1.0, math.exp(heard.avg_logprob)), 3) if heard is not None else 0.0,
+            language=hypothesis.language if hypothesis is not None else self.language or "",
+            confidence=round(min(1.0, math.exp(hypothesis.avg_logprob)), 3) if hypothesis is not None else 0.0,
             words=words,
             arrived=final.arrived,
             trouble=final.trouble,
@@ -583,7 +587,7 @@ class Transcriber:
         )
 
 
-def _words(heard: Heard, offset: float, start: float, end: float) -> list[Word]:
+def _words(hypothesis: Hypothesis, offset: float, start: float, end: float) -> list[Word]:
     """The words on the session's clock, within their segment: alignment gives silence to the word beside it."""
 
     def within(time: float) -> float:
@@ -591,5 +595,5 @@ def _words(heard: Heard, offset: float, start: float, end: float) -> list[Word]:
 
     return [
         Word(start=within(word.start), end=within(word.end), word=word.word, confidence=word.probability)
-        for word in heard.words or ()
+        for word in hypothesis.words or ()
     ]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from convod.speech.agreement import Caption, Guess, LocalAgreement, joined, pieces
-from convod.speech.decoding import Heard, HeardWord, Interims
+from convod.speech.decoding import Hypothesis, Interims, TimedWord
 
 INTERIM_MS: Final = 200
 """New audio before an utterance is decoded again for its caption."""
@@ -68,7 +68,9 @@ class PartialHypothesis:
         most = SHORTER_S if interims >= Interims.SHORTER else TRIM_S
         return now - self.begin > most * self._rate
 
-    def heard(self, start: int, end: int, heard: Heard, *, trim: bool = True, safe: int | None = None) -> Caption:
+    def update(
+        self, start: int, end: int, hypothesis: Hypothesis, *, trim: bool = True, safe: int | None = None
+    ) -> Caption:
         """What was heard of the samples from `start` to `end` -> the caption of the whole utterance.
 
         Its stable words are not heard again if it is time to `trim` and their times are there: each border may cost the
@@ -76,23 +78,23 @@ class PartialHypothesis:
         cut before them.
         """
         self.voiced = True
-        guesses, timed = _guesses(heard, (end - start) / self._rate), list(heard.words or ())
+        guesses, timed = _guesses(hypothesis, (end - start) / self._rate), list(hypothesis.words or ())
         if guesses and self._is_echo(guesses[0].text):
             del guesses[0]
             del timed[:1]
         most = None if safe is None else _before(timed, (safe - start) / self._rate)
-        caption = self._agreement.hear(guesses, most)
+        caption = self._agreement.update(guesses, most)
         stable = pieces(caption.stable)
         whole = Caption(joined([*self._trimmed, *stable]), caption.tentative)
         if trim:
             self._trim(start, timed, stable)
         return whole
 
-    def paused(self, start: int, end: int, heard: Heard, *, commit: bool = True) -> Caption:
+    def paused(self, start: int, end: int, hypothesis: Hypothesis, *, commit: bool = True) -> Caption:
         """What was heard of all of it at a pause -> its caption: no word is cut there, so all of them may be shown."""
         self.voiced = True
-        guesses = _guesses(heard, (end - start) / self._rate)[len(self._trimmed) :]
-        caption = self._agreement.hear_all(guesses, None if commit else 0)
+        guesses = _guesses(hypothesis, (end - start) / self._rate)[len(self._trimmed) :]
+        caption = self._agreement.update_at_pause(guesses, None if commit else 0)
         return Caption(joined([*self._trimmed, *pieces(caption.stable)]), caption.tentative)
 
     def _is_echo(self, word: str) -> bool:
@@ -111,7 +113,7 @@ class PartialHypothesis:
         self.committed = caption.stable
         return True
 
-    def _trim(self, start: int, words: list[HeardWord], stable: list[str]) -> None:
+    def _trim(self, start: int, words: list[TimedWord], stable: list[str]) -> None:
         count, _ = _held(words, stable)
         count, held = _held(words[: max(0, count - HELD_BACK)], stable)
         if not count:
@@ -123,23 +125,25 @@ class PartialHypothesis:
         self._agreement.forget(held)
 
 
-def _guesses(heard: Heard, seconds: float) -> list[Guess]:
+def _guesses(hypothesis: Hypothesis, seconds: float) -> list[Guess]:
     """The words of a hypothesis of so many seconds, as agreement counts them, each as old as its alignment says."""
-    if heard.words is None:
-        return [Guess(word) for word in pieces(heard.text)]
-    return [Guess(piece, seconds - word.end, word.probability) for word in heard.words for piece in pieces(word.word)]
+    if hypothesis.words is None:
+        return [Guess(word) for word in pieces(hypothesis.text)]
+    return [
+        Guess(piece, seconds - word.end, word.probability) for word in hypothesis.words for piece in pieces(word.word)
+    ]
 
 
 def _plain(word: str) -> str:
     return "".join(filter(str.isalnum, word)).casefold()
 
 
-def _before(words: Sequence[HeardWord], second: float) -> int:
+def _before(words: Sequence[TimedWord], second: float) -> int:
     """How many words, as agreement counts them, end before a second of the window."""
     return sum(len(pieces(word.word)) for word in words if word.end <= second)
 
 
-def _held(words: Sequence[HeardWord], stable: Sequence[str]) -> tuple[int, int]:
+def _held(words: Sequence[TimedWord], stable: Sequence[str]) -> tuple[int, int]:
     """How many of the timed words say nothing but stable ones, and how many stable ones they say.
 
     The two are cut differently where there are no spaces: a timed word has its punctuation, a character none.

@@ -36,7 +36,7 @@ def finals_of(talk: Talk, model: str) -> Callable[[], None]:
 
     def decode() -> None:
         for window in windows:
-            whisper.hear([window], RATE, EngineOptions(language=talk.language))
+            whisper.decode([window], RATE, EngineOptions(language=talk.language))
 
     return decode
 

@@ -15,7 +15,7 @@ from convod.engine.whisper import Whisper
 from convod.engine.wire import Load
 from convod.speech.agreement import agreed
 from convod.speech.decoding import Options
-from convod.speech.endpointer import Closed, Endpointer, Opened, Silence
+from convod.speech.endpointer import Endpointer, Paused, UtteranceEnded, UtteranceStarted
 from convod.speech.partial import FIRST_INTERIM_MS, INTERIM_MS
 from convod.speech.pcm import Frames
 from convod.speech.vad import Vad
@@ -67,26 +67,26 @@ def hypotheses(talks: list[Talk], model: str) -> list[Utterance]:
     return utterances
 
 
-def utterances_of(talk: Talk) -> list[tuple[Opened, int, Closed]]:
+def utterances_of(talk: Talk) -> list[tuple[UtteranceStarted, int, UtteranceEnded]]:
     """Each utterance as convod cuts it: its opening, the sample at which its last pause was seen, its end."""
     frames, vad, endpoint = Frames(RATE), Vad(RATE), Endpointer(RATE)
-    found: list[tuple[Opened, int, Closed]] = []
-    opened, pause = Opened(0, 0, 0), 0
+    found: list[tuple[UtteranceStarted, int, UtteranceEnded]] = []
+    opened, pause = UtteranceStarted(0, 0, 0), 0
     for frame in frames.feed(talk.pcm):
         for happening in endpoint.frame(frame.end, *vad.feed(frame.samples)):
-            if isinstance(happening, Opened):
+            if isinstance(happening, UtteranceStarted):
                 opened = happening
-            elif isinstance(happening, Silence):
+            elif isinstance(happening, Paused):
                 pause = frame.end
-            elif isinstance(happening, Closed):
+            elif isinstance(happening, UtteranceEnded):
                 found.append((opened, pause or frame.end, happening))
     return found
 
 
 def _hypothesis(whisper: Whisper, talk: Talk, start: int, end: int, beam: int) -> Hypothesis:
-    heard = whisper.hear([talk.pcm[2 * start : 2 * end]], RATE, Options(language=talk.language, beam=beam, words=True))[
-        0
-    ]
+    heard = whisper.decode(
+        [talk.pcm[2 * start : 2 * end]], RATE, Options(language=talk.language, beam=beam, words=True)
+    )[0]
     timed = [(part, start / RATE + word.end) for word in heard.words or () for part in units(word.word, talk.language)]
     return Hypothesis(end / RATE, [word for word, _ in timed], [until for _, until in timed])
 

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from convod.engine.coverage import Gap, uncovered
 from convod.engine.voice import CHUNK
 from convod.engine.wire import RATE
-from convod.speech.decoding import CHUNK_S, HeardWord
+from convod.speech.decoding import CHUNK_S, TimedWord
 
 Spans = list[tuple[float, float]]
 
 
-def words(spans: Spans) -> list[HeardWord]:
-    return [HeardWord(start=start, end=end, word=f"w{start}", probability=0.9) for start, end in spans]
+def words(spans: Spans) -> list[TimedWord]:
+    return [TimedWord(start=start, end=end, word=f"w{start}", probability=0.9) for start, end in spans]
 
 
 def voice(spans: Spans, seconds: float) -> bytes:

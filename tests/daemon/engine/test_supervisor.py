@@ -16,7 +16,7 @@ from convod.engine import process
 from convod.engine.pressure import Pressure
 from convod.engine.scheduler import TRIES, Job
 from convod.engine.supervisor import Engine, EngineSettings, Refusal
-from convod.speech.decoding import Heard, Kind, Options
+from convod.speech.decoding import Hypothesis, Kind, Options
 from tests.support.speech import pcm, word_error_rate
 
 RATE = 16000
@@ -50,7 +50,7 @@ class Desk:
 
     async def text(self, job: Job) -> str:
         outcome = await self.outcome(job)
-        assert isinstance(outcome, Heard), outcome
+        assert isinstance(outcome, Hypothesis), outcome
         return outcome.text
 
 
@@ -143,7 +143,7 @@ async def test_a_real_worker_hears_words_survives_a_kill_and_ends_with_the_engin
         await trio.testing.wait_all_tasks_blocked()
         os.kill(second, signal.SIGKILL)
         heard = await desk.outcome(job)
-        assert isinstance(heard, Heard)
+        assert isinstance(heard, Hypothesis)
         assert word_error_rate("Grace will review the contract before lunch.", heard.text) < 0.5
         assert heard.voice_s > 1.0
         assert 2.4 < heard.voice_end < 3.1  # its sound ends at 2.8 s
@@ -252,10 +252,12 @@ while (body := read_frame(stream.read)) is not None:
         link.sendall(pack(Trouble(message="no such thing")))
     else:
         heard = [
-            Heard(text=text, language="en", language_probability=1.0, avg_logprob=0.0, no_speech_prob=0.0, voice_s=1.0)
+            Hypothesis(
+                text=text, language="en", language_probability=1.0, avg_logprob=0.0, no_speech_prob=0.0, voice_s=1.0
+            )
             for text in said
         ]
-        link.sendall(pack(Results(heard=heard, seconds=0.0)))
+        link.sendall(pack(Results(hypotheses=heard, seconds=0.0)))
 """
 
 

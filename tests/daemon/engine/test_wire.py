@@ -20,16 +20,16 @@ from convod.engine.wire import (
     read_frame,
     to_worker,
 )
-from convod.speech.decoding import Heard, HeardWord, Lead, Options
+from convod.speech.decoding import Hypothesis, Lead, Options, TimedWord
 
-HEARD = Heard(
+HEARD = Hypothesis(
     text="Grüße, 世界",
     language="de",
     language_probability=0.5,
     avg_logprob=-0.25,
     no_speech_prob=0.0,
     voice_s=1.5,
-    words=[HeardWord(start=0.0, end=0.5, word="Grüße,", probability=1.0)],
+    words=[TimedWord(start=0.0, end=0.5, word="Grüße,", probability=1.0)],
     voiced=b"\x00\x01\x01",
     uncovered=(0.5, 1.5),
     truncated=True,
@@ -68,9 +68,9 @@ def test_what_the_daemon_says_arrives(part):
     [
         Loaded(device="cpu", compute_type="int8", languages=["en"], multilingual=False),
         NotLoaded(message="no"),
-        Results(heard=[HEARD], seconds=0.5),
-        Results(heard=[msgspec.structs.replace(HEARD, words=None, voiced=None, uncovered=None)], seconds=0.5),
-        Results(heard=[], seconds=0.0),
+        Results(hypotheses=[HEARD], seconds=0.5),
+        Results(hypotheses=[msgspec.structs.replace(HEARD, words=None, voiced=None, uncovered=None)], seconds=0.5),
+        Results(hypotheses=[], seconds=0.0),
         Trouble(message="no"),
     ],
 )

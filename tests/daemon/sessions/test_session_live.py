@@ -26,7 +26,7 @@ from convo.messages import (
 from convod.engine.supervisor import Refusal
 from convod.engine.wire import FINAL_MARGIN, INTERIM_MARGIN
 from convod.sessions import Refused
-from convod.speech.decoding import HeardWord, Kind
+from convod.speech.decoding import Kind, TimedWord
 from convod.store import StoreFailed
 from tests.daemon.support.house import Reader, house
 from tests.daemon.support.sounds import RATE, silence
@@ -1052,7 +1052,7 @@ async def test_a_final_has_more_silence_behind_it_than_an_interim_and_the_last_w
     autojump_clock, tmp_path
 ):
     def timed(number, job):
-        words = [HeardWord(start=0.4, end=2.5, word="Friday.", probability=0.9)]
+        words = [TimedWord(start=0.4, end=2.5, word="Friday.", probability=0.9)]
         return heard("Friday.", words=words)
 
     async with house(tmp_path) as home:

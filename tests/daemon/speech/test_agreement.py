@@ -54,7 +54,7 @@ def guesses(text: str, age_s: float = 60.0, probability: float = LIKELY) -> list
 def test_what_several_hypotheses_in_a_row_begin_with_alike_is_shown_then_promised(hypotheses, caption):
     agreement = LocalAgreement()
     for hypothesis in hypotheses:
-        heard = agreement.hear(guesses(hypothesis))
+        heard = agreement.update(guesses(hypothesis))
     assert heard == caption
 
 
@@ -73,14 +73,14 @@ def test_what_several_hypotheses_in_a_row_begin_with_alike_is_shown_then_promise
 def test_a_word_is_shown_that_two_agree_on_or_one_is_sure_of_once_it_has_ended(age_s, probability, passes, shown):
     agreement = LocalAgreement()
     for _ in range(passes):
-        caption = agreement.hear(guesses("so", age_s, probability))
+        caption = agreement.update(guesses("so", age_s, probability))
     assert caption == Caption("", "so" if shown else "")
 
 
 def test_no_word_is_shown_behind_one_that_is_not():
     agreement = LocalAgreement()
     for _ in range(COMMIT):
-        caption = agreement.hear([Guess("so", 60.0, 0.9), Guess("me", 60.0, 0.05), Guess("go", 60.0, 0.9)])
+        caption = agreement.update([Guess("so", 60.0, 0.9), Guess("me", 60.0, 0.05), Guess("go", 60.0, 0.9)])
     assert caption.tentative == ""
 
 
@@ -95,7 +95,7 @@ def test_no_word_is_shown_behind_one_that_is_not():
 def test_a_word_is_promised_when_it_is_old(ages, stable):
     agreement = LocalAgreement()
     for _ in range(COMMIT):
-        caption = agreement.hear(
+        caption = agreement.update(
             [Guess(word, age_s) for word, age_s in zip(["so", "we", "go", "home"], ages, strict=True)]
         )
     assert caption.stable == stable
@@ -104,23 +104,23 @@ def test_a_word_is_promised_when_it_is_old(ages, stable):
 
 def test_at_a_pause_all_words_are_shown_however_young_or_unlikely():
     agreement = LocalAgreement()
-    assert agreement.hear(guesses("so we")) == Caption("", "")
-    assert agreement.hear_all(guesses("so we go", 0.0, 0.1)) == Caption("", "so we go")
-    assert agreement.hear(guesses("so we")) == Caption("", "so we go")
+    assert agreement.update(guesses("so we")) == Caption("", "")
+    assert agreement.update_at_pause(guesses("so we go", 0.0, 0.1)) == Caption("", "so we go")
+    assert agreement.update(guesses("so we")) == Caption("", "so we go")
 
 
 def test_behind_as_many_words_as_may_be_promised_none_is():
     agreement = LocalAgreement()
     for _ in range(COMMIT):
-        assert agreement.hear(guesses("so we go home"), 1).stable in ("", "so")
-    assert agreement.hear_all(guesses("so we go home"), 1) == Caption("so", "we go home")
-    assert agreement.hear(guesses("so we go home")) == Caption("so we go", "home")
+        assert agreement.update(guesses("so we go home"), 1).stable in ("", "so")
+    assert agreement.update_at_pause(guesses("so we go home"), 1) == Caption("so", "we go home")
+    assert agreement.update(guesses("so we go home")) == Caption("so we go", "home")
 
 
 def test_a_gap_is_one_space_whatever_the_model_wrote():
     agreement = LocalAgreement()
     for _ in range(SHOW):
-        caption = agreement.hear(guesses("  so \n we\tgo "))
+        caption = agreement.update(guesses("  so \n we\tgo "))
     assert caption == Caption("", "so we go")
 
 
@@ -156,7 +156,7 @@ def test_stable_words_are_never_taken_back(hypotheses):
     agreement = LocalAgreement()
     before: list[str] = []
     for hypothesis in hypotheses:
-        stable = pieces(agreement.hear(hypothesis).stable)
+        stable = pieces(agreement.update(hypothesis).stable)
         assert stable[: len(before)] == before
         before = stable
 
@@ -168,7 +168,7 @@ def test_what_is_shown_goes_away_only_for_what_two_hypotheses_say(hypotheses):
     last: list[str] = []
     for hypothesis in hypotheses:
         words = [guess.text for guess in hypothesis]
-        caption = agreement.hear(hypothesis)
+        caption = agreement.update(hypothesis)
         shown = pieces(caption.stable) + pieces(caption.tentative)
         if shown[: len(before)] != before:
             assert agreed([last, words]) > agreed([before, shown])
@@ -179,7 +179,7 @@ def test_what_is_shown_goes_away_only_for_what_two_hypotheses_say(hypotheses):
 def test_of_a_model_that_hears_right_every_word_is_shown_once_it_was_heard_twice(words):
     agreement = LocalAgreement()
     for count in range(1, len(words) + 1):
-        caption = agreement.hear(guesses(" ".join(words[:count])))
+        caption = agreement.update(guesses(" ".join(words[:count])))
         assert " ".join(filter(None, (caption.stable, caption.tentative))) == " ".join(words[: count - SHOW + 1])
         assert len(caption.stable.split()) == max(0, count - COMMIT + 1)
 
@@ -192,8 +192,8 @@ def test_what_is_forgotten_changes_nothing_of_the_rest(hypotheses, data):
     for hypothesis in hypotheses:
         if hypothesis[: len(gone)] != gone:
             continue  # its audio is not heard any more
-        one = whole.hear(guesses(" ".join(hypothesis)))
-        other = rest.hear(guesses(" ".join(hypothesis[len(gone) :])))
+        one = whole.update(guesses(" ".join(hypothesis)))
+        other = rest.update(guesses(" ".join(hypothesis[len(gone) :])))
         assert one.stable.split() == [*gone, *other.stable.split()]
         assert one.tentative == other.tentative
         more = data.draw(st.integers(0, len(other.stable.split())))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from convod.speech.agreement import pieces
 from convod.speech.committed import LETTERS, merge_committed
-from convod.speech.decoding import HeardWord
+from convod.speech.decoding import TimedWord
 
 
 @pytest.mark.parametrize(
@@ -31,9 +31,9 @@ def test_a_segment_begins_with_its_stable_words(committed: str, text: str, whole
     assert merge_committed(committed, text, None) == (whole, None)
 
 
-def timed(text: str) -> list[HeardWord]:
+def timed(text: str) -> list[TimedWord]:
     return [
-        HeardWord(start=float(i), end=i + 0.8, word=word, probability=0.5) for i, word in enumerate(text.split(), 1)
+        TimedWord(start=float(i), end=i + 0.8, word=word, probability=0.5) for i, word in enumerate(text.split(), 1)
     ]
 
 

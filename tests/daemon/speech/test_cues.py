@@ -8,18 +8,18 @@ from hypothesis import strategies as st
 
 from convod.speech.agreement import joined
 from convod.speech.cues import cues
-from convod.speech.decoding import HeardWord
+from convod.speech.decoding import TimedWord
 
 
-def timed(text: str, begin: float = 0.0) -> list[HeardWord]:
+def timed(text: str, begin: float = 0.0) -> list[TimedWord]:
     """The words of a text, half a second each."""
     return [
-        HeardWord(start=begin + i / 2, end=begin + (i + 1) / 2, word=word, probability=0.9)
+        TimedWord(start=begin + i / 2, end=begin + (i + 1) / 2, word=word, probability=0.9)
         for i, word in enumerate(text.split())
     ]
 
 
-def parts(text: str, words: list[HeardWord], ends: list[float]) -> list[tuple[int, str, int]]:
+def parts(text: str, words: list[TimedWord], ends: list[float]) -> list[tuple[int, str, int]]:
     return [(cue.utterance, cue.text, len(cue.words)) for cue in cues(text, words, ends)]
 
 
@@ -55,7 +55,7 @@ def test_a_cue_ends_with_its_utterance_or_a_sentence_of_some_words(text, ends, e
 def test_a_text_keeps_its_own_spaces():
     """Words of scripts without spaces are characters with their punctuation; a text may have spaces all the same."""
     characters = [*"今日は会", "議。", *"明日も", "だ。"]
-    words = [HeardWord(start=i / 2, end=(i + 1) / 2, word=one, probability=0.9) for i, one in enumerate(characters)]
+    words = [TimedWord(start=i / 2, end=(i + 1) / 2, word=one, probability=0.9) for i, one in enumerate(characters)]
     assert parts("今日は会議。明日もだ。", words, []) == [(0, "今日は会議。", 5), (0, "明日もだ。", 4)]
     assert parts("今日は 会議。 明日もだ。", words, [1.0]) == [
         (0, "今日", 2), (1, "は 会議。 明日もだ。", 7),
@@ -88,7 +88,7 @@ TIMES = st.tuples(st.floats(-1.0, 30.0), st.floats(0.0, 3.0))
 )
 def test_no_letter_is_lost_and_no_word_whatever_was_heard(said, ends, space, unaligned):
     """The text has spaces where it likes, and more words at its end than alignment gave."""
-    words = [HeardWord(start=start, end=start + length, word=word, probability=0.9) for word, (start, length) in said]
+    words = [TimedWord(start=start, end=start + length, word=word, probability=0.9) for word, (start, length) in said]
     written = [word for word, _ in said] + unaligned
     for text in (joined(written), space.join(written), f"{space}{' '.join(written)}{space}"):
         found = cues(text, words, ends)

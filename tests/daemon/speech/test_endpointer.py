@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convod.speech.endpointer import Closed, Endpointer, EndpointSettings, Opened, Silence, Speech
+from convod.speech.endpointer import Endpointer, EndpointSettings, Paused, Resumed, UtteranceEnded, UtteranceStarted
 
 RATE = 16000
 FRAME = 480  # 30 ms
@@ -34,9 +34,9 @@ def test_a_sentence_opens_with_a_pre_roll_pauses_and_closes_a_little_after_its_l
     _, happened = play("." * 20 + "#" * 30 + "." * 20)
     onset, last = 20 * FRAME, 50 * FRAME
     assert [one for _, one in happened] == [
-        Opened(0, onset - ms(300), onset),
-        Silence(0, last),
-        Closed(0, onset - ms(300), onset, last + ms(200), 30 * FRAME),
+        UtteranceStarted(0, onset - ms(300), onset),
+        Paused(0, last),
+        UtteranceEnded(0, onset - ms(300), onset, last + ms(200), 30 * FRAME),
     ]
 
 
@@ -51,25 +51,25 @@ def test_a_sentence_opens_with_a_pre_roll_pauses_and_closes_a_little_after_its_l
 )
 def test_an_utterance_opens_when_enough_of_the_ring_is_speech(script, opens):
     endpointer, happened = play(script)
-    assert (Opened in kinds(happened)) is opens
+    assert (UtteranceStarted in kinds(happened)) is opens
     assert (endpointer.open_since is not None) is opens
 
 
 def test_the_pre_roll_never_reaches_before_the_stream():
     _, ((_, opened),) = play("." * 3 + "#" * 3)
-    assert opened == Opened(0, 0, 3 * FRAME)
+    assert opened == UtteranceStarted(0, 0, 3 * FRAME)
 
 
 def test_the_pre_roll_never_reaches_into_the_last_utterance():
     _, happened = play("#" * 10 + "." * 17 + "#" * 10)
-    closed = next(one for _, one in happened if isinstance(one, Closed))
-    second = [one for _, one in happened if isinstance(one, Opened)][1]
+    closed = next(one for _, one in happened if isinstance(one, UtteranceEnded))
+    second = [one for _, one in happened if isinstance(one, UtteranceStarted)][1]
     assert closed.end <= second.start <= second.onset
 
 
 def test_speech_after_a_pause_is_the_same_utterance():
     _, happened = play("#" * 10 + "." * 10 + "#" * 10 + "." * 20)
-    assert kinds(happened) == [Opened, Silence, Speech, Silence, Closed]
+    assert kinds(happened) == [UtteranceStarted, Paused, Resumed, Paused, UtteranceEnded]
     assert happened[-1][1].spoken == 20 * FRAME
 
 
@@ -78,14 +78,14 @@ def test_the_endpoint_is_as_long_as_it_was_set(endpoint_ms):
     endpointer = Endpointer(RATE, EndpointSettings(endpoint_ms=endpoint_ms))
     _, happened = play("#" * 10 + "." * 200, endpointer)
     number, closed = happened[-1]
-    assert isinstance(closed, Closed)
+    assert isinstance(closed, UtteranceEnded)
     silence = (number + 1 - 10) * FRAME
     assert ms(endpoint_ms) <= silence < ms(endpoint_ms) + FRAME
 
 
 def test_flush_closes_at_the_last_sample_that_came():
     endpointer, _ = play("#" * 10)
-    assert endpointer.flush(10 * FRAME + 123) == [Closed(0, 0, 0, 10 * FRAME + 123, 10 * FRAME)]
+    assert endpointer.flush(10 * FRAME + 123) == [UtteranceEnded(0, 0, 0, 10 * FRAME + 123, 10 * FRAME)]
     assert endpointer.open_since is None
     assert endpointer.flush(10 * FRAME + 123) == []
 
@@ -136,7 +136,7 @@ def test_no_utterance_is_longer_than_the_greatest_length_wherever_a_flush_comes(
     for frames in range(925, 940):
         endpointer, happened = play("." * before + "#" * frames)
         happened = [one for _, one in happened] + endpointer.flush((before + frames) * FRAME + rest)
-        closed = [one for one in happened if isinstance(one, Closed)]
+        closed = [one for one in happened if isinstance(one, UtteranceEnded)]
         assert max(one.end - one.start for one in closed) <= ms(longest)
         assert closed[-1].end == (before + frames) * FRAME + rest
 
@@ -144,8 +144,8 @@ def test_no_utterance_is_longer_than_the_greatest_length_wherever_a_flush_comes(
 def test_a_pause_in_which_a_cut_falls_is_the_next_utterances():
     """Else its text would not be ready at the endpoint."""
     _, happened = play("#" * 926 + "." * 40)
-    assert kinds(happened) == [Opened, Silence, Closed, Opened, Silence, Closed]
-    assert happened[4][1] == Silence(1, 926 * FRAME)
+    assert kinds(happened) == [UtteranceStarted, Paused, UtteranceEnded, UtteranceStarted, Paused, UtteranceEnded]
+    assert happened[4][1] == Paused(1, 926 * FRAME)
     assert happened[4][0] < happened[5][0]
 
 
@@ -160,8 +160,8 @@ def test_a_cut_is_at_the_quietest_place_there_was_and_loses_no_sample(levels, be
     for number, level in enumerate([-90.0] * before + levels):
         happened += endpointer.frame((number + 1) * FRAME, number >= before, level)
     happened += endpointer.flush((before + len(levels)) * FRAME)
-    closed = [one for one in happened if isinstance(one, Closed)]
-    opened = [one for one in happened if isinstance(one, Opened)]
+    closed = [one for one in happened if isinstance(one, UtteranceEnded)]
+    opened = [one for one in happened if isinstance(one, UtteranceStarted)]
     assert closed[0].start == 0
     assert closed[-1].end == (before + len(levels)) * FRAME
     heard = [-90.0] * before + levels
@@ -190,7 +190,7 @@ def test_a_cut_comes_at_no_place_that_was_said_to_be_safe(levels, pauses):
         # Speech enough to keep it open, with pauses in it.
         speech = number % 5 < 3 or pauses[number]
         for one in endpointer.frame((number + 1) * FRAME, speech, level if speech else -70.0):
-            if isinstance(one, Closed):
+            if isinstance(one, UtteranceEnded):
                 assert one.end >= safe
                 safe = 0
         if endpointer.open_since is not None:
@@ -204,7 +204,7 @@ def test_a_pause_that_meets_the_greatest_length_leaves_no_utterance_without_audi
         endpointer = Endpointer(RATE)
         _, happened = play("#" * silence_from + "." * 60, endpointer)
         for _, one in happened:
-            if isinstance(one, Closed):
+            if isinstance(one, UtteranceEnded):
                 assert one.end > one.start, silence_from
                 assert one.spoken > 0, silence_from
         assert endpointer.open_since is None
@@ -213,7 +213,7 @@ def test_a_pause_that_meets_the_greatest_length_leaves_no_utterance_without_audi
 def test_an_utterance_number_goes_on_where_it_was_told_to():
     endpointer = Endpointer(RATE, first=7, begin=1000)
     happened = [one for i in range(5) for one in endpointer.frame(1000 + (i + 1) * FRAME, True, -20.0)]
-    assert happened == [Opened(7, 1000, 1000)]
+    assert happened == [UtteranceStarted(7, 1000, 1000)]
 
 
 @given(
@@ -228,8 +228,8 @@ def test_whatever_is_said_utterances_are_in_order_bounded_and_hold_all_speech(ru
     happened = [one for _, one in happened]
     now = len(script) * FRAME + rest
     happened += endpointer.flush(now)
-    opened = [one for one in happened if isinstance(one, Opened)]
-    closed = [one for one in happened if isinstance(one, Closed)]
+    opened = [one for one in happened if isinstance(one, UtteranceStarted)]
+    closed = [one for one in happened if isinstance(one, UtteranceEnded)]
     assert [one.number for one in opened] == [one.number for one in closed] == list(range(len(closed)))
     end = 0
     for begin, finish in zip(opened, closed, strict=True):
@@ -255,10 +255,10 @@ def test_whatever_is_said_utterances_are_in_order_bounded_and_hold_all_speech(ru
 
 def test_a_voice_that_goes_on_in_a_pause_puts_the_endpoint_off():
     endpointer, happened = play("#" * 30 + "." * 10)
-    assert kinds(happened) == [Opened, Silence]
+    assert kinds(happened) == [UtteranceStarted, Paused]
     endpointer.voiced(38 * FRAME)
     later = [(number, one) for number in range(40, 70) for one in endpointer.frame((number + 1) * FRAME, False, -80.0)]
-    assert kinds(later) == [Silence, Closed]
+    assert kinds(later) == [Paused, UtteranceEnded]
     assert later[0][1].at == 38 * FRAME
     assert later[1][1].end == 38 * FRAME + ms(200)
 
@@ -275,14 +275,14 @@ def test_a_voice_that_ended_before_changes_nothing(until):
     endpointer, _ = play("#" * 30 + "." * 10)
     endpointer.voiced(until)
     later = [one for number in range(40, 70) for one in endpointer.frame((number + 1) * FRAME, False, -80.0)]
-    assert [one.end for one in later if isinstance(one, Closed)] == [30 * FRAME + ms(200)]
+    assert [one.end for one in later if isinstance(one, UtteranceEnded)] == [30 * FRAME + ms(200)]
 
 
 def test_a_voice_is_never_heard_in_the_future_nor_between_utterances():
     endpointer, _ = play("#" * 30 + "." * 10)
     endpointer.voiced(1000 * FRAME)
     later = [one for number in range(40, 70) for one in endpointer.frame((number + 1) * FRAME, False, -80.0)]
-    assert [one.end for one in later if isinstance(one, Closed)] == [40 * FRAME + ms(200)]
+    assert [one.end for one in later if isinstance(one, UtteranceEnded)] == [40 * FRAME + ms(200)]
     endpointer.voiced(1000 * FRAME)
     assert endpointer.open_since is None
 
@@ -304,42 +304,45 @@ END = 30 * FRAME + ms(200)
 def test_a_voice_that_went_on_opens_an_utterance_where_the_last_one_ended(late):
     endpointer, _ = play("#" * 30 + "." * (17 + late))
     now = (47 + late) * FRAME
-    assert endpointer.resume(END) == [Opened(1, END, END)]
+    assert endpointer.resume(END) == [UtteranceStarted(1, END, END)]
     assert endpointer.resume(END) == [], "once is enough"
     later = goes_on(endpointer, "." * 30, 47 + late)
     # What came before it was told of may all be speech; from there on the ordinary rules hold.
-    assert later == [Silence(1, now), Closed(1, END, END, now + ms(200), now - END)]
+    assert later == [Paused(1, now), UtteranceEnded(1, END, END, now + ms(200), now - END)]
 
 
 def test_a_voice_told_of_long_after_takes_a_bounded_stretch_for_speech():
     endpointer, _ = play("#" * 30 + "." * 500)
     doubted = END + ms(2000)
-    assert endpointer.resume(END) == [Opened(1, END, END), Closed(1, END, END, doubted + ms(200), ms(2000))]
+    assert endpointer.resume(END) == [
+        UtteranceStarted(1, END, END),
+        UtteranceEnded(1, END, END, doubted + ms(200), ms(2000)),
+    ]
     assert endpointer.open_since is None
     assert endpointer.needed_from > doubted, "and nothing is kept for it"
 
 
 def test_an_onset_under_way_is_not_lost_to_a_stretch_in_the_past():
     endpointer, _ = play("#" * 30 + "." * 500 + "##")
-    assert [type(one) for one in endpointer.resume(END)] == [Opened, Closed]
+    assert [type(one) for one in endpointer.resume(END)] == [UtteranceStarted, UtteranceEnded]
     (opened,) = goes_on(endpointer, "#", 532)
     assert (opened.number, opened.onset) == (2, 530 * FRAME)
 
 
 def test_an_onset_under_way_is_part_of_what_went_on():
     endpointer, _ = play("#" * 30 + "." * 20 + "##")
-    assert endpointer.resume(END) == [Opened(1, END, END)]
+    assert endpointer.resume(END) == [UtteranceStarted(1, END, END)]
     assert goes_on(endpointer, "#", 52) == []
 
 
 def test_an_utterance_that_is_open_begins_where_the_last_one_ended():
     endpointer, happened = play("#" * 30 + "." * 40 + "#" * 10 + "." * 8)
-    assert kinds(happened) == [Opened, Silence, Closed, Opened, Silence]
+    assert kinds(happened) == [UtteranceStarted, Paused, UtteranceEnded, UtteranceStarted, Paused]
     assert endpointer.resume(END) == []
     assert endpointer.open_since == END
     # What was decoded at the pause had another beginning.
     later = goes_on(endpointer, "." * 10, 88)
-    assert later == [Silence(1, 80 * FRAME), Closed(1, END, END, 80 * FRAME + ms(200), 10 * FRAME)]
+    assert later == [Paused(1, 80 * FRAME), UtteranceEnded(1, END, END, 80 * FRAME + ms(200), 10 * FRAME)]
 
 
 @pytest.mark.parametrize("frames", range(880, 900))
@@ -352,7 +355,7 @@ def test_no_utterance_that_begins_earlier_is_too_long(frames, rest):
     assert moved is ((30 + frames) * FRAME - END <= ms(27_800))
     assert moved or endpointer.open_since == start
     happened = [*goes_on(endpointer, "#" * 5, 30 + frames), *endpointer.flush((35 + frames) * FRAME + rest)]
-    closed = [one for one in happened if isinstance(one, Closed)]
+    closed = [one for one in happened if isinstance(one, UtteranceEnded)]
     assert max(one.end - one.start for one in closed) <= ms(28_000)
     assert closed[-1].end == (35 + frames) * FRAME + rest
 
@@ -366,7 +369,7 @@ def test_a_voice_at_the_very_end_of_what_there_is_goes_on_with_the_next_frame(re
     assert endpointer.open_since is None
     assert endpointer.flush(now) == [], "as long as there is none, there is no utterance"
     later = goes_on(endpointer, "." * 30, 30)
-    assert later == [Opened(1, now, now), Silence(1, now), Closed(1, now, now, now + ms(200), 0)]
+    assert later == [UtteranceStarted(1, now, now), Paused(1, now), UtteranceEnded(1, now, now, now + ms(200), 0)]
 
 
 @pytest.mark.parametrize(("voiced", "onset"), [(None, 10 * FRAME), (8 * FRAME, 0)])
@@ -392,7 +395,7 @@ def test_of_an_utterance_that_is_not_the_last_nothing_is_resumed():
 
 def closed_after(happened) -> list[int]:
     """Of each utterance that closed, how many samples after its last speech; frames begin with speech."""
-    return [(number + 1) * FRAME - one.end + ms(200) for number, one in happened if isinstance(one, Closed)]
+    return [(number + 1) * FRAME - one.end + ms(200) for number, one in happened if isinstance(one, UtteranceEnded)]
 
 
 def patient(script: str, waits: dict[int, int], settings: EndpointSettings | None = None):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convod.speech.decoding import CHUNK_S, Heard, HeardWord
+from convod.speech.decoding import CHUNK_S, Hypothesis, TimedWord
 from convod.speech.file import JOINED_S, Decode, Keep, Recording, Settings, Window
 from convod.speech.hallucination import HallucinationFilter
 from tests.daemon.support.sounds import RATE, silence
@@ -49,9 +49,9 @@ class Play:
         self.take(self.recording.flush(0.0))
         return self
 
-    def answer(self, window: Window, outcome: Heard) -> None:
+    def answer(self, window: Window, outcome: Hypothesis) -> None:
         self.waiting.remove(window)
-        self.take(self.recording.heard(window, outcome))
+        self.take(self.recording.decoded(window, outcome))
 
     @property
     def pieces(self) -> list[tuple[float, float, str]]:
@@ -66,13 +66,13 @@ def begins_and_ends(window: Window) -> list[tuple[float, float]]:
     ]
 
 
-def named(window: Window, **figures) -> Heard:
+def named(window: Window, **figures) -> Hypothesis:
     """A text that tells which utterances were heard, with the times that its words have in the window."""
     words = []
     for utterance, (begin, end) in zip(window.utterances, begins_and_ends(window), strict=True):
         said = [(begin + 0.3, begin + 0.9, "number"), (begin + 1.0, end, str(utterance.number))]
         words += [
-            HeardWord(start=round(start, 3), end=round(stop, 3), word=word, probability=0.9)
+            TimedWord(start=round(start, 3), end=round(stop, 3), word=word, probability=0.9)
             for start, stop, word in said
         ]
     return heard(" ".join(word.word for word in words), words=words if window.words else None, **figures)
@@ -118,7 +118,7 @@ def test_times_that_make_no_sense_are_put_in_order():
     wild = [(90.0, 95.0), (3.0, 2.0), (-5.0, 1e9), (0.0, 0.0)]
     said = ["We ship it now.", "Grace writes it down.", "Who asked for that?", "Nobody knows any more."]
     words = [
-        HeardWord(start=start, end=end, word=word, probability=0.9)
+        TimedWord(start=start, end=end, word=word, probability=0.9)
         for (start, end), sentence in zip(wild, said, strict=True)
         for word in sentence.split()
     ]
@@ -152,7 +152,7 @@ def test_of_a_short_context_an_utterance_is_a_segment_however_many_sentences_it_
     (window, *_) = play.waiting
     text = "We ship it on Friday. Grace writes the notes."
     words = [
-        HeardWord(start=0.2 * i, end=0.2 * (i + 1), word=word, probability=0.9) for i, word in enumerate(text.split())
+        TimedWord(start=0.2 * i, end=0.2 * (i + 1), word=word, probability=0.9) for i, word in enumerate(text.split())
     ]
     play.answer(window, heard(text, words=words))
     assert [said for _, _, said in play.pieces] == [text]
@@ -164,7 +164,7 @@ def test_of_a_joined_window_a_sentence_is_a_segment():
     begins = [begin for begin, _ in begins_and_ends(window)]
     text = "We ship it on Friday. Grace writes the notes."
     words = [
-        HeardWord(start=begins[0] + 0.2 * i, end=begins[0] + 0.2 * (i + 1), word=word, probability=0.9)
+        TimedWord(start=begins[0] + 0.2 * i, end=begins[0] + 0.2 * (i + 1), word=word, probability=0.9)
         for i, word in enumerate(text.split())
     ]
     play.answer(window, heard(text, words=words))

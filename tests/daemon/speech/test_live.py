@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from convo.messages import SpeechEnded, SpeechStarted, TranscriptPartial
-from convod.speech.decoding import HeardWord, Interims, Kind, Lead
+from convod.speech.decoding import Interims, Kind, Lead, TimedWord
 from convod.speech.endpointer import EndpointSettings
 from convod.speech.hallucination import HallucinationFilter
 from convod.speech.live import Decode, Drop, Hurry, Keep, Say, Settings, Transcriber, Window
@@ -45,7 +45,7 @@ class Play:
             if isinstance(command, Decode) and command.window.kind is Kind.INTERIM:
                 text = self.on_interim(command.window)
                 if text is not None:
-                    self._take(self.transcriber.heard(command.window, heard(text)))
+                    self._take(self.transcriber.decoded(command.window, heard(text)))
 
     def audio(self, sound: bytes) -> Play:
         for at in range(0, len(sound), self.piece):
@@ -59,7 +59,7 @@ class Play:
 
     def answer(self, window: Window, text: str, **figures) -> list[Keep]:
         before = len(self.commands)
-        self._take(self.transcriber.heard(window, heard(text, **figures)))
+        self._take(self.transcriber.decoded(window, heard(text, **figures)))
         return [command for command in self.commands[before:] if isinstance(command, Keep)]
 
     @property
@@ -272,9 +272,9 @@ def test_while_an_interim_waits_it_is_renewed_with_each_interval(affords):
     play.waiting = False
     play.audio(sentence())
     assert interims_of(play) == asked
-    play.transcriber.heard(asked[-2].window, heard("of no use"))
+    play.transcriber.decoded(asked[-2].window, heard("of no use"))
     assert not play.said(TranscriptPartial)
-    play._take(play.transcriber.heard(asked[-1].window, heard("Grace will")))
+    play._take(play.transcriber.decoded(asked[-1].window, heard("Grace will")))
     play.audio(sentence()[:16000])
     assert interims_of(play)[len(asked)].instead_of is None
 
@@ -300,7 +300,7 @@ def test_an_interim_that_comes_after_the_end_shows_nothing():
     windows: list[Window] = []
     play.on_interim = lambda window: windows.append(window)
     play.audio(sentence() + silence(1.0))
-    assert play.transcriber.heard(windows[-1], heard("too late")) == []
+    assert play.transcriber.decoded(windows[-1], heard("too late")) == []
 
 
 def test_while_an_earlier_utterance_is_not_out_the_next_one_shows_no_partials():
@@ -324,7 +324,7 @@ def test_words_that_were_promised_stay_when_the_final_is_no_good(how):
     committed = play.said(TranscriptPartial)[-1].stable
     (window,) = play.finals
     if how == "rejected":
-        wrong = [HeardWord(start=0.1, end=0.5, word="Thanks", probability=0.1)]
+        wrong = [TimedWord(start=0.1, end=0.5, word="Thanks", probability=0.1)]
         (keep,) = play.answer(window, "Thanks for watching!", words=wrong, **REJECTED)
     else:
         (keep,) = play.transcriber.refused(window, "the engine stumbled")
@@ -341,8 +341,8 @@ def test_words_are_on_the_sessions_clock_and_within_their_segment():
     play = Play(words=True, interim=False).audio(silence(5.0) + sentence() + silence(1.0))
     (window,) = play.finals
     words = [
-        HeardWord(start=0.0, end=0.6, word="Grace", probability=0.9),
-        HeardWord(start=0.6, end=60.0, word="will", probability=0.8),
+        TimedWord(start=0.0, end=0.6, word="Grace", probability=0.9),
+        TimedWord(start=0.6, end=60.0, word="will", probability=0.8),
     ]
     (keep,) = play.answer(window, "Grace will", words=words)
     assert keep.words is not None
@@ -613,11 +613,11 @@ def test_speech_within_the_patience_is_the_same_utterance():
 # --- what comes before ------------------------------------------------------------------------------------
 
 
-def spread(text: str, window: Window) -> list[HeardWord]:
+def spread(text: str, window: Window) -> list[TimedWord]:
     """The words of a text, all over its window."""
     each = (window.end - window.start) / RATE / len(text.split())
     return [
-        HeardWord(start=i * each, end=(i + 1) * each, word=word, probability=0.9) for i, word in enumerate(text.split())
+        TimedWord(start=i * each, end=(i + 1) * each, word=word, probability=0.9) for i, word in enumerate(text.split())
     ]
 
 
@@ -764,7 +764,7 @@ def test_interims_ask_for_the_times_of_words_and_finals_where_the_client_does():
 def test_an_interim_that_was_cut_off_in_a_loop_shows_nothing(figures, shown):
     play = Play().audio(sentence()[: 3 * RATE])
     (asked,) = interims_of(play)
-    play._take(play.transcriber.heard(asked.window, heard("so we go", **figures)))
+    play._take(play.transcriber.decoded(asked.window, heard("so we go", **figures)))
     assert bool(play.said(TranscriptPartial)) is shown
 
 

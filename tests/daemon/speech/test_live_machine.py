@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from convo.messages import SpeechEnded, SpeechStarted, TranscriptPartial
-from convod.speech.decoding import HeardWord, Interims, Kind, Lead
+from convod.speech.decoding import Interims, Kind, Lead, TimedWord
 from convod.speech.endpointer import EndpointSettings
 from convod.speech.hallucination import HallucinationFilter
 from convod.speech.live import (
@@ -135,11 +135,11 @@ class Listening(RuleBasedStateMachine):
         elif how == "voice goes on":
             figures = {"voice_end": (window.end - window.start) / RATE}
         words = [
-            HeardWord(start=0.3 * i, end=0.3 * (i + 1), word=word, probability=0.5)
+            TimedWord(start=0.3 * i, end=0.3 * (i + 1), word=word, probability=0.5)
             for i, word in enumerate(text.split())
         ]
         given = words if window.words or self.stock else None
-        self.take(self.transcriber.heard(window, heard(text, words=given, **figures)))
+        self.take(self.transcriber.decoded(window, heard(text, words=given, **figures)))
 
     @precondition(lambda self: self.transcriber.settings.interim)
     @rule(times=st.integers(1, 12), wrong=st.integers(0, 20))
@@ -154,7 +154,7 @@ class Listening(RuleBasedStateMachine):
         """Each 0.3 s of the sound is a word."""
         self.open = [one for one in self.open if one is not window]
         words = [
-            HeardWord(
+            TimedWord(
                 start=0.3 * number - window.start / RATE,
                 end=0.3 * (number + 1) - window.start / RATE,
                 word="wrong" if wrong else f"w{number}",
@@ -164,7 +164,7 @@ class Listening(RuleBasedStateMachine):
         ]
         self.texts[window] = " ".join(word.word for word in words) or None
         self.take(
-            self.transcriber.heard(window, heard(self.texts[window] or "", words=words if window.words else None))
+            self.transcriber.decoded(window, heard(self.texts[window] or "", words=words if window.words else None))
         )
 
     @precondition(lambda self: self.dropped)
@@ -172,7 +172,7 @@ class Listening(RuleBasedStateMachine):
     def answer_too_late(self, data: st.DataObject) -> None:
         window = data.draw(st.sampled_from(self.dropped))
         for _ in range(2):  # what two passes agree on would be shown
-            assert self.transcriber.heard(window, heard("too late")) == []
+            assert self.transcriber.decoded(window, heard("too late")) == []
         assert self.transcriber.refused(window, "too late") == []
 
     @rule()
@@ -297,7 +297,7 @@ class Listening(RuleBasedStateMachine):
             for window in finals:
                 self.open = [one for one in self.open if one is not window]
                 self.texts[window] = "so"
-                self.take(self.transcriber.heard(window, heard("so")))
+                self.take(self.transcriber.decoded(window, heard("so")))
             # An answer may resume speech, so a session that ends flushes again after it.
             self.take(self.transcriber.flush())
         assert self.transcriber.waiting == 0

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from convo.messages import SpeechEnded, SpeechStarted
-from convod.speech.decoding import Heard, HeardWord, Kind
+from convod.speech.decoding import Hypothesis, Kind, TimedWord
 from convod.speech.endpointer import EndpointSettings
 from convod.speech.hallucination import HallucinationFilter
 from convod.speech.live import Command, Decode, Drop, Keep, Say, Settings, Transcriber, Window
@@ -101,9 +101,9 @@ class Hearing:
     def answer(self, *, late: bool = False) -> None:
         while ready := [one for one in self.due if late or one[0] <= self.sent]:
             self.due.remove(ready[0])
-            self.take(self.transcriber.heard(ready[0][1], self.listen(ready[0][1])))
+            self.take(self.transcriber.decoded(ready[0][1], self.listen(ready[0][1])))
 
-    def listen(self, window: Window) -> Heard:
+    def listen(self, window: Window) -> Hypothesis:
         inside = [(max(a, window.start), min(b, window.end)) for a, b in self.voice]
         inside = [(a, b) for a, b in inside if a < b]
         voice = sum(b - a for a, b in inside)
@@ -112,7 +112,7 @@ class Hearing:
         told = window.confirm or window.ending
         end = (inside[-1][1] - window.start) / RATE if inside else 0.0
         text = " ".join(f"w{a}" for a, _ in inside)
-        words = [HeardWord(start=0.0, end=0.1, word="w", probability=0.9)] if window.words else None
+        words = [TimedWord(start=0.0, end=0.1, word="w", probability=0.9)] if window.words else None
         return heard(text, voice_s=voice / RATE, voice_end=end if told else None, words=words)
 
     def take(self, commands: list[Command]) -> None:
@@ -204,8 +204,8 @@ def test_an_answer_that_comes_twice_resumes_once():
     voice = [(10 * FRAME, 150 * FRAME)]
     hearing = Hearing(MISSED, voice, [100_000]).hear(90)
     _, window = hearing.due[0]
-    assert hearing.transcriber.heard(window, hearing.listen(window)) != []
-    assert hearing.transcriber.heard(window, hearing.listen(window)) == []
+    assert hearing.transcriber.decoded(window, hearing.listen(window)) != []
+    assert hearing.transcriber.decoded(window, hearing.listen(window)) == []
 
 
 @st.composite

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convod.speech.agreement import COMMIT, Caption, joined, pieces
-from convod.speech.decoding import Heard, HeardWord, Interims
+from convod.speech.decoding import Hypothesis, Interims, TimedWord
 from convod.speech.partial import FIRST_INTERIM_MS, INTERIM_MS, RARER, SHORTER_S, TRIM_S, PartialHypothesis
 from tests.daemon.support.talk import heard
 
@@ -20,21 +20,21 @@ def partial_hypothesis() -> PartialHypothesis:
 def timed(text: str, second: float = 0.5):
     """What is heard of a text whose words take half a second each; none is so probable as to be shown at once."""
     words = [
-        HeardWord(start=second * i, end=second * (i + 1), word=word, probability=0.8)
+        TimedWord(start=second * i, end=second * (i + 1), word=word, probability=0.8)
         for i, word in enumerate(text.split())
     ]
     return heard(text, words=words)
 
 
 def hear(
-    utterance: PartialHypothesis, outcome: Heard, start: int | None = None, *, seconds: float = 60.0, **more
+    utterance: PartialHypothesis, outcome: Hypothesis, start: int | None = None, *, seconds: float = 60.0, **more
 ) -> Caption:
     """The caption after an interim of so many seconds from sample `start` on, or where the next one is to begin."""
     start = utterance.begin if start is None else start
-    return utterance.heard(start, start + round(seconds * RATE), outcome, **more)
+    return utterance.update(start, start + round(seconds * RATE), outcome, **more)
 
 
-def pause(utterance: PartialHypothesis, outcome: Heard, *, seconds: float = 60.0, **more) -> Caption:
+def pause(utterance: PartialHypothesis, outcome: Hypothesis, *, seconds: float = 60.0, **more) -> Caption:
     """The caption after a pause, so many seconds after the utterance's start."""
     return utterance.paused(10 * RATE, 10 * RATE + round(seconds * RATE), outcome, **more)
 
@@ -177,7 +177,7 @@ def test_at_a_pause_the_words_behind_those_that_were_trimmed_are_shown():
 def test_characters_are_trimmed_by_words_that_hold_their_punctuation():
     utterance = partial_hypothesis()
     characters = [*"今日は会", "議、", *"明日も"]
-    words = [HeardWord(start=i / 4, end=(i + 1) / 4, word=one, probability=0.8) for i, one in enumerate(characters)]
+    words = [TimedWord(start=i / 4, end=(i + 1) / 4, word=one, probability=0.8) for i, one in enumerate(characters)]
     for _ in range(COMMIT):
         caption = hear(utterance, heard("今日は会議、明日も", words=words))
     assert caption == Caption("今日は会議、明日", "も")
@@ -211,12 +211,12 @@ def test_whatever_is_heard_stable_words_only_grow_and_the_audio_behind_them_is_s
         if wrong and hypothesis:
             hypothesis = [*hypothesis[:-1], "wrong"]
         words = [
-            HeardWord(start=0.5 * i, end=0.5 * (i + 1), word=word, probability=0.9) for i, word in enumerate(hypothesis)
+            TimedWord(start=0.5 * i, end=0.5 * (i + 1), word=word, probability=0.9) for i, word in enumerate(hypothesis)
         ]
         text = joined(hypothesis)
         before = utterance.begin
         end = begin + round((0.5 * upto + late_s) * RATE)
-        caption = utterance.heard(before, end, heard(text, words=words if asked else None))
+        caption = utterance.update(before, end, heard(text, words=words if asked else None))
         now = pieces(caption.stable)
         assert now[: len(stable)] == stable, "a stable word changed"
         stable = now

@@ -4,7 +4,7 @@ from array import array
 
 import pytest
 
-from convod.speech.endpointer import Closed, Endpointer, Opened
+from convod.speech.endpointer import Endpointer, UtteranceEnded, UtteranceStarted
 from convod.speech.pcm import Frames
 from convod.speech.vad import SILENCE_DBFS, Vad, VadSettings, level_dbfs
 from tests.daemon.support import sounds
@@ -24,9 +24,9 @@ def utterances(sound: bytes) -> tuple[int, int, int]:
     for frame in Frames(RATE).feed(sound):
         happened += endpointer.frame(frame.end, *vad.feed(frame.samples))
     happened += endpointer.flush(len(sound) // 2)
-    closed = [one for one in happened if isinstance(one, Closed)]
+    closed = [one for one in happened if isinstance(one, UtteranceEnded)]
     longest = max((one.end - one.start for one in closed), default=0)
-    return sum(isinstance(one, Opened) for one in happened), len(closed), longest
+    return sum(isinstance(one, UtteranceStarted) for one in happened), len(closed), longest
 
 
 @pytest.mark.parametrize(

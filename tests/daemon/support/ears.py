@@ -102,5 +102,5 @@ class Ears:
                 ending=window.ending,
                 beam=1 if window.kind is Kind.INTERIM else 5,
             )
-            (heard,) = model().hear([window.audio], self.pcm.rate, options)
-            self._do(self._transcriber.heard(window, heard))
+            (heard,) = model().decode([window.audio], self.pcm.rate, options)
+            self._do(self._transcriber.decoded(window, heard))

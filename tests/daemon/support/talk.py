@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convod.speech.decoding import Heard, HeardWord
+from convod.speech.decoding import Hypothesis, TimedWord
 from tests.daemon.support.sounds import silence
 from tests.support.speech import pcm
 
@@ -31,12 +31,12 @@ def heard(
     language_probability: float = 0.9,
     voice_s: float = 2.0,
     voice_end: float | None = None,
-    words: list[HeardWord] | None = None,
+    words: list[TimedWord] | None = None,
     voiced: bytes | None = None,
     uncovered: tuple[float, float] | None = None,
     truncated: bool = False,
-) -> Heard:
-    return Heard(
+) -> Hypothesis:
+    return Hypothesis(
         text=text,
         language=language,
         language_probability=language_probability,
