@@ -25,7 +25,7 @@ from convod.sessions.journal import Journal
 from convod.sessions.said import uncovered
 from convod.sessions.session import Parts, Refused, Session, SessionFailed
 from convod.speech.decoding import Kind, Options
-from convod.speech.file import Command, Decode, Keep, Recording, Settings, Window
+from convod.speech.file import Command, Commit, Decode, FileTranscriber, Settings, Window
 
 log = logging.getLogger("convod.sessions")
 
@@ -166,7 +166,7 @@ class FileSession(Session):
         what ended it returned.
         """
         record, config, parts = self.record, self.record.config, self._parts
-        heard = Recording(
+        heard = FileTranscriber(
             Settings(rate=RATE, joined=self._engine.context == "full", words=config.words, language=config.language),
             parts.hallucination_filter,
             segment=record.segments,
@@ -199,7 +199,7 @@ class FileSession(Session):
             await self.journal.publish(SessionWarning, code=str(Code.BAD_AUDIO), message=decoded.warning)
         return decoded.died
 
-    def _say_progress(self, heard: Recording, total_s: float | None) -> None:
+    def _say_progress(self, heard: FileTranscriber, total_s: float | None) -> None:
         # Silence that turns out to be the pre-roll of speech is not settled any more: that takes nothing back.
         done = max(round(max(heard.settled, self.record.mark_sample) / RATE, 3), self._progress.done_s)
         total = None if total_s is None else round(max(total_s, done), 3)
@@ -243,7 +243,7 @@ class FileSession(Session):
 
         self._engine.submit(job, deliver)
 
-    async def _take_results(self, heard: Recording) -> None:
+    async def _take_results(self, heard: FileTranscriber) -> None:
         while self._results:
             window, outcome = self._results.popleft()
             if not isinstance(outcome, Refusal):
@@ -256,7 +256,7 @@ class FileSession(Session):
             self.record.heard_language = heard.language
             await self._follow(commands)
 
-    async def _store(self, keep: Keep) -> None:
+    async def _store(self, keep: Commit) -> None:
         if keep.trouble is not None:
             await self.journal.publish(SessionWarning, code=str(Code.INTERNAL), message=keep.trouble)
         if keep.uncovered is not None:

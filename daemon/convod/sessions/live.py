@@ -23,7 +23,7 @@ from convod.sessions.said import uncovered
 from convod.sessions.session import Parts, Refused, Session, SessionFailed
 from convod.speech.decoding import Kind, Options
 from convod.speech.endpointer import EndpointSettings
-from convod.speech.live import Command, Decode, Drop, Hurry, Keep, Say, Settings, Transcriber, Window
+from convod.speech.live import Command, Commit, Decode, Drop, Emit, LiveTranscriber, Prioritize, Settings, Window
 from convod.speech.pcm import PcmFormat, PcmReader
 from convod.speech.vad import VadSettings
 
@@ -49,7 +49,7 @@ class LiveSession(Session):
         endpoint = EndpointSettings(
             endpoint_ms=config.endpoint_ms or EndpointSettings().endpoint_ms, patient_ms=parts.settings.patient_ms
         )
-        self._transcriber = Transcriber(
+        self._transcriber = LiveTranscriber(
             Settings(
                 session=record.id,
                 rate=self._pcm.rate,
@@ -230,13 +230,13 @@ class LiveSession(Session):
                 if command.instead_of is not None:
                     self._jobs.pop(command.instead_of, None)  # the scheduler gives its place to the newer one
                 self._decode(command.window)
-            elif isinstance(command, Say):
+            elif isinstance(command, Emit):
                 if isinstance(command.event, SpeechStarted):
                     self._engine.wake(live=True)
                 self.feed.say(command.event)
             elif isinstance(command, Drop):
                 self._drop(command.window)
-            elif isinstance(command, Hurry):
+            elif isinstance(command, Prioritize):
                 if (job := self._jobs.get(command.window)) is not None:
                     job.due = trio.current_time()
             else:
@@ -294,7 +294,7 @@ class LiveSession(Session):
                 commands = self._transcriber.refused(window, outcome.message)
             await self._do(commands)
 
-    async def _keep(self, keep: Keep) -> None:
+    async def _keep(self, keep: Commit) -> None:
         # Stored with the segment that told it: who goes on from there must not hear another one out.
         self.record.heard_language = self._transcriber.language
         marks = {"mark_sample": keep.mark_sample, "mark_utterance": keep.mark_utterance}

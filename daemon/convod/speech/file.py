@@ -1,6 +1,6 @@
 """From a recording's samples to its segments: what to decode together, what to keep, in which order. Sans-IO.
 
-In: mono samples from the recording's first on, results of the engine. Out: `Decode` and `Keep` commands. No clock, no
+In: mono samples from the recording's first on, results of the engine. Out: `Decode` and `Commit` commands. No clock, no
 tasks. Nothing depends on when a result comes: the same samples and results give the same segments, also for one that
 goes on after a restart and passes over the utterances that are stored.
 
@@ -82,7 +82,7 @@ class TimedText(msgspec.Struct, frozen=True):
     words: list[Word] | None
 
 
-class Keep(msgspec.Struct, frozen=True):
+class Commit(msgspec.Struct, frozen=True):
     """What came of a window, to be stored with the marks as one. `segment` is the number of the first piece.
 
     `arrived` is when its audio was decoded, `trouble` a sentence about audio that could not be heard, `uncovered` from
@@ -98,7 +98,7 @@ class Keep(msgspec.Struct, frozen=True):
     uncovered: tuple[float, float] | None = None
 
 
-Command = Decode | Keep
+Command = Decode | Commit
 
 
 class _Open(msgspec.Struct, eq=False):
@@ -121,7 +121,7 @@ class _Pack(msgspec.Struct):
     arrived: float = 0.0
 
 
-class Recording:
+class FileTranscriber:
     """`segment` and `utterance` are where to go on after a restart, `language` what was heard till then."""
 
     def __init__(
@@ -304,14 +304,14 @@ class Recording:
 
     # --- segments -----------------------------------------------------------------------------------------
 
-    def _keep(self) -> Iterator[Keep]:
+    def _keep(self) -> Iterator[Commit]:
         while self._open and self._open[0].decided:
             one = self._open.popleft()
             pieces = tuple(self._pieces(one.window, one.hypothesis)) if one.hypothesis is not None else ()
             first, last = self.segment, one.window.utterances[-1]
             self.segment += len(pieces)
             place = self._uncovered(one.window, one.hypothesis) if one.hypothesis is not None else None
-            yield Keep(last.end, last.number + 1, first, pieces, one.arrived, one.trouble, place)
+            yield Commit(last.end, last.number + 1, first, pieces, one.arrived, one.trouble, place)
 
     def _uncovered(self, window: Window, hypothesis: Hypothesis) -> tuple[float, float] | None:
         place = hypothesis.uncovered

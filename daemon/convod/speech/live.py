@@ -1,6 +1,6 @@
 """From samples to segments for one session: what to decode, what to say, what to keep, in which order.
 
-In: mono samples, results of the engine, a flush. Out: commands (`Decode`, `Drop`, `Say`, `Keep`). A state machine on
+In: mono samples, results of the engine, a flush. Out: commands (`Decode`, `Drop`, `Emit`, `Commit`). A state machine on
 the sample clock: no I/O, no tasks; the time that audio arrived is handed in. Utterances are decoded in any order and
 published in theirs. Partials are sent only for the utterance that comes next, so a segment's number is never used for
 two utterances that were shown with stable words.
@@ -92,19 +92,19 @@ class Drop(msgspec.Struct, frozen=True):
     window: Window
 
 
-class Hurry(msgspec.Struct, frozen=True):
+class Prioritize(msgspec.Struct, frozen=True):
     """The text of a window is needed now."""
 
     window: Window
 
 
-class Say(msgspec.Struct, frozen=True):
+class Emit(msgspec.Struct, frozen=True):
     """An event that is not stored."""
 
     event: Event
 
 
-class Keep(msgspec.Struct, frozen=True):
+class Commit(msgspec.Struct, frozen=True):
     """A segment to store and send; with `text` None only the mark moves.
 
     `arrived` is when the audio's end was received, `trouble` a sentence about audio that could not be decoded,
@@ -125,7 +125,7 @@ class Keep(msgspec.Struct, frozen=True):
     uncovered: tuple[float, float] | None = None
 
 
-Command = Decode | Drop | Hurry | Say | Keep
+Command = Decode | Drop | Prioritize | Emit | Commit
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -158,7 +158,7 @@ class _Final(msgspec.Struct):
     trouble: str | None = None
 
 
-class _Guess(msgspec.Struct):
+class SpeculativeFinal(msgspec.Struct):
     """A final decoded at a pause, before it is known whether that is the end. Speech was seen up to sample `at`."""
 
     window: Window
@@ -174,7 +174,7 @@ class _Previous(msgspec.Struct, frozen=True):
     text: str
 
 
-class Transcriber:
+class LiveTranscriber:
     """`segment`, `utterance` and `sample` are where to go on after a restart (0 for a new session), `language` is what
     was heard till then.
 
@@ -213,7 +213,7 @@ class Transcriber:
         self._arrivals: deque[tuple[int, float]] = deque()
         self._publish_next = utterance
         self._finals: dict[int, _Final] = {}
-        self._guess: _Guess | None = None
+        self._speculative: SpeculativeFinal | None = None
         self._interim: Window | None = None
         self._previous: _Previous | None = None
         self._going_on = False  # the last utterance was cut while somebody spoke
@@ -276,19 +276,19 @@ class Transcriber:
         """The engine's result for a window."""
         if window.kind is Kind.INTERIM:
             return self._interim_decoded(window, hypothesis)
-        guess = self._guess
-        if guess is not None and guess.window is window:
+        speculative = self._speculative
+        if speculative is not None and speculative.window is window:
             late = window.start + int((hypothesis.voice_end or 0.0) * self._rate)
-            if late > guess.at + VOICE_LATE_MS * self._rate // 1000:
+            if late > speculative.at + VOICE_LATE_MS * self._rate // 1000:
                 self._endpoint.voiced(late)
-                self._guess = None
+                self._speculative = None
                 return []
-            guess.hypothesis = hypothesis
+            speculative.hypothesis = hypothesis
             good = self._judge(
                 hypothesis, (window.end - window.start) / self._rate, counted=False
             )  # counted when published
             if good and not ends_sentence(hypothesis.text):
-                self._endpoint.wait(guess.at)
+                self._endpoint.wait(speculative.at)
             return self._speculation_decoded(window, hypothesis) if good else []
         # First, for an utterance that waits for this one must not be published before it was made longer.
         more = self._perhaps_resume(window, hypothesis)
@@ -298,8 +298,8 @@ class Transcriber:
         """The engine could not decode a window, and why (a sentence)."""
         if self._interim is window:
             self._interim = None
-        if self._guess is not None and self._guess.window is window:
-            self._guess = None
+        if self._speculative is not None and self._speculative.window is window:
+            self._speculative = None
         return self._decide(window, None, trouble)
 
     # --- utterances ---------------------------------------------------------------------------------------
@@ -309,11 +309,11 @@ class Transcriber:
         if isinstance(happening, UtteranceStarted):
             self._partial = PartialHypothesis(rate, happening.start, happening.onset)
             if not self._going_on:
-                commands.append(Say(SpeechStarted(session=session, time=round(happening.start / rate, 3))))
+                commands.append(Emit(SpeechStarted(session=session, time=round(happening.start / rate, 3))))
         elif isinstance(happening, Paused):
             self._paused(happening, commands)
         elif isinstance(happening, Resumed):
-            self._drop_guess(commands)
+            self._drop_speculative(commands)
         else:
             self._closed(happening, commands)
 
@@ -328,24 +328,24 @@ class Transcriber:
         window = self._window(self.settings.kind, silence.number, start, end, ending=True)
         spare_s = (silence.at - self._now) / self._rate + endpoint.endpoint_ms / 1000
         window = msgspec.structs.replace(window, spare_s=max(0.0, min(LAST_WORDS_S, spare_s)))
-        self._guess = _Guess(window, silence.at)
+        self._speculative = SpeculativeFinal(window, silence.at)
         commands.append(Decode(window))
 
     def _closed(self, closed: UtteranceEnded, commands: list[Command]) -> None:
         self._going_on = closed.cut
         self._drop_interim(commands)
         if not closed.cut:
-            commands.append(Say(SpeechEnded(session=self.settings.session, time=round(closed.end / self._rate, 3))))
-        guess = self._guess
-        if guess is not None and guess.window.end == closed.end:
-            self._guess = None
-            self._finals[closed.number] = final = self._final(closed, guess.window)
-            if guess.hypothesis is None:
-                commands.append(Hurry(final.window))
+            commands.append(Emit(SpeechEnded(session=self.settings.session, time=round(closed.end / self._rate, 3))))
+        speculative = self._speculative
+        if speculative is not None and speculative.window.end == closed.end:
+            self._speculative = None
+            self._finals[closed.number] = final = self._final(closed, speculative.window)
+            if speculative.hypothesis is None:
+                commands.append(Prioritize(final.window))
             else:
-                commands += self._decide(final.window, guess.hypothesis, None)
+                commands += self._decide(final.window, speculative.hypothesis, None)
             return
-        self._drop_guess(commands)
+        self._drop_speculative(commands)
         window = self._window(self.settings.kind, closed.number, closed.start, closed.end, ending=not closed.cut)
         self._finals[closed.number] = self._final(closed, window)
         commands.append(Decode(window))
@@ -369,7 +369,7 @@ class Transcriber:
             self._follow(happening, commands)
         if before is not None and self._endpoint.open_since != before:
             self._drop_interim(commands)
-            self._drop_guess(commands)
+            self._drop_speculative(commands)
             # Nothing of it was shown, while the utterance before it was not out: no word is committed.
             self._partial = PartialHypothesis(self._rate, at, at)
         return commands
@@ -435,10 +435,10 @@ class Transcriber:
             commands.append(Drop(self._interim))
             self._interim = None
 
-    def _drop_guess(self, commands: list[Command]) -> None:
-        if self._guess is not None:
-            commands.append(Drop(self._guess.window))
-            self._guess = None
+    def _drop_speculative(self, commands: list[Command]) -> None:
+        if self._speculative is not None:
+            commands.append(Drop(self._speculative.window))
+            self._speculative = None
 
     def _samples(self, start: int, end: int) -> bytes:
         offset = 2 * (start - self._buffer_start)
@@ -471,7 +471,7 @@ class Transcriber:
     # --- interims -----------------------------------------------------------------------------------------
 
     def _perhaps_interim(self, commands: list[Command]) -> None:
-        if not self.settings.interim or not self.speaking or self._guess is not None:
+        if not self.settings.interim or not self.speaking or self._speculative is not None:
             return
         before = self._interim
         # One that waits holds the place of a newer one, and to renew it costs the engine nothing, however busy it is.
@@ -517,7 +517,7 @@ class Transcriber:
             stable=caption.stable,
             tentative=caption.tentative,
         )
-        return [Say(partial)]
+        return [Emit(partial)]
 
     def _judge(self, hypothesis: Hypothesis, spoken_s: float, *, counted: bool = True) -> bool:
         return self.hallucination_filter.judge(
@@ -543,7 +543,7 @@ class Transcriber:
             commands.append(self._publish(ready))
         return commands
 
-    def _publish(self, final: _Final) -> Keep:
+    def _publish(self, final: _Final) -> Commit:
         hypothesis, closed = final.hypothesis, final.closed
         if hypothesis is not None and not self._judge(
             hypothesis, max(closed.spoken / self._rate, hypothesis.voice_s or 0.0)
@@ -560,7 +560,7 @@ class Transcriber:
             uncovered = (at + place[0], at + place[1]) if place[1] - place[0] >= UNCOVERED_S else None
         self._previous = None
         if not text:
-            return Keep(closed.end, closed.number + 1, trouble=final.trouble, uncovered=uncovered)
+            return Commit(closed.end, closed.number + 1, trouble=final.trouble, uncovered=uncovered)
         if hypothesis is not None and final.committed:
             text, timed = merge_committed(final.committed, text, hypothesis.words)
             hypothesis = msgspec.structs.replace(hypothesis, words=None if timed is None else list(timed))
@@ -571,7 +571,7 @@ class Transcriber:
         words = None
         if hypothesis is not None and self.settings.words:
             words = _words(hypothesis, closed.start / self._rate, start, end)
-        return Keep(
+        return Commit(
             closed.end,
             closed.number + 1,
             segment=self.segment - 1,

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convod.speech.decoding import CHUNK_S, Hypothesis, TimedWord
-from convod.speech.file import JOINED_S, Decode, Keep, Recording, Settings, Window
+from convod.speech.file import JOINED_S, Commit, Decode, FileTranscriber, Settings, Window
 from convod.speech.hallucination import HallucinationFilter
 from tests.daemon.support.sounds import RATE, silence
 from tests.daemon.support.talk import REJECTED, heard, talk
@@ -30,11 +30,11 @@ class Play:
     """Feeds a recording; its windows wait until answered."""
 
     def __init__(self, *, joined: bool = False, language: str | None = "en", words: bool = False, **start) -> None:
-        self.recording = Recording(
+        self.recording = FileTranscriber(
             Settings(rate=RATE, joined=joined, language=language, words=words), HallucinationFilter(), **start
         )
         self.waiting: list[Window] = []
-        self.kept: list[Keep] = []
+        self.kept: list[Commit] = []
 
     def take(self, commands) -> None:
         for command in commands:
@@ -183,7 +183,7 @@ def test_a_joined_text_whose_words_have_no_times_is_one_segment():
 @pytest.mark.parametrize(("pause_s", "stays"), [(0.2, True), (3.0, False)])
 def test_a_short_silence_between_joined_utterances_stays_where_it_is(pause_s, stays):
     sound = silence(1.0) + talk(4, pause_s)
-    recording = Recording(Settings(rate=RATE, joined=True, language="en"), HallucinationFilter())
+    recording = FileTranscriber(Settings(rate=RATE, joined=True, language="en"), HallucinationFilter())
     commands = [*recording.audio(sound, 0.0), *recording.flush(0.0)]
     (window,) = [command.window for command in commands if isinstance(command, Decode)]
     assert len(window.utterances) > 1
@@ -285,8 +285,8 @@ def test_what_is_heard_together_does_not_depend_on_a_restart():
 def test_a_joined_text_that_is_one_guess_is_not_guessed_again():
     play = Play(joined=True).all_audio()
     windows = play.waiting[:]
-    guess = heard("a guess from its first word to its last one", avg_logprob=-4.0)
-    play.answer(windows[0], guess)
+    speculative = heard("a guess from its first word to its last one", avg_logprob=-4.0)
+    play.answer(windows[0], speculative)
     assert play.waiting == windows[1:]
     for window in windows[1:]:
         play.answer(window, named(window))

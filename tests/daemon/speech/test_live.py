@@ -11,7 +11,7 @@ from convo.messages import SpeechEnded, SpeechStarted, TranscriptPartial
 from convod.speech.decoding import Interims, Kind, Lead, TimedWord
 from convod.speech.endpointer import EndpointSettings
 from convod.speech.hallucination import HallucinationFilter
-from convod.speech.live import Decode, Drop, Hurry, Keep, Say, Settings, Transcriber, Window
+from convod.speech.live import Commit, Decode, Drop, Emit, LiveTranscriber, Prioritize, Settings, Window
 from convod.speech.partial import INTERIM_MS
 from tests.daemon.support.sounds import RATE, silence, white
 from tests.daemon.support.talk import REJECTED, heard, sentence, talk, word
@@ -27,7 +27,7 @@ class Play:
             start["language"] = options.pop("language_so_far")
         self.affords = Interims.FULL
         self.waiting = False  # whether the engine has begun with nothing
-        self.transcriber = Transcriber(
+        self.transcriber = LiveTranscriber(
             Settings(**(about | options)),
             HallucinationFilter(),
             interims=lambda: self.affords,
@@ -57,10 +57,10 @@ class Play:
         self._take(self.transcriber.flush())
         return self
 
-    def answer(self, window: Window, text: str, **figures) -> list[Keep]:
+    def answer(self, window: Window, text: str, **figures) -> list[Commit]:
         before = len(self.commands)
         self._take(self.transcriber.decoded(window, heard(text, **figures)))
-        return [command for command in self.commands[before:] if isinstance(command, Keep)]
+        return [command for command in self.commands[before:] if isinstance(command, Commit)]
 
     @property
     def finals(self) -> list[Window]:
@@ -75,11 +75,11 @@ class Play:
         ]
 
     @property
-    def kept(self) -> list[Keep]:
-        return [command for command in self.commands if isinstance(command, Keep)]
+    def kept(self) -> list[Commit]:
+        return [command for command in self.commands if isinstance(command, Commit)]
 
     def said(self, kind: type) -> list:
-        return [one.event for one in self.commands if isinstance(one, Say) and isinstance(one.event, kind)]
+        return [one.event for one in self.commands if isinstance(one, Emit) and isinstance(one.event, kind)]
 
 
 # --- utterances -------------------------------------------------------------------------------------------
@@ -133,32 +133,32 @@ def test_at_a_pause_the_text_is_decoded_and_the_endpoint_publishes_it_at_once():
         play.audio(sound[: play.piece])
         sound = sound[play.piece :]
     assert play.transcriber.speaking
-    (guess,) = play.finals
-    assert play.answer(guess, "Grace will review it.") == []  # perhaps she goes on
+    (speculative,) = play.finals
+    assert play.answer(speculative, "Grace will review it.") == []  # perhaps she goes on
     play.audio(sound)
-    assert play.finals == [guess]  # not decoded again
+    assert play.finals == [speculative]  # not decoded again
     assert [keep.text for keep in play.kept] == ["Grace will review it."]
 
 
 def test_a_guess_at_a_pause_is_dropped_when_the_speaker_goes_on():
     play = Play(interim=False, endpoint=EndpointSettings(endpoint_ms=3000))
     play.audio(sentence() + silence(0.1))
-    (guess,) = play.finals
+    (speculative,) = play.finals
     play.audio(sentence() + silence(4.0))
-    assert guess in [command.window for command in play.commands if isinstance(command, Drop)]
+    assert speculative in [command.window for command in play.commands if isinstance(command, Drop)]
     (window,) = play.finals
-    assert window.start == guess.start
-    assert play.answer(guess, "half of it") == []
+    assert window.start == speculative.start
+    assert play.answer(speculative, "half of it") == []
     assert [keep.text for keep in play.answer(window, "all of it")] == ["all of it"]
 
 
 def test_a_guess_that_could_not_be_decoded_is_decoded_again_at_the_endpoint():
     play = Play(interim=False, endpoint=EndpointSettings(endpoint_ms=1000))
     play.audio(sentence())
-    (guess,) = play.finals
-    assert play.transcriber.refused(guess, "the engine stumbled") == []
+    (speculative,) = play.finals
+    assert play.transcriber.refused(speculative, "the engine stumbled") == []
     play.audio(silence(1.5))
-    again = [window for window in play.finals if window is not guess]
+    again = [window for window in play.finals if window is not speculative]
     assert len(again) == 1
     assert [keep.text for keep in play.answer(again[0], "All is well.")] == ["All is well."]
 
@@ -283,9 +283,9 @@ def test_while_an_interim_waits_it_is_renewed_with_each_interval(affords):
 def test_the_text_of_a_pause_is_needed_at_the_endpoint(endpoint_ms):
     play = Play(interim=False, endpoint=EndpointSettings(endpoint_ms=endpoint_ms), piece=320)
     play.audio(sentence() + silence(4.0))
-    guess = play.finals[-1]
-    assert guess.ending
-    assert abs(guess.spare_s - min(0.5, (endpoint_ms - 200) / 1000)) <= 0.04  # and soon, for it is a caption, too
+    speculative = play.finals[-1]
+    assert speculative.ending
+    assert abs(speculative.spare_s - min(0.5, (endpoint_ms - 200) / 1000)) <= 0.04  # and soon, for it is a caption, too
     play = Play(interim=False).audio(sentence()[: 2 * RATE]).flush()
     assert [window.spare_s for window in play.finals] == [0.0]
 
@@ -465,7 +465,9 @@ LONG = sentence() + silence(0.35) + sentence()[: 2 * RATE] + silence(0.9) + whit
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.integers(0, len(LONG) // 2), max_size=12))
 def test_where_the_audio_is_cut_changes_no_window(cuts):
-    transcriber = Transcriber(Settings(session="s", rate=RATE, kind=Kind.FINAL, interim=False), HallucinationFilter())
+    transcriber = LiveTranscriber(
+        Settings(session="s", rate=RATE, kind=Kind.FINAL, interim=False), HallucinationFilter()
+    )
     commands = []
     borders = [0, *sorted(cuts), len(LONG) // 2]
     for a, b in itertools.pairwise(borders):
@@ -478,7 +480,7 @@ def test_where_the_audio_is_cut_changes_no_window(cuts):
 def shapes(commands: list) -> list[tuple]:
     return [
         (type(one), one.window.utterance, one.window.start, one.window.audio)
-        if isinstance(one, Decode | Drop | Hurry)
+        if isinstance(one, Decode | Drop | Prioritize)
         else (type(one), one)
         for one in commands
     ]
@@ -511,12 +513,12 @@ def test_the_text_of_a_pause_is_shown_at_once_however_long_the_endpoint_is():
     play = Play(endpoint=EndpointSettings(endpoint_ms=3000))
     play.on_interim = growing
     play.audio(sentence() + silence(0.3))
-    (guess,) = play.finals
+    (speculative,) = play.finals
     before = play.said(TranscriptPartial)[-1]
     assert before.tentative.split()[-1:] != ["lunch."]
     text = "Grace will review the contract before lunch."
     assert text.startswith(before.stable)
-    assert play.answer(guess, text) == []
+    assert play.answer(speculative, text) == []
     shown = play.said(TranscriptPartial)[-1]
     assert shown.segment == 0
     assert shown.stable.startswith(before.stable)
@@ -528,8 +530,8 @@ def test_the_text_of_a_pause_is_shown_at_once_however_long_the_endpoint_is():
 def test_the_text_of_a_pause_that_is_no_good_is_not_shown_and_counts_once(figures):
     play = Play()
     play.audio(sentence() + silence(0.2))
-    (guess,) = play.finals
-    play.answer(guess, "Thanks for watching!", **figures)
+    (speculative,) = play.finals
+    play.answer(speculative, "Thanks for watching!", **figures)
     assert play.said(TranscriptPartial) == []
     play.audio(silence(1.0))
     assert [keep.text for keep in play.kept] == [None]
@@ -546,22 +548,25 @@ def test_without_interims_or_where_there_may_be_none_the_text_of_a_pause_waits_f
 
 
 def test_a_pause_in_which_the_worker_hears_a_voice_is_no_end():
-    play, guess, rest = paused()
-    assert guess.ending
-    assert play.answer(guess, "Grace will", voice_end=(guess.end - guess.start) / RATE) == []
+    play, speculative, rest = paused()
+    assert speculative.ending
+    assert play.answer(speculative, "Grace will", voice_end=(speculative.end - speculative.start) / RATE) == []
     # The endpoint comes later, with a window of its own that reaches further.
     play.audio(rest + silence(1.0))
     window = play.finals[-1]
-    assert window is not guess
-    assert window.end > guess.end
+    assert window is not speculative
+    assert window.end > speculative.end
     (keep,) = play.answer(window, "Grace will review it.")
     assert keep.text == "Grace will review it."
     assert len(play.kept) == 1
 
 
 def test_a_pause_after_which_the_voice_only_fades_is_an_end():
-    play, guess, rest = paused()
-    assert play.answer(guess, "Grace will review it.", voice_end=(guess.end - guess.start) / RATE - 0.15) == []
+    play, speculative, rest = paused()
+    assert (
+        play.answer(speculative, "Grace will review it.", voice_end=(speculative.end - speculative.start) / RATE - 0.15)
+        == []
+    )
     play.audio(rest)
     assert [keep.text for keep in play.kept] == ["Grace will review it."]
 
@@ -588,25 +593,25 @@ def test_words_that_only_the_worker_heard_are_not_too_many():
     ],
 )
 def test_the_endpoint_waits_where_the_text_of_a_pause_ends_no_sentence(text, figures, waits_s):
-    play, guess, rest = paused()
-    play.answer(guess, text, **figures)
+    play, speculative, rest = paused()
+    play.answer(speculative, text, **figures)
     play.piece = 320
     sound = rest + silence(2.0)
     while not play.kept:
         play.audio(sound[: play.piece])
         sound = sound[play.piece :]
-    assert play.finals == [guess]
-    silent_s = play.transcriber.now / RATE - guess.end / RATE + 0.2
+    assert play.finals == [speculative]
+    silent_s = play.transcriber.now / RATE - speculative.end / RATE + 0.2
     assert waits_s <= silent_s < waits_s + 0.06
 
 
 def test_speech_within_the_patience_is_the_same_utterance():
-    play, guess, _ = paused()
-    play.answer(guess, "Grace will")
+    play, speculative, _ = paused()
+    play.answer(speculative, "Grace will")
     play.audio(silence(0.1) + sentence() + silence(1.0))
     window = play.finals[-1]
-    assert (window.utterance, window.start) == (guess.utterance, guess.start)
-    assert window.end > guess.end + 2 * RATE
+    assert (window.utterance, window.start) == (speculative.utterance, speculative.start)
+    assert window.end > speculative.end + 2 * RATE
     assert len(play.answer(window, "Grace will review it.")) == 1
 
 
@@ -621,7 +626,7 @@ def spread(text: str, window: Window) -> list[TimedWord]:
     ]
 
 
-def told(play: Play, window: Window, text: str, **figures) -> list[Keep]:
+def told(play: Play, window: Window, text: str, **figures) -> list[Commit]:
     return play.answer(window, text, words=spread(text, window), **figures)
 
 
@@ -703,12 +708,12 @@ def test_the_lead_of_a_sentence_that_goes_on_after_its_pause_is_there_again():
     play = Play(interim=False, endpoint=EndpointSettings(endpoint_ms=1000)).audio(sentence() + silence(1.1))
     told(play, play.finals[0], "Grace will review it.")
     play.audio(sentence())
-    guess = play.finals[1]
+    speculative = play.finals[1]
     play.audio(sentence() + silence(1.1))
     window = play.finals[1]
-    assert window is not guess
-    assert window.start == guess.start
-    assert window.lead == guess.lead
+    assert window is not speculative
+    assert window.start == speculative.start
+    assert window.lead == speculative.lead
     assert window.lead is not None
 
 

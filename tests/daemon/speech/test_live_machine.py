@@ -16,13 +16,13 @@ from convod.speech.live import (
     LEAD_GAP_S,
     LEAD_S,
     Command,
+    Commit,
     Decode,
     Drop,
-    Hurry,
-    Keep,
-    Say,
+    Emit,
+    LiveTranscriber,
+    Prioritize,
     Settings,
-    Transcriber,
     Window,
 )
 from tests.daemon.support.talk import REJECTED, heard
@@ -63,7 +63,7 @@ class Listening(RuleBasedStateMachine):
         self.hurried: list[Window] = []
         self.asked: dict[tuple[int, int], Window] = {}  # windows for finals, by utterance and end
         self.texts: dict[Window, str | None] = {}  # what was answered: None if rejected or refused
-        self.kept: list[Keep] = []
+        self.kept: list[Commit] = []
         self.stable: dict[int, list[str]] = {}
         self.speaking = False
         self.affords = Interims.FULL
@@ -74,7 +74,7 @@ class Listening(RuleBasedStateMachine):
     def begin(self, endpoint_ms: int, interim: bool, words: bool, stock: bool = False) -> None:
         self.stock = stock  # its finals have words, whether they are asked for or not
         endpoint = EndpointSettings(endpoint_ms=endpoint_ms, longest_ms=self.longest_ms, cut_from_ms=self.cut_from_ms)
-        self.transcriber = Transcriber(
+        self.transcriber = LiveTranscriber(
             Settings("s", RATE, Kind.FINAL, endpoint, interim=interim, words=words),
             HallucinationFilter(),
             interims=lambda: self.affords,
@@ -202,12 +202,12 @@ class Listening(RuleBasedStateMachine):
                 assert any(one is command.window for one in self.open) or command.window in self.texts
                 self.open = [one for one in self.open if one is not command.window]
                 self.dropped.append(command.window)
-            elif isinstance(command, Hurry):
+            elif isinstance(command, Prioritize):
                 assert any(one is command.window for one in self.open)
                 self.hurried.append(command.window)
-            elif isinstance(command, Keep):
+            elif isinstance(command, Commit):
                 self.keep(command)
-            elif isinstance(command, Say):
+            elif isinstance(command, Emit):
                 self.say(command.event)
 
     def decode(self, window: Window) -> None:
@@ -236,7 +236,7 @@ class Listening(RuleBasedStateMachine):
         assert last.text is not None
         assert last.text.endswith(lead.text)
 
-    def keep(self, keep: Keep) -> None:
+    def keep(self, keep: Commit) -> None:
         last = self.kept[-1] if self.kept else None
         assert keep.mark_utterance == len(self.kept) + 1, "utterances are published once, in their order"
         window = self.asked[keep.mark_utterance - 1, keep.mark_sample]

@@ -14,7 +14,7 @@ from convo.messages import SpeechEnded, SpeechStarted
 from convod.speech.decoding import Hypothesis, Kind, TimedWord
 from convod.speech.endpointer import EndpointSettings
 from convod.speech.hallucination import HallucinationFilter
-from convod.speech.live import Command, Decode, Drop, Keep, Say, Settings, Transcriber, Window
+from convod.speech.live import Command, Commit, Decode, Drop, Emit, LiveTranscriber, Settings, Window
 from tests.daemon.support.talk import heard
 
 RATE = 8000
@@ -62,7 +62,7 @@ class Hearing:
         segment: int = 0,
     ) -> None:
         endpoint = EndpointSettings(endpoint_ms=endpoint_ms)
-        self.transcriber = Transcriber(
+        self.transcriber = LiveTranscriber(
             Settings("s", RATE, Kind.FINAL, endpoint, interim=interim),
             HallucinationFilter(),
             sample=begin,
@@ -75,7 +75,7 @@ class Hearing:
         self.sent = begin
         self.due: list[tuple[int, Window]] = []
         self.asked: dict[tuple[int, int], Window] = {}
-        self.kept: list[Keep] = []
+        self.kept: list[Commit] = []
         self.speaking = False
 
     def hear(self, frames: int) -> Hearing:
@@ -126,9 +126,9 @@ class Hearing:
                     self.asked[window.utterance, window.end] = window
             elif isinstance(command, Drop):
                 self.due = [one for one in self.due if one[1] is not command.window]
-            elif isinstance(command, Keep):
+            elif isinstance(command, Commit):
                 self.kept.append(command)
-            elif isinstance(command, Say) and isinstance(command.event, SpeechStarted | SpeechEnded):
+            elif isinstance(command, Emit) and isinstance(command.event, SpeechStarted | SpeechEnded):
                 assert self.speaking == isinstance(command.event, SpeechEnded)
                 self.speaking = not self.speaking
 

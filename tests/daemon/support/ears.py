@@ -16,7 +16,7 @@ from convod.engine.wire import Load
 from convod.speech.decoding import Kind, Options
 from convod.speech.endpointer import EndpointSettings
 from convod.speech.hallucination import HallucinationFilter
-from convod.speech.live import Command, Decode, Drop, Keep, Say, Settings, Transcriber, Window
+from convod.speech.live import Command, Commit, Decode, Drop, Emit, LiveTranscriber, Settings, Window
 from convod.speech.pcm import PcmFormat, PcmReader
 
 
@@ -36,7 +36,7 @@ class Ears:
         self.pcm = pcm or PcmFormat()
         self.hallucination_filter = HallucinationFilter()
         self.windows: list[Window] = []
-        self.kept: list[Keep] = []
+        self.kept: list[Commit] = []
         self.partials: list[TranscriptPartial] = []
         self.ended: list[tuple[float, float]] = []
         """Of each end of speech: its time, and the time at which it was noticed."""
@@ -44,7 +44,7 @@ class Ears:
         self._waiting: deque[tuple[int, Window]] = deque()
         self._pieces = 0
         self._reader = PcmReader(self.pcm)
-        self._transcriber = Transcriber(
+        self._transcriber = LiveTranscriber(
             Settings("s", self.pcm.rate, Kind.FINAL, EndpointSettings(endpoint_ms=endpoint_ms), interim=interim),
             self.hallucination_filter,
         )
@@ -85,11 +85,11 @@ class Ears:
                 self._waiting.append((self._pieces, command.window))
             elif isinstance(command, Drop):
                 self._waiting = deque(one for one in self._waiting if one[1] is not command.window)
-            elif isinstance(command, Keep):
+            elif isinstance(command, Commit):
                 self.kept.append(command)
-            elif isinstance(command, Say) and isinstance(command.event, TranscriptPartial):
+            elif isinstance(command, Emit) and isinstance(command.event, TranscriptPartial):
                 self.partials.append(command.event)
-            elif isinstance(command, Say) and isinstance(command.event, SpeechEnded):
+            elif isinstance(command, Emit) and isinstance(command.event, SpeechEnded):
                 self.ended.append((command.event.time, self.now))
 
     def _answer(self, late: int) -> None:
