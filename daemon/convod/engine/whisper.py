@@ -184,8 +184,8 @@ class Whisper:
         told = [self._language_behind_lead(window, options) for window in windows]
         features = [window.led if window.led is not None else window.features for window in windows]
         encoded = self._encode_all(features, self._bucket(max(one.shape[1] for one in features), options))
-        found = self._languages(encoded, windows, options) if None in told else told
-        languages = [language or other for language, other in zip(told, found, strict=True)]
+        found = self._languages(encoded, windows, options) if None in told else []
+        languages = [found[i] if language is None else language for i, language in enumerate(told)]
         heard = self._answer(encoded, windows, [language for language, _ in languages], options)
         if options.beam > 1:
             for i, window in enumerate(windows):
