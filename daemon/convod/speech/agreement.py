@@ -157,6 +157,12 @@ def _is_shown(guess: Guess, confirmed: int) -> bool:
     )
 
 
+def begins_wide(text: str) -> bool:
+    """Whether a text begins in a script that puts no spaces between words."""
+    wide, _ = _patterns()
+    return wide.match(text) is not None
+
+
 def pieces(text: str) -> list[str]:
     """Split a text into the units of agreement: words, or characters in scripts without spaces."""
     _, piece = _patterns()
