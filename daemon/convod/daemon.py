@@ -34,7 +34,7 @@ from convo.messages import SummaryOptions
 from convo.unix_peer import peer_uid
 from convod.disk import sync_folder
 from convod.engine import models, selection
-from convod.engine.others import OtherEngines
+from convod.engine.pool import EnginePool
 from convod.engine.supervisor import Engine
 from convod.listen import auth, unix, websocket
 from convod.listen.limits import Visit
@@ -128,7 +128,7 @@ async def run(
 
         # What hears, understands and writes.
         engine = Engine(settings.engine)
-        others = OtherEngines(settings.engine)
+        others = EnginePool(settings.engine)
         hallucination_filter = HallucinationFilter()
         summarizers = Summarizers(settings.summary)
         turns = Turns(settings.sessions.files_at_once)

@@ -78,7 +78,7 @@ class Answers:
         tokenizers = [self.tokenizer(language, options.task) for language in languages]
         most = min(MOST_TOKENS, 24 + math.ceil(spoken / 100 * TOKENS_PER_SECOND))
         first = most
-        if options.steady and not no_repeat:
+        if options.deterministic and not no_repeat:
             first = min(most, 12 + math.ceil(spoken / 100 * LIKELY_PER_SECOND))
         previous = self._previous(options, self._model.max_length - most)
         untimed = self._untimed or (options.beam == 1 and max(lengths) <= UNTIMED_FRAMES)

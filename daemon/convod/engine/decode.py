@@ -24,7 +24,7 @@ import trio
 
 from convo.messages import Code
 from convod.engine import environment
-from convod.engine.ending import end
+from convod.engine.reap import reap
 from convod.engine.wire import RATE
 
 log = logging.getLogger("convod.engine")
@@ -151,7 +151,7 @@ async def decoding(path: Path, *, track: int | None = None, limit_s: float = 0.0
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-        await end(process)
+        await reap(process)
         with trio.CancelScope(shield=True):
             for stream in (process.stdout, process.stderr):
                 if stream is not None:

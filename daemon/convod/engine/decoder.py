@@ -21,7 +21,7 @@ import av.subtitles.stream  # PyAV imports these two for the first file, when no
 
 from convo.messages import Code
 from convod.engine import sandbox
-from convod.engine.cut import is_cut, lacks_its_index, mp3_s
+from convod.engine.truncated import is_truncated, lacks_its_index, mp3_s
 from convod.engine.wire import RATE
 
 NICE: Final = 5
@@ -202,7 +202,7 @@ def _what_is_wrong(container: Any, track: Any, file: BinaryIO, seconds: float, b
             f"the file ends after {seconds:.1f} s of the {claimed:.1f} s that it announces; "
             "what is there was transcribed"
         )
-    if is_cut(file):
+    if is_truncated(file):
         return "the file seems cut off, it lacks the end that it announces; what is there was transcribed"
     if broken is not None:
         return f"the file is damaged ({broken}); what could be read was transcribed"

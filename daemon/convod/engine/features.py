@@ -63,15 +63,15 @@ class GrowingFeatures:
         self._known: OrderedDict[str, Floats] = OrderedDict()  # frames that more samples do not change
         self._frames = 0
 
-    def of(self, samples: Floats, growing: str | None, unsettled: int = 0) -> Floats:
+    def of(self, samples: Floats, stream_key: str | None, unsettled: int = 0) -> Floats:
         """Samples (n,) -> features (mels, n // 160).
 
-        Samples given before under the same name `growing` must be the beginning of these; but for the last
+        Samples given before under the same `stream_key` must be the beginning of these; but for the last
         `unsettled`, which a filter that went on would have made others.
         """
-        if growing is None:
+        if stream_key is None:
             return log_mel(samples, self._filters)
-        known = self._known.pop(growing, None)
+        known = self._known.pop(stream_key, None)
         if known is None or len(known) > len(samples) // HOP:
             self._frames -= 0 if known is None else len(known)
             known = np.zeros((0, len(self._filters)), np.float32)
@@ -79,7 +79,7 @@ class GrowingFeatures:
             self._frames -= len(known)
         mel = np.concatenate([known, _log_mel(samples, self._filters, len(known))])
         sure = max(0, (len(samples) - unsettled - WINDOW // 2) // HOP)
-        self._known[growing] = mel[:sure].copy()
+        self._known[stream_key] = mel[:sure].copy()
         self._frames += sure
         while self._frames > KEPT_FRAMES:
             self._frames -= len(self._known.popitem(last=False)[1])

@@ -15,7 +15,7 @@ from typing import Any, Final
 import trio
 
 from convod.engine import environment
-from convod.engine.ending import end
+from convod.engine.reap import reap
 
 TIDY_S: Final = 2.0
 """How long a fetch that nobody wants any more may take to remove what it has so far."""
@@ -57,7 +57,7 @@ async def fetch(name: str, repository: str, progress: Callable[[int, int | None]
             process.terminate()
             with trio.move_on_after(TIDY_S, shield=True):
                 await process.wait()
-        await end(process)
+        await reap(process)
         with trio.CancelScope(shield=True):
             await process.stdout.aclose()
     if failure is not None:

@@ -16,8 +16,7 @@ import msgspec
 import trio
 
 from convod.engine import environment
-from convod.engine.ending import end
-from convod.engine.scheduler import Job
+from convod.engine.reap import reap
 from convod.engine.wire import (
     HEADER,
     FromWorker,
@@ -30,6 +29,7 @@ from convod.engine.wire import (
     from_worker,
     pack,
 )
+from convod.speech.decoding import DecodeJob
 
 
 class WorkerDied(Exception):
@@ -51,7 +51,7 @@ class Worker:
 
     def __init__(self, process: trio.Process, stream: trio.SocketStream) -> None:
         self.process = process
-        self.batch: list[Job] = []
+        self.batch: list[DecodeJob] = []
         self.busy_since: float | None = None
         self._stream = stream
         self._buffer = bytearray()
@@ -75,7 +75,7 @@ class Worker:
         assert isinstance(answer, Loaded)
         return answer
 
-    async def decode(self, batch: list[Job], limit_s: float) -> FromWorker:
+    async def decode(self, batch: list[DecodeJob], limit_s: float) -> FromWorker:
         """Its answer to a batch of windows of one rate and with the same options.
 
         Raises:
@@ -84,7 +84,7 @@ class Worker:
         """
         work = Work(
             windows=[job.audio for job in batch],
-            growing=[job.growing for job in batch],
+            stream_keys=[job.stream_key for job in batch],
             leads=[job.lead for job in batch],
             expected=[job.expected for job in batch],
             rate=batch[0].rate,
@@ -160,6 +160,6 @@ async def worker_process() -> AsyncIterator[Worker]:
     try:
         yield Worker(process, stream)
     finally:
-        await end(process)
+        await reap(process)
         with trio.CancelScope(shield=True):
             await stream.aclose()

@@ -18,12 +18,11 @@ from __future__ import annotations
 import math
 from collections import Counter, OrderedDict, deque
 from collections.abc import Container, Iterable
-from dataclasses import dataclass, field
 from typing import Final
 
 from convod.engine.wire import bucket, room
 from convod.owners import OwnerTurns
-from convod.speech.decoding import Kind, Lead, Options
+from convod.speech.decoding import DecodeJob, Kind
 
 LEAST_SHARE: Final = 2
 """Windows of files that go together though a worker gets nothing for it: one by one they take a third longer."""
@@ -35,41 +34,11 @@ FINALS_AHEAD: Final = 2
 """Batches of finals in a row that go before the interim of an owner who has none among them, nor waits for one."""
 
 
-@dataclass(eq=False, slots=True)
-class Job:
-    """A window to decode: `audio` is mono s16le at `rate` Hz, from a `session` of `owner`; `since` it waits.
-
-    Windows that begin at the same sample of the same stream share the name `growing`; `lead` comes before it, and
-    its language is `expected`. `behind`: others of its session
-    waited when it came. An interim that replaces another waits since that one did. `due` is when its text is needed.
-    """
-
-    session: str
-    kind: Kind
-    audio: bytes
-    rate: int
-    options: Options
-    tag: object = None
-    growing: str | None = None
-    lead: Lead | None = None
-    expected: str | None = None
-    since: float = 0.0
-    due: float = 0.0
-    behind: bool = False
-    owner: str = ""
-    deaths: int = field(default=0, init=False)
-
-    @property
-    def seconds(self) -> float:
-        """Length of the window."""
-        return len(self.audio) / 2 / self.rate
-
-
 class _Queue:
     """The windows of one kind that wait, by owner and session; the sessions of an owner in the order of their turns."""
 
     def __init__(self) -> None:
-        self._owners: dict[str, OrderedDict[str, deque[Job]]] = {}
+        self._owners: dict[str, OrderedDict[str, deque[DecodeJob]]] = {}
         self._turns = OwnerTurns()
 
     def __bool__(self) -> bool:
@@ -83,18 +52,18 @@ class _Queue:
         """Those who have windows here."""
         return list(self._owners)
 
-    def of(self, job: Job) -> deque[Job]:
+    def of(self, job: DecodeJob) -> deque[DecodeJob]:
         """The windows of a job's session."""
         sessions = self._owners.get(job.owner)
         return deque() if sessions is None else sessions.get(job.session, deque())
 
-    def add(self, job: Job) -> None:
+    def add(self, job: DecodeJob) -> None:
         """A window behind those of its session."""
         windows = self._owners.setdefault(job.owner, OrderedDict()).setdefault(job.session, deque())
         job.behind = bool(windows)
         windows.append(job)
 
-    def remove(self, job: Job) -> bool:
+    def remove(self, job: DecodeJob) -> bool:
         """Take a window out; returns whether it was here."""
         windows = self.of(job)
         if job not in windows:
@@ -107,7 +76,7 @@ class _Queue:
                 del self._owners[job.owner]
         return True
 
-    def take(self, batch: list[Job]) -> None:
+    def take(self, batch: list[DecodeJob]) -> None:
         """Take windows out; their owners had a turn each, and their sessions."""
         for job in batch:
             self.remove(job)
@@ -117,7 +86,7 @@ class _Queue:
         for owner in dict.fromkeys(job.owner for job in batch):
             self._turns.took(owner, self._owners)
 
-    def in_turn(self, now: float, among: Iterable[str] | None = None) -> dict[str, deque[deque[Job]]]:
+    def in_turn(self, now: float, among: Iterable[str] | None = None) -> dict[str, deque[deque[DecodeJob]]]:
         """Owners in the order of their turns, and the windows of each, by session in the order of theirs. Those who
         have a window that is due come first.
         """
@@ -142,17 +111,17 @@ class Scheduler:
         self.files = batch if files is None else files
         self._bucketed = bucketed
         self._waiting: dict[Kind, _Queue] = {kind: _Queue() for kind in Kind}
-        self._retry: deque[Job] = deque()
+        self._retry: deque[DecodeJob] = deque()
         self._finals_ahead: dict[str, int] = {}  # of an owner whose interims wait: batches that went before them
 
-    def submit(self, job: Job) -> Job | None:
+    def submit(self, job: DecodeJob) -> DecodeJob | None:
         """Queue a window. Returns the interim that it replaces, if any."""
         if job.kind is Kind.INTERIM and (replaced := self._replace(job)) is not None:
             return replaced
         self._waiting[job.kind].add(job)
         return None
 
-    def _replace(self, job: Job) -> Job | None:
+    def _replace(self, job: DecodeJob) -> DecodeJob | None:
         """Put an interim in the place of the one of its session that waits, if any. One that waits for another try is
         suspected of killing its worker, and so is what holds its audio: it is tried alone, too.
         """
@@ -164,11 +133,11 @@ class Scheduler:
                     return other
         return None
 
-    def holds(self, job: Job) -> bool:
+    def holds(self, job: DecodeJob) -> bool:
         """Whether a job waits."""
         return job in self._waiting[job.kind].of(job) or job in self._retry
 
-    def drop(self, job: Job) -> bool:
+    def drop(self, job: DecodeJob) -> bool:
         """Take a job back, if it waits; returns whether it did."""
         if self._waiting[job.kind].remove(job):
             return True
@@ -185,7 +154,7 @@ class Scheduler:
     def __bool__(self) -> bool:
         return bool(self._retry) or any(self._waiting.values())
 
-    def take(self, now: float = 0.0, *, live: bool = False, files: bool = True) -> list[Job]:
+    def take(self, now: float = 0.0, *, live: bool = False, files: bool = True) -> list[DecodeJob]:
         """The next batch at time `now`, empty when nothing waits. While there are `live` sessions, file windows go one
         by one, and without `files` not at all.
 
@@ -219,7 +188,7 @@ class Scheduler:
             if self._finals_ahead.get(owner, 0) >= FINALS_AHEAD and owner not in finals
         ]
 
-    def _count_finals_ahead(self, batch: list[Job]) -> None:
+    def _count_finals_ahead(self, batch: list[DecodeJob]) -> None:
         served = {job.owner for job in batch}
         self._finals_ahead = {
             owner: self._finals_ahead.get(owner, 0) + (batch[0].kind is Kind.FINAL)
@@ -227,7 +196,7 @@ class Scheduler:
             if owner not in served
         }
 
-    def died(self, batch: list[Job], wanted: Container[Job] | None = None) -> list[Job]:
+    def died(self, batch: list[DecodeJob], wanted: Container[DecodeJob] | None = None) -> list[DecodeJob]:
         """The worker died over this batch. Returns the jobs that are given up; the others are first of their kind now.
 
         An interim that a newer one waits to replace is given up at once. What is not `wanted` any more (None: all is)
@@ -238,13 +207,13 @@ class Scheduler:
             batch[0].deaths += 1
         return self._again(batch, wanted)
 
-    def failed(self, batch: list[Job], wanted: Container[Job] | None = None) -> list[Job]:
+    def failed(self, batch: list[DecodeJob], wanted: Container[DecodeJob] | None = None) -> list[DecodeJob]:
         """The model could not decode this batch, for one window of it or for their number. Returns the jobs that are
         given up, as `died` does.
         """
         return batch if len(batch) == 1 else self._again(batch, wanted)
 
-    def _again(self, batch: list[Job], wanted: Container[Job] | None) -> list[Job]:
+    def _again(self, batch: list[DecodeJob], wanted: Container[DecodeJob] | None) -> list[DecodeJob]:
         given_up = []
         for job in batch:
             if wanted is not None and job not in wanted:
@@ -255,11 +224,11 @@ class Scheduler:
                 self._retry.append(job)
         return given_up
 
-    def _has_interim(self, job: Job) -> bool:
+    def _has_interim(self, job: DecodeJob) -> bool:
         again = any(other.kind is Kind.INTERIM and other.session == job.session for other in self._retry)
         return again or bool(self._waiting[Kind.INTERIM].of(job))
 
-    def _retried(self, kind: Kind) -> Job | None:
+    def _retried(self, kind: Kind) -> DecodeJob | None:
         """Take out the first window of a kind that waits for another try."""
         for job in self._retry:
             if job.kind is kind:
@@ -267,9 +236,9 @@ class Scheduler:
                 return job
         return None
 
-    def _batch_from(self, queue: _Queue, now: float, among: Iterable[str] | None = None) -> list[Job]:
+    def _batch_from(self, queue: _Queue, now: float, among: Iterable[str] | None = None) -> list[DecodeJob]:
         """One window of each owner in turn, then round again while there is room; of `among` only, where given."""
-        batch: list[Job] = []
+        batch: list[DecodeJob] = []
         turns = queue.in_turn(now, among)
         taken: Counter[str] = Counter()
         while turns:
@@ -282,7 +251,7 @@ class Scheduler:
                     return batch
         return batch
 
-    def _next(self, sessions: deque[deque[Job]], taken: Counter[str], like: Job | None) -> Job | None:
+    def _next(self, sessions: deque[deque[DecodeJob]], taken: Counter[str], like: DecodeJob | None) -> DecodeJob | None:
         """The next window of an owner that can go with `like`: of each session in turn, each in its order."""
         while sessions:
             windows = sessions.popleft()
@@ -295,7 +264,7 @@ class Scheduler:
             return job
         return None
 
-    def _file_batch(self, queue: _Queue, most: int, now: float) -> list[Job]:
+    def _file_batch(self, queue: _Queue, most: int, now: float) -> list[DecodeJob]:
         """Windows of the session whose turn it is; its answers may come in any order, so alike ones are picked out.
 
         What a model hears in a window depends on the length that it is padded to, and on the room that its answer has:
@@ -310,11 +279,11 @@ class Scheduler:
         ]
         return batch[: min(most, max(LEAST_SHARE, share))]
 
-    def _bucket(self, job: Job) -> int:
+    def _bucket(self, job: DecodeJob) -> int:
         frames = len(job.audio) // 2 * 100 // job.rate
         return bucket(frames) if self._bucketed else room(frames)
 
-    def _alike(self, one: Job, other: Job) -> bool:
+    def _alike(self, one: DecodeJob, other: DecodeJob) -> bool:
         if one.rate != other.rate or one.options != other.options:
             return False
         return not self._bucketed or int(one.seconds) == int(other.seconds)

@@ -22,10 +22,10 @@ from convod.engine import models, selection
 from convod.engine.fetch import FetchFailed, fetch
 from convod.engine.pressure import Pressure
 from convod.engine.process import Abandoned, Unloadable, Worker, WorkerDied, worker_process
-from convod.engine.scheduler import Job, Scheduler
+from convod.engine.scheduler import Scheduler
 from convod.engine.wire import Load, Loaded, Results, Trouble
 from convod.measure import Histogram
-from convod.speech.decoding import Hypothesis, Interims, Kind
+from convod.speech.decoding import DecodeJob, Hypothesis, Interims, Kind
 
 log = logging.getLogger("convod.engine")
 
@@ -93,7 +93,7 @@ class Refusal:
 
 
 Outcome = Hypothesis | Refusal
-Deliver = Callable[[Job, Outcome], None]
+Deliver = Callable[[DecodeJob, Outcome], None]
 
 
 @dataclass(slots=True)
@@ -122,7 +122,7 @@ class Engine:
         self._pressures: dict[
             str, Pressure
         ] = {}  # by owner: one who asks for too much makes no caption of others worse
-        self._deliver: dict[Job, Deliver] = {}
+        self._deliver: dict[DecodeJob, Deliver] = {}
         self._at_hand: set[Worker] = set()  # loaded, and looking for work or waiting for it
         self._idle = trio.lowlevel.ParkingLot()  # those of them that wait
         self._unloaded = trio.lowlevel.ParkingLot()  # keepers whose worker was let go
@@ -136,7 +136,7 @@ class Engine:
 
     # --- for sessions -------------------------------------------------------------------------------------
 
-    def submit(self, job: Job, deliver: Deliver) -> None:
+    def submit(self, job: DecodeJob, deliver: Deliver) -> None:
         """Decode a window; `deliver` is called once, unless the job is dropped or its interim replaced."""
         job.since = trio.current_time()
         replaced = self._scheduler.submit(job)
@@ -149,7 +149,7 @@ class Engine:
             self._refuse_all()
         self._call()
 
-    def drop(self, job: Job) -> None:
+    def drop(self, job: DecodeJob) -> None:
         """Deliver nothing for this job; if it waits, it is not decoded."""
         if self._scheduler.drop(job) and trio.current_time() >= job.due:
             self._waited(job)
@@ -158,11 +158,11 @@ class Engine:
             if job.kind is Kind.FILE and job in worker.batch and not any(one in self._deliver for one in worker.batch):
                 worker.abandon(ABANDON_S)
 
-    def is_waiting(self, job: Job) -> bool:
+    def is_waiting(self, job: DecodeJob) -> bool:
         """Whether no worker has begun with a job."""
         return self._scheduler.holds(job)
 
-    def retract(self, job: Job) -> bool:
+    def retract(self, job: DecodeJob) -> bool:
         """Take a job back if it waits, to submit it again later; returns whether it did."""
         waited = self._scheduler.drop(job)
         if waited:
@@ -187,7 +187,7 @@ class Engine:
     def _pressure_of(self, owner: str) -> Pressure:
         return self._pressures.setdefault(owner, Pressure())
 
-    def _waited(self, job: Job) -> None:
+    def _waited(self, job: DecodeJob) -> None:
         if job.behind:
             return  # it waited for its own session, which sends faster than real time
         now = trio.current_time()
@@ -259,7 +259,7 @@ class Engine:
             for worker in self._workers
         )
 
-    def _limit_s(self, batch: list[Job]) -> float:
+    def _limit_s(self, batch: list[DecodeJob]) -> float:
         """How long a worker may be at a batch. A slow model may need nearly as long for each of its windows as for one
         that is alone.
         """
@@ -336,7 +336,7 @@ class Engine:
             for job in batch:
                 self._finish(job, refusal)
 
-    def _finish(self, job: Job, outcome: Outcome) -> None:
+    def _finish(self, job: DecodeJob, outcome: Outcome) -> None:
         deliver = self._deliver.pop(job, None)
         if deliver is not None:
             deliver(job, outcome)
@@ -435,7 +435,7 @@ class Engine:
                 for job in self._scheduler.failed(batch, self._deliver):
                     self._finish(job, Refusal(Code.INTERNAL, f"the engine could not decode: {answer.message}"))
 
-    async def _next_batch(self, worker: Worker) -> list[Job]:
+    async def _next_batch(self, worker: Worker) -> list[DecodeJob]:
         idle_since = trio.current_time()
         while True:
             if batch := self._take():
@@ -454,7 +454,7 @@ class Engine:
             if not self._scheduler and trio.current_time() - idle_since >= unload_s:
                 raise _Unneeded
 
-    def _take(self) -> list[Job]:
+    def _take(self) -> list[DecodeJob]:
         """The next batch. While somebody speaks a worker is left to them, if there are two.
 
         Where somebody may begin to speak, no batch of a file's windows is begun: eight of them may take half a minute.

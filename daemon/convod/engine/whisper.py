@@ -93,17 +93,17 @@ class Whisper:
         windows: list[bytes],
         rate: int,
         options: Options,
-        growing: list[str | None] | None = None,
+        stream_keys: list[str | None] | None = None,
         leads: list[Lead | None] | None = None,
         expected: list[str | None] | None = None,
     ) -> list[Hypothesis]:
         """Decode windows of mono s16le at `rate` Hz, at most 30 s each, as one batch.
 
-        A window named in `growing` is a longer beginning of what was heard under that name before. One with a lead goes
+        A window with a stream key is a longer beginning of the one decoded with that key before. One with a lead goes
         on from it; its language is probably the `expected` one.
         """
         samples = [resample(window, rate) for window in windows]
-        names = growing or [None] * len(windows)
+        names = stream_keys or [None] * len(windows)
         unsettled = 0 if rate == RATE else UNSETTLED
         voices = self._voices(samples, options)
         # What holds no voice is not decoded: a model asked for the words of a noise finds some.
@@ -137,23 +137,23 @@ class Whisper:
 
     def _voices(self, samples: list[Floats], options: Options) -> list[_VoiceOf]:
         """Where there is a voice in each window, as far as it is asked for."""
-        if self._stock and (options.confirm or options.beam > 1):
+        if self._stock and (options.check_voice or options.beam > 1):
             chunks = [self._voice.chunks(one) for one in samples]
             extents = [extent(found, one.size) for found, one in zip(chunks, samples, strict=True)]
             return [
                 _VoiceOf(
-                    silent=options.confirm and is_silent(found),
+                    silent=options.check_voice and is_silent(found),
                     seconds=seconds,
-                    end=end if options.ending or not options.steady else None,
+                    end=end if options.find_voice_end or not options.deterministic else None,
                     voiced=(found >= VOICE).tobytes() if options.beam > 1 else None,
                 )
                 for found, (seconds, end) in zip(chunks, extents, strict=True)
             ]
-        if not options.confirm:
-            return [_VoiceOf(end=self._voice.end(one) if options.ending else None) for one in samples]
+        if not options.check_voice:
+            return [_VoiceOf(end=self._voice.end(one) if options.find_voice_end else None) for one in samples]
         # Of a recording it matters only that there is a voice, not where it ends: its windows end in silence.
         voices: list[tuple[float, float | None]] = [
-            (self._voice.least(one), None) if options.steady else self._voice.find(one) for one in samples
+            (self._voice.least(one), None) if options.deterministic else self._voice.find(one) for one in samples
         ]
         return [_VoiceOf(silent=seconds < LEAST_VOICE_S, seconds=seconds, end=end) for seconds, end in voices]
 
@@ -214,9 +214,9 @@ class Whisper:
     def _ways(self, window: _Wanted, first: Hypothesis, options: Options) -> Iterator[_Way]:
         """What to try again, in turn."""
         if not self._stock:
-            if doubtful(first) and not (options.steady and first.avg_logprob < UNRECOVERABLE_LOGPROB):
-                # A steady second try may not draw lots: it may not say four words twice instead.
-                freedom = {"no_repeat": 4} if options.steady else {"temperature": SECOND_TRY_TEMPERATURE}
+            if doubtful(first) and not (options.deterministic and first.avg_logprob < UNRECOVERABLE_LOGPROB):
+                # A deterministic second try may not draw lots: it may not say four words twice instead.
+                freedom = {"no_repeat": 4} if options.deterministic else {"temperature": SECOND_TRY_TEMPERATURE}
                 yield _Way(full=True, freedom=freedom)
             return
         if window.led is not None:
@@ -246,9 +246,9 @@ class Whisper:
             hypothesis = _with_gap_filled(hypothesis, gap, more, begin, voiced)
         return hypothesis
 
-    def _features(self, samples: Floats, growing: str | None = None, unsettled: int = 0) -> Floats:
+    def _features(self, samples: Floats, stream_key: str | None = None, unsettled: int = 0) -> Floats:
         """Float samples (n,) at 16 kHz -> log-mel features (mels, frames)."""
-        return self._growing.of(samples, growing, unsettled)[:, :FULL_FRAMES]
+        return self._growing.of(samples, stream_key, unsettled)[:, :FULL_FRAMES]
 
     def _bucket(self, frames: int, options: Options, *, full: bool = False) -> int:
         """Feature frames that the encoder is given for a window of so many."""
@@ -294,7 +294,7 @@ class Whisper:
         leads = [window.lead for window in windows]
         lengths = [(window.features if window.led is None else window.led).shape[1] for window in windows]
         spoken = max(window.features.shape[1] for window in windows)
-        if options.steady:  # whatever else is in the batch
+        if options.deterministic:  # whatever else is in the batch
             spoken = room(spoken) if self._stock else self._bucket(spoken, options)
         hypotheses = self._answers.of(encoded, lengths, languages, options, spoken=spoken, leads=leads, **freedom)
         return [_on_its_own_clock(one, window) for one, window in zip(hypotheses, windows, strict=True)]

@@ -87,12 +87,12 @@ class NotLoaded(Part, frozen=True, kw_only=True, tag="not_loaded"):
 class Work(Part, frozen=True, kw_only=True, tag="work"):
     """To the worker: windows to decode, mono s16le at `rate` Hz, at most 30 s each.
 
-    `growing` names what a window is a beginning of, for it to know one it heard before. `leads` come before windows.
+    `stream_keys` name the samples windows begin at, so that features are computed once. `leads` come before windows.
     `expected` is the language of what came before: where the language is detected, it takes more to be another.
     """
 
     windows: list[bytes]
-    growing: list[str | None]
+    stream_keys: list[str | None]
     leads: list[Lead | None]
     expected: list[str | None]
     rate: int

@@ -17,14 +17,13 @@ import trio
 
 from convo.messages import Code, Progress, QueuedFile, SessionWarning, State, TranscriptSegment
 from convod.engine.decode import decoding
-from convod.engine.scheduler import Job
 from convod.engine.supervisor import Outcome, Refusal
 from convod.engine.wire import RATE
 from convod.sessions import queue
 from convod.sessions.journal import Journal
 from convod.sessions.said import uncovered
 from convod.sessions.session import Parts, Refused, Session, SessionFailed
-from convod.speech.decoding import Kind, Options
+from convod.speech.decoding import DecodeJob, Kind, Options
 from convod.speech.file import Command, Commit, Decode, FileTranscriber, Settings, Window
 
 log = logging.getLogger("convod.sessions")
@@ -45,8 +44,8 @@ class FileSession(Session):
     def __init__(self, journal: Journal, parts: Parts) -> None:
         super().__init__(journal, parts)
         self._results: deque[tuple[Window, Outcome]] = deque()
-        self._windows: dict[Window, Job] = {}
-        self._held: set[Job] = set()
+        self._windows: dict[Window, DecodeJob] = {}
+        self._held: set[DecodeJob] = set()
         self._too_large = False
         self._progress = Progress(session=self.id, done_s=round(self.record.mark_sample / RATE, 3))
 
@@ -225,18 +224,20 @@ class FileSession(Session):
             prompt=config.prompt,
             hotwords=config.hotwords,
             words=window.words,
-            steady=True,
+            deterministic=True,
             beam=self._parts.settings.beam,
         )
-        job = Job(self.id, Kind.FILE, window.audio, RATE, options, expected=window.expected, owner=self.record.owner)
+        job = DecodeJob(
+            self.id, Kind.FILE, window.audio, RATE, options, expected=window.expected, owner=self.record.owner
+        )
         self._windows[window] = job
         if not self._parts.turns.is_on(self.id):
             self._held.add(job)
         else:
             self._submit(window, job)
 
-    def _submit(self, window: Window, job: Job) -> None:
-        def deliver(job: Job, outcome: Outcome) -> None:
+    def _submit(self, window: Window, job: DecodeJob) -> None:
+        def deliver(job: DecodeJob, outcome: Outcome) -> None:
             self._windows.pop(window, None)
             self._results.append((window, outcome))
             self._bell.ring()

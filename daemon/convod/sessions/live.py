@@ -15,13 +15,12 @@ from typing import Final
 import trio
 
 from convo.messages import Code, SessionWarning, SpeechStarted, State, TranscriptSegment
-from convod.engine.scheduler import Job
 from convod.engine.supervisor import Outcome, Refusal
 from convod.engine.wire import FINAL_MARGIN, INTERIM_MARGIN
 from convod.sessions.journal import Journal
 from convod.sessions.said import uncovered
 from convod.sessions.session import Parts, Refused, Session, SessionFailed
-from convod.speech.decoding import Kind, Options
+from convod.speech.decoding import DecodeJob, Kind, Options
 from convod.speech.endpointer import EndpointSettings
 from convod.speech.live import Command, Commit, Decode, Drop, Emit, LiveTranscriber, Prioritize, Settings, Window
 from convod.speech.pcm import PcmFormat, PcmReader
@@ -70,7 +69,7 @@ class LiveSession(Session):
             waits=lambda window: window in self._jobs and self._engine.is_waiting(self._jobs[window]),
         )
         self._outcomes: deque[tuple[Window, Outcome]] = deque()
-        self._jobs: dict[Window, Job] = {}
+        self._jobs: dict[Window, DecodeJob] = {}
         self._arrivals: deque[tuple[int, float]] = deque()
         self._finalizing: deque[tuple[int, trio.Event]] = deque()
         self._credit_said = 0
@@ -251,25 +250,25 @@ class LiveSession(Session):
             prompt=config.prompt,
             hotwords=config.hotwords,
             words=window.words,
-            confirm=window.confirm,
-            ending=window.ending,
+            check_voice=window.check_voice,
+            find_voice_end=window.find_voice_end,
             beam=1 if interim else self._parts.settings.beam,
             margin=INTERIM_MARGIN if interim else FINAL_MARGIN,
         )
 
-        def deliver(job: Job, outcome: Outcome) -> None:
+        def deliver(job: DecodeJob, outcome: Outcome) -> None:
             self._jobs.pop(window, None)
             self._outcomes.append((window, outcome))
             self._bell.ring()
 
-        growing = f"{self.id}:{window.start}"
-        job = Job(
+        stream_key = f"{self.id}:{window.start}"
+        job = DecodeJob(
             self.id,
             window.kind,
             window.audio,
             self._pcm.rate,
             options,
-            growing=growing,
+            stream_key=stream_key,
             lead=window.lead,
             expected=window.expected,
             owner=self.record.owner,

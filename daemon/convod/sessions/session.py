@@ -17,7 +17,7 @@ from msgspec import Meta
 from convo.messages import AudioAck, Code, CreateSession, SessionWarning, State, SummaryOptions
 from convod.bell import Bell
 from convod.engine.models import ModelNotHere, UnknownModel
-from convod.engine.others import NoRoomForModel, OtherEngines
+from convod.engine.pool import EnginePool, NoRoomForModel
 from convod.engine.supervisor import Engine
 from convod.measure import Measures
 from convod.sessions.acks import Acks
@@ -84,7 +84,7 @@ class Parts(msgspec.Struct, frozen=True):
     settings: SessionSettings
     turns: Turns
     limits: LimitSettings
-    others: OtherEngines | None = None
+    others: EnginePool | None = None
     measures: Measures = msgspec.field(default_factory=Measures)
 
     def engine_of(self, model: str | None) -> Engine:

@@ -14,7 +14,7 @@ import msgspec
 from convo.messages import Code, CreateSession, SummaryOptions
 from convod.engine import models
 from convod.engine.models import ModelNotHere, UnknownModel
-from convod.engine.others import NoRoomForModel
+from convod.engine.pool import NoRoomForModel
 from convod.engine.supervisor import Engine
 from convod.sessions.file import too_large
 from convod.sessions.lengths import TITLE, check_lengths, check_summary_lengths

@@ -1,25 +1,26 @@
-"""What the state machines of speech and the engine say to each other: how to decode a window, and what came of it.
+"""What the state machines of speech and the engine exchange: windows to decode, and what came of them.
 
-Structs only. It imports nothing, so the daemon and its worker processes read the same definitions.
+Types only, shared by the daemon and its worker processes.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
 import msgspec
 
 CHUNK_S: Final = 0.032
-"""Seconds of a chunk, for which the voice detector answers once."""
+"""Seconds of a chunk of the voice detector, which gives one probability for each."""
 
 UNRECOVERABLE_LOGPROB: Final = -3.0
 """Mean log-probability of a token below which a whole sentence is a guess, one token in twenty: no second try makes
-words of that. A word or two may well be that, a name that nobody has heard before."""
+words of that. A word or two may well be that improbable: a name the model has never seen."""
 
 
 class Kind(IntEnum):
-    """What a window is for; a lower number goes first."""
+    """What a window is for. Lower numbers go first."""
 
     FINAL = 0
     INTERIM = 1
@@ -27,7 +28,7 @@ class Kind(IntEnum):
 
 
 class Interims(IntEnum):
-    """What there is of interims; a higher number is less."""
+    """How many interims a session may ask for. Higher numbers mean fewer."""
 
     FULL = 0
     RARER = 1
@@ -36,13 +37,20 @@ class Interims(IntEnum):
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How to decode. Windows of one batch share their options, so prompts line up in it.
+    """How to decode. The windows of a batch share their options, so that their prompts line up.
 
-    `language` None detects it. With `confirm` a window without a voice in it is not decoded, with `ending` it is told
-    when the last voice in it ends. With `steady` the text depends on nothing but the window: no chance is involved, nor
-    what else is in the batch. `margin` is how many feature frames of silence a stock model gets behind the window; with
-    None the window is padded to 30 s. A beam of more than 1 is for texts that stay: they are checked to cover the
-    voice.
+    Args:
+        language: The language, or None to detect it.
+        task: `transcribe` or `translate`.
+        prompt: Text that comes before the session's.
+        hotwords: Words to expect.
+        words: Whether to give the times of words.
+        beam: Width of the beam search. More than 1 is for texts that stay: they are checked to cover the voice.
+        check_voice: Whether to leave out a window without a voice in it.
+        find_voice_end: Whether to tell where the last voice ends.
+        deterministic: Whether the text depends on nothing but the window: neither on chance nor on the rest of the
+            batch.
+        margin: Feature frames of silence that a stock model gets behind the window; None pads it to 30 s.
     """
 
     language: str | None = None
@@ -51,20 +59,59 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     hotwords: str | None = None
     words: bool = False
     beam: int = 5
-    confirm: bool = True
-    ending: bool = False
-    steady: bool = False
+    check_voice: bool = True
+    find_voice_end: bool = False
+    deterministic: bool = False
     margin: int | None = None
 
 
 class Lead(msgspec.Struct, frozen=True, kw_only=True):
-    """What comes before a window, for the model to go on from: mono s16le at the window's rate, and its text.
+    """What comes right before a window, for the model to go on from: mono s16le at the window's rate, and its text.
 
-    A sentence that was cut in two by a pause is heard better so; nothing of the lead is given again.
+    A sentence that a pause cut in two is recognised better so. Nothing of the lead is in the result.
     """
 
     audio: bytes
     text: str
+
+
+@dataclass(eq=False, slots=True)
+class DecodeJob:
+    """A window to decode.
+
+    Args:
+        session: The session it belongs to.
+        kind: What it is for.
+        audio: Mono s16le at `rate` Hz, 30 s at most.
+        rate: Samples a second of `audio`.
+        options: How to decode it.
+        stream_key: Names the sample it begins at; windows with the same key are beginnings of one another.
+        lead: What comes right before it.
+        expected: The language of what came before it.
+        since: When it began to wait. An interim that replaces another one waits since that one did.
+        due: When its text is needed.
+        behind: Whether others of its session waited when it came.
+        owner: Whose session it is.
+    """
+
+    session: str
+    kind: Kind
+    audio: bytes
+    rate: int
+    options: Options
+    stream_key: str | None = None
+    lead: Lead | None = None
+    expected: str | None = None
+    since: float = 0.0
+    due: float = 0.0
+    behind: bool = False
+    owner: str = ""
+    deaths: int = field(default=0, init=False)
+
+    @property
+    def seconds(self) -> float:
+        """Length of the window."""
+        return len(self.audio) / 2 / self.rate
 
 
 class TimedWord(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,12 +124,20 @@ class TimedWord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Hypothesis(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The text of one window with the engine's figures.
+    """The text of one window, with the engine's figures.
 
-    If it was asked for: `voice_s`, seconds in which a voice was heard (where steady: at least), and `voice_end`, the
-    second at which it ends, 0 if there is none (not where steady). From a stock model, of what stays: `voiced`, a byte
-    for each 32 ms, 1 where there is a voice, and `uncovered`, from and to which second a voice has no words.
-    `truncated`: the text filled all its room, and was cut off there.
+    Args:
+        text: The text, empty where nobody speaks.
+        language: The language it is in.
+        language_probability: How probable that language is.
+        avg_logprob: Mean log-probability of its tokens.
+        no_speech_prob: Whisper's probability that the window holds no speech.
+        voice_s: Seconds of voice in the window, if asked for; at least that many where decoding is deterministic.
+        voice_end: Second at which the last voice ends, 0 if there is none; if asked for, never where deterministic.
+        words: Its words with times, if asked for.
+        voiced: A byte for each chunk of CHUNK_S, 1 where there is a voice; from stock models, for texts that stay.
+        uncovered: From which to which second a voice has no words; likewise.
+        truncated: Whether the text filled all its room and was cut off there.
     """
 
     text: str

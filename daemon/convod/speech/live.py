@@ -72,8 +72,8 @@ class Window(msgspec.Struct, frozen=True, eq=False):
     audio: bytes
     language: str | None
     words: bool
-    confirm: bool
-    ending: bool = False
+    check_voice: bool
+    find_voice_end: bool = False
     spare_s: float = 0.0
     lead: Lead | None = None
     expected: str | None = None
@@ -325,7 +325,7 @@ class LiveTranscriber:
         endpoint = self.settings.endpoint
         end = min(self._now, silence.at + endpoint.tail_ms * self._rate // 1000)
         self._drop_interim(commands)
-        window = self._window(self.settings.kind, silence.number, start, end, ending=True)
+        window = self._window(self.settings.kind, silence.number, start, end, find_voice_end=True)
         spare_s = (silence.at - self._now) / self._rate + endpoint.endpoint_ms / 1000
         window = msgspec.structs.replace(window, spare_s=max(0.0, min(LAST_WORDS_S, spare_s)))
         self._speculative = SpeculativeFinal(window, silence.at)
@@ -346,7 +346,9 @@ class LiveTranscriber:
                 commands += self._decide(final.window, speculative.hypothesis, None)
             return
         self._drop_speculative(commands)
-        window = self._window(self.settings.kind, closed.number, closed.start, closed.end, ending=not closed.cut)
+        window = self._window(
+            self.settings.kind, closed.number, closed.start, closed.end, find_voice_end=not closed.cut
+        )
         self._finals[closed.number] = self._final(closed, window)
         commands.append(Decode(window))
 
@@ -384,14 +386,14 @@ class LiveTranscriber:
         final.closed = msgspec.structs.replace(closed, start=at, onset=at)
         # How much voice is in it must be asked again: the gate, which counted what was spoken, missed some.
         audio = self._samples(at, closed.end)
-        final.window = msgspec.structs.replace(window, start=at, audio=audio, confirm=True, spare_s=0.0)
+        final.window = msgspec.structs.replace(window, start=at, audio=audio, check_voice=True, spare_s=0.0)
         final.decided, final.hypothesis, final.trouble = False, None, None
         commands.append(Decode(final.window))
 
     def _final(self, closed: UtteranceEnded, window: Window) -> _Final:
         return _Final(closed, window, self._arrival(closed.end), self._partial.committed)
 
-    def _window(self, kind: Kind, utterance: int, start: int, end: int, *, ending: bool = False) -> Window:
+    def _window(self, kind: Kind, utterance: int, start: int, end: int, *, find_voice_end: bool = False) -> Window:
         partial = self._partial
         # Times say which words of an interim are sure, may be trimmed, or lie where the utterance may yet be cut.
         interim = kind is Kind.INTERIM
@@ -403,8 +405,8 @@ class LiveTranscriber:
             self._samples(start, end),
             self.settings.language,
             words=interim or self.settings.words,
-            confirm=not partial.voiced,
-            ending=ending,
+            check_voice=not partial.voiced,
+            find_voice_end=find_voice_end,
             lead=None if interim else self._lead(utterance, start),
             expected=self.language,
         )

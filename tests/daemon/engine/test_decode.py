@@ -16,8 +16,8 @@ import trio.testing
 
 from convo.messages import Code
 from convod.engine import decode
-from convod.engine.cut import mp3_s
 from convod.engine.decode import Decoding, decoding
+from convod.engine.truncated import mp3_s
 from tests.support.speech import DATA, pcm
 
 RATE = 16000

@@ -8,28 +8,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from convod.engine.scheduler import FINALS_AHEAD, TRIES, Job, Scheduler
+from convod.engine.scheduler import FINALS_AHEAD, TRIES, Scheduler
 from convod.owners import OTHERS_AHEAD
-from convod.speech.decoding import Kind, Lead, Options
+from convod.speech.decoding import DecodeJob, Kind, Lead, Options
 
 RATE = 16000
 
 
 def job(
     session: str = "a", kind: Kind = Kind.FINAL, seconds: float = 2.0, rate: int = RATE, owner: str = "", **options
-) -> Job:
+) -> DecodeJob:
     audio = bytes(2 * round(seconds * rate))
-    return Job(session, kind, audio, rate, Options(**{"language": "en", **options}), owner=owner)
+    return DecodeJob(session, kind, audio, rate, Options(**{"language": "en", **options}), owner=owner)
 
 
-def scheduler_with(*jobs: Job, **options) -> Scheduler:
+def scheduler_with(*jobs: DecodeJob, **options) -> Scheduler:
     scheduler = Scheduler(**options)
     for one in jobs:
         scheduler.submit(one)
     return scheduler
 
 
-def drained(scheduler: Scheduler) -> list[list[Job]]:
+def drained(scheduler: Scheduler) -> list[list[DecodeJob]]:
     batches = []
     while batch := scheduler.take():
         batches.append(batch)
@@ -395,9 +395,9 @@ class Queueing(RuleBasedStateMachine):
         super().__init__()
         self.batch, self.files = 3, 4
         self.scheduler = Scheduler(self.batch, files=self.files)
-        self.waiting: list[Job] = []
-        self.dropped: list[Job] = []
-        self.again: list[Job] = []  # those that wait for another try
+        self.waiting: list[DecodeJob] = []
+        self.dropped: list[DecodeJob] = []
+        self.again: list[DecodeJob] = []  # those that wait for another try
         self.now = 10.0
 
     @rule(seconds=st.sampled_from([0.1, 0.3, 1.0]))

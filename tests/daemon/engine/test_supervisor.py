@@ -14,9 +14,9 @@ import trio
 from convo.messages import Code
 from convod.engine import process
 from convod.engine.pressure import Pressure
-from convod.engine.scheduler import TRIES, Job
+from convod.engine.scheduler import TRIES
 from convod.engine.supervisor import Engine, EngineSettings, Refusal
-from convod.speech.decoding import Hypothesis, Kind, Options
+from convod.speech.decoding import DecodeJob, Hypothesis, Kind, Options
 from tests.support.speech import pcm, word_error_rate
 
 RATE = 16000
@@ -28,27 +28,27 @@ class Desk:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.outcomes: dict[Job, list] = {}
+        self.outcomes: dict[DecodeJob, list] = {}
         self._came = trio.lowlevel.ParkingLot()
 
-    def submit(self, audio: bytes, *, session: str = "s", kind: Kind = Kind.FINAL, **options) -> Job:
-        job = Job(session, kind, audio, RATE, Options(**{"language": "en", **options}))
+    def submit(self, audio: bytes, *, session: str = "s", kind: Kind = Kind.FINAL, **options) -> DecodeJob:
+        job = DecodeJob(session, kind, audio, RATE, Options(**{"language": "en", **options}))
         self.outcomes[job] = []
         self.engine.submit(job, self._deliver)
         return job
 
-    def _deliver(self, job: Job, outcome) -> None:
+    def _deliver(self, job: DecodeJob, outcome) -> None:
         self.outcomes[job].append(outcome)
         self._came.unpark_all()
 
-    async def outcome(self, job: Job):
+    async def outcome(self, job: DecodeJob):
         with trio.fail_after(PATIENCE_S):
             while not self.outcomes[job]:
                 await self._came.park()
         (outcome,) = self.outcomes[job]
         return outcome
 
-    async def text(self, job: Job) -> str:
+    async def text(self, job: DecodeJob) -> str:
         outcome = await self.outcome(job)
         assert isinstance(outcome, Hypothesis), outcome
         return outcome.text
@@ -152,7 +152,7 @@ async def test_a_real_worker_hears_words_survives_a_kill_and_ends_with_the_engin
         assert engine.restarts == 2
 
         # What holds no voice has no words, and what holds nothing at all harms nobody.
-        told = await desk.outcome(desk.submit(pcm("single.flac"), confirm=False, ending=True))
+        told = await desk.outcome(desk.submit(pcm("single.flac"), check_voice=False, find_voice_end=True))
         assert told.voice_s is None
         assert told.voice_end == pytest.approx(heard.voice_end, abs=0.1)
         silent, empty = desk.submit(bytes(2 * RATE)), desk.submit(b"")
@@ -423,7 +423,7 @@ async def test_interims_that_wait_are_pressure_however_often_they_are_renewed(
     monkeypatch.setattr(Pressure, "waited", lambda self, kind, seconds, now: told.append(seconds))
     began = trio.current_time()
     while trio.current_time() < began + held_up_s:
-        interim = Job("s", Kind.INTERIM, b"", RATE, Options())
+        interim = DecodeJob("s", Kind.INTERIM, b"", RATE, Options())
         engine.submit(interim, lambda job, outcome: None)
         await trio.sleep(0.1)
     assert engine._take() == [interim]
@@ -437,7 +437,7 @@ async def test_a_final_is_late_from_when_it_is_due(autojump_clock, monkeypatch):
     monkeypatch.setattr(Pressure, "waited", lambda self, kind, seconds, now: told.append(seconds))
     for spare_s in (0.0, 0.5, 2.0):
         due = trio.current_time() + spare_s
-        final, dropped = (Job(session, Kind.FINAL, b"", RATE, Options(), due=due) for session in "st")
+        final, dropped = (DecodeJob(session, Kind.FINAL, b"", RATE, Options(), due=due) for session in "st")
         for job in (final, dropped):
             engine.submit(job, lambda job, outcome: None)
         await trio.sleep(1.0)
@@ -514,7 +514,7 @@ async def test_an_idle_model_is_let_go_and_comes_back_with_work(stand_in):
         assert desk.engine.restarts == 0
 
 
-async def one_unloaded(desk: Desk) -> tuple[Job, Callable[[], None]]:
+async def one_unloaded(desk: Desk) -> tuple[DecodeJob, Callable[[], None]]:
     """Of two workers one is unloaded, the other at work until the function is called that is returned with its window.
 
     From then on nobody is unloaded any more.

@@ -112,7 +112,7 @@ def test_a_short_context_holds_the_window_its_margin_and_never_as_many_as_mel_ba
 @pytest.mark.parametrize("seconds", [0.02, 0.7, 1.6, 2.56, 9.0, 27.99])
 def test_the_encoder_sees_whole_seconds_behind_the_window(core: Core, seconds: float) -> None:
     window = (SINGLE * 10)[: 2 * round(seconds * RATE)]
-    hear(window, confirm=False, beam=1)
+    hear(window, check_voice=False, beam=1)
     ((_, _, frames),) = core.encoded
     assert frames == bucket(round(seconds * RATE) // 160)
 
@@ -123,7 +123,7 @@ def test_where_every_window_is_padded_to_30_s_the_answer_to_a_short_one_has_less
 ) -> None:
     """A model that says a sentence over and over fills it."""
     monkeypatch.setattr(model(), "context", "full")
-    hear((SINGLE * 10)[: 2 * seconds * RATE], confirm=False, steady=True)
+    hear((SINGLE * 10)[: 2 * seconds * RATE], check_voice=False, deterministic=True)
     asked = core.generated[0]
     assert asked["max_length"] == 2 * min(224, 12 + room_s * LIKELY_PER_SECOND)
     assert core.encoded[0][-1] == FULL_FRAMES
@@ -253,13 +253,13 @@ def test_a_window_of_a_file_that_has_more_to_say_is_heard_to_its_end(
     core: Core, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     long = pcm("talk.flac")[: 2 * 9 * RATE]
-    whole = hear(long, steady=True, words=True)
+    whole = hear(long, deterministic=True, words=True)
     assert len(core.generated) == 1
     monkeypatch.setattr(answers, "LIKELY_PER_SECOND", 0)  # twelve tokens are likely
-    assert hear(long, steady=True, words=True) == whole
+    assert hear(long, deterministic=True, words=True) == whole
     assert len(core.generated) == 3
     core.scores = [-5.0, -5.0]
-    assert len(hear(long, steady=True).text) < len(whole.text) / 2  # what is no text is not gone on with
+    assert len(hear(long, deterministic=True).text) < len(whole.text) / 2  # what is no text is not gone on with
     assert len(core.generated) == 4
     core.scores = []
     assert hear(long).text == whole.text  # somebody waits for it: it has all its room at once
@@ -427,7 +427,7 @@ def test_the_built_in_model_is_asked_for_times_with_a_beam(core: Core) -> None:
 def test_a_window_has_the_silence_behind_it_that_was_asked_for(
     core: Core, stock: Whisper, seconds: float, margin: int | None
 ) -> None:
-    hear((SINGLE * 10)[: 2 * round(seconds * RATE)], confirm=False, beam=1, margin=margin)
+    hear((SINGLE * 10)[: 2 * round(seconds * RATE)], check_voice=False, beam=1, margin=margin)
     ((_, _, frames),) = core.encoded
     asked = FULL_FRAMES if margin is None else round(seconds * 100) + margin
     assert min(asked, FULL_FRAMES) <= frames <= min(asked + 100, FULL_FRAMES)
@@ -540,7 +540,7 @@ def test_the_built_in_model_hears_no_lead(core: Core) -> None:
 
 @pytest.mark.parametrize("beam", [1, 5])
 def test_a_stock_final_tells_where_the_voice_is(core: Core, stock: Whisper, beam: int) -> None:
-    heard = hear(TALK, beam=beam, ending=True)
+    heard = hear(TALK, beam=beam, find_voice_end=True)
     assert heard.voice_s > 3.0
     assert heard.voice_end > 5.0
     if beam == 1:

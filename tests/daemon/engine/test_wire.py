@@ -43,7 +43,7 @@ HEARD = Hypothesis(
         Load(directory="/m", context="short", device="cuda", compute_type="float16", threads=3),
         Work(
             windows=[b"", b"\x00\x01"],
-            growing=["a:0", None],
+            stream_keys=["a:0", None],
             leads=[None, Lead(audio=b"\x02\x03", text="Grüße,")],
             expected=[None, "de"],
             rate=16000,
@@ -51,7 +51,7 @@ HEARD = Hypothesis(
         ),
         Work(
             windows=[],
-            growing=[],
+            stream_keys=[],
             leads=[],
             expected=[],
             rate=8000,

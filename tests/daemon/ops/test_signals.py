@@ -7,14 +7,13 @@ import trio
 
 from convo.messages import SessionCounts
 from convod.engine.process import Worker
-from convod.engine.scheduler import Job
 from convod.engine.supervisor import REPLACED_S, Engine, EngineSettings
 from convod.ops import logs
 from convod.ops.config import Settings
 from convod.ops.current import Current
 from convod.ops.signals import Operator
 from convod.ops.systemd import Notifier
-from convod.speech.decoding import Kind, Options
+from convod.speech.decoding import DecodeJob, Kind, Options
 
 
 class Refusal(Exception):
@@ -74,8 +73,8 @@ async def test_the_watchdog_is_fed_only_while_the_engine_answers(autojump_clock,
         notifier.close()
 
 
-def window() -> Job:
-    return Job("s", Kind.FILE, b"\0\0", 16000, Options())
+def window() -> DecodeJob:
+    return DecodeJob("s", Kind.FILE, b"\0\0", 16000, Options())
 
 
 def count(manager: socket.socket) -> int:

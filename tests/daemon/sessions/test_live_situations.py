@@ -62,7 +62,7 @@ async def test_an_end_while_the_text_of_a_pause_is_decoded_gives_one_segment(
         home.send(session, sentence()[: 2 * round(2.75 * RATE)] + silence(pause_s), 640)
         await settle()
         (guess,) = home.engine.jobs
-        assert guess.options.ending
+        assert guess.options.find_voice_end
         if answered == "before the end":
             home.engine.finish(guess)
             await settle()

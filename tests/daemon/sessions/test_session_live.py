@@ -887,7 +887,7 @@ async def test_a_stretch_that_cannot_be_decoded_is_a_warning_and_the_session_goe
     async with house(tmp_path) as home:
         home.engine.texts = lambda number, job: (
             Refusal(Code.INTERNAL, "this stretch of audio stopped the engine again and again")
-            if job.growing == home.engine.seen[0].growing  # the first utterance, at its pause and at its end
+            if job.stream_key == home.engine.seen[0].stream_key  # the first utterance, at its pause and at its end
             else heard("the second")
         )
         session = await home.live(interim=False)

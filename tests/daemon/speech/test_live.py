@@ -284,7 +284,7 @@ def test_the_text_of_a_pause_is_needed_at_the_endpoint(endpoint_ms):
     play = Play(interim=False, endpoint=EndpointSettings(endpoint_ms=endpoint_ms), piece=320)
     play.audio(sentence() + silence(4.0))
     speculative = play.finals[-1]
-    assert speculative.ending
+    assert speculative.find_voice_end
     assert abs(speculative.spare_s - min(0.5, (endpoint_ms - 200) / 1000)) <= 0.04  # and soon, for it is a caption, too
     play = Play(interim=False).audio(sentence()[: 2 * RATE]).flush()
     assert [window.spare_s for window in play.finals] == [0.0]
@@ -442,7 +442,7 @@ def test_from_a_mark_it_goes_on_with_the_same_windows_and_numbers():
     # Whether somebody spoke on at the mark was forgotten, so what is there is listened to once more.
     silent, *finals = again.finals
     assert silent.start == keep.mark_sample
-    assert silent.confirm
+    assert silent.check_voice
     assert [nothing.text for nothing in again.answer(silent, "", voice_s=0.0, voice_end=0.0)] == [None]
     assert [window.utterance for window in finals] == [2, 3]
     for window, before in zip(finals, rest, strict=True):
@@ -549,7 +549,7 @@ def test_without_interims_or_where_there_may_be_none_the_text_of_a_pause_waits_f
 
 def test_a_pause_in_which_the_worker_hears_a_voice_is_no_end():
     play, speculative, rest = paused()
-    assert speculative.ending
+    assert speculative.find_voice_end
     assert play.answer(speculative, "Grace will", voice_end=(speculative.end - speculative.start) / RATE) == []
     # The endpoint comes later, with a window of its own that reaches further.
     play.audio(rest + silence(1.0))

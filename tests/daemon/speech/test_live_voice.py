@@ -107,9 +107,9 @@ class Hearing:
         inside = [(max(a, window.start), min(b, window.end)) for a, b in self.voice]
         inside = [(a, b) for a, b in inside if a < b]
         voice = sum(b - a for a, b in inside)
-        if window.confirm and voice < LEAST:
+        if window.check_voice and voice < LEAST:
             return heard("", no_speech_prob=1.0, voice_s=voice / RATE, voice_end=0.0)
-        told = window.confirm or window.ending
+        told = window.check_voice or window.find_voice_end
         end = (inside[-1][1] - window.start) / RATE if inside else 0.0
         text = " ".join(f"w{a}" for a, _ in inside)
         words = [TimedWord(start=0.0, end=0.1, word="w", probability=0.9)] if window.words else None

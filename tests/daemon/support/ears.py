@@ -98,8 +98,8 @@ class Ears:
             options = Options(
                 language=window.language,
                 words=window.words,
-                confirm=window.confirm,
-                ending=window.ending,
+                check_voice=window.check_voice,
+                find_voice_end=window.find_voice_end,
                 beam=1 if window.kind is Kind.INTERIM else 5,
             )
             (heard,) = model().decode([window.audio], self.pcm.rate, options)

@@ -30,7 +30,6 @@ from convo.messages import (
     TranscriptSegment,
 )
 from convod.bell import Bell
-from convod.engine.scheduler import Job
 from convod.engine.supervisor import Deliver, Outcome
 from convod.sessions import Manager, Session, exports
 from convod.sessions.acks import Acks
@@ -39,7 +38,7 @@ from convod.sessions.journal import Desk
 from convod.sessions.limits import LimitSettings, RetentionSettings
 from convod.sessions.session import Parts, SessionSettings
 from convod.sessions.turns import Turns
-from convod.speech.decoding import Interims, Kind
+from convod.speech.decoding import DecodeJob, Interims, Kind
 from convod.speech.hallucination import HallucinationFilter
 from convod.speech.vad import level_dbfs
 from convod.store import Database, SessionStore, Spool, Usage
@@ -84,14 +83,14 @@ class ScriptedEngine:
         self.woken: list[bool] = []  # for somebody who is going to speak?
         self.queued = False  # what is held waits for a worker; else it is at work
         self.affords = Interims.FULL
-        self.jobs: dict[Job, Deliver] = {}
-        self.seen: list[Job] = []
-        self.dropped: list[Job] = []
+        self.jobs: dict[DecodeJob, Deliver] = {}
+        self.seen: list[DecodeJob] = []
+        self.dropped: list[DecodeJob] = []
         self.forgotten: list[str] = []
-        self.texts: Callable[[int, Job], Outcome] = lambda number, job: heard(f"sentence {number}")
+        self.texts: Callable[[int, DecodeJob], Outcome] = lambda number, job: heard(f"sentence {number}")
         self._finals = 0
 
-    def submit(self, job: Job, deliver: Deliver) -> None:
+    def submit(self, job: DecodeJob, deliver: Deliver) -> None:
         if job.kind is Kind.INTERIM and self.queued:
             for other in [one for one in self.jobs if one.session == job.session and one.kind is job.kind]:
                 del self.jobs[other]
@@ -100,13 +99,13 @@ class ScriptedEngine:
         if not self.hold:
             trio.lowlevel.current_trio_token().run_sync_soon(self.finish, job)
 
-    def finish(self, job: Job, outcome: Outcome | None = None) -> None:
+    def finish(self, job: DecodeJob, outcome: Outcome | None = None) -> None:
         """Answer a job, as scripted if nothing else is said; nothing if it was dropped."""
         deliver = self.jobs.pop(job, None)
         if deliver is None:
             return
         if outcome is None:
-            if job.options.confirm and level_dbfs(job.audio) < QUIET_DBFS:
+            if job.options.check_voice and level_dbfs(job.audio) < QUIET_DBFS:
                 outcome = heard("", no_speech_prob=1.0, voice_s=0.0, voice_end=0.0)
             elif job.kind is Kind.INTERIM:
                 outcome = heard("sentence")  # as its final begins
@@ -130,17 +129,17 @@ class ScriptedEngine:
     def join(self, session: str, *, owner: str, live: bool) -> None:
         self.sessions[session] = live
 
-    def is_waiting(self, job: Job) -> bool:
+    def is_waiting(self, job: DecodeJob) -> bool:
         return self.queued and job in self.jobs
 
-    def retract(self, job: Job) -> bool:
+    def retract(self, job: DecodeJob) -> bool:
         return self.jobs.pop(job, None) is not None
 
     def wake(self, *, live: bool = False) -> None:
         """The real one loads its model again, if it was let go."""
         self.woken += [live]
 
-    def drop(self, job: Job) -> None:
+    def drop(self, job: DecodeJob) -> None:
         self.dropped.append(job)
         self.jobs.pop(job, None)
 

@@ -8,12 +8,12 @@ import pytest
 import trio
 
 from convod.engine import others
-from convod.engine.others import NoRoomForModel, OtherEngines
+from convod.engine.pool import EnginePool, NoRoomForModel
 from convod.engine.supervisor import Engine, EngineSettings
 
 
 @pytest.fixture
-async def engines(monkeypatch: pytest.MonkeyPatch, nursery: trio.Nursery) -> OtherEngines:
+async def engines(monkeypatch: pytest.MonkeyPatch, nursery: trio.Nursery) -> EnginePool:
     """Models that are here, and engines that do nothing until they are cancelled."""
 
     async def run(engine: Engine) -> None:
@@ -21,12 +21,12 @@ async def engines(monkeypatch: pytest.MonkeyPatch, nursery: trio.Nursery) -> Oth
 
     monkeypatch.setattr(others.models, "here", lambda: [SimpleNamespace(name=name) for name in "abcd"])
     monkeypatch.setattr(Engine, "run", run)
-    engines = OtherEngines(EngineSettings(model="builtin"))
+    engines = EnginePool(EngineSettings(model="builtin"))
     await nursery.start(engines.run)
     return engines
 
 
-async def test_one_that_a_session_may_still_ask_is_not_given_up(engines: OtherEngines) -> None:
+async def test_one_that_a_session_may_still_ask_is_not_given_up(engines: EnginePool) -> None:
     """A file that waits in the queue, a live session in which nobody speaks: what they ask would never be answered."""
     first, second = engines.get("a"), engines.get("b")
     for number, engine in enumerate((first, second)):

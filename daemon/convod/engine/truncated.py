@@ -29,17 +29,17 @@ MP3_TAG: Final = {(False, False): 36, (False, True): 21, (True, False): 21, (Tru
 """Bytes from a frame's beginning to its Xing tag, by whether it is MPEG-2 or 2.5, and mono."""
 
 
-def is_cut(file: BinaryIO) -> bool:
+def is_truncated(file: BinaryIO) -> bool:
     """Whether a WAV, Ogg or Matroska file ends before its container says."""
     size = _size(file)
     begin = file.read(4)
     file.seek(0)
     if begin == b"RIFF":
-        return _is_cut_wav(file, size)
+        return _is_truncated_wav(file, size)
     if begin == b"OggS":
-        return _is_cut_ogg(file, size)
+        return _is_truncated_ogg(file, size)
     if begin == b"\x1a\x45\xdf\xa3":
-        return _is_cut_matroska(file, size)
+        return _is_truncated_matroska(file, size)
     return False
 
 
@@ -115,14 +115,14 @@ def _counted_s(data: bytes, at: int, name: bytes) -> float | None:
     return None
 
 
-def _is_cut_wav(file: BinaryIO, size: int) -> bool:
+def _is_truncated_wav(file: BinaryIO, size: int) -> bool:
     head = file.read(12)
     claimed = int.from_bytes(head[4:8], "little")
     # Who writes to a pipe knows no length and says the greatest, or none.
     return head[8:] == b"WAVE" and claimed < 0x7FFFFFFF - 4096 and size < claimed + 8
 
 
-def _is_cut_ogg(file: BinaryIO, size: int) -> bool:
+def _is_truncated_ogg(file: BinaryIO, size: int) -> bool:
     """The last page of each stream must say that it is the last (RFC 3533, section 4)."""
     file.seek(max(0, size - LAST_PAGES))
     tail = file.read()
@@ -130,7 +130,7 @@ def _is_cut_ogg(file: BinaryIO, size: int) -> bool:
     return last < 0 or last + 5 >= len(tail) or not tail[last + 5] & 4
 
 
-def _is_cut_matroska(file: BinaryIO, size: int) -> bool:
+def _is_truncated_matroska(file: BinaryIO, size: int) -> bool:
     """Its second element, the segment, is all the rest (RFC 9559, section 5.1) and as long as it says."""
     file.seek(4)
     header = _length(file)

@@ -32,7 +32,7 @@ class _One:
     scope: trio.CancelScope
 
 
-class OtherEngines:
+class EnginePool:
     """`run` owns them."""
 
     def __init__(self, settings: EngineSettings) -> None:

@@ -6,7 +6,7 @@ import sys
 import pytest
 import trio
 
-from convod.engine.ending import KILLED_S, end
+from convod.engine.reap import KILLED_S, reap
 
 
 class Stuck:
@@ -26,7 +26,7 @@ async def test_a_process_that_not_even_a_kill_ends_is_left_to_the_system(autojum
     stuck = Stuck()
     with trio.CancelScope() as stopping:
         stopping.cancel()
-        await end(stuck)
+        await reap(stuck)
         assert trio.current_time() == pytest.approx(KILLED_S)
     assert stuck.kills == 1
     assert "4711 does not end" in caplog.text
@@ -37,6 +37,6 @@ async def test_one_that_is_held_still_is_gone_at_once(caplog):
     process.send_signal(signal.SIGSTOP)
     with trio.CancelScope() as stopping:
         stopping.cancel()
-        await end(process)
+        await reap(process)
     assert process.returncode == -signal.SIGKILL
     assert caplog.text == ""

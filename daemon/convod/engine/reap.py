@@ -29,7 +29,7 @@ class Process(Protocol):
         """Until it has ended."""
 
 
-async def end(process: Process) -> None:
+async def reap(process: Process) -> None:
     """Kill it and wait until it is gone, KILLED_S at most. Is not cancelled."""
     process.kill()
     with trio.move_on_after(KILLED_S, shield=True) as waiting:
