@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import trio
 
-from convod.engine import others
+from convod.engine import pool
 from convod.engine.pool import EnginePool, NoRoomForModel
 from convod.engine.supervisor import Engine, EngineSettings
 
@@ -19,7 +19,7 @@ async def engines(monkeypatch: pytest.MonkeyPatch, nursery: trio.Nursery) -> Eng
     async def run(engine: Engine) -> None:
         await trio.sleep_forever()
 
-    monkeypatch.setattr(others.models, "here", lambda: [SimpleNamespace(name=name) for name in "abcd"])
+    monkeypatch.setattr(pool.models, "here", lambda: [SimpleNamespace(name=name) for name in "abcd"])
     monkeypatch.setattr(Engine, "run", run)
     engines = EnginePool(EngineSettings(model="builtin"))
     await nursery.start(engines.run)
