@@ -1,7 +1,7 @@
-"""The words of a window to segments: where the speaker pauses, and where a sentence ends.
+"""Divide the words of a window into segments: where the speaker pauses, and where a sentence ends.
 
-In: a window's text, its words with times, and when its utterances end. Out: the text in parts, each with its words.
-No audio, no clock, no I/O; it leaves no letter of the text out.
+In: a window's text, its words with times, and when its utterances end. Out: the text in parts, each with its words. No
+audio, no clock, no I/O; no letter of the text is left out.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
-"""Speech or silence, frame by frame, to utterances: where one begins, where it ends, where a long one is cut.
+"""Cut a stream into utterances from per-frame speech decisions: where one begins, ends, or is cut because it is long.
 
-In: for each frame its end on the sample clock, whether it is speech, its level. Out: what happened, as small frozen
+In: for each frame its end on the sample clock, whether it is speech, and its level. Out: what happened, as small frozen
 values. A state machine without audio, wall clock or I/O.
 
-The machine has two states. SILENT: frames are watched through a short ring; enough speech in it opens an utterance
-that begins a pre-roll before the ring's first speech frame (never before the last utterance's end). SPEAKING: silence
-is counted from the last speech frame; when it reaches the endpoint the utterance is closed a little after its last
-speech. An utterance that grows to its greatest length is cut at the quietest frame of its last part, and the next one
-begins on that very sample: nothing is lost, nothing doubled. So does the one after an utterance at whose end a better
-detector hears a voice, however late it is told of: what the frames were silent about was speech all the same.
+It has two states. SILENT: the last frames are kept in a short ring; enough speech in it starts an utterance, which
+begins a pre-roll before the ring's first speech frame (never before the last utterance's end). SPEAKING: silence is
+counted from the last speech frame; when it reaches the endpoint, the utterance ends a little after its last speech.
+One that reaches its greatest length is cut at the quietest frame of its last part, and the next one starts at that very
+sample: nothing is lost, nothing doubled. The same happens when a better detector finds a voice at the end of an
+utterance, however late it says so: the frames took speech for silence there.
 """
 
 from __future__ import annotations
@@ -19,9 +19,19 @@ import msgspec
 
 
 class EndpointSettings(msgspec.Struct, frozen=True):
-    """All in milliseconds. `onset` of `ring` must be speech to open an utterance. The endpoint comes `endpoint` after
-    the last speech, or `patient` after it where the sentence goes on. Of what follows one that turns out to have ended
-    in mid-speech, `doubt` at most is taken for speech unheard.
+    """When utterances begin and end, in milliseconds.
+
+    Args:
+        endpoint_ms: Silence that ends an utterance.
+        patient_ms: Silence that ends it in mid-sentence.
+        pause_ms: Silence that counts as a pause.
+        preroll_ms: Audio before the first speech that belongs to an utterance.
+        tail_ms: Audio after the last speech that belongs to it.
+        ring_ms: Length of the ring,
+        onset_ms: and how much of it must be speech to start an utterance.
+        longest_ms: Greatest length of an utterance.
+        cut_from_ms: Length from which a place to cut is looked for.
+        doubt_ms: How much audio at most counts as missed speech behind an utterance that ended in mid-speech.
     """
 
     endpoint_ms: int = 500
@@ -37,7 +47,7 @@ class EndpointSettings(msgspec.Struct, frozen=True):
 
 
 class UtteranceStarted(msgspec.Struct, frozen=True):
-    """Utterance `number` began; its audio starts at sample `start`, speech was first seen at `onset`."""
+    """Utterance `number` starts at sample `start`; its first speech is at `onset`."""
 
     number: int
     start: int
@@ -47,7 +57,7 @@ class UtteranceStarted(msgspec.Struct, frozen=True):
 class UtteranceEnded(msgspec.Struct, frozen=True):
     """Utterance `number` is the samples `start` to `end`.
 
-    Speech was first seen at sample `onset`, and `spoken` samples were speech. `cut` if the speaker went on.
+    Its first speech is at sample `onset`, and `spoken` samples were speech. `cut` if the speaker went on.
     """
 
     number: int
@@ -59,14 +69,14 @@ class UtteranceEnded(msgspec.Struct, frozen=True):
 
 
 class Paused(msgspec.Struct, frozen=True):
-    """The speaker paused at sample `at` (the end of the last speech): perhaps the end, perhaps not."""
+    """The speaker paused at sample `at`, the end of the last speech: perhaps for good."""
 
     number: int
     at: int
 
 
 class Resumed(msgspec.Struct, frozen=True):
-    """The speaker went on after a `Paused`."""
+    """The speaker went on after `Paused`."""
 
     number: int
 
@@ -75,7 +85,14 @@ Happening = UtteranceStarted | UtteranceEnded | Paused | Resumed
 
 
 class Endpointer:
-    """`first` is the number of the first utterance, `begin` the sample the stream starts at."""
+    """The state machine of one stream.
+
+    Args:
+        rate: Samples a second.
+        settings: When utterances begin and end.
+        first: Number of the first utterance.
+        begin: Sample the stream starts at.
+    """
 
     def __init__(self, rate: int, settings: EndpointSettings | None = None, *, first: int = 0, begin: int = 0) -> None:
         self.settings = settings or EndpointSettings()
@@ -96,7 +113,7 @@ class Endpointer:
 
     @property
     def open_since(self) -> int | None:
-        """First sample of the open utterance, None in silence."""
+        """First sample of the open utterance, or None in silence."""
         return self._start if self._open else None
 
     @property
@@ -106,7 +123,7 @@ class Endpointer:
 
     @property
     def needed_from(self) -> int:
-        """Samples before this one are never asked for again."""
+        """First sample that may still be needed."""
         if self._open:
             return self._start
         first = self._ring[0][0] if self._ring else self._now
@@ -114,8 +131,8 @@ class Endpointer:
 
     @property
     def safe_until(self) -> int:
-        """If the open utterance is cut, then at this sample or later."""
-        # Of the places that come later only a quieter one would be taken.
+        """First sample at which the open utterance may still be cut."""
+        # A place that comes later is taken only if it is quieter.
         at = self._quietest()
         return self._start + self._samples(self.settings.cut_from_ms) if at is None else self._levels[at][0]
 
@@ -128,7 +145,7 @@ class Endpointer:
         return ms * self._rate // 1000
 
     def frame(self, end: int, speech: bool, level: float) -> list[Happening]:
-        """The next frame ends at sample `end`. Returns what happened, oldest first."""
+        """Add the frame that ends at sample `end` and return what happened, oldest first."""
         start, self._now = self._now, end
         if self._resumed and end > self._free:
             opened = self._begin_again(self._free)
@@ -138,7 +155,7 @@ class Endpointer:
         return self._silent(start, end, speech)
 
     def voiced(self, until: int) -> None:
-        """A better detector heard a voice up to sample `until`: if that is more than is known, the pause was none."""
+        """Take note that a better detector found a voice up to sample `until`; if that is news, there was no pause."""
         until = min(until, self._now)
         if self._open and until > self._last_speech:
             self._spoken += until - self._last_speech
@@ -146,28 +163,29 @@ class Endpointer:
             self._paused = False
 
     def wait(self, at: int) -> None:
-        """The sentence is not over at sample `at`, where the last speech ended: be patient with this pause."""
+        """Be patient with the pause at sample `at`: the sentence is not over there."""
         if self._open and at == self._last_speech:
             self._patient = True
 
     def resume(self, at: int) -> list[Happening]:
-        """A better detector heard a voice right up to sample `at`, where the last utterance ended: the next one begins
-        there. If none is open, one opens, with the next frame at the latest; one that is open begins earlier, unless
-        that made it too long.
+        """Start the next utterance at sample `at`, where the last one ended: a better detector found a voice up to it.
+
+        If none is open, one starts, with the next frame at the latest. One that is open starts earlier, unless that
+        makes it too long.
         """
         if at != self._free:
             return []
         settings = self.settings
         if self._open:
-            # A frame may come, and a flush within the next, before it is cut.
+            # Before it is cut, another frame may come, and a flush within the next one.
             if at < self._start and self._now - at <= self._samples(settings.longest_ms - settings.pause_ms):
                 self._start = self._onset = at
-                self._paused = False  # who decoded what there was at the pause did not have all of it
+                self._paused = False  # what was decoded at the pause was not all of it
             return []
         if at >= self._now:
             self._resumed = True
             return []
-        # All since then may be speech that was missed, but for a bound: the word of it may come minutes late.
+        # All audio since then may be missed speech, up to a bound: the answer may come minutes late.
         doubt = min(settings.doubt_ms, settings.cut_from_ms)
         until = min(self._now, at + self._samples(doubt))
         if self._now - until >= self._samples(settings.endpoint_ms):
@@ -179,10 +197,10 @@ class Endpointer:
         return [self._begin_again(at, max([until, *(end for _, end, speech in self._ring if speech)]))]
 
     def flush(self, now: int) -> list[Happening]:
-        """No more audio comes for now: close what is open at sample `now`, less than a frame after the last frame."""
+        """End the open utterance at sample `now`, less than a frame after the last one: no more audio comes for now."""
         happened: list[Happening] = []
         if not self._open:
-            # A word too short for the onset may be all there was.
+            # A word shorter than the onset may be all there was.
             spoken = sum(end - start for start, end, speech in self._ring if speech)
             if 2 * spoken < self._samples(self.settings.onset_ms):
                 self._ring.clear()
@@ -215,7 +233,7 @@ class Endpointer:
         return UtteranceStarted(self._number, self._start, onset)
 
     def _begin_again(self, at: int, until: int | None = None) -> UtteranceStarted:
-        """Open at sample `at`, with speech up to sample `until`, if any."""
+        """Start at sample `at`, with speech up to sample `until`, if any."""
         self._open, self._paused, self._resumed = True, False, False
         self._start = self._onset = at
         self._last_speech = at if until is None else until
@@ -280,11 +298,11 @@ class Endpointer:
         return [closed, UtteranceStarted(self._number, cut, cut)]
 
     def _quietest(self) -> int | None:
-        """Which frame of the last part to cut after; None if there is no place for it.
+        """Choose the frame of the last part to cut after; None if there is no place.
 
-        Judged with its neighbours, so that one quiet frame inside a vowel does not win; of equals the latest, so that
-        the next utterance is short. Only where speech follows: the next utterance would be nothing but the end of this
-        one's last pause.
+        A frame is judged with its neighbours, so that one quiet frame inside a vowel does not win; of equals the
+        latest is taken, so that the next utterance is short. Speech must follow, or the next utterance would hold
+        nothing but the end of this one's last pause.
         """
         frames = list(self._levels)
         smooth = [

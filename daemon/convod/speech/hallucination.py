@@ -1,7 +1,7 @@
-"""Is this text what was said? Rules with reasons against loops and against text that silence or noise brings forth.
+"""Judge whether a text is what was said: rules against loops, and against text that silence or noise brings forth.
 
-In: a text with the engine's figures and how much speech the detector saw. Out: keep, or reject with a reason; counted.
-It never changes a text, and it decides on finals and interims alike.
+In: a text with the engine's figures, and how much speech the detectors found. Out: keep, or reject with a reason;
+rejections are counted. It never changes a text, and judges finals and interims alike.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
     @property
     def unrecoverable(self) -> bool:
-        """Whether the same would be said of any part of it."""
+        """Whether any part of it would be rejected, too."""
         return self.reason == "improbable"
 
     @property
@@ -70,13 +70,13 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 def compression_ratio(text: str) -> float:
-    """Bytes of the text over bytes of its zlib compression, as Whisper computes it."""
+    """Compute bytes of the text over bytes of its zlib compression, as Whisper does."""
     raw = text.encode()
     return len(raw) / len(zlib.compress(raw)) if raw else 0.0
 
 
 class HallucinationFilter:
-    """Judges texts and counts what it rejected, by reason."""
+    """Judges texts and counts the rejected ones by reason."""
 
     def __init__(self) -> None:
         self.rejected: Counter[str] = Counter()
@@ -91,10 +91,15 @@ class HallucinationFilter:
         voice_s: float | None,
         counted: bool = True,
     ) -> Verdict:
-        """May this text be shown?
+        """Judge whether a text may be shown.
 
-        `spoken_s` is how many seconds the voice-activity detector called speech, `voice_s` in how many the worker's
-        own detector heard a voice, None if it was not asked again. Not `counted` if the same text is judged again.
+        Args:
+            text: The text.
+            avg_logprob: Mean log-probability of its tokens.
+            no_speech_prob: Whisper's probability that there is no speech.
+            spoken_s: Seconds that voice activity called speech.
+            voice_s: Seconds in which the worker's detector found a voice; None if it did not look.
+            counted: Whether to count a rejection; false where the same text is judged again.
         """
         reason = self._reason(text, avg_logprob, no_speech_prob, spoken_s, voice_s)
         if reason is not None and counted:
@@ -118,7 +123,7 @@ class HallucinationFilter:
             return "improbable"
         if len(text) >= _LONG_ENOUGH and compression_ratio(text) > COMPRESSION_RATIO:
             return "repetition"
-        # The detector misses quiet speech, so half a second is granted to it.
+        # Voice activity misses quiet speech, so half a second is added.
         if len(pieces(text)) > WORDS_PER_SECOND * (spoken_s + 0.5):
             return "too_fast"
         return None

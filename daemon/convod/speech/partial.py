@@ -1,7 +1,7 @@
-"""The caption of an utterance that is still being spoken: when to hear it again, from where, and what to show.
+"""The caption of an utterance that is still being spoken: when to decode it again, from where, and what to show.
 
-In: the sample clock, and what was heard of the utterance so far. Out: when an interim is due, the sample it begins at,
-a `Caption`. A state machine for one utterance, without audio or I/O.
+In: the sample clock, and the hypotheses of the utterance so far. Out: when an interim is due, the sample it begins at,
+and a `Caption`. A state machine for one utterance, without audio or I/O.
 """
 
 from __future__ import annotations
@@ -16,27 +16,32 @@ INTERIM_MS: Final = 200
 """New audio before an utterance is decoded again for its caption."""
 
 FIRST_INTERIM_MS: Final = 400
-"""Audio from the onset on before it is decoded at all: on less, a model guesses."""
+"""Audio after the onset before it is decoded at all: with less, a model guesses."""
 
 TRIM_S: Final = 8.0
-"""An interim longer than this begins anew after the words that are stable: a long utterance costs no more per update
-than a short one."""
+"""An interim longer than this restarts after the stable words: a long utterance costs no more per update than a short
+one."""
 
 HELD_BACK: Final = 2
-"""It begins that many stable words earlier, for a border may cost the word behind it: one that is stable is known."""
+"""It restarts this many stable words earlier, for a cut may cost the word behind it, and a stable word is known."""
 
 RARER: Final = 3
-"""Under pressure interims come after so many times INTERIM_MS,"""
+"""Under pressure interims come after this many times INTERIM_MS,"""
 
 SHORTER_S: Final = 3.0
-"""and then begin anew after so much instead of TRIM_S."""
+"""and then restart after this much instead of TRIM_S."""
 
 
 class PartialHypothesis:
-    """One utterance from sample `start` on, in which speech was first seen at sample `onset`; `rate` in Hz.
+    """The hypothesis of one open utterance.
 
-    `begin` is where its next interim starts, `committed` the stable words that were shown. `voiced` once the worker has
-    heard a voice in it: that need not be asked again.
+    `begin` is where its next interim starts, `committed` holds the stable words that were shown, and `voiced` is true
+    once the worker found a voice in it: that need not be checked again.
+
+    Args:
+        rate: Samples a second.
+        start: First sample of the utterance.
+        onset: Sample of its first speech.
     """
 
     def __init__(self, rate: int, start: int, onset: int) -> None:
@@ -51,31 +56,35 @@ class PartialHypothesis:
         self._shown: Caption | None = None
 
     def is_due(self, now: int, interims: Interims = Interims.FULL) -> bool:
-        """Whether the samples up to `now` are worth another interim, as rich as `interims` lets them be."""
+        """Whether another interim is due at sample `now`, as often as `interims` allows."""
         if interims is Interims.NONE:
             return False
         patience = 0 if interims is Interims.FULL else (RARER - 1) * INTERIM_MS
         return now >= max(self._due, self._begun + patience * self._rate // 1000)
 
     def asked(self, now: int, *, renewed: bool = False) -> None:
-        """An interim of the samples up to `now` is being decoded, `renewed` in the place of one that waited."""
+        """Take note that an interim up to sample `now` is being decoded, `renewed` if it replaced one that waited."""
         self._due = now + INTERIM_MS * self._rate // 1000
         if not renewed:
             self._begun = self._due
 
     def is_long(self, now: int, interims: Interims = Interims.FULL) -> bool:
-        """Whether the next interim should ask for times of words, to be trimmed by them."""
+        """Whether the audio of the interim is long enough to be trimmed."""
         most = SHORTER_S if interims >= Interims.SHORTER else TRIM_S
         return now - self.begin > most * self._rate
 
     def update(
         self, start: int, end: int, hypothesis: Hypothesis, *, trim: bool = True, safe: int | None = None
     ) -> Caption:
-        """What was heard of the samples from `start` to `end` -> the caption of the whole utterance.
+        """Add the hypothesis of an interim and return the caption of the whole utterance.
 
-        Its stable words are not heard again if it is time to `trim` and their times are there: each border may cost the
-        word behind it, so there should be few. Words behind sample `safe` are not committed: the utterance may yet be
-        cut before them.
+        Args:
+            start: First sample of the interim.
+            end: Sample it ends before.
+            hypothesis: What was decoded.
+            trim: Whether to leave out the stable words from now on, if they have times. Each cut may cost the word
+                behind it, so there should be few.
+            safe: Sample behind which no word is committed: the utterance may yet be cut before it.
         """
         self.voiced = True
         guesses, timed = _guesses(hypothesis, (end - start) / self._rate), list(hypothesis.words or ())
@@ -91,22 +100,20 @@ class PartialHypothesis:
         return whole
 
     def paused(self, start: int, end: int, hypothesis: Hypothesis, *, commit: bool = True) -> Caption:
-        """What was heard of all of it at a pause -> its caption: no word is cut there, so all of them may be shown."""
+        """Add the hypothesis of all of it at a pause and return the caption, with all words: none is cut off there."""
         self.voiced = True
         guesses = _guesses(hypothesis, (end - start) / self._rate)[len(self._trimmed) :]
         caption = self._agreement.update_at_pause(guesses, None if commit else 0)
         return Caption(joined([*self._trimmed, *pieces(caption.stable)]), caption.tentative)
 
     def _is_echo(self, word: str) -> bool:
-        """Whether it is the end of the last trimmed word, heard once more because the border was put too early."""
+        """Whether it is the end of the last trimmed word, decoded again because the cut was too early."""
         if not self._trimmed or _plain(word) != _plain(self._trimmed[-1]):
             return False
         return _plain(self._agreement.expected) not in ("", _plain(word))  # people do say things twice
 
     def shows(self, caption: Caption) -> bool:
-        """Whether the caption is worth showing: never one without words, nor the same again. If so, its stable words
-        are committed.
-        """
+        """Whether to show the caption, which commits its stable words: not without words, nor the same one again."""
         if caption in (self._shown, Caption("", "")):
             return False
         self._shown = caption
@@ -126,7 +133,7 @@ class PartialHypothesis:
 
 
 def _guesses(hypothesis: Hypothesis, seconds: float) -> list[Guess]:
-    """The words of a hypothesis of so many seconds, as agreement counts them, each as old as its alignment says."""
+    """Split a hypothesis of so many seconds into units of agreement, each as old as its alignment says."""
     if hypothesis.words is None:
         return [Guess(word) for word in pieces(hypothesis.text)]
     return [
@@ -139,14 +146,14 @@ def _plain(word: str) -> str:
 
 
 def _before(words: Sequence[TimedWord], second: float) -> int:
-    """How many words, as agreement counts them, end before a second of the window."""
+    """Count the units of agreement that end before a second of the window."""
     return sum(len(pieces(word.word)) for word in words if word.end <= second)
 
 
 def _held(words: Sequence[TimedWord], stable: Sequence[str]) -> tuple[int, int]:
-    """How many of the timed words say nothing but stable ones, and how many stable ones they say.
+    """Count the timed words that consist of stable words only, and the stable words they consist of.
 
-    The two are cut differently where there are no spaces: a timed word has its punctuation, a character none.
+    The two are split differently in scripts without spaces: a timed word has its punctuation, a character has none.
     """
     count = held = taken = 0
     timed = counted = ""

@@ -1,9 +1,9 @@
-"""Bytes of PCM in any allowed encoding to mono 16-bit samples, and those to frames for the voice-activity detector.
+"""Convert PCM bytes of any allowed encoding to mono 16-bit samples, and cut those into frames for voice activity.
 
 In: bytes as a client sends them, cut anywhere. Out: mono s16le bytes at the stream's own rate, and frames of a fixed
-number of milliseconds. It never resamples what the engine will hear: a window is resampled once, with a proper
-filter, by the worker that decodes it (see `engine/whisper.py`), so silence costs nothing and the sample clock is the
-stream's own. It never imports numpy: the daemon's parent process stays small.
+number of milliseconds. It never resamples what the engine decodes: the worker does that once for each window, with a
+proper filter, so silence costs nothing and the sample clock is the stream's own. It never imports numpy: the daemon's
+own process stays small.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _VAD_RATES: Final = (8000, 16000, 32000, 48000)
 
 
 class UnsupportedAudio(ValueError):
-    """The stream's format is outside what can be heard; the text says what can."""
+    """The stream's format is not supported; the text says which are."""
 
 
 class PcmFormat(msgspec.Struct, frozen=True):
@@ -80,7 +80,7 @@ _MULAW: Final = _mulaw_table()
 
 
 class PcmReader:
-    """Turns a stream's bytes into mono s16le, keeping the part of a frame that has not come whole yet."""
+    """Converts a stream's bytes to mono s16le, keeping the bytes of an incomplete frame."""
 
     def __init__(self, pcm: PcmFormat) -> None:
         self.pcm = pcm
@@ -88,11 +88,11 @@ class PcmReader:
 
     @property
     def rest_bytes(self) -> int:
-        """Bytes that wait for the rest of their frame."""
+        """Bytes of an incomplete frame."""
         return len(self._rest)
 
     def feed(self, data: bytes) -> bytes:
-        """More of the stream -> mono s16le of all whole frames, one sample a frame (the mean of its channels)."""
+        """Convert more of the stream: mono s16le of all complete frames, each the mean of its channels."""
         if self._rest:
             data = self._rest + data
         whole = len(data) - len(data) % self.pcm.frame_bytes
@@ -129,7 +129,7 @@ class PcmReader:
 def _clip(value: float) -> int:
     if -32768.0 <= value <= 32767.0:
         return int(value)
-    # A value that is no number compares false with everything: silence is the safe reading.
+    # NaN compares false with everything: silence is the safe reading.
     return 32767 if value > 0 else -32768 if value < 0 else 0
 
 
@@ -156,7 +156,7 @@ class Frames:
         self._start = 0
 
     def feed(self, mono: bytes) -> list[Frame]:
-        """Mono s16le -> the frames that are whole now."""
+        """Add mono s16le and return the frames that are complete now."""
         self._buffer += mono
         frames = []
         taken = 0

@@ -1,4 +1,4 @@
-"""Where a sentence ends, by its punctuation. In: text. Out: yes or no, or places. No audio, no I/O."""
+"""Tell by punctuation where a sentence ends. In: text. Out: yes or no. No audio, no I/O."""
 
 from __future__ import annotations
 

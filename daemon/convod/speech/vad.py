@@ -1,7 +1,7 @@
-"""One frame of samples to speech or not: webrtcvad as the gate, an adaptive noise floor beside it.
+"""Decide for one frame of samples whether it is speech: webrtcvad as the gate, an adaptive noise floor beside it.
 
-In: frames of s16le. Out: a yes or no, and the frame's level in dBFS. It never decides where an utterance begins or
-ends (that is `endpointer`), and it holds no audio.
+In: frames of s16le. Out: yes or no, and the frame's level in dBFS. It never decides where an utterance begins or ends
+(that is `endpointer`), and it holds no audio.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from typing import Final
 import msgspec
 
 SILENCE_DBFS: Final = -96.0
-"""Level of digital silence: 16 bits have no less."""
+"""Level of digital silence: 16 bits go no lower."""
 
 _STRIDE: Final = 4
 """Every fourth sample tells the level of a frame well enough, at a quarter of the time (5 us for 30 ms)."""
 
 
 _OFFSET_POWER: Final = 256.0
-"""An offset of less than 16 does no harm: in a quiet room nobody pays for looking at it."""
+"""An offset below 16 does no harm, so in a quiet room it is not computed."""
 
 
 def level_dbfs(samples: bytes) -> float:
-    """Root mean square of s16le samples in dB below full scale, at least SILENCE_DBFS.
+    """Compute the root mean square of s16le samples in dB below full scale, at least SILENCE_DBFS.
 
-    A constant offset, as cheap sound cards have, is no sound.
+    A constant offset, as cheap sound cards have, does not count.
     """
     if samples == bytes(len(samples)):
         return SILENCE_DBFS  # a microphone that is off
@@ -55,20 +55,21 @@ class VadSettings(msgspec.Struct, frozen=True):
 
 
 NOISE_MS: Final = 2000
-"""The noise floor is the least level within this time. Speech dips at every syllable, several times a second, so its
-floor lies far below it; a hum, a tone or a fan does not dip, and is its own floor. (Minimum statistics: Martin 2001,
+"""The noise floor is the lowest level within this time. Speech dips at every syllable, several times a second, so its
+floor lies far below it; a hum, a tone or a fan does not dip and is its own floor. (Minimum statistics: Martin 2001,
 "Noise power spectral density estimation based on optimal smoothing and minimum statistics".)"""
 
 
 SPEECH_DBFS: Final = -26.0
-"""Where quiet speech is raised to before the detector judges it, for webrtcvad takes it for noise by its level alone.
-Of 64 s of speech, 30 dB quieter, it saw 2 s, and raised all; with noise 40 dB below it 1 s, and raised 23."""
+"""Quiet speech is raised to this level before the detector judges it: webrtcvad takes it for noise by its level alone.
+Of 64 s of speech made 30 dB quieter it found 2 s, and all of it once raised; with noise 40 dB below the speech it found
+1 s, and 23 s once raised."""
 
 MOST_GAIN: Final = 5
-"""Powers of two that it is raised by at most: 30 dB."""
+"""Powers of two it is raised by at most: 30 dB."""
 
 FADE_DB: Final = 0.02
-"""How fast the loudest frame is forgotten, dB a frame: after a loud word a quiet speaker is heard in half a minute."""
+"""How fast the loudest frame is forgotten, in dB a frame: half a minute after a loud word a quiet speaker is found."""
 
 
 class Vad:
@@ -77,8 +78,8 @@ class Vad:
     def __init__(self, rate: int, settings: VadSettings | None = None, *, frame_ms: int = 30) -> None:
         self._settings = settings or VadSettings()
         self._rate = rate
-        # Imported with the first stream: to know its own version it reads what packages are installed, and brings a
-        # parser of e-mail for it, a twentieth of the daemon's start.
+        # Imported with the first stream: to find its own version it reads the installed packages and imports an e-mail
+        # parser for it, which takes a twentieth of the daemon's start.
         import webrtcvad
 
         self._detector = webrtcvad.Vad(self._settings.mode)
@@ -94,7 +95,7 @@ class Vad:
         return self._least[0][1] if self._least else SILENCE_DBFS
 
     def feed(self, samples: bytes) -> tuple[bool, float]:
-        """One frame of s16le -> whether it is speech, and its level in dBFS."""
+        """Judge one frame of s16le: whether it is speech, and its level in dBFS."""
         level = level_dbfs(samples)
         self._follow_noise(level)
         settings = self._settings
@@ -102,11 +103,11 @@ class Vad:
         self._loudest = max(level, self._loudest - FADE_DB)
         if loud_enough:
             samples = self._raised(samples)
-        # The detector adapts to what it is given, so it is given every frame.
+        # The detector adapts to its input, so it gets every frame.
         return bool(self._detector.is_speech(samples, self._rate)) and loud_enough, level
 
     def _raised(self, samples: bytes) -> bytes:
-        """The frame as loud as if its speaker spoke up."""
+        """Amplify the frame as if its speaker spoke up."""
         doublings = min(MOST_GAIN, int((SPEECH_DBFS - self._loudest) / 6.0))
         if doublings < 1:
             return samples
