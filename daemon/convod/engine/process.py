@@ -82,14 +82,7 @@ class Worker:
             Abandoned: `abandon` was called, and it was not done in time.
             WorkerDied: it ended, or was not done within `limit_s`.
         """
-        work = Work(
-            windows=[job.audio for job in batch],
-            stream_keys=[job.stream_key for job in batch],
-            leads=[job.lead for job in batch],
-            expected=[job.expected for job in batch],
-            rate=batch[0].rate,
-            options=batch[0].options,
-        )
+        work = Work(windows=[job.window for job in batch], rate=batch[0].rate, options=batch[0].options)
         self.batch, self._abandoned, self.busy_since = batch, False, trio.current_time()
         self._scope = trio.CancelScope(deadline=trio.current_time() + limit_s)
         try:

@@ -139,6 +139,8 @@ class Engine:
     def submit(self, job: DecodeJob, deliver: Deliver) -> None:
         """Decode a window; `deliver` is called once, unless the job is dropped or its interim replaced."""
         job.since = trio.current_time()
+        if job.spare_s:
+            job.due = job.since + job.spare_s
         replaced = self._scheduler.submit(job)
         if replaced is not None:
             self._deliver.pop(replaced, None)

@@ -20,9 +20,9 @@ from convod.engine.answers import Answers, doubtful, repeats
 from convod.engine.coverage import Gap, uncovered
 from convod.engine.features import HOP, Floats, GrowingFeatures
 from convod.engine.voice import CHUNK, LEAST_VOICE_S, VOICE, Voice, extent, is_silent
-from convod.engine.wire import FINAL_MARGIN, FULL_FRAMES, RATE, Load, bucket, room
+from convod.engine.wire import FULL_FRAMES, RATE, Load, bucket, room
 from convod.speech.agreement import joined, pieces
-from convod.speech.decoding import UNRECOVERABLE_LOGPROB, Hypothesis, Lead, Options
+from convod.speech.decoding import FINAL_MARGIN, UNRECOVERABLE_LOGPROB, Hypothesis, Lead, Options, Window
 
 UNSETTLED: Final = 320
 """Samples at the end of a resampled window that are made up for want of what follows."""
@@ -88,38 +88,28 @@ class Whisper:
         self._voice.find(silence)
         self._decode_speech([_Wanted(self._features(silence), silence)], Options(language="en", beam=1))
 
-    def decode(
-        self,
-        windows: list[bytes],
-        rate: int,
-        options: Options,
-        stream_keys: list[str | None] | None = None,
-        leads: list[Lead | None] | None = None,
-        expected: list[str | None] | None = None,
-    ) -> list[Hypothesis]:
-        """Decode windows of mono s16le at `rate` Hz, at most 30 s each, as one batch.
+    def decode(self, windows: Sequence[Window], rate: int, options: Options) -> list[Hypothesis]:
+        """Decode windows at `rate` Hz as one batch.
 
-        A window with a stream key is a longer beginning of the one decoded with that key before. One with a lead goes
-        on from it; its language is probably the `expected` one.
+        A window with a stream key is a longer beginning of the one decoded with that key before.
         """
-        samples = [resample(window, rate) for window in windows]
-        names = stream_keys or [None] * len(windows)
+        samples = [resample(window.audio, rate) for window in windows]
         unsettled = 0 if rate == RATE else UNSETTLED
         voices = self._voices(samples, options)
         # What holds no voice is not decoded: a model asked for the words of a noise finds some.
         spoken = [i for i, voice in enumerate(voices) if not voice.silent]
         wanted = [
             _Wanted(
-                self._features(samples[i], names[i], unsettled),
+                self._features(samples[i], windows[i].stream_key, unsettled),
                 samples[i],
                 voices[i].voiced,
-                expected=expected[i] if expected is not None else None,
+                expected=windows[i].expected,
             )
             for i in spoken
         ]
-        if leads is not None and self._stock:
+        if self._stock:
             for i, one in zip(spoken, wanted, strict=True):
-                if (lead := leads[i]) is not None:
+                if (lead := windows[i].lead) is not None:
                     self._put_before(one, lead, rate)
         hypotheses = dict(zip(spoken, self._decode_speech(wanted, options), strict=True))
         silence = Hypothesis(

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from convod.speech.decoding import Hypothesis, Lead, Options
+from convod.speech.decoding import Hypothesis, Options, Window
 
 FRAME_LIMIT: Final = 64 << 20
 """Largest frame in bytes: eight windows of 30 s at 48 kHz fit twice."""
@@ -30,14 +30,6 @@ MARGIN_FRAMES: Final = 30
 
 FULL_FRAMES: Final = 3000
 """Feature frames of 30 s, ten milliseconds each: what a stock Whisper model is made for."""
-
-INTERIM_MARGIN: Final = 300
-FINAL_MARGIN: Final = 1000
-"""Frames of silence that a stock model gets behind a window. It need not be all 30 s, nor may it be too few. Words
-wrong of 121 recorded English utterances, tiny.en, untimed, doubtful ones once more in full: with a beam of 5 15.0 % in
-full, 15.4 with 1000, 15.0 with 500, 16.6 with 300; of ten talks in noise and haste 11.8 with 1000, 13.2 with 500.
-Greedy 16.7 % in full, 15.6 with 500, 15.7 with 300. The encoder takes 158 ms in full, 76 with 1000, 47 with 500
-(scripts/bench/RESULTS.md)."""
 
 ROOMS: Final = (500, 1000, 3000)
 """Few, since windows of a file go together only if they have the same."""
@@ -85,16 +77,9 @@ class NotLoaded(Part, frozen=True, kw_only=True, tag="not_loaded"):
 
 
 class Work(Part, frozen=True, kw_only=True, tag="work"):
-    """To the worker: windows to decode, mono s16le at `rate` Hz, at most 30 s each.
+    """To the worker: windows to decode as one batch, at `rate` Hz."""
 
-    `stream_keys` name the samples windows begin at, so that features are computed once. `leads` come before windows.
-    `expected` is the language of what came before: where the language is detected, it takes more to be another.
-    """
-
-    windows: list[bytes]
-    stream_keys: list[str | None]
-    leads: list[Lead | None]
-    expected: list[str | None]
+    windows: list[Window]
     rate: int
     options: Options
 

@@ -49,9 +49,7 @@ def main() -> None:
         assert isinstance(work, Work)
         begun = time.perf_counter()
         try:
-            hypotheses = whisper.decode(
-                work.windows, work.rate, work.options, work.stream_keys, work.leads, work.expected
-            )
+            hypotheses = whisper.decode(work.windows, work.rate, work.options)
         except (RuntimeError, ValueError) as error:
             link.sendall(pack(Trouble(message=str(error))))
         else:

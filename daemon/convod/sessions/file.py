@@ -23,8 +23,9 @@ from convod.sessions import queue
 from convod.sessions.journal import Journal
 from convod.sessions.said import uncovered
 from convod.sessions.session import Parts, Refused, Session, SessionFailed
-from convod.speech.decoding import DecodeJob, Kind, Options
-from convod.speech.file import Command, Commit, Decode, FileTranscriber, Settings, Window
+from convod.speech.commands import Decode
+from convod.speech.decoding import DecodeJob, Options
+from convod.speech.file import Command, Commit, FileTranscriber, Settings
 
 log = logging.getLogger("convod.sessions")
 
@@ -43,9 +44,9 @@ class FileSession(Session):
 
     def __init__(self, journal: Journal, parts: Parts) -> None:
         super().__init__(journal, parts)
-        self._results: deque[tuple[Window, Outcome]] = deque()
-        self._windows: dict[Window, DecodeJob] = {}
-        self._held: set[DecodeJob] = set()
+        self._results: deque[tuple[DecodeJob, Outcome]] = deque()
+        self._jobs: dict[DecodeJob, None] = {}  # not answered, in their order
+        self._held: dict[DecodeJob, None] = {}  # those that wait for the session's turn
         self._too_large = False
         self._progress = Progress(session=self.id, done_s=round(self.record.mark_sample / RATE, 3))
 
@@ -69,15 +70,14 @@ class FileSession(Session):
 
     def hold(self) -> None:
         """Its owner's queue was paused: take back what waits for the engine."""
-        for job in self._windows.values():
+        for job in self._jobs:
             if self._engine.retract(job):
-                self._held.add(job)
+                self._held[job] = None
 
     def _release(self) -> None:
         """It is its turn, for the first time or after a pause."""
-        for window, job in self._windows.items():
-            if job in self._held:
-                self._submit(window, job)
+        for job in self._held:
+            self._engine.submit(job, self._deliver)
         self._held.clear()
 
     # --- its audio ----------------------------------------------------------------------------------------
@@ -166,7 +166,21 @@ class FileSession(Session):
         """
         record, config, parts = self.record, self.record.config, self._parts
         heard = FileTranscriber(
-            Settings(rate=RATE, joined=self._engine.context == "full", words=config.words, language=config.language),
+            Settings(
+                rate=RATE,
+                joined=self._engine.context == "full",
+                words=config.words,
+                language=config.language,
+                session=self.id,
+                owner=record.owner,
+                options=Options(
+                    task=config.task,
+                    prompt=config.prompt,
+                    hotwords=config.hotwords,
+                    deterministic=True,
+                    beam=parts.settings.beam,
+                ),
+            ),
             parts.hallucination_filter,
             segment=record.segments,
             utterance=record.mark_utterance,
@@ -212,47 +226,31 @@ class FileSession(Session):
     async def _follow(self, commands: list[Command]) -> None:
         for command in commands:
             if isinstance(command, Decode):
-                self._ask(command.window)
+                self._ask(command.job)
             else:
                 await self._store(command)
 
-    def _ask(self, window: Window) -> None:
-        config = self.record.config
-        options = Options(
-            language=window.language,
-            task=config.task,
-            prompt=config.prompt,
-            hotwords=config.hotwords,
-            words=window.words,
-            deterministic=True,
-            beam=self._parts.settings.beam,
-        )
-        job = DecodeJob(
-            self.id, Kind.FILE, window.audio, RATE, options, expected=window.expected, owner=self.record.owner
-        )
-        self._windows[window] = job
+    def _ask(self, job: DecodeJob) -> None:
+        self._jobs[job] = None
         if not self._parts.turns.is_on(self.id):
-            self._held.add(job)
+            self._held[job] = None
         else:
-            self._submit(window, job)
+            self._engine.submit(job, self._deliver)
 
-    def _submit(self, window: Window, job: DecodeJob) -> None:
-        def deliver(job: DecodeJob, outcome: Outcome) -> None:
-            self._windows.pop(window, None)
-            self._results.append((window, outcome))
-            self._bell.ring()
-
-        self._engine.submit(job, deliver)
+    def _deliver(self, job: DecodeJob, outcome: Outcome) -> None:
+        self._jobs.pop(job, None)
+        self._results.append((job, outcome))
+        self._bell.ring()
 
     async def _take_results(self, heard: FileTranscriber) -> None:
         while self._results:
-            window, outcome = self._results.popleft()
+            job, outcome = self._results.popleft()
             if not isinstance(outcome, Refusal):
-                commands = heard.decoded(window, outcome)
+                commands = heard.decoded(job, outcome)
             elif outcome.code is Code.MODEL_UNAVAILABLE:
                 raise SessionFailed(outcome.code, outcome.message)
             else:
-                commands = heard.refused(window, outcome.message)
+                commands = heard.refused(job, outcome.message)
             # A mark is stored with the language that led there: who goes on from it must not hear another one out.
             self.record.heard_language = heard.language
             await self._follow(commands)

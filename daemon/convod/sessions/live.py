@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from functools import partial
 from typing import Final
 
 import trio
 
 from convo.messages import Code, SessionWarning, SpeechStarted, State, TranscriptSegment
 from convod.engine.supervisor import Outcome, Refusal
-from convod.engine.wire import FINAL_MARGIN, INTERIM_MARGIN
 from convod.sessions.journal import Journal
 from convod.sessions.said import uncovered
 from convod.sessions.session import Parts, Refused, Session, SessionFailed
-from convod.speech.decoding import DecodeJob, Kind, Options
+from convod.speech.commands import Decode, DecodeRequeued, DecodeStarted, Drop, Emit, LoadChanged, Prioritize
+from convod.speech.decoding import DecodeJob, Interims, Kind, Options
 from convod.speech.endpointer import EndpointSettings
-from convod.speech.live import Command, Commit, Decode, Drop, Emit, LiveTranscriber, Prioritize, Settings, Window
+from convod.speech.live import Command, Commit, LiveTranscriber, Settings
 from convod.speech.pcm import PcmFormat, PcmReader
 from convod.speech.vad import VadSettings
 
@@ -59,17 +58,19 @@ class LiveSession(Session):
                 interim=config.interim and not record.ended,  # of what is kept, nobody reads along
                 words=config.words,
                 language=config.language,
+                owner=record.owner,
+                options=Options(
+                    task=config.task, prompt=config.prompt, hotwords=config.hotwords, beam=parts.settings.beam
+                ),
             ),
             parts.hallucination_filter,
             segment=record.segments,
             utterance=record.mark_utterance,
             sample=record.mark_sample,
             language=record.heard_language,
-            interims=partial(self._engine.interims, record.owner),
-            waits=lambda window: window in self._jobs and self._engine.is_waiting(self._jobs[window]),
         )
-        self._outcomes: deque[tuple[Window, Outcome]] = deque()
-        self._jobs: dict[Window, DecodeJob] = {}
+        self._outcomes: deque[tuple[DecodeJob, Outcome]] = deque()
+        self._interims = Interims.FULL
         self._arrivals: deque[tuple[int, float]] = deque()
         self._finalizing: deque[tuple[int, trio.Event]] = deque()
         self._credit_said = 0
@@ -179,6 +180,7 @@ class LiveSession(Session):
             self._arrivals.popleft()
         arrived = self._arrivals[0][1] if self._arrivals else trio.current_time()
         mono = self._reader.feed(data)
+        self._tell()
         await self._do(self._transcriber.audio(mono, arrived))
         self.record.duration_s = self._transcriber.now / self._pcm.rate
         return True
@@ -226,71 +228,42 @@ class LiveSession(Session):
     async def _do(self, commands: list[Command]) -> None:
         for command in commands:
             if isinstance(command, Decode):
-                if command.instead_of is not None:
-                    self._jobs.pop(command.instead_of, None)  # the scheduler gives its place to the newer one
-                self._decode(command.window)
+                self._engine.submit(command.job, self._deliver)
             elif isinstance(command, Emit):
                 if isinstance(command.event, SpeechStarted):
                     self._engine.wake(live=True)
                 self.feed.say(command.event)
             elif isinstance(command, Drop):
-                self._drop(command.window)
+                self._engine.drop(command.job)
             elif isinstance(command, Prioritize):
-                if (job := self._jobs.get(command.window)) is not None:
-                    job.due = trio.current_time()
+                command.job.due = trio.current_time()
             else:
                 await self._keep(command)
 
-    def _decode(self, window: Window) -> None:
-        config = self.record.config
-        interim = window.kind is Kind.INTERIM
-        options = Options(
-            language=window.language,
-            task=config.task,
-            prompt=config.prompt,
-            hotwords=config.hotwords,
-            words=window.words,
-            check_voice=window.check_voice,
-            find_voice_end=window.find_voice_end,
-            beam=1 if interim else self._parts.settings.beam,
-            margin=INTERIM_MARGIN if interim else FINAL_MARGIN,
-        )
+    def _deliver(self, job: DecodeJob, outcome: Outcome) -> None:
+        self._outcomes.append((job, outcome))
+        self._bell.ring()
 
-        def deliver(job: DecodeJob, outcome: Outcome) -> None:
-            self._jobs.pop(window, None)
-            self._outcomes.append((window, outcome))
-            self._bell.ring()
-
-        stream_key = f"{self.id}:{window.start}"
-        job = DecodeJob(
-            self.id,
-            window.kind,
-            window.audio,
-            self._pcm.rate,
-            options,
-            stream_key=stream_key,
-            lead=window.lead,
-            expected=window.expected,
-            owner=self.record.owner,
-        )
-        if window.spare_s:
-            job.due = trio.current_time() + window.spare_s
-        self._jobs[window] = job
-        self._engine.submit(job, deliver)
-
-    def _drop(self, window: Window) -> None:
-        if (job := self._jobs.pop(window, None)) is not None:
-            self._engine.drop(job)
+    def _tell(self) -> None:
+        """Tell the transcriber what changed at the engine."""
+        interims = self._engine.interims(self.record.owner)
+        if interims is not self._interims:
+            self._interims = interims
+            self._transcriber.tell(LoadChanged(interims))
+        if (job := self._transcriber.interim) is not None:
+            waits = self._engine.is_waiting(job)
+            self._transcriber.tell(DecodeRequeued(job) if waits else DecodeStarted(job))
 
     async def _take_outcomes(self) -> None:
         while self._outcomes:
-            window, outcome = self._outcomes.popleft()
+            job, outcome = self._outcomes.popleft()
             if not isinstance(outcome, Refusal):
-                commands = self._transcriber.decoded(window, outcome)
+                self._tell()
+                commands = self._transcriber.decoded(job, outcome)
             elif outcome.code is Code.MODEL_UNAVAILABLE:
                 raise SessionFailed(outcome.code, outcome.message)
             else:
-                commands = self._transcriber.refused(window, outcome.message)
+                commands = self._transcriber.refused(job, outcome.message)
             await self._do(commands)
 
     async def _keep(self, keep: Commit) -> None:

@@ -1,30 +1,40 @@
-"""From samples to segments for one session: what to decode, what to say, what to keep, in which order.
+"""Turn the samples of a live session into segments: what to decode, show and commit, in which order.
 
-In: mono samples, results of the engine, a flush. Out: commands (`Decode`, `Drop`, `Emit`, `Commit`). A state machine on
-the sample clock: no I/O, no tasks; the time that audio arrived is handed in. Utterances are decoded in any order and
-published in theirs. Partials are sent only for the utterance that comes next, so a segment's number is never used for
-two utterances that were shown with stable words.
+In: mono samples, hypotheses from the engine, news of its load, a flush. Out: commands (`Decode`, `Drop`, `Prioritize`,
+`Emit`, `Commit`). A state machine on the sample clock: no I/O, no tasks; the time that audio arrived is handed in.
+Utterances are decoded in any order and committed in theirs. Partials are sent only for the utterance that comes next,
+so a segment's number is never used for two utterances that were shown with stable words.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import deque
-from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
 from convo.messages import (
-    Event,
     SpeechEnded,
     SpeechStarted,
     TranscriptPartial,
     Word,
 )
 from convod.speech.agreement import Caption, joined, pieces
+from convod.speech.commands import Decode, DecodeRequeued, DecodeStarted, Drop, Emit, LoadChanged, Prioritize
 from convod.speech.committed import merge_committed
-from convod.speech.decoding import Hypothesis, Interims, Kind, Lead
+from convod.speech.decoding import (
+    FINAL_MARGIN,
+    INTERIM_MARGIN,
+    DecodeJob,
+    Hypothesis,
+    Interims,
+    Kind,
+    Lead,
+    Options,
+    Window,
+)
 from convod.speech.endpointer import Endpointer, EndpointSettings, Paused, Resumed, UtteranceEnded, UtteranceStarted
 from convod.speech.hallucination import HallucinationFilter
 from convod.speech.partial import PartialHypothesis
@@ -33,82 +43,46 @@ from convod.speech.sentences import ends_sentence
 from convod.speech.vad import Vad, VadSettings
 
 VOICE_LATE_MS: Final = 120
-"""A voice that goes on so long after the gate's last speech frame is no echo of it: the speaker has not stopped. In
-clean recordings the worker's detector lets go 86 ms after the gate at most; in noise, and of quiet speakers, the gate
-misses half of all speech frames, and takes that for pauses."""
+"""A voice that lasts this long after the gate's last speech frame is not an echo of it: the speaker has not stopped. In
+clean recordings the worker's detector lets go 86 ms after the gate at most; in noise, and with quiet speakers, the gate
+misses half of all speech frames and takes that for pauses."""
 
 VOICE_NEAR_MS: Final = 80
-"""A voice that ends so near the end of an utterance, or nearer, goes on behind it: the tail less VOICE_LATE_MS, so that
-it is the same voice whether the worker tells of it before the endpoint or after."""
+"""A voice that ends this near the end of an utterance, or nearer, goes on behind it: the tail less VOICE_LATE_MS, so
+that the decision is the same whether the worker answers before the endpoint or after it."""
 
 LAST_WORDS_S: Final = 0.5
-"""However far the endpoint is, the text of a pause is the caption of the last words before it, too."""
+"""The text of a pause is needed this soon, however far the endpoint is: it is the caption of the last words, too."""
 
 LANGUAGE_SURE: Final = 0.5
-"""Probability from which a detected language is expected of what comes next (faster-whisper's threshold)."""
+"""Probability from which a detected language is expected next (faster-whisper's threshold)."""
 
 LEAD_S: Final = 8.0
 LEAD_GAP_S: Final = 2.0
-"""An utterance that begins so soon after the last one is decoded with so much of that one's end before it, whose text
-is given: for half a sentence a model guesses. Words wrong in ten recorded talks, tiny.en: 11.8 % without, 10.8 % with
-up to 12 s where the pause was below 1 s, 10.4 % below 2 s. As a prompt alone the last text helps nothing (12.4 %)."""
+"""An utterance that begins within LEAD_GAP_S of the last one is decoded with LEAD_S of that one before it, whose text
+is given: of half a sentence a model guesses. Words wrong in ten recorded talks, tiny.en: 11.8 % without, 10.8 % with
+up to 12 s where the pause was below 1 s, 10.4 % below 2 s. As a prompt alone the last text does not help (12.4 %)."""
 
 UNCOVERED_S: Final = 2.0
-"""A voice that no words were made of is told if it is so long: less may be laughter."""
-
-
-class Window(msgspec.Struct, frozen=True, eq=False):
-    """Audio to decode: mono s16le of the samples `start` to `end`.
-
-    With `words` the times of words are asked for, with `confirm` whether there is a voice in it at all, with `ending`
-    when the voice ends. Its text is needed `spare_s` seconds of audio from now. `lead` is what came before it,
-    `expected` the language that it is probably in where `language` is None.
-    """
-
-    kind: Kind
-    utterance: int
-    start: int
-    end: int
-    audio: bytes
-    language: str | None
-    words: bool
-    check_voice: bool
-    find_voice_end: bool = False
-    spare_s: float = 0.0
-    lead: Lead | None = None
-    expected: str | None = None
-
-
-class Decode(msgspec.Struct, frozen=True):
-    """Give the window to the engine, at the place in the queue of the one it is decoded `instead_of`, if any."""
-
-    window: Window
-    instead_of: Window | None = None
-
-
-class Drop(msgspec.Struct, frozen=True):
-    """A window that waits or runs is of no use any more."""
-
-    window: Window
-
-
-class Prioritize(msgspec.Struct, frozen=True):
-    """The text of a window is needed now."""
-
-    window: Window
-
-
-class Emit(msgspec.Struct, frozen=True):
-    """An event that is not stored."""
-
-    event: Event
+"""A voice without words is reported from this length on: less may be laughter."""
 
 
 class Commit(msgspec.Struct, frozen=True):
     """A segment to store and send; with `text` None only the mark moves.
 
-    `arrived` is when the audio's end was received, `trouble` a sentence about audio that could not be decoded,
-    `uncovered` from and to which second of the session somebody speaks of whom there are no words.
+    Args:
+        mark_sample: Where to go on after a restart: a sample,
+        mark_utterance: and the number of an utterance.
+        segment: Number of the segment.
+        text: Its text.
+        start: When it starts, in seconds of the session.
+        end: When it ends.
+        language: Its language.
+        confidence: Mean probability of its tokens.
+        words: Its words with times, if asked for.
+        arrived: When the end of its audio was received.
+        trouble: A sentence about audio that could not be decoded.
+        uncovered: From which to which second of the session a voice has no words.
     """
 
     mark_sample: int
@@ -126,10 +100,25 @@ class Commit(msgspec.Struct, frozen=True):
 
 
 Command = Decode | Drop | Prioritize | Emit | Commit
+Told = LoadChanged | DecodeStarted | DecodeRequeued
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """How a session is heard. `rate` in Hz; `kind` is that of the windows that are published."""
+    """How a session is transcribed.
+
+    Args:
+        session: Its id.
+        rate: Samples a second.
+        kind: The kind of the windows whose text is published.
+        endpoint: How speech is cut into utterances.
+        vad: What is taken for speech.
+        frame_ms: Length of the frames that are judged.
+        interim: Whether to decode captions before an utterance ends.
+        words: Whether segments have the times of their words.
+        language: The language, or None to detect it.
+        owner: Whose session it is.
+        options: How to decode; the machine decides on language, words, voice, margin, and the beam of interims.
+    """
 
     session: str
     rate: int
@@ -140,17 +129,19 @@ class Settings(msgspec.Struct, frozen=True):
     interim: bool = True
     words: bool = False
     language: str | None = None
+    owner: str = ""
+    options: Options = msgspec.field(default_factory=Options)
 
 
 class _Final(msgspec.Struct):
-    """A closed utterance that is not published.
+    """An utterance that ended and is not committed yet.
 
-    `window` is what the engine decodes of it. `committed` are the stable words that were shown of it: should its final
-    be rejected, they are what remains. Once `decided`, `heard` or `trouble` is there.
+    `job` is what the engine decodes of it. `committed` are the stable words that were shown of it: if its final is
+    rejected, they are what remains. Once `decided`, there is a `hypothesis` or a `trouble`.
     """
 
     closed: UtteranceEnded
-    window: Window
+    job: DecodeJob
     arrived: float
     committed: str
     decided: bool = False
@@ -159,15 +150,15 @@ class _Final(msgspec.Struct):
 
 
 class SpeculativeFinal(msgspec.Struct):
-    """A final decoded at a pause, before it is known whether that is the end. Speech was seen up to sample `at`."""
+    """A final decoded at a pause, before it is known whether that is the end; the last speech ended at sample `at`."""
 
-    window: Window
+    job: DecodeJob
     at: int
     hypothesis: Hypothesis | None = None
 
 
 class _Previous(msgspec.Struct, frozen=True):
-    """The last words of the last utterance: samples `start` to `end` of the stream say `text`."""
+    """The last words of the last utterance: `text` is said in samples `start` to `end` of the stream."""
 
     start: int
     end: int
@@ -175,11 +166,15 @@ class _Previous(msgspec.Struct, frozen=True):
 
 
 class LiveTranscriber:
-    """`segment`, `utterance` and `sample` are where to go on after a restart (0 for a new session), `language` is what
-    was heard till then.
+    """The state machine of a live session.
 
-    Audio fed first is the sample `sample`. `interims()` says what the engine can afford of them, `waits(window)`
-    whether it has not begun with one.
+    Args:
+        settings: How to transcribe it.
+        hallucination_filter: What judges the texts.
+        segment: Number of the next segment, after a restart.
+        utterance: Number of the next utterance.
+        sample: Sample of the stream that the first audio begins with.
+        language: The language detected before the restart.
     """
 
     def __init__(
@@ -191,8 +186,6 @@ class LiveTranscriber:
         utterance: int = 0,
         sample: int = 0,
         language: str | None = None,
-        interims: Callable[[], Interims] = lambda: Interims.FULL,
-        waits: Callable[[Window], bool] = lambda window: False,
     ) -> None:
         self.settings = settings
         self.hallucination_filter = hallucination_filter
@@ -204,8 +197,8 @@ class LiveTranscriber:
         self._vad = Vad(self._frames.vad_rate, settings.vad, frame_ms=settings.frame_ms)
         self._endpoint = Endpointer(settings.rate, settings.endpoint, first=utterance, begin=self._base)
         if sample:
-            # Whether somebody spoke on where the last utterance ended was forgotten. If not, it is an utterance without
-            # a voice, of which nothing is kept.
+            # The restart forgot whether speech went on where the last utterance ended. If not, this becomes an
+            # utterance without a voice, of which nothing is kept.
             self._endpoint.resume(sample)
         self._buffer = bytearray()
         self._buffer_start = self._base
@@ -214,18 +207,18 @@ class LiveTranscriber:
         self._publish_next = utterance
         self._finals: dict[int, _Final] = {}
         self._speculative: SpeculativeFinal | None = None
-        self._interim: Window | None = None
+        self._interim: DecodeJob | None = None
+        self._interim_waits = False  # no worker has begun with it
         self._previous: _Previous | None = None
         self._going_on = False  # the last utterance was cut while somebody spoke
         self._partial = PartialHypothesis(self._rate, self._base, self._base)
-        self._interims = interims
-        self._waits = waits
+        self._interims = Interims.FULL
 
     # --- what it knows ------------------------------------------------------------------------------------
 
     @property
     def now(self) -> int:
-        """Samples heard so far."""
+        """Samples received so far."""
         return self._now
 
     @property
@@ -235,22 +228,34 @@ class LiveTranscriber:
 
     @property
     def waiting(self) -> int:
-        """Utterances that are closed and not published."""
+        """Utterances that ended and are not committed."""
         return len(self._finals)
 
     @property
     def settled(self) -> int:
-        """The first sample whose text is not out yet."""
+        """First sample whose text is not out yet."""
         since = self._endpoint.open_since
         first = self._now if since is None else since
         if self._finals:
             first = min(first, *(final.closed.start for final in self._finals.values()))
         return first
 
+    @property
+    def interim(self) -> DecodeJob | None:
+        """The interim that waits or is being decoded, if any."""
+        return self._interim
+
     # --- in -----------------------------------------------------------------------------------------------
 
+    def tell(self, news: Told) -> None:
+        """Take note of what changed at the engine."""
+        if isinstance(news, LoadChanged):
+            self._interims = news.interims
+        elif news.job is self._interim:
+            self._interim_waits = isinstance(news, DecodeRequeued)
+
     def audio(self, mono: bytes, arrived: float) -> list[Command]:
-        """More samples (mono s16le), received at `arrived` (seconds of the caller's clock)."""
+        """Add samples (mono s16le), received at `arrived` seconds of the caller's clock."""
         commands: list[Command] = []
         self._buffer += mono
         self._now += len(mono) // 2
@@ -264,7 +269,7 @@ class LiveTranscriber:
         return commands
 
     def flush(self) -> list[Command]:
-        """Close the open utterance: no audio comes for a while, or ever."""
+        """End the open utterance: no audio comes for a while, or ever."""
         commands: list[Command] = []
         # The last samples may not have filled a frame; they belong to the utterance all the same.
         for happening in self._endpoint.flush(self._now):
@@ -272,35 +277,33 @@ class LiveTranscriber:
         self._trim()
         return commands
 
-    def decoded(self, window: Window, hypothesis: Hypothesis) -> list[Command]:
-        """The engine's result for a window."""
-        if window.kind is Kind.INTERIM:
-            return self._interim_decoded(window, hypothesis)
+    def decoded(self, job: DecodeJob, hypothesis: Hypothesis) -> list[Command]:
+        """Take the engine's result for a job."""
+        if job.kind is Kind.INTERIM:
+            return self._interim_decoded(job, hypothesis)
         speculative = self._speculative
-        if speculative is not None and speculative.window is window:
-            late = window.start + int((hypothesis.voice_end or 0.0) * self._rate)
+        if speculative is not None and speculative.job is job:
+            late = job.start + int((hypothesis.voice_end or 0.0) * self._rate)
             if late > speculative.at + VOICE_LATE_MS * self._rate // 1000:
                 self._endpoint.voiced(late)
                 self._speculative = None
                 return []
             speculative.hypothesis = hypothesis
-            good = self._judge(
-                hypothesis, (window.end - window.start) / self._rate, counted=False
-            )  # counted when published
+            good = self._judge(hypothesis, (job.end - job.start) / self._rate, counted=False)  # counted when published
             if good and not ends_sentence(hypothesis.text):
                 self._endpoint.wait(speculative.at)
-            return self._speculation_decoded(window, hypothesis) if good else []
-        # First, for an utterance that waits for this one must not be published before it was made longer.
-        more = self._perhaps_resume(window, hypothesis)
-        return [*self._decide(window, hypothesis, None), *more]
+            return self._speculation_decoded(job, hypothesis) if good else []
+        # First, because an utterance that waits for this one must not be committed before it is made longer.
+        more = self._perhaps_resume(job, hypothesis)
+        return [*self._decide(job, hypothesis, None), *more]
 
-    def refused(self, window: Window, trouble: str) -> list[Command]:
-        """The engine could not decode a window, and why (a sentence)."""
-        if self._interim is window:
+    def refused(self, job: DecodeJob, trouble: str) -> list[Command]:
+        """Take note that the engine could not decode a job, and why (a sentence)."""
+        if self._interim is job:
             self._interim = None
-        if self._speculative is not None and self._speculative.window is window:
+        if self._speculative is not None and self._speculative.job is job:
             self._speculative = None
-        return self._decide(window, None, trouble)
+        return self._decide(job, None, trouble)
 
     # --- utterances ---------------------------------------------------------------------------------------
 
@@ -318,18 +321,18 @@ class LiveTranscriber:
             self._closed(happening, commands)
 
     def _paused(self, silence: Paused, commands: list[Command]) -> None:
-        """Perhaps the end: decode as if it were, so that the endpoint finds the text ready."""
+        """Decode as if the pause were the end, so that the text is ready at the endpoint."""
         start = self._endpoint.open_since
         if start is None:
             return
         endpoint = self.settings.endpoint
         end = min(self._now, silence.at + endpoint.tail_ms * self._rate // 1000)
         self._drop_interim(commands)
-        window = self._window(self.settings.kind, silence.number, start, end, find_voice_end=True)
         spare_s = (silence.at - self._now) / self._rate + endpoint.endpoint_ms / 1000
-        window = msgspec.structs.replace(window, spare_s=max(0.0, min(LAST_WORDS_S, spare_s)))
-        self._speculative = SpeculativeFinal(window, silence.at)
-        commands.append(Decode(window))
+        spare_s = max(0.0, min(LAST_WORDS_S, spare_s))
+        job = self._job(self.settings.kind, silence.number, start, end, find_voice_end=True, spare_s=spare_s)
+        self._speculative = SpeculativeFinal(job, silence.at)
+        commands.append(Decode(job))
 
     def _closed(self, closed: UtteranceEnded, commands: list[Command]) -> None:
         self._going_on = closed.cut
@@ -337,33 +340,33 @@ class LiveTranscriber:
         if not closed.cut:
             commands.append(Emit(SpeechEnded(session=self.settings.session, time=round(closed.end / self._rate, 3))))
         speculative = self._speculative
-        if speculative is not None and speculative.window.end == closed.end:
+        if speculative is not None and speculative.job.end == closed.end:
             self._speculative = None
-            self._finals[closed.number] = final = self._final(closed, speculative.window)
+            self._finals[closed.number] = final = self._final(closed, speculative.job)
             if speculative.hypothesis is None:
-                commands.append(Prioritize(final.window))
+                commands.append(Prioritize(final.job))
             else:
-                commands += self._decide(final.window, speculative.hypothesis, None)
+                commands += self._decide(final.job, speculative.hypothesis, None)
             return
         self._drop_speculative(commands)
-        window = self._window(
-            self.settings.kind, closed.number, closed.start, closed.end, find_voice_end=not closed.cut
-        )
-        self._finals[closed.number] = self._final(closed, window)
-        commands.append(Decode(window))
+        cut = closed.cut
+        job = self._job(self.settings.kind, closed.number, closed.start, closed.end, find_voice_end=not cut)
+        self._finals[closed.number] = self._final(closed, job)
+        commands.append(Decode(job))
 
-    def _perhaps_resume(self, window: Window, hypothesis: Hypothesis) -> list[Command]:
-        """If the voice goes on where a closed utterance ends, the next one begins right there: what the gate missed
-        between them would be in neither.
+    def _perhaps_resume(self, job: DecodeJob, hypothesis: Hypothesis) -> list[Command]:
+        """Start the next utterance where this one ends if the voice goes on there.
+
+        What the gate missed between them would be in neither.
         """
-        final = self._finals.get(window.utterance)
-        if final is None or final.window is not window or final.decided or final.closed.cut:
+        final = self._finals.get(job.utterance)
+        if final is None or final.job is not job or final.decided or final.closed.cut:
             return []
         at = final.closed.end
-        if window.start + int((hypothesis.voice_end or 0.0) * self._rate) <= at - VOICE_NEAR_MS * self._rate // 1000:
+        if job.start + int((hypothesis.voice_end or 0.0) * self._rate) <= at - VOICE_NEAR_MS * self._rate // 1000:
             return []
         commands: list[Command] = []
-        if (following := self._finals.get(window.utterance + 1)) is not None:
+        if (following := self._finals.get(job.utterance + 1)) is not None:
             self._begin_earlier(following, at, commands)
             return commands
         before = self._endpoint.open_since
@@ -372,47 +375,76 @@ class LiveTranscriber:
         if before is not None and self._endpoint.open_since != before:
             self._drop_interim(commands)
             self._drop_speculative(commands)
-            # Nothing of it was shown, while the utterance before it was not out: no word is committed.
+            # None of it was shown while the utterance before it was not out, so no word is committed.
             self._partial = PartialHypothesis(self._rate, at, at)
         return commands
 
     def _begin_earlier(self, final: _Final, at: int, commands: list[Command]) -> None:
-        """An utterance that is closed and waits begins at sample `at`: it is decoded again, unless it were too long."""
-        closed, window = final.closed, final.window
+        """Make an utterance that waits begin at sample `at` and decode it again, unless that makes it too long."""
+        closed, job = final.closed, final.job
         if closed.start <= at or closed.end - at > self.settings.endpoint.longest_ms * self._rate // 1000:
             return
         if not final.decided:
-            commands.append(Drop(window))
+            commands.append(Drop(job))
         final.closed = msgspec.structs.replace(closed, start=at, onset=at)
-        # How much voice is in it must be asked again: the gate, which counted what was spoken, missed some.
-        audio = self._samples(at, closed.end)
-        final.window = msgspec.structs.replace(window, start=at, audio=audio, check_voice=True, spare_s=0.0)
+        # The voice must be checked again: the gate, which counted what was spoken, missed some.
+        window = msgspec.structs.replace(
+            job.window, audio=self._samples(at, closed.end), stream_key=self._stream_key(at)
+        )
+        options = msgspec.structs.replace(job.options, check_voice=True)
+        final.job = dataclasses.replace(job, window=window, options=options, start=at, spare_s=0.0, due=0.0)
         final.decided, final.hypothesis, final.trouble = False, None, None
-        commands.append(Decode(final.window))
+        commands.append(Decode(final.job))
 
-    def _final(self, closed: UtteranceEnded, window: Window) -> _Final:
-        return _Final(closed, window, self._arrival(closed.end), self._partial.committed)
+    def _final(self, closed: UtteranceEnded, job: DecodeJob) -> _Final:
+        return _Final(closed, job, self._arrival(closed.end), self._partial.committed)
 
-    def _window(self, kind: Kind, utterance: int, start: int, end: int, *, find_voice_end: bool = False) -> Window:
-        partial = self._partial
-        # Times say which words of an interim are sure, may be trimmed, or lie where the utterance may yet be cut.
+    def _job(
+        self,
+        kind: Kind,
+        utterance: int,
+        start: int,
+        end: int,
+        *,
+        find_voice_end: bool = False,
+        spare_s: float = 0.0,
+    ) -> DecodeJob:
         interim = kind is Kind.INTERIM
-        return Window(
-            kind,
-            utterance,
-            start,
-            end,
-            self._samples(start, end),
-            self.settings.language,
-            words=interim or self.settings.words,
-            check_voice=not partial.voiced,
+        settings = self.settings
+        options = msgspec.structs.replace(
+            settings.options,
+            language=settings.language,
+            # Times say which words of an interim are sure, may be trimmed, or lie where the utterance may yet be cut.
+            words=interim or settings.words,
+            check_voice=not self._partial.voiced,
             find_voice_end=find_voice_end,
+            beam=1 if interim else settings.options.beam,
+            margin=INTERIM_MARGIN if interim else FINAL_MARGIN,
+        )
+        window = Window(
+            audio=self._samples(start, end),
+            stream_key=self._stream_key(start),
             lead=None if interim else self._lead(utterance, start),
             expected=self.language,
         )
+        return DecodeJob(
+            settings.session,
+            kind,
+            window,
+            self._rate,
+            options,
+            owner=settings.owner,
+            utterance=utterance,
+            start=start,
+            end=end,
+            spare_s=spare_s,
+        )
+
+    def _stream_key(self, start: int) -> str:
+        return f"{self.settings.session}:{start}"
 
     def _lead(self, utterance: int, start: int) -> Lead | None:
-        """The end of the utterance before this one, if there was little time between them and its text is known."""
+        """Take the end of the utterance before this one, if it is near and its text is known."""
         previous = self._previous
         if previous is None or utterance != self._publish_next or previous.start < self._buffer_start:
             return None
@@ -421,7 +453,7 @@ class LiveTranscriber:
         return Lead(audio=self._samples(previous.start, start), text=previous.text)
 
     def _follows(self, final: _Final, hypothesis: Hypothesis) -> _Previous | None:
-        """What a published utterance is to the next one: its last words, from where one of them begins."""
+        """Take the last words of a committed utterance, for the next one to be decoded behind."""
         closed = final.closed
         words = list(hypothesis.words or ())
         latest = (closed.end - closed.start) / self._rate - LEAD_S
@@ -439,7 +471,7 @@ class LiveTranscriber:
 
     def _drop_speculative(self, commands: list[Command]) -> None:
         if self._speculative is not None:
-            commands.append(Drop(self._speculative.window))
+            commands.append(Drop(self._speculative.job))
             self._speculative = None
 
     def _samples(self, start: int, end: int) -> bytes:
@@ -454,7 +486,7 @@ class LiveTranscriber:
         return arrived
 
     def _trim(self) -> None:
-        # Behind an utterance whose answer is not there yet somebody may have spoken on, and its end may be a lead.
+        # Speech may have gone on behind an utterance that is not decoded yet, and its end may become a lead.
         undecided = [final.closed for final in self._finals.values() if not final.decided]
         ends = [max(closed.start, closed.end - int(LEAD_S * self._rate)) for closed in undecided]
         needed = min(self._endpoint.needed_from, self._now, *ends)
@@ -463,7 +495,7 @@ class LiveTranscriber:
                 needed = min(needed, previous.start)
             else:
                 self._previous = None
-        # In blocks, or each frame of silence would move the whole buffer.
+        # In blocks, or every frame of silence would move the whole buffer.
         if needed - self._buffer_start > self._rate:
             del self._buffer[: 2 * (needed - self._buffer_start)]
             self._buffer_start = needed
@@ -476,46 +508,47 @@ class LiveTranscriber:
         if not self.settings.interim or not self.speaking or self._speculative is not None:
             return
         before = self._interim
-        # One that waits holds the place of a newer one, and to renew it costs the engine nothing, however busy it is.
-        if not self._partial.is_due(self._now, self._interims() if before is None else Interims.FULL):
+        # Replacing one that waits costs the engine nothing, however busy it is.
+        if not self._partial.is_due(self._now, self._interims if before is None else Interims.FULL):
             return
-        if before is not None and not self._waits(before):
+        if before is not None and not self._interim_waits:
             return
-        self._interim = self._window(Kind.INTERIM, self._endpoint.number, self._partial.begin, self._now)
+        self._interim = self._job(Kind.INTERIM, self._endpoint.number, self._partial.begin, self._now)
+        self._interim_waits = True
         self._partial.asked(self._now, renewed=before is not None)
         commands.append(Decode(self._interim, before))
 
-    def _interim_decoded(self, window: Window, hypothesis: Hypothesis) -> list[Command]:
-        if self._interim is not window:
+    def _interim_decoded(self, job: DecodeJob, hypothesis: Hypothesis) -> list[Command]:
+        if self._interim is not job:
             return []
         self._interim = None
-        # What was cut off in mid-loop tells nothing of the words before the loop.
-        if hypothesis.truncated or not self._judge(hypothesis, (window.end - window.start) / self._rate):
+        # A text cut off in a loop says nothing about the words before the loop.
+        if hypothesis.truncated or not self._judge(hypothesis, (job.end - job.start) / self._rate):
             return []
         safe = self._endpoint.safe_until
-        trim = self._partial.is_long(window.end, self._interims())
+        trim = self._partial.is_long(job.end, self._interims)
         caption = self._partial.update(
-            window.start, window.end, hypothesis, trim=trim, safe=None if window.end <= safe else safe
+            job.start, job.end, hypothesis, trim=trim, safe=None if job.end <= safe else safe
         )
-        return self._show(window, caption)
+        return self._show(job, caption)
 
-    def _speculation_decoded(self, window: Window, hypothesis: Hypothesis) -> list[Command]:
-        """The text is ready, long before the endpoint perhaps: it is the best caption there is of what was said."""
-        if not self.settings.interim or self._interims() is Interims.NONE:
+    def _speculation_decoded(self, job: DecodeJob, hypothesis: Hypothesis) -> list[Command]:
+        """Show the text of a pause, perhaps long before the endpoint: it is the best caption there is."""
+        if not self.settings.interim or self._interims is Interims.NONE:
             return []
-        commit = window.end <= self._endpoint.safe_until
-        return self._show(window, self._partial.paused(window.start, window.end, hypothesis, commit=commit))
+        commit = job.end <= self._endpoint.safe_until
+        return self._show(job, self._partial.paused(job.start, job.end, hypothesis, commit=commit))
 
-    def _show(self, window: Window, caption: Caption) -> list[Command]:
-        # While an earlier utterance is not published it may yet take this segment's number, or leave it.
+    def _show(self, job: DecodeJob, caption: Caption) -> list[Command]:
+        # An earlier utterance that is not committed may yet take this segment's number.
         if self.waiting or not self._partial.shows(caption):
             return []
         since = self._endpoint.open_since
         partial = TranscriptPartial(
             session=self.settings.session,
             segment=self.segment,
-            start=round((window.start if since is None else since) / self._rate, 3),
-            end=round(window.end / self._rate, 3),
+            start=round((job.start if since is None else since) / self._rate, 3),
+            end=round(job.end / self._rate, 3),
             stable=caption.stable,
             tentative=caption.tentative,
         )
@@ -533,9 +566,9 @@ class LiveTranscriber:
 
     # --- finals -------------------------------------------------------------------------------------------
 
-    def _decide(self, window: Window, hypothesis: Hypothesis | None, trouble: str | None) -> list[Command]:
-        final = self._finals.get(window.utterance)
-        if final is None or final.window is not window:
+    def _decide(self, job: DecodeJob, hypothesis: Hypothesis | None, trouble: str | None) -> list[Command]:
+        final = self._finals.get(job.utterance)
+        if final is None or final.job is not job:
             return []
         final.decided, final.hypothesis, final.trouble = True, hypothesis, trouble
         commands: list[Command] = []
@@ -551,7 +584,7 @@ class LiveTranscriber:
             hypothesis, max(closed.spoken / self._rate, hypothesis.voice_s or 0.0)
         ):
             hypothesis = None
-        # Of what was rejected nothing is kept: a language that noise was taken for would be every later window's.
+        # Nothing of a rejected text is kept: a language detected in noise would be expected of every later window.
         sure = hypothesis is not None and hypothesis.text and hypothesis.language_probability >= LANGUAGE_SURE
         if hypothesis is not None and sure and self.settings.language is None:
             self.language = hypothesis.language
@@ -590,7 +623,7 @@ class LiveTranscriber:
 
 
 def _words(hypothesis: Hypothesis, offset: float, start: float, end: float) -> list[Word]:
-    """The words on the session's clock, within their segment: alignment gives silence to the word beside it."""
+    """Put words on the session's clock, within their segment: alignment gives silence to the word beside it."""
 
     def within(time: float) -> float:
         return round(min(end, max(start, offset + time)), 3)

@@ -15,6 +15,7 @@ from convod.engine import models
 from convod.engine.whisper import Whisper
 from convod.engine.wire import Load
 from convod.speech.decoding import Options as EngineOptions
+from convod.speech.decoding import Window
 
 from .daemon import Daemon
 from .figures import Figures
@@ -32,7 +33,7 @@ def finals_of(talk: Talk, model: str) -> Callable[[], None]:
         Load(directory=str(found.directory), context=found.context, device="cpu", threads=found.threads or 2)
     )
     whisper.warm_up()
-    windows = [talk.pcm[2 * closed.start : 2 * closed.end] for _, _, closed in utterances_of(talk)]
+    windows = [Window(audio=talk.pcm[2 * closed.start : 2 * closed.end]) for _, _, closed in utterances_of(talk)]
 
     def decode() -> None:
         for window in windows:

@@ -14,7 +14,7 @@ from convod.engine import models
 from convod.engine.whisper import Whisper
 from convod.engine.wire import Load
 from convod.speech.agreement import agreed
-from convod.speech.decoding import Options
+from convod.speech.decoding import Options, Window
 from convod.speech.endpointer import Endpointer, Paused, UtteranceEnded, UtteranceStarted
 from convod.speech.partial import FIRST_INTERIM_MS, INTERIM_MS
 from convod.speech.pcm import Frames
@@ -85,7 +85,7 @@ def utterances_of(talk: Talk) -> list[tuple[UtteranceStarted, int, UtteranceEnde
 
 def _hypothesis(whisper: Whisper, talk: Talk, start: int, end: int, beam: int) -> Hypothesis:
     heard = whisper.decode(
-        [talk.pcm[2 * start : 2 * end]], RATE, Options(language=talk.language, beam=beam, words=True)
+        [Window(audio=talk.pcm[2 * start : 2 * end])], RATE, Options(language=talk.language, beam=beam, words=True)
     )[0]
     timed = [(part, start / RATE + word.end) for word in heard.words or () for part in units(word.word, talk.language)]
     return Hypothesis(end / RATE, [word for word, _ in timed], [until for _, until in timed])

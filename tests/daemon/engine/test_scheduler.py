@@ -10,7 +10,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from convod.engine.scheduler import FINALS_AHEAD, TRIES, Scheduler
 from convod.owners import OTHERS_AHEAD
-from convod.speech.decoding import DecodeJob, Kind, Lead, Options
+from convod.speech.decoding import DecodeJob, Kind, Lead, Options, Window
 
 RATE = 16000
 
@@ -19,7 +19,7 @@ def job(
     session: str = "a", kind: Kind = Kind.FINAL, seconds: float = 2.0, rate: int = RATE, owner: str = "", **options
 ) -> DecodeJob:
     audio = bytes(2 * round(seconds * rate))
-    return DecodeJob(session, kind, audio, rate, Options(**{"language": "en", **options}), owner=owner)
+    return DecodeJob(session, kind, Window(audio=audio), rate, Options(**{"language": "en", **options}), owner=owner)
 
 
 def scheduler_with(*jobs: DecodeJob, **options) -> Scheduler:
@@ -120,8 +120,8 @@ def test_a_batch_holds_what_can_share_a_run(other, together):
 def test_sessions_whose_language_is_not_known_share_a_batch():
     """The worker detects the language of each window, whatever comes before it and is expected of it."""
     a, again, b = (job(session, language=None) for session in "aab")
-    a.expected, b.expected = "de", "en"
-    b.lead = Lead(audio=bytes(2), text="So")
+    a.window = Window(audio=a.audio, expected="de")
+    b.window = Window(audio=b.audio, expected="en", lead=Lead(audio=bytes(2), text="So"))
     assert drained(scheduler_with(a, again, b, batch=8)) == [[a, b, again]]
 
 

@@ -16,7 +16,7 @@ from convod.engine import process
 from convod.engine.pressure import Pressure
 from convod.engine.scheduler import TRIES
 from convod.engine.supervisor import Engine, EngineSettings, Refusal
-from convod.speech.decoding import DecodeJob, Hypothesis, Kind, Options
+from convod.speech.decoding import DecodeJob, Hypothesis, Kind, Options, Window
 from tests.support.speech import pcm, word_error_rate
 
 RATE = 16000
@@ -32,7 +32,7 @@ class Desk:
         self._came = trio.lowlevel.ParkingLot()
 
     def submit(self, audio: bytes, *, session: str = "s", kind: Kind = Kind.FINAL, **options) -> DecodeJob:
-        job = DecodeJob(session, kind, audio, RATE, Options(**{"language": "en", **options}))
+        job = DecodeJob(session, kind, Window(audio=audio), RATE, Options(**{"language": "en", **options}))
         self.outcomes[job] = []
         self.engine.submit(job, self._deliver)
         return job
@@ -238,7 +238,7 @@ if os.path.exists({slow!r}):
     signal.pause()
 link.sendall(pack(Loaded(device="cpu", compute_type="int8", languages=["en"], multilingual=False)))
 while (body := read_frame(stream.read)) is not None:
-    said = [window.decode() for window in to_worker(body).windows]
+    said = [window.audio.decode() for window in to_worker(body).windows]
     log.write("+".join(said) + "\\n")
     if any(text.startswith("kill") for text in said):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -423,7 +423,7 @@ async def test_interims_that_wait_are_pressure_however_often_they_are_renewed(
     monkeypatch.setattr(Pressure, "waited", lambda self, kind, seconds, now: told.append(seconds))
     began = trio.current_time()
     while trio.current_time() < began + held_up_s:
-        interim = DecodeJob("s", Kind.INTERIM, b"", RATE, Options())
+        interim = DecodeJob("s", Kind.INTERIM, Window(audio=b""), RATE, Options())
         engine.submit(interim, lambda job, outcome: None)
         await trio.sleep(0.1)
     assert engine._take() == [interim]
@@ -437,7 +437,9 @@ async def test_a_final_is_late_from_when_it_is_due(autojump_clock, monkeypatch):
     monkeypatch.setattr(Pressure, "waited", lambda self, kind, seconds, now: told.append(seconds))
     for spare_s in (0.0, 0.5, 2.0):
         due = trio.current_time() + spare_s
-        final, dropped = (DecodeJob(session, Kind.FINAL, b"", RATE, Options(), due=due) for session in "st")
+        final, dropped = (
+            DecodeJob(session, Kind.FINAL, Window(audio=b""), RATE, Options(), due=due) for session in "st"
+        )
         for job in (final, dropped):
             engine.submit(job, lambda job, outcome: None)
         await trio.sleep(1.0)

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from convod.engine import answers
 from convod.engine.answers import LIKELY_PER_SECOND
 from convod.engine.whisper import FULL_FRAMES, GAP_PREROLL_S, MOST_GAPS, Whisper, choose_language, resample
-from convod.engine.wire import FINAL_MARGIN, INTERIM_MARGIN, Load, bucket
-from convod.speech.decoding import CHUNK_S, Hypothesis, Lead, Options, TimedWord
+from convod.engine.wire import Load, bucket
+from convod.speech.decoding import CHUNK_S, FINAL_MARGIN, INTERIM_MARGIN, Hypothesis, Lead, Options, TimedWord, Window
 from tests.daemon.support.ears import model
 from tests.support.speech import pcm, truth, word_error_rate
 
@@ -83,8 +83,28 @@ def watched(whisper: Whisper, monkeypatch: pytest.MonkeyPatch) -> Core:
     return core
 
 
+def decode(
+    whisper: Whisper,
+    windows: list[bytes],
+    rate: int,
+    options: Options,
+    *,
+    leads: list[Lead | None] | None = None,
+    expected: list[str | None] | None = None,
+) -> list[Hypothesis]:
+    nothing = [None] * len(windows)
+    return whisper.decode(
+        [
+            Window(audio=audio, lead=lead, expected=language)
+            for audio, lead, language in zip(windows, leads or nothing, expected or nothing, strict=True)
+        ],
+        rate,
+        options,
+    )
+
+
 def hear(window: bytes = SINGLE, **options: Any) -> Any:
-    (heard,) = model().decode([window], RATE, Options(**options))
+    (heard,) = decode(model(), [window], RATE, Options(**options))
     return heard
 
 
@@ -160,7 +180,7 @@ def test_an_interim_is_tried_once(core: Core) -> None:
 
 
 def test_only_the_doubtful_windows_of_a_batch_are_tried_again(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
-    heard = model().decode([SINGLE, SINGLE], RATE, Options())
+    heard = decode(model(), [SINGLE, SINGLE], RATE, Options())
     assert [one.text for one in heard] == [heard[0].text] * 2
     assert len(core.generated) == 1
 
@@ -170,7 +190,7 @@ def test_only_the_doubtful_windows_of_a_batch_are_tried_again(core: Core, monkey
 
 def test_what_holds_no_voice_is_not_decoded_and_its_neighbours_are(core: Core) -> None:
     noise = (2000 * np.random.default_rng(1).standard_normal(RATE)).astype(np.int16).tobytes()
-    silent, spoken, noisy = model().decode([bytes(2 * RATE), SINGLE, noise], RATE, Options())
+    silent, spoken, noisy = decode(model(), [bytes(2 * RATE), SINGLE, noise], RATE, Options())
     assert (silent.text, silent.voice_s, noisy.text, noisy.voice_s) == ("", 0.0, "", 0.0)
     assert word_error_rate(truth("single"), spoken.text) < 0.2
     assert [shape[0] for shape in core.encoded] == [1]
@@ -243,7 +263,7 @@ def test_a_model_that_does_not_end_by_itself_fills_the_room_there_is(
 ) -> None:
     core = watched(polyglot, monkeypatch)
     window = (SINGLE * 10)[: 2 * round(seconds * RATE)]
-    (heard,) = polyglot.decode([window], RATE, Options(language="ko", beam=1, prompt=prompt))
+    (heard,) = decode(polyglot, [window], RATE, Options(language="ko", beam=1, prompt=prompt))
     (answered,) = core.answered
     assert heard.truncated  # it may have had more to say
     assert 0 <= answered - min(224, 24 + 12 * seconds) < 6  # CTranslate2 is generous by what it forces
@@ -317,7 +337,7 @@ def test_a_language_that_is_not_said_is_detected_from_the_one_encoding(
     polyglot: Whisper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     core = watched(polyglot, monkeypatch)
-    (heard,) = polyglot.decode([SINGLE], RATE, Options(beam=1, words=True))
+    (heard,) = decode(polyglot, [SINGLE], RATE, Options(beam=1, words=True))
     assert (len(core.encoded), core.detected, len(core.generated)) == (1, 1, 1)
     assert heard.language in ("en", "de", "ko")
     assert 0.0 < heard.language_probability < 1.0
@@ -335,7 +355,7 @@ def test_windows_of_different_languages_are_one_batch_and_each_has_its_own(
 ) -> None:
     core = watched(polyglot, monkeypatch)
     core.languages = [ranked("de", 0.9), ranked("ko", 0.9), ranked("de", 0.7), ranked("de", 0.7)]
-    heard = polyglot.decode([SINGLE] * 4, RATE, Options(beam=1, words=True), expected=["de", None, "ko", None])
+    heard = decode(polyglot, [SINGLE] * 4, RATE, Options(beam=1, words=True), expected=["de", None, "ko", None])
     assert [(one.language, one.language_probability) for one in heard] == [
         ("de", 0.9), ("ko", 0.9), ("ko", pytest.approx(0.15)), ("de", 0.7),
     ]  # fmt: skip
@@ -374,7 +394,7 @@ def test_a_language_and_a_task_that_are_said_are_obeyed(
     polyglot: Whisper, monkeypatch: pytest.MonkeyPatch, language: str, task: str
 ) -> None:
     core = watched(polyglot, monkeypatch)
-    (heard,) = polyglot.decode([SINGLE], RATE, Options(beam=1, language=language, task=task))
+    (heard,) = decode(polyglot, [SINGLE], RATE, Options(beam=1, language=language, task=task))
     assert core.detected == 0
     assert (heard.language, heard.language_probability) == (language, 1.0)
     assert start_of(polyglot, core.generated[0]["prompts"][0]) == [
@@ -385,7 +405,7 @@ def test_a_language_and_a_task_that_are_said_are_obeyed(
 def test_a_language_that_the_model_has_no_token_for_is_an_error_and_no_crash(polyglot: Whisper) -> None:
     for language in ("fr", "xx", ""):
         with pytest.raises(ValueError, match="does not know language"):
-            polyglot.decode([SINGLE], RATE, Options(beam=1, language=language))
+            decode(polyglot, [SINGLE], RATE, Options(beam=1, language=language))
 
 
 # --- a stock model ----------------------------------------------------------------------------------------
@@ -465,7 +485,7 @@ def test_a_doubtful_window_is_tried_alone_then_in_full_then_without_loops(
     tries: list[tuple[int, int]],
 ) -> None:
     core.scores = list(scores)
-    (heard,) = stock.decode([TALK], RATE, Options(margin=margin), leads=[lead])
+    (heard,) = decode(stock, [TALK], RATE, Options(margin=margin), leads=[lead])
     assert [
         (shape[-1], asked["no_repeat_ngram_size"]) for shape, asked in zip(core.encoded, core.generated, strict=True)
     ] == tries
@@ -487,17 +507,17 @@ def test_of_several_doubtful_texts_the_best_stays(core: Core, stock: Whisper) ->
 def test_windows_with_and_without_what_comes_before_are_one_batch(core: Core, stock: Whisper, beam: int) -> None:
     leads = [EARLIER, None, Lead(audio=SINGLE[: 2 * RATE], text="Grace"), Lead(audio=SINGLE, text=TALKATIVE[:200])]
     options = Options(beam=beam, margin=FINAL_MARGIN, words=True)
-    together = stock.decode([TALK] * 4, RATE, options, leads=leads)
+    together = decode(stock, [TALK] * 4, RATE, options, leads=leads)
     assert len(core.generated[0]["prompts"]) == 4
     core.scores = []
     for one, lead in zip(together, leads, strict=True):
-        (alone,) = stock.decode([TALK], RATE, options, leads=[lead])
+        (alone,) = decode(stock, [TALK], RATE, options, leads=[lead])
         assert one.text == alone.text
 
 
 def test_an_interim_of_a_stock_model_is_tried_once(core: Core, stock: Whisper) -> None:
     core.scores = [-1.5]
-    stock.decode([TALK], RATE, Options(beam=1, margin=INTERIM_MARGIN), leads=[EARLIER])
+    decode(stock, [TALK], RATE, Options(beam=1, margin=INTERIM_MARGIN), leads=[EARLIER])
     assert len(core.generated) == 1
 
 
@@ -512,7 +532,7 @@ def test_an_interim_of_a_stock_model_is_tried_once(core: Core, stock: Whisper) -
 def test_what_comes_before_is_put_there_if_it_fits_and_has_a_text(
     core: Core, stock: Whisper, lead: Lead, window: bytes, led: bool
 ) -> None:
-    stock.decode([window], RATE, Options(beam=1), leads=[lead])
+    decode(stock, [window], RATE, Options(beam=1), leads=[lead])
     given = stock._answers._tokens("Grace")
     (asked,) = core.generated
     assert bool(set(given) & set(asked["prompts"][0])) is led
@@ -526,7 +546,7 @@ def test_a_language_is_detected_without_the_lead_which_is_left_out_if_it_is_in_a
     core = watched(polyglot, monkeypatch)
     core.languages = [ranked(language, 0.95)]
     options = Options(beam=1, margin=FINAL_MARGIN)
-    (heard,) = polyglot.decode([TALK], RATE, options, leads=[EARLIER], expected=["de"])
+    (heard,) = decode(polyglot, [TALK], RATE, options, leads=[EARLIER], expected=["de"])
     assert (heard.language, core.detected) == (language, 1)
     alone, asked = core.encoded
     assert alone[-1] == bucket(900, FINAL_MARGIN)
@@ -534,7 +554,7 @@ def test_a_language_is_detected_without_the_lead_which_is_left_out_if_it_is_in_a
 
 
 def test_the_built_in_model_hears_no_lead(core: Core) -> None:
-    model().decode([TALK], RATE, Options(beam=1), leads=[EARLIER])
+    decode(model(), [TALK], RATE, Options(beam=1), leads=[EARLIER])
     assert core.encoded[0][-1] == bucket(900)
 
 
@@ -552,7 +572,7 @@ def test_a_stock_final_tells_where_the_voice_is(core: Core, stock: Whisper, beam
 
 def test_noise_and_silence_are_not_decoded_by_a_stock_model(core: Core, stock: Whisper) -> None:
     noise = (2000 * np.random.default_rng(1).standard_normal(RATE)).astype(np.int16).tobytes()
-    silent, noisy, spoken = stock.decode([bytes(2 * RATE), noise, SINGLE], RATE, Options())
+    silent, noisy, spoken = decode(stock, [bytes(2 * RATE), noise, SINGLE], RATE, Options())
     assert (silent.text, silent.voice_s, noisy.text, noisy.voice_s) == ("", 0.0, "", 0.0)
     assert spoken.voice_s > 1.0
     assert {shape[0] for shape in core.encoded} == {1}
@@ -603,7 +623,7 @@ def test_what_a_text_leaves_out_is_decoded_by_itself_and_put_in_its_place(monkey
         [(0.2, 1.2, "Grace"), (1.2, 2.2, "writes"), (2.2, 3.2, "notes.")],
         [(0.2, 1.4, "it"), (1.4, 2.8, "again"), (2.8, 4.2, "on")],
     )
-    (heard,) = whisper.decode([TALK], RATE, Options())
+    (heard,) = decode(whisper, [TALK], RATE, Options())
     assert heard.text == "We ship it again on Friday. Grace writes notes."
     assert [(word.start, word.end, word.word) for word in heard.words] == [
         (0.0, 0.5, "We"), (0.5, 1.0, "ship"),
@@ -630,7 +650,7 @@ def test_where_nothing_can_be_made_out_the_text_stays_and_says_so(
 ) -> None:
     whole = [*FIRST, (1.0, 2.0, "it.")]
     whisper, script = answering(monkeypatch, whole, whole, answer, **figures)
-    (heard,) = whisper.decode([TALK], RATE, Options())
+    (heard,) = decode(whisper, [TALK], RATE, Options())
     assert heard.text == "We ship it."
     assert heard.uncovered == (2.0, pytest.approx(9.0, abs=CHUNK_S))
     assert len(script.asked) == 3
@@ -642,7 +662,7 @@ def test_what_is_still_missing_after_something_was_found_is_said(monkeypatch: py
     whisper, script = answering(
         monkeypatch, short, short, [(0.2, 1.2, "Grace"), (1.2, 2.2, "writes"), (2.2, 3.2, "notes.")], [(0.2, 4.2, "on")]
     )
-    (heard,) = whisper.decode([TALK], RATE, Options())
+    (heard,) = decode(whisper, [TALK], RATE, Options())
     assert heard.text == "We ship on Friday. Grace writes notes."
     assert heard.uncovered == (1.0, 5.0)
     assert len(script.asked) == 4
@@ -653,7 +673,7 @@ def test_in_no_more_than_some_places_more_is_looked_for(monkeypatch: pytest.Monk
     whole = [(2.9 * i, 2.9 * (i + 1), f"w{i}") for i in range(9)]
     pair = [(0.2, 1.5, "so"), (1.5, 3.1, "so")]
     whisper, script = answering(monkeypatch, whole, whole, *[pair] * 20)
-    (heard,) = whisper.decode([(SINGLE * 10)[: 2 * 26 * RATE]], RATE, Options())
+    (heard,) = decode(whisper, [(SINGLE * 10)[: 2 * 26 * RATE]], RATE, Options())
     assert len(script.asked) == 2 + MOST_GAPS
     assert len(heard.words) == 9 + MOST_GAPS
     assert heard.words == sorted(heard.words, key=lambda word: word.start)
@@ -665,7 +685,7 @@ def test_words_behind_a_lead_have_the_times_of_their_window(monkeypatch: pytest.
     # The first word begins a little early: alignment is not exact.
     said = [(lead_s + 2 * i - 0.1, lead_s + 2 * (i + 1) - 0.1, f"w{i}") for i in range(5)]
     whisper, script = answering(monkeypatch, said)
-    (heard,) = whisper.decode([TALK], RATE, Options(margin=FINAL_MARGIN), leads=[EARLIER])
+    (heard,) = decode(whisper, [TALK], RATE, Options(margin=FINAL_MARGIN), leads=[EARLIER])
     assert script.asked[0]["leads"] == [EARLIER.text]
     assert script.asked[0]["lengths"] == [900 + round(100 * lead_s)]
     assert [(word.start, word.end) for word in heard.words] == [
@@ -676,7 +696,7 @@ def test_words_behind_a_lead_have_the_times_of_their_window(monkeypatch: pytest.
 def test_behind_a_lead_that_leaves_nothing_to_say_the_window_is_decoded_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = [(i / 2, (i + 1) / 2, f"w{i}") for i in range(18)]
     whisper, script = answering(monkeypatch, [], whole)
-    (heard,) = whisper.decode([TALK], RATE, Options(margin=FINAL_MARGIN), leads=[EARLIER])
+    (heard,) = decode(whisper, [TALK], RATE, Options(margin=FINAL_MARGIN), leads=[EARLIER])
     assert heard.text.split() == [f"w{i}" for i in range(18)]
     assert [one["leads"] for one in script.asked] == [[EARLIER.text], [None]]
     assert heard.uncovered is None

@@ -20,7 +20,7 @@ from convod.engine.wire import (
     read_frame,
     to_worker,
 )
-from convod.speech.decoding import Hypothesis, Lead, Options, TimedWord
+from convod.speech.decoding import Hypothesis, Lead, Options, TimedWord, Window
 
 HEARD = Hypothesis(
     text="Grüße, 世界",
@@ -42,18 +42,15 @@ HEARD = Hypothesis(
         Load(directory="/m", context="full"),
         Load(directory="/m", context="short", device="cuda", compute_type="float16", threads=3),
         Work(
-            windows=[b"", b"\x00\x01"],
-            stream_keys=["a:0", None],
-            leads=[None, Lead(audio=b"\x02\x03", text="Grüße,")],
-            expected=[None, "de"],
+            windows=[
+                Window(audio=b"", stream_key="a:0"),
+                Window(audio=b"\x00\x01", lead=Lead(audio=b"\x02\x03", text="Grüße,"), expected="de"),
+            ],
             rate=16000,
             options=Options(),
         ),
         Work(
             windows=[],
-            stream_keys=[],
-            leads=[],
-            expected=[],
             rate=8000,
             options=Options(language="en", prompt="p", hotwords="h", words=True, beam=1, margin=400),
         ),

@@ -13,7 +13,7 @@ from convod.ops.config import Settings
 from convod.ops.current import Current
 from convod.ops.signals import Operator
 from convod.ops.systemd import Notifier
-from convod.speech.decoding import DecodeJob, Kind, Options
+from convod.speech.decoding import DecodeJob, Kind, Options, Window
 
 
 class Refusal(Exception):
@@ -74,7 +74,7 @@ async def test_the_watchdog_is_fed_only_while_the_engine_answers(autojump_clock,
 
 
 def window() -> DecodeJob:
-    return DecodeJob("s", Kind.FILE, b"\0\0", 16000, Options())
+    return DecodeJob("s", Kind.FILE, Window(audio=b"\0\0"), 16000, Options())
 
 
 def count(manager: socket.socket) -> int:

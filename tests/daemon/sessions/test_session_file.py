@@ -438,4 +438,4 @@ async def test_of_a_file_a_voice_without_words_is_a_warning_and_its_language_is_
         assert {warning.code for warning in warnings} == {Code.UNCOVERED}
         assert len(warnings) == len(segments) > 3
         assert {job.options.language for job in home.engine.seen} == {None}
-        assert [job.expected for job in home.engine.seen] == [None, *["de"] * (len(segments) - 1)]
+        assert [job.window.expected for job in home.engine.seen] == [None, *["de"] * (len(segments) - 1)]

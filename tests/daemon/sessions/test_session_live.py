@@ -24,9 +24,8 @@ from convo.messages import (
     TranscriptSegment,
 )
 from convod.engine.supervisor import Refusal
-from convod.engine.wire import FINAL_MARGIN, INTERIM_MARGIN
 from convod.sessions import Refused
-from convod.speech.decoding import Kind, TimedWord
+from convod.speech.decoding import FINAL_MARGIN, INTERIM_MARGIN, Kind, TimedWord
 from convod.store import StoreFailed
 from tests.daemon.support.house import Reader, house
 from tests.daemon.support.sounds import RATE, silence
@@ -181,7 +180,7 @@ async def test_a_caption_that_waits_for_the_engine_is_of_the_newest_words(autoju
         home.engine.hold = False
         await session.end()
         await reader.until_state(State.COMPLETED)
-        assert not session._jobs
+        assert not home.engine.jobs
 
 
 async def test_a_client_that_stops_sending_in_mid_speech_gets_its_final(autojump_clock, tmp_path):
@@ -887,7 +886,8 @@ async def test_a_stretch_that_cannot_be_decoded_is_a_warning_and_the_session_goe
     async with house(tmp_path) as home:
         home.engine.texts = lambda number, job: (
             Refusal(Code.INTERNAL, "this stretch of audio stopped the engine again and again")
-            if job.stream_key == home.engine.seen[0].stream_key  # the first utterance, at its pause and at its end
+            if job.window.stream_key
+            == home.engine.seen[0].window.stream_key  # the first utterance, at its pause and at its end
             else heard("the second")
         )
         session = await home.live(interim=False)
@@ -1039,13 +1039,13 @@ async def test_the_language_of_a_session_is_expected_though_the_daemon_was_kille
         session = await home.live()
         home.send(session, talk(1))
         await session.finalize()
-        assert [job.expected for job in home.engine.seen if job.kind is Kind.FINAL] == [None]
+        assert [job.window.expected for job in home.engine.seen if job.kind is Kind.FINAL] == [None]
     async with house(tmp_path) as home:
         again = home.manager.find(session.id)
         again.produce(home.producer)
         home.send(again, talk(1))
         await again.finalize()
-        assert {(job.options.language, job.expected) for job in home.engine.seen} == {(None, "de")}
+        assert {(job.options.language, job.window.expected) for job in home.engine.seen} == {(None, "de")}
 
 
 async def test_a_final_has_more_silence_behind_it_than_an_interim_and_the_last_words_before_it(
@@ -1064,7 +1064,7 @@ async def test_a_final_has_more_silence_behind_it_than_an_interim_and_the_last_w
         jobs = home.engine.seen
         assert {job.options.margin for job in jobs if job.kind is Kind.INTERIM} == {INTERIM_MARGIN}
         assert {job.options.margin for job in jobs if job.kind is Kind.FINAL} == {FINAL_MARGIN}
-        leads = [job.lead for job in jobs if job.kind is Kind.FINAL]
+        leads = [job.window.lead for job in jobs if job.kind is Kind.FINAL]
         assert leads[0] is None
         assert leads[-1] is not None
         assert leads[-1].text == "Friday."

@@ -157,7 +157,7 @@ def test_speech_from_the_first_sample_to_the_last_is_whole(name: str, before: fl
     sound = tight(name)
     ears = Ears().hear(silence(before) + sound).flush()
     assert word_error_rate(truth(name.partition(".")[0]), ears.text) == 0.0
-    assert min(window.start for window in ears.windows) / RATE <= before
+    assert min(job.start for job in ears.jobs) / RATE <= before
     assert ears.kept[-1].mark_sample == (len(silence(before)) + len(sound)) // 2
 
 
@@ -268,7 +268,7 @@ def test_a_flush_in_mid_sentence_loses_no_sample(at: float) -> None:
     ears = Ears().hear(sound[:cut]).flush()
     assert ears.kept[-1].mark_sample == cut // 2
     ears.hear(sound[cut:]).flush()
-    finals = {window.utterance: window for window in ears.windows}
+    finals = {job.utterance: job for job in ears.jobs}
     assert finals[1].start == finals[0].end == cut // 2
     heard = words(ears.text)
     # Of a word that is cut in two either half may be heard as the word, or none; all others are there, once.

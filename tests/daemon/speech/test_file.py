@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from convod.speech.commands import Decode
 from convod.speech.decoding import CHUNK_S, Hypothesis, TimedWord
-from convod.speech.file import JOINED_S, Commit, Decode, FileTranscriber, Settings, Window
+from convod.speech.file import JOINED_S, Commit, FileJob, FileTranscriber, Settings
 from convod.speech.hallucination import HallucinationFilter
 from tests.daemon.support.sounds import RATE, silence
 from tests.daemon.support.talk import REJECTED, heard, talk
@@ -33,13 +34,13 @@ class Play:
         self.recording = FileTranscriber(
             Settings(rate=RATE, joined=joined, language=language, words=words), HallucinationFilter(), **start
         )
-        self.waiting: list[Window] = []
+        self.waiting: list[FileJob] = []
         self.kept: list[Commit] = []
 
     def take(self, commands) -> None:
         for command in commands:
             (self.waiting if isinstance(command, Decode) else self.kept).append(
-                command.window if isinstance(command, Decode) else command
+                command.job if isinstance(command, Decode) else command
             )
 
     def all_audio(self) -> Play:
@@ -49,33 +50,33 @@ class Play:
         self.take(self.recording.flush(0.0))
         return self
 
-    def answer(self, window: Window, outcome: Hypothesis) -> None:
-        self.waiting.remove(window)
-        self.take(self.recording.decoded(window, outcome))
+    def answer(self, job: FileJob, outcome: Hypothesis) -> None:
+        self.waiting.remove(job)
+        self.take(self.recording.decoded(job, outcome))
 
     @property
     def pieces(self) -> list[tuple[float, float, str]]:
         return [(piece.start, piece.end, piece.text) for keep in self.kept for piece in keep.pieces]
 
 
-def begins_and_ends(window: Window) -> list[tuple[float, float]]:
+def begins_and_ends(job: FileJob) -> list[tuple[float, float]]:
     """From and to which second of a window each of its utterances is."""
     return [
         (begin / RATE, (begin + utterance.end - utterance.start) / RATE)
-        for begin, utterance in zip(window.begins, window.utterances, strict=True)
+        for begin, utterance in zip(job.begins, job.utterances, strict=True)
     ]
 
 
-def named(window: Window, **figures) -> Hypothesis:
+def named(job: FileJob, **figures) -> Hypothesis:
     """A text that tells which utterances were heard, with the times that its words have in the window."""
     words = []
-    for utterance, (begin, end) in zip(window.utterances, begins_and_ends(window), strict=True):
+    for utterance, (begin, end) in zip(job.utterances, begins_and_ends(job), strict=True):
         said = [(begin + 0.3, begin + 0.9, "number"), (begin + 1.0, end, str(utterance.number))]
         words += [
             TimedWord(start=round(start, 3), end=round(stop, 3), word=word, probability=0.9)
             for start, stop, word in said
         ]
-    return heard(" ".join(word.word for word in words), words=words if window.words else None, **figures)
+    return heard(" ".join(word.word for word in words), words=words if job.options.words else None, **figures)
 
 
 def whole(joined: bool, **more) -> Play:
@@ -88,19 +89,19 @@ def whole(joined: bool, **more) -> Play:
 def test_a_short_context_hears_each_utterance_for_itself():
     play = Play().all_audio()
     assert len(play.waiting) == COUNT
-    assert all(len(window.utterances) == 1 and not window.words for window in play.waiting)
-    for window in reversed(play.waiting[:]):
-        play.answer(window, named(window))
+    assert all(len(job.utterances) == 1 and not job.options.words for job in play.waiting)
+    for job in reversed(play.waiting[:]):
+        play.answer(job, named(job))
     assert [text for _, _, text in play.pieces] == [f"number {number}" for number in range(COUNT)]
     assert [keep.segment for keep in play.kept] == list(range(COUNT))
 
 
 def test_a_long_context_hears_as_many_as_fit_without_the_silence_between():
     play = Play(joined=True).all_audio()
-    lengths = [len(window.audio) / 2 / RATE for window in play.waiting]
+    lengths = [len(job.audio) / 2 / RATE for job in play.waiting]
     assert max(lengths) <= JOINED_S
     assert sum(lengths) < len(sound()) / 2 / RATE - COUNT * (PAUSE_S - 1)
-    assert [utterance.number for window in play.waiting for utterance in window.utterances] == list(range(COUNT))
+    assert [utterance.number for job in play.waiting for utterance in job.utterances] == list(range(COUNT))
     assert len(play.waiting) <= 3
 
 
@@ -114,7 +115,7 @@ def test_pieces_are_told_when_they_were_said():
 
 def test_times_that_make_no_sense_are_put_in_order():
     play = Play(joined=True).all_audio()
-    (window, *_) = play.waiting
+    (job, *_) = play.waiting
     wild = [(90.0, 95.0), (3.0, 2.0), (-5.0, 1e9), (0.0, 0.0)]
     said = ["We ship it now.", "Grace writes it down.", "Who asked for that?", "Nobody knows any more."]
     words = [
@@ -122,7 +123,7 @@ def test_times_that_make_no_sense_are_put_in_order():
         for (start, end), sentence in zip(wild, said, strict=True)
         for word in sentence.split()
     ]
-    play.answer(window, heard(" ".join(said), voice_s=20.0, words=words))
+    play.answer(job, heard(" ".join(said), voice_s=20.0, words=words))
     last = 0.0
     assert " ".join(text for _, _, text in play.pieces) == " ".join(said)
     for start, end, _ in play.pieces:
@@ -132,9 +133,9 @@ def test_times_that_make_no_sense_are_put_in_order():
 
 def test_words_go_with_their_piece():
     play = Play(joined=True, words=True).all_audio()
-    (window, *_) = play.waiting
-    play.answer(window, named(window))
-    assert len(play.kept[0].pieces) == len(window.utterances)
+    (job, *_) = play.waiting
+    play.answer(job, named(job))
+    assert len(play.kept[0].pieces) == len(job.utterances)
     for piece in play.kept[0].pieces:
         assert piece.words is not None
         assert " ".join(word.word for word in piece.words) == piece.text
@@ -149,35 +150,35 @@ def test_words_that_were_not_asked_for_are_used_and_not_given():
 
 def test_of_a_short_context_an_utterance_is_a_segment_however_many_sentences_it_has():
     play = Play(words=True).all_audio()
-    (window, *_) = play.waiting
+    (job, *_) = play.waiting
     text = "We ship it on Friday. Grace writes the notes."
     words = [
         TimedWord(start=0.2 * i, end=0.2 * (i + 1), word=word, probability=0.9) for i, word in enumerate(text.split())
     ]
-    play.answer(window, heard(text, words=words))
+    play.answer(job, heard(text, words=words))
     assert [said for _, _, said in play.pieces] == [text]
 
 
 def test_of_a_joined_window_a_sentence_is_a_segment():
     play = Play(joined=True).all_audio()
-    (window, *_) = play.waiting
-    begins = [begin for begin, _ in begins_and_ends(window)]
+    (job, *_) = play.waiting
+    begins = [begin for begin, _ in begins_and_ends(job)]
     text = "We ship it on Friday. Grace writes the notes."
     words = [
         TimedWord(start=begins[0] + 0.2 * i, end=begins[0] + 0.2 * (i + 1), word=word, probability=0.9)
         for i, word in enumerate(text.split())
     ]
-    play.answer(window, heard(text, words=words))
+    play.answer(job, heard(text, words=words))
     assert [said for _, _, said in play.pieces] == ["We ship it on Friday.", "Grace writes the notes."]
 
 
 def test_a_joined_text_whose_words_have_no_times_is_one_segment():
     play = Play(joined=True).all_audio()
-    (window, *_) = play.waiting
-    play.answer(window, heard("We ship it on Friday.", voice_s=20.0))
+    (job, *_) = play.waiting
+    play.answer(job, heard("We ship it on Friday.", voice_s=20.0))
     ((start, end, text),) = play.pieces
     assert text == "We ship it on Friday."
-    assert window.utterances[0].start / RATE <= start < end <= window.utterances[-1].end / RATE
+    assert job.utterances[0].start / RATE <= start < end <= job.utterances[-1].end / RATE
 
 
 @pytest.mark.parametrize(("pause_s", "stays"), [(0.2, True), (3.0, False)])
@@ -185,18 +186,18 @@ def test_a_short_silence_between_joined_utterances_stays_where_it_is(pause_s, st
     sound = silence(1.0) + talk(4, pause_s)
     recording = FileTranscriber(Settings(rate=RATE, joined=True, language="en"), HallucinationFilter())
     commands = [*recording.audio(sound, 0.0), *recording.flush(0.0)]
-    (window,) = [command.window for command in commands if isinstance(command, Decode)]
-    assert len(window.utterances) > 1
-    first, last = window.utterances[0], window.utterances[-1]
+    (job,) = [command.job for command in commands if isinstance(command, Decode)]
+    assert len(job.utterances) > 1
+    first, last = job.utterances[0], job.utterances[-1]
     if stays:
-        assert window.audio == sound[2 * first.start : 2 * last.end]
-        assert window.begins == tuple(utterance.start - first.start for utterance in window.utterances)
+        assert job.audio == sound[2 * first.start : 2 * last.end]
+        assert job.begins == tuple(utterance.start - first.start for utterance in job.utterances)
     else:
-        spoken = [sound[2 * utterance.start : 2 * utterance.end] for utterance in window.utterances]
-        assert window.audio == b"".join(spoken)
-    for utterance, begin in zip(window.utterances, window.begins, strict=True):
+        spoken = [sound[2 * utterance.start : 2 * utterance.end] for utterance in job.utterances]
+        assert job.audio == b"".join(spoken)
+    for utterance, begin in zip(job.utterances, job.begins, strict=True):
         length = utterance.end - utterance.start
-        assert window.audio[2 * begin : 2 * (begin + length)] == sound[2 * utterance.start : 2 * utterance.end]
+        assert job.audio[2 * begin : 2 * (begin + length)] == sound[2 * utterance.start : 2 * utterance.end]
 
 
 @pytest.mark.parametrize(
@@ -205,30 +206,30 @@ def test_a_short_silence_between_joined_utterances_stays_where_it_is(pause_s, st
 def test_what_is_said_in_an_utterance_without_a_voice_is_believed_if_the_model_is_sure(probability, voice, believed):
     """It may be a whisper, or what a model makes of a noise."""
     play = Play(joined=True).all_audio()
-    (window, *_) = play.waiting
-    outcome = named(window)
-    begin, end = begins_and_ends(window)[1]
-    voiced = bytearray(b"\x01" * int(len(window.audio) / 2 / RATE / CHUNK_S))
+    (job, *_) = play.waiting
+    outcome = named(job)
+    begin, end = begins_and_ends(job)[1]
+    voiced = bytearray(b"\x01" * int(len(job.audio) / 2 / RATE / CHUNK_S))
     for chunk in range(int(begin / CHUNK_S), int(end / CHUNK_S) + 1):
         voiced[chunk] = voice or 0
     words = [
         msgspec.structs.replace(word, probability=probability) if begin <= word.start < end else word
         for word in outcome.words
     ]
-    play.answer(window, msgspec.structs.replace(outcome, words=words, voiced=None if voice is None else bytes(voiced)))
+    play.answer(job, msgspec.structs.replace(outcome, words=words, voiced=None if voice is None else bytes(voiced)))
     lost = set() if believed else {1}
     assert [text for _, _, text in play.pieces] == [
-        f"number {one.number}" for one in window.utterances if one.number not in lost
+        f"number {one.number}" for one in job.utterances if one.number not in lost
     ]
 
 
 @pytest.mark.parametrize(("seconds", "is_told"), [(2.0, True), (1.9, False)])
 def test_a_voice_without_words_is_told_with_its_place_in_the_recording(seconds, is_told):
     play = Play(joined=True).all_audio()
-    (window, *_) = play.waiting
-    second = window.utterances[1]
-    begin, _ = begins_and_ends(window)[1]
-    play.answer(window, msgspec.structs.replace(named(window), uncovered=(begin + 0.1, begin + 0.1 + seconds)))
+    (job, *_) = play.waiting
+    second = job.utterances[1]
+    begin, _ = begins_and_ends(job)[1]
+    play.answer(job, msgspec.structs.replace(named(job), uncovered=(begin + 0.1, begin + 0.1 + seconds)))
     (keep,) = play.kept
     at = second.start / RATE + 0.1
     assert keep.uncovered == ((pytest.approx(at), pytest.approx(at + seconds)) if is_told else None)
@@ -239,10 +240,10 @@ def test_while_the_language_is_not_known_the_first_window_decides():
     (first,) = play.waiting
     play.answer(first, named(first, language="de", language_probability=0.3))  # not certain
     (second,) = play.waiting
-    assert second.language is second.expected is None
+    assert second.options.language is second.window.expected is None
     play.answer(second, named(second, language="de"))
     assert len(play.waiting) == COUNT - 2
-    assert {(window.language, window.expected) for window in play.waiting} == {(None, "de")}
+    assert {(job.options.language, job.window.expected) for job in play.waiting} == {(None, "de")}
     # What comes next is detected, and changes nothing of what is expected: answers come in any order.
     (third, *_) = play.waiting
     play.answer(third, named(third, language="fr"))
@@ -252,26 +253,26 @@ def test_while_the_language_is_not_known_the_first_window_decides():
 
 def test_a_language_that_was_asked_for_is_heard():
     play = Play(language="en").all_audio()
-    assert {(window.language, window.expected) for window in play.waiting} == {("en", "en")}
+    assert {(job.options.language, job.window.expected) for job in play.waiting} == {("en", "en")}
 
 
 def test_a_joined_text_to_disbelieve_is_heard_one_by_one():
     play = Play(joined=True).all_audio()
     first, *others = play.waiting[:]
     play.answer(first, named(first, **REJECTED))
-    assert [len(window.utterances) for window in play.waiting] == [
-        *(len(window.utterances) for window in others), *[1] * len(first.utterances)
+    assert [len(job.utterances) for job in play.waiting] == [
+        *(len(job.utterances) for job in others), *[1] * len(first.utterances)
     ]  # fmt: skip
     while play.waiting:
-        window = play.waiting[0]
-        bad = window.utterances[0].number == 1 and len(window.utterances) == 1
-        play.answer(window, named(window, **REJECTED) if bad else named(window))
+        job = play.waiting[0]
+        bad = job.utterances[0].number == 1 and len(job.utterances) == 1
+        play.answer(job, named(job, **REJECTED) if bad else named(job))
     assert [text for _, _, text in play.pieces] == [f"number {number}" for number in range(COUNT) if number != 1]
 
 
 def test_what_is_heard_together_does_not_depend_on_a_restart():
     def windows(play: Play) -> list[list[int]]:
-        return [[utterance.number for utterance in window.utterances] for window in play.waiting]
+        return [[utterance.number for utterance in job.utterances] for job in play.waiting]
 
     first, *others = windows(undisturbed := Play(joined=True).all_audio())
     undisturbed.answer(undisturbed.waiting[0], named(undisturbed.waiting[0], **REJECTED))
@@ -285,11 +286,11 @@ def test_what_is_heard_together_does_not_depend_on_a_restart():
 def test_a_joined_text_that_is_one_guess_is_not_guessed_again():
     play = Play(joined=True).all_audio()
     windows = play.waiting[:]
-    speculative = heard("a guess from its first word to its last one", avg_logprob=-4.0)
-    play.answer(windows[0], speculative)
+    guess = heard("a guess from its first word to its last one", avg_logprob=-4.0)
+    play.answer(windows[0], guess)
     assert play.waiting == windows[1:]
-    for window in windows[1:]:
-        play.answer(window, named(window))
+    for job in windows[1:]:
+        play.answer(job, named(job))
     lost = {utterance.number for utterance in windows[0].utterances}
     assert [text for _, _, text in play.pieces] == [f"number {number}" for number in range(COUNT) if number not in lost]
 
@@ -299,12 +300,12 @@ def test_what_the_engine_cannot_decode_is_reported_and_costs_no_other_utterance(
     first = play.waiting.pop(0)
     play.take(play.recording.refused(first, "it broke"))
     while play.waiting:
-        window = play.waiting[0]
-        if [utterance.number for utterance in window.utterances] == [2]:
-            play.waiting.remove(window)
-            play.take(play.recording.refused(window, "it broke"))
+        job = play.waiting[0]
+        if [utterance.number for utterance in job.utterances] == [2]:
+            play.waiting.remove(job)
+            play.take(play.recording.refused(job, "it broke"))
         else:
-            play.answer(window, named(window))
+            play.answer(job, named(job))
     assert [text for _, _, text in play.pieces] == [f"number {number}" for number in range(COUNT) if number != 2]
     assert [keep.trouble for keep in play.kept if keep.trouble] == ["it broke"]
 
@@ -320,9 +321,9 @@ def test_no_order_of_results_and_no_restart_changes_anything(joined: bool, data:
         play = Play(joined=joined, segment=segment, utterance=utterance).all_audio()
         many = data.draw(st.integers(0, 6)) if life < LIVES - 1 else 10**6
         while play.waiting and many:
-            window = data.draw(st.sampled_from(play.waiting)) if life < LIVES - 1 else play.waiting[0]
-            bad = data.draw(st.integers(0, 9)) == 0 if life < LIVES - 1 and len(window.utterances) > 1 else False
-            play.answer(window, named(window, **REJECTED) if bad else named(window))
+            job = data.draw(st.sampled_from(play.waiting)) if life < LIVES - 1 else play.waiting[0]
+            bad = data.draw(st.integers(0, 9)) == 0 if life < LIVES - 1 and len(job.utterances) > 1 else False
+            play.answer(job, named(job, **REJECTED) if bad else named(job))
             many -= 1
         # The daemon is killed here: what was kept is stored, all else forgotten.
         got += play.pieces

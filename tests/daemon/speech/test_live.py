@@ -8,10 +8,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from convo.messages import SpeechEnded, SpeechStarted, TranscriptPartial
-from convod.speech.decoding import Interims, Kind, Lead, TimedWord
+from convod.speech.commands import Decode, DecodeRequeued, DecodeStarted, Drop, Emit, LoadChanged, Prioritize
+from convod.speech.decoding import DecodeJob, Interims, Kind, Lead, TimedWord
 from convod.speech.endpointer import EndpointSettings
 from convod.speech.hallucination import HallucinationFilter
-from convod.speech.live import Commit, Decode, Drop, Emit, LiveTranscriber, Prioritize, Settings, Window
+from convod.speech.live import Commit, LiveTranscriber, Settings
 from convod.speech.partial import INTERIM_MS
 from tests.daemon.support.sounds import RATE, silence, white
 from tests.daemon.support.talk import REJECTED, heard, sentence, talk, word
@@ -30,26 +31,31 @@ class Play:
         self.transcriber = LiveTranscriber(
             Settings(**(about | options)),
             HallucinationFilter(),
-            interims=lambda: self.affords,
-            waits=lambda window: self.waiting,
             **start,
         )
         self.piece = piece
         self.commands: list = []
-        self.on_interim: Callable[[Window], str | None] = lambda window: None
+        self.on_interim: Callable[[DecodeJob], str | None] = lambda job: None
         self.clock = 0.0
 
     def _take(self, commands) -> None:
         self.commands += commands
         for command in commands:
-            if isinstance(command, Decode) and command.window.kind is Kind.INTERIM:
-                text = self.on_interim(command.window)
+            if isinstance(command, Decode) and command.job.kind is Kind.INTERIM:
+                text = self.on_interim(command.job)
                 if text is not None:
-                    self._take(self.transcriber.decoded(command.window, heard(text)))
+                    self._take(self.transcriber.decoded(command.job, heard(text)))
+
+    def tell(self) -> None:
+        """What the engine can afford, and whether it has begun with the interim."""
+        self.transcriber.tell(LoadChanged(self.affords))
+        if (job := self.transcriber.interim) is not None:
+            self.transcriber.tell(DecodeRequeued(job) if self.waiting else DecodeStarted(job))
 
     def audio(self, sound: bytes) -> Play:
         for at in range(0, len(sound), self.piece):
             self.clock += 1.0
+            self.tell()
             self._take(self.transcriber.audio(sound[at : at + self.piece], self.clock))
         return self
 
@@ -57,21 +63,19 @@ class Play:
         self._take(self.transcriber.flush())
         return self
 
-    def answer(self, window: Window, text: str, **figures) -> list[Commit]:
+    def answer(self, job: DecodeJob, text: str, **figures) -> list[Commit]:
         before = len(self.commands)
-        self._take(self.transcriber.decoded(window, heard(text, **figures)))
+        self._take(self.transcriber.decoded(job, heard(text, **figures)))
         return [command for command in self.commands[before:] if isinstance(command, Commit)]
 
     @property
-    def finals(self) -> list[Window]:
+    def finals(self) -> list[DecodeJob]:
         """Windows decoded for their text and not dropped since."""
-        dropped = {id(command.window) for command in self.commands if isinstance(command, Drop)}
+        dropped = {id(command.job) for command in self.commands if isinstance(command, Drop)}
         return [
-            command.window
+            command.job
             for command in self.commands
-            if isinstance(command, Decode)
-            and command.window.kind is not Kind.INTERIM
-            and id(command.window) not in dropped
+            if isinstance(command, Decode) and command.job.kind is not Kind.INTERIM and id(command.job) not in dropped
         ]
 
     @property
@@ -92,19 +96,19 @@ def test_silence_and_nothing_at_all_command_nothing():
 
 def test_one_sentence_is_one_window_with_its_pre_roll_and_one_segment():
     play = Play(interim=False).audio(sentence() + silence(1.0))
-    (window,) = play.finals
-    assert window.audio == (sentence() + silence(1.0))[2 * window.start : 2 * window.end]
-    assert 0.0 <= window.start / RATE < 0.35  # the sound begins at 0.35 s
-    assert 2.78 < window.end / RATE < 3.34
-    (keep,) = play.answer(window, "Grace will review it.")
+    (job,) = play.finals
+    assert job.audio == (sentence() + silence(1.0))[2 * job.start : 2 * job.end]
+    assert 0.0 <= job.start / RATE < 0.35  # the sound begins at 0.35 s
+    assert 2.78 < job.end / RATE < 3.34
+    (keep,) = play.answer(job, "Grace will review it.")
     assert (keep.segment, keep.text, keep.mark_sample, keep.mark_utterance) == (
         0,
         "Grace will review it.",
-        window.end,
+        job.end,
         1,
     )
-    assert window.start / RATE < keep.start < 0.5
-    assert keep.end == round(window.end / RATE, 3)
+    assert job.start / RATE < keep.start < 0.5
+    assert keep.end == round(job.end / RATE, 3)
     assert 0.0 < keep.confidence <= 1.0
     assert play.transcriber.settled == play.transcriber.now
 
@@ -145,11 +149,11 @@ def test_a_guess_at_a_pause_is_dropped_when_the_speaker_goes_on():
     play.audio(sentence() + silence(0.1))
     (speculative,) = play.finals
     play.audio(sentence() + silence(4.0))
-    assert speculative in [command.window for command in play.commands if isinstance(command, Drop)]
-    (window,) = play.finals
-    assert window.start == speculative.start
+    assert speculative in [command.job for command in play.commands if isinstance(command, Drop)]
+    (job,) = play.finals
+    assert job.start == speculative.start
     assert play.answer(speculative, "half of it") == []
-    assert [keep.text for keep in play.answer(window, "all of it")] == ["all of it"]
+    assert [keep.text for keep in play.answer(job, "all of it")] == ["all of it"]
 
 
 def test_a_guess_that_could_not_be_decoded_is_decoded_again_at_the_endpoint():
@@ -158,7 +162,7 @@ def test_a_guess_that_could_not_be_decoded_is_decoded_again_at_the_endpoint():
     (speculative,) = play.finals
     assert play.transcriber.refused(speculative, "the engine stumbled") == []
     play.audio(silence(1.5))
-    again = [window for window in play.finals if window is not speculative]
+    again = [job for job in play.finals if job is not speculative]
     assert len(again) == 1
     assert [keep.text for keep in play.answer(again[0], "All is well.")] == ["All is well."]
 
@@ -179,9 +183,9 @@ def test_results_out_of_order_are_published_in_order():
 
 def test_a_result_that_comes_twice_counts_once():
     play = Play(interim=False).audio(talk(1))
-    (window,) = play.finals
-    assert len(play.answer(window, "one")) == 1
-    assert play.answer(window, "one") == []
+    (job,) = play.finals
+    assert len(play.answer(job, "one")) == 1
+    assert play.answer(job, "one") == []
 
 
 @pytest.mark.parametrize("figures", [REJECTED, {"voice_s": 0.0}])
@@ -208,9 +212,9 @@ def test_audio_that_could_not_be_decoded_is_said_and_the_rest_goes_on():
 WORDS = ["Grace", "will", "review", "the", "contract", "before", "lunch"]
 
 
-def growing(window: Window) -> str:
+def growing(job: DecodeJob) -> str:
     """A model that hears a word more for each 0.4 s, and the newest one wrong."""
-    count = len(window.audio) // 2 * 10 // (4 * RATE)
+    count = len(job.audio) // 2 * 10 // (4 * RATE)
     return " ".join([*WORDS[:count], "perhaps"])
 
 
@@ -234,7 +238,7 @@ def test_partial_stable_words_never_change_and_come_before_the_segment():
 @given(st.data())
 def test_stable_words_never_change_whatever_the_engine_says(data):
     play = Play()
-    play.on_interim = lambda window: data.draw(
+    play.on_interim = lambda job: data.draw(
         st.none() | st.lists(st.sampled_from(["so", "we", "go"]), max_size=5).map(" ".join)
     )
     play.audio(talk(2, 0.7)).flush()
@@ -247,13 +251,13 @@ def test_stable_words_never_change_whatever_the_engine_says(data):
 
 def test_at_most_one_interim_is_asked_for_at_a_time_and_never_of_a_moment():
     play = Play().audio(sentence())
-    windows = [one.window for one in play.commands if isinstance(one, Decode) and one.window.kind is Kind.INTERIM]
+    windows = [one.job for one in play.commands if isinstance(one, Decode) and one.job.kind is Kind.INTERIM]
     assert len(windows) == 1  # it was never answered
     assert windows[0].end - windows[0].start >= 0.4 * RATE
 
 
 def interims_of(play: Play) -> list[Decode]:
-    return [one for one in play.commands if isinstance(one, Decode) and one.window.kind is Kind.INTERIM]
+    return [one for one in play.commands if isinstance(one, Decode) and one.job.kind is Kind.INTERIM]
 
 
 @pytest.mark.parametrize("affords", list(Interims)[:-1])
@@ -263,18 +267,18 @@ def test_while_an_interim_waits_it_is_renewed_with_each_interval(affords):
     play.audio(sentence())
     asked = interims_of(play)
     assert len(asked) >= 6
-    assert [one.instead_of for one in asked] == [None, *(one.window for one in asked[:-1])]
-    newer = [later.window.end - earlier.window.end for earlier, later in itertools.pairwise(asked)]
+    assert [one.instead_of for one in asked] == [None, *(one.job for one in asked[:-1])]
+    newer = [later.job.end - earlier.job.end for earlier, later in itertools.pairwise(asked)]
     interval = INTERIM_MS * RATE // 1000
     assert interval <= min(newer) <= max(newer) <= interval + play.piece
-    assert len({one.window.start for one in asked}) == 1
+    assert len({one.job.start for one in asked}) == 1
     # The engine begins with the newest: what comes meanwhile waits for its answer.
     play.waiting = False
     play.audio(sentence())
     assert interims_of(play) == asked
-    play.transcriber.decoded(asked[-2].window, heard("of no use"))
+    play.transcriber.decoded(asked[-2].job, heard("of no use"))
     assert not play.said(TranscriptPartial)
-    play._take(play.transcriber.decoded(asked[-1].window, heard("Grace will")))
+    play._take(play.transcriber.decoded(asked[-1].job, heard("Grace will")))
     play.audio(sentence()[:16000])
     assert interims_of(play)[len(asked)].instead_of is None
 
@@ -284,21 +288,21 @@ def test_the_text_of_a_pause_is_needed_at_the_endpoint(endpoint_ms):
     play = Play(interim=False, endpoint=EndpointSettings(endpoint_ms=endpoint_ms), piece=320)
     play.audio(sentence() + silence(4.0))
     speculative = play.finals[-1]
-    assert speculative.find_voice_end
+    assert speculative.options.find_voice_end
     assert abs(speculative.spare_s - min(0.5, (endpoint_ms - 200) / 1000)) <= 0.04  # and soon, for it is a caption, too
     play = Play(interim=False).audio(sentence()[: 2 * RATE]).flush()
-    assert [window.spare_s for window in play.finals] == [0.0]
+    assert [job.spare_s for job in play.finals] == [0.0]
 
 
 def test_without_interim_there_are_no_interims():
     play = Play(interim=False).audio(talk(1))
-    assert all(one.window.kind is Kind.FINAL for one in play.commands if isinstance(one, Decode))
+    assert all(one.job.kind is Kind.FINAL for one in play.commands if isinstance(one, Decode))
 
 
 def test_an_interim_that_comes_after_the_end_shows_nothing():
     play = Play()
-    windows: list[Window] = []
-    play.on_interim = lambda window: windows.append(window)
+    windows: list[DecodeJob] = []
+    play.on_interim = lambda job: windows.append(job)
     play.audio(sentence() + silence(1.0))
     assert play.transcriber.decoded(windows[-1], heard("too late")) == []
 
@@ -322,12 +326,12 @@ def test_words_that_were_promised_stay_when_the_final_is_no_good(how):
     play.on_interim = growing
     play.audio(sentence() + silence(1.0))
     committed = play.said(TranscriptPartial)[-1].stable
-    (window,) = play.finals
+    (job,) = play.finals
     if how == "rejected":
         wrong = [TimedWord(start=0.1, end=0.5, word="Thanks", probability=0.1)]
-        (keep,) = play.answer(window, "Thanks for watching!", words=wrong, **REJECTED)
+        (keep,) = play.answer(job, "Thanks for watching!", words=wrong, **REJECTED)
     else:
-        (keep,) = play.transcriber.refused(window, "the engine stumbled")
+        (keep,) = play.transcriber.refused(job, "the engine stumbled")
         assert keep.trouble == "the engine stumbled"
     assert keep.text == committed != ""
     assert keep.words is None  # those of a text that was not taken are not this one's
@@ -339,12 +343,12 @@ def test_words_that_were_promised_stay_when_the_final_is_no_good(how):
 
 def test_words_are_on_the_sessions_clock_and_within_their_segment():
     play = Play(words=True, interim=False).audio(silence(5.0) + sentence() + silence(1.0))
-    (window,) = play.finals
+    (job,) = play.finals
     words = [
         TimedWord(start=0.0, end=0.6, word="Grace", probability=0.9),
         TimedWord(start=0.6, end=60.0, word="will", probability=0.8),
     ]
-    (keep,) = play.answer(window, "Grace will", words=words)
+    (keep,) = play.answer(job, "Grace will", words=words)
     assert keep.words is not None
     assert [word.word for word in keep.words] == ["Grace", "will"]
     for timed in keep.words:
@@ -353,14 +357,14 @@ def test_words_are_on_the_sessions_clock_and_within_their_segment():
 
 def test_a_language_the_model_is_sure_of_is_kept_for_the_session():
     play = Play(interim=False).audio(talk(1))
-    assert play.finals[0].language is None
+    assert play.finals[0].options.language is None
     play.answer(play.finals[0], "Ja.", language="de", language_probability=0.3)
     play.audio(talk(1))
-    assert play.finals[1].expected is None
+    assert play.finals[1].window.expected is None
     play.answer(play.finals[1], "Ja, genau.", language="de", language_probability=0.5)
     play.audio(talk(1))
     # It is expected, and detected all the same.
-    assert (play.finals[2].language, play.finals[2].expected) == (None, "de")
+    assert (play.finals[2].options.language, play.finals[2].window.expected) == (None, "de")
 
 
 def test_a_session_changes_its_language_when_the_model_is_sure_of_another():
@@ -368,10 +372,10 @@ def test_a_session_changes_its_language_when_the_model_is_sure_of_another():
     (keep,) = play.answer(play.finals[0], "Oui.", language="fr", language_probability=0.4)
     assert keep.language == "fr"
     play.audio(talk(1))
-    assert play.finals[1].expected == "de"
+    assert play.finals[1].window.expected == "de"
     play.answer(play.finals[1], "Oui, c'est ça.", language="fr", language_probability=0.9)
     play.audio(talk(1))
-    assert play.finals[2].expected == play.transcriber.language == "fr"
+    assert play.finals[2].window.expected == play.transcriber.language == "fr"
 
 
 @pytest.mark.parametrize("figures", [REJECTED, {"voice_s": 0.0}])
@@ -379,19 +383,19 @@ def test_the_language_of_a_rejected_text_is_not_kept(figures):
     play = Play(interim=False).audio(talk(1))
     play.answer(play.finals[0], "Gracias.", language="es", language_probability=0.9, **figures)
     play.audio(talk(1))
-    assert play.finals[1].language is play.finals[1].expected is None
+    assert play.finals[1].options.language is play.finals[1].window.expected is None
 
 
 def test_the_language_of_a_guess_that_the_speaker_went_on_after_is_not_kept():
     play = Play(interim=False, endpoint=EndpointSettings(endpoint_ms=3000)).audio(sentence() + silence(0.1))
     play.answer(play.finals[0], "Ja.", language="de", language_probability=0.9)
     play.audio(sentence())
-    assert play.finals[-1].language is play.finals[-1].expected is None
+    assert play.finals[-1].options.language is play.finals[-1].window.expected is None
 
 
 def test_after_a_restart_the_language_is_known():
     play = Play(interim=False, language_so_far="de").audio(talk(1))
-    assert (play.finals[0].language, play.finals[0].expected) == (None, "de")
+    assert (play.finals[0].options.language, play.finals[0].window.expected) == (None, "de")
 
 
 def test_a_language_that_was_asked_for_is_never_replaced():
@@ -399,7 +403,7 @@ def test_a_language_that_was_asked_for_is_never_replaced():
     play.answer(play.finals[0], "Yes.", language="de", language_probability=0.99)
     assert play.transcriber.language == "en"
     play.audio(talk(1))
-    assert (play.finals[1].language, play.finals[1].expected) == ("en", "en")
+    assert (play.finals[1].options.language, play.finals[1].window.expected) == ("en", "en")
 
 
 # --- flush, restart ---------------------------------------------------------------------------------------
@@ -409,9 +413,9 @@ def test_a_language_that_was_asked_for_is_never_replaced():
 def test_a_flush_loses_no_sample_of_a_last_frame_that_is_not_whole(rest):
     sound = sentence()[: 2 * (2 * RATE + rest)]
     play = Play(interim=False).audio(sound).flush()
-    (window,) = play.finals
-    assert window.end == len(sound) // 2
-    assert window.audio == sound[2 * window.start :]
+    (job,) = play.finals
+    assert job.end == len(sound) // 2
+    assert job.audio == sound[2 * job.start :]
 
 
 def test_after_a_flush_in_mid_speech_the_next_utterance_goes_on_where_it_ended():
@@ -442,12 +446,12 @@ def test_from_a_mark_it_goes_on_with_the_same_windows_and_numbers():
     # Whether somebody spoke on at the mark was forgotten, so what is there is listened to once more.
     silent, *finals = again.finals
     assert silent.start == keep.mark_sample
-    assert silent.check_voice
+    assert silent.options.check_voice
     assert [nothing.text for nothing in again.answer(silent, "", voice_s=0.0, voice_end=0.0)] == [None]
-    assert [window.utterance for window in finals] == [2, 3]
-    for window, before in zip(finals, rest, strict=True):
-        assert abs(window.start - before.start) <= 0.3 * RATE  # frames begin at the mark now
-        assert window.audio == sound[2 * window.start : 2 * window.end]
+    assert [job.utterance for job in finals] == [2, 3]
+    for job, before in zip(finals, rest, strict=True):
+        assert abs(job.start - before.start) <= 0.3 * RATE  # frames begin at the mark now
+        assert job.audio == sound[2 * job.start : 2 * job.end]
     assert again.answer(finals[0], "two")[0].segment == 1
 
 
@@ -479,7 +483,7 @@ def test_where_the_audio_is_cut_changes_no_window(cuts):
 
 def shapes(commands: list) -> list[tuple]:
     return [
-        (type(one), one.window.utterance, one.window.start, one.window.audio)
+        (type(one), one.job.utterance, one.job.start, one.job.audio)
         if isinstance(one, Decode | Drop | Prioritize)
         else (type(one), one)
         for one in commands
@@ -491,15 +495,15 @@ def test_under_pressure_interims_come_rarer_then_not_at_all_and_finals_always():
     for level in Interims:
         play = Play()
         play.affords = level
-        play.on_interim = lambda window: "so we go"
+        play.on_interim = lambda job: "so we go"
         play.audio(sentence()).audio(silence(1.0))
-        asked[level] = sum(isinstance(one, Decode) and one.window.kind is Kind.INTERIM for one in play.commands)
+        asked[level] = sum(isinstance(one, Decode) and one.job.kind is Kind.INTERIM for one in play.commands)
         assert len(play.finals) == 1
     assert asked[Interims.FULL] > 2 * asked[Interims.RARER] > 0
     assert asked[Interims.NONE] == 0
 
 
-def paused() -> tuple[Play, Window, bytes]:
+def paused() -> tuple[Play, DecodeJob, bytes]:
     """A sentence up to the pause behind it, the window that was decoded there, and the sound that is left."""
     play, sound = Play(interim=False), sentence() + silence(0.6)
     for at in range(0, len(sound), play.piece):
@@ -549,14 +553,14 @@ def test_without_interims_or_where_there_may_be_none_the_text_of_a_pause_waits_f
 
 def test_a_pause_in_which_the_worker_hears_a_voice_is_no_end():
     play, speculative, rest = paused()
-    assert speculative.find_voice_end
+    assert speculative.options.find_voice_end
     assert play.answer(speculative, "Grace will", voice_end=(speculative.end - speculative.start) / RATE) == []
     # The endpoint comes later, with a window of its own that reaches further.
     play.audio(rest + silence(1.0))
-    window = play.finals[-1]
-    assert window is not speculative
-    assert window.end > speculative.end
-    (keep,) = play.answer(window, "Grace will review it.")
+    job = play.finals[-1]
+    assert job is not speculative
+    assert job.end > speculative.end
+    (keep,) = play.answer(job, "Grace will review it.")
     assert keep.text == "Grace will review it."
     assert len(play.kept) == 1
 
@@ -573,9 +577,9 @@ def test_a_pause_after_which_the_voice_only_fades_is_an_end():
 
 def test_words_that_only_the_worker_heard_are_not_too_many():
     play = Play(interim=False).audio(word() + silence(1.0))
-    (window,) = play.finals
+    (job,) = play.finals
     many = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
-    assert play.answer(window, many, voice_s=1.5)[0].text == many
+    assert play.answer(job, many, voice_s=1.5)[0].text == many
 
 
 # --- a sentence that goes on ------------------------------------------------------------------------------
@@ -609,28 +613,28 @@ def test_speech_within_the_patience_is_the_same_utterance():
     play, speculative, _ = paused()
     play.answer(speculative, "Grace will")
     play.audio(silence(0.1) + sentence() + silence(1.0))
-    window = play.finals[-1]
-    assert (window.utterance, window.start) == (speculative.utterance, speculative.start)
-    assert window.end > speculative.end + 2 * RATE
-    assert len(play.answer(window, "Grace will review it.")) == 1
+    job = play.finals[-1]
+    assert (job.utterance, job.start) == (speculative.utterance, speculative.start)
+    assert job.end > speculative.end + 2 * RATE
+    assert len(play.answer(job, "Grace will review it.")) == 1
 
 
 # --- what comes before ------------------------------------------------------------------------------------
 
 
-def spread(text: str, window: Window) -> list[TimedWord]:
+def spread(text: str, job: DecodeJob) -> list[TimedWord]:
     """The words of a text, all over its window."""
-    each = (window.end - window.start) / RATE / len(text.split())
+    each = (job.end - job.start) / RATE / len(text.split())
     return [
         TimedWord(start=i * each, end=(i + 1) * each, word=word, probability=0.9) for i, word in enumerate(text.split())
     ]
 
 
-def told(play: Play, window: Window, text: str, **figures) -> list[Commit]:
-    return play.answer(window, text, words=spread(text, window), **figures)
+def told(play: Play, job: DecodeJob, text: str, **figures) -> list[Commit]:
+    return play.answer(job, text, words=spread(text, job), **figures)
 
 
-def two(pause_s: float, text: str = "Grace will review it.", **figures) -> tuple[Play, Window, Window]:
+def two(pause_s: float, text: str = "Grace will review it.", **figures) -> tuple[Play, DecodeJob, DecodeJob]:
     """A session with two sentences, the first of which was published; and their windows."""
     play = Play(interim=False).audio(sentence() + silence(0.8))
     (first,) = play.finals
@@ -645,9 +649,9 @@ def test_what_comes_soon_after_an_utterance_is_decoded_behind_it(pause_s, led):
     _, first, second = two(pause_s)
     assert (second.start - first.end <= 2 * RATE) is led
     if led:
-        assert second.lead == Lead(audio=sound[2 * first.start : 2 * second.start], text="Grace will review it.")
+        assert second.window.lead == Lead(audio=sound[2 * first.start : 2 * second.start], text="Grace will review it.")
     else:
-        assert second.lead is None
+        assert second.window.lead is None
 
 
 def test_of_a_long_utterance_the_last_eight_seconds_come_before_the_next_from_a_word_on():
@@ -659,7 +663,7 @@ def test_of_a_long_utterance_the_last_eight_seconds_come_before_the_next_from_a_
     words = [f"w{i}" for i in range(int(seconds))]
     told(play, first, " ".join(words))
     play.audio(sentence() + silence(1.5))
-    lead = play.finals[-1].lead
+    lead = play.finals[-1].window.lead
     assert lead is not None
     kept = lead.text.split()
     assert words[-len(kept) :] == kept
@@ -671,14 +675,14 @@ def test_of_a_long_utterance_the_last_eight_seconds_come_before_the_next_from_a_
 @pytest.mark.parametrize("figures", [REJECTED, {"voice_s": 0.0, "no_speech_prob": 1.0}])
 def test_a_text_that_was_rejected_comes_before_nothing(figures):
     _, _, second = two(0.2, "Thanks for watching!", **figures)
-    assert second.lead is None
+    assert second.window.lead is None
 
 
 def test_a_text_without_times_comes_before_nothing():
     play = Play(interim=False).audio(sentence() + silence(0.8))
     play.answer(play.finals[0], "Grace will review it.")
     play.audio(sentence() + silence(0.8))
-    assert play.finals[1].lead is None
+    assert play.finals[1].window.lead is None
 
 
 def test_what_is_closed_before_the_text_of_the_last_one_is_there_has_no_lead():
@@ -688,19 +692,19 @@ def test_what_is_closed_before_the_text_of_the_last_one_is_there_has_no_lead():
     told(play, second, "We begin.")
     play.audio(talk(1))
     third = play.finals[2]
-    assert second.lead is None
-    assert third.lead is not None
-    assert third.lead.text == "We begin."
+    assert second.window.lead is None
+    assert third.window.lead is not None
+    assert third.window.lead.text == "We begin."
 
 
 def test_interims_have_no_lead():
     play = Play().audio(sentence() + silence(0.8))
     told(play, play.finals[0], "Grace will review it.")
     play.audio(sentence() + silence(0.8))
-    interims = [one.window for one in interims_of(play)]
-    assert {window.utterance for window in interims} == {0, 1}
-    assert all(window.lead is None for window in interims)
-    assert play.finals[1].lead is not None
+    interims = [one.job for one in interims_of(play)]
+    assert {job.utterance for job in interims} == {0, 1}
+    assert all(job.window.lead is None for job in interims)
+    assert play.finals[1].window.lead is not None
 
 
 def test_the_lead_of_a_sentence_that_goes_on_after_its_pause_is_there_again():
@@ -710,11 +714,11 @@ def test_the_lead_of_a_sentence_that_goes_on_after_its_pause_is_there_again():
     play.audio(sentence())
     speculative = play.finals[1]
     play.audio(sentence() + silence(1.1))
-    window = play.finals[1]
-    assert window is not speculative
-    assert window.start == speculative.start
-    assert window.lead == speculative.lead
-    assert window.lead is not None
+    job = play.finals[1]
+    assert job is not speculative
+    assert job.start == speculative.start
+    assert job.window.lead == speculative.window.lead
+    assert job.window.lead is not None
 
 
 def test_after_a_restart_nothing_comes_before():
@@ -723,8 +727,8 @@ def test_after_a_restart_nothing_comes_before():
     sound = sentence() + silence(1.0) + sentence() + silence(0.8)
     again = Play(interim=False, segment=1, utterance=keep.mark_utterance, sample=keep.mark_sample)
     again.audio(sound[2 * keep.mark_sample :])
-    assert [window.lead for window in again.finals] == [None] * len(again.finals)
-    assert second.lead is not None
+    assert [job.window.lead for job in again.finals] == [None] * len(again.finals)
+    assert second.window.lead is not None
 
 
 def test_audio_that_may_yet_be_a_lead_is_kept_and_no_longer():
@@ -748,9 +752,9 @@ def test_audio_that_may_yet_be_a_lead_is_kept_and_no_longer():
 @pytest.mark.parametrize(("place", "is_told"), [((0.5, 2.5), True), ((0.5, 2.4), False), (None, False)])
 def test_a_voice_without_words_is_told_if_it_is_long(text, figures, place, is_told):
     play = Play(interim=False).audio(silence(5.0) + sentence() + silence(1.0))
-    (window,) = play.finals
-    (keep,) = play.answer(window, text, uncovered=place, **figures)
-    at = window.start / RATE
+    (job,) = play.finals
+    (keep,) = play.answer(job, text, uncovered=place, **figures)
+    at = job.start / RATE
     assert keep.uncovered == ((pytest.approx(at + 0.5), pytest.approx(at + 2.5)) if is_told else None)
     assert (keep.text is None) is (text != "Grace will")
 
@@ -761,22 +765,22 @@ def test_a_voice_without_words_is_told_if_it_is_long(text, figures, place, is_to
 def test_interims_ask_for_the_times_of_words_and_finals_where_the_client_does():
     for words in (False, True):
         play = Play(words=words).audio(talk(1))
-        assert {one.window.words for one in interims_of(play)} == {True}
-        assert {window.words for window in play.finals} == {words}
+        assert {one.job.options.words for one in interims_of(play)} == {True}
+        assert {job.options.words for job in play.finals} == {words}
 
 
 @pytest.mark.parametrize(("figures", "shown"), [({}, True), ({"truncated": True}, False), (REJECTED, False)])
 def test_an_interim_that_was_cut_off_in_a_loop_shows_nothing(figures, shown):
     play = Play().audio(sentence()[: 3 * RATE])
     (asked,) = interims_of(play)
-    play._take(play.transcriber.decoded(asked.window, heard("so we go", **figures)))
+    play._take(play.transcriber.decoded(asked.job, heard("so we go", **figures)))
     assert bool(play.said(TranscriptPartial)) is shown
 
 
 def test_a_caption_is_never_blank_nor_the_same_again():
     play = Play()
     texts = itertools.cycle(["so we", "so we", "", "so we", "no"])
-    play.on_interim = lambda window: next(texts)
+    play.on_interim = lambda job: next(texts)
     play.audio(talk(2))
     partials = play.said(TranscriptPartial)
     assert partials

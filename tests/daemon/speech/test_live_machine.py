@@ -9,22 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from convo.messages import SpeechEnded, SpeechStarted, TranscriptPartial
-from convod.speech.decoding import Interims, Kind, Lead, TimedWord
+from convod.speech.commands import Decode, DecodeStarted, Drop, Emit, LoadChanged, Prioritize
+from convod.speech.decoding import DecodeJob, Interims, Kind, Lead, TimedWord
 from convod.speech.endpointer import EndpointSettings
 from convod.speech.hallucination import HallucinationFilter
-from convod.speech.live import (
-    LEAD_GAP_S,
-    LEAD_S,
-    Command,
-    Commit,
-    Decode,
-    Drop,
-    Emit,
-    LiveTranscriber,
-    Prioritize,
-    Settings,
-    Window,
-)
+from convod.speech.live import LEAD_GAP_S, LEAD_S, Command, Commit, LiveTranscriber, Settings
 from tests.daemon.support.talk import REJECTED, heard
 
 RATE = 8000
@@ -57,12 +46,12 @@ class Listening(RuleBasedStateMachine):
         super().__init__()
         self.script = Script()
         self.sent = 0
-        self.open: list[Window] = []  # given to the engine, not answered, not dropped
-        self.begun: list[Window] = []  # what the engine is at
-        self.dropped: list[Window] = []
-        self.hurried: list[Window] = []
-        self.asked: dict[tuple[int, int], Window] = {}  # windows for finals, by utterance and end
-        self.texts: dict[Window, str | None] = {}  # what was answered: None if rejected or refused
+        self.open: list[DecodeJob] = []  # given to the engine, not answered, not dropped
+        self.begun: list[DecodeJob] = []  # what the engine is at
+        self.dropped: list[DecodeJob] = []
+        self.hurried: list[DecodeJob] = []
+        self.asked: dict[tuple[int, int], DecodeJob] = {}  # windows for finals, by utterance and end
+        self.texts: dict[DecodeJob, str | None] = {}  # what was answered: None if rejected or refused
         self.kept: list[Commit] = []
         self.stable: dict[int, list[str]] = {}
         self.speaking = False
@@ -77,14 +66,12 @@ class Listening(RuleBasedStateMachine):
         self.transcriber = LiveTranscriber(
             Settings("s", RATE, Kind.FINAL, endpoint, interim=interim, words=words),
             HallucinationFilter(),
-            interims=lambda: self.affords,
-            waits=self.waits,
         )
         self.transcriber._vad = self.script  # type: ignore[assignment]
 
-    def waits(self, window: Window) -> bool:
-        assert any(one is window for one in self.open)
-        return not any(one is window for one in self.begun)
+    def waits(self, job: DecodeJob) -> bool:
+        assert any(one is job for one in self.open)
+        return not any(one is job for one in self.begun)
 
     # --- what happens -------------------------------------------------------------------------------------
 
@@ -121,11 +108,11 @@ class Listening(RuleBasedStateMachine):
         how=st.sampled_from(["heard", "heard", "heard", "rejected", "refused", "no voice", "voice goes on"]),
     )
     def answer(self, data: st.DataObject, text: str, how: str) -> None:
-        window = data.draw(st.sampled_from(self.open))
-        self.open = [one for one in self.open if one is not window]
-        self.texts[window] = text if how in ("heard", "voice goes on") and text else None
+        job = data.draw(st.sampled_from(self.open))
+        self.open = [one for one in self.open if one is not job]
+        self.texts[job] = text if how in ("heard", "voice goes on") and text else None
         if how == "refused":
-            self.take(self.transcriber.refused(window, "the engine stumbled"))
+            self.take(self.transcriber.refused(job, "the engine stumbled"))
             return
         figures: dict[str, object] = {}
         if how == "rejected":
@@ -133,13 +120,13 @@ class Listening(RuleBasedStateMachine):
         elif how == "no voice":
             figures = {"voice_s": 0.0, "no_speech_prob": 1.0}
         elif how == "voice goes on":
-            figures = {"voice_end": (window.end - window.start) / RATE}
+            figures = {"voice_end": (job.end - job.start) / RATE}
         words = [
             TimedWord(start=0.3 * i, end=0.3 * (i + 1), word=word, probability=0.5)
             for i, word in enumerate(text.split())
         ]
-        given = words if window.words or self.stock else None
-        self.take(self.transcriber.decoded(window, heard(text, words=given, **figures)))
+        given = words if job.options.words or self.stock else None
+        self.take(self.transcriber.decoded(job, heard(text, words=given, **figures)))
 
     @precondition(lambda self: self.transcriber.settings.interim)
     @rule(times=st.integers(1, 12), wrong=st.integers(0, 20))
@@ -147,42 +134,45 @@ class Listening(RuleBasedStateMachine):
         """A good engine: somebody speaks, and each interim is heard as it is, but for one perhaps."""
         for time in range(times):
             self.audio(10, True, 0, 2400, -20.0)
-            for window in [one for one in self.open if one.kind is Kind.INTERIM]:
-                self.hear_well(window, wrong=time == wrong)
+            for job in [one for one in self.open if one.kind is Kind.INTERIM]:
+                self.hear_well(job, wrong=time == wrong)
 
-    def hear_well(self, window: Window, *, wrong: bool = False) -> None:
+    def hear_well(self, job: DecodeJob, *, wrong: bool = False) -> None:
         """Each 0.3 s of the sound is a word."""
-        self.open = [one for one in self.open if one is not window]
+        self.open = [one for one in self.open if one is not job]
         words = [
             TimedWord(
-                start=0.3 * number - window.start / RATE,
-                end=0.3 * (number + 1) - window.start / RATE,
+                start=0.3 * number - job.start / RATE,
+                end=0.3 * (number + 1) - job.start / RATE,
                 word="wrong" if wrong else f"w{number}",
                 probability=0.9,
             )
-            for number in range(-(-10 * window.start // (3 * RATE)), 10 * window.end // (3 * RATE))
+            for number in range(-(-10 * job.start // (3 * RATE)), 10 * job.end // (3 * RATE))
         ]
-        self.texts[window] = " ".join(word.word for word in words) or None
+        self.texts[job] = " ".join(word.word for word in words) or None
         self.take(
-            self.transcriber.decoded(window, heard(self.texts[window] or "", words=words if window.words else None))
+            self.transcriber.decoded(job, heard(self.texts[job] or "", words=words if job.options.words else None))
         )
 
     @precondition(lambda self: self.dropped)
     @rule(data=st.data())
     def answer_too_late(self, data: st.DataObject) -> None:
-        window = data.draw(st.sampled_from(self.dropped))
+        job = data.draw(st.sampled_from(self.dropped))
         for _ in range(2):  # what two passes agree on would be shown
-            assert self.transcriber.decoded(window, heard("too late")) == []
-        assert self.transcriber.refused(window, "too late") == []
+            assert self.transcriber.decoded(job, heard("too late")) == []
+        assert self.transcriber.refused(job, "too late") == []
 
     @rule()
     def take_up(self) -> None:
         """The engine begins with all that waits."""
         self.begun = list(self.open)
+        for job in self.open:
+            self.transcriber.tell(DecodeStarted(job))
 
     @rule(level=st.sampled_from(list(Interims)))
     def afford(self, level: Interims) -> None:
         self.affords = level
+        self.transcriber.tell(LoadChanged(level))
 
     # --- what must hold -----------------------------------------------------------------------------------
 
@@ -191,46 +181,46 @@ class Listening(RuleBasedStateMachine):
             if isinstance(command, Decode):
                 if (before := command.instead_of) is not None:
                     assert self.waits(before)
-                    assert (before.kind, before.start) == (Kind.INTERIM, command.window.start)
-                    assert before.end < command.window.end
+                    assert (before.kind, before.start) == (Kind.INTERIM, command.job.start)
+                    assert before.end < command.job.end
                     self.open = [one for one in self.open if one is not before]
                     self.dropped.append(before)
                 else:
-                    assert command.window.kind is not Kind.INTERIM or self.affords is not Interims.NONE
-                self.decode(command.window)
+                    assert command.job.kind is not Kind.INTERIM or self.affords is not Interims.NONE
+                self.decode(command.job)
             elif isinstance(command, Drop):
-                assert any(one is command.window for one in self.open) or command.window in self.texts
-                self.open = [one for one in self.open if one is not command.window]
-                self.dropped.append(command.window)
+                assert any(one is command.job for one in self.open) or command.job in self.texts
+                self.open = [one for one in self.open if one is not command.job]
+                self.dropped.append(command.job)
             elif isinstance(command, Prioritize):
-                assert any(one is command.window for one in self.open)
-                self.hurried.append(command.window)
+                assert any(one is command.job for one in self.open)
+                self.hurried.append(command.job)
             elif isinstance(command, Commit):
                 self.keep(command)
             elif isinstance(command, Emit):
                 self.say(command.event)
 
-    def decode(self, window: Window) -> None:
-        assert 0 <= window.start < window.end <= self.sent
-        assert window.audio == SOUND[2 * window.start : 2 * window.end], "other samples than it says"
-        assert window.end - window.start <= self.longest_ms * RATE // 1000
-        self.open.append(window)
-        if (lead := window.lead) is not None:
-            self.check_lead(window, lead)
-        if window.kind is Kind.INTERIM:
+    def decode(self, job: DecodeJob) -> None:
+        assert 0 <= job.start < job.end <= self.sent
+        assert job.audio == SOUND[2 * job.start : 2 * job.end], "other samples than it says"
+        assert job.end - job.start <= self.longest_ms * RATE // 1000
+        self.open.append(job)
+        if (lead := job.window.lead) is not None:
+            self.check_lead(job, lead)
+        if job.kind is Kind.INTERIM:
             assert self.transcriber.settings.interim
-            assert window.words
+            assert job.options.words
             assert lead is None
         else:
-            self.asked[window.utterance, window.end] = window
+            self.asked[job.utterance, job.end] = job
 
-    def check_lead(self, window: Window, lead: Lead) -> None:
+    def check_lead(self, job: DecodeJob, lead: Lead) -> None:
         """It is the end of what was published last, and what lies between."""
-        begin = window.start - len(lead.audio) // 2
-        assert lead.audio == SOUND[2 * begin : 2 * window.start], "other samples than come before"
+        begin = job.start - len(lead.audio) // 2
+        assert lead.audio == SOUND[2 * begin : 2 * job.start], "other samples than come before"
         last = self.kept[-1]
-        assert window.utterance == last.mark_utterance
-        assert 0 <= window.start - last.mark_sample <= LEAD_GAP_S * RATE
+        assert job.utterance == last.mark_utterance
+        assert 0 <= job.start - last.mark_sample <= LEAD_GAP_S * RATE
         assert begin >= last.mark_sample - LEAD_S * RATE - 1
         assert lead.text.split()
         assert last.text is not None
@@ -239,11 +229,11 @@ class Listening(RuleBasedStateMachine):
     def keep(self, keep: Commit) -> None:
         last = self.kept[-1] if self.kept else None
         assert keep.mark_utterance == len(self.kept) + 1, "utterances are published once, in their order"
-        window = self.asked[keep.mark_utterance - 1, keep.mark_sample]
-        assert window.start >= (last.mark_sample if last else 0), "samples in two utterances"
+        job = self.asked[keep.mark_utterance - 1, keep.mark_sample]
+        assert job.start >= (last.mark_sample if last else 0), "samples in two utterances"
         segment = sum(one.text is not None for one in self.kept)
         committed = " ".join(self.stable.get(segment, []))
-        text = self.texts[window]
+        text = self.texts[job]
         if not text or text.split()[: len(committed.split())] == committed.split():
             assert keep.text == (text or committed or None)
         else:  # the committed words stay, and what the final says of the rest
@@ -252,8 +242,8 @@ class Listening(RuleBasedStateMachine):
             assert text.endswith(keep.text.removeprefix(committed).strip())
         if keep.text is not None:
             assert keep.segment == segment
-            assert window.start / RATE - 0.001 <= keep.start <= keep.end
-            assert abs(keep.end - window.end / RATE) < 0.001
+            assert job.start / RATE - 0.001 <= keep.start <= keep.end
+            assert abs(keep.end - job.end / RATE) < 0.001
             assert keep.words is None or self.transcriber.settings.words
             for word in keep.words or []:
                 assert keep.start <= word.start <= word.end <= keep.end
@@ -286,18 +276,18 @@ class Listening(RuleBasedStateMachine):
     @invariant()
     def what_is_closed_is_needed_now(self) -> None:
         for final in self.transcriber._finals.values():
-            hurried = any(one is final.window for one in self.hurried)
-            assert final.decided or hurried or final.window.spare_s == 0.0
+            hurried = any(one is final.job for one in self.hurried)
+            assert final.decided or hurried or final.job.spare_s == 0.0
 
     def teardown(self) -> None:
         if not hasattr(self, "transcriber"):
             return
         self.take(self.transcriber.flush())
         while finals := [one for one in self.open if one.kind is Kind.FINAL]:
-            for window in finals:
-                self.open = [one for one in self.open if one is not window]
-                self.texts[window] = "so"
-                self.take(self.transcriber.decoded(window, heard("so")))
+            for job in finals:
+                self.open = [one for one in self.open if one is not job]
+                self.texts[job] = "so"
+                self.take(self.transcriber.decoded(job, heard("so")))
             # An answer may resume speech, so a session that ends flushes again after it.
             self.take(self.transcriber.flush())
         assert self.transcriber.waiting == 0

@@ -11,10 +11,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from convo.messages import SpeechEnded, SpeechStarted
-from convod.speech.decoding import Hypothesis, Kind, TimedWord
+from convod.speech.commands import Decode, DecodeStarted, Drop, Emit
+from convod.speech.decoding import DecodeJob, Hypothesis, Kind, TimedWord
 from convod.speech.endpointer import EndpointSettings
 from convod.speech.hallucination import HallucinationFilter
-from convod.speech.live import Command, Commit, Decode, Drop, Emit, LiveTranscriber, Settings, Window
+from convod.speech.live import Command, Commit, LiveTranscriber, Settings
 from tests.daemon.support.talk import heard
 
 RATE = 8000
@@ -73,8 +74,8 @@ class Hearing:
         self.voice = voice
         self.delays = cycle(delays)
         self.sent = begin
-        self.due: list[tuple[int, Window]] = []
-        self.asked: dict[tuple[int, int], Window] = {}
+        self.due: list[tuple[int, DecodeJob]] = []
+        self.asked: dict[tuple[int, int], DecodeJob] = {}
         self.kept: list[Commit] = []
         self.speaking = False
 
@@ -103,29 +104,30 @@ class Hearing:
             self.due.remove(ready[0])
             self.take(self.transcriber.decoded(ready[0][1], self.listen(ready[0][1])))
 
-    def listen(self, window: Window) -> Hypothesis:
-        inside = [(max(a, window.start), min(b, window.end)) for a, b in self.voice]
+    def listen(self, job: DecodeJob) -> Hypothesis:
+        inside = [(max(a, job.start), min(b, job.end)) for a, b in self.voice]
         inside = [(a, b) for a, b in inside if a < b]
         voice = sum(b - a for a, b in inside)
-        if window.check_voice and voice < LEAST:
+        if job.options.check_voice and voice < LEAST:
             return heard("", no_speech_prob=1.0, voice_s=voice / RATE, voice_end=0.0)
-        told = window.check_voice or window.find_voice_end
-        end = (inside[-1][1] - window.start) / RATE if inside else 0.0
+        told = job.options.check_voice or job.options.find_voice_end
+        end = (inside[-1][1] - job.start) / RATE if inside else 0.0
         text = " ".join(f"w{a}" for a, _ in inside)
-        words = [TimedWord(start=0.0, end=0.1, word="w", probability=0.9)] if window.words else None
+        words = [TimedWord(start=0.0, end=0.1, word="w", probability=0.9)] if job.options.words else None
         return heard(text, voice_s=voice / RATE, voice_end=end if told else None, words=words)
 
     def take(self, commands: list[Command]) -> None:
         for command in commands:
             if isinstance(command, Decode):
-                window = command.window
-                assert window.start < window.end <= self.sent
-                assert window.audio == SOUND[2 * window.start : 2 * window.end], "other samples than it says"
-                self.due.append((self.sent + next(self.delays) * RATE // 1000, window))
-                if window.kind is not Kind.INTERIM:
-                    self.asked[window.utterance, window.end] = window
+                self.transcriber.tell(DecodeStarted(command.job))
+                job = command.job
+                assert job.start < job.end <= self.sent
+                assert job.audio == SOUND[2 * job.start : 2 * job.end], "other samples than it says"
+                self.due.append((self.sent + next(self.delays) * RATE // 1000, job))
+                if job.kind is not Kind.INTERIM:
+                    self.asked[job.utterance, job.end] = job
             elif isinstance(command, Drop):
-                self.due = [one for one in self.due if one[1] is not command.window]
+                self.due = [one for one in self.due if one[1] is not command.job]
             elif isinstance(command, Commit):
                 self.kept.append(command)
             elif isinstance(command, Emit) and isinstance(command.event, SpeechStarted | SpeechEnded):
@@ -135,7 +137,7 @@ class Hearing:
     def spans(self, keeps: int | None = None) -> Spans:
         """Of the first `keeps` utterances that were published."""
         windows = [self.asked[keep.mark_utterance - 1, keep.mark_sample] for keep in self.kept[:keeps]]
-        return [(window.start, window.end) for window in windows]
+        return [(job.start, job.end) for job in windows]
 
 
 def all_heard_once(voice: Spans, spans: Spans) -> None:
@@ -203,9 +205,9 @@ def test_a_flush_in_mid_speech_loses_nothing_that_the_gate_misses_behind_it():
 def test_an_answer_that_comes_twice_resumes_once():
     voice = [(10 * FRAME, 150 * FRAME)]
     hearing = Hearing(MISSED, voice, [100_000]).hear(90)
-    _, window = hearing.due[0]
-    assert hearing.transcriber.decoded(window, hearing.listen(window)) != []
-    assert hearing.transcriber.decoded(window, hearing.listen(window)) == []
+    _, job = hearing.due[0]
+    assert hearing.transcriber.decoded(job, hearing.listen(job)) != []
+    assert hearing.transcriber.decoded(job, hearing.listen(job)) == []
 
 
 @st.composite
@@ -279,8 +281,8 @@ def test_after_a_restart_in_silence_nothing_is_said_and_nothing_stays_open(delay
 
 def test_audio_is_kept_for_an_answer_only_as_long_as_it_is_out():
     hearing = Hearing(MISSED, [(10 * FRAME, 60 * FRAME)], [10**6]).hear(1000)
-    window = hearing.due[0][1]
-    assert hearing.transcriber._buffer_start <= window.end
+    job = hearing.due[0][1]
+    assert hearing.transcriber._buffer_start <= job.end
     hearing.answer(late=True)
     hearing.hear(50)
     assert len(hearing.transcriber._buffer) <= 2 * 2 * RATE

@@ -13,10 +13,11 @@ from convo.messages import SpeechEnded, TranscriptPartial
 from convod.engine import models
 from convod.engine.whisper import Whisper
 from convod.engine.wire import Load
-from convod.speech.decoding import Kind, Options
+from convod.speech.commands import Decode, DecodeStarted, Drop, Emit
+from convod.speech.decoding import DecodeJob, Kind, Window
 from convod.speech.endpointer import EndpointSettings
 from convod.speech.hallucination import HallucinationFilter
-from convod.speech.live import Command, Commit, Decode, Drop, Emit, LiveTranscriber, Settings, Window
+from convod.speech.live import Command, Commit, LiveTranscriber, Settings
 from convod.speech.pcm import PcmFormat, PcmReader
 
 
@@ -35,13 +36,13 @@ class Ears:
     ) -> None:
         self.pcm = pcm or PcmFormat()
         self.hallucination_filter = HallucinationFilter()
-        self.windows: list[Window] = []
+        self.jobs: list[DecodeJob] = []
         self.kept: list[Commit] = []
         self.partials: list[TranscriptPartial] = []
         self.ended: list[tuple[float, float]] = []
         """Of each end of speech: its time, and the time at which it was noticed."""
         self._late = late
-        self._waiting: deque[tuple[int, Window]] = deque()
+        self._waiting: deque[tuple[int, DecodeJob]] = deque()
         self._pieces = 0
         self._reader = PcmReader(self.pcm)
         self._transcriber = LiveTranscriber(
@@ -81,10 +82,11 @@ class Ears:
     def _do(self, commands: list[Command]) -> None:
         for command in commands:
             if isinstance(command, Decode):
-                self.windows.append(command.window)
-                self._waiting.append((self._pieces, command.window))
+                self.jobs.append(command.job)
+                self._transcriber.tell(DecodeStarted(command.job))
+                self._waiting.append((self._pieces, command.job))
             elif isinstance(command, Drop):
-                self._waiting = deque(one for one in self._waiting if one[1] is not command.window)
+                self._waiting = deque(one for one in self._waiting if one[1] is not command.job)
             elif isinstance(command, Commit):
                 self.kept.append(command)
             elif isinstance(command, Emit) and isinstance(command.event, TranscriptPartial):
@@ -94,13 +96,7 @@ class Ears:
 
     def _answer(self, late: int) -> None:
         while self._waiting and self._waiting[0][0] <= self._pieces - late:
-            _, window = self._waiting.popleft()
-            options = Options(
-                language=window.language,
-                words=window.words,
-                check_voice=window.check_voice,
-                find_voice_end=window.find_voice_end,
-                beam=1 if window.kind is Kind.INTERIM else 5,
-            )
-            (heard,) = model().decode([window.audio], self.pcm.rate, options)
-            self._do(self._transcriber.decoded(window, heard))
+            _, job = self._waiting.popleft()
+            # Without its stream key: the model, and so what it remembers of streams, is that of all tests.
+            (heard,) = model().decode([Window(audio=job.audio)], self.pcm.rate, job.options)
+            self._do(self._transcriber.decoded(job, heard))

@@ -91,6 +91,8 @@ class ScriptedEngine:
         self._finals = 0
 
     def submit(self, job: DecodeJob, deliver: Deliver) -> None:
+        if job.spare_s:
+            job.due = trio.current_time() + job.spare_s
         if job.kind is Kind.INTERIM and self.queued:
             for other in [one for one in self.jobs if one.session == job.session and one.kind is job.kind]:
                 del self.jobs[other]
