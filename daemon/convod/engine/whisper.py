@@ -1,46 +1,32 @@
-"""Windows of samples to text with faster-whisper, which `answers`, `voice` and this alone import, in worker processes.
+"""Decode windows with faster-whisper, in worker processes; only `loading`, `answers`, `voice` and this import it.
 
-In: mono s16le windows and options. Out: text, words, and the engine's figures. The encoder runs once a window for
-language detection, decoding and alignment. It never decides what is heard when (that is the scheduler), nor whether a
-text is to be believed (that is the hallucination filter), apart from further tries of a doubtful window.
+In: windows and options. Out: text, words, and the engine's figures. The encoder runs once a window for language
+detection, decoding and alignment. It never decides what is decoded when (that is the scheduler), nor whether a text is
+to be believed (that is the hallucination filter), apart from further tries of a doubtful window (see `tries`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
-import av
 import ctranslate2
 import msgspec
 import numpy as np
-from faster_whisper import WhisperModel
 
-from convod.engine.answers import Answers, doubtful, repeats
-from convod.engine.coverage import Gap, uncovered
+from convod.engine.answers import Answers
+from convod.engine.coverage import uncovered
 from convod.engine.features import HOP, Floats, GrowingFeatures
+from convod.engine.gaps import GAP_PREROLL_S, MOST_GAPS, with_gap_filled
+from convod.engine.loading import UNSETTLED, load_model, resample
+from convod.engine.tries import further_tries, is_doubtful, worth
 from convod.engine.voice import CHUNK, LEAST_VOICE_S, VOICE, Voice, extent, is_silent
 from convod.engine.wire import FULL_FRAMES, RATE, Load, bucket, room
-from convod.speech.agreement import joined, pieces
-from convod.speech.decoding import FINAL_MARGIN, UNRECOVERABLE_LOGPROB, Hypothesis, Lead, Options, Window
-
-UNSETTLED: Final = 320
-"""Samples at the end of a resampled window that are made up for want of what follows."""
-
-OFFSET: Final = 0.002
-"""A mean of a window's samples beyond this is taken out of it; of speech it is a fifth of that."""
-
-SECOND_TRY_TEMPERATURE: Final = 0.4
+from convod.speech.decoding import FINAL_MARGIN, Hypothesis, Lead, Options, Window
 
 SWITCH: Final = 0.8
 SWITCH_S: Final = 1.5
-"""What a language must be detected with, and in how long a window, to be another than the one before."""
-
-GAP_PREROLL_S: Final = 0.2
-"""What is decoded by itself begins so long before it,"""
-
-MOST_GAPS: Final = 3
-"""in so many places of a window at most."""
+"""Probability and length of window from which a language may be another than the one before."""
 
 
 class Whisper:
@@ -52,17 +38,7 @@ class Whisper:
 
     def __init__(self, load: Load) -> None:
         self.context = load.context
-        device = load.device
-        if device == "auto":
-            device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
-        self._model = WhisperModel(
-            load.directory,
-            device=device,
-            compute_type=_compute_type(device, load.compute_type),
-            cpu_threads=load.threads,
-            num_workers=1,
-            local_files_only=True,
-        )
+        self._model = load_model(load)
         self._core: ctranslate2.models.Whisper = self._model.model
         self.device = str(self._core.device)
         self.compute_type = str(self._core.compute_type)
@@ -96,7 +72,7 @@ class Whisper:
         samples = [resample(window.audio, rate) for window in windows]
         unsettled = 0 if rate == RATE else UNSETTLED
         voices = self._voices(samples, options)
-        # What holds no voice is not decoded: a model asked for the words of a noise finds some.
+        # A window without a voice is not decoded: a model asked for the words of a noise finds some.
         spoken = [i for i, voice in enumerate(voices) if not voice.silent]
         wanted = [
             _Wanted(
@@ -126,7 +102,7 @@ class Whisper:
         ]
 
     def _voices(self, samples: list[Floats], options: Options) -> list[_VoiceOf]:
-        """Where there is a voice in each window, as far as it is asked for."""
+        """Find where there is a voice in each window, as far as that is asked for."""
         if self._stock and (options.check_voice or options.beam > 1):
             chunks = [self._voice.chunks(one) for one in samples]
             extents = [extent(found, one.size) for found, one in zip(chunks, samples, strict=True)]
@@ -141,14 +117,14 @@ class Whisper:
             ]
         if not options.check_voice:
             return [_VoiceOf(end=self._voice.end(one) if options.find_voice_end else None) for one in samples]
-        # Of a recording it matters only that there is a voice, not where it ends: its windows end in silence.
+        # The windows of a recording end in silence, so it only matters that there is a voice.
         voices: list[tuple[float, float | None]] = [
             (self._voice.least(one), None) if options.deterministic else self._voice.find(one) for one in samples
         ]
         return [_VoiceOf(silent=seconds < LEAST_VOICE_S, seconds=seconds, end=end) for seconds, end in voices]
 
     def _put_before(self, window: _Wanted, lead: Lead, rate: int) -> None:
-        """Have the window decoded behind its lead, if both fit."""
+        """Put the lead before the window, if both fit."""
         before = resample(lead.audio, rate)
         before = before[: before.size // HOP * HOP]
         features = self._features(np.concatenate([before, window.samples]))
@@ -189,35 +165,20 @@ class Whisper:
         return language
 
     def _try_again(self, window: _Wanted, first: Hypothesis, language: str, options: Options) -> Hypothesis:
-        """A doubtful text once more, with more of what may help; the best of the texts stays."""
+        """Decode the window of a doubtful text again, in ways that may help, and return the best text."""
         best = first
-        for more in self._ways(window, first, options):
-            if not _to_doubt(best) and not (window.led is not None and not best.text):
+        for more in further_tries(first, options, stock=self._stock, led=window.led is not None):
+            if not is_doubtful(best) and not (window.led is not None and not best.text):
                 break
             alone = _Wanted(window.features, window.samples, window.voiced)
             encoded = self._encode([window.features], self._bucket(window.features.shape[1], options, full=more.full))
             again = self._answer(encoded, [alone], [language], options, **more.freedom)[0]
-            if not _to_doubt(again) or _worth(again) > _worth(best) or not best.text:
+            if not is_doubtful(again) or worth(again) > worth(best) or not best.text:
                 best = again
         return self._fill_gaps(window, best, language, options) if self._stock else best
 
-    def _ways(self, window: _Wanted, first: Hypothesis, options: Options) -> Iterator[_Way]:
-        """What to try again, in turn."""
-        if not self._stock:
-            if doubtful(first) and not (options.deterministic and first.avg_logprob < UNRECOVERABLE_LOGPROB):
-                # A deterministic second try may not draw lots: it may not say four words twice instead.
-                freedom = {"no_repeat": 4} if options.deterministic else {"temperature": SECOND_TRY_TEMPERATURE}
-                yield _Way(full=True, freedom=freedom)
-            return
-        if window.led is not None:
-            yield _Way(full=False)
-        if options.margin is not None:
-            yield _Way(full=True)
-        if first.avg_logprob >= UNRECOVERABLE_LOGPROB:
-            yield _Way(full=True, freedom={"no_repeat": 4})
-
     def _fill_gaps(self, window: _Wanted, hypothesis: Hypothesis, language: str, options: Options) -> Hypothesis:
-        """The text, and where it leaves a voice without words, what is heard there by itself."""
+        """Decode the places with a voice and no words by themselves, and fill them."""
         voiced = window.voiced or b""
         for _ in range(MOST_GAPS):
             gap = uncovered(hypothesis.words or (), voiced)
@@ -231,9 +192,9 @@ class Whisper:
             margin = options if options.margin is not None else msgspec.structs.replace(options, margin=FINAL_MARGIN)
             encoded = self._encode([part.features], self._bucket(part.features.shape[1], margin))
             more = self._answer(encoded, [part], [language], options)[0]
-            if not more.words or _to_doubt(more) or len(more.words) <= gap.last - gap.first:
+            if not more.words or is_doubtful(more) or len(more.words) <= gap.last - gap.first:
                 break
-            hypothesis = _with_gap_filled(hypothesis, gap, more, begin, voiced)
+            hypothesis = with_gap_filled(hypothesis, gap, more, begin, voiced)
         return hypothesis
 
     def _features(self, samples: Floats, stream_key: str | None = None, unsettled: int = 0) -> Floats:
@@ -247,7 +208,7 @@ class Whisper:
         return min(FULL_FRAMES, bucket(frames, options.margin) if self._stock and options.margin else bucket(frames))
 
     def _encode_all(self, features: list[Floats], frames: int) -> Any:
-        """The encodings of windows, one by one where that is faster: on a processor a batch takes a fifth longer."""
+        """Encode windows, one by one where that is faster: on a processor a batch takes a fifth longer."""
         if len(features) == 1 or not self._stock or self.device == "cuda":
             return self._encode(features, frames)
         each = [np.array(self._encode([one], frames)) for one in features]
@@ -261,7 +222,7 @@ class Whisper:
         return self._core.encode(ctranslate2.StorageView.from_array(batch))
 
     def _languages(self, encoded: Any, windows: list[_Wanted], options: Options) -> list[tuple[str, float]]:
-        """The language of each window, and how probable it is."""
+        """Find the language of each window, and how probable it is."""
         if not self.multilingual:
             return [("en", 1.0)] * len(windows)
         if options.language is not None:
@@ -313,15 +274,8 @@ class _Wanted(msgspec.Struct):
     expected: str | None = None
 
 
-class _Way(msgspec.Struct):
-    """A way to decode a window once more."""
-
-    full: bool
-    freedom: dict[str, Any] = {}
-
-
 def _on_its_own_clock(hypothesis: Hypothesis, window: _Wanted) -> Hypothesis:
-    """Times from the window's own start, and what of its voice has no words."""
+    """Count times from the window's own start, and note what of its voice has no words."""
     lead_s = window.lead_frames / 100
     words = hypothesis.words
     if words is not None and lead_s:
@@ -337,65 +291,19 @@ def _on_its_own_clock(hypothesis: Hypothesis, window: _Wanted) -> Hypothesis:
     return _replace(hypothesis, words=words, uncovered=None if gap is None else (gap.start, gap.end))
 
 
-def _to_doubt(hypothesis: Hypothesis) -> bool:
-    """Whether another try may be better: guesses, a loop, a text that was cut off, voice without words."""
-    return doubtful(hypothesis) or hypothesis.truncated or hypothesis.uncovered is not None
-
-
-def _worth(hypothesis: Hypothesis) -> tuple[bool, float]:
-    """Of two doubtful texts the greater is better."""
-    bare_s = 0.0 if hypothesis.uncovered is None else hypothesis.uncovered[1] - hypothesis.uncovered[0]
-    return not (repeats(hypothesis) or hypothesis.truncated), hypothesis.avg_logprob - 0.1 * bare_s
-
-
-def _with_gap_filled(hypothesis: Hypothesis, gap: Gap, more: Hypothesis, begin: float, voiced: bytes) -> Hypothesis:
-    """The text with what was heard from second `begin` on in the place of what stood for it."""
-    words = list(hypothesis.words or ())
-    new = [
-        msgspec.structs.replace(word, start=round(word.start + begin, 3), end=round(word.end + begin, 3))
-        for word in more.words or ()
-    ]
-    words[gap.first : gap.last] = new
-    text = joined(piece for word in words for piece in pieces(word.word))
-    left = uncovered(words, voiced)
-    return _replace(hypothesis, text=text, words=words, uncovered=None if left is None else (left.start, left.end))
-
-
-def _compute_type(device: str, wanted: str) -> str:
-    """What a device computes best where the settings leave it open: half precision on a GPU, 8 bits elsewhere."""
-    if wanted != "default":
-        return wanted
-    can = ctranslate2.get_supported_compute_types(device)
-    for kind in ("float16", "int8_float16") if device == "cuda" else ("int8",):
-        if kind in can:
-            return kind
-    return wanted
-
-
-def resample(window: bytes, rate: int) -> Floats:
-    """Mono s16le at `rate` Hz -> float samples (n,) in [-1, 1) at 16 kHz, through FFmpeg's resampler."""
-    samples = np.frombuffer(window, np.int16)
-    if rate != RATE:
-        resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
-        frame = av.AudioFrame.from_ndarray(samples[np.newaxis, :], format="s16", layout="mono")
-        frame.sample_rate = rate
-        pieces = [*resampler.resample(frame), *resampler.resample(None)]
-        samples = np.concatenate([piece.to_ndarray()[0] for piece in pieces])
-    sound = samples.astype(np.float32) / 32768.0
-    # A constant offset is no sound, yet the loudest of all features: a model hears nothing else.
-    if sound.size and abs(offset := float(sound.mean())) > OFFSET:
-        sound -= np.float32(offset)
-    return sound
-
-
 def _replace(hypothesis: Hypothesis, **changes: Any) -> Hypothesis:
     return msgspec.structs.replace(hypothesis, **changes)
 
 
 def choose_language(ranked: Sequence[tuple[str, float]], expected: str | None, seconds: float) -> tuple[str, float]:
-    """Languages with their probabilities, the likeliest first, of a window of so many seconds -> the one it is in.
+    """Choose the language of a window.
 
-    Most people go on in the language they spoke: a short window, or a detection that is not sure, is no change.
+    Most people go on in the language they spoke, so a short window or an unsure detection does not change it.
+
+    Args:
+        ranked: Languages with their probabilities, the most probable first.
+        expected: The language of what came before.
+        seconds: Length of the window.
     """
     language, probability = ranked[0]
     if expected is None or language == expected or (probability >= SWITCH and seconds >= SWITCH_S):

@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 
 from convod.engine import answers
 from convod.engine.answers import LIKELY_PER_SECOND
-from convod.engine.whisper import FULL_FRAMES, GAP_PREROLL_S, MOST_GAPS, Whisper, choose_language, resample
-from convod.engine.wire import Load, bucket
+from convod.engine.gaps import GAP_PREROLL_S, MOST_GAPS
+from convod.engine.loading import resample
+from convod.engine.whisper import Whisper, choose_language
+from convod.engine.wire import FULL_FRAMES, Load, bucket
 from convod.speech.decoding import CHUNK_S, FINAL_MARGIN, INTERIM_MARGIN, Hypothesis, Lead, Options, TimedWord, Window
 from tests.daemon.support.ears import model
 from tests.support.speech import pcm, truth, word_error_rate
