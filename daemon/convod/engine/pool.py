@@ -1,7 +1,7 @@
 """Engines with other models than the daemon's own: started when a session asks for one, ended when nothing needs it.
 
-In: the name of a model that is on this machine. Out: an `Engine` for it. At most a few at once, for each holds a model
-in memory; one that has had nothing to do lets its model go, and is given up when another model is wanted.
+In: the name of a model on this machine. Out: an `Engine` for it. Only a few exist at once, because each holds a model
+in memory; an idle one unloads its model, and is given up when another model is wanted.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from convod.engine import models
 from convod.engine.supervisor import Engine, EngineSettings
 
 IDLE_S: Final = 60.0
-"""How long a model that is not the daemon's own stays in memory without work."""
+"""Seconds that a model other than the daemon's own stays in memory without work."""
 
 MOST: Final = 2
 """Models beside the daemon's own."""
 
 
 class NoRoomForModel(Exception):
-    """As many other models are in use as there may be; the text says so."""
+    """The most other models are in use already; the text says so."""
 
 
 @dataclass(slots=True)
@@ -33,7 +33,7 @@ class _One:
 
 
 class EnginePool:
-    """`run` owns them."""
+    """The other engines; `run` owns their tasks."""
 
     def __init__(self, settings: EngineSettings) -> None:
         self._settings = settings
@@ -41,23 +41,23 @@ class EnginePool:
         self._engines: dict[str, _One] = {}
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Keep engines until cancelled; their processes have ended when this returns."""
+        """Run engines until cancelled; their processes have ended when this returns."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             task_status.started()
             await trio.sleep_forever()
 
     def get(self, model: str) -> Engine:
-        """The engine for a model on this machine, started if need be.
+        """Return the engine for a model on this machine, started if necessary.
 
         Raises:
-            UnknownModel, ModelNotHere: it is none of those that `models.here` lists.
-            NoRoomForModel: all that there may be are at work.
+            UnknownModel, ModelNotHere: `models.here` does not list it.
+            NoRoomForModel: the most other engines are at work.
         """
         if (one := self._engines.get(model)) is not None:
             return one.engine
         if model not in {one.name for one in models.here()}:
-            # Not by `find`, to which a directory is a name too: clients name no paths.
+            # Not `find`, which takes directories, too: clients may not name paths.
             if model.startswith(("/", "./", "../", "~")):
                 raise models.UnknownModel(f"{model} is a path, which a session cannot name; choose from `convo models`")
             raise models.ModelNotHere(model, models.repository_of(model))

@@ -1,7 +1,7 @@
 """A worker process as the daemon holds it: its start, its socket, one batch at a time, its end.
 
-In: what to load, then batches of jobs. Out: the worker's answers, or `WorkerDied` for one that ended, hung or babbled.
-It never chooses what is decoded, nor what becomes of a batch that was lost.
+In: what to load, then batches of jobs. Out: the worker's answers, or `WorkerDied` if it ended, hung or sent garbage. It
+never chooses what is decoded, nor what becomes of a batch that was lost.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class WorkerDied(Exception):
 
 
 class Abandoned(Exception):
-    """The worker was at windows that nobody waits for any more."""
+    """The worker was decoding windows that nothing waits for any more."""
 
 
 class Unloadable(Exception):
@@ -59,7 +59,7 @@ class Worker:
         self._abandoned = False
 
     async def load(self, load: Load, limit_s: float) -> Loaded:
-        """Have it load a model.
+        """Load a model.
 
         Raises:
             Unloadable: the model cannot be used.
@@ -76,7 +76,7 @@ class Worker:
         return answer
 
     async def decode(self, batch: list[DecodeJob], limit_s: float) -> FromWorker:
-        """Its answer to a batch of windows of one rate and with the same options.
+        """Decode a batch of windows of one rate and with the same options.
 
         Raises:
             Abandoned: `abandon` was called, and it was not done in time.
@@ -96,7 +96,7 @@ class Worker:
         raise WorkerDied(f"it did not answer within {limit_s:.0f} s")
 
     def abandon(self, within_s: float) -> None:
-        """Nobody wants what it decodes: it may go on for so long."""
+        """Give it `within_s` seconds more: nothing waits for what it decodes."""
         self._abandoned = True
         self._scope.deadline = min(self._scope.deadline, trio.current_time() + within_s)
 
@@ -129,7 +129,7 @@ class Worker:
 
 @contextlib.asynccontextmanager
 async def worker_process() -> AsyncIterator[Worker]:
-    """A fresh worker; its process has ended when the block does.
+    """Start a worker; its process has ended when the block ends.
 
     Raises:
         OSError: no process or socket is to be had.

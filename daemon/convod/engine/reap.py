@@ -1,6 +1,6 @@
-"""The end of a child process, whatever state it is in.
+"""End a child process, whatever state it is in.
 
-In: a process. Out: nothing: it is gone, or it is one that not even SIGKILL ends, and is left to the system.
+In: a process. Out: nothing; the process is gone, or not even SIGKILL ends it and it is left to the system.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import trio
 log = logging.getLogger("convod.engine")
 
 KILLED_S: Final = 5.0
-"""How long the system may take to end a process that was killed. One that waits for a device (a disk that does not
-answer, a driver) is not ended before that does, and nobody who stops the daemon should have to wait for it."""
+"""Seconds the system may take to end a killed process. One that waits for a device (a disk that does not answer, a
+driver) lives until the device answers, and stopping the daemon should not wait for that."""
 
 
 class Process(Protocol):
-    """What is needed of a `trio.Process`."""
+    """The part of `trio.Process` that is used here."""
 
     pid: int
 
@@ -26,11 +26,11 @@ class Process(Protocol):
         """Send SIGKILL."""
 
     async def wait(self) -> int:
-        """Until it has ended."""
+        """Wait until it has ended."""
 
 
 async def reap(process: Process) -> None:
-    """Kill it and wait until it is gone, KILLED_S at most. Is not cancelled."""
+    """Kill the process and wait until it is gone, KILLED_S at most, shielded from cancellation."""
     process.kill()
     with trio.move_on_after(KILLED_S, shield=True) as waiting:
         await process.wait()

@@ -1,8 +1,8 @@
-"""The engine as the rest of the daemon sees it: its workers are kept, given batches, watched, replaced.
+"""The engine as the rest of the daemon sees it: it keeps workers, gives them batches, watches and replaces them.
 
 In: jobs with a callback. Out: a `Hypothesis`, or a `Refusal` with an error code, by the callback, in the daemon's own
-task. A worker that dies or hangs is replaced; what it was decoding is tried again as the scheduler says. It never looks
-into audio or text.
+task. A worker that dies or hangs is replaced, and what it was decoding is tried again as the scheduler says. It never
+looks into audio or text.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ log = logging.getLogger("convod.engine")
 
 
 ABANDON_S: Final = 0.5
-"""How long a worker may go on with windows of files that nobody wants any more. Then it is ended: a large model may
-have half a minute to go, while starting anew takes seconds."""
+"""Seconds a worker may go on with windows of files that nothing waits for. Then it is ended: a large model may need
+half a minute more, while a new start takes seconds."""
 
 FILES: Final = 8
-"""Windows of a file that are decoded together while nobody speaks, nor may begin to: nobody waits for the first."""
+"""Batch size for files when no live session is open."""
 
 SMALL_BYTES: Final = 200 << 20
 """A model of fewer bytes (tiny, base) has a worker of one thread for each processor, a larger one all of them for one
@@ -43,10 +43,10 @@ worker. Eight talks at once, tiny.en, two processors, in turn: two workers of on
 percentile 3.7 s), one of two threads after 2.6 s (7.1 s)."""
 
 LIVE_S: Final = 15.0
-"""How long a live session is expected to have a window, after it began, somebody began to speak, or the last one."""
+"""Seconds for which a live session is expected to have a window, after it began, speech began, or the last window."""
 
 REPLACED_S: Final = 15.0
-"""How long it may take to notice that a worker hangs and to be rid of it."""
+"""Seconds it may take to notice that a worker hangs and to end it."""
 
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -86,7 +86,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A window that will not be decoded: an error code and a sentence."""
+    """Why a window will not be decoded: an error code and a sentence."""
 
     code: Code
     message: str
@@ -98,7 +98,7 @@ Deliver = Callable[[DecodeJob, Outcome], None]
 
 @dataclass(slots=True)
 class _Plan:
-    """What the model and the machine ask for."""
+    """What suits the model and the machine."""
 
     model: models.Model
     workers: int
@@ -107,7 +107,7 @@ class _Plan:
 
 
 class Engine:
-    """The speech model behind one queue. `run` owns its processes."""
+    """The speech model behind one queue; `run` owns its processes."""
 
     def __init__(self, settings: EngineSettings) -> None:
         self.settings = settings
@@ -137,7 +137,7 @@ class Engine:
     # --- for sessions -------------------------------------------------------------------------------------
 
     def submit(self, job: DecodeJob, deliver: Deliver) -> None:
-        """Decode a window; `deliver` is called once, unless the job is dropped or its interim replaced."""
+        """Decode a window. `deliver` is called once, unless the job is dropped or, as an interim, replaced."""
         job.since = trio.current_time()
         if job.spare_s:
             job.due = job.since + job.spare_s
@@ -152,7 +152,7 @@ class Engine:
         self._call()
 
     def drop(self, job: DecodeJob) -> None:
-        """Deliver nothing for this job; if it waits, it is not decoded."""
+        """Deliver nothing for this job, and do not decode it if it still waits."""
         if self._scheduler.drop(job) and trio.current_time() >= job.due:
             self._waited(job)
         self._deliver.pop(job, None)
@@ -161,18 +161,18 @@ class Engine:
                 worker.abandon(ABANDON_S)
 
     def is_waiting(self, job: DecodeJob) -> bool:
-        """Whether no worker has begun with a job."""
+        """Whether the job waits for a worker."""
         return self._scheduler.holds(job)
 
     def retract(self, job: DecodeJob) -> bool:
-        """Take a job back if it waits, to submit it again later; returns whether it did."""
+        """Take a job back if it waits, to submit it again later; return whether it did."""
         waited = self._scheduler.drop(job)
         if waited:
             self._deliver.pop(job, None)
         return waited
 
     def forget(self, session: str) -> None:
-        """Deliver nothing more to a session: it has no windows any more."""
+        """Deliver nothing more to a session, and drop its jobs."""
         owner, _ = self._sessions.pop(session, ("", False))
         for job in [job for job in self._deliver if job.session == session]:
             self.drop(job)
@@ -180,7 +180,7 @@ class Engine:
             self._pressures.pop(owner, None)
 
     def interims(self, owner: str | None = None) -> Interims:
-        """What live sessions of an owner may ask for now beside their finals; of None: the least of all."""
+        """Return how many interims an owner's live sessions may ask for now; for None, the fewest of all owners."""
         now = trio.current_time()
         if owner is not None:
             return self._pressure_of(owner).look(now)
@@ -191,20 +191,19 @@ class Engine:
 
     def _waited(self, job: DecodeJob) -> None:
         if job.behind:
-            return  # it waited for its own session, which sends faster than real time
+            return  # it waited for its own session, which sends faster than in real time
         now = trio.current_time()
-        # What is needed later only may wait until then, and nobody suffers from it.
+        # A window that is needed later may wait until then without harm.
         self._pressure_of(job.owner).waited(job.kind, max(0.0, now - max(job.since, job.due)), now)
 
     def join(self, session: str, *, owner: str = "", live: bool) -> None:
-        """A session may have windows to decode, until it is forgotten. In a live one somebody may begin to speak at any
-        moment.
-        """
+        """Expect windows of a session until it is forgotten; in a live one speech may begin at any moment."""
         self._sessions[session] = owner, live
 
     def wake(self, *, live: bool = False) -> None:
-        """Audio is about to come: load the model if it was unloaded, or once more if all who have it are at work. For
-        somebody who is going to speak, files make room before the first window is there.
+        """Prepare for audio: load the model if it was unloaded, or in one more worker if all others are at work.
+
+        With `live`, files make room before the first window comes.
         """
         if live:
             self._live_until = trio.current_time() + LIVE_S
@@ -214,7 +213,7 @@ class Engine:
             self._unloaded.unpark()
 
     def _call(self) -> None:
-        """Have what waits looked at. A worker is loaded for it only if none is at hand: that takes seconds."""
+        """Have a worker look at the queue. Load one only if none is at hand, for that takes seconds."""
         if not self._scheduler:
             return
         if self._idle:
@@ -223,7 +222,7 @@ class Engine:
             self._unloaded.unpark()
 
     def status(self) -> EngineStatus:
-        """How the engine is."""
+        """Return the engine's status."""
         loaded = self._loaded
         return EngineStatus(
             state=self.state,
@@ -238,23 +237,23 @@ class Engine:
         )
 
     def queue(self) -> QueueStatus:
-        """Windows that wait."""
+        """Return how many windows wait."""
         waiting = self._scheduler.waiting
         return QueueStatus(final=waiting(Kind.FINAL), interim=waiting(Kind.INTERIM), file=waiting(Kind.FILE))
 
     @property
     def busy(self) -> bool:
-        """Whether somebody waits for a result, or may yet ask for one."""
+        """Whether anything waits for a result, or may yet ask for one."""
         return bool(self._deliver or self._sessions)
 
     @property
     def context(self) -> str:
-        """The model's context, `full` or `short`, see `models`; to be asked when it is ready."""
+        """The model's context, `full` or `short` (see `models`); known once it is ready."""
         return self._context
 
     @property
     def answers(self) -> bool:
-        """Whether every worker is idle, or at work for no longer than it may be before it is replaced."""
+        """Whether every worker is idle, or has been at work for less time than a worker gets before it is replaced."""
         now = trio.current_time()
         return all(
             worker.busy_since is None or now < worker.busy_since + self._limit_s(worker.batch) + REPLACED_S
@@ -262,9 +261,7 @@ class Engine:
         )
 
     def _limit_s(self, batch: list[DecodeJob]) -> float:
-        """How long a worker may be at a batch. A slow model may need nearly as long for each of its windows as for one
-        that is alone.
-        """
+        """Return how many seconds a batch may take: a slow model may need nearly as long for each window as for one."""
         return self.settings.deadline_s * len(batch)
 
     @property
@@ -273,7 +270,7 @@ class Engine:
         return [worker.process.pid for worker in self._workers]
 
     async def wait_ready(self) -> None:
-        """Until the model is loaded or cannot be."""
+        """Wait until the model is loaded or cannot be."""
         await self._ready.wait()
 
     # --- processes ----------------------------------------------------------------------------------------
@@ -298,7 +295,7 @@ class Engine:
         return scheduler
 
     async def _prepare(self) -> _Plan:
-        """Find the model, fetching it if need be; tries again for as long as it cannot be fetched."""
+        """Find the model, fetching it if necessary, and retry for as long as it cannot be fetched."""
         settings = self.settings
         while True:
             try:
@@ -353,7 +350,7 @@ class Engine:
             except WorkerDied as death:
                 self.restarts += 1
                 log.warning("a worker was lost, a new one starts: %s", death)
-                # Its windows wait again, and a wake-up may have gone to it.
+                # Its windows wait again, and it may have been woken for others.
                 self._call()
             except Abandoned:
                 log.info("a worker was ended with what nobody waits for any more, a new one starts")
@@ -364,13 +361,13 @@ class Engine:
                 if not self._workers:
                     log.info("the model is unloaded after %.0f s without work", self.settings.unload_s)
                     self.state = "unloaded"
-                # While its process ended, windows may have come that called nobody.
+                # While its process ended, windows may have come that woke no worker.
                 if not self._scheduler or self._at_hand:
                     await self._unloaded.park()
                 self.state = "ready" if self._workers else "loading"
                 continue
             except Unloadable as error:
-                # The first of several to find no memory tells nothing of the others.
+                # That one of several workers finds no memory says nothing about the others.
                 if self._workers or self._loading or self._unloaded:
                     log.error("%s; the other workers go on", error)
                     self._call()
@@ -413,7 +410,7 @@ class Engine:
                 batch = await self._next_batch(worker)
             finally:
                 self._at_hand.discard(worker)
-            # What came after it was called counted on it, and it may not have taken all.
+            # Jobs that came after it was woken counted on it, and it may not have taken all.
             self._call()
             begun = trio.current_time()
             for job in batch:
@@ -457,10 +454,10 @@ class Engine:
                 raise _Unneeded
 
     def _take(self) -> list[DecodeJob]:
-        """The next batch. While somebody speaks a worker is left to them, if there are two.
+        """Take the next batch. During live speech one worker is kept free for it, if there are two.
 
-        Where somebody may begin to speak, no batch of a file's windows is begun: eight of them may take half a minute.
-        Not so on a GPU, which takes little longer for them than for one.
+        While a live session is open, windows of files are not batched: eight of them may take half a minute. A GPU
+        takes little longer for them than for one, so there they are.
         """
         now = trio.current_time()
         live = now < self._live_until
@@ -475,4 +472,4 @@ class Engine:
 
 
 class _Unneeded(Exception):
-    """The worker had nothing to do for as long as the settings let it."""
+    """The worker had nothing to do for as long as the settings allow."""
