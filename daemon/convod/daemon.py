@@ -51,8 +51,8 @@ from convod.ops.metrics import Metrics
 from convod.ops.signals import Operator
 from convod.sessions import Manager
 from convod.sessions.acks import Acks
-from convod.sessions.journal import Desk
-from convod.sessions.session import Parts
+from convod.sessions.journal import JournalDeps
+from convod.sessions.session import SessionDeps
 from convod.sessions.turns import Turns
 from convod.store import Database, SessionStore, Spool, Usage
 from convod.summary import Summarizers, SummarySettings
@@ -133,8 +133,8 @@ async def run(
         summarizers = Summarizers(settings.summary)
         turns = Turns(settings.sessions.files_at_once)
         measures = Measures()
-        parts = Parts(spool, engine, guard, Acks(), settings.sessions, turns, settings.limits, others, measures)
-        manager = Manager(store, Desk(store, summarizers, measures), parts, settings.retention)
+        deps = SessionDeps(spool, engine, guard, Acks(), settings.sessions, turns, settings.limits, others, measures)
+        manager = Manager(JournalDeps(store, summarizers, measures), deps, settings.retention)
         service = Service(manager, summarizers, settings.sessions)
 
         # How it is watched.

@@ -24,7 +24,7 @@ from convod.sessions import queue, recording
 from convod.sessions.journal import Journal
 from convod.sessions.recording import Recording
 from convod.sessions.said import uncovered
-from convod.sessions.session import Parts, Refused, Session, SessionFailed
+from convod.sessions.session import Refused, Session, SessionDeps, SessionFailed
 
 log = logging.getLogger("convod.sessions")
 
@@ -41,8 +41,8 @@ PAUSE_S: Final = 2.0
 class FileSession(Session):
     """A session of kind file."""
 
-    def __init__(self, journal: Journal, parts: Parts) -> None:
-        super().__init__(journal, parts)
+    def __init__(self, journal: Journal, deps: SessionDeps) -> None:
+        super().__init__(journal, deps)
         self._results: deque[tuple[recording.Window, Outcome]] = deque()
         self._windows: dict[recording.Window, Job] = {}
         self._held: set[Job] = set()
@@ -83,10 +83,10 @@ class FileSession(Session):
     # --- its audio ----------------------------------------------------------------------------------------
 
     def _granted(self) -> int:
-        return self._spool.size + self._parts.settings.upload_credit_bytes
+        return self._spool.size + self._deps.settings.upload_credit_bytes
 
     def _check_audio(self, data: bytes) -> None:
-        most = self._parts.limits.upload_bytes
+        most = self._deps.limits.upload_bytes
         if most and self._spool.size + len(data) > most:
             self._too_large = True
             self._bell.ring()
@@ -110,7 +110,7 @@ class FileSession(Session):
             begun=record.state is State.PROCESSING,
         )
         await self._check_digest()
-        async with self._parts.turns.turn(job, self._release):
+        async with self._deps.turns.turn(job, self._release):
             if record.state is State.PENDING:
                 await self.journal.enter(State.PROCESSING)
             await self._engine.wait_ready()
@@ -122,7 +122,7 @@ class FileSession(Session):
         given_up = False
         try:
             digest = await trio.to_thread.run_sync(
-                self._parts.spool.digest, self.id, lambda: not given_up, abandon_on_cancel=True
+                self._deps.spool.digest, self.id, lambda: not given_up, abandon_on_cancel=True
             )
         finally:
             given_up = True
@@ -136,11 +136,11 @@ class FileSession(Session):
         while not self.record.ended:
             limit = float("inf")
             if self._gone_at is not None:
-                limit = self._gone_at + self._parts.settings.upload_idle_s
+                limit = self._gone_at + self._deps.settings.upload_idle_s
             with trio.CancelScope(deadline=limit) as scope:
                 await self._bell.wait()
             if self._too_large:
-                raise SessionFailed(Code.LIMIT_EXCEEDED, too_large(self._parts.limits.upload_bytes))
+                raise SessionFailed(Code.LIMIT_EXCEEDED, too_large(self._deps.limits.upload_bytes))
             if scope.cancelled_caught and self._gone_at is not None:
                 raise SessionFailed(Code.BAD_AUDIO, "the upload was never finished; send the file again")
 
@@ -164,18 +164,18 @@ class FileSession(Session):
         """Go on from the mark to the file's end. If its decoder ends before that, what was cut by then is stored, and
         what ended it returned.
         """
-        record, config, parts = self.record, self.record.config, self._parts
+        record, config, deps = self.record, self.record.config, self._deps
         heard = Recording(
             recording.Settings(
                 rate=RATE, joined=self._engine.context == "full", words=config.words, language=config.language
             ),
-            parts.guard,
+            deps.guard,
             segment=record.segments,
             utterance=record.mark_utterance,
             language=record.heard_language,
         )
-        limit_s = parts.limits.file_s
-        source = decoding(parts.spool.path(self.id), track=config.audio.track, limit_s=limit_s)
+        limit_s = deps.limits.file_s
+        source = decoding(deps.spool.path(self.id), track=config.audio.track, limit_s=limit_s)
         async with source as decoded, aclosing(decoded.pieces()) as pieces:
             async for piece in pieces:
                 await self._follow(heard.audio(piece, trio.current_time()))
@@ -186,7 +186,7 @@ class FileSession(Session):
                     await self._bell.wait()
                     await self._take_results(heard)
                     self._say_progress(heard, decoded.total_s)
-                await parts.turns.wait(self.id)
+                await deps.turns.wait(self.id)
             refusal = decoded.refusal
         if refusal is not None:
             raise SessionFailed(*refusal)
@@ -227,11 +227,11 @@ class FileSession(Session):
             hotwords=config.hotwords,
             words=window.words,
             steady=True,
-            beam=self._parts.settings.beam,
+            beam=self._deps.settings.beam,
         )
         job = Job(self.id, Kind.FILE, window.audio, RATE, options, expected=window.expected, owner=self.record.owner)
         self._windows[window] = job
-        if not self._parts.turns.is_on(self.id):
+        if not self._deps.turns.is_on(self.id):
             self._held.add(job)
         else:
             self._submit(window, job)

@@ -56,7 +56,7 @@ MakeRoom = Callable[[], None]
 """Frees what it can on the disk."""
 
 
-class Desk(msgspec.Struct, frozen=True):
+class JournalDeps(msgspec.Struct, frozen=True):
     """What a journal writes with; shared by all."""
 
     store: Store
@@ -67,11 +67,11 @@ class Desk(msgspec.Struct, frozen=True):
 class Journal:
     """The published side of one session."""
 
-    def __init__(self, record: Record, desk: Desk) -> None:
+    def __init__(self, record: Record, deps: JournalDeps) -> None:
         self.record = record
-        self.feed = Feed(record.id, desk.store, record.seq)
+        self.feed = Feed(record.id, deps.store, record.seq)
         self.feed.keeper = self
-        self._desk = desk
+        self._deps = deps
         self._writing = trio.Lock()
         self._heard = Bell()  # a segment was stored
         self._preview: _Preview | None = None  # of the summary that was begun last
@@ -194,7 +194,7 @@ class Journal:
                 try:
                     # What is being stored is stored and sent whatever is cancelled meanwhile, or seq would have a gap.
                     with trio.CancelScope(shield=True):
-                        await self._desk.store.save(self.record, events, lasting=lasting)
+                        await self._deps.store.save(self.record, events, lasting=lasting)
                         return
                 except StoreFailed as error:
                     if not wait:
@@ -256,10 +256,10 @@ class Journal:
             segments=await self._spoken(),
             owner=self.record.owner,
         )
-        measures, begun = self._desk.measures, trio.current_time()
+        measures, begun = self._deps.measures, trio.current_time()
         preview = self._begin_preview()
         try:
-            summary = await self._desk.summarizers.write(talk, options, preview)
+            summary = await self._deps.summarizers.write(talk, options, preview)
         except SummarizerUnavailable:
             preview.break_off()
             measures.summaries["unavailable"] += 1
@@ -280,7 +280,7 @@ class Journal:
         spoken: list[Segment] = []
         while True:
             after = spoken[-1].segment if spoken else -1
-            page = await self._desk.store.segments(self.id, after, SEGMENTS)
+            page = await self._deps.store.segments(self.id, after, SEGMENTS)
             spoken += [msgspec.structs.replace(segment, words=None) for segment in page]
             if len(page) < SEGMENTS:
                 return spoken
@@ -288,17 +288,17 @@ class Journal:
     async def wait_summarizer(self, seconds: float) -> None:
         """For so long, or until a summarizer that was away is back."""
         with trio.move_on_after(seconds):
-            await self._desk.summarizers.wait_back()
+            await self._deps.summarizers.wait_back()
 
     async def roll(self, every_s: float) -> None:
         """Publish a summary of the talk so far whenever so much of it is new; until cancelled.
 
         `every_s`: seconds of talk; what is new and less is summed up once that much time has passed.
         """
-        store = self._desk.store
+        store = self._deps.store
         config = self.record.config
         last = await store.summaries(self.id, RollingSummary)
-        rolling = self._desk.summarizers.rolling(self.record.title, last[0].summary if last else None)
+        rolling = self._deps.summarizers.rolling(self.record.title, last[0].summary if last else None)
 
         async def load(after: int) -> list[Segment]:
             return await store.segments(self.id, after)
@@ -310,7 +310,7 @@ class Journal:
             talk = Talk(title=self.record.title, language=await self._language(), segments=())
             preview = self._begin_preview()
             try:
-                summary = await self._desk.summarizers.roll(rolling, talk, load, config.summary, preview)
+                summary = await self._deps.summarizers.roll(rolling, talk, load, config.summary, preview)
             except SummarizerUnavailable as error:
                 preview.break_off()
                 log.info("rolling summary left out: %s", error, extra={"session": self.id})
@@ -338,7 +338,7 @@ class Journal:
     async def _language(self) -> str:
         if self.record.config.language:
             return self.record.config.language
-        first = await self._desk.store.segments(self.id, limit=1)
+        first = await self._deps.store.segments(self.id, limit=1)
         return first[0].language if first else ""
 
     def _begin_preview(self) -> _Preview:

@@ -39,13 +39,13 @@ from convod.engine.supervisor import Engine
 from convod.measure import Measures
 from convod.sessions.exports import Exports
 from convod.sessions.file import FileSession
-from convod.sessions.journal import NEXT, Desk, Journal
+from convod.sessions.journal import NEXT, Journal, JournalDeps
 from convod.sessions.keeping import Keeping
 from convod.sessions.lengths import check_query, check_text, cut_line
 from convod.sessions.limits import RetentionSettings
 from convod.sessions.live import LiveSession
 from convod.sessions.redo import Redo
-from convod.sessions.session import Parts, Refused, Session, SessionSettings, keeps_audio
+from convod.sessions.session import Refused, Session, SessionDeps, SessionSettings, keeps_audio
 from convod.sessions.wanted import check_summary, resolved
 from convod.store import (
     NoRoom,
@@ -54,7 +54,6 @@ from convod.store import (
     Record,
     Spool,
     SpoolFailed,
-    Store,
     StoreFailed,
     TookTooLong,
     TooMany,
@@ -73,10 +72,10 @@ RESUME_S: Final = 30.0
 class Manager:
     """`run` owns every session's task."""
 
-    def __init__(self, store: Store, desk: Desk, parts: Parts, retention: RetentionSettings) -> None:
-        self.store = store
-        self._desk = desk
-        self._parts = parts
+    def __init__(self, journal_deps: JournalDeps, deps: SessionDeps, retention: RetentionSettings) -> None:
+        self.store = store = journal_deps.store
+        self._journal_deps = journal_deps
+        self._deps = deps
         self._sessions: dict[str, Session] = {}
         self._coming: Counter[str] = Counter()  # by owner: sessions that are being stored, soon among the others
         self._keys: WeakValueDictionary[tuple[str, str], trio.Lock] = WeakValueDictionary()
@@ -87,23 +86,23 @@ class Manager:
         self._stopping = False
         self._waiting: dict[str, Record] = {}  # sessions whose audio cannot be opened now
         self._waits = Bell()
-        self.exports = Exports(store, parts.spool.folder)
-        self._keeping = Keeping(store, parts.spool, retention, self._forget, self.remove_audio)
+        self.exports = Exports(store, deps.spool.folder)
+        self._keeping = Keeping(store, deps.spool, retention, self._forget, self.remove_audio)
 
     @property
     def engine(self) -> Engine:
         """The engine that the sessions share."""
-        return self._parts.engine
+        return self._deps.engine
 
     @property
     def guard(self) -> Guard:
         """What judges texts, and counts what it rejected."""
-        return self._parts.guard
+        return self._deps.guard
 
     @property
     def measures(self) -> Measures:
         """What the sessions count."""
-        return self._parts.measures
+        return self._deps.measures
 
     def storage(self) -> StorageStatus | None:
         """What an operator should know of the disk, None if there is nothing."""
@@ -120,11 +119,11 @@ class Manager:
     @property
     def spool(self) -> Spool:
         """Where audio waits."""
-        return self._parts.spool
+        return self._deps.spool
 
     def reconfigure(self, settings: SessionSettings) -> None:
         """Settings of the sessions that come from now on."""
-        self._parts = msgspec.structs.replace(self._parts, settings=settings)
+        self._deps = msgspec.structs.replace(self._deps, settings=settings)
 
     def counts(self) -> SessionCounts:
         """Sessions that are not in a final state."""
@@ -140,11 +139,11 @@ class Manager:
         await self._count_audio()
         asked = await self.store.asked()
         for owner in await self.store.paused():
-            self._parts.turns.pause(owner)
+            self._deps.turns.pause(owner)
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             self._redo = Redo(nursery, self._summarized)
-            nursery.start_soon(self._parts.acks.run)
+            nursery.start_soon(self._deps.acks.run)
             for record in records:
                 log.info("session goes on", extra={"session": record.id, "state": str(record.state)})
                 self._resume(record)
@@ -275,10 +274,10 @@ class Manager:
         journal = self._journal_of(record)
         config = journal.record.config
         if config.keep_audio is None:  # begun by an older convod: decided now, and stored with what comes next
-            keep = keeps_audio(config, self._parts.settings)
+            keep = keeps_audio(config, self._deps.settings)
             journal.record.config = msgspec.structs.replace(config, keep_audio=keep)
         kind = LiveSession if record.kind == "live" else FileSession
-        session = kind(journal, self._parts)
+        session = kind(journal, self._deps)
         self._sessions[record.id] = session
         self._nursery.start_soon(self._keep, session)
         return session
@@ -345,7 +344,7 @@ class Manager:
             raise Refused(Code.BUSY, f"{error.strerror}; look at the daemon's disk") from error
 
     def _resolved(self, request: CreateSession) -> CreateSession:
-        return resolved(request, self._parts, self._desk.summarizers)
+        return resolved(request, self._deps, self._journal_deps.summarizers)
 
     def _alone(self, owner: str, key: str | None) -> trio.Lock:
         """For one request with that key at a time, so that the second finds what the first made."""
@@ -377,7 +376,7 @@ class Manager:
             )
 
     async def _create(self, record: Record, *, lasting: bool = False) -> Record:
-        most = self._parts.limits.stored_sessions
+        most = self._deps.limits.stored_sessions
         try:
             return await self.store.create(record, lasting=lasting, most=most)
         except TooMany as error:
@@ -400,7 +399,7 @@ class Manager:
         Raises:
             Refused: the owner has as many as may be.
         """
-        most = self._parts.limits.sessions
+        most = self._deps.limits.sessions
         running = sum(session.record.owner == owner for session in self._sessions.values())
         if most and running + self._coming[owner] >= most:
             raise Refused(
@@ -436,7 +435,7 @@ class Manager:
         # Another task may have made it while this one read the record.
         journal = self._journals.get(record.id)
         if journal is None:
-            journal = self._journals[record.id] = Journal(record, self._desk)
+            journal = self._journals[record.id] = Journal(record, self._journal_deps)
         return journal
 
     async def running(self, owner: str | None, session: str) -> Session:
@@ -467,9 +466,9 @@ class Manager:
         self.check_room(journal.record.owner)
         assert self._redo is not None
         self._redo.check(journal)  # before anybody is looked for, who costs more
-        check_summary(options, self._desk.summarizers)
+        check_summary(options, self._journal_deps.summarizers)
         try:
-            await self._desk.summarizers.choose(options, insist=True)
+            await self._journal_deps.summarizers.choose(options, insist=True)
         except SummarizerUnavailable as error:
             raise Refused(Code.SUMMARIZER_UNAVAILABLE, str(error)) from error
         await self._redo.ask(journal, options)
@@ -510,7 +509,7 @@ class Manager:
             Refused: the query cannot be, or takes longer than it may.
         """
         check_query(request.query)
-        most = self._parts.limits.search_s
+        most = self._deps.limits.search_s
         try:
             return await self.store.search(
                 owner, request.query, limit, summaries=request.summaries, within_s=most or float("inf"), who=who
@@ -554,7 +553,7 @@ class Manager:
             if record.kind != "file" or record.state.final:
                 raise Refused(Code.BAD_STATE, "only a file session that is not finished has a priority")
             await journal.publish_all([], wait=False, config=msgspec.structs.replace(record.config, priority=priority))
-            self._parts.turns.prefer(session, priority)
+            self._deps.turns.prefer(session, priority)
         if title is not None:
             self.check_room(record.owner)
             title = cut_line(title)
@@ -629,7 +628,7 @@ class Manager:
 
     def queue(self, owner: str) -> tuple[list[QueuedFile], bool]:
         """The owner's files that wait or are worked on, in their order, then those that are uploaded; if paused."""
-        turns = self._parts.turns
+        turns = self._deps.turns
         files = {
             session.id: session
             for session in self._sessions.values()
@@ -643,7 +642,7 @@ class Manager:
     async def pause(self, owner: str, paused: bool) -> None:
         """Let the owner's files hold still, or go on; remembered."""
         await self.store.pause(owner, paused)
-        turns = self._parts.turns
+        turns = self._deps.turns
         if paused:
             for session in self._sessions.values():
                 if isinstance(session, FileSession) and session.record.owner == owner:

@@ -74,7 +74,7 @@ class SessionFailed(Exception):
         self.code = code
 
 
-class Parts(msgspec.Struct, frozen=True):
+class SessionDeps(msgspec.Struct, frozen=True):
     """What a session works with; shared by all."""
 
     spool: Spool
@@ -100,17 +100,17 @@ class Parts(msgspec.Struct, frozen=True):
 class Session:
     """A session that is not in a final state."""
 
-    def __init__(self, journal: Journal, parts: Parts) -> None:
+    def __init__(self, journal: Journal, deps: SessionDeps) -> None:
         self.journal = journal
         self.record = journal.record
         self.feed = journal.feed
         self.producer: object | None = None
-        self._parts = parts
-        self._spool = parts.spool.open(
+        self._deps = deps
+        self._spool = deps.spool.open(
             self.record.id, self.record.owner
         )  # first: where it cannot be opened nothing has begun
         heard = self.record.state is State.TRANSCRIBED
-        self._engine = parts.engine if heard else parts.engine_of(self.record.config.model)
+        self._engine = deps.engine if heard else deps.engine_of(self.record.config.model)
         if not heard:
             self._engine.join(self.id, owner=self.record.owner, live=self.record.kind == "live")
         self.record.audio_bytes = max(self.record.audio_bytes, self._spool.size)
@@ -194,13 +194,13 @@ class Session:
                 raise Refused(code, f"{error.strerror}; {todo} and send again from offset {have}") from error
             self._untaken = False
             self.record.audio_bytes = self.record.kept_bytes = self._spool.size
-            self._parts.measures.audio_bytes += len(fresh)
+            self._deps.measures.audio_bytes += len(fresh)
             self._arrived(trio.current_time())
         if len(pieces) > 1 or self._spool.size - self._acknowledged > granted - self._spool.size:
             # Gathered already, or half of what was granted is used: do not let the client wait.
             self._acknowledge_new()
         else:
-            self._parts.acks.soon(self, self._acknowledge_new)
+            self._deps.acks.soon(self, self._acknowledge_new)
 
     async def end(self) -> None:
         """No more audio comes. All of it, and that it was all, is on the disk when this returns.
@@ -351,7 +351,7 @@ class Session:
     def _remove_audio(self) -> None:
         self._spool.close()
         try:
-            self._parts.spool.remove(self.id, self.record.owner)
+            self._deps.spool.remove(self.id, self.record.owner)
         except SpoolFailed as error:  # the next start tries again
             log.error("audio that nobody needs is left: %s", error.strerror, extra={"session": self.id})
 

@@ -39,9 +39,9 @@ from convod.hearing.vad import level_dbfs
 from convod.sessions import Manager, Session, exports
 from convod.sessions.acks import Acks
 from convod.sessions.feed import Feed
-from convod.sessions.journal import Desk
+from convod.sessions.journal import JournalDeps
 from convod.sessions.limits import LimitSettings, RetentionSettings
-from convod.sessions.session import Parts, SessionSettings
+from convod.sessions.session import SessionDeps, SessionSettings
 from convod.sessions.turns import Turns
 from convod.store import Database, SessionStore, Spool, Usage
 from convod.summary import Show, SummarizerUnavailable, Talk
@@ -315,8 +315,8 @@ async def house(
     summarizers = summarizers or ScriptedSummarizers()
     wanted: dict[str, Any] = {"beam": 1} | settings
     turns = Turns(wanted.get("files_at_once", 2))
-    parts = Parts(spool, engine, Guard(), Acks(), SessionSettings(**wanted), turns, limits)  # type: ignore[arg-type]
-    manager = Manager(store, Desk(store, summarizers), parts, retention)  # type: ignore[arg-type]
+    deps = SessionDeps(spool, engine, Guard(), Acks(), SessionSettings(**wanted), turns, limits)  # type: ignore[arg-type]
+    manager = Manager(JournalDeps(store, summarizers), deps, retention)  # type: ignore[arg-type]
     try:
         async with trio.open_nursery() as store_tasks:
             store_tasks.start_soon(database.run)
