@@ -38,13 +38,13 @@ from convod.captions import Guard
 from convod.engine.supervisor import Engine
 from convod.measure import Measures
 from convod.sessions.exports import Exports
+from convod.sessions.extra_summaries import SummaryRequests
 from convod.sessions.file import FileSession
 from convod.sessions.journal import NEXT, Journal, JournalDeps
 from convod.sessions.keeping import Keeping
 from convod.sessions.lengths import check_query, check_text, cut_line
 from convod.sessions.limits import RetentionSettings
 from convod.sessions.live import LiveSession
-from convod.sessions.redo import Redo
 from convod.sessions.session import Refused, Session, SessionDeps, SessionSettings, keeps_audio
 from convod.sessions.wanted import check_summary, resolved
 from convod.store import (
@@ -82,7 +82,7 @@ class Manager:
         # One journal a session, as long as anybody reads or writes it: what one publishes, all who read must see.
         self._journals: WeakValueDictionary[str, Journal] = WeakValueDictionary()
         self._nursery: trio.Nursery | None = None
-        self._redo: Redo | None = None
+        self._summary_requests: SummaryRequests | None = None
         self._stopping = False
         self._waiting: dict[str, Record] = {}  # sessions whose audio cannot be opened now
         self._waits = Bell()
@@ -142,13 +142,13 @@ class Manager:
             self._deps.turns.pause(owner)
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            self._redo = Redo(nursery, self._summarized)
+            self._summary_requests = SummaryRequests(nursery, self._summarized)
             nursery.start_soon(self._deps.acks.run)
             for record in records:
                 log.info("session goes on", extra={"session": record.id, "state": str(record.state)})
                 self._resume(record)
             for record in asked:
-                self._redo.resume(self._journal_of(record))
+                self._summary_requests.resume(self._journal_of(record))
             nursery.start_soon(self._keeping.run)
             nursery.start_soon(self.exports.run)
             nursery.start_soon(self._resume_waiting)
@@ -464,14 +464,14 @@ class Manager:
         if journal.record.state in (State.PENDING, State.PROCESSING):
             raise Refused(Code.BAD_STATE, "the session is still being transcribed; end it first")
         self.check_room(journal.record.owner)
-        assert self._redo is not None
-        self._redo.check(journal)  # before anybody is looked for, who costs more
+        assert self._summary_requests is not None
+        self._summary_requests.check(journal)  # before anybody is looked for, who costs more
         check_summary(options, self._journal_deps.summarizers)
         try:
             await self._journal_deps.summarizers.choose(options, insist=True)
         except SummarizerUnavailable as error:
             raise Refused(Code.SUMMARIZER_UNAVAILABLE, str(error)) from error
-        await self._redo.ask(journal, options)
+        await self._summary_requests.ask(journal, options)
         return journal
 
     def _summarized(self, session: str) -> None:
@@ -522,8 +522,8 @@ class Manager:
 
     async def _forget(self, session: str) -> None:
         owner = await self.store.owner(session)
-        if self._redo is not None:
-            self._redo.forget(session)
+        if self._summary_requests is not None:
+            self._summary_requests.forget(session)
         if (running := self._sessions.get(session)) is not None:
             if not running.record.state.final:
                 running.cancel()

@@ -29,7 +29,7 @@ TRIES: Final = 2
 """While somebody waits for it. Another one is for them to ask for: they may rather have another provider."""
 
 
-class Redo:
+class SummaryRequests:
     """Runs in the nursery of its caller. `written` is told the id of a session that got a summary."""
 
     def __init__(self, nursery: trio.Nursery, written: Callable[[str], None]) -> None:
