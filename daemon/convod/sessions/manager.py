@@ -41,10 +41,10 @@ from convod.sessions.exports import Exports
 from convod.sessions.extra_summaries import SummaryRequests
 from convod.sessions.file import FileSession
 from convod.sessions.journal import NEXT, Journal, JournalDeps
-from convod.sessions.keeping import Keeping
 from convod.sessions.lengths import check_query, check_text, cut_line
 from convod.sessions.limits import RetentionSettings
 from convod.sessions.live import LiveSession
+from convod.sessions.retention import Retention
 from convod.sessions.session import Refused, Session, SessionDeps, SessionSettings, keeps_audio
 from convod.sessions.wanted import check_summary, resolved
 from convod.store import (
@@ -87,7 +87,7 @@ class Manager:
         self._waiting: dict[str, Record] = {}  # sessions whose audio cannot be opened now
         self._waits = Bell()
         self.exports = Exports(store, deps.spool.folder)
-        self._keeping = Keeping(store, deps.spool, retention, self._forget, self.remove_audio)
+        self._retention = Retention(store, deps.spool, retention, self._forget, self.remove_audio)
 
     @property
     def engine(self) -> Engine:
@@ -107,7 +107,7 @@ class Manager:
     def storage(self) -> StorageStatus | None:
         """What an operator should know of the disk, None if there is nothing."""
         files, size = self.spool.count_unclaimed()
-        message = self.why_not_stored() or self._keeping.message
+        message = self.why_not_stored() or self._retention.message
         if not files and message is None:
             return None
         return StorageStatus(unclaimed_files=files, unclaimed_bytes=size, message=message)
@@ -149,7 +149,7 @@ class Manager:
                 self._resume(record)
             for record in asked:
                 self._summary_requests.resume(self._journal_of(record))
-            nursery.start_soon(self._keeping.run)
+            nursery.start_soon(self._retention.run)
             nursery.start_soon(self.exports.run)
             nursery.start_soon(self._resume_waiting)
             nursery.start_soon(self._probe_disk)

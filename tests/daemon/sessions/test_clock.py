@@ -9,8 +9,8 @@ import pytest
 
 from convo.messages import CreateSession, State
 from convod.sessions.clock import DAY_S, HOLD_S, ClockNote, judge
-from convod.sessions.keeping import Keeping
 from convod.sessions.limits import RetentionSettings
+from convod.sessions.retention import Retention
 from convod.store import Record
 from tests.daemon.support.house import House, house
 
@@ -62,8 +62,8 @@ class Clock:
         self.now = now
         self.running = 0.0
 
-    def keeping(self, home: House, **settings) -> Keeping:
-        return Keeping(
+    def keeping(self, home: House, **settings) -> Retention:
+        return Retention(
             home.store, home.spool, RetentionSettings(**{"failed_audio_days": 0.0} | settings), home.manager._forget,
             home.manager.remove_audio, lambda: self.now, lambda: self.running,
         )  # fmt: skip

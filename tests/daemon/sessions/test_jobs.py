@@ -25,9 +25,9 @@ from convo.messages import (
 from convod.engine.supervisor import Refusal
 from convod.sessions import Refused
 from convod.sessions.clock import DAY_S, ClockNote
-from convod.sessions.keeping import CLOCK, Keeping
 from convod.sessions.limits import LimitSettings, RetentionSettings
 from convod.sessions.manager import settings_of
+from convod.sessions.retention import CLOCK, Retention
 from convod.sessions.session import SessionSettings
 from convod.store import StoreFailed
 from tests.daemon.support.house import House, Reader, house
@@ -501,7 +501,7 @@ async def test_a_track_that_is_not_there_is_named(tmp_path):
 async def look(home: House, now: float, **settings) -> None:
     """Let retention look at that time, on a clock that did not jump there."""
     await home.store.set_note(CLOCK, msgspec.json.encode(ClockNote(now)).decode())
-    await Keeping(
+    await Retention(
         home.store, home.spool, RetentionSettings(**settings), home.manager._forget, home.manager.remove_audio,
         lambda: now,
     ).look()  # fmt: skip

@@ -34,7 +34,7 @@ def running_s() -> float:
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
-class Keeping:
+class Retention:
     """`run` it once."""
 
     def __init__(
