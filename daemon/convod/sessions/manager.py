@@ -44,9 +44,9 @@ from convod.sessions.journal import NEXT, Journal, JournalDeps
 from convod.sessions.lengths import check_query, check_text, cut_line
 from convod.sessions.limits import RetentionSettings
 from convod.sessions.live import LiveSession
+from convod.sessions.request import check_summary, validate_request
 from convod.sessions.retention import Retention
 from convod.sessions.session import Refused, Session, SessionDeps, SessionSettings, keeps_audio
-from convod.sessions.wanted import check_summary, resolved
 from convod.store import (
     NoRoom,
     OverQuota,
@@ -343,8 +343,8 @@ class Manager:
                     await self.store.delete(record.id)
             raise Refused(Code.BUSY, f"{error.strerror}; look at the daemon's disk") from error
 
-    def _resolved(self, request: CreateSession) -> CreateSession:
-        return resolved(request, self._deps, self._journal_deps.summarizers)
+    def _validated(self, request: CreateSession) -> CreateSession:
+        return validate_request(request, self._deps, self._journal_deps.summarizers)
 
     def _alone(self, owner: str, key: str | None) -> trio.Lock:
         """For one request with that key at a time, so that the second finds what the first made."""
@@ -359,7 +359,7 @@ class Manager:
         return await self.store.keyed(owner, key)
 
     async def _store_new(self, owner: str, request: CreateSession) -> Record:
-        config = self._resolved(request)
+        config = self._validated(request)
         self.check_room(owner, config.audio.size or 1)
         with self._place(owner):
             return await self._create(
@@ -594,7 +594,7 @@ class Manager:
             )
         changes = {name: getattr(request, name) for name in ("language", "task", "words")}
         changes = {name: value for name, value in changes.items() if value is not None}
-        config = self._resolved(
+        config = self._validated(
             msgspec.structs.replace(
                 source.config, model=request.model, key=None, title=source.title, priority=request.priority,
                 **changes,

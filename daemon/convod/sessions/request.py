@@ -28,7 +28,7 @@ ENDPOINT_MS: Final = (200, 3000)
 _CONTAINERS: Final = ("auto",)
 
 
-def resolved(request: CreateSession, deps: SessionDeps, summarizers: Summarizers) -> CreateSession:
+def validate_request(request: CreateSession, deps: SessionDeps, summarizers: Summarizers) -> CreateSession:
     """The request with all settings in force.
 
     Raises:
