@@ -51,9 +51,9 @@ from convod.ops.metrics import Metrics
 from convod.ops.signals import Operator
 from convod.sessions import Manager
 from convod.sessions.acks import Acks
+from convod.sessions.file_queue import FileQueue
 from convod.sessions.journal import JournalDeps
 from convod.sessions.session import SessionDeps
-from convod.sessions.turns import Turns
 from convod.store import Database, SessionStore, Spool, Usage
 from convod.summary import Summarizers, SummarySettings
 
@@ -131,9 +131,9 @@ async def run(
         others = OtherEngines(settings.engine)
         guard = Guard()
         summarizers = Summarizers(settings.summary)
-        turns = Turns(settings.sessions.files_at_once)
+        queue = FileQueue(settings.sessions.files_at_once)
         measures = Measures()
-        deps = SessionDeps(spool, engine, guard, Acks(), settings.sessions, turns, settings.limits, others, measures)
+        deps = SessionDeps(spool, engine, guard, Acks(), settings.sessions, queue, settings.limits, others, measures)
         manager = Manager(JournalDeps(store, summarizers, measures), deps, settings.retention)
         service = Service(manager, summarizers, settings.sessions)
 

@@ -20,7 +20,8 @@ from convod.engine.decode import decoding
 from convod.engine.scheduler import Job
 from convod.engine.supervisor import Outcome, Refusal
 from convod.engine.wire import RATE, Kind, Options
-from convod.sessions import queue, recording
+from convod.sessions import recording
+from convod.sessions.file_queue import FileJob
 from convod.sessions.journal import Journal
 from convod.sessions.recording import Recording
 from convod.sessions.said import uncovered
@@ -102,15 +103,15 @@ class FileSession(Session):
         if self._spool.size < record.audio_bytes:
             # The power went before the disk had it all, and before the client was told that it has.
             raise SessionFailed(Code.BAD_AUDIO, "a part of the audio was lost with the power; send the file again")
-        job = queue.Job(
+        job = FileJob(
             session=self.id,
             owner=record.owner,
             created=record.created,
             priority=record.config.priority,
-            begun=record.state is State.PROCESSING,
+            started=record.state is State.PROCESSING,
         )
         await self._check_digest()
-        async with self._deps.turns.turn(job, self._release):
+        async with self._deps.file_queue.turn(job, self._release):
             if record.state is State.PENDING:
                 await self.journal.enter(State.PROCESSING)
             await self._engine.wait_ready()
@@ -186,7 +187,7 @@ class FileSession(Session):
                     await self._bell.wait()
                     await self._take_results(heard)
                     self._say_progress(heard, decoded.total_s)
-                await deps.turns.wait(self.id)
+                await deps.file_queue.wait(self.id)
             refusal = decoded.refusal
         if refusal is not None:
             raise SessionFailed(*refusal)
@@ -231,7 +232,7 @@ class FileSession(Session):
         )
         job = Job(self.id, Kind.FILE, window.audio, RATE, options, expected=window.expected, owner=self.record.owner)
         self._windows[window] = job
-        if not self._deps.turns.is_on(self.id):
+        if not self._deps.file_queue.is_running(self.id):
             self._held.add(job)
         else:
             self._submit(window, job)

@@ -139,7 +139,7 @@ class Manager:
         await self._count_audio()
         asked = await self.store.asked()
         for owner in await self.store.paused():
-            self._deps.turns.pause(owner)
+            self._deps.file_queue.pause(owner)
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             self._summary_requests = SummaryRequests(nursery, self._summarized)
@@ -553,7 +553,7 @@ class Manager:
             if record.kind != "file" or record.state.final:
                 raise Refused(Code.BAD_STATE, "only a file session that is not finished has a priority")
             await journal.publish_all([], wait=False, config=msgspec.structs.replace(record.config, priority=priority))
-            self._deps.turns.prefer(session, priority)
+            self._deps.file_queue.prefer(session, priority)
         if title is not None:
             self.check_room(record.owner)
             title = cut_line(title)
@@ -628,7 +628,7 @@ class Manager:
 
     def queue(self, owner: str) -> tuple[list[QueuedFile], bool]:
         """The owner's files that wait or are worked on, in their order, then those that are uploaded; if paused."""
-        turns = self._deps.turns
+        queue = self._deps.file_queue
         files = {
             session.id: session
             for session in self._sessions.values()
@@ -636,20 +636,20 @@ class Manager:
             and session.record.owner == owner
             and session.record.state in (State.PENDING, State.PROCESSING)
         }
-        ordered = [files.pop(job.session) for job in turns.order(owner) if job.session in files]
-        return [session.queued for session in (*ordered, *files.values())], turns.is_paused(owner)
+        ordered = [files.pop(job.session) for job in queue.order(owner) if job.session in files]
+        return [session.queued for session in (*ordered, *files.values())], queue.is_paused(owner)
 
     async def pause(self, owner: str, paused: bool) -> None:
         """Let the owner's files hold still, or go on; remembered."""
         await self.store.pause(owner, paused)
-        turns = self._deps.turns
+        queue = self._deps.file_queue
         if paused:
             for session in self._sessions.values():
                 if isinstance(session, FileSession) and session.record.owner == owner:
                     session.hold()
-            turns.pause(owner)
-        elif turns.is_paused(owner):
-            turns.resume(owner)
+            queue.pause(owner)
+        elif queue.is_paused(owner):
+            queue.resume(owner)
 
 
 def _unknown(session: str) -> Refused:

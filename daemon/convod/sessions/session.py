@@ -22,9 +22,9 @@ from convod.engine.others import NoRoomForModel, OtherEngines
 from convod.engine.supervisor import Engine
 from convod.measure import Measures
 from convod.sessions.acks import Acks
+from convod.sessions.file_queue import FileQueue
 from convod.sessions.journal import Journal
 from convod.sessions.limits import LimitSettings
-from convod.sessions.turns import Turns
 from convod.store import NoRoom, OverQuota, Spool, SpoolFailed, StoreFailed
 from convod.summary import Backoff, SummarizerUnavailable
 
@@ -82,7 +82,7 @@ class SessionDeps(msgspec.Struct, frozen=True):
     guard: Guard
     acks: Acks
     settings: SessionSettings
-    turns: Turns
+    file_queue: FileQueue
     limits: LimitSettings
     others: OtherEngines | None = None
     measures: Measures = msgspec.field(default_factory=Measures)

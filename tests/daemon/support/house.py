@@ -39,10 +39,10 @@ from convod.hearing.vad import level_dbfs
 from convod.sessions import Manager, Session, exports
 from convod.sessions.acks import Acks
 from convod.sessions.feed import Feed
+from convod.sessions.file_queue import FileQueue
 from convod.sessions.journal import JournalDeps
 from convod.sessions.limits import LimitSettings, RetentionSettings
 from convod.sessions.session import SessionDeps, SessionSettings
-from convod.sessions.turns import Turns
 from convod.store import Database, SessionStore, Spool, Usage
 from convod.summary import Show, SummarizerUnavailable, Talk
 from convod.summary.parse import Draft
@@ -314,8 +314,8 @@ async def house(
     engine = engine or ScriptedEngine()
     summarizers = summarizers or ScriptedSummarizers()
     wanted: dict[str, Any] = {"beam": 1} | settings
-    turns = Turns(wanted.get("files_at_once", 2))
-    deps = SessionDeps(spool, engine, Guard(), Acks(), SessionSettings(**wanted), turns, limits)  # type: ignore[arg-type]
+    queue = FileQueue(wanted.get("files_at_once", 2))
+    deps = SessionDeps(spool, engine, Guard(), Acks(), SessionSettings(**wanted), queue, limits)  # type: ignore[arg-type]
     manager = Manager(JournalDeps(store, summarizers), deps, retention)  # type: ignore[arg-type]
     try:
         async with trio.open_nursery() as store_tasks:
