@@ -12,7 +12,7 @@ from typing import Final
 import trio
 
 from convo.messages import Message
-from convod.bell import Bell
+from convod.auto_reset_event import AutoResetEvent
 from convod.sessions import Attachment
 from convod.sessions.feed import Feed
 
@@ -30,14 +30,14 @@ class Outbox:
     def __init__(self) -> None:
         self._replies: deque[tuple[Message, Attachment | None, int]] = deque()
         self._attachments: dict[str, Attachment] = {}
-        self._bell = Bell()
+        self._wakeup = AutoResetEvent()
         self._room = trio.lowlevel.ParkingLot()
         self._closing = False
 
     def put(self, message: Message, *, after: Attachment | None = None, seq: int = 0) -> None:
         """Send a message, once `after` has had the stored event `seq`."""
         self._replies.append((message, after, seq))
-        self._bell.ring()
+        self._wakeup.set()
 
     async def wait_room(self) -> None:
         """Until fewer than REPLIES wait."""
@@ -47,9 +47,9 @@ class Outbox:
     def attach(self, feed: Feed, after_seq: int) -> Attachment:
         """Send this feed's events from now on; a former attachment to it is replaced."""
         self.detach(feed.session)
-        attachment = feed.attach(after_seq, self._bell.ring)
+        attachment = feed.attach(after_seq, self._wakeup.set)
         self._attachments[feed.session] = attachment
-        self._bell.ring()
+        self._wakeup.set()
         return attachment
 
     def detach(self, session: str) -> bool:
@@ -71,7 +71,7 @@ class Outbox:
     def finish(self) -> None:
         """`next` gives what waits and then ends."""
         self._closing = True
-        self._bell.ring()
+        self._wakeup.set()
 
     def close(self) -> None:
         """Detach from all."""
@@ -94,7 +94,7 @@ class Outbox:
                 return messages
             if self._closing:
                 return None
-            await self._bell.wait()
+            await self._wakeup.wait()
 
     def _take_replies(self) -> list[Message]:
         ready: list[Message] = []

@@ -10,7 +10,7 @@ from typing import Final
 
 import trio
 
-from convod.bell import Bell
+from convod.auto_reset_event import AutoResetEvent
 
 GATHER_S: Final = 0.06
 """How long an acknowledgement may wait for the next one."""
@@ -21,18 +21,18 @@ class Acks:
 
     def __init__(self) -> None:
         self._due: dict[object, Callable[[], None]] = {}
-        self._bell = Bell()
+        self._wakeup = AutoResetEvent()
 
     def soon(self, session: object, acknowledge: Callable[[], None]) -> None:
         """Call `acknowledge` for this session within GATHER_S, once for however many calls."""
         if not self._due:
-            self._bell.ring()
+            self._wakeup.set()
         self._due[session] = acknowledge
 
     async def run(self) -> None:
         """Serve until cancelled."""
         while True:
-            await self._bell.wait()
+            await self._wakeup.wait()
             await trio.sleep(GATHER_S)
             due, self._due = self._due, {}
             for acknowledge in due.values():

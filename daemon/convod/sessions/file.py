@@ -90,7 +90,7 @@ class FileSession(Session):
         most = self._deps.limits.upload_bytes
         if most and self._spool.size + len(data) > most:
             self._too_large = True
-            self._bell.ring()
+            self._wakeup.set()
             raise Refused(Code.LIMIT_EXCEEDED, too_large(most))
 
     # --- its life -----------------------------------------------------------------------------------------
@@ -139,7 +139,7 @@ class FileSession(Session):
             if self._gone_at is not None:
                 limit = self._gone_at + self._deps.settings.upload_idle_s
             with trio.CancelScope(deadline=limit) as scope:
-                await self._bell.wait()
+                await self._wakeup.wait()
             if self._too_large:
                 raise SessionFailed(Code.LIMIT_EXCEEDED, too_large(self._deps.limits.upload_bytes))
             if scope.cancelled_caught and self._gone_at is not None:
@@ -184,7 +184,7 @@ class FileSession(Session):
                 await self._take_results(heard)
                 self._say_progress(heard, decoded.total_s)
                 while heard.waiting > AHEAD:
-                    await self._bell.wait()
+                    await self._wakeup.wait()
                     await self._take_results(heard)
                     self._say_progress(heard, decoded.total_s)
                 await deps.file_queue.wait(self.id)
@@ -194,7 +194,7 @@ class FileSession(Session):
         if decoded.died is None:
             await self._follow(heard.flush(trio.current_time()))
         while heard.waiting:
-            await self._bell.wait()
+            await self._wakeup.wait()
             await self._take_results(heard)
             self._say_progress(heard, record.duration_s)
         if decoded.died is None and decoded.warning is not None:
@@ -241,7 +241,7 @@ class FileSession(Session):
         def deliver(job: Job, outcome: Outcome) -> None:
             self._windows.pop(window, None)
             self._results.append((window, outcome))
-            self._bell.ring()
+            self._wakeup.set()
 
         self._engine.submit(job, deliver)
 

@@ -9,7 +9,7 @@ restart is in the sessions' records, and every file is submitted again.
                  │ └──── (pause) ──────┘                   │
                  └────────────── (leave) ──────────────────┘
 
-At most `at_once` files run. Owners take turns; among one owner's files the highest priority goes first, then the oldest.
+At most `at_once` files run. Owners take turns; of one owner's files the highest priority goes first, then the oldest.
 
 Pausing an owner starts none of its files and sends those that run back to waiting: if they kept their places, one
 paused owner could block everyone. A file is also sent back when its owner has several running and another owner has

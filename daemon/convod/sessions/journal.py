@@ -27,7 +27,7 @@ from convo.messages import (
     SummaryOptions,
     TranscriptSegment,
 )
-from convod.bell import Bell
+from convod.auto_reset_event import AutoResetEvent
 from convod.measure import Measures
 from convod.sessions.feed import Feed
 from convod.store import Record, Store, StoreFailed
@@ -73,11 +73,11 @@ class Journal:
         self.feed.keeper = self
         self._deps = deps
         self._writing = trio.Lock()
-        self._heard = Bell()  # a segment was stored
+        self._heard = AutoResetEvent()  # a segment was stored
         self._preview: _Preview | None = None  # of the summary that was begun last
         self._failure: StoreFailed | None = None  # why what is to be stored waits
         self._impatient: set[trio.CancelScope] = set()
-        self._again = Bell()  # somebody wants what waits to be tried again
+        self._again = AutoResetEvent()  # somebody wants what waits to be tried again
 
     @property
     def id(self) -> str:
@@ -139,7 +139,7 @@ class Journal:
                 self.record.seq = event.seq
                 self.feed.stored(event)
         if any(kind is TranscriptSegment for kind, _ in events):
-            self._heard.ring()
+            self._heard.set()
 
     async def save(self, *, lasting: bool = False, wait: bool = True) -> None:
         """Store the record as it is; if `lasting`, so that a power cut takes nothing of it.
@@ -170,7 +170,7 @@ class Journal:
         Raises:
             StoreFailed: it does.
         """
-        self._again.ring()  # what waits is tried at once: the disk may be well again
+        self._again.set()  # what waits is tried at once: the disk may be well again
         with trio.CancelScope() as scope:
             self._impatient.add(scope)
             try:

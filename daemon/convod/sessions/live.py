@@ -102,7 +102,7 @@ class LiveSession(Session):
         # is heard at its next piece, its end or its going; it is too short for a word.
         unheard = self._spool.size - self._heard
         if self._transcriber.speaking or self._finalizing or unheard >= self._gather_bytes:
-            self._bell.ring()
+            self._wakeup.set()
 
     async def finalize(self) -> int:
         """Transcribe all audio so far; returns the bytes it was, once its segments are out."""
@@ -111,7 +111,7 @@ class LiveSession(Session):
         offset = self._spool.size
         done = trio.Event()
         self._finalizing.append((offset, done))
-        self._bell.ring()
+        self._wakeup.set()
         await done.wait()
         return offset
 
@@ -139,7 +139,7 @@ class LiveSession(Session):
         while True:
             await self._take_outcomes()
             if self._is_behind():
-                await self._bell.wait()
+                await self._wakeup.wait()
                 continue
             if await self._hear_piece():
                 if self._spool.size > self._heard:  # hours may, after a restart or when kept audio is heard again
@@ -202,10 +202,10 @@ class LiveSession(Session):
         if self._gone_at is not None and not self.record.ended:
             deadline = min(deadline, self._gone_at + settings.resume_s)
         if deadline == float("inf"):
-            await self._bell.wait()
+            await self._wakeup.wait()
             return
         with trio.CancelScope(deadline=deadline) as scope:
-            await self._bell.wait()
+            await self._wakeup.wait()
         if not scope.cancelled_caught:
             return
         if idle:
@@ -258,7 +258,7 @@ class LiveSession(Session):
         def deliver(job: Job, outcome: Outcome) -> None:
             self._jobs.pop(window, None)
             self._outcomes.append((window, outcome))
-            self._bell.ring()
+            self._wakeup.set()
 
         growing = f"{self.id}:{window.start}"
         job = Job(

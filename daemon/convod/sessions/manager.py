@@ -33,7 +33,7 @@ from convo.messages import (
     StorageStatus,
     SummaryOptions,
 )
-from convod.bell import Bell
+from convod.auto_reset_event import AutoResetEvent
 from convod.captions import Guard
 from convod.engine.supervisor import Engine
 from convod.measure import Measures
@@ -85,7 +85,7 @@ class Manager:
         self._summary_requests: SummaryRequests | None = None
         self._stopping = False
         self._waiting: dict[str, Record] = {}  # sessions whose audio cannot be opened now
-        self._waits = Bell()
+        self._waits = AutoResetEvent()
         self.exports = Exports(store, deps.spool.folder)
         self._retention = Retention(store, deps.spool, retention, self._forget, self.remove_audio)
 
@@ -243,7 +243,7 @@ class Manager:
         except SpoolFailed as error:
             log.error("session waits: %s", error.strerror, extra={"session": record.id})
             self._waiting[record.id] = record
-            self._waits.ring()
+            self._waits.set()
 
     def _begin_soon(self, record: Record) -> None:
         """Start a session that was just stored, and so promised: later, if its audio cannot be opened now."""

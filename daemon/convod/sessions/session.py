@@ -2,7 +2,7 @@
 
 In: requests and audio from whoever owns it. Out: stored events and others through its journal.
 All that happens to a session happens in its own task (`run`); the methods for connections only note what is wanted
-and ring its bell. Audio is in the spool before it is acknowledged, a segment in the store before it is sent.
+and wake it. Audio is in the spool before it is acknowledged, a segment in the store before it is sent.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import trio
 from msgspec import Meta
 
 from convo.messages import AudioAck, Code, CreateSession, SessionWarning, State, SummaryOptions
-from convod.bell import Bell
+from convod.auto_reset_event import AutoResetEvent
 from convod.captions import Guard
 from convod.engine.models import ModelNotHere, UnknownModel
 from convod.engine.others import NoRoomForModel, OtherEngines
@@ -116,7 +116,7 @@ class Session:
         self.record.audio_bytes = max(self.record.audio_bytes, self._spool.size)
         self.record.kept_bytes = self._spool.size
         self._acknowledged = self._spool.size
-        self._bell = Bell()
+        self._wakeup = AutoResetEvent()
         self._scope = trio.CancelScope()
         self._summarizing = trio.CancelScope()
         self._cancelled = False
@@ -162,7 +162,7 @@ class Session:
             return
         self.producer = None
         self._gone_at = trio.current_time()
-        self._bell.ring()
+        self._wakeup.set()
 
     def audio(self, producer: object, offset: int, *pieces: bytes) -> None:
         """Bytes from a client, in the pieces they came in: stored, acknowledged, heard soon.
@@ -391,7 +391,7 @@ class Session:
     def _end(self) -> None:
         self.record.ended = True
         self._acknowledge_new()
-        self._bell.ring()
+        self._wakeup.set()
 
 
 def keeps_audio(config: CreateSession, settings: SessionSettings) -> bool:

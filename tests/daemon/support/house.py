@@ -29,7 +29,7 @@ from convo.messages import (
     SummaryOptions,
     TranscriptSegment,
 )
-from convod.bell import Bell
+from convod.auto_reset_event import AutoResetEvent
 from convod.captions import Guard
 from convod.engine.pressure import Interims
 from convod.engine.scheduler import Job
@@ -228,8 +228,8 @@ class Reader:
 
     def __init__(self, feed: Feed, after_seq: int = 0) -> None:
         self.events: list[Event] = []
-        self._bell = Bell()
-        self.attachment = feed.attach(after_seq, self._bell.ring)
+        self._wakeup = AutoResetEvent()
+        self.attachment = feed.attach(after_seq, self._wakeup.set)
 
     async def take(self) -> list[Event]:
         """What is there now."""
@@ -244,7 +244,7 @@ class Reader:
                 for event in await self.take():
                     if wanted(event):
                         return event
-                await self._bell.wait()
+                await self._wakeup.wait()
 
     async def until_state(self, state: State) -> SessionState:
         event = await self.until(lambda one: isinstance(one, SessionState) and one.state is state)

@@ -4,13 +4,13 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from convod.bell import Bell
+from convod.auto_reset_event import AutoResetEvent
 
 
 async def test_rings_before_a_wait_count_as_one(autojump_clock):
-    bell = Bell()
+    bell = AutoResetEvent()
     for _ in range(3):
-        bell.ring()
+        bell.set()
     await bell.wait()
     with trio.move_on_after(1) as scope:
         await bell.wait()
@@ -18,7 +18,7 @@ async def test_rings_before_a_wait_count_as_one(autojump_clock):
 
 
 async def test_it_wakes_who_waits_and_nobody_twice(autojump_clock):
-    bell, woken = Bell(), []
+    bell, woken = AutoResetEvent(), []
 
     async def own() -> None:
         while True:
@@ -30,28 +30,28 @@ async def test_it_wakes_who_waits_and_nobody_twice(autojump_clock):
         await wait_all_tasks_blocked()
         for time in (1.0, 2.0):
             await trio.sleep(1)
-            bell.ring()
-            bell.ring()
+            bell.set()
+            bell.set()
             await wait_all_tasks_blocked()
             assert len(woken) == time
         nursery.cancel_scope.cancel()
 
 
 async def test_a_ring_that_comes_with_a_cancellation_is_not_lost(autojump_clock):
-    bell = Bell()
+    bell = AutoResetEvent()
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(bell.wait)
             await wait_all_tasks_blocked()
             scope.cancel()
-    bell.ring()
+    bell.set()
     with trio.fail_after(1):
         await bell.wait()
 
 
 async def test_to_wait_is_to_let_others_run_and_to_be_cancelled():
-    bell = Bell()
-    bell.ring()
+    bell = AutoResetEvent()
+    bell.set()
     with trio.CancelScope() as scope:
         scope.cancel()
         await bell.wait()
@@ -61,10 +61,10 @@ async def test_to_wait_is_to_let_others_run_and_to_be_cancelled():
 
 
 async def test_a_bell_has_one_owner():
-    bell = Bell()
+    bell = AutoResetEvent()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(bell.wait)
         await wait_all_tasks_blocked()
         with pytest.raises(AssertionError, match="one owner"):
             await bell.wait()
-        bell.ring()
+        bell.set()
