@@ -50,7 +50,7 @@ from convod.ops.current import Current
 from convod.ops.metrics import Metrics
 from convod.ops.signals import Operator
 from convod.sessions import Manager
-from convod.sessions.acks import Acks
+from convod.sessions.feed import AckTimer
 from convod.sessions.file_queue import FileQueue
 from convod.sessions.journal import JournalDeps
 from convod.sessions.session import SessionDeps
@@ -133,7 +133,9 @@ async def run(
         summarizers = Summarizers(settings.summary)
         queue = FileQueue(settings.sessions.files_at_once)
         measures = Measures()
-        deps = SessionDeps(spool, engine, guard, Acks(), settings.sessions, queue, settings.limits, others, measures)
+        deps = SessionDeps(
+            spool, engine, guard, AckTimer(), settings.sessions, queue, settings.limits, others, measures
+        )
         manager = Manager(JournalDeps(store, summarizers, measures), deps, settings.retention)
         service = Service(manager, summarizers, settings.sessions)
 

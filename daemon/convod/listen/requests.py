@@ -363,7 +363,7 @@ class Service:
         journal = await self._manager.summarize(client.reach, request.session, options)
         # A session that has ended since it was attached to has another feed now.
         attachment = client.outbox.attachment(journal.id)
-        if attachment is None or attachment.feed is not journal.feed:
+        if attachment is None or attachment.log is not journal.feed:
             client.outbox.attach(journal.feed, journal.feed.seq if attachment is None else attachment.cursor)
         return Reply(id=request.id)
 

@@ -4,8 +4,8 @@
 where audio comes from, `manager` knows them all.
 """
 
-from convod.sessions.feed import Attachment
+from convod.sessions.feed import Subscription
 from convod.sessions.manager import Manager
 from convod.sessions.session import Refused, Session
 
-__all__ = ["Attachment", "Manager", "Refused", "Session"]
+__all__ = ["Manager", "Refused", "Session", "Subscription"]

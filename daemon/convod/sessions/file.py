@@ -208,7 +208,7 @@ class FileSession(Session):
         progress = Progress(session=self.id, done_s=done, total_s=total)
         if progress != self._progress:
             self._progress = progress
-            self.feed.say(progress)
+            self.feed.send(progress)
 
     # --- the engine ---------------------------------------------------------------------------------------
 

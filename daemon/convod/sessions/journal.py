@@ -29,7 +29,7 @@ from convo.messages import (
 )
 from convod.auto_reset_event import AutoResetEvent
 from convod.measure import Measures
-from convod.sessions.feed import Feed
+from convod.sessions.feed import EventLog
 from convod.store import Record, Store, StoreFailed
 from convod.summary import Summarizers, SummarizerUnavailable, Talk
 
@@ -69,7 +69,7 @@ class Journal:
 
     def __init__(self, record: Record, deps: JournalDeps) -> None:
         self.record = record
-        self.feed = Feed(record.id, deps.store, record.seq)
+        self.feed = EventLog(record.id, deps.store, record.seq)
         self.feed.keeper = self
         self._deps = deps
         self._writing = trio.Lock()
@@ -137,7 +137,7 @@ class Journal:
                 raise
             for event in made:
                 self.record.seq = event.seq
-                self.feed.stored(event)
+                self.feed.append(event)
         if any(kind is TranscriptSegment for kind, _ in events):
             self._heard.set()
 
@@ -348,7 +348,7 @@ class Journal:
     def show(self, preview: _Preview, text: str, begins: bool) -> None:
         """Send a piece of a summary that is being written, if none was begun later: two would run into each other."""
         if preview is self._preview:
-            self.feed.say(SummaryDelta(session=self.id, text=text, restart=begins))
+            self.feed.send(SummaryDelta(session=self.id, text=text, restart=begins))
 
 
 class _Preview:

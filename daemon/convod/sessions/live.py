@@ -231,7 +231,7 @@ class LiveSession(Session):
             elif isinstance(command, Say):
                 if isinstance(command.event, SpeechStarted):
                     self._engine.wake(live=True)
-                self.feed.say(command.event)
+                self.feed.send(command.event)
             elif isinstance(command, Drop):
                 self._drop(command.window)
             elif isinstance(command, Hurry):

@@ -21,7 +21,7 @@ from convod.engine.models import ModelNotHere, UnknownModel
 from convod.engine.others import NoRoomForModel, OtherEngines
 from convod.engine.supervisor import Engine
 from convod.measure import Measures
-from convod.sessions.acks import Acks
+from convod.sessions.feed import AckTimer
 from convod.sessions.file_queue import FileQueue
 from convod.sessions.journal import Journal
 from convod.sessions.limits import LimitSettings
@@ -80,7 +80,7 @@ class SessionDeps(msgspec.Struct, frozen=True):
     spool: Spool
     engine: Engine
     guard: Guard
-    acks: Acks
+    acks: AckTimer
     settings: SessionSettings
     file_queue: FileQueue
     limits: LimitSettings
@@ -200,7 +200,7 @@ class Session:
             # Gathered already, or half of what was granted is used: do not let the client wait.
             self._acknowledge_new()
         else:
-            self._deps.acks.soon(self, self._acknowledge_new)
+            self._deps.acks.schedule(self, self._acknowledge_new)
 
     async def end(self) -> None:
         """No more audio comes. All of it, and that it was all, is on the disk when this returns.
@@ -386,7 +386,7 @@ class Session:
 
     def _acknowledge(self) -> None:
         self._acknowledged = self._spool.size
-        self.feed.say(AudioAck(session=self.id, offset=self._spool.size, credit=self.credit))
+        self.feed.send(AudioAck(session=self.id, offset=self._spool.size, credit=self.credit))
 
     def _end(self) -> None:
         self.record.ended = True

@@ -37,8 +37,7 @@ from convod.engine.supervisor import Deliver, Outcome
 from convod.engine.wire import Kind
 from convod.hearing.vad import level_dbfs
 from convod.sessions import Manager, Session, exports
-from convod.sessions.acks import Acks
-from convod.sessions.feed import Feed
+from convod.sessions.feed import AckTimer, EventLog
 from convod.sessions.file_queue import FileQueue
 from convod.sessions.journal import JournalDeps
 from convod.sessions.limits import LimitSettings, RetentionSettings
@@ -226,10 +225,10 @@ class ScriptedSummarizers:
 class Reader:
     """Follows a feed and keeps all that it gave."""
 
-    def __init__(self, feed: Feed, after_seq: int = 0) -> None:
+    def __init__(self, feed: EventLog, after_seq: int = 0) -> None:
         self.events: list[Event] = []
         self._wakeup = AutoResetEvent()
-        self.attachment = feed.attach(after_seq, self._wakeup.set)
+        self.attachment = feed.subscribe(after_seq, self._wakeup.set)
 
     async def take(self) -> list[Event]:
         """What is there now."""
@@ -315,7 +314,7 @@ async def house(
     summarizers = summarizers or ScriptedSummarizers()
     wanted: dict[str, Any] = {"beam": 1} | settings
     queue = FileQueue(wanted.get("files_at_once", 2))
-    deps = SessionDeps(spool, engine, Guard(), Acks(), SessionSettings(**wanted), queue, limits)  # type: ignore[arg-type]
+    deps = SessionDeps(spool, engine, Guard(), AckTimer(), SessionSettings(**wanted), queue, limits)  # type: ignore[arg-type]
     manager = Manager(JournalDeps(store, summarizers), deps, retention)  # type: ignore[arg-type]
     try:
         async with trio.open_nursery() as store_tasks:
