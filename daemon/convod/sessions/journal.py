@@ -31,7 +31,7 @@ from convod.auto_reset_event import AutoResetEvent
 from convod.measure import Measures
 from convod.sessions.feed import EventLog
 from convod.store import Record, Store, StoreFailed
-from convod.summary import Summarizers, SummarizerUnavailable, Talk
+from convod.summary import Summarizers, SummarizerUnavailable, Transcript
 
 log = logging.getLogger("convod.sessions")
 
@@ -250,7 +250,7 @@ class Journal:
         Raises:
             SummarizerUnavailable: not now.
         """
-        talk = Talk(
+        transcript = Transcript(
             title=self.record.title,
             language=self.record.config.language or "",
             segments=await self._spoken(),
@@ -259,7 +259,7 @@ class Journal:
         measures, begun = self._deps.measures, trio.current_time()
         preview = self._begin_preview()
         try:
-            summary = await self._deps.summarizers.write(talk, options, preview)
+            summary = await self._deps.summarizers.write(transcript, options, preview)
         except SummarizerUnavailable:
             preview.break_off()
             measures.summaries["unavailable"] += 1
@@ -307,10 +307,10 @@ class Journal:
         while True:
             await self._new_talk(rolling.through, done_s, every_s)
             heard_s = self.record.duration_s
-            talk = Talk(title=self.record.title, language=await self._language(), segments=())
+            transcript = Transcript(title=self.record.title, language=await self._language(), segments=())
             preview = self._begin_preview()
             try:
-                summary = await self._deps.summarizers.roll(rolling, talk, load, config.summary, preview)
+                summary = await self._deps.summarizers.roll(rolling, transcript, load, config.summary, preview)
             except SummarizerUnavailable as error:
                 preview.break_off()
                 log.info("rolling summary left out: %s", error, extra={"session": self.id})

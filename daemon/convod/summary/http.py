@@ -12,28 +12,28 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import trio
 
-from .base import SummarizerUnavailable
-from .text import line
-from .wire import LineTooLong
+from convod.summary.base import SummarizerUnavailable
+from convod.summary.text import line
+from convod.summary.wire import LineTooLong
 
 if TYPE_CHECKING:
     import httpx
 
 T = TypeVar("T")
 
-ANSWER_BYTES = 8 << 20
+ANSWER_BYTES: Final = 8 << 20
 """Most bytes of one streamed answer. A token costs some 200 bytes of JSON around it in both formats, so this is
 room for 40,000 tokens; a server that sends more is broken."""
 
-BODY_BYTES = 4 << 20
+BODY_BYTES: Final = 4 << 20
 """Most bytes of a body that is no stream (a list of models, an error)."""
 
-_UNREADABLE = "an address that cannot be read"
+_UNREADABLE: Final = "an address that cannot be read"
 
 ClientFactory = Callable[[], "httpx.AsyncClient"]
 

@@ -19,24 +19,24 @@ import json
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import cached_property
+from typing import Final
 
 import msgspec
 import trio
 
 from convo.messages import Segment
+from convod.summary.base import ChatMessage, PromptTooLong, SummarizerUnavailable, Transcript
+from convod.summary.parse import Draft
+from convod.summary.prompt import Wanted, for_merge, for_part, for_update, for_whole, numbered
+from convod.summary.text import clip
+from convod.summary.tokens import MOST, UPPER, Costs, Gauge, costs_of
 
-from .base import ChatMessage, PromptTooLong, SummarizerUnavailable, Talk
-from .parse import Draft
-from .prompt import Wanted, for_merge, for_part, for_talk, for_update, numbered
-from .text import clip
-from .tokens import MOST, UPPER, Costs, Gauge, costs_of
-
-ANSWER_TOKENS = 2048
+ANSWER_TOKENS: Final = 2048
 """Room for an answer; less in a small context."""
-LEAST_CONTEXT = 1024
+LEAST_CONTEXT: Final = 1024
 """A context below this holds no instructions, let alone a talk."""
-_REMEMBERED = 256
-_SHRINKS = 4
+_REMEMBERED: Final = 256
+_SHRINKS: Final = 4
 
 Ask = Callable[[list[ChatMessage], int, bool], Awaitable[Draft]]
 """Messages, the tokens that the answer may have, and whether its summary is to be shown as it grows."""
@@ -178,14 +178,14 @@ class Work(msgspec.Struct, frozen=True):
     gauge: Gauge = msgspec.field(default_factory=Gauge)
 
 
-async def summarise(talk: Talk, wanted: Wanted, work: Work) -> Draft:
+async def summarise(transcript: Transcript, wanted: Wanted, work: Work) -> Draft:
     """One draft of the whole talk.
 
     Raises:
         SummarizerUnavailable: from `ask`, or because the model's context stays too small.
     """
-    lines = await _lines_of(talk.segments)
-    return await _shrinking(work, lambda context: _Job(wanted, context, work).of_talk(lines))
+    lines = await _lines_of(transcript.segments)
+    return await _shrinking(work, lambda context: _Job(wanted, context, work).of_whole(lines))
 
 
 async def update(before: Draft, segments: Sequence[Segment], wanted: Wanted, work: Work) -> Draft:
@@ -220,10 +220,10 @@ class _Job(msgspec.Struct, frozen=True):
     context: int
     work: Work
 
-    async def of_talk(self, lines: Sequence[Line]) -> Draft:
-        room = room_in(self.context, for_talk([], self.wanted))
+    async def of_whole(self, lines: Sequence[Line]) -> Draft:
+        room = room_in(self.context, for_whole([], self.wanted))
         if sum(line.tokens(self.work.gauge) for line in lines) <= room.data:
-            question = for_talk([str(line) for line in lines], self.wanted)
+            question = for_whole([str(line) for line in lines], self.wanted)
             return await self._asked(question, room, _numbers(lines), show=True)
         return await self._merged(await self._of_parts(lines))
 

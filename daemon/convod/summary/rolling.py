@@ -13,11 +13,10 @@ from functools import partial
 import trio
 
 from convo.messages import Segment, Summary
-
-from .extractive import Digest, extract
-from .facts import Facts
-from .parse import Draft
-from .styles import Style
+from convod.summary.extractive import Digest, extract
+from convod.summary.facts import Facts
+from convod.summary.parse import Draft
+from convod.summary.styles import Style
 
 Load = Callable[[int], Awaitable[Sequence[Segment]]]
 """The segments that are numbered above this."""

@@ -43,7 +43,7 @@ from convod.sessions.journal import JournalDeps
 from convod.sessions.limits import LimitSettings, RetentionSettings
 from convod.sessions.session import SessionDeps, SessionSettings
 from convod.store import Database, SessionStore, Spool, Usage
-from convod.summary import Show, SummarizerUnavailable, Talk
+from convod.summary import Show, SummarizerUnavailable, Transcript
 from convod.summary.parse import Draft
 from convod.summary.rolling import Load, Rolling
 from tests.daemon.support.talk import heard
@@ -164,7 +164,7 @@ class ScriptedSummarizers:
     def __init__(self) -> None:
         self.away: str | None = None
         self.wait_s = 0.0
-        self.asked: list[Talk] = []
+        self.asked: list[Transcript] = []
         self.wanted: list[SummaryOptions] = []
         self.breaks: list[Exception] = []
         """What goes wrong while the next summaries are written, one each."""
@@ -188,8 +188,8 @@ class ScriptedSummarizers:
     async def wait_back(self) -> None:
         await self.back.wait()
 
-    async def write(self, talk: Talk, options: SummaryOptions, show: Show) -> Summary:
-        self.asked.append(talk)
+    async def write(self, transcript: Transcript, options: SummaryOptions, show: Show) -> Summary:
+        self.asked.append(transcript)
         self.wanted.append(options)
         await self.choose(options)
         show("They ", True)
@@ -204,7 +204,9 @@ class ScriptedSummarizers:
     def rolling(self, title: str, last: Summary | None) -> Rolling:
         return Rolling(title, last)
 
-    async def roll(self, rolling: Rolling, talk: Talk, load: Load, options: SummaryOptions, show: Show) -> Summary:
+    async def roll(
+        self, rolling: Rolling, transcript: Transcript, load: Load, options: SummaryOptions, show: Show
+    ) -> Summary:
         async def refine(before: Draft | None, segments: Sequence[Segment]) -> Draft:
             self.rolled.append([segment.segment for segment in segments])
             await self.choose(options)
