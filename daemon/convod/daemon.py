@@ -119,7 +119,7 @@ async def run(
         local, local_urls = _local_listeners(given, settings, stack)
 
         # What survives.
-        database = Database(state / "convod.sqlite", lasting=settings.spool.fsync)
+        database = Database(state / "convod.sqlite", durable=settings.spool.fsync)
         database.open()
         stack.callback(database.close)
         usage = Usage(settings.limits.owner_disk_bytes)

@@ -64,7 +64,7 @@ def test_copied_audio_has_its_name_and_deleted_audio_loses_it(tmp_path, synced):
     spool.share("1234567890", "1234567891")
     assert synced == ["link", f"sync {tmp_path.name}"]
     synced.clear()
-    spool.remove("1234567890", lasting=True)
+    spool.remove("1234567890", durable=True)
     assert synced == ["unlink", f"sync {tmp_path.name}"]
 
 

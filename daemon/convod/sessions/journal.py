@@ -90,14 +90,14 @@ class Journal:
         *,
         changes: Mapping[str, Any] | None = None,
         also: Change | None = None,
-        lasting: bool = False,
+        durable: bool = False,
         make_room: MakeRoom | None = None,
         wait: bool = True,
         **fields: Any,
     ) -> None:
         """Store an event and the record with its `changes`, then send the event to those attached.
 
-        `also` changes the record further, from what it is by then. If `lasting`, a power cut does not undo it. Waits
+        `also` changes the record further, from what it is by then. If `durable`, a power cut does not undo it. Waits
         while the store has no room: what is not stored is not sent, and what was heard is not lost. `make_room` is
         called once, when it has none.
 
@@ -105,7 +105,7 @@ class Journal:
             StoreFailed: it has no room and `wait` is false; nothing has changed.
         """
         await self.publish_all(
-            [(kind, fields)], also, lasting=lasting, make_room=make_room, wait=wait, **(changes or {})
+            [(kind, fields)], also, durable=durable, make_room=make_room, wait=wait, **(changes or {})
         )
 
     async def publish_all(
@@ -113,7 +113,7 @@ class Journal:
         events: Sequence[tuple[type[DurableEvent], dict[str, Any]]],
         also: Change | None = None,
         *,
-        lasting: bool = False,
+        durable: bool = False,
         make_room: MakeRoom | None = None,
         wait: bool = True,
         **changes: Any,
@@ -130,7 +130,7 @@ class Journal:
                 kind(session=self.id, seq=seq, **fields) for seq, (kind, fields) in enumerate(events, self.feed.seq + 1)
             ]
             try:
-                await self._save(made, lasting=lasting, make_room=make_room, wait=wait)
+                await self._save(made, durable=durable, make_room=make_room, wait=wait)
             except StoreFailed:
                 for name, value in before.items():
                     setattr(self.record, name, value)
@@ -141,14 +141,14 @@ class Journal:
         if any(kind is TranscriptSegment for kind, _ in events):
             self._heard.set()
 
-    async def save(self, *, lasting: bool = False, wait: bool = True) -> None:
-        """Store the record as it is; if `lasting`, so that a power cut takes nothing of it.
+    async def save(self, *, durable: bool = False, wait: bool = True) -> None:
+        """Store the record as it is; if `durable`, so that a power cut takes nothing of it.
 
         Raises:
             StoreFailed: the store has no room and `wait` is false.
         """
         async with self._turn(wait):
-            await self._save([], lasting=lasting, wait=wait)
+            await self._save([], durable=durable, wait=wait)
 
     @asynccontextmanager
     async def _turn(self, wait: bool) -> AsyncIterator[None]:
@@ -184,7 +184,7 @@ class Journal:
         self,
         events: list[DurableEvent],
         *,
-        lasting: bool = False,
+        durable: bool = False,
         make_room: MakeRoom | None = None,
         wait: bool = True,
     ) -> None:
@@ -194,7 +194,7 @@ class Journal:
                 try:
                     # What is being stored is stored and sent whatever is cancelled meanwhile, or seq would have a gap.
                     with trio.CancelScope(shield=True):
-                        await self._deps.store.save(self.record, events, lasting=lasting)
+                        await self._deps.store.save(self.record, events, durable=durable)
                         return
                 except StoreFailed as error:
                     if not wait:
@@ -230,7 +230,7 @@ class Journal:
         before, self.record.state = self.record.state, state
         try:
             await self.publish(
-                SessionState, lasting=state.final, make_room=make_room, wait=wait,
+                SessionState, durable=state.final, make_room=make_room, wait=wait,
                 state=state, code=code, message=message,
             )  # fmt: skip
         except (trio.Cancelled, StoreFailed):

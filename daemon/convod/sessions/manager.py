@@ -375,10 +375,10 @@ class Manager:
                 )
             )
 
-    async def _create(self, record: Record, *, lasting: bool = False) -> Record:
+    async def _create(self, record: Record, *, durable: bool = False) -> Record:
         most = self._deps.limits.stored_sessions
         try:
-            return await self.store.create(record, lasting=lasting, most=most)
+            return await self.store.create(record, durable=durable, most=most)
         except TooMany as error:
             raise Refused(
                 Code.LIMIT_EXCEEDED,
@@ -532,7 +532,7 @@ class Manager:
         self._waiting.pop(session, None)
         # The audio first: what is left of it after a power cut has an owner who can delete it.
         try:
-            await trio.to_thread.run_sync(partial(self.spool.remove, session, owner, lasting=True))
+            await trio.to_thread.run_sync(partial(self.spool.remove, session, owner, durable=True))
         except SpoolFailed as error:
             raise StoreFailed(f"{error.strerror}; look at the daemon's disk") from error
         await self.store.delete(session)
@@ -618,7 +618,7 @@ class Manager:
                 todo = "free some" if isinstance(error, NoRoom) else "look at the daemon's disk"
                 raise Refused(code, f"{error.strerror}; {todo}") from error
             try:
-                await self._create(record, lasting=True)
+                await self._create(record, durable=True)
             except BaseException:
                 with suppress(SpoolFailed):
                     self.spool.remove(record.id, owner)

@@ -223,7 +223,7 @@ class Session:
             raise Refused(Code.BUSY, f"{error.strerror}; look at the daemon's disk, then end it again") from error
         self.record.ended = True
         try:
-            await self.journal.save(lasting=True, wait=False)
+            await self.journal.save(durable=True, wait=False)
         except StoreFailed:
             self.record.ended = self._ending = False
             raise

@@ -89,16 +89,16 @@ class Record(msgspec.Struct, kw_only=True):
 class Store(Protocol):
     """Sessions, their events, and the search over them. Every call may raise StoreFailed."""
 
-    async def create(self, record: Record, *, lasting: bool = False, most: int = 0) -> Record:
-        """Store a new session; if its owner has one with the same key, that one is returned instead. If `lasting`, this
+    async def create(self, record: Record, *, durable: bool = False, most: int = 0) -> Record:
+        """Store a new session; if its owner has one with the same key, that one is returned instead. If `durable`, this
         survives a power cut.
 
         Raises:
             TooMany: the owner has `most` sessions (0: any number).
         """
 
-    async def save(self, record: Record, events: Sequence[DurableEvent] = (), *, lasting: bool = False) -> None:
-        """Store a session's changed fields together with new events; their `seq` are the next ones. If `lasting`, this
+    async def save(self, record: Record, events: Sequence[DurableEvent] = (), *, durable: bool = False) -> None:
+        """Store a session's changed fields together with new events; their `seq` are the next ones. If `durable`, this
         and all that was stored before survives a power cut.
         """
 

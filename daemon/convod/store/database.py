@@ -46,13 +46,13 @@ LARGE: Final = 100 << 20
 
 class _Pending:
     """A write that waits for its commit; one that is `bare` runs alone and outside any transaction, and one that is
-    `lasting` has reached the disk when it is done, with all that was committed before it.
+    `durable` has reached the disk when it is done, with all that was committed before it.
     """
 
-    def __init__(self, work: Callable[[sqlite3.Connection], Any], *, bare: bool = False, lasting: bool = False) -> None:
+    def __init__(self, work: Callable[[sqlite3.Connection], Any], *, bare: bool = False, durable: bool = False) -> None:
         self.work = work
         self.bare = bare
-        self.lasting = lasting
+        self.durable = durable
         self.done = trio.Event()
         self.result: Any = None
         self.error: Exception | None = None
@@ -62,13 +62,13 @@ class Database:
     """`open` it, keep `run` running and have it `check`ed, then `write` and `read` from any task.
 
     It is looked through whole once a run: before anything else, unless a clean stop came before and nothing touched the
-    file since. Then only the disk can have harmed it, and it is looked through while it is served. With `lasting` every
+    file since. Then only the disk can have harmed it, and it is looked through while it is served. With `durable` every
     commit survives a power cut.
     """
 
-    def __init__(self, path: Path, *, lasting: bool = False) -> None:
+    def __init__(self, path: Path, *, durable: bool = False) -> None:
         self.path = path
-        self._lasting = lasting
+        self._durable = durable
         self._queue: deque[_Pending] = deque()
         self._writer_parked = trio.lowlevel.ParkingLot()
         self._ended = False
@@ -173,13 +173,13 @@ class Database:
             raise StoreFailed(f"{self.path} is damaged ({failure}); {TO_DO}") from failure
         self._sound = True
 
-    async def write(self, work: Callable[[sqlite3.Connection], T], *, lasting: bool = False) -> T:
-        """Run `work` in the writing thread and wait for its commit; if `lasting`, until a power cut cannot undo it.
+    async def write(self, work: Callable[[sqlite3.Connection], T], *, durable: bool = False) -> T:
+        """Run `work` in the writing thread and wait for its commit; if `durable`, until a power cut cannot undo it.
 
         Raises:
             StoreFailed: the disk is full, or the file cannot be written.
         """
-        result: T = await self._write(_Pending(work, lasting=lasting or self._lasting))
+        result: T = await self._write(_Pending(work, durable=durable or self._durable))
         return result
 
     async def checkpoint(self) -> None:
@@ -342,9 +342,9 @@ class Database:
         connection = self._writer
         try:
             # FULL waits at the commit until the whole log is on the disk.
-            lasting = any(pending.lasting for pending in batch)
-            connection.execute(f"PRAGMA synchronous = {'FULL' if lasting else 'NORMAL'}")
-            if lasting and self._log_doubtful:
+            durable = any(pending.durable for pending in batch)
+            connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            if durable and self._log_doubtful:
                 # The system reports a failed write once: a second sync of the log would succeed without it. All that
                 # is in the log is written again, to the database, and the log begun anew.
                 busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()

@@ -82,7 +82,7 @@ class SessionStore:
         self._database = database
         self._usage = usage or Usage()
 
-    async def create(self, record: Record, *, lasting: bool = False, most: int = 0) -> Record:
+    async def create(self, record: Record, *, durable: bool = False, most: int = 0) -> Record:
         """Store a new session; if its owner has one with the same key, that one is returned instead.
 
         Raises:
@@ -100,12 +100,12 @@ class SessionStore:
             return record
 
         with trio.CancelScope(shield=True):  # what is stored is counted
-            stored = await self._database.write(work, lasting=lasting)
+            stored = await self._database.write(work, durable=durable)
         if stored is record:
             self._usage.count(record.owner, new["progress"]["text_bytes"])
         return stored
 
-    async def save(self, record: Record, events: Sequence[DurableEvent] = (), *, lasting: bool = False) -> None:
+    async def save(self, record: Record, events: Sequence[DurableEvent] = (), *, durable: bool = False) -> None:
         """Store a session's changed fields together with new events; their `seq` are the next ones."""
         often, seldom = _values(record, OFTEN), _values(record, SELDOM)
         often["seq"] = events[-1].seq if events else record.seq
@@ -142,7 +142,7 @@ class SessionStore:
                     search.add(connection, record.id, "summary", 0, 0.0, record.duration_s, text)
 
         with trio.CancelScope(shield=True):
-            await self._database.write(work, lasting=lasting)
+            await self._database.write(work, durable=durable)
         self._usage.count(record.owner, more)
 
     async def delete(self, session: str) -> None:
@@ -157,7 +157,7 @@ class SessionStore:
             return None if taken is None else (taken[0], taken[1])
 
         with trio.CancelScope(shield=True):
-            taken = await self._database.write(work, lasting=True)
+            taken = await self._database.write(work, durable=True)
         if taken is not None:
             owner, size = taken
             self._usage.count(owner, -size)

@@ -298,17 +298,17 @@ class Spool:
             target.unlink(missing_ok=True)
         self.count(-size, owner)
 
-    def remove(self, session: str, owner: str | None = None, *, lasting: bool = False) -> None:
+    def remove(self, session: str, owner: str | None = None, *, durable: bool = False) -> None:
         """Delete the session's audio, if there is any, which was counted for its owner.
 
-        If `lasting`, a power cut does not bring it back.
+        If `durable`, a power cut does not bring it back.
         """
         with _told("the audio could not be deleted", self):
             size = self.size(session)
             if size is not None:
                 self.path(session).unlink(missing_ok=True)
                 self.count(-size, owner)
-            if lasting:
+            if durable:
                 sync_folder(self.folder)
 
     def sessions(self) -> Iterator[str]:

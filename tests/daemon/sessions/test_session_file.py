@@ -90,9 +90,9 @@ async def test_an_upload_is_on_the_disk_before_its_end_is_answered(tmp_path, mon
     async with house(tmp_path) as home:
         save = home.store.save
 
-        async def saved(record, events=(), *, lasting=False):
-            await save(record, events, lasting=lasting)
-            if lasting:
+        async def saved(record, events=(), *, durable=False):
+            await save(record, events, durable=durable)
+            if durable:
                 order.append("record")
 
         monkeypatch.setattr(home.store, "save", saved)

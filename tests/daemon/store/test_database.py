@@ -62,13 +62,13 @@ NORMAL, FULL = 1, 2
 
 async def test_only_what_is_to_last_waits_for_the_disk(path):
     async with opened(path) as database:
-        assert [await database.write(synchronous, lasting=lasting) for lasting in (False, True, False)] == [
+        assert [await database.write(synchronous, durable=durable) for durable in (False, True, False)] == [
             NORMAL, FULL, NORMAL,
         ]  # fmt: skip
 
 
 async def test_all_of_it_lasts_where_it_is_said_to(path):
-    database = Database(path, lasting=True)
+    database = Database(path, durable=True)
     database.open()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(database.run)
