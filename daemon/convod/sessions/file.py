@@ -48,7 +48,7 @@ class FileSession(Session):
         self._windows: dict[recording.Window, Job] = {}
         self._held: set[Job] = set()
         self._too_large = False
-        self._progress = Progress(session=self.id, done_s=round(self.record.mark_sample / RATE, 3))
+        self._progress = Progress(session=self.id, done_s=round(self.record.checkpoint_sample / RATE, 3))
 
     # --- for connections ----------------------------------------------------------------------------------
 
@@ -118,7 +118,7 @@ class FileSession(Session):
             await self._transcribe()
 
     async def _check_digest(self) -> None:
-        """Note what the upload was, or look whether it still is: marks are places in these bytes and no others."""
+        """Note what the upload was, or check that it still is that: checkpoints are positions in these very bytes."""
         # A file of gigabytes takes a while; who cancels it meanwhile does not wait for that.
         given_up = False
         try:
@@ -146,9 +146,10 @@ class FileSession(Session):
                 raise SessionFailed(Code.BAD_AUDIO, "the upload was never finished; send the file again")
 
     async def _transcribe(self) -> None:
-        tries, mark = 0, self.record.mark_utterance
+        tries, reached = 0, self.record.checkpoint_utterance
         while (died := await self._transcribe_on()) is not None:
-            tries, mark = tries + 1 if self.record.mark_utterance == mark else 1, self.record.mark_utterance
+            tries = tries + 1 if self.record.checkpoint_utterance == reached else 1
+            reached = self.record.checkpoint_utterance
             log.warning(
                 "the decoder of a file ended early", extra={"session": self.id, "by": died, "tries": f"{tries}/{TRIES}"}
             )
@@ -162,8 +163,9 @@ class FileSession(Session):
             await trio.sleep(PAUSE_S * tries)
 
     async def _transcribe_on(self) -> str | None:
-        """Go on from the mark to the file's end. If its decoder ends before that, what was cut by then is stored, and
-        what ended it returned.
+        """Transcribe from the checkpoint to the file's end.
+
+        If the decoder ends before that, what it gave is stored, and the reason returned.
         """
         record, config, deps = self.record, self.record.config, self._deps
         heard = Recording(
@@ -172,7 +174,7 @@ class FileSession(Session):
             ),
             deps.guard,
             segment=record.segments,
-            utterance=record.mark_utterance,
+            utterance=record.checkpoint_utterance,
             language=record.heard_language,
         )
         limit_s = deps.limits.file_s
@@ -203,7 +205,7 @@ class FileSession(Session):
 
     def _say_progress(self, heard: Recording, total_s: float | None) -> None:
         # Silence that turns out to be the pre-roll of speech is not settled any more: that takes nothing back.
-        done = max(round(max(heard.settled, self.record.mark_sample) / RATE, 3), self._progress.done_s)
+        done = max(round(max(heard.settled, self.record.checkpoint_sample) / RATE, 3), self._progress.done_s)
         total = None if total_s is None else round(max(total_s, done), 3)
         progress = Progress(session=self.id, done_s=done, total_s=total)
         if progress != self._progress:
@@ -254,7 +256,7 @@ class FileSession(Session):
                 raise SessionFailed(outcome.code, outcome.message)
             else:
                 commands = heard.refused(window, outcome.message)
-            # A mark is stored with the language that led there: who goes on from it must not hear another one out.
+            # A checkpoint is stored with the language that led there: a restart must not detect another one.
             self.record.heard_language = heard.language
             await self._follow(commands)
 
@@ -265,7 +267,7 @@ class FileSession(Session):
             await self.journal.publish(SessionWarning, code=str(Code.UNCOVERED), message=uncovered(*keep.uncovered))
         if not keep.pieces:
             # Stored with the next event: audio without text is heard twice at worst.
-            self.record.mark_sample, self.record.mark_utterance = keep.mark_sample, keep.mark_utterance
+            self.record.checkpoint_sample, self.record.checkpoint_utterance = keep.mark_sample, keep.mark_utterance
             return
         lag_ms = round(max(0.0, trio.current_time() - keep.arrived) * 1000, 1)
         await self.journal.publish_all(
@@ -285,8 +287,8 @@ class FileSession(Session):
                 )
                 for number, piece in enumerate(keep.pieces, keep.segment)
             ],
-            mark_sample=keep.mark_sample,
-            mark_utterance=keep.mark_utterance,
+            checkpoint_sample=keep.mark_sample,
+            checkpoint_utterance=keep.mark_utterance,
             segments=keep.segment + len(keep.pieces),
         )
 

@@ -121,7 +121,7 @@ class Journal:
         """Store several events, or none, and the record with its changes as one, then send them; as `publish` does."""
         async with self._turn(wait):
             before = {name: getattr(self.record, name) for name in changes}
-            # Not before it is their turn: a mark that stands for a segment must not be stored without it.
+            # Not before it is their turn: a checkpoint behind a segment must not be stored without it.
             for name, value in changes.items():
                 setattr(self.record, name, value)
             if also is not None:

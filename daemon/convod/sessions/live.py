@@ -43,7 +43,7 @@ class LiveSession(Session):
         config = record.config
         self._pcm = PcmFormat(config.audio.encoding, config.audio.rate, config.audio.channels)
         self._reader = PcmReader(self._pcm)
-        self._heard = record.mark_sample * self._pcm.frame_bytes  # bytes of the spool that were heard
+        self._heard = record.checkpoint_sample * self._pcm.frame_bytes  # bytes of the spool that were heard
         endpoint = EndpointSettings(
             endpoint_ms=config.endpoint_ms or EndpointSettings().endpoint_ms, patient_ms=deps.settings.patient_ms
         )
@@ -61,8 +61,8 @@ class LiveSession(Session):
             ),
             deps.guard,
             segment=record.segments,
-            utterance=record.mark_utterance,
-            sample=record.mark_sample,
+            utterance=record.checkpoint_utterance,
+            sample=record.checkpoint_sample,
             language=record.heard_language,
             interims=partial(self._engine.interims, record.owner),
             waits=lambda window: window in self._jobs and self._engine.is_waiting(self._jobs[window]),
@@ -295,21 +295,21 @@ class LiveSession(Session):
     async def _keep(self, keep: Keep) -> None:
         # Stored with the segment that told it: who goes on from there must not hear another one out.
         self.record.heard_language = self._transcriber.language
-        marks = {"mark_sample": keep.mark_sample, "mark_utterance": keep.mark_utterance}
+        checkpoint = {"checkpoint_sample": keep.mark_sample, "checkpoint_utterance": keep.mark_utterance}
         if keep.trouble is not None:
             await self.journal.publish(SessionWarning, code=str(Code.INTERNAL), message=keep.trouble)
         if keep.uncovered is not None:
             await self.journal.publish(SessionWarning, code=str(Code.UNCOVERED), message=uncovered(*keep.uncovered))
         if keep.text is None:
             # Stored with the next event: audio without text is heard twice at worst.
-            self.record.mark_sample, self.record.mark_utterance = keep.mark_sample, keep.mark_utterance
+            self.record.checkpoint_sample, self.record.checkpoint_utterance = keep.mark_sample, keep.mark_utterance
             return
         log.debug("segment is out", extra={"session": self.id, "segment": keep.segment, "text": keep.text})
         lag_s = max(0.0, trio.current_time() - keep.arrived)
         self._deps.measures.segment_lag.observe(lag_s)
         await self.journal.publish(
             TranscriptSegment,
-            changes=marks | {"segments": keep.segment + 1},
+            changes=checkpoint | {"segments": keep.segment + 1},
             segment=keep.segment,
             start=keep.start,
             end=keep.end,

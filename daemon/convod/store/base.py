@@ -47,10 +47,10 @@ class TooMany(Exception):
 class Record(msgspec.Struct, kw_only=True):
     """A session as it is stored.
 
-    `audio_bytes`: bytes of audio that were received; `kept_bytes`: those on the disk when the session was last saved.
-    `mark_sample` and `mark_utterance`: what lies before them is accounted for. `heard_language`: the language that was
-    detected, once that is certain. `digest`: SHA-256 of a file's bytes in hexadecimal, once all of them are here.
-    `asked`: summaries that somebody asked for and that are not written yet, beside the session's own.
+    `audio_bytes`: bytes of audio that were received; `kept_bytes`: those on disk when the session was last saved.
+    `checkpoint_sample` and `checkpoint_utterance`: transcription goes on from there after a restart. `heard_language`:
+    the detected language, once it is certain. `digest`: SHA-256 of a file's bytes in hexadecimal, once it is uploaded.
+    `asked`: summaries that were requested beside the session's own and are not written yet.
     """
 
     id: str
@@ -67,8 +67,8 @@ class Record(msgspec.Struct, kw_only=True):
     kept_bytes: int = 0
     seq: int = 0
     segments: int = 0
-    mark_sample: int = 0
-    mark_utterance: int = 0
+    checkpoint_sample: int = 0
+    checkpoint_utterance: int = 0
     heard_language: str | None = None
     digest: str | None = None
     asked: list[SummaryOptions] = msgspec.field(default_factory=list)

@@ -52,7 +52,7 @@ SELDOM: Final = ("title", "state", "heard_language", "digest", "asked")
 """Columns of `sessions` that do."""
 
 OFTEN: Final = (
-    "duration_s", "ended", "audio_bytes", "kept_bytes", "seq", "segments", "mark_sample", "mark_utterance"
+    "duration_s", "ended", "audio_bytes", "kept_bytes", "seq", "segments", "checkpoint_sample", "checkpoint_utterance"
 )  # fmt: skip
 """Columns of `progress`, which is written with each event."""
 

@@ -947,7 +947,7 @@ async def test_no_mark_is_stored_before_the_segment_that_it_stands_for(autojump_
         save, stored, ahead = home.store.save, [0], []
 
         async def slowly(record, events=(), **how):
-            fields = (record.segments, record.mark_utterance)
+            fields = (record.segments, record.checkpoint_utterance)
             stored[0] += sum(isinstance(event, TranscriptSegment) for event in events)
             ahead.append(fields != (stored[0], stored[0]))
             await trio.sleep(1)
