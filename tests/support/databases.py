@@ -51,7 +51,8 @@ def records() -> list[Record]:
                 frame_ms=30, keep_audio=True, model="builtin", summary=SummaryOptions(style="brief"),
             ),
             duration_s=12.5, ended=True, audio_bytes=400_000, seq=9, segments=3,
-            checkpoint_sample=200_000, checkpoint_utterance=3, heard_language="en", asked=[SummaryOptions(style="minutes")],
+            checkpoint_sample=200_000, checkpoint_utterance=3, heard_language="en",
+            asked=[SummaryOptions(style="minutes")],
         ),
         Record(
             id=FILE, owner="uid:1000", kind="file", title="talk.flac", state=State.PROCESSING, created=CREATED + 10,

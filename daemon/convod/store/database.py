@@ -22,7 +22,7 @@ from convod.disk import sync_folder
 from convod.store.base import StoreFailed, TookTooLong
 from convod.store.readers import Deadline, Readers, unwatch
 from convod.store.search import FUNCTIONS
-from convod.store.soundness import TO_DO, break_seal, examine, seal
+from convod.store.soundness import TO_DO, examine, record_clean_shutdown, take_clean_shutdown
 
 log = logging.getLogger("convod.store")
 
@@ -92,7 +92,7 @@ class Database:
         try:
             # What was said is for its user alone; SQLite gives its other files the same mode.
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            untouched = break_seal(self.path)
+            untouched = take_clean_shutdown(self.path)
             self._writer = self._connect()
             if untouched:
                 examine(self._writer, self.path, "sessions")
@@ -136,7 +136,7 @@ class Database:
             if connection is not None:
                 connection.close()
         if self._sound and self._writer is not None:
-            seal(self.path)
+            record_clean_shutdown(self.path)
         self._reader = self._writer = None
 
     async def check(self) -> None:
