@@ -46,9 +46,9 @@ from convod.listen.tokens import TokenBook
 from convod.measure import Measures
 from convod.ops import http, systemd
 from convod.ops.config import Settings
-from convod.ops.current import Current
 from convod.ops.metrics import Metrics
-from convod.ops.signals import Operator
+from convod.ops.reload import ReloadableSettings
+from convod.ops.signals import ProcessControl
 from convod.sessions import Manager
 from convod.sessions.feed import AckTimer
 from convod.sessions.file_queue import FileQueue
@@ -91,13 +91,13 @@ async def run(
     check(settings)
     _allow_many_files()
     sys.setswitchinterval(SWITCH_S)
-    current = Current(settings, read_settings)
+    current = ReloadableSettings(settings, read_settings)
     with ExitStack() as stack:
         # Who asks us to listen, and wants to know how we are.
         given = systemd.given_sockets(os.environ)
         notifier = systemd.Notifier.from_environment(os.environ)
         stack.callback(notifier.close)
-        operator = stack.enter_context(Operator(current, notifier))
+        control = stack.enter_context(ProcessControl(current, notifier))
 
         # Who may come in.
         state = stack.enter_context(_state_directory(settings.state_path))
@@ -142,8 +142,8 @@ async def run(
         # How it is watched.
         metrics = Metrics(manager, summarizers, service.door, lambda: authenticator.refused, state)
         service.metrics = metrics.text
-        why_not_ready = operator.why_not_ready(engine, manager.why_not_stored)
-        health = http.Health(metrics.text, operator.why_not_alive(engine), why_not_ready)
+        why_not_ready = control.why_not_ready(engine, manager.why_not_stored)
+        health = http.Health(metrics.text, control.why_not_alive(engine), why_not_ready)
         monitors = [one.socket for one in given if one.role == "metrics"]
         if settings.metrics.http:
             monitors.append(http.bind(settings.metrics.http, insecure=settings.metrics.insecure))
@@ -193,7 +193,7 @@ async def run(
 
             return put_in_force
 
-        operator.on_reload(prepare, BadCertificate)
+        control.on_reload(prepare, BadCertificate)
 
         async with trio.open_nursery() as store_tasks:
             store_tasks.start_soon(database.run)
@@ -204,8 +204,8 @@ async def run(
                 trio.open_nursery() as connections,
                 trio.open_nursery() as listen_tasks,
             ):
-                connections.start_soon(operator.listen)
-                with operator.until_told():  # for a start may take long: a name that nobody resolves, a slow disk
+                connections.start_soon(control.listen)
+                with control.until_told():  # for a start may take long: a name that nobody resolves, a slow disk
                     await engine_tasks.start(others.run)
                     await session_tasks.start(manager.run)
                     for listener in local:
@@ -217,19 +217,19 @@ async def run(
                         listen_tasks.start_soon(authenticator.watch)
                     for monitor in monitors:
                         connections.start_soon(http.serve, monitor, health)
-                    connections.start_soon(operator.report, engine, manager.counts)
+                    connections.start_soon(control.report, engine, manager.counts)
                     # Last: for a while its processes take all processors, and whoever connects now need not wait.
                     engine_tasks.start_soon(engine.run)
                     urls = [*local_urls, *(bound.url for bound in web), *map(http.url_of, monitors)]
                     gc.freeze()  # what is there by now stays: no collection needs to look at it again
                     log.info("convod is ready on %s", " and ".join(urls))
-                    operator.ready()
+                    control.ready()
                     task_status.started(urls)
 
-                await operator.wait_told_to_stop()
+                await control.wait_told_to_stop()
                 if given:
                     listen_tasks.cancel_scope.cancel()  # who comes now waits in the socket for the next convod
-                with operator.until_told():
+                with control.until_told():
                     await manager.drain(current.settings.drain_s)
                 listen_tasks.cancel_scope.cancel()
                 connections.cancel_scope.cancel()

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from convod.ops.aside import AsideHandler
+from convod.ops.background_handler import BackgroundHandler
 from convod.ops.config import LogSettings
 
 JOURNAL: Final = Path("/run/systemd/journal/socket")
@@ -170,7 +170,7 @@ def _handler(wanted: str) -> logging.Handler:
             return JournalHandler()
         except OSError:
             pass  # what it would have said is said as text
-    handler = AsideHandler(_STDERR)
+    handler = BackgroundHandler(_STDERR)
     handler.setFormatter(JsonFormatter() if wanted == "json" else TextFormatter())
     return handler
 

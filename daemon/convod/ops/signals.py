@@ -1,4 +1,4 @@
-"""The operator's words to a running daemon, and its words back: signals in, notices to the service manager out.
+"""What the operator tells a running daemon, and what it answers: signals in, notices to the service manager out.
 
 In: SIGTERM and SIGINT (stop; said again: at once), SIGHUP (read settings and certificate again). Out: what was asked
 for, readiness, a status line, signs of life. It knows nothing of sessions but their number.
@@ -19,7 +19,7 @@ from convo.messages import SessionCounts
 from convod.engine.supervisor import Engine
 from convod.ops import logs
 from convod.ops.config import BadSettings, Settings
-from convod.ops.current import Current
+from convod.ops.reload import ReloadableSettings
 from convod.ops.systemd import Notifier
 
 log = logging.getLogger("convod")
@@ -30,10 +30,10 @@ STATUS_S: Final = 5.0
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-class Operator:
+class ProcessControl:
     """Within its block no signal ends the process: they are kept until somebody waits for them."""
 
-    def __init__(self, current: Current, notifier: Notifier) -> None:
+    def __init__(self, current: ReloadableSettings, notifier: Notifier) -> None:
         self._current = current
         self._notifier = notifier
         self._receiver: AbstractContextManager[AsyncIterator[int]] = trio.open_signal_receiver(*SIGNALS)
@@ -45,7 +45,7 @@ class Operator:
         self._started = False
         self._reload_waits = False
 
-    def __enter__(self) -> Operator:
+    def __enter__(self) -> ProcessControl:
         self._signals = self._receiver.__enter__()
         return self
 
@@ -152,7 +152,7 @@ class Operator:
     @contextmanager
     def until_told(self) -> Iterator[None]:
         """A block that is left early when the next word to stop comes: a start that takes long, or the second word of
-        an operator without patience.
+        an impatient operator.
         """
         with trio.CancelScope() as self._until_told:
             yield

@@ -19,7 +19,7 @@ GOODBYE_S: Final = 1.0
 """How long the last lines may take when it ends."""
 
 
-class AsideHandler(logging.Handler):
+class BackgroundHandler(logging.Handler):
     """Writes to `descriptor`. It is written to directly: what blocks in there blocks no lock of Python's own."""
 
     def __init__(self, descriptor: int) -> None:

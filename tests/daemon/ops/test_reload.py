@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from convod.ops.config import BadSettings, Settings, load
-from convod.ops.current import Current
+from convod.ops.reload import ReloadableSettings
 
 
 def settings(**flags) -> Settings:
@@ -16,7 +16,7 @@ def test_what_may_change_changes_and_the_rest_waits():
         listen__idle_s=5.0, listen__socket="/elsewhere", log__level="debug", sessions__resume_s=1.0, drain_s=3.0,
         engine__model="small", sessions__files_at_once=9,
     )  # fmt: skip
-    current = Current(settings(), lambda: fresh)
+    current = ReloadableSettings(settings(), lambda: fresh)
     read = current.read()
     assert current.settings == settings(), "what was read holds only once it is applied"
     changed, waiting = read.changed, read.waiting
@@ -33,7 +33,7 @@ def test_wrong_settings_leave_the_old_ones():
     def read() -> Settings:
         raise BadSettings("f: k: expected v")
 
-    current = Current(settings(drain_s=4.0), read)
+    current = ReloadableSettings(settings(drain_s=4.0), read)
     with pytest.raises(BadSettings):
         current.read()
     assert current.settings.drain_s == 4.0
@@ -41,7 +41,7 @@ def test_wrong_settings_leave_the_old_ones():
 
 def test_without_a_way_to_read_them_nothing_changes():
     before = settings()
-    current = Current(before)
+    current = ReloadableSettings(before)
     read = current.read()
     assert (read.changed, read.waiting) == ([], [])
     assert msgspec.to_builtins(current.settings) == msgspec.to_builtins(before)
@@ -49,11 +49,11 @@ def test_without_a_way_to_read_them_nothing_changes():
 
 def test_what_opens_a_port_waits_for_a_restart_and_what_closes_it_does_not():
     fresh = settings(listen__open_loopback=True, listen__insecure=True)
-    current = Current(settings(), lambda: fresh)
+    current = ReloadableSettings(settings(), lambda: fresh)
     read = current.read()
     assert (read.changed, sorted(read.waiting)) == ([], ["listen.insecure", "listen.open_loopback"])
     current.apply(read)
     assert not current.settings.listen.open_loopback
-    current = Current(settings(listen__open_loopback=True), settings)
+    current = ReloadableSettings(settings(listen__open_loopback=True), settings)
     read = current.read()
     assert (read.changed, read.waiting) == (["listen.open_loopback"], [])

@@ -36,7 +36,7 @@ class Fresh(msgspec.Struct, frozen=True):
     waiting: list[str] = []
 
 
-class Current:
+class ReloadableSettings:
     """`settings` is what holds now."""
 
     def __init__(self, settings: Settings, read: Callable[[], Settings] | None = None) -> None:
