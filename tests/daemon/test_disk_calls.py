@@ -20,13 +20,13 @@ import pytest
 import trio
 
 from convo.messages import Code, Retranscribe, SessionWarning, State
-from convod.daemon import CannotStart, _state_directory
 from convod.engine import package_index
 from convod.engine.package_index import IndexFailed, IndexSettings
 from convod.listen import unix
 from convod.listen.tokens import BadToken, TokenBook
 from convod.ops import install
 from convod.sessions import Refused
+from convod.startup import CannotStart, state_directory
 from convod.store import Database, Spool, StoreFailed, backup
 from tests.daemon.support.house import House, Reader, ScriptedEngine, house, run_inline
 from tests.daemon.support.talk import heard, talk
@@ -205,7 +205,7 @@ def test_a_model_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
 
 def start_and_stop(place: Path) -> list[str]:
     """What a daemon opens before it is ready, and closes at its end; the notes that were in its database."""
-    with _state_directory(place / "state") as state:
+    with state_directory(place / "state") as state:
         database = Database(state / "convod.sqlite")
         database.open()
         try:

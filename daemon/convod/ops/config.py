@@ -109,7 +109,7 @@ def load(
     for key, value in flags.items():
         if value is not None:
             values[key] = _value("command line", key, value, types[key], strict=False)
-    return _build(values), path
+    return build(values), path
 
 
 def exposed_token(settings: Settings, file: Path | None) -> str | None:
@@ -238,7 +238,19 @@ def _wanted(expected: Any) -> str:
     return names[expected]
 
 
-def _build(values: Mapping[str, Any]) -> Settings:
+def flatten(settings: Settings) -> dict[str, Any]:
+    """Return every setting's value by its dotted key."""
+    flat: dict[str, Any] = {}
+    for name, value in msgspec.structs.asdict(settings).items():
+        if isinstance(value, msgspec.Struct):
+            flat |= {f"{name}.{inner}": one for inner, one in msgspec.structs.asdict(value).items()}
+        else:
+            flat[name] = value
+    return flat
+
+
+def build(values: Mapping[str, Any]) -> Settings:
+    """Return the settings with these values by dotted key, and defaults for the others; the reverse of `flatten`."""
     nested: dict[str, Any] = {}
     for key, value in values.items():
         section, dot, name = key.partition(".")

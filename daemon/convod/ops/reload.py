@@ -1,7 +1,8 @@
-"""The settings in force, which may be read again while the daemon runs.
+"""The settings in force, and how others take their place while the daemon runs.
 
-In: settings at the start, and what reads them anew. Out: the settings of now; which changes wait for a restart. It
-applies nothing itself.
+In: settings at the start, and a function that reads them again. Out: the settings of now; which keys changed, and which
+wait for a restart. Most of the daemon simply asks for its section whenever it needs it; a part that must do something
+with new settings, such as reading a certificate, registers with `on_reload`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from typing import Any, Final
 
 import msgspec
 
-from convod.ops.config import Settings
+from convod.listen.settings import ListenSettings
+from convod.ops.config import Settings, build, flatten
+from convod.sessions.session import SessionSettings
 
 RELOADED: Final = ("listen.", "sessions.", "log.", "drain_s")
 """Settings that take effect when they are read again: for connections and sessions that come after."""
@@ -27,66 +30,64 @@ FIXED: Final = frozenset(
 ONLY_STRICTER: Final = frozenset({"listen.open_loopback"})
 """Switched off at once, switched on by a restart: a port that is open already is never opened wider."""
 
+Apply = Callable[[], None]
+"""Puts new settings in force; must not fail."""
 
-class Fresh(msgspec.Struct, frozen=True):
-    """Settings that were read again. `changed`: keys that take effect now; `waiting`: those that need a restart."""
+Prepare = Callable[[Settings], Apply]
+"""Gets ready for new settings without changing anything; raises BadSettings to refuse all of them."""
 
-    settings: Settings
-    changed: list[str] = []
+
+class Changes(msgspec.Struct, frozen=True):
+    """Keys that differ from before: those that `applied` take effect now, those that are `waiting` need a restart."""
+
+    applied: list[str] = []
     waiting: list[str] = []
 
 
 class ReloadableSettings:
-    """`settings` is what holds now."""
+    """`settings` is what holds now; `listen` and `sessions` return sections of it."""
 
     def __init__(self, settings: Settings, read: Callable[[], Settings] | None = None) -> None:
         self.settings = settings
         self._read = read
+        self._prepare: list[Prepare] = []
 
-    def read(self) -> Fresh:
-        """Read the settings again; they hold once they are given to `apply`.
+    def listen(self) -> ListenSettings:
+        """Return section `[listen]` as it is now."""
+        return self.settings.listen
+
+    def sessions(self) -> SessionSettings:
+        """Return section `[sessions]` as it is now."""
+        return self.settings.sessions
+
+    def on_reload(self, prepare: Prepare) -> None:
+        """Have `prepare` called with settings that were read again, and what it returns once all have agreed."""
+        self._prepare.append(prepare)
+
+    def reload(self) -> Changes:
+        """Read the settings again and put them in force, all of them or none.
 
         Raises:
-            BadSettings: what was read is wrong.
+            BadSettings: what was read is wrong, or one of those that registered refused it; nothing has changed.
         """
+        fresh, changes = self._reread()
+        apply = [prepare(fresh) for prepare in self._prepare]
+        self.settings = fresh
+        for each in apply:
+            each()
+        return changes
+
+    def _reread(self) -> tuple[Settings, Changes]:
         if self._read is None:
-            return Fresh(self.settings)
-        before, fresh = _flat(self.settings), _flat(self._read())
+            return self.settings, Changes()
+        before, fresh = flatten(self.settings), flatten(self._read())
         changed = [key for key, value in fresh.items() if value != before[key]]
         waiting = [key for key in changed if _waits(key, fresh[key])]
-        return Fresh(
-            _nested(fresh | {key: before[key] for key in waiting}),
-            [key for key in changed if key not in waiting],
-            waiting,
-        )
-
-    def apply(self, fresh: Fresh) -> None:
-        """Put them in force."""
-        self.settings = fresh.settings
+        settings = build(fresh | {key: before[key] for key in waiting})
+        return settings, Changes([key for key in changed if key not in waiting], waiting)
 
 
 def _waits(key: str, value: Any) -> bool:
     if key in ONLY_STRICTER:
         return bool(value)
     return key in FIXED or not key.startswith(RELOADED)
-
-
-def _flat(settings: Settings) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in msgspec.structs.asdict(settings).items():
-        if isinstance(value, msgspec.Struct):
-            flat |= {f"{name}.{inner}": one for inner, one in msgspec.structs.asdict(value).items()}
-        else:
-            flat[name] = value
-    return flat
-
-
-def _nested(flat: dict[str, Any]) -> Settings:
-    nested: dict[str, Any] = {}
-    for key, value in flat.items():
-        section, dot, name = key.partition(".")
-        if dot:
-            nested.setdefault(section, {})[name] = value
-        else:
-            nested[section] = value
-    return msgspec.convert(nested, Settings)

@@ -74,21 +74,21 @@ class SessionFailed(Exception):
         self.code = code
 
 
-class SessionDeps(msgspec.Struct, frozen=True):
-    """What a session works with; shared by all."""
+class SessionDeps(msgspec.Struct, frozen=True, kw_only=True):
+    """What a session works with: shared by all, but for `settings`, which stay as they were when it started."""
 
     spool: Spool
     engine: Engine
+    others: OtherEngines | None = None
     guard: Guard
-    acks: AckTimer
-    settings: SessionSettings
     file_queue: FileQueue
     limits: LimitSettings
-    others: OtherEngines | None = None
+    settings: SessionSettings = SessionSettings()
+    acks: AckTimer = msgspec.field(default_factory=AckTimer)
     measures: Measures = msgspec.field(default_factory=Measures)
 
-    def engine_of(self, model: str | None) -> Engine:
-        """The engine that hears with a model: the daemon's own where that one cannot be had (any more)."""
+    def engine_for(self, model: str | None) -> Engine:
+        """Return the engine for a model, or the daemon's own engine where that model is not available any more."""
         if self.others is not None and model is not None and model != self.engine.status().model:
             try:
                 return self.others.get(model)
@@ -110,7 +110,7 @@ class Session:
             self.record.id, self.record.owner
         )  # first: where it cannot be opened nothing has begun
         heard = self.record.state is State.TRANSCRIBED
-        self._engine = deps.engine if heard else deps.engine_of(self.record.config.model)
+        self._engine = deps.engine if heard else deps.engine_for(self.record.config.model)
         if not heard:
             self._engine.join(self.id, owner=self.record.owner, live=self.record.kind == "live")
         self.record.audio_bytes = max(self.record.audio_bytes, self._spool.size)

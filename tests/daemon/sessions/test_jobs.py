@@ -315,7 +315,7 @@ async def test_whether_audio_is_kept_is_settled_when_a_session_begins(tmp_path):
     async with house(tmp_path, keep_audio=True) as home:
         session, reader = await upload(home)
         assert settings_of(session.record.config)["keep_audio"] is True
-        home.manager.reconfigure(SessionSettings(beam=1, keep_audio=False))
+        home.settings = SessionSettings(beam=1, keep_audio=False)
         await reader.until_state(State.COMPLETED)
         await session.wait_finished()
         unkept = await completed(home)
@@ -502,7 +502,7 @@ async def look(home: House, now: float, **settings) -> None:
     """Let retention look at that time, on a clock that did not jump there."""
     await home.store.set_note(CLOCK, msgspec.json.encode(ClockNote(now)).decode())
     await Retention(
-        home.store, home.spool, RetentionSettings(**settings), home.manager._forget, home.manager.remove_audio,
+        home.store, home.spool, RetentionSettings(**settings), home.manager.forget, home.manager.remove_audio,
         lambda: now,
     ).look()  # fmt: skip
 

@@ -6,6 +6,7 @@ import pytest
 import trio
 
 from convo.messages import CreateSession, Retranscribe, State
+from convod.sessions.audio_recovery import claim_audio
 from convod.sessions.limits import LimitSettings
 from convod.store import Record, StoreFailed
 from tests.daemon.support.house import House, Reader, house
@@ -128,7 +129,7 @@ async def test_audio_that_a_killed_daemon_left_goes_when_the_end_of_its_session_
     async with house(tmp_path) as home:  # whose manager has looked at the spool before
         home.spool.open(record.id).close()
         seen = watched(home, monkeypatch)
-        await home.manager._claim_audio(set())
+        await claim_audio(home.store, home.spool, set())
     assert seen == [("flushed", ""), ("removed", "")]
 
 

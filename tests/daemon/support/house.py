@@ -37,7 +37,7 @@ from convod.engine.supervisor import Deliver, Outcome
 from convod.engine.wire import Kind
 from convod.hearing.vad import level_dbfs
 from convod.sessions import Manager, Session, exports
-from convod.sessions.feed import AckTimer, EventLog
+from convod.sessions.feed import EventLog
 from convod.sessions.file_queue import FileQueue
 from convod.sessions.journal import JournalDeps
 from convod.sessions.limits import LimitSettings, RetentionSettings
@@ -273,6 +273,8 @@ class House:
     summarizers: ScriptedSummarizers
     store: SessionStore
     spool: Spool
+    settings: SessionSettings
+    """Of sessions that start from now on."""
     producer: object = field(default_factory=object)
 
     async def live(self, *, summary: str = "off", audio: AudioFormat | None = None, **fields: Any) -> Session:
@@ -316,14 +318,16 @@ async def house(
     summarizers = summarizers or ScriptedSummarizers()
     wanted: dict[str, Any] = {"beam": 1} | settings
     queue = FileQueue(wanted.get("files_at_once", 2))
-    deps = SessionDeps(spool, engine, Guard(), AckTimer(), SessionSettings(**wanted), queue, limits)  # type: ignore[arg-type]
-    manager = Manager(JournalDeps(store, summarizers), deps, retention)  # type: ignore[arg-type]
+    deps = SessionDeps(spool=spool, engine=engine, guard=Guard(), file_queue=queue, limits=limits)  # type: ignore[arg-type]
+    journal_deps = JournalDeps(store, summarizers)  # type: ignore[arg-type]
+    manager = Manager(journal_deps, deps, lambda: home.settings, retention)
+    home = House(manager, engine, summarizers, store, spool, SessionSettings(**wanted))
     try:
         async with trio.open_nursery() as store_tasks:
             store_tasks.start_soon(database.run)
             async with trio.open_nursery() as nursery:
                 await nursery.start(manager.run)
-                yield House(manager, engine, summarizers, store, spool)
+                yield home
                 nursery.cancel_scope.cancel()
             store_tasks.cancel_scope.cancel()
     finally:
