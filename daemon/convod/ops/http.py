@@ -1,7 +1,7 @@
 """The HTTP listener for monitors: `/metrics`, `/healthz`, `/readyz`. Off unless an address is configured.
 
-In: GET requests. Out: metrics as text; 200 or 503 with a sentence. It shows numbers to whoever reaches it, and takes
-no orders: it belongs on this machine or behind a proxy.
+In: GET requests. Out: metrics as text; 200 or 503 with a sentence. It shows numbers to anyone who reaches it, and
+takes no orders: it belongs on this machine or behind a proxy.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def url_of(listener: socket.socket) -> str:
 
 async def serve(listener: socket.socket, health: Health) -> None:
     """Answer until cancelled. A fault here is logged: it ends the watching, not what is watched."""
-    # Imported only where it is wanted: it brings HTTP/2 and more.
+    # Imported on use: it brings HTTP/2 and more.
     from hypercorn.config import Config
     from hypercorn.trio import serve as serve_asgi
 

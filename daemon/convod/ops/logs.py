@@ -85,7 +85,7 @@ class JournalHandler(logging.Handler):
     """Entries for journald: `MESSAGE`, `PRIORITY`, and each field as `CONVO_NAME`.
 
     Raises:
-        OSError: nobody listens at `path`, which is journald's own if it is None.
+        OSError: there is no journal at `path`, which is journald's own if it is None.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -143,7 +143,7 @@ def _journal_field(name: str, value: str) -> bytes:
 
 
 class _Discretion(logging.Filter):
-    """Leaves out what was said, unless it was asked for."""
+    """Removes transcript text, unless the settings ask for it."""
 
     def __init__(self, text: bool) -> None:
         super().__init__()
@@ -186,6 +186,6 @@ def begin(settings: LogSettings) -> None:
 
 
 def flush() -> None:
-    """Write what was logged so far: what is said from now on stands behind it."""
+    """Write what was logged so far, so that later output comes after it."""
     for handler in logging.getLogger().handlers:
         handler.flush()

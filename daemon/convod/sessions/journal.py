@@ -1,6 +1,6 @@
-"""What a session has published: its record, its stored events, its summaries. Alive as long as something may come.
+"""What a session has published: its record, its stored events, its summaries.
 
-In: facts to publish. Out: first the store, then those attached. It hears nothing and decides nothing.
+In: facts to publish. Out: first to the store, then to subscribers. It decides nothing.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from convod.summary import Summarizers, SummarizerUnavailable, Transcript
 log = logging.getLogger("convod.sessions")
 
 SEGMENTS: Final = 500
-"""Segments that are read at once for a summary."""
+"""Segments that are read from the store at once for a summary."""
 
 NEXT: Final[dict[State, frozenset[State]]] = {
     State.PENDING: frozenset({State.PROCESSING, State.FAILED, State.CANCELLED}),
@@ -57,7 +57,7 @@ MakeRoom = Callable[[], None]
 
 
 class JournalDeps(msgspec.Struct, frozen=True):
-    """What a journal writes with; shared by all."""
+    """What a journal works with; shared by all."""
 
     store: Store
     summarizers: Summarizers
@@ -77,7 +77,7 @@ class Journal:
         self._preview: _Preview | None = None  # of the summary that was begun last
         self._failure: StoreFailed | None = None  # why what is to be stored waits
         self._impatient: set[trio.CancelScope] = set()
-        self._again = AutoResetEvent()  # somebody wants what waits to be tried again
+        self._again = AutoResetEvent()  # a write that waits should be retried now
 
     @property
     def id(self) -> str:
@@ -95,7 +95,7 @@ class Journal:
         wait: bool = True,
         **fields: Any,
     ) -> None:
-        """Store an event and the record with its `changes`, then send the event to those attached.
+        """Store an event and the record with its `changes`, then send the event to subscribers.
 
         `also` changes the record further, from what it is by then. If `durable`, a power cut does not undo it. Waits
         while the store has no room: what is not stored is not sent, and what was heard is not lost. `make_room` is
@@ -152,7 +152,7 @@ class Journal:
 
     @asynccontextmanager
     async def _turn(self, wait: bool) -> AsyncIterator[None]:
-        """One writes at a time; who does not want to wait for the store does not wait for one who does either."""
+        """Let one write at a time; without `wait` do not wait for a writer that waits for the store."""
         if wait:
             await self._writing.acquire()
         else:
@@ -165,12 +165,12 @@ class Journal:
 
     @contextmanager
     def impatiently(self) -> Iterator[None]:
-        """A block that ends as soon as something of this session waits for the store: for who expects an answer.
+        """End the block as soon as a write of this session waits for the store: a client expects an answer.
 
         Raises:
             StoreFailed: it does.
         """
-        self._again.set()  # what waits is tried at once: the disk may be well again
+        self._again.set()  # a waiting write is retried at once: the disk may have recovered
         with trio.CancelScope() as scope:
             self._impatient.add(scope)
             try:
@@ -234,9 +234,9 @@ class Journal:
                 state=state, code=code, message=message,
             )  # fmt: skip
         except (trio.Cancelled, StoreFailed):
-            self.record.state = before  # it was not published: what comes instead follows the old one
+            self.record.state = before  # it was not published: whatever comes instead follows the old state
             raise
-        # `message` is a name that logging keeps for itself.
+        # logging reserves the name `message`.
         why = {} if code is None else {"code": code, "reason": message}
         log.info("session is %s", state, extra={"session": self.id, "kind": self.record.kind, **why})
 
@@ -276,7 +276,7 @@ class Journal:
         await self.publish(FinalSummary, also=also, **_fields(summary))
 
     async def _spoken(self) -> list[Segment]:
-        """All that was said, without the times of its words: these take ten times as much memory."""
+        """Return all segments without the times of words, which take ten times as much memory."""
         spoken: list[Segment] = []
         while True:
             after = spoken[-1].segment if spoken else -1
@@ -286,7 +286,7 @@ class Journal:
                 return spoken
 
     async def wait_summarizer(self, seconds: float) -> None:
-        """For so long, or until a summarizer that was away is back."""
+        """Wait for so long, or until an unavailable summarizer is back."""
         with trio.move_on_after(seconds):
             await self._deps.summarizers.wait_back()
 
@@ -316,7 +316,7 @@ class Journal:
                 log.info("rolling summary left out: %s", error, extra={"session": self.id})
                 await self.wait_summarizer(max(every_s, error.wait_s))
             except Exception:
-                # What is said is worth more than what is made of it: the session goes on.
+                # The transcript is worth more than its summary: the session goes on.
                 log.exception("rolling summary left out by a fault of convod", extra={"session": self.id})
                 await trio.sleep(every_s)
             else:
@@ -346,13 +346,13 @@ class Journal:
         return self._preview
 
     def show(self, preview: _Preview, text: str, begins: bool) -> None:
-        """Send a piece of a summary that is being written, if none was begun later: two would run into each other."""
+        """Send a piece of a summary in progress, unless a later one has started: two would get mixed up."""
         if preview is self._preview:
             self.feed.send(SummaryDelta(session=self.id, text=text, restart=begins))
 
 
 class _Preview:
-    """What readers are shown of a summary while it is written; is a `Show`."""
+    """What subscribers see of a summary while it is written; is a `Show`."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
@@ -363,7 +363,7 @@ class _Preview:
         self._journal.show(self, text, begins)
 
     def break_off(self) -> None:
-        """It will not be finished: what was shown is void, and nobody knows when another begins."""
+        """Void what was shown: this summary will not be finished, and another may take long to start."""
         if self._shown:
             self._journal.show(self, "", True)
 

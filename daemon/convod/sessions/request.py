@@ -1,7 +1,7 @@
-"""What a client wants of a new session: refused where it cannot be, else with every setting that is in force.
+"""Checks a request for a new session, and fills in every setting that it leaves open.
 
-In: a `create_session`. Out: the same with its defaults filled in, or `Refused` with a sentence that says what can be.
-It creates nothing and loads nothing, though another model's engine may be started for it.
+In: a `create_session`. Out: the same with its defaults, or `Refused` with a sentence that says what is possible. It
+creates no session, though another model's engine may be started for it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _CONTAINERS: Final = ("auto",)
 
 
 def validate_request(request: CreateSession, deps: SessionDeps, summarizers: Summarizers) -> CreateSession:
-    """The request with all settings in force.
+    """Return the request with all settings that are in force for it.
 
     Raises:
         Refused: it cannot be met.
@@ -66,7 +66,7 @@ def validate_request(request: CreateSession, deps: SessionDeps, summarizers: Sum
 
 
 def check_summary(options: SummaryOptions, summarizers: Summarizers) -> None:
-    """Raise Refused for a summary that can never be."""
+    """Raise Refused for a summary that can never be written."""
     check_summary_lengths(options)
     try:
         summarizers.check(options)
@@ -108,7 +108,7 @@ def _engine_for(model: str | None, deps: SessionDeps) -> Engine:
 
 def _check_language(request: CreateSession, engine: Engine) -> None:
     model = engine.status().model
-    # While a model is being loaded, its name is all that is known of it.
+    # While a model loads, only its name is known.
     languages: Sequence[str] = engine.languages or models.languages(model)
     if request.language is not None and request.language not in languages:
         raise Refused(

@@ -1,7 +1,7 @@
-"""What the rest of the daemon knows of the store: a session's record, and the calls that there are.
+"""What the rest of the daemon knows of the store: a session's record, and the calls it can make.
 
-SQLite stands behind it (`sessions.SessionStore`); anything else that keeps these promises can. Each call that changes
-something is one transaction, and has been committed when it returns.
+The implementation is SQLite's (`sessions.SessionStore`); any other that keeps these promises will do. Each call that
+changes something is one transaction, and has been committed when it returns.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class TookTooLong(Exception):
 
 
 class TooMany(Exception):
-    """An owner has as many sessions as may be stored."""
+    """The owner has reached the limit of stored sessions."""
 
 
 class Record(msgspec.Struct, kw_only=True):

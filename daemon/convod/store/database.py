@@ -1,5 +1,5 @@
-"""SQLite behind queues: one thread writes, one reads what is soon read, a few read what may take long; the event loop
-never waits for a disk.
+"""SQLite behind queues: one thread writes, one makes short reads, a few make long ones; the event loop never waits for
+a disk.
 
 In: functions that take a connection. Out: what they return. Writes that wait together are committed together, each
 in a savepoint of its own, and a write has been committed when its call returns. It knows nothing of sessions.
@@ -216,7 +216,7 @@ class Database:
 
     async def _write(self, pending: _Pending) -> Any:
         if self._ended:
-            # Nobody is left to write it: whoever shields a write from cancellation would wait for ever.
+            # The writer has ended: a write that is shielded from cancellation would wait forever.
             raise StoreFailed(f"{self.path} is closed: convod is stopping")
         self._queue.append(pending)
         self._writer_parked.unpark()
@@ -330,7 +330,7 @@ class Database:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(apply, batch, limiter=self._write_limit)
         except BaseException:
-            for pending in batch:  # nobody may take for written what was not
+            for pending in batch:  # no caller may believe that it was written
                 pending.error = pending.error or StoreFailed(f"{self.path} was not written; look into the log")
             raise
         finally:
@@ -447,7 +447,7 @@ def _long(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection, De
 
 
 async def _give_up_when_cancelled(deadline: Deadline) -> None:
-    """What runs in a thread ends soon if nobody waits for it any more."""
+    """Make a read in a thread end soon when its caller is cancelled."""
     try:
         await trio.sleep_forever()
     finally:
@@ -455,7 +455,7 @@ async def _give_up_when_cancelled(deadline: Deadline) -> None:
 
 
 async def _interrupt_when_cancelled(connection: sqlite3.Connection, ended: trio.Event) -> None:
-    """What runs on the connection in a thread ends soon if nobody waits for it any more."""
+    """Interrupt a statement that runs in a thread when its caller is cancelled."""
     try:
         await ended.wait()
     except trio.Cancelled:
