@@ -16,6 +16,7 @@ import trio
 
 from convo.messages import (
     AudioFormat,
+    Code,
     CreateSession,
     EngineStatus,
     Event,
@@ -36,7 +37,7 @@ from convod.engine.scheduler import Job
 from convod.engine.supervisor import Deliver, Outcome
 from convod.engine.wire import Kind
 from convod.hearing.vad import level_dbfs
-from convod.sessions import Manager, Session, exports
+from convod.sessions import Manager, Refused, Session, exports
 from convod.sessions.feed import EventLog
 from convod.sessions.file_queue import FileQueue
 from convod.sessions.journal import JournalDeps
@@ -50,6 +51,10 @@ from tests.daemon.support.talk import heard
 
 LONG_S = 7200.0
 """Virtual seconds after which something that is waited for never comes."""
+
+
+def code_of(refused: pytest.ExceptionInfo[Refused]) -> Code:
+    return refused.value.code
 
 
 def run_inline(monkeypatch: pytest.MonkeyPatch) -> None:
