@@ -1,4 +1,4 @@
-"""Settings: flag, then environment, then file, then default; each checked, each fault one line.
+"""Settings: from flags, then the environment, then a file, then defaults; each is checked, each fault is one line.
 
 In: flags, environment, a TOML file. Out: `Settings`, or `BadSettings` naming where the fault is, its key, and what was
 expected. It opens nothing but the settings file.
@@ -90,7 +90,7 @@ def keys() -> Iterator[str]:
 def load(
     flags: Mapping[str, Any], environment: Mapping[str, str], file: Path | None = None
 ) -> tuple[Settings, Path | None]:
-    """Settings in force, and the file that took part. `flags` are by dotted key, None where not given.
+    """Load the settings, and return them with the file that was read. `flags` are by dotted key, None where not given.
 
     Raises:
         BadSettings: a key or a value is wrong, or `file` cannot be read.

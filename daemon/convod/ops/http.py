@@ -60,7 +60,7 @@ def url_of(listener: socket.socket) -> str:
 
 
 async def serve(listener: socket.socket, health: Health) -> None:
-    """Answer until cancelled. A fault here is logged: it ends the watching, not what is watched."""
+    """Answer until cancelled. A fault here is logged, and ends monitoring alone."""
     # Imported on use: it brings HTTP/2 and more.
     from hypercorn.config import Config
     from hypercorn.trio import serve as serve_asgi

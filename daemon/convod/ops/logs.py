@@ -121,7 +121,7 @@ class JournalHandler(logging.Handler):
             self._lost += 1
         except OSError:
             self._lost += 1
-            with suppress(OSError):  # it may have begun anew
+            with suppress(OSError):  # it may have been restarted
                 self._socket.connect(self._path)
 
     def close(self) -> None:

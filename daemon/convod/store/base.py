@@ -29,11 +29,11 @@ from convo.messages import (
 
 
 class StoreFailed(Exception):
-    """The store did not take a write, or cannot be opened; the text says why and what to do."""
+    """The store refused a write, or cannot be opened; the text says why and what to do."""
 
 
 class TookTooLong(Exception):
-    """What was asked for takes longer to find than it may; `seconds` is how long that is."""
+    """A search took longer than the `seconds` it may take."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"it was not found within {seconds:g} s")
@@ -111,10 +111,10 @@ class Store(Protocol):
         """Wait until a power cut cannot undo anything that was stored so far, by this process or an earlier one."""
 
     async def get(self, session: str) -> Record | None:
-        """A session, None if there is none of that id."""
+        """Return a session, None if there is none with that id."""
 
     async def owner(self, session: str) -> str | None:
-        """Whose session it is, be the rest of it damaged or not; None if there is none of that id."""
+        """Return the owner of a session, even of a damaged one; None if there is no such session."""
 
     async def keyed(self, owner: str, key: str) -> Record | None:
         """The owner's session with that key, None if there is none."""
@@ -123,7 +123,7 @@ class Store(Protocol):
         """Sessions that are in no final state, oldest first."""
 
     async def asked(self) -> list[Record]:
-        """Sessions of which a summary was asked for that is not written yet, oldest first."""
+        """Return sessions with requested summaries that are not written yet, oldest first."""
 
     async def finished(
         self, *, owner: str | None = None, before: float | None = None, limit: int = 100
@@ -202,10 +202,10 @@ class Store(Protocol):
 
     @property
     def trouble(self) -> str | None:
-        """Why nothing can be written, as far as is known."""
+        """Why nothing can be written; None as long as no write has failed."""
 
     async def probe(self) -> None:
-        """Find out whether something can be written again, and note it."""
+        """Check whether writes succeed again, and note it in `trouble`."""
 
     async def size(self) -> int:
         """Bytes that all of it takes, without what could be used again."""

@@ -163,7 +163,7 @@ class Database:
         finally:
             self._checking.set()
         await trio.lowlevel.checkpoint_if_cancelled()  # the interrupt is a failure, too
-        if isinstance(failure, sqlite3.OperationalError):  # the disk does not give it now: no verdict on what is in it
+        if isinstance(failure, sqlite3.OperationalError):  # the disk cannot be read now: no verdict on the file
             log.error("the database could not be looked through (%s); the next start does that", failure)
             return
         if failure is not None:
@@ -346,7 +346,7 @@ class Database:
             connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             if durable and self._log_doubtful:
                 # The system reports a failed write once: a second sync of the log would succeed without it. All that
-                # is in the log is written again, to the database, and the log begun anew.
+                # is in the log is written again, to the database, and the log restarted.
                 busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
                 if busy:
                     raise sqlite3.OperationalError("its log has to be written again, and is being read")
@@ -420,7 +420,7 @@ def _reason(error: Exception) -> str:
 
 
 def _todo(error: Exception) -> str:
-    """What to do about a file that cannot be opened: is it what is in it, or only what is around it?"""
+    """Return what to do about a file that cannot be opened: is its content at fault, or only its surroundings?"""
     if isinstance(error, OSError):
         return "look at its disk, and who may write there"
     if isinstance(error, sqlite3.OperationalError):

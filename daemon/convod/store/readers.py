@@ -1,6 +1,6 @@
 """Connections for long reads: a few of them, one at a time for each user, so that users do not wait for each other.
 
-In: who wants to read. Out: a connection that is theirs until they give it back. Users take turns. It runs no SQL.
+In: users who want to read. Out: a connection for each until it is given back. Users take turns. It runs no SQL.
 """
 
 from __future__ import annotations

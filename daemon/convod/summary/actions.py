@@ -81,7 +81,7 @@ _ASKED: Final = re.compile(
 _MARKED: Final = re.compile(r"^(?i:action\s+item|to-?do|next\s+step)s?\s*:\s*(?=\w)")
 # Promised by "I will have a draft", if it is said by when.
 _HANDED_IN: Final = re.compile(r"\b(?i:I|we)(?:['’]ll|\s+will)\s+(?i:have)\s+(?i:an?|the|it|that|this|my|our)\b")
-# What is to be done was said by somebody else, before.
+# What to do was said by someone else, before.
 _SAME: Final = re.compile(r"(?i:\bdo\s+(?:that|it|this|so))\W*$")
 # Capitalised because they begin a sentence, not because they are names.
 _NO_NAMES: Final = WEEKDAYS | {
@@ -171,7 +171,7 @@ def _korean(sentence: str) -> ActionItem | None:
     who = _WHO_KOREAN.search(sentence)
     owner = who["who"] if who and not _NO_KOREAN_NAMES.match(who["who"]) else None
     if owner is None and is_decision(sentence):
-        return None  # what all decided is nobody's task
+        return None  # a joint decision is not one person's task
     due = _DUE_KOREAN.search(sentence)
     if owner is None and due is None and _DUTY_KOREAN.search(sentence) and not _SELF_KOREAN.search(sentence):
         return None

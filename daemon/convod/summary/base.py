@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import httpx
 
 EXTRACTIVE: Final = "extractive"
-"""Name of the summarizer that needs no model, so that it is no `Provider`."""
+"""Name of the summarizer that needs no model, and so is not a `Provider`."""
 
 
 class SummarySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,4 +1,4 @@
-"""Who writes summaries now, and why: probes, remembers, leaves alone what keeps failing.
+"""Chooses who writes summaries, and says why: probes providers, remembers, and leaves alone what keeps failing.
 
 In: the provider and model that are wanted, and how each piece of work ended. Out: the provider to ask, its status with
 a reason, and word that one is back. It asks providers whether they are there and never for a summary.
@@ -57,7 +57,7 @@ class Chooser:
         return self._providers[name]
 
     async def choose(self, name: str, model: str, *, insist: bool = False) -> SummarizerStatus:
-        """Who would write now. With `insist` nothing is remembered and nobody left alone: a person asked for it.
+        """Choose who would write now. With `insist`, because a person asked for it, everything is probed again.
 
         Raises:
             SummarizerUnavailable: the provider that was asked for by name is away. With `auto` never.

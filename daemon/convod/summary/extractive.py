@@ -1,7 +1,7 @@
 """A summary without a model: the talk's own sentences, chosen and put in order.
 
 In: a talk in any language, or what is new of one. Out: a draft whose every point has its segment. The same talk gives
-the same draft on every machine; nothing is downloaded, and no word is in it that nobody said, but the labels of a
+the same draft on every machine; nothing is downloaded, and it has no word that was not said, but the labels of a
 style. It never writes a sentence of its own.
 
 Ranking is TextRank (Mihalcea & Tarau 2004): a random walk over sentences that are linked by what they share. As in
@@ -121,7 +121,7 @@ def extract(segments: Sequence[Segment], style: Style, language: str = "", befor
     elsewhere = listed.union(_key(item.text) for item in actions)
     points = min(points, len(ranked) // 3)
     picked = _diverse(ranked, most + points + len(elsewhere))
-    # What stands in a list of its own is no key point, and no part of the summary unless there is nothing else.
+    # What has a list of its own is not a key point, and not in the summary unless there is nothing else.
     free = [at for at in picked if _key(ranked[at][1].text) not in elsewhere]
     worth = [at for at in free if ranked[at][2] >= _WORTH]
     told = (free if sections else worth if len(worth) >= most else picked)[:most]
@@ -157,7 +157,7 @@ def _sections(
 ) -> list[Section]:
     """The fields of a built-in style by the cues of its sentences; none where nothing tells them apart.
 
-    `tasks`: what somebody is to do, which is neither a decision nor a question.
+    `tasks`: what someone has to do, which is neither a decision nor a question.
     """
     found: dict[str, list[int]] = {part.name: [] for part in style.fields}
     for place, sentence, _ in ranked:

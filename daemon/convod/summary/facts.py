@@ -1,7 +1,7 @@
 """What a summary names that the transcript does not contain: names and numbers, to be looked up by a person.
 
 In: the words of the talk, and a draft. Out: the names and numbers of the draft that were not said, as they stand there.
-It changes nothing, and it is no judge of truth: a name that was said may still be the wrong one.
+It changes nothing, and does not judge the truth: a name that was said may still be the wrong one.
 
 Names are told by capital letters in scripts that have them (not at the beginning of a sentence, where everything has
 one, and not in German, where every noun has), in Korean and Chinese by the titles behind them, and everywhere by
@@ -28,7 +28,7 @@ _WORD: Final = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _CAPITALISED: Final = re.compile(r"(?<![\w'’-])[^\W\d_a-zß-öø-ÿ][^\W\d_]*(?:['’-][^\W\d_]+)*")
 _STARTS: Final = re.compile(r"(?:^|(?<=[.!?…:;。])\s+|\n)[\s\"'“”‘’()\[\]*•–-]*(?:\d+[.)]\s*)?", re.MULTILINE)
 _LISTED: Final = re.compile(r"^\s*\d{1,2}[.)]\s", re.MULTILINE)
-"""The number of an item in a list, which nobody said."""
+"""The number of an item in a list, which was not said."""
 _KOREAN_NAME: Final = re.compile(
     r"(?<![가-힣])([가-힣]{2,4}?)\s?(?:씨|님|대리|과장|차장|부장|팀장|실장|본부장|대표|이사|선생|교수|박사|원장|간호사)"
 )

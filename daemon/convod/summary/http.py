@@ -31,7 +31,7 @@ ANSWER_BYTES: Final = 8 << 20
 room for 40,000 tokens; a server that sends more is broken."""
 
 BODY_BYTES: Final = 4 << 20
-"""Most bytes of a body that is no stream (a list of models, an error)."""
+"""Most bytes of a body that is not a stream (a list of models, an error)."""
 
 _UNREADABLE: Final = "an address that cannot be read"
 
@@ -124,7 +124,7 @@ class Cutter(Protocol[T]):
     """Cuts bytes into what they mean, such as `wire.Lines` and `wire.Events`."""
 
     def feed(self, data: bytes) -> list[T]:
-        """Take bytes, give what is whole now."""
+        """Take bytes, and return what is complete now."""
 
     def end(self) -> list[T]:
         """What is left when the stream ends."""
@@ -175,7 +175,7 @@ async def get_json(
     headers: Mapping[str, str] | None = None,
     send: Mapping[str, Any] | None = None,
 ) -> tuple[int, Any]:
-    """Status and parsed body of a short request; None stands for a body that is no JSON.
+    """Status and parsed body of a short request; None stands for a body that is not JSON.
 
     Raises:
         SummarizerUnavailable: no answer within `timeout_s` seconds, or none at all.
@@ -187,7 +187,7 @@ async def get_json(
 
 
 def loads(data: bytes | str) -> Any:
-    """JSON, or None for what is none. Depth is bounded by the interpreter's own limit."""
+    """Parse JSON; return None for anything else. Depth is bounded by the interpreter's own limit."""
     try:
         return json.loads(data)
     except (ValueError, RecursionError):

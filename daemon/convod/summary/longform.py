@@ -34,7 +34,7 @@ from convod.summary.tokens import MOST, UPPER, Costs, Gauge, costs_of
 ANSWER_TOKENS: Final = 2048
 """Room for an answer; less in a small context."""
 LEAST_CONTEXT: Final = 1024
-"""A context below this holds no instructions, let alone a talk."""
+"""A smaller context does not even hold the instructions."""
 _REMEMBERED: Final = 256
 _SHRINKS: Final = 4
 
@@ -50,7 +50,7 @@ class Room(msgspec.Struct, frozen=True):
 
 
 class ContextTooSmall(SummarizerUnavailable):
-    """There is no room for a talk beside the instructions."""
+    """The context has no room for anything beside the instructions."""
 
 
 def room_in(context_tokens: int, question: Sequence[ChatMessage]) -> Room:
@@ -98,7 +98,7 @@ def lines_of(segments: Sequence[Segment]) -> list[Line]:
 
 
 async def _lines_of(segments: Sequence[Segment]) -> list[Line]:
-    # To weigh 8 hours of talk takes a tenth of a second, for which nobody else should wait.
+    # Counting the tokens of 8 hours takes a tenth of a second, too long for the loop.
     return await trio.to_thread.run_sync(lines_of, segments, abandon_on_cancel=True)
 
 
@@ -158,7 +158,7 @@ class Notes:
             self._drafts.popitem(last=False)
 
     def cuts(self, key: str) -> list[int]:
-        """How many lines each finished part of a talk has; whoever finishes another adds it."""
+        """How many lines each finished part of a talk has, in order; append one for each that is finished."""
         cuts = self._cuts.setdefault(key, [])
         while len(self._cuts) > _REMEMBERED:
             self._cuts.popitem(last=False)
@@ -312,7 +312,7 @@ def _numbers(lines: Sequence[Line]) -> set[int]:
 
 
 def _page(draft: Draft, head: str, most: int, gauge: Gauge) -> list[str]:
-    """A draft as lines, of fewer than `most` tokens; what is less important stands later and goes first."""
+    """Return a draft as lines of fewer than `most` tokens; the least important come last and are dropped first."""
     lines = [f"{head}: {draft.title}", *(row for row in draft.summary.splitlines() if row)]
     for item in draft.action_items:
         about = ", ".join(filter(None, (item.owner, item.due)))

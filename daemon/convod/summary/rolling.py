@@ -1,7 +1,7 @@
 """The summary of a talk that goes on: each is built on the last, so that its cost is that of the new talk.
 
-In: the segments since the last time, and whoever writes now. Out: a draft of the whole talk so far. It remembers what
-was written, which segments that takes in, and the words that were said; it asks nobody and reads no clock.
+In: the segments since the last time, and a function that writes. Out: a draft of the whole talk so far. It remembers
+what was written, which segments that covers, and the words that were said; it does no I/O and reads no clock.
 """
 
 from __future__ import annotations

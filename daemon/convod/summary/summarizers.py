@@ -1,6 +1,6 @@
-"""All summarizers behind one door: whole talks, talks that go on, and who is there.
+"""All summarizers behind one class: finished conversations, those that go on, and which providers answer.
 
-In: a talk and options. Out: a `Summary`, and its text while it is written. See the face of this room.
+In: a transcript and options. Out: a `Summary`, and its text while it is written.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Summarizers:
         self._style(options)
 
     async def choose(self, options: SummaryOptions, *, insist: bool = False) -> SummarizerStatus:
-        """Who would write a summary now, and why; remembered for a while unless somebody insists.
+        """Choose who would write a summary now, and say why; remembered for a while unless `insist`.
 
         Raises:
             SummarizerUnavailable: the provider that was asked for by name is away. With `auto` never.
@@ -82,7 +82,7 @@ class Summarizers:
         return await self._chooser.choose(name, self._wanted_model(options, name), insist=insist)
 
     async def status(self) -> SummarizerStatus:
-        """Who would write a summary by the settings, or why nobody would."""
+        """Return who would write a summary by the settings, or why none would."""
         try:
             return await self.choose(SummaryOptions())
         except SummarizerUnavailable as error:
@@ -90,11 +90,11 @@ class Summarizers:
             return SummarizerStatus(provider=provider, model=self._settings.model, reason=str(error), available=False)
 
     async def wait_back(self) -> None:
-        """Until a provider that was away answers again, to whoever asked."""
+        """Wait until a provider that did not answer does so again."""
         await self._chooser.wait_back()
 
     async def write(self, transcript: Transcript, options: SummaryOptions, show: Show) -> Summary:
-        """The summary of a talk.
+        """Write the summary of a transcript.
 
         What `show` gets is a preview; the summary that is returned is what holds. A talk without words gets an
         empty summary, and no model is asked. Cancelling closes the request.
@@ -158,7 +158,7 @@ class Summarizers:
             return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
 
     async def aclose(self) -> None:
-        """Close what is open. Writing again after this opens it anew."""
+        """Close all connections; writing again reopens them."""
         await self._connections.aclose()
 
     async def _work(self, status: SummarizerStatus, wanted: Wanted, show: Show) -> Work:

@@ -1,4 +1,4 @@
-"""Text that is safe to show and to store, whoever wrote it.
+"""Text that is safe to show and to store, whatever its source.
 
 In: text of a model, a server or a speaker. Out: the same without what could drive a terminal or break an
 encoder, within a length. It never judges meaning.
