@@ -1,7 +1,7 @@
-"""What is finished is kept for as long as the settings say, and no longer.
+"""Deletes finished sessions and their audio once they are as old, or as large, as the settings allow.
 
-In: the store, the spool, ways to delete a session whole and its audio alone. Out: sessions and audio that are gone. It
-looks at the start and then every hour, touches nothing that is in no final state, and tells nobody. After a jump of the
+In: the store, the spool, functions that delete a whole session and its audio alone. Out: sessions and audio that are
+gone. It runs at the start and then every hour, and touches no session that is not in a final state. After a jump of the
 clock it deletes nothing for its age for a while (`clock`).
 """
 
@@ -26,15 +26,15 @@ EVERY_S: Final = 3600.0
 PAGE: Final = 100
 
 CLOCK: Final = "clock"
-"""The note that says when the clock was last seen."""
+"""The stored note about the clock."""
 
 
 def running_s() -> float:
-    """Seconds by a clock that nobody sets, and that runs while the machine sleeps where there is such a one."""
+    """Return seconds by a clock that is never set, and that counts sleep too where the system has such a clock."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
-class Keeping:
+class Retention:
     """`run` it once."""
 
     def __init__(
@@ -54,12 +54,12 @@ class Keeping:
         self._remove = remove_audio
         self._now = now
         self._running = running
-        self._looked: float | None = None  # when this process last looked at the clock, as `running` tells it
+        self._looked: float | None = None  # by `running`: when this process last looked at the clock
         self.message: str | None = None
         """Why nothing is deleted for its age now."""
 
     async def run(self) -> None:
-        """Look, wait, look again, until cancelled."""
+        """Delete what is due now and then, until cancelled."""
         while True:
             try:
                 await self.look()
@@ -68,7 +68,7 @@ class Keeping:
             await trio.sleep(EVERY_S)
 
     async def look(self) -> None:
-        """Remove what is too old or too much now."""
+        """Delete what is too old or too large now."""
         settings = self._settings
         if (settings.days or settings.audio_days or settings.failed_audio_days) and await self._may_trust_clock():
             if settings.days:
@@ -119,11 +119,11 @@ class Keeping:
                 if days and self._spool.written(session) < self._now() - days * DAY_S:
                     await self._remove(session)
                     log.info("kept audio was removed", extra={"session": session})
-            except OSError as error:  # one that cannot be dealt with holds up no other
+            except OSError as error:  # one failure must not hold up the others
                 log.error("audio that is too old could not be removed: %s", error, extra={"session": session})
 
     async def _shrink(self, most: int) -> None:
-        """Delete the oldest of each owner who has more; what others have does not matter."""
+        """Delete the oldest sessions of each owner who has more than that."""
         for owner, taken in (await self._store.used(final=True)).items():
             while taken > most and (oldest := await self._store.finished(owner=owner, limit=1)):
                 await self._delete(oldest[0].id)

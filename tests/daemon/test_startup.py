@@ -5,14 +5,14 @@ import stat
 
 import pytest
 
-from convod.daemon import CannotStart, _state_directory
+from convod.startup import CannotStart, state_directory
 
 
 def test_the_state_directory_is_made_for_its_user_alone(tmp_path):
     path = tmp_path / "deep" / "state"
     before = os.umask(0o022)
     try:
-        with _state_directory(path) as made:
+        with state_directory(path) as made:
             assert made == path
             assert stat.S_IMODE(path.stat().st_mode) == 0o700
             assert stat.S_IMODE((path / "spool").stat().st_mode) == 0o700
@@ -21,15 +21,15 @@ def test_the_state_directory_is_made_for_its_user_alone(tmp_path):
 
 
 def test_two_daemons_do_not_work_in_one_place(tmp_path):
-    with _state_directory(tmp_path):
-        with pytest.raises(CannotStart, match="another convod") as refused, _state_directory(tmp_path):
+    with state_directory(tmp_path):
+        with pytest.raises(CannotStart, match="another convod") as refused, state_directory(tmp_path):
             pass
         assert "--state-dir" in str(refused.value)
-    with _state_directory(tmp_path):
+    with state_directory(tmp_path):
         pass
 
 
 def test_a_place_that_cannot_be_made_is_a_sentence(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(CannotStart, match="--state-dir"), _state_directory(tmp_path / "file" / "state"):
+    with pytest.raises(CannotStart, match="--state-dir"), state_directory(tmp_path / "file" / "state"):
         pass

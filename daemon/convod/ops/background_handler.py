@@ -1,7 +1,7 @@
-"""Log lines to a file descriptor that may take none for a while, such as a terminal that was stopped by Ctrl-S.
+"""Writes log lines in the background, for a descriptor that may block, such as a terminal stopped by Ctrl-S.
 
-In: log records. Out: their lines, written by a thread of its own, so that whoever logs never waits for it. A thousand
-lines wait at most; of those that come beyond them, and of those that a full disk did not take, only the number is told.
+In: log records. Out: their lines, written by a separate thread, so that logging never waits. At most a thousand lines
+are queued; of lines beyond that, and of those that a full disk refused, only the number is written.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from collections import deque
 from typing import Final
 
 WAITING: Final = 1000
-"""Lines that wait at most."""
+"""Most lines that are queued."""
 
 GOODBYE_S: Final = 1.0
-"""How long the last lines may take when it ends."""
+"""How long the last lines may take at the end."""
 
 
-class AsideHandler(logging.Handler):
-    """Writes to `descriptor`. It is written to directly: what blocks in there blocks no lock of Python's own."""
+class BackgroundHandler(logging.Handler):
+    """Writes to `descriptor` directly, so that a blocked write holds none of Python's own locks."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class AsideHandler(logging.Handler):
         self._thread.start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Let one line be written."""
+        """Queue one line."""
         line = self.format(record) + "\n"
         with self._changed:
             if len(self._lines) >= WAITING:
@@ -46,12 +46,12 @@ class AsideHandler(logging.Handler):
             self._changed.notify_all()
 
     def flush(self) -> None:
-        """Wait until all is written, but not for long."""
+        """Wait until all lines are written, for at most GOODBYE_S."""
         with self._changed:
             self._changed.wait_for(lambda: not self._lines, GOODBYE_S)
 
     def close(self) -> None:
-        """Write what waits, if it can be written soon, and nothing more."""
+        """Write the queued lines if that is possible soon, and end."""
         self.flush()
         with self._changed:
             self._ended = True
@@ -72,7 +72,7 @@ class AsideHandler(logging.Handler):
                     data = data[os.write(self._descriptor, data) :]
                     torn = True
                 torn = False
-            except OSError:  # closed, and with it whoever could be told; or a file on a disk that is full for now
+            except OSError:  # closed, and there is no other place to report it; or a disk that is full for now
                 pass
             with self._changed:
                 self._lines.popleft()

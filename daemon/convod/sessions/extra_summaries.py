@@ -1,8 +1,8 @@
-"""Summaries that somebody asks for beside a session's own: begun, tried again, gone on with after a restart.
+"""Summaries that a client asks for beside a session's own: written, retried, continued after a restart.
 
-In: a session's journal and options. Out: a summary among its events, or a warning that says why there is none. What was
-asked for is stored with the session until one of the two is, in the same transaction, so that a daemon that is killed
-meanwhile begins it anew. It never changes a session's state.
+In: a session's journal and options. Out: a summary among its events, or a warning that says why there is none. The
+request is stored with the session until one of the two is, in the same transaction, so that a daemon that is killed
+meanwhile starts it again. A session's state never changes here.
 """
 
 from __future__ import annotations
@@ -23,30 +23,40 @@ from convod.summary import Backoff, SummarizerUnavailable
 log = logging.getLogger("convod.sessions")
 
 MOST: Final = 8
-"""Summaries of one session that may be under way beside its own."""
+"""Requested summaries of one session that may be in progress."""
 
 TRIES: Final = 2
-"""While somebody waits for it. Another one is for them to ask for: they may rather have another provider."""
+"""While a client waits. It may ask again: perhaps it rather wants another provider."""
 
 
-class Redo:
-    """Runs in the nursery of its caller. `written` is told the id of a session that got a summary."""
+class SummaryRequests:
+    """`run` owns the tasks that write them.
 
-    def __init__(self, nursery: trio.Nursery, written: Callable[[str], None]) -> None:
-        self._nursery = nursery
-        self._written = written
+    Args:
+        on_written: called with the id of a session that got a summary.
+    """
+
+    def __init__(self, on_written: Callable[[str], None]) -> None:
+        self._on_written = on_written
+        self._nursery: trio.Nursery | None = None
         self._running: dict[str, set[trio.CancelScope]] = {}
 
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Write summaries until cancelled."""
+        async with trio.open_nursery() as self._nursery:
+            task_status.started()
+            await trio.sleep_forever()
+
     def check(self, journal: Journal) -> None:
-        """Raise Refused if too many are under way."""
+        """Raise Refused if too many are in progress."""
         if len(journal.record.asked) >= MOST:
             raise Refused(Code.BUSY, f"{MOST} summaries of this session are being written already; wait for one")
 
     async def ask(self, journal: Journal, options: SummaryOptions) -> None:
-        """Store the wish and begin.
+        """Store the request and start to write.
 
         Raises:
-            Refused: too many are under way.
+            Refused: too many are in progress.
         """
         self.check(journal)
         asked = journal.record.asked
@@ -54,22 +64,23 @@ class Redo:
         try:
             await journal.save(wait=False)
         except BaseException:
-            asked.remove(options)  # cancelled before it was stored: nobody was promised it
+            asked.remove(options)  # cancelled before it was stored: the client was promised nothing
             raise
-        self._begin(journal, options, patient=False)
+        self._start(journal, options, patient=False)
 
     def resume(self, journal: Journal) -> None:
-        """Begin anew what a former daemon did not finish. Nobody waits for it now, so it waits for its summarizer."""
+        """Start again what an earlier daemon did not finish. No client waits now, so it waits for its summarizer."""
         for options in journal.record.asked:
             log.info("summary is begun anew", extra={"session": journal.id})
-            self._begin(journal, options, patient=True)
+            self._start(journal, options, patient=True)
 
     def forget(self, session: str) -> None:
-        """Stop all that is under way for a session."""
+        """Cancel all that are in progress for a session."""
         for scope in self._running.get(session, ()):
             scope.cancel()
 
-    def _begin(self, journal: Journal, options: SummaryOptions, *, patient: bool) -> None:
+    def _start(self, journal: Journal, options: SummaryOptions, *, patient: bool) -> None:
+        assert self._nursery is not None, "run has started"
         self._nursery.start_soon(partial(self._run, journal, options, patient=patient))
 
     async def _run(self, journal: Journal, options: SummaryOptions, *, patient: bool) -> None:
@@ -79,7 +90,7 @@ class Redo:
             try:
                 await self._write(journal, options, patient=patient)
             except Exception:
-                # Nothing of it may take the daemon along. Of a session that is deleted meanwhile nothing is stored.
+                # A fault here must not end the daemon. Nothing is stored of a session that was deleted meanwhile.
                 if not scope.cancel_called:
                     log.exception("session was not summarised", extra={"session": journal.id})
                     await _give_up(journal, options, "convod made a mistake; its log says which")
@@ -96,14 +107,14 @@ class Redo:
             try:
                 await journal.summarize(options, partial(_done, options))
             except SummarizerUnavailable as error:
-                # `wait_s`: it keeps failing, and is left alone for a while.
+                # `wait_s`: it keeps failing, and is not asked for a while.
                 if not error.retry or (not patient and (tries >= TRIES or error.wait_s)):
                     await _give_up(journal, options, str(error))
                     return
                 log.info("summary waits: %s", error, extra={"session": journal.id})
                 pause = max(backoff.pause(), error.wait_s)
             else:
-                self._written(journal.id)
+                self._on_written(journal.id)
                 return
             await journal.wait_summarizer(pause)
 
@@ -115,6 +126,6 @@ async def _give_up(journal: Journal, options: SummaryOptions, why: str) -> None:
 
 
 def _done(options: SummaryOptions, record: Record) -> None:
-    # Of two that are alike it does not matter which.
+    # Of two equal requests either will do.
     if options in record.asked:
         record.asked.remove(options)

@@ -1,7 +1,7 @@
-"""What a client wants of a new session: refused where it cannot be, else with every setting that is in force.
+"""Checks a request for a new session, and fills in every setting that it leaves open.
 
-In: a `create_session`. Out: the same with its defaults filled in, or `Refused` with a sentence that says what can be.
-It creates nothing and loads nothing, though another model's engine may be started for it.
+In: a `create_session`. Out: the same with its defaults, or `Refused` with a sentence that says what is possible. It
+creates no session, though another model's engine may be started for it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from convod.hearing import EndpointSettings, PcmFormat, UnsupportedAudio
 from convod.hearing.vad import VadSettings
 from convod.sessions.file import too_large
 from convod.sessions.lengths import TITLE, check_lengths, check_summary_lengths
-from convod.sessions.session import Parts, Refused, keeps_audio
+from convod.sessions.session import Refused, SessionDeps, keeps_audio
 from convod.summary import Summarizers
 
 ENDPOINT_MS: Final = (200, 3000)
@@ -28,8 +28,8 @@ ENDPOINT_MS: Final = (200, 3000)
 _CONTAINERS: Final = ("auto",)
 
 
-def resolved(request: CreateSession, parts: Parts, summarizers: Summarizers) -> CreateSession:
-    """The request with all settings in force.
+def validate_request(request: CreateSession, deps: SessionDeps, summarizers: Summarizers) -> CreateSession:
+    """Return the request with all settings that are in force for it.
 
     Raises:
         Refused: it cannot be met.
@@ -44,8 +44,8 @@ def resolved(request: CreateSession, parts: Parts, summarizers: Summarizers) -> 
     elif audio.container not in _CONTAINERS:
         raise Refused(Code.UNSUPPORTED_AUDIO, f"container must be auto, not {audio.container!r}")
     else:
-        _check_size(audio.size or 0, parts)
-    engine = _engine_for(request.model, parts)
+        _check_size(audio.size or 0, deps)
+    engine = _engine_for(request.model, deps)
     _check_language(request, engine)
     if request.endpoint_ms is not None and not ENDPOINT_MS[0] <= request.endpoint_ms <= ENDPOINT_MS[1]:
         raise Refused(Code.BAD_REQUEST, f"endpoint_ms must be {ENDPOINT_MS[0]} to {ENDPOINT_MS[1]}")
@@ -56,17 +56,17 @@ def resolved(request: CreateSession, parts: Parts, summarizers: Summarizers) -> 
     check_summary(request.summary, summarizers)
     title = request.title or audio.name or None
     return msgspec.structs.replace(
-        request, id=0, model=request.model or parts.engine.status().model,
+        request, id=0, model=request.model or deps.engine.status().model,
         title=None if title is None else title[:TITLE],
         endpoint_ms=request.endpoint_ms or EndpointSettings().endpoint_ms,
         vad_mode=VadSettings().mode if request.vad_mode is None else request.vad_mode,
         frame_ms=request.frame_ms or 30,
-        keep_audio=keeps_audio(request, parts.settings),
+        keep_audio=keeps_audio(request, deps.settings),
     )  # fmt: skip
 
 
 def check_summary(options: SummaryOptions, summarizers: Summarizers) -> None:
-    """Raise Refused for a summary that can never be."""
+    """Raise Refused for a summary that can never be written."""
     check_summary_lengths(options)
     try:
         summarizers.check(options)
@@ -74,11 +74,11 @@ def check_summary(options: SummaryOptions, summarizers: Summarizers) -> None:
         raise Refused(Code.BAD_REQUEST, str(error)) from error
 
 
-def _check_size(size: int, parts: Parts) -> None:
-    most = parts.limits.upload_bytes
+def _check_size(size: int, deps: SessionDeps) -> None:
+    most = deps.limits.upload_bytes
     if most and size > most:
         raise Refused(Code.LIMIT_EXCEEDED, too_large(most))
-    spool = parts.spool
+    spool = deps.spool
     if spool.quota and spool.used + size > spool.quota:
         raise Refused(
             Code.LIMIT_EXCEEDED,
@@ -87,17 +87,17 @@ def _check_size(size: int, parts: Parts) -> None:
         )
 
 
-def _engine_for(model: str | None, parts: Parts) -> Engine:
-    own = parts.engine
+def _engine_for(model: str | None, deps: SessionDeps) -> Engine:
+    own = deps.engine
     status = own.status()
     if model is None or model == status.model:
         if own.state == "failed":
             raise Refused(Code.MODEL_UNAVAILABLE, status.message or "the speech model is not available")
         return own
-    if parts.others is None:
+    if deps.others is None:
         raise Refused(Code.UNKNOWN_MODEL, f"this daemon runs no model but {status.model!r}")
     try:
-        return parts.others.get(model)
+        return deps.others.get(model)
     except UnknownModel as error:
         raise Refused(Code.UNKNOWN_MODEL, str(error)) from error
     except ModelNotHere as error:
@@ -108,7 +108,7 @@ def _engine_for(model: str | None, parts: Parts) -> Engine:
 
 def _check_language(request: CreateSession, engine: Engine) -> None:
     model = engine.status().model
-    # While a model is being loaded, its name is all that is known of it.
+    # While a model loads, only its name is known.
     languages: Sequence[str] = engine.languages or models.languages(model)
     if request.language is not None and request.language not in languages:
         raise Refused(

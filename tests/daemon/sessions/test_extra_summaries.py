@@ -7,8 +7,8 @@ import trio
 import trio.testing
 
 from convo.messages import Code, FinalSummary, SessionWarning, State, SummaryDelta, SummaryOptions
+from convod.sessions.extra_summaries import MOST
 from convod.sessions.journal import SEGMENTS
-from convod.sessions.redo import MOST
 from convod.sessions.session import Refused
 from convod.summary import SummarizerUnavailable
 from tests.daemon.support.house import Reader, house
