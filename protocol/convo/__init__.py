@@ -1,8 +1,8 @@
 """Live captions and summaries on your own machine: the messages, the connection and the clients.
 
-`convo.connect` connects under trio, `convo.asyncio_client.connect` under asyncio. The messages of the contract
-are here by name; `convo.connection`, `convo.framing` and `convo.formats` are for those who build their own.
-Importing this package imports no loop and opens nothing.
+`convo.connect` connects, under trio or asyncio. The messages of the contract are here by name; `convo.connection`,
+`convo.framing` and `convo.formats` are for those who build their own. Importing this package imports no loop and opens
+nothing.
 """
 
 from __future__ import annotations
@@ -92,10 +92,9 @@ from .messages import (
 )
 
 if TYPE_CHECKING:
-    from . import asyncio_client, trio_client
     from .address import default_url
     from .client import Client, ClientSession
-    from .trio_client import connect
+    from .transport import connect
 
 __version__ = "0.1.0"
 
@@ -103,10 +102,8 @@ __version__ = "0.1.0"
 _LATER = {
     "Client": "client",
     "ClientSession": "client",
-    "asyncio_client": "",
-    "connect": "trio_client",
+    "connect": "transport",
     "default_url": "address",
-    "trio_client": "",
 }
 
 __all__ = [
@@ -189,10 +186,8 @@ __all__ = [
     "TranscriptSegment",
     "Welcome",
     "Word",
-    "asyncio_client",
     "connect",
     "default_url",
-    "trio_client",
 ]
 
 
@@ -201,7 +196,6 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    home = _LATER[name]
-    value = getattr(import_module(f".{home}", __name__), name) if home else import_module(f".{name}", __name__)
+    value = getattr(import_module(f".{_LATER[name]}", __name__), name)
     globals()[name] = value
     return value

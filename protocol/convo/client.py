@@ -1,7 +1,7 @@
 """What a program does with a daemon: requests, sessions, audio, events. The same under trio and asyncio.
 
-In: calls of the application. Out: typed replies and events. This module imports no loop: `convo.trio_client` and
-`convo.asyncio_client` connect, move the bytes, and hand over a `Client`.
+In: calls of the application. Out: typed replies and events. `convo.transport` connects, moves the bytes, and hands
+over a `Client`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from .client_core import Attachment
+from .client_io import ClientIO
 from .errors import RemoteProtocolError
-from .exchange import Exchange
 from .messages import (
     Attach,
     AttachReply,
@@ -53,8 +53,8 @@ class EventStream:
         ConnectionLost: the connection ended.
     """
 
-    def __init__(self, exchange: Exchange, attachment: Attachment, until: Callable[[Event], bool] | None) -> None:
-        self._exchange = exchange
+    def __init__(self, io: ClientIO, attachment: Attachment, until: Callable[[Event], bool] | None) -> None:
+        self._io = io
         self._attachment = attachment
         self._until = until
         self._done = False
@@ -72,8 +72,8 @@ class EventStream:
             if attachment.detached or (self._until is None and attachment.feed.finished):
                 break
             attachment.check_once()
-            self._exchange.core.check()
-            await self._exchange.wait_changed(attachment)
+            self._io.core.check()
+            await self._io.wait_changed(attachment)
         raise StopAsyncIteration
 
 
@@ -82,11 +82,11 @@ class ClientSession:
 
     def __init__(
         self,
-        exchange: Exchange,
+        io: ClientIO,
         attachment: Attachment,
         reply: CreateSessionReply | AttachReply,
     ) -> None:
-        self._exchange = exchange
+        self._io = io
         self._attachment = attachment
         self._reply = reply
 
@@ -114,7 +114,7 @@ class ClientSession:
 
     def events(self, until: Callable[[Event], bool] | None = None) -> EventStream:
         """The session's events as they come. Streams of one session share them: use one at a time."""
-        return EventStream(self._exchange, self._attachment, until)
+        return EventStream(self._io, self._attachment, until)
 
     async def send_audio(self, data: bytes) -> None:
         """Send audio of any length; waits while the daemon has no room for it.
@@ -127,7 +127,7 @@ class ClientSession:
             ConnectionLost: the connection ended; attach with `produce=True` and go on from `audio_offset`.
         """
         try:
-            await self._exchange.send_audio(self._attachment, self._attachment.align(data))
+            await self._io.send_audio(self._attachment, self._attachment.align(data))
         except BaseException:
             self._attachment.drop_carry()
             raise
@@ -136,34 +136,34 @@ class ClientSession:
         """Wait until all audio sent is transcribed and its segments are here; returns its bytes."""
         await self._flush()
         self._attachment.check()
-        reply = await self._exchange.request(Finalize(session=self.id))
+        reply = await self._io.request(Finalize(session=self.id))
         return reply.offset
 
     async def end(self) -> None:
         """No more audio comes; the last events follow."""
         if self._attachment.refused is None:
             await self._flush()
-        await self._exchange.request(EndSession(session=self.id))
+        await self._io.request(EndSession(session=self.id))
 
     async def cancel(self) -> None:
         """Stop the session; what was transcribed stays."""
-        await self._exchange.request(CancelSession(session=self.id))
+        await self._io.request(CancelSession(session=self.id))
 
     async def detach(self) -> None:
         """Get no more events of the session; it goes on without this connection."""
-        await self._exchange.request(Detach(session=self.id))
+        await self._io.request(Detach(session=self.id))
 
     async def _flush(self) -> None:
         rest = self._attachment.flush()
         if rest:
-            await self._exchange.send_audio(self._attachment, rest)
+            await self._io.send_audio(self._attachment, rest)
 
 
 class Client:
     """A connection to a daemon, open until its `async with` block ends."""
 
-    def __init__(self, exchange: Exchange, welcome: Welcome) -> None:
-        self._exchange = exchange
+    def __init__(self, io: ClientIO, welcome: Welcome) -> None:
+        self._io = io
         self._welcome = welcome
 
     @property
@@ -174,11 +174,11 @@ class Client:
     @property
     def lost(self) -> bool:
         """Whether the connection has ended."""
-        return self._exchange.core.lost
+        return self._io.core.lost
 
     async def wait_lost(self) -> None:
         """Return once the connection has ended."""
-        await self._exchange.wait_lost()
+        await self._io.wait_lost()
 
     async def request(self, request: Request[R]) -> R:
         """Send a request, wait for its answer.
@@ -188,7 +188,7 @@ class Client:
             ConnectionLost: the connection ended; whether it was done is not known.
             LocalProtocolError: it is above the daemon's limit.
         """
-        return await self._exchange.request(request)
+        return await self._io.request(request)
 
     async def create_session(self, kind: Literal["live", "file"] = "live", **fields: Any) -> ClientSession:
         """Open a session; `fields` are those of `CreateSession`. Raises like `request`."""
@@ -238,16 +238,16 @@ class Client:
             if progress is not None and message.model == model:
                 progress(message)
 
-        unwatch = self._exchange.watch_models(watch)
+        unwatch = self._io.watch_models(watch)
         try:
             return await self.request(PullModel(model=model))
         finally:
             unwatch()
 
     def _session(self, session: str, reply: CreateSessionReply | AttachReply) -> ClientSession:
-        attachment = self._exchange.core.attached(session)
+        attachment = self._io.core.attached(session)
         if attachment is None:
             # It went away again before this task ran: the connection was lost, or another task detached.
-            self._exchange.core.check()
+            self._io.core.check()
             raise RemoteProtocolError(Code.BAD_MESSAGE, f"Session {session} was detached at once.")
-        return ClientSession(self._exchange, attachment, reply)
+        return ClientSession(self._io, attachment, reply)

@@ -1,7 +1,7 @@
 """One end of a connection: bytes in, messages out, and the other way round; the order of messages kept.
 
 In: bytes from a transport, messages to be sent. Out: typed messages, bytes for the transport, and a `phase`.
-This module never reads a socket, a clock or a file; `convo.client` and the daemon's listeners do that around it.
+This module never reads a socket, a clock or a file; `convo.transport` and the daemon's listeners do that around it.
 """
 
 from __future__ import annotations

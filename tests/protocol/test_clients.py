@@ -17,7 +17,6 @@ import trio_websocket
 
 import convo
 from convo import client_core
-from convo.asyncio_client import connect as asyncio_connect
 from convo.client import Client, ClientSession
 from convo.feed import Feed
 from convo.messages import (
@@ -66,8 +65,7 @@ class Loop:
         self.name = name
 
     def connect(self, url: str, **options: Any) -> AbstractAsyncContextManager[Client]:
-        connect = convo.connect if self.name == "trio" else asyncio_connect
-        return connect(url, **options)
+        return convo.connect(url, **options)
 
     def run(self, body: Callable[..., Awaitable[None]], *args: Any) -> None:
         async def under_trio() -> None:
@@ -534,7 +532,7 @@ def test_nonsense_from_the_daemon_is_a_loss(daemon: Daemon, loop: Loop) -> None:
 
     async def client(url: str) -> None:
         async with loop.connect(url) as client:
-            await client._exchange.wait_lost()
+            await client._io.wait_lost()
             with pytest.raises(convo.ConnectionLost, match="broke the contract"):
                 await client.request(Ping())
 

@@ -109,7 +109,7 @@ class Link:
 
     async def run(self) -> None:
         """Keep the connection until cancelled."""
-        from convo.asyncio_client import connect  # not before the first screen is painted
+        from convo.transport import connect  # not before the first screen is painted
 
         pause = _PAUSE_S
         while True:
