@@ -17,6 +17,7 @@ from .errors import (
     LocalProtocolError,
     RemoteProtocolError,
     RequestError,
+    SessionCutShort,
 )
 from .messages import (
     ActionItem,
@@ -93,7 +94,9 @@ from .messages import (
 
 if TYPE_CHECKING:
     from .address import default_url
-    from .client import Client, ClientSession
+    from .client import Client, ClientSession, SessionOptions
+    from .link import Link, open_link
+    from .streaming import FileUpload, Follower, LiveStream
     from .transport import connect
 
 __version__ = "0.1.0"
@@ -102,8 +105,14 @@ __version__ = "0.1.0"
 _LATER = {
     "Client": "client",
     "ClientSession": "client",
+    "FileUpload": "streaming",
+    "Follower": "streaming",
+    "Link": "link",
+    "LiveStream": "streaming",
+    "SessionOptions": "client",
     "connect": "transport",
     "default_url": "address",
+    "open_link": "link",
 }
 
 __all__ = [
@@ -133,20 +142,24 @@ __all__ = [
     "EventsLost",
     "Export",
     "ExportReply",
+    "FileUpload",
     "FinalSummary",
     "Finalize",
     "FinalizeReply",
+    "Follower",
     "GetSession",
     "GetSessionReply",
     "Hello",
     "Hit",
     "Limits",
+    "Link",
     "ListModels",
     "ListModelsReply",
     "ListSessions",
     "ListSessionsReply",
     "ListSummaries",
     "ListSummariesReply",
+    "LiveStream",
     "LocalProtocolError",
     "Mark",
     "Message",
@@ -167,7 +180,9 @@ __all__ = [
     "SearchReply",
     "Section",
     "Segment",
+    "SessionCutShort",
     "SessionInfo",
+    "SessionOptions",
     "SessionRenamed",
     "SessionState",
     "SessionWarning",
@@ -188,6 +203,7 @@ __all__ = [
     "Word",
     "connect",
     "default_url",
+    "open_link",
 ]
 
 

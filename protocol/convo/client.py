@@ -7,16 +7,17 @@ over a `Client`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypedDict, TypeVar, Unpack
 
 import msgspec
 
 from .client_core import Attachment
 from .client_io import ClientIO
-from .errors import RemoteProtocolError
+from .errors import ConvoError, RemoteProtocolError
 from .messages import (
     Attach,
     AttachReply,
+    AudioFormat,
     Bookmark,
     CancelSession,
     Code,
@@ -30,15 +31,57 @@ from .messages import (
     GetSession,
     GetSessionReply,
     ModelProgress,
+    Priority,
     PullModel,
     PullModelReply,
     Reply,
     Request,
     Segment,
+    SummaryOptions,
     Welcome,
 )
 
 R = TypeVar("R", bound=Reply)
+
+
+class SessionOptions(TypedDict, total=False):
+    """What a session is to be like: the fields of `CreateSession`, as SPEC.md explains them. Each may be left out.
+
+    Args:
+        audio: what the bytes are: encoding, rate and channels, or the name and size of a file.
+        title: for people, one line.
+        language: such as "en"; None detects it.
+        task: "translate" translates to English.
+        model: a speech model; None leaves it to the daemon, as do all other Nones.
+        prompt: text before the first word, to set names and style.
+        hotwords: words to expect.
+        interim: send `TranscriptPartial`.
+        words: send the times of words.
+        endpoint_ms: least silence that ends an utterance, milliseconds.
+        vad_mode: how much is taken for speech, 0 (most) to 3 (least).
+        frame_ms: audio that is judged at a time, 10, 20 or 30 milliseconds.
+        key: a retry with the same key gets the same session.
+        summary: whether there is one, and who writes it how.
+        priority: of a file in the queue.
+        keep_audio: keep the audio when the session is completed.
+    """
+
+    audio: AudioFormat
+    title: str | None
+    language: str | None
+    task: Literal["transcribe", "translate"]
+    model: str | None
+    prompt: str | None
+    hotwords: str | None
+    interim: bool
+    words: bool
+    endpoint_ms: int | None
+    vad_mode: int | None
+    frame_ms: int | None
+    key: str | None
+    summary: SummaryOptions
+    priority: Priority
+    keep_audio: bool | None
 
 
 class EventStream:
@@ -99,6 +142,11 @@ class ClientSession:
     def reply(self) -> CreateSessionReply | AttachReply:
         """What the daemon answered to create_session or attach."""
         return self._reply
+
+    @property
+    def attached(self) -> bool:
+        """Whether this attachment still holds: it was neither detached nor made anew on this connection."""
+        return not self._attachment.detached
 
     @property
     def sent(self) -> int:
@@ -176,6 +224,15 @@ class Client:
         """Whether the connection has ended."""
         return self._io.core.lost
 
+    @property
+    def loss(self) -> ConvoError | None:
+        """Why the connection has ended; None while it is open."""
+        try:
+            self._io.core.check()
+        except ConvoError as error:
+            return error
+        return None
+
     async def wait_lost(self) -> None:
         """Return once the connection has ended."""
         await self._io.wait_lost()
@@ -190,9 +247,11 @@ class Client:
         """
         return await self._io.request(request)
 
-    async def create_session(self, kind: Literal["live", "file"] = "live", **fields: Any) -> ClientSession:
-        """Open a session; `fields` are those of `CreateSession`. Raises like `request`."""
-        reply = await self.request(CreateSession(kind=kind, **fields))
+    async def create_session(
+        self, kind: Literal["live", "file"] = "live", **options: Unpack[SessionOptions]
+    ) -> ClientSession:
+        """Open a session, and attach to it. Raises like `request`."""
+        reply = await self.request(CreateSession(kind=kind, **options))
         return self._session(reply.session, reply)
 
     async def attach(self, session: str, *, after_seq: int = 0, produce: bool = False) -> ClientSession:

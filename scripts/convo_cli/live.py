@@ -13,7 +13,7 @@ import trio
 
 import convo
 from convo.messages import AttachReply, Code, CreateSession, Event
-from convo.tape import Tape
+from convo.resume import UnackedBuffer
 
 from .arguments import Options
 from .captions import Captions
@@ -47,7 +47,7 @@ class Live:
         self._captions = captions
         self._lines = lines
         self._announce = announce
-        self._tape = Tape()
+        self._tape = UnackedBuffer()
         self._session: str | None = None
         self._stopped = False  # somebody wants the session to end now
         self._rested = False  # what stood in the source then was taken
@@ -215,7 +215,7 @@ class Live:
                 break
             self._tape.add(data)
             await session.send_audio(data)
-            self._tape.forget(session.acknowledged)
+            self._tape.acknowledge(session.acknowledged)
 
     async def _end(self, session: convo.ClientSession) -> None:
         try:

@@ -16,7 +16,7 @@ import trio
 import convo
 from convo.media import PIECE
 from convo.messages import AttachReply, CancelSession, Code, DurableEvent, Event, SessionState
-from convo.tape import Tape
+from convo.resume import UnackedBuffer
 
 from .link import Link
 from .sources import read_some
@@ -43,7 +43,7 @@ class Upload:
         self._fields = {**fields, "key": secrets.token_hex(16)}  # asked for again, it is the same session
         self._sent = sent
         self._show = show
-        self._tape = Tape()
+        self._tape = UnackedBuffer()
         self._drained = False  # all of it was read
         self._ended = False  # and the daemon knows
         self._seq = 0
@@ -129,7 +129,7 @@ class Upload:
             if data := await read_some(self._descriptor, PIECE):
                 self._tape.add(data)
                 await session.send_audio(data)
-                self._tape.forget(session.acknowledged)
+                self._tape.acknowledge(session.acknowledged)
                 self._sent(self._tape.end)
             else:
                 self._drained = True

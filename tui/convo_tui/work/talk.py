@@ -18,7 +18,7 @@ import convo
 from convo.errors import BadAudio
 from convo.media import seconds
 from convo.messages import AttachReply, Code, Event, GetSession
-from convo.tape import Tape
+from convo.resume import UnackedBuffer
 
 from ..model.pace import Batch
 from ..model.session import SessionModel
@@ -125,7 +125,7 @@ class Talk(Watch):
         self.paused = False
         self.stopped = False
         self._fields = fields | {"key": uuid.uuid4().hex, "audio": source.format}
-        self._tape = Tape()
+        self._tape = UnackedBuffer()
         self._acknowledged = 0
         self._wanted = asyncio.Event()  # somebody wants something of the reader: pause, resume, stop
         self._drained = False
@@ -284,7 +284,7 @@ class Talk(Watch):
             if data:
                 await session.send_audio(data)
             self._acknowledged = session.acknowledged
-            self._tape.forget(session.acknowledged)
+            self._tape.acknowledge(session.acknowledged)
             if self._tape.end > at:
                 continue  # a pause left something
             if self._drained:
