@@ -343,7 +343,8 @@ class LiveStream(_Producer):
         """No more audio comes: wait until the daemon knows; the last events follow. Raises like `send`."""
         self._state.finish()
         self._changed.set()
-        await self._until(lambda: self._state.ended)
+        while not (self._state.ended or self._over or self._gave_up is not None):
+            await self._changed.wait()
         if self.failure is not None:
             raise self.failure
 
