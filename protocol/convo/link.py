@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from enum import Enum, auto
 from typing import TypeVar
 
 import anyio
@@ -21,7 +19,7 @@ from .client import Client
 from .client_io import AutoResetEvent
 from .errors import CannotConnect, ConnectionLost, ConvoError, EventsLost, RequestError
 from .messages import Ping, Reply, Request
-from .resume import Backoff
+from .resume import Backoff, LinkPhase, LinkState
 from .transport import background_tasks, connect
 
 R = TypeVar("R", bound=Reply)
@@ -29,30 +27,6 @@ T = TypeVar("T")
 
 PATIENCE_S = 60.0
 """How long a daemon may be away: it may be starting again, after looking into its store."""
-
-
-class LinkPhase(Enum):
-    """What became of the connection."""
-
-    CONNECTING = auto()
-    UP = auto()
-    LOST = auto()
-    ABSENT = auto()  # there was never one: no daemon
-    REFUSED = auto()  # and there will be none
-
-
-@dataclass(frozen=True, slots=True)
-class LinkState:
-    """`error` is why there is no connection, None while there is; `server` is the daemon's name and version."""
-
-    phase: LinkPhase
-    error: Exception | None = field(default=None, compare=False)
-    server: str = ""
-
-    @property
-    def up(self) -> bool:
-        """Whether requests are answered now."""
-        return self.phase is LinkPhase.UP
 
 
 class Link:
@@ -76,7 +50,7 @@ class Link:
         client: str = "convo",
         patience_s: float | None = PATIENCE_S,
         ping_s: float | None = None,
-        changed: Callable[[LinkState], None] = lambda state: None,
+        changed: Callable[[LinkState], object] = lambda state: None,
     ) -> None:
         self.url = url
         self.state = LinkState(LinkPhase.CONNECTING)
@@ -206,7 +180,7 @@ async def open_link(
     client: str = "convo",
     patience_s: float | None = PATIENCE_S,
     ping_s: float | None = None,
-    changed: Callable[[LinkState], None] = lambda state: None,
+    changed: Callable[[LinkState], object] = lambda state: None,
 ) -> AsyncIterator[Link]:
     """Keep a `Link` for the length of an `async with` block. Arguments and errors are those of `Link` and its `run`."""
     parse(url or default_url())

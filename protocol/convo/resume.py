@@ -7,7 +7,8 @@ connects to nothing, sends nothing and reads no clock; `convo.link` and `convo.s
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum, auto
 
 from .errors import ConvoError, RemoteProtocolError, RequestError, SessionCutShort
 from .messages import Code, DurableEvent, Event
@@ -16,6 +17,30 @@ FIRST_PAUSE_S = 0.1
 """Before the next try to connect; doubles with each up to the next."""
 
 LONGEST_PAUSE_S = 2.0
+
+
+class LinkPhase(Enum):
+    """What became of the connection."""
+
+    CONNECTING = auto()
+    UP = auto()
+    LOST = auto()
+    ABSENT = auto()  # there was never one: no daemon
+    REFUSED = auto()  # and there will be none
+
+
+@dataclass(frozen=True, slots=True)
+class LinkState:
+    """`error` is why there is no connection, None while there is; `server` is the daemon's name and version."""
+
+    phase: LinkPhase
+    error: Exception | None = field(default=None, compare=False)
+    server: str = ""
+
+    @property
+    def up(self) -> bool:
+        """Whether requests are answered now."""
+        return self.phase is LinkPhase.UP
 
 
 class UnackedBuffer:

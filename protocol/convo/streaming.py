@@ -28,6 +28,7 @@ from .resume import Create, End, ResumableSession, Send
 from .text import file_name
 from .transport import background_tasks
 
+_BUSY_S = 1.0  # before a daemon that has no room is asked again
 _GOODBYE_S = 3.0  # for cancelling a session while we ourselves are told to stop
 
 Read = Callable[[], Awaitable[bytes]]
@@ -137,6 +138,7 @@ class _Producer(ResumedEvents):
     def __init__(self, link: Link, kind: Literal["live", "file"], options: SessionOptions) -> None:
         super().__init__(link, ResumableSession())
         self._kind = kind
+        self._busy: Callable[[RequestError], None] | None = None
         # Asked for again after a lost answer, it is the same session.
         self._options: SessionOptions = {"key": secrets.token_hex(16), **options}
         self._changed = AutoResetEvent()
@@ -244,7 +246,7 @@ class _Producer(ResumedEvents):
     async def _open(self, client: Client) -> ClientSession:
         step = self._state.opening()
         if isinstance(step, Create):
-            session = await client.create_session(self._kind, **self._options)
+            session = await self._create(client)
         else:
             session = await client.attach(step.session, after_seq=step.after_seq, produce=step.produce)
         reply = session.reply
@@ -253,6 +255,16 @@ class _Producer(ResumedEvents):
         else:
             self._state.opened(session.id)
         return session
+
+    async def _create(self, client: Client) -> ClientSession:
+        while True:
+            try:
+                return await client.create_session(self._kind, **self._options)
+            except RequestError as error:
+                if error.code != Code.BUSY or self._busy is None:
+                    raise
+                self._busy(error)
+            await anyio.sleep(_BUSY_S)
 
     async def _send_all(self, session: ClientSession) -> None:
         """Send the audio as it comes, then the end."""
@@ -310,6 +322,8 @@ class LiveStream(_Producer):
 
     Args:
         link: the connection, shared with whatever else the program asks.
+        busy: called when the daemon has no room for the session, which is then asked for again every second; without
+            it, that is an error.
         options: fields of `CreateSession`; `audio` says what the bytes are, 16 kHz mono s16le unless said otherwise.
 
     Iterating raises:
@@ -318,8 +332,11 @@ class LiveStream(_Producer):
         RemoteProtocolError: the daemon lost audio that it had stored.
     """
 
-    def __init__(self, link: Link, **options: Unpack[SessionOptions]) -> None:
+    def __init__(
+        self, link: Link, *, busy: Callable[[RequestError], None] | None = None, **options: Unpack[SessionOptions]
+    ) -> None:
         super().__init__(link, "live", options)
+        self._busy = busy
 
     async def send(self, data: bytes) -> None:
         """Send audio of any length; waits while the daemon has no room for it, and while there is no connection.
@@ -331,13 +348,20 @@ class LiveStream(_Producer):
             SessionCutShort: the connection was broken for too long.
             ConvoError: there is no session any more, as iterating says.
         """
+        self.send_nowait(data)
+        await self._until(lambda: not self._state.unsent)
+
+    def send_nowait(self, data: bytes) -> None:
+        """Have audio sent in the background: for a last piece, as nothing holds up a program that sends too much.
+
+        Raises like `send`.
+        """
         if self.failure is not None:
             raise self.failure
         if self._state.ended or self._over:
             raise _over()
         self._state.add(data)
         self._changed.set()
-        await self._until(lambda: not self._state.unsent)
 
     async def end(self) -> None:
         """No more audio comes: wait until the daemon knows; the last events follow. Raises like `send`."""
@@ -428,13 +452,16 @@ class FileUpload(_Producer):
             if not self._over and not self._state.ended:
                 await self.cancel()
 
-    async def cancel(self) -> None:
-        """Tell the daemon that nobody wants this any more, within a few seconds, though we may be being cancelled."""
+    async def cancel(self, within_s: float | None = _GOODBYE_S) -> None:
+        """Tell the daemon that nobody wants this any more, though we may be being cancelled ourselves.
+
+        Args:
+            within_s: how long to wait for a connection and the answer; None for ever.
+        """
         if self._state.session and not self._cancelled:
-            self._cancelled = True
-            with anyio.move_on_after(_GOODBYE_S, shield=True), suppress(ConvoError):
-                client = await self._link.client()
-                await client.request(CancelSession(session=self._state.session))
+            with anyio.move_on_after(within_s, shield=within_s is not None), suppress(ConvoError):
+                await self._link.request(CancelSession(session=self._state.session))
+                self._cancelled = True
 
     async def _send_file(self) -> None:
         try:

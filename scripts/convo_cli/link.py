@@ -13,8 +13,9 @@ from typing import Any
 
 import convo
 from convo.address import default_url, parse
-from convo.link import PATIENCE_S, LinkPhase, LinkState
+from convo.link import PATIENCE_S
 from convo.messages import ListSessions, SessionInfo
+from convo.resume import LinkPhase, LinkState
 
 from .arguments import Options
 from .errors import Exit, Problem

@@ -25,6 +25,7 @@ from convo.messages import (
     TranscriptPartial,
     TranscriptSegment,
 )
+from convo.resume import LinkPhase, LinkState
 from convo_tui.app import ConvoApp
 from convo_tui.arguments import parse
 from convo_tui.model.files import FileJob, Step
@@ -32,7 +33,6 @@ from convo_tui.model.session import Change, SessionModel
 from convo_tui.screens.history import HistoryScreen
 from convo_tui.screens.pick import MediaTree
 from convo_tui.screens.session import SessionScreen
-from convo_tui.work.link import LinkState, Phase
 from convo_tui.work.sources import Source
 from convo_tui.work.talk import Talk
 from tests.cli.fake import SUMMARY, TRUSTED, WAIT_S
@@ -69,7 +69,7 @@ class Still(ConvoApp):
     NOTIFICATION_TIMEOUT = 600
 
     def _begin(self) -> None:
-        self.connecting.state = LinkState(Phase.UP, server="convod/0.1.0")
+        self.connecting.state = LinkState(LinkPhase.UP, server="convod/0.1.0")
         for screen in self.screens:
             screen.link_changed(self.connecting.state)
 
@@ -111,8 +111,8 @@ def fill(model: SessionModel, *, running: bool) -> None:
 
 def live(app: Still) -> None:
     fill(app.speaking.live, running=True)
-    app.speaking.talk = Talk(None, app.speaking.live, app.post_message, Silent())  # type: ignore[arg-type]
-    app.speaking.talk._tape.add(bytes(32000 * 21))
+    app.speaking.talk = Talk(None, app.speaking.live, app.post_message, Silent(), {})  # type: ignore[arg-type]
+    app.speaking.talk.stream.send_nowait(bytes(32000 * 21))
     app.speaking.live.stored_bytes = 32000 * 21
     app.speaking.level = -18.0
     app.speaking.tell(Change.STATE | Change.LINES | Change.PARTIAL | Change.TITLE | Change.SUMMARY)
@@ -244,7 +244,7 @@ async def show_no_daemon(app: Still, pilot: Pilot[None]) -> None:
     from convo_tui.screens.welcome import WelcomeScreen
 
     app.link.url = "unix:/run/user/1000/convod.sock"
-    app.connecting.state = LinkState(Phase.NONE)
+    app.connecting.state = LinkState(LinkPhase.ABSENT)
     app.push_screen(WelcomeScreen())
 
 

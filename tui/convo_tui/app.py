@@ -41,7 +41,6 @@ from .screens.base import ConvoScreen
 from .screens.live import LiveScreen
 from .settings import Settings, remember, settings_path
 from .themes import FALLBACK, THEMES
-from .work.link import Link
 from .work.messages import Began, Ended, Heard, JobChanged, LinkChanged, QueueChanged, Say
 from .work.start import start
 from .work.talk import Watch
@@ -145,7 +144,7 @@ class ConvoApp(App[None]):
     # --- what screens ask for -----------------------------------------------------------------------------
 
     @property
-    def link(self) -> Link:
+    def link(self) -> convo.Link:
         """The connection to the daemon, as soon as there is one."""
         return self.connecting.link
 

@@ -14,6 +14,7 @@ from textual.containers import Container
 from textual.widgets import Static
 
 from convo.messages import State
+from convo.resume import LinkPhase, LinkState
 from convo.text import clean
 
 from ..model.pace import Health
@@ -21,7 +22,7 @@ from ..model.session import Change, SessionModel
 from ..widgets.body import SessionBody
 from ..widgets.keys import Keys
 from ..widgets.status import Going, Heading, Masthead
-from ..work.link import LinkState, Phase
+from ..work.link import reason
 from ..work.sources import MicrophoneSource
 from .base import TalkScreen
 
@@ -174,9 +175,9 @@ class LiveScreen(TalkScreen):
             text.append(f"{clean(about) if wide else ''}\n", faint)
         state = app.connecting.state
         said = {
-            Phase.UP: f"Connected to {clean(state.server)}.",
-            Phase.CONNECTING: "Connecting to the daemon.",
-        }.get(state.phase, state.why)
+            LinkPhase.UP: f"Connected to {clean(state.server)}.",
+            LinkPhase.CONNECTING: "Connecting to the daemon.",
+        }.get(state.phase, reason(state))
         text.append(f"{gap}{clean(said)}", faint)
         return text
 

@@ -18,6 +18,7 @@ from textual.widgets import Input
 import convo
 from convo.formats import FORMATS
 from convo.messages import CancelSession, EndSession, Finalize, State, Summarize
+from convo.resume import LinkState
 from convo.text import clean, clean_json, clean_lines, clock, moment
 
 from ..model.pace import Health
@@ -26,7 +27,6 @@ from ..widgets.body import SessionBody
 from ..widgets.keys import Keys
 from ..widgets.status import Going, Heading, Masthead
 from ..widgets.transcript import TranscriptView
-from ..work.link import LinkState
 from ..work.start import start
 from .base import ConvoScreen
 from .live import copy_from
@@ -341,7 +341,7 @@ class SessionScreen(ConvoScreen):
             return await client.export(self.model.session, format)
 
         try:
-            text = await self.app.link.do(get)
+            text = await self.app.link.ask(get)
             text = clean_json(text) if format in ("json", "jsonl") else clean_lines(text)
             with path.open("x", encoding="utf-8") as file:  # nothing that is there is written over
                 file.write(text)
