@@ -31,9 +31,9 @@ from convo.text import clean
 from .arguments import Options
 from .control.commands import commands
 from .control.connecting import Connecting
-from .control.deleting import Deleting
-from .control.places import Places
-from .control.speaking import Speaking
+from .control.deleting import UndoableDelete
+from .control.places import Navigator
+from .control.speaking import LiveController
 from .glyphs import ASCII, UNICODE, Glyphs, WholeCells
 from .model.pace import Health
 from .model.session import Change, SessionModel
@@ -84,9 +84,9 @@ class ConvoApp(App[None]):
         super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None, **more)
         self.glyphs: Glyphs = ASCII if options.ascii or self.settings.ascii else UNICODE
         self.connecting = Connecting(self, options.connect or self.settings.connect or None, options.token)
-        self.speaking = Speaking(self, options.device or self.settings.device or None)
-        self.deleting = Deleting(self)
-        self.places = Places(self)
+        self.speaking = LiveController(self, options.device or self.settings.device or None)
+        self.deleting = UndoableDelete(self)
+        self.places = Navigator(self)
         self._leaving = False
         self._remembering = False
 

@@ -21,7 +21,7 @@ UNDO_S = 8.0
 """Seconds in which a deleted session can be taken back."""
 
 
-class Deleting:
+class UndoableDelete:
     """Keeps a timer for each session that is about to go."""
 
     def __init__(self, app: ConvoApp) -> None:

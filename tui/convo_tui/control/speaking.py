@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..app import ConvoApp
 
 
-class Speaking:
+class LiveController:
     """`live` is the model of the session that is spoken, or was last; `talk` what speaks it, None if nothing does."""
 
     def __init__(self, app: ConvoApp, device: str | None) -> None:

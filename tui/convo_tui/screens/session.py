@@ -25,7 +25,7 @@ from ..model.pace import Health
 from ..model.session import Change, SessionModel
 from ..widgets.body import SessionBody
 from ..widgets.keys import Keys
-from ..widgets.status import Going, Heading, Masthead
+from ..widgets.status import Heading, Masthead, StatusLine
 from ..widgets.transcript import TranscriptView
 from ..work.start import start
 from .base import ConvoScreen
@@ -174,7 +174,7 @@ class SessionScreen(ConvoScreen):
             note = "   ".join(f"{self.app.glyphs.mark} {mark.text}" for mark in model.marks_of(selected) if mark.text)
         if not note and model.created is not None and not running:
             note = f"{moment(model.created)}   {model.kind}   {len(model.lines)} lines"
-        self.body.meter.going = Going(
+        self.body.meter.going = StatusLine(
             hearing=("speech" if model.speaking else "quiet") if running and model.kind == "live" else "",
             speech=model.speaking,
             lag_ms=model.lag_ms if running else None,
