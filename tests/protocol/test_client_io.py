@@ -8,10 +8,11 @@ import pytest
 import trio
 
 from convo.client_core import ClientCore
+from convo.client_io import AutoResetEvent, ClientIO
 from convo.errors import ConnectionLost
-from convo.exchange import Bell, Exchange, reason_of
 from convo.framing import LengthPrefixed
 from convo.messages import Ping
+from convo.transport import reason_of
 
 
 def certificate_error() -> ssl.SSLCertVerificationError:
@@ -40,20 +41,20 @@ def test_reason_of(error: Exception, reason: str) -> None:
     assert reason_of(error) == reason
 
 
-async def test_a_bell_wakes_those_who_wait_now() -> None:
-    bell = Bell(trio.Event)
-    bell.ring()  # nobody waits
+async def test_an_event_wakes_those_who_wait_now() -> None:
+    event = AutoResetEvent()
+    event.set()  # nobody waits
     woken = []
 
     async def wait(name: str) -> None:
-        await bell.wait()
+        await event.wait()
         woken.append(name)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(wait, "a")
         nursery.start_soon(wait, "b")
         await trio.testing.wait_all_tasks_blocked()
-        bell.ring()
+        event.set()
         await trio.testing.wait_all_tasks_blocked()
         assert sorted(woken) == ["a", "b"]
         nursery.start_soon(wait, "c")
@@ -63,28 +64,28 @@ async def test_a_bell_wakes_those_who_wait_now() -> None:
 
 
 async def test_the_outbox_gives_one_message_at_a_time() -> None:
-    exchange = Exchange(ClientCore(LengthPrefixed(), client="test"), trio.Event)
-    hello = await exchange.next_outgoing()
-    assert await exchange.next_outgoing() == hello
-    exchange.written()
-    await exchange.drained()
+    io = ClientIO(ClientCore(LengthPrefixed(), client="test"))
+    hello = await io.next_outgoing()
+    assert await io.next_outgoing() == hello
+    io.written()
+    await io.drained()
     with trio.move_on_after(0) as scope:
-        await exchange.next_outgoing()
+        await io.next_outgoing()
     assert scope.cancelled_caught
 
 
 async def test_a_loss_wakes_everyone() -> None:
-    exchange = Exchange(ClientCore(LengthPrefixed(), client="test"), trio.Event)
+    io = ClientIO(ClientCore(LengthPrefixed(), client="test"))
 
     async def opened() -> None:
         with pytest.raises(ConnectionLost, match="Gone"):
-            await exchange.opened()
+            await io.opened()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(opened)
-        nursery.start_soon(exchange.drained)
-        nursery.start_soon(exchange.wait_lost)
+        nursery.start_soon(io.drained)
+        nursery.start_soon(io.wait_lost)
         await trio.testing.wait_all_tasks_blocked()
-        exchange.lost("Gone.")
+        io.lost("Gone.")
     with pytest.raises(ConnectionLost):
-        await exchange.request(Ping())
+        await io.request(Ping())

@@ -1,15 +1,16 @@
-"""The waiting that trio and asyncio clients share: who waits for which answer, and what is to be written next.
+"""The waiting around a `ClientCore`: who waits for which answer, and what is to be written next.
 
-In: happenings of a `ClientCore`. Out: coroutines that wait for them, and the bytes for one writer task. This
-module knows a loop only as a maker of events with `set` and `wait`; it imports none, and reads no socket.
+In: bytes that came, requests and audio of the application. Out: coroutines that wait for what a `ClientCore` makes of
+them, and the bytes for one writer task. Under trio and asyncio alike, through anyio; this module reads no socket.
 """
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar, cast
+
+import anyio
 
 from .client_core import Answered, Attachment, Changed, ClientCore, Fetching, Happening, Lost, Opened
 from .messages import Attach, CreateSession, CreateSessionReply, Message, ModelProgress, Reply, Request, Welcome
@@ -17,20 +18,7 @@ from .messages import Attach, CreateSession, CreateSessionReply, Message, ModelP
 R = TypeVar("R", bound=Reply)
 
 _OUTBOX_MESSAGES = 32
-"""Messages that wait for the writer before whoever adds one waits too: 2 MiB of audio."""
-
-
-class Waitable(Protocol):
-    """What trio.Event and asyncio.Event have in common."""
-
-    def set(self) -> object:
-        """Wake whoever waits, now and later."""
-
-    async def wait(self) -> object:
-        """Return once it was set."""
-
-
-NewEvent = Callable[[], Waitable]
+"""Messages that wait for the writer before the next sender waits too: 2 MiB of audio."""
 
 
 class SpeaksItself(Protocol):
@@ -46,53 +34,51 @@ class SpeaksItself(Protocol):
         """Want a goodbye sent."""
 
 
-class Bell:
-    """Wakes those who wait now. They look again at what they wait for; nothing is awaited in between."""
+class AutoResetEvent:
+    """Wakes every task that waits now, then is unset again. A woken task checks its condition once more."""
 
-    def __init__(self, new_event: NewEvent) -> None:
-        self._new_event = new_event
-        self._event: Waitable | None = None
+    def __init__(self) -> None:
+        self._event: anyio.Event | None = None
 
     async def wait(self) -> None:
-        """Return at the next ring."""
+        """Return at the next `set`."""
         if self._event is None:
-            self._event = self._new_event()
+            self._event = anyio.Event()
         await self._event.wait()
 
-    def ring(self) -> None:
-        """Wake everybody."""
+    def set(self) -> None:
+        """Wake all that wait."""
         if self._event is not None:
             self._event.set()
             self._event = None
 
 
 class _Answer:
-    def __init__(self, arrived: Waitable) -> None:
-        self.arrived = arrived
+    def __init__(self) -> None:
+        self.arrived = anyio.Event()
         self.result: Reply | Exception | None = None
 
 
-class Exchange:
-    """Coroutines around a `ClientCore`; an adapter moves the bytes.
+class ClientIO:
+    """Coroutines around a `ClientCore`; `convo.transport` moves the bytes.
 
-    The adapter gives bytes to `received`, and says `lost` when the transport ends. One task of it writes:
-    `next_outgoing`, then `written` once the bytes are out. So a caller that is cancelled never leaves half a
-    message behind: what it handed over is written whole.
+    The transport gives bytes to `received`, and says `lost` when it ends. One task of it writes: `next_outgoing`, then
+    `written` once the bytes are out. So a caller that is cancelled never leaves half a message behind: what it handed
+    over is written whole.
     """
 
-    def __init__(self, core: ClientCore, new_event: NewEvent, websocket: SpeaksItself | None = None) -> None:
+    def __init__(self, core: ClientCore, websocket: SpeaksItself | None = None) -> None:
         self.core = core
         self._websocket = websocket
-        self._new_event = new_event
         self._outbox: deque[bytes] = deque([core.start()])
-        self._outbox_changed = Bell(new_event)
-        self._opened = Bell(new_event)
-        self._ended = Bell(new_event)
+        self._outbox_changed = AutoResetEvent()
+        self._opened = AutoResetEvent()
+        self._ended = AutoResetEvent()
         self._answers: dict[int, _Answer] = {}
-        self._bells: dict[Attachment, Bell] = {}
+        self._changes: dict[Attachment, AutoResetEvent] = {}
         self._watchers: list[Callable[[ModelProgress], None]] = []
 
-    # --- for the adapter ----------------------------------------------------------------------------------
+    # --- for the transport --------------------------------------------------------------------------------
 
     def received(self, data: bytes) -> None:
         """Bytes came from the daemon."""
@@ -115,7 +101,7 @@ class Exchange:
     def written(self) -> None:
         """The bytes that `next_outgoing` gave are out."""
         self._outbox.popleft()
-        self._outbox_changed.ring()
+        self._outbox_changed.set()
 
     async def drained(self) -> None:
         """Return once everything is written, or nothing can be."""
@@ -155,7 +141,7 @@ class Exchange:
         await self._wait_outbox()
         number, data = self.core.request(request)
         self._send(data)
-        answer = self._answers[number] = _Answer(self._new_event())
+        answer = self._answers[number] = _Answer()
         try:
             await answer.arrived.wait()
         except BaseException:  # cancelled: nobody will ask for what this answer brings
@@ -180,8 +166,8 @@ class Exchange:
 
     async def wait_changed(self, attachment: Attachment) -> None:
         """Return when something happened to a session, or to the connection."""
-        bell = self._bells.setdefault(attachment, Bell(self._new_event))
-        await bell.wait()
+        changed = self._changes.setdefault(attachment, AutoResetEvent())
+        await changed.wait()
 
     def watch_models(self, watcher: Callable[[ModelProgress], None]) -> Callable[[], None]:
         """Call `watcher` at every `model_progress`; returns what ends that."""
@@ -196,7 +182,7 @@ class Exchange:
 
     def _send(self, data: bytes) -> None:
         self._outbox.append(data)
-        self._outbox_changed.ring()
+        self._outbox_changed.set()
 
     def _send_manners(self) -> None:
         assert self._websocket is not None
@@ -217,15 +203,15 @@ class Exchange:
         for happening in happened:
             match happening:
                 case Opened():
-                    self._opened.ring()
+                    self._opened.set()
                 case Answered():
                     self._answer(happening.id, happening.result)
                 case Changed():
-                    bell = self._bells.get(happening.session)
-                    if bell is not None:
-                        bell.ring()
+                    changed = self._changes.get(happening.session)
+                    if changed is not None:
+                        changed.set()
                     if happening.session.detached:
-                        self._bells.pop(happening.session, None)
+                        self._changes.pop(happening.session, None)
                 case Fetching():
                     for watcher in tuple(self._watchers):
                         watcher(happening.progress)
@@ -244,27 +230,8 @@ class Exchange:
                 self.core.check()
             except Exception as error:  # each waiter gets an error of its own
                 self._answer(number, error)
-        self._opened.ring()
-        self._ended.ring()
-        self._outbox_changed.ring()
-        for bell in self._bells.values():
-            bell.ring()
-
-
-def reason_of(error: BaseException) -> str:
-    """Why a connection could not be made, in half a sentence."""
-    if isinstance(error, FileNotFoundError):
-        return "there is no such socket"
-    if isinstance(error, ConnectionRefusedError):
-        return "nobody listens there"
-    if isinstance(error, PermissionError):
-        return "you may not open this socket (are you in its group?)"
-    if isinstance(error, TimeoutError):
-        return "no answer came in time"
-    if said := getattr(error, "verify_message", ""):  # of ssl, which is not imported for this
-        return f"its certificate is not trusted: {said}"
-    if isinstance(error, OSError) and error.errno is not None:
-        # Resolvers have negative numbers and ssl has none of errno's; both have words of their own.
-        own = error.errno < 0 or type(error).__module__ == "ssl"
-        return str(error.strerror) if own else os.strerror(error.errno).lower()
-    return str(error).strip().rstrip(".").replace("\n", " ") or type(error).__name__
+        self._opened.set()
+        self._ended.set()
+        self._outbox_changed.set()
+        for changed in self._changes.values():
+            changed.set()
