@@ -17,7 +17,7 @@ from convo.messages import Code, SessionWarning, SpeechStarted, State, Transcrip
 from convod.engine.supervisor import Outcome, Refusal
 from convod.sessions.journal import Journal
 from convod.sessions.said import uncovered
-from convod.sessions.session import Parts, Refused, Session, SessionFailed
+from convod.sessions.session import Refused, Session, SessionDeps, SessionFailed
 from convod.speech.commands import Decode, DecodeRequeued, DecodeStarted, Drop, Emit, LoadChanged, Prioritize
 from convod.speech.decoding import DecodeJob, Interims, Kind, Options
 from convod.speech.endpointer import EndpointSettings
@@ -37,15 +37,15 @@ GATHER_MS: Final = 80
 class LiveSession(Session):
     """A session of kind live."""
 
-    def __init__(self, journal: Journal, parts: Parts) -> None:
-        super().__init__(journal, parts)
+    def __init__(self, journal: Journal, deps: SessionDeps) -> None:
+        super().__init__(journal, deps)
         record = journal.record
         config = record.config
         self._pcm = PcmFormat(config.audio.encoding, config.audio.rate, config.audio.channels)
         self._reader = PcmReader(self._pcm)
-        self._heard = record.mark_sample * self._pcm.frame_bytes  # bytes of the spool that were heard
+        self._heard = record.checkpoint_sample * self._pcm.frame_bytes  # bytes of the spool that were heard
         endpoint = EndpointSettings(
-            endpoint_ms=config.endpoint_ms or EndpointSettings().endpoint_ms, patient_ms=parts.settings.patient_ms
+            endpoint_ms=config.endpoint_ms or EndpointSettings().endpoint_ms, patient_ms=deps.settings.patient_ms
         )
         self._transcriber = LiveTranscriber(
             Settings(
@@ -60,13 +60,13 @@ class LiveSession(Session):
                 language=config.language,
                 owner=record.owner,
                 options=Options(
-                    task=config.task, prompt=config.prompt, hotwords=config.hotwords, beam=parts.settings.beam
+                    task=config.task, prompt=config.prompt, hotwords=config.hotwords, beam=deps.settings.beam
                 ),
             ),
-            parts.hallucination_filter,
+            deps.hallucination_filter,
             segment=record.segments,
-            utterance=record.mark_utterance,
-            sample=record.mark_sample,
+            utterance=record.checkpoint_utterance,
+            sample=record.checkpoint_sample,
             language=record.heard_language,
         )
         self._outcomes: deque[tuple[DecodeJob, Outcome]] = deque()
@@ -85,7 +85,7 @@ class LiveSession(Session):
 
     def _granted(self) -> int:
         settled = self._transcriber.settled * self._pcm.frame_bytes
-        granted = settled + int(self._parts.settings.credit_s * self._pcm.bytes_per_second)
+        granted = settled + int(self._deps.settings.credit_s * self._pcm.bytes_per_second)
         # An utterance that opens reaches back before its onset; what was promised to the client stays promised.
         self._most_granted = max(self._most_granted, granted)
         return self._most_granted
@@ -104,7 +104,7 @@ class LiveSession(Session):
         # is heard at its next piece, its end or its going; it is too short for a word.
         unheard = self._spool.size - self._heard
         if self._transcriber.speaking or self._finalizing or unheard >= self._gather_bytes:
-            self._bell.ring()
+            self._wakeup.set()
 
     async def finalize(self) -> int:
         """Transcribe all audio so far; returns the bytes it was, once its segments are out."""
@@ -113,7 +113,7 @@ class LiveSession(Session):
         offset = self._spool.size
         done = trio.Event()
         self._finalizing.append((offset, done))
-        self._bell.ring()
+        self._wakeup.set()
         await done.wait()
         return offset
 
@@ -132,7 +132,7 @@ class LiveSession(Session):
     async def _hear(self) -> None:
         async with trio.open_nursery() as nursery:
             if self.record.config.summary.mode == "rolling":
-                nursery.start_soon(self.journal.roll, self._parts.settings.rolling_s)
+                nursery.start_soon(self.journal.roll, self._deps.settings.rolling_s)
             await self._listen()
             self._release()
             nursery.cancel_scope.cancel()
@@ -141,7 +141,7 @@ class LiveSession(Session):
         while True:
             await self._take_outcomes()
             if self._is_behind():
-                await self._bell.wait()
+                await self._wakeup.wait()
                 continue
             if await self._hear_piece():
                 if self._spool.size > self._heard:  # hours may, after a restart or when kept audio is heard again
@@ -165,7 +165,7 @@ class LiveSession(Session):
     def _is_behind(self) -> bool:
         """Whether as much audio waits for the engine as a client may send ahead: no more is heard before that."""
         ahead = self._transcriber.now - self._transcriber.settled
-        return bool(self._transcriber.waiting) and ahead > self._parts.settings.credit_s * self._pcm.rate
+        return bool(self._transcriber.waiting) and ahead > self._deps.settings.credit_s * self._pcm.rate
 
     async def _hear_piece(self) -> bool:
         """Hear some of what is in the spool; False when there is nothing new to hear now."""
@@ -194,7 +194,7 @@ class LiveSession(Session):
 
     async def _wait(self) -> None:
         """Until something happens: audio, a result, a request, or time running out."""
-        settings = self._parts.settings
+        settings = self._deps.settings
         now = trio.current_time()
         deadline = float("inf")
         # While finals wait for the engine it may be for want of credit that nothing is sent, and that is no end of a
@@ -205,10 +205,10 @@ class LiveSession(Session):
         if self._gone_at is not None and not self.record.ended:
             deadline = min(deadline, self._gone_at + settings.resume_s)
         if deadline == float("inf"):
-            await self._bell.wait()
+            await self._wakeup.wait()
             return
         with trio.CancelScope(deadline=deadline) as scope:
-            await self._bell.wait()
+            await self._wakeup.wait()
         if not scope.cancelled_caught:
             return
         if idle:
@@ -232,7 +232,7 @@ class LiveSession(Session):
             elif isinstance(command, Emit):
                 if isinstance(command.event, SpeechStarted):
                     self._engine.wake(live=True)
-                self.feed.say(command.event)
+                self.feed.send(command.event)
             elif isinstance(command, Drop):
                 self._engine.drop(command.job)
             elif isinstance(command, Prioritize):
@@ -242,7 +242,7 @@ class LiveSession(Session):
 
     def _deliver(self, job: DecodeJob, outcome: Outcome) -> None:
         self._outcomes.append((job, outcome))
-        self._bell.ring()
+        self._wakeup.set()
 
     def _tell(self) -> None:
         """Tell the transcriber what changed at the engine."""
@@ -269,21 +269,21 @@ class LiveSession(Session):
     async def _keep(self, keep: Commit) -> None:
         # Stored with the segment that told it: who goes on from there must not hear another one out.
         self.record.heard_language = self._transcriber.language
-        marks = {"mark_sample": keep.mark_sample, "mark_utterance": keep.mark_utterance}
+        checkpoint = {"checkpoint_sample": keep.mark_sample, "checkpoint_utterance": keep.mark_utterance}
         if keep.trouble is not None:
             await self.journal.publish(SessionWarning, code=str(Code.INTERNAL), message=keep.trouble)
         if keep.uncovered is not None:
             await self.journal.publish(SessionWarning, code=str(Code.UNCOVERED), message=uncovered(*keep.uncovered))
         if keep.text is None:
             # Stored with the next event: audio without text is heard twice at worst.
-            self.record.mark_sample, self.record.mark_utterance = keep.mark_sample, keep.mark_utterance
+            self.record.checkpoint_sample, self.record.checkpoint_utterance = keep.mark_sample, keep.mark_utterance
             return
         log.debug("segment is out", extra={"session": self.id, "segment": keep.segment, "text": keep.text})
         lag_s = max(0.0, trio.current_time() - keep.arrived)
-        self._parts.measures.segment_lag.observe(lag_s)
+        self._deps.measures.segment_lag.observe(lag_s)
         await self.journal.publish(
             TranscriptSegment,
-            changes=marks | {"segments": keep.segment + 1},
+            changes=checkpoint | {"segments": keep.segment + 1},
             segment=keep.segment,
             start=keep.start,
             end=keep.end,

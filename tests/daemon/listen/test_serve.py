@@ -59,7 +59,6 @@ from convod.listen.requests import Service
 from convod.listen.serve import LinkLost, serve
 from convod.listen.settings import ListenSettings
 from convod.sessions.limits import LimitSettings
-from convod.sessions.session import SessionSettings
 from convod.store import StoreFailed
 from tests.daemon.support.house import LONG_S, House, house
 from tests.daemon.support.sounds import silence
@@ -165,7 +164,7 @@ class Hall:
 
     def __init__(self, home: House, nursery: trio.Nursery) -> None:
         self.home, self.nursery = home, nursery
-        self.service = Service(home.manager, home.summarizers, SessionSettings(beam=1))  # type: ignore[arg-type]
+        self.service = Service(home.manager, home.summarizers, Door(), lambda: home.settings)  # type: ignore[arg-type]
         self.connections = 0
         self.left = trio.Event()
 
