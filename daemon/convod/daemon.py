@@ -37,7 +37,7 @@ from convod.disk import sync_folder
 from convod.engine import models, selection
 from convod.engine.others import OtherEngines
 from convod.engine.supervisor import Engine
-from convod.listen import auth, unix, websocket
+from convod.listen import auth, front, unix
 from convod.listen.limits import Visit
 from convod.listen.requests import Service
 from convod.listen.serve import serve
@@ -58,7 +58,7 @@ from convod.store import Database, SessionStore, Spool, Usage
 from convod.summary import Summarizers, SummarySettings
 
 if TYPE_CHECKING:
-    from convod.listen.upgrade import WebSocketLink
+    from convod.listen.websocket import WebSocketLink
 
 log = logging.getLogger("convod")
 
@@ -108,11 +108,11 @@ async def run(
         )
 
         addresses = [
-            websocket.check(url, guarded=guarded, certified=certificate is not None, insecure=settings.listen.insecure)
+            front.check(url, guarded=guarded, certified=certificate is not None, insecure=settings.listen.insecure)
             for url in settings.listen.websocket
         ]
         web = [
-            websocket.adopt(one.socket, certificate is not None, guarded, settings.listen.insecure)
+            front.adopt(one.socket, certificate is not None, guarded, settings.listen.insecure)
             for one in given
             if one.role == "websocket"
         ]
@@ -170,11 +170,11 @@ async def run(
             connection = Connection(Role.SERVER, WholeMessages(listen.message_bytes), codec)
             await serve(link, connection, authenticate, service, listen, visit, peer)
 
-        def front(bound: websocket.Bound) -> websocket.Front:
+        def endpoint(bound: front.Bound) -> front.Front:
             loopback = bound.loopback
             if authenticator.requires_token(loopback=loopback) and (why := authenticator.why_nobody_comes_in()):
                 log.warning("%s lets nobody in yet: %s", bound.url, why)
-            return websocket.Front(
+            return front.Front(
                 lambda: current.settings.listen, partial(authenticator.requires_token, loopback=loopback), service.door,
                 partial(serve_web, loopback), certificate,
             )  # fmt: skip
@@ -208,9 +208,9 @@ async def run(
                     await session_tasks.start(manager.run)
                     for listener in local:
                         listen_tasks.start_soon(unix.listen, listener, serve_unix, connections)
-                    web += [await websocket.bind(address) for address in addresses]
+                    web += [await front.bind(address) for address in addresses]
                     for bound in web:
-                        listen_tasks.start_soon(websocket.listen, bound, front(bound), connections)
+                        listen_tasks.start_soon(front.listen, bound, endpoint(bound), connections)
                     if web:
                         listen_tasks.start_soon(authenticator.watch)
                     for monitor in monitors:

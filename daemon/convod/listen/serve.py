@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import trio
 
@@ -20,6 +20,7 @@ from convo.messages import PROTOCOL, Audio, Code, Error, Hello, Limits, Message,
 from convod import __version__
 from convod.listen.auth import NO_LONGER_VALID, Grant, Unauthorized
 from convod.listen.limits import NO_ROOM, STRANGER_BYTES, Visit
+from convod.listen.link import Link, LinkLost
 from convod.listen.outbox import Outbox
 from convod.listen.requests import Client, Service
 from convod.listen.settings import ListenSettings
@@ -36,37 +37,8 @@ GOODBYE_S = 5.0
 """How long a connection that is being closed may take its last messages."""
 
 
-class Link(Protocol):
-    """A transport with one writer."""
-
-    async def receive(self) -> bytes | None:
-        """The next bytes, or one whole WebSocket message; None at the end."""
-
-    def receive_nowait(self) -> bytes | None:
-        """The same of what has come already; None where nothing has."""
-
-    def trust(self) -> None:
-        """Read as much as the settings allow: until then at most STRANGER_BYTES are kept."""
-
-    def rest_while(self, quiet: Callable[[], bool]) -> None:
-        """What comes may be read a little later while `quiet()`."""
-
-    async def send(self, data: list[bytes]) -> None:
-        """Send frames, or one WebSocket message each."""
-
-    async def close(self, code: Code | None, *, stopping: bool = False) -> None:
-        """Say goodbye: with an error's code if there was one, or because the daemon stops."""
-
-    def abort(self) -> None:
-        """Cut the connection at once."""
-
-
 Authenticate = Callable[[str | None], Awaitable[Grant]]
 """A token -> what it grants; raises Unauthorized."""
-
-
-class LinkLost(Exception):
-    """The other side is gone."""
 
 
 async def serve(
@@ -226,20 +198,20 @@ class _Incoming:
             raise ahead
         if ahead is not None:
             return ahead
-        while (event := self._here()) is NEED_DATA:
+        while (event := await self._here()) is NEED_DATA:
             data = await self._link.receive()
             if data is None:
                 raise LinkLost
             self._connection.receive_data(data)
         return event
 
-    def pieces(self, audio: Audio) -> list[bytes]:
+    async def pieces(self, audio: Audio) -> list[bytes]:
         """The data of `audio`, and of the messages that follow it in its stream and have come already."""
         pieces = [audio.data]
         end = audio.offset + len(audio.data)
         while True:
             try:
-                event = self._here()
+                event = await self._here()
             except RemoteProtocolError as error:
                 self._ahead = error  # what came before it is heard
                 return pieces
@@ -251,9 +223,9 @@ class _Incoming:
             pieces.append(event.data)
             end += len(event.data)
 
-    def _here(self) -> Message | Malformed | Need:
+    async def _here(self) -> Message | Malformed | Need:
         while (event := self._connection.next_event()) is NEED_DATA:
-            data = self._link.receive_nowait()
+            data = await self._link.receive_ready()
             if data is None:
                 break
             self._connection.receive_data(data)
@@ -277,7 +249,7 @@ async def _read(
         if event is None:
             log.info("connection closed: it was idle", extra={"connection": visit.number, "owner": client.owner})
             return None
-        pieces = incoming.pieces(event) if isinstance(event, Audio) else [b""]
+        pieces = await incoming.pieces(event) if isinstance(event, Audio) else [b""]
         if pause := visit.pause(sum(map(len, pieces)), len(pieces)):
             service.door.refused["rate"] += 1
             await trio.sleep(pause)

@@ -20,8 +20,8 @@ from convo.address import check_place
 from convo.messages import Code
 from convod.listen.accept import accept
 from convod.listen.limits import STRANGER_BYTES
+from convod.listen.link import LinkLost
 from convod.listen.pace import PacedStream
-from convod.listen.serve import LinkLost
 
 log = logging.getLogger("convod.listen")
 
@@ -58,8 +58,8 @@ class UnixLink:
         """Read more at once."""
         self._read_bytes = READ_BYTES
 
-    def receive_nowait(self) -> bytes | None:
-        """Nothing: a read brings all there is."""
+    async def receive_ready(self) -> bytes | None:
+        """Return nothing: a read brings all there is."""
         return None
 
     async def send(self, data: list[bytes]) -> None:

@@ -55,8 +55,9 @@ from convo.messages import (
 )
 from convod.listen.auth import SCOPES, Grant, Lease, Right, Unauthorized
 from convod.listen.limits import RESERVE_EACH, STRANGER_BYTES, Door
+from convod.listen.link import LinkLost
 from convod.listen.requests import Service
-from convod.listen.serve import LinkLost, serve
+from convod.listen.serve import serve
 from convod.listen.settings import ListenSettings
 from convod.sessions.limits import LimitSettings
 from convod.sessions.session import SessionSettings
@@ -79,7 +80,7 @@ class MemoryLink:
     def trust(self):
         self.trusted = True
 
-    def receive_nowait(self):
+    async def receive_ready(self):
         return None
 
     async def receive(self):
