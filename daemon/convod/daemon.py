@@ -38,9 +38,9 @@ from convod.engine import models, selection
 from convod.engine.others import OtherEngines
 from convod.engine.supervisor import Engine
 from convod.listen import auth, front, unix
-from convod.listen.limits import Visit
+from convod.listen.limits import Slot
 from convod.listen.requests import Service
-from convod.listen.serve import serve
+from convod.listen.serve import ConnectionHandler
 from convod.listen.tls import BadCertificate, Certificate
 from convod.listen.tokens import TokenBook
 from convod.measure import Measures
@@ -102,17 +102,19 @@ async def run(
         # Who may come in.
         state = stack.enter_context(_state_directory(settings.state_path))
         authenticator = auth.Authenticator(TokenBook(state), lambda: current.settings.listen)
-        guarded = authenticator.has_tokens()
+        has_tokens = authenticator.has_tokens()
         certificate = (
             Certificate.read(settings.listen.tls_cert, settings.listen.tls_key) if settings.listen.tls_cert else None
         )
 
         addresses = [
-            front.check(url, guarded=guarded, certified=certificate is not None, insecure=settings.listen.insecure)
+            front.check(
+                url, has_tokens=has_tokens, certified=certificate is not None, insecure=settings.listen.insecure
+            )
             for url in settings.listen.websocket
         ]
         web = [
-            front.adopt(one.socket, certificate is not None, guarded, settings.listen.insecure)
+            front.adopt(one.socket, certificate is not None, has_tokens, settings.listen.insecure)
             for one in given
             if one.role == "websocket"
         ]
@@ -138,7 +140,7 @@ async def run(
         service = Service(manager, summarizers, settings.sessions)
 
         # How it is watched.
-        metrics = Metrics(manager, summarizers, service.door, lambda: authenticator.refused, state)
+        metrics = Metrics(manager, summarizers, service.limiter, lambda: authenticator.refused, state)
         service.metrics = metrics.text
         why_not_ready = operator.why_not_ready(engine, manager.why_not_stored)
         health = http.Health(metrics.text, operator.why_not_alive(engine), why_not_ready)
@@ -156,11 +158,11 @@ async def run(
             async def authenticate(token: str | None) -> auth.Grant:
                 return authenticator.authenticate_user(stream.socket)
 
-            with service.door.visit(listen, peer) as visit:
+            with service.limiter.slot(listen, peer) as slot:
                 connection = Connection(Role.SERVER, LengthPrefixed(listen.message_bytes))
-                await serve(link, connection, authenticate, service, listen, visit, peer)
+                await ConnectionHandler(link, connection, authenticate, service, listen, slot, peer).run()
 
-        async def serve_web(loopback: bool, link: WebSocketLink, peer: str, visit: Visit) -> None:
+        async def serve_web(loopback: bool, link: WebSocketLink, peer: str, slot: Slot) -> None:
             listen = current.settings.listen
 
             async def authenticate(token: str | None) -> auth.Grant:
@@ -168,16 +170,19 @@ async def run(
 
             codec = Json() if link.is_json else None
             connection = Connection(Role.SERVER, WholeMessages(listen.message_bytes), codec)
-            await serve(link, connection, authenticate, service, listen, visit, peer)
+            await ConnectionHandler(link, connection, authenticate, service, listen, slot, peer).run()
 
-        def endpoint(bound: front.Bound) -> front.Front:
+        def endpoint(bound: front.Bound) -> front.WebSocketEndpoint:
             loopback = bound.loopback
             if authenticator.requires_token(loopback=loopback) and (why := authenticator.why_nobody_comes_in()):
                 log.warning("%s lets nobody in yet: %s", bound.url, why)
-            return front.Front(
-                lambda: current.settings.listen, partial(authenticator.requires_token, loopback=loopback), service.door,
-                partial(serve_web, loopback), certificate,
-            )  # fmt: skip
+            return front.WebSocketEndpoint(
+                settings=lambda: current.settings.listen,
+                requires_token=partial(authenticator.requires_token, loopback=loopback),
+                limiter=service.limiter,
+                serve=partial(serve_web, loopback),
+                certificate=certificate,
+            )
 
         def prepare(fresh: Settings) -> Callable[[], None]:
             renewed = Certificate.read(fresh.listen.tls_cert, fresh.listen.tls_key) if certificate is not None else None

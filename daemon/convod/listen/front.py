@@ -18,7 +18,7 @@ import trio
 
 from convo.address import Address, parse
 from convod.listen.accept import accept
-from convod.listen.limits import Door, Visit
+from convod.listen.limits import ConnectionLimiter, Slot
 from convod.listen.settings import ListenSettings
 from convod.listen.tls import Certificate
 
@@ -38,8 +38,8 @@ class BadAddress(ValueError):
     """A WebSocket address that cannot be listened on; the text says what to write."""
 
 
-def check(url: str, *, guarded: bool, certified: bool, insecure: bool) -> Address:
-    """The address behind a `ws://HOST:PORT` or `wss://HOST:PORT`. `guarded`: there are tokens; `certified`: there
+def check(url: str, *, has_tokens: bool, certified: bool, insecure: bool) -> Address:
+    """The address behind a `ws://HOST:PORT` or `wss://HOST:PORT`. `has_tokens`: there are tokens; `certified`: there
     is a certificate.
 
     Raises:
@@ -53,7 +53,7 @@ def check(url: str, *, guarded: bool, certified: bool, insecure: bool) -> Addres
         raise BadAddress(f"listen on ws://HOST:PORT or wss://HOST:PORT, not {url!r}")
     if address.secure and not certified:
         raise BadAddress(f"{url} needs a certificate: give --tls-cert and --tls-key, or listen on ws://")
-    check_reach(address.host, url, secure=address.secure, guarded=guarded, insecure=insecure)
+    check_reach(address.host, url, secure=address.secure, has_tokens=has_tokens, insecure=insecure)
     return address
 
 
@@ -71,7 +71,7 @@ def _network(peer: str) -> str:
     return str(address.ipv4_mapped or int(address) >> 64)
 
 
-def check_reach(host: str, url: str, *, secure: bool, guarded: bool, insecure: bool) -> None:
+def check_reach(host: str, url: str, *, secure: bool, has_tokens: bool, insecure: bool) -> None:
     """Refuse to be open to the network without tokens, and without TLS unless `insecure` says so.
 
     Raises:
@@ -79,7 +79,7 @@ def check_reach(host: str, url: str, *, secure: bool, guarded: bool, insecure: b
     """
     if is_loopback(host):
         return
-    if not guarded:
+    if not has_tokens:
         raise BadAddress(f"{url} is open to the network and needs a token: make one with `convod token add NAME`")
     if not secure and not insecure:
         raise BadAddress(
@@ -98,15 +98,15 @@ def is_loopback(host: str) -> bool:
         return False  # a name that may mean any address
 
 
-class Front(msgspec.Struct, frozen=True):
-    """What a listener needs to receive a client. `settings`, and `guarded` (whether a token is needed), say what holds
+class WebSocketEndpoint(msgspec.Struct, frozen=True):
+    """What a listener needs to receive a client. `settings`, and `requires_token`, say what holds
     when a connection comes.
     """
 
     settings: Callable[[], ListenSettings]
-    guarded: Callable[[], bool]
-    door: Door
-    serve: Callable[[WebSocketLink, str, Visit], Awaitable[None]]
+    requires_token: Callable[[], bool]
+    limiter: ConnectionLimiter
+    serve: Callable[[WebSocketLink, str, Slot], Awaitable[None]]
     certificate: Certificate | None = None
 
 
@@ -134,39 +134,39 @@ async def bind(address: Address) -> Bound:
     return Bound(await trio.open_tcp_listeners(address.port, host=address.host), address.secure)
 
 
-def adopt(opened: socket.socket, certified: bool, guarded: bool, insecure: bool) -> Bound:
+def adopt(opened: socket.socket, certified: bool, has_tokens: bool, insecure: bool) -> Bound:
     """Listen on a socket that somebody else has bound, with TLS if there is a certificate.
 
     Raises:
         BadAddress: it is open to everybody.
     """
     bound = Bound([trio.SocketListener(trio.socket.from_stdlib_socket(opened))], certified)
-    check_reach(opened.getsockname()[0], bound.url, secure=certified, guarded=guarded, insecure=insecure)
+    check_reach(opened.getsockname()[0], bound.url, secure=certified, has_tokens=has_tokens, insecure=insecure)
     return bound
 
 
-async def listen(bound: Bound, front: Front, connections: trio.Nursery | None = None) -> None:
+async def listen(bound: Bound, endpoint: WebSocketEndpoint, connections: trio.Nursery | None = None) -> None:
     """Accept connections until cancelled; those that are open go on in `connections`."""
     # Imported where somebody listens: a daemon that is reached by its Unix socket alone starts without it.
-    from convod.listen.websocket import converse
+    from convod.listen.websocket import serve_connection
 
     async def handle(stream: trio.SocketStream) -> None:
         try:
             peer = _peer(stream)
         except OSError:
             return  # it is gone already
-        with front.door.visit(front.settings(), _network(peer)) as visit:
+        with endpoint.limiter.slot(endpoint.settings(), _network(peer)) as slot:
             # A peer that breaks off its handshake raises: that is the end of this connection only.
             try:
                 for option, value in KEEPALIVE:
                     stream.setsockopt(socket.IPPROTO_TCP, option, value)
                 stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
                 async with stream:
-                    await converse(stream, bound.secure, front, visit, peer)
+                    await serve_connection(stream, bound.secure, endpoint, slot, peer)
             except* (trio.BrokenResourceError, OSError):
-                log.debug("a connection broke off its handshake", extra={"connection": visit.number})
+                log.debug("a connection broke off its handshake", extra={"connection": slot.number})
             except* Exception:
-                log.exception("a connection was ended by a fault of convod", extra={"connection": visit.number})
+                log.exception("a connection was ended by a fault of convod", extra={"connection": slot.number})
 
     async with trio.open_nursery() as nursery:
         for listener in bound.listeners:

@@ -61,7 +61,7 @@ class Paces:
         return max(self._messages.take(messages, now), self._bytes.take(size, now))
 
 
-class Visit:
+class Slot:
     """One connection while it is open. `deadline`: until when it must have said hello, on trio's clock.
 
     `spoke`: it has asked for something already, and is cut after those of its host that have not.
@@ -84,14 +84,14 @@ class Visit:
         return own if self.shared is None else max(own, self.shared.take(size, messages, now))
 
 
-class Door:
+class ConnectionLimiter:
     """All connections of the daemon. `refused`: how often which limit was met."""
 
     def __init__(self) -> None:
         self.connected = 0
         self.refused: Counter[str] = Counter()
         self._numbers = 0
-        self._silent: dict[str, OrderedDict[int, Visit]] = {}  # by host: those that have not said hello, oldest first
+        self._silent: dict[str, OrderedDict[int, Slot]] = {}  # by host: those that have not said hello, oldest first
         self._silent_count = 0
         self._owners: Counter[str] = Counter()
         self._paces: dict[str, Paces] = {}
@@ -102,25 +102,25 @@ class Door:
         return self._owners.total()
 
     @contextmanager
-    def visit(self, settings: ListenSettings, host: str = "") -> Iterator[Visit]:
+    def slot(self, settings: ListenSettings, host: str = "") -> Iterator[Slot]:
         """A connection from its first byte to its last; the block is cancelled if the connection is evicted.
 
         `host` shares `host_handshakes`: an address, or a user of the Unix socket.
         """
         self._numbers += 1
-        visit = Visit(settings, self._numbers, host)
+        slot = Slot(settings, self._numbers, host)
         self.connected += 1
-        self._silent.setdefault(host, OrderedDict())[visit.number] = visit
+        self._silent.setdefault(host, OrderedDict())[slot.number] = slot
         self._silent_count += 1
         self._evict(host, settings)
         try:
-            with visit.scope:
-                yield visit
+            with slot.scope:
+                yield slot
         finally:
             self.connected -= 1
-            self._handshake_over(visit)
-            if visit.owner is not None:
-                self._leave(visit.owner)
+            self._end_handshake(slot)
+            if slot.owner is not None:
+                self._leave(slot.owner)
 
     def _evict(self, newest: str, settings: ListenSettings) -> None:
         """Cut one that has not said hello if there are too many, of the host that has most of them.
@@ -134,17 +134,17 @@ class Door:
         else:
             return
         here = self._silent[host].values()
-        evicted = next((visit for visit in here if not visit.spoke), next(iter(here)))
+        evicted = next((slot for slot in here if not slot.spoke), next(iter(here)))
         self.refused["handshakes"] += 1
-        self._handshake_over(evicted)
+        self._end_handshake(evicted)
         evicted.scope.cancel()
 
-    def _handshake_over(self, visit: Visit) -> None:
-        here = self._silent.get(visit.host)
-        if here is not None and here.pop(visit.number, None) is not None:
+    def _end_handshake(self, slot: Slot) -> None:
+        here = self._silent.get(slot.host)
+        if here is not None and here.pop(slot.number, None) is not None:
             self._silent_count -= 1
             if not here:
-                del self._silent[visit.host]
+                del self._silent[slot.host]
 
     def full(self, settings: ListenSettings) -> bool:
         """Whether nobody has room, not even in the reserve."""
@@ -152,7 +152,7 @@ class Door:
         self.refused["connections"] += full
         return full
 
-    def greet(self, visit: Visit, owner: str, settings: ListenSettings, *, may_use_reserve: bool = False) -> str | None:
+    def welcome(self, slot: Slot, owner: str, settings: ListenSettings, *, may_use_reserve: bool = False) -> str | None:
         """Count a connection that has said whose it is; a sentence if there is no room for it."""
         own = self._owners[owner]
         reserve = min(settings.reserved_connections, settings.connections // RESERVE_AT_MOST)
@@ -163,12 +163,12 @@ class Door:
         if free <= 0 or (free <= reserve and not (may_use_reserve and own < RESERVE_EACH)):
             self.refused["connections"] += 1
             return NO_ROOM
-        self._handshake_over(visit)
+        self._end_handshake(slot)
         self._owners[owner] += 1
-        visit.owner = owner
+        slot.owner = owner
         if owner not in self._paces:
             self._paces[owner] = Paces(settings.owner_messages_per_s, settings.owner_bytes_per_s)
-        visit.shared = self._paces[owner]
+        slot.shared = self._paces[owner]
         return None
 
     def _leave(self, owner: str) -> None:

@@ -73,7 +73,7 @@ from convod.engine import models
 from convod.engine.fetch import FetchFailed, fetch
 from convod.listen.accept import SHORTAGES
 from convod.listen.auth import Grant, Right
-from convod.listen.limits import Door
+from convod.listen.limits import ConnectionLimiter
 from convod.listen.outbox import Outbox
 from convod.sessions import Manager, Refused
 from convod.sessions.lengths import check_text, cut_line
@@ -148,7 +148,7 @@ class Service:
         self._settings = settings
         self._began = time.monotonic()
         self._pulling = trio.CapacityLimiter(1)
-        self.door = Door()
+        self.limiter = ConnectionLimiter()
         self.metrics: Callable[[], Awaitable[str]] | None = None
 
     def reconfigure(self, settings: SessionSettings) -> None:

@@ -21,12 +21,12 @@ from wsproto.utilities import LocalProtocolError
 from convo.codec import RAW
 from convo.messages import WEBSOCKET_JSON, WEBSOCKET_SUBPROTOCOL, Code
 from convod.listen.frames import FrameCounter
-from convod.listen.limits import STRANGER_BYTES, Visit
+from convod.listen.limits import STRANGER_BYTES, Slot
 from convod.listen.link import LinkLost
 from convod.listen.pace import READ_BYTES, PacedStream
 
 if TYPE_CHECKING:
-    from convod.listen.front import Front
+    from convod.listen.front import WebSocketEndpoint
 
 log = logging.getLogger("convod.listen")
 
@@ -236,7 +236,9 @@ class WebSocketLink:
             await self._stream.aclose()
 
 
-async def converse(stream: trio.SocketStream, secure: bool, front: Front, visit: Visit, peer: str) -> None:
+async def serve_connection(
+    stream: trio.SocketStream, secure: bool, endpoint: WebSocketEndpoint, slot: Slot, peer: str
+) -> None:
     """Serve a connection from its handshake to its end.
 
     Raises:
@@ -245,33 +247,33 @@ async def converse(stream: trio.SocketStream, secure: bool, front: Front, visit:
     try:
         async with trio.open_nursery() as nursery:
             link = None
-            with trio.CancelScope(deadline=visit.deadline) as handshake:
-                link = await _shake_hands(stream, secure, front, visit, handshake, nursery)
+            with trio.CancelScope(deadline=slot.deadline) as handshake:
+                link = await _shake_hands(stream, secure, endpoint, slot, handshake, nursery)
             if link is not None:
-                nursery.start_soon(link.attend, front.settings().ping_s)
-                await front.serve(link, peer, visit)
+                nursery.start_soon(link.attend, endpoint.settings().ping_s)
+                await endpoint.serve(link, peer, slot)
             nursery.cancel_scope.cancel()
     # The first where the peer reset it. The second where a ping came between our goodbye and its answer: no pong may be
     # sent then, but trio-websocket tries to.
     except* (trio_websocket.ConnectionClosed, LocalProtocolError):
-        log.debug("a connection broke off", extra={"connection": visit.number})
+        log.debug("a connection broke off", extra={"connection": slot.number})
 
 
 async def _shake_hands(
-    stream: trio.SocketStream, secure: bool, front: Front, visit: Visit, handshake: trio.CancelScope,
+    stream: trio.SocketStream, secure: bool, endpoint: WebSocketEndpoint, slot: Slot, handshake: trio.CancelScope,
     nursery: trio.Nursery,
 ) -> WebSocketLink | None:  # fmt: skip
     """Do the handshakes of TLS and HTTP; None if the request was refused. What is no request gets HTTP 400."""
-    settings = front.settings()
+    settings = endpoint.settings()
     paced = PacedStream(stream, abort=stream.socket.close)
     carrier: trio.abc.Stream = paced
     if secure:
-        assert front.certificate is not None
-        tls = trio.SSLStream(paced, front.certificate.context, server_side=True, https_compatible=True)
+        assert endpoint.certificate is not None
+        tls = trio.SSLStream(paced, endpoint.certificate.context, server_side=True, https_compatible=True)
         await tls.do_handshake()
         carrier = tls
     metered = MeteredStream(
-        carrier, stall_s=settings.stall_s, pause=visit.pause, abort=paced.abort, broke_off=handshake.cancel
+        carrier, stall_s=settings.stall_s, pause=slot.pause, abort=paced.abort, broke_off=handshake.cancel
     )
     request = await trio_websocket.wrap_server_stream(
         nursery, metered,
@@ -279,13 +281,13 @@ async def _shake_hands(
         max_message_size=REFUSABLE * settings.message_bytes,
         receive_buffer_size=READ_BYTES,
     )  # fmt: skip
-    visit.spoke = True
+    slot.spoke = True
     spoken = next((one for one in request.proposed_subprotocols if one in SPOKEN), "")
     if not spoken:
         await _refuse(request, 400, f"offer the subprotocol {' or '.join(SPOKEN)}\n")
         return None
-    if not _may_come(request, front):
-        front.door.refused["origin"] += 1
+    if not _may_come(request, endpoint):
+        endpoint.limiter.refused["origin"] += 1
         await _refuse(request, 403, "web pages of this origin may not connect; see listen.origins\n")
         return None
     websocket = await request.accept(subprotocol=spoken)
@@ -298,10 +300,10 @@ async def _refuse(request: trio_websocket.WebSocketRequest, status: int, text: s
     await request.reject(status, extra_headers=headers, body=text.encode())
 
 
-def _may_come(request: trio_websocket.WebSocketRequest, front: Front) -> bool:
+def _may_come(request: trio_websocket.WebSocketRequest, endpoint: WebSocketEndpoint) -> bool:
     """Whether a page of this origin may connect. Programs send none."""
     origins = [value.decode("latin-1") for name, value in request.headers if name.lower() == b"origin"]
-    allowed = front.settings().origins
+    allowed = endpoint.settings().origins
     if not allowed:
-        return not origins or front.guarded()
+        return not origins or endpoint.requires_token()
     return all(origin in allowed for origin in origins)

@@ -9,8 +9,8 @@ from convod.listen import front
 from convod.listen.front import BadAddress, check
 from tests.daemon.support.websockets import PATIENCE_S, EchoServer, opened, port_of
 
-OPEN = {"guarded": False, "certified": False, "insecure": False}
-ALL = {"guarded": True, "certified": True, "insecure": True}
+OPEN = {"has_tokens": False, "certified": False, "insecure": False}
+ALL = {"has_tokens": True, "certified": True, "insecure": True}
 
 
 @pytest.mark.parametrize("url", ["ws://127.0.0.1:0", "ws://127.1.2.3:0", "ws://[::1]:8765", "ws://localhost:8765"])
@@ -27,11 +27,11 @@ def test_an_address_open_to_the_network_needs_tokens_and_tls_or_a_word(host):
     with pytest.raises(BadAddress, match="convod token add"):
         check(secure, **OPEN | {"certified": True})
     with pytest.raises(BadAddress, match="in the clear"):
-        check(plain, **OPEN | {"guarded": True, "certified": True})
-    assert check(secure, **OPEN | {"guarded": True, "certified": True}).secure
+        check(plain, **OPEN | {"has_tokens": True, "certified": True})
+    assert check(secure, **OPEN | {"has_tokens": True, "certified": True}).secure
     with pytest.raises(BadAddress, match="convod token add"):
         check(plain, **OPEN | {"insecure": True})
-    assert check(plain, **OPEN | {"guarded": True, "insecure": True}).scheme == "ws"
+    assert check(plain, **OPEN | {"has_tokens": True, "insecure": True}).scheme == "ws"
 
 
 def test_tls_needs_a_certificate():

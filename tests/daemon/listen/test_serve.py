@@ -54,10 +54,10 @@ from convo.messages import (
     Welcome,
 )
 from convod.listen.auth import SCOPES, Grant, Lease, Right, Unauthorized
-from convod.listen.limits import RESERVE_EACH, STRANGER_BYTES, Door
+from convod.listen.limits import RESERVE_EACH, STRANGER_BYTES, ConnectionLimiter
 from convod.listen.link import LinkLost
 from convod.listen.requests import Service
-from convod.listen.serve import serve
+from convod.listen.serve import ConnectionHandler
 from convod.listen.settings import ListenSettings
 from convod.sessions.limits import LimitSettings
 from convod.sessions.session import SessionSettings
@@ -193,9 +193,9 @@ class Hall:
         async def run() -> None:
             self.connections += 1
             listen = ListenSettings(**settings)
-            with self.service.door.visit(listen, host) as visit:
+            with self.service.limiter.slot(listen, host) as slot:
                 connection = Connection(Role.SERVER, LengthPrefixed())
-                await serve(link, connection, authenticate, self.service, listen, visit, "peer")
+                await ConnectionHandler(link, connection, authenticate, self.service, listen, slot, "peer").run()
             self.connections -= 1
             self.left.set()
 
@@ -756,7 +756,7 @@ async def test_a_connection_ends_with_its_token(autojump_clock, tmp_path):
         assert isinstance(await late.hello(), Welcome)
         assert [error.code for error in await late.rest()] == [Code.UNAUTHORIZED]
         await place.left.wait()
-        assert place.service.door.connected == 0
+        assert place.service.limiter.connected == 0
 
 
 async def test_one_owner_has_so_many_connections_and_others_have_theirs(autojump_clock, tmp_path):
@@ -766,7 +766,7 @@ async def test_one_owner_has_so_many_connections_and_others_have_theirs(autojump
         assert (await refused.hello()).code == Code.BUSY
         assert await refused.receive() is None
         await place.client(owner="other", owner_connections=1)
-        assert place.service.door.refused["owner_connections"] == 1
+        assert place.service.limiter.refused["owner_connections"] == 1
 
 
 async def test_one_owner_cannot_take_the_connections_of_others(autojump_clock, tmp_path):
@@ -832,24 +832,24 @@ async def test_a_flood_of_one_host_does_not_cut_another(autojump_clock, tmp_path
         for _ in range(40):
             place.connect(host="10.0.0.1", **limits)
             await trio.testing.wait_all_tasks_blocked()
-        assert place.service.door.connected == 1 + 4
+        assert place.service.limiter.connected == 1 + 4
         for _ in range(40):  # several hosts, each with several: they are cut before the one that has one
             for number in range(3):
                 place.connect(host=f"10.0.1.{number}", **limits)
                 await trio.testing.wait_all_tasks_blocked()
-        assert place.service.door.connected == 8
+        assert place.service.limiter.connected == 8
         assert isinstance(await slow.hello(), Welcome)
 
 
 async def test_of_one_host_those_that_asked_for_something_are_cut_last(autojump_clock):
-    door, settings = Door(), ListenSettings(host_handshakes=3)
+    limiter, settings = ConnectionLimiter(), ListenSettings(host_handshakes=3)
     with ExitStack() as stack:
-        first = stack.enter_context(door.visit(settings, "h"))
+        first = stack.enter_context(limiter.slot(settings, "h"))
         first.spoke = True
-        others = [stack.enter_context(door.visit(settings, "h")) for _ in range(20)]
+        others = [stack.enter_context(limiter.slot(settings, "h")) for _ in range(20)]
         assert not first.scope.cancel_called
         assert [other.scope.cancel_called for other in others] == [True] * 18 + [False] * 2
-    assert (door.connected, door._silent, door._silent_count) == (0, {}, 0)
+    assert (limiter.connected, limiter._silent, limiter._silent_count) == (0, {}, 0)
 
 
 async def test_before_it_is_welcome_a_client_may_send_so_much_and_afterwards_more(autojump_clock, tmp_path):
@@ -873,12 +873,13 @@ async def test_the_handshakes_time_is_counted_from_the_first_byte(autojump_clock
         listen = ListenSettings(handshake_s=10)
         ours, theirs = trio.testing.memory_stream_pair()
         began = trio.current_time()
-        with place.service.door.visit(listen) as visit:
+        with place.service.limiter.slot(listen) as slot:
             await trio.sleep(7)  # for TLS and HTTP
             async with trio.open_nursery() as nursery:
                 connection = Connection(Role.SERVER, LengthPrefixed())
                 peer = Peer(theirs, MemoryLink(ours))
-                nursery.start_soon(serve, peer.link, connection, slow, place.service, listen, visit, "peer")
+                handler = ConnectionHandler(peer.link, connection, slow, place.service, listen, slot, "peer")
+                nursery.start_soon(handler.run)
                 assert of(Code.UNAUTHORIZED)(await peer.hello("guess")), "also if its time ends before the pause does"
                 assert trio.current_time() - began == pytest.approx(10)
                 nursery.cancel_scope.cancel()

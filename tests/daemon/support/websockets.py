@@ -18,7 +18,7 @@ from wsproto.events import AcceptConnection, CloseConnection, Event, Request
 from convo.address import parse
 from convo.messages import WEBSOCKET_SUBPROTOCOL, Code
 from convod.listen import front
-from convod.listen.limits import Door, Visit
+from convod.listen.limits import ConnectionLimiter, Slot
 from convod.listen.pace import READ_BYTES, PacedStream
 from convod.listen.settings import ListenSettings
 from convod.listen.websocket import MeteredStream, WebSocketLink
@@ -39,7 +39,7 @@ class EchoServer:
         self.stopping = False
         self.broken = False
 
-    async def serve(self, link: WebSocketLink, peer: str, visit: Visit) -> None:
+    async def serve(self, link: WebSocketLink, peer: str, slot: Slot) -> None:
         self.links.append(link)
         if self.broken:
             raise RuntimeError("oh")
@@ -54,7 +54,7 @@ class EchoServer:
         """Listen; returns the url."""
         settings = ListenSettings(message_bytes=limit, token=self.token, origins=self.origins)
         bound = await front.bind(parse("ws://127.0.0.1:0"))
-        endpoint = front.Front(lambda: settings, lambda: bool(self.token), Door(), self.serve)
+        endpoint = front.WebSocketEndpoint(lambda: settings, lambda: bool(self.token), ConnectionLimiter(), self.serve)
         nursery.start_soon(front.listen, bound, endpoint)
         return bound.url
 
