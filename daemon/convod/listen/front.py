@@ -1,6 +1,6 @@
 """WebSocket listeners: their addresses, and who may listen where.
 
-In: `ws://HOST:PORT` or `wss://HOST:PORT`, or a socket that somebody else has bound. Out: listening sockets, and their
+In: `ws://HOST:PORT` or `wss://HOST:PORT`, or a socket that was bound for us. Out: listening sockets, and their
 connections, each handed to `websocket`. It reads and writes nothing itself.
 """
 
@@ -39,11 +39,16 @@ class BadAddress(ValueError):
 
 
 def check(url: str, *, has_tokens: bool, certified: bool, insecure: bool) -> Address:
-    """The address behind a `ws://HOST:PORT` or `wss://HOST:PORT`. `has_tokens`: there are tokens; `certified`: there
-    is a certificate.
+    """Return the address of a `ws://HOST:PORT` or `wss://HOST:PORT` that may be listened on.
+
+    Args:
+        url: as the settings give it.
+        has_tokens: whether clients can be asked for a token.
+        certified: whether there is a certificate for TLS.
+        insecure: whether plain `ws://` is allowed beyond this machine.
 
     Raises:
-        BadAddress: it is none, or not one to be open to everybody.
+        BadAddress: it is no such address, or too open.
     """
     try:
         address = parse(url)
@@ -63,7 +68,7 @@ def _peer(stream: trio.SocketStream) -> str:
 
 
 def _network(peer: str) -> str:
-    """What shares the handshakes of one host: an IPv4 address, or the 64 bits of an IPv6 address that one host has."""
+    """Return what handshakes are counted by: an IPv4 address, or the 64 bits that an IPv6 host has for itself."""
     host = peer.rpartition(":")[0].strip("[]")
     address = ipaddress.ip_address(host.partition("%")[0])
     if isinstance(address, ipaddress.IPv4Address):
@@ -72,7 +77,7 @@ def _network(peer: str) -> str:
 
 
 def check_reach(host: str, url: str, *, secure: bool, has_tokens: bool, insecure: bool) -> None:
-    """Refuse to be open to the network without tokens, and without TLS unless `insecure` says so.
+    """Refuse to be open to the network without tokens, or without TLS unless `insecure` allows it.
 
     Raises:
         BadAddress: `host` is not this machine alone, and something is missing.
@@ -99,8 +104,9 @@ def is_loopback(host: str) -> bool:
 
 
 class WebSocketEndpoint(msgspec.Struct, frozen=True):
-    """What a listener needs to receive a client. `settings`, and `requires_token`, say what holds
-    when a connection comes.
+    """What connections to a listener meet: limits, and what serves them.
+
+    `settings` and `requires_token` are asked anew for each connection, as both may change while the daemon runs.
     """
 
     settings: Callable[[], ListenSettings]
@@ -135,10 +141,10 @@ async def bind(address: Address) -> Bound:
 
 
 def adopt(opened: socket.socket, certified: bool, has_tokens: bool, insecure: bool) -> Bound:
-    """Listen on a socket that somebody else has bound, with TLS if there is a certificate.
+    """Listen on a socket that was bound for us, with TLS if there is a certificate.
 
     Raises:
-        BadAddress: it is open to everybody.
+        BadAddress: it is too open.
     """
     bound = Bound([trio.SocketListener(trio.socket.from_stdlib_socket(opened))], certified)
     check_reach(opened.getsockname()[0], bound.url, secure=certified, has_tokens=has_tokens, insecure=insecure)
@@ -147,7 +153,7 @@ def adopt(opened: socket.socket, certified: bool, has_tokens: bool, insecure: bo
 
 async def listen(bound: Bound, endpoint: WebSocketEndpoint, connections: trio.Nursery | None = None) -> None:
     """Accept connections until cancelled; those that are open go on in `connections`."""
-    # Imported where somebody listens: a daemon that is reached by its Unix socket alone starts without it.
+    # Imported only here: a daemon that has only its Unix socket starts without it.
     from convod.listen.websocket import serve_connection
 
     async def handle(stream: trio.SocketStream) -> None:

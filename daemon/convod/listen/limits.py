@@ -18,7 +18,6 @@ from convod.listen.settings import ListenSettings
 BURST_S: Final = 2.0
 """Seconds of a pace that may come at once."""
 
-
 STRANGER_BYTES: Final = 1 << 14
 """Most bytes that are kept of a client before it is welcome."""
 
@@ -40,7 +39,7 @@ class Pace:
         self._at = now
 
     def take(self, amount: float, now: float) -> float:
-        """Count an amount; returns the seconds to wait before the next."""
+        """Count an amount; return the seconds to wait before the next."""
         if not self._per_s:
             return 0.0
         self._room = min(self._per_s * BURST_S, self._room + (now - self._at) * self._per_s) - amount
@@ -57,14 +56,15 @@ class Paces:
         self._bytes = Pace(bytes_per_s, now)
 
     def take(self, size: int, messages: int, now: float) -> float:
-        """Count so many messages of `size` bytes in all; returns the seconds to wait before the next."""
+        """Count messages of `size` bytes in all; return the seconds to wait before the next."""
         return max(self._messages.take(messages, now), self._bytes.take(size, now))
 
 
 class Slot:
-    """One connection while it is open. `deadline`: until when it must have said hello, on trio's clock.
+    """The place of one open connection.
 
-    `spoke`: it has asked for something already, and is cut after those of its host that have not.
+    `deadline`: when it must have said hello, on trio's clock. `spoke`: whether it has asked for something; of one host,
+    those that have not are evicted first. `scope` is cancelled if it is evicted.
     """
 
     def __init__(self, settings: ListenSettings, number: int, host: str) -> None:
@@ -78,14 +78,14 @@ class Slot:
         self.shared: Paces | None = None
 
     def pause(self, size: int, messages: int = 1) -> float:
-        """Count messages with `size` bytes of audio in all; the seconds before the next one may be read."""
+        """Count messages with `size` bytes of audio in all; return the seconds before the next one may be read."""
         now = trio.current_time()
         own = self._own.take(size, messages, now)
         return own if self.shared is None else max(own, self.shared.take(size, messages, now))
 
 
 class ConnectionLimiter:
-    """All connections of the daemon. `refused`: how often which limit was met."""
+    """Limits all connections of the daemon. `refused`: how often each limit was met."""
 
     def __init__(self) -> None:
         self.connected = 0
@@ -98,14 +98,16 @@ class ConnectionLimiter:
 
     @property
     def greeted(self) -> int:
-        """Connections that have said hello."""
+        """How many connections have said hello."""
         return self._owners.total()
 
     @contextmanager
     def slot(self, settings: ListenSettings, host: str = "") -> Iterator[Slot]:
-        """A connection from its first byte to its last; the block is cancelled if the connection is evicted.
+        """Hold a slot for a connection, from its first byte to its last. Cancelled if the connection is evicted.
 
-        `host` shares `host_handshakes`: an address, or a user of the Unix socket.
+        Args:
+            settings: those in force.
+            host: whose handshakes count together: an address, or a user of the Unix socket.
         """
         self._numbers += 1
         slot = Slot(settings, self._numbers, host)
@@ -123,9 +125,9 @@ class ConnectionLimiter:
                 self._leave(slot.owner)
 
     def _evict(self, newest: str, settings: ListenSettings) -> None:
-        """Cut one that has not said hello if there are too many, of the host that has most of them.
+        """Evict a connection that has not said hello if there are too many, from the host that has most of them.
 
-        An honest client says hello at once, and is not cut because of other hosts that do not.
+        An honest client says hello at once, and is not evicted for other hosts that do not.
         """
         if len(self._silent[newest]) > settings.host_handshakes:
             host = newest
@@ -147,13 +149,13 @@ class ConnectionLimiter:
                 del self._silent[slot.host]
 
     def full(self, settings: ListenSettings) -> bool:
-        """Whether nobody has room, not even in the reserve."""
+        """Whether there is no room at all, not even in the reserve."""
         full = self.greeted >= settings.connections
         self.refused["connections"] += full
         return full
 
     def welcome(self, slot: Slot, owner: str, settings: ListenSettings, *, may_use_reserve: bool = False) -> str | None:
-        """Count a connection that has said whose it is; a sentence if there is no room for it."""
+        """Count a connection whose owner is known; return a sentence if there is no room for it."""
         own = self._owners[owner]
         reserve = min(settings.reserved_connections, settings.connections // RESERVE_AT_MOST)
         free = settings.connections - self.greeted
