@@ -209,9 +209,9 @@ def _run(settings: Any, file: Path | None, read_settings: Callable[[], Any]) -> 
     import trio
 
     from convod import daemon
+    from convod.listen.front import BadAddress
     from convod.listen.tls import BadCertificate
     from convod.listen.unix import SocketTaken
-    from convod.listen.websocket import BadAddress
     from convod.ops import logs
     from convod.ops.http import HttpUnavailable
     from convod.ops.systemd import BadActivation

@@ -31,10 +31,10 @@ from convo.framing import LengthPrefixed, WholeMessages
 from convo.unix_peer import peer_uid
 from convod.engine.pool import EnginePool
 from convod.engine.supervisor import Engine
-from convod.listen import auth, unix, websocket
-from convod.listen.limits import Door, Visit
+from convod.listen import auth, front, unix
+from convod.listen.limits import ConnectionLimiter, Slot
 from convod.listen.requests import Service
-from convod.listen.serve import serve
+from convod.listen.serve import ConnectionHandler
 from convod.listen.tls import BadCertificate, Certificate
 from convod.listen.tokens import TokenBook
 from convod.measure import Measures
@@ -54,7 +54,7 @@ from convod.store import Database, SessionStore, Spool, Usage
 from convod.summary import Summarizers
 
 if TYPE_CHECKING:
-    from convod.listen.upgrade import WebSocketLink
+    from convod.listen.websocket import WebSocketLink
 
 log = logging.getLogger("convod")
 
@@ -106,7 +106,7 @@ class _Daemon:
 
         # Who may connect.
         state = resources.enter_context(state_directory(settings.state_path))
-        self.door = Door()
+        self.limiter = ConnectionLimiter()
         self.authenticator = auth.Authenticator(TokenBook(state), config.listen)
         self.certificate = _certificate(config)
         config.on_reload(lambda fresh: self.authenticator.recheck)
@@ -142,8 +142,8 @@ class _Daemon:
         self.manager = Manager(journal_deps, session_deps, config.sessions, settings.retention)
 
         # What answers, and how it is watched.
-        self.metrics = Metrics(self.manager, self.summarizers, self.door, lambda: self.authenticator.refused, state)
-        self.service = Service(self.manager, self.summarizers, self.door, config.sessions, self.metrics.text)
+        self.metrics = Metrics(self.manager, self.summarizers, self.limiter, lambda: self.authenticator.refused, state)
+        self.service = Service(self.manager, self.summarizers, self.limiter, config.sessions, self.metrics.text)
         self.health = Health(self.metrics.text, self.engine, self.manager, self.control)
 
     async def run(self, task_status: trio.TaskStatus[list[str]]) -> None:
@@ -186,25 +186,25 @@ class _Daemon:
         """Accept connections in `listeners`, serve them in `connections`, and return the urls."""
         for listener in self.unix_listeners:
             listeners.start_soon(unix.listen, listener, self._serve_unix, connections)
-        bound = self.adopted + [await websocket.bind(address) for address in self.addresses]
+        bound = self.adopted + [await front.bind(address) for address in self.addresses]
         for one in bound:
-            listeners.start_soon(websocket.listen, one, self._front(one), connections)
+            listeners.start_soon(front.listen, one, self._endpoint(one), connections)
         if bound:
             listeners.start_soon(self.authenticator.watch)
         for monitor in self.monitors:
             connections.start_soon(http.serve, monitor, self.health)
         return [*self.unix_urls, *(one.url for one in bound), *map(http.url_of, self.monitors)]
 
-    def _check_addresses(self, settings: Settings) -> tuple[list[websocket.Bound], list[Address]]:
+    def _check_addresses(self, settings: Settings) -> tuple[list[front.Bound], list[Address]]:
         """The WebSocket listeners that were opened for us, and the addresses to open; refuses what is not safe."""
-        guarded, certified = self.authenticator.has_tokens(), self.certificate is not None
+        has_tokens, certified = self.authenticator.has_tokens(), self.certificate is not None
         insecure = settings.listen.insecure
         addresses = [
-            websocket.check(url, guarded=guarded, certified=certified, insecure=insecure)
+            front.check(url, has_tokens=has_tokens, certified=certified, insecure=insecure)
             for url in settings.listen.websocket
         ]
         adopted = [
-            websocket.adopt(one.socket, certified, guarded, insecure)
+            front.adopt(one.socket, certified, has_tokens, insecure)
             for one in self.activated
             if one.role == "websocket"
         ]
@@ -217,11 +217,11 @@ class _Daemon:
         async def authenticate(token: str | None) -> auth.Grant:
             return self.authenticator.authenticate_user(stream.socket)
 
-        with self.door.visit(listen, peer) as visit:
+        with self.limiter.slot(listen, peer) as slot:
             connection = Connection(Role.SERVER, LengthPrefixed(listen.message_bytes))
-            await serve(link, connection, authenticate, self.service, listen, visit, peer)
+            await ConnectionHandler(link, connection, authenticate, self.service, listen, slot, peer).run()
 
-    async def _serve_websocket(self, loopback: bool, link: WebSocketLink, peer: str, visit: Visit) -> None:
+    async def _serve_websocket(self, loopback: bool, link: WebSocketLink, peer: str, slot: Slot) -> None:
         listen = self.config.listen()
 
         async def authenticate(token: str | None) -> auth.Grant:
@@ -229,15 +229,15 @@ class _Daemon:
 
         codec = Json() if link.is_json else None
         connection = Connection(Role.SERVER, WholeMessages(listen.message_bytes), codec)
-        await serve(link, connection, authenticate, self.service, listen, visit, peer)
+        await ConnectionHandler(link, connection, authenticate, self.service, listen, slot, peer).run()
 
-    def _front(self, bound: websocket.Bound) -> websocket.Front:
+    def _endpoint(self, bound: front.Bound) -> front.WebSocketEndpoint:
         loopback = bound.loopback
         requires_token = partial(self.authenticator.requires_token, loopback=loopback)
         if requires_token() and (why := self.authenticator.why_nobody_comes_in()):
             log.warning("%s lets nobody in yet: %s", bound.url, why)
         handler = partial(self._serve_websocket, loopback)
-        return websocket.Front(self.config.listen, requires_token, self.door, handler, self.certificate)
+        return front.WebSocketEndpoint(self.config.listen, requires_token, self.limiter, handler, self.certificate)
 
 
 def _certificate(config: ReloadableSettings) -> Certificate | None:

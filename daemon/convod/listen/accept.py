@@ -17,7 +17,7 @@ import trio
 log = logging.getLogger("convod.listen")
 
 PAUSE_S: Final = 0.1
-"""Before the next try while there are no descriptors, or no memory, for another connection."""
+"""How long to wait before the next try when there are no descriptors, or no memory, for another connection."""
 
 FEW: Final = 256
 """Where a process may have fewer descriptors than this, fewer are left free in proportion."""
@@ -58,7 +58,7 @@ async def accept(
 
 
 async def _next(listener: trio.SocketListener, spare: int) -> trio.SocketStream | None:
-    """The next connection, None if there is no descriptor for it."""
+    """Return the next connection, None if there is no descriptor for it."""
     try:
         stream = await listener.accept()
     except OSError as error:

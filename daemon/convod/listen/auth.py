@@ -1,4 +1,4 @@
-"""Whose connection is it, and what may it do? A Unix socket's peer is its user; a WebSocket's whoever its token names.
+"""Decides whose a connection is, and what it may do: a Unix socket tells its user, a WebSocket sends a token.
 
 In: a socket or a token. Out: a `Grant`, or `Unauthorized` after a pause that grows with each wrong try. It never logs a
 token.
@@ -28,13 +28,13 @@ from convod.owners import LOCAL_PREFIX
 log = logging.getLogger("convod.listen")
 
 LOCAL_WEB: Final = "web"
-"""Owner of sessions that came by WebSocket with the shared token of the settings, or without a token."""
+"""The owner of sessions that came by WebSocket with the shared token of the settings, or without a token."""
 
 CHECK_S: Final = 1.0
-"""Between two looks at whether a token in use was revoked or has expired."""
+"""How often tokens in use are checked for being revoked or expired."""
 
 PAUSES_S: Final = (0.5, 1.0, 2.0, 4.0)
-"""Before the first, second, third and every further wrong try of a host is answered; below `handshake_s`."""
+"""The wait before the first, second, third and every further wrong try of a host is answered; below `handshake_s`."""
 
 FORGET_S: Final = 300.0
 """After so long without one, a host's wrong tries are forgotten."""
@@ -42,7 +42,7 @@ FORGET_S: Final = 300.0
 NO_LONGER_VALID: Final = "The token is no longer valid; ask the operator for a new one."
 
 HOSTS: Final = 1024
-"""Most hosts whose wrong tries are remembered."""
+"""The most hosts whose wrong tries are remembered."""
 
 
 class Right(enum.Flag):
@@ -84,7 +84,7 @@ class Lease:
 
     @contextmanager
     def bound(self, scope: trio.CancelScope) -> Iterator[None]:
-        """A block whose scope is cancelled when the lease ends; at once if it has ended."""
+        """Cancel `scope` if the lease ends during the block; at once if it has ended."""
         if self.ended is not None:
             scope.cancel()
         self._scopes.add(scope)
@@ -118,7 +118,7 @@ class Grant(msgspec.Struct, frozen=True, eq=False):
 
 
 def unix_grant(connection: Socket, admins: Sequence[str] = ()) -> Grant:
-    """What the user at the other end of a Unix socket may do.
+    """Return what the user at the other end of a Unix socket may do.
 
     Linux tells who that is; elsewhere the socket's mode decides who comes in, and all are the daemon's own user.
 
@@ -149,10 +149,10 @@ def _is_named(uid: int, names: Sequence[str]) -> bool:
 
 
 class Authenticator:
-    """Decides who comes in, and ends what it granted when the policy or the token that it rests on is gone.
+    """Grants access, and ends a grant when the policy or the token behind it is gone.
 
-    A WebSocket client needs a token. Only on a loopback address, with `listen.open_loopback`, and as long as there are
-    no tokens, may it come without. Once that was over it stays over, whatever becomes of settings and files.
+    A WebSocket client needs a token, except on a loopback address with `listen.open_loopback` while there are no
+    tokens. Once that exception has ended, it never returns, whatever happens to settings and files.
     """
 
     def __init__(self, book: TokenBook, settings: Callable[[], ListenSettings]) -> None:
@@ -171,7 +171,7 @@ class Authenticator:
         return bool(self._settings().token) or self._book.exists
 
     def why_nobody_comes_in(self) -> str | None:
-        """One sentence if there is no usable token; None if somebody may have one."""
+        """Return one sentence if there is no usable token; None if there is one."""
         if self._settings().token:
             return None
         try:
@@ -181,7 +181,7 @@ class Authenticator:
         return None if usable else "there is no valid token; make one with `convod token add NAME`"
 
     def requires_token(self, *, loopback: bool) -> bool:
-        """Whether nobody comes in without a token where the address is, or is not, a loopback address."""
+        """Whether clients of a loopback address, or of any other, need a token."""
         return not loopback or self._open_lease() is None
 
     def _open_lease(self) -> Lease | None:
@@ -191,7 +191,7 @@ class Authenticator:
         return self._open
 
     def authenticate_user(self, connection: Socket) -> Grant:
-        """What the user at the other end of a Unix socket may do.
+        """Return what the user at the other end of a Unix socket may do.
 
         Raises:
             Unauthorized: the user cannot be told from others.
@@ -202,7 +202,7 @@ class Authenticator:
         return msgspec.structs.replace(grant, lease=self._admins.setdefault(grant.owner, Lease()))
 
     async def authenticate(self, given: str | None, host: str, *, loopback: bool = False) -> Grant:
-        """What a WebSocket client with this token may do.
+        """Return what a WebSocket client with this token may do.
 
         Raises:
             Unauthorized: the token is wrong or missing; after a pause that grows with each try of the host.
@@ -239,7 +239,7 @@ class Authenticator:
             self._tries.popitem(last=False)
         self.refused += 1
         log.warning("wrong or missing token", extra={"host": host, "tries": count})
-        # The daemon has others to serve meanwhile; whoever guesses has to wait.
+        # Only the client that guesses waits; the daemon serves others meanwhile.
         await trio.sleep(PAUSES_S[min(count, len(PAUSES_S)) - 1])
 
     def recheck(self) -> None:
@@ -271,7 +271,7 @@ class Authenticator:
             self._tokens.pop(gone).end(NO_LONGER_VALID)
 
     async def watch(self) -> None:
-        """`recheck` now and then, until cancelled."""
+        """Call `recheck` every CHECK_S, until cancelled."""
         while True:
             await trio.sleep(CHECK_S)
             self.recheck()

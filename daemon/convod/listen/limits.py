@@ -18,7 +18,6 @@ from convod.listen.settings import ListenSettings
 BURST_S: Final = 2.0
 """Seconds of a pace that may come at once."""
 
-
 STRANGER_BYTES: Final = 1 << 14
 """Most bytes that are kept of a client before it is welcome."""
 
@@ -40,7 +39,7 @@ class Pace:
         self._at = now
 
     def take(self, amount: float, now: float) -> float:
-        """Count an amount; returns the seconds to wait before the next."""
+        """Count an amount; return the seconds to wait before the next."""
         if not self._per_s:
             return 0.0
         self._room = min(self._per_s * BURST_S, self._room + (now - self._at) * self._per_s) - amount
@@ -57,14 +56,15 @@ class Paces:
         self._bytes = Pace(bytes_per_s, now)
 
     def take(self, size: int, messages: int, now: float) -> float:
-        """Count so many messages of `size` bytes in all; returns the seconds to wait before the next."""
+        """Count messages of `size` bytes in all; return the seconds to wait before the next."""
         return max(self._messages.take(messages, now), self._bytes.take(size, now))
 
 
-class Visit:
-    """One connection while it is open. `deadline`: until when it must have said hello, on trio's clock.
+class Slot:
+    """The place of one open connection.
 
-    `spoke`: it has asked for something already, and is cut after those of its host that have not.
+    `deadline`: when it must have said hello, on trio's clock. `spoke`: whether it has asked for something; of one host,
+    those that have not are evicted first. `scope` is cancelled if it is evicted.
     """
 
     def __init__(self, settings: ListenSettings, number: int, host: str) -> None:
@@ -78,54 +78,56 @@ class Visit:
         self.shared: Paces | None = None
 
     def pause(self, size: int, messages: int = 1) -> float:
-        """Count messages with `size` bytes of audio in all; the seconds before the next one may be read."""
+        """Count messages with `size` bytes of audio in all; return the seconds before the next one may be read."""
         now = trio.current_time()
         own = self._own.take(size, messages, now)
         return own if self.shared is None else max(own, self.shared.take(size, messages, now))
 
 
-class Door:
-    """All connections of the daemon. `refused`: how often which limit was met."""
+class ConnectionLimiter:
+    """Limits all connections of the daemon. `refused`: how often each limit was met."""
 
     def __init__(self) -> None:
         self.connected = 0
         self.refused: Counter[str] = Counter()
         self._numbers = 0
-        self._silent: dict[str, OrderedDict[int, Visit]] = {}  # by host: those that have not said hello, oldest first
+        self._silent: dict[str, OrderedDict[int, Slot]] = {}  # by host: those that have not said hello, oldest first
         self._silent_count = 0
         self._owners: Counter[str] = Counter()
         self._paces: dict[str, Paces] = {}
 
     @property
     def greeted(self) -> int:
-        """Connections that have said hello."""
+        """How many connections have said hello."""
         return self._owners.total()
 
     @contextmanager
-    def visit(self, settings: ListenSettings, host: str = "") -> Iterator[Visit]:
-        """A connection from its first byte to its last; the block is cancelled if the connection is evicted.
+    def slot(self, settings: ListenSettings, host: str = "") -> Iterator[Slot]:
+        """Hold a slot for a connection, from its first byte to its last. Cancelled if the connection is evicted.
 
-        `host` shares `host_handshakes`: an address, or a user of the Unix socket.
+        Args:
+            settings: those in force.
+            host: whose handshakes count together: an address, or a user of the Unix socket.
         """
         self._numbers += 1
-        visit = Visit(settings, self._numbers, host)
+        slot = Slot(settings, self._numbers, host)
         self.connected += 1
-        self._silent.setdefault(host, OrderedDict())[visit.number] = visit
+        self._silent.setdefault(host, OrderedDict())[slot.number] = slot
         self._silent_count += 1
         self._evict(host, settings)
         try:
-            with visit.scope:
-                yield visit
+            with slot.scope:
+                yield slot
         finally:
             self.connected -= 1
-            self._handshake_over(visit)
-            if visit.owner is not None:
-                self._leave(visit.owner)
+            self._end_handshake(slot)
+            if slot.owner is not None:
+                self._leave(slot.owner)
 
     def _evict(self, newest: str, settings: ListenSettings) -> None:
-        """Cut one that has not said hello if there are too many, of the host that has most of them.
+        """Evict a connection that has not said hello if there are too many, from the host that has most of them.
 
-        An honest client says hello at once, and is not cut because of other hosts that do not.
+        An honest client says hello at once, and is not evicted for other hosts that do not.
         """
         if len(self._silent[newest]) > settings.host_handshakes:
             host = newest
@@ -134,26 +136,26 @@ class Door:
         else:
             return
         here = self._silent[host].values()
-        evicted = next((visit for visit in here if not visit.spoke), next(iter(here)))
+        evicted = next((slot for slot in here if not slot.spoke), next(iter(here)))
         self.refused["handshakes"] += 1
-        self._handshake_over(evicted)
+        self._end_handshake(evicted)
         evicted.scope.cancel()
 
-    def _handshake_over(self, visit: Visit) -> None:
-        here = self._silent.get(visit.host)
-        if here is not None and here.pop(visit.number, None) is not None:
+    def _end_handshake(self, slot: Slot) -> None:
+        here = self._silent.get(slot.host)
+        if here is not None and here.pop(slot.number, None) is not None:
             self._silent_count -= 1
             if not here:
-                del self._silent[visit.host]
+                del self._silent[slot.host]
 
     def full(self, settings: ListenSettings) -> bool:
-        """Whether nobody has room, not even in the reserve."""
+        """Whether there is no room at all, not even in the reserve."""
         full = self.greeted >= settings.connections
         self.refused["connections"] += full
         return full
 
-    def greet(self, visit: Visit, owner: str, settings: ListenSettings, *, may_use_reserve: bool = False) -> str | None:
-        """Count a connection that has said whose it is; a sentence if there is no room for it."""
+    def welcome(self, slot: Slot, owner: str, settings: ListenSettings, *, may_use_reserve: bool = False) -> str | None:
+        """Count a connection whose owner is known; return a sentence if there is no room for it."""
         own = self._owners[owner]
         reserve = min(settings.reserved_connections, settings.connections // RESERVE_AT_MOST)
         free = settings.connections - self.greeted
@@ -163,12 +165,12 @@ class Door:
         if free <= 0 or (free <= reserve and not (may_use_reserve and own < RESERVE_EACH)):
             self.refused["connections"] += 1
             return NO_ROOM
-        self._handshake_over(visit)
+        self._end_handshake(slot)
         self._owners[owner] += 1
-        visit.owner = owner
+        slot.owner = owner
         if owner not in self._paces:
             self._paces[owner] = Paces(settings.owner_messages_per_s, settings.owner_bytes_per_s)
-        visit.shared = self._paces[owner]
+        slot.shared = self._paces[owner]
         return None
 
     def _leave(self, owner: str) -> None:

@@ -73,7 +73,7 @@ from convod.engine import models
 from convod.engine.fetch import FetchFailed, fetch
 from convod.listen.accept import SHORTAGES
 from convod.listen.auth import Grant, Right
-from convod.listen.limits import Door
+from convod.listen.limits import ConnectionLimiter
 from convod.listen.outbox import Outbox
 from convod.sessions import Manager, Refused
 from convod.sessions.lengths import check_text, cut_line
@@ -146,13 +146,13 @@ class Service:
         self,
         manager: Manager,
         summarizers: Summarizers,
-        door: Door,
+        limiter: ConnectionLimiter,
         settings: Callable[[], SessionSettings],
         metrics: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
         self._manager = manager
         self._summarizers = summarizers
-        self.door = door
+        self.limiter = limiter
         self._settings = settings
         self._metrics_text = metrics
         self._began = time.monotonic()

@@ -1,7 +1,7 @@
 """One connection: a reader that hands requests on, a writer that sends what there is to send.
 
 In: a link (bytes of a Unix socket or WebSocket messages). Out: answers and events on it. The reader never writes, the
-writer never waits for the reader; a client that takes nothing is cut off, its sessions stay. It knows no request by
+writer never waits for the reader; a client that takes nothing is cut off, and its sessions stay. It knows no request by
 name: `requests` answers them.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import trio
 
@@ -19,7 +19,8 @@ from convo.errors import LocalProtocolError, RemoteProtocolError
 from convo.messages import PROTOCOL, Audio, Code, Error, Hello, Limits, Message, Request, Welcome
 from convod import __version__
 from convod.listen.auth import NO_LONGER_VALID, Grant, Unauthorized
-from convod.listen.limits import NO_ROOM, STRANGER_BYTES, Visit
+from convod.listen.limits import NO_ROOM, STRANGER_BYTES, Slot
+from convod.listen.link import Link, LinkLost
 from convod.listen.outbox import Outbox
 from convod.listen.requests import Client, Service
 from convod.listen.settings import ListenSettings
@@ -35,179 +36,12 @@ FEATURES = [
 GOODBYE_S = 5.0
 """How long a connection that is being closed may take its last messages."""
 
-
-class Link(Protocol):
-    """A transport with one writer."""
-
-    async def receive(self) -> bytes | None:
-        """The next bytes, or one whole WebSocket message; None at the end."""
-
-    def receive_nowait(self) -> bytes | None:
-        """The same of what has come already; None where nothing has."""
-
-    def trust(self) -> None:
-        """Read as much as the settings allow: until then at most STRANGER_BYTES are kept."""
-
-    def rest_while(self, quiet: Callable[[], bool]) -> None:
-        """What comes may be read a little later while `quiet()`."""
-
-    async def send(self, data: list[bytes]) -> None:
-        """Send frames, or one WebSocket message each."""
-
-    async def close(self, code: Code | None, *, stopping: bool = False) -> None:
-        """Say goodbye: with an error's code if there was one, or because the daemon stops."""
-
-    def abort(self) -> None:
-        """Cut the connection at once."""
-
-
 Authenticate = Callable[[str | None], Awaitable[Grant]]
 """A token -> what it grants; raises Unauthorized."""
 
 
-class LinkLost(Exception):
-    """The other side is gone."""
-
-
-async def serve(
-    link: Link,
-    connection: Connection,
-    authenticate: Authenticate,
-    service: Service,
-    settings: ListenSettings,
-    visit: Visit,
-    peer: str,
-) -> None:
-    """Serve a connection to its end. A fault of convod in one is logged, and is the end of that one only."""
-    try:
-        await _serve(link, connection, authenticate, service, settings, visit, Client(Outbox(), peer, visit.number))
-    except* Exception:
-        log.exception("a connection was ended by a fault of convod", extra={"connection": visit.number, "peer": peer})
-
-
-async def _serve(
-    link: Link,
-    connection: Connection,
-    authenticate: Authenticate,
-    service: Service,
-    settings: ListenSettings,
-    visit: Visit,
-    client: Client,
-) -> None:
-    writing = trio.CancelScope(shield=True)  # the last words of a daemon that stops are still sent
-    async with trio.open_nursery() as nursery:
-        written = trio.Event()
-        nursery.start_soon(_write, link, connection, client, settings.stall_s, nursery.cancel_scope, writing, written)
-        reason: Code | None = None
-        stopping = True
-        try:
-            reason = await _converse(link, connection, authenticate, service, client, settings, visit, nursery)
-            stopping = False
-        finally:
-            client.gone()
-            client.outbox.finish()
-            with trio.move_on_after(GOODBYE_S, shield=True):
-                await written.wait()
-                await link.close(reason, stopping=stopping)
-            client.outbox.close()
-            writing.cancel()
-            nursery.cancel_scope.cancel()
-            log.debug(
-                "connection closed", extra={"connection": visit.number, "owner": client.owner, "code": reason or ""}
-            )
-
-
-async def _converse(
-    link: Link,
-    connection: Connection,
-    authenticate: Authenticate,
-    service: Service,
-    client: Client,
-    settings: ListenSettings,
-    visit: Visit,
-    nursery: trio.Nursery,
-) -> Code | None:
-    """Handshake, then requests. Returns the code of the error that ended it, None if the client left."""
-    connection.limit_messages(min(STRANGER_BYTES, settings.message_bytes))
-    if service.door.full(settings):
-        client.outbox.put(Error(code=Code.BUSY, message=NO_ROOM))
-        return Code.BUSY
-    try:
-        hello: Message | Malformed | None = None
-        refusal: Code | None = Code.HELLO_EXPECTED
-        with trio.CancelScope(deadline=visit.deadline) as handshake:
-            hello = await _Incoming(link, connection).next()
-            refusal = await _greet(hello, link, connection, authenticate, service, client, settings, visit)
-        if handshake.cancelled_caught and hello is None:
-            client.outbox.put(Error(code=Code.HELLO_EXPECTED, message="No hello came in time; send it first."))
-        elif handshake.cancelled_caught:
-            refusal = Code.UNAUTHORIZED
-            client.outbox.put(Error(code=refusal, message="The token is wrong or missing; send the right one."))
-        if refusal is not None:
-            return refusal
-        lease = client.grant.lease
-        if lease is None:
-            return await _read(link, connection, service, client, settings, visit, nursery)
-        with trio.CancelScope() as scope, lease.bound(scope):
-            return await _read(link, connection, service, client, settings, visit, nursery)
-        client.outbox.put(Error(code=Code.UNAUTHORIZED, message=lease.ended or NO_LONGER_VALID))
-        return Code.UNAUTHORIZED
-    except RemoteProtocolError as error:
-        log.info(
-            "connection refused: %s",
-            error,
-            extra={"connection": visit.number, "peer": client.peer, "code": error.code},
-        )
-        client.outbox.put(error.reply)
-        return error.code
-    except LinkLost:
-        return None
-
-
-async def _greet(
-    hello: Message | Malformed,
-    link: Link,
-    connection: Connection,
-    authenticate: Authenticate,
-    service: Service,
-    client: Client,
-    settings: ListenSettings,
-    visit: Visit,
-) -> Code | None:
-    assert isinstance(hello, Hello), "the connection lets nothing else through"
-    try:
-        grant = await authenticate(hello.token)
-    except Unauthorized as error:
-        log.warning("connection refused: not authorized", extra={"connection": visit.number, "peer": client.peer})
-        client.outbox.put(Error(code=Code.UNAUTHORIZED, message=str(error)))
-        return Code.UNAUTHORIZED
-    no_room = service.door.greet(visit, grant.owner, settings, may_use_reserve=grant.may_use_reserve)
-    if no_room is not None:
-        client.outbox.put(Error(code=Code.BUSY, message=no_room))
-        return Code.BUSY
-    client.grant = grant
-    log.debug(
-        "connection open",
-        extra={"connection": visit.number, "peer": client.peer, "owner": grant.owner, "client": hello.client[:80]},
-    )
-    welcome = Welcome(
-        protocol=PROTOCOL,
-        server=f"convod/{__version__}",
-        limits=Limits(
-            message_bytes=settings.message_bytes,
-            audio_credit=service.audio_credit,
-            resume_s=service.resume_s,
-        ),
-        features=FEATURES,
-    )
-    connection.limit_messages(settings.message_bytes)
-    link.trust()
-    await link.send([connection.send(welcome)])
-    return None
-
-
-class _Incoming:
-    """What comes on a connection, message by message; of audio what came together is there together."""
+class _Reader:
+    """What comes on a connection, message by message; audio that arrived together is handed on together."""
 
     def __init__(self, link: Link, connection: Connection) -> None:
         self._link = link
@@ -215,7 +49,7 @@ class _Incoming:
         self._ahead: Message | Malformed | RemoteProtocolError | None = None
 
     async def next(self) -> Message | Malformed:
-        """The next message.
+        """Return the next message.
 
         Raises:
             RemoteProtocolError: the client broke the contract.
@@ -226,22 +60,22 @@ class _Incoming:
             raise ahead
         if ahead is not None:
             return ahead
-        while (event := self._here()) is NEED_DATA:
+        while (event := await self._next_ready()) is NEED_DATA:
             data = await self._link.receive()
             if data is None:
                 raise LinkLost
             self._connection.receive_data(data)
         return event
 
-    def pieces(self, audio: Audio) -> list[bytes]:
-        """The data of `audio`, and of the messages that follow it in its stream and have come already."""
+    async def pieces(self, audio: Audio) -> list[bytes]:
+        """Return the data of `audio`, and of the messages that follow it in its stream and arrived with it."""
         pieces = [audio.data]
         end = audio.offset + len(audio.data)
         while True:
             try:
-                event = self._here()
+                event = await self._next_ready()
             except RemoteProtocolError as error:
-                self._ahead = error  # what came before it is heard
+                self._ahead = error  # what came before it still counts
                 return pieces
             if event is NEED_DATA:
                 return pieces
@@ -251,104 +85,246 @@ class _Incoming:
             pieces.append(event.data)
             end += len(event.data)
 
-    def _here(self) -> Message | Malformed | Need:
+    async def _next_ready(self) -> Message | Malformed | Need:
         while (event := self._connection.next_event()) is NEED_DATA:
-            data = self._link.receive_nowait()
+            data = await self._link.receive_ready()
             if data is None:
                 break
             self._connection.receive_data(data)
         return event
 
 
-async def _read(
-    link: Link,
-    connection: Connection,
-    service: Service,
-    client: Client,
-    settings: ListenSettings,
-    visit: Visit,
-    nursery: trio.Nursery,
-) -> Code | None:
-    outbox = client.outbox
-    incoming = _Incoming(link, connection)
-    link.rest_while(lambda: client.quiet)
-    while True:
-        event = await _next_unless_idle(incoming, outbox, settings.idle_s)
-        if event is None:
-            log.info("connection closed: it was idle", extra={"connection": visit.number, "owner": client.owner})
-            return None
-        pieces = incoming.pieces(event) if isinstance(event, Audio) else [b""]
-        if pause := visit.pause(sum(map(len, pieces)), len(pieces)):
-            service.door.refused["rate"] += 1
-            await trio.sleep(pause)
-        client.streams = isinstance(event, Audio)
-        await outbox.wait_room()
-        if isinstance(event, Malformed):
-            outbox.put(event.error)
-        elif isinstance(event, Audio):
-            try:
-                await service.audio(client, event.session, event.offset, pieces)
-            except Refused as error:
-                outbox.put(Error(code=error.code, message=str(error), session=event.session))
-                if error.code is Code.OUT_OF_CREDIT:
-                    return error.code
-        elif isinstance(event, Request):
-            if service.is_slow(event):
-                # Its answer may take long, and what it waits for may be audio on this very connection.
-                await client.slow.acquire_on_behalf_of(event)
-                nursery.start_soon(_answer_slowly, service, client, event)
-            else:
-                await service.answer(client, event)
+class ConnectionHandler:
+    """Serves one connection: handshake, then requests, until the client leaves or breaks the contract."""
 
+    def __init__(
+        self,
+        link: Link,
+        connection: Connection,
+        authenticate: Authenticate,
+        service: Service,
+        settings: ListenSettings,
+        slot: Slot,
+        peer: str,
+    ) -> None:
+        """Prepare to serve a client that has not said hello.
 
-async def _next_unless_idle(incoming: _Incoming, outbox: Outbox, idle_s: float) -> Message | Malformed | None:
-    """The next message; None if none came for so long while no session is followed."""
-    while idle_s:
-        with trio.move_on_after(idle_s):
-            return await incoming.next()
-        if not outbox.attached:
-            return None
-    return await incoming.next()
+        Args:
+            link: the client's transport.
+            connection: the protocol's state, for the transport's framing and encoding.
+            authenticate: tells what the token of a hello grants.
+            service: answers the requests.
+            settings: those in force when the client connected.
+            slot: the connection's place among all others.
+            peer: the client's address or user, for the log.
+        """
+        self._link = link
+        self._connection = connection
+        self._authenticate = authenticate
+        self._service = service
+        self._settings = settings
+        self._slot = slot
+        self._outbox = Outbox()
+        self._client = Client(self._outbox, peer, slot.number)
+        self._reader = _Reader(link, connection)
 
-
-async def _answer_slowly(service: Service, client: Client, request: Request[Any]) -> None:
-    try:
-        await service.answer(client, request)
-    finally:
-        client.slow.release_on_behalf_of(request)
-
-
-async def _write(
-    link: Link,
-    connection: Connection,
-    client: Client,
-    stall_s: float,
-    scope: trio.CancelScope,
-    writing: trio.CancelScope,
-    written: trio.Event,
-) -> None:
-    try:
-        # One scope for all messages: to enter one for each would cost more than to send it.
-        with writing, trio.CancelScope() as sending:
-            while (messages := await client.outbox.next()) is not None:
-                frames = list(_frames(connection, messages))
-                sending.deadline = trio.current_time() + stall_s
-                await link.send(frames)
-                sending.deadline = math.inf
-        if sending.cancelled_caught:
-            log.warning("connection cut: its client takes nothing", extra={"connection": client.number})
-            link.abort()
-            scope.cancel()
-    except LinkLost:
-        scope.cancel()
-    finally:
-        written.set()
-
-
-def _frames(connection: Connection, messages: list[Message]) -> Iterator[bytes]:
-    for message in messages:
+    async def run(self) -> None:
+        """Serve the connection to its end. A fault of convod is logged, and ends this connection only."""
         try:
-            yield connection.send(message)
-        except LocalProtocolError:
-            # The client broke the contract: of what was to be said only the error that says so still may.
-            log.debug("left unsaid: %s", type(message).__name__)
+            await self._run()
+        except* Exception:
+            log.exception(
+                "a connection was ended by a fault of convod",
+                extra={"connection": self._slot.number, "peer": self._client.peer},
+            )
+
+    async def _run(self) -> None:
+        writing = trio.CancelScope(shield=True)  # the last words of a daemon that stops are still sent
+        async with trio.open_nursery() as nursery:
+            written = trio.Event()
+            nursery.start_soon(self._write, nursery.cancel_scope, writing, written)
+            reason: Code | None = None
+            stopping = True
+            try:
+                reason = await self._read(nursery)
+                stopping = False
+            finally:
+                self._client.gone()
+                self._outbox.finish()
+                with trio.move_on_after(GOODBYE_S, shield=True):
+                    await written.wait()
+                    await self._link.close(reason, stopping=stopping)
+                self._outbox.close()
+                writing.cancel()
+                nursery.cancel_scope.cancel()
+                log.debug(
+                    "connection closed",
+                    extra={"connection": self._slot.number, "owner": self._client.owner, "code": reason or ""},
+                )
+
+    # --- reading ------------------------------------------------------------------------------------------
+
+    async def _read(self, nursery: trio.Nursery) -> Code | None:
+        """Shake hands, then answer requests.
+
+        Returns:
+            The code of the error that ended the connection; None if the client left.
+        """
+        self._connection.limit_messages(min(STRANGER_BYTES, self._settings.message_bytes))
+        if self._service.limiter.full(self._settings):
+            return self._refuse(Code.BUSY, NO_ROOM)
+        try:
+            refusal = await self._shake_hands()
+            if refusal is not None:
+                return refusal
+            lease = self._client.grant.lease
+            if lease is None:
+                return await self._serve_requests(nursery)
+            with trio.CancelScope() as scope, lease.bound(scope):
+                return await self._serve_requests(nursery)
+            return self._refuse(Code.UNAUTHORIZED, lease.ended or NO_LONGER_VALID)
+        except RemoteProtocolError as error:
+            log.info(
+                "connection refused: %s",
+                error,
+                extra={"connection": self._slot.number, "peer": self._client.peer, "code": error.code},
+            )
+            self._outbox.put(error.reply)
+            return error.code
+        except LinkLost:
+            return None
+
+    def _refuse(self, code: Code, message: str) -> Code:
+        self._outbox.put(Error(code=code, message=message))
+        return code
+
+    async def _shake_hands(self) -> Code | None:
+        """Wait for hello and answer it; the code of the error if the client is refused."""
+        hello: Message | Malformed | None = None
+        with trio.CancelScope(deadline=self._slot.deadline):
+            hello = await self._reader.next()
+            return await self._welcome(hello)
+        if hello is None:
+            return self._refuse(Code.HELLO_EXPECTED, "No hello came in time; send it first.")
+        return self._refuse(Code.UNAUTHORIZED, "The token is wrong or missing; send the right one.")
+
+    async def _welcome(self, hello: Message | Malformed) -> Code | None:
+        assert isinstance(hello, Hello), "the connection lets nothing else through"
+        client, settings, number = self._client, self._settings, self._slot.number
+        try:
+            grant = await self._authenticate(hello.token)
+        except Unauthorized as error:
+            log.warning("connection refused: not authorized", extra={"connection": number, "peer": client.peer})
+            return self._refuse(Code.UNAUTHORIZED, str(error))
+        no_room = self._service.limiter.welcome(
+            self._slot, grant.owner, settings, may_use_reserve=grant.may_use_reserve
+        )
+        if no_room is not None:
+            return self._refuse(Code.BUSY, no_room)
+        client.grant = grant
+        log.debug(
+            "connection open",
+            extra={"connection": number, "peer": client.peer, "owner": grant.owner, "client": hello.client[:80]},
+        )
+        limits = Limits(
+            message_bytes=settings.message_bytes,
+            audio_credit=self._service.audio_credit,
+            resume_s=self._service.resume_s,
+        )
+        welcome = Welcome(protocol=PROTOCOL, server=f"convod/{__version__}", limits=limits, features=FEATURES)
+        self._connection.limit_messages(settings.message_bytes)
+        self._link.trust()
+        await self._link.send([self._connection.send(welcome)])
+        return None
+
+    async def _serve_requests(self, nursery: trio.Nursery) -> Code | None:
+        self._link.rest_while(lambda: self._client.quiet)
+        while True:
+            event = await self._next_unless_idle()
+            if event is None:
+                log.info(
+                    "connection closed: it was idle",
+                    extra={"connection": self._slot.number, "owner": self._client.owner},
+                )
+                return None
+            pieces = await self._reader.pieces(event) if isinstance(event, Audio) else [b""]
+            if pause := self._slot.pause(sum(map(len, pieces)), len(pieces)):
+                self._service.limiter.refused["rate"] += 1
+                await trio.sleep(pause)
+            self._client.streams = isinstance(event, Audio)
+            await self._outbox.wait_room()
+            if isinstance(event, Malformed):
+                self._outbox.put(event.error)
+            elif isinstance(event, Audio):
+                if not await self._take_audio(event, pieces):
+                    return Code.OUT_OF_CREDIT
+            elif isinstance(event, Request):
+                await self._take_request(event, nursery)
+
+    async def _next_unless_idle(self) -> Message | Malformed | None:
+        """Return the next message; None if none came for `idle_s` while no session is followed."""
+        idle_s = self._settings.idle_s
+        while idle_s:
+            with trio.move_on_after(idle_s):
+                return await self._reader.next()
+            if not self._outbox.attached:
+                return None
+        return await self._reader.next()
+
+    async def _take_audio(self, audio: Audio, pieces: list[bytes]) -> bool:
+        """Hand audio to its session; False if the client sent more than its credit."""
+        try:
+            await self._service.audio(self._client, audio.session, audio.offset, pieces)
+        except Refused as error:
+            self._outbox.put(Error(code=error.code, message=str(error), session=audio.session))
+            return error.code is not Code.OUT_OF_CREDIT
+        return True
+
+    async def _take_request(self, request: Request[Any], nursery: trio.Nursery) -> None:
+        if self._service.is_slow(request):
+            # Its answer may take long, and what it waits for may be audio on this very connection.
+            await self._client.slow.acquire_on_behalf_of(request)
+            nursery.start_soon(self._answer_slowly, request)
+        else:
+            await self._service.answer(self._client, request)
+
+    async def _answer_slowly(self, request: Request[Any]) -> None:
+        try:
+            await self._service.answer(self._client, request)
+        finally:
+            self._client.slow.release_on_behalf_of(request)
+
+    # --- writing ------------------------------------------------------------------------------------------
+
+    async def _write(self, scope: trio.CancelScope, writing: trio.CancelScope, written: trio.Event) -> None:
+        """Send what is in the outbox until it is finished.
+
+        Args:
+            scope: cancelled when the link is lost or its client takes nothing.
+            writing: ends this task.
+            written: set when nothing more will be sent.
+        """
+        try:
+            # One scope for all messages: entering one for each would cost more than sending it.
+            with writing, trio.CancelScope() as sending:
+                while (messages := await self._outbox.next()) is not None:
+                    frames = list(self._frames(messages))
+                    sending.deadline = trio.current_time() + self._settings.stall_s
+                    await self._link.send(frames)
+                    sending.deadline = math.inf
+            if sending.cancelled_caught:
+                log.warning("connection cut: its client takes nothing", extra={"connection": self._slot.number})
+                self._link.abort()
+                scope.cancel()
+        except LinkLost:
+            scope.cancel()
+        finally:
+            written.set()
+
+    def _frames(self, messages: list[Message]) -> Iterator[bytes]:
+        for message in messages:
+            try:
+                yield self._connection.send(message)
+            except LocalProtocolError:
+                # The client broke the contract: nothing but the error that says so may still be sent.
+                log.debug("not sent: %s", type(message).__name__)

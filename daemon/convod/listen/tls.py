@@ -22,10 +22,10 @@ class Certificate(msgspec.Struct):
 
     @classmethod
     def read(cls, cert: str, key: str) -> Certificate:
-        """From PEM files.
+        """Read PEM files.
 
         Raises:
-            BadCertificate: a file is missing, is none, or they do not belong together.
+            BadCertificate: a file is missing or no PEM file, or they do not belong together.
         """
         return cls(_context(cert, key))
 

@@ -20,15 +20,15 @@ from convo.address import check_place
 from convo.messages import Code
 from convod.listen.accept import accept
 from convod.listen.limits import STRANGER_BYTES
+from convod.listen.link import LinkLost
 from convod.listen.pace import PacedStream
-from convod.listen.serve import LinkLost
 
 log = logging.getLogger("convod.listen")
 
 READ_BYTES: Final = 1 << 16
 
 BACKLOG: Final = 1024
-"""Connections that may wait to be accepted."""
+"""How many connections may wait to be accepted."""
 
 SPARE: Final = 32
 """Descriptors that are left free for requests; WebSocket listeners leave more, so that this socket still answers."""
@@ -48,7 +48,7 @@ class UnixLink:
         self.rest_while = self._stream.rest_while
 
     async def receive(self) -> bytes | None:
-        """Some bytes, None at the end."""
+        """Return some bytes, None at the end."""
         try:
             return bytes(await self._stream.receive_some(self._read_bytes)) or None
         except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -58,8 +58,8 @@ class UnixLink:
         """Read more at once."""
         self._read_bytes = READ_BYTES
 
-    def receive_nowait(self) -> bytes | None:
-        """Nothing: a read brings all there is."""
+    async def receive_ready(self) -> bytes | None:
+        """Return nothing: a read brings all there is."""
         return None
 
     async def send(self, data: list[bytes]) -> None:
@@ -110,7 +110,7 @@ def bound(path: Path, mode: int = 0o600, group: str = "") -> Iterator[trio.Socke
                 ) from error
         listener = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
         try:
-            # Nobody else may connect between bind and chmod.
+            # No other user may connect between bind and chmod.
             before = os.umask(0o177)
             try:
                 _bind(listener, path)
@@ -130,7 +130,7 @@ def bound(path: Path, mode: int = 0o600, group: str = "") -> Iterator[trio.Socke
             except OSError as error:  # nobody listens there: the next start makes it anew
                 log.warning("the socket %s stays behind (%s)", path, error.strerror)
     finally:
-        # The lock file stays: removing it would let two daemons hold locks on two files of one name.
+        # The lock file stays: if it were removed, two daemons could hold locks on two files of one name.
         os.close(held)
 
 

@@ -17,7 +17,7 @@ import trio
 from convo.messages import SummaryOptions
 from convod import __version__
 from convod.engine.supervisor import Engine
-from convod.listen.limits import Door
+from convod.listen.limits import ConnectionLimiter
 from convod.measure import Histogram
 from convod.sessions import Manager
 from convod.summary import Summarizers, SummarizerUnavailable
@@ -33,7 +33,7 @@ class Metrics(msgspec.Struct, frozen=True):
 
     manager: Manager
     summarizers: Summarizers
-    door: Door
+    limiter: ConnectionLimiter
     wrong_tokens: Callable[[], int]
     state: Path
     began: float = msgspec.field(default_factory=time.monotonic)
@@ -58,10 +58,10 @@ class Metrics(msgspec.Struct, frozen=True):
         )
         yield _gauge(
             "convo_connections", "Open connections.",
-            _by("state", {"greeted": self.door.greeted, "silent": self.door.connected - self.door.greeted}),
+            _by("state", {"greeted": self.limiter.greeted, "silent": self.limiter.connected - self.limiter.greeted}),
         )  # fmt: skip
         yield _gauge("convo_tasks", "Tasks of the event loop.", {(): trio.lowlevel.current_statistics().tasks_living})
-        yield _counter("convo_limits_met", "Times a limit was met.", _by("limit", self.door.refused))
+        yield _counter("convo_limits_met", "Times a limit was met.", _by("limit", self.limiter.refused))
         yield _counter("convo_wrong_tokens", "Tokens that were wrong or missing.", {(): self.wrong_tokens()})
         yield _counter(
             "convo_rejected_texts",

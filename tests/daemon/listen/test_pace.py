@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import socket
-
 import pytest
 import trio
 import trio.testing
@@ -93,67 +91,3 @@ async def test_it_sends_and_closes_as_the_stream_does(pair, autojump_clock):
     await stream.aclose()
     with pytest.raises(trio.BrokenResourceError):
         await client.send_all(b"more")
-
-
-# --- a socket ---------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-async def sockets():
-    """A paced socket that takes little at a time, and its other end."""
-    here, there = socket.socketpair()
-    for one in (here, there):
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-    async with (
-        trio.SocketStream(trio.socket.from_stdlib_socket(here)) as stream,
-        trio.SocketStream(trio.socket.from_stdlib_socket(there)) as client,
-    ):
-        yield PacedStream(stream), client
-
-
-async def test_what_a_socket_does_not_take_at_once_it_takes_later(sockets):
-    stream, client = sockets
-    sent = bytes(range(256)) * 1000
-    had = bytearray()
-
-    async def read() -> None:
-        while len(had) < len(sent):
-            had.extend(await client.receive_some())
-
-    with trio.fail_after(30):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(stream.send_all, sent)
-            await trio.testing.wait_all_tasks_blocked()
-            assert not had
-            nursery.start_soon(read)
-    assert had == sent
-
-
-async def test_a_socket_is_waited_for_where_a_rest_brought_nothing(sockets):
-    stream, client = sockets
-    stream.rest_while(lambda: True)
-    with trio.fail_after(30):
-        async with trio.open_nursery() as nursery:
-
-            async def speak() -> None:
-                await trio.sleep(2.5 * REST_S)
-                await client.send_all(b"a")
-
-            nursery.start_soon(speak)
-            assert await stream.receive_some() == b"a"
-        await client.send_eof()
-        assert await stream.receive_some() == b""
-
-
-async def test_a_socket_whose_other_end_is_gone_is_broken(sockets):
-    stream, client = sockets
-    stream.rest_while(lambda: True)
-    await stream.send_all(b"unread")
-    await client.aclose()
-    with pytest.raises(trio.BrokenResourceError):
-        await stream.receive_some()
-    with pytest.raises(trio.BrokenResourceError):
-        await stream.send_all(b"more")
-    await stream.aclose()
-    with pytest.raises(trio.ClosedResourceError):
-        await stream.send_all(b"more")

@@ -1,112 +1,25 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import asynccontextmanager
+from contextlib import suppress
 
 import pytest
 import trio
+import trio.testing
 import trio_websocket
-from trio.testing import memory_stream_pair
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import BytesMessage, Event, Ping, Pong, Request, TextMessage
 
-from convo.address import parse
 from convo.messages import WEBSOCKET_SUBPROTOCOL, Code
-from convod.listen import websocket
-from convod.listen.limits import STRANGER_BYTES, Door, Visit
-from convod.listen.pace import PacedStream
-from convod.listen.settings import ListenSettings
-from convod.listen.upgrade import CLOSE_S, EXTRA_WEIGHT, STOPPING_S, WebSocketLink
-from convod.listen.websocket import BadAddress, check
+from convod.listen.limits import STRANGER_BYTES
+from convod.listen.pace import READ_BYTES
+from convod.listen.websocket import CLOSE_S, EXTRA_WEIGHT, STOPPING_S
+from tests.daemon.support.websockets import PATIENCE_S, SETTINGS, EchoServer, LinkInMemory, opened, port_of
 from tests.support.wire import shaken_hands
-
-PATIENCE_S = 60
-
-SETTINGS = ListenSettings()
-
-
-OPEN = {"guarded": False, "certified": False, "insecure": False}
-ALL = {"guarded": True, "certified": True, "insecure": True}
-
-
-@pytest.mark.parametrize("url", ["ws://127.0.0.1:0", "ws://127.1.2.3:0", "ws://[::1]:8765", "ws://localhost:8765"])
-def test_a_loopback_address_needs_no_token(url):
-    assert check(url, **OPEN).scheme == "ws"
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "192.168.1.2", "example.org"])
-def test_an_address_open_to_the_network_needs_tokens_and_tls_or_a_word(host):
-    plain, secure = f"ws://{host}:8765", f"wss://{host}:8765"
-    with pytest.raises(BadAddress, match="convod token add") as bad:
-        check(plain, **OPEN)
-    assert plain in str(bad.value)
-    with pytest.raises(BadAddress, match="convod token add"):
-        check(secure, **OPEN | {"certified": True})
-    with pytest.raises(BadAddress, match="in the clear"):
-        check(plain, **OPEN | {"guarded": True, "certified": True})
-    assert check(secure, **OPEN | {"guarded": True, "certified": True}).secure
-    with pytest.raises(BadAddress, match="convod token add"):
-        check(plain, **OPEN | {"insecure": True})
-    assert check(plain, **OPEN | {"guarded": True, "insecure": True}).scheme == "ws"
-
-
-def test_tls_needs_a_certificate():
-    with pytest.raises(BadAddress, match="--tls-cert"):
-        check("wss://127.0.0.1:1", **ALL | {"certified": False})
-
-
-@pytest.mark.parametrize("url", ["unix:/tmp/x", "http://127.0.0.1:1", "127.0.0.1:1", "", "ws://"])
-def test_what_is_no_address_to_listen_on_is_refused_with_a_sentence(url):
-    with pytest.raises(BadAddress) as bad:
-        check(url, **ALL)
-    assert "\n" not in str(bad.value)
-
-
-class Server:
-    """Listens on a free port and echoes, until cancelled."""
-
-    def __init__(self, token: str = "", origins: Sequence[str] = ()) -> None:
-        self.token = token
-        self.origins = list(origins)
-        self.links: list[WebSocketLink] = []
-        self.close_with: Code | None = None
-        self.stopping = False
-        self.broken = False
-
-    async def serve(self, link: WebSocketLink, peer: str, visit: Visit) -> None:
-        self.links.append(link)
-        if self.broken:
-            raise RuntimeError("oh")
-        while (data := await link.receive()) is not None:
-            if data == b"close":
-                break
-            await link.send([data, b"!"])
-        await link.close(self.close_with, stopping=self.stopping)
-
-    async def start(self, nursery: trio.Nursery, limit: int = 1000) -> str:
-        settings = ListenSettings(message_bytes=limit, token=self.token, origins=self.origins)
-        bound = await websocket.bind(parse("ws://127.0.0.1:0"))
-        front = websocket.Front(lambda: settings, lambda: bool(self.token), Door(), self.serve)
-        nursery.start_soon(websocket.listen, bound, front)
-        return bound.url
-
-
-@asynccontextmanager
-async def opened(url: str, *subprotocols: str):
-    """A client whose socket is closed at the end, whoever closed first (`open_websocket_url` may leave it open)."""
-    port = int(url.rpartition(":")[2])
-    async with await trio.open_tcp_stream("127.0.0.1", port) as stream, trio.open_nursery() as nursery:
-        client = await trio_websocket.wrap_client_stream(
-            nursery, stream, f"127.0.0.1:{port}", "/any/path", subprotocols=list(subprotocols)
-        )
-        yield client
-        await client.aclose()
-        nursery.cancel_scope.cancel()
 
 
 async def test_the_port_that_was_free_is_told_and_any_path_serves(nursery):
-    url = await Server().start(nursery)
-    assert int(url.rpartition(":")[2]) > 0
+    url = await EchoServer().start(nursery)
+    assert port_of(url) > 0
     with trio.fail_after(PATIENCE_S):
         async with opened(url, "other", WEBSOCKET_SUBPROTOCOL) as client:
             assert client.subprotocol == WEBSOCKET_SUBPROTOCOL
@@ -117,11 +30,11 @@ async def test_the_port_that_was_free_is_told_and_any_path_serves(nursery):
 
 @pytest.mark.parametrize("subprotocols", [(), ("convo.v2",), ("CONVO.V1",)])
 async def test_a_client_without_the_subprotocol_gets_http_400_and_what_to_do(nursery, subprotocols):
-    server = Server()
+    server = EchoServer()
     url = await server.start(nursery)
     offered = f"Sec-WebSocket-Protocol: {', '.join(subprotocols)}\r\n" if subprotocols else ""
     with trio.fail_after(PATIENCE_S):
-        async with await trio.open_tcp_stream("127.0.0.1", int(url.rpartition(":")[2])) as stream:
+        async with await trio.open_tcp_stream("127.0.0.1", port_of(url)) as stream:
             await stream.send_all(
                 b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                 b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
@@ -137,7 +50,7 @@ async def test_a_client_without_the_subprotocol_gets_http_400_and_what_to_do(nur
 
 
 async def test_text_is_handed_on_as_bytes(nursery):
-    url = await Server().start(nursery)
+    url = await EchoServer().start(nursery)
     with trio.fail_after(PATIENCE_S):
         async with opened(url, WEBSOCKET_SUBPROTOCOL) as client:
             await client.send_message("grüß")
@@ -157,7 +70,7 @@ async def test_text_is_handed_on_as_bytes(nursery):
     ],
 )
 async def test_the_goodbye_says_why(nursery, code, stopping, number):
-    server = Server()
+    server = EchoServer()
     server.close_with, server.stopping = code, stopping
     url = await server.start(nursery)
     with trio.fail_after(PATIENCE_S):
@@ -170,7 +83,7 @@ async def test_the_goodbye_says_why(nursery, code, stopping, number):
 
 
 async def test_what_is_far_too_large_is_not_read(nursery):
-    url = await Server().start(nursery, limit=1000)
+    url = await EchoServer().start(nursery, limit=1000)
     with trio.fail_after(PATIENCE_S):
         async with opened(url, WEBSOCKET_SUBPROTOCOL) as client:
             await client.send_message(bytes(2000))  # a little: the connection above refuses it with a sentence
@@ -180,63 +93,6 @@ async def test_what_is_far_too_large_is_not_read(nursery):
                 await client.send_message(bytes(5000))
                 await client.get_message()
             assert closed.value.reason.code == 1009
-    nursery.cancel_scope.cancel()
-
-
-@pytest.mark.parametrize(
-    "data", [b"", b"GET / HTTP/1.1\r\n", b"\x16\x03\x01\x02\x00\x01\x00", b"GET / HTTP/1.1\r\n\r\n"]
-)
-async def test_a_peer_that_is_no_websocket_harms_nobody(nursery, data):
-    url = await Server().start(nursery)
-    port = int(url.rpartition(":")[2])
-    with trio.fail_after(PATIENCE_S):
-        stream = await trio.open_tcp_stream("127.0.0.1", port)
-        await stream.send_all(data)
-        await stream.aclose()
-        async with opened(url, WEBSOCKET_SUBPROTOCOL) as client:
-            await client.send_message(b"still")
-            assert await client.get_message() == b"still"
-    nursery.cancel_scope.cancel()
-
-
-async def test_a_fault_in_one_connection_leaves_the_listener(nursery, caplog):
-    server = Server()
-    server.broken = True
-    url = await server.start(nursery)
-    with trio.fail_after(PATIENCE_S):
-        async with opened(url, WEBSOCKET_SUBPROTOCOL) as client:
-            with pytest.raises(trio_websocket.ConnectionClosed):
-                await client.get_message()
-        server.broken = False
-        async with opened(url, WEBSOCKET_SUBPROTOCOL) as client:
-            await client.send_message(b"still")
-            assert await client.get_message() == b"still"
-    nursery.cancel_scope.cancel()
-    assert "fault of convod" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("token", "origins", "status"),
-    [
-        ("", [], 403),
-        ("", ["https://other.example"], 403),
-        ("", ["https://page.example"], 101),
-        ("secret", [], 101),
-        ("secret", ["https://other.example"], 403),
-        ("secret", ["https://page.example"], 101),
-    ],
-)
-async def test_a_web_page_connects_only_if_its_origin_may_or_a_token_guards(nursery, token, origins, status):
-    server = Server(token=token, origins=origins)
-    url = await server.start(nursery)
-    async with await trio.open_tcp_stream("127.0.0.1", int(url.rpartition(":")[2])) as stream:
-        await stream.send_all(
-            b"GET / HTTP/1.1\r\nHost: localhost\r\nOrigin: https://page.example\r\nUpgrade: websocket\r\n"
-            b"Connection: Upgrade\r\nSec-WebSocket-Protocol: convo.v1\r\n"
-            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-        )
-        answer = await stream.receive_some(4096)
-    assert answer.split(b" ")[1] == str(status).encode()
     nursery.cancel_scope.cancel()
 
 
@@ -251,8 +107,8 @@ def client_frame(event: Event, *, continues: bool = False) -> bytes:
 @pytest.mark.parametrize("first", [0, 1, 150, 1000])
 async def test_a_message_in_fragments_between_pings_is_one_message(nursery, first):
     """`first` bytes arrive before the others: the handshake may come in pieces, or with the frames behind it."""
-    url = await Server().start(nursery)
-    async with await trio.open_tcp_stream("127.0.0.1", int(url.rpartition(":")[2])) as stream:
+    url = await EchoServer().start(nursery)
+    async with await trio.open_tcp_stream("127.0.0.1", port_of(url)) as stream:
         client = WSConnection(ConnectionType.CLIENT)
         asked = Request(host="localhost", target="/", subprotocols=[WEBSOCKET_SUBPROTOCOL])
         data = b"".join(
@@ -279,29 +135,66 @@ async def test_a_message_in_fragments_between_pings_is_one_message(nursery, firs
     nursery.cancel_scope.cancel()
 
 
-async def test_a_stranger_is_kept_so_many_bytes_of_and_no_more(nursery, autojump_clock):
+@pytest.fixture
+def memory() -> LinkInMemory:
+    return LinkInMemory()
+
+
+@pytest.mark.parametrize("event", [BytesMessage(bytes(1000), message_finished=False), Ping(bytes(100))])
+async def test_of_a_stranger_so_many_bytes_are_read_and_no_more(memory, nursery, autojump_clock, event):
     """In fragments without an end, or in control frames: 1009."""
-    for event in (BytesMessage(bytes(1000), message_finished=False), Ping(bytes(100))):
-        here, there = memory_stream_pair()
-        client, server, _ = shaken_hands()
-        link = WebSocketLink(server, here, PacedStream(here), SETTINGS)
-        sent = 0
+    link = await memory.shake_hands(nursery)
+    nursery.start_soon(link.attend, SETTINGS.ping_s)
+    before = memory.read
+    for _ in range(2 * STRANGER_BYTES // 100):
+        size = await memory.send(event)
+        if memory.close_codes:
+            break
+    assert STRANGER_BYTES < memory.read - before <= STRANGER_BYTES + size
+    assert await link.receive() is None
+    assert memory.close_codes == [1009]
+    nursery.cancel_scope.cancel()
 
-        async def receive(link: WebSocketLink = link, here: trio.abc.Stream = here) -> None:
-            assert await link.receive() is None
-            await here.aclose()
 
-        nursery.start_soon(receive)
-        while sent < 2 * STRANGER_BYTES:
-            data = client.send(event)
-            sent += len(data)
-            try:
-                await there.send_all(data)
-            except trio.BrokenResourceError:
-                break
-            await trio.testing.wait_all_tasks_blocked()
-        assert STRANGER_BYTES < sent <= STRANGER_BYTES + 2 * len(data)
-        assert len(link._partial) <= STRANGER_BYTES
+async def test_of_a_stranger_one_message_is_read_until_it_is_trusted(memory, nursery, autojump_clock):
+    link = await memory.shake_hands(nursery)
+    await memory.send(BytesMessage(b"hello"))
+    assert await link.receive() == b"hello"
+    await memory.send(BytesMessage(bytes(1000)))
+    await memory.send(*[BytesMessage(bytes(1000), message_finished=False)] * 100)
+    received = []
+
+    async def receive() -> None:
+        received.append(await link.receive())
+
+    nursery.start_soon(receive)
+    await trio.sleep(5)
+    assert received == []
+    link.trust()
+    await trio.sleep(1)
+    assert received == [bytes(1000)]
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_stranger_that_is_refused_sends_no_more_than_before(memory, nursery, autojump_clock):
+    fragment = client_frame(BytesMessage(bytes(1000), message_finished=False))
+    link = await memory.shake_hands(nursery)
+    await memory.send(BytesMessage(b"hello"))
+    assert await link.receive() == b"hello"
+    ended = trio.Event()
+
+    async def close() -> None:
+        await link.close(Code.UNAUTHORIZED)
+        ended.set()
+
+    nursery.start_soon(close)
+    before, began = memory.read, trio.current_time()
+    while not ended.is_set():
+        await memory.stream.send_all(fragment)
+        await trio.testing.wait_all_tasks_blocked()
+    assert memory.read - before <= STRANGER_BYTES + len(fragment)
+    assert trio.current_time() == began
+    assert memory.close_codes == [1008]
     nursery.cancel_scope.cancel()
 
 
@@ -316,19 +209,14 @@ async def test_a_stranger_is_kept_so_many_bytes_of_and_no_more(nursery, autojump
         (BytesMessage(bytes(5000), message_finished=False), False),
     ],
 )
-async def test_frames_that_are_no_message_are_counted(nursery, autojump_clock, event, counts):
-    here, there = memory_stream_pair()
-    client, server, _ = shaken_hands()
+async def test_frames_that_are_no_message_are_counted(memory, nursery, autojump_clock, event, counts):
     counted = []
-    link = WebSocketLink(
-        server, here, PacedStream(here), SETTINGS, pause=lambda size, messages: counted.append(messages) or 7.0
-    )
+    link = await memory.shake_hands(nursery, lambda size, messages: counted.append(messages) or 7.0)
     link.trust()
-    nursery.start_soon(link.receive)
     began = trio.current_time()
-    await there.send_all(client.send(event) + client.send(event))
+    await memory.send(event, event)
     await trio.testing.wait_all_tasks_blocked()
-    await there.send_all(client.send(event))
+    await memory.send(event)
     await trio.sleep(6)
     assert counted == ([2 * EXTRA_WEIGHT] if counts else [])
     await trio.sleep(2)
@@ -337,55 +225,97 @@ async def test_frames_that_are_no_message_are_counted(nursery, autojump_clock, e
     nursery.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize(
-    ("peer", "network"),
-    [
-        ("10.0.0.1:5", "10.0.0.1"),
-        ("[2001:db8:1:2:3:4:5:6]:5", "2001:db8:1:2::1"),
-        ("[::ffff:10.0.0.1]:5", "10.0.0.1"),
-        ("[fe80::1%eth0]:5", "fe80::2"),
-    ],
-)
-def test_an_ipv6_host_is_all_addresses_that_it_may_take(peer, network):
-    assert websocket._network(peer) == websocket._network(f"[{network}]:7" if ":" in network else f"{network}:7")
-    assert websocket._network(peer) != websocket._network("10.0.0.2:5")
+async def test_messages_that_came_together_are_told_from_those_that_come_later(memory, nursery, autojump_clock):
+    link = await memory.shake_hands(nursery)
+    link.trust()
+    await memory.send(*(BytesMessage(bytes([number])) for number in range(3)))
+    await trio.testing.wait_all_tasks_blocked()
+    assert await link.receive() == b"\0"
+    await memory.send(BytesMessage(b"later"))
+    assert [await link.receive_ready() for _ in range(4)] == [b"\1", b"\2", None, None]
+    assert await link.receive() == b"later"
+    nursery.cancel_scope.cancel()
 
 
-async def test_a_client_that_asks_for_pongs_and_takes_none_is_cut(nursery, autojump_clock):
-    here, there = memory_stream_pair()
-    here.send_stream.send_all_hook = trio.sleep_forever
-    aborted = []
-    client, websocket, _ = shaken_hands()
-    link = WebSocketLink(
-        websocket, here, PacedStream(here, abort=lambda: aborted.append(trio.current_time())), SETTINGS
-    )
-    await there.send_all(client.send(Ping(b"x")))
+async def test_a_client_whose_answers_wait_is_not_read_either(memory, nursery, autojump_clock):
+    link = await memory.shake_hands(nursery)
+    link.trust()
+    before = memory.read
+    for number in range(10):
+        await memory.send(BytesMessage(bytes([number]) * 20_000))
+    # One message waits to be received; of the next there is no more than what came in the same read.
+    assert memory.read - before <= 20_000 + 2 * READ_BYTES
+    assert await link.receive() == b"\0" * 20_000
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_client_that_asks_for_pongs_and_takes_none_is_cut(memory, nursery, autojump_clock):
+    link = await memory.shake_hands(nursery)
+    began = trio.current_time()
+    memory.here.send_stream.send_all_hook = trio.sleep_forever
+    await memory.send(Ping(b"x"))
     assert await link.receive() is None
-    assert aborted == [SETTINGS.stall_s]
+    assert memory.aborted == [began + SETTINGS.stall_s]
     before = trio.current_time()
     await link.close(None)
     assert trio.current_time() - before <= CLOSE_S
-
-
-async def test_a_goodbye_that_nobody_answers_takes_no_longer_than_it_may(nursery, autojump_clock):
-    here, _there = memory_stream_pair()
-    _, websocket, _ = shaken_hands()
-    link = WebSocketLink(websocket, here, PacedStream(here), SETTINGS)
-    await link.close(None, stopping=True)
-    assert trio.current_time() == pytest.approx(STOPPING_S)
-
-
-async def test_a_silent_connection_has_a_sign_of_life_now_and_then(nursery, autojump_clock):
-    """A pong that nobody asked for: proxies see traffic, and the peer has nothing to answer."""
-    here, there = memory_stream_pair()
-    client, websocket, _ = shaken_hands()
-    link = WebSocketLink(websocket, here, PacedStream(here), SETTINGS)
-    nursery.start_soon(link.keep_alive, 20.0)
-    heard = []
-    with trio.move_on_after(70):
-        while True:
-            client.receive_data(bytes(await there.receive_some()))
-            heard += [(trio.current_time(), type(event)) for event in client.events()]
-    assert heard == [(20.0, Pong), (40.0, Pong), (60.0, Pong)]
-    link.abort()
     nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(("stopping", "seconds"), [(True, STOPPING_S), (False, CLOSE_S)])
+async def test_a_goodbye_that_nobody_answers_takes_no_longer_than_it_may(
+    memory, nursery, autojump_clock, stopping, seconds
+):
+    link = await memory.shake_hands(nursery)
+    began = trio.current_time()
+    await link.close(None, stopping=stopping)
+    assert trio.current_time() - began == pytest.approx(seconds)
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_goodbye_gets_out_when_everything_is_cancelled(memory, nursery, autojump_clock):
+    with trio.CancelScope() as reading:
+        async with trio.open_nursery() as readers:
+            link = await memory.shake_hands(readers)
+            reading.cancel()
+            with trio.CancelScope(shield=True):
+                await trio.testing.wait_all_tasks_blocked()  # the reader has ended
+                await link.close(None, stopping=True)
+    assert b"\x03\xe9" in await memory.stream.receive_some()
+
+
+async def test_a_silent_connection_has_a_sign_of_life_now_and_then(memory, nursery, autojump_clock):
+    """A pong that nobody asked for: proxies see traffic, and the peer has nothing to answer."""
+    link = await memory.shake_hands(nursery)
+    nursery.start_soon(link.attend, 20.0)
+    began = trio.current_time()
+    await trio.sleep(70)
+    assert [(at - began, type(event)) for at, event in memory.had] == [(20.0, Pong), (40.0, Pong), (60.0, Pong)]
+    nursery.cancel_scope.cancel()
+
+
+GOODBYE = b"\x88\x02\x03\xe8"
+"""A close frame with code 1000."""
+
+
+async def test_a_ping_that_crosses_our_goodbye_ends_its_own_connection_only(nursery, caplog):
+    url = await EchoServer().start(nursery)
+    with trio.fail_after(PATIENCE_S):
+        async with await trio.open_tcp_stream("127.0.0.1", port_of(url)) as stream:
+            client = WSConnection(ConnectionType.CLIENT)
+            asked = Request(host="localhost", target="/", subprotocols=[WEBSOCKET_SUBPROTOCOL])
+            await stream.send_all(client.send(asked))
+            client.receive_data(bytes(await stream.receive_some()))
+            ping = client.send(Ping(b"?"))
+            await stream.send_all(client.send(BytesMessage(b"close")))
+            assert (await stream.receive_some()).startswith(GOODBYE)
+            await stream.send_all(ping)
+            began = trio.current_time()
+            with suppress(trio.BrokenResourceError):
+                assert await stream.receive_some() == b""
+            assert trio.current_time() - began < CLOSE_S
+        async with opened(url, WEBSOCKET_SUBPROTOCOL) as other:
+            await other.send_message(b"still")
+            assert await other.get_message() == b"still"
+    nursery.cancel_scope.cancel()
+    assert "fault of convod" not in caplog.text
