@@ -183,14 +183,14 @@ def _show(settings: Any, file: Path | None) -> int:
             print(f"\n[{section}]")
             for key, value in values.items():
                 print(f"{key} = {_toml(value)}")
-    from convod import daemon
+    from convod import startup
     from convod.ops.config import exposed_token
 
     if (sentence := exposed_token(settings, file)) is not None:
         print(f"convod: {sentence}", file=sys.stderr)
     try:
-        daemon.check(settings)
-    except daemon.CannotStart as error:
+        startup.check(settings)
+    except startup.CannotStart as error:
         print(f"convod: {error}", file=sys.stderr)
         return 1
     return 0
@@ -215,6 +215,7 @@ def _run(settings: Any, file: Path | None, read_settings: Callable[[], Any]) -> 
     from convod.ops import logs
     from convod.ops.http import HttpUnavailable
     from convod.ops.systemd import BadActivation
+    from convod.startup import CannotStart
     from convod.store import StoreFailed
 
     logs.begin(settings.log)
@@ -223,7 +224,7 @@ def _run(settings: Any, file: Path | None, read_settings: Callable[[], Any]) -> 
     try:
         trio.run(partial(daemon.run, settings, read_settings=read_settings))
     except* (
-        daemon.CannotStart, StoreFailed, SocketTaken, BadAddress, BadCertificate, BadActivation,
+        CannotStart, StoreFailed, SocketTaken, BadAddress, BadCertificate, BadActivation,
         HttpUnavailable, OSError,
     ) as group:  # fmt: skip
         fault = group

@@ -1,4 +1,4 @@
-"""What a disk has to be told before a power cut is harmless. Blocks: for a thread, or for the start."""
+"""Writing so that a power cut is harmless. Everything here blocks: for a thread, or for the start."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def write_whole(path: Path, data: bytes, mode: int = 0o600, *, owner: tuple[int,
     """
     fresh = path.with_name(f"{path.name}.new")
     try:
-        # Through no link that somebody else put there.
+        # Never through a link that another user put there.
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
         try:
             left = memoryview(data)

@@ -1,4 +1,4 @@
-"""Measurements that cost next to nothing to take: a histogram is a few counters. `ops/metrics` shows them."""
+"""Cheap measurements: a histogram is a few counters. `ops/metrics` shows them."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ LOCAL_PREFIX: Final = "uid:"
 
 OTHERS_AHEAD: Final = 3
 """Turns in a row that go to others while a user of this machine waits; the next is theirs. Tokens may be many, but
-whoever sits in front of the machine notices each delay."""
+the person in front of the machine notices every delay."""
 
 REMEMBERED: Final = 4096
 """Owners whose last turn is known; one that is forgotten comes first."""

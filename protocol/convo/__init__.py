@@ -1,8 +1,8 @@
 """Live captions and summaries on your own machine: the messages, the connection and the clients.
 
-`convo.connect` connects under trio, `convo.asyncio_client.connect` under asyncio. The messages of the contract
-are here by name; `convo.connection`, `convo.framing` and `convo.formats` are for those who build their own.
-Importing this package imports no loop and opens nothing.
+`convo.connect` connects, under trio or asyncio. The messages of the contract are here by name; `convo.connection`,
+`convo.framing` and `convo.formats` are for those who build their own. Importing this package imports no loop and opens
+nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from .errors import (
     LocalProtocolError,
     RemoteProtocolError,
     RequestError,
+    SessionCutShort,
 )
 from .messages import (
     ActionItem,
@@ -92,10 +93,11 @@ from .messages import (
 )
 
 if TYPE_CHECKING:
-    from . import asyncio_client, trio_client
     from .address import default_url
-    from .client import Client, ClientSession
-    from .trio_client import connect
+    from .client import Client, ClientSession, SessionOptions
+    from .link import Link, open_link
+    from .streaming import FileUpload, Follower, LiveStream
+    from .transport import connect
 
 __version__ = "0.1.0"
 
@@ -103,10 +105,14 @@ __version__ = "0.1.0"
 _LATER = {
     "Client": "client",
     "ClientSession": "client",
-    "asyncio_client": "",
-    "connect": "trio_client",
+    "FileUpload": "streaming",
+    "Follower": "streaming",
+    "Link": "link",
+    "LiveStream": "streaming",
+    "SessionOptions": "client",
+    "connect": "transport",
     "default_url": "address",
-    "trio_client": "",
+    "open_link": "link",
 }
 
 __all__ = [
@@ -136,20 +142,24 @@ __all__ = [
     "EventsLost",
     "Export",
     "ExportReply",
+    "FileUpload",
     "FinalSummary",
     "Finalize",
     "FinalizeReply",
+    "Follower",
     "GetSession",
     "GetSessionReply",
     "Hello",
     "Hit",
     "Limits",
+    "Link",
     "ListModels",
     "ListModelsReply",
     "ListSessions",
     "ListSessionsReply",
     "ListSummaries",
     "ListSummariesReply",
+    "LiveStream",
     "LocalProtocolError",
     "Mark",
     "Message",
@@ -170,7 +180,9 @@ __all__ = [
     "SearchReply",
     "Section",
     "Segment",
+    "SessionCutShort",
     "SessionInfo",
+    "SessionOptions",
     "SessionRenamed",
     "SessionState",
     "SessionWarning",
@@ -189,10 +201,9 @@ __all__ = [
     "TranscriptSegment",
     "Welcome",
     "Word",
-    "asyncio_client",
     "connect",
     "default_url",
-    "trio_client",
+    "open_link",
 ]
 
 
@@ -201,7 +212,6 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    home = _LATER[name]
-    value = getattr(import_module(f".{home}", __name__), name) if home else import_module(f".{name}", __name__)
+    value = getattr(import_module(f".{_LATER[name]}", __name__), name)
     globals()[name] = value
     return value

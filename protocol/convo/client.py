@@ -1,22 +1,23 @@
 """What a program does with a daemon: requests, sessions, audio, events. The same under trio and asyncio.
 
-In: calls of the application. Out: typed replies and events. This module imports no loop: `convo.trio_client` and
-`convo.asyncio_client` connect, move the bytes, and hand over a `Client`.
+In: calls of the application. Out: typed replies and events. `convo.transport` connects, moves the bytes, and hands
+over a `Client`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypedDict, TypeVar, Unpack
 
 import msgspec
 
 from .client_core import Attachment
-from .errors import RemoteProtocolError
-from .exchange import Exchange
+from .client_io import ClientIO
+from .errors import ConvoError, RemoteProtocolError
 from .messages import (
     Attach,
     AttachReply,
+    AudioFormat,
     Bookmark,
     CancelSession,
     Code,
@@ -30,15 +31,57 @@ from .messages import (
     GetSession,
     GetSessionReply,
     ModelProgress,
+    Priority,
     PullModel,
     PullModelReply,
     Reply,
     Request,
     Segment,
+    SummaryOptions,
     Welcome,
 )
 
 R = TypeVar("R", bound=Reply)
+
+
+class SessionOptions(TypedDict, total=False):
+    """What a session is to be like: the fields of `CreateSession`, as SPEC.md explains them. Each may be left out.
+
+    Args:
+        audio: what the bytes are: encoding, rate and channels, or the name and size of a file.
+        title: for people, one line.
+        language: such as "en"; None detects it.
+        task: "translate" translates to English.
+        model: a speech model; None leaves it to the daemon, as do all other Nones.
+        prompt: text before the first word, to set names and style.
+        hotwords: words to expect.
+        interim: send `TranscriptPartial`.
+        words: send the times of words.
+        endpoint_ms: least silence that ends an utterance, milliseconds.
+        vad_mode: how much is taken for speech, 0 (most) to 3 (least).
+        frame_ms: audio that is judged at a time, 10, 20 or 30 milliseconds.
+        key: a retry with the same key gets the same session.
+        summary: whether there is one, and who writes it how.
+        priority: of a file in the queue.
+        keep_audio: keep the audio when the session is completed.
+    """
+
+    audio: AudioFormat
+    title: str | None
+    language: str | None
+    task: Literal["transcribe", "translate"]
+    model: str | None
+    prompt: str | None
+    hotwords: str | None
+    interim: bool
+    words: bool
+    endpoint_ms: int | None
+    vad_mode: int | None
+    frame_ms: int | None
+    key: str | None
+    summary: SummaryOptions
+    priority: Priority
+    keep_audio: bool | None
 
 
 class EventStream:
@@ -53,8 +96,8 @@ class EventStream:
         ConnectionLost: the connection ended.
     """
 
-    def __init__(self, exchange: Exchange, attachment: Attachment, until: Callable[[Event], bool] | None) -> None:
-        self._exchange = exchange
+    def __init__(self, io: ClientIO, attachment: Attachment, until: Callable[[Event], bool] | None) -> None:
+        self._io = io
         self._attachment = attachment
         self._until = until
         self._done = False
@@ -72,8 +115,8 @@ class EventStream:
             if attachment.detached or (self._until is None and attachment.feed.finished):
                 break
             attachment.check_once()
-            self._exchange.core.check()
-            await self._exchange.wait_changed(attachment)
+            self._io.core.check()
+            await self._io.wait_changed(attachment)
         raise StopAsyncIteration
 
 
@@ -82,11 +125,11 @@ class ClientSession:
 
     def __init__(
         self,
-        exchange: Exchange,
+        io: ClientIO,
         attachment: Attachment,
         reply: CreateSessionReply | AttachReply,
     ) -> None:
-        self._exchange = exchange
+        self._io = io
         self._attachment = attachment
         self._reply = reply
 
@@ -99,6 +142,11 @@ class ClientSession:
     def reply(self) -> CreateSessionReply | AttachReply:
         """What the daemon answered to create_session or attach."""
         return self._reply
+
+    @property
+    def attached(self) -> bool:
+        """Whether this attachment still holds: it was neither detached nor made anew on this connection."""
+        return not self._attachment.detached
 
     @property
     def sent(self) -> int:
@@ -114,7 +162,7 @@ class ClientSession:
 
     def events(self, until: Callable[[Event], bool] | None = None) -> EventStream:
         """The session's events as they come. Streams of one session share them: use one at a time."""
-        return EventStream(self._exchange, self._attachment, until)
+        return EventStream(self._io, self._attachment, until)
 
     async def send_audio(self, data: bytes) -> None:
         """Send audio of any length; waits while the daemon has no room for it.
@@ -127,7 +175,7 @@ class ClientSession:
             ConnectionLost: the connection ended; attach with `produce=True` and go on from `audio_offset`.
         """
         try:
-            await self._exchange.send_audio(self._attachment, self._attachment.align(data))
+            await self._io.send_audio(self._attachment, self._attachment.align(data))
         except BaseException:
             self._attachment.drop_carry()
             raise
@@ -136,34 +184,34 @@ class ClientSession:
         """Wait until all audio sent is transcribed and its segments are here; returns its bytes."""
         await self._flush()
         self._attachment.check()
-        reply = await self._exchange.request(Finalize(session=self.id))
+        reply = await self._io.request(Finalize(session=self.id))
         return reply.offset
 
     async def end(self) -> None:
         """No more audio comes; the last events follow."""
         if self._attachment.refused is None:
             await self._flush()
-        await self._exchange.request(EndSession(session=self.id))
+        await self._io.request(EndSession(session=self.id))
 
     async def cancel(self) -> None:
         """Stop the session; what was transcribed stays."""
-        await self._exchange.request(CancelSession(session=self.id))
+        await self._io.request(CancelSession(session=self.id))
 
     async def detach(self) -> None:
         """Get no more events of the session; it goes on without this connection."""
-        await self._exchange.request(Detach(session=self.id))
+        await self._io.request(Detach(session=self.id))
 
     async def _flush(self) -> None:
         rest = self._attachment.flush()
         if rest:
-            await self._exchange.send_audio(self._attachment, rest)
+            await self._io.send_audio(self._attachment, rest)
 
 
 class Client:
     """A connection to a daemon, open until its `async with` block ends."""
 
-    def __init__(self, exchange: Exchange, welcome: Welcome) -> None:
-        self._exchange = exchange
+    def __init__(self, io: ClientIO, welcome: Welcome) -> None:
+        self._io = io
         self._welcome = welcome
 
     @property
@@ -174,11 +222,20 @@ class Client:
     @property
     def lost(self) -> bool:
         """Whether the connection has ended."""
-        return self._exchange.core.lost
+        return self._io.core.lost
+
+    @property
+    def loss(self) -> ConvoError | None:
+        """Why the connection has ended; None while it is open."""
+        try:
+            self._io.core.check()
+        except ConvoError as error:
+            return error
+        return None
 
     async def wait_lost(self) -> None:
         """Return once the connection has ended."""
-        await self._exchange.wait_lost()
+        await self._io.wait_lost()
 
     async def request(self, request: Request[R]) -> R:
         """Send a request, wait for its answer.
@@ -188,11 +245,13 @@ class Client:
             ConnectionLost: the connection ended; whether it was done is not known.
             LocalProtocolError: it is above the daemon's limit.
         """
-        return await self._exchange.request(request)
+        return await self._io.request(request)
 
-    async def create_session(self, kind: Literal["live", "file"] = "live", **fields: Any) -> ClientSession:
-        """Open a session; `fields` are those of `CreateSession`. Raises like `request`."""
-        reply = await self.request(CreateSession(kind=kind, **fields))
+    async def create_session(
+        self, kind: Literal["live", "file"] = "live", **options: Unpack[SessionOptions]
+    ) -> ClientSession:
+        """Open a session, and attach to it. Raises like `request`."""
+        reply = await self.request(CreateSession(kind=kind, **options))
         return self._session(reply.session, reply)
 
     async def attach(self, session: str, *, after_seq: int = 0, produce: bool = False) -> ClientSession:
@@ -238,16 +297,16 @@ class Client:
             if progress is not None and message.model == model:
                 progress(message)
 
-        unwatch = self._exchange.watch_models(watch)
+        unwatch = self._io.watch_models(watch)
         try:
             return await self.request(PullModel(model=model))
         finally:
             unwatch()
 
     def _session(self, session: str, reply: CreateSessionReply | AttachReply) -> ClientSession:
-        attachment = self._exchange.core.attached(session)
+        attachment = self._io.core.attached(session)
         if attachment is None:
             # It went away again before this task ran: the connection was lost, or another task detached.
-            self._exchange.core.check()
+            self._io.core.check()
             raise RemoteProtocolError(Code.BAD_MESSAGE, f"Session {session} was detached at once.")
-        return ClientSession(self._exchange, attachment, reply)
+        return ClientSession(self._io, attachment, reply)

@@ -1,7 +1,7 @@
 """What a client knows, without a loop: requests in flight, sessions attached, audio that may be sent.
 
 In: requests, audio and the daemon's bytes. Out: bytes for the daemon, and a list of what happened. This module
-never waits for anything and never reads a socket or a clock; `convo.exchange` adds the waiting.
+never waits for anything and never reads a socket or a clock; `convo.client_io` adds the waiting.
 """
 
 from __future__ import annotations

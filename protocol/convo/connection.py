@@ -1,7 +1,7 @@
 """One end of a connection: bytes in, messages out, and the other way round; the order of messages kept.
 
 In: bytes from a transport, messages to be sent. Out: typed messages, bytes for the transport, and a `phase`.
-This module never reads a socket, a clock or a file; `convo.client` and the daemon's listeners do that around it.
+This module never reads a socket, a clock or a file; `convo.transport` and the daemon's listeners do that around it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 from . import messages
 from .codec import Codec, MessagePack, Unreadable
 from .errors import FrameTooLarge, LocalProtocolError, RemoteProtocolError
-from .explain import complaint, shown
+from .explain import shown, validation_message
 from .framing import Framing
 from .messages import (
     FROM_CLIENT,
@@ -248,7 +248,7 @@ class Connection:
             return messages.from_map(fields, struct)
         except (msgspec.ValidationError, RecursionError) as error:
             about = session if isinstance(session, str) else None
-            text = complaint(name, struct, error)
+            text = validation_message(name, struct, error)
             return Malformed(Error(code=Code.BAD_REQUEST, message=text, id=number, session=about))
 
     def _hello(self, fields: dict[str, Any]) -> Message:
@@ -263,7 +263,7 @@ class Connection:
         try:
             hello = messages.from_map(fields, Hello)
         except (msgspec.ValidationError, RecursionError) as error:
-            raise self._broken(Code.BAD_MESSAGE, complaint("hello", Hello, error)) from None
+            raise self._broken(Code.BAD_MESSAGE, validation_message("hello", Hello, error)) from None
         self._greeted = True
         return hello
 
@@ -310,7 +310,7 @@ class Connection:
         try:
             return messages.from_map(fields, struct)
         except (msgspec.ValidationError, RecursionError) as error:
-            raise self._broken(Code.BAD_MESSAGE, complaint(fields["type"], struct, error)) from None
+            raise self._broken(Code.BAD_MESSAGE, validation_message(fields["type"], struct, error)) from None
 
     def _broken(self, code: Code, message: str) -> RemoteProtocolError:
         self._phase = Phase.CLOSED

@@ -75,6 +75,10 @@ class EventsLost(ConvoError):
         self.after_seq = after_seq
 
 
+class SessionCutShort(ConvoError):
+    """The daemon ended a session before it had all of its audio; what it heard is kept."""
+
+
 class BadAudio(ConvoError):
     """A recording or a microphone gives no audio that convo can take; the text says what to do."""
 

@@ -30,7 +30,7 @@ def shown(text: object) -> str:
     return piece if len(piece) <= _SHOWN else f"{piece[: _SHOWN - 3]}..."
 
 
-def complaint(name: str, struct: type[msgspec.Struct], error: Exception) -> str:
+def validation_message(name: str, struct: type[msgspec.Struct], error: Exception) -> str:
     """One sentence about why a map cannot be read as `struct`, the message that is called `name`."""
     said, _, place = str(error).rpartition(" - at `")
     if not said:

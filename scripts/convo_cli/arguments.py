@@ -9,7 +9,10 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from convo.messages import Priority
 
 FORMATS = ("txt", "srt", "vtt", "json", "jsonl", "md")
 ENCODINGS = ("s16le", "f32le", "mulaw")
@@ -52,7 +55,7 @@ class Options(argparse.Namespace):
     output_dir: str | None
     skip_existing: bool
     track: int | None
-    priority: str
+    priority: Priority
     keep_audio: bool
     action: str | None
     summary: bool
@@ -60,7 +63,7 @@ class Options(argparse.Namespace):
     words: bool
     times: bool
     language: str | None
-    task: str
+    task: Literal["transcribe", "translate"]
     title: str | None
     prompt: str | None
     hotwords: str | None

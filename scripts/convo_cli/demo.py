@@ -21,7 +21,7 @@ from typing import Final
 import trio
 
 import convo
-from convo.messages import CreateSession, EngineStatus, Status, SummaryOptions
+from convo.messages import EngineStatus, Status, SummaryOptions
 
 from .__main__ import run
 from .arguments import Options
@@ -186,8 +186,7 @@ async def _play_file(options: Options, path: Path, title: str) -> None:
 async def _play(options: Options, source: Source, title: str) -> None:
     lines = Lines()
     captions = Captions(lines, times=True)
-    request = CreateSession(
-        kind="live",
+    wanted = convo.SessionOptions(
         audio=source.format,
         title=title,
         interim=captions.wants_interims,
@@ -195,7 +194,7 @@ async def _play(options: Options, source: Source, title: str) -> None:
         summary=SummaryOptions(mode="final", provider="extractive"),
     )
     try:
-        await Live(options, request, source, captions, lines).run()
+        await Live(options, wanted, source, captions, lines).run()
     finally:
         source.close()
 

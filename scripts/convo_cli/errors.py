@@ -105,6 +105,8 @@ def _explain_one(error: BaseException) -> Problem | ClosedPipe | Interrupted | N
                 Exit.NO_DAEMON,
                 f"The connection to the daemon broke: {error} What it heard is kept; `convo ls` lists it.",
             )
+        case theirs.SessionCutShort():
+            return Problem(Exit.NO_DAEMON, str(error))
         case theirs.EventsLost() | theirs.RemoteProtocolError():
             return Problem(Exit.OTHER, str(error))
         case theirs.LocalProtocolError():

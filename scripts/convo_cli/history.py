@@ -7,7 +7,6 @@ printed of a session was cleaned before: titles, words and summaries are data.
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import trio
@@ -64,13 +63,8 @@ async def watch(options: Options) -> None:
         async with linked(options, captions.note) as link, trio.open_nursery() as nursery:
             nursery.start_soon(lines.run)
             info = await link.ask(lambda client: find(client, options.session))
-            while captions.state is None or not captions.state.state.final:
-                client = await link.client()
-                with suppress(convo.ConnectionLost, convo.EventsLost):
-                    session = await client.attach(info.session, after_seq=captions.last_seq)
-                    async for event in session.events():
-                        captions.show(event)
-                    break
+            async for event in convo.Follower(link, info.session):
+                captions.show(event)
             lines.close()
     finally:
         captions.erase()

@@ -6,12 +6,11 @@ In: a session's ID or its beginning, and the daemon's replies. Out: a table or J
 from __future__ import annotations
 
 import sys
-from typing import Any, cast
+from typing import Any
 
 from convo.messages import (
     ListQueue,
     PauseQueue,
-    Priority,
     QueuedFile,
     ResumeQueue,
     Retranscribe,
@@ -45,8 +44,7 @@ async def priority(options: Options) -> None:
     """`convo priority ID low|normal|high`."""
     async with connected(options) as client:
         info = await find(client, options.session)
-        wanted = cast("Priority", options.priority)
-        await client.request(UpdateSession(session=info.session, priority=wanted))
+        await client.request(UpdateSession(session=info.session, priority=options.priority))
 
 
 async def retry(options: Options) -> None:

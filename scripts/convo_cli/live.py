@@ -12,29 +12,27 @@ from contextlib import suppress
 import trio
 
 import convo
-from convo.messages import AttachReply, Code, CreateSession, Event
-from convo.tape import Tape
+from convo.messages import Event
+from convo.transport import background_tasks
 
 from .arguments import Options
 from .captions import Captions
-from .errors import ClosedPipe, Exit, Problem, refused
+from .errors import ClosedPipe, Exit, Problem, explain
 from .interrupts import on_interrupt
-from .link import connected
+from .link import linked
 from .output import Lines, note
 from .sources import Source
 
-_PAUSE_S = 0.1  # before a broken link is tried again; doubles up to the next
-_LONGEST_PAUSE_S = 2.0
 _WORTH_TELLING_S = 0.05  # seconds of microphone that are missing
 
 
 class Live:
-    """Streams `source` into the session that `request` asks for. `announce`: say on standard error which one it is."""
+    """Streams `source` into a session that is as `wanted`. `announce`: say on standard error which one it is."""
 
     def __init__(
         self,
         options: Options,
-        request: CreateSession,
+        wanted: convo.SessionOptions,
         source: Source,
         captions: Captions,
         lines: Lines,
@@ -42,17 +40,14 @@ class Live:
         announce: bool = False,
     ) -> None:
         self._options = options
-        self._request = request
+        self._wanted = wanted
         self._source = source
         self._captions = captions
         self._lines = lines
         self._announce = announce
-        self._tape = Tape()
-        self._session: str | None = None
+        self._stream: convo.LiveStream | None = None
         self._stopped = False  # somebody wants the session to end now
         self._rested = False  # what stood in the source then was taken
-        self._drained = False  # the source has nothing more
-        self._ended = False  # and the daemon knows
         self._trouble: Problem | ClosedPipe | None = None
         self._everything = trio.CancelScope()
         self._reading: trio.CancelScope | None = None
@@ -88,7 +83,7 @@ class Live:
     # --- what ends it early -------------------------------------------------------------------------------
 
     def _interrupted(self) -> None:
-        if self._session is None:
+        if self._stream is None or not self._stream.session:
             self._everything.cancel()
         else:
             self._captions.note("Ending the session; its last words follow. Ctrl-C again leaves at once.")
@@ -103,7 +98,7 @@ class Live:
         """There is no point in printing more: end the session, and leave without its last words."""
         self._trouble = self._trouble or trouble
         self._stop()
-        if self._session is None or self._ended:
+        if self._stream is None or not self._stream.session or self._stream.ended:
             self._everything.cancel()
 
     async def _print(self) -> None:
@@ -112,81 +107,26 @@ class Live:
         except (ClosedPipe, Problem) as trouble:
             self._give_up(trouble)
 
-    # --- the link -----------------------------------------------------------------------------------------
-
-    async def _keep_talking(self) -> None:
-        deadline, pause = 0.0, _PAUSE_S
-        while True:
-            try:
-                async with connected(self._options) as client:
-                    session = await self._open(client)
-                    resume_s = client.welcome.limits.resume_s
-                    deadline, pause = 0.0, _PAUSE_S
-                    await self._talk(session)
-                    return
-            except (convo.ConnectionLost, convo.EventsLost, convo.CannotConnect) as error:
-                if self._session is None:
-                    raise
-                now = trio.current_time()
-                if not deadline:
-                    self._captions.note(f"{error} Trying again.")
-                    deadline = now + resume_s
-                elif now > deadline:
-                    raise
-            await trio.sleep(pause)
-            pause = min(_LONGEST_PAUSE_S, pause * 2)
-
-    async def _open(self, client: convo.Client) -> convo.ClientSession:
-        if self._session is not None:
-            return await self._attach(client, self._session)
-        first = await self._read()  # a pipe in which nothing comes leaves no empty session behind
-        if not first:
-            raise self._trouble or Problem(Exit.BAD_AUDIO, f"{self._source.name} ended before any audio came.")
-        self._tape.add(first)
-        fields = {name: getattr(self._request, name) for name in self._request.__struct_fields__ if name != "id"}
-        session = await client.create_session(**fields)
-        self._session = session.id
-        if self._announce:
-            self._captions.note(f"session {session.id}; Ctrl-C ends it.")
-        return session
-
-    async def _attach(self, client: convo.Client, name: str) -> convo.ClientSession:
-        after = self._captions.last_seq
-        session = await client.attach(name, after_seq=after, produce=True)
-        assert isinstance(session.reply, AttachReply)
-        if session.reply.ended and not self._ended:
-            # The end may have been heard just before the link broke; or the daemon did not wait any longer.
-            self._ended = True
-            if not self._drained or session.reply.audio_offset < self._tape.end:
-                self._trouble = self._trouble or Problem(
-                    Exit.NO_DAEMON,
-                    "The connection was broken for too long: the daemon ended the session without the rest.",
-                )
-        return session
-
     # --- the session --------------------------------------------------------------------------------------
 
-    async def _talk(self, session: convo.ClientSession) -> None:
-        async with trio.open_nursery() as nursery:
-            if not self._ended:
-                nursery.start_soon(self._feed, session)
-            lost = await self._listen(session)
-            nursery.cancel_scope.cancel()
-        if lost is not None:
-            raise lost
-
-    async def _listen(self, session: convo.ClientSession) -> convo.ConvoError | None:
-        """Show what happens until nothing more does; returns what broke that off."""
-        while True:
-            try:
-                async for event in session.events():
+    async def _keep_talking(self) -> None:
+        async with linked(self._options, self._captions.note, why=True) as link:
+            resume_s = (await link.client()).welcome.limits.resume_s
+            first = await self._read()  # a pipe in which nothing comes leaves no empty session behind
+            if not first:
+                raise self._trouble or Problem(Exit.BAD_AUDIO, f"{self._source.name} ended before any audio came.")
+            link.patience_s = resume_s  # later the daemon has ended the session
+            async with convo.LiveStream(link, **self._wanted) as stream, background_tasks() as tasks:
+                self._stream = stream
+                session = await stream.opened()
+                if self._announce:
+                    self._captions.note(f"session {session}; Ctrl-C ends it.")
+                tasks.start_soon(self._feed, stream, first)
+                async for event in stream:
                     self._show(event)
-                return None
-            except convo.RequestError as error:  # the audio was refused: what was heard before still comes
-                self._trouble = self._trouble or refused(error.code, error.message)
-                self._stop()
-            except (convo.ConnectionLost, convo.EventsLost) as error:
-                return error
+                if stream.failure is not None and self._trouble is None:
+                    told = explain(stream.failure)
+                    self._trouble = told if isinstance(told, Problem) else None
 
     def _show(self, event: Event) -> None:
         if isinstance(self._trouble, ClosedPipe):
@@ -196,35 +136,14 @@ class Live:
         except (ClosedPipe, Problem) as trouble:
             self._give_up(trouble)
 
-    async def _feed(self, session: convo.ClientSession) -> None:
-        """Send the audio, then say that it ended. A broken link is the listener's to tell."""
-        with suppress(convo.ConnectionLost):
-            try:
-                await self._send(session)
-            except convo.RequestError as error:
-                self._trouble = self._trouble or refused(error.code, error.message)
-            await self._end(session)
-
-    async def _send(self, session: convo.ClientSession) -> None:
-        stored = session.reply.audio_offset if isinstance(session.reply, AttachReply) else 0
-        await session.send_audio(self._tape.after(stored))
-        while not self._drained:
-            data = await self._read()
-            if not data:
-                self._drained = True
-                break
-            self._tape.add(data)
-            await session.send_audio(data)
-            self._tape.forget(session.acknowledged)
-
-    async def _end(self, session: convo.ClientSession) -> None:
-        try:
-            await session.end()
-        except convo.RequestError as error:
-            if error.code != Code.BAD_STATE:  # else it had ended already
-                self._trouble = self._trouble or refused(error.code, error.message)
-                self._everything.cancel()
-        self._ended = True
+    async def _feed(self, stream: convo.LiveStream, data: bytes) -> None:
+        """Send the audio, then say that it ended. What went wrong is the stream's to tell."""
+        with suppress(convo.ConvoError):
+            while data:
+                await stream.send(data)
+                data = await self._read()
+        with suppress(convo.ConvoError):
+            await stream.end()
         if isinstance(self._trouble, ClosedPipe):
             self._everything.cancel()
 

@@ -1,13 +1,13 @@
 """`convo stream`: captions of a pipe, a file or the microphone while it plays.
 
-In: the options. Out: a source and a request, which `live.py` brings together.
+In: the options. Out: a source and what session is wanted, which `live.py` brings together.
 """
 
 from __future__ import annotations
 
 import sys
 
-from convo.messages import CreateSession, SummaryOptions
+from convo import SessionOptions, SummaryOptions
 
 from .arguments import Options
 from .captions import Captions
@@ -22,9 +22,9 @@ async def stream(options: Options) -> None:
     try:
         lines = Lines()
         captions = Captions(lines, times=options.times, json=options.json)
-        request = _request(options, source, interim=captions.wants_interims)
+        wanted = _wanted(options, source, interim=captions.wants_interims)
         announce = on_screen(sys.stderr) and not options.json
-        await Live(options, request, source, captions, lines, announce=announce).run()
+        await Live(options, wanted, source, captions, lines, announce=announce).run()
     finally:
         source.close()
 
@@ -37,13 +37,12 @@ def _source(options: Options) -> Source:
     return Microphone(options.device)
 
 
-def _request(options: Options, source: Source, *, interim: bool) -> CreateSession:
-    return CreateSession(
-        kind="live",
+def _wanted(options: Options, source: Source, *, interim: bool) -> SessionOptions:
+    return SessionOptions(
         audio=source.format,
         title=options.title,
         language=options.language,
-        task="translate" if options.task == "translate" else "transcribe",
+        task=options.task,
         model=options.model,
         prompt=options.prompt,
         hotwords=options.hotwords,

@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
-from typing import Any
 
 import trio
 
 import convo
+from convo.media import PIECE
 from convo.messages import (
     AudioAck,
     AudioFormat,
@@ -36,14 +36,13 @@ from convo.messages import (
 from .arguments import Options
 from .errors import Exit, Problem, explain, failed
 from .interrupts import on_interrupt
-from .link import Link, linked
+from .link import linked
 from .output import json_line, note, on_screen, put, write_file
 from .progress import LISTENING, Bar, Bars, bars
-from .sources import unreadable
+from .sources import read_some, unreadable
 from .summaries import summary_for_output, summary_text
 from .text import clean, clock, file_name
 from .transcripts import expand, fit, format_of, outputs
-from .upload import Upload
 
 _SIDE_BY_SIDE = 4  # files sent and waited for at once; the daemon decides how many it works on
 
@@ -113,7 +112,7 @@ class _Transcribe:
         self.format = format
         self.told = False  # whether a line says of each file that it is done
 
-    async def all(self, link: Link, jobs: list[_Job], shown: Bars) -> None:
+    async def all(self, link: convo.Link, jobs: list[_Job], shown: Bars) -> None:
         """Do every job; what went wrong with one is its `problem`."""
         turn = trio.Semaphore(_SIDE_BY_SIDE)
         into_files = self.options.output is not None or self.options.output_dir is not None
@@ -147,7 +146,7 @@ class _Transcribe:
                 with shown.aside():
                     note(job.problem.sentence)
 
-    async def _one(self, link: Link, job: _Job, turn: trio.Semaphore, shown: Bars) -> None:
+    async def _one(self, link: convo.Link, job: _Job, turn: trio.Semaphore, shown: Bars) -> None:
         with job.printed[0]:
             bar = shown.add(job.name)
             try:
@@ -163,21 +162,27 @@ class _Transcribe:
                 bar.close()
                 turn.release()
 
-    async def _do(self, link: Link, job: _Job, bar: Bar, shown: Bars) -> None:
+    async def _do(self, link: convo.Link, job: _Job, bar: Bar, shown: Bars) -> None:
         with _opened(job.file) as (descriptor, size):
 
-            def sent(count: int | None) -> None:
-                if count is None:
+            async def read() -> bytes:
+                return await read_some(descriptor, PIECE)
+
+            def progress(sent: int, whole: bool) -> None:
+                if whole:
                     bar.show("waiting", 0, None)
                 else:
-                    bar.show("sending", count, size)
+                    bar.show("sending", sent, size)
 
-            def show(event: Event) -> None:
-                self._show(event, job, bar, shown)
-
-            upload = Upload(link, descriptor, self._fields(job, size), sent, show)
+            upload = convo.FileUpload(link, read, progress=progress, **self._fields(job, size))
             try:
-                await upload.run()
+                async with upload:
+                    try:
+                        async for event in upload:
+                            self._show(event, job, bar, shown)
+                    finally:
+                        if not upload.over:
+                            await upload.cancel()
             except OSError as error:
                 raise unreadable(job.name, error) from None
         assert job.state is not None, "a session whose events ended is in a final state"
@@ -187,10 +192,9 @@ class _Transcribe:
             raise Problem(Exit.FAILED, "The session was cancelled by someone else.")
         if not self.options.json:
             bar.show("writing", 1, 1)
-            assert upload.session is not None
             await self._deliver(link, upload.session, job)
 
-    def _fields(self, job: _Job, size: int | None) -> dict[str, Any]:
+    def _fields(self, job: _Job, size: int | None) -> convo.SessionOptions:
         """What the session of a file is to be like."""
         options = self.options
         named = job.file != "-"
@@ -231,7 +235,7 @@ class _Transcribe:
         if self.options.json and not isinstance(event, AudioAck | SummaryDelta):
             job.print(json_line(event, file=file_name(job.file)))
 
-    async def _deliver(self, link: Link, session: str, job: _Job) -> None:
+    async def _deliver(self, link: convo.Link, session: str, job: _Job) -> None:
         text = fit(await link.ask(lambda client: client.export(session, self.format)), self.format)
         if job.summary is not None:
             if self.format == "txt":

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from convod.daemon import _state_directory
 from convod.disk import sync_folder
 from convod.listen.tokens import TokenBook
+from convod.startup import state_directory
 from convod.store import Database, Spool, backup
 
 
@@ -64,15 +64,15 @@ def test_copied_audio_has_its_name_and_deleted_audio_loses_it(tmp_path, synced):
     spool.share("1234567890", "1234567891")
     assert synced == ["link", f"sync {tmp_path.name}"]
     synced.clear()
-    spool.remove("1234567890", lasting=True)
+    spool.remove("1234567890", durable=True)
     assert synced == ["unlink", f"sync {tmp_path.name}"]
 
 
 def test_a_new_state_directory_has_its_name(tmp_path, synced):
-    with _state_directory(tmp_path / "state"):
+    with state_directory(tmp_path / "state"):
         assert synced == ["sync state", f"sync {tmp_path.name}"]
     synced.clear()
-    with _state_directory(tmp_path / "state"):
+    with state_directory(tmp_path / "state"):
         assert synced == []
 
 

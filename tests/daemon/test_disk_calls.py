@@ -20,13 +20,13 @@ import pytest
 import trio
 
 from convo.messages import Code, Retranscribe, SessionWarning, State
-from convod.daemon import CannotStart, _state_directory
 from convod.engine import package_index
 from convod.engine.package_index import IndexFailed, IndexSettings
 from convod.listen import unix
 from convod.listen.tokens import BadToken, TokenBook
 from convod.ops import install
 from convod.sessions import Refused
+from convod.startup import CannotStart, state_directory
 from convod.store import Database, Spool, StoreFailed, backup
 from tests.daemon.support.house import House, Reader, ScriptedEngine, house, run_inline
 from tests.daemon.support.talk import heard, talk
@@ -205,7 +205,7 @@ def test_a_model_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
 
 def start_and_stop(place: Path) -> list[str]:
     """What a daemon opens before it is ready, and closes at its end; the notes that were in its database."""
-    with _state_directory(place / "state") as state:
+    with state_directory(place / "state") as state:
         database = Database(state / "convod.sqlite")
         database.open()
         try:
@@ -226,7 +226,7 @@ async def test_a_start_is_refused_in_a_sentence_and_the_next_one_begins(tmp_path
         with closing(sqlite3.connect(place / "state" / "convod.sqlite")) as plain:
             plain.execute("INSERT INTO notes VALUES ('n', 'kept')")
             plain.commit()
-        start_and_stop(place)  # it has its seal again
+        start_and_stop(place)  # a clean shutdown is noted again
         (place / "run").mkdir(exist_ok=True)
         with closing(trio.socket.socket(trio.socket.AF_UNIX)) as left:  # by a daemon that was killed
             await_bind(left, place / "run" / "convod.sock")
@@ -245,7 +245,7 @@ async def test_a_start_is_refused_in_a_sentence_and_the_next_one_begins(tmp_path
             with watched(place) as disk:
                 disk.refuse(at, number)
                 said = sentence((CannotStart, StoreFailed, unix.SocketTaken), partial(start_and_stop, place))
-            # A seal and a socket that are left are for the next start to deal with.
+            # A note and a socket that are left are for the next start to deal with.
             assert said or calls[at].endswith(("convod.sqlite-sound", "convod.sock")), calls[at]
             assert "restore a backup" not in (said or ""), "nothing is wrong with the file"
             assert disk.refused == [calls[at]]

@@ -16,7 +16,7 @@ import convo
 from convo import messages
 from convod import daemon
 from convod.engine.supervisor import Engine
-from convod.listen import websocket
+from convod.listen import front
 from convod.listen.settings import ListenSettings
 from convod.ops.config import Settings
 from convod.store import SessionStore
@@ -89,7 +89,7 @@ async def test_a_start_that_takes_for_ever_can_be_stopped(monkeypatch, tmp_path)
         begun.set()
         await trio.sleep_forever()  # a name that nobody resolves
 
-    monkeypatch.setattr(websocket, "bind", bind)
+    monkeypatch.setattr(front, "bind", bind)
     monkeypatch.setattr(daemon, "Engine", NoEngine)
     with trio.fail_after(PATIENCE_S):
         async with trio.open_nursery() as nursery:
@@ -103,14 +103,14 @@ async def test_a_reload_during_the_start_is_done_after_it(monkeypatch, tmp_path)
         manager.bind(str(tmp_path / "notify"))
         manager.setblocking(False)
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-        bind = websocket.bind
+        bind = front.bind
 
-        async def slow(address: Any) -> websocket.Bound:
+        async def slow(address: Any) -> front.Bound:
             signal.raise_signal(signal.SIGHUP)
             await trio.sleep(0.05)
             return await bind(address)
 
-        monkeypatch.setattr(websocket, "bind", slow)
+        monkeypatch.setattr(front, "bind", slow)
         async with stopped_by_its_operator(monkeypatch, settings(tmp_path, "ws://127.0.0.1:0")):
             pass
         told = []

@@ -113,7 +113,7 @@ async def test_users_without_an_id_in_the_daemons_namespace_are_not_one_owner(tm
     """The daemon runs as under PrivateUsers=yes: root and its own user have ids, and nobody else."""
     path = tmp_path / "given.sock"
     client = (
-        "import os, sys, trio, convo, convo.trio_client\n"
+        "import os, sys, trio, convo, convo.transport, anyio._backends._trio\n"
         "os.setuid(int(sys.argv[2]))\n"
         "async def main():\n"
         "    async with convo.connect(sys.argv[1]) as client:\n"

@@ -18,7 +18,7 @@ import trio
 import convo
 from convo import messages
 from convod.store import Database
-from convod.store.soundness import seal
+from convod.store.soundness import record_clean_shutdown
 from tests.support.daemon import Daemon, running
 from tests.support.sessions import OFF, text
 from tests.support.speech import pcm, truth, word_error_rate
@@ -334,7 +334,7 @@ async def test_check_config_prints_the_settings_in_force_and_starts_nothing(tmp_
 
 
 async def test_damage_that_shows_after_the_start_ends_the_daemon_and_the_next_start_is_refused(tmp_path: Path) -> None:
-    """A disk that spoils a page of a file that was closed well: no time is changed by that, so its seal fits."""
+    """A disk that damages a page after a clean shutdown: no times change, so the note of it still fits."""
     flags = ["--socket", str(tmp_path / "s"), "--state-dir", str(tmp_path / "state")]
     database = Database(tmp_path / "state" / "convod.sqlite")
     database.path.parent.mkdir()
@@ -346,7 +346,7 @@ async def test_damage_that_shows_after_the_start_ends_the_daemon_and_the_next_st
     with database.path.open("r+b") as file:
         file.seek(-4096, os.SEEK_END)
         file.write(os.urandom(4096))
-    seal(database.path)
+    record_clean_shutdown(database.path)
     for _ in range(2):
         with trio.fail_after(60):
             end = await ended(tmp_path, *flags)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from convo.messages import Segment
-from convod.summary import Talk
+from convod.summary import Transcript
 
 MEETING = (
     "Good morning everyone.",
@@ -169,10 +169,10 @@ STATUS_KOREAN = (
 )
 
 
-def talk(texts: Iterable[str] = MEETING, language: str = "en", title: str = "") -> Talk:
+def talk(texts: Iterable[str] = MEETING, language: str = "en", title: str = "") -> Transcript:
     """A talk of these segments, one a second."""
     segments = [
         Segment(segment=at, start=float(at), end=at + 0.9, text=text, language=language, confidence=0.9)
         for at, text in enumerate(texts)
     ]
-    return Talk(title=title, language=language, segments=segments)
+    return Transcript(title=title, language=language, segments=segments)

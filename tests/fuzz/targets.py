@@ -147,18 +147,16 @@ class _Row(dict[str, Any]):
 
 def _stored() -> dict[str, Any]:
     from convod.store.base import Record
-    from convod.store.sessions import _columns
+    from convod.store.sessions import rows
 
     if not _STORED:
         config = CreateSession(kind="live", title="a", language="en", prompt="b", summary=SummaryOptions(style="brief"))
-        _STORED.update(
-            _columns(
-                Record(
-                    id="s", owner="o", kind="live", title="a", state=State.PENDING, created=1.0, config=config,
-                    asked=[SummaryOptions()],
-                )
-            )
+        record = Record(
+            id="s", owner="o", kind="live", title="a", state=State.PENDING, created=1.0, config=config,
+            asked=[SummaryOptions()],
         )  # fmt: skip
+        for row in rows(record).values():
+            _STORED.update({name: value for name, value in row.items() if name in Record.__struct_fields__})
     return _STORED
 
 

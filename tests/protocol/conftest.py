@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 import trio_websocket
 
+import convo
 from convo.connection import NEED_DATA, Connection, Malformed, Role
 from convo.framing import LengthPrefixed, WholeMessages
 from convo.messages import Hello, Limits, Message, Welcome
@@ -137,3 +140,45 @@ def daemon(request: pytest.FixtureRequest, tmp_path: Path) -> Daemon:
                 raise failed[0]
 
     return start
+
+
+SECONDS = 10
+"""No test waits that long unless it has failed."""
+
+
+class Loop:
+    """A loop to run a client under."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def connect(self, url: str, **options: Any) -> AbstractAsyncContextManager[convo.Client]:
+        return convo.connect(url, **options)
+
+    def run(self, body: Callable[..., Awaitable[None]], *args: Any) -> None:
+        async def under_trio() -> None:
+            with trio.fail_after(SECONDS):
+                await body(*args)
+
+        async def under_asyncio() -> None:
+            async with asyncio.timeout(SECONDS):
+                await body(*args)
+
+        if self.name == "trio":
+            trio.run(under_trio)
+        else:
+            asyncio.run(under_asyncio())
+
+    async def both(self, *bodies: Callable[[], Awaitable[None]]) -> None:
+        """Run side by side."""
+        if self.name == "trio":
+            async with trio.open_nursery() as nursery:
+                for body in bodies:
+                    nursery.start_soon(body)
+        else:
+            await asyncio.gather(*(body() for body in bodies))
+
+
+@pytest.fixture(params=["trio", "asyncio"])
+def loop(request: pytest.FixtureRequest) -> Loop:
+    return Loop(request.param)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from convo.asyncio_client import connect
+from convo import connect
 from convo.connection import Connection, Role
 from convo.framing import LengthPrefixed
 from convo.messages import (

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import socket
 import threading
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +15,7 @@ import trio_websocket
 
 import convo
 from convo import client_core
-from convo.asyncio_client import connect as asyncio_connect
-from convo.client import Client, ClientSession
+from convo.client import ClientSession
 from convo.feed import Feed
 from convo.messages import (
     Attach,
@@ -53,49 +50,7 @@ from convo.messages import (
 )
 
 if TYPE_CHECKING:
-    from tests.protocol.conftest import Daemon, Peer
-
-SECONDS = 10
-"""No test waits that long unless it has failed."""
-
-
-class Loop:
-    """A loop to run a client under."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def connect(self, url: str, **options: Any) -> AbstractAsyncContextManager[Client]:
-        connect = convo.connect if self.name == "trio" else asyncio_connect
-        return connect(url, **options)
-
-    def run(self, body: Callable[..., Awaitable[None]], *args: Any) -> None:
-        async def under_trio() -> None:
-            with trio.fail_after(SECONDS):
-                await body(*args)
-
-        async def under_asyncio() -> None:
-            async with asyncio.timeout(SECONDS):
-                await body(*args)
-
-        if self.name == "trio":
-            trio.run(under_trio)
-        else:
-            asyncio.run(under_asyncio())
-
-    async def both(self, *bodies: Callable[[], Awaitable[None]]) -> None:
-        """Run side by side."""
-        if self.name == "trio":
-            async with trio.open_nursery() as nursery:
-                for body in bodies:
-                    nursery.start_soon(body)
-        else:
-            await asyncio.gather(*(body() for body in bodies))
-
-
-@pytest.fixture(params=["trio", "asyncio"])
-def loop(request: pytest.FixtureRequest) -> Loop:
-    return Loop(request.param)
+    from tests.protocol.conftest import Daemon, Loop, Peer
 
 
 async def expect(peer: Peer, kind: type[Any]) -> Any:
@@ -534,7 +489,7 @@ def test_nonsense_from_the_daemon_is_a_loss(daemon: Daemon, loop: Loop) -> None:
 
     async def client(url: str) -> None:
         async with loop.connect(url) as client:
-            await client._exchange.wait_lost()
+            await client._io.wait_lost()
             with pytest.raises(convo.ConnectionLost, match="broke the contract"):
                 await client.request(Ping())
 
@@ -560,7 +515,7 @@ def test_what_was_handed_over_is_sent_before_the_end(daemon: Daemon, loop: Loop)
 
     with daemon(script) as url:
         loop.run(client, url)
-        assert ended.wait(SECONDS)
+        assert ended.wait(10)
     assert len(b"".join(heard)) == 200_000
 
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from convo import messages
-from convo.explain import complaint, shown
+from convo.explain import shown, validation_message
 
 CREATE = {"type": "create_session", "id": 1, "kind": "live"}
 
@@ -46,24 +46,27 @@ CREATE = {"type": "create_session", "id": 1, "kind": "live"}
         (messages.GetSessionReply, {"session": 4}, "ok: session must be str, not int."),
     ],
 )
-def test_complaint(struct: type[messages.Message], fields: dict[str, Any], says: str) -> None:
+def test_validation_message(struct: type[messages.Message], fields: dict[str, Any], says: str) -> None:
     name = str(struct.__struct_config__.tag)
     base = CREATE if struct is messages.CreateSession else {"type": name, "id": 1}
     with pytest.raises(msgspec.ValidationError) as caught:
         messages.from_map({**base, **fields}, struct)
-    said = complaint(name, struct, caught.value)
+    said = validation_message(name, struct, caught.value)
     prefix, of, options = said.partition(" one of ")
     said = prefix + of + ", ".join(sorted(options.rstrip(".").split(", "))) + "." if of else said
     assert said == says
 
 
-def test_complaint_of_a_constraint() -> None:
+def test_validation_message_of_a_constraint() -> None:
     error = msgspec.ValidationError("Expected `int` >= 0 - at `$.offset`")
-    assert complaint("audio", messages.Audio, error) == "audio: offset must be int >= 0."
+    assert validation_message("audio", messages.Audio, error) == "audio: offset must be int >= 0."
 
 
-def test_complaint_that_nobody_foresaw() -> None:
-    assert complaint("audio", messages.Audio, ValueError("?")) == "audio: the message is not as the contract says."
+def test_validation_message_that_nobody_foresaw() -> None:
+    assert (
+        validation_message("audio", messages.Audio, ValueError("?"))
+        == "audio: the message is not as the contract says."
+    )
 
 
 def test_shown_is_short_and_plain() -> None:

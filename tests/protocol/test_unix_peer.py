@@ -10,13 +10,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
 
 import convo
-from convo import address, asyncio_client, trio_client, unix_peer
+from convo import address, unix_peer
 from convo.address import UntrustedSocket, check_place, default_socket, default_url
 from convo.unix_peer import NOBODY, check_peer, is_ambiguous, peer_uid
 from convod.listen.unix import SocketTaken, bound
@@ -95,14 +94,14 @@ def test_a_client_says_nothing_to_a_socket_in_a_directory_that_may_be_anothers(
 
 
 def connect(loop: str, token: str | None = "secret") -> None:
-    async def run(library: Any) -> None:
-        async with library.connect(token=token, connect_timeout=5):
+    async def run() -> None:
+        async with convo.connect(token=token, connect_timeout=5):
             pass
 
     if loop == "trio":
-        trio.run(run, trio_client)
+        trio.run(run)
     else:
-        asyncio.run(run(asyncio_client))
+        asyncio.run(run())
 
 
 def test_a_planted_directory_does_not_hide_the_systems_socket(

@@ -50,8 +50,9 @@ def records() -> list[Record]:
                 kind="live", title="Monday", language="en", prompt="Ann, Friday", key="k1", endpoint_ms=700, vad_mode=2,
                 frame_ms=30, keep_audio=True, model="builtin", summary=SummaryOptions(style="brief"),
             ),
-            duration_s=12.5, ended=True, audio_bytes=400_000, seq=9, segments=3, mark_sample=200_000, mark_utterance=3,
-            heard_language="en", asked=[SummaryOptions(style="minutes")],
+            duration_s=12.5, ended=True, audio_bytes=400_000, seq=9, segments=3,
+            checkpoint_sample=200_000, checkpoint_utterance=3, heard_language="en",
+            asked=[SummaryOptions(style="minutes")],
         ),
         Record(
             id=FILE, owner="uid:1000", kind="file", title="talk.flac", state=State.PROCESSING, created=CREATED + 10,

@@ -14,9 +14,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from convo_bench.talk import Talk, load_folder
+from convo_bench.talk import Talk, decode, load_folder
 from tests.support import weights
 
 BESIDE = Path(__file__).resolve().parents[3] / "shared" / "real"
@@ -37,6 +38,14 @@ class Corpus:
         """A talk by name."""
         (talk,) = load_folder(self.folder / "talks" / f"{name}.json")
         return talk
+
+    def pcm(self, line: dict[str, Any]) -> bytes:
+        """The sound of a line of the manifest: mono s16le at 16 kHz."""
+        return decode(self.folder / line["file"])
+
+    def samples(self, line: dict[str, Any]) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """The same as float samples (n,) in [-1, 1)."""
+        return np.frombuffer(self.pcm(line), np.int16).astype(np.float32) / np.float32(32768)
 
     @property
     def noises(self) -> list[Path]:

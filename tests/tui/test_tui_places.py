@@ -252,7 +252,10 @@ async def test_the_first_start_waits_for_a_daemon(open_app: Open, tmp_path: Path
             assert len(stage.app.screen_stack) == 1
 
 
-async def test_a_first_start_with_a_private_daemon_that_ends_with_the_app(open_app: Open, tmp_path: Path) -> None:
+async def test_a_first_start_with_a_private_daemon_that_ends_with_the_app(
+    open_app: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONVOD_MODEL", "builtin")
     socket = tmp_path / "own" / "convod.sock"
     socket.parent.mkdir()
     async with open_app("--connect", f"unix:{socket}") as stage:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 from textual.command import CommandList
 from textual.pilot import Pilot
 from textual.widgets import Input
@@ -25,6 +26,7 @@ from convo.messages import (
     TranscriptPartial,
     TranscriptSegment,
 )
+from convo.resume import LinkPhase, LinkState
 from convo_tui.app import ConvoApp
 from convo_tui.arguments import parse
 from convo_tui.model.files import FileJob, Step
@@ -32,7 +34,6 @@ from convo_tui.model.session import Change, SessionModel
 from convo_tui.screens.history import HistoryScreen
 from convo_tui.screens.pick import MediaTree
 from convo_tui.screens.session import SessionScreen
-from convo_tui.work.link import LinkState, Phase
 from convo_tui.work.sources import Source
 from convo_tui.work.talk import Talk
 from tests.cli.fake import SUMMARY, TRUSTED, WAIT_S
@@ -69,7 +70,7 @@ class Still(ConvoApp):
     NOTIFICATION_TIMEOUT = 600
 
     def _begin(self) -> None:
-        self.connecting.state = LinkState(Phase.UP, server="convod/0.1.0")
+        self.connecting.state = LinkState(LinkPhase.UP, server="convod/0.1.0")
         for screen in self.screens:
             screen.link_changed(self.connecting.state)
 
@@ -111,8 +112,8 @@ def fill(model: SessionModel, *, running: bool) -> None:
 
 def live(app: Still) -> None:
     fill(app.speaking.live, running=True)
-    app.speaking.talk = Talk(None, app.speaking.live, app.post_message, Silent())  # type: ignore[arg-type]
-    app.speaking.talk._tape.add(bytes(32000 * 21))
+    app.speaking.talk = Talk(None, app.speaking.live, app.post_message, Silent(), {})  # type: ignore[arg-type]
+    app.speaking.talk.stream.send_nowait(bytes(32000 * 21))
     app.speaking.live.stored_bytes = 32000 * 21
     app.speaking.level = -18.0
     app.speaking.tell(Change.STATE | Change.LINES | Change.PARTIAL | Change.TITLE | Change.SUMMARY)
@@ -244,22 +245,34 @@ async def show_no_daemon(app: Still, pilot: Pilot[None]) -> None:
     from convo_tui.screens.welcome import WelcomeScreen
 
     app.link.url = "unix:/run/user/1000/convod.sock"
-    app.connecting.state = LinkState(Phase.NONE)
+    app.connecting.state = LinkState(LinkPhase.ABSENT)
     app.push_screen(WelcomeScreen())
 
 
-SIZES = [(80, 24), (120, 40)]
-SCREENS = [
-    show_idle, show_live, show_captions, show_session, show_history, show_files, show_devices, show_help,
-    show_no_daemon, show_name, show_export, show_marks, show_palette, show_pick, show_deleted,
-]  # fmt: skip
+SMALL, WIDE, TINY = (80, 24), (120, 40), (40, 12)
+DARK, LIGHT, CONTRAST = "convo-dark", "convo-light", "convo-contrast"
 
+PICTURES = [
+    (show_idle, SMALL, DARK),
+    *[(show_live, size, theme) for size, theme in ((SMALL, DARK), (WIDE, LIGHT), (TINY, DARK), (SMALL, CONTRAST))],
+    (show_captions, WIDE, DARK),
+    *[(show_session, size, theme) for size, theme in ((SMALL, LIGHT), (WIDE, DARK), (TINY, DARK))],
+    *[(show_history, size, theme) for size, theme in ((SMALL, DARK), (WIDE, LIGHT))],
+    *[(show_files, size, theme) for size, theme in ((SMALL, LIGHT), (WIDE, DARK))],
+    (show_devices, SMALL, DARK),
+    (show_help, SMALL, CONTRAST),
+    (show_no_daemon, SMALL, DARK),
+]
 
-CASES = [
-    *[(show, size, theme) for show in SCREENS for size in SIZES for theme in ("convo-dark", "convo-light")],
-    *[(show, SIZES[0], "convo-contrast") for show in (show_live, show_session, show_help)],
-    *[(show, SIZES[0], "convo-dark") for show in (show_no_files, show_no_history)],
-    *[(show, (40, 12), "convo-dark") for show in (show_idle, show_live, show_session, show_history, show_name)],
+TEXTS = [
+    (show_name, ["Name this session", "Release planning", "Enter takes it, Esc leaves it."]),
+    (show_export, ["Export as", "srt    SubRip captions", "jsonl  everything, an object a line"]),
+    (show_marks, ["Go to a mark", "00:12  who was that?"]),
+    (show_palette, ["Search for commands", "Large captions for a shared screen", "Turn recordings into transcripts"]),
+    (show_pick, ["Pick recordings", "▸ 2026", "interview.m4a", "Space chooses several"]),
+    (show_deleted, ["Deleted Release plan. u takes it back.", "u Undo"]),
+    (show_no_files, ["No files yet.", "nothing leaves its machine"]),
+    (show_no_history, ["No session yet.", "Press 1, then s, to speak"]),
 ]
 
 
@@ -269,7 +282,16 @@ def named(value: object) -> str:
     return value if isinstance(value, str) else getattr(value, "__name__", "").removeprefix("show_")
 
 
-@pytest.mark.parametrize(("show", "size", "theme"), CASES, ids=named)
+async def draw(app: Still, pilot: Pilot[None], show: Callable[..., object]) -> None:
+    await pilot.pause()
+    await show(app, pilot)  # type: ignore[misc]
+    await pilot.pause()
+    for field in app.screen.query(Input):
+        field.cursor_blink = False
+    await pilot.pause()
+
+
+@pytest.mark.parametrize(("show", "size", "theme"), PICTURES, ids=named)
 def test_screen(
     snap_compare: Callable[..., bool],
     sound: FakePortAudio,
@@ -278,13 +300,23 @@ def test_screen(
     theme: str,
 ) -> None:
     app = Still(parse(["--theme", theme]))
+    assert snap_compare(app, terminal_size=size, run_before=lambda pilot: draw(app, pilot, show))
 
-    async def before(pilot: Pilot[None]) -> None:
-        await pilot.pause()
-        await show(app, pilot)  # type: ignore[misc]
-        await pilot.pause()
-        for field in app.screen.query(Input):
-            field.cursor_blink = False
-        await pilot.pause()
 
-    assert snap_compare(app, terminal_size=size, run_before=before)
+@pytest.mark.parametrize(("show", "texts"), TEXTS, ids=named)
+async def test_texts(sound: FakePortAudio, show: Callable[..., object], texts: list[str]) -> None:
+    """Windows and empty screens say what they are for, in any size; every theme has all of their colours."""
+    app = Still(parse([]))
+    async with app.run_test(size=SMALL, notifications=True) as pilot:
+        await draw(app, pilot, show)
+        await until(pilot, lambda: all(text in on_screen(app) for text in texts))
+        for size, theme in ((WIDE, LIGHT), (TINY, CONTRAST)):
+            app.theme = theme
+            await pilot.resize_terminal(*size)
+            await pilot.pause()
+            assert max(map(cell_len, on_screen(app).splitlines())) <= size[0]
+
+
+def on_screen(app: Still) -> str:
+    strips = app.screen._compositor.render_strips()
+    return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)

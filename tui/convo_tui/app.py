@@ -31,9 +31,9 @@ from convo.text import clean
 from .arguments import Options
 from .control.commands import commands
 from .control.connecting import Connecting
-from .control.deleting import Deleting
-from .control.places import Places
-from .control.speaking import Speaking
+from .control.deleting import UndoableDelete
+from .control.places import Navigator
+from .control.speaking import LiveController
 from .glyphs import ASCII, UNICODE, Glyphs, WholeCells
 from .model.pace import Health
 from .model.session import Change, SessionModel
@@ -41,7 +41,6 @@ from .screens.base import ConvoScreen
 from .screens.live import LiveScreen
 from .settings import Settings, remember, settings_path
 from .themes import FALLBACK, THEMES
-from .work.link import Link
 from .work.messages import Began, Ended, Heard, JobChanged, LinkChanged, QueueChanged, Say
 from .work.start import start
 from .work.talk import Watch
@@ -85,9 +84,9 @@ class ConvoApp(App[None]):
         super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None, **more)
         self.glyphs: Glyphs = ASCII if options.ascii or self.settings.ascii else UNICODE
         self.connecting = Connecting(self, options.connect or self.settings.connect or None, options.token)
-        self.speaking = Speaking(self, options.device or self.settings.device or None)
-        self.deleting = Deleting(self)
-        self.places = Places(self)
+        self.speaking = LiveController(self, options.device or self.settings.device or None)
+        self.deleting = UndoableDelete(self)
+        self.places = Navigator(self)
         self._leaving = False
         self._remembering = False
 
@@ -145,7 +144,7 @@ class ConvoApp(App[None]):
     # --- what screens ask for -----------------------------------------------------------------------------
 
     @property
-    def link(self) -> Link:
+    def link(self) -> convo.Link:
         """The connection to the daemon, as soon as there is one."""
         return self.connecting.link
 

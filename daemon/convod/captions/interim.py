@@ -156,6 +156,12 @@ def _is_shown(guess: Guess, confirmed: int) -> bool:
     )
 
 
+def begins_wide(text: str) -> bool:
+    """Whether a text begins in a script that puts no spaces between words."""
+    wide, _ = _patterns()
+    return wide.match(text) is not None
+
+
 def pieces(text: str) -> list[str]:
     """What agreement counts: words, and in scripts that put no spaces between words each character."""
     _, piece = _patterns()

@@ -15,6 +15,7 @@ decode alone is given up at once: the worker lives and said so.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, OrderedDict, deque
 from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
@@ -22,6 +23,9 @@ from typing import Final
 
 from convod.engine.wire import Kind, Lead, Options, bucket, room
 from convod.owners import OwnerTurns
+
+LEAST_SHARE: Final = 2
+"""Windows of files that go together though a worker gets nothing for it: one by one they take a third longer."""
 
 TRIES: Final = 3
 """How often a window may take its worker with it."""
@@ -128,11 +132,12 @@ class _Queue:
 
 class Scheduler:
     """`batch` is the most windows that are decoded together, `files` the most windows of files; `bucketed` if windows
-    must be of about one length.
+    must be of about one length. The windows of files are shared out among so many `workers`.
     """
 
-    def __init__(self, batch: int = 1, *, files: int | None = None, bucketed: bool = True) -> None:
+    def __init__(self, batch: int = 1, *, files: int | None = None, bucketed: bool = True, workers: int = 1) -> None:
         self.batch = batch
+        self._workers = workers
         self.files = batch if files is None else files
         self._bucketed = bucketed
         self._waiting: dict[Kind, _Queue] = {kind: _Queue() for kind in Kind}
@@ -293,14 +298,16 @@ class Scheduler:
         """Windows of the session whose turn it is; its answers may come in any order, so alike ones are picked out.
 
         What a model hears in a window depends on the length that it is padded to, and on the room that its answer has:
-        only windows of one bucket go together, so that the text does not depend on what happened to wait.
+        only windows of one bucket go together, so that the text does not depend on what happened to wait. No worker
+        takes what another could decode meanwhile: most recordings are a batch or two.
         """
+        share = math.ceil(self.waiting(Kind.FILE) / self._workers)
         sessions = next(iter(queue.in_turn(now).values()))
         first = sessions[0][0]
         batch = [
             job for job in sessions[0] if job.options == first.options and self._bucket(job) == self._bucket(first)
         ]
-        return batch[:most]
+        return batch[: min(most, max(LEAST_SHARE, share))]
 
     def _bucket(self, job: Job) -> int:
         frames = len(job.audio) // 2 * 100 // job.rate

@@ -281,7 +281,9 @@ class Engine:
         plan = await self._prepare()
         self._context = plan.model.context
         bucketed = plan.model.context == "short"
-        self._scheduler = self._with_queue(Scheduler(plan.batch, files=self.settings.batch or FILES, bucketed=bucketed))
+        self._scheduler = self._with_queue(
+            Scheduler(plan.batch, files=self.settings.batch or FILES, bucketed=bucketed, workers=plan.workers)
+        )
         async with trio.open_nursery() as nursery:
             for _ in range(plan.workers):
                 nursery.start_soon(self._keep_worker, plan)

@@ -181,9 +181,11 @@ class Whisper:
         if self._stock and options.beam > 1:
             # Whether the text is whole is told by its words.
             options = msgspec.structs.replace(options, words=True)
+        told = [self._language_behind_lead(window, options) for window in windows]
         features = [window.led if window.led is not None else window.features for window in windows]
         encoded = self._encode_all(features, self._bucket(max(one.shape[1] for one in features), options))
-        languages = self._languages(encoded, windows, options)
+        found = self._languages(encoded, windows, options) if None in told else []
+        languages = [found[i] if language is None else language for i, language in enumerate(told)]
         heard = self._answer(encoded, windows, [language for language, _ in languages], options)
         if options.beam > 1:
             for i, window in enumerate(windows):
@@ -192,6 +194,19 @@ class Whisper:
             _replace(result, language=language, language_probability=round(probability, 3))
             for result, (language, probability) in zip(heard, languages, strict=True)
         ]
+
+    def _language_behind_lead(self, window: _Wanted, options: Options) -> tuple[str, float] | None:
+        """The language of a window with a lead, which is by itself: of both together the lead's would be detected.
+
+        A lead in another language is left out. None where nothing is to be detected, or there is no lead.
+        """
+        if window.led is None or options.language is not None or not self.multilingual:
+            return None
+        encoded = self._encode([window.features], self._bucket(window.features.shape[1], options))
+        (language,) = self._languages(encoded, [window], options)
+        if language[0] != window.expected:
+            window.lead, window.led, window.lead_frames = None, None, 0
+        return language
 
     def _try_again(self, window: _Wanted, first: Heard, language: str, options: Options) -> Heard:
         """A doubtful text once more, with more of what may help; the best of the texts stays."""

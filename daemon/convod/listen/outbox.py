@@ -12,9 +12,9 @@ from typing import Final
 import trio
 
 from convo.messages import Message
-from convod.bell import Bell
-from convod.sessions import Attachment
-from convod.sessions.feed import Feed
+from convod.auto_reset_event import AutoResetEvent
+from convod.sessions import Subscription
+from convod.sessions.feed import EventLog
 
 REPLIES: Final = 256
 """Replies that may wait; above, the connection's requests are not read until its client takes some."""
@@ -28,38 +28,38 @@ class Outbox:
     """Owned by a connection's writer task."""
 
     def __init__(self) -> None:
-        self._replies: deque[tuple[Message, Attachment | None, int]] = deque()
-        self._attachments: dict[str, Attachment] = {}
-        self._bell = Bell()
+        self._replies: deque[tuple[Message, Subscription | None, int]] = deque()
+        self._attachments: dict[str, Subscription] = {}
+        self._wakeup = AutoResetEvent()
         self._room = trio.lowlevel.ParkingLot()
         self._closing = False
 
-    def put(self, message: Message, *, after: Attachment | None = None, seq: int = 0) -> None:
+    def put(self, message: Message, *, after: Subscription | None = None, seq: int = 0) -> None:
         """Send a message, once `after` has had the stored event `seq`."""
         self._replies.append((message, after, seq))
-        self._bell.ring()
+        self._wakeup.set()
 
     async def wait_room(self) -> None:
         """Until fewer than REPLIES wait."""
         while len(self._replies) >= REPLIES:
             await self._room.park()
 
-    def attach(self, feed: Feed, after_seq: int) -> Attachment:
+    def attach(self, feed: EventLog, after_seq: int) -> Subscription:
         """Send this feed's events from now on; a former attachment to it is replaced."""
         self.detach(feed.session)
-        attachment = feed.attach(after_seq, self._bell.ring)
+        attachment = feed.subscribe(after_seq, self._wakeup.set)
         self._attachments[feed.session] = attachment
-        self._bell.ring()
+        self._wakeup.set()
         return attachment
 
     def detach(self, session: str) -> bool:
         """No more events of that session; False if there was no attachment."""
         attachment = self._attachments.pop(session, None)
         if attachment is not None:
-            attachment.feed.detach(attachment)
+            attachment.log.unsubscribe(attachment)
         return attachment is not None
 
-    def attachment(self, session: str) -> Attachment | None:
+    def attachment(self, session: str) -> Subscription | None:
         """The attachment to a session, if there is one."""
         return self._attachments.get(session)
 
@@ -71,7 +71,7 @@ class Outbox:
     def finish(self) -> None:
         """`next` gives what waits and then ends."""
         self._closing = True
-        self._bell.ring()
+        self._wakeup.set()
 
     def close(self) -> None:
         """Detach from all."""
@@ -94,19 +94,19 @@ class Outbox:
                 return messages
             if self._closing:
                 return None
-            await self._bell.wait()
+            await self._wakeup.wait()
 
     def _take_replies(self) -> list[Message]:
         ready: list[Message] = []
         if not self._replies:
             return ready
-        later: deque[tuple[Message, Attachment | None, int]] = deque()
+        later: deque[tuple[Message, Subscription | None, int]] = deque()
         for message, after, seq in self._replies:
             waits = (
                 after is not None
                 and not self._closing
                 and after.cursor < seq
-                and self._attachments.get(after.feed.session) is after
+                and self._attachments.get(after.log.session) is after
             )
             if waits:
                 later.append((message, after, seq))

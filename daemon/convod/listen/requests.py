@@ -142,28 +142,31 @@ Answer = Callable[["Service", Client, Any], Awaitable[Reply | None]]
 class Service:
     """Answers requests of any connection."""
 
-    def __init__(self, manager: Manager, summarizers: Summarizers, settings: SessionSettings) -> None:
+    def __init__(
+        self,
+        manager: Manager,
+        summarizers: Summarizers,
+        limiter: ConnectionLimiter,
+        settings: Callable[[], SessionSettings],
+        metrics: Callable[[], Awaitable[str]] | None = None,
+    ) -> None:
         self._manager = manager
         self._summarizers = summarizers
+        self.limiter = limiter
         self._settings = settings
+        self._metrics_text = metrics
         self._began = time.monotonic()
         self._pulling = trio.CapacityLimiter(1)
-        self.limiter = ConnectionLimiter()
-        self.metrics: Callable[[], Awaitable[str]] | None = None
-
-    def reconfigure(self, settings: SessionSettings) -> None:
-        """Settings of the sessions that come from now on."""
-        self._settings = settings
 
     @property
     def audio_credit(self) -> int:
         """Bytes that a live session in the default format may have unacknowledged."""
-        return int(self._settings.credit_s * 32000)
+        return int(self._settings().credit_s * 32000)
 
     @property
     def resume_s(self) -> float:
         """How long a live session waits for its client."""
-        return self._settings.resume_s
+        return self._settings().resume_s
 
     @staticmethod
     def is_slow(request: Request[Any]) -> bool:
@@ -242,9 +245,9 @@ class Service:
         )
 
     async def _metrics(self, client: Client, request: Metrics) -> Reply:
-        if self.metrics is None:
+        if self._metrics_text is None:
             raise Refused(Code.BAD_STATE, "this daemon counts nothing")
-        return MetricsReply(id=request.id, content=await self.metrics(), content_type=CONTENT_TYPE)
+        return MetricsReply(id=request.id, content=await self._metrics_text(), content_type=CONTENT_TYPE)
 
     async def _list_models(self, client: Client, request: ListModels) -> Reply:
         loaded = self._manager.engine.status().model
@@ -363,7 +366,7 @@ class Service:
         journal = await self._manager.summarize(client.reach, request.session, options)
         # A session that has ended since it was attached to has another feed now.
         attachment = client.outbox.attachment(journal.id)
-        if attachment is None or attachment.feed is not journal.feed:
+        if attachment is None or attachment.log is not journal.feed:
             client.outbox.attach(journal.feed, journal.feed.seq if attachment is None else attachment.cursor)
         return Reply(id=request.id)
 
@@ -405,7 +408,7 @@ class Service:
         if not (math.isfinite(request.time) and request.time >= 0):
             raise Refused(Code.BAD_REQUEST, "time must be seconds from the session's beginning, 0 or more")
         journal = await self._manager.journal(client.reach, request.session)
-        self._manager.check_room(journal.record.owner)
+        self._manager.admission.check_room(journal.record.owner)
         await journal.publish(Mark, wait=False, time=request.time, text=cut_line(request.text))
         return Reply(id=request.id)
 

@@ -1,4 +1,4 @@
-"""Settings: flag, then environment, then file, then default; each checked, each fault one line.
+"""Settings: from flags, then the environment, then a file, then defaults; each is checked, each fault is one line.
 
 In: flags, environment, a TOML file. Out: `Settings`, or `BadSettings` naming where the fault is, its key, and what was
 expected. It opens nothing but the settings file.
@@ -90,7 +90,7 @@ def keys() -> Iterator[str]:
 def load(
     flags: Mapping[str, Any], environment: Mapping[str, str], file: Path | None = None
 ) -> tuple[Settings, Path | None]:
-    """Settings in force, and the file that took part. `flags` are by dotted key, None where not given.
+    """Load the settings, and return them with the file that was read. `flags` are by dotted key, None where not given.
 
     Raises:
         BadSettings: a key or a value is wrong, or `file` cannot be read.
@@ -109,7 +109,7 @@ def load(
     for key, value in flags.items():
         if value is not None:
             values[key] = _value("command line", key, value, types[key], strict=False)
-    return _build(values), path
+    return build(values), path
 
 
 def exposed_token(settings: Settings, file: Path | None) -> str | None:
@@ -238,7 +238,19 @@ def _wanted(expected: Any) -> str:
     return names[expected]
 
 
-def _build(values: Mapping[str, Any]) -> Settings:
+def flatten(settings: Settings) -> dict[str, Any]:
+    """Return every setting's value by its dotted key."""
+    flat: dict[str, Any] = {}
+    for name, value in msgspec.structs.asdict(settings).items():
+        if isinstance(value, msgspec.Struct):
+            flat |= {f"{name}.{inner}": one for inner, one in msgspec.structs.asdict(value).items()}
+        else:
+            flat[name] = value
+    return flat
+
+
+def build(values: Mapping[str, Any]) -> Settings:
+    """Return the settings with these values by dotted key, and defaults for the others; the reverse of `flatten`."""
     nested: dict[str, Any] = {}
     for key, value in values.items():
         section, dot, name = key.partition(".")

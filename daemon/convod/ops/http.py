@@ -1,7 +1,7 @@
 """The HTTP listener for monitors: `/metrics`, `/healthz`, `/readyz`. Off unless an address is configured.
 
-In: GET requests. Out: metrics as text; 200 or 503 with a sentence. It shows numbers to whoever reaches it, and takes
-no orders: it belongs on this machine or behind a proxy.
+In: GET requests. Out: metrics as text; 200 or 503 with a sentence. It shows numbers to anyone who reaches it, and
+takes no orders: it belongs on this machine or behind a proxy.
 """
 
 from __future__ import annotations
@@ -9,15 +9,17 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable
 from importlib.util import find_spec
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import trio
 from msgspec import Meta
 
 from convod.listen.requests import CONTENT_TYPE
+
+if TYPE_CHECKING:
+    from convod.ops.health import Health
 
 log = logging.getLogger("convod.http")
 
@@ -27,14 +29,6 @@ class MetricsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     http: Annotated[str, Meta(pattern=r"^$|^\S+:\d{1,5}$", description='HOST:PORT, or "" for none')] = ""
     insecure: bool = False
-
-
-class Health(msgspec.Struct, frozen=True):
-    """What the listener tells. `alive` and `ready` return None, or why not in a sentence."""
-
-    metrics: Callable[[], Awaitable[str]]
-    alive: Callable[[], str | None]
-    ready: Callable[[], str | None]
 
 
 class HttpUnavailable(Exception):
@@ -66,8 +60,8 @@ def url_of(listener: socket.socket) -> str:
 
 
 async def serve(listener: socket.socket, health: Health) -> None:
-    """Answer until cancelled. A fault here is logged: it ends the watching, not what is watched."""
-    # Imported only where it is wanted: it brings HTTP/2 and more.
+    """Answer until cancelled. A fault here is logged, and ends monitoring alone."""
+    # Imported on use: it brings HTTP/2 and more.
     from hypercorn.config import Config
     from hypercorn.trio import serve as serve_asgi
 
@@ -108,6 +102,8 @@ async def _answer(method: str, path: str, health: Health) -> tuple[int, str, str
     if path == "/metrics":
         return 200, CONTENT_TYPE, await health.metrics()
     if path in ("/healthz", "/readyz"):
-        why_not = health.alive() if path == "/healthz" else health.alive() or health.ready()
+        why_not = health.why_not_alive()
+        if path == "/readyz":
+            why_not = why_not or health.why_not_ready()
         return (200, plain, "ok\n") if why_not is None else (503, plain, f"{why_not}\n")
     return 404, plain, "there are /metrics, /healthz and /readyz\n"

@@ -49,7 +49,7 @@ def program() -> Path:
 
 
 def install(root: Path, *, user: bool) -> int:
-    """Write the units; the exit status."""
+    """Write the units, and return the exit status."""
     try:
         for path in _write_user(root) if user else _write_system(root):
             print(path)

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from convod.ops.aside import AsideHandler
+from convod.ops.background_handler import BackgroundHandler
 from convod.ops.config import LogSettings
 
 JOURNAL: Final = Path("/run/systemd/journal/socket")
@@ -85,7 +85,7 @@ class JournalHandler(logging.Handler):
     """Entries for journald: `MESSAGE`, `PRIORITY`, and each field as `CONVO_NAME`.
 
     Raises:
-        OSError: nobody listens at `path`, which is journald's own if it is None.
+        OSError: there is no journal at `path`, which is journald's own if it is None.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -121,7 +121,7 @@ class JournalHandler(logging.Handler):
             self._lost += 1
         except OSError:
             self._lost += 1
-            with suppress(OSError):  # it may have begun anew
+            with suppress(OSError):  # it may have been restarted
                 self._socket.connect(self._path)
 
     def close(self) -> None:
@@ -143,7 +143,7 @@ def _journal_field(name: str, value: str) -> bytes:
 
 
 class _Discretion(logging.Filter):
-    """Leaves out what was said, unless it was asked for."""
+    """Removes transcript text, unless the settings ask for it."""
 
     def __init__(self, text: bool) -> None:
         super().__init__()
@@ -170,7 +170,7 @@ def _handler(wanted: str) -> logging.Handler:
             return JournalHandler()
         except OSError:
             pass  # what it would have said is said as text
-    handler = AsideHandler(_STDERR)
+    handler = BackgroundHandler(_STDERR)
     handler.setFormatter(JsonFormatter() if wanted == "json" else TextFormatter())
     return handler
 
@@ -186,6 +186,6 @@ def begin(settings: LogSettings) -> None:
 
 
 def flush() -> None:
-    """Write what was logged so far: what is said from now on stands behind it."""
+    """Write what was logged so far, so that later output comes after it."""
     for handler in logging.getLogger().handlers:
         handler.flush()

@@ -1,6 +1,6 @@
-"""How the daemon is, in numbers: Prometheus' text format, made when somebody asks.
+"""The state of the daemon in numbers, in Prometheus' text format, made on request.
 
-In: the parts of a running daemon. Out: text. It changes nothing, and says nothing of what was spoken or by whom.
+In: the parts of a running daemon. Out: text. It changes nothing, and shows nothing of what was said or by whom.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ STATES: Final = ("loading", "ready", "unloaded", "failed")
 
 
 class Metrics(msgspec.Struct, frozen=True):
-    """`text` asks all parts how they are."""
+    """`text` collects them from all parts."""
 
     manager: Manager
     summarizers: Summarizers
@@ -144,7 +144,7 @@ def _histogram(name: str, text: str, values: Mapping[Labels, Histogram]) -> Metr
 
 
 def _written(metrics: Iterable[Metric]) -> str:
-    # Imported when somebody asks for the first time: the daemon starts without it.
+    # Imported at the first request, so that the daemon starts without it.
     from prometheus_client import CollectorRegistry, generate_latest
     from prometheus_client.registry import Collector
 

@@ -1,7 +1,7 @@
-"""The operator's words to a running daemon, and its words back: signals in, notices to the service manager out.
+"""How the operator controls a running daemon: signals in, notices to the service manager out.
 
-In: SIGTERM and SIGINT (stop; said again: at once), SIGHUP (read settings and certificate again). Out: what was asked
-for, readiness, a status line, signs of life. It knows nothing of sessions but their number.
+In: SIGTERM and SIGINT (stop; a second one stops at once), SIGHUP (read the settings and the certificate again). Out:
+whether to stop, readiness, a status line, the watchdog's keep-alive. It knows nothing of sessions but their number.
 """
 
 from __future__ import annotations
@@ -17,35 +17,32 @@ import trio
 
 from convo.messages import SessionCounts
 from convod.engine.supervisor import Engine
-from convod.ops import logs
-from convod.ops.config import BadSettings, Settings
-from convod.ops.current import Current
+from convod.ops.config import BadSettings
+from convod.ops.reload import ReloadableSettings
 from convod.ops.systemd import Notifier
 
 log = logging.getLogger("convod")
 
 STATUS_S: Final = 5.0
-"""Between two looks at what to say in the status line."""
+"""Between two updates of the status line."""
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-class Operator:
-    """Within its block no signal ends the process: they are kept until somebody waits for them."""
+class ProcessControl:
+    """Within its block no signal ends the process: signals are kept until `run` handles them."""
 
-    def __init__(self, current: Current, notifier: Notifier) -> None:
-        self._current = current
+    def __init__(self, settings: ReloadableSettings, notifier: Notifier) -> None:
+        self._settings = settings
         self._notifier = notifier
         self._receiver: AbstractContextManager[AsyncIterator[int]] = trio.open_signal_receiver(*SIGNALS)
         self._signals: AsyncIterator[int] | None = None
-        self._prepare: Callable[[Settings], Callable[[], None]] = lambda settings: lambda: None
-        self._refusals: tuple[type[Exception], ...] = (BadSettings,)
-        self._until_told: trio.CancelScope | None = None
-        self._told = trio.Event()
+        self._cancel_on_stop: trio.CancelScope | None = None
+        self._stop = trio.Event()
         self._started = False
         self._reload_waits = False
 
-    def __enter__(self) -> Operator:
+    def __enter__(self) -> ProcessControl:
         self._signals = self._receiver.__enter__()
         return self
 
@@ -54,38 +51,17 @@ class Operator:
     ) -> None:
         self._receiver.__exit__(kind, error, traceback)
 
-    def on_reload(self, prepare: Callable[[Settings], Callable[[], None]], *refusals: type[Exception]) -> None:
-        """What makes ready for new settings, and returns what puts them in force.
-
-        Where `prepare` raises one of `refusals` nothing has changed: all of the old settings stay.
-        """
-        self._prepare = prepare
-        self._refusals = (BadSettings, *refusals)
-
-    def why_not_alive(self, engine: Engine) -> Callable[[], str | None]:
-        """What says why the daemon had better be restarted, if so."""
-        return lambda: None if engine.answers else "the engine does not answer"
-
-    def why_not_ready(self, engine: Engine, why_not_stored: Callable[[], str | None]) -> Callable[[], str | None]:
-        """What says why no work should be sent here now, if so."""
-
-        def why_not() -> str | None:
-            if self._told.is_set():
-                return "convod is stopping"
-            if (trouble := why_not_stored()) is not None:
-                return trouble
-            if engine.state in ("ready", "unloaded"):
-                return None
-            return f"the speech model is {engine.state}" + (f": {engine.message}" if engine.message else "")
-
-        return why_not
+    @property
+    def stopping(self) -> bool:
+        """Whether the daemon was told to stop."""
+        return self._stop.is_set()
 
     def ready(self) -> None:
-        """The start is done: say so, and do what could not be done before."""
+        """Announce that the start is done, and catch up on a reload that was asked for meanwhile."""
         self._started = True
         self._notifier.ready()
         if self._reload_waits:
-            self._reload()
+            self.reload()
 
     async def report(self, engine: Engine, counts: Callable[[], SessionCounts]) -> None:
         """Keep the status line true and the watchdog fed, until cancelled.
@@ -111,49 +87,44 @@ class Operator:
                 log.error("the engine does not answer: the watchdog is not fed")
             await trio.sleep(self._notifier.watchdog_s / 3)
 
-    async def listen(self) -> None:
-        """Hear signals, until cancelled."""
+    async def run(self) -> None:
+        """Handle signals, until cancelled."""
         assert self._signals is not None
         async for number in self._signals:
             name = signal.Signals(number).name
             if number == signal.SIGHUP and not self._started:
                 self._reload_waits = True
             elif number == signal.SIGHUP:
-                self._reload()
+                self.reload()
             else:
                 log.info("told to stop", extra={"signal": name})
-                self._told.set()
-                if self._until_told is not None:
-                    self._until_told.cancel()
+                self._stop.set()
+                if self._cancel_on_stop is not None:
+                    self._cancel_on_stop.cancel()
 
-    def _reload(self) -> None:
+    def reload(self) -> None:
+        """Read the settings again; where they cannot be used, log why and keep the old ones."""
         self._notifier.reloading()
         try:
-            fresh = self._current.read()
-            put_in_force = self._prepare(fresh.settings)
-        except self._refusals as error:
+            changes = self._settings.reload()
+        except BadSettings as error:
             log.error("settings were not read again: %s", error)
         else:
-            self._current.apply(fresh)
-            logs.begin(fresh.settings.log)
-            put_in_force()
-            log.info("settings were read again", extra={"changed": ", ".join(fresh.changed) or "nothing"})
-            if fresh.waiting:
-                log.warning("some changes wait for a restart", extra={"settings": ", ".join(fresh.waiting)})
+            log.info("settings were read again", extra={"changed": ", ".join(changes.applied) or "nothing"})
+            if changes.waiting:
+                log.warning("some changes wait for a restart", extra={"settings": ", ".join(changes.waiting)})
         self._notifier.ready()
 
-    async def wait_told_to_stop(self) -> None:
-        """Until SIGTERM or SIGINT came."""
-        await self._told.wait()
+    async def wait_stop(self) -> None:
+        """Wait for SIGTERM or SIGINT."""
+        await self._stop.wait()
         log.info("convod is stopping")
-        self._notifier.stopping(self._current.settings.drain_s)
+        self._notifier.stopping(self._settings.settings.drain_s)
         self._notifier.status("stopping")
 
     @contextmanager
-    def until_told(self) -> Iterator[None]:
-        """A block that is left early when the next word to stop comes: a start that takes long, or the second word of
-        an operator without patience.
-        """
-        with trio.CancelScope() as self._until_told:
+    def cancel_on_stop(self) -> Iterator[None]:
+        """Cancel the block at the next signal to stop: during a slow start, or a drain that the operator cuts short."""
+        with trio.CancelScope() as self._cancel_on_stop:
             yield
-        self._until_told = None
+        self._cancel_on_stop = None

@@ -1,4 +1,4 @@
-"""What systemd and its services say to each other: sockets that were opened for us, and notices of how we are.
+"""What systemd and its services exchange: sockets that it opened for us, and notices of our state.
 
 In: the environment of the process. Out: listening sockets; datagrams to the service manager. Without systemd there are
 no sockets and nothing is sent. Sources: sd_listen_fds(3), sd_notify(3), sd_watchdog_enabled(3).
@@ -80,7 +80,7 @@ def _role(name: str, opened: socket.socket, fd: int) -> Role:
 
 
 class Notifier:
-    """Tells the service manager how this process is. Does nothing where nobody wants to know."""
+    """Reports the state of this process to the service manager; does nothing where there is none."""
 
     def __init__(self, address: str = "", watchdog_s: float | None = None) -> None:
         self.watchdog_s = watchdog_s

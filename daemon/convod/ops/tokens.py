@@ -19,7 +19,7 @@ _UNITS: Final = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 def run(given: argparse.Namespace, state: Path) -> int:
-    """Do what was asked; the exit status."""
+    """Run the command, and return the exit status."""
     book = TokenBook(state)
     try:
         if given.action == "add":

@@ -1,11 +1,11 @@
-"""A session's life: created, heard, transcribed, summarised, finished.
+"""A session's life: created, transcribed, summarised, finished.
 
-`transcriber` decides (sans-IO), `feed` carries events to who is attached, `session` drives, `live` and `file` differ in
-where audio comes from, `manager` knows them all.
+`session` drives it; `live` and `file` differ in where audio comes from. `journal` stores its events, `feed` delivers
+them. `registry` runs all sessions, and `manager` does what clients ask of them.
 """
 
-from convod.sessions.feed import Attachment
+from convod.sessions.feed import Subscription
 from convod.sessions.manager import Manager
 from convod.sessions.session import Refused, Session
 
-__all__ = ["Attachment", "Manager", "Refused", "Session"]
+__all__ = ["Manager", "Refused", "Session", "Subscription"]

@@ -1,8 +1,8 @@
 """Whether the wall clock can be trusted with deletions. Sans-IO: times in, a verdict out.
 
-A clock that jumps ahead makes everything look old. From inside nobody can tell whether it is right now or was right
-before: a machine that was off for a month looks the same as one whose clock is wrong by a month. So after a jump
-nothing is deleted for its age for a while, in which somebody can look at the clock; if it goes back, nothing happened.
+A clock that jumps ahead makes everything look old. The daemon cannot tell whether it is right now or was right before:
+a machine that was off for a month looks the same as one whose clock is wrong by a month. So after a jump nothing is
+deleted for its age for a while, which leaves time to correct the clock; if it goes back, no harm was done.
 """
 
 from __future__ import annotations
@@ -14,34 +14,34 @@ import msgspec
 DAY_S: Final = 86400.0
 
 JUMP_S: Final = DAY_S
-"""A clock that is further ahead than this has jumped. Machines that are off overnight have not."""
+"""A clock that moved further ahead than this has jumped; one of a machine that is off overnight has not."""
 
 HOLD_S: Final = 7 * DAY_S
-"""Most time for which nothing is deleted. After a jump of less it is as long as the jump, so that a machine that is off
-each weekend deletes something each week.
+"""Longest time for which nothing is deleted. After a smaller jump it is as long as the jump, so that a machine that is
+off at weekends still deletes every week.
 """
 
 
 class ClockNote(msgspec.Struct, frozen=True):
-    """What is remembered of the clock, Unix seconds: when it was last seen, and until when nothing is deleted for its
-    age (0: it may be).
+    """What is remembered of the clock, in Unix seconds: when it was last `seen`, and until when nothing is deleted for
+    its age (0: no hold).
     """
 
     seen: float
     hold_until: float = 0.0
 
     def holds(self, now: float) -> bool:
-        """Whether nothing may be deleted for its age now."""
+        """Return whether nothing may be deleted for its age now."""
         return now < self.hold_until
 
 
 def judge(note: ClockNote, now: float, elapsed_s: float) -> ClockNote:
-    """What to remember of a clock that shows `now`.
+    """Return what to remember of a clock that shows `now`.
 
     Args:
         note: what was remembered when it was last seen.
         now: what it shows, Unix seconds.
-        elapsed_s: how much time passed since then by a clock that nobody sets, as far as is known: 0 after a start.
+        elapsed_s: time since then by a clock that is never set; 0 after a start, when it is not known.
     """
     ahead = now - (note.seen + elapsed_s)
     if ahead > JUMP_S:

@@ -57,7 +57,7 @@ def cues(text: str, words: Sequence[HeardWord], ends: Sequence[float]) -> list[C
 
 
 def _taken(text: str, letters: int) -> tuple[str, str]:
-    """The beginning of a text with so many characters that are no spaces, and the rest."""
+    """Split a text after so many characters, not counting spaces."""
     at = 0
     while at < len(text) and letters > 0:
         letters -= not text[at].isspace()

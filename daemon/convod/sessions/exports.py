@@ -29,16 +29,16 @@ from convod.sessions.session import Refused
 from convod.store import Store
 
 AT_ONCE: Final = 2
-"""Texts that are rendered at once, each for another owner."""
+"""Texts that are rendered at once, each for a different owner."""
 
 BLOCK: Final = 32_768
 """Characters of a text that are written, and found, together."""
 
 MEMORY_BYTES: Final = 256 << 10
-"""Of one text: what is longer goes to a file."""
+"""Of one text; a longer one goes to a file."""
 
 OWNER_BYTES: Final = 64 << 20
-"""Of an owner's texts that are kept. A single one may be longer: then it is the only one."""
+"""Of an owner's kept texts. A single one may be longer: then it is the only one."""
 
 ALL_BYTES: Final = 256 << 20
 """Of all texts that are kept."""
@@ -48,7 +48,7 @@ ALL_TEXTS: Final = 64
 """How many are kept."""
 
 KEEP_S: Final = 120.0
-"""How long a text is kept that nobody reads."""
+"""How long a text is kept after it was last read."""
 
 SEGMENTS: Final = 250
 """Segments that are read from the store at once."""
@@ -74,14 +74,14 @@ class Text:
 
     @property
     def in_memory(self) -> bool:
-        """Whether a page of it costs no look at the disk."""
+        """Whether a page can be read without the disk."""
         return self._file is None
 
     def write(self, piece: str) -> None:
-        """Add to its end. Blocks.
+        """Append a piece. Blocks.
 
         Raises:
-            OSError: the disk takes nothing.
+            OSError: the disk refused it.
         """
         self._rest.append(piece)
         self._rest_characters += len(piece)
@@ -93,10 +93,10 @@ class Text:
             self._rest, self._rest_characters = [text[whole:]], len(text) - whole
 
     def finish(self) -> None:
-        """Nothing more is written. Blocks.
+        """Write out the rest; nothing may follow. Blocks.
 
         Raises:
-            OSError: the disk takes nothing.
+            OSError: the disk refused it.
         """
         if self._rest_characters:
             self._add("".join(self._rest))
@@ -119,7 +119,7 @@ class Text:
             self._file.write(block)
 
     def page(self, offset: int, most: int) -> str:
-        """At most so many characters from `offset` on. Blocks, unless it is in memory."""
+        """Return at most `most` characters from `offset` on. Blocks, unless it is in memory."""
         first, end = offset // BLOCK, min(-(-(offset + most) // BLOCK), len(self._places) - 1)
         if first >= end:
             return ""
@@ -132,7 +132,7 @@ class Text:
         return data.decode("utf-8", "surrogatepass")[start : start + most]
 
     async def read(self, offset: int, most: int) -> str:
-        """The same, without blocking; a text that is dropped meanwhile is still read to its end."""
+        """Return the same without blocking; a text that is dropped meanwhile is still read."""
         if self.in_memory:
             return self.page(offset, most)
         self._readers += 1
@@ -144,7 +144,7 @@ class Text:
                 self.drop()
 
     def drop(self) -> None:
-        """It is not needed any more: close its file once nobody reads there."""
+        """Close its file as soon as no reader uses it."""
         self._dropped = True
         if self._file is not None and not self._readers:
             self._file.close()
@@ -158,7 +158,7 @@ class _Kept(msgspec.Struct):
 
 
 class _Segments:
-    """A session's first `count` segments, read from the store whenever they are gone through; for another thread."""
+    """A session's first `count` segments, read from the store as they are iterated over; for another thread."""
 
     def __init__(self, store: Store, session: str, count: int) -> None:
         self._store = store
@@ -189,7 +189,7 @@ class Exports:
         self.rendered = 0
 
     async def run(self) -> None:
-        """Drop what nobody reads any more, until cancelled; then all."""
+        """Drop texts that are not read any more, until cancelled; then drop all."""
         try:
             while True:
                 await trio.sleep(KEEP_S / 4)
@@ -199,13 +199,13 @@ class Exports:
             self._drop(list(self._kept))
 
     async def page(self, journal: Journal, format: str, offset: int, most: int, owner: str) -> tuple[str, int | None]:
-        """At most `most` characters from `offset` on, and where the next page begins; None at the end.
+        """Return at most `most` characters from `offset` on, and where the next page begins; None at the end.
 
-        The pages of a text go together, whatever happens to the session meanwhile: it is rendered anew for one who
-        begins, or who has had it all.
+        All pages of a text come from one rendering, whatever happens to the session meanwhile. It is rendered again
+        for a reader who starts over, or who has read to the end.
 
         Raises:
-            Refused: there is no such format, or the disk takes no more.
+            Refused: the format is unknown, or the disk is full.
         """
         if format not in formats.FORMATS:
             raise Refused(Code.BAD_REQUEST, f"format must be one of {', '.join(formats.FORMATS)}, not {format!r}")
@@ -223,7 +223,7 @@ class Exports:
         return content, end if content and end < kept.text.characters else None
 
     def forget(self, session: str) -> None:
-        """Keep nothing of a session, nor what is rendered of it now."""
+        """Drop all texts of a session, those that are being rendered included."""
         self._drop([key for key in self._kept if key[0] == session])
         for key in self._rendering:
             if key[0] == session:
@@ -266,7 +266,7 @@ class Exports:
         return kept
 
     def _make_room(self) -> None:
-        """Drop what is too much: of each owner what was not read for longest, then of the one who has most."""
+        """Drop texts over the limits: the least recently read of each owner, then of the owner with the most."""
         sizes: dict[str, list[int]] = {}
         for kept in self._kept.values():
             sizes.setdefault(kept.owner, []).append(kept.text.size)

@@ -1,7 +1,7 @@
-"""A session's events on their way to those who are attached.
+"""A session's events on their way to its subscribers.
 
-In: events as they happen. Out: for each attachment, what it has not had yet, in order. Stored events are never queued
-for a reader: an attachment is a place in the session's sequence, read from memory or from the store when its
+In: events as they happen. Out: for each subscription, what it has not received yet, in order. Stored events are never
+queued for a reader: a subscription is a position in the session's sequence, read from memory or from the store when its
 connection can send. Other events wait in a few slots where the newest wins. So a slow reader costs nothing, and one
 that comes back misses nothing.
 """
@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+import trio
+
 from convo.messages import (
     AudioAck,
     DurableEvent,
@@ -21,123 +23,171 @@ from convo.messages import (
     TranscriptPartial,
     TranscriptSegment,
 )
+from convod.auto_reset_event import AutoResetEvent
 from convod.store import Store
 
 RECENT: Final = 64
 """Stored events that a session keeps in memory for those who follow it live."""
 
 PAGE: Final = 64
-"""Stored events that are read at once for one that catches up."""
+"""Stored events that are read at once for a reader that catches up."""
 
-LOOSE: Final = 64
+TRANSIENT: Final = 64
 """Most events that are not stored and wait for one reader."""
 
 DELTA_CHARACTERS: Final = 65536
-"""Most characters of a summary being written that wait for one reader; the final summary has them all."""
+"""Most characters of a summary in progress that wait for one reader; the final summary has them all."""
+
+ACK_DELAY_S: Final = 0.06
+"""How long an acknowledgement may wait for the next one."""
 
 
-class Attachment:
-    """One reader of a feed. `cursor` is the last stored event it was given; `wake` is called when there is more."""
+class Subscription:
+    """One reader of an event log.
 
-    def __init__(self, feed: Feed, cursor: int, wake: Callable[[], None]) -> None:
-        self.feed = feed
+    Args:
+        log: what it reads.
+        cursor: `seq` of the last stored event that the reader has.
+        wake: called when there is more to `take`.
+    """
+
+    def __init__(self, log: EventLog, cursor: int, wake: Callable[[], None]) -> None:
+        self.log = log
         self.cursor = cursor
         self._wake = wake
-        # Events that are not stored, each with the `seq` that was the newest when it happened.
-        self._loose: deque[tuple[int, Event]] = deque()
+        # Each with the `seq` that was the newest when it happened.
+        self._transient: deque[tuple[int, Event]] = deque()
 
     @property
     def ready(self) -> bool:
-        """Whether `take` would give something."""
-        return self.cursor < self.feed.seq or bool(self._loose)
+        """Whether `take` would return something."""
+        return self.cursor < self.log.seq or bool(self._transient)
+
+    @property
+    def pending(self) -> int:
+        """How many events that are not stored wait here."""
+        return len(self._transient)
 
     async def take(self) -> list[Event]:
-        """The next events in order; an empty list when there are none."""
-        stored = await self.feed.after(self.cursor)
+        """Return the next events in order; an empty list when there are none."""
+        stored = await self.log.read_after(self.cursor)
         events: list[Event] = []
         for event in stored:
-            self._take_loose(events)
+            self._take_transient(events)
             events.append(event)
             self.cursor = event.seq
-        if self.cursor >= self.feed.seq:
-            self._take_loose(events)
+        if self.cursor >= self.log.seq:
+            self._take_transient(events)
         return events
 
-    def _take_loose(self, events: list[Event]) -> None:
-        while self._loose and self._loose[0][0] <= self.cursor:
-            events.append(self._loose.popleft()[1])
+    def _take_transient(self, events: list[Event]) -> None:
+        while self._transient and self._transient[0][0] <= self.cursor:
+            events.append(self._transient.popleft()[1])
 
-    def _say(self, event: Event) -> None:
+    def on_transient(self, event: Event) -> None:
+        """Note an event that is not stored."""
         if isinstance(event, SummaryDelta):
-            self._say_delta(event)
+            self._add_delta(event)
         else:
             if isinstance(event, AudioAck | Progress | TranscriptPartial):
                 self._drop(type(event))
-            self._loose.append((self.feed.seq, event))
-        while len(self._loose) > LOOSE:
-            self._loose.popleft()
+            self._transient.append((self.log.seq, event))
+        while len(self._transient) > TRANSIENT:
+            self._transient.popleft()
         self._wake()
 
-    def _say_delta(self, event: SummaryDelta) -> None:
-        if self._loose and isinstance(last := self._loose[-1][1], SummaryDelta):
-            seq = self._loose.pop()[0]
-            if event.restart:  # what was waiting is void
-                seq = self.feed.seq
+    def _add_delta(self, event: SummaryDelta) -> None:
+        if self._transient and isinstance(last := self._transient[-1][1], SummaryDelta):
+            seq = self._transient.pop()[0]
+            if event.restart:  # the text that was waiting is void
+                seq = self.log.seq
             else:
                 text = (last.text + event.text)[:DELTA_CHARACTERS]
                 event = SummaryDelta(session=event.session, text=text, restart=last.restart)
-            self._loose.append((seq, event))
+            self._transient.append((seq, event))
         else:
-            self._loose.append((self.feed.seq, event))
+            self._transient.append((self.log.seq, event))
 
-    def _stored(self, event: DurableEvent) -> None:
+    def on_stored(self, event: DurableEvent) -> None:
+        """Note that there is another stored event."""
         if isinstance(event, TranscriptSegment):
-            self._drop(TranscriptPartial)  # the segment says it all
+            self._drop(TranscriptPartial)  # the segment replaces it
         self._wake()
 
     def _drop(self, kind: type[Event]) -> None:
-        if any(isinstance(event, kind) for _, event in self._loose):
-            self._loose = deque(pair for pair in self._loose if not isinstance(pair[1], kind))
+        if any(isinstance(event, kind) for _, event in self._transient):
+            self._transient = deque(pair for pair in self._transient if not isinstance(pair[1], kind))
 
 
-class Feed:
-    """The events of one session. `seq` is the newest stored one."""
+class EventLog:
+    """The events of one session. `seq` is that of the newest stored one; `recent` are the last of them, in memory."""
 
     def __init__(self, session: str, store: Store, seq: int) -> None:
         self.session = session
         self.seq = seq
         self._store = store
-        self._recent: deque[DurableEvent] = deque(maxlen=RECENT)
-        self._attachments: set[Attachment] = set()
-        self.keeper: object = None  # what must live as long as anybody reads here
+        self.recent: deque[DurableEvent] = deque(maxlen=RECENT)
+        self._subscriptions: set[Subscription] = set()
+        self.keeper: object = None  # lives as long as somebody reads here
 
-    def attach(self, after_seq: int, wake: Callable[[], None]) -> Attachment:
-        """A new reader, which has had the stored events up to `after_seq`."""
-        attachment = Attachment(self, min(after_seq, self.seq), wake)
-        self._attachments.add(attachment)
-        return attachment
+    @property
+    def readers(self) -> int:
+        """How many subscriptions there are."""
+        return len(self._subscriptions)
 
-    def detach(self, attachment: Attachment) -> None:
-        """Forget a reader."""
-        self._attachments.discard(attachment)
+    def subscribe(self, after_seq: int, wake: Callable[[], None]) -> Subscription:
+        """Add a reader that has the stored events up to `after_seq`."""
+        subscription = Subscription(self, min(after_seq, self.seq), wake)
+        self._subscriptions.add(subscription)
+        return subscription
 
-    def say(self, event: Event) -> None:
-        """An event that is not stored."""
-        for attachment in self._attachments:
-            attachment._say(event)
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Remove a reader, if it is still there."""
+        self._subscriptions.discard(subscription)
 
-    def stored(self, event: DurableEvent) -> None:
-        """An event that is in the store by now."""
+    def send(self, event: Event) -> None:
+        """Pass on an event that is not stored."""
+        for subscription in self._subscriptions:
+            subscription.on_transient(event)
+
+    def append(self, event: DurableEvent) -> None:
+        """Pass on an event that has just been stored."""
         assert event.seq == self.seq + 1, "stored events have no gaps"
         self.seq = event.seq
-        self._recent.append(event)
-        for attachment in self._attachments:
-            attachment._stored(event)
+        self.recent.append(event)
+        for subscription in self._subscriptions:
+            subscription.on_stored(event)
 
-    async def after(self, seq: int) -> list[DurableEvent]:
-        """Some stored events after `seq`, oldest first; none if there are none yet."""
+    async def read_after(self, seq: int) -> list[DurableEvent]:
+        """Return some stored events after `seq`, oldest first; an empty list when there are none yet."""
         if seq >= self.seq:
             return []
-        if self._recent and self._recent[0].seq <= seq + 1:
-            return [event for event in self._recent if event.seq > seq]
+        if self.recent and self.recent[0].seq <= seq + 1:
+            return [event for event in self.recent if event.seq > seq]
         return await self._store.events(self.session, seq, PAGE)
+
+
+class AckTimer:
+    """Delays acknowledgements, so that a session that receives fifty pieces a second does not answer each of them.
+
+    One task, `run`, serves all sessions; call `schedule` from any task of the loop.
+    """
+
+    def __init__(self) -> None:
+        self._due: dict[object, Callable[[], None]] = {}
+        self._wakeup = AutoResetEvent()
+
+    def schedule(self, session: object, acknowledge: Callable[[], None]) -> None:
+        """Call `acknowledge` within ACK_DELAY_S, once for all calls with the same session until then."""
+        if not self._due:
+            self._wakeup.set()
+        self._due[session] = acknowledge
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        while True:
+            await self._wakeup.wait()
+            await trio.sleep(ACK_DELAY_S)
+            due, self._due = self._due, {}
+            for acknowledge in due.values():
+                acknowledge()

@@ -20,11 +20,12 @@ from convod.engine.decode import decoding
 from convod.engine.scheduler import Job
 from convod.engine.supervisor import Outcome, Refusal
 from convod.engine.wire import RATE, Kind, Options
-from convod.sessions import queue, recording
+from convod.sessions import recording
+from convod.sessions.file_queue import FileJob
 from convod.sessions.journal import Journal
 from convod.sessions.recording import Recording
 from convod.sessions.said import uncovered
-from convod.sessions.session import Parts, Refused, Session, SessionFailed
+from convod.sessions.session import Refused, Session, SessionDeps, SessionFailed
 
 log = logging.getLogger("convod.sessions")
 
@@ -41,13 +42,13 @@ PAUSE_S: Final = 2.0
 class FileSession(Session):
     """A session of kind file."""
 
-    def __init__(self, journal: Journal, parts: Parts) -> None:
-        super().__init__(journal, parts)
+    def __init__(self, journal: Journal, deps: SessionDeps) -> None:
+        super().__init__(journal, deps)
         self._results: deque[tuple[recording.Window, Outcome]] = deque()
         self._windows: dict[recording.Window, Job] = {}
         self._held: set[Job] = set()
         self._too_large = False
-        self._progress = Progress(session=self.id, done_s=round(self.record.mark_sample / RATE, 3))
+        self._progress = Progress(session=self.id, done_s=round(self.record.checkpoint_sample / RATE, 3))
 
     # --- for connections ----------------------------------------------------------------------------------
 
@@ -83,13 +84,13 @@ class FileSession(Session):
     # --- its audio ----------------------------------------------------------------------------------------
 
     def _granted(self) -> int:
-        return self._spool.size + self._parts.settings.upload_credit_bytes
+        return self._spool.size + self._deps.settings.upload_credit_bytes
 
     def _check_audio(self, data: bytes) -> None:
-        most = self._parts.limits.upload_bytes
+        most = self._deps.limits.upload_bytes
         if most and self._spool.size + len(data) > most:
             self._too_large = True
-            self._bell.ring()
+            self._wakeup.set()
             raise Refused(Code.LIMIT_EXCEEDED, too_large(most))
 
     # --- its life -----------------------------------------------------------------------------------------
@@ -102,27 +103,27 @@ class FileSession(Session):
         if self._spool.size < record.audio_bytes:
             # The power went before the disk had it all, and before the client was told that it has.
             raise SessionFailed(Code.BAD_AUDIO, "a part of the audio was lost with the power; send the file again")
-        job = queue.Job(
+        job = FileJob(
             session=self.id,
             owner=record.owner,
             created=record.created,
             priority=record.config.priority,
-            begun=record.state is State.PROCESSING,
+            started=record.state is State.PROCESSING,
         )
         await self._check_digest()
-        async with self._parts.turns.turn(job, self._release):
+        async with self._deps.file_queue.turn(job, self._release):
             if record.state is State.PENDING:
                 await self.journal.enter(State.PROCESSING)
             await self._engine.wait_ready()
             await self._transcribe()
 
     async def _check_digest(self) -> None:
-        """Note what the upload was, or look whether it still is: marks are places in these bytes and no others."""
+        """Note what the upload was, or check that it still is that: checkpoints are positions in these very bytes."""
         # A file of gigabytes takes a while; who cancels it meanwhile does not wait for that.
         given_up = False
         try:
             digest = await trio.to_thread.run_sync(
-                self._parts.spool.digest, self.id, lambda: not given_up, abandon_on_cancel=True
+                self._deps.spool.digest, self.id, lambda: not given_up, abandon_on_cancel=True
             )
         finally:
             given_up = True
@@ -136,18 +137,19 @@ class FileSession(Session):
         while not self.record.ended:
             limit = float("inf")
             if self._gone_at is not None:
-                limit = self._gone_at + self._parts.settings.upload_idle_s
+                limit = self._gone_at + self._deps.settings.upload_idle_s
             with trio.CancelScope(deadline=limit) as scope:
-                await self._bell.wait()
+                await self._wakeup.wait()
             if self._too_large:
-                raise SessionFailed(Code.LIMIT_EXCEEDED, too_large(self._parts.limits.upload_bytes))
+                raise SessionFailed(Code.LIMIT_EXCEEDED, too_large(self._deps.limits.upload_bytes))
             if scope.cancelled_caught and self._gone_at is not None:
                 raise SessionFailed(Code.BAD_AUDIO, "the upload was never finished; send the file again")
 
     async def _transcribe(self) -> None:
-        tries, mark = 0, self.record.mark_utterance
+        tries, reached = 0, self.record.checkpoint_utterance
         while (died := await self._transcribe_on()) is not None:
-            tries, mark = tries + 1 if self.record.mark_utterance == mark else 1, self.record.mark_utterance
+            tries = tries + 1 if self.record.checkpoint_utterance == reached else 1
+            reached = self.record.checkpoint_utterance
             log.warning(
                 "the decoder of a file ended early", extra={"session": self.id, "by": died, "tries": f"{tries}/{TRIES}"}
             )
@@ -161,21 +163,22 @@ class FileSession(Session):
             await trio.sleep(PAUSE_S * tries)
 
     async def _transcribe_on(self) -> str | None:
-        """Go on from the mark to the file's end. If its decoder ends before that, what was cut by then is stored, and
-        what ended it returned.
+        """Transcribe from the checkpoint to the file's end.
+
+        If the decoder ends before that, what it gave is stored, and the reason returned.
         """
-        record, config, parts = self.record, self.record.config, self._parts
+        record, config, deps = self.record, self.record.config, self._deps
         heard = Recording(
             recording.Settings(
                 rate=RATE, joined=self._engine.context == "full", words=config.words, language=config.language
             ),
-            parts.guard,
+            deps.guard,
             segment=record.segments,
-            utterance=record.mark_utterance,
+            utterance=record.checkpoint_utterance,
             language=record.heard_language,
         )
-        limit_s = parts.limits.file_s
-        source = decoding(parts.spool.path(self.id), track=config.audio.track, limit_s=limit_s)
+        limit_s = deps.limits.file_s
+        source = decoding(deps.spool.path(self.id), track=config.audio.track, limit_s=limit_s)
         async with source as decoded, aclosing(decoded.pieces()) as pieces:
             async for piece in pieces:
                 await self._follow(heard.audio(piece, trio.current_time()))
@@ -183,17 +186,17 @@ class FileSession(Session):
                 await self._take_results(heard)
                 self._say_progress(heard, decoded.total_s)
                 while heard.waiting > AHEAD:
-                    await self._bell.wait()
+                    await self._wakeup.wait()
                     await self._take_results(heard)
                     self._say_progress(heard, decoded.total_s)
-                await parts.turns.wait(self.id)
+                await deps.file_queue.wait(self.id)
             refusal = decoded.refusal
         if refusal is not None:
             raise SessionFailed(*refusal)
         if decoded.died is None:
             await self._follow(heard.flush(trio.current_time()))
         while heard.waiting:
-            await self._bell.wait()
+            await self._wakeup.wait()
             await self._take_results(heard)
             self._say_progress(heard, record.duration_s)
         if decoded.died is None and decoded.warning is not None:
@@ -202,12 +205,12 @@ class FileSession(Session):
 
     def _say_progress(self, heard: Recording, total_s: float | None) -> None:
         # Silence that turns out to be the pre-roll of speech is not settled any more: that takes nothing back.
-        done = max(round(max(heard.settled, self.record.mark_sample) / RATE, 3), self._progress.done_s)
+        done = max(round(max(heard.settled, self.record.checkpoint_sample) / RATE, 3), self._progress.done_s)
         total = None if total_s is None else round(max(total_s, done), 3)
         progress = Progress(session=self.id, done_s=done, total_s=total)
         if progress != self._progress:
             self._progress = progress
-            self.feed.say(progress)
+            self.feed.send(progress)
 
     # --- the engine ---------------------------------------------------------------------------------------
 
@@ -227,11 +230,11 @@ class FileSession(Session):
             hotwords=config.hotwords,
             words=window.words,
             steady=True,
-            beam=self._parts.settings.beam,
+            beam=self._deps.settings.beam,
         )
         job = Job(self.id, Kind.FILE, window.audio, RATE, options, expected=window.expected, owner=self.record.owner)
         self._windows[window] = job
-        if not self._parts.turns.is_on(self.id):
+        if not self._deps.file_queue.is_running(self.id):
             self._held.add(job)
         else:
             self._submit(window, job)
@@ -240,7 +243,7 @@ class FileSession(Session):
         def deliver(job: Job, outcome: Outcome) -> None:
             self._windows.pop(window, None)
             self._results.append((window, outcome))
-            self._bell.ring()
+            self._wakeup.set()
 
         self._engine.submit(job, deliver)
 
@@ -253,7 +256,7 @@ class FileSession(Session):
                 raise SessionFailed(outcome.code, outcome.message)
             else:
                 commands = heard.refused(window, outcome.message)
-            # A mark is stored with the language that led there: who goes on from it must not hear another one out.
+            # A checkpoint is stored with the language that led there: a restart must not detect another one.
             self.record.heard_language = heard.language
             await self._follow(commands)
 
@@ -264,7 +267,7 @@ class FileSession(Session):
             await self.journal.publish(SessionWarning, code=str(Code.UNCOVERED), message=uncovered(*keep.uncovered))
         if not keep.pieces:
             # Stored with the next event: audio without text is heard twice at worst.
-            self.record.mark_sample, self.record.mark_utterance = keep.mark_sample, keep.mark_utterance
+            self.record.checkpoint_sample, self.record.checkpoint_utterance = keep.mark_sample, keep.mark_utterance
             return
         lag_ms = round(max(0.0, trio.current_time() - keep.arrived) * 1000, 1)
         await self.journal.publish_all(
@@ -284,8 +287,8 @@ class FileSession(Session):
                 )
                 for number, piece in enumerate(keep.pieces, keep.segment)
             ],
-            mark_sample=keep.mark_sample,
-            mark_utterance=keep.mark_utterance,
+            checkpoint_sample=keep.mark_sample,
+            checkpoint_utterance=keep.mark_utterance,
             segments=keep.segment + len(keep.pieces),
         )
 

@@ -1,6 +1,6 @@
-"""What a session has published: its record, its stored events, its summaries. Alive as long as something may come.
+"""What a session has published: its record, its stored events, its summaries.
 
-In: facts to publish. Out: first the store, then those attached. It hears nothing and decides nothing.
+In: facts to publish. Out: first to the store, then to subscribers. It decides nothing.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from convo.messages import (
     SummaryOptions,
     TranscriptSegment,
 )
-from convod.bell import Bell
+from convod.auto_reset_event import AutoResetEvent
 from convod.measure import Measures
-from convod.sessions.feed import Feed
+from convod.sessions.feed import EventLog
 from convod.store import Record, Store, StoreFailed
-from convod.summary import Summarizers, SummarizerUnavailable, Talk
+from convod.summary import Summarizers, SummarizerUnavailable, Transcript
 
 log = logging.getLogger("convod.sessions")
 
 SEGMENTS: Final = 500
-"""Segments that are read at once for a summary."""
+"""Segments that are read from the store at once for a summary."""
 
 NEXT: Final[dict[State, frozenset[State]]] = {
     State.PENDING: frozenset({State.PROCESSING, State.FAILED, State.CANCELLED}),
@@ -56,8 +56,8 @@ MakeRoom = Callable[[], None]
 """Frees what it can on the disk."""
 
 
-class Desk(msgspec.Struct, frozen=True):
-    """What a journal writes with; shared by all."""
+class JournalDeps(msgspec.Struct, frozen=True):
+    """What a journal works with; shared by all."""
 
     store: Store
     summarizers: Summarizers
@@ -67,17 +67,17 @@ class Desk(msgspec.Struct, frozen=True):
 class Journal:
     """The published side of one session."""
 
-    def __init__(self, record: Record, desk: Desk) -> None:
+    def __init__(self, record: Record, deps: JournalDeps) -> None:
         self.record = record
-        self.feed = Feed(record.id, desk.store, record.seq)
+        self.feed = EventLog(record.id, deps.store, record.seq)
         self.feed.keeper = self
-        self._desk = desk
+        self._deps = deps
         self._writing = trio.Lock()
-        self._heard = Bell()  # a segment was stored
+        self._heard = AutoResetEvent()  # a segment was stored
         self._preview: _Preview | None = None  # of the summary that was begun last
         self._failure: StoreFailed | None = None  # why what is to be stored waits
         self._impatient: set[trio.CancelScope] = set()
-        self._again = Bell()  # somebody wants what waits to be tried again
+        self._again = AutoResetEvent()  # a write that waits should be retried now
 
     @property
     def id(self) -> str:
@@ -90,14 +90,14 @@ class Journal:
         *,
         changes: Mapping[str, Any] | None = None,
         also: Change | None = None,
-        lasting: bool = False,
+        durable: bool = False,
         make_room: MakeRoom | None = None,
         wait: bool = True,
         **fields: Any,
     ) -> None:
-        """Store an event and the record with its `changes`, then send the event to those attached.
+        """Store an event and the record with its `changes`, then send the event to subscribers.
 
-        `also` changes the record further, from what it is by then. If `lasting`, a power cut does not undo it. Waits
+        `also` changes the record further, from what it is by then. If `durable`, a power cut does not undo it. Waits
         while the store has no room: what is not stored is not sent, and what was heard is not lost. `make_room` is
         called once, when it has none.
 
@@ -105,7 +105,7 @@ class Journal:
             StoreFailed: it has no room and `wait` is false; nothing has changed.
         """
         await self.publish_all(
-            [(kind, fields)], also, lasting=lasting, make_room=make_room, wait=wait, **(changes or {})
+            [(kind, fields)], also, durable=durable, make_room=make_room, wait=wait, **(changes or {})
         )
 
     async def publish_all(
@@ -113,7 +113,7 @@ class Journal:
         events: Sequence[tuple[type[DurableEvent], dict[str, Any]]],
         also: Change | None = None,
         *,
-        lasting: bool = False,
+        durable: bool = False,
         make_room: MakeRoom | None = None,
         wait: bool = True,
         **changes: Any,
@@ -121,7 +121,7 @@ class Journal:
         """Store several events, or none, and the record with its changes as one, then send them; as `publish` does."""
         async with self._turn(wait):
             before = {name: getattr(self.record, name) for name in changes}
-            # Not before it is their turn: a mark that stands for a segment must not be stored without it.
+            # Not before it is their turn: a checkpoint behind a segment must not be stored without it.
             for name, value in changes.items():
                 setattr(self.record, name, value)
             if also is not None:
@@ -130,29 +130,29 @@ class Journal:
                 kind(session=self.id, seq=seq, **fields) for seq, (kind, fields) in enumerate(events, self.feed.seq + 1)
             ]
             try:
-                await self._save(made, lasting=lasting, make_room=make_room, wait=wait)
+                await self._save(made, durable=durable, make_room=make_room, wait=wait)
             except StoreFailed:
                 for name, value in before.items():
                     setattr(self.record, name, value)
                 raise
             for event in made:
                 self.record.seq = event.seq
-                self.feed.stored(event)
+                self.feed.append(event)
         if any(kind is TranscriptSegment for kind, _ in events):
-            self._heard.ring()
+            self._heard.set()
 
-    async def save(self, *, lasting: bool = False, wait: bool = True) -> None:
-        """Store the record as it is; if `lasting`, so that a power cut takes nothing of it.
+    async def save(self, *, durable: bool = False, wait: bool = True) -> None:
+        """Store the record as it is; if `durable`, so that a power cut takes nothing of it.
 
         Raises:
             StoreFailed: the store has no room and `wait` is false.
         """
         async with self._turn(wait):
-            await self._save([], lasting=lasting, wait=wait)
+            await self._save([], durable=durable, wait=wait)
 
     @asynccontextmanager
     async def _turn(self, wait: bool) -> AsyncIterator[None]:
-        """One writes at a time; who does not want to wait for the store does not wait for one who does either."""
+        """Let one write at a time; without `wait` do not wait for a writer that waits for the store."""
         if wait:
             await self._writing.acquire()
         else:
@@ -165,12 +165,12 @@ class Journal:
 
     @contextmanager
     def impatiently(self) -> Iterator[None]:
-        """A block that ends as soon as something of this session waits for the store: for who expects an answer.
+        """End the block as soon as a write of this session waits for the store: a client expects an answer.
 
         Raises:
             StoreFailed: it does.
         """
-        self._again.ring()  # what waits is tried at once: the disk may be well again
+        self._again.set()  # a waiting write is retried at once: the disk may have recovered
         with trio.CancelScope() as scope:
             self._impatient.add(scope)
             try:
@@ -184,7 +184,7 @@ class Journal:
         self,
         events: list[DurableEvent],
         *,
-        lasting: bool = False,
+        durable: bool = False,
         make_room: MakeRoom | None = None,
         wait: bool = True,
     ) -> None:
@@ -194,7 +194,7 @@ class Journal:
                 try:
                     # What is being stored is stored and sent whatever is cancelled meanwhile, or seq would have a gap.
                     with trio.CancelScope(shield=True):
-                        await self._desk.store.save(self.record, events, lasting=lasting)
+                        await self._deps.store.save(self.record, events, durable=durable)
                         return
                 except StoreFailed as error:
                     if not wait:
@@ -230,13 +230,13 @@ class Journal:
         before, self.record.state = self.record.state, state
         try:
             await self.publish(
-                SessionState, lasting=state.final, make_room=make_room, wait=wait,
+                SessionState, durable=state.final, make_room=make_room, wait=wait,
                 state=state, code=code, message=message,
             )  # fmt: skip
         except (trio.Cancelled, StoreFailed):
-            self.record.state = before  # it was not published: what comes instead follows the old one
+            self.record.state = before  # it was not published: whatever comes instead follows the old state
             raise
-        # `message` is a name that logging keeps for itself.
+        # logging reserves the name `message`.
         why = {} if code is None else {"code": code, "reason": message}
         log.info("session is %s", state, extra={"session": self.id, "kind": self.record.kind, **why})
 
@@ -250,16 +250,16 @@ class Journal:
         Raises:
             SummarizerUnavailable: not now.
         """
-        talk = Talk(
+        transcript = Transcript(
             title=self.record.title,
             language=self.record.config.language or "",
             segments=await self._spoken(),
             owner=self.record.owner,
         )
-        measures, begun = self._desk.measures, trio.current_time()
+        measures, begun = self._deps.measures, trio.current_time()
         preview = self._begin_preview()
         try:
-            summary = await self._desk.summarizers.write(talk, options, preview)
+            summary = await self._deps.summarizers.write(transcript, options, preview)
         except SummarizerUnavailable:
             preview.break_off()
             measures.summaries["unavailable"] += 1
@@ -276,29 +276,29 @@ class Journal:
         await self.publish(FinalSummary, also=also, **_fields(summary))
 
     async def _spoken(self) -> list[Segment]:
-        """All that was said, without the times of its words: these take ten times as much memory."""
+        """Return all segments without the times of words, which take ten times as much memory."""
         spoken: list[Segment] = []
         while True:
             after = spoken[-1].segment if spoken else -1
-            page = await self._desk.store.segments(self.id, after, SEGMENTS)
+            page = await self._deps.store.segments(self.id, after, SEGMENTS)
             spoken += [msgspec.structs.replace(segment, words=None) for segment in page]
             if len(page) < SEGMENTS:
                 return spoken
 
     async def wait_summarizer(self, seconds: float) -> None:
-        """For so long, or until a summarizer that was away is back."""
+        """Wait for so long, or until an unavailable summarizer is back."""
         with trio.move_on_after(seconds):
-            await self._desk.summarizers.wait_back()
+            await self._deps.summarizers.wait_back()
 
     async def roll(self, every_s: float) -> None:
         """Publish a summary of the talk so far whenever so much of it is new; until cancelled.
 
         `every_s`: seconds of talk; what is new and less is summed up once that much time has passed.
         """
-        store = self._desk.store
+        store = self._deps.store
         config = self.record.config
         last = await store.summaries(self.id, RollingSummary)
-        rolling = self._desk.summarizers.rolling(self.record.title, last[0].summary if last else None)
+        rolling = self._deps.summarizers.rolling(self.record.title, last[0].summary if last else None)
 
         async def load(after: int) -> list[Segment]:
             return await store.segments(self.id, after)
@@ -307,16 +307,16 @@ class Journal:
         while True:
             await self._new_talk(rolling.through, done_s, every_s)
             heard_s = self.record.duration_s
-            talk = Talk(title=self.record.title, language=await self._language(), segments=())
+            transcript = Transcript(title=self.record.title, language=await self._language(), segments=())
             preview = self._begin_preview()
             try:
-                summary = await self._desk.summarizers.roll(rolling, talk, load, config.summary, preview)
+                summary = await self._deps.summarizers.roll(rolling, transcript, load, config.summary, preview)
             except SummarizerUnavailable as error:
                 preview.break_off()
                 log.info("rolling summary left out: %s", error, extra={"session": self.id})
                 await self.wait_summarizer(max(every_s, error.wait_s))
             except Exception:
-                # What is said is worth more than what is made of it: the session goes on.
+                # The transcript is worth more than its summary: the session goes on.
                 log.exception("rolling summary left out by a fault of convod", extra={"session": self.id})
                 await trio.sleep(every_s)
             else:
@@ -338,7 +338,7 @@ class Journal:
     async def _language(self) -> str:
         if self.record.config.language:
             return self.record.config.language
-        first = await self._desk.store.segments(self.id, limit=1)
+        first = await self._deps.store.segments(self.id, limit=1)
         return first[0].language if first else ""
 
     def _begin_preview(self) -> _Preview:
@@ -346,13 +346,13 @@ class Journal:
         return self._preview
 
     def show(self, preview: _Preview, text: str, begins: bool) -> None:
-        """Send a piece of a summary that is being written, if none was begun later: two would run into each other."""
+        """Send a piece of a summary in progress, unless a later one has started: two would get mixed up."""
         if preview is self._preview:
-            self.feed.say(SummaryDelta(session=self.id, text=text, restart=begins))
+            self.feed.send(SummaryDelta(session=self.id, text=text, restart=begins))
 
 
 class _Preview:
-    """What readers are shown of a summary while it is written; is a `Show`."""
+    """What subscribers see of a summary while it is written; is a `Show`."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
@@ -363,7 +363,7 @@ class _Preview:
         self._journal.show(self, text, begins)
 
     def break_off(self) -> None:
-        """It will not be finished: what was shown is void, and nobody knows when another begins."""
+        """Void what was shown: this summary will not be finished, and another may take long to start."""
         if self._shown:
             self._journal.show(self, "", True)
 

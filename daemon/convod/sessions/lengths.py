@@ -1,4 +1,4 @@
-"""How long a text may be that a client sends and the daemon keeps. In characters; SPEC.md has the same table."""
+"""Limits of texts that clients send and the daemon keeps, in characters; SPEC.md has the same table."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ QUERY_WORDS: Final = 32
 def cut_line(text: str, most: int = TITLE) -> str:
     """The text as one line that a terminal can show, of so many characters at most.
 
-    Cut first, and generously: to clean a whole message of it would hold up everybody.
+    Cut first, and generously: cleaning megabytes would hold up every connection.
     """
     return one_line(text[: 8 * most])[:most].rstrip()
 
@@ -62,7 +62,7 @@ def check_summary_lengths(options: SummaryOptions) -> None:
 
 
 def check_query(query: str) -> None:
-    """Raise Refused for words that are not searched for: none, too many or too long."""
+    """Raise Refused for a query that has no words, too many, or is too long."""
     check_text("query", query)
     words = len(query.split())
     if not words:

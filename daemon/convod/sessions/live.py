@@ -22,7 +22,7 @@ from convod.hearing import EndpointSettings, PcmFormat, PcmReader
 from convod.hearing.vad import VadSettings
 from convod.sessions.journal import Journal
 from convod.sessions.said import uncovered
-from convod.sessions.session import Parts, Refused, Session, SessionFailed
+from convod.sessions.session import Refused, Session, SessionDeps, SessionFailed
 from convod.sessions.transcriber import Command, Decode, Drop, Hurry, Keep, Say, Settings, Transcriber, Window
 
 log = logging.getLogger("convod.sessions")
@@ -37,15 +37,15 @@ GATHER_MS: Final = 80
 class LiveSession(Session):
     """A session of kind live."""
 
-    def __init__(self, journal: Journal, parts: Parts) -> None:
-        super().__init__(journal, parts)
+    def __init__(self, journal: Journal, deps: SessionDeps) -> None:
+        super().__init__(journal, deps)
         record = journal.record
         config = record.config
         self._pcm = PcmFormat(config.audio.encoding, config.audio.rate, config.audio.channels)
         self._reader = PcmReader(self._pcm)
-        self._heard = record.mark_sample * self._pcm.frame_bytes  # bytes of the spool that were heard
+        self._heard = record.checkpoint_sample * self._pcm.frame_bytes  # bytes of the spool that were heard
         endpoint = EndpointSettings(
-            endpoint_ms=config.endpoint_ms or EndpointSettings().endpoint_ms, patient_ms=parts.settings.patient_ms
+            endpoint_ms=config.endpoint_ms or EndpointSettings().endpoint_ms, patient_ms=deps.settings.patient_ms
         )
         self._transcriber = Transcriber(
             Settings(
@@ -59,10 +59,10 @@ class LiveSession(Session):
                 words=config.words,
                 language=config.language,
             ),
-            parts.guard,
+            deps.guard,
             segment=record.segments,
-            utterance=record.mark_utterance,
-            sample=record.mark_sample,
+            utterance=record.checkpoint_utterance,
+            sample=record.checkpoint_sample,
             language=record.heard_language,
             interims=partial(self._engine.interims, record.owner),
             waits=lambda window: window in self._jobs and self._engine.is_waiting(self._jobs[window]),
@@ -83,7 +83,7 @@ class LiveSession(Session):
 
     def _granted(self) -> int:
         settled = self._transcriber.settled * self._pcm.frame_bytes
-        granted = settled + int(self._parts.settings.credit_s * self._pcm.bytes_per_second)
+        granted = settled + int(self._deps.settings.credit_s * self._pcm.bytes_per_second)
         # An utterance that opens reaches back before its onset; what was promised to the client stays promised.
         self._most_granted = max(self._most_granted, granted)
         return self._most_granted
@@ -102,7 +102,7 @@ class LiveSession(Session):
         # is heard at its next piece, its end or its going; it is too short for a word.
         unheard = self._spool.size - self._heard
         if self._transcriber.speaking or self._finalizing or unheard >= self._gather_bytes:
-            self._bell.ring()
+            self._wakeup.set()
 
     async def finalize(self) -> int:
         """Transcribe all audio so far; returns the bytes it was, once its segments are out."""
@@ -111,7 +111,7 @@ class LiveSession(Session):
         offset = self._spool.size
         done = trio.Event()
         self._finalizing.append((offset, done))
-        self._bell.ring()
+        self._wakeup.set()
         await done.wait()
         return offset
 
@@ -130,7 +130,7 @@ class LiveSession(Session):
     async def _hear(self) -> None:
         async with trio.open_nursery() as nursery:
             if self.record.config.summary.mode == "rolling":
-                nursery.start_soon(self.journal.roll, self._parts.settings.rolling_s)
+                nursery.start_soon(self.journal.roll, self._deps.settings.rolling_s)
             await self._listen()
             self._release()
             nursery.cancel_scope.cancel()
@@ -139,7 +139,7 @@ class LiveSession(Session):
         while True:
             await self._take_outcomes()
             if self._is_behind():
-                await self._bell.wait()
+                await self._wakeup.wait()
                 continue
             if await self._hear_piece():
                 if self._spool.size > self._heard:  # hours may, after a restart or when kept audio is heard again
@@ -163,7 +163,7 @@ class LiveSession(Session):
     def _is_behind(self) -> bool:
         """Whether as much audio waits for the engine as a client may send ahead: no more is heard before that."""
         ahead = self._transcriber.now - self._transcriber.settled
-        return bool(self._transcriber.waiting) and ahead > self._parts.settings.credit_s * self._pcm.rate
+        return bool(self._transcriber.waiting) and ahead > self._deps.settings.credit_s * self._pcm.rate
 
     async def _hear_piece(self) -> bool:
         """Hear some of what is in the spool; False when there is nothing new to hear now."""
@@ -191,7 +191,7 @@ class LiveSession(Session):
 
     async def _wait(self) -> None:
         """Until something happens: audio, a result, a request, or time running out."""
-        settings = self._parts.settings
+        settings = self._deps.settings
         now = trio.current_time()
         deadline = float("inf")
         # While finals wait for the engine it may be for want of credit that nothing is sent, and that is no end of a
@@ -202,10 +202,10 @@ class LiveSession(Session):
         if self._gone_at is not None and not self.record.ended:
             deadline = min(deadline, self._gone_at + settings.resume_s)
         if deadline == float("inf"):
-            await self._bell.wait()
+            await self._wakeup.wait()
             return
         with trio.CancelScope(deadline=deadline) as scope:
-            await self._bell.wait()
+            await self._wakeup.wait()
         if not scope.cancelled_caught:
             return
         if idle:
@@ -231,7 +231,7 @@ class LiveSession(Session):
             elif isinstance(command, Say):
                 if isinstance(command.event, SpeechStarted):
                     self._engine.wake(live=True)
-                self.feed.say(command.event)
+                self.feed.send(command.event)
             elif isinstance(command, Drop):
                 self._drop(command.window)
             elif isinstance(command, Hurry):
@@ -251,14 +251,14 @@ class LiveSession(Session):
             words=window.words,
             confirm=window.confirm,
             ending=window.ending,
-            beam=1 if interim else self._parts.settings.beam,
+            beam=1 if interim else self._deps.settings.beam,
             margin=INTERIM_MARGIN if interim else FINAL_MARGIN,
         )
 
         def deliver(job: Job, outcome: Outcome) -> None:
             self._jobs.pop(window, None)
             self._outcomes.append((window, outcome))
-            self._bell.ring()
+            self._wakeup.set()
 
         growing = f"{self.id}:{window.start}"
         job = Job(
@@ -295,21 +295,21 @@ class LiveSession(Session):
     async def _keep(self, keep: Keep) -> None:
         # Stored with the segment that told it: who goes on from there must not hear another one out.
         self.record.heard_language = self._transcriber.language
-        marks = {"mark_sample": keep.mark_sample, "mark_utterance": keep.mark_utterance}
+        checkpoint = {"checkpoint_sample": keep.mark_sample, "checkpoint_utterance": keep.mark_utterance}
         if keep.trouble is not None:
             await self.journal.publish(SessionWarning, code=str(Code.INTERNAL), message=keep.trouble)
         if keep.uncovered is not None:
             await self.journal.publish(SessionWarning, code=str(Code.UNCOVERED), message=uncovered(*keep.uncovered))
         if keep.text is None:
             # Stored with the next event: audio without text is heard twice at worst.
-            self.record.mark_sample, self.record.mark_utterance = keep.mark_sample, keep.mark_utterance
+            self.record.checkpoint_sample, self.record.checkpoint_utterance = keep.mark_sample, keep.mark_utterance
             return
         log.debug("segment is out", extra={"session": self.id, "segment": keep.segment, "text": keep.text})
         lag_s = max(0.0, trio.current_time() - keep.arrived)
-        self._parts.measures.segment_lag.observe(lag_s)
+        self._deps.measures.segment_lag.observe(lag_s)
         await self.journal.publish(
             TranscriptSegment,
-            changes=marks | {"segments": keep.segment + 1},
+            changes=checkpoint | {"segments": keep.segment + 1},
             segment=keep.segment,
             start=keep.start,
             end=keep.end,

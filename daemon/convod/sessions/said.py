@@ -1,10 +1,10 @@
-"""Sentences that live and file sessions both say of audio. In: times. Out: text."""
+"""Warnings that live and file sessions share. In: times. Out: text."""
 
 from __future__ import annotations
 
 
 def uncovered(start_s: float, end_s: float) -> str:
-    """What is said of a stretch from `start_s` to `end_s` on the session's clock with a voice and without words."""
+    """The warning about a voice without words from `start_s` to `end_s` on the session's clock."""
     return (
         f"somebody speaks from {_clock(start_s)} to {_clock(end_s)}, but not all of it could be made out; "
         "listen to it, or use a larger model"

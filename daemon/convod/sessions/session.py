@@ -1,8 +1,8 @@
-"""One session from its creation to its final state; what live and file sessions have in common.
+"""One session from its creation to its final state: what live and file sessions have in common.
 
-In: requests and audio from whoever owns it. Out: stored events and others through its journal.
-All that happens to a session happens in its own task (`run`); the methods for connections only note what is wanted
-and ring its bell. Audio is in the spool before it is acknowledged, a segment in the store before it is sent.
+In: requests and audio from its owner. Out: stored events and others through its journal.
+Everything happens in the session's own task (`run`); the methods for connections only note a request and wake it. Audio
+is in the spool before it is acknowledged, a segment in the store before it is sent.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import trio
 from msgspec import Meta
 
 from convo.messages import AudioAck, Code, CreateSession, SessionWarning, State, SummaryOptions
-from convod.bell import Bell
+from convod.auto_reset_event import AutoResetEvent
 from convod.captions import Guard
 from convod.engine.models import ModelNotHere, UnknownModel
 from convod.engine.others import NoRoomForModel, OtherEngines
 from convod.engine.supervisor import Engine
 from convod.measure import Measures
-from convod.sessions.acks import Acks
+from convod.sessions.feed import AckTimer
+from convod.sessions.file_queue import FileQueue
 from convod.sessions.journal import Journal
 from convod.sessions.limits import LimitSettings
-from convod.sessions.turns import Turns
 from convod.store import NoRoom, OverQuota, Spool, SpoolFailed, StoreFailed
 from convod.summary import Backoff, SummarizerUnavailable
 
@@ -33,7 +33,7 @@ log = logging.getLogger("convod.sessions")
 F = TypeVar("F", bound=Exception)
 
 LONGEST_PAUSE_S: Final = 300.0
-"""Between two tries at a summary."""
+"""Longest pause between two tries at a summary."""
 
 
 class SessionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -74,21 +74,21 @@ class SessionFailed(Exception):
         self.code = code
 
 
-class Parts(msgspec.Struct, frozen=True):
-    """What a session works with; shared by all."""
+class SessionDeps(msgspec.Struct, frozen=True, kw_only=True):
+    """What a session works with: shared by all, but for `settings`, which stay as they were when it started."""
 
     spool: Spool
     engine: Engine
-    guard: Guard
-    acks: Acks
-    settings: SessionSettings
-    turns: Turns
-    limits: LimitSettings
     others: OtherEngines | None = None
+    guard: Guard
+    file_queue: FileQueue
+    limits: LimitSettings
+    settings: SessionSettings = SessionSettings()
+    acks: AckTimer = msgspec.field(default_factory=AckTimer)
     measures: Measures = msgspec.field(default_factory=Measures)
 
-    def engine_of(self, model: str | None) -> Engine:
-        """The engine that hears with a model: the daemon's own where that one cannot be had (any more)."""
+    def engine_for(self, model: str | None) -> Engine:
+        """Return the engine for a model, or the daemon's own engine where that model is not available any more."""
         if self.others is not None and model is not None and model != self.engine.status().model:
             try:
                 return self.others.get(model)
@@ -100,23 +100,23 @@ class Parts(msgspec.Struct, frozen=True):
 class Session:
     """A session that is not in a final state."""
 
-    def __init__(self, journal: Journal, parts: Parts) -> None:
+    def __init__(self, journal: Journal, deps: SessionDeps) -> None:
         self.journal = journal
         self.record = journal.record
         self.feed = journal.feed
         self.producer: object | None = None
-        self._parts = parts
-        self._spool = parts.spool.open(
+        self._deps = deps
+        self._spool = deps.spool.open(
             self.record.id, self.record.owner
         )  # first: where it cannot be opened nothing has begun
         heard = self.record.state is State.TRANSCRIBED
-        self._engine = parts.engine if heard else parts.engine_of(self.record.config.model)
+        self._engine = deps.engine if heard else deps.engine_for(self.record.config.model)
         if not heard:
             self._engine.join(self.id, owner=self.record.owner, live=self.record.kind == "live")
         self.record.audio_bytes = max(self.record.audio_bytes, self._spool.size)
         self.record.kept_bytes = self._spool.size
         self._acknowledged = self._spool.size
-        self._bell = Bell()
+        self._wakeup = AutoResetEvent()
         self._scope = trio.CancelScope()
         self._summarizing = trio.CancelScope()
         self._cancelled = False
@@ -144,9 +144,9 @@ class Session:
         return max(0, self._granted() - self._spool.size) if self.takes_audio else 0
 
     def produce(self, producer: object) -> None:
-        """`producer` (a connection) sends this session's audio from now on; one that did before may send no more.
+        """Let `producer` (a connection) send this session's audio, instead of the one that did before.
 
-        Nobody waits for that one to be gone: a link that broke may look alive for minutes.
+        It does not wait for the earlier one to go: a broken link may look alive for minutes.
 
         Raises:
             Refused: the session takes no more audio.
@@ -154,21 +154,21 @@ class Session:
         self._must_take_audio()
         self.producer = producer
         self._gone_at = None
-        self._untaken = False  # whoever attaches is told how much there is
+        self._untaken = False  # attaching told the client how much is stored
 
     def producer_gone(self, producer: object = None) -> None:
-        """The connection that sent audio went away; if `producer` is given, nothing unless it is the one that does."""
+        """Note that the connection that sent audio is gone; ignored if `producer` is given and is not that one."""
         if producer is not None and self.producer is not producer:
             return
         self.producer = None
         self._gone_at = trio.current_time()
-        self._bell.ring()
+        self._wakeup.set()
 
     def audio(self, producer: object, offset: int, *pieces: bytes) -> None:
-        """Bytes from a client, in the pieces they came in: stored, acknowledged, heard soon.
+        """Store and acknowledge bytes from a client, in the pieces they came in; they are transcribed soon.
 
         Raises:
-            Refused: they do not fit what came before, or the disk is full; nothing was taken.
+            Refused: they do not continue what came before, or the disk is full; nothing was stored.
         """
         self._must_take_audio()
         if self.producer is not producer:
@@ -194,49 +194,49 @@ class Session:
                 raise Refused(code, f"{error.strerror}; {todo} and send again from offset {have}") from error
             self._untaken = False
             self.record.audio_bytes = self.record.kept_bytes = self._spool.size
-            self._parts.measures.audio_bytes += len(fresh)
+            self._deps.measures.audio_bytes += len(fresh)
             self._arrived(trio.current_time())
         if len(pieces) > 1 or self._spool.size - self._acknowledged > granted - self._spool.size:
-            # Gathered already, or half of what was granted is used: do not let the client wait.
+            # Several pieces at once, or half of the credit is used: do not let the client wait.
             self._acknowledge_new()
         else:
-            self._parts.acks.soon(self, self._acknowledge_new)
+            self._deps.acks.schedule(self, self._acknowledge_new)
 
     async def end(self) -> None:
-        """No more audio comes. All of it, and that it was all, is on the disk when this returns.
+        """Note that no more audio comes; all of it, and this fact, is on disk when this returns.
 
         Raises:
-            Refused: that was said before, or the disk did not take it, or not all of the audio.
+            Refused: the session has ended already, or the disk did not take this or some of the audio.
             StoreFailed: the database's disk did not take it.
         """
         self._must_take_audio()
-        if self._untaken:  # it was sent before the client knew: the end of what it sent is not the end of what is here
+        if self._untaken:  # the client sent more than is stored, and does not know it yet
             raise Refused(
                 Code.BUSY, f"audio from offset {self._spool.size} on was not taken: send it again, then end the session"
             )
         self._ending = True
         try:
-            with trio.CancelScope(shield=True):  # whoever said it may be gone meanwhile: it was said
+            with trio.CancelScope(shield=True):  # even if the client is gone meanwhile
                 await trio.to_thread.run_sync(self._spool.sync)
         except SpoolFailed as error:
             self._ending = False
             raise Refused(Code.BUSY, f"{error.strerror}; look at the daemon's disk, then end it again") from error
         self.record.ended = True
         try:
-            await self.journal.save(lasting=True, wait=False)
+            await self.journal.save(durable=True, wait=False)
         except StoreFailed:
             self.record.ended = self._ending = False
             raise
         except BaseException:
-            self._end()  # whoever said it is gone
+            self._end()  # the client is gone, but it did end the session
             raise
-        self._end()  # not before: the answer is to come before what the end brings
+        self._end()  # last, so that the reply comes before the events that the end causes
 
     def cancel(self) -> None:
-        """Stop; what was transcribed stays.
+        """Cancel the session; what was transcribed stays.
 
         Raises:
-            Refused: it is over already.
+            Refused: it is in a final state already.
         """
         if self.record.state.final:
             raise Refused(Code.BAD_STATE, f"the session is {self.record.state} already")
@@ -244,28 +244,28 @@ class Session:
         self._scope.cancel()
 
     async def finalize(self) -> int:
-        """Transcribe all audio so far; the bytes it was.
+        """Transcribe all audio so far, and return how many bytes it was.
 
         Raises:
-            Refused: this is no live session.
+            Refused: it is not a live session.
         """
         raise Refused(Code.BAD_STATE, "only a live session can be finalized; end_session closes a file's upload")
 
     async def wait_finished(self) -> None:
-        """Until `run` has ended."""
+        """Wait until `run` has ended."""
         await self._finished.wait()
 
     async def wait_settled(self) -> None:
-        """Until `run` has ended, or only a summarizer that is away is waited for."""
+        """Wait until `run` has ended, or waits only for a summarizer that is not available."""
         await self._settled.wait()
 
     @property
     def quiet(self) -> bool:
-        """Whether its audio may come a moment later without anybody noticing."""
+        """Whether a short delay of its audio would go unnoticed."""
         return False
 
     def prepare(self) -> None:
-        """Its audio is about to come, or to be heard."""
+        """Wake the engine: audio is about to come."""
         self._engine.wake(live=self.record.kind == "live")
 
     @property
@@ -290,7 +290,7 @@ class Session:
         """Bytes were stored at time `at`."""
 
     async def _hear(self) -> None:
-        """From audio to the last segment.
+        """Transcribe the audio to the last segment.
 
         Raises:
             SessionFailed: it cannot go on; alone or in a group.
@@ -300,7 +300,7 @@ class Session:
     # --- its life -----------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Live until a final state. Cancelled from outside it stops where it is, and goes on at the next start."""
+        """Run until a final state. If it is cancelled from outside, the session continues at the next start."""
         failure: SessionFailed | None = None
         try:
             with self._scope:
@@ -309,7 +309,7 @@ class Session:
                 except* SessionFailed as group:
                     failure = _leaf(group)
                 except* SpoolFailed as group:
-                    # What there is of its audio is kept, and may be read another time.
+                    # The audio that is stored is kept: perhaps it can be read another time.
                     self.record.ended = True
                     why = f"{_leaf(group).strerror}; look at the daemon's disk, then retry the session"
                     failure = SessionFailed(Code.INTERNAL, why)
@@ -317,7 +317,7 @@ class Session:
                 await self._give_up(State.CANCELLED)
             elif failure is not None:
                 if not self.record.ended or failure.code in (Code.BAD_AUDIO, Code.LIMIT_EXCEEDED):
-                    await self._give_up(State.FAILED, failure)  # trying again would not help: nothing is left behind
+                    await self._give_up(State.FAILED, failure)  # a retry would not help, so its audio is removed
                 else:
                     await self.journal.enter(State.FAILED, code=str(failure.code), message=str(failure))
         finally:
@@ -344,19 +344,19 @@ class Session:
     async def _give_up(self, state: State, failure: SessionFailed | None = None) -> None:
         code, message = (None, None) if failure is None else (str(failure.code), str(failure))
         self.record.kept_bytes = 0
-        # On a full disk the room of the audio is what the last event needs.
+        # On a full disk the last event needs the room that the audio takes.
         await self.journal.enter(state, code=code, message=message, make_room=self._remove_audio)
         self._remove_audio()
 
     def _remove_audio(self) -> None:
         self._spool.close()
         try:
-            self._parts.spool.remove(self.id, self.record.owner)
+            self._deps.spool.remove(self.id, self.record.owner)
         except SpoolFailed as error:  # the next start tries again
             log.error("audio that nobody needs is left: %s", error.strerror, extra={"session": self.id})
 
     def summarized(self) -> None:
-        """A summary that was asked for beside this session's own is there: its own is not tried any more."""
+        """Stop trying to write the session's own summary: a requested one was written."""
         self._summarizing.cancel()
 
     async def _summarize_until_done(self, options: SummaryOptions) -> None:
@@ -369,7 +369,7 @@ class Session:
                     return
                 except SummarizerUnavailable as error:
                     reason, retry, wait_s = str(error), error.retry, error.wait_s
-                # What waiting does not mend (a key, a model's name) is an operator's to mend: look again now and then.
+                # Waiting does not repair a wrong key or model name, but an operator may: look again now and then.
                 pause = max(backoff.pause(), wait_s) if retry else LONGEST_PAUSE_S
                 log.info("summary waits: %s", reason, extra={"session": self.id, "pause_s": round(pause, 1)})
                 if not warned:
@@ -386,16 +386,16 @@ class Session:
 
     def _acknowledge(self) -> None:
         self._acknowledged = self._spool.size
-        self.feed.say(AudioAck(session=self.id, offset=self._spool.size, credit=self.credit))
+        self.feed.send(AudioAck(session=self.id, offset=self._spool.size, credit=self.credit))
 
     def _end(self) -> None:
         self.record.ended = True
         self._acknowledge_new()
-        self._bell.ring()
+        self._wakeup.set()
 
 
 def keeps_audio(config: CreateSession, settings: SessionSettings) -> bool:
-    """Whether the audio of a session that begins now stays when it is completed."""
+    """Return whether the audio of a session that starts now is kept when it is completed."""
     return settings.keep_audio if config.keep_audio is None else config.keep_audio
 
 

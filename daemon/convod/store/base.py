@@ -1,7 +1,7 @@
-"""What the rest of the daemon knows of the store: a session's record, and the calls that there are.
+"""What the rest of the daemon knows of the store: a session's record, and the calls it can make.
 
-SQLite stands behind it (`sessions.SessionStore`); anything else that keeps these promises can. Each call that changes
-something is one transaction, and has been committed when it returns.
+The implementation is SQLite's (`sessions.SessionStore`); any other that keeps these promises will do. Each call that
+changes something is one transaction, and has been committed when it returns.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from convo.messages import (
 
 
 class StoreFailed(Exception):
-    """The store did not take a write, or cannot be opened; the text says why and what to do."""
+    """The store refused a write, or cannot be opened; the text says why and what to do."""
 
 
 class TookTooLong(Exception):
-    """What was asked for takes longer to find than it may; `seconds` is how long that is."""
+    """A search took longer than the `seconds` it may take."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"it was not found within {seconds:g} s")
@@ -41,16 +41,16 @@ class TookTooLong(Exception):
 
 
 class TooMany(Exception):
-    """An owner has as many sessions as may be stored."""
+    """The owner has reached the limit of stored sessions."""
 
 
 class Record(msgspec.Struct, kw_only=True):
     """A session as it is stored.
 
-    `audio_bytes`: bytes of audio that were received; `kept_bytes`: those on the disk when the session was last saved.
-    `mark_sample` and `mark_utterance`: what lies before them is accounted for. `heard_language`: the language that was
-    detected, once that is certain. `digest`: SHA-256 of a file's bytes in hexadecimal, once all of them are here.
-    `asked`: summaries that somebody asked for and that are not written yet, beside the session's own.
+    `audio_bytes`: bytes of audio that were received; `kept_bytes`: those on disk when the session was last saved.
+    `checkpoint_sample` and `checkpoint_utterance`: transcription goes on from there after a restart. `heard_language`:
+    the detected language, once it is certain. `digest`: SHA-256 of a file's bytes in hexadecimal, once it is uploaded.
+    `asked`: summaries that were requested beside the session's own and are not written yet.
     """
 
     id: str
@@ -67,8 +67,8 @@ class Record(msgspec.Struct, kw_only=True):
     kept_bytes: int = 0
     seq: int = 0
     segments: int = 0
-    mark_sample: int = 0
-    mark_utterance: int = 0
+    checkpoint_sample: int = 0
+    checkpoint_utterance: int = 0
     heard_language: str | None = None
     digest: str | None = None
     asked: list[SummaryOptions] = msgspec.field(default_factory=list)
@@ -89,16 +89,16 @@ class Record(msgspec.Struct, kw_only=True):
 class Store(Protocol):
     """Sessions, their events, and the search over them. Every call may raise StoreFailed."""
 
-    async def create(self, record: Record, *, lasting: bool = False, most: int = 0) -> Record:
-        """Store a new session; if its owner has one with the same key, that one is returned instead. If `lasting`, this
+    async def create(self, record: Record, *, durable: bool = False, most: int = 0) -> Record:
+        """Store a new session; if its owner has one with the same key, that one is returned instead. If `durable`, this
         survives a power cut.
 
         Raises:
             TooMany: the owner has `most` sessions (0: any number).
         """
 
-    async def save(self, record: Record, events: Sequence[DurableEvent] = (), *, lasting: bool = False) -> None:
-        """Store a session's changed fields together with new events; their `seq` are the next ones. If `lasting`, this
+    async def save(self, record: Record, events: Sequence[DurableEvent] = (), *, durable: bool = False) -> None:
+        """Store a session's changed fields together with new events; their `seq` are the next ones. If `durable`, this
         and all that was stored before survives a power cut.
         """
 
@@ -111,10 +111,10 @@ class Store(Protocol):
         """Wait until a power cut cannot undo anything that was stored so far, by this process or an earlier one."""
 
     async def get(self, session: str) -> Record | None:
-        """A session, None if there is none of that id."""
+        """Return a session, None if there is none with that id."""
 
     async def owner(self, session: str) -> str | None:
-        """Whose session it is, be the rest of it damaged or not; None if there is none of that id."""
+        """Return the owner of a session, even of a damaged one; None if there is no such session."""
 
     async def keyed(self, owner: str, key: str) -> Record | None:
         """The owner's session with that key, None if there is none."""
@@ -123,7 +123,7 @@ class Store(Protocol):
         """Sessions that are in no final state, oldest first."""
 
     async def asked(self) -> list[Record]:
-        """Sessions of which a summary was asked for that is not written yet, oldest first."""
+        """Return sessions with requested summaries that are not written yet, oldest first."""
 
     async def finished(
         self, *, owner: str | None = None, before: float | None = None, limit: int = 100
@@ -202,10 +202,10 @@ class Store(Protocol):
 
     @property
     def trouble(self) -> str | None:
-        """Why nothing can be written, as far as is known."""
+        """Why nothing can be written; None as long as no write has failed."""
 
     async def probe(self) -> None:
-        """Find out whether something can be written again, and note it."""
+        """Check whether writes succeed again, and note it in `trouble`."""
 
     async def size(self) -> int:
         """Bytes that all of it takes, without what could be used again."""

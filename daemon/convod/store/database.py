@@ -1,5 +1,5 @@
-"""SQLite behind queues: one thread writes, one reads what is soon read, a few read what may take long; the event loop
-never waits for a disk.
+"""SQLite behind queues: one thread writes, one makes short reads, a few make long ones; the event loop never waits for
+a disk.
 
 In: functions that take a connection. Out: what they return. Writes that wait together are committed together, each
 in a savepoint of its own, and a write has been committed when its call returns. It knows nothing of sessions.
@@ -22,7 +22,7 @@ from convod.disk import sync_folder
 from convod.store.base import StoreFailed, TookTooLong
 from convod.store.readers import Deadline, Readers, unwatch
 from convod.store.search import FUNCTIONS
-from convod.store.soundness import TO_DO, break_seal, examine, seal
+from convod.store.soundness import TO_DO, examine, record_clean_shutdown, take_clean_shutdown
 
 log = logging.getLogger("convod.store")
 
@@ -46,13 +46,13 @@ LARGE: Final = 100 << 20
 
 class _Pending:
     """A write that waits for its commit; one that is `bare` runs alone and outside any transaction, and one that is
-    `lasting` has reached the disk when it is done, with all that was committed before it.
+    `durable` has reached the disk when it is done, with all that was committed before it.
     """
 
-    def __init__(self, work: Callable[[sqlite3.Connection], Any], *, bare: bool = False, lasting: bool = False) -> None:
+    def __init__(self, work: Callable[[sqlite3.Connection], Any], *, bare: bool = False, durable: bool = False) -> None:
         self.work = work
         self.bare = bare
-        self.lasting = lasting
+        self.durable = durable
         self.done = trio.Event()
         self.result: Any = None
         self.error: Exception | None = None
@@ -62,13 +62,13 @@ class Database:
     """`open` it, keep `run` running and have it `check`ed, then `write` and `read` from any task.
 
     It is looked through whole once a run: before anything else, unless a clean stop came before and nothing touched the
-    file since. Then only the disk can have harmed it, and it is looked through while it is served. With `lasting` every
+    file since. Then only the disk can have harmed it, and it is looked through while it is served. With `durable` every
     commit survives a power cut.
     """
 
-    def __init__(self, path: Path, *, lasting: bool = False) -> None:
+    def __init__(self, path: Path, *, durable: bool = False) -> None:
         self.path = path
-        self._lasting = lasting
+        self._durable = durable
         self._queue: deque[_Pending] = deque()
         self._writer_parked = trio.lowlevel.ParkingLot()
         self._ended = False
@@ -92,7 +92,7 @@ class Database:
         try:
             # What was said is for its user alone; SQLite gives its other files the same mode.
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            untouched = break_seal(self.path)
+            untouched = take_clean_shutdown(self.path)
             self._writer = self._connect()
             if untouched:
                 examine(self._writer, self.path, "sessions")
@@ -136,7 +136,7 @@ class Database:
             if connection is not None:
                 connection.close()
         if self._sound and self._writer is not None:
-            seal(self.path)
+            record_clean_shutdown(self.path)
         self._reader = self._writer = None
 
     async def check(self) -> None:
@@ -163,7 +163,7 @@ class Database:
         finally:
             self._checking.set()
         await trio.lowlevel.checkpoint_if_cancelled()  # the interrupt is a failure, too
-        if isinstance(failure, sqlite3.OperationalError):  # the disk does not give it now: no verdict on what is in it
+        if isinstance(failure, sqlite3.OperationalError):  # the disk cannot be read now: no verdict on the file
             log.error("the database could not be looked through (%s); the next start does that", failure)
             return
         if failure is not None:
@@ -173,13 +173,13 @@ class Database:
             raise StoreFailed(f"{self.path} is damaged ({failure}); {TO_DO}") from failure
         self._sound = True
 
-    async def write(self, work: Callable[[sqlite3.Connection], T], *, lasting: bool = False) -> T:
-        """Run `work` in the writing thread and wait for its commit; if `lasting`, until a power cut cannot undo it.
+    async def write(self, work: Callable[[sqlite3.Connection], T], *, durable: bool = False) -> T:
+        """Run `work` in the writing thread and wait for its commit; if `durable`, until a power cut cannot undo it.
 
         Raises:
             StoreFailed: the disk is full, or the file cannot be written.
         """
-        result: T = await self._write(_Pending(work, lasting=lasting or self._lasting))
+        result: T = await self._write(_Pending(work, durable=durable or self._durable))
         return result
 
     async def checkpoint(self) -> None:
@@ -216,7 +216,7 @@ class Database:
 
     async def _write(self, pending: _Pending) -> Any:
         if self._ended:
-            # Nobody is left to write it: whoever shields a write from cancellation would wait for ever.
+            # The writer has ended: a write that is shielded from cancellation would wait forever.
             raise StoreFailed(f"{self.path} is closed: convod is stopping")
         self._queue.append(pending)
         self._writer_parked.unpark()
@@ -330,7 +330,7 @@ class Database:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(apply, batch, limiter=self._write_limit)
         except BaseException:
-            for pending in batch:  # nobody may take for written what was not
+            for pending in batch:  # no caller may believe that it was written
                 pending.error = pending.error or StoreFailed(f"{self.path} was not written; look into the log")
             raise
         finally:
@@ -342,11 +342,11 @@ class Database:
         connection = self._writer
         try:
             # FULL waits at the commit until the whole log is on the disk.
-            lasting = any(pending.lasting for pending in batch)
-            connection.execute(f"PRAGMA synchronous = {'FULL' if lasting else 'NORMAL'}")
-            if lasting and self._log_doubtful:
+            durable = any(pending.durable for pending in batch)
+            connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            if durable and self._log_doubtful:
                 # The system reports a failed write once: a second sync of the log would succeed without it. All that
-                # is in the log is written again, to the database, and the log begun anew.
+                # is in the log is written again, to the database, and the log restarted.
                 busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
                 if busy:
                     raise sqlite3.OperationalError("its log has to be written again, and is being read")
@@ -420,7 +420,7 @@ def _reason(error: Exception) -> str:
 
 
 def _todo(error: Exception) -> str:
-    """What to do about a file that cannot be opened: is it what is in it, or only what is around it?"""
+    """Return what to do about a file that cannot be opened: is its content at fault, or only its surroundings?"""
     if isinstance(error, OSError):
         return "look at its disk, and who may write there"
     if isinstance(error, sqlite3.OperationalError):
@@ -447,7 +447,7 @@ def _long(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection, De
 
 
 async def _give_up_when_cancelled(deadline: Deadline) -> None:
-    """What runs in a thread ends soon if nobody waits for it any more."""
+    """Make a read in a thread end soon when its caller is cancelled."""
     try:
         await trio.sleep_forever()
     finally:
@@ -455,7 +455,7 @@ async def _give_up_when_cancelled(deadline: Deadline) -> None:
 
 
 async def _interrupt_when_cancelled(connection: sqlite3.Connection, ended: trio.Event) -> None:
-    """What runs on the connection in a thread ends soon if nobody waits for it any more."""
+    """Interrupt a statement that runs in a thread when its caller is cancelled."""
     try:
         await ended.wait()
     except trio.Cancelled:

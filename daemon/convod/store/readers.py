@@ -1,6 +1,6 @@
-"""Connections for long reads: a few of them, and one at a time for each user, so that nobody waits for another's.
+"""Connections for long reads: a few of them, one at a time for each user, so that users do not wait for each other.
 
-In: who wants to read. Out: a connection that is theirs until they give it back. Users take turns. It runs no SQL.
+In: users who want to read. Out: a connection for each until it is given back. Users take turns. It runs no SQL.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import trio
 from convod.store.base import TookTooLong
 
 STEPS: Final = 1000
-"""SQLite's instructions between two looks at the clock: well below a millisecond."""
+"""SQLite's instructions between two checks of the deadline: well below a millisecond."""
 
 
 class Deadline:
@@ -33,7 +33,7 @@ class Deadline:
         return self._given_up or time.monotonic() >= self._until
 
     def give_up(self) -> None:
-        """End the read: nobody waits for it any more."""
+        """End the read: its caller has gone."""
         self._given_up = True
 
     def check(self) -> None:
@@ -47,7 +47,7 @@ class Deadline:
 
 
 def unwatch(connection: sqlite3.Connection) -> None:
-    """Let what runs on the connection take as long as it does."""
+    """Let statements on the connection run for any time again."""
     connection.set_progress_handler(None, 0)
 
 
@@ -97,7 +97,7 @@ class Readers:
 
     @asynccontextmanager
     async def paused(self) -> AsyncIterator[None]:
-        """A block in which nobody reads: those that do are waited for, the others begin after it."""
+        """Wait for all reads to end, and start none until the block ends."""
         self._pauses += 1
         try:
             while self._reading:
@@ -108,7 +108,7 @@ class Readers:
             self._hand_out()
 
     def close(self) -> None:
-        """Close the connections; nobody reads any more."""
+        """Close the connections; all reads have ended."""
         while self._idle:
             self._idle.pop().close()
 

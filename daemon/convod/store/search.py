@@ -35,7 +35,7 @@ LOOKED_AT: Final = 8192
 """Characters of a text in which a snippet's place is looked for: a very long one shows its beginning."""
 
 PREFIX: Final = 3
-"""Fewer characters than this are no beginning of a word: too many words have it."""
+"""Fewer characters than this are not looked up as a prefix: too many words begin with them."""
 
 COMMON: Final = 50_000
 """Beside other words, one of more texts than this is no beginning of longer ones: FTS5 would copy the list of all these

@@ -52,7 +52,7 @@ SELDOM: Final = ("title", "state", "heard_language", "digest", "asked")
 """Columns of `sessions` that do."""
 
 OFTEN: Final = (
-    "duration_s", "ended", "audio_bytes", "kept_bytes", "seq", "segments", "mark_sample", "mark_utterance"
+    "duration_s", "ended", "audio_bytes", "kept_bytes", "seq", "segments", "checkpoint_sample", "checkpoint_utterance"
 )  # fmt: skip
 """Columns of `progress`, which is written with each event."""
 
@@ -82,7 +82,7 @@ class SessionStore:
         self._database = database
         self._usage = usage or Usage()
 
-    async def create(self, record: Record, *, lasting: bool = False, most: int = 0) -> Record:
+    async def create(self, record: Record, *, durable: bool = False, most: int = 0) -> Record:
         """Store a new session; if its owner has one with the same key, that one is returned instead.
 
         Raises:
@@ -99,13 +99,13 @@ class SessionStore:
                 insert(connection, table, row)
             return record
 
-        with trio.CancelScope(shield=True):  # what is stored is counted
-            stored = await self._database.write(work, lasting=lasting)
+        with trio.CancelScope(shield=True):  # what is stored must be counted
+            stored = await self._database.write(work, durable=durable)
         if stored is record:
             self._usage.count(record.owner, new["progress"]["text_bytes"])
         return stored
 
-    async def save(self, record: Record, events: Sequence[DurableEvent] = (), *, lasting: bool = False) -> None:
+    async def save(self, record: Record, events: Sequence[DurableEvent] = (), *, durable: bool = False) -> None:
         """Store a session's changed fields together with new events; their `seq` are the next ones."""
         often, seldom = _values(record, OFTEN), _values(record, SELDOM)
         often["seq"] = events[-1].seq if events else record.seq
@@ -142,7 +142,7 @@ class SessionStore:
                     search.add(connection, record.id, "summary", 0, 0.0, record.duration_s, text)
 
         with trio.CancelScope(shield=True):
-            await self._database.write(work, lasting=lasting)
+            await self._database.write(work, durable=durable)
         self._usage.count(record.owner, more)
 
     async def delete(self, session: str) -> None:
@@ -157,7 +157,7 @@ class SessionStore:
             return None if taken is None else (taken[0], taken[1])
 
         with trio.CancelScope(shield=True):
-            taken = await self._database.write(work, lasting=True)
+            taken = await self._database.write(work, durable=True)
         if taken is not None:
             owner, size = taken
             self._usage.count(owner, -size)
@@ -181,7 +181,7 @@ class SessionStore:
         await self._database.checkpoint()
 
     async def get(self, session: str) -> Record | None:
-        """A session, None if there is none of that id."""
+        """Return a session, None if there is none with that id."""
 
         def work(connection: sqlite3.Connection) -> Record | None:
             row = connection.execute(f"{RECORDS} WHERE id = ?", (session,)).fetchone()
@@ -190,7 +190,7 @@ class SessionStore:
         return await self._database.read(work)
 
     async def owner(self, session: str) -> str | None:
-        """Whose session it is, be the rest of it damaged or not; None if there is none of that id."""
+        """Return the owner of a session, even of a damaged one; None if there is no such session."""
 
         def work(connection: sqlite3.Connection) -> str | None:
             row = connection.execute("SELECT owner FROM sessions WHERE id = ?", (session,)).fetchone()
@@ -207,7 +207,7 @@ class SessionStore:
         return await self._oldest_first("state NOT IN ('completed', 'failed', 'cancelled')")
 
     async def asked(self) -> list[Record]:
-        """Sessions of which a summary was asked for that is not written yet, oldest first."""
+        """Return sessions with requested summaries that are not written yet, oldest first."""
         return await self._oldest_first("asked <> '[]'")
 
     async def _oldest_first(self, where: str) -> list[Record]:
@@ -424,11 +424,11 @@ class SessionStore:
 
     @property
     def trouble(self) -> str | None:
-        """Why nothing can be written, as far as is known."""
+        """Why nothing can be written; None as long as no write has failed."""
         return self._database.trouble
 
     async def probe(self) -> None:
-        """Find out whether something can be written again, and note it."""
+        """Check whether writes succeed again, and note it in `trouble`."""
         with contextlib.suppress(StoreFailed):
             await self.set_note("probe", secrets.token_hex(8))
 

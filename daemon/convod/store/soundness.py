@@ -1,8 +1,8 @@
-"""Whether a database file is sound, and whether that has to be asked again before it is served.
+"""Whether a database file is sound, and whether that must be checked again before it is served.
 
-In: a connection, a path. Out: nothing, or `StoreFailed`. A file that was looked through whole and then closed is
-sealed: its seal says which size and times it had. Whatever changes a file after that, a kill, a copy, another program,
-leaves one without a seal that fits. Nothing here mends a file.
+In: a connection, a path. Out: nothing, or `StoreFailed`. A clean shutdown of a file that was checked whole is noted
+beside it, with the size and times that the file had. Anything that touches the file afterwards, such as a kill, a copy
+or another program, leaves it without a note that fits. Nothing here repairs a file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TO_DO: Final = (
 
 
 def examine(connection: sqlite3.Connection, path: Path, table: str | None = None) -> None:
-    """Look through the whole file, or through a table and its indexes. Blocks, some seconds for a gigabyte.
+    """Check the whole file, or one table and its indexes. Blocks, some seconds for a gigabyte.
 
     Raises:
         StoreFailed: it is damaged.
@@ -35,33 +35,33 @@ def examine(connection: sqlite3.Connection, path: Path, table: str | None = None
         raise StoreFailed(f"{path} is damaged ({verdict}); {TO_DO}")
 
 
-def seal(path: Path) -> None:
-    """Note that the file is sound as it lies there, closed by everybody; a disk that is full makes no seal."""
+def record_clean_shutdown(path: Path) -> None:
+    """Note that the file is sound and closed by everybody; a full disk gets no note."""
     if path.with_name(f"{path.name}-wal").exists():
-        return  # somebody has it open, and may write
+        return  # another process has it open, and may write
     with contextlib.suppress(OSError):
-        descriptor = os.open(_seal_of(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(_note_of(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "w") as file:
-            json.dump(_looks(path), file)
+            json.dump(_identity(path), file)
 
 
-def break_seal(path: Path) -> bool:
-    """Whether nothing touched the file since it was sealed. The seal is gone afterwards."""
-    sealed = _seal_of(path)
+def take_clean_shutdown(path: Path) -> bool:
+    """Return whether a clean shutdown was noted and nothing touched the file since; delete the note."""
+    note = _note_of(path)
     try:
-        said = json.loads(sealed.read_bytes())
+        noted = json.loads(note.read_bytes())
     except (OSError, ValueError):
-        said = None
+        noted = None
     with contextlib.suppress(FileNotFoundError):
-        sealed.unlink()
-    return bool(said == _looks(path)) and not path.with_name(f"{path.name}-wal").exists()
+        note.unlink()
+    return bool(noted == _identity(path)) and not path.with_name(f"{path.name}-wal").exists()
 
 
-def _seal_of(path: Path) -> Path:
+def _note_of(path: Path) -> Path:
     return path.with_name(f"{path.name}-sound")
 
 
-def _looks(path: Path) -> list[int]:
+def _identity(path: Path) -> list[int]:
     about = path.stat()
     # The time of change cannot be set: a file that was copied back has a new one.
     return [about.st_size, about.st_ino, about.st_mtime_ns, about.st_ctime_ns]

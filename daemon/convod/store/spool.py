@@ -2,7 +2,7 @@
 
 In: bytes. Out: bytes from any offset, after any death of the process. It never interprets what it holds, and a
 session's id (made by the daemon) is the only name it uses. Audio that no session claims lies in a folder beside it,
-until somebody deletes it there or its session comes back.
+until it is deleted there or its session comes back.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ class SpoolFailed(OSError):
 
 
 class NoRoom(SpoolFailed):
-    """The disk took not all bytes, or may not."""
+    """The disk did not take all bytes, or is not allowed to."""
 
 
 class OverQuota(NoRoom):
-    """The disk may not take more bytes: the quota is used up."""
+    """The quota is used up."""
 
 
 class SpoolFile:
@@ -54,7 +54,7 @@ class SpoolFile:
         self._spool = spool
         self._owner = owner
         self._fsync = fsync
-        # Never through a link, and what is no plain file is not waited for.
+        # Never follow a link, and never wait for anything but a plain file.
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
         try:
             about = os.fstat(self._file)
@@ -73,7 +73,7 @@ class SpoolFile:
         try:
             sync_folder(self.path.parent)
         except OSError:
-            if empty:  # made just now: whoever is refused leaves nothing behind
+            if empty:  # created just now: a refusal must leave nothing behind
                 with contextlib.suppress(OSError):
                     self.path.unlink()
             raise
@@ -82,8 +82,8 @@ class SpoolFile:
         """Write to the end.
 
         Raises:
-            NoRoom: the disk is full, or the quota is used up; nothing of `data` counts.
-            SpoolFailed: the disk did not take it for another reason; neither.
+            NoRoom: the disk is full, or the quota is used up; none of `data` was written.
+            SpoolFailed: the disk refused it for another reason; the same.
         """
         if self._spool is not None:
             self._spool.charge(len(data), self._owner)
@@ -131,7 +131,7 @@ class SpoolFile:
         try:
             descriptor = os.dup(self._file)
         except OSError:
-            return  # closed: nobody asks for its audio any more
+            return  # closed: its audio is not needed any more
         try:
             with _told("the audio could not be written", self._spool):
                 if self._unsynced:
@@ -201,7 +201,7 @@ class Spool:
         self.count(count, owner)
 
     def count(self, change: int, owner: str | None) -> None:
-        """So many bytes are more, or fewer; nobody's if `owner` is None. From any thread."""
+        """Count a change of so many bytes, for `owner` unless that is None. Call it from any thread."""
         with self._counting:
             self.used += change
         if owner is not None:
@@ -217,13 +217,13 @@ class Spool:
         """The session's file, which is the owner's, made if it is not there.
 
         Raises:
-            SpoolFailed: it cannot be opened or made, or is no plain file.
+            SpoolFailed: it cannot be opened or created, or is not a plain file.
         """
         with _told("the audio's file could not be opened", self):
             return SpoolFile(self.path(session), fsync=self._fsync, spool=self, owner=owner)
 
     def probe(self) -> None:
-        """Find out whether the disk takes audio again, and note it. Blocks: for a thread."""
+        """Check whether the disk takes audio again, and note it. Blocks: call it in a thread."""
         path = self.folder / "probe"
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -290,7 +290,7 @@ class Spool:
             with _told("the audio could not be copied", self):
                 sync_folder(self.folder)
         except SpoolFailed:
-            self._unshare(target, size, owner)  # nobody is told of it
+            self._unshare(target, size, owner)  # the copy was never announced
             raise
 
     def _unshare(self, target: Path, size: int, owner: str | None) -> None:
@@ -298,17 +298,17 @@ class Spool:
             target.unlink(missing_ok=True)
         self.count(-size, owner)
 
-    def remove(self, session: str, owner: str | None = None, *, lasting: bool = False) -> None:
+    def remove(self, session: str, owner: str | None = None, *, durable: bool = False) -> None:
         """Delete the session's audio, if there is any, which was counted for its owner.
 
-        If `lasting`, a power cut does not bring it back.
+        If `durable`, a power cut does not bring it back.
         """
         with _told("the audio could not be deleted", self):
             size = self.size(session)
             if size is not None:
                 self.path(session).unlink(missing_ok=True)
                 self.count(-size, owner)
-            if lasting:
+            if durable:
                 sync_folder(self.folder)
 
     def sessions(self) -> Iterator[str]:
@@ -336,7 +336,7 @@ class Spool:
         return len(sizes), sum(size or 0 for size in sizes)
 
     def set_aside(self, session: str) -> None:
-        """Move a session's audio to that folder: nobody here knows the session.
+        """Move a session's audio to that folder: the store does not know the session.
 
         Raises:
             OSError: it could not be moved, and stays where it is.

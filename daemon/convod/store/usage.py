@@ -1,4 +1,4 @@
-"""What each owner takes of the disk: bytes of kept audio, of sessions' configurations and of their events.
+"""How much disk each owner uses: bytes of kept audio, of sessions' configurations and of their events.
 
 In: what the spool and the store write and delete. Out: who may write more. It is counted anew at each start, from the
 database; it never looks at the disk.
@@ -41,7 +41,7 @@ class Usage:
             )
 
     def count(self, owner: str, change: int) -> None:
-        """So many bytes are more, or fewer."""
+        """Count a change of so many bytes."""
         with self._counting:
             self._used[owner] += change
             if self._used[owner] <= 0:

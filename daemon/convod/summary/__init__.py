@@ -1,15 +1,15 @@
-"""Summaries of talks: streamed, rolling, as long as the talk, with or without a language model.
+"""Summaries of conversations: streamed, rolling, of any length, with or without a language model.
 
-In: a `Talk` and `SummaryOptions`. Out: a `Summary`, and its text while it is written. Who writes it is chosen here:
-the provider that was asked for, or with `auto` the first that answers, and at last the extractive summarizer, which
-always does. This room never stores anything and never retries by the clock: that is the business of sessions.
+In: a `Transcript` and `SummaryOptions`. Out: a `Summary`, and its text while it is written. This room chooses who
+writes it: the provider that was asked for, or with `auto` the first that answers, and last the extractive summarizer,
+which always does. It stores nothing and never retries by the clock: sessions do that.
 """
 
 from __future__ import annotations
 
-from .base import Show, SummarizerUnavailable, SummarySettings, Talk
-from .breaker import Backoff
-from .styles import BUILT_IN as STYLES
-from .summarizers import Summarizers
+from convod.summary.base import Show, SummarizerUnavailable, SummarySettings, Transcript
+from convod.summary.breaker import Backoff
+from convod.summary.styles import BUILT_IN as STYLES
+from convod.summary.summarizers import Summarizers
 
-__all__ = ["STYLES", "Backoff", "Show", "SummarizerUnavailable", "Summarizers", "SummarySettings", "Talk"]
+__all__ = ["STYLES", "Backoff", "Show", "SummarizerUnavailable", "Summarizers", "SummarySettings", "Transcript"]

@@ -1,16 +1,16 @@
 """The seam between the summary room and whatever writes summaries, and the words both sides use.
 
-In: a talk (what was said) and settings. Out: types only; a provider of a language model is anything with the
-four members of `Provider`. This module never does I/O and knows no provider.
+In: nothing. Out: types only; a provider of a language model is anything with the four members of `Provider`. This
+module does no I/O and knows no provider.
 
-A provider streams text. It does not know what a summary is: prompts, parsing, time-outs and long talks are
-the business of the rooms beside this one, so a new provider is one small file.
+A provider streams text. It does not know what a summary is: prompts, parsing, time-outs and long conversations are
+handled by the modules beside this one, so a new provider is one small file.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol, TypedDict
 
 import msgspec
 from msgspec import Meta
@@ -20,8 +20,8 @@ from convo.messages import Segment
 if TYPE_CHECKING:
     import httpx
 
-EXTRACTIVE = "extractive"
-"""Name of the summarizer that needs no model, so that it is no `Provider`."""
+EXTRACTIVE: Final = "extractive"
+"""Name of the summarizer that needs no model, and so is not a `Provider`."""
 
 
 class SummarySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,7 +50,7 @@ class SummarySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     total_timeout_s: Annotated[float, Meta(gt=0, le=86400)] = 900.0
 
 
-class Talk(msgspec.Struct, frozen=True):
+class Transcript(msgspec.Struct, frozen=True):
     """What was said, in a session of `owner`. `language` is a code such as "en", or empty when it is not known."""
 
     title: str

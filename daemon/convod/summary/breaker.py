@@ -30,7 +30,7 @@ class Backoff:
 
 
 class Breaker:
-    """Closed: all may try. After `failures` in a row it opens: nobody may, for a pause. Then one may: if that goes well
+    """Closed: all may try. After `failures` in a row it opens: none may, for a pause. Then one may: if that goes well
     it closes, else it opens for twice as long.
     """
 
@@ -47,7 +47,7 @@ class Breaker:
         """What went wrong last."""
 
     def wait(self, now: float) -> float:
-        """Seconds until somebody may try; 0 is now."""
+        """Seconds until a caller may try; 0 is now."""
         if self._failures < self._limit:
             return 0.0
         left = self._until - now
@@ -55,7 +55,7 @@ class Breaker:
         return left if left > 0 else 1.0 if self._trying else 0.0
 
     def begin(self) -> None:
-        """Somebody tries now; `succeeded`, `failed` or `given_up` must follow."""
+        """Note that a caller tries now; `succeeded`, `failed` or `given_up` must follow."""
         self._trying = self._failures >= self._limit
 
     def succeeded(self) -> None:

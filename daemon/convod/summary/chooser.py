@@ -1,4 +1,4 @@
-"""Who writes summaries now, and why: probes, remembers, leaves alone what keeps failing.
+"""Chooses who writes summaries, and says why: probes providers, remembers, and leaves alone what keeps failing.
 
 In: the provider and model that are wanted, and how each piece of work ended. Out: the provider to ask, its status with
 a reason, and word that one is back. It asks providers whether they are there and never for a summary.
@@ -9,23 +9,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import msgspec
 import trio
 
 from convo.messages import SummarizerStatus
+from convod.summary.base import EXTRACTIVE, Connections, Provider, SummarizerUnavailable, SummarySettings
+from convod.summary.breaker import Breaker
+from convod.summary.providers import BUILT_IN, make
 
-from .base import EXTRACTIVE, Connections, Provider, SummarizerUnavailable, SummarySettings
-from .breaker import Breaker
-from .providers import BUILT_IN, make
+log = logging.getLogger("convod.summary")
 
-log = logging.getLogger(__name__)
-
-REMEMBERED_S = 60.0
+REMEMBERED_S: Final = 60.0
 """How long a language model that was found is taken to be there, in seconds. A failure ends it at once."""
-LOOK_AGAIN_S = 15.0
+LOOK_AGAIN_S: Final = 15.0
 """How long `auto` stays with the extractive summarizer before it looks for a language model again."""
-MISSED_S = 1.0
+MISSED_S: Final = 1.0
 """How long one that was not there is taken to be away: those who ask at the same time get the same answer."""
 
 
@@ -57,7 +57,7 @@ class Chooser:
         return self._providers[name]
 
     async def choose(self, name: str, model: str, *, insist: bool = False) -> SummarizerStatus:
-        """Who would write now. With `insist` nothing is remembered and nobody left alone: a person asked for it.
+        """Choose who would write now. With `insist`, because a person asked for it, everything is probed again.
 
         Raises:
             SummarizerUnavailable: the provider that was asked for by name is away. With `auto` never.

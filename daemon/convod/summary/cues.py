@@ -10,26 +10,26 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_DECISION = re.compile(
+_DECISION: Final = re.compile(
     r"\b(?i:(?:we|they|everyone|everybody|the (?:team|board|committee|group)) (?:have |has |had |all )*"
     r"(?:decided|agreed|chose|voted|settled|resolved|approved|concluded|rejected)|"
     r"(?:it|that) (?:was|is|has been) (?:decided|agreed|approved|settled|rejected)|"
     r"(?:the|our) decision (?:is|was)|decision:|let's go (?:with|for)|we(?:'re| are) going with)\b"
 )
-_DECISION_KOREAN = re.compile(
+_DECISION_KOREAN: Final = re.compile(
     r"(?:기로\s?(?:했|하였|합의|결정|하죠|합시다)|결정(?:했|됐|되었|하였|입니다)|합의(?:했|됐|되었)|확정(?:했|됐|되었|입니다)|승인(?:했|됐|되었))"
 )
-_OPEN = re.compile(
+_OPEN: Final = re.compile(
     r"\b(?i:open (?:question|issue|point)|still (?:open|unclear|undecided|unresolved)|"
     r"not (?:yet )?(?:decided|clear|sure|settled)|"
     r"(?:do not|don't) know yet|to be (?:decided|determined|discussed|clarified)|remains (?:open|unclear|to be)|"
     r"(?:need|have) to (?:find out|figure out|clarify)|question is (?:still |whether )|TBD)\b"
 )
-_OPEN_KOREAN = re.compile(
+_OPEN_KOREAN: Final = re.compile(
     r"(?:미정|미결|아직\s?(?:결정|정해|확정|모르|불분명)|추후\s?(?:결정|논의|협의)|(?:논의|확인|검토)가\s?(?:더\s?)?필요)"
 )
 
-_CALL = re.compile(
+_CALL: Final = re.compile(
     r"\b(?i:repeat (?:that|it)|hear (?:me|you)|see my screen|say that again|"
     r"speak (?:a little |a bit )?(?:up|louder|slower)|"
     r"share (?:my|your) screen|on mute|mute (?:me|you)\w*|wait a (?:moment|second|minute)|hold on(?! to\b)|"
@@ -38,7 +38,7 @@ _CALL = re.compile(
     r"(?i:\b(?:see you|move on|get(?:ting)? started|sounds? good)\b(?: \w+){0,3}\W*$)|"
     r"^(?i:good (?:morning|afternoon|evening)(?: \w+)?\W*$)"
 )
-_CALL_KOREAN = re.compile(
+_CALL_KOREAN: Final = re.compile(
     "(?:한번|잠깐)\\s?(?:볼게요|보겠습니다|봅시다)|들리(?:시나요|세요|나요|십니까)|들립니다|들려요|화면.{0,6}(?:보이|공유)|^안녕하(?:세요|십니까)\\W*(?:여러분)?\\W*$|반갑습니다|"
     "수고(?:하셨|많으셨|하세요)|^(?:이제 |바로 )?시작하(?:겠|죠|시죠|도록)|넘어가(?:겠|죠|도록|시죠)|"
     "(?:회의|발표|미팅|수업|강의)[를을]?\\s?(?:시작|마무리)하|(?:회의|발표|여기서|이만|이상으로).{0,6}마치(?:겠|도록)|"
@@ -46,7 +46,7 @@ _CALL_KOREAN = re.compile(
     "(?:상황|현황|내용|의견)[을를]?\\s?(?:공유|설명|말씀|발표|보고)해\\s?주(?:세요|시겠|십시오|시죠)"
 )
 
-_LEANING = re.compile(
+_LEANING: Final = re.compile(
     r"^(?i:this|that|it|these|those|he|she|they)(?:['’]\w+| (?:is|was|are|were|will|would|can|has|had|means?)\b)|"
     "^(?:이것|그것|이게|그게|이건|그건|그거|이거)"
 )

@@ -1,7 +1,7 @@
 """A summary without a model: the talk's own sentences, chosen and put in order.
 
 In: a talk in any language, or what is new of one. Out: a draft whose every point has its segment. The same talk gives
-the same draft on every machine; nothing is downloaded, and no word is in it that nobody said, but the labels of a
+the same draft on every machine; nothing is downloaded, and it has no word that was not said, but the labels of a
 style. It never writes a sentence of its own.
 
 Ranking is TextRank (Mihalcea & Tarau 2004): a random walk over sentences that are linked by what they share. As in
@@ -18,47 +18,47 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from operator import mul
+from typing import Final
 
 import msgspec
 
 from convo.messages import ActionItem, Section, Segment
+from convod.summary.actions import TEXT_CHARS, action_item
+from convod.summary.cues import consultation_field, is_about_the_call, is_decision, is_open, leans_on_another
+from convod.summary.parse import ITEM_CHARS, SECTION_CHARS, SUMMARY_CHARS, TITLE_CHARS, Draft, joined
+from convod.summary.styles import Style
+from convod.summary.text import block, clip, line, safe
+from convod.summary.words import fluent, is_function_word, keywords, says_nothing, sentences, weigh
 
-from .actions import TEXT_CHARS, action_item
-from .cues import consultation_field, is_about_the_call, is_decision, is_open, leans_on_another
-from .parse import ITEM_CHARS, SECTION_CHARS, SUMMARY_CHARS, TITLE_CHARS, Draft, joined
-from .styles import Style
-from .text import block, clip, line, safe
-from .words import fluent, is_function_word, keywords, says_nothing, sentences, weigh
-
-_DAMPING = 0.85
+_DAMPING: Final = 0.85
 """Of the walk, as in TextRank."""
-_STEPS = 30
-_SETTLED = 1e-4
+_STEPS: Final = 30
+_SETTLED: Final = 1e-4
 """The walk ends when no more than this part of all weight still moves."""
-_RELEVANCE = 0.7
+_RELEVANCE: Final = 0.7
 """Lambda of maximal marginal relevance: 1 is rank alone, 0 is novelty alone."""
-_TERMS = 16
+_TERMS: Final = 16
 """Terms of a sentence that count, the rarest: a sentence without an end must not cost without an end."""
-_CANDIDATES = 150
-_KEYWORDS = 8
-_ACTIONS = 20
-_WHOLE = 3
+_CANDIDATES: Final = 150
+_KEYWORDS: Final = 8
+_ACTIONS: Final = 20
+_WHOLE: Final = 3
 """A talk of so few sentences is its own summary."""
 
-_DECISION_WEIGHT = 1.3
+_DECISION_WEIGHT: Final = 1.3
 """What was decided is told before what was merely said."""
-_QUESTION_WEIGHT = 0.3
+_QUESTION_WEIGHT: Final = 0.3
 """A question says less than its answer."""
-_LEANING_WEIGHT = 0.6
+_LEANING_WEIGHT: Final = 0.6
 """What begins with "this is" needs the sentence before it."""
-_WORTH = 0.05
+_WORTH: Final = 0.05
 """A key point has at least this part of the best rank: greetings have none."""
-_FIELD = 8
+_FIELD: Final = 8
 """Sentences of a field, at most."""
-_KEPT = 200
+_KEPT: Final = 200
 """Sentences that a talk which goes on is remembered by."""
 
-_LENGTHS = {"brief": (3, 5), "minutes": (5, 8), "bullets": (6, 4), "lecture": (6, 8), "consultation": (5, 6)}
+_LENGTHS: Final = {"brief": (3, 5), "minutes": (5, 8), "bullets": (6, 4), "lecture": (6, 8), "consultation": (5, 6)}
 """Sentences of the summary and key points, at most, by style."""
 
 Vector = dict[str, float]
@@ -121,7 +121,7 @@ def extract(segments: Sequence[Segment], style: Style, language: str = "", befor
     elsewhere = listed.union(_key(item.text) for item in actions)
     points = min(points, len(ranked) // 3)
     picked = _diverse(ranked, most + points + len(elsewhere))
-    # What stands in a list of its own is no key point, and no part of the summary unless there is nothing else.
+    # What has a list of its own is not a key point, and not in the summary unless there is nothing else.
     free = [at for at in picked if _key(ranked[at][1].text) not in elsewhere]
     worth = [at for at in free if ranked[at][2] >= _WORTH]
     told = (free if sections else worth if len(worth) >= most else picked)[:most]
@@ -157,7 +157,7 @@ def _sections(
 ) -> list[Section]:
     """The fields of a built-in style by the cues of its sentences; none where nothing tells them apart.
 
-    `tasks`: what somebody is to do, which is neither a decision nor a question.
+    `tasks`: what someone has to do, which is neither a decision nor a question.
     """
     found: dict[str, list[int]] = {part.name: [] for part in style.fields}
     for place, sentence, _ in ranked:

@@ -1,7 +1,7 @@
 """What a summary names that the transcript does not contain: names and numbers, to be looked up by a person.
 
 In: the words of the talk, and a draft. Out: the names and numbers of the draft that were not said, as they stand there.
-It changes nothing, and it is no judge of truth: a name that was said may still be the wrong one.
+It changes nothing, and does not judge the truth: a name that was said may still be the wrong one.
 
 Names are told by capital letters in scripts that have them (not at the beginning of a sentence, where everything has
 one, and not in German, where every noun has), in Korean and Chinese by the titles behind them, and everywhere by
@@ -14,33 +14,34 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
+from typing import Final
 
-from .numbers import numbers
-from .parse import Draft
-from .stopwords import FUNCTION_WORDS, WEEKDAYS
-from .text import line
+from convod.summary.numbers import numbers
+from convod.summary.parse import Draft
+from convod.summary.stopwords import FUNCTION_WORDS, WEEKDAYS
+from convod.summary.text import line
 
-FLAGS = 20
+FLAGS: Final = 20
 """Most names and numbers that are given."""
 
-_WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
-_CAPITALISED = re.compile(r"(?<![\w'’-])[^\W\d_a-zß-öø-ÿ][^\W\d_]*(?:['’-][^\W\d_]+)*")
-_STARTS = re.compile(r"(?:^|(?<=[.!?…:;。])\s+|\n)[\s\"'“”‘’()\[\]*•–-]*(?:\d+[.)]\s*)?", re.MULTILINE)
-_LISTED = re.compile(r"^\s*\d{1,2}[.)]\s", re.MULTILINE)
-"""The number of an item in a list, which nobody said."""
-_KOREAN_NAME = re.compile(
+_WORD: Final = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+_CAPITALISED: Final = re.compile(r"(?<![\w'’-])[^\W\d_a-zß-öø-ÿ][^\W\d_]*(?:['’-][^\W\d_]+)*")
+_STARTS: Final = re.compile(r"(?:^|(?<=[.!?…:;。])\s+|\n)[\s\"'“”‘’()\[\]*•–-]*(?:\d+[.)]\s*)?", re.MULTILINE)
+_LISTED: Final = re.compile(r"^\s*\d{1,2}[.)]\s", re.MULTILINE)
+"""The number of an item in a list, which was not said."""
+_KOREAN_NAME: Final = re.compile(
     r"(?<![가-힣])([가-힣]{2,4}?)\s?(?:씨|님|대리|과장|차장|부장|팀장|실장|본부장|대표|이사|선생|교수|박사|원장|간호사)"
 )
-_CHINESE_NAME = re.compile("([\u4e00-\u9fff])(?:先生|女士|经理|經理|老师|老師|医生|醫生|教授|总监|总裁)")
-_SCRIPTS = re.compile(
+_CHINESE_NAME: Final = re.compile("([\u4e00-\u9fff])(?:先生|女士|经理|經理|老师|老師|医生|醫生|教授|总监|总裁)")
+_SCRIPTS: Final = re.compile(
     "(?P<latin>[A-Za-zÀ-ɏ])|(?P<hangul>[가-힣])|(?P<han>[\u4e00-\u9fff])|(?P<kana>[\u3040-\u30ff])|"
     "(?P<other>[^\\W\\d_])"
 )
-_MONTHS = {
+_MONTHS: Final = {
     *("january", "february", "march", "april", "may", "june", "july"),
     *("august", "september", "october", "november", "december"),
 }
-_NO_NAMES = FUNCTION_WORDS | WEEKDAYS | _MONTHS | {"decision", "open", "action", "ok"}
+_NO_NAMES: Final = FUNCTION_WORDS | WEEKDAYS | _MONTHS | {"decision", "open", "action", "ok"}
 
 
 class Facts:

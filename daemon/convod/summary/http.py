@@ -12,28 +12,28 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import trio
 
-from .base import SummarizerUnavailable
-from .text import line
-from .wire import LineTooLong
+from convod.summary.base import SummarizerUnavailable
+from convod.summary.text import line
+from convod.summary.wire import LineTooLong
 
 if TYPE_CHECKING:
     import httpx
 
 T = TypeVar("T")
 
-ANSWER_BYTES = 8 << 20
+ANSWER_BYTES: Final = 8 << 20
 """Most bytes of one streamed answer. A token costs some 200 bytes of JSON around it in both formats, so this is
 room for 40,000 tokens; a server that sends more is broken."""
 
-BODY_BYTES = 4 << 20
-"""Most bytes of a body that is no stream (a list of models, an error)."""
+BODY_BYTES: Final = 4 << 20
+"""Most bytes of a body that is not a stream (a list of models, an error)."""
 
-_UNREADABLE = "an address that cannot be read"
+_UNREADABLE: Final = "an address that cannot be read"
 
 ClientFactory = Callable[[], "httpx.AsyncClient"]
 
@@ -124,7 +124,7 @@ class Cutter(Protocol[T]):
     """Cuts bytes into what they mean, such as `wire.Lines` and `wire.Events`."""
 
     def feed(self, data: bytes) -> list[T]:
-        """Take bytes, give what is whole now."""
+        """Take bytes, and return what is complete now."""
 
     def end(self) -> list[T]:
         """What is left when the stream ends."""
@@ -175,7 +175,7 @@ async def get_json(
     headers: Mapping[str, str] | None = None,
     send: Mapping[str, Any] | None = None,
 ) -> tuple[int, Any]:
-    """Status and parsed body of a short request; None stands for a body that is no JSON.
+    """Status and parsed body of a short request; None stands for a body that is not JSON.
 
     Raises:
         SummarizerUnavailable: no answer within `timeout_s` seconds, or none at all.
@@ -187,7 +187,7 @@ async def get_json(
 
 
 def loads(data: bytes | str) -> Any:
-    """JSON, or None for what is none. Depth is bounded by the interpreter's own limit."""
+    """Parse JSON; return None for anything else. Depth is bounded by the interpreter's own limit."""
     try:
         return json.loads(data)
     except (ValueError, RecursionError):

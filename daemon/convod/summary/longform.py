@@ -19,24 +19,24 @@ import json
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import cached_property
+from typing import Final
 
 import msgspec
 import trio
 
 from convo.messages import Segment
+from convod.summary.base import ChatMessage, PromptTooLong, SummarizerUnavailable, Transcript
+from convod.summary.parse import Draft
+from convod.summary.prompt import Wanted, for_merge, for_part, for_update, for_whole, numbered
+from convod.summary.text import clip
+from convod.summary.tokens import MOST, UPPER, Costs, Gauge, costs_of
 
-from .base import ChatMessage, PromptTooLong, SummarizerUnavailable, Talk
-from .parse import Draft
-from .prompt import Wanted, for_merge, for_part, for_talk, for_update, numbered
-from .text import clip
-from .tokens import MOST, UPPER, Costs, Gauge, costs_of
-
-ANSWER_TOKENS = 2048
+ANSWER_TOKENS: Final = 2048
 """Room for an answer; less in a small context."""
-LEAST_CONTEXT = 1024
-"""A context below this holds no instructions, let alone a talk."""
-_REMEMBERED = 256
-_SHRINKS = 4
+LEAST_CONTEXT: Final = 1024
+"""A smaller context does not even hold the instructions."""
+_REMEMBERED: Final = 256
+_SHRINKS: Final = 4
 
 Ask = Callable[[list[ChatMessage], int, bool], Awaitable[Draft]]
 """Messages, the tokens that the answer may have, and whether its summary is to be shown as it grows."""
@@ -50,7 +50,7 @@ class Room(msgspec.Struct, frozen=True):
 
 
 class ContextTooSmall(SummarizerUnavailable):
-    """There is no room for a talk beside the instructions."""
+    """The context has no room for anything beside the instructions."""
 
 
 def room_in(context_tokens: int, question: Sequence[ChatMessage]) -> Room:
@@ -98,7 +98,7 @@ def lines_of(segments: Sequence[Segment]) -> list[Line]:
 
 
 async def _lines_of(segments: Sequence[Segment]) -> list[Line]:
-    # To weigh 8 hours of talk takes a tenth of a second, for which nobody else should wait.
+    # Counting the tokens of 8 hours takes a tenth of a second, too long for the loop.
     return await trio.to_thread.run_sync(lines_of, segments, abandon_on_cancel=True)
 
 
@@ -158,7 +158,7 @@ class Notes:
             self._drafts.popitem(last=False)
 
     def cuts(self, key: str) -> list[int]:
-        """How many lines each finished part of a talk has; whoever finishes another adds it."""
+        """How many lines each finished part of a talk has, in order; append one for each that is finished."""
         cuts = self._cuts.setdefault(key, [])
         while len(self._cuts) > _REMEMBERED:
             self._cuts.popitem(last=False)
@@ -178,14 +178,14 @@ class Work(msgspec.Struct, frozen=True):
     gauge: Gauge = msgspec.field(default_factory=Gauge)
 
 
-async def summarise(talk: Talk, wanted: Wanted, work: Work) -> Draft:
+async def summarise(transcript: Transcript, wanted: Wanted, work: Work) -> Draft:
     """One draft of the whole talk.
 
     Raises:
         SummarizerUnavailable: from `ask`, or because the model's context stays too small.
     """
-    lines = await _lines_of(talk.segments)
-    return await _shrinking(work, lambda context: _Job(wanted, context, work).of_talk(lines))
+    lines = await _lines_of(transcript.segments)
+    return await _shrinking(work, lambda context: _Job(wanted, context, work).of_whole(lines))
 
 
 async def update(before: Draft, segments: Sequence[Segment], wanted: Wanted, work: Work) -> Draft:
@@ -220,10 +220,10 @@ class _Job(msgspec.Struct, frozen=True):
     context: int
     work: Work
 
-    async def of_talk(self, lines: Sequence[Line]) -> Draft:
-        room = room_in(self.context, for_talk([], self.wanted))
+    async def of_whole(self, lines: Sequence[Line]) -> Draft:
+        room = room_in(self.context, for_whole([], self.wanted))
         if sum(line.tokens(self.work.gauge) for line in lines) <= room.data:
-            question = for_talk([str(line) for line in lines], self.wanted)
+            question = for_whole([str(line) for line in lines], self.wanted)
             return await self._asked(question, room, _numbers(lines), show=True)
         return await self._merged(await self._of_parts(lines))
 
@@ -312,7 +312,7 @@ def _numbers(lines: Sequence[Line]) -> set[int]:
 
 
 def _page(draft: Draft, head: str, most: int, gauge: Gauge) -> list[str]:
-    """A draft as lines, of fewer than `most` tokens; what is less important stands later and goes first."""
+    """Return a draft as lines of fewer than `most` tokens; the least important come last and are dropped first."""
     lines = [f"{head}: {draft.title}", *(row for row in draft.summary.splitlines() if row)]
     for item in draft.action_items:
         about = ", ".join(filter(None, (item.owner, item.due)))

@@ -8,51 +8,52 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Final
 
-_UNITS = {
+_UNITS: Final = {
     "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
     "ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16,
     "seventeen": 17, "eighteen": 18, "nineteen": 19,
 }  # fmt: skip
-_TENS = {
+_TENS: Final = {
     "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90,
 }  # fmt: skip
-_SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
-_ORDINALS = {
+_SCALES: Final = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
+_ORDINALS: Final = {
     "first": 1, "second": 2, "third": 3, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8, "ninth": 9,
     "tenth": 10, "eleventh": 11, "twelfth": 12, "thirteenth": 13, "fourteenth": 14, "fifteenth": 15, "sixteenth": 16,
     "seventeenth": 17, "eighteenth": 18, "nineteenth": 19, "twentieth": 20, "thirtieth": 30,
 }  # fmt: skip
-_WORDS = {**_UNITS, **_TENS, **_SCALES, **_ORDINALS}
-_ALTERNATIVES = "|".join(sorted(_WORDS, key=len, reverse=True))
-_ENGLISH = re.compile(rf"\b(?:{_ALTERNATIVES})(?:(?:\s+and\s+|[\s-]+)(?:{_ALTERNATIVES}))*(?!\w)", re.IGNORECASE)
+_WORDS: Final = {**_UNITS, **_TENS, **_SCALES, **_ORDINALS}
+_ALTERNATIVES: Final = "|".join(sorted(_WORDS, key=len, reverse=True))
+_ENGLISH: Final = re.compile(rf"\b(?:{_ALTERNATIVES})(?:(?:\s+and\s+|[\s-]+)(?:{_ALTERNATIVES}))*(?!\w)", re.IGNORECASE)
 
-_DIGITS = re.compile(r"(?:(?<![\d.,])\d+(?:,\d{3})*(?:\.\d+)?(?!\d)|\d+)(?![\d십백천만억十百千万萬亿億])")
-_EAST = {
+_DIGITS: Final = re.compile(r"(?:(?<![\d.,])\d+(?:,\d{3})*(?:\.\d+)?(?!\d)|\d+)(?![\d십백천만억十百千万萬亿億])")
+_EAST: Final = {
     **{char: value for value, char in enumerate("영일이삼사오육칠팔구")},
     **{char: value for value, char in enumerate("〇一二三四五六七八九")},
     "공": 0, "零": 0, "两": 2, "兩": 2,
 }  # fmt: skip
-_EAST_SMALL = {"십": 10, "백": 100, "천": 1000, "十": 10, "百": 100, "千": 1000}
-_EAST_LARGE = {"만": 10**4, "억": 10**8, "万": 10**4, "萬": 10**4, "亿": 10**8, "億": 10**8}
-_EAST_ALL = "".join((*_EAST, *_EAST_SMALL, *_EAST_LARGE))
+_EAST_SMALL: Final = {"십": 10, "백": 100, "천": 1000, "十": 10, "百": 100, "千": 1000}
+_EAST_LARGE: Final = {"만": 10**4, "억": 10**8, "万": 10**4, "萬": 10**4, "亿": 10**8, "億": 10**8}
+_EAST_ALL: Final = "".join((*_EAST, *_EAST_SMALL, *_EAST_LARGE))
 # Hangul numerals are also syllables of common words: alone they count only before what is counted.
-_COUNTED = (
+_COUNTED: Final = (
     "원|명|개|월|일|년|시|분|초|주|달|회|번|퍼센트|프로|층|살|세|대|권|건|가지|시간|킬로|미터|달러|유로|"
     "조|페이지|밀리그램|밀리|도|차|호|인|팀|배"
 )
-_EASTERN = re.compile(
+_EASTERN: Final = re.compile(
     rf"(?:[0-9][0-9,.]*)?(?:(?<![가-힣])[영일이삼사오육칠팔구공십백천만억]+(?=\s?(?:{_COUNTED}))|(?<=[0-9])[십백천만억]+|"
     r"[〇零一二三四五六七八九两兩十百千万萬亿億]+)"
 )
-_NATIVE = {
+_NATIVE: Final = {
     "하나": 1, "한": 1, "둘": 2, "두": 2, "셋": 3, "세": 3, "넷": 4, "네": 4, "다섯": 5, "여섯": 6, "일곱": 7,
     "여덟": 8, "아홉": 9,
 }  # fmt: skip
-_NATIVE_TENS = {
+_NATIVE_TENS: Final = {
     "열": 10, "스물": 20, "스무": 20, "서른": 30, "마흔": 40, "쉰": 50, "예순": 60, "일흔": 70, "여든": 80, "아흔": 90,
 }  # fmt: skip
-_NATIVELY = re.compile(
+_NATIVELY: Final = re.compile(
     rf"(?<![가-힣])(?:({'|'.join(_NATIVE_TENS)})?({'|'.join(_NATIVE)})|({'|'.join(_NATIVE_TENS)}))"
     rf"(?=\s?(?:{_COUNTED}|사람|곳|잔|마리|장))"
 )

@@ -14,24 +14,32 @@ import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from .base import AnswerCut, Connections, ProbeResult, PromptTooLong, Question, SummarizerUnavailable, SummarySettings
-from .http import error_text, listed, loads, read_body, stream
-from .server import Server
-from .tokens import UPPER
-from .wire import Lines
+from convod.summary.base import (
+    AnswerCut,
+    Connections,
+    ProbeResult,
+    PromptTooLong,
+    Question,
+    SummarizerUnavailable,
+    SummarySettings,
+)
+from convod.summary.http import error_text, listed, loads, read_body, stream
+from convod.summary.server import Server
+from convod.summary.tokens import UPPER
+from convod.summary.wire import Lines
 
-KEEP_ALIVE = "10m"
+KEEP_ALIVE: Final = "10m"
 """How long the model stays loaded: parts of a long talk, and a retry, come within this."""
-COMFORT_TOKENS = 16384
+COMFORT_TOKENS: Final = 16384
 """Largest context that is asked for unless the settings name one. Models claim 128k and more, but the memory for
 it is reserved at once (128 KiB a token for 8 billion parameters with grouped queries: 2 GiB here), and what does
 not fit the GPU runs many times slower. A longer talk is summarised in parts."""
-STEP_TOKENS = 2048
+STEP_TOKENS: Final = 2048
 """`num_ctx` grows in these steps: each new value makes the server load the model again."""
-_EMBEDDERS = {"bert", "nomic-bert", "xlm-roberta", "snowflake-arctic-embed"}
-_LENGTH = re.compile(r"(context|input) (length|size|window)|exceed.{0,40}context", re.IGNORECASE)
+_EMBEDDERS: Final = {"bert", "nomic-bert", "xlm-roberta", "snowflake-arctic-embed"}
+_LENGTH: Final = re.compile(r"(context|input) (length|size|window)|exceed.{0,40}context", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

@@ -11,31 +11,39 @@ import os
 import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from .base import AnswerCut, Connections, ProbeResult, PromptTooLong, Question, SummarizerUnavailable, SummarySettings
-from .http import error_text, listed, loads, read_body, stream
-from .server import Server
-from .wire import Events
+from convod.summary.base import (
+    AnswerCut,
+    Connections,
+    ProbeResult,
+    PromptTooLong,
+    Question,
+    SummarizerUnavailable,
+    SummarySettings,
+)
+from convod.summary.http import error_text, listed, loads, read_body, stream
+from convod.summary.server import Server
+from convod.summary.wire import Events
 
 if TYPE_CHECKING:
     import httpx
 
-KEY_VARIABLE = "CONVOD_OPENAI_KEY"
-DEFAULT_CONTEXT = 4096
+KEY_VARIABLE: Final = "CONVOD_OPENAI_KEY"
+DEFAULT_CONTEXT: Final = 4096
 """What LM Studio loads a model with unless it is told otherwise; the least that others are run with."""
-_WHO = "The OpenAI-compatible server"
-_LENGTH = re.compile(
+_WHO: Final = "The OpenAI-compatible server"
+_LENGTH: Final = re.compile(
     r"context.{0,12}(length|size|window|overflow)|(exceed|overflow|longer|greater than).{0,60}context|"
     r"too many tokens|maximum.{0,20}tokens",
     re.IGNORECASE,
 )
-_SCHEMA = re.compile(r"response_format|json_schema|schema|grammar|structured", re.IGNORECASE)
-_MISMATCH = re.compile(r"output that does not match the expected", re.IGNORECASE)
+_SCHEMA: Final = re.compile(r"response_format|json_schema|schema|grammar|structured", re.IGNORECASE)
+_MISMATCH: Final = re.compile(r"output that does not match the expected", re.IGNORECASE)
 """llama.cpp's server says so where an answer was cut off inside the JSON; what came before is of use."""
-_KEY = re.compile(r"[\x21-\x7e]+")
+_KEY: Final = re.compile(r"[\x21-\x7e]+")
 
 
 class OpenAi:

@@ -18,33 +18,32 @@ from typing import Any, Final
 import msgspec
 
 from convo.messages import ActionItem, Section
+from convod.summary.text import block, line
 
-from .text import block, line
-
-TITLE_CHARS = 160
-SUMMARY_CHARS = 8000
-ITEM_CHARS = 600
-NAME_CHARS = 80
-KEYWORD_CHARS = 60
-ITEMS = 40
-KEYWORDS = 20
-SECTION_CHARS = 3000
-SOURCES = 20
+TITLE_CHARS: Final = 160
+SUMMARY_CHARS: Final = 8000
+ITEM_CHARS: Final = 600
+NAME_CHARS: Final = 80
+KEYWORD_CHARS: Final = 60
+ITEMS: Final = 40
+KEYWORDS: Final = 20
+SECTION_CHARS: Final = 3000
+SOURCES: Final = 20
 """Most segments that one item cites."""
 
 Labels = Mapping[str, str]
 """What people see above each field of a summary, by its name, in order; empty for a summary that is one text."""
 NO_LABELS: Final[Labels] = MappingProxyType({})
 
-_ANSWER_CHARS = 1_000_000
+_ANSWER_CHARS: Final = 1_000_000
 """Longest answer that is looked at."""
-_TRIES = 8
+_TRIES: Final = 8
 """How many opening braces may begin the answer before it counts as having none."""
 
-_FIELDS = ("title", "summary", "key_points", "action_items", "keywords")
-_THOUGHTS = re.compile(r"\A\s*<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL)
-_BULLET = re.compile(r"^\s*(?:[-*•·–]|\d{1,2}[.)])\s+")
-_CITED = re.compile(r"\s*\[\s*(?:segments?\s*)?(\d{1,7}(?:\s*[,;–-]\s*\d{1,7})*)\s*\]")
+_FIELDS: Final = ("title", "summary", "key_points", "action_items", "keywords")
+_THOUGHTS: Final = re.compile(r"\A\s*<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL)
+_BULLET: Final = re.compile(r"^\s*(?:[-*•·–]|\d{1,2}[.)])\s+")
+_CITED: Final = re.compile(r"\s*\[\s*(?:segments?\s*)?(\d{1,7}(?:\s*[,;–-]\s*\d{1,7})*)\s*\]")
 """Numbers of segments in a text, as the transcript in the prompt has them: they have a field of their own."""
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator
+from typing import Final
 
-from .parse import NO_LABELS, SUMMARY_CHARS, Labels
-from .text import safe
+from convod.summary.parse import NO_LABELS, SUMMARY_CHARS, Labels
+from convod.summary.text import safe
 
 _Scan = Generator[str, str, str]
-_ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "", "f": "", "n": "\n", "r": "", "t": " "}
+_ESCAPES: Final = {'"': '"', "\\": "\\", "/": "/", "b": "", "f": "", "n": "\n", "r": "", "t": " "}
 
 
 class SummaryText:

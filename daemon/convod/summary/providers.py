@@ -11,26 +11,26 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from .base import EXTRACTIVE, Connections, Provider, SummarizerUnavailable, SummarySettings
+from convod.summary.base import EXTRACTIVE, Connections, Provider, SummarizerUnavailable, SummarySettings
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-GROUP = "convod.summarizers"
+GROUP: Final = "convod.summarizers"
 
 Factory = Callable[[SummarySettings, Connections], Provider]
 
 
 def _ollama(settings: SummarySettings, connections: Connections) -> Provider:
-    from .ollama import Ollama  # when it is first needed, as all that only a language model needs
+    from convod.summary.ollama import Ollama  # when it is first needed, as all that only a language model needs
 
     return Ollama(settings, connections)
 
 
 def _openai(settings: SummarySettings, connections: Connections) -> Provider:
-    from .openai import OpenAi
+    from convod.summary.openai import OpenAi
 
     return OpenAi(settings, connections)
 

@@ -1,7 +1,7 @@
 """The summary of a talk that goes on: each is built on the last, so that its cost is that of the new talk.
 
-In: the segments since the last time, and whoever writes now. Out: a draft of the whole talk so far. It remembers what
-was written, which segments that takes in, and the words that were said; it asks nobody and reads no clock.
+In: the segments since the last time, and a function that writes. Out: a draft of the whole talk so far. It remembers
+what was written, which segments that covers, and the words that were said; it does no I/O and reads no clock.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from functools import partial
 import trio
 
 from convo.messages import Segment, Summary
-
-from .extractive import Digest, extract
-from .facts import Facts
-from .parse import Draft
-from .styles import Style
+from convod.summary.extractive import Digest, extract
+from convod.summary.facts import Facts
+from convod.summary.parse import Draft
+from convod.summary.styles import Style
 
 Load = Callable[[int], Awaitable[Sequence[Segment]]]
 """The segments that are numbered above this."""

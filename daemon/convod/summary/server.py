@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from .base import Connections, SummarizerUnavailable, SummarySettings
-from .http import get_json, opened, place
+from convod.summary.base import Connections, SummarizerUnavailable, SummarySettings
+from convod.summary.http import get_json, opened, place
 
 if TYPE_CHECKING:
     import httpx
 
-PROBE_S = 5.0
+PROBE_S: Final = 5.0
 """Longest answer to a short question, beyond the time to connect."""
 
 

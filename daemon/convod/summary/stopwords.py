@@ -5,12 +5,14 @@ Words of languages that are not here are told by being short or by standing in e
 
 from __future__ import annotations
 
+from typing import Final
+
 
 def _words(*lines: str) -> frozenset[str]:
     return frozenset(word for line in lines for word in line.split())
 
 
-FUNCTION_WORDS = _words(
+FUNCTION_WORDS: Final = _words(
     # English
     "a about after again all also am an and any are as at back be because been before being both but by",
     "can cannot could did do does doing done down each else even ever every few for from get gets getting",
@@ -52,7 +54,7 @@ FUNCTION_WORDS = _words(
     "we wel wij worden zal ze zijn zo",
 )
 
-KOREAN_FUNCTION_WORDS = _words(
+KOREAN_FUNCTION_WORDS: Final = _words(
     "그리고 그러나 하지만 그래서 그런데 그럼 이제 지금 오늘 내일 어제 우리 저희 제가",
     "저는 네가 이것 그것 저것 여기 거기 저기 정말 아주 매우 너무 많이 조금 다시 모두",
     "함께 같이 있습니다 없습니다 합니다 됩니다 입니다 했습니다 됐습니다 있어요 없어요 해요",
@@ -66,7 +68,7 @@ KOREAN_FUNCTION_WORDS = _words(
     "일요일",
 )
 
-HAN_FUNCTION_WORDS = _words(
+HAN_FUNCTION_WORDS: Final = _words(
     # Chinese
     "今天 明天 昨天 现在 大家 大家好 谢谢 然后 因为 所以 但是 如果 需要 就是 一个 一些 一下 时候 知道 觉得 好的",
     "之前 之后 今年 明年 去年 本周 下周 上周 這個 時候 現在 謝謝",
@@ -74,7 +76,9 @@ HAN_FUNCTION_WORDS = _words(
     "今日 明日 昨日 今週 来週 先週 今回 次回 今年 来年 去年 自分 皆様 場合 以上 以下 本当 確認",
 )
 
-WEEKDAYS = _words("monday tuesday wednesday thursday friday saturday sunday")
+WEEKDAYS: Final = _words("monday tuesday wednesday thursday friday saturday sunday")
 
-CHINESE_FUNCTION_CHARACTERS = frozenset("的了是我你他她它们們在不這这那就也都吗嗎吧呢啊很把被让讓与與什么麼着著还還")
+CHINESE_FUNCTION_CHARACTERS: Final = frozenset(
+    "的了是我你他她它们們在不這这那就也都吗嗎吧呢啊很把被让讓与與什么麼着著还還"
+)
 """Characters that hardly stand inside a word that is a subject ("会" would, in "会议")."""

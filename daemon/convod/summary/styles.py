@@ -26,7 +26,7 @@ from typing import Any, Final
 
 import msgspec
 
-from .text import line
+from convod.summary.text import line
 
 SYSTEM_DIRECTORY: Final = Path("/etc/convod/styles")
 
@@ -36,7 +36,7 @@ FIELDS: Final = 12
 FILE_BYTES: Final = 65536
 _TEXT_CHARS: Final = 1000
 _LABEL_CHARS: Final = 60
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 
 
 class BadTemplate(Exception):

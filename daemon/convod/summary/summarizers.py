@@ -1,6 +1,6 @@
-"""All summarizers behind one door: whole talks, talks that go on, and who is there.
+"""All summarizers behind one class: finished conversations, those that go on, and which providers answer.
 
-In: a talk and options. Out: a `Summary`, and its text while it is written. See the face of this room.
+In: a transcript and options. Out: a `Summary`, and its text while it is written.
 """
 
 from __future__ import annotations
@@ -9,38 +9,37 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import trio
 
 from convo.messages import Origin, Segment, SummarizerStatus, Summary, SummaryOptions
 from convod.owner_limiter import OwnerLimiter
-
-from .base import EXTRACTIVE, Show, SummarizerUnavailable, SummarySettings, Talk
-from .chooser import Chooser
-from .http import ClientFactory, client_factory
-from .longform import Notes, Work, summarise, update
-from .parse import Draft
-from .prompt import Wanted
-from .providers import is_known, names
-from .styles import BadTemplate, Style, Styles
-from .text import line
-from .tokens import Gauge
-from .writer import Asked, write_draft
+from convod.summary.base import EXTRACTIVE, Show, SummarizerUnavailable, SummarySettings, Transcript
+from convod.summary.chooser import Chooser
+from convod.summary.http import ClientFactory, client_factory
+from convod.summary.longform import Notes, Work, summarise, update
+from convod.summary.parse import Draft
+from convod.summary.prompt import Wanted
+from convod.summary.providers import is_known, names
+from convod.summary.styles import BadTemplate, Style, Styles
+from convod.summary.text import line
+from convod.summary.tokens import Gauge
+from convod.summary.writer import Asked, write_draft
 
 if TYPE_CHECKING:
     import httpx
 
-    from .base import ChatMessage
-    from .extractive import Digest
-    from .rolling import Load, Rolling
+    from convod.summary.base import ChatMessage
+    from convod.summary.extractive import Digest
+    from convod.summary.rolling import Load, Rolling
 
 T = TypeVar("T")
 
-_GAUGES = 64
+_GAUGES: Final = 64
 """Models whose vocabulary is remembered; their names come from clients."""
 
-AT_ONCE = 2
+AT_ONCE: Final = 2
 """Talks that are gone through in threads at once, each of another owner: a thread at work slows everything down."""
 
 
@@ -74,7 +73,7 @@ class Summarizers:
         self._style(options)
 
     async def choose(self, options: SummaryOptions, *, insist: bool = False) -> SummarizerStatus:
-        """Who would write a summary now, and why; remembered for a while unless somebody insists.
+        """Choose who would write a summary now, and say why; remembered for a while unless `insist`.
 
         Raises:
             SummarizerUnavailable: the provider that was asked for by name is away. With `auto` never.
@@ -83,7 +82,7 @@ class Summarizers:
         return await self._chooser.choose(name, self._wanted_model(options, name), insist=insist)
 
     async def status(self) -> SummarizerStatus:
-        """Who would write a summary by the settings, or why nobody would."""
+        """Return who would write a summary by the settings, or why none would."""
         try:
             return await self.choose(SummaryOptions())
         except SummarizerUnavailable as error:
@@ -91,11 +90,11 @@ class Summarizers:
             return SummarizerStatus(provider=provider, model=self._settings.model, reason=str(error), available=False)
 
     async def wait_back(self) -> None:
-        """Until a provider that was away answers again, to whoever asked."""
+        """Wait until a provider that did not answer does so again."""
         await self._chooser.wait_back()
 
-    async def write(self, talk: Talk, options: SummaryOptions, show: Show) -> Summary:
-        """The summary of a talk.
+    async def write(self, transcript: Transcript, options: SummaryOptions, show: Show) -> Summary:
+        """Write the summary of a transcript.
 
         What `show` gets is a preview; the summary that is returned is what holds. A talk without words gets an
         empty summary, and no model is asked. Cancelling closes the request.
@@ -104,30 +103,32 @@ class Summarizers:
             SummarizerUnavailable: see there. The choice of provider is forgotten then.
         """
         style = self._style_now(options)
-        segments = talk.segments
+        segments = transcript.segments
         if not any(segment.text.strip() for segment in segments):
-            return self._signed(Draft(title="", summary=""), None, style, _language_of(talk), segments)
+            return self._signed(Draft(title="", summary=""), None, style, _language_of(transcript), segments)
         status = await self.choose(options)
         if status.provider == EXTRACTIVE:
-            language = _language_of(talk)
-            digest = await self._in_thread(talk, partial(_extract, segments, style, language))
+            language = _language_of(transcript)
+            digest = await self._in_thread(transcript, partial(_extract, segments, style, language))
             show(digest.draft.summary, True)
             return self._signed(digest.draft, status, style, language, segments)
-        language = self._language(options, talk)
-        wanted = Wanted(style=style, language=language, title=talk.title)
+        language = self._language(options, transcript)
+        wanted = Wanted(style=style, language=language, title=transcript.title)
         with self._chooser.at_work(status):
-            draft = await summarise(talk, wanted, await self._work(status, wanted, show))
-        missing = await self._in_thread(talk, partial(_missing, talk, draft, language))
+            draft = await summarise(transcript, wanted, await self._work(status, wanted, show))
+        missing = await self._in_thread(transcript, partial(_missing, transcript, draft, language))
         return self._signed(draft, status, style, language, segments, missing)
 
     def rolling(self, title: str, last: Summary | None) -> Rolling:
         """The summary of a talk that goes on, from its title and what was written of it before a restart."""
-        from .rolling import Rolling  # as above
+        from convod.summary.rolling import Rolling  # as above
 
         return Rolling(title, last)
 
-    async def roll(self, rolling: Rolling, talk: Talk, load: Load, options: SummaryOptions, show: Show) -> Summary:
-        """The next summary of a talk that goes on; `talk` has its title and language, `load` its segments.
+    async def roll(
+        self, rolling: Rolling, transcript: Transcript, load: Load, options: SummaryOptions, show: Show
+    ) -> Summary:
+        """The next summary of a talk that goes on; `transcript` has its title and language, `load` its segments.
 
         Raises:
             SummarizerUnavailable: as `write`.
@@ -135,29 +136,29 @@ class Summarizers:
         style = self._style_now(options)
         status = await self.choose(options)
         if status.provider == EXTRACTIVE:
-            draft = await rolling.extracted(load, style, talk.language)
+            draft = await rolling.extracted(load, style, transcript.language)
             show(draft.summary, True)
-            return self._signed(draft, status, style, talk.language, (), through=rolling.through)
-        language = self._language(options, talk)
-        wanted = Wanted(style=style, language=language, title=talk.title)
+            return self._signed(draft, status, style, transcript.language, (), through=rolling.through)
+        language = self._language(options, transcript)
+        wanted = Wanted(style=style, language=language, title=transcript.title)
 
         async def refine(before: Draft | None, segments: Sequence[Segment]) -> Draft:
             with self._chooser.at_work(status):
                 work = await self._work(status, wanted, show)
                 if before is None:
-                    return await summarise(Talk(talk.title, talk.language, segments), wanted, work)
+                    return await summarise(Transcript(transcript.title, transcript.language, segments), wanted, work)
                 return await update(before, segments, wanted, work)
 
         draft = await rolling.refined(load, refine)
         missing = rolling.facts.missing(draft, language)
         return self._signed(draft, status, style, language, (), missing, through=rolling.through)
 
-    async def _in_thread(self, talk: Talk, work: Callable[[], T]) -> T:
-        async with self._threads.turn(talk.owner):
+    async def _in_thread(self, transcript: Transcript, work: Callable[[], T]) -> T:
+        async with self._threads.turn(transcript.owner):
             return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
 
     async def aclose(self) -> None:
-        """Close what is open. Writing again after this opens it anew."""
+        """Close all connections; writing again reopens them."""
         await self._connections.aclose()
 
     async def _work(self, status: SummarizerStatus, wanted: Wanted, show: Show) -> Work:
@@ -211,8 +212,8 @@ class Summarizers:
         except ValueError as error:
             raise SummarizerUnavailable(str(error), retry=False) from error
 
-    def _language(self, options: SummaryOptions, talk: Talk) -> str:
-        return options.language or self._settings.language or _language_of(talk)
+    def _language(self, options: SummaryOptions, transcript: Transcript) -> str:
+        return options.language or self._settings.language or _language_of(transcript)
 
     def _signed(
         self,
@@ -269,24 +270,26 @@ def _default_factory(settings: SummarySettings) -> ClientFactory:
 
 
 def _extract(segments: Sequence[Segment], style: Style, language: str) -> Digest:
-    from .extractive import extract  # its patterns take 30 ms to compile, which start and loop can do without
+    from convod.summary.extractive import (
+        extract,  # its patterns take 30 ms to compile, which start and loop can do without
+    )
 
     return extract(segments, style, language)
 
 
-def _missing(talk: Talk, draft: Draft, language: str) -> list[str]:
-    from .facts import Facts
+def _missing(transcript: Transcript, draft: Draft, language: str) -> list[str]:
+    from convod.summary.facts import Facts
 
     facts = Facts()
-    facts.add([talk.title, *(segment.text for segment in talk.segments)])
+    facts.add([transcript.title, *(segment.text for segment in transcript.segments)])
     return facts.missing(draft, language)
 
 
-def _language_of(talk: Talk) -> str:
+def _language_of(transcript: Transcript) -> str:
     """The talk's own, else the one that most of its words are in."""
-    if talk.language:
-        return talk.language
+    if transcript.language:
+        return transcript.language
     said: Counter[str] = Counter()
-    for segment in talk.segments:
+    for segment in transcript.segments:
         said[segment.language] += len(segment.text)
     return said.most_common(1)[0][0] if said else ""

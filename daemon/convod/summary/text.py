@@ -1,4 +1,4 @@
-"""Text that is safe to show and to store, whoever wrote it.
+"""Text that is safe to show and to store, whatever its source.
 
 In: text of a model, a server or a speaker. Out: the same without what could drive a terminal or break an
 encoder, within a length. It never judges meaning.
@@ -7,14 +7,15 @@ encoder, within a length. It never judges meaning.
 from __future__ import annotations
 
 import re
+from typing import Final
 
-_STEERING = re.compile("\x1b\\[[0-?]*[ -/]*[@-~]")
+_STEERING: Final = re.compile("\x1b\\[[0-?]*[ -/]*[@-~]")
 """A whole control sequence of a terminal (ECMA-48, section 5.4), gone with its letters."""
-_BREAKS = re.compile("\r\n?|[\u2028\u2029\u0085\v\f]")
+_BREAKS: Final = re.compile("\r\n?|[\u2028\u2029\u0085\v\f]")
 # C0 but line feed, DEL and C1 steer terminals; bidirectional overrides and isolates and tag characters make text
 # look like other text; a lone surrogate cannot be encoded as UTF-8. The joiners U+200C and U+200D stay: Persian,
 # Indic scripts and emoji need them.
-_UNSAFE = re.compile(
+_UNSAFE: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ufffe\uffff"
     "\ud800-\udfff\U000e0000-\U000e007f]"
 )

@@ -16,7 +16,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from .base import ChatMessage
+from convod.summary.base import ChatMessage
 
 # Tokens a character, by kind. Measured with vocabularies of 32,000 and 131,000 entries (scripts/bench/RESULTS.md,
 # "Tokens"): a small one cuts rare characters into bytes; a Korean text takes 2.3 times what it takes in a large one.

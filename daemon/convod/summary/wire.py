@@ -9,7 +9,9 @@ their like, which may stand unescaped inside a JSON string and would tear it.
 
 from __future__ import annotations
 
-LINE_BYTES = 1 << 20
+from typing import Final
+
+LINE_BYTES: Final = 1 << 20
 """Longest line in bytes; a server that never ends a line is stopped here."""
 
 

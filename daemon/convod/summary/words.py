@@ -15,9 +15,10 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from functools import lru_cache
 from itertools import pairwise
+from typing import Final
 
-from .numbers import is_number_word
-from .stopwords import (
+from convod.summary.numbers import is_number_word
+from convod.summary.stopwords import (
     CHINESE_FUNCTION_CHARACTERS,
     FUNCTION_WORDS,
     HAN_FUNCTION_WORDS,
@@ -25,44 +26,44 @@ from .stopwords import (
     WEEKDAYS,
 )
 
-_HAN = "\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-_KANA = "\u3040-\u309f\u30a0-\u30ff\u31f0-\u31ff"
-_HANGUL = "\u1100-\u11ff\uac00-\ud7a3"
-_SPACELESS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
-_PAIRED = _HAN + _KANA + _HANGUL + _SPACELESS
+_HAN: Final = "\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_KANA: Final = "\u3040-\u309f\u30a0-\u30ff\u31f0-\u31ff"
+_HANGUL: Final = "\u1100-\u11ff\uac00-\ud7a3"
+_SPACELESS: Final = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
+_PAIRED: Final = _HAN + _KANA + _HANGUL + _SPACELESS
 # Vowel signs of Indic scripts and combining accents are no letters for `\w`, but they do not end a word.
-_LETTER = rf"(?:[^\W_{_PAIRED}]|[\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0900-\u0963\u0966-\u0dff])"
+_LETTER: Final = rf"(?:[^\W_{_PAIRED}]|[\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0900-\u0963\u0966-\u0dff])"
 
-_RUNS = re.compile(rf"(?P<pairs>[{_PAIRED}]+)|(?P<word>{_LETTER}+(?:['’-]{_LETTER}+)*)")
-_CANDIDATES = re.compile(
+_RUNS: Final = re.compile(rf"(?P<pairs>[{_PAIRED}]+)|(?P<word>{_LETTER}+(?:['’-]{_LETTER}+)*)")
+_CANDIDATES: Final = re.compile(
     rf"[{_HAN}]{{2,}}|[\u30a1-\u30ff]{{2,}}|[{_HANGUL}]+|{_LETTER}+(?:['’-]{_LETTER}+)*",
 )
-_IS_HAN = re.compile(f"[{_HAN}]")
-_IS_HANGUL = re.compile(f"[{_HANGUL}]")
-_ENDS = re.compile(
+_IS_HAN: Final = re.compile(f"[{_HAN}]")
+_IS_HANGUL: Final = re.compile(f"[{_HANGUL}]")
+_ENDS: Final = re.compile(
     r"(?<!\bMr\.)(?<!\bMs\.)(?<!\bDr\.)(?<!\bMrs\.)(?<!\bProf\.)"
     r"(?:(?<=[.!?…])|(?<=[.!?…][\"'”’)]))\s+|(?<=[。！？｡।॥])(?![」』”’)])\s*|(?<=[。！？][」』”’)])\s*|\n+"
 )
 
-_KOREAN_PARTICLES = re.compile(
+_KOREAN_PARTICLES: Final = re.compile(
     "(?:에서는|으로는|에게서|까지는|부터는|이라고|에서|에게|한테|께서|으로|까지|부터|처럼|보다|마다|이나|이랑|하고|라고|에는|에도|"
     "은|는|이|가|을|를|에|로|와|과|도|의|만|랑)$"
 )
-_ONE_PARTICLE = frozenset("은는이가을를에로와과도의만")
-_KOREAN_VERBS = re.compile(
+_ONE_PARTICLE: Final = frozenset("은는이가을를에로와과도의만")
+_KOREAN_VERBS: Final = re.compile(
     "(?:니다|니까|해야|어야|아야|하여|어요|아요|해요|에요|예요|네요|군요|지요|죠|게요|세요|려고|면서|지만|는데|습니까)$|"
     "^(?:있|없|같)(?:으니|으면|는데|어서|지만|고|는|을|어)$"
 )
 
 
-_KOREAN_ENDINGS = re.compile(
+_KOREAN_ENDINGS: Final = re.compile(
     "(?:(?:하|했|하였|되|됐|되었|합|됩|입)?(?:겠|었|았|였)?(?:습니다|습니까|니다|니까)|"
     "(?:하|되|했|됐)?(?:겠|었|았|였|시|으시)?(?:어|아|여|에|예|세|네|게|군|나|까|가|지|는데|거든|잖아|해|돼)요|지요|죠|"
     "(?:하|되)(?:고|는|기|면|지만|려면|는데|니|니까|던|도록|기로)|해야|해서|돼서)$"
 )
 """How a verb ends, and the verb "to do" or "to be" with it: what all polite sentences share, and what says nothing."""
 
-_HESITATION = re.compile(
+_HESITATION: Final = re.compile(
     r"^(?:(?:(?:um+|uh+|erm?|hm+|yeah|yep|okay|ok|"
     r"so(?! (?:far|much|many|long|that|as|do|is|am|are|was|were|will)\b))\b|"
     r"(?:well|then|alright|all right|right|yes|sure|anyway|oh|ah|now|and|you know|i mean|okay then|and then)(?=\s*,))"
@@ -70,7 +71,7 @@ _HESITATION = re.compile(
     re.IGNORECASE,
 )
 
-_HAN_BREAKS = re.compile(f"[{''.join(sorted(CHINESE_FUNCTION_CHARACTERS))}]+")
+_HAN_BREAKS: Final = re.compile(f"[{''.join(sorted(CHINESE_FUNCTION_CHARACTERS))}]+")
 
 
 def sentences(text: str) -> list[str]:

@@ -12,18 +12,19 @@ from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 import msgspec
 import trio
 
-from .base import AnswerCut, ChatMessage, Provider, Question, Show, SummarizerUnavailable
-from .parse import BadAnswer, Draft, parse_answer
-from .preview import SummaryText
-from .prompt import Wanted, once_more, schema
+from convod.summary.base import AnswerCut, ChatMessage, Provider, Question, Show, SummarizerUnavailable
+from convod.summary.parse import BadAnswer, Draft, parse_answer
+from convod.summary.preview import SummaryText
+from convod.summary.prompt import Wanted, once_more, schema
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("convod.summary")
 
-_ANSWER_CHARS = 200_000
+_ANSWER_CHARS: Final = 200_000
 """An answer of more characters is a model that runs in circles."""
 
 

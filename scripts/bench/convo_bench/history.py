@@ -20,7 +20,7 @@ import trio
 from convo.messages import CreateSession, State
 from convod.store import Database, Record, SessionStore
 from convod.store.sessions import insert, rows
-from convod.store.soundness import break_seal
+from convod.store.soundness import take_clean_shutdown
 
 from .daemon import Daemon
 from .figures import Figures, percentile
@@ -56,7 +56,7 @@ async def bench(daemon: Daemon, options: Options) -> Figures:
             nursery.cancel_scope.cancel()
         database.close()
         opened_s = _open(database)
-        break_seal(database.path)  # as after a kill
+        take_clean_shutdown(database.path)  # as after a kill
         checked_s = _open(database)
     return {
         "hours stored": HOURS,

@@ -15,6 +15,7 @@ from convod.captions.interim import (
     SURE_S,
     Guess,
     agreed,
+    begins_wide,
     pieces,
 )
 
@@ -74,6 +75,13 @@ def test_a_word_is_shown_that_two_agree_on_or_one_is_sure_of_once_it_has_ended(a
     for _ in range(passes):
         caption = agreement.hear(guesses("so", age_s, probability))
     assert caption == Caption("", "so" if shown else "")
+
+
+@pytest.mark.parametrize(
+    ("text", "wide"), [("中文", True), ("「は」", True), ("한국어", False), ("A 中", False), ("", False)]
+)
+def test_a_text_in_a_script_without_spaces_is_told_by_its_first_character(text, wide):
+    assert begins_wide(text) is wide
 
 
 def test_no_word_is_shown_behind_one_that_is_not():

@@ -300,6 +300,15 @@ def test_windows_of_a_file_go_together_wherever_they_stand_if_they_are_padded_al
     assert not scheduler
 
 
+@pytest.mark.parametrize(
+    ("waiting", "workers", "together"),
+    [(8, 1, [8]), (8, 2, [4, 2, 2]), (14, 2, [7, 4, 2, 1]), (40, 2, [8, 8, 8, 8, 4, 2, 2]), (3, 4, [2, 1])],
+)
+def test_the_windows_of_a_file_are_shared_out_among_the_workers(waiting, workers, together):
+    scheduler = scheduler_with(*(job(kind=Kind.FILE) for _ in range(waiting)), batch=8, workers=workers)
+    assert [len(batch) for batch in iter(scheduler.take, [])] == together
+
+
 def test_files_take_turns_by_session():
     scheduler = Scheduler(1, files=2)
     mine = [job("mine", kind=Kind.FILE) for _ in range(3)]

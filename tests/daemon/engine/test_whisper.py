@@ -518,6 +518,21 @@ def test_what_comes_before_is_put_there_if_it_fits_and_has_a_text(
     assert bool(set(given) & set(asked["prompts"][0])) is led
 
 
+@pytest.mark.parametrize(("language", "led"), [("de", True), ("ko", False)])
+def test_a_language_is_detected_without_the_lead_which_is_left_out_if_it_is_in_another(
+    polyglot: Whisper, monkeypatch: pytest.MonkeyPatch, language: str, led: bool
+) -> None:
+    monkeypatch.setattr(polyglot, "context", "full")
+    core = watched(polyglot, monkeypatch)
+    core.languages = [ranked(language, 0.95)]
+    options = Options(beam=1, margin=FINAL_MARGIN)
+    (heard,) = polyglot.hear([TALK], RATE, options, leads=[EARLIER], expected=["de"])
+    assert (heard.language, core.detected) == (language, 1)
+    alone, asked = core.encoded
+    assert alone[-1] == bucket(900, FINAL_MARGIN)
+    assert (asked[-1] > alone[-1]) is led
+
+
 def test_the_built_in_model_hears_no_lead(core: Core) -> None:
     model().hear([TALK], RATE, Options(beam=1), leads=[EARLIER])
     assert core.encoded[0][-1] == bucket(900)

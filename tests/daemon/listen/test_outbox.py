@@ -7,20 +7,20 @@ import trio
 
 from convo.messages import PingReply, SessionWarning, TranscriptPartial
 from convod.listen.outbox import REPLIES, TOGETHER, Outbox
-from convod.sessions.feed import Feed
+from convod.sessions.feed import EventLog
 
 
 class NoStore:
     """Everything is recent enough here."""
 
 
-def feed(session: str = "s") -> Feed:
-    return Feed(session, NoStore(), 0)  # type: ignore[arg-type]
+def feed(session: str = "s") -> EventLog:
+    return EventLog(session, NoStore(), 0)  # type: ignore[arg-type]
 
 
-def warn(of: Feed, count: int = 1) -> None:
+def warn(of: EventLog, count: int = 1) -> None:
     for _ in range(count):
-        of.stored(SessionWarning(session=of.session, seq=of.seq + 1, code="c", message="m"))
+        of.append(SessionWarning(session=of.session, seq=of.seq + 1, code="c", message="m"))
 
 
 def reply(number: int) -> PingReply:
@@ -110,7 +110,7 @@ async def test_attaching_again_begins_anew_and_gives_nothing_twice():
     outbox.attach(one, 0)
     outbox.attach(one, 2)
     assert short(await outbox.next()) == ["s 3"]
-    assert len(one._attachments) == 1
+    assert one.readers == 1
 
 
 async def test_detach_says_whether_there_was_an_attachment():
@@ -120,7 +120,7 @@ async def test_detach_says_whether_there_was_an_attachment():
     assert outbox.detach("s") is True
     assert outbox.detach("s") is False
     assert outbox.attachment("s") is None
-    assert one._attachments == set()
+    assert one.readers == 0
 
 
 async def test_closing_gives_what_waits_then_ends_and_leaves_no_reader_behind():
@@ -131,7 +131,7 @@ async def test_closing_gives_what_waits_then_ends_and_leaves_no_reader_behind():
     outbox.close()
     assert short(await outbox.next()) == ["reply 1"]
     assert await outbox.next() is None
-    assert one._attachments == set()
+    assert one.readers == 0
 
 
 async def test_many_replies_make_the_reader_wait_until_some_are_taken(autojump_clock, nursery):
@@ -158,7 +158,7 @@ async def test_sessions_of_one_connection_are_all_served():
     outbox.attach(two, 0)
     warn(one)
     warn(two)
-    two.say(TranscriptPartial(session="b", segment=0, start=0.0, end=0.0, stable="", tentative=""))
+    two.send(TranscriptPartial(session="b", segment=0, start=0.0, end=0.0, stable="", tentative=""))
     assert len(await outbox.next() or []) == 3
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from convod.ops import aside, logs
+from convod.ops import background_handler, logs
 from convod.ops.config import LogSettings
 from convod.ops.logs import JsonFormatter, TextFormatter
 
@@ -215,16 +215,16 @@ def test_a_journal_that_takes_nothing_holds_nobody_up_and_what_was_lost_is_count
 
 
 def test_a_terminal_that_takes_nothing_holds_nobody_up_and_what_was_lost_is_counted(monkeypatch):
-    monkeypatch.setattr(aside, "GOODBYE_S", 0.05)
+    monkeypatch.setattr(background_handler, "GOODBYE_S", 0.05)
     reads, writes = os.pipe()
-    handler = aside.AsideHandler(writes)
+    handler = background_handler.BackgroundHandler(writes)
     size = fcntl.fcntl(writes, fcntl.F_GETPIPE_SZ)
-    for number in range(3 * aside.WAITING):  # more than a pipe and its own room hold
-        handler.emit(record(f"line {number}" + "x" * (size // aside.WAITING)))
+    for number in range(3 * background_handler.WAITING):  # more than a pipe and its own room hold
+        handler.emit(record(f"line {number}" + "x" * (size // background_handler.WAITING)))
     with open(reads, "rb") as pipe:
-        before = [pipe.readline() for _ in range(aside.WAITING // 2)]
+        before = [pipe.readline() for _ in range(background_handler.WAITING // 2)]
         with handler._changed:
-            assert handler._changed.wait_for(lambda: len(handler._lines) < aside.WAITING, 60)
+            assert handler._changed.wait_for(lambda: len(handler._lines) < background_handler.WAITING, 60)
         handler.emit(record("after"))
         rest = iter(pipe.readline, b"after\n")
         lines = [*before, *rest]
@@ -234,14 +234,14 @@ def test_a_terminal_that_takes_nothing_holds_nobody_up_and_what_was_lost_is_coun
     notes = [int(line[1:].split()[0]) for line in lines if line.endswith(b" lines were lost: nobody took them)\n")]
     kept = [int(line.split(b"x")[0].split()[1]) for line in lines if line.startswith(b"line")]
     assert len(notes) + len(kept) == len(lines)
-    assert sum(notes) == 3 * aside.WAITING - len(kept) > 0
+    assert sum(notes) == 3 * background_handler.WAITING - len(kept) > 0
     assert kept == sorted(kept)
 
 
 def test_a_terminal_that_takes_nothing_delays_no_goodbye(monkeypatch):
-    monkeypatch.setattr(aside, "GOODBYE_S", 0.05)
+    monkeypatch.setattr(background_handler, "GOODBYE_S", 0.05)
     reads, writes = os.pipe()
-    handler = aside.AsideHandler(writes)
+    handler = background_handler.BackgroundHandler(writes)
     handler.emit(record("x" * 2 * fcntl.fcntl(writes, fcntl.F_GETPIPE_SZ)))
     begun = time.monotonic()
     handler.close()
@@ -266,7 +266,7 @@ def test_a_file_on_a_disk_that_is_full_for_a_while_has_whole_lines_again_and_the
     monkeypatch.setattr(os, "write", writing)
     path = tmp_path / "log"
     with path.open("wb") as file:
-        handler = aside.AsideHandler(file.fileno())
+        handler = background_handler.BackgroundHandler(file.fileno())
         for line in ("before", "half of a line", "lost", "lost too"):
             handler.emit(record(line))
             handler.flush()

@@ -10,37 +10,32 @@ from convod.engine.process import Worker
 from convod.engine.scheduler import Job
 from convod.engine.supervisor import REPLACED_S, Engine, EngineSettings
 from convod.engine.wire import Kind, Options
-from convod.ops import logs
-from convod.ops.config import Settings
-from convod.ops.current import Current
-from convod.ops.signals import Operator
+from convod.ops.config import BadSettings, Settings
+from convod.ops.reload import ReloadableSettings
+from convod.ops.signals import ProcessControl
 from convod.ops.systemd import Notifier
 
 
-class Refusal(Exception):
-    pass
-
-
-async def test_settings_are_read_again_whole_or_not_at_all(caplog, monkeypatch):
+async def test_settings_are_read_again_whole_or_not_at_all(caplog):
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(logs, "begin", lambda settings: None)  # it would take the log away from this test
     fresh, applied, refuse = Settings(drain_s=3.0), [], True
 
     def prepare(settings: Settings):
         if refuse:
-            raise Refusal("the certificate is broken")
+            raise BadSettings("the certificate is broken")
         return lambda: applied.append(settings.drain_s)
 
-    current = Current(Settings(), lambda: fresh)
-    with Operator(current, Notifier()) as operator:
-        operator.on_reload(prepare, Refusal)
-        operator._reload()
+    current = ReloadableSettings(Settings(), lambda: fresh)
+    with ProcessControl(current, Notifier()) as control:
+        current.on_reload(lambda settings: lambda: applied.append(settings.drain_s))
+        current.on_reload(prepare)
+        control.reload()
         assert current.settings.drain_s == Settings().drain_s, "it was said that they were not read again"
         assert applied == []
         assert "settings were not read again: the certificate is broken" in caplog.text
         refuse = False
-        operator._reload()
-        assert (current.settings.drain_s, applied) == (3.0, [3.0])
+        control.reload()
+        assert (current.settings.drain_s, applied) == (3.0, [3.0, 3.0])
         assert "settings were read again" in caplog.text
 
 
@@ -50,9 +45,9 @@ async def test_the_watchdog_is_fed_only_while_the_engine_answers(autojump_clock,
         manager.setblocking(False)
         engine = Engine(EngineSettings(model="builtin", deadline_s=20))
         notifier = Notifier(str(tmp_path / "notify"), watchdog_s=30)
-        with Operator(Current(Settings()), notifier) as operator:
+        with ProcessControl(ReloadableSettings(Settings()), notifier) as control:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(operator.report, engine, lambda: SessionCounts(live=2, file=1))
+                nursery.start_soon(control.report, engine, lambda: SessionCounts(live=2, file=1))
                 await trio.sleep(95)
                 assert count(manager) == 10
                 worker = Worker(None, None)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ import trio
 
 from convo.messages import CreateSession, State
 from convod.sessions import Refused
-from convod.sessions.manager import RESUME_S
+from convod.sessions.registry import RESUME_S
 from convod.store import SpoolFailed, StoreFailed, backup
 from tests.daemon.support.house import Reader, house
 from tests.daemon.support.talk import talk

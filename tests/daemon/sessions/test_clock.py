@@ -9,8 +9,8 @@ import pytest
 
 from convo.messages import CreateSession, State
 from convod.sessions.clock import DAY_S, HOLD_S, ClockNote, judge
-from convod.sessions.keeping import Keeping
 from convod.sessions.limits import RetentionSettings
+from convod.sessions.retention import Retention
 from convod.store import Record
 from tests.daemon.support.house import House, house
 
@@ -62,9 +62,9 @@ class Clock:
         self.now = now
         self.running = 0.0
 
-    def keeping(self, home: House, **settings) -> Keeping:
-        return Keeping(
-            home.store, home.spool, RetentionSettings(**{"failed_audio_days": 0.0} | settings), home.manager._forget,
+    def retention(self, home: House, **settings) -> Retention:
+        return Retention(
+            home.store, home.spool, RetentionSettings(**{"failed_audio_days": 0.0} | settings), home.manager.forget,
             home.manager.remove_audio, lambda: self.now, lambda: self.running,
         )  # fmt: skip
 
@@ -92,17 +92,17 @@ async def test_a_year_ahead_loses_nothing_and_back_again_nothing_happened(tmp_pa
         session = await stored(home, "one", NOW - DAY_S)
         failed = await stored(home, "two", NOW - DAY_S, State.FAILED)
         settings = {"bytes": 10_000, "days": 30.0, "audio_days": 10.0, "failed_audio_days": 7.0}
-        keeping = clock.keeping(home, **settings)
-        await keeping.look()
+        retention = clock.retention(home, **settings)
+        await retention.look()
         clock.now += YEAR_S
-        for again in (keeping, clock.keeping(home, **settings)):  # the same daemon, and after a restart
+        for again in (retention, clock.retention(home, **settings)):  # the same daemon, and after a restart
             await again.look()
             assert "jumped ahead" in (again.message or "")
             assert {one.id for one in await home.store.finished()} == {session, failed}
             assert set(home.spool.sessions()) == {session, failed}
         clock.now -= YEAR_S
-        await keeping.look()
-        assert keeping.message is None
+        await retention.look()
+        assert retention.message is None
         assert set(home.spool.sessions()) == {session, failed}
     assert caplog.text.count("jumped ahead") == 1
 
@@ -111,20 +111,20 @@ async def test_after_a_while_what_is_old_by_that_clock_is_deleted(tmp_path, auto
     async with house(tmp_path, retention=RetentionSettings(failed_audio_days=0.0)) as home:
         clock = Clock(NOW)
         await stored(home, "one", NOW - DAY_S)
-        keeping = clock.keeping(home, days=30.0)
-        await keeping.look()
+        retention = clock.retention(home, days=30.0)
+        await retention.look()
         clock.now += YEAR_S
-        await keeping.look()
+        await retention.look()
         for _ in range(7):
             clock.pass_(DAY_S)
-            await keeping.look()
+            await retention.look()
         assert await home.store.finished() == []
 
 
 async def test_a_backup_of_a_year_ago_is_not_emptied_when_it_is_restored(tmp_path, autojump_clock):
     async with house(tmp_path, retention=RetentionSettings(failed_audio_days=0.0)) as home:
         session = await stored(home, "one", NOW - YEAR_S)  # of a version that remembered no clock
-        await Clock(NOW).keeping(home, days=30.0).look()
+        await Clock(NOW).retention(home, days=30.0).look()
         assert [one.id for one in await home.store.finished()] == [session]
 
 
@@ -136,7 +136,7 @@ async def test_audio_that_cannot_be_removed_holds_up_no_other(tmp_path, autojump
         home.spool.path(first).unlink()
         home.spool.path(first).mkdir()
         os.utime(home.spool.path(first), (0, 0))
-        await clock.keeping(home, audio_days=0.01).look()
+        await clock.retention(home, audio_days=0.01).look()
         assert home.spool.path(first).exists()
         assert not home.spool.path(second).exists()
         assert "could not be removed" in caplog.text

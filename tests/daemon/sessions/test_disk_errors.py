@@ -109,7 +109,7 @@ async def test_a_request_that_waits_its_turn_is_refused_when_that_does_not_come(
         await Reader(session.feed).until_state(State.PENDING)
         gate = trio.Event()
 
-        async def saved(record, events=(), *, lasting=False):
+        async def saved(record, events=(), *, durable=False):
             await gate.wait()
             raise StoreFailed("the disk is full")
 
@@ -250,7 +250,7 @@ async def test_audio_that_cannot_be_deleted_keeps_its_session(tmp_path, autojump
         session = await finished(home)
         remove = home.spool.remove
 
-        def refuse(session, owner, *, lasting=False):
+        def refuse(session, owner, *, durable=False):
             raise SpoolFailed(30, "the audio could not be deleted (Read-only file system)")
 
         monkeypatch.setattr(home.spool, "remove", refuse)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from contextlib import asynccontextmanager
 
 import pytest
@@ -17,7 +18,7 @@ from convo.messages import (
     TranscriptPartial,
     TranscriptSegment,
 )
-from convod.sessions.feed import DELTA_CHARACTERS, LOOSE, PAGE, RECENT, Feed
+from convod.sessions.feed import ACK_DELAY_S, DELTA_CHARACTERS, PAGE, RECENT, TRANSIENT, AckTimer, EventLog
 from convod.store import Database, Record, SessionStore
 
 
@@ -26,13 +27,13 @@ class Source:
 
     def __init__(self, store: SessionStore, record: Record) -> None:
         self.store, self.record = store, record
-        self.feed = Feed(record.id, store, 0)
+        self.feed = EventLog(record.id, store, 0)
         self.segments = 0
 
     async def store_event(self, event) -> None:
         await self.store.save(self.record, [event])
         self.record.seq = event.seq
-        self.feed.stored(event)
+        self.feed.append(event)
 
     async def warn(self, count: int = 1) -> None:
         for _ in range(count):
@@ -49,7 +50,7 @@ class Source:
         )  # fmt: skip
 
     def partial(self, text: str) -> None:
-        self.feed.say(
+        self.feed.send(
             TranscriptPartial(session=self.record.id, segment=0, start=0.0, end=1.0, stable="", tentative=text)
         )
 
@@ -73,8 +74,8 @@ async def source(tmp_path):
         database.close()
 
 
-def attach(feed: Feed, after_seq: int = 0):
-    return feed.attach(after_seq, lambda: None)
+def attach(feed: EventLog, after_seq: int = 0):
+    return feed.subscribe(after_seq, lambda: None)
 
 
 async def all_of(attachment) -> list:
@@ -87,7 +88,7 @@ async def all_of(attachment) -> list:
 async def test_a_reader_is_woken_for_every_event(tmp_path):
     async with source(tmp_path) as talk:
         rung = []
-        talk.feed.attach(0, lambda: rung.append(1))
+        talk.feed.subscribe(0, lambda: rung.append(1))
         await talk.warn()
         talk.partial("so")
         assert len(rung) == 2
@@ -96,11 +97,11 @@ async def test_a_reader_is_woken_for_every_event(tmp_path):
 async def test_events_come_in_the_order_in_which_they_happened(tmp_path):
     async with source(tmp_path) as talk:
         reader = attach(talk.feed)
-        talk.feed.say(SpeechStarted(session=talk.record.id, time=0.1))
+        talk.feed.send(SpeechStarted(session=talk.record.id, time=0.1))
         await talk.warn()
         talk.partial("so")
         await talk.segment()
-        talk.feed.say(SpeechStarted(session=talk.record.id, time=2.0))
+        talk.feed.send(SpeechStarted(session=talk.record.id, time=2.0))
         talk.partial("we")
         kinds = [type(event) for event in await all_of(reader)]
         assert kinds == [SpeechStarted, SessionWarning, TranscriptSegment, SpeechStarted, TranscriptPartial]
@@ -144,7 +145,7 @@ async def test_of_captions_and_acknowledgements_only_the_newest_waits(tmp_path):
         reader = attach(talk.feed)
         for number in range(1000):
             talk.partial(str(number))
-            talk.feed.say(AudioAck(session=talk.record.id, offset=number, credit=0))
+            talk.feed.send(AudioAck(session=talk.record.id, offset=number, credit=0))
         partial, ack = await all_of(reader)
         assert (partial.tentative, ack.offset) == ("999", 999)
 
@@ -161,11 +162,11 @@ async def test_pieces_of_a_summary_are_joined_and_bounded(tmp_path):
     async with source(tmp_path) as talk:
         reader = attach(talk.feed)
         for piece in ("They ", "spoke", "."):
-            talk.feed.say(SummaryDelta(session=talk.record.id, text=piece))
+            talk.feed.send(SummaryDelta(session=talk.record.id, text=piece))
         (delta,) = await all_of(reader)
         assert delta.text == "They spoke."
         for _ in range(20):
-            talk.feed.say(SummaryDelta(session=talk.record.id, text="x" * 10_000))
+            talk.feed.send(SummaryDelta(session=talk.record.id, text="x" * 10_000))
         (delta,) = await all_of(reader)
         assert len(delta.text) == DELTA_CHARACTERS
 
@@ -174,10 +175,10 @@ async def test_a_piece_that_begins_a_summary_anew_takes_the_place_of_those_that_
     async with source(tmp_path) as talk:
         reader = attach(talk.feed)
         for piece, restart in [("They ", True), ("sp", False), ("We", True), (" spoke.", False)]:
-            talk.feed.say(SummaryDelta(session=talk.record.id, text=piece, restart=restart))
+            talk.feed.send(SummaryDelta(session=talk.record.id, text=piece, restart=restart))
         (delta,) = await all_of(reader)
         assert (delta.text, delta.restart) == ("We spoke.", True)
-        talk.feed.say(SummaryDelta(session=talk.record.id, text=" All."))
+        talk.feed.send(SummaryDelta(session=talk.record.id, text=" All."))
         (delta,) = await all_of(reader)
         assert (delta.text, delta.restart) == (" All.", False)
 
@@ -185,10 +186,10 @@ async def test_a_piece_that_begins_a_summary_anew_takes_the_place_of_those_that_
 async def test_a_summary_that_begins_anew_comes_after_the_warning_that_says_why(tmp_path):
     async with source(tmp_path) as talk:
         reader = attach(talk.feed)
-        talk.feed.say(SummaryDelta(session=talk.record.id, text="They sp", restart=True))
+        talk.feed.send(SummaryDelta(session=talk.record.id, text="They sp", restart=True))
         await talk.warn()
-        talk.feed.say(SummaryDelta(session=talk.record.id, text="We", restart=True))
-        talk.feed.say(SummaryDelta(session=talk.record.id, text=" spoke."))
+        talk.feed.send(SummaryDelta(session=talk.record.id, text="We", restart=True))
+        talk.feed.send(SummaryDelta(session=talk.record.id, text=" spoke."))
         warning, delta = await all_of(reader)
         assert isinstance(warning, SessionWarning)
         assert (delta.text, delta.restart) == ("We spoke.", True)
@@ -197,29 +198,29 @@ async def test_a_summary_that_begins_anew_comes_after_the_warning_that_says_why(
 async def test_a_reader_that_takes_nothing_costs_a_few_slots(tmp_path):
     async with source(tmp_path) as talk:
         reader = attach(talk.feed)
-        for number in range(10 * LOOSE):
-            talk.feed.say(SpeechStarted(session=talk.record.id, time=float(number)))
+        for number in range(10 * TRANSIENT):
+            talk.feed.send(SpeechStarted(session=talk.record.id, time=float(number)))
         await talk.warn(RECENT + 10)
-        assert len(reader._loose) <= LOOSE
-        assert len(talk.feed._recent) == RECENT
+        assert reader.pending <= TRANSIENT
+        assert len(talk.feed.recent) == RECENT
         events = await all_of(reader)
-        assert events[LOOSE - 1].time == 10 * LOOSE - 1
-        assert [event.seq for event in events[LOOSE:]] == list(range(1, RECENT + 11))
+        assert events[TRANSIENT - 1].time == 10 * TRANSIENT - 1
+        assert [event.seq for event in events[TRANSIENT:]] == list(range(1, RECENT + 11))
 
 
 async def test_after_detach_nothing_comes(tmp_path):
     async with source(tmp_path) as talk:
         reader = attach(talk.feed)
-        talk.feed.detach(reader)
+        talk.feed.unsubscribe(reader)
         talk.partial("so")
         assert not reader.ready
-        talk.feed.detach(reader)  # twice is once
+        talk.feed.unsubscribe(reader)  # twice is once
 
 
 async def test_a_gap_among_stored_events_is_a_fault(tmp_path):
     async with source(tmp_path) as talk:
         with pytest.raises(AssertionError, match="gaps"):
-            talk.feed.stored(SessionWarning(session=talk.record.id, seq=2, code="c", message="m"))
+            talk.feed.append(SessionWarning(session=talk.record.id, seq=2, code="c", message="m"))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -237,3 +238,37 @@ async def test_however_slow_a_reader_is_it_misses_no_stored_event_and_none_comes
         for reader, events in zip(readers, had, strict=True):
             events += await all_of(reader)
             assert [event.seq for event in events if hasattr(event, "seq")] == list(range(1, 121))
+
+
+# --- acknowledgements -------------------------------------------------------------------------------------
+
+
+async def test_many_pieces_of_a_session_are_acknowledged_once_and_soon(autojump_clock, nursery):
+    acks, calls = AckTimer(), Counter()
+    nursery.start_soon(acks.run)
+    for _ in range(50):
+        for session in ("a", "b"):
+            acks.schedule(session, lambda session=session: calls.update([session]))
+    began = trio.current_time()
+    assert not calls
+    await trio.sleep(2 * ACK_DELAY_S)
+    assert calls == {"a": 1, "b": 1}
+    assert trio.current_time() - began == pytest.approx(2 * ACK_DELAY_S)
+
+
+async def test_what_comes_after_an_acknowledgement_gets_another(autojump_clock, nursery):
+    acks, calls = AckTimer(), []
+    nursery.start_soon(acks.run)
+    for number in range(3):
+        acks.schedule("a", lambda number=number: calls.append(number))
+        await trio.sleep(2 * ACK_DELAY_S)
+    assert calls == [0, 1, 2]
+
+
+async def test_of_several_only_the_newest_is_said(autojump_clock, nursery):
+    acks, calls = AckTimer(), []
+    nursery.start_soon(acks.run)
+    for number in range(3):
+        acks.schedule("a", lambda number=number: calls.append(number))
+    await trio.sleep(1)
+    assert calls == [2]

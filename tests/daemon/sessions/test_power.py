@@ -6,6 +6,7 @@ import pytest
 import trio
 
 from convo.messages import CreateSession, Retranscribe, State
+from convod.sessions.audio_recovery import claim_audio
 from convod.sessions.limits import LimitSettings
 from convod.store import Record, StoreFailed
 from tests.daemon.support.house import House, Reader, house
@@ -19,14 +20,14 @@ def watched(home: House, monkeypatch) -> list[tuple[str, str]]:
         home.store.save, home.store.create, home.store.delete, home.store.flush, home.spool.remove,
     )  # fmt: skip
 
-    async def saved(record, events=(), *, lasting=False):
-        await save(record, events, lasting=lasting)
-        if lasting:
+    async def saved(record, events=(), *, durable=False):
+        await save(record, events, durable=durable)
+        if durable:
             seen.append(("lasts", str(record.state)))
 
-    async def created(record, *, lasting=False, most=0):
-        seen.append(("created", "lasts" if lasting else ""))
-        return await create(record, lasting=lasting, most=most)
+    async def created(record, *, durable=False, most=0):
+        seen.append(("created", "lasts" if durable else ""))
+        return await create(record, durable=durable, most=most)
 
     async def deleted(session):
         seen.append(("deleted", session))
@@ -36,9 +37,9 @@ def watched(home: House, monkeypatch) -> list[tuple[str, str]]:
         seen.append(("flushed", ""))
         await flush()
 
-    def removed(session, owner=None, *, lasting=False):
-        seen.append(("removed", "lasts" if lasting else ""))
-        remove(session, owner, lasting=lasting)
+    def removed(session, owner=None, *, durable=False):
+        seen.append(("removed", "lasts" if durable else ""))
+        remove(session, owner, durable=durable)
 
     for name, new in {"save": saved, "create": created, "delete": deleted, "flush": flushed}.items():
         monkeypatch.setattr(home.store, name, new)
@@ -84,10 +85,10 @@ async def test_a_full_disk_gets_the_room_of_audio_that_nobody_wants(tmp_path, mo
         await reader.until_state(State.PENDING)
         save = home.store.save
 
-        async def saved(record, events=(), *, lasting=False):
+        async def saved(record, events=(), *, durable=False):
             if home.spool.used:
                 raise StoreFailed("the disk is full")
-            await save(record, events, lasting=lasting)
+            await save(record, events, durable=durable)
 
         monkeypatch.setattr(home.store, "save", saved)
         session.cancel()
@@ -105,9 +106,9 @@ async def test_audio_of_a_deleted_session_goes_first_and_both_are_gone_for_good(
         writes = []
         write = home.store._database.write
 
-        async def wrote(work, *, lasting=False):
-            writes.append(lasting)
-            return await write(work, lasting=lasting)
+        async def wrote(work, *, durable=False):
+            writes.append(durable)
+            return await write(work, durable=durable)
 
         monkeypatch.setattr(home.store._database, "write", wrote)
         await home.manager.delete("me", session.id)
@@ -128,7 +129,7 @@ async def test_audio_that_a_killed_daemon_left_goes_when_the_end_of_its_session_
     async with house(tmp_path) as home:  # whose manager has looked at the spool before
         home.spool.open(record.id).close()
         seen = watched(home, monkeypatch)
-        await home.manager._claim_audio(set())
+        await claim_audio(home.store, home.spool, set())
     assert seen == [("flushed", ""), ("removed", "")]
 
 

@@ -25,7 +25,7 @@ from convod.engine.decode import decoding
 from convod.engine.supervisor import Refusal
 from convod.engine.wire import Kind
 from convod.sessions import Refused, file
-from convod.sessions.feed import Feed
+from convod.sessions.feed import EventLog
 from tests.daemon.support.house import House, Reader, house
 from tests.daemon.support.talk import heard
 from tests.support.speech import DATA
@@ -74,8 +74,8 @@ async def test_a_file_is_transcribed_with_progress_and_without_partials(tmp_path
 
 async def test_progress_never_goes_back(tmp_path, monkeypatch):
     async with house(tmp_path) as home:
-        said, say = [], Feed.say
-        monkeypatch.setattr(Feed, "say", lambda feed, event: said.append(event) or say(feed, event))
+        said, send = [], EventLog.send
+        monkeypatch.setattr(EventLog, "send", lambda feed, event: said.append(event) or send(feed, event))
         _, reader = await upload(home, SINGLE)  # its speech begins a moment after its sound
         await reader.until_state(State.COMPLETED)
         done = [event.done_s for event in said if isinstance(event, Progress)]
@@ -90,9 +90,9 @@ async def test_an_upload_is_on_the_disk_before_its_end_is_answered(tmp_path, mon
     async with house(tmp_path) as home:
         save = home.store.save
 
-        async def saved(record, events=(), *, lasting=False):
-            await save(record, events, lasting=lasting)
-            if lasting:
+        async def saved(record, events=(), *, durable=False):
+            await save(record, events, durable=durable)
+            if durable:
                 order.append("record")
 
         monkeypatch.setattr(home.store, "save", saved)

@@ -14,7 +14,7 @@ import trio
 
 from convod.store import Database, StoreFailed, TookTooLong
 from convod.store.database import BATCH
-from convod.store.soundness import examine, seal
+from convod.store.soundness import examine, record_clean_shutdown
 
 
 @asynccontextmanager
@@ -62,13 +62,13 @@ NORMAL, FULL = 1, 2
 
 async def test_only_what_is_to_last_waits_for_the_disk(path):
     async with opened(path) as database:
-        assert [await database.write(synchronous, lasting=lasting) for lasting in (False, True, False)] == [
+        assert [await database.write(synchronous, durable=durable) for durable in (False, True, False)] == [
             NORMAL, FULL, NORMAL,
         ]  # fmt: skip
 
 
 async def test_all_of_it_lasts_where_it_is_said_to(path):
-    database = Database(path, lasting=True)
+    database = Database(path, durable=True)
     database.open()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(database.run)
@@ -261,7 +261,7 @@ async def test_after_a_clean_stop_the_file_is_looked_through_while_it_is_served(
 
 
 def kill(path):
-    """Leave the file as a killed daemon does: a log beside it, no seal."""
+    """Leave the file as a killed daemon does: a log beside it, no note of a clean shutdown."""
     database = Database(path)
     database.open()
     assert database._writer is not None
@@ -287,21 +287,21 @@ def put_back(path):
 
 
 def unchecked(path):
-    """A run that was too short for its check leaves no seal."""
+    """A run that was too short for its check notes no clean shutdown."""
     database = Database(path)
     database.open()
     database.close()
 
 
-def no_seal(path):
+def no_note(path):
     path.with_name("convod.sqlite-sound").unlink()
 
 
-def odd_seal(path):
+def odd_note(path):
     path.with_name("convod.sqlite-sound").write_bytes(b"{nonsense")
 
 
-@pytest.mark.parametrize("what", [kill, change, put_back, unchecked, no_seal, odd_seal])
+@pytest.mark.parametrize("what", [kill, change, put_back, unchecked, no_note, odd_note])
 def test_after_anything_else_it_is_looked_through_before_it_is_served(path, looked, what):
     what(path)
     looked.clear()
@@ -312,7 +312,7 @@ def test_after_anything_else_it_is_looked_through_before_it_is_served(path, look
 
 
 def spoil(path):
-    """Damage one page of a table, as a disk does it: no time is changed by that, so the seal is made to fit."""
+    """Damage one page of a table, as a disk does: times do not change, so the clean shutdown is noted anew."""
     with sqlite3.connect(path) as connection:
         connection.executemany("INSERT INTO t VALUES (?)", [(x,) for x in range(20_000)])
         connection.execute("PRAGMA journal_mode = DELETE")
@@ -320,7 +320,7 @@ def spoil(path):
     data = bytearray(path.read_bytes())
     data[-4096:] = os.urandom(4096)
     path.write_bytes(data)
-    seal(path)
+    record_clean_shutdown(path)
 
 
 async def test_damage_that_shows_while_it_is_served_ends_it_and_the_next_start_is_refused(path):

@@ -93,7 +93,7 @@ def test_the_end_of_audio_is_not_safe_until_it_was_written_again(tmp_path, disk,
         ("open", lambda spool: spool.open(OTHER)),
         ("fsync", lambda spool: Spool(spool.folder, fsync=True).open(OTHER)),
         ("unlink", lambda spool: spool.remove(ID)),
-        ("fsync", lambda spool: spool.remove(ID, lasting=True)),
+        ("fsync", lambda spool: spool.remove(ID, durable=True)),
         ("fsync", lambda spool: spool.share(ID, OTHER)),
         ("pread", lambda spool: spool.open(ID).read(0, 3)),
     ],
@@ -184,7 +184,7 @@ async def main():
             for _ in range(9):
                 try:
                     with trio.fail_after(20):
-                        await database.write(number(str(name)), lasting=name % 2 == 1)
+                        await database.write(number(str(name)), durable=name % 2 == 1)
                         if name == 5:
                             await database.flush()
                     assert database.trouble is None

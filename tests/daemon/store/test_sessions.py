@@ -79,7 +79,7 @@ async def test_a_session_comes_back_as_it_was_stored(tmp_path):
     )
     full = record(
         kind="file", config=config, key="k", state=State.TRANSCRIBED, duration_s=1.25, ended=True, seq=0, segments=3,
-        mark_sample=123, mark_utterance=4,
+        checkpoint_sample=123, checkpoint_utterance=4,
     )  # fmt: skip
     async with opened(tmp_path) as store:
         assert await store.create(full) is full

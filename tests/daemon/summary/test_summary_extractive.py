@@ -10,14 +10,14 @@ from itertools import accumulate
 import pytest
 
 from convo.messages import ActionItem
-from convod.summary import STYLES, Talk, extractive
+from convod.summary import STYLES, Transcript, extractive
 from convod.summary.parse import Draft
 from convod.summary.styles import Style
 from convod.summary.words import sentences
 from tests.fakes.talks import CHINESE, CONSULTATION, KOREAN, MEETING, STATUS, STATUS_KOREAN, talk
 
 
-def extract(of: Talk, style: str = "brief") -> Draft:
+def extract(of: Transcript, style: str = "brief") -> Draft:
     return extractive.extract(of.segments, STYLES.get(style, Style(style, "")), of.language).draft
 
 

@@ -22,7 +22,7 @@ from convod.summary.longform import (
     update,
 )
 from convod.summary.parse import Draft
-from convod.summary.prompt import Wanted, for_talk
+from convod.summary.prompt import Wanted, for_whole
 from convod.summary.tokens import UPPER
 from tests.fakes.talks import talk
 
@@ -153,7 +153,7 @@ async def test_a_context_too_small_for_any_talk() -> None:
 
 
 def test_room_is_what_is_left() -> None:
-    question = for_talk([], WANTED)
+    question = for_whole([], WANTED)
     room = room_in(4096, question)
     assert room.answer == 1024
     assert room.data + room.answer + UPPER.of_messages(question) == 4096

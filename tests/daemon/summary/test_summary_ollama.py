@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from convo.messages import Segment, Summary, SummaryOptions
-from convod.summary import STYLES, Summarizers, SummarizerUnavailable, SummarySettings, Talk
+from convod.summary import STYLES, Summarizers, SummarizerUnavailable, SummarySettings, Transcript
 from convod.summary.prompt import schema
 from tests.daemon.support.summaries import Shown, write
 from tests.fakes.model import count_tokens
@@ -29,7 +29,7 @@ async def with_ollama(
         await summarizers.aclose()
 
 
-async def written(summarizers: Summarizers, of: Talk | None = None) -> tuple[Summary, str]:
+async def written(summarizers: Summarizers, of: Transcript | None = None) -> tuple[Summary, str]:
     return await write(summarizers, OPTIONS, of)
 
 
@@ -116,7 +116,7 @@ async def test_words_that_cost_more_tokens_than_was_estimated(honours_truncate: 
         for at in range(60)
     ]
     async with with_ollama(context_length=8192, honours_truncate=honours_truncate) as (fake, summarizers):
-        await written(summarizers, Talk("", "en", segments))
+        await written(summarizers, Transcript("", "en", segments))
     assert len(fake.questions) > 3
     # What the last questions saw was whole: their parts hold every segment.
     seen = "".join(chat["messages"][1]["content"] for chat in fake.questions)

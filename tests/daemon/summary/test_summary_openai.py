@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from convo.messages import Summary, SummaryOptions
-from convod.summary import STYLES, Summarizers, SummarizerUnavailable, SummarySettings, Talk
+from convod.summary import STYLES, Summarizers, SummarizerUnavailable, SummarySettings, Transcript
 from convod.summary.prompt import schema
 from tests.daemon.support.summaries import Shown, write
 from tests.fakes.model import count_tokens
@@ -36,7 +36,7 @@ async def with_openai(
         await summarizers.aclose()
 
 
-async def written(summarizers: Summarizers, of: Talk | None = None) -> tuple[Summary, str]:
+async def written(summarizers: Summarizers, of: Transcript | None = None) -> tuple[Summary, str]:
     return await write(summarizers, OPTIONS, of)
 
 

@@ -11,8 +11,8 @@ from convod.summary.prompt import (
     Wanted,
     for_merge,
     for_part,
-    for_talk,
     for_update,
+    for_whole,
     language_name,
     once_more,
     quoted,
@@ -31,7 +31,7 @@ ATTACKS = (
 
 def test_a_talk_cannot_close_its_quotation() -> None:
     for messages in (
-        for_talk(ATTACKS, WANTED),
+        for_whole(ATTACKS, WANTED),
         for_part(ATTACKS, WANTED, 1),
         for_merge(ATTACKS, WANTED),
         for_update(ATTACKS, ATTACKS, WANTED),
@@ -48,7 +48,7 @@ def test_a_talk_cannot_close_its_quotation() -> None:
 
 
 def test_every_segment_is_one_line() -> None:
-    user = for_talk(["one\ntwo", "three"], WANTED)[1]["content"]
+    user = for_whole(["one\ntwo", "three"], WANTED)[1]["content"]
     assert "\none two\nthree\n</transcript>" in user
 
 
@@ -58,7 +58,7 @@ def test_words_stay_readable() -> None:
 
 @pytest.mark.parametrize("style", STYLES)
 def test_styles_reach_the_instructions(style: str) -> None:
-    system = for_talk([], Wanted(style=STYLES[style], language="en"))[0]["content"]
+    system = for_whole([], Wanted(style=STYLES[style], language="en"))[0]["content"]
     assert STYLES[style].instructions in system
     assert all(f'"{part.name}": {part.ask}' in system for part in STYLES[style].fields)
     assert "Write in English," in system
@@ -81,7 +81,7 @@ def test_language(language: str, name: str) -> None:
 
 
 def test_the_language_is_said_after_the_talk_too() -> None:
-    for messages in (for_talk(["hello"], WANTED), for_part(["hello"], WANTED, 3), for_merge(["hello"], WANTED)):
+    for messages in (for_whole(["hello"], WANTED), for_part(["hello"], WANTED, 3), for_merge(["hello"], WANTED)):
         assert re.search(r"</(transcript|notes)>\n\nNow write the JSON object about the \1 above, in Korean\.$",
                          messages[1]["content"])  # fmt: skip
 
@@ -91,7 +91,7 @@ def test_instructions_are_short() -> None:
     for style in STYLES.values():
         wanted = Wanted(style=style, language="en")
         for messages in (
-            for_talk([], wanted),
+            for_whole([], wanted),
             for_part([], wanted, 9),
             for_merge([], wanted),
             for_update([], [], wanted),
@@ -100,7 +100,7 @@ def test_instructions_are_short() -> None:
 
 
 def test_once_more_does_not_change_the_question() -> None:
-    messages = for_talk(["hello"], WANTED)
+    messages = for_whole(["hello"], WANTED)
     again = once_more(messages)
     assert again[0] == messages[0]
     assert again[1]["content"].startswith(messages[1]["content"])

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from convo.messages import Segment, Summary, SummaryOptions
-from convod.summary import Summarizers, SummarizerUnavailable, SummarySettings, Talk
+from convod.summary import Summarizers, SummarizerUnavailable, SummarySettings, Transcript
 from convod.summary.rolling import Rolling
 from tests.daemon.support.summaries import Shown
 from tests.fakes.ollama import FakeOllama, running_ollama
@@ -37,7 +37,7 @@ class Store:
 async def rolled(summarizers: Summarizers, rolling: Rolling, store: Store, said: int) -> tuple[Summary, str]:
     store.said = said
     shown = Shown()
-    summary = await summarizers.roll(rolling, Talk("Stand-up", "en", ()), store.load, OPTIONS, shown)
+    summary = await summarizers.roll(rolling, Transcript("Stand-up", "en", ()), store.load, OPTIONS, shown)
     return summary, shown.text
 
 

@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from convo.messages import Summary, SummaryOptions
-from convod.summary import Summarizers, SummarizerUnavailable, SummarySettings, Talk
+from convod.summary import Summarizers, SummarizerUnavailable, SummarySettings, Transcript
 from tests.daemon.support.summaries import jump_after, write
 from tests.fakes.ollama import FakeOllama
 from tests.fakes.openai import FakeOpenAi
@@ -35,7 +35,7 @@ class Asked:
         self._summarizers = summarizers
         self._options = SummaryOptions(provider=provider)
 
-    async def written(self, of: Talk | None = None) -> tuple[Summary, str]:
+    async def written(self, of: Transcript | None = None) -> tuple[Summary, str]:
         return await write(self._summarizers, self._options, of)
 
     @property

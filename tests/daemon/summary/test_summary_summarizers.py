@@ -14,7 +14,7 @@ import trio
 import trio.testing
 
 from convo.messages import Origin, Summary, SummaryOptions
-from convod.summary import STYLES, Summarizers, SummarizerUnavailable, SummarySettings, Talk
+from convod.summary import STYLES, Summarizers, SummarizerUnavailable, SummarySettings, Transcript
 from tests.daemon.support.summaries import write
 from tests.fakes.ollama import running_ollama
 from tests.fakes.openai import running_openai
@@ -152,12 +152,12 @@ async def test_a_talk_without_words_asks_no_model(texts: list[str]) -> None:
     ("settings", "options", "of", "language"),
     [
         ("", None, talk(KOREAN, "ko"), "ko"),
-        ("", None, Talk("", "", talk(KOREAN, "ko").segments), "ko"),
+        ("", None, Transcript("", "", talk(KOREAN, "ko").segments), "ko"),
         ("de", None, talk(), "de"),
         ("de", "fr", talk(), "fr"),
     ],
 )
-async def test_language(settings: str, options: str | None, of: Talk, language: str) -> None:
+async def test_language(settings: str, options: str | None, of: Transcript, language: str) -> None:
     names = {"ko": "Korean", "de": "German", "fr": "French"}
     async with running_ollama() as (ollama, url):
         summarizers = Summarizers(SummarySettings(ollama_url=url, language=settings))

@@ -19,11 +19,11 @@ from convo.messages import (
     Welcome,
 )
 from convod.listen.auth import Grant, Unauthorized
+from convod.listen.limits import ConnectionLimiter
 from convod.listen.link import LinkLost
 from convod.listen.requests import Service
 from convod.listen.serve import ConnectionHandler
 from convod.listen.settings import ListenSettings
-from convod.sessions.session import SessionSettings
 from tests.daemon.support.house import LONG_S, House, house
 
 
@@ -126,7 +126,7 @@ class Hall:
 
     def __init__(self, home: House, nursery: trio.Nursery) -> None:
         self.home, self.nursery = home, nursery
-        self.service = Service(home.manager, home.summarizers, SessionSettings(beam=1))  # type: ignore[arg-type]
+        self.service = Service(home.manager, home.summarizers, ConnectionLimiter(), lambda: home.settings)  # type: ignore[arg-type]
         self.connections = 0
         self.left = trio.Event()
 

@@ -16,6 +16,7 @@ import trio
 
 from convo.messages import (
     AudioFormat,
+    Code,
     CreateSession,
     EngineStatus,
     Event,
@@ -29,28 +30,31 @@ from convo.messages import (
     SummaryOptions,
     TranscriptSegment,
 )
-from convod.bell import Bell
+from convod.auto_reset_event import AutoResetEvent
 from convod.captions import Guard
 from convod.engine.pressure import Interims
 from convod.engine.scheduler import Job
 from convod.engine.supervisor import Deliver, Outcome
 from convod.engine.wire import Kind
 from convod.hearing.vad import level_dbfs
-from convod.sessions import Manager, Session, exports
-from convod.sessions.acks import Acks
-from convod.sessions.feed import Feed
-from convod.sessions.journal import Desk
+from convod.sessions import Manager, Refused, Session, exports
+from convod.sessions.feed import EventLog
+from convod.sessions.file_queue import FileQueue
+from convod.sessions.journal import JournalDeps
 from convod.sessions.limits import LimitSettings, RetentionSettings
-from convod.sessions.session import Parts, SessionSettings
-from convod.sessions.turns import Turns
+from convod.sessions.session import SessionDeps, SessionSettings
 from convod.store import Database, SessionStore, Spool, Usage
-from convod.summary import Show, SummarizerUnavailable, Talk
+from convod.summary import Show, SummarizerUnavailable, Transcript
 from convod.summary.parse import Draft
 from convod.summary.rolling import Load, Rolling
 from tests.daemon.support.talk import heard
 
 LONG_S = 7200.0
 """Virtual seconds after which something that is waited for never comes."""
+
+
+def code_of(refused: pytest.ExceptionInfo[Refused]) -> Code:
+    return refused.value.code
 
 
 def run_inline(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +169,7 @@ class ScriptedSummarizers:
     def __init__(self) -> None:
         self.away: str | None = None
         self.wait_s = 0.0
-        self.asked: list[Talk] = []
+        self.asked: list[Transcript] = []
         self.wanted: list[SummaryOptions] = []
         self.breaks: list[Exception] = []
         """What goes wrong while the next summaries are written, one each."""
@@ -189,8 +193,8 @@ class ScriptedSummarizers:
     async def wait_back(self) -> None:
         await self.back.wait()
 
-    async def write(self, talk: Talk, options: SummaryOptions, show: Show) -> Summary:
-        self.asked.append(talk)
+    async def write(self, transcript: Transcript, options: SummaryOptions, show: Show) -> Summary:
+        self.asked.append(transcript)
         self.wanted.append(options)
         await self.choose(options)
         show("They ", True)
@@ -205,7 +209,9 @@ class ScriptedSummarizers:
     def rolling(self, title: str, last: Summary | None) -> Rolling:
         return Rolling(title, last)
 
-    async def roll(self, rolling: Rolling, talk: Talk, load: Load, options: SummaryOptions, show: Show) -> Summary:
+    async def roll(
+        self, rolling: Rolling, transcript: Transcript, load: Load, options: SummaryOptions, show: Show
+    ) -> Summary:
         async def refine(before: Draft | None, segments: Sequence[Segment]) -> Draft:
             self.rolled.append([segment.segment for segment in segments])
             await self.choose(options)
@@ -226,10 +232,10 @@ class ScriptedSummarizers:
 class Reader:
     """Follows a feed and keeps all that it gave."""
 
-    def __init__(self, feed: Feed, after_seq: int = 0) -> None:
+    def __init__(self, feed: EventLog, after_seq: int = 0) -> None:
         self.events: list[Event] = []
-        self._bell = Bell()
-        self.attachment = feed.attach(after_seq, self._bell.ring)
+        self._wakeup = AutoResetEvent()
+        self.attachment = feed.subscribe(after_seq, self._wakeup.set)
 
     async def take(self) -> list[Event]:
         """What is there now."""
@@ -244,7 +250,7 @@ class Reader:
                 for event in await self.take():
                     if wanted(event):
                         return event
-                await self._bell.wait()
+                await self._wakeup.wait()
 
     async def until_state(self, state: State) -> SessionState:
         event = await self.until(lambda one: isinstance(one, SessionState) and one.state is state)
@@ -272,6 +278,8 @@ class House:
     summarizers: ScriptedSummarizers
     store: SessionStore
     spool: Spool
+    settings: SessionSettings
+    """Of sessions that start from now on."""
     producer: object = field(default_factory=object)
 
     async def live(self, *, summary: str = "off", audio: AudioFormat | None = None, **fields: Any) -> Session:
@@ -314,15 +322,17 @@ async def house(
     engine = engine or ScriptedEngine()
     summarizers = summarizers or ScriptedSummarizers()
     wanted: dict[str, Any] = {"beam": 1} | settings
-    turns = Turns(wanted.get("files_at_once", 2))
-    parts = Parts(spool, engine, Guard(), Acks(), SessionSettings(**wanted), turns, limits)  # type: ignore[arg-type]
-    manager = Manager(store, Desk(store, summarizers), parts, retention)  # type: ignore[arg-type]
+    queue = FileQueue(wanted.get("files_at_once", 2))
+    deps = SessionDeps(spool=spool, engine=engine, guard=Guard(), file_queue=queue, limits=limits)  # type: ignore[arg-type]
+    journal_deps = JournalDeps(store, summarizers)  # type: ignore[arg-type]
+    manager = Manager(journal_deps, deps, lambda: home.settings, retention)
+    home = House(manager, engine, summarizers, store, spool, SessionSettings(**wanted))
     try:
         async with trio.open_nursery() as store_tasks:
             store_tasks.start_soon(database.run)
             async with trio.open_nursery() as nursery:
                 await nursery.start(manager.run)
-                yield House(manager, engine, summarizers, store, spool)
+                yield home
                 nursery.cancel_scope.cancel()
             store_tasks.cancel_scope.cancel()
     finally:

@@ -6,8 +6,10 @@ import math
 import random
 from array import array
 from itertools import repeat
+from typing import Final
 
 RATE = 16000
+BYTES_S: Final = 2 * RATE
 
 
 def amplitude(dbfs: float) -> float:

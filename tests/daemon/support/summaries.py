@@ -6,7 +6,7 @@ import trio
 import trio.testing
 
 from convo.messages import Summary, SummaryOptions
-from convod.summary import Summarizers, Talk
+from convod.summary import Summarizers, Transcript
 from tests.fakes.talks import talk
 
 
@@ -31,7 +31,7 @@ class Shown:
         return "".join(self.pieces)
 
 
-async def write(summarizers: Summarizers, options: SummaryOptions, of: Talk | None = None) -> tuple[Summary, str]:
+async def write(summarizers: Summarizers, options: SummaryOptions, of: Transcript | None = None) -> tuple[Summary, str]:
     """The summary of a talk, and what was shown of it."""
     shown = Shown()
     summary = await summarizers.write(of or talk(), options, shown)

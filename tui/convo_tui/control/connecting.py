@@ -6,14 +6,17 @@ In: states of the link. Out: what is said about them, screens that are told, a p
 from __future__ import annotations
 
 import asyncio
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from textual.screen import ModalScreen
 from textual.worker import Worker
 
+import convo
+from convo.resume import LinkPhase, LinkState
 from convo.text import clean
 
-from ..work.link import Link, LinkState, Phase
+from ..work.link import PING_S, reason
 from ..work.messages import LinkChanged
 from ..work.private import PrivateDaemon
 from ..work.start import ended, start
@@ -25,18 +28,28 @@ _HURRY_S = 0.1  # between two tries while a daemon of our own starts
 
 
 class Connecting:
-    """`state` is what screens know of the link. Arguments as `Link`'s."""
+    """`state` is what screens know of the link. Arguments as those of `convo.Link`."""
 
     def __init__(self, app: ConvoApp, url: str | None, token: str | None) -> None:
-        self.link = Link(url, token, self._says)
-        self.state = LinkState(Phase.CONNECTING)
+        self.state = LinkState(LinkPhase.CONNECTING)
         self.private = PrivateDaemon()
         self._app = app
+        self._url = url
+        self._token = token
         self._worker: Worker[None] | None = None
         self._asked = False
 
-    def _says(self, state: LinkState) -> None:
-        self._app.post_message(LinkChanged(state))
+    @cached_property
+    def link(self) -> convo.Link:
+        """The connection to the daemon; made, and its module imported, after the first screen is painted."""
+        return convo.Link(
+            self._url,
+            token=self._token,
+            client=f"convo-tui/{convo.__version__}",
+            patience_s=None,
+            ping_s=PING_S,
+            changed=lambda state: self._app.post_message(LinkChanged(state)),
+        )
 
     def begin(self) -> None:
         """Connect, and stay connected."""
@@ -47,13 +60,13 @@ class Connecting:
         before, state = self.state, message.state
         self.state = state
         app = self._app
-        if state.phase is Phase.LOST and before.phase is Phase.UP:
+        if state.phase is LinkPhase.LOST and before.phase is LinkPhase.UP:
             app.say("The connection broke. What was said is kept here and sent as soon as it is back.", "warning")
-        elif state.up and before.phase is Phase.LOST:
+        elif state.up and before.phase is LinkPhase.LOST:
             app.say("Connected again; nothing is missing.")
-        elif state.phase is Phase.REFUSED:
-            app.say(state.why, "error")
-        elif state.phase is Phase.NONE and not self._asked:
+        elif state.phase is LinkPhase.REFUSED:
+            app.say(reason(state), "error")
+        elif state.phase is LinkPhase.ABSENT and not self._asked:
             self._asked = True
             from ..screens.welcome import WelcomeScreen
 

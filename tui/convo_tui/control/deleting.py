@@ -21,7 +21,7 @@ UNDO_S = 8.0
 """Seconds in which a deleted session can be taken back."""
 
 
-class Deleting:
+class UndoableDelete:
     """Keeps a timer for each session that is about to go."""
 
     def __init__(self, app: ConvoApp) -> None:
@@ -68,6 +68,8 @@ class Deleting:
         except convo.RequestError as error:
             if error.code != convo.Code.UNKNOWN_SESSION:
                 self._app.say(error.message, "error")
+        except convo.ConvoError as error:
+            self._app.say(str(error), "error")
         except TimeoutError:
             pass  # left without a daemon: the session stays, which loses nothing
         self._timers.pop(session, None)

@@ -40,7 +40,7 @@ def place(name: str) -> type[ConvoScreen]:
     return LiveScreen
 
 
-class Places:
+class Navigator:
     """Goes there."""
 
     def __init__(self, app: ConvoApp) -> None:

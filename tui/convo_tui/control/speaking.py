@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from textual.worker import Worker
 
+import convo
 from convo.errors import BadAudio, NoMicrophone
 from convo.messages import AddMark, SummaryOptions
 from convo.text import clock
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from ..app import ConvoApp
 
 
-class Speaking:
+class LiveController:
     """`live` is the model of the session that is spoken, or was last; `talk` what speaks it, None if nothing does."""
 
     def __init__(self, app: ConvoApp, device: str | None) -> None:
@@ -82,9 +83,11 @@ class Speaking:
             self.live,
             app.post_message,
             source,
-            title=title,
-            language=app.settings.language or None,
-            summary=SummaryOptions(mode=app.settings.summary_mode),
+            convo.SessionOptions(
+                title=title,
+                language=app.settings.language or None,
+                summary=SummaryOptions(mode=app.settings.summary_mode),
+            ),
         )
         self._worker = start(app, self.talk.run, group="talk")
         self.tell(Change.STATE | Change.LINES | Change.TITLE)

@@ -16,8 +16,9 @@ from ..model.session import Change, SessionModel
 from ..widgets.status import Masthead
 
 if TYPE_CHECKING:
+    from convo.resume import LinkState
+
     from ..app import ConvoApp
-    from ..work.link import LinkState
 
 
 class ConvoScreen(Screen[None]):
@@ -46,7 +47,7 @@ class ConvoScreen(Screen[None]):
     def trouble(self) -> str:
         """What is wrong with the connection, in two words."""
         phase = self.app.connecting.state.phase.name
-        return {"LOST": "reconnecting", "NONE": "no daemon", "REFUSED": "not allowed"}.get(phase, "")
+        return {"LOST": "reconnecting", "ABSENT": "no daemon", "REFUSED": "not allowed"}.get(phase, "")
 
     def on_resize(self) -> None:
         """Another size has room for more, or for less."""

@@ -10,11 +10,12 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
+from convo.resume import LinkState
+
 from ..model.pace import Health
 from ..model.session import Change, SessionModel
 from ..widgets.captions import BigCaptions
 from ..widgets.keys import Keys
-from ..work.link import LinkState
 from .base import TalkScreen
 
 

@@ -24,7 +24,7 @@ from convo.errors import BadAudio, NoMicrophone
 from convo.microphone import InputDevice, input_devices
 from convo.text import clean
 
-from ..widgets.status import Going, Meter
+from ..widgets.status import Meter, StatusLine
 from ..work.sources import FLOOR_DBFS, MicrophoneSource, level
 from ..work.start import start
 
@@ -82,7 +82,7 @@ class DevicesScreen(ModalScreen[None]):
             self._devices = input_devices()
         except (BadAudio, NoMicrophone) as error:
             self._devices = []
-            meter.going = Going(note="")
+            meter.going = StatusLine(note="")
             options.add_option(Option(Text(clean(str(error))), disabled=True))
             return
         if not self._devices:
@@ -132,7 +132,7 @@ class DevicesScreen(ModalScreen[None]):
     def _loudness(self, message: Loudness) -> None:
         hearing = "" if message.problem else f"{message.dbfs:.0f} dB"
         loud = None if message.problem else message.dbfs
-        self.query_one(Meter).going = Going(
+        self.query_one(Meter).going = StatusLine(
             level=loud, hearing=hearing, speech=message.dbfs > -40, note=message.problem
         )
 

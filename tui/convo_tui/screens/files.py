@@ -21,6 +21,7 @@ from textual.timer import Timer
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from convo.resume import LinkState
 from convo.text import clean, clock, width
 
 from ..model.files import MEDIA, FileJob, Step, pasted_paths
@@ -28,7 +29,6 @@ from ..model.session import SessionModel
 from ..widgets.keys import Keys
 from ..widgets.rows import Rows
 from ..widgets.status import Heading, Masthead, bar, cut
-from ..work.link import LinkState
 from ..work.start import start
 from .ask import PathSuggester
 from .base import RowsScreen

@@ -21,6 +21,7 @@ from textual.widgets.option_list import Option
 
 import convo
 from convo.messages import Hit, ListSessions, Search, SessionInfo, State
+from convo.resume import LinkState
 from convo.text import clean, clock, moment, width
 
 from ..model.history import MOST, HistoryModel, Row
@@ -29,7 +30,6 @@ from ..model.session import Change, SessionModel
 from ..widgets.keys import Keys
 from ..widgets.rows import Rows
 from ..widgets.status import Heading, Masthead, cut
-from ..work.link import LinkState
 from ..work.start import start
 from .base import RowsScreen
 

@@ -14,14 +14,15 @@ from textual.containers import Container
 from textual.widgets import Static
 
 from convo.messages import State
+from convo.resume import LinkPhase, LinkState
 from convo.text import clean
 
 from ..model.pace import Health
 from ..model.session import Change, SessionModel
 from ..widgets.body import SessionBody
 from ..widgets.keys import Keys
-from ..widgets.status import Going, Heading, Masthead
-from ..work.link import LinkState, Phase
+from ..widgets.status import Heading, Masthead, StatusLine
+from ..work.link import reason
 from ..work.sources import MicrophoneSource
 from .base import TalkScreen
 
@@ -112,7 +113,7 @@ class LiveScreen(TalkScreen):
             trouble=self.trouble,
         )
         if begun:
-            self.body.meter.going = self._going(model)
+            self.body.meter.going = self._status_line(model)
 
     def _badge(self, model: SessionModel) -> tuple[str, str]:
         talk = self.app.speaking.talk
@@ -132,18 +133,18 @@ class LiveScreen(TalkScreen):
             return ("done", "done")
         return ("ready", "idle") if self.app.connecting.state.up else ("", "idle")
 
-    def _going(self, model: SessionModel) -> Going:
+    def _status_line(self, model: SessionModel) -> StatusLine:
         app, talk = self.app, self.app.speaking.talk
         if talk is None:
             words = sum(len(line.text.split()) for line in model.lines[-2000:])
             note = app.speaking.problem or (
                 f"{len(model.lines)} lines, {words} words" if model.lines else "nothing was said"
             )
-            return Going(note=clean(note))
+            return StatusLine(note=clean(note))
         hearing = "paused" if talk.paused else "muted" if talk.muted else "speech" if model.speaking else "quiet"
         if talk.stopped:
             hearing = "summing up" if model.summing_up else "ending"
-        return Going(
+        return StatusLine(
             hearing=hearing,
             speech=model.speaking and hearing == "speech",
             level=None if talk.stopped else app.speaking.level if app.speaking.level is not None else -60.0,
@@ -174,9 +175,9 @@ class LiveScreen(TalkScreen):
             text.append(f"{clean(about) if wide else ''}\n", faint)
         state = app.connecting.state
         said = {
-            Phase.UP: f"Connected to {clean(state.server)}.",
-            Phase.CONNECTING: "Connecting to the daemon.",
-        }.get(state.phase, state.why)
+            LinkPhase.UP: f"Connected to {clean(state.server)}.",
+            LinkPhase.CONNECTING: "Connecting to the daemon.",
+        }.get(state.phase, reason(state))
         text.append(f"{gap}{clean(said)}", faint)
         return text
 

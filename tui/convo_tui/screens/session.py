@@ -18,15 +18,15 @@ from textual.widgets import Input
 import convo
 from convo.formats import FORMATS
 from convo.messages import CancelSession, EndSession, Finalize, State, Summarize
+from convo.resume import LinkState
 from convo.text import clean, clean_json, clean_lines, clock, moment
 
 from ..model.pace import Health
 from ..model.session import Change, SessionModel
 from ..widgets.body import SessionBody
 from ..widgets.keys import Keys
-from ..widgets.status import Going, Heading, Masthead
+from ..widgets.status import Heading, Masthead, StatusLine
 from ..widgets.transcript import TranscriptView
-from ..work.link import LinkState
 from ..work.start import start
 from .base import ConvoScreen
 from .live import copy_from
@@ -174,7 +174,7 @@ class SessionScreen(ConvoScreen):
             note = "   ".join(f"{self.app.glyphs.mark} {mark.text}" for mark in model.marks_of(selected) if mark.text)
         if not note and model.created is not None and not running:
             note = f"{moment(model.created)}   {model.kind}   {len(model.lines)} lines"
-        self.body.meter.going = Going(
+        self.body.meter.going = StatusLine(
             hearing=("speech" if model.speaking else "quiet") if running and model.kind == "live" else "",
             speech=model.speaking,
             lag_ms=model.lag_ms if running else None,
@@ -341,7 +341,7 @@ class SessionScreen(ConvoScreen):
             return await client.export(self.model.session, format)
 
         try:
-            text = await self.app.link.do(get)
+            text = await self.app.link.ask(get)
             text = clean_json(text) if format in ("json", "jsonl") else clean_lines(text)
             with path.open("x", encoding="utf-8") as file:  # nothing that is there is written over
                 file.write(text)

@@ -41,8 +41,11 @@ class WelcomeScreen(ModalScreen[None]):
             yield Static(Text("No daemon answers"), classes="window-title")
             about = Text(f"convo listens with convod, which should be at {address}.\n\n")
             if PrivateDaemon.possible(address):
-                about.append("Its built-in model shows that everything works, and understands only synthetic English. ")
-            about.append("For real use, start it in another terminal:\n\n")
+                about.append(
+                    "One that is started here hears with the best speech model on this machine; if there is none, with "
+                    "a built-in one that understands only synthetic English. "
+                )
+            about.append("To fetch a real one, start it in another terminal:\n\n")
             about.append("    convod --model small\n", "bold")
             yield Static(about, id="welcome-about")
             choices = []
@@ -73,14 +76,14 @@ class WelcomeScreen(ModalScreen[None]):
         options = self.query_one(OptionList)
         options.disabled = True
         said = self.query_one("#welcome-said", Static)
-        said.update("Starting convod with its built-in model.")
+        said.update("Starting convod with the best model on this machine.")
 
         async def starting() -> None:
             trouble = await self.app.connecting.start_private(keep=keep)
             if not trouble:
                 if self.is_current:
                     self.dismiss(None)
-                self.app.say("convod is up with its built-in model.")
+                self.app.say("convod is up.")
                 return
             said.update(Text(f"convod did not start: {trouble}"))
             options.disabled = False

@@ -81,7 +81,7 @@ class Masthead(Widget):
 
 
 @dataclass(frozen=True)
-class Going:
+class StatusLine:
     """How a session goes. `level` is dBFS, None where nothing is heard here; `hearing` in a word."""
 
     hearing: str = ""
@@ -106,7 +106,7 @@ class Meter(Widget):
         "meter--loud",
     }
 
-    going: reactive[Going] = reactive(Going())
+    going: reactive[StatusLine] = reactive(StatusLine())
 
     def __init__(self, glyphs: Glyphs = UNICODE, *, id: str | None = None) -> None:
         super().__init__(id=id)

@@ -14,9 +14,10 @@ from convo.messages import Event
 from ..model.pace import ephemeral
 
 if TYPE_CHECKING:
+    from convo.resume import LinkState
+
     from ..model.files import FileJob
     from ..model.session import SessionModel
-    from .link import LinkState
 
 
 class LinkChanged(Message):

@@ -1,7 +1,8 @@
 """A daemon of this app's own, for a first start where there is none.
 
-In: where it is to listen. Out: a running `convod --model builtin`, or one sentence why not. It is ended with the app
-unless the person wants to keep it: then it goes on as an ordinary process, with the usual socket and state.
+In: where it is to listen. Out: a running `convod`, which hears with the best model on this machine, or one sentence why
+not. It is ended with the app unless the person wants to keep it: then it goes on as an ordinary process, with the usual
+socket and state.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class PrivateDaemon:
         try:
             # In a session of its own: Ctrl-C in this terminal is for the app.
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "convod", "--model", "builtin", "--socket", str(socket),
+                sys.executable, "-m", "convod", "--socket", str(socket),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=descriptor,

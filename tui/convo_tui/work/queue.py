@@ -16,7 +16,6 @@ from convo.messages import CancelSession, Code, ListQueue, ListSessions, PauseQu
 
 from ..model.files import FileJob
 from ..model.queue import QueueModel
-from .link import Link
 from .messages import QueueChanged
 
 LOOK_S = 2.0
@@ -28,7 +27,7 @@ _NEWEST = 50  # sessions in which a file that left the queue is looked for
 class DaemonQueue:
     """`model` is what the daemon said last. `post` takes messages for the app."""
 
-    def __init__(self, link: Link, post: Callable[[Message], object]) -> None:
+    def __init__(self, link: convo.Link, post: Callable[[Message], object]) -> None:
         self.model = QueueModel()
         self._link = link
         self._post = post
@@ -40,8 +39,9 @@ class DaemonQueue:
             try:
                 queue = await self._link.request(ListQueue())
                 newest = await self._link.request(ListSessions(kind="file", limit=_NEWEST))
-            except convo.RequestError as error:
-                if error.code != Code.BUSY:  # a daemon that does not know the request, or a token that may not ask
+            except convo.ConvoError as error:
+                # A daemon that does not know the request, a token that may not ask, or no daemon any more.
+                if not (isinstance(error, convo.RequestError) and error.code == Code.BUSY):
                     return
             else:
                 now = asyncio.get_running_loop().time()

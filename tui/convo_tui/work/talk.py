@@ -1,34 +1,30 @@
 """A session on this app's screen, over as many connections as that takes: one that we speak, or one that we watch.
 
 In: a link, for our own a source of samples, and what somebody wants of it (pause, mute, finalise, end). Out: `Heard`
-at most 20 times a second, `Began`, `Ended`. A broken link is waited for; the audio then goes on from where the daemon
-has it, the events from the last one that was taken. Nothing here touches a widget.
+at most 20 times a second, `Began`, `Ended`. The client library survives broken links. Nothing here touches a widget.
 """
 
 from __future__ import annotations
 
 import asyncio
-import uuid
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from typing import TypeVar
 
 from textual.message import Message
 
 import convo
 from convo.errors import BadAudio
 from convo.media import seconds
-from convo.messages import AttachReply, Code, Event, GetSession
-from convo.tape import Tape
+from convo.messages import Event, GetSession
 
 from ..model.pace import Batch
 from ..model.session import SessionModel
-from .link import Link
 from .messages import Began, Ended, Heard, Say
 from .sources import FLOOR_DBFS, Source, level
 
 T = TypeVar("T")
 
-_BUSY_S = 1.0  # before a daemon that has no room is asked again
 _WORTH_TELLING_S = 0.05  # seconds of microphone that are missing
 _BREATHER = 256  # events after which others get a turn
 
@@ -36,7 +32,7 @@ _BREATHER = 256  # events after which others get a turn
 class Watch:
     """Follows a session: all its events, then those that come. `post` takes messages for the app."""
 
-    def __init__(self, link: Link, model: SessionModel, post: Callable[[Message], object]) -> None:
+    def __init__(self, link: convo.Link, model: SessionModel, post: Callable[[Message], object]) -> None:
         self.model = model
         self._link = link
         self._post = post
@@ -49,42 +45,31 @@ class Watch:
         return 0.0
 
     async def run(self) -> None:
-        """Until it is over; then until cancelled, for what may still come: a new summary, a title, a mark."""
+        """Until cancelled: after the end, too, a new summary, a title or a mark may come."""
         try:
-            while True:
-                client = await self._link.client()
-                try:
-                    await self._follow(client)
-                except (convo.ConnectionLost, convo.EventsLost):
-                    await asyncio.sleep(0)
-        except convo.RequestError as error:
-            self._finish(error.message)
+            events = convo.Follower(self._link, self.model.session, forever=True, attached=self._attached)
+            await self._listen(events)
+        except convo.ConvoError as error:
+            self._finish(str(error))
         finally:
             self._stop_flush()
 
-    async def _follow(self, client: convo.Client) -> None:
+    async def _attached(self, client: convo.Client) -> None:
         info = await client.request(GetSession(session=self.model.session, after_segment=2**62))
         self.model.kind, self.model.created = info.kind, info.created
-        session = await client.attach(self.model.session, after_seq=self._seq)
         self._post(Began(self.model))
-        await self._listen(session, forever=True)
 
     # --- events -------------------------------------------------------------------------------------------
 
-    _seq = 0
-
-    async def _listen(self, session: convo.ClientSession, *, forever: bool) -> None:
+    async def _listen(self, events: AsyncIterator[Event]) -> None:
         count = 0
-        stream = session.events(until=(lambda event: False) if forever else None)
-        async for event in stream:
+        async for event in events:
             self._take(event)
             count += 1
             if count % _BREATHER == 0:
                 await asyncio.sleep(0)
 
     def _take(self, event: Event) -> None:
-        if isinstance(event, convo.DurableEvent):
-            self._seq = max(self._seq, event.seq)
         self._batch.add(event)
         self._tell_soon()
 
@@ -114,36 +99,37 @@ class Watch:
 
 
 class Talk(Watch):
-    """A live session of ours. `fields` are those of `CreateSession`, `source` what is heard."""
+    """A live session of ours. `source` is what is heard, `wanted` what the session is to be like."""
 
     def __init__(
-        self, link: Link, model: SessionModel, post: Callable[[Message], object], source: Source, **fields: Any
+        self,
+        link: convo.Link,
+        model: SessionModel,
+        post: Callable[[Message], object],
+        source: Source,
+        wanted: convo.SessionOptions,
     ) -> None:
         super().__init__(link, model, post)
         self.source = source
         self.muted = False
         self.paused = False
         self.stopped = False
-        self._fields = fields | {"key": uuid.uuid4().hex, "audio": source.format}
-        self._tape = Tape()
-        self._acknowledged = 0
+        self.stream = convo.LiveStream(link, busy=self._busy, **(wanted | {"audio": source.format}))
         self._wanted = asyncio.Event()  # somebody wants something of the reader: pause, resume, stop
         self._drained = False
-        self._ended = False
         self._problem = ""
-        self._client_session: convo.ClientSession | None = None
         self._end_was_heard = asyncio.Event()
 
     @property
     def backlog_s(self) -> float:
         """Seconds of audio that are here and not yet safe with the daemon."""
-        waiting = self._tape.end - max(self._acknowledged, self.model.stored_bytes)
+        waiting = self.stream.taken - max(self.stream.acknowledged, self.model.stored_bytes)
         return seconds(self.source.format, max(0, waiting)) + self.source.waiting_s()
 
     @property
     def clock_s(self) -> float:
         """The session's sample clock: seconds of audio so far."""
-        return seconds(self.source.format, self._tape.end)
+        return seconds(self.source.format, self.stream.taken)
 
     # --- what somebody wants ------------------------------------------------------------------------------
 
@@ -181,121 +167,53 @@ class Talk(Watch):
 
     async def finalize(self) -> None:
         """Have everything said so far written now."""
-        session = self._client_session
-        if session is not None and not self._ended:
-            await session.finalize()
+        if self.stream.session:
+            await self.stream.finalize()
 
     # --- its life -----------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """From the first sample to the final state."""
         try:
-            while not await self._once():
-                pass
+            async with self.stream:
+                self.model.session = await self.stream.opened()
+                self._post(Began(self.model))
+                feeding = asyncio.create_task(self._feed())
+                try:
+                    await self._listen(self.stream)
+                finally:
+                    feeding.cancel()
+                    await asyncio.gather(feeding, return_exceptions=True)
+        except convo.ConvoError as error:
+            self._problem = self._problem or str(error)
         finally:
-            self._client_session = None
             self._end_was_heard.set()
             self.source.close()
             if (lost := self.source.lost_s()) > _WORTH_TELLING_S:
                 sentence = f"{lost:.1f} s of the microphone are missing: the daemon was away or too slow."
                 self._post(Say(sentence, "warning"))
-            self._finish(self._problem)
+            self._finish(self._problem or str(self.stream.failure or ""))
 
-    async def _once(self) -> bool:
-        """As long as one connection lasts; whether everything is done."""
-        client = await self._link.client()
-        try:
-            session = await self._open(client)
-            if session is None:
-                return True
-            self._client_session = session
-            await self._speak(session)
-            return True
-        except (convo.ConnectionLost, convo.EventsLost):
-            await asyncio.sleep(0)
-            return False
-        except convo.RequestError as error:
-            if error.code == Code.BUSY and not self.model.session:
-                self._post(Say(error.message, "warning"))
-                await asyncio.sleep(_BUSY_S)
-                return False
-            self._problem = self._problem or error.message
-            return True
-        except convo.ConvoError as error:
-            self._problem = self._problem or str(error)
-            return True
-        finally:
-            self._client_session = None
+    def _busy(self, error: convo.RequestError) -> None:
+        self._post(Say(error.message, "warning"))
 
-    async def _open(self, client: convo.Client) -> convo.ClientSession | None:
-        if self.model.session:
-            session = await client.attach(self.model.session, after_seq=self._seq, produce=True)
-            assert isinstance(session.reply, AttachReply)
-            if session.reply.ended and not self._ended:
-                # The end may have been heard just before the link broke; or the daemon did not wait any longer.
-                self._ended = True
-                if not self._drained or session.reply.audio_offset < self._tape.end:
-                    self._problem = (
-                        "The connection was broken for too long: the daemon ended the session without the rest."
-                    )
-            return session
-        if self.stopped:
-            return None
-        session = await client.create_session("live", **self._fields)
-        self.model.session = session.id
-        self._post(Began(self.model))
-        return session
-
-    async def _speak(self, session: convo.ClientSession) -> None:
-        feeding = None if self._ended else asyncio.create_task(self._feed(session))
-        try:
-            while True:
-                try:
-                    await self._listen(session, forever=False)
-                    return
-                except convo.RequestError as error:  # the audio was refused: what was heard before still comes
-                    self._problem = self._problem or error.message
-                    self.stop()
-        finally:
-            if feeding is not None:
-                feeding.cancel()
-                await asyncio.gather(feeding, return_exceptions=True)
-
-    async def _feed(self, session: convo.ClientSession) -> None:
-        """Send the audio, then say that it ended. A broken link is the listener's to tell."""
-        try:
-            await self._send(session)
-            await session.end()
-            self._ended = True
-            self._end_was_heard.set()
-        except convo.RequestError as error:
-            if error.code != Code.BAD_STATE:
-                self._problem = self._problem or error.message
-        except convo.RemoteProtocolError as error:
-            self._problem = str(error)
-        except (convo.ConnectionLost, convo.LocalProtocolError):
-            return
-
-    async def _send(self, session: convo.ClientSession) -> None:
-        at = session.reply.audio_offset if isinstance(session.reply, AttachReply) else 0
-        while True:
-            data = self._tape.after(at)
-            at += len(data)
-            if data:
-                await session.send_audio(data)
-            self._acknowledged = session.acknowledged
-            self._tape.forget(session.acknowledged)
-            if self._tape.end > at:
-                continue  # a pause left something
-            if self._drained:
-                return
-            self._keep(await self._read())
+    async def _feed(self) -> None:
+        """Send the audio, then say that it ended. What went wrong is the stream's to tell."""
+        with suppress(convo.ConvoError):
+            while not self._drained:
+                self._keep(await self._read())
+                await self.stream.send(b"")  # wait until it is out
+        self.stop()
+        with suppress(convo.ConvoError):
+            await self.stream.end()
+        self._end_was_heard.set()
 
     def _keep(self, data: bytes) -> None:
         if data:
             if self.muted:
                 data = bytes(len(data))
-            self._tape.add(data)
+            with suppress(convo.ConvoError):  # the feeder learns of it
+                self.stream.send_nowait(data)
             if self.source.format.encoding == "s16le":
                 self._loud(level(data[-4096:]))
 

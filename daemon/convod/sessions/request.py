@@ -1,0 +1,123 @@
+"""Checks a request for a new session, and fills in every setting that it leaves open.
+
+In: a `create_session`. Out: the same with its defaults, or `Refused` with a sentence that says what is possible. It
+creates no session, though another model's engine may be started for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from convo.messages import Code, CreateSession, SummaryOptions
+from convod.engine import models
+from convod.engine.models import ModelNotHere, UnknownModel
+from convod.engine.others import NoRoomForModel
+from convod.engine.supervisor import Engine
+from convod.hearing import EndpointSettings, PcmFormat, UnsupportedAudio
+from convod.hearing.vad import VadSettings
+from convod.sessions.file import too_large
+from convod.sessions.lengths import TITLE, check_lengths, check_summary_lengths
+from convod.sessions.session import Refused, SessionDeps, keeps_audio
+from convod.summary import Summarizers
+
+ENDPOINT_MS: Final = (200, 3000)
+
+_CONTAINERS: Final = ("auto",)
+
+
+def validate_request(request: CreateSession, deps: SessionDeps, summarizers: Summarizers) -> CreateSession:
+    """Return the request with all settings that are in force for it.
+
+    Raises:
+        Refused: it cannot be met.
+    """
+    check_lengths(request)
+    audio = request.audio
+    if request.kind == "live":
+        try:
+            PcmFormat(audio.encoding, audio.rate, audio.channels)
+        except UnsupportedAudio as error:
+            raise Refused(Code.UNSUPPORTED_AUDIO, str(error)) from error
+    elif audio.container not in _CONTAINERS:
+        raise Refused(Code.UNSUPPORTED_AUDIO, f"container must be auto, not {audio.container!r}")
+    else:
+        _check_size(audio.size or 0, deps)
+    engine = _engine_for(request.model, deps)
+    _check_language(request, engine)
+    if request.endpoint_ms is not None and not ENDPOINT_MS[0] <= request.endpoint_ms <= ENDPOINT_MS[1]:
+        raise Refused(Code.BAD_REQUEST, f"endpoint_ms must be {ENDPOINT_MS[0]} to {ENDPOINT_MS[1]}")
+    if request.vad_mode is not None and request.vad_mode > 3:
+        raise Refused(Code.BAD_REQUEST, "vad_mode must be 0 (takes most for speech) to 3 (takes least)")
+    if request.frame_ms not in (None, 10, 20, 30):
+        raise Refused(Code.BAD_REQUEST, "frame_ms must be 10, 20 or 30")
+    check_summary(request.summary, summarizers)
+    title = request.title or audio.name or None
+    return msgspec.structs.replace(
+        request, id=0, model=request.model or deps.engine.status().model,
+        title=None if title is None else title[:TITLE],
+        endpoint_ms=request.endpoint_ms or EndpointSettings().endpoint_ms,
+        vad_mode=VadSettings().mode if request.vad_mode is None else request.vad_mode,
+        frame_ms=request.frame_ms or 30,
+        keep_audio=keeps_audio(request, deps.settings),
+    )  # fmt: skip
+
+
+def check_summary(options: SummaryOptions, summarizers: Summarizers) -> None:
+    """Raise Refused for a summary that can never be written."""
+    check_summary_lengths(options)
+    try:
+        summarizers.check(options)
+    except ValueError as error:
+        raise Refused(Code.BAD_REQUEST, str(error)) from error
+
+
+def _check_size(size: int, deps: SessionDeps) -> None:
+    most = deps.limits.upload_bytes
+    if most and size > most:
+        raise Refused(Code.LIMIT_EXCEEDED, too_large(most))
+    spool = deps.spool
+    if spool.quota and spool.used + size > spool.quota:
+        raise Refused(
+            Code.LIMIT_EXCEEDED,
+            f"the audio that is kept would be more than {spool.quota} bytes (limits.disk_bytes); "
+            "wait until others are done, or delete kept audio",
+        )
+
+
+def _engine_for(model: str | None, deps: SessionDeps) -> Engine:
+    own = deps.engine
+    status = own.status()
+    if model is None or model == status.model:
+        if own.state == "failed":
+            raise Refused(Code.MODEL_UNAVAILABLE, status.message or "the speech model is not available")
+        return own
+    if deps.others is None:
+        raise Refused(Code.UNKNOWN_MODEL, f"this daemon runs no model but {status.model!r}")
+    try:
+        return deps.others.get(model)
+    except UnknownModel as error:
+        raise Refused(Code.UNKNOWN_MODEL, str(error)) from error
+    except ModelNotHere as error:
+        raise Refused(Code.MODEL_UNAVAILABLE, str(error)) from error
+    except NoRoomForModel as error:
+        raise Refused(Code.BUSY, str(error)) from error
+
+
+def _check_language(request: CreateSession, engine: Engine) -> None:
+    model = engine.status().model
+    # While a model loads, only its name is known.
+    languages: Sequence[str] = engine.languages or models.languages(model)
+    if request.language is not None and request.language not in languages:
+        raise Refused(
+            Code.BAD_REQUEST,
+            f"model {model!r} does not know language {request.language!r}; it knows {', '.join(languages)}",
+        )
+    if request.task == "translate" and len(languages) == 1:
+        raise Refused(
+            Code.BAD_REQUEST,
+            f"model {model!r} knows no language but {languages[0]!r} and cannot translate; leave task as transcribe, "
+            "or choose a model of many languages",
+        )

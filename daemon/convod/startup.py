@@ -1,0 +1,86 @@
+"""What is checked and prepared before the daemon starts: names in the settings, limits of the process, its directory.
+
+In: settings. Out: a directory that is this daemon's alone, or `CannotStart` with a sentence that says what to do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+from convo.messages import SummaryOptions
+from convod.disk import sync_folder
+from convod.engine import models, selection
+from convod.ops.config import Settings
+from convod.summary import Summarizers, SummarySettings
+
+
+class CannotStart(Exception):
+    """The daemon cannot run here; the text is a sentence that says what to do."""
+
+
+def check(settings: Settings) -> None:
+    """Check that the configured model, summarizer and style exist.
+
+    Raises:
+        CannotStart: one does not.
+    """
+    try:
+        if settings.engine.model != selection.AUTO:
+            models.find(settings.engine.model)
+    except models.UnknownModel as error:
+        raise CannotStart(f"engine.model: {error}") from error
+    except models.ModelNotHere:
+        pass  # the engine downloads it and reports progress
+    if settings.summary != SummarySettings():  # the defaults need no search through installed packages
+        try:
+            Summarizers(settings.summary).check(SummaryOptions())
+        except ValueError as error:
+            raise CannotStart(f"summary.provider or summary.style: {error}") from error
+
+
+def raise_file_limit() -> None:
+    """Allow as many open files as the system permits: each connection and each session needs one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+@contextlib.contextmanager
+def state_directory(path: Path) -> Iterator[Path]:
+    """Create the state directory if necessary, and lock it for the length of the block.
+
+    Raises:
+        CannotStart: it cannot be written, or another daemon holds it.
+    """
+    try:
+        # `parents` creates directories with the default mode, so the directory itself comes first.
+        made = not (
+            path / "lock"
+        ).exists()  # created last: without it an earlier start may have failed before it synced
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (path / "spool").mkdir(mode=0o700, exist_ok=True)
+        if made:
+            for folder in (path, path.absolute().parent):
+                sync_folder(folder)
+        lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise CannotStart(
+            f"the state directory {path} cannot be written ({error.strerror}); choose another with --state-dir"
+        ) from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise CannotStart(
+                f"another convod works in {path}; stop it, or choose another place with --state-dir"
+            ) from error
+        if not os.access(path / "spool", os.W_OK | os.X_OK):
+            raise CannotStart(f"the state directory {path} cannot be written; choose another with --state-dir")
+        yield path
+    finally:
+        os.close(lock)

@@ -1,0 +1,497 @@
+"""Sessions that survive their connections: live audio, files, and sessions that are only followed.
+
+In: a `Link`, audio. Out: events, each stored one once. A broken link is waited for; the audio then goes on from the
+byte that the daemon has, the events from the last one that was taken. What to do is decided in `convo.resume`.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self, Unpack
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from .client import Client, ClientSession, EventStream, SessionOptions
+from .client_io import AutoResetEvent
+from .errors import ConnectionLost, ConvoError, EventsLost, RequestError
+from .link import Link
+from .media import PIECE
+from .messages import AttachReply, AudioFormat, CancelSession, Code, Event
+from .resume import Create, End, ResumableSession, Send
+from .text import file_name
+from .transport import background_tasks
+
+_BUSY_S = 1.0  # before a daemon that has no room is asked again
+_GOODBYE_S = 3.0  # for cancelling a session while we ourselves are told to stop
+
+Read = Callable[[], Awaitable[bytes]]
+"""Gives the next bytes of a file, none at its end."""
+
+
+class ResumedEvents(ABC):
+    """Events of one session over as many connections as it takes, for `async for`; each stored event comes once.
+
+    Ends after the state that nothing follows, unless it is followed for ever.
+    """
+
+    def __init__(self, link: Link, state: ResumableSession, *, forever: bool = False) -> None:
+        self._link = link
+        self._state = state
+        self._forever = forever
+        self._reading: ClientSession | None = None
+        self._stream: EventStream | None = None
+        self._over = False
+
+    @property
+    def session(self) -> str:
+        """The session's id; empty until it is known."""
+        return self._state.session
+
+    @property
+    def over(self) -> bool:
+        """Whether its last event was taken."""
+        return self._over
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        while not self._over:
+            try:
+                if self._stream is None:
+                    self._reading = await self._reopened(self._reading)
+                    self._stream = self._reading.events((lambda event: False) if self._forever else None)
+                event = await self._next(self._stream)
+                if event is not None and self._state.take(event):
+                    return event
+            except StopAsyncIteration:
+                self._stream = None
+                self._over = self._reading is not None and self._reading.attached
+            except (ConnectionLost, EventsLost):
+                self._stream = None
+                self._lose(self._reading)
+                await checkpoint()  # let the link notice
+        self._finished()
+        raise StopAsyncIteration
+
+    async def _next(self, stream: EventStream) -> Event | None:
+        return await anext(stream)
+
+    @abstractmethod
+    async def _reopened(self, older: ClientSession | None) -> ClientSession:
+        """Wait for the session on another connection than `older`, or attached to anew."""
+
+    def _lose(self, session: ClientSession | None) -> None:  # noqa: B027 - some need not know
+        """Nothing more comes of this attachment."""
+
+    def _finished(self) -> None:  # noqa: B027
+        """The last event was taken."""
+
+
+class Follower(ResumedEvents):
+    """Follows a session that somebody else speaks.
+
+    Args:
+        link: the connection.
+        session: its id.
+        after_seq: number of the last stored event that is known.
+        forever: go on after the final state: for a new summary, a title, a mark.
+        attached: called at each attachment.
+
+    Iterating raises:
+        RequestError: the daemon does not show this session.
+        CannotConnect, ConnectionLost: there is no daemon any more.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        session: str,
+        *,
+        after_seq: int = 0,
+        forever: bool = False,
+        attached: Callable[[Client], Awaitable[None]] | None = None,
+    ) -> None:
+        state = ResumableSession()
+        state.session, state.seq = session, after_seq
+        super().__init__(link, state, forever=forever)
+        self._attached = attached
+
+    async def _reopened(self, older: ClientSession | None) -> ClientSession:
+        client = await self._link.client()
+        session = await client.attach(self._state.session, after_seq=self._state.seq)
+        if self._attached is not None:
+            await self._attached(client)
+        return session
+
+
+class _Producer(ResumedEvents):
+    """A session whose audio we send, for the length of an `async with` block."""
+
+    def __init__(self, link: Link, kind: Literal["live", "file"], options: SessionOptions) -> None:
+        super().__init__(link, ResumableSession())
+        self._kind = kind
+        self._busy: Callable[[RequestError], None] | None = None
+        # Asked for again after a lost answer, it is the same session.
+        self._options: SessionOptions = {"key": secrets.token_hex(16), **options}
+        self._changed = AutoResetEvent()
+        self._current: ClientSession | None = None
+        self._attempt: anyio.CancelScope | None = None
+        self._reader: anyio.CancelScope | None = None
+        self._gave_up: Exception | None = None
+        self._background = background_tasks()
+
+    async def __aenter__(self) -> Self:
+        tasks = await self._background.__aenter__()
+        tasks.start_soon(self._run)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        return await self._background.__aexit__(kind, error, traceback)
+
+    @property
+    def failure(self) -> Exception | None:
+        """Why the daemon does not have all of the audio, or why there is no session any more; None if it is well."""
+        return self._state.failure or self._gave_up
+
+    @property
+    def ended(self) -> bool:
+        """Whether the daemon knows that no more audio comes."""
+        return self._state.ended
+
+    @property
+    def taken(self) -> int:
+        """Bytes of audio so far."""
+        return self._state.buffer.end
+
+    @property
+    def acknowledged(self) -> int:
+        """Bytes of audio that the daemon has stored safely, as far as is known now."""
+        return 0 if self._current is None else self._current.acknowledged
+
+    async def opened(self) -> str:
+        """Wait until the daemon has made the session; returns its id. Raises like iterating."""
+        await self._until(lambda: bool(self._state.session))
+        return self._state.session
+
+    async def _until(self, done: Callable[[], bool]) -> None:
+        while not done():
+            if self.failure is not None:
+                raise self.failure
+            if self._over:
+                raise _over()
+            await self._changed.wait()
+
+    # --- events -------------------------------------------------------------------------------------------
+
+    async def _next(self, stream: EventStream) -> Event | None:
+        with anyio.CancelScope() as self._reader:  # left when the session is given up
+            if self._gave_up is not None:
+                raise self._gave_up
+            try:
+                return await anext(stream)
+            except RequestError as error:  # the audio was refused: what was heard before still comes
+                self._refused(error)
+        return None
+
+    async def _reopened(self, older: ClientSession | None) -> ClientSession:
+        while self._current is None or self._current is older:
+            if self._gave_up is not None:
+                raise self._gave_up
+            await self._changed.wait()
+        return self._current
+
+    def _lose(self, session: ClientSession | None) -> None:
+        if session is self._current:
+            self._stop_attempt()
+
+    def _finished(self) -> None:
+        if not self._state.unsent:  # the last event may be taken before the answer to the end
+            self._state.end_answered()
+        self._stop_attempt()
+
+    # --- the connection, in a task of its own -------------------------------------------------------------
+
+    async def _run(self) -> None:
+        try:
+            while not self._over and self._gave_up is None:
+                client = await self._link.client()
+                with suppress(ConnectionLost, EventsLost):
+                    await self._once(client)
+                self._current = None
+                await checkpoint()  # let the link notice
+        except (ConvoError, OSError) as error:
+            self._give_up(error)
+
+    async def _once(self, client: Client) -> None:
+        """Send on one connection, until that is lost or the session is over."""
+        session = await self._open(client)
+        async with anyio.create_task_group() as tasks:
+            self._attempt = tasks.cancel_scope
+            self._current = session
+            self._changed.set()
+            tasks.start_soon(self._send_all, session)
+            await client.wait_lost()
+            tasks.cancel_scope.cancel()
+
+    async def _open(self, client: Client) -> ClientSession:
+        step = self._state.opening()
+        if isinstance(step, Create):
+            session = await self._create(client)
+        else:
+            session = await client.attach(step.session, after_seq=step.after_seq, produce=step.produce)
+        reply = session.reply
+        if isinstance(reply, AttachReply):
+            self._state.opened(session.id, reply.audio_offset, ended=reply.ended)
+        else:
+            self._state.opened(session.id)
+        return session
+
+    async def _create(self, client: Client) -> ClientSession:
+        while True:
+            try:
+                return await client.create_session(self._kind, **self._options)
+            except RequestError as error:
+                if error.code != Code.BUSY or self._busy is None:
+                    raise
+                self._busy(error)
+            await anyio.sleep(_BUSY_S)
+
+    async def _send_all(self, session: ClientSession) -> None:
+        """Send the audio as it comes, then the end."""
+        try:
+            while not self._state.ended:
+                await self._send_next(session)
+                self._changed.set()
+        except ConnectionLost:
+            return  # noticed by whoever waits for that
+        except ConvoError as error:
+            self._give_up(error)
+
+    async def _send_next(self, session: ClientSession) -> None:
+        match self._state.next_step():
+            case Send(data):
+                try:
+                    await session.send_audio(data)
+                except RequestError as error:
+                    self._refused(error)
+                else:
+                    self._state.sent(len(data), session.acknowledged)
+            case End():
+                try:
+                    await session.end()
+                except RequestError as error:
+                    if error.code != Code.BAD_STATE:  # else it had ended already
+                        raise
+                self._state.end_answered()
+            case None:
+                await self._changed.wait()
+
+    # --- what ends it early -------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _refused(self, error: RequestError) -> None:
+        """The daemon takes no more of this audio."""
+
+    def _give_up(self, error: Exception) -> None:
+        self._gave_up = self._gave_up or error
+        self._stop_attempt()
+        if self._reader is not None:
+            self._reader.cancel()
+
+    def _stop_attempt(self) -> None:
+        if self._attempt is not None:
+            self._attempt.cancel()
+        self._changed.set()
+
+
+class LiveStream(_Producer):
+    """A live session of ours: audio in, events out. Open for the length of an `async with` block.
+
+    The session is created as soon as there is a connection. Leaving the block before `end` leaves it to the daemon,
+    which waits for `limits.resume_s` and then finishes it.
+
+    Args:
+        link: the connection, shared with whatever else the program asks.
+        busy: called when the daemon has no room for the session, which is then asked for again every second; without
+            it, that is an error.
+        options: fields of `CreateSession`; `audio` says what the bytes are, 16 kHz mono s16le unless said otherwise.
+
+    Iterating raises:
+        RequestError: the daemon refused the session, or its end.
+        CannotConnect, ConnectionLost: there is no daemon any more.
+        RemoteProtocolError: the daemon lost audio that it had stored.
+    """
+
+    def __init__(
+        self, link: Link, *, busy: Callable[[RequestError], None] | None = None, **options: Unpack[SessionOptions]
+    ) -> None:
+        super().__init__(link, "live", options)
+        self._busy = busy
+
+    async def send(self, data: bytes) -> None:
+        """Send audio of any length; waits while the daemon has no room for it, and while there is no connection.
+
+        Cancelled, the audio was taken all the same: it is sent in the background.
+
+        Raises:
+            RequestError: the daemon refused this session's audio; what it heard before still comes as events.
+            SessionCutShort: the connection was broken for too long.
+            ConvoError: there is no session any more, as iterating says.
+        """
+        self.send_nowait(data)
+        await self._until(lambda: not self._state.unsent)
+
+    def send_nowait(self, data: bytes) -> None:
+        """Have audio sent in the background: for a last piece, as nothing holds up a program that sends too much.
+
+        Raises like `send`.
+        """
+        if self.failure is not None:
+            raise self.failure
+        if self._state.ended or self._over:
+            raise _over()
+        self._state.add(data)
+        self._changed.set()
+
+    async def end(self) -> None:
+        """No more audio comes: wait until the daemon knows; the last events follow. Raises like `send`."""
+        self._state.finish()
+        self._changed.set()
+        while not (self._state.ended or self._over or self._gave_up is not None):
+            await self._changed.wait()
+        if self.failure is not None:
+            raise self.failure
+
+    async def finalize(self) -> None:
+        """Have everything sent so far transcribed now; returns once its segments are here. Raises like `send`."""
+        while not self._state.ended:
+            await self._until(lambda: not self._state.unsent and self._current is not None)
+            session = self._current
+            if session is None:
+                continue
+            try:
+                await session.finalize()
+            except ConnectionLost:
+                await checkpoint()  # let the link notice
+            else:
+                return
+
+    def _refused(self, error: RequestError) -> None:
+        self._state.refused(error)
+        self._changed.set()
+
+
+class FileUpload(_Producer):
+    """A file session of ours: its bytes in, events out. Open for the length of an `async with` block.
+
+    Leaving the block before the daemon has all of the file cancels the session; after that it goes on by itself.
+
+    Args:
+        link: the connection, shared with whatever else the program asks.
+        source: a path, or what gives the next bytes.
+        progress: called with the bytes sent so far, and whether the daemon has it all.
+        options: fields of `CreateSession`; of a path, `audio` and `title` are made of its name.
+
+    Entering raises:
+        OSError: the file cannot be opened.
+
+    Iterating raises:
+        OSError: it cannot be read.
+        RequestError: the daemon refused it.
+        CannotConnect, ConnectionLost: there is no daemon any more.
+        RemoteProtocolError: the daemon lost audio that it had stored.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        source: Path | Read,
+        *,
+        progress: Callable[[int, bool], None] = lambda sent, whole: None,
+        **options: Unpack[SessionOptions],
+    ) -> None:
+        super().__init__(link, "file", options)
+        self._source = source
+        self._progress = progress
+        self._descriptor: int | None = None
+        self._cancelled = False
+
+    async def __aenter__(self) -> Self:
+        if isinstance(self._source, Path):
+            self._descriptor = os.open(self._source, os.O_RDONLY | os.O_CLOEXEC)
+            size = os.fstat(self._descriptor).st_size
+            name = file_name(self._source.name)
+            self._options = {
+                "audio": AudioFormat(name=name, size=size),
+                "title": file_name(self._source.stem),
+                **self._options,
+            }
+        tasks = await self._background.__aenter__()
+        tasks.start_soon(self._run)
+        tasks.start_soon(self._send_file)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        try:
+            return await super().__aexit__(kind, error, traceback)
+        finally:
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+            if not self._over and not self._state.ended:
+                await self.cancel()
+
+    async def cancel(self, within_s: float | None = _GOODBYE_S) -> None:
+        """Tell the daemon that nobody wants this any more, though we may be being cancelled ourselves.
+
+        Args:
+            within_s: how long to wait for a connection and the answer; None for ever.
+        """
+        if self._state.session and not self._cancelled:
+            with anyio.move_on_after(within_s, shield=within_s is not None), suppress(ConvoError):
+                await self._link.request(CancelSession(session=self._state.session))
+                self._cancelled = True
+
+    async def _send_file(self) -> None:
+        try:
+            while not self._state.ended and (data := await self._read()):
+                self._state.add(data)
+                self._changed.set()
+                await self._until(lambda: not self._state.unsent)
+                self._progress(self.taken, False)
+            self._state.finish()
+            self._changed.set()
+            await self._until(lambda: self._state.ended)
+            self._progress(self.taken, True)
+        except ConvoError:
+            return  # iterating tells
+        except OSError as error:
+            self._give_up(error)
+
+    async def _read(self) -> bytes:
+        if isinstance(self._source, Path):
+            assert self._descriptor is not None
+            return await anyio.to_thread.run_sync(os.read, self._descriptor, PIECE)
+        return await self._source()
+
+    def _refused(self, error: RequestError) -> None:
+        if error.code == Code.BAD_STATE:  # it ended meanwhile: its last event says why
+            self._state.end_answered()
+            self._changed.set()
+        else:
+            self._give_up(error)
+
+
+def _over() -> RequestError:
+    return RequestError(Code.BAD_STATE, "The session has ended: start another one.")
