@@ -19,7 +19,7 @@ from convo.messages import (
 )
 from convod.sessions.limits import LimitSettings
 from convod.store import Record
-from tests.daemon.listen.test_serve import hall
+from tests.daemon.support.hall import hall
 
 
 async def fill(home, owner: str, texts: int) -> None:

@@ -45,7 +45,7 @@ from convo.messages import (
     State,
     SummaryOptions,
 )
-from tests.daemon.listen.test_serve import Hall, Peer, hall
+from tests.daemon.support.hall import Hall, Peer, hall
 from tests.daemon.support.house import run_inline
 
 RESUME_S = 30.0
