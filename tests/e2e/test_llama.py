@@ -14,7 +14,7 @@ from convo import messages
 from convo.messages import SummaryOptions
 from convod.summary import STYLES, Summarizers, SummarizerUnavailable, SummarySettings
 from convod.summary.base import Question
-from convod.summary.prompt import Wanted, for_talk, schema
+from convod.summary.prompt import Wanted, for_whole, schema
 from tests.daemon.support.summaries import Shown, write
 from tests.fakes.talks import KOREAN, MEETING, talk
 from tests.support import llama
@@ -58,7 +58,7 @@ async def test_the_server_says_what_a_prompt_did_cost(server: str) -> None:
     counts: list[int] = []
     for _ in range(2):
         question = Question(
-            messages=for_talk(MEETING, Wanted(style=STYLES["brief"], language="en")),
+            messages=for_whole(MEETING, Wanted(style=STYLES["brief"], language="en")),
             schema=schema(STYLES["brief"]),
             model="tiny",
             context_tokens=8192,
