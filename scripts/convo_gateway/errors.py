@@ -60,7 +60,7 @@ def translated() -> Iterator[None]:
     try:
         yield
     except convo.RequestError as error:
-        raise Refused(error.code, error.message) from error
+        raise Refused(error.code, _sentence(error)) from error
     except convo.CannotConnect as error:
         # Its sentence names the daemon's address, which is the operator's business.
         raise Refused(UNAVAILABLE, "The daemon cannot be reached; try again later.") from error
@@ -68,3 +68,10 @@ def translated() -> Iterator[None]:
         raise Refused(UNAVAILABLE, "The connection to the daemon broke; try again.") from error
     except convo.ConvoError as error:
         raise Refused(Code.INTERNAL, f"The gateway and the daemon do not understand each other: {error}") from error
+
+
+def _sentence(error: convo.RequestError) -> str:
+    """Return the daemon's sentence, but where it speaks of requests that these dialects do not have."""
+    if error.code == Code.UNKNOWN_SESSION:
+        return "There is no such job; look at its id and the token."
+    return error.message if error.message.endswith(".") else f"{error.message}."
