@@ -90,7 +90,7 @@ async def serve(settings: Settings, listener: socket.socket, stopped: trio.Event
     config.loglevel = "WARNING"
     config.accesslog = None  # a token may stand in a query
     config.include_server_header = False
-    config.graceful_timeout = 3.0
+    config.graceful_timeout = 1.5  # closed WebSockets wait for their next ping, so this is often used up
     config.keep_alive_timeout = 15.0
     config.websocket_max_message_size = MESSAGE_BYTES
     config.websocket_ping_interval = 20.0

@@ -37,7 +37,7 @@ from .metrics import Metrics
 from .multipart import Field, FileData, FileStart, Form
 from .settings import Settings
 from .text import gap, joined
-from .web import EventStreamResponse, Json, body_of, sse, token_of
+from .web import EventStreamResponse, Json, body_of, sse, token_of, unless_gone
 
 ALIASES: Final = ("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe", "gpt-4o-transcribe-diarize")
 """OpenAI's own names: each means the model that the daemon has chosen."""
@@ -112,18 +112,23 @@ class Transcriptions:
                         await self._stream(token, wanted, task, name, spool, put)
 
                 return _Owned(EventStreamResponse(produce), spool)
-            async with self._session(token, wanted, task, name, spool) as stream:
-                segments = [event async for event in _segments(stream)]
-                if wanted.format in ("srt", "vtt"):
-                    return PlainTextResponse(await self._daemon.export(token, stream.job, wanted.format))
-                if wanted.format == "verbose_json":
-                    session = await self._daemon.session(token, stream.job)
-                    return Json(verbose(session.segments, session.duration_s, task, wanted))
-            await spool.aclose()
         except BaseException:
             await spool.aclose()
             raise
-        text = joined(segment.text for segment in segments)
+        async with spool:
+            return await unless_gone(request, lambda: self._whole(token, wanted, task, name, spool))
+
+    async def _whole(
+        self, token: str | None, wanted: Wanted, task: Literal["transcribe", "translate"], name: str, spool: _Spool
+    ) -> Response:
+        """Return the text, in the format that was asked for."""
+        async with self._session(token, wanted, task, name, spool) as stream:
+            text = joined([segment.text async for segment in _segments(stream)])
+            if wanted.format in ("srt", "vtt"):
+                return PlainTextResponse(await self._daemon.export(token, stream.job, wanted.format))
+            if wanted.format == "verbose_json":
+                session = await self._daemon.session(token, stream.job)
+                return Json(verbose(session.segments, session.duration_s, task, wanted))
         return PlainTextResponse(text + "\n") if wanted.format == "text" else Json({"text": text})
 
     async def _read(self, request: Request, spool: _Spool) -> tuple[Wanted, str]:

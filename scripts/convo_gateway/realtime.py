@@ -137,6 +137,7 @@ class _Connection:
         self._items: dict[int, _Item] = {}  # by the daemon's segment: those that are not completed
         self._previous: str | None = None
         self._segment = -1  # the last that was told
+        self._spoken = -1  # the one that is, or was last, spoken
         self._committed = 0  # bytes
         self._dropped = (0.0, 0.0)  # seconds that were cleared
         self._speaking_since: float | None = None
@@ -335,7 +336,9 @@ class _Connection:
         match event:
             case SpeechStarted():
                 self._speaking_since = event.time
-                item = self._item(self._segment + 1)
+                # Segments come later than the speech: the one before may not be there yet.
+                self._spoken = max(self._spoken, self._segment) + 1
+                item = self._item(self._spoken)
                 if not item.started:
                     item.started = True
                     await self._tell(
@@ -343,7 +346,7 @@ class _Connection:
                     )
             case SpeechEnded():
                 self._speaking_since = None
-                item = self._item(self._segment + 1)
+                item = self._item(max(self._spoken, self._segment + 1))
                 if item.started and not item.stopped:
                     item.stopped = True
                     await self._tell(

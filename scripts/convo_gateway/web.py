@@ -81,6 +81,28 @@ async def body_of(request: Request, stall_s: float) -> AsyncGenerator[bytes, Non
             yield chunk
 
 
+async def unless_gone(request: Request, work: Callable[[], Awaitable[Response]]) -> Response:
+    """Return the answer of `work`, which is cancelled when the client goes. The request's body was read before."""
+    answer = Response(status_code=499)  # nobody reads it; the number is for the metrics
+    kept: Exception | None = None
+
+    async def wait_gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait_gone)
+        try:
+            answer = await work()
+        except Exception as error:
+            kept = error
+        nursery.cancel_scope.cancel()
+    if kept is not None:
+        raise kept
+    return answer
+
+
 def json_bytes(value: Any) -> bytes:
     """Return JSON, for any client."""
     return msgspec.json.encode(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
@@ -12,9 +13,10 @@ import pytest
 import trio
 import trio_websocket
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 import convo
-from convo.messages import ListSessions
+from convo.messages import ListSessions, PauseQueue, ResumeQueue
 from convod.listen.tokens import TokenBook
 from tests.support.daemon import Daemon, running
 from tests.support.gateway import Gateway, gateway, websocket_to
@@ -29,6 +31,19 @@ def told(answer: httpx.Response) -> dict[str, Any]:
     error: dict[str, Any] = answer.json()["error"]
     assert error["message"].endswith(".")
     return error
+
+
+async def numbers(served: Gateway) -> list[Sample]:
+    """What the gateway counts."""
+    async with httpx.AsyncClient(base_url=served.url) as client:
+        text = (await client.get("/metrics")).text
+    return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+
+
+async def wait_closed(served: Gateway) -> None:
+    """Until nothing is being served but the question for it."""
+    while sum(each.value for each in await numbers(served) if each.name == "convo_gateway_open") > 1:  # noqa: ASYNC110
+        await trio.sleep(0.05)
 
 
 @pytest.mark.parametrize("path", UPLOADS)
@@ -158,6 +173,65 @@ async def test_a_client_that_reads_nothing_is_dropped_and_nothing_piles_up(serve
 UNREAD = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
+async def test_a_client_that_goes_while_its_recording_is_transcribed_leaves_no_session(served: Gateway, daemon: Daemon):
+    async with convo.connect(daemon.web) as direct:
+
+        async def there() -> bool:
+            return any(each.title == "left.flac" for each in (await direct.request(ListSessions())).sessions)
+
+        await direct.request(PauseQueue())
+        async with httpx.AsyncClient(base_url=served.url, timeout=60) as client, trio.open_nursery() as nursery:
+
+            async def ask() -> None:
+                files = {"file": ("left.flac", (DATA / "single.flac").read_bytes())}
+                await client.post(UPLOADS[1], data={"model": "whisper-1"}, files=files)
+
+            nursery.start_soon(ask)
+            while not await there():  # noqa: ASYNC110
+                await trio.sleep(0.02)
+            nursery.cancel_scope.cancel()
+        while await there():  # noqa: ASYNC110
+            await trio.sleep(0.02)
+        await direct.request(ResumeQueue())
+
+
+@pytest.mark.parametrize("path", UPLOADS)
+async def test_a_large_upload_is_never_in_memory(served: Gateway, path: str):
+    size = 48 << 20
+
+    async def body() -> AsyncIterator[bytes]:
+        if path.startswith("/v1/"):
+            yield b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper-1\r\n'
+        yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="noise.wav"\r\n\r\n'
+        for _ in range(size >> 18):
+            yield bytes(1 << 18)
+        yield b"\r\n--x--\r\n"
+
+    before = served.memory()
+    async with httpx.AsyncClient(base_url=served.url, timeout=60) as client:
+        answer = await client.post(path, content=body(), headers=BOUNDARY)
+    assert answer.status_code == (400 if path.startswith("/v1/") else 202)  # it is no audio
+    assert served.peak_memory() - before < size / 3
+
+
+async def test_a_connection_that_takes_nothing_is_cut(served: Gateway):
+    with socket.socket() as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        raw.connect(("127.0.0.1", served.port))
+        raw.setblocking(False)
+        asked = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
+        reset = False
+        while not reset:  # more answers than buffers hold, none of them read
+            try:
+                raw.send(asked * 100)
+            except BlockingIOError:
+                await trio.sleep(0.05)
+            except OSError:
+                reset = True
+            reset = reset or raw.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+    await wait_closed(served)
+
+
 @UNREAD
 async def test_many_streams_of_one_job_are_bounded(served: Gateway):
     async with httpx.AsyncClient(base_url=served.url, timeout=60) as client, AsyncExitStack() as stack:
@@ -259,13 +333,8 @@ async def test_a_daemon_that_is_not_there_is_told_in_each_dialect():
 async def test_the_numbers_are_told_and_all_that_was_opened_is_closed_again(served: Gateway):
     async with httpx.AsyncClient(base_url=served.url) as client:
         assert (await client.get("/openapi.json")).status_code == 200
-        while True:
-            text = (await client.get("/metrics")).text
-            samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-            open_now = {s.labels["kind"]: s.value for s in samples if s.name == "convo_gateway_open"}
-            if open_now == {"http": 1.0, "websocket": 0.0} or open_now == {"http": 1.0}:
-                break
-            await trio.sleep(0.05)
+    await wait_closed(served)
+    samples = await numbers(served)
     answered = [s.labels for s in samples if s.name == "convo_gateway_requests_total"]
     assert {"route": "/openapi.json", "status": "200"} in answered
     assert next(s.value for s in samples if s.name == "convo_gateway_spool_bytes") == 0

@@ -53,6 +53,12 @@ class Gateway:
         with open(f"/proc/{self.pid}/statm") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
 
+    def peak_memory(self) -> int:
+        """The most bytes that it ever had in memory (Linux)."""
+        with open(f"/proc/{self.pid}/status") as file:
+            (peak,) = (line for line in file if line.startswith("VmHWM:"))
+        return int(peak.split()[1]) * 1024
+
     def stop(self) -> int:
         """SIGTERM; the exit status."""
         if self._process.poll() is None:
