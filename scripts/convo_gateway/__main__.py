@@ -7,6 +7,7 @@ holds no token: there is no access log.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import sys
@@ -85,7 +86,7 @@ async def serve(settings: Settings, listener: socket.socket, stopped: trio.Event
     from .app import application
 
     config = Config()
-    config.bind = [f"fd://{listener.fileno()}"]
+    config.bind = [f"fd://{os.dup(listener.fileno())}"]  # which hypercorn closes
     config.certfile, config.keyfile = settings.tls_cert, settings.tls_key
     config.loglevel = "WARNING"
     config.accesslog = None  # a token may stand in a query

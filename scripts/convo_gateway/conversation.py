@@ -148,6 +148,7 @@ class Conversations:
             try:
                 with self._followers.place(job):
                     async with self._daemon.open(token, job=job, after_seq=after, produce=False) as stream:
+                        await put(b"")  # the client sees that it is connected, though nothing may happen for long
                         async for event in stream.events():
                             if (told := _sse_of(event)) is not None:
                                 await put(told)

@@ -32,6 +32,7 @@ from convo.messages import (
 
 from .daemon_client import Daemon, Stream
 from .errors import Refused
+from .languages import name_of
 from .limits import Budget
 from .metrics import Metrics
 from .multipart import Field, FileData, FileStart, Form
@@ -193,8 +194,11 @@ class Transcriptions:
         put: Callable[[bytes], Awaitable[None]],
     ) -> None:
         """Tell segments as they come, then the whole."""
+        begun = False
         try:
             async with self._session(token, wanted, task, name, spool) as stream:
+                await put(b"")
+                begun = True
                 text = before = ""
                 async for segment in _segments(stream):
                     said = segment.text.strip()
@@ -203,6 +207,8 @@ class Transcriptions:
                     await put(sse({"type": "transcript.text.delta", "delta": delta}))
                 await put(sse({"type": "transcript.text.done", "text": text}))
         except Refused as error:
+            if not begun:
+                raise
             await put(sse(error_of(error), event="error"))
 
 
@@ -323,9 +329,10 @@ def verbose(segments: Sequence[Segment], duration_s: float, task: str, wanted: W
     `avg_logprob` is the logarithm of the segment's confidence; `compression_ratio` is computed as Whisper does, from
     the text; there are no token numbers, and what was no speech is no segment.
     """
+    language = "en" if task == "translate" else (segments[0].language if segments else wanted.language or "")
     answer: dict[str, Any] = {
         "task": task,
-        "language": "en" if task == "translate" else (segments[0].language if segments else wanted.language or ""),
+        "language": name_of(language),
         "duration": duration_s,
         "text": joined(segment.text for segment in segments),
     }

@@ -125,7 +125,10 @@ def sse(data: Any, *, event: str | None = None, id: int | None = None) -> bytes:
 
 
 class EventStreamResponse(Response):
-    """Server-sent events from `produce`, which gets a function that sends one, until it returns or the client goes."""
+    """Server-sent events from `produce`, which gets a function that sends one, until it returns or the client goes.
+
+    The answer begins with the first event, an empty one included: until then an error is an HTTP status.
+    """
 
     media_type = "text/event-stream"
 
@@ -135,12 +138,17 @@ class EventStreamResponse(Response):
         self._produce = produce
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve it; a fault of `produce` ends the connection, for its answer has begun."""
+        """Serve it; a fault of `produce` after the first event ends the connection."""
         sending = trio.Lock()
         kept: Exception | None = None
+        begun = False
 
         async def put(data: bytes) -> None:
+            nonlocal begun
             async with sending:
+                if not begun:
+                    begun = True
+                    await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
                 await send({"type": "http.response.body", "body": data, "more_body": True})
 
         async def ping() -> None:
@@ -153,7 +161,6 @@ class EventStreamResponse(Response):
                 pass
             nursery.cancel_scope.cancel()
 
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ping)
             nursery.start_soon(wait_gone)
@@ -164,7 +171,8 @@ class EventStreamResponse(Response):
             nursery.cancel_scope.cancel()
         if kept is not None:
             raise kept
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        if begun:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 class Guard:

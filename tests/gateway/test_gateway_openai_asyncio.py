@@ -53,6 +53,7 @@ async def test_words_and_segments_have_their_times(client: openai.AsyncOpenAI):
             response_format="verbose_json",
             timestamp_granularities=["word", "segment"],
         )
+    assert answer.language == "english"
     assert answer.words
     assert answer.segments
     assert all(0 <= word.start <= word.end <= answer.duration for word in answer.words)
@@ -91,6 +92,12 @@ async def test_what_is_wrong_is_told_as_the_sdk_expects(client: openai.AsyncOpen
     with pytest.raises(openai.NotFoundError) as unknown:
         await client.audio.transcriptions.create(file=("x.wav", b"RIFF"), model="no-such-model")
     assert unknown.value.code == "model_not_found"
+    with pytest.raises(openai.NotFoundError):
+        await client.audio.transcriptions.create(file=("x.wav", b"RIFF"), model="no-such-model", stream=True)
+    broken = await client.audio.transcriptions.create(file=("x.wav", b"no audio"), model="whisper-1", stream=True)
+    with pytest.raises(openai.APIError) as streamed:
+        _ = [event async for event in broken]
+    assert streamed.value.code == "bad_audio"
     with pytest.raises(openai.BadRequestError) as caught:
         await client.audio.translations.create(file=("x.wav", b"RIFF"), model="whisper-1", temperature=7)
     assert caught.value.param == "temperature"

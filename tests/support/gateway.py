@@ -96,7 +96,7 @@ def gateway(connect: str, *flags: str) -> Iterator[Gateway]:
         yield running
     finally:
         if running is not None:
-            running.stop()
+            assert running.stop() == 0, "".join(running.log)
         else:
             process.kill()
             process.wait(10)
