@@ -155,8 +155,15 @@ async def test_pieces_of_any_size_and_an_end_give_the_final_summary_on_the_same_
 async def test_a_daemon_that_is_killed_and_started_again_loses_nothing_of_a_stream(tmp_path):
     speech = pcm("single.flac")
     with running(tmp_path) as daemon, gateway(daemon.url, "--open-loopback") as served:
-        async with httpx.AsyncClient(base_url=served.url, timeout=60) as client:
+        async with httpx.AsyncClient(base_url=served.url, timeout=60) as client, trio.open_nursery() as nursery:
             job = (await client.post("/api/v1/stream/create")).json()["job_id"]
+            followed: list[int | None] = []
+
+            async def follow() -> None:
+                async with client.stream("GET", f"/api/v1/conversation/stream-events/{job}") as response:
+                    followed.extend([id async for _, id, _ in events(response) if id is not None])
+
+            nursery.start_soon(follow)
             async with websocket_to(f"{served.websocket}/api/v1/stream/ws/{job}") as websocket:
                 assert json.loads(await websocket.get_message())["type"] == "connection_success"
                 half = len(speech) // 2 // CHUNK * CHUNK
@@ -170,6 +177,7 @@ async def test_a_daemon_that_is_killed_and_started_again_loses_nothing_of_a_stre
                 told = [message async for message in messages(websocket)]
             answer = await result(client, job)
     assert any(each["type"] == "final_summary" for each in told)
+    assert followed == list(range(1, len(followed) + 1))  # one stream, each stored event once
     assert answer["duration_s"] == pytest.approx(len(speech) / 32000, abs=0.05)
     assert word_error_rate(truth("single"), answer["transcript"]) < 0.3
 
