@@ -1,0 +1,121 @@
+"""The application: all dialects on one router, and around it what holds for each of them.
+
+In: settings. Out: an ASGI application. This module opens no socket.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import trio
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from convo.messages import Code
+
+from . import conversation, openai_audio, openapi
+from .daemon_client import Daemon
+from .errors import Refused
+from .limits import Places
+from .metrics import CONTENT_TYPE, Metrics
+from .realtime import Realtime
+from .settings import Settings
+from .web import Guard, Json
+
+log = logging.getLogger("convo_gateway")
+
+_CHECK_S = 2.0  # between two looks at the daemon for monitors
+
+
+def application(settings: Settings) -> ASGIApp:
+    """Return the whole gateway as an ASGI application."""
+    daemon, metrics = Daemon(settings.connect), Metrics()
+    monitor = _Monitor(daemon, metrics)
+    app: ASGIApp = Starlette(
+        routes=[
+            *conversation.Conversations(daemon, settings, metrics).routes(),
+            *openai_audio.Transcriptions(daemon, settings, metrics).routes(),
+            *Realtime(daemon, settings, metrics).routes(),
+            Route("/openapi.json", _openapi, methods=["GET"]),
+            Route("/metrics", monitor.metrics, methods=["GET"]),
+            Route("/healthz", monitor.healthz, methods=["GET"]),
+        ],
+        exception_handlers={
+            Refused: _refused,
+            HTTPException: _http_error,
+            ClientDisconnect: _gone,
+            Exception: _fault,
+        },
+    )
+    if settings.origins:
+        app = CORSMiddleware(
+            app,
+            allow_origins=settings.origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["authorization", "content-type", "last-event-id"],
+        )
+    places = Places(settings.requests, "The gateway serves as many requests as it may; try again later.")
+    return Guard(app, refuse=refusal, origins=settings.origins, places=places, metrics=metrics)
+
+
+def refusal(path: str, error: Refused) -> Response:
+    """Return an error in the form of the dialect that a path belongs to."""
+    if path.startswith("/v1/"):
+        return openai_audio.refusal(error)
+    return conversation.refusal(error)
+
+
+async def _openapi(request: Request) -> Response:
+    return Json(openapi.DOCUMENT)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)
+    return refusal(request.url.path, error)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    sentences = {404: "There is nothing at this path; see /openapi.json.", 405: "This path has no such method."}
+    said = Refused(Code.BAD_REQUEST, sentences.get(error.status_code, error.detail), status=error.status_code)
+    answer: Response = refusal(request.url.path, said)
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    return Response(status_code=499)  # nobody reads it; the number is for the metrics
+
+
+async def _fault(request: Request, error: Exception) -> Response:
+    return refusal(request.url.path, Refused(Code.INTERNAL, "A fault of the gateway; see its log.", status=500))
+
+
+class _Monitor:
+    """What monitors ask for."""
+
+    def __init__(self, daemon: Daemon, metrics: Metrics) -> None:
+        self._daemon = daemon
+        self._metrics = metrics
+        self._checked = float("-inf")
+        self._reachable = False
+        self._checking = trio.Lock()
+
+    async def metrics(self, request: Request) -> Response:
+        """Tell the gateway's own numbers."""
+        return Response(self._metrics.text(), headers={"content-type": CONTENT_TYPE, "cache-control": "no-store"})
+
+    async def healthz(self, request: Request) -> Response:
+        """Tell whether the gateway runs, and something listens where the daemon should."""
+        async with self._checking:
+            if trio.current_time() - self._checked >= _CHECK_S:
+                self._reachable = await self._daemon.reachable()
+                self._checked = trio.current_time()
+        if self._reachable:
+            return PlainTextResponse("ok\n")
+        return PlainTextResponse("the daemon cannot be reached\n", 503)

@@ -1,0 +1,329 @@
+"""The conversation API: upload a recording or stream speech, follow it, fetch transcript and summary.
+
+In: HTTP requests and WebSocket messages. Out: jobs, which are the daemon's sessions by the same id, and their events.
+README.md describes the dialect; `openapi.py` is the same for programs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing, suppress
+from typing import Any, Final
+
+import msgspec
+import trio
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from convo.messages import (
+    Attach,
+    AttachReply,
+    AudioFormat,
+    Code,
+    Event,
+    FinalSummary,
+    GetSession,
+    GetSessionReply,
+    Progress,
+    SessionState,
+    SessionWarning,
+    State,
+    SummaryOptions,
+    TranscriptPartial,
+    TranscriptSegment,
+)
+
+from .daemon_client import Daemon, Stream
+from .errors import Refused
+from .limits import Places
+from .metrics import Metrics
+from .multipart import Field, FileData, FileEnd, FileStart, Form
+from .settings import Settings
+from .text import joined
+from .web import EventStreamResponse, Json, body_of, sse, token_of
+
+FIELDS: Final = ("language", "prompt", "title", "model", "style")
+"""Form fields and JSON fields that a job can be given."""
+
+CONTROL_CHARS: Final = 1000
+"""Longest text message on a stream's WebSocket."""
+
+
+def refusal(error: Refused) -> Response:
+    """Return an error as this dialect tells it."""
+    headers = {"www-authenticate": "Bearer"} if error.status == 401 else {}
+    if error.status in (429, 503):
+        headers["retry-after"] = "1"
+    return Json({"error": {"code": error.code, "message": error.message}}, error.status, headers)
+
+
+class Conversations:
+    """The endpoints."""
+
+    def __init__(self, daemon: Daemon, settings: Settings, metrics: Metrics) -> None:
+        self._daemon = daemon
+        self._settings = settings
+        self._metrics = metrics
+        self._followers = Places(
+            settings.job_streams, f"This job has {settings.job_streams} event streams; close one first.", status=429
+        )
+
+    def routes(self) -> list[Route | WebSocketRoute]:
+        """Return where they are."""
+        return [
+            Route("/api/v1/conversation/request", self.request, methods=["POST"]),
+            Route("/api/v1/conversation/result/{job_id}", self.result, methods=["GET"]),
+            Route("/api/v1/conversation/stream-events/{job_id}", self.stream_events, methods=["GET"]),
+            Route("/api/v1/stream/create", self.create, methods=["POST"]),
+            WebSocketRoute("/api/v1/stream/ws/{job_id}", self.stream),
+        ]
+
+    async def request(self, request: Request) -> Response:
+        """Take a recording, sent on to the daemon as it comes."""
+        token = token_of(request)
+        job: str | None = None
+        async with aclosing(body_of(request, self._settings.stall_s)) as body:
+            form = Form(request.headers.get("content-type", ""), body)
+            fields: dict[str, str] = {}
+            async for part in form:
+                if isinstance(part, Field) and job is None:
+                    fields[part.name] = part.value
+                elif isinstance(part, FileStart) and part.name == "file" and job is None:
+                    job = await self._upload(token, form, part.filename, fields)
+                elif isinstance(part, Field) and part.name in FIELDS:
+                    assert job is not None
+                    await self._daemon.forget(token, job)
+                    raise Refused(Code.BAD_REQUEST, f"Send the field {part.name} before the file.", param=part.name)
+        if job is None:
+            raise Refused(Code.BAD_REQUEST, "Send a recording as a file in the field `file`.", param="file")
+        return Json({"job_id": job}, 202)
+
+    async def _upload(self, token: str | None, form: Form, filename: str, fields: dict[str, str]) -> str:
+        """Send a file on; returns its job. An upload that breaks off leaves none behind."""
+        options = _session_fields(fields)
+        audio = AudioFormat(name=filename[:1000] or None)
+        job: str | None = None
+        whole = False
+        try:
+            async with self._daemon.open(token, kind="file", audio=audio, interim=False, **options) as stream:
+                job = stream.job
+                async for part in form:
+                    if isinstance(part, FileData):
+                        self._metrics.audio.inc(len(part.data))
+                        await stream.send(part.data)
+                    elif isinstance(part, FileEnd):
+                        break
+                if not stream.received:
+                    raise Refused(Code.BAD_AUDIO, "The file is empty; send a recording.", param="file")
+                await stream.end()
+                whole = True
+        finally:
+            if job is not None and not whole:
+                await self._daemon.forget(token, job)
+        return job
+
+    async def result(self, request: Request) -> Response:
+        """Tell how a job is, and what came of it so far."""
+        token, job = token_of(request), request.path_params["job_id"]
+        session = await self._daemon.session(token, job)
+        answer = result_of(session)
+        if session.state is State.FAILED:
+            code, message = await self._daemon.why_failed(token, job)
+            answer["error"] = {"code": code, "message": message}
+        return Json(answer)
+
+    async def stream_events(self, request: Request) -> Response:
+        """Follow a job; `Last-Event-ID` is the number of the last stored event that the client has."""
+        token, job = token_of(request), request.path_params["job_id"]
+        after = _last_event_id(request)
+        state: AttachReply
+        with self._followers.place(job):  # refused before the stream begins, an error is an HTTP status
+            (state,) = await self._daemon.ask(token, Attach(session=job, after_seq=after))
+        if state.state.final and after >= state.seq:
+            return Response(status_code=204)  # which tells an EventSource not to come back
+
+        async def produce(put: Callable[[bytes], Awaitable[None]]) -> None:
+            try:
+                with self._followers.place(job):
+                    async with self._daemon.open(token, job=job, after_seq=after, produce=False) as stream:
+                        await put(b"")  # the client sees that it is connected, though nothing may happen for long
+                        async for event in stream.events():
+                            if (told := _sse_of(event)) is not None:
+                                await put(told)
+            except Refused as error:
+                await put(sse({"code": error.code, "message": error.message}, event="error"))
+
+        return EventStreamResponse(produce)
+
+    async def create(self, request: Request) -> Response:
+        """Make a live job for a WebSocket to come."""
+        token = token_of(request)
+        raw = bytearray()
+        async with aclosing(body_of(request, self._settings.stall_s)) as body:
+            async for chunk in body:
+                raw += chunk
+                if len(raw) > 64 << 10:
+                    raise Refused(Code.TOO_LARGE, "The body of this request is larger than 64 KiB.")
+        try:
+            fields = msgspec.json.decode(bytes(raw), type=dict[str, Any]) if raw.strip() else {}
+            given = {name: fields[name] for name in FIELDS if fields.get(name) is not None}
+            options = _session_fields(msgspec.convert(given, dict[str, str]))
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            raise Refused(Code.BAD_REQUEST, "Send a JSON object whose fields are texts, or no body.") from None
+        async with self._daemon.open(token, kind="live", **options) as stream:
+            return Json({"job_id": stream.job}, 201)
+
+    # --- the WebSocket ----------------------------------------------------------------------------------------
+
+    async def stream(self, websocket: WebSocket) -> None:
+        """Take speech, tell what was said. A client that just closes ends its session, and the summary is stored."""
+        await websocket.accept()
+        try:
+            await self._stream(websocket, token_of(websocket), websocket.path_params["job_id"])
+        except Refused as error:
+            with suppress(WebSocketDisconnect, RuntimeError):
+                await _tell(websocket, {"type": "error", "code": error.code, "message": error.message})
+                await websocket.close(1011 if error.status >= 500 else 1008)
+            return
+        except WebSocketDisconnect:
+            return
+        with suppress(WebSocketDisconnect, RuntimeError):
+            await websocket.close()
+
+    async def _stream(self, websocket: WebSocket, token: str | None, job: str) -> None:
+        session: GetSessionReply
+        (session,) = await self._daemon.ask(token, GetSession(session=job, after_segment=1 << 62))
+        if session.kind != "live":
+            raise Refused(Code.BAD_STATE, "This job is a recording: follow it at /api/v1/conversation/stream-events.")
+        if session.state.final:
+            raise Refused(Code.BAD_STATE, "This job is over: fetch it at /api/v1/conversation/result.")
+        after = _number(websocket.query_params.get("last_event_id", "0"), "last_event_id")
+        async with self._daemon.open(token, job=job, after_seq=after, sample_bytes=2) as stream:
+            await _tell(websocket, {"type": "connection_success", "job_id": job})
+            try:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._listen, websocket, stream)
+                    with suppress(WebSocketDisconnect):  # the listener hears of it, too
+                        async for event in stream.events():
+                            if (told := _told(event)) is not None:
+                                await _tell(websocket, told)
+                    nursery.cancel_scope.cancel()
+            except* Refused as group:
+                raise _first(group) from None
+            except* WebSocketDisconnect as group:
+                raise _first(group) from None
+
+    async def _listen(self, websocket: WebSocket, stream: Stream) -> None:
+        """Take what the client sends; however that ends, the session ends with it, unless the gateway itself stops."""
+        try:
+            while not await self._take(websocket, stream):
+                pass
+            await stream.end()
+        except (Refused, WebSocketDisconnect):
+            await stream.leave()
+            raise
+        while True:  # until it goes
+            if (await websocket.receive())["type"] == "websocket.disconnect":
+                raise WebSocketDisconnect
+
+    async def _take(self, websocket: WebSocket, stream: Stream) -> bool:
+        """Take one message; returns whether it was the last."""
+        message = await websocket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect
+        if (data := message.get("bytes")) is not None:
+            self._metrics.audio.inc(len(data))
+            await stream.send(data)
+            return False
+        text = message.get("text") or ""
+        try:
+            control = msgspec.json.decode(text) if len(text) <= CONTROL_CHARS else None
+        except msgspec.DecodeError:
+            control = None
+        if isinstance(control, dict) and control.get("type") == "end":
+            return True
+        # What was said so far stays; only this message is refused.
+        sentence = 'Send audio as binary messages; the only text message is {"type": "end"}.'
+        await _tell(websocket, {"type": "error", "code": str(Code.BAD_MESSAGE), "message": sentence})
+        return False
+
+
+def result_of(session: GetSessionReply) -> dict[str, Any]:
+    """Return a session as the result of a job."""
+    status = "failed" if session.state is State.CANCELLED else str(session.state)
+    answer: dict[str, Any] = {
+        "job_id": session.session,
+        "status": status,
+        "title": session.title,
+        "duration_s": session.duration_s,
+        "transcript": joined(segment.text for segment in session.segments),
+        "segments": session.segments,
+        "summary": session.summary,
+    }
+    if session.state is State.CANCELLED:
+        answer["error"] = {"code": "cancelled", "message": "The job was cancelled; what was transcribed stays."}
+    return answer
+
+
+def _session_fields(fields: dict[str, str]) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        name: fields[name] for name in ("language", "prompt", "title", "model") if fields.get(name)
+    }
+    if style := fields.get("style"):
+        options["summary"] = SummaryOptions(style=style)
+    return options
+
+
+def _told(event: Event) -> dict[str, Any] | None:
+    """Return an event as this dialect tells it; None for those that it does not know."""
+    match event:
+        case TranscriptSegment() | TranscriptPartial() | FinalSummary():
+            told: dict[str, Any] = msgspec.to_builtins(event)
+            del told["session"]
+            if isinstance(event, TranscriptPartial):
+                told["text"] = " ".join(filter(None, (event.stable, event.tentative)))
+            return told
+        case SessionState(state=State.FAILED | State.CANCELLED):
+            message = event.message or "The job was cancelled; what was transcribed stays."
+            return {"type": "error", "seq": event.seq, "code": event.code or str(event.state), "message": message}
+        case SessionState():
+            return {"type": "progress", "seq": event.seq, "status": str(event.state)}
+        case Progress():
+            return {"type": "progress", "status": "processing", "done_s": event.done_s, "total_s": event.total_s}
+        case SessionWarning():
+            return {"type": "progress", "seq": event.seq, "warning": {"code": event.code, "message": event.message}}
+    return None
+
+
+def _sse_of(event: Event) -> bytes | None:
+    told = _told(event)
+    if told is None or isinstance(event, TranscriptPartial):
+        return None
+    return sse(told, event=told["type"], id=told.get("seq"))
+
+
+def _last_event_id(request: Request) -> int:
+    # An EventSource sends the header when it comes back; the query is for those who cannot set headers.
+    given = request.headers.get("last-event-id") or request.query_params.get("last_event_id") or "0"
+    return _number(given, "Last-Event-ID")
+
+
+def _number(text: str, name: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise Refused(Code.BAD_REQUEST, f"{name} must be the number of an event of this job.", param=name)
+    return int(text)
+
+
+async def _tell(websocket: WebSocket, message: dict[str, Any]) -> None:
+    await websocket.send_text(msgspec.json.encode(message).decode())
+
+
+def _first(group: BaseExceptionGroup[Any]) -> Exception:
+    """Return the first exception of a group that has no groups inside."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, Exception)
+    return error

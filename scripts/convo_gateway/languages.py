@@ -1,0 +1,29 @@
+"""Names of languages as OpenAI's API writes them, for the codes that Whisper has.
+
+In: a code. Out: a name in English. This module knows no text.
+"""
+
+from __future__ import annotations
+
+_NAMES = dict(
+    (pair.split()[0], pair.split()[1].replace("_", " "))
+    for pair in """
+    en english, zh chinese, de german, es spanish, ru russian, ko korean, fr french, ja japanese, pt portuguese,
+    tr turkish, pl polish, ca catalan, nl dutch, ar arabic, sv swedish, it italian, id indonesian, hi hindi,
+    fi finnish, vi vietnamese, he hebrew, uk ukrainian, el greek, ms malay, cs czech, ro romanian, da danish,
+    hu hungarian, ta tamil, no norwegian, th thai, ur urdu, hr croatian, bg bulgarian, lt lithuanian, la latin,
+    mi maori, ml malayalam, cy welsh, sk slovak, te telugu, fa persian, lv latvian, bn bengali, sr serbian,
+    az azerbaijani, sl slovenian, kn kannada, et estonian, mk macedonian, br breton, eu basque, is icelandic,
+    hy armenian, ne nepali, mn mongolian, bs bosnian, kk kazakh, sq albanian, sw swahili, gl galician, mr marathi,
+    pa punjabi, si sinhala, km khmer, sn shona, yo yoruba, so somali, af afrikaans, oc occitan, ka georgian,
+    be belarusian, tg tajik, sd sindhi, gu gujarati, am amharic, yi yiddish, lo lao, uz uzbek, fo faroese,
+    ht haitian_creole, ps pashto, tk turkmen, nn nynorsk, mt maltese, sa sanskrit, lb luxembourgish, my myanmar,
+    bo tibetan, tl tagalog, mg malagasy, as assamese, tt tatar, haw hawaiian, ln lingala, ha hausa, ba bashkir,
+    jw javanese, su sundanese, yue cantonese
+    """.split(",")  # noqa: SIM905  # two hundred words, to be read as text
+)
+
+
+def name_of(code: str) -> str:
+    """Return the name of a language, or the code where there is none."""
+    return _NAMES.get(code, code)

@@ -1,0 +1,392 @@
+"""OpenAI's audio API: transcriptions, translations and models.
+
+In: a form with a recording. Out: its text, in each of the formats of that API, whole or as a stream. The recording
+waits on disk until the form is whole, for its fields may come behind it; no more of it than a piece is in memory.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
+from typing import Any, Final, Literal
+
+import msgspec
+import trio
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from convo.messages import (
+    AudioFormat,
+    Code,
+    ModelInfo,
+    Segment,
+    SessionState,
+    State,
+    SummaryOptions,
+    TranscriptSegment,
+)
+
+from .daemon_client import Daemon, Stream
+from .errors import Refused
+from .languages import name_of
+from .limits import Budget
+from .metrics import Metrics
+from .multipart import Field, FileData, FileStart, Form
+from .settings import Settings
+from .text import gap, joined
+from .web import EventStreamResponse, Json, body_of, sse, token_of, unless_gone
+
+ALIASES: Final = ("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe", "gpt-4o-transcribe-diarize")
+"""OpenAI's own names: each means the model that the daemon has chosen."""
+
+FORMATS: Final = ("json", "text", "srt", "vtt", "verbose_json")
+
+_PIECE: Final = 1 << 16
+
+NO_SUMMARY: Final = SummaryOptions(mode="off")
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """The fields of a request that say what is wanted."""
+
+    model: str | None
+    language: str | None
+    prompt: str | None
+    format: str
+    stream: bool
+    words: bool
+    segments: bool
+
+
+class Transcriptions:
+    """The endpoints."""
+
+    def __init__(self, daemon: Daemon, settings: Settings, metrics: Metrics) -> None:
+        self._daemon = daemon
+        self._settings = settings
+        self._metrics = metrics
+        self._budget = Budget(settings.spool_bytes)
+        metrics.spool.set_function(lambda: self._budget.used)
+
+    def routes(self) -> list[Route]:
+        """Return where they are."""
+        return [
+            Route("/v1/audio/transcriptions", self.transcribe, methods=["POST"]),
+            Route("/v1/audio/translations", self.translate, methods=["POST"]),
+            Route("/v1/models", self.models, methods=["GET"]),
+            Route("/v1/models/{model:path}", self.model, methods=["GET"]),
+        ]
+
+    async def models(self, request: Request) -> Response:
+        """List the daemon's models, and OpenAI's names for the one it has chosen."""
+        return Json({"object": "list", "data": _models(await self._daemon.models(token_of(request)))})
+
+    async def model(self, request: Request) -> Response:
+        """Tell about one of them."""
+        name = request.path_params["model"]
+        for model in _models(await self._daemon.models(token_of(request))):
+            if model["id"] == name:
+                return Json(model)
+        raise Refused(Code.UNKNOWN_MODEL, "There is no model of this name; /v1/models lists them.", param="model")
+
+    async def transcribe(self, request: Request) -> Response:
+        """Transcribe a recording in its own language."""
+        return await self._answer(request, "transcribe")
+
+    async def translate(self, request: Request) -> Response:
+        """Transcribe a recording in English."""
+        return await self._answer(request, "translate")
+
+    async def _answer(self, request: Request, task: Literal["transcribe", "translate"]) -> Response:
+        token = token_of(request)
+        spool = _Spool(self._budget)
+        try:
+            wanted, name = await self._read(request, spool)
+            if wanted.stream:
+
+                async def produce(put: Callable[[bytes], Awaitable[None]]) -> None:
+                    async with spool:
+                        await self._stream(token, wanted, task, name, spool, put)
+
+                return _Owned(EventStreamResponse(produce), spool)
+        except BaseException:
+            await spool.aclose()
+            raise
+        async with spool:
+            return await unless_gone(request, lambda: self._whole(token, wanted, task, name, spool))
+
+    async def _whole(
+        self, token: str | None, wanted: Wanted, task: Literal["transcribe", "translate"], name: str, spool: _Spool
+    ) -> Response:
+        """Return the text, in the format that was asked for."""
+        async with self._session(token, wanted, task, name, spool) as stream:
+            text = joined([segment.text async for segment in _segments(stream)])
+            if wanted.format in ("srt", "vtt"):
+                return PlainTextResponse(await self._daemon.export(token, stream.job, wanted.format))
+            if wanted.format == "verbose_json":
+                session = await self._daemon.session(token, stream.job)
+                return Json(verbose(session.segments, session.duration_s, task, wanted))
+        return PlainTextResponse(text + "\n") if wanted.format == "text" else Json({"text": text})
+
+    async def _read(self, request: Request, spool: _Spool) -> tuple[Wanted, str]:
+        """Read the form; the recording goes to disk."""
+        fields: dict[str, list[str]] = {}
+        name: str | None = None
+        async with aclosing(body_of(request, self._settings.stall_s)) as body:
+            async for part in Form(request.headers.get("content-type", ""), body):
+                if isinstance(part, Field):
+                    fields.setdefault(part.name.removesuffix("[]"), []).append(part.value)
+                elif isinstance(part, FileStart):
+                    if part.name != "file" or name is not None:
+                        raise Refused(Code.BAD_REQUEST, "Send one file, in the field `file`.", param=part.name)
+                    name = part.filename
+                elif isinstance(part, FileData):
+                    self._metrics.audio.inc(len(part.data))
+                    await spool.write(part.data)
+        wanted = wanted_of(fields)
+        if name is None:
+            raise Refused(Code.BAD_REQUEST, "Send the recording in the field `file`.", param="file")
+        if not spool.size:
+            raise Refused(Code.BAD_AUDIO, "The file is empty; send a recording.", param="file")
+        return wanted, name
+
+    @asynccontextmanager
+    async def _session(
+        self, token: str | None, wanted: Wanted, task: Literal["transcribe", "translate"], name: str, spool: _Spool
+    ) -> AsyncIterator[Stream]:
+        """Hand the recording to the daemon; the session is gone afterwards unless the settings keep it."""
+        job: str | None = None
+        over = False
+        try:
+            async with self._daemon.open(
+                token,
+                kind="file",
+                audio=AudioFormat(name=name[:1000] or None, size=spool.size),
+                task=task,
+                model=wanted.model,
+                language=wanted.language,
+                prompt=wanted.prompt,
+                words=wanted.words,
+                interim=False,
+                summary=NO_SUMMARY,
+            ) as stream:
+                job = stream.job
+                async for piece in spool.pieces():
+                    await stream.send(piece)
+                await stream.end()
+                yield stream
+                over = True
+        finally:
+            if job is not None and not (over and self._settings.keep_sessions):
+                await self._daemon.forget(token, job)
+
+    async def _stream(
+        self,
+        token: str | None,
+        wanted: Wanted,
+        task: Literal["transcribe", "translate"],
+        name: str,
+        spool: _Spool,
+        put: Callable[[bytes], Awaitable[None]],
+    ) -> None:
+        """Tell segments as they come, then the whole."""
+        begun = False
+        try:
+            async with self._session(token, wanted, task, name, spool) as stream:
+                await put(b"")
+                begun = True
+                text = before = ""
+                async for segment in _segments(stream):
+                    said = segment.text.strip()
+                    delta = gap(before, said) + said
+                    text, before = text + delta, said or before
+                    await put(sse({"type": "transcript.text.delta", "delta": delta}))
+                await put(sse({"type": "transcript.text.done", "text": text}))
+        except Refused as error:
+            if not begun:
+                raise
+            await put(sse(error_of(error), event="error"))
+
+
+class _Spool:
+    """A recording on disk, in a file without a name: it is gone with this program, however that ends."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._file: Any = None
+        self.size = 0
+
+    async def __aenter__(self) -> _Spool:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def write(self, data: bytes) -> None:
+        """Add to it.
+
+        Raises:
+            Refused: there is no room.
+        """
+        self._budget.take(len(data))
+        self.size += len(data)
+        try:
+            if self._file is None:
+                self._file = trio.wrap_file(await trio.to_thread.run_sync(tempfile.TemporaryFile))
+            await self._file.write(data)
+        except OSError as error:
+            raise Refused(Code.BUSY, "The gateway's disk takes no more uploads now; try again later.") from error
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Yield it from its start."""
+        await self._file.seek(0)
+        while piece := await self._file.read(_PIECE):
+            yield piece
+
+    async def aclose(self) -> None:
+        """Give the disk back."""
+        self._budget.give_back(self.size)
+        self.size = 0
+        if self._file is not None:
+            file, self._file = self._file, None
+            with trio.CancelScope(shield=True), suppress(OSError):  # what could not be written is not wanted any more
+                await file.aclose()
+
+
+class _Owned(Response):
+    """A response that closes a spool when it is over, or was never begun."""
+
+    def __init__(self, inner: Response, spool: _Spool) -> None:
+        self._inner = inner
+        self._spool = spool
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async with self._spool:
+            await self._inner(scope, receive, send)
+
+
+async def _segments(stream: Stream) -> AsyncIterator[TranscriptSegment]:
+    """Yield the segments of a recording.
+
+    Raises:
+        Refused: the session failed, or somebody cancelled it.
+    """
+    async for event in stream.events():
+        if isinstance(event, TranscriptSegment):
+            yield event
+        elif isinstance(event, SessionState) and event.state in (State.FAILED, State.CANCELLED):
+            message = event.message or "The session was cancelled at the daemon."
+            raise Refused(event.code or Code.INTERNAL, message)
+
+
+def wanted_of(fields: dict[str, list[str]]) -> Wanted:
+    """Return what the fields of a form ask for.
+
+    Raises:
+        Refused: one of them is wrong.
+    """
+    last = {name: values[-1] for name, values in fields.items()}
+    format = last.get("response_format") or "json"
+    if format not in FORMATS:
+        raise _wrong("response_format", f"response_format must be one of {', '.join(FORMATS)}.")
+    granularities = fields.get("timestamp_granularities", [])
+    if wrong := set(granularities) - {"word", "segment"}:
+        raise _wrong(
+            "timestamp_granularities", f"timestamp_granularities are word and segment, not {min(wrong)!r:.40}."
+        )
+    if granularities and format != "verbose_json":
+        raise _wrong("timestamp_granularities", "timestamp_granularities need response_format verbose_json.")
+    stream = last.get("stream", "false").lower()
+    if stream not in ("true", "false", "0", "1"):
+        raise _wrong("stream", "stream must be true or false.")
+    try:
+        temperature = float(last.get("temperature") or 0)
+    except ValueError:
+        temperature = math.nan
+    if not 0 <= temperature <= 1:
+        raise _wrong("temperature", "temperature must be a number from 0 to 1.")
+    model = last.get("model") or ""
+    if not model:
+        raise _wrong("model", "Name a model, such as whisper-1; /v1/models lists them.")
+    return Wanted(
+        model=None if model in ALIASES else model,
+        language=last.get("language") or None,
+        prompt=last.get("prompt") or None,
+        format=format,
+        stream=stream in ("true", "1"),
+        words="word" in granularities,
+        segments="segment" in granularities or not granularities,
+    )
+
+
+def verbose(segments: Sequence[Segment], duration_s: float, task: str, wanted: Wanted) -> dict[str, Any]:
+    """Return a transcript as verbose_json.
+
+    `avg_logprob` is the logarithm of the segment's confidence; `compression_ratio` is computed as Whisper does, from
+    the text; there are no token numbers, and what was no speech is no segment.
+    """
+    language = "en" if task == "translate" else (segments[0].language if segments else wanted.language or "")
+    answer: dict[str, Any] = {
+        "task": task,
+        "language": name_of(language),
+        "duration": duration_s,
+        "text": joined(segment.text for segment in segments),
+    }
+    if wanted.segments:
+        answer["segments"] = [_verbose_segment(segment) for segment in segments]
+    if wanted.words:
+        words = [word for segment in segments for word in segment.words or ()]
+        answer["words"] = [{"word": word.word.strip(), "start": word.start, "end": word.end} for word in words]
+    return answer
+
+
+def _verbose_segment(segment: Segment) -> dict[str, Any]:
+    raw = segment.text.encode()
+    return {
+        "id": segment.segment,
+        "seek": 0,
+        "start": segment.start,
+        "end": segment.end,
+        "text": segment.text,
+        "tokens": [],
+        "temperature": 0.0,
+        "avg_logprob": math.log(max(segment.confidence, 1e-6)),
+        "compression_ratio": len(raw) / len(zlib.compress(raw)),
+        "no_speech_prob": 0.0,
+    }
+
+
+def _models(models: Sequence[ModelInfo]) -> list[dict[str, Any]]:
+    names = [*ALIASES, *(model.name for model in models)]
+    return [{"id": name, "object": "model", "created": 0, "owned_by": "convo"} for name in names]
+
+
+def _wrong(param: str, sentence: str) -> Refused:
+    return Refused(Code.BAD_REQUEST, sentence, param=param)
+
+
+# --- errors ---------------------------------------------------------------------------------------------------
+
+_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+_CODES = {
+    Code.UNAUTHORIZED: "invalid_api_key",
+    Code.UNKNOWN_MODEL: "model_not_found",
+    Code.UNSUPPORTED_AUDIO: "unsupported_audio",
+}
+
+
+def error_of(error: Refused) -> dict[str, Any]:
+    """Return an error as OpenAI's API tells it."""
+    kind = _TYPES.get(error.status) or ("server_error" if error.status >= 500 else "invalid_request_error")
+    code = _CODES.get(Code(error.code)) if error.code in list(Code) else None
+    return {"error": {"message": error.message, "type": kind, "param": error.param, "code": code or error.code}}
+
+
+def refusal(error: Refused) -> Response:
+    """Return an error as this dialect tells it."""
+    headers = {"retry-after": "1"} if error.status in (429, 503) else {}
+    return Json(error_of(error), error.status, headers)

@@ -1,0 +1,248 @@
+"""The HTTP interface as an OpenAPI document, served at `/openapi.json`.
+
+In: nothing. Out: `DOCUMENT`. WebSockets have no place in OpenAPI: README.md describes them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import convo
+
+_Json = dict[str, Any]
+
+
+def _object(required: list[str], **properties: _Json) -> _Json:
+    return {"type": "object", "required": required, "properties": properties}
+
+
+def _text(description: str = "", **more: Any) -> _Json:
+    return {"type": "string", **({"description": description} if description else {}), **more}
+
+
+def _array(items: _Json) -> _Json:
+    return {"type": "array", "items": items}
+
+
+def _ref(name: str) -> _Json:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+_NUMBER: _Json = {"type": "number"}
+_INTEGER: _Json = {"type": "integer"}
+_NULL: _Json = {"type": "null"}
+
+_SCHEMAS: _Json = {
+    "Error": _object(["error"], error=_object(["code", "message"], code=_text(), message=_text("one sentence"))),
+    "OpenAIError": _object(
+        ["error"],
+        error=_object(
+            ["message", "type", "param", "code"],
+            message=_text(), type=_text(), param={"type": ["string", "null"]}, code={"type": ["string", "null"]},
+        ),
+    ),
+    "Job": _object(["job_id"], job_id=_text()),
+    "Word": _object(["word", "start", "end"], word=_text(), start=_NUMBER, end=_NUMBER, confidence=_NUMBER),
+    "Segment": _object(
+        ["segment", "start", "end", "text", "language", "confidence"],
+        segment=_INTEGER, start=_NUMBER, end=_NUMBER, text=_text(), language=_text(), confidence=_NUMBER,
+        words=_array(_ref("Word")),
+    ),
+    "Summary": _object(
+        ["provider", "model", "title", "summary", "key_points", "action_items", "keywords", "language"],
+        provider=_text(), model=_text(), title=_text(), summary=_text(), key_points=_array(_text()),
+        action_items=_array(
+            _object(
+                ["text"], text=_text(), owner=_text(), due=_text(), sources=_array(_INTEGER)
+            )
+        ),
+        keywords=_array(_text()), language=_text(), key_point_sources=_array(_array(_INTEGER)),
+    ),
+    "Result": _object(
+        ["job_id", "status", "title", "duration_s", "transcript", "segments", "summary"],
+        job_id=_text(), title=_text(), duration_s=_NUMBER, transcript=_text(),
+        status=_text(enum=["pending", "processing", "transcribed", "completed", "failed"]),
+        segments=_array(_ref("Segment")),
+        summary={"anyOf": [_ref("Summary"), _NULL]},
+        error=_object(["code", "message"], code=_text(), message=_text()),
+    ),
+    "Transcription": _object(["text"], text=_text()),
+    "VerboseTranscription": _object(
+        ["task", "language", "duration", "text"],
+        task=_text(enum=["transcribe", "translate"]), language=_text(), duration=_NUMBER, text=_text(),
+        segments=_array(
+            _object(
+                ["id", "seek", "start", "end", "text", "tokens", "temperature", "avg_logprob", "compression_ratio",
+                 "no_speech_prob"],
+                id=_INTEGER, seek=_INTEGER, start=_NUMBER, end=_NUMBER, text=_text(), tokens=_array(_INTEGER),
+                temperature=_NUMBER, avg_logprob=_NUMBER, compression_ratio=_NUMBER, no_speech_prob=_NUMBER,
+            )
+        ),
+        words=_array(_ref("Word")),
+    ),
+    "Model": _object(
+        ["id", "object", "created", "owned_by"],
+        id=_text(), object={"const": "model"}, created=_INTEGER, owned_by=_text(),
+    ),
+    "Models": _object(["object", "data"], object={"const": "list"}, data=_array(_ref("Model"))),
+}  # fmt: skip
+
+
+def _answer(description: str, schema: _Json | None = None, kind: str = "application/json") -> _Json:
+    return {"description": description, **({"content": {kind: {"schema": schema}}} if schema is not None else {})}
+
+
+def _errors(name: str, *statuses: str) -> _Json:
+    words = {
+        "400": "wrong request", "401": "no or a wrong token", "403": "not allowed", "404": "no such job or model",
+        "408": "too slow", "409": "not in this state", "429": "too many streams of this job", "503": "try again later",
+    }  # fmt: skip
+    return {status: _answer(words[status], _ref(name)) for status in statuses}
+
+
+def _multipart(required: list[str], **properties: _Json) -> _Json:
+    schema = _object(required, file={"type": "string", "format": "binary"}, **properties)
+    return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+
+
+_JOB_ID: _Json = {"name": "job_id", "in": "path", "required": True, "schema": _text()}
+_JOB_FIELDS: dict[str, _Json] = {
+    "language": _text("such as en; detected unless given"),
+    "prompt": _text("text before the first word, to set names and style"),
+    "title": _text(),
+    "model": _text("a speech model of the daemon"),
+    "style": _text("of the summary, such as minutes"),
+}
+
+
+def _audio(operation: str, summary: str, **more: _Json) -> _Json:
+    form = _multipart(
+        ["file", "model"],
+        model=_text("whisper-1 and OpenAI's other names mean the daemon's model"),
+        prompt=_text(),
+        response_format=_text(enum=["json", "text", "srt", "vtt", "verbose_json"], default="json"),
+        temperature={"type": "number", "minimum": 0, "maximum": 1},
+        stream={"type": "boolean", "default": False},
+        **more,
+    )
+    either = {"anyOf": [_ref("VerboseTranscription"), _ref("Transcription")]}
+    answer = _answer("the text, in the format that was asked for", either)
+    answer["content"] |= {"text/plain": {"schema": _text()}, "text/event-stream": {"schema": _text()}}
+    errors = _errors("OpenAIError", "400", "401", "403", "404", "408", "503")
+    return {"operationId": operation, "summary": summary, "requestBody": form, "responses": {"200": answer, **errors}}
+
+
+DOCUMENT: _Json = {
+    "openapi": "3.1.0",
+    "info": {
+        "title": "convo gateway",
+        "version": convo.__version__,
+        "description": "Live captions and summaries over HTTP: the conversation API and OpenAI's audio API.",
+        "license": {"name": "MIT", "identifier": "MIT"},
+    },
+    "security": [{"bearer": []}, {"query": []}],
+    "paths": {
+        "/api/v1/conversation/request": {
+            "post": {
+                "operationId": "requestConversation",
+                "summary": "Upload a recording. Fields stand before the file.",
+                "requestBody": _multipart(["file"], **_JOB_FIELDS),
+                "responses": {
+                    "202": _answer("the upload is whole and safe", _ref("Job")),
+                    **_errors("Error", "400", "401", "403", "404", "408", "503"),
+                },
+            }
+        },
+        "/api/v1/conversation/result/{job_id}": {
+            "get": {
+                "operationId": "getResult",
+                "summary": "Fetch what came of a job so far.",
+                "parameters": [_JOB_ID],
+                "responses": {
+                    "200": _answer("the job", _ref("Result")),
+                    **_errors("Error", "401", "403", "404", "503"),
+                },
+            }
+        },
+        "/api/v1/conversation/stream-events/{job_id}": {
+            "get": {
+                "operationId": "streamEvents",
+                "summary": "Follow a job: transcript_segment, final_summary, progress, error; then the stream ends.",
+                "parameters": [
+                    _JOB_ID,
+                    {
+                        "name": "Last-Event-ID", "in": "header", "schema": _INTEGER,
+                        "description": "number of the last event that the client has; or `last_event_id` in the query",
+                    },
+                ],
+                "responses": {
+                    "200": _answer("server-sent events", _text(), "text/event-stream"),
+                    "204": _answer("the job is over, and the client has all of its events"),
+                    **_errors("Error", "400", "401", "403", "404", "429", "503"),
+                },
+            }
+        },
+        "/api/v1/stream/create": {
+            "post": {
+                "operationId": "createStream",
+                "summary": "Make a live job, to be spoken to at /api/v1/stream/ws/{job_id} (a WebSocket).",
+                "requestBody": {
+                    "required": False,
+                    "content": {"application/json": {"schema": _object([], **_JOB_FIELDS)}},
+                },
+                "responses": {
+                    "201": _answer("the job", _ref("Job")),
+                    **_errors("Error", "400", "401", "403", "404", "408", "503"),
+                },
+            }
+        },
+        "/v1/audio/transcriptions": {
+            "post": _audio(
+                "createTranscription", "Transcribe a recording.", language=_text("such as en"),
+                **{"timestamp_granularities[]": _array(_text(enum=["word", "segment"]))},
+            )
+        },
+        "/v1/audio/translations": {"post": _audio("createTranslation", "Transcribe a recording in English.")},
+        "/v1/models": {
+            "get": {
+                "operationId": "listModels",
+                "summary": "List speech models.",
+                "responses": {
+                    "200": _answer("models", _ref("Models")), **_errors("OpenAIError", "401", "403", "503")
+                },
+            }
+        },
+        "/v1/models/{model}": {
+            "get": {
+                "operationId": "getModel",
+                "summary": "Describe a speech model.",
+                "parameters": [{"name": "model", "in": "path", "required": True, "schema": _text()}],
+                "responses": {
+                    "200": _answer("the model", _ref("Model")), **_errors("OpenAIError", "401", "403", "404", "503")
+                },
+            }
+        },
+        "/metrics": {
+            "get": {
+                "operationId": "metrics", "security": [], "summary": "The gateway's own numbers, for Prometheus.",
+                "responses": {"200": _answer("Prometheus' text format", _text(), "text/plain")},
+            }
+        },
+        "/healthz": {
+            "get": {
+                "operationId": "healthz", "security": [],
+                "summary": "Whether the gateway runs, and something listens where the daemon should.",
+                "responses": {
+                    "200": _answer("yes", _text(), "text/plain"), "503": _answer("no", _text(), "text/plain")
+                },
+            }
+        },
+    },
+    "components": {
+        "schemas": _SCHEMAS,
+        "securitySchemes": {
+            "bearer": {"type": "http", "scheme": "bearer", "description": "a token of the daemon"},
+            "query": {"type": "apiKey", "in": "query", "name": "token", "description": "the same, for EventSource"},
+        },
+    },
+}  # fmt: skip

@@ -1,0 +1,293 @@
+"""What all dialects need of HTTP: who asks, the body in time, server-sent events, and the guard around everything.
+
+In: ASGI scopes and messages. Out: the same, with limits. This module knows no dialect and no daemon.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+import trio
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from convo.messages import Code
+
+from .errors import TIMEOUT, Refused
+from .limits import Places
+from .metrics import Metrics
+
+log = logging.getLogger("convo_gateway")
+
+PING_S: Final = 15.0
+"""Between two signs of life on a stream of events, so that no proxy takes silence for the end."""
+
+LINGER_S: Final = 2.0
+"""For reading on after an early answer: a client that still sends might not see it otherwise."""
+
+SLOWEST: Final = 1024
+"""Bytes a second that an upload has to keep on average, once it had time to begin."""
+
+_TOKEN = re.compile(r"[\x21-\x7e]{1,1000}")
+
+
+def token_of(connection: HTTPConnection) -> str | None:
+    """Return the token that a client sent, as a header or, for EventSource and WebSockets, in the query.
+
+    Raises:
+        Refused: it can be none.
+    """
+    header = connection.headers.get("authorization")
+    if header is None:
+        token = connection.query_params.get("token")
+    else:
+        scheme, _, token = header.partition(" ")
+        if scheme.lower() != "bearer":
+            raise Refused(Code.UNAUTHORIZED, "Send the token as `Authorization: Bearer TOKEN`.")
+    if token is None:
+        return None
+    if not _TOKEN.fullmatch(token := token.strip()):
+        raise Refused(Code.UNAUTHORIZED, "The token is wrong or missing; send the right one.")
+    return token
+
+
+async def body_of(request: Request, stall_s: float) -> AsyncGenerator[bytes, None]:
+    """Yield the chunks of a body.
+
+    Raises:
+        Refused: the client is too slow.
+        ClientDisconnect: it is gone.
+    """
+    began, size = time.monotonic(), 0
+    chunks = request.stream()
+    while True:
+        chunk: bytes | None = None
+        with trio.move_on_after(stall_s) as waited:
+            chunk = await anext(chunks, None)
+        if waited.cancelled_caught:
+            raise Refused(TIMEOUT, f"Nothing came for {stall_s:g} seconds; send the request again.")
+        if chunk is None:
+            return
+        size += len(chunk)
+        if (time.monotonic() - began - stall_s) * SLOWEST > size:
+            raise Refused(TIMEOUT, f"Send at least {SLOWEST} bytes a second.")
+        if chunk:
+            yield chunk
+
+
+async def unless_gone(request: Request, work: Callable[[], Awaitable[Response]]) -> Response:
+    """Return the answer of `work`, which is cancelled when the client goes. The request's body was read before."""
+    answer = Response(status_code=499)  # nobody reads it; the number is for the metrics
+    kept: Exception | None = None
+
+    async def wait_gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait_gone)
+        try:
+            answer = await work()
+        except Exception as error:
+            kept = error
+        nursery.cancel_scope.cancel()
+    if kept is not None:
+        raise kept
+    return answer
+
+
+def json_bytes(value: Any) -> bytes:
+    """Return JSON, for any client."""
+    return msgspec.json.encode(value)
+
+
+class Json(Response):
+    """An answer in JSON."""
+
+    media_type = "application/json"
+
+    def __init__(self, value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(json_bytes(value), status, {"cache-control": "no-store", **(headers or {})})
+
+
+def sse(data: Any, *, event: str | None = None, id: int | None = None) -> bytes:
+    """Return one server-sent event."""
+    lines = ([f"event: {event}"] if event else []) + ([f"id: {id}"] if id is not None else [])
+    # JSON has no line ends of its own, so no text can end the event.
+    return "\n".join([*lines, "data: "]).encode() + json_bytes(data) + b"\n\n"
+
+
+class EventStreamResponse(Response):
+    """Server-sent events from `produce`, which gets a function that sends one, until it returns or the client goes.
+
+    The answer begins with the first event, an empty one included: until then an error is an HTTP status.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(self, produce: Callable[[Callable[[bytes], Awaitable[None]]], Awaitable[None]]) -> None:
+        super().__init__(b"", 200, {"cache-control": "no-store", "x-accel-buffering": "no"})
+        del self.headers["content-length"]
+        self._produce = produce
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve it; a fault of `produce` after the first event ends the connection."""
+        sending = trio.Lock()
+        kept: Exception | None = None
+        begun = False
+
+        async def put(data: bytes) -> None:
+            nonlocal begun
+            async with sending:
+                if not begun:
+                    begun = True
+                    await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+
+        async def ping() -> None:
+            while True:
+                await trio.sleep(PING_S)
+                await put(b": \n\n")
+
+        async def wait_gone() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ping)
+            nursery.start_soon(wait_gone)
+            try:
+                await self._produce(put)
+            except Exception as error:
+                kept = error
+            nursery.cancel_scope.cancel()
+        if kept is not None:
+            raise kept
+        if begun:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class Guard:
+    """Stands around the application: refuses foreign web pages and what is too much at once, counts, and lingers.
+
+    Args:
+        app: what it guards.
+        refuse: the answer of the path's dialect to an error.
+        origins: web pages that may come in.
+        places: for requests and streams.
+        metrics: where they are counted.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        refuse: Callable[[str, Refused], Response],
+        origins: tuple[str, ...],
+        places: Places,
+        metrics: Metrics,
+    ) -> None:
+        self._app = app
+        self._refuse = refuse
+        self._origins = frozenset(origins)
+        self._places = places
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        began, status = time.monotonic(), 0
+
+        async def counted(message: Message) -> None:
+            nonlocal status
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
+                status = message["status"]
+            elif message["type"] == "websocket.accept":
+                status = 101
+            await send(message)
+
+        try:
+            self._check_origin(scope)
+            # A monitor is always told how it goes.
+            with self._places.place("monitor" if scope["path"] in ("/healthz", "/metrics") else ""):
+                self._metrics.open.labels(scope["type"]).inc()
+                try:
+                    await self._serve(scope, receive, counted)
+                finally:
+                    self._metrics.open.labels(scope["type"]).dec()
+        except Refused as error:
+            await self._turn_away(error, scope, receive, counted)
+        finally:
+            route = getattr(scope.get("route"), "path", "none")
+            self._metrics.requests.labels(route, str(status)).inc()
+            self._metrics.seconds.labels(route).observe(time.monotonic() - began)
+
+    def _check_origin(self, scope: Scope) -> None:
+        origin = HTTPConnection(scope).headers.get("origin")
+        if origin is not None and origin not in self._origins:
+            raise Refused(Code.FORBIDDEN, "This web page is not among the gateway's allowed origins (--origin).")
+
+    async def _turn_away(self, error: Refused, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = self._refuse(scope["path"], error)
+        if scope["type"] == "http":
+            await self._lingering(answer, scope, receive, send)
+            return
+        # Starlette sends a response in place of a handshake where the server can, as hypercorn can.
+        await answer(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._lingering(self._app, scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _lingering(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve, and if the answer comes early read what the client still sends: else it might not see the answer."""
+        headers = HTTPConnection(scope).headers
+        drained = trio.Event()
+        if "transfer-encoding" not in headers and headers.get("content-length", "0") == "0":
+            drained.set()
+
+        async def watched() -> Message:
+            message = await receive()
+            if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                drained.set()
+            return message
+
+        async def drain() -> None:
+            while not drained.is_set():
+                await watched()
+
+        async def lingering(message: Message) -> None:
+            if message["type"] == "http.response.start" and not drained.is_set():
+                if scope["http_version"].startswith("1"):
+                    message = {**message, "headers": [*message.get("headers", []), (b"connection", b"close")]}
+                nursery.start_soon(drain)
+            elif message["type"] == "http.response.body" and not message.get("more_body") and not drained.is_set():
+                await send({**message, "more_body": True})
+                with trio.move_on_after(LINGER_S):
+                    await drained.wait()
+                message = {"type": "http.response.body", "body": b"", "more_body": False}  # closes the connection
+            await send(message)
+
+        kept: BaseException | None = None
+        async with trio.open_nursery() as nursery:
+            try:
+                await app(scope, watched, lingering)
+            except (trio.Cancelled, GeneratorExit):
+                raise
+            except BaseException as error:
+                kept = error
+                nursery.cancel_scope.cancel()
+        if kept is not None:
+            raise kept

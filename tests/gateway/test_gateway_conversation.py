@@ -1,0 +1,195 @@
+"""The conversation API as a client sees it that was written from its description alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+import trio
+import trio_websocket
+from jsonschema import Draft202012Validator
+
+from convo_gateway.openapi import DOCUMENT
+from tests.support.daemon import Daemon, running
+from tests.support.gateway import Gateway, gateway, websocket_to
+from tests.support.speech import DATA, pcm, truth, word_error_rate
+
+CHUNK = 960  # 30 ms of 16 kHz mono s16le
+
+
+def valid(value: Any, schema: str) -> Any:
+    """The value, which is as the OpenAPI document says."""
+    whole = {"$ref": f"#/components/schemas/{schema}", "components": DOCUMENT["components"]}
+    Draft202012Validator(whole).validate(value)
+    return value
+
+
+async def result(client: httpx.AsyncClient, job: str, until: str = "completed") -> dict[str, Any]:
+    """The result of a job in a state, asked for as often as that takes."""
+    while True:
+        answer = valid((await client.get(f"/api/v1/conversation/result/{job}")).json(), "Result")
+        if answer["status"] in (until, "failed"):
+            return dict(answer)
+        await trio.sleep(0.02)
+
+
+async def events(response: httpx.Response) -> AsyncIterator[tuple[str, int | None, dict[str, Any]]]:
+    """Kind, id and data of each server-sent event."""
+    kind, id = "", None
+    async for line in response.aiter_lines():
+        name, _, value = line.partition(": ")
+        if name == "event":
+            kind = value
+        elif name == "id":
+            id = int(value)
+        elif name == "data":
+            yield kind, id, json.loads(value)
+            kind, id = "", None
+
+
+async def messages(websocket: trio_websocket.WebSocketConnection) -> AsyncIterator[dict[str, Any]]:
+    """Each text message, until the gateway closes."""
+    try:
+        while True:
+            yield json.loads(await websocket.get_message())
+    except trio_websocket.ConnectionClosed:
+        return
+
+
+async def upload(client: httpx.AsyncClient, name: str = "single.flac", **fields: str) -> str:
+    with (DATA / name).open("rb") as file:
+        answer = await client.post("/api/v1/conversation/request", files={"file": file}, data=fields)
+    assert answer.status_code == 202, answer.text
+    return str(valid(answer.json(), "Job")["job_id"])
+
+
+async def test_a_recording_is_uploaded_followed_and_fetched(served: Gateway):
+    async with httpx.AsyncClient(base_url=served.url, timeout=60) as client:
+        job = await upload(client, language="en", title="A talk")
+        told = []
+        async with client.stream("GET", f"/api/v1/conversation/stream-events/{job}") as response:
+            assert response.headers["content-type"].startswith("text/event-stream")
+            async for event in events(response):
+                told.append(event)
+        kinds = [kind for kind, _, _ in told]
+        assert set(kinds) <= {"transcript_segment", "final_summary", "progress"}
+        assert "final_summary" in kinds
+        numbers = [id for _, id, _ in told if id is not None]
+        assert numbers == sorted(set(numbers))
+        assert told[-1][2]["status"] == "completed"
+        answer = await result(client, job)
+    assert answer["title"] == "A talk"
+    assert word_error_rate(truth("single"), answer["transcript"]) < 0.3
+    assert answer["transcript"] == " ".join(data["text"] for kind, _, data in told if kind == "transcript_segment")
+    assert answer["summary"]["summary"]
+
+
+async def test_a_dropped_stream_resumes_by_its_last_event_id_and_ends_for_good(served: Gateway):
+    async with httpx.AsyncClient(base_url=served.url, timeout=60) as client:
+        job = await upload(client)
+        await result(client, job)
+        path = f"/api/v1/conversation/stream-events/{job}"
+        async with client.stream("GET", path) as response:
+            whole = [event async for event in events(response)]
+        last = whole[1][1]
+        async with client.stream("GET", path, headers={"last-event-id": str(last)}) as response:
+            assert [event async for event in events(response)] == whole[2:]
+        # An EventSource that comes back after the end is told not to.
+        over = await client.get(path, headers={"last-event-id": str(whole[-1][1])})
+        assert over.status_code == 204
+
+
+async def test_speech_is_streamed_in_pieces_of_30_ms_and_its_summary_fetched_after_the_client_just_closed(
+    served: Gateway,
+):
+    """The client decodes an MP3 and knows nothing but the description of the API."""
+    speech = pcm("talk.mp3")[: 16000 * 2 * 12]
+    async with httpx.AsyncClient(base_url=served.url, timeout=60) as client:
+        created = await client.post("/api/v1/stream/create")
+        assert created.status_code == 201
+        job = valid(created.json(), "Job")["job_id"]
+        told: list[dict[str, Any]] = []
+        heard = trio.Event()
+        async with websocket_to(f"{served.websocket}/api/v1/stream/ws/{job}") as websocket:
+            assert json.loads(await websocket.get_message())["type"] == "connection_success"
+
+            async def listen() -> None:
+                while True:
+                    told.append(json.loads(await websocket.get_message()))
+                    if told[-1]["type"] == "transcript_segment":
+                        heard.set()
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(listen)
+                for start in range(0, len(speech), CHUNK):
+                    await websocket.send_message(speech[start : start + CHUNK])
+                await heard.wait()
+                nursery.cancel_scope.cancel()
+        answer = await result(client, job)
+    assert {"transcript_segment", "transcript_partial"} & {each["type"] for each in told}
+    first = next(each for each in told if each["type"] == "transcript_segment")
+    assert first["text"] == answer["segments"][0]["text"]
+    assert answer["duration_s"] == pytest.approx(12, abs=0.1)
+    assert answer["summary"]["summary"]
+
+
+async def test_pieces_of_any_size_and_an_end_give_the_final_summary_on_the_same_connection(served: Gateway):
+    speech = pcm("single.flac")
+    async with httpx.AsyncClient(base_url=served.url, timeout=60) as client:
+        job = (await client.post("/api/v1/stream/create", json={"language": "en"})).json()["job_id"]
+    async with websocket_to(f"{served.websocket}/api/v1/stream/ws/{job}") as websocket:
+        for start in range(0, len(speech), 1001):  # cuts samples in two
+            await websocket.send_message(speech[start : start + 1001])
+        await websocket.send_message("Hello?")
+        await websocket.send_message('{"type": "end"}')
+        told = [message async for message in messages(websocket)]
+    text = " ".join(each["text"] for each in told if each["type"] == "transcript_segment")
+    assert word_error_rate(truth("single"), text) < 0.3
+    assert [each["code"] for each in told if each["type"] == "error"] == ["bad_message"]
+    assert any(each["type"] == "final_summary" and each["summary"] for each in told)
+
+
+async def test_a_daemon_that_is_killed_and_started_again_loses_nothing_of_a_stream(tmp_path):
+    speech = pcm("single.flac")
+    with running(tmp_path) as daemon, gateway(daemon.url, "--open-loopback") as served:
+        async with httpx.AsyncClient(base_url=served.url, timeout=60) as client, trio.open_nursery() as nursery:
+            job = (await client.post("/api/v1/stream/create")).json()["job_id"]
+            followed: list[int | None] = []
+
+            async def follow() -> None:
+                async with client.stream("GET", f"/api/v1/conversation/stream-events/{job}") as response:
+                    followed.extend([id async for _, id, _ in events(response) if id is not None])
+
+            nursery.start_soon(follow)
+            async with websocket_to(f"{served.websocket}/api/v1/stream/ws/{job}") as websocket:
+                assert json.loads(await websocket.get_message())["type"] == "connection_success"
+                half = len(speech) // 2 // CHUNK * CHUNK
+                for start in range(0, half, CHUNK):
+                    await websocket.send_message(speech[start : start + CHUNK])
+                daemon.kill()
+                for start in range(half, len(speech), CHUNK):
+                    await websocket.send_message(speech[start : start + CHUNK])
+                await websocket.send_message('{"type": "end"}')
+                daemon.start()
+                told = [message async for message in messages(websocket)]
+            answer = await result(client, job)
+    assert any(each["type"] == "final_summary" for each in told)
+    assert followed == list(range(1, len(followed) + 1))  # one stream, each stored event once
+    assert answer["duration_s"] == pytest.approx(len(speech) / 32000, abs=0.05)
+    assert word_error_rate(truth("single"), answer["transcript"]) < 0.3
+
+
+async def test_a_job_that_fails_says_why(served: Gateway, daemon: Daemon):
+    async with httpx.AsyncClient(base_url=served.url, timeout=60) as client:
+        answer = await client.post("/api/v1/conversation/request", files={"file": ("x.mp3", b"no sound at all" * 99)})
+        job = answer.json()["job_id"]
+        failed = await result(client, job)
+        async with client.stream("GET", f"/api/v1/conversation/stream-events/{job}") as response:
+            told = [event async for event in events(response)]
+    assert failed["status"] == "failed"
+    assert failed["error"]["code"] == "bad_audio"
+    assert told[-1][0] == "error"
+    assert told[-1][2]["message"] == failed["error"]["message"]
