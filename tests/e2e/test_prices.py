@@ -156,8 +156,13 @@ async def test_whatever_one_owner_asks_for_others_are_answered(place: Place, nam
 
 async def test_the_pages_of_a_long_talk_cost_one_rendering(place: Place) -> None:
     pages: list[Map] = [IN_TALK | {"type": "export", "format": "json", "offset": at * 100_000} for at in range(16)]
-    answers = await others_are_answered(place, "read", pages, pings=100)
-    assert answers["ok"] >= 48, "to render it for each page takes minutes"
+    answered = 0
+    for _ in range(8):  # as long as it takes to render the talk once, on a busy machine too
+        answered += (await others_are_answered(place, "read", pages, pings=100))["ok"]
+        if answered >= 48:
+            break
+    else:
+        raise AssertionError(f"{answered} pages: to render it for each page takes minutes")
 
 
 async def others_are_answered(place: Place, scope: Scope, asked: list[Map], pings: int = PINGS) -> Counter[str]:

@@ -363,7 +363,9 @@ class LiveTranscriber:
         if final is None or final.job is not job or final.decided or final.closed.cut:
             return []
         at = final.closed.end
-        if job.start + int((hypothesis.voice_end or 0.0) * self._rate) <= at - VOICE_NEAR_MS * self._rate // 1000:
+        if not hypothesis.voice_end:
+            return []  # no voice was found, or none was looked for
+        if job.start + int(hypothesis.voice_end * self._rate) <= at - VOICE_NEAR_MS * self._rate // 1000:
             return []
         commands: list[Command] = []
         if (following := self._finals.get(job.utterance + 1)) is not None:

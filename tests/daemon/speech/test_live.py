@@ -436,6 +436,16 @@ def test_a_second_flush_does_nothing():
     assert len(play.flush().commands) == count
 
 
+@pytest.mark.parametrize("figures", [{"voice_s": 0.0, "voice_end": 0.0}, {}])
+def test_a_moment_without_a_voice_opens_no_utterance_behind_it(figures):
+    play = Play(interim=False, segment=1, utterance=1, sample=RATE).audio(silence(0.05)).flush()
+    (moment,) = play.finals
+    assert moment.end - moment.start < 0.08 * RATE
+    play.audio(silence(0.2))
+    play.answer(moment, "", no_speech_prob=1.0, **figures)
+    assert not play.transcriber.speaking
+
+
 def test_from_a_mark_it_goes_on_with_the_same_windows_and_numbers():
     sound = talk(3)
     whole = Play(interim=False).audio(sound)
