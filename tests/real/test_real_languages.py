@@ -17,6 +17,8 @@ pytestmark = pytest.mark.real
 MISTAKEN_S = 4.0
 """Of a few words the language is a guess."""
 
+SENTENCE_S = 2.5
+
 PAUSE = bytes(2 * 16000 * 3 // 2)
 """A second and a half."""
 
@@ -50,6 +52,6 @@ async def test_each_passage_of_a_session_has_its_language(polyglot: Daemon, real
     talk = b"".join(_utterances(real_corpus, language, 1)[0] + PAUSE for language in languages)
     async with convo.connect(polyglot.url) as client:
         heard = segments(await talk_live(client, talk, interim=False, summary=OFF))
-    told = [segment.language for segment in heard if segment.end - segment.start >= MISTAKEN_S]
+    told = [segment.language for segment in heard if segment.end - segment.start >= SENTENCE_S]
     assert list(dict.fromkeys(told)) == languages
     assert any("\uac00" <= letter <= "\ud7a3" for letter in heard[-1].text)
