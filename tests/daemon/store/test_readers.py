@@ -101,13 +101,15 @@ async def test_nobody_reads_during_a_pause(reading):
             await over.wait()
 
     reading.nursery.start_soon(pause)
+    await trio.testing.wait_all_tasks_blocked(0.001)  # before anything else begins
     await reading.begin("b1")
     assert not paused.is_set()
     await reading.end("a1")
-    assert paused.is_set()
+    await paused.wait()
     assert reading.begun == ["a1"]
     over.set()
-    await trio.testing.wait_all_tasks_blocked(0.001)
+    while reading.begun == ["a1"]:
+        await trio.testing.wait_all_tasks_blocked(0.001)
     assert reading.begun == ["a1", "b1"]
 
 
