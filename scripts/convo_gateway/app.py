@@ -25,6 +25,7 @@ from .limits import Places
 from .metrics import CONTENT_TYPE, Metrics
 from .realtime import Realtime
 from .settings import Settings, is_loopback
+from .static import Page
 from .talks import Talks
 from .web import Guard, Json
 
@@ -43,6 +44,7 @@ def application(settings: Settings) -> ASGIApp:
             *Talks(daemon, settings).routes(),
             *openai_audio.Transcriptions(daemon, settings, metrics).routes(),
             *Realtime(daemon, settings, metrics).routes(),
+            *Page().routes(),
             Route("/openapi.json", _openapi, methods=["GET"]),
             Route("/metrics", monitor.metrics, methods=["GET"]),
             Route("/healthz", monitor.healthz, methods=["GET"]),

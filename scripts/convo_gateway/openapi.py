@@ -316,6 +316,22 @@ DOCUMENT: _Json = {
                 },
             }
         },
+        "/": {
+            "get": {
+                "operationId": "page", "security": [], "summary": "The page for people.",
+                "responses": {"200": _answer("the page", _text(), "text/html")},
+            }
+        },
+        "/page/{name}": {
+            "get": {
+                "operationId": "pageFile", "security": [], "summary": "A file of the page.",
+                "parameters": [{"name": "name", "in": "path", "required": True, "schema": _text()}],
+                "responses": {
+                    "200": {"description": "the file", "content": {"*/*": {"schema": _text()}}},
+                    **_errors("Error", "404"),
+                },
+            }
+        },
         "/metrics": {
             "get": {
                 "operationId": "metrics", "security": [], "summary": "The gateway's own numbers, for Prometheus.",

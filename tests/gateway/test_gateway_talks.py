@@ -126,6 +126,27 @@ async def test_a_stream_that_stays_goes_on_where_its_connection_broke(served: Ga
     assert word_error_rate(truth("single"), done["transcript"]) < 0.3
 
 
+async def test_the_page_comes_with_rules_for_the_browser_and_is_asked_for_anew(served: Gateway):
+    async with httpx.AsyncClient(base_url=served.url, timeout=60) as client:
+        page = await client.get("/")
+        for path in ("app.js", "style.css", "icon.svg", "microphone.js"):
+            file = await client.get(f"/page/{path}")
+            assert file.status_code == 200, path
+            assert file.headers["x-content-type-options"] == "nosniff"
+        again = await client.get("/", headers={"if-none-match": page.headers["etag"]})
+        for path in ("/page/nothing.js", "/page/..%2fapp.py", "/page/%2e%2e/app.py"):
+            assert (await client.get(path)).status_code == 404, path
+    assert again.status_code == 304
+    rules = page.headers["content-security-policy"]
+    assert "default-src 'none'" in rules
+    assert "unsafe" not in rules
+    assert page.headers["referrer-policy"] == "no-referrer"
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "<script>" not in page.text
+    assert " style=" not in page.text
+    assert " onclick=" not in page.text
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
