@@ -268,6 +268,9 @@ async def test_the_microphone_is_captioned_though_the_connection_breaks(
         assert dim != plain
         await page.wait("document.querySelector('#lines .line')")
         assert await page.evaluate("document.querySelector('#lines').getAttribute('aria-live')") == "polite"
+        await screen(page, 360, 640, phone=True)
+        assert await page.evaluate("document.querySelector('#stop').getBoundingClientRect().right") <= 344
+        await check_access(page)
         if PICTURES:
             await screen(page, 390, 560, dark=True, phone=True)
             await page.wait("document.querySelectorAll('#lines .line').length >= 3")

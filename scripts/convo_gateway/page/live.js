@@ -32,14 +32,15 @@ export class Live {
       throw new Refused(error.name === "NotAllowedError" ? "The browser was not allowed to use the microphone." : "There is no microphone that could be opened.");
     }
     try {
-      const made = await json("stream/create", { method: "POST", body: JSON.stringify(this.language ? { language: this.language } : {}) });
-      this.job = made.job_id;
       this.context = new AudioContext();
       await this.context.audioWorklet.addModule(new URL("microphone.js", import.meta.url));
       const node = new AudioWorkletNode(this.context, "microphone", { numberOfOutputs: 0 });
       node.port.onmessage = ({ data }) => this.heard(data);
       this.context.createMediaStreamSource(this.stream).connect(node);
       await this.context.resume();
+      // What is said from here on is kept, and sent once there is a job.
+      const made = await json("stream/create", { method: "POST", body: JSON.stringify(this.language ? { language: this.language } : {}) });
+      this.job = made.job_id;
     } catch (error) {
       this.close();
       throw error;
