@@ -24,7 +24,9 @@ from .errors import Refused
 from .limits import Places
 from .metrics import CONTENT_TYPE, Metrics
 from .realtime import Realtime
-from .settings import Settings
+from .settings import Settings, is_loopback
+from .static import Page
+from .talks import Talks
 from .web import Guard, Json
 
 log = logging.getLogger("convo_gateway")
@@ -39,8 +41,10 @@ def application(settings: Settings) -> ASGIApp:
     app: ASGIApp = Starlette(
         routes=[
             *conversation.Conversations(daemon, settings, metrics).routes(),
+            *Talks(daemon, settings).routes(),
             *openai_audio.Transcriptions(daemon, settings, metrics).routes(),
             *Realtime(daemon, settings, metrics).routes(),
+            *Page().routes(),
             Route("/openapi.json", _openapi, methods=["GET"]),
             Route("/metrics", monitor.metrics, methods=["GET"]),
             Route("/healthz", monitor.healthz, methods=["GET"]),
@@ -56,11 +60,18 @@ def application(settings: Settings) -> ASGIApp:
         app = CORSMiddleware(
             app,
             allow_origins=settings.origins,
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
             allow_headers=["authorization", "content-type", "last-event-id"],
         )
     places = Places(settings.requests, "The gateway serves as many requests as it may; try again later.")
-    return Guard(app, refuse=refusal, origins=settings.origins, places=places, metrics=metrics)
+    return Guard(
+        app,
+        refuse=refusal,
+        origins=settings.origins,
+        local=is_loopback(settings.host),
+        places=places,
+        metrics=metrics,
+    )
 
 
 def refusal(path: str, error: Refused) -> Response:

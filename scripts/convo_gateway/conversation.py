@@ -6,13 +6,13 @@ README.md describes the dialect; `openapi.py` is the same for programs.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import aclosing, suppress
 from typing import Any, Final
 
 import msgspec
 import trio
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -30,6 +30,7 @@ from convo.messages import (
     SessionState,
     SessionWarning,
     State,
+    SummaryDelta,
     SummaryOptions,
     TranscriptPartial,
     TranscriptSegment,
@@ -42,10 +43,13 @@ from .metrics import Metrics
 from .multipart import Field, FileData, FileEnd, FileStart, Form
 from .settings import Settings
 from .text import joined
-from .web import EventStreamResponse, Json, body_of, sse, token_of
+from .web import EventStreamResponse, Json, body_of, small_body, sse, token_of
 
 FIELDS: Final = ("language", "prompt", "title", "model", "style")
 """Form fields and JSON fields that a job can be given."""
+
+INCLUDED: Final = frozenset({"transcript_partial", "summary_delta"})
+"""Events of what may still change, told to clients that name them in `include`."""
 
 CONTROL_CHARS: Final = 1000
 """Longest text message on a stream's WebSocket."""
@@ -137,7 +141,7 @@ class Conversations:
     async def stream_events(self, request: Request) -> Response:
         """Follow a job; `Last-Event-ID` is the number of the last stored event that the client has."""
         token, job = token_of(request), request.path_params["job_id"]
-        after = _last_event_id(request)
+        after, include = _last_event_id(request), _include(request)
         state: AttachReply
         with self._followers.place(job):  # refused before the stream begins, an error is an HTTP status
             (state,) = await self._daemon.ask(token, Attach(session=job, after_seq=after))
@@ -150,7 +154,7 @@ class Conversations:
                     async with self._daemon.open(token, job=job, after_seq=after, produce=False) as stream:
                         await put(b"")  # the client sees that it is connected, though nothing may happen for long
                         async for event in stream.events():
-                            if (told := _sse_of(event)) is not None:
+                            if (told := _sse_of(event, include)) is not None:
                                 await put(told)
             except Refused as error:
                 await put(sse({"code": error.code, "message": error.message}, event="error"))
@@ -160,14 +164,9 @@ class Conversations:
     async def create(self, request: Request) -> Response:
         """Make a live job for a WebSocket to come."""
         token = token_of(request)
-        raw = bytearray()
-        async with aclosing(body_of(request, self._settings.stall_s)) as body:
-            async for chunk in body:
-                raw += chunk
-                if len(raw) > 64 << 10:
-                    raise Refused(Code.TOO_LARGE, "The body of this request is larger than 64 KiB.")
+        raw = await small_body(request, self._settings.stall_s)
         try:
-            fields = msgspec.json.decode(bytes(raw), type=dict[str, Any]) if raw.strip() else {}
+            fields = msgspec.json.decode(raw, type=dict[str, Any]) if raw.strip() else {}
             given = {name: fields[name] for name in FIELDS if fields.get(name) is not None}
             options = _session_fields(msgspec.convert(given, dict[str, str]))
         except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -200,14 +199,17 @@ class Conversations:
         if session.state.final:
             raise Refused(Code.BAD_STATE, "This job is over: fetch it at /api/v1/conversation/result.")
         after = _number(websocket.query_params.get("last_event_id", "0"), "last_event_id")
+        include = _include(websocket) | {"transcript_partial"}
+        stays = websocket.query_params.get("resume") == "1"
         async with self._daemon.open(token, job=job, after_seq=after, sample_bytes=2) as stream:
-            await _tell(websocket, {"type": "connection_success", "job_id": job})
+            # With what the daemon has of the audio, for a client that comes back to go on there.
+            await _tell(websocket, {"type": "connection_success", "job_id": job, "offset": stream.received})
             try:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._listen, websocket, stream)
+                    nursery.start_soon(self._listen, websocket, stream, stays)
                     with suppress(WebSocketDisconnect):  # the listener hears of it, too
                         async for event in stream.events():
-                            if (told := _told(event)) is not None:
+                            if (told := _told(event, include)) is not None:
                                 await _tell(websocket, told)
                     nursery.cancel_scope.cancel()
             except* Refused as group:
@@ -215,14 +217,18 @@ class Conversations:
             except* WebSocketDisconnect as group:
                 raise _first(group) from None
 
-    async def _listen(self, websocket: WebSocket, stream: Stream) -> None:
-        """Take what the client sends; however that ends, the session ends with it, unless the gateway itself stops."""
+    async def _listen(self, websocket: WebSocket, stream: Stream, stays: bool) -> None:
+        """Take what the client sends; however that ends, the session ends with it, unless the gateway itself stops.
+
+        A session that `stays` waits for its client to come back, for as long as the daemon waits for any.
+        """
         try:
             while not await self._take(websocket, stream):
                 pass
             await stream.end()
-        except (Refused, WebSocketDisconnect):
-            await stream.leave()
+        except (Refused, WebSocketDisconnect) as error:
+            if not (stays and isinstance(error, WebSocketDisconnect)):
+                await stream.leave()
             raise
         while True:  # until it goes
             if (await websocket.receive())["type"] == "websocket.disconnect":
@@ -252,10 +258,11 @@ class Conversations:
 
 def result_of(session: GetSessionReply) -> dict[str, Any]:
     """Return a session as the result of a job."""
-    status = "failed" if session.state is State.CANCELLED else str(session.state)
     answer: dict[str, Any] = {
         "job_id": session.session,
-        "status": status,
+        "kind": session.kind,
+        "status": status_of(session.state),
+        "created": session.created,
         "title": session.title,
         "duration_s": session.duration_s,
         "transcript": joined(segment.text for segment in session.segments),
@@ -267,6 +274,11 @@ def result_of(session: GetSessionReply) -> dict[str, Any]:
     return answer
 
 
+def status_of(state: State) -> str:
+    """Return a state as this dialect names it."""
+    return "failed" if state is State.CANCELLED else str(state)
+
+
 def _session_fields(fields: dict[str, str]) -> dict[str, Any]:
     options: dict[str, Any] = {
         name: fields[name] for name in ("language", "prompt", "title", "model") if fields.get(name)
@@ -276,10 +288,12 @@ def _session_fields(fields: dict[str, str]) -> dict[str, Any]:
     return options
 
 
-def _told(event: Event) -> dict[str, Any] | None:
-    """Return an event as this dialect tells it; None for those that it does not know."""
+def _told(event: Event, include: Collection[str]) -> dict[str, Any] | None:
+    """Return an event as this dialect tells it; None for those that it does not know, or tells only when asked to."""
     match event:
-        case TranscriptSegment() | TranscriptPartial() | FinalSummary():
+        case TranscriptPartial() | SummaryDelta() if event.__struct_config__.tag not in include:
+            return None
+        case TranscriptSegment() | TranscriptPartial() | FinalSummary() | SummaryDelta():
             told: dict[str, Any] = msgspec.to_builtins(event)
             del told["session"]
             if isinstance(event, TranscriptPartial):
@@ -297,9 +311,9 @@ def _told(event: Event) -> dict[str, Any] | None:
     return None
 
 
-def _sse_of(event: Event) -> bytes | None:
-    told = _told(event)
-    if told is None or isinstance(event, TranscriptPartial):
+def _sse_of(event: Event, include: Collection[str]) -> bytes | None:
+    told = _told(event, include)
+    if told is None:
         return None
     return sse(told, event=told["type"], id=told.get("seq"))
 
@@ -308,6 +322,15 @@ def _last_event_id(request: Request) -> int:
     # An EventSource sends the header when it comes back; the query is for those who cannot set headers.
     given = request.headers.get("last-event-id") or request.query_params.get("last_event_id") or "0"
     return _number(given, "Last-Event-ID")
+
+
+def _include(connection: HTTPConnection) -> set[str]:
+    """Return the events that a client wants beyond those that everybody gets."""
+    given = {name for name in connection.query_params.get("include", "").split(",") if name}
+    if given - INCLUDED:
+        sentence = f"`include` can name {' and '.join(sorted(INCLUDED))} only."
+        raise Refused(Code.BAD_REQUEST, sentence, param="include")
+    return given
 
 
 def _number(text: str, name: str) -> int:

@@ -9,7 +9,9 @@ import logging
 import re
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 import trio
@@ -22,6 +24,7 @@ from convo.messages import Code
 from .errors import TIMEOUT, Refused
 from .limits import Places
 from .metrics import Metrics
+from .settings import is_loopback
 
 log = logging.getLogger("convo_gateway")
 
@@ -33,6 +36,9 @@ LINGER_S: Final = 2.0
 
 SLOWEST: Final = 1024
 """Bytes a second that an upload has to keep on average, once it had time to begin."""
+
+SMALL_BYTES: Final = 64 << 10
+"""Longest body that is read as a whole."""
 
 _TOKEN = re.compile(r"[\x21-\x7e]{1,1000}")
 
@@ -79,6 +85,17 @@ async def body_of(request: Request, stall_s: float) -> AsyncGenerator[bytes, Non
             raise Refused(TIMEOUT, f"Send at least {SLOWEST} bytes a second.")
         if chunk:
             yield chunk
+
+
+async def small_body(request: Request, stall_s: float) -> bytes:
+    """Return a body that is no recording. Raises like `body_of`, and where it is too large."""
+    raw = bytearray()
+    async with aclosing(body_of(request, stall_s)) as body:
+        async for chunk in body:
+            raw += chunk
+            if len(raw) > SMALL_BYTES:
+                raise Refused(Code.TOO_LARGE, f"The body of this request is larger than {SMALL_BYTES >> 10} KiB.")
+    return bytes(raw)
 
 
 async def unless_gone(request: Request, work: Callable[[], Awaitable[Response]]) -> Response:
@@ -181,7 +198,8 @@ class Guard:
     Args:
         app: what it guards.
         refuse: the answer of the path's dialect to an error.
-        origins: web pages that may come in.
+        origins: web pages that may come in, beside the gateway's own.
+        local: it is for this machine only, and goes by the machine's own names.
         places: for requests and streams.
         metrics: where they are counted.
     """
@@ -192,12 +210,15 @@ class Guard:
         *,
         refuse: Callable[[str, Refused], Response],
         origins: tuple[str, ...],
+        local: bool,
         places: Places,
         metrics: Metrics,
     ) -> None:
         self._app = app
         self._refuse = refuse
         self._origins = frozenset(origins)
+        self._hosts = frozenset(urlsplit(origin).netloc for origin in origins)
+        self._local = local
         self._places = places
         self._metrics = metrics
 
@@ -217,7 +238,7 @@ class Guard:
             await send(message)
 
         try:
-            self._check_origin(scope)
+            self._check_host_and_origin(scope)
             # A monitor is always told how it goes.
             with self._places.place("monitor" if scope["path"] in ("/healthz", "/metrics") else ""):
                 self._metrics.open.labels(scope["type"]).inc()
@@ -232,9 +253,16 @@ class Guard:
             self._metrics.requests.labels(route, str(status)).inc()
             self._metrics.seconds.labels(route).observe(time.monotonic() - began)
 
-    def _check_origin(self, scope: Scope) -> None:
-        origin = HTTPConnection(scope).headers.get("origin")
-        if origin is not None and origin not in self._origins:
+    def _check_host_and_origin(self, scope: Scope) -> None:
+        headers = HTTPConnection(scope).headers
+        host, origin = headers.get("host", ""), headers.get("origin")
+        # A web page elsewhere can have its own name lead to this machine (DNS rebinding), and is of one origin with the
+        # gateway then. It cannot have the name of this machine.
+        if self._local and host and host not in self._hosts and not is_loopback(_name_of(host)):
+            raise Refused(
+                Code.FORBIDDEN, "This gateway is at localhost; where a proxy has another name, list it (--origin)."
+            )
+        if origin is not None and origin not in self._origins and urlsplit(origin).netloc != host:
             raise Refused(Code.FORBIDDEN, "This web page is not among the gateway's allowed origins (--origin).")
 
     async def _turn_away(self, error: Refused, scope: Scope, receive: Receive, send: Send) -> None:
@@ -291,3 +319,11 @@ class Guard:
                 nursery.cancel_scope.cancel()
         if kept is not None:
             raise kept
+
+
+def _name_of(host: str) -> str:
+    """Return the name or address in a `Host`, without its port."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""

@@ -135,7 +135,8 @@ async def test_an_upload_that_stalls_is_given_up(served: Gateway, path: str):
     stream = await trio.open_tcp_stream("127.0.0.1", served.port)
     async with stream:
         head = (
-            f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nContent-Type: {BOUNDARY['content-type']}\r\n"
+            f"POST {path} HTTP/1.1\r\nHost: localhost\r\n"
+            f"Content-Length: 1000\r\nContent-Type: {BOUNDARY['content-type']}\r\n"
         )
         await stream.send_all(head.encode() + b"\r\n--x\r\n")
         answer = await stream.receive_some(1 << 16)
