@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+import convo
 from convo.messages import (
     Attach,
     AttachReply,
@@ -35,11 +36,11 @@ from convo.messages import (
     TranscriptSegment,
 )
 
-from .daemon_client import Daemon, Stream
+from .daemon_client import Daemon, leave
 from .errors import Refused
 from .limits import Places
 from .metrics import Metrics
-from .multipart import Field, FileData, FileEnd, FileStart, Form
+from .multipart import Field, FileData, FileStart, Form
 from .settings import Settings
 from .text import joined
 from .web import EventStreamResponse, Json, body_of, sse, token_of
@@ -102,27 +103,23 @@ class Conversations:
 
     async def _upload(self, token: str | None, form: Form, filename: str, fields: dict[str, str]) -> str:
         """Send a file on; returns its job. An upload that breaks off leaves none behind."""
-        options = _session_fields(fields)
+        empty = True
+
+        async def read() -> bytes:
+            nonlocal empty
+            part = await anext(form)
+            if isinstance(part, FileData):
+                empty = False
+                self._metrics.audio.inc(len(part.data))
+                return part.data
+            if empty:
+                raise Refused(Code.BAD_AUDIO, "The file is empty; send a recording.", param="file")
+            return b""
+
         audio = AudioFormat(name=filename[:1000] or None)
-        job: str | None = None
-        whole = False
-        try:
-            async with self._daemon.open(token, kind="file", audio=audio, interim=False, **options) as stream:
-                job = stream.job
-                async for part in form:
-                    if isinstance(part, FileData):
-                        self._metrics.audio.inc(len(part.data))
-                        await stream.send(part.data)
-                    elif isinstance(part, FileEnd):
-                        break
-                if not stream.received:
-                    raise Refused(Code.BAD_AUDIO, "The file is empty; send a recording.", param="file")
-                await stream.end()
-                whole = True
-        finally:
-            if job is not None and not whole:
-                await self._daemon.forget(token, job)
-        return job
+        options = _session_fields(fields)
+        async with self._daemon.upload(token, read, keep=True, audio=audio, interim=False, **options) as upload:
+            return upload.session
 
     async def result(self, request: Request) -> Response:
         """Tell how a job is, and what came of it so far."""
@@ -147,9 +144,9 @@ class Conversations:
         async def produce(put: Callable[[bytes], Awaitable[None]]) -> None:
             try:
                 with self._followers.place(job):
-                    async with self._daemon.open(token, job=job, after_seq=after, produce=False) as stream:
+                    async with self._daemon.follow(token, job, after) as events:
                         await put(b"")  # the client sees that it is connected, though nothing may happen for long
-                        async for event in stream.events():
+                        async for event in events:
                             if (told := _sse_of(event)) is not None:
                                 await put(told)
             except Refused as error:
@@ -172,8 +169,8 @@ class Conversations:
             options = _session_fields(msgspec.convert(given, dict[str, str]))
         except (msgspec.MsgspecError, UnicodeDecodeError):
             raise Refused(Code.BAD_REQUEST, "Send a JSON object whose fields are texts, or no body.") from None
-        async with self._daemon.open(token, kind="live", **options) as stream:
-            return Json({"job_id": stream.job}, 201)
+        async with self._daemon.speak(token, **options) as stream:
+            return Json({"job_id": stream.session}, 201)
 
     # --- the WebSocket ----------------------------------------------------------------------------------------
 
@@ -200,35 +197,35 @@ class Conversations:
         if session.state.final:
             raise Refused(Code.BAD_STATE, "This job is over: fetch it at /api/v1/conversation/result.")
         after = _number(websocket.query_params.get("last_event_id", "0"), "last_event_id")
-        async with self._daemon.open(token, job=job, after_seq=after, sample_bytes=2) as stream:
+        async with self._daemon.speak(token, job, after) as stream:
             await _tell(websocket, {"type": "connection_success", "job_id": job})
             try:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._listen, websocket, stream)
                     with suppress(WebSocketDisconnect):  # the listener hears of it, too
-                        async for event in stream.events():
+                        async for event in stream:
                             if (told := _told(event)) is not None:
                                 await _tell(websocket, told)
                     nursery.cancel_scope.cancel()
-            except* Refused as group:
+            except* (Refused, convo.ConvoError) as group:
                 raise _first(group) from None
             except* WebSocketDisconnect as group:
                 raise _first(group) from None
 
-    async def _listen(self, websocket: WebSocket, stream: Stream) -> None:
+    async def _listen(self, websocket: WebSocket, stream: convo.LiveStream) -> None:
         """Take what the client sends; however that ends, the session ends with it, unless the gateway itself stops."""
         try:
             while not await self._take(websocket, stream):
                 pass
             await stream.end()
-        except (Refused, WebSocketDisconnect):
-            await stream.leave()
+        except (convo.ConvoError, WebSocketDisconnect):
+            await leave(stream)
             raise
         while True:  # until it goes
             if (await websocket.receive())["type"] == "websocket.disconnect":
                 raise WebSocketDisconnect
 
-    async def _take(self, websocket: WebSocket, stream: Stream) -> bool:
+    async def _take(self, websocket: WebSocket, stream: convo.LiveStream) -> bool:
         """Take one message; returns whether it was the last."""
         message = await websocket.receive()
         if message["type"] == "websocket.disconnect":

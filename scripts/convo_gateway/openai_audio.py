@@ -10,8 +10,8 @@ import math
 import tempfile
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
-from typing import Any, Final, Literal
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
+from typing import Any, Final, Literal, cast
 
 import msgspec
 import trio
@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+import convo
 from convo.messages import (
     AudioFormat,
     Code,
@@ -30,7 +31,7 @@ from convo.messages import (
     TranscriptSegment,
 )
 
-from .daemon_client import Daemon, Stream
+from .daemon_client import Daemon
 from .errors import Refused
 from .languages import name_of
 from .limits import Budget
@@ -123,12 +124,12 @@ class Transcriptions:
         self, token: str | None, wanted: Wanted, task: Literal["transcribe", "translate"], name: str, spool: _Spool
     ) -> Response:
         """Return the text, in the format that was asked for."""
-        async with self._session(token, wanted, task, name, spool) as stream:
-            text = joined([segment.text async for segment in _segments(stream)])
+        async with self._session(token, wanted, task, name, spool) as upload:
+            text = joined([segment.text async for segment in _segments(upload)])
             if wanted.format in ("srt", "vtt"):
-                return PlainTextResponse(await self._daemon.export(token, stream.job, wanted.format))
+                return PlainTextResponse(await self._daemon.export(token, upload.session, wanted.format))
             if wanted.format == "verbose_json":
-                session = await self._daemon.session(token, stream.job)
+                session = await self._daemon.session(token, upload.session)
                 return Json(verbose(session.segments, session.duration_s, task, wanted))
         return PlainTextResponse(text + "\n") if wanted.format == "text" else Json({"text": text})
 
@@ -154,35 +155,23 @@ class Transcriptions:
             raise Refused(Code.BAD_AUDIO, "The file is empty; send a recording.", param="file")
         return wanted, name
 
-    @asynccontextmanager
-    async def _session(
+    def _session(
         self, token: str | None, wanted: Wanted, task: Literal["transcribe", "translate"], name: str, spool: _Spool
-    ) -> AsyncIterator[Stream]:
+    ) -> AbstractAsyncContextManager[convo.FileUpload]:
         """Hand the recording to the daemon; the session is gone afterwards unless the settings keep it."""
-        job: str | None = None
-        over = False
-        try:
-            async with self._daemon.open(
-                token,
-                kind="file",
-                audio=AudioFormat(name=name[:1000] or None, size=spool.size),
-                task=task,
-                model=wanted.model,
-                language=wanted.language,
-                prompt=wanted.prompt,
-                words=wanted.words,
-                interim=False,
-                summary=NO_SUMMARY,
-            ) as stream:
-                job = stream.job
-                async for piece in spool.pieces():
-                    await stream.send(piece)
-                await stream.end()
-                yield stream
-                over = True
-        finally:
-            if job is not None and not (over and self._settings.keep_sessions):
-                await self._daemon.forget(token, job)
+        return self._daemon.upload(
+            token,
+            spool.read,
+            keep=self._settings.keep_sessions,
+            audio=AudioFormat(name=name[:1000] or None, size=spool.size),
+            task=task,
+            model=wanted.model,
+            language=wanted.language,
+            prompt=wanted.prompt,
+            words=wanted.words,
+            interim=False,
+            summary=NO_SUMMARY,
+        )
 
     async def _stream(
         self,
@@ -196,11 +185,11 @@ class Transcriptions:
         """Tell segments as they come, then the whole."""
         begun = False
         try:
-            async with self._session(token, wanted, task, name, spool) as stream:
+            async with self._session(token, wanted, task, name, spool) as upload:
                 await put(b"")
                 begun = True
                 text = before = ""
-                async for segment in _segments(stream):
+                async for segment in _segments(upload):
                     said = segment.text.strip()
                     delta = gap(before, said) + said
                     text, before = text + delta, said or before
@@ -218,6 +207,7 @@ class _Spool:
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
         self._file: Any = None
+        self._reading = False
         self.size = 0
 
     async def __aenter__(self) -> _Spool:
@@ -241,11 +231,12 @@ class _Spool:
         except OSError as error:
             raise Refused(Code.BUSY, "The gateway's disk takes no more uploads now; try again later.") from error
 
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """Yield it from its start."""
-        await self._file.seek(0)
-        while piece := await self._file.read(_PIECE):
-            yield piece
+    async def read(self) -> bytes:
+        """Return its next bytes, from its start; none at its end. Nothing is written any more."""
+        if not self._reading:
+            self._reading = True
+            await self._file.seek(0)
+        return cast(bytes, await self._file.read(_PIECE))
 
     async def aclose(self) -> None:
         """Give the disk back."""
@@ -269,13 +260,13 @@ class _Owned(Response):
             await self._inner(scope, receive, send)
 
 
-async def _segments(stream: Stream) -> AsyncIterator[TranscriptSegment]:
+async def _segments(upload: convo.FileUpload) -> AsyncIterator[TranscriptSegment]:
     """Yield the segments of a recording.
 
     Raises:
         Refused: the session failed, or somebody cancelled it.
     """
-    async for event in stream.events():
+    async for event in upload:
         if isinstance(event, TranscriptSegment):
             yield event
         elif isinstance(event, SessionState) and event.state in (State.FAILED, State.CANCELLED):

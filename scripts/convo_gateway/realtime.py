@@ -9,14 +9,15 @@ from __future__ import annotations
 import base64
 import binascii
 import secrets
-from contextlib import AsyncExitStack, suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Annotated, Any, Final, Literal
 
+import anyio
 import msgspec
-import trio
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+import convo
 from convo.messages import (
     AudioFormat,
     Code,
@@ -29,9 +30,10 @@ from convo.messages import (
     TranscriptPartial,
     TranscriptSegment,
 )
+from convo.transport import background_tasks
 
-from .daemon_client import Daemon, Stream
-from .errors import Refused
+from .daemon_client import Daemon, leave
+from .errors import Refused, translated
 from .metrics import Metrics
 from .openai_audio import ALIASES, NO_SUMMARY, error_of
 from .settings import Settings
@@ -133,7 +135,7 @@ class _Connection:
         self._token = token
         self._id = f"sess_{secrets.token_hex(12)}"
         self._config = Config()
-        self._stream: Stream | None = None
+        self._stream: convo.LiveStream | None = None
         self._items: dict[int, _Item] = {}  # by the daemon's segment: those that are not completed
         self._previous: str | None = None
         self._segment = -1  # the last that was told
@@ -154,10 +156,9 @@ class _Connection:
         await self._tell("session.created", session=self._config.told(self._id))
         job: str | None = None
         try:
-            async with AsyncExitStack() as stack:
-                await self._listen_until_audio()
-                stream = await stack.enter_async_context(self._open())
-                self._stream, job = stream, stream.job
+            await self._listen_until_audio()
+            async with self._open() as stream:
+                self._stream, job = stream, stream.session
                 await self._talk(stream)
         finally:
             if job is not None and not self._settings.keep_sessions:
@@ -171,15 +172,13 @@ class _Connection:
                 self._first = data
                 return
 
-    def _open(self) -> Any:
+    def _open(self) -> AbstractAsyncContextManager[convo.LiveStream]:
         given = self._config.input
         said = given.transcription or Transcription()
         vad = given.turn_detection
         pcm = given.format.type == "audio/pcm"
-        return self._daemon.open(
+        return self._daemon.speak(
             self._token,
-            kind="live",
-            sample_bytes=2 if pcm else 1,
             audio=AudioFormat(encoding="s16le", rate=RATE) if pcm else AudioFormat(encoding="mulaw", rate=8000),
             model=None if said.model in ALIASES or not said.model else said.model,
             language=said.language or None,
@@ -189,22 +188,18 @@ class _Connection:
             summary=NO_SUMMARY,
         )
 
-    async def _talk(self, stream: Stream) -> None:
-        kept: Exception | None = None
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._tell_events, stream, nursery.cancel_scope)
+    async def _talk(self, stream: convo.LiveStream) -> None:
+        async with background_tasks() as tasks:
+            tasks.start_soon(self._tell_events, stream, tasks.cancel_scope)
             try:
                 await stream.send(self._first)
                 self._first = b""
                 while True:
                     if data := await self._take(await self._receive()):
                         await stream.send(data)
-            except (Refused, WebSocketDisconnect) as error:
-                await stream.leave()
-                kept = error
-            nursery.cancel_scope.cancel()
-        if kept is not None:
-            raise kept
+            except (convo.ConvoError, Refused, WebSocketDisconnect):
+                await leave(stream)
+                raise
 
     # --- what the client says -----------------------------------------------------------------------------------
 
@@ -225,21 +220,22 @@ class _Connection:
     async def _take(self, message: dict[str, Any]) -> bytes:
         """Do what a message asks for; returns the audio that it brings. A wrong one is refused, no more."""
         try:
-            match message["type"]:
-                case "session.update" | "transcription_session.update":
-                    await self._update(message)
-                case "input_audio_buffer.append":
-                    return self._audio(message)
-                case "input_audio_buffer.commit":
-                    await self._commit()
-                case "input_audio_buffer.clear":
-                    await self._clear()
-                case other:
-                    raise Refused(
-                        Code.BAD_MESSAGE,
-                        f"This gateway transcribes only, and knows no {str(other)[:100]!r}.",
-                        param="type",
-                    )
+            with translated():
+                match message["type"]:
+                    case "session.update" | "transcription_session.update":
+                        await self._update(message)
+                    case "input_audio_buffer.append":
+                        return self._audio(message)
+                    case "input_audio_buffer.commit":
+                        await self._commit()
+                    case "input_audio_buffer.clear":
+                        await self._clear()
+                    case other:
+                        raise Refused(
+                            Code.BAD_MESSAGE,
+                            f"This gateway transcribes only, and knows no {str(other)[:100]!r}.",
+                            param="type",
+                        )
         except Refused as error:
             if self._stream is not None and error.status >= 500:
                 raise
@@ -267,10 +263,10 @@ class _Connection:
 
     async def _commit(self) -> None:
         stream = self._stream
-        if stream is None or stream.received <= self._committed:
+        if stream is None or stream.taken <= self._committed:
             raise Refused(Code.BAD_STATE, "There is no audio to commit; append some first.", status=400)
         since = self._committed
-        self._committed = stream.received
+        self._committed = stream.taken
         if self._config.input.turn_detection is not None:
             await stream.finalize()  # what was said until now is an item of its own
             return
@@ -283,7 +279,8 @@ class _Connection:
         more = True
         while more:
             (reply,) = await self._daemon.ask(
-                self._token, GetSession(session=stream.job, after_segment=self._segment if self._segment >= 0 else None)
+                self._token,
+                GetSession(session=stream.session, after_segment=self._segment if self._segment >= 0 else None),
             )
             for segment in reply.segments:
                 self._segment = segment.segment
@@ -302,8 +299,8 @@ class _Connection:
             if self._config.input.turn_detection is None:
                 since = self._seconds(self._committed)
             if since is not None:
-                self._dropped = (since, self._seconds(stream.received))
-            self._committed = stream.received
+                self._dropped = (since, self._seconds(stream.taken))
+            self._committed = stream.taken
             await stream.finalize()
         await self._tell("input_audio_buffer.cleared")
 
@@ -316,13 +313,14 @@ class _Connection:
 
     # --- what the daemon says -----------------------------------------------------------------------------------
 
-    async def _tell_events(self, stream: Stream, everything: trio.CancelScope) -> None:
+    async def _tell_events(self, stream: convo.LiveStream, everything: anyio.CancelScope) -> None:
         try:
-            async for event in stream.events():
-                if isinstance(event, SessionState) and event.state is State.FAILED:
-                    raise Refused(event.code or Code.INTERNAL, event.message or "The session failed.")
-                if self._config.input.turn_detection is not None:
-                    await self._tell_event(event)
+            with translated():
+                async for event in stream:
+                    if isinstance(event, SessionState) and event.state is State.FAILED:
+                        raise Refused(event.code or Code.INTERNAL, event.message or "The session failed.")
+                    if self._config.input.turn_detection is not None:
+                        await self._tell_event(event)
         except Refused as error:
             await self._complain(error, None)
             with suppress(WebSocketDisconnect, RuntimeError):

@@ -13,11 +13,13 @@ from typing import Any, Final
 
 import msgspec
 import trio
+from anyio.abc import TaskGroup
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from convo.messages import Code
+from convo.transport import background_tasks
 
 from .errors import TIMEOUT, Refused
 from .limits import Places
@@ -84,23 +86,16 @@ async def body_of(request: Request, stall_s: float) -> AsyncGenerator[bytes, Non
 async def unless_gone(request: Request, work: Callable[[], Awaitable[Response]]) -> Response:
     """Return the answer of `work`, which is cancelled when the client goes. The request's body was read before."""
     answer = Response(status_code=499)  # nobody reads it; the number is for the metrics
-    kept: Exception | None = None
-
-    async def wait_gone() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-        nursery.cancel_scope.cancel()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(wait_gone)
-        try:
-            answer = await work()
-        except Exception as error:
-            kept = error
-        nursery.cancel_scope.cancel()
-    if kept is not None:
-        raise kept
+    async with background_tasks() as tasks:
+        tasks.start_soon(_cancel_when_gone, request.receive, tasks)
+        answer = await work()
     return answer
+
+
+async def _cancel_when_gone(receive: Receive, tasks: TaskGroup) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    tasks.cancel_scope.cancel()
 
 
 def json_bytes(value: Any) -> bytes:
@@ -140,7 +135,6 @@ class EventStreamResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve it; a fault of `produce` after the first event ends the connection."""
         sending = trio.Lock()
-        kept: Exception | None = None
         begun = False
 
         async def put(data: bytes) -> None:
@@ -156,21 +150,10 @@ class EventStreamResponse(Response):
                 await trio.sleep(PING_S)
                 await put(b": \n\n")
 
-        async def wait_gone() -> None:
-            while (await receive())["type"] != "http.disconnect":
-                pass
-            nursery.cancel_scope.cancel()
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(ping)
-            nursery.start_soon(wait_gone)
-            try:
-                await self._produce(put)
-            except Exception as error:
-                kept = error
-            nursery.cancel_scope.cancel()
-        if kept is not None:
-            raise kept
+        async with background_tasks() as tasks:
+            tasks.start_soon(ping)
+            tasks.start_soon(_cancel_when_gone, receive, tasks)
+            await self._produce(put)
         if begun:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
@@ -272,7 +255,7 @@ class Guard:
             if message["type"] == "http.response.start" and not drained.is_set():
                 if scope["http_version"].startswith("1"):
                     message = {**message, "headers": [*message.get("headers", []), (b"connection", b"close")]}
-                nursery.start_soon(drain)
+                tasks.start_soon(drain)
             elif message["type"] == "http.response.body" and not message.get("more_body") and not drained.is_set():
                 await send({**message, "more_body": True})
                 with trio.move_on_after(LINGER_S):
@@ -280,14 +263,5 @@ class Guard:
                 message = {"type": "http.response.body", "body": b"", "more_body": False}  # closes the connection
             await send(message)
 
-        kept: BaseException | None = None
-        async with trio.open_nursery() as nursery:
-            try:
-                await app(scope, watched, lingering)
-            except (trio.Cancelled, GeneratorExit):
-                raise
-            except BaseException as error:
-                kept = error
-                nursery.cancel_scope.cancel()
-        if kept is not None:
-            raise kept
+        async with background_tasks() as tasks:
+            await app(scope, watched, lingering)
