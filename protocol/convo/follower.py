@@ -15,7 +15,7 @@ from anyio.lowlevel import checkpoint
 from .client import Client, ClientSession, EventStream
 from .errors import ConnectionLost, EventsLost
 from .link import Link
-from .messages import Event
+from .messages import AttachReply, Event
 from .resume import ResumableSession
 
 
@@ -48,11 +48,9 @@ class ResumedEvents(ABC):
 
     async def __anext__(self) -> Event:
         while not self._over:
+            stream = await self._open()  # outside of what is tried again: there, no connection means for good
             try:
-                if self._stream is None:
-                    self._reading = await self._reopened(self._reading)
-                    self._stream = self._reading.events((lambda event: False) if self._forever else None)
-                event = await self._next(self._stream)
+                event = await self._next(stream)
                 if event is not None and self._state.take(event):
                     return event
             except StopAsyncIteration:
@@ -64,6 +62,12 @@ class ResumedEvents(ABC):
                 await checkpoint()  # let the link notice
         self._finished()
         raise StopAsyncIteration
+
+    async def _open(self) -> EventStream:
+        if self._stream is None:
+            self._reading = await self._reopened(self._reading)
+            self._stream = self._reading.events((lambda event: False) if self._forever else None)
+        return self._stream
 
     async def _next(self, stream: EventStream) -> Event | None:
         return await anext(stream)
@@ -108,8 +112,17 @@ class Follower(ResumedEvents):
         super().__init__(link, state, forever=forever)
         self._attached = attached
 
+    async def opened(self) -> AttachReply:
+        """Attach, unless that is done; returns what the daemon answered. Raises like iterating."""
+        await self._open()
+        assert self._reading is not None
+        assert isinstance(self._reading.reply, AttachReply)
+        return self._reading.reply
+
     async def _reopened(self, older: ClientSession | None) -> ClientSession:
-        client = await self._link.client()
+        return await self._link.ask(self._attach)
+
+    async def _attach(self, client: Client) -> ClientSession:
         session = await client.attach(self._state.session, after_seq=self._state.seq)
         if self._attached is not None:
             await self._attached(client)

@@ -141,7 +141,7 @@ class _Producer(ResumedEvents):
 
     async def _once(self, client: Client) -> None:
         """Send on one connection, until that is lost or the session is over."""
-        session = await self._open(client)
+        session = await self._create_or_attach(client)
         async with anyio.create_task_group() as tasks:
             self._attempt = tasks.cancel_scope
             self._current, self._opened = session, True
@@ -150,7 +150,7 @@ class _Producer(ResumedEvents):
             await client.wait_lost()
             tasks.cancel_scope.cancel()
 
-    async def _open(self, client: Client) -> ClientSession:
+    async def _create_or_attach(self, client: Client) -> ClientSession:
         step = self._state.opening()
         if isinstance(step, Create):
             session = await self._create(client)

@@ -430,6 +430,7 @@ def test_a_session_that_exists_is_gone_on_with(daemon: Daemon, loop: Loop) -> No
         assert (await visits.attached(peer, seq=2)).produce
         await visits.hear(peer, 8)
         await finish(peer, 3)
+        await peer.wait_gone()
 
     visits = Visits(script)
     visits.heard += b"abcd"
@@ -451,6 +452,7 @@ def test_a_file_is_uploaded_by_what_reads_it(daemon: Daemon, loop: Loop) -> None
         await visits.created_by(peer)
         await visits.hear(peer, 4)
         await finish(peer, 2)
+        await peer.wait_gone()
 
     visits = Visits(script)
 
@@ -582,6 +584,26 @@ def test_following_over_two_connections(daemon: Daemon, loop: Loop) -> None:
         async with convo.open_link(url, changed=lambda state: phases.append(state.phase.name)) as link:
             assert seqs(await collect(convo.Follower(link, "s"))) == [1, 2, 3, 4]
         assert phases == ["UP", "LOST", "UP"]
+
+    with daemon(visits) as url:
+        loop.run(client, url)
+
+
+def test_following_over_a_link_that_is_closed(daemon: Daemon, loop: Loop) -> None:
+    async def script(peer: Peer) -> None:
+        await visits.attached(peer, seq=1)
+        await peer.wait_gone()
+
+    visits = Visits(script)
+
+    async def client(url: str) -> None:
+        async with convo.open_link(url) as link:
+            events = convo.Follower(link, "s")
+            assert (await events.opened()).seq == 1
+            assert (await events.opened()).seq == 1, "attached once"
+            await anext(events)
+        with pytest.raises(convo.ConnectionLost):
+            await anext(events)
 
     with daemon(visits) as url:
         loop.run(client, url)
