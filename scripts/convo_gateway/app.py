@@ -21,6 +21,7 @@ from convo.messages import Code
 from . import conversation, openai_audio, openapi
 from .daemon_client import Daemon
 from .errors import Refused
+from .fanout import Fanout
 from .limits import Places
 from .metrics import CONTENT_TYPE, Metrics
 from .realtime import Realtime
@@ -35,10 +36,11 @@ _CHECK_S = 2.0  # between two looks at the daemon for monitors
 def application(settings: Settings) -> ASGIApp:
     """Return the whole gateway as an ASGI application."""
     daemon, metrics = Daemon(settings.connect), Metrics()
+    fanout = Fanout(daemon)
     monitor = _Monitor(daemon, metrics)
     app: ASGIApp = Starlette(
         routes=[
-            *conversation.Conversations(daemon, settings, metrics).routes(),
+            *conversation.Conversations(daemon, fanout, settings, metrics).routes(),
             *openai_audio.Transcriptions(daemon, settings, metrics).routes(),
             *Realtime(daemon, settings, metrics).routes(),
             Route("/openapi.json", _openapi, methods=["GET"]),
@@ -51,6 +53,7 @@ def application(settings: Settings) -> ASGIApp:
             ClientDisconnect: _gone,
             Exception: _fault,
         },
+        lifespan=lambda app: fanout.running(),
     )
     if settings.origins:
         app = CORSMiddleware(

@@ -19,8 +19,6 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 import convo
 from convo.messages import (
-    Attach,
-    AttachReply,
     AudioFormat,
     Code,
     Event,
@@ -38,6 +36,7 @@ from convo.messages import (
 
 from .daemon_client import Daemon, leave
 from .errors import Refused
+from .fanout import Fanout
 from .limits import Places
 from .metrics import Metrics
 from .multipart import Field, FileData, FileStart, Form
@@ -63,8 +62,9 @@ def refusal(error: Refused) -> Response:
 class Conversations:
     """The endpoints."""
 
-    def __init__(self, daemon: Daemon, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, daemon: Daemon, fanout: Fanout, settings: Settings, metrics: Metrics) -> None:
         self._daemon = daemon
+        self._fanout = fanout
         self._settings = settings
         self._metrics = metrics
         self._followers = Places(
@@ -135,22 +135,21 @@ class Conversations:
         """Follow a job; `Last-Event-ID` is the number of the last stored event that the client has."""
         token, job = token_of(request), request.path_params["job_id"]
         after = _last_event_id(request)
-        state: AttachReply
-        with self._followers.place(job):  # refused before the stream begins, an error is an HTTP status
-            (state,) = await self._daemon.ask(token, Attach(session=job, after_seq=after))
-        if state.state.final and after >= state.seq:
-            return Response(status_code=204)  # which tells an EventSource not to come back
 
         async def produce(put: Callable[[bytes], Awaitable[None]]) -> None:
-            try:
-                with self._followers.place(job):
-                    async with self._daemon.follow(token, job, after) as events:
-                        await put(b"")  # the client sees that it is connected, though nothing may happen for long
-                        async for event in events:
-                            if (told := _sse_of(event)) is not None:
-                                await put(told)
-            except Refused as error:
-                await put(sse({"code": error.code, "message": error.message}, event="error"))
+            async def tell(event: Event) -> None:
+                if (told := _sse_of(event)) is not None:
+                    await put(told)
+
+            with self._followers.place(job):
+                async with self._fanout.reader(token, job, after) as reader:
+                    if reader.done:
+                        return  # nothing at all tells an EventSource not to come back
+                    await put(b"")  # the client sees that it is connected, though nothing may happen for long
+                    try:
+                        await reader.run(tell)
+                    except Refused as error:
+                        await put(sse({"code": error.code, "message": error.message}, event="error"))
 
         return EventStreamResponse(produce)
 

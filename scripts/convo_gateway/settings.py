@@ -43,8 +43,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     origins: tuple[str, ...] = ()
     spool_bytes: int = 4 * GIB
     keep_sessions: bool = False
-    requests: int = 256
-    job_streams: int = 16
+    requests: int = 512
+    job_streams: int = 256
     stall_s: float = 30.0
 
     @property
@@ -136,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--origin", dest="origins", action="append", metavar="URL", help="a web page that may connect; repeatable")
     add("--spool-bytes", metavar="N", help="disk for OpenAI uploads on their way, in all (4 GiB)")
     add("--keep-sessions", action="store_true", default=None, help="keep the sessions behind OpenAI requests")
-    add("--requests", metavar="N", help="requests and streams at once (256)")
-    add("--job-streams", metavar="N", help="event streams of one job at once (16)")
+    add("--requests", metavar="N", help="requests and streams at once (512)")
+    add("--job-streams", metavar="N", help="event streams of one job at once (256)")
     add("--stall-s", metavar="S", help="seconds until a client that neither sends nor reads is dropped (30)")
     return parser

@@ -122,7 +122,8 @@ def sse(data: Any, *, event: str | None = None, id: int | None = None) -> bytes:
 class EventStreamResponse(Response):
     """Server-sent events from `produce`, which gets a function that sends one, until it returns or the client goes.
 
-    The answer begins with the first event, an empty one included: until then an error is an HTTP status.
+    The answer begins with the first event, an empty one included: until then an error is an HTTP status. Without any,
+    it is 204, after which an EventSource does not come back.
     """
 
     media_type = "text/event-stream"
@@ -154,8 +155,9 @@ class EventStreamResponse(Response):
             tasks.start_soon(ping)
             tasks.start_soon(_cancel_when_gone, receive, tasks)
             await self._produce(put)
-        if begun:
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        if not begun:
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 class Guard:
