@@ -40,8 +40,21 @@ from .settings import Settings
 from .text import joined
 from .web import token_of
 
-RATE: Final = 24_000
-"""Samples a second of the API's PCM."""
+
+class _Encoding(msgspec.Struct, frozen=True):
+    """What a format's bytes are to the daemon, and its name in the API's beta."""
+
+    name: str
+    rate: int
+    sample_bytes: int
+    beta: str
+
+
+ENCODINGS: Final = {
+    "audio/pcm": _Encoding("s16le", 24_000, 2, "pcm16"),
+    "audio/pcmu": _Encoding("mulaw", 8_000, 1, "g711_ulaw"),
+    "audio/pcma": _Encoding("alaw", 8_000, 1, "g711_alaw"),
+}
 
 
 class Vad(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,8 +75,13 @@ class Transcription(msgspec.Struct, frozen=True, kw_only=True):
 class Format(msgspec.Struct, frozen=True, kw_only=True):
     """Of the audio that comes."""
 
-    type: Literal["audio/pcm", "audio/pcmu"] = "audio/pcm"
+    type: Literal["audio/pcm", "audio/pcmu", "audio/pcma"] = "audio/pcm"
     rate: int | None = None
+
+    @property
+    def encoding(self) -> _Encoding:
+        """What its bytes are."""
+        return ENCODINGS[self.type]
 
 
 class Input(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,14 +97,18 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     input: Input = Input()
 
-    def told(self, id: str) -> dict[str, Any]:
-        """Return it as the API does."""
+    def told(self, id: str, *, beta: bool = False) -> dict[str, Any]:
+        """Return it as the API does, or did in its beta."""
         told: dict[str, Any] = msgspec.to_builtins(self.input)
+        about = {"id": id, "object": "realtime.transcription_session"}
+        if beta:
+            changed = {old: told[name] for old, name in _BETA_NAMES.items()}
+            return {**about, "input_audio_format": self.input.format.encoding.beta, **changed}
         if self.input.format.type == "audio/pcm":
-            told["format"]["rate"] = RATE
+            told["format"]["rate"] = self.input.format.encoding.rate
         else:
             del told["format"]["rate"]
-        return {"id": id, "object": "realtime.transcription_session", "type": "transcription", "audio": {"input": told}}
+        return {**about, "type": "transcription", "audio": {"input": told}}
 
 
 class Realtime:
@@ -176,10 +198,10 @@ class _Connection:
         given = self._config.input
         said = given.transcription or Transcription()
         vad = given.turn_detection
-        pcm = given.format.type == "audio/pcm"
+        encoding = given.format.encoding
         return self._daemon.speak(
             self._token,
-            audio=AudioFormat(encoding="s16le", rate=RATE) if pcm else AudioFormat(encoding="mulaw", rate=8000),
+            audio=AudioFormat(encoding=encoding.name, rate=encoding.rate),
             model=None if said.model in ALIASES or not said.model else said.model,
             language=said.language or None,
             prompt=said.prompt or None,
@@ -248,7 +270,7 @@ class _Connection:
             raise Refused(Code.BAD_STATE, "The session has begun: send its configuration before its audio.")
         self._config = config
         kind = message["type"].partition(".")[0]
-        await self._tell(f"{kind}.updated", session=config.told(self._id))
+        await self._tell(f"{kind}.updated", session=config.told(self._id, beta=kind != "session"))
 
     def _audio(self, message: dict[str, Any]) -> bytes:
         audio = message.get("audio")
@@ -305,7 +327,8 @@ class _Connection:
         await self._tell("input_audio_buffer.cleared")
 
     def _seconds(self, size: int) -> float:
-        return size / (2 * RATE) if self._config.input.format.type == "audio/pcm" else size / 8000
+        encoding = self._config.input.format.encoding
+        return size / (encoding.sample_bytes * encoding.rate)
 
     def _is_dropped(self, said: Any) -> bool:
         start, end = self._dropped
@@ -402,6 +425,7 @@ class _Connection:
             await self._tell("error", error=_error(error, message))
 
 
+_BETA_NAMES: Final = {"input_audio_transcription": "transcription", "turn_detection": "turn_detection"}
 _TRANSCRIPTION: Final = "conversation.item.input_audio_transcription"
 
 
@@ -442,19 +466,21 @@ def updated(config: Config, message: dict[str, Any]) -> Config:
         wanted = msgspec.convert(msgspec.to_builtins(config.input) | changes, Input)
     except msgspec.ValidationError as error:
         raise Refused(Code.BAD_REQUEST, f"The configuration is wrong: {error}.", param="session") from None
-    if wanted.format.rate not in (None, RATE if wanted.format.type == "audio/pcm" else 8000):
+    if wanted.format.rate not in (None, rate := wanted.format.encoding.rate):
         raise Refused(
-            Code.BAD_REQUEST, f"PCM has a rate of {RATE}, and audio/pcmu of 8000.", param="session.audio.input"
+            Code.BAD_REQUEST,
+            f"{wanted.format.type} has a rate of {rate} here.",
+            param="session.audio.input.format.rate",
         )
     return Config(input=wanted)
 
 
 def _of_beta(session: dict[str, Any]) -> dict[str, Any]:
     """Return a configuration of the API's beta in the form of today."""
-    names = {"input_audio_transcription": "transcription", "turn_detection": "turn_detection"}
-    changes = {name: session[old] for old, name in names.items() if old in session}
+    changes = {name: session[old] for old, name in _BETA_NAMES.items() if old in session}
     if (format := session.get("input_audio_format")) is not None:
-        changes["format"] = {"type": {"pcm16": "audio/pcm", "g711_ulaw": "audio/pcmu"}.get(format, format)}
+        types = [type for type, encoding in ENCODINGS.items() if encoding.beta == format]
+        changes["format"] = {"type": types[0] if types else format}
     return changes
 
 
