@@ -9,6 +9,7 @@ import logging
 import re
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import Any, Final
 
 import msgspec
@@ -66,21 +67,21 @@ async def body_of(request: Request, stall_s: float) -> AsyncGenerator[bytes, Non
         Refused: the client is too slow.
         ClientDisconnect: it is gone.
     """
-    began, size = time.monotonic(), 0
-    chunks = request.stream()
-    while True:
-        chunk: bytes | None = None
-        with trio.move_on_after(stall_s) as waited:
-            chunk = await anext(chunks, None)
-        if waited.cancelled_caught:
-            raise Refused(TIMEOUT, f"Nothing came for {stall_s:g} seconds; send the request again.")
-        if chunk is None:
-            return
-        size += len(chunk)
-        if (time.monotonic() - began - stall_s) * SLOWEST > size:
-            raise Refused(TIMEOUT, f"Send at least {SLOWEST} bytes a second.")
-        if chunk:
-            yield chunk
+    began, size = trio.current_time(), 0
+    async with aclosing(request.stream()) as chunks:
+        while True:
+            chunk: bytes | None = None
+            with trio.move_on_after(stall_s) as waited:
+                chunk = await anext(chunks, None)
+            if waited.cancelled_caught:
+                raise Refused(TIMEOUT, f"Nothing came for {stall_s:g} seconds; send the request again.")
+            if chunk is None:
+                return
+            size += len(chunk)
+            if (trio.current_time() - began - stall_s) * SLOWEST > size:
+                raise Refused(TIMEOUT, f"Send at least {SLOWEST} bytes a second.")
+            if chunk:
+                yield chunk
 
 
 async def unless_gone(request: Request, work: Callable[[], Awaitable[Response]]) -> Response:

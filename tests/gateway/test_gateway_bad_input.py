@@ -14,9 +14,16 @@ import trio
 import trio_websocket
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
+from starlette.requests import Request
+from starlette.responses import Response
 
 import convo
 from convo.messages import ListSessions, PauseQueue, ResumeQueue
+from convo_gateway.app import refusal
+from convo_gateway.errors import Refused
+from convo_gateway.limits import Places
+from convo_gateway.metrics import Metrics
+from convo_gateway.web import Guard, body_of
 from convod.listen.tokens import TokenBook
 from tests.support.daemon import Daemon, running
 from tests.support.gateway import Gateway, gateway, websocket_to
@@ -142,6 +149,27 @@ async def test_an_upload_that_stalls_is_given_up(served: Gateway, path: str):
     assert answer.startswith(b"HTTP/1.1 408 ")
 
 
+@pytest.mark.parametrize(("rate", "whole"), [(1000, False), (2000, True)])
+async def test_a_slow_upload_is_given_up_long_before_its_end(autojump_clock: Any, rate: int, whole: bool):
+    sent = 0
+
+    async def receive() -> dict[str, Any]:
+        nonlocal sent
+        await trio.sleep(0.1)
+        sent += rate // 10
+        return {"type": "http.request", "body": bytes(rate // 10), "more_body": sent < 100_000}
+
+    body = body_of(Request({"type": "http", "method": "POST", "headers": []}, receive), stall_s=1)
+    said = ""
+    async with aclosing(body):
+        try:
+            async for _ in body:
+                pass
+        except Refused as error:
+            said = f"{error.status} {error.message}"
+    assert said == ("" if whole else "408 Send at least 1024 bytes a second.")
+
+
 async def test_an_answer_is_seen_by_a_client_that_still_sends(served: Gateway):
     async def endless() -> Any:
         for _ in range(200):
@@ -242,9 +270,67 @@ async def test_many_streams_of_one_job_are_bounded(served: Gateway):
             assert response.status_code == 200
             lines = await stack.enter_async_context(aclosing(response.aiter_lines()))
             await anext(lines)  # it has begun
-        fourth = await client.get(path)
-        assert fourth.status_code == 429
-        assert "3 event streams" in told(fourth)["message"]
+        refused = 0
+
+        async def come() -> None:
+            nonlocal refused
+            stream = await trio.open_tcp_stream("127.0.0.1", served.port)
+            async with stream:
+                await stream.send_all(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+                answer = b"".join([data async for data in stream])
+            assert answer.startswith(b"HTTP/1.1 429 ")
+            assert b"This job has 3 event streams; close one first." in answer
+            refused += 1
+
+        before = served.memory()
+        async with trio.open_nursery() as nursery:
+            for _ in range(300):
+                nursery.start_soon(come)
+        assert refused == 300
+        assert served.memory() - before < 20 << 20
+        assert (await client.get("/healthz")).text == "ok\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "form"), [("/api/v1/conversation/result/x", {"code", "message"}), ("/v1/models", {"type", "param"})]
+)
+async def test_what_is_too_much_at_once_is_told_in_each_dialect_and_monitors_still_come_in(path: str, form: set[str]):
+    open_at_once = trio.Event()
+
+    async def stays(scope: Any, receive: Any, send: Any) -> None:
+        open_at_once.set()
+        if scope["path"] != "/healthz":
+            await trio.sleep_forever()
+        await Response("ok")(scope, receive, send)
+
+    places = Places(1, "The gateway serves as many requests as it may; try again later.")
+    guard = Guard(stays, refuse=refusal, origins=(), places=places, metrics=Metrics())
+    transport = httpx.ASGITransport(guard)
+    async with httpx.AsyncClient(transport=transport, base_url="http://x") as client, trio.open_nursery() as nursery:
+        nursery.start_soon(client.get, path)
+        await open_at_once.wait()
+        answer = await client.get(path)
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"] == "1"
+        assert form <= set(told(answer))
+        assert (await client.get("/healthz")).text == "ok"
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    "message", [b"\0" * 960, "Hello?", "[]", '{"type": 7}', '{"type": "input_audio_buffer.append"}']
+)
+async def test_what_is_no_message_of_a_realtime_session_is_refused_and_the_session_goes_on(
+    served: Gateway, message: bytes | str
+):
+    async with websocket_to(f"{served.websocket}/v1/realtime") as websocket:
+        assert json.loads(await websocket.get_message())["type"] == "session.created"
+        for _ in range(2):
+            await websocket.send_message(message)
+            error = json.loads(await websocket.get_message())
+            assert error["type"] == "error"
+            assert error["error"]["type"] == "invalid_request_error"
+            assert error["error"]["message"].endswith(".")
 
 
 @pytest.mark.parametrize(
