@@ -52,7 +52,7 @@ CONTROL_CHARS: Final = 1000
 
 
 def refusal(error: Refused) -> Response:
-    """Return an error as this dialect tells it."""
+    """Return an error in this dialect's form."""
     headers = {"www-authenticate": "Bearer"} if error.status == 401 else {}
     if error.status in (429, 503):
         headers["retry-after"] = "1"
@@ -72,7 +72,7 @@ class Conversations:
         )
 
     def routes(self) -> list[Route | WebSocketRoute]:
-        """Return where they are."""
+        """Return the routes."""
         return [
             Route("/api/v1/conversation/request", self.request, methods=["POST"]),
             Route("/api/v1/conversation/result/{job_id}", self.result, methods=["GET"]),
@@ -82,7 +82,7 @@ class Conversations:
         ]
 
     async def request(self, request: Request) -> Response:
-        """Take a recording, sent on to the daemon as it comes."""
+        """Accept a recording, and pass it on to the daemon as it arrives."""
         token = token_of(request)
         job: str | None = None
         async with aclosing(body_of(request, self._settings.stall_s)) as body:
@@ -122,7 +122,7 @@ class Conversations:
             return upload.session
 
     async def result(self, request: Request) -> Response:
-        """Tell how a job is, and what came of it so far."""
+        """Return a job's status and its results so far."""
         token, job = token_of(request), request.path_params["job_id"]
         session = await self._daemon.session(token, job)
         answer = result_of(session)
@@ -154,7 +154,7 @@ class Conversations:
         return EventStreamResponse(produce)
 
     async def create(self, request: Request) -> Response:
-        """Make a live job for a WebSocket to come."""
+        """Create a live job; its WebSocket follows."""
         token = token_of(request)
         raw = bytearray()
         async with aclosing(body_of(request, self._settings.stall_s)) as body:
@@ -174,7 +174,7 @@ class Conversations:
     # --- the WebSocket ----------------------------------------------------------------------------------------
 
     async def stream(self, websocket: WebSocket) -> None:
-        """Take speech, tell what was said. A client that just closes ends its session, and the summary is stored."""
+        """Transcribe speech as it arrives. A client that just closes ends its session; the summary is stored."""
         await websocket.accept()
         try:
             await self._stream(websocket, token_of(websocket), websocket.path_params["job_id"])
@@ -212,7 +212,7 @@ class Conversations:
                 raise _first(group) from None
 
     async def _listen(self, websocket: WebSocket, stream: convo.LiveStream) -> None:
-        """Take what the client sends; however that ends, the session ends with it, unless the gateway itself stops."""
+        """Receive audio until the client ends or leaves; the session ends with it, unless the gateway itself stops."""
         try:
             while not await self._take(websocket, stream):
                 pass
@@ -225,7 +225,7 @@ class Conversations:
                 raise WebSocketDisconnect
 
     async def _take(self, websocket: WebSocket, stream: convo.LiveStream) -> bool:
-        """Take one message; returns whether it was the last."""
+        """Handle one message; return whether it was the last."""
         message = await websocket.receive()
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect
@@ -247,7 +247,7 @@ class Conversations:
 
 
 def result_of(session: GetSessionReply) -> dict[str, Any]:
-    """Return a session as the result of a job."""
+    """Return a session in the form of a job's result."""
     status = "failed" if session.state is State.CANCELLED else str(session.state)
     answer: dict[str, Any] = {
         "job_id": session.session,
@@ -273,7 +273,7 @@ def _session_fields(fields: dict[str, str]) -> dict[str, Any]:
 
 
 def _told(event: Event) -> dict[str, Any] | None:
-    """Return an event as this dialect tells it; None for those that it does not know."""
+    """Return an event in this dialect's form; None for those that it does not have."""
     match event:
         case TranscriptSegment() | TranscriptPartial() | FinalSummary():
             told: dict[str, Any] = msgspec.to_builtins(event)

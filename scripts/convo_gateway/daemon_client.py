@@ -34,7 +34,7 @@ _PROBE_S: Final = 2.0
 
 
 class Daemon:
-    """A daemon at `url`, asked with the token of each client."""
+    """The daemon at `url`; each request carries the token of its client."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -81,7 +81,7 @@ class Daemon:
         return [model for model in reply.models if model.here]
 
     async def forget(self, token: str | None, job: str) -> None:
-        """Delete a session, though the caller may be being cancelled; a daemon that is away keeps it."""
+        """Delete a session, even while the caller is being cancelled; a daemon that is away keeps it."""
         with trio.move_on_after(_GOODBYE_S, shield=True), suppress(Refused):
             await self._stop_and_delete(token, job)
 
@@ -161,6 +161,6 @@ class Daemon:
 
 
 async def leave(stream: convo.LiveStream) -> None:
-    """End the session of a client that is gone, so that its summary is stored; cancelling does not stop it."""
+    """End the session of a client that left, so that its summary is stored; shielded from cancellation."""
     with trio.move_on_after(_GOODBYE_S, shield=True), suppress(convo.ConvoError):
         await stream.end()

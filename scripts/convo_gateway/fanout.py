@@ -79,7 +79,7 @@ class Fanout:
             feed.failure = error
         except Exception:
             log.exception("a job's events cannot be followed")
-            feed.failure = Refused(Code.INTERNAL, "A fault of the gateway; see its log.")
+            feed.failure = Refused(Code.INTERNAL, "Internal error in the gateway; see its log.")
         finally:
             self._forget(key, feed)
             feed.end()

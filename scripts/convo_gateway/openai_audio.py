@@ -52,7 +52,7 @@ NO_SUMMARY: Final = SummaryOptions(mode="off")
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """The fields of a request that say what is wanted."""
+    """What a request asks for."""
 
     model: str | None
     language: str | None
@@ -74,7 +74,7 @@ class Transcriptions:
         metrics.spool.set_function(lambda: self._budget.used)
 
     def routes(self) -> list[Route]:
-        """Return where they are."""
+        """Return the routes."""
         return [
             Route("/v1/audio/transcriptions", self.transcribe, methods=["POST"]),
             Route("/v1/audio/translations", self.translate, methods=["POST"]),
@@ -87,7 +87,7 @@ class Transcriptions:
         return Json({"object": "list", "data": _models(await self._daemon.models(token_of(request)))})
 
     async def model(self, request: Request) -> Response:
-        """Tell about one of them."""
+        """Describe one model."""
         name = request.path_params["model"]
         for model in _models(await self._daemon.models(token_of(request))):
             if model["id"] == name:
@@ -123,7 +123,7 @@ class Transcriptions:
     async def _whole(
         self, token: str | None, wanted: Wanted, task: Literal["transcribe", "translate"], name: str, spool: _Spool
     ) -> Response:
-        """Return the text, in the format that was asked for."""
+        """Return the text in the requested format."""
         async with self._session(token, wanted, task, name, spool) as upload:
             text = joined([segment.text async for segment in _segments(upload)])
             if wanted.format in ("srt", "vtt"):
@@ -182,7 +182,7 @@ class Transcriptions:
         spool: _Spool,
         put: Callable[[bytes], Awaitable[None]],
     ) -> None:
-        """Tell segments as they come, then the whole."""
+        """Stream segments as they arrive, then the full text."""
         begun = False
         try:
             async with self._session(token, wanted, task, name, spool) as upload:
@@ -202,7 +202,7 @@ class Transcriptions:
 
 
 class _Spool:
-    """A recording on disk, in a file without a name: it is gone with this program, however that ends."""
+    """A recording on disk, in an unnamed file: it vanishes with this process, however that ends."""
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
@@ -217,10 +217,10 @@ class _Spool:
         await self.aclose()
 
     async def write(self, data: bytes) -> None:
-        """Add to it.
+        """Append data.
 
         Raises:
-            Refused: there is no room.
+            Refused: the disk, or the share of it, is full.
         """
         self._budget.take(len(data))
         self.size += len(data)
@@ -229,22 +229,22 @@ class _Spool:
                 self._file = trio.wrap_file(await trio.to_thread.run_sync(tempfile.TemporaryFile))
             await self._file.write(data)
         except OSError as error:
-            raise Refused(Code.BUSY, "The gateway's disk takes no more uploads now; try again later.") from error
+            raise Refused(Code.BUSY, "The gateway's disk is full; try again later.") from error
 
     async def read(self) -> bytes:
-        """Return its next bytes, from its start; none at its end. Nothing is written any more."""
+        """Return the next bytes, from the start on; none at the end. Nothing may be written after."""
         if not self._reading:
             self._reading = True
             await self._file.seek(0)
         return cast(bytes, await self._file.read(_PIECE))
 
     async def aclose(self) -> None:
-        """Give the disk back."""
+        """Free the disk."""
         self._budget.give_back(self.size)
         self.size = 0
         if self._file is not None:
             file, self._file = self._file, None
-            with trio.CancelScope(shield=True), suppress(OSError):  # what could not be written is not wanted any more
+            with trio.CancelScope(shield=True), suppress(OSError):  # what could not be written is not needed
                 await file.aclose()
 
 
@@ -264,7 +264,7 @@ async def _segments(upload: convo.FileUpload) -> AsyncIterator[TranscriptSegment
     """Yield the segments of a recording.
 
     Raises:
-        Refused: the session failed, or somebody cancelled it.
+        Refused: the session failed or was cancelled.
     """
     async for event in upload:
         if isinstance(event, TranscriptSegment):
@@ -371,13 +371,13 @@ _CODES = {
 
 
 def error_of(error: Refused) -> dict[str, Any]:
-    """Return an error as OpenAI's API tells it."""
+    """Return an error in the form of OpenAI's API."""
     kind = _TYPES.get(error.status) or ("server_error" if error.status >= 500 else "invalid_request_error")
     code = _CODES.get(Code(error.code)) if error.code in list(Code) else None
     return {"error": {"message": error.message, "type": kind, "param": error.param, "code": code or error.code}}
 
 
 def refusal(error: Refused) -> Response:
-    """Return an error as this dialect tells it."""
+    """Return an error in this dialect's form."""
     headers = {"retry-after": "1"} if error.status in (429, 503) else {}
     return Json(error_of(error), error.status, headers)

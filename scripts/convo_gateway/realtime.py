@@ -65,7 +65,7 @@ class Vad(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Transcription(msgspec.Struct, frozen=True, kw_only=True):
-    """With which model, in which language."""
+    """Model, language and prompt."""
 
     model: str | None = None
     language: str | None = None
@@ -73,7 +73,7 @@ class Transcription(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Format(msgspec.Struct, frozen=True, kw_only=True):
-    """Of the audio that comes."""
+    """Format of the incoming audio."""
 
     type: Literal["audio/pcm", "audio/pcmu", "audio/pcma"] = "audio/pcm"
     rate: int | None = None
@@ -85,7 +85,7 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Input(msgspec.Struct, frozen=True, kw_only=True):
-    """The audio that comes, and what is to become of it."""
+    """Incoming audio, and how it is transcribed."""
 
     format: Format = Format()
     transcription: Transcription | None = Transcription()
@@ -93,12 +93,12 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """A session's configuration, as far as transcription has one."""
+    """A session's configuration, limited to transcription."""
 
     input: Input = Input()
 
     def told(self, id: str, *, beta: bool = False) -> dict[str, Any]:
-        """Return it as the API does, or did in its beta."""
+        """Return it in the form of the API, or of its beta."""
         told: dict[str, Any] = msgspec.to_builtins(self.input)
         about = {"id": id, "object": "realtime.transcription_session"}
         if beta:
@@ -120,7 +120,7 @@ class Realtime:
         self._metrics = metrics
 
     def routes(self) -> list[WebSocketRoute]:
-        """Return where it is."""
+        """Return the route."""
         return [WebSocketRoute("/v1/realtime", self.serve)]
 
     async def serve(self, websocket: WebSocket) -> None:
@@ -145,7 +145,7 @@ class Realtime:
 
 
 class _Connection:
-    """One WebSocket with its session. One task listens; another, per stream of the daemon, tells."""
+    """One WebSocket with its session: one task receives, another sends what the daemon says."""
 
     def __init__(
         self, daemon: Daemon, settings: Settings, metrics: Metrics, websocket: WebSocket, token: str | None
@@ -168,7 +168,7 @@ class _Connection:
         self._first = b""  # audio that came before there was a stream for it
 
     async def run(self) -> None:
-        """Serve it until the client goes.
+        """Serve until the client leaves.
 
         Raises:
             Refused: the daemon refuses it altogether.
@@ -187,7 +187,7 @@ class _Connection:
                 await self._daemon.forget(self._token, job)
 
     async def _listen_until_audio(self) -> None:
-        """Take messages up to the first audio, which stays in `_first`."""
+        """Handle messages up to the first audio, which is kept in `_first`."""
         while True:
             data = await self._take(await self._receive())
             if data:
@@ -226,7 +226,7 @@ class _Connection:
     # --- what the client says -----------------------------------------------------------------------------------
 
     async def _receive(self) -> dict[str, Any]:
-        """Return the next message that is one; the others are refused."""
+        """Return the next valid message; refuse the others."""
         while True:
             message = await self._websocket.receive()
             if message["type"] == "websocket.disconnect":
@@ -240,7 +240,7 @@ class _Connection:
             await self._complain(Refused(Code.BAD_MESSAGE, "Send JSON objects with a type as text messages."), None)
 
     async def _take(self, message: dict[str, Any]) -> bytes:
-        """Do what a message asks for; returns the audio that it brings. A wrong one is refused, no more."""
+        """Handle a message and return its audio. A wrong message is refused, and the session goes on."""
         try:
             with translated():
                 match message["type"]:
@@ -353,7 +353,7 @@ class _Connection:
         everything.cancel()
 
     async def _tell_event(self, event: Event) -> None:
-        """Tell with server VAD."""
+        """Send an event to a client that uses server VAD."""
         match event:
             case SpeechStarted():
                 self._speaking_since = event.time
@@ -430,7 +430,7 @@ _TRANSCRIPTION: Final = "conversation.item.input_audio_transcription"
 
 
 class _Item:
-    """A piece of speech: what was told of it."""
+    """A piece of speech, and what the client was told about it."""
 
     def __init__(self) -> None:
         self.id = f"item_{secrets.token_hex(10)}"
@@ -439,10 +439,10 @@ class _Item:
 
 
 def updated(config: Config, message: dict[str, Any]) -> Config:
-    """Return a configuration with what an update changes.
+    """Return a configuration with an update applied.
 
     Raises:
-        Refused: the update makes no sense.
+        Refused: the update is invalid.
     """
     session = message.get("session")
     if not isinstance(session, dict):
@@ -476,7 +476,7 @@ def updated(config: Config, message: dict[str, Any]) -> Config:
 
 
 def _of_beta(session: dict[str, Any]) -> dict[str, Any]:
-    """Return a configuration of the API's beta in the form of today."""
+    """Convert a configuration of the API's beta to today's form."""
     changes = {name: session[old] for old, name in _BETA_NAMES.items() if old in session}
     if (format := session.get("input_audio_format")) is not None:
         types = [type for type, encoding in ENCODINGS.items() if encoding.beta == format]

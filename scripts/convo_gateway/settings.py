@@ -62,7 +62,7 @@ def read(words: Sequence[str] | None = None, environment: Mapping[str, str] | No
     """Read the command line and the environment.
 
     Raises:
-        SystemExit: they make no sense; the sentence is on standard error.
+        SystemExit: they are invalid; the reason is on standard error.
     """
     environment = os.environ if environment is None else environment
     parser = _parser()
@@ -86,7 +86,7 @@ def read(words: Sequence[str] | None = None, environment: Mapping[str, str] | No
 
 
 def _problem(settings: Settings) -> str | None:
-    """Return what is wrong with settings that are each of the right type, in a sentence."""
+    """Return what is wrong with settings of the right types, in a sentence; None if nothing is."""
     try:
         daemon = parse(settings.connect)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""What all dialects need of HTTP: who asks, the body in time, server-sent events, and the guard around everything.
+"""HTTP for all dialects: tokens, bodies with time limits, server-sent events, and the guard around it all.
 
 In: ASGI scopes and messages. Out: the same, with limits. This module knows no dialect and no daemon.
 """
@@ -29,13 +29,13 @@ from .metrics import Metrics
 log = logging.getLogger("convo_gateway")
 
 PING_S: Final = 15.0
-"""Between two signs of life on a stream of events, so that no proxy takes silence for the end."""
+"""Between two comments on an event stream, so that no proxy takes silence for the end."""
 
 LINGER_S: Final = 2.0
-"""For reading on after an early answer: a client that still sends might not see it otherwise."""
+"""For reading on after an early answer: a client that is still sending might not see it otherwise."""
 
 SLOWEST: Final = 1024
-"""Bytes a second that an upload has to keep on average, once it had time to begin."""
+"""Bytes a second that an upload must average, after `stall_s` to get going."""
 
 _TOKEN = re.compile(r"[\x21-\x7e]{1,1000}")
 
@@ -44,7 +44,7 @@ def token_of(connection: HTTPConnection) -> str | None:
     """Return the token that a client sent, as a header or, for EventSource and WebSockets, in the query.
 
     Raises:
-        Refused: it can be none.
+        Refused: it cannot be a token.
     """
     header = connection.headers.get("authorization")
     if header is None:
@@ -65,7 +65,7 @@ async def body_of(request: Request, stall_s: float) -> AsyncGenerator[bytes, Non
 
     Raises:
         Refused: the client is too slow.
-        ClientDisconnect: it is gone.
+        ClientDisconnect: the client left.
     """
     began, size = trio.current_time(), 0
     async with aclosing(request.stream()) as chunks:
@@ -74,7 +74,7 @@ async def body_of(request: Request, stall_s: float) -> AsyncGenerator[bytes, Non
             with trio.move_on_after(stall_s) as waited:
                 chunk = await anext(chunks, None)
             if waited.cancelled_caught:
-                raise Refused(TIMEOUT, f"Nothing came for {stall_s:g} seconds; send the request again.")
+                raise Refused(TIMEOUT, f"No data for {stall_s:g} seconds; send the request again.")
             if chunk is None:
                 return
             size += len(chunk)
@@ -85,7 +85,7 @@ async def body_of(request: Request, stall_s: float) -> AsyncGenerator[bytes, Non
 
 
 async def unless_gone(request: Request, work: Callable[[], Awaitable[Response]]) -> Response:
-    """Return the answer of `work`, which is cancelled when the client goes. The request's body was read before."""
+    """Return the answer of `work`, which is cancelled when the client leaves. The body must have been read."""
     answer = Response(status_code=499)  # nobody reads it; the number is for the metrics
     async with background_tasks() as tasks:
         tasks.start_soon(_cancel_when_gone, request.receive, tasks)
@@ -162,7 +162,7 @@ class EventStreamResponse(Response):
 
 
 class Guard:
-    """Stands around the application: refuses foreign web pages and what is too much at once, counts, and lingers.
+    """Wraps the application: refuses foreign web pages and too many requests, counts, and lingers after early answers.
 
     Args:
         app: what it guards.
@@ -238,7 +238,7 @@ class Guard:
             await self._app(scope, receive, send)
 
     async def _lingering(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve, and if the answer comes early read what the client still sends: else it might not see the answer."""
+        """Serve; after an early answer, read on until the client has sent all, or it might not see the answer."""
         headers = HTTPConnection(scope).headers
         drained = trio.Event()
         if "transfer-encoding" not in headers and headers.get("content-length", "0") == "0":

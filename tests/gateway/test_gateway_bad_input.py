@@ -223,6 +223,23 @@ async def test_a_client_that_goes_while_its_recording_is_transcribed_leaves_no_s
         await direct.request(ResumeQueue())
 
 
+async def test_an_upload_that_breaks_off_leaves_no_session(served: Gateway, daemon: Daemon):
+    async with convo.connect(daemon.web) as direct:
+
+        async def there() -> bool:
+            return any(each.title == "broken" for each in (await direct.request(ListSessions())).sessions)
+
+        part = "--x\r\nContent-Disposition: form-data; name={}\r\n\r\n{}"
+        body = part.format("title", "broken\r\n") + part.format('file; filename="broken.wav"', "RIFF" * 1000)
+        head = f"POST {UPLOADS[0]} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n"
+        async with await trio.open_tcp_stream("127.0.0.1", served.port) as stream:
+            await stream.send_all(f"{head}Content-Type: {BOUNDARY['content-type']}\r\n\r\n{body}".encode())
+            while not await there():  # noqa: ASYNC110
+                await trio.sleep(0.02)
+        while await there():  # noqa: ASYNC110
+            await trio.sleep(0.02)
+
+
 @pytest.mark.parametrize("path", UPLOADS)
 async def test_a_large_upload_is_never_in_memory(served: Gateway, path: str):
     size = 48 << 20
@@ -303,7 +320,7 @@ async def test_what_is_too_much_at_once_is_told_in_each_dialect_and_monitors_sti
             await trio.sleep_forever()
         await Response("ok")(scope, receive, send)
 
-    places = Places(1, "The gateway serves as many requests as it may; try again later.")
+    places = Places(1, "The gateway is serving too many requests; try again later.")
     guard = Guard(stays, refuse=refusal, origins=(), places=places, metrics=Metrics())
     transport = httpx.ASGITransport(guard)
     async with httpx.AsyncClient(transport=transport, base_url="http://x") as client, trio.open_nursery() as nursery:
