@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from convo.messages import Priority
 
 FORMATS = ("txt", "srt", "vtt", "json", "jsonl", "md")
-ENCODINGS = ("s16le", "f32le", "mulaw")
+ENCODINGS = ("s16le", "f32le", "mulaw", "alaw")
 STATES = ("pending", "processing", "transcribed", "completed", "failed", "cancelled")
 PRIORITIES = ("low", "normal", "high")
 

@@ -17,9 +17,8 @@ from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+import convo
 from convo.messages import (
-    Attach,
-    AttachReply,
     AudioFormat,
     Code,
     Event,
@@ -36,11 +35,12 @@ from convo.messages import (
     TranscriptSegment,
 )
 
-from .daemon_client import Daemon, Stream
+from .daemon_client import Daemon, leave
 from .errors import Refused
+from .fanout import Fanout
 from .limits import Places
 from .metrics import Metrics
-from .multipart import Field, FileData, FileEnd, FileStart, Form
+from .multipart import Field, FileData, FileStart, Form
 from .settings import Settings
 from .text import joined
 from .web import EventStreamResponse, Json, body_of, small_body, sse, token_of
@@ -56,7 +56,7 @@ CONTROL_CHARS: Final = 1000
 
 
 def refusal(error: Refused) -> Response:
-    """Return an error as this dialect tells it."""
+    """Return an error in this dialect's form."""
     headers = {"www-authenticate": "Bearer"} if error.status == 401 else {}
     if error.status in (429, 503):
         headers["retry-after"] = "1"
@@ -66,8 +66,9 @@ def refusal(error: Refused) -> Response:
 class Conversations:
     """The endpoints."""
 
-    def __init__(self, daemon: Daemon, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, daemon: Daemon, fanout: Fanout, settings: Settings, metrics: Metrics) -> None:
         self._daemon = daemon
+        self._fanout = fanout
         self._settings = settings
         self._metrics = metrics
         self._followers = Places(
@@ -75,7 +76,7 @@ class Conversations:
         )
 
     def routes(self) -> list[Route | WebSocketRoute]:
-        """Return where they are."""
+        """Return the routes."""
         return [
             Route("/api/v1/conversation/request", self.request, methods=["POST"]),
             Route("/api/v1/conversation/result/{job_id}", self.result, methods=["GET"]),
@@ -85,7 +86,7 @@ class Conversations:
         ]
 
     async def request(self, request: Request) -> Response:
-        """Take a recording, sent on to the daemon as it comes."""
+        """Accept a recording, and pass it on to the daemon as it arrives."""
         token = token_of(request)
         job: str | None = None
         async with aclosing(body_of(request, self._settings.stall_s)) as body:
@@ -106,30 +107,26 @@ class Conversations:
 
     async def _upload(self, token: str | None, form: Form, filename: str, fields: dict[str, str]) -> str:
         """Send a file on; returns its job. An upload that breaks off leaves none behind."""
-        options = _session_fields(fields)
+        empty = True
+
+        async def read() -> bytes:
+            nonlocal empty
+            part = await anext(form)
+            if isinstance(part, FileData):
+                empty = False
+                self._metrics.audio.inc(len(part.data))
+                return part.data
+            if empty:
+                raise Refused(Code.BAD_AUDIO, "The file is empty; send a recording.", param="file")
+            return b""
+
         audio = AudioFormat(name=filename[:1000] or None)
-        job: str | None = None
-        whole = False
-        try:
-            async with self._daemon.open(token, kind="file", audio=audio, interim=False, **options) as stream:
-                job = stream.job
-                async for part in form:
-                    if isinstance(part, FileData):
-                        self._metrics.audio.inc(len(part.data))
-                        await stream.send(part.data)
-                    elif isinstance(part, FileEnd):
-                        break
-                if not stream.received:
-                    raise Refused(Code.BAD_AUDIO, "The file is empty; send a recording.", param="file")
-                await stream.end()
-                whole = True
-        finally:
-            if job is not None and not whole:
-                await self._daemon.forget(token, job)
-        return job
+        options = _session_fields(fields)
+        async with self._daemon.upload(token, read, keep=True, audio=audio, interim=False, **options) as upload:
+            return upload.session
 
     async def result(self, request: Request) -> Response:
-        """Tell how a job is, and what came of it so far."""
+        """Return a job's status and its results so far."""
         token, job = token_of(request), request.path_params["job_id"]
         session = await self._daemon.session(token, job)
         answer = result_of(session)
@@ -142,27 +139,28 @@ class Conversations:
         """Follow a job; `Last-Event-ID` is the number of the last stored event that the client has."""
         token, job = token_of(request), request.path_params["job_id"]
         after, include = _last_event_id(request), _include(request)
-        state: AttachReply
-        with self._followers.place(job):  # refused before the stream begins, an error is an HTTP status
-            (state,) = await self._daemon.ask(token, Attach(session=job, after_seq=after))
-        if state.state.final and after >= state.seq:
-            return Response(status_code=204)  # which tells an EventSource not to come back
 
         async def produce(put: Callable[[bytes], Awaitable[None]]) -> None:
-            try:
-                with self._followers.place(job):
-                    async with self._daemon.open(token, job=job, after_seq=after, produce=False) as stream:
-                        await put(b"")  # the client sees that it is connected, though nothing may happen for long
-                        async for event in stream.events():
-                            if (told := _sse_of(event, include)) is not None:
-                                await put(told)
-            except Refused as error:
-                await put(sse({"code": error.code, "message": error.message}, event="error"))
+            async def tell(event: Event) -> None:
+                if (told := _sse_of(event, include)) is not None:
+                    await put(told)
+
+            with self._followers.place(job):
+                # What is never repeated comes over a connection of its own: a feed keeps stored events alone.
+                open_reader = self._fanout.alone if include else self._fanout.reader
+                async with open_reader(token, job, after) as reader:
+                    if reader.done:
+                        return  # nothing at all tells an EventSource not to come back
+                    await put(b"")  # the client sees that it is connected, though nothing may happen for long
+                    try:
+                        await reader.run(tell)
+                    except Refused as error:
+                        await put(sse({"code": error.code, "message": error.message}, event="error"))
 
         return EventStreamResponse(produce)
 
     async def create(self, request: Request) -> Response:
-        """Make a live job for a WebSocket to come."""
+        """Create a live job; its WebSocket follows."""
         token = token_of(request)
         raw = await small_body(request, self._settings.stall_s)
         try:
@@ -171,13 +169,13 @@ class Conversations:
             options = _session_fields(msgspec.convert(given, dict[str, str]))
         except (msgspec.MsgspecError, UnicodeDecodeError):
             raise Refused(Code.BAD_REQUEST, "Send a JSON object whose fields are texts, or no body.") from None
-        async with self._daemon.open(token, kind="live", **options) as stream:
-            return Json({"job_id": stream.job}, 201)
+        async with self._daemon.speak(token, **options) as stream:
+            return Json({"job_id": stream.session}, 201)
 
     # --- the WebSocket ----------------------------------------------------------------------------------------
 
     async def stream(self, websocket: WebSocket) -> None:
-        """Take speech, tell what was said. A client that just closes ends its session, and the summary is stored."""
+        """Transcribe speech as it arrives. A client that just closes ends its session; the summary is stored."""
         await websocket.accept()
         try:
             await self._stream(websocket, token_of(websocket), websocket.path_params["job_id"])
@@ -201,24 +199,24 @@ class Conversations:
         after = _number(websocket.query_params.get("last_event_id", "0"), "last_event_id")
         include = _include(websocket) | {"transcript_partial"}
         stays = websocket.query_params.get("resume") == "1"
-        async with self._daemon.open(token, job=job, after_seq=after, sample_bytes=2) as stream:
-            # With what the daemon has of the audio, for a client that comes back to go on there.
-            await _tell(websocket, {"type": "connection_success", "job_id": job, "offset": stream.received})
+        async with self._daemon.speak(token, job, after) as stream:
+            # With what the daemon has of the audio, for a client that comes back to continue there.
+            await _tell(websocket, {"type": "connection_success", "job_id": job, "offset": stream.taken})
             try:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._listen, websocket, stream, stays)
                     with suppress(WebSocketDisconnect):  # the listener hears of it, too
-                        async for event in stream.events():
+                        async for event in stream:
                             if (told := _told(event, include)) is not None:
                                 await _tell(websocket, told)
                     nursery.cancel_scope.cancel()
-            except* Refused as group:
+            except* (Refused, convo.ConvoError) as group:
                 raise _first(group) from None
             except* WebSocketDisconnect as group:
                 raise _first(group) from None
 
-    async def _listen(self, websocket: WebSocket, stream: Stream, stays: bool) -> None:
-        """Take what the client sends; however that ends, the session ends with it, unless the gateway itself stops.
+    async def _listen(self, websocket: WebSocket, stream: convo.LiveStream, stays: bool) -> None:
+        """Receive audio until the client ends or leaves; the session ends with it, unless the gateway itself stops.
 
         A session that `stays` waits for its client to come back, for as long as the daemon waits for any.
         """
@@ -226,16 +224,16 @@ class Conversations:
             while not await self._take(websocket, stream):
                 pass
             await stream.end()
-        except (Refused, WebSocketDisconnect) as error:
+        except (convo.ConvoError, WebSocketDisconnect) as error:
             if not (stays and isinstance(error, WebSocketDisconnect)):
-                await stream.leave()
+                await leave(stream)
             raise
         while True:  # until it goes
             if (await websocket.receive())["type"] == "websocket.disconnect":
                 raise WebSocketDisconnect
 
-    async def _take(self, websocket: WebSocket, stream: Stream) -> bool:
-        """Take one message; returns whether it was the last."""
+    async def _take(self, websocket: WebSocket, stream: convo.LiveStream) -> bool:
+        """Handle one message; return whether it was the last."""
         message = await websocket.receive()
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect
@@ -257,7 +255,7 @@ class Conversations:
 
 
 def result_of(session: GetSessionReply) -> dict[str, Any]:
-    """Return a session as the result of a job."""
+    """Return a session in the form of a job's result."""
     answer: dict[str, Any] = {
         "job_id": session.session,
         "kind": session.kind,
@@ -289,7 +287,7 @@ def _session_fields(fields: dict[str, str]) -> dict[str, Any]:
 
 
 def _told(event: Event, include: Collection[str]) -> dict[str, Any] | None:
-    """Return an event as this dialect tells it; None for those that it does not know, or tells only when asked to."""
+    """Return an event in this dialect's form; None for those that it does not have, or sends only when asked to."""
     match event:
         case TranscriptPartial() | SummaryDelta() if event.__struct_config__.tag not in include:
             return None

@@ -1,4 +1,4 @@
-"""What all dialects need of HTTP: who asks, the body in time, server-sent events, and the guard around everything.
+"""HTTP for all dialects: tokens, bodies with time limits, server-sent events, and the guard around it all.
 
 In: ASGI scopes and messages. Out: the same, with limits. This module knows no dialect and no daemon.
 """
@@ -15,11 +15,13 @@ from urllib.parse import urlsplit
 
 import msgspec
 import trio
+from anyio.abc import TaskGroup
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from convo.messages import Code
+from convo.transport import background_tasks
 
 from .errors import TIMEOUT, Refused
 from .limits import Places
@@ -29,13 +31,13 @@ from .settings import is_loopback
 log = logging.getLogger("convo_gateway")
 
 PING_S: Final = 15.0
-"""Between two signs of life on a stream of events, so that no proxy takes silence for the end."""
+"""Between two comments on an event stream, so that no proxy takes silence for the end."""
 
 LINGER_S: Final = 2.0
-"""For reading on after an early answer: a client that still sends might not see it otherwise."""
+"""For reading on after an early answer: a client that is still sending might not see it otherwise."""
 
 SLOWEST: Final = 1024
-"""Bytes a second that an upload has to keep on average, once it had time to begin."""
+"""Bytes a second that an upload must average, after `stall_s` to get going."""
 
 SMALL_BYTES: Final = 64 << 10
 """Longest body that is read as a whole."""
@@ -47,7 +49,7 @@ def token_of(connection: HTTPConnection) -> str | None:
     """Return the token that a client sent, as a header or, for EventSource and WebSockets, in the query.
 
     Raises:
-        Refused: it can be none.
+        Refused: it cannot be a token.
     """
     header = connection.headers.get("authorization")
     if header is None:
@@ -68,23 +70,23 @@ async def body_of(request: Request, stall_s: float) -> AsyncGenerator[bytes, Non
 
     Raises:
         Refused: the client is too slow.
-        ClientDisconnect: it is gone.
+        ClientDisconnect: the client left.
     """
-    began, size = time.monotonic(), 0
-    chunks = request.stream()
-    while True:
-        chunk: bytes | None = None
-        with trio.move_on_after(stall_s) as waited:
-            chunk = await anext(chunks, None)
-        if waited.cancelled_caught:
-            raise Refused(TIMEOUT, f"Nothing came for {stall_s:g} seconds; send the request again.")
-        if chunk is None:
-            return
-        size += len(chunk)
-        if (time.monotonic() - began - stall_s) * SLOWEST > size:
-            raise Refused(TIMEOUT, f"Send at least {SLOWEST} bytes a second.")
-        if chunk:
-            yield chunk
+    began, size = trio.current_time(), 0
+    async with aclosing(request.stream()) as chunks:
+        while True:
+            chunk: bytes | None = None
+            with trio.move_on_after(stall_s) as waited:
+                chunk = await anext(chunks, None)
+            if waited.cancelled_caught:
+                raise Refused(TIMEOUT, f"No data for {stall_s:g} seconds; send the request again.")
+            if chunk is None:
+                return
+            size += len(chunk)
+            if (trio.current_time() - began - stall_s) * SLOWEST > size:
+                raise Refused(TIMEOUT, f"Send at least {SLOWEST} bytes a second.")
+            if chunk:
+                yield chunk
 
 
 async def small_body(request: Request, stall_s: float) -> bytes:
@@ -99,25 +101,18 @@ async def small_body(request: Request, stall_s: float) -> bytes:
 
 
 async def unless_gone(request: Request, work: Callable[[], Awaitable[Response]]) -> Response:
-    """Return the answer of `work`, which is cancelled when the client goes. The request's body was read before."""
+    """Return the answer of `work`, which is cancelled when the client leaves. The body must have been read."""
     answer = Response(status_code=499)  # nobody reads it; the number is for the metrics
-    kept: Exception | None = None
-
-    async def wait_gone() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-        nursery.cancel_scope.cancel()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(wait_gone)
-        try:
-            answer = await work()
-        except Exception as error:
-            kept = error
-        nursery.cancel_scope.cancel()
-    if kept is not None:
-        raise kept
+    async with background_tasks() as tasks:
+        tasks.start_soon(_cancel_when_gone, request.receive, tasks)
+        answer = await work()
     return answer
+
+
+async def _cancel_when_gone(receive: Receive, tasks: TaskGroup) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    tasks.cancel_scope.cancel()
 
 
 def json_bytes(value: Any) -> bytes:
@@ -144,7 +139,8 @@ def sse(data: Any, *, event: str | None = None, id: int | None = None) -> bytes:
 class EventStreamResponse(Response):
     """Server-sent events from `produce`, which gets a function that sends one, until it returns or the client goes.
 
-    The answer begins with the first event, an empty one included: until then an error is an HTTP status.
+    The answer begins with the first event, an empty one included: until then an error is an HTTP status. Without any,
+    it is 204, after which an EventSource does not come back.
     """
 
     media_type = "text/event-stream"
@@ -157,7 +153,6 @@ class EventStreamResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve it; a fault of `produce` after the first event ends the connection."""
         sending = trio.Lock()
-        kept: Exception | None = None
         begun = False
 
         async def put(data: bytes) -> None:
@@ -173,27 +168,17 @@ class EventStreamResponse(Response):
                 await trio.sleep(PING_S)
                 await put(b": \n\n")
 
-        async def wait_gone() -> None:
-            while (await receive())["type"] != "http.disconnect":
-                pass
-            nursery.cancel_scope.cancel()
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(ping)
-            nursery.start_soon(wait_gone)
-            try:
-                await self._produce(put)
-            except Exception as error:
-                kept = error
-            nursery.cancel_scope.cancel()
-        if kept is not None:
-            raise kept
-        if begun:
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        async with background_tasks() as tasks:
+            tasks.start_soon(ping)
+            tasks.start_soon(_cancel_when_gone, receive, tasks)
+            await self._produce(put)
+        if not begun:
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 class Guard:
-    """Stands around the application: refuses foreign web pages and what is too much at once, counts, and lingers.
+    """Wraps the application: refuses foreign web pages and too many requests, counts, and lingers after early answers.
 
     Args:
         app: what it guards.
@@ -280,7 +265,7 @@ class Guard:
             await self._app(scope, receive, send)
 
     async def _lingering(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve, and if the answer comes early read what the client still sends: else it might not see the answer."""
+        """Serve; after an early answer, read on until the client has sent all, or it might not see the answer."""
         headers = HTTPConnection(scope).headers
         drained = trio.Event()
         if "transfer-encoding" not in headers and headers.get("content-length", "0") == "0":
@@ -300,7 +285,7 @@ class Guard:
             if message["type"] == "http.response.start" and not drained.is_set():
                 if scope["http_version"].startswith("1"):
                     message = {**message, "headers": [*message.get("headers", []), (b"connection", b"close")]}
-                nursery.start_soon(drain)
+                tasks.start_soon(drain)
             elif message["type"] == "http.response.body" and not message.get("more_body") and not drained.is_set():
                 await send({**message, "more_body": True})
                 with trio.move_on_after(LINGER_S):
@@ -308,17 +293,8 @@ class Guard:
                 message = {"type": "http.response.body", "body": b"", "more_body": False}  # closes the connection
             await send(message)
 
-        kept: BaseException | None = None
-        async with trio.open_nursery() as nursery:
-            try:
-                await app(scope, watched, lingering)
-            except (trio.Cancelled, GeneratorExit):
-                raise
-            except BaseException as error:
-                kept = error
-                nursery.cancel_scope.cancel()
-        if kept is not None:
-            raise kept
+        async with background_tasks() as tasks:
+            await app(scope, watched, lingering)
 
 
 def _name_of(host: str) -> str:

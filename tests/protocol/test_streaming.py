@@ -425,7 +425,74 @@ def test_a_file_over_two_connections(daemon: Daemon, loop: Loop, tmp_path: Path)
     assert (create.audio.name, create.audio.size) == ("talk.wav", len(whole))
 
 
-@pytest.mark.parametrize("how", ["cancelled", "unreadable", "refused"])
+def test_a_session_that_exists_is_gone_on_with(daemon: Daemon, loop: Loop) -> None:
+    async def script(peer: Peer) -> None:
+        assert (await visits.attached(peer, seq=2)).produce
+        await visits.hear(peer, 8)
+        await finish(peer, 3)
+        await peer.wait_gone()
+
+    visits = Visits(script)
+    visits.heard += b"abcd"
+
+    async def client(url: str) -> None:
+        async with convo.open_link(url) as link, convo.LiveStream(link, session="s", after_seq=1) as stream:
+            assert await stream.opened() == "s"
+            await stream.send(b"efgh")
+            await stream.end()
+            assert (seqs(await collect(stream)), stream.taken) == ([2, 3, 4], 8)
+
+    with daemon(visits) as url:
+        loop.run(client, url)
+    assert visits.heard == b"abcdefgh"
+
+
+def test_a_file_is_uploaded_by_what_reads_it(daemon: Daemon, loop: Loop) -> None:
+    async def script(peer: Peer) -> None:
+        await visits.created_by(peer)
+        await visits.hear(peer, 4)
+        await finish(peer, 2)
+        await peer.wait_gone()
+
+    visits = Visits(script)
+
+    async def client(url: str) -> None:
+        pieces = [b"", b"cd", b"ab"]
+
+        async def read() -> bytes:
+            return pieces.pop()
+
+        async with convo.open_link(url) as link, convo.FileUpload(link, read) as upload:
+            await upload.uploaded()
+
+    with daemon(visits) as url:
+        loop.run(client, url)
+    assert visits.heard == b"abcd"
+
+
+def test_what_is_left_with_its_link_is_given_up_at_once(daemon: Daemon, loop: Loop) -> None:
+    """Cancelling an upload and its link together: nobody waits for an answer that cannot come."""
+
+    async def script(peer: Peer) -> None:
+        await visits.created_by(peer)
+        await peer.wait_gone()
+
+    visits = Visits(script)
+
+    async def client(url: str) -> None:
+        with anyio.CancelScope() as scope:
+            async with convo.open_link(url) as link, convo.FileUpload(link, anyio.sleep_forever) as upload:
+                await upload.opened()
+                began = anyio.current_time()
+                scope.cancel()
+                await anyio.sleep_forever()
+        assert anyio.current_time() - began < 2
+
+    with daemon(visits) as url:
+        loop.run(client, url)
+
+
+@pytest.mark.parametrize("how", ["cancelled", "unreadable", "what reads breaks", "refused"])
 def test_a_file_that_is_left_before_all_was_sent_is_cancelled(daemon: Daemon, loop: Loop, how: str) -> None:
     cancelled = []
 
@@ -449,6 +516,8 @@ def test_a_file_that_is_left_before_all_was_sent_is_cancelled(daemon: Daemon, lo
                 return piece
             if how == "unreadable":
                 raise OSError(5, "Input/output error")
+            if how == "what reads breaks":
+                raise KeyError(how)
             await anyio.sleep_forever()
             raise AssertionError
 
@@ -463,7 +532,8 @@ def test_a_file_that_is_left_before_all_was_sent_is_cancelled(daemon: Daemon, lo
                         await collect(given)
                 assert scope.cancelled_caught
             else:
-                with pytest.raises(OSError if how == "unreadable" else convo.RequestError):
+                told = {"unreadable": OSError, "what reads breaks": KeyError, "refused": convo.RequestError}
+                with pytest.raises(told[how]):
                     await upload()
 
     with daemon(visits) as url:
@@ -514,6 +584,26 @@ def test_following_over_two_connections(daemon: Daemon, loop: Loop) -> None:
         async with convo.open_link(url, changed=lambda state: phases.append(state.phase.name)) as link:
             assert seqs(await collect(convo.Follower(link, "s"))) == [1, 2, 3, 4]
         assert phases == ["UP", "LOST", "UP"]
+
+    with daemon(visits) as url:
+        loop.run(client, url)
+
+
+def test_following_over_a_link_that_is_closed(daemon: Daemon, loop: Loop) -> None:
+    async def script(peer: Peer) -> None:
+        await visits.attached(peer, seq=1)
+        await peer.wait_gone()
+
+    visits = Visits(script)
+
+    async def client(url: str) -> None:
+        async with convo.open_link(url) as link:
+            events = convo.Follower(link, "s")
+            assert (await events.opened()).seq == 1
+            assert (await events.opened()).seq == 1, "attached once"
+            await anext(events)
+        with pytest.raises(convo.ConnectionLost):
+            await anext(events)
 
     with daemon(visits) as url:
         loop.run(client, url)

@@ -1,4 +1,4 @@
-"""`convod install`: writes the systemd units for the convod that is running this, and what they need beside them.
+"""`convod install`: writes the systemd units for the convod that is running this, its gateway, and what they need.
 
 In: a root directory, system or user. Out: files below it; what to type next. It overwrites its own units and never a
 settings file, and starts nothing.
@@ -23,6 +23,7 @@ SYSTEM: Final = {
     "system/convod.service": "etc/systemd/system/convod.service",
     "system/convod.socket": "etc/systemd/system/convod.socket",
     "system/convod-web.socket": "etc/systemd/system/convod-web.socket",
+    "system/convo-gateway.service": "etc/systemd/system/convo-gateway.service",
     "convod.sysusers": "etc/sysusers.d/convod.conf",
     "convod.tmpfiles": "etc/tmpfiles.d/convod.conf",
     "convod.toml": "etc/convod/convod.toml",
@@ -79,6 +80,7 @@ def _write_system(root: Path) -> Iterator[Path]:
         if path.suffix == ".toml" and path.exists():
             continue
         text = (templates() / template).read_text().replace("@CONVOD@", _quoted(convod_program))
+        text = text.replace("@GATEWAY@", _quoted(convod_program.with_name("convo-gateway")))
         yield _put(path, text.replace("@PROTECT_HOME@", "read-only" if at_home else "yes"))
 
 
@@ -131,7 +133,8 @@ def _say_next(user: bool) -> None:
         print("Next: systemctl --user enable --now convod.socket", file=sys.stderr)
     else:
         print(
-            "Next: systemctl enable --now convod.socket (and convod-web.socket for WebSockets), and\n"
+            "Next: systemctl enable --now convod.socket (and convod-web.socket for WebSockets, and\n"
+            "      convo-gateway.service for HTTP), and\n"
             "      usermod -aG convod USER for each user who may connect",
             file=sys.stderr,
         )
