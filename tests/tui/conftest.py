@@ -121,7 +121,7 @@ def connected(open_app: Open, fake: FakeDaemon) -> Open:
     @asynccontextmanager
     async def opened(*words: str, **more: Any) -> AsyncIterator[Stage]:
         async with open_app("--connect", fake.url, *words, **more) as stage:
-            await stage.until(lambda: stage.app.connecting.state.up, "connected")
+            await stage.until(lambda: stage.app.context.daemon.state.up, "connected")
             yield stage
 
     return opened

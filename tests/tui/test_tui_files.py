@@ -27,7 +27,7 @@ from tests.tui.conftest import Open, Stage
 
 
 def steps(stage: Stage) -> list[Step]:
-    return [job.step for job in stage.app.uploads.jobs]
+    return [job.step for job in stage.app.context.uploads.jobs]
 
 
 async def test_a_typed_path_becomes_a_transcript(connected: Open, fake: FakeDaemon, tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ async def test_pasted_paths_go_to_the_queue_at_once(connected: Open, fake: FakeD
         text = f"'{tmp_path}/a.wav' {tmp_path}/b\\ c.wav\nfile://{tmp_path}/d.wav"
         stage.app.screen.post_message(Paste(text))
         await stage.until(lambda: steps(stage) == [Step.DONE] * 3, "done")
-        assert [job.path.name for job in stage.app.uploads.jobs] == ["a.wav", "b c.wav", "d.wav"]
+        assert [job.path.name for job in stage.app.context.uploads.jobs] == ["a.wav", "b c.wav", "d.wav"]
 
 
 async def test_cancelled_and_done_again(connected: Open, fake: FakeDaemon, tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ async def test_picked_in_a_tree(connected: Open, fake: FakeDaemon, tmp_path: Pat
         await stage.sees("1 chosen.")
         await stage.press("down", "enter")
         await stage.until(lambda: steps(stage) == [Step.DONE] * 2, "done")
-        assert sorted(job.path.name for job in stage.app.uploads.jobs) == ["a.wav", "b.mp3"]
+        assert sorted(job.path.name for job in stage.app.context.uploads.jobs) == ["a.wav", "b.mp3"]
 
 
 def queue_file(session: str, title: str, **fields: Any) -> QueuedFile:
@@ -206,6 +206,6 @@ async def test_files_of_ours_are_not_shown_twice_and_an_old_daemon_without_a_que
         fake.only.state = State.PROCESSING
         fake.queue = [queue_file(fake.only.id, "a")]
         await stage.press("escape", "4")
-        await stage.until(lambda: bool(stage.app.queue.model.jobs), "told")
+        await stage.until(lambda: bool(stage.app.context.queue.model.jobs), "told")
         await stage.sees("✓ a.wav")
         assert "elsewhere" not in stage.text()

@@ -21,7 +21,7 @@ from convo.messages import (
     Summarize,
     UpdateSession,
 )
-from convo_tui.control import deleting
+from convo_tui.work import deletes
 from tests.cli.fake import SUMMARY, TRUSTED, FakeDaemon
 from tests.tui.conftest import Open
 
@@ -154,7 +154,7 @@ async def test_deleted_and_taken_back(connected: Open, past: FakeDaemon) -> None
 async def test_deleted_for_good_after_a_while(
     connected: Open, past: FakeDaemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deleting, "UNDO_S", 0.0)
+    monkeypatch.setattr(deletes, "UNDO_S", 0.0)
     async with connected("--session", "bbbb0002") as stage:
         await stage.sees("The budget is small.")
         await stage.press("x")

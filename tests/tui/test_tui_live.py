@@ -36,7 +36,7 @@ async def test_the_level_is_shown_and_muted_is_silence(connected: Open, fake: Fa
         await stage.press("s")
         await stage.sees("● live")
         sound.say(TONE)
-        await stage.until(lambda: (stage.app.speaking.level or -60) > -20, "loud")
+        await stage.until(lambda: (stage.app.context.live.level or -60) > -20, "loud")
         await stage.sees("━━━")
         await stage.press("m")
         await stage.sees("muted")
@@ -81,7 +81,7 @@ async def test_finalise_mark_and_name(connected: Open, fake: FakeDaemon, sound: 
         await stage.press("n")
         await stage.sees("Name this session")
         await stage.press(*"Plans", "enter")
-        await stage.until(lambda: stage.app.speaking.live.title == "Plans", "renamed")
+        await stage.until(lambda: stage.app.context.live.model.title == "Plans", "renamed")
         assert [request.title for request in fake.of(UpdateSession)] == ["Plans"]
         await stage.sees("convo   Plans")
 
@@ -130,7 +130,7 @@ async def test_stopped_before_there_was_a_daemon_nothing_is_left(open_app: Open,
         await stage.press("escape", "s")
         await stage.sees("waiting")
         await stage.press("s")
-        await stage.until(lambda: stage.app.speaking.talk is None, "ended")
+        await stage.until(lambda: stage.app.context.live.session is None, "ended")
         assert sound.events[-1] == "close None"
 
 
@@ -154,7 +154,7 @@ async def test_without_portaudio_it_says_what_to_install(
     async with connected() as stage:
         await stage.press("s")
         await stage.until(lambda: any("Cannot open the microphone" in toast for toast in stage.toasts()), "told")
-        assert stage.app.speaking.talk is None
+        assert stage.app.context.live.session is None
 
 
 async def test_leaving_ends_the_session(connected: Open, fake: FakeDaemon, sound: FakePortAudio) -> None:

@@ -29,6 +29,7 @@ from convo.messages import (
     TranscriptPartial,
     TranscriptSegment,
 )
+from convo_tui.messages import SessionEvents
 from convo_tui.model.files import FileJob, Step, pasted_paths
 from convo_tui.model.history import HistoryModel
 from convo_tui.model.layout import Layout, clusters, wrap
@@ -36,7 +37,6 @@ from convo_tui.model.pace import REDRAW_S, Batch, Health, Pace
 from convo_tui.model.queue import FAILED_S, QueueModel
 from convo_tui.model.session import Change, Item, SessionModel
 from convo_tui.widgets.letters import HEIGHT, LARGE, MIDDLE, NARROW, cells, draw, drawable, letter, wrap_letters
-from convo_tui.work.messages import Heard
 
 SUMMARY = {
     "provider": "extractive", "model": "", "title": "Plan", "summary": "Text.", "key_points": ["a"], "action_items": [],
@@ -274,9 +274,9 @@ ACK = AudioAck(session="s", offset=1, credit=1)
 )
 def test_only_what_is_worthless_is_replaced_by_what_is_newer(older, newer, replaced) -> None:  # type: ignore[no-untyped-def]
     model = SessionModel()
-    message = Heard(model, older, None, 0)
-    assert message.can_replace(Heard(model, newer, None, 0)) is replaced
-    assert not message.can_replace(Heard(SessionModel(), newer, None, 0))
+    message = SessionEvents(model, older, None, 0)
+    assert message.can_replace(SessionEvents(model, newer, None, 0)) is replaced
+    assert not message.can_replace(SessionEvents(SessionModel(), newer, None, 0))
 
 
 @pytest.mark.parametrize(

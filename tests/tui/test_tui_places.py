@@ -20,10 +20,10 @@ SECOND = bytes(32000)
 
 async def say(stage: Stage, sound: FakePortAudio, *texts: str) -> None:
     await stage.press("s")
-    await stage.until(lambda: bool(stage.app.speaking.live.session), "a session")
+    await stage.until(lambda: bool(stage.app.context.live.model.session), "a session")
     for text in texts:
         sound.say(SECOND)
-        await stage.until(lambda text=text: any(line.text == text for line in stage.app.speaking.live.lines), text)
+        await stage.until(lambda text=text: any(line.text == text for line in stage.app.context.live.model.lines), text)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ async def test_another_microphone_in_the_middle_of_a_session(
         await say(stage, sound)
         sound.say(b"one.")
         sound.last_words = b"two."
-        stage.app.speaking.choose_device("USB Headset")
+        stage.app.context.live.choose_device("USB Headset")
         sound.say(b"more")
         await stage.until(lambda: bytes(fake.only.audio) == b"one.two.more", "all of it")
         await stage.sees("USB Headset")
@@ -262,7 +262,7 @@ async def test_a_first_start_with_a_private_daemon_that_ends_with_the_app(
         await stage.sees("No daemon answers")
         await stage.press("enter")
         await stage.sees("Connected to convod/")
-        process = stage.app.connecting.private._process
+        process = stage.app.context.daemon.private._process
         assert process is not None
         assert process.returncode is None
     assert process.returncode == 0

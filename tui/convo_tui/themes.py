@@ -6,6 +6,10 @@ errors.
 
 from __future__ import annotations
 
+from typing import Any
+
+from textual.app import App
+from textual.color import Color
 from textual.theme import Theme
 
 THEMES = (
@@ -115,3 +119,11 @@ THEMES = (
 
 FALLBACK = {"bright": "foreground", "faint": "foreground-muted", "rule": "panel", "live": "error"}
 """Our own variables, and what stands for each in a theme of Textual's."""
+
+
+def colour(app: App[Any], name: str) -> str:
+    """A colour of the theme as Rich writes it; nothing where there are no colours."""
+    if app.no_color:
+        return ""
+    background = Color.parse(app.theme_variables["background"])
+    return background.blend(colour := Color.parse(app.theme_variables[name]), colour.a).hex6

@@ -1,73 +1,64 @@
 """The microphone picker: what is there, and how loud it is right now.
 
-In: PortAudio's devices. Out: the choice, remembered. The highlighted device is listened to as long as this is open, and
-nothing of it is sent anywhere.
+In: PortAudio's devices. Out: the name of the choice, empty for the system's own. The highlighted device is listened to
+as long as this is open, and nothing of it is sent anywhere.
 """
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container
 from textual.message import Message
-from textual.screen import ModalScreen
-from textual.widgets import OptionList, Static
+from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from convo.errors import BadAudio, NoMicrophone
 from convo.microphone import InputDevice, input_devices
 from convo.text import clean
 
+from ..context import Context
+from ..themes import colour
 from ..widgets.status import Meter, StatusLine
 from ..work.sources import FLOOR_DBFS, MicrophoneSource, level
 from ..work.start import start
-
-if TYPE_CHECKING:
-    from ..app import ConvoApp
+from .window import Window
 
 _LEVEL_S = 0.1  # between two levels
 
 
+@dataclass
 class Loudness(Message):
     """How loud the highlighted device is; `problem` if it cannot be heard."""
 
-    def __init__(self, dbfs: float, problem: str = "") -> None:
-        super().__init__()
-        self.dbfs = dbfs
-        self.problem = problem
+    dbfs: float
+    problem: str = ""
 
     def can_replace(self, message: Message) -> bool:
         """The last one counts, but for what went wrong."""
         return isinstance(message, Loudness) and not self.problem
 
 
-class DevicesScreen(ModalScreen[None]):
+class DevicesScreen(Window[str | None]):
     """Lists microphones."""
 
-    app: ConvoApp
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("r", "again", "Look again")]
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave", "Back"),
-        Binding("r", "again", "Look again"),
-    ]
-
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, context: Context) -> None:
+        super().__init__("Microphone", "Enter chooses, r looks again, Esc goes back.")
+        self.context = context
         self._devices: list[InputDevice] = []
 
-    def compose(self) -> ComposeResult:
+    def content(self) -> ComposeResult:
         """The list and the meter."""
-        with Container(classes="window"):
-            yield Static(Text("Microphone"), classes="window-title")
-            yield OptionList(id="devices")
-            yield Meter(self.app.glyphs)
-            yield Static(Text("Enter chooses, r looks again, Esc goes back."), classes="window-hint")
+        yield OptionList(id="devices")
+        yield Meter(self.context.glyphs)
 
     def on_mount(self) -> None:
         """Look what is there."""
@@ -88,25 +79,25 @@ class DevicesScreen(ModalScreen[None]):
         if not self._devices:
             options.add_option(Option(Text("There is no microphone: plug one in, and press r."), disabled=True))
             return
-        faint = self.app.colour("faint")
+        faint = colour(self.app, "faint")
         options.add_option(Option(Text.assemble("The usual one", ("   what the system says", faint)), id="usual"))
         here = 0
         for place, device in enumerate(self._devices):
             about = f"   {device.rate / 1000:g} kHz" + (", usual" if device.usual else "")
             options.add_option(Option(Text.assemble(clean(device.name), (about, faint)), id=f"device-{place}"))
-            if device.name == self.app.speaking.device:
+            if device.name == self.context.live.device:
                 here = place + 1
         options.highlighted = here
         options.focus()
 
-    def _named(self, id: str | None) -> str | None:
+    def _named(self, id: str | None) -> str:
         if id is None or not id.startswith("device-"):
-            return None
+            return ""
         return self._devices[int(id.removeprefix("device-"))].name
 
     @on(OptionList.OptionHighlighted)
     def _highlighted(self, event: OptionList.OptionHighlighted) -> None:
-        start(self, partial(self._listen, self._named(event.option.id)), group="level", exclusive=True)
+        start(self, partial(self._listen, self._named(event.option.id) or None), group="level", exclusive=True)
 
     async def _listen(self, device: str | None) -> None:
         """Post how loud it is until cancelled."""
@@ -138,11 +129,5 @@ class DevicesScreen(ModalScreen[None]):
 
     @on(OptionList.OptionSelected)
     def _selected(self, event: OptionList.OptionSelected) -> None:
-        name = self._named(event.option.id)
         self.workers.cancel_group(self, "level")
-        self.app.speaking.choose_device(name)
-        self.dismiss(None)
-
-    def action_leave(self) -> None:
-        """Back, as it was."""
-        self.dismiss(None)
+        self.dismiss(self._named(event.option.id))

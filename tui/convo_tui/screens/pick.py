@@ -7,20 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container
-from textual.screen import ModalScreen
-from textual.widgets import DirectoryTree, Static
+from textual.widgets import DirectoryTree
 
 from ..model.files import MEDIA
-
-if TYPE_CHECKING:
-    from ..app import ConvoApp
+from .window import Window
 
 
 class MediaTree(DirectoryTree):
@@ -41,28 +36,22 @@ class MediaTree(DirectoryTree):
         ]  # fmt: skip
 
 
-class PickScreen(ModalScreen[list[str] | None]):
+class PickScreen(Window[list[str] | None]):
     """Picks recordings; several with space."""
 
-    app: ConvoApp
-
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave", "Leave it"),
         Binding("space", "choose", "Choose", priority=True),
         Binding("backspace", "up", "Up"),
     ]
 
-    def __init__(self, directory: Path) -> None:
-        super().__init__()
-        self._directory = directory
+    def __init__(self, directory: Path, *, ascii_only: bool = False) -> None:
+        super().__init__("Pick recordings", "Enter takes one, Space chooses several, Backspace goes up.", tall=True)
+        self._tree = MediaTree(directory, ascii_only=ascii_only)
         self._chosen: list[str] = []
 
-    def compose(self) -> ComposeResult:
+    def content(self) -> ComposeResult:
         """The tree."""
-        with Container(classes="window -tall"):
-            yield Static(Text("Pick recordings"), classes="window-title")
-            yield MediaTree(self._directory, ascii_only=self.app.has_class("-ascii"))
-            yield Static(Text("Enter takes one, Space chooses several, Backspace goes up."), classes="window-hint")
+        yield self._tree
 
     @on(DirectoryTree.FileSelected)
     def _file(self, event: DirectoryTree.FileSelected) -> None:
@@ -71,7 +60,7 @@ class PickScreen(ModalScreen[list[str] | None]):
 
     def action_choose(self) -> None:
         """Choose the file, or not."""
-        node = self.query_one(MediaTree).cursor_node
+        node = self._tree.cursor_node
         if node is None or node.data is None or not node.data.path.is_file():
             return
         path = str(node.data.path)
@@ -79,14 +68,8 @@ class PickScreen(ModalScreen[list[str] | None]):
             self._chosen.remove(path)
         else:
             self._chosen.append(path)
-        count = len(self._chosen)
-        self.query_one(".window-hint", Static).update(Text(f"{count} chosen.  Enter takes them.  Esc leaves it."))
+        self.hint(f"{len(self._chosen)} chosen.  Enter takes them.  Esc leaves it.")
 
     def action_up(self) -> None:
         """To the directory above."""
-        tree = self.query_one(MediaTree)
-        tree.path = Path(tree.path).resolve().parent
-
-    def action_leave(self) -> None:
-        """None."""
-        self.dismiss(None)
+        self._tree.path = Path(self._tree.path).resolve().parent

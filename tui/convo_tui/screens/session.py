@@ -12,24 +12,24 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.message import Message
 from textual.widgets import Input
 
 import convo
 from convo.formats import FORMATS
 from convo.messages import CancelSession, EndSession, Finalize, State, Summarize
-from convo.resume import LinkState
 from convo.text import clean, clean_json, clean_lines, clock, moment
 
+from ..context import Context
+from ..messages import DeleteRequested
 from ..model.pace import Health
 from ..model.session import Change, SessionModel
 from ..widgets.body import SessionBody
 from ..widgets.keys import Keys
 from ..widgets.status import Heading, Masthead, StatusLine
 from ..widgets.transcript import TranscriptView
+from ..work.session import Watch
 from ..work.start import start
-from .base import ConvoScreen
-from .live import copy_from
+from .mixins import BodyKeys
 
 _FORMATS = {
     "txt": "plain text, a line a segment",
@@ -49,16 +49,7 @@ _STYLES = [
 ]
 
 
-class Exported(Message):
-    """A transcript was written, or not (`problem`)."""
-
-    def __init__(self, path: Path, problem: str = "") -> None:
-        super().__init__()
-        self.path = path
-        self.problem = problem
-
-
-class SessionScreen(ConvoScreen):
+class SessionScreen(BodyKeys):
     """Shows a session; `segment` is where to begin reading."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -69,14 +60,7 @@ class SessionScreen(ConvoScreen):
         Binding("y", "copy", "Copy", tooltip="Copy the selected line, or the transcript"),
         Binding("e", "export", "Export", tooltip="Write it to a file, in any format"),
         Binding("z", "summarize", "Sum up", tooltip="Have it summarised again, in another style"),
-        Binding("v", "summary", "Summary", tooltip="Show the summary, or hide it", show=False),
-        Binding(
-            "comma", "turn(-1)", "Older summary", key_display=",", tooltip="The summary before this one", show=False
-        ),
-        Binding(
-            "full_stop", "turn(1)", "Newer summary", key_display=".", tooltip="The summary after this one", show=False
-        ),
-        Binding("t", "times", "Times", tooltip="Show when each line was said", show=False),
+        *BodyKeys.READING,
         Binding("b", "mark", "Mark", tooltip="Put a bookmark at the selected line", show=False),
         Binding("B", "note", "Note", tooltip="Put a bookmark there, with a note", show=False),
         Binding("M", "marks", "Marks", tooltip="All bookmarks of this session; Enter goes to one"),
@@ -86,26 +70,31 @@ class SessionScreen(ConvoScreen):
         Binding("x,delete", "delete", "Delete", key_display="x", tooltip="Delete the session; u takes it back"),
     ]
 
-    def __init__(self, model: SessionModel, *, segment: int | None = None) -> None:
-        super().__init__()
+    def __init__(self, context: Context, model: SessionModel, *, segment: int | None = None) -> None:
+        super().__init__(context)
         self.model = SessionModel(
             session=model.session, kind=model.kind, title=model.title, created=model.created, heard_s=model.heard_s
         )
         self._segment = segment
         self._problem = ""
-        self._health: Health | None = None
 
     def compose(self) -> ComposeResult:
         """Masthead, what was said, a line to find words, keys."""
-        yield Masthead(self.app.glyphs)
-        yield SessionBody(self.model, glyphs=self.app.glyphs, times=self.app.settings.times)
+        yield Masthead(self.context.glyphs)
+        yield SessionBody(self.model, glyphs=self.context.glyphs, times=self.context.settings.times)
         yield Input(placeholder="Find in this transcript; Enter goes on", id="find")
         yield Keys()
 
     @property
-    def body(self) -> SessionBody:
-        """The session."""
-        return self.query_one(SessionBody)
+    def shown(self) -> SessionModel:
+        """This session."""
+        return self.model
+
+    @property
+    def place_s(self) -> float:
+        """The end of the selected line, or where the session is."""
+        selected = self.body.transcript.selected
+        return self.model.lines[selected].end if selected is not None else self.model.heard_s
 
     def on_mount(self) -> None:
         """Ask for its events."""
@@ -113,15 +102,15 @@ class SessionScreen(ConvoScreen):
         self.body.transcript.focus()
         self.body.summary.hint = "z writes one."
         self._draw()
-        start(self, self.app.follow(self.model).run, group="watch")
+        watch = Watch(self.context.daemon.link, self.model, self.app.post_message)
+        start(self, watch.run, group="watch")
 
     # --- what changed -------------------------------------------------------------------------------------
 
-    def heard(self, model: SessionModel, change: Change, level: float | None, health: Health) -> None:
-        """The session changed."""
-        if model is not self.model or not self.is_mounted:
+    def session_changed(self, model: SessionModel, change: Change) -> None:
+        """This session changed."""
+        if model is not self.model:
             return
-        self._health = health
         if change:
             self.body.changed(change)
         if change & Change.LINES:
@@ -148,10 +137,10 @@ class SessionScreen(ConvoScreen):
             view.following = False
             view.scroll_to(y=0, animate=False, force=True, immediate=True)
 
-    def link_changed(self, state: LinkState) -> None:
-        """Show it."""
-        if self.is_mounted:
-            self._draw()
+    def deletes_changed(self, gone: str | None) -> None:
+        """This session may be about to go."""
+        if self.model.session in self.context.deletes and self.is_current:
+            self.app.pop_screen()
 
     def _draw(self) -> None:
         model = self.model
@@ -171,14 +160,15 @@ class SessionScreen(ConvoScreen):
         note = model.failure or self._problem
         selected = self.body.transcript.selected
         if not note and selected is not None:
-            note = "   ".join(f"{self.app.glyphs.mark} {mark.text}" for mark in model.marks_of(selected) if mark.text)
+            sign = self.context.glyphs.mark
+            note = "   ".join(f"{sign} {mark.text}" for mark in model.marks_of(selected) if mark.text)
         if not note and model.created is not None and not running:
             note = f"{moment(model.created)}   {model.kind}   {len(model.lines)} lines"
         self.body.meter.going = StatusLine(
             hearing=("speech" if model.speaking else "quiet") if running and model.kind == "live" else "",
             speech=model.speaking,
             lag_ms=model.lag_ms if running else None,
-            pace=self._health.pace if running and self._health is not None else None,
+            pace=Health(self.context.daemon.state.up, model.lag_ms, 0.0).pace if running else None,
             note=clean(note),
         )
 
@@ -195,8 +185,6 @@ class SessionScreen(ConvoScreen):
             return (running and self.model.kind == "live") or (action == "stop" and running)
         if action == "summarize":
             return self.model.state in (State.TRANSCRIBED, State.COMPLETED, State.CANCELLED, State.FAILED)
-        if action == "turn":
-            return len(self.model.summaries) > 1
         if action == "marks":
             return bool(self.model.marks and self.model.lines)
         if action == "next":
@@ -241,34 +229,6 @@ class SessionScreen(ConvoScreen):
         """The place before."""
         self.body.transcript.find(self.body.transcript.needle, -1)
 
-    def action_copy(self) -> None:
-        """Copy the selected line, or everything."""
-        copy_from(self.app, self.body)
-
-    def action_summary(self) -> None:
-        """Show the summary, or hide it."""
-        self.body.toggle_summary()
-
-    def action_turn(self, step: int) -> None:
-        """Show an older summary, or a newer one."""
-        self.body.turn_summary(step)
-
-    def action_times(self) -> None:
-        """Show times, or do not; remembered."""
-        self.app.remember(times=self.body.toggle_times())
-
-    def action_mark(self) -> None:
-        """Put a bookmark at the selected line, or where the talk is."""
-        self.app.speaking.mark(self.model, self._place())
-
-    def _place(self) -> float:
-        selected = self.body.transcript.selected
-        return self.model.lines[selected].end if selected is not None else self.model.heard_s
-
-    def action_note(self) -> None:
-        """Put a bookmark there, with a note."""
-        self.app.speaking.note(self.model, self._place())
-
     def action_marks(self) -> None:
         """Choose a bookmark, and go there."""
         from .ask import ChooseScreen
@@ -286,18 +246,14 @@ class SessionScreen(ConvoScreen):
         ]
         self.app.push_screen(ChooseScreen("Go to a mark", choices), chosen)
 
-    def action_rename(self) -> None:
-        """Give it a title."""
-        self.app.places.ask_name(self.model.session, self.model.title)
-
     def action_finalize(self) -> None:
         """Finish the sentence now."""
-        self.app.ask(self.app.link.request(Finalize(session=self.model.session)))
+        self.ask_daemon(Finalize(session=self.model.session))
 
     def action_stop(self) -> None:
         """End it for whoever speaks it; a file is cancelled."""
         end = EndSession if self.model.kind == "live" else CancelSession
-        self.app.ask(self.app.link.request(end(session=self.model.session)))
+        self.ask_daemon(end(session=self.model.session))
 
     def action_summarize(self) -> None:
         """Ask for a style, and have it summarised again."""
@@ -307,7 +263,7 @@ class SessionScreen(ConvoScreen):
             if style is None:
                 return
             self.model.writing = ""
-            self.app.ask(self.app.link.request(Summarize(session=self.model.session, style=style or None)))
+            self.ask_daemon(Summarize(session=self.model.session, style=style or None))
             if not self.body.summary.display:
                 self.body.toggle_summary()
 
@@ -315,8 +271,7 @@ class SessionScreen(ConvoScreen):
 
     def action_delete(self) -> None:
         """Delete it; u takes it back."""
-        self.app.deleting.delete(self.model.session, self.model.name)
-        self.app.pop_screen()
+        self.post_message(DeleteRequested(self.model.session, self.model.name))
 
     def action_export(self) -> None:
         """Ask for a format, then a path."""
@@ -341,25 +296,18 @@ class SessionScreen(ConvoScreen):
             return await client.export(self.model.session, format)
 
         try:
-            text = await self.app.link.ask(get)
+            text = await self.context.daemon.link.ask(get)
             text = clean_json(text) if format in ("json", "jsonl") else clean_lines(text)
             with path.open("x", encoding="utf-8") as file:  # nothing that is there is written over
                 file.write(text)
         except FileExistsError:
-            self.post_message(Exported(path, f"{path} is there already: choose another name."))
+            self.complain(f"{path} is there already: choose another name.")
         except OSError as error:
-            self.post_message(Exported(path, f"Cannot write {path}: {error.strerror or error}."))
+            self.complain(f"Cannot write {path}: {error.strerror or error}.")
         except convo.ConvoError as error:
-            self.post_message(Exported(path, str(error)))
+            self.complain(str(error))
         else:
-            self.post_message(Exported(path))
-
-    @on(Exported)
-    def _exported(self, message: Exported) -> None:
-        if message.problem:
-            self.app.say(message.problem, "error")
-        else:
-            self.app.say(f"Written to {message.path}.")
+            self.say(f"Written to {path}.")
 
 
 def _file_name(title: str) -> str:

@@ -1,6 +1,6 @@
 """Looks at the daemon's queue of files now and then, for as long as somebody looks at the screen.
 
-In: a link, what somebody wants of a file that is there. Out: `QueueChanged`. Nothing here touches a widget.
+In: a link. Out: `JobsChanged`. Nothing here touches a widget.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from collections.abc import Callable
 from textual.message import Message
 
 import convo
-from convo.messages import CancelSession, Code, ListQueue, ListSessions, PauseQueue, ResumeQueue, RetrySession
+from convo.messages import Code, ListQueue, ListSessions
 
-from ..model.files import FileJob
+from ..messages import JobsChanged
 from ..model.queue import QueueModel
-from .messages import QueueChanged
 
 LOOK_S = 2.0
 """Seconds between two looks: the contract has no event for the queue."""
@@ -46,7 +45,7 @@ class DaemonQueue:
             else:
                 now = asyncio.get_running_loop().time()
                 self.model.told(queue.jobs, newest.sessions, paused=queue.paused, now=now, wall=time.time())
-                self._post(QueueChanged())
+                self._post(JobsChanged())
             self._hurry.clear()
             try:
                 async with asyncio.timeout(LOOK_S):
@@ -54,17 +53,6 @@ class DaemonQueue:
             except TimeoutError:
                 continue
 
-    async def cancel(self, job: FileJob) -> None:
-        """Cancel a file that waits or is worked on. Raises RequestError."""
-        await self._link.request(CancelSession(session=str(job.session)))
-        self._hurry.set()
-
-    async def retry(self, job: FileJob) -> None:
-        """Let one that failed go on where it failed. Raises RequestError."""
-        await self._link.request(RetrySession(session=str(job.session)))
-        self._hurry.set()
-
-    async def pause(self, paused: bool) -> None:
-        """Work on none of this user's files from now on, or go on. Raises RequestError."""
-        await self._link.request(PauseQueue() if paused else ResumeQueue())
+    def hurry(self) -> None:
+        """Look again now: something was asked of it."""
         self._hurry.set()

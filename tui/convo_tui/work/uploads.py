@@ -1,6 +1,6 @@
 """Files sent to the daemon and followed until their transcript is there, a few at a time.
 
-In: jobs. Out: `JobChanged` for each of their steps. The client library survives broken links. Nothing here touches a
+In: jobs. Out: `JobsChanged` for each of their steps. The client library survives broken links. Nothing here touches a
 widget.
 """
 
@@ -15,8 +15,8 @@ import convo
 from convo.messages import Event, Progress, SessionState, State, SummaryOptions
 from convo.text import clean
 
+from ..messages import JobsChanged
 from ..model.files import FileJob, Step
-from .messages import JobChanged
 
 SIDE_BY_SIDE = 3
 """Files that are sent and waited for at once; the daemon decides how many it works on."""
@@ -54,7 +54,7 @@ class Uploads:
         if job.step.over:
             return
         job.enter(Step.CANCELLED, self._now())
-        self._post(JobChanged(job))
+        self._post(JobsChanged())
         upload = self._uploads.pop(id(job), None)
         task = self._tasks.pop(id(job), None)
         if task is not None:
@@ -83,7 +83,7 @@ class Uploads:
                 job.heard(0.0, None, self._now())
             else:
                 job.sending(sent, self._now())
-            self._post(JobChanged(job))
+            self._post(JobsChanged())
 
         async with self._turn:
             try:
@@ -116,12 +116,12 @@ class Uploads:
                 return
             case _:
                 return
-        self._post(JobChanged(job))
+        self._post(JobsChanged())
 
     def _fail(self, job: FileJob, problem: str) -> None:
         if not job.step.over:
             job.enter(Step.FAILED, self._now(), clean(problem))
-            self._post(JobChanged(job))
+            self._post(JobsChanged())
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

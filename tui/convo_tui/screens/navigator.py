@@ -7,18 +7,18 @@ goes there.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
+
+from textual.app import App
 
 import convo
 from convo.messages import ListSessions
-from convo.text import clean
 
+from ..context import Context
+from ..messages import Notice, StartRequested
 from ..model.session import SessionModel
-from ..screens.base import ConvoScreen
-from ..screens.live import LiveScreen
-
-if TYPE_CHECKING:
-    from ..app import ConvoApp
+from .base import ConvoScreen
+from .live import LiveScreen
 
 _NAMED = 100  # sessions that begin with the same letters
 
@@ -26,15 +26,15 @@ _NAMED = 100  # sessions that begin with the same letters
 def place(name: str) -> type[ConvoScreen]:
     """The screen of a place: live, captions, history or files."""
     if name == "captions":
-        from ..screens.captions import CaptionsScreen
+        from .captions import CaptionsScreen
 
         return CaptionsScreen
     if name == "history":
-        from ..screens.history import HistoryScreen
+        from .history import HistoryScreen
 
         return HistoryScreen
     if name == "files":
-        from ..screens.files import FilesScreen
+        from .files import FilesScreen
 
         return FilesScreen
     return LiveScreen
@@ -43,8 +43,9 @@ def place(name: str) -> type[ConvoScreen]:
 class Navigator:
     """Goes there."""
 
-    def __init__(self, app: ConvoApp) -> None:
+    def __init__(self, app: App[Any], context: Context) -> None:
         self._app = app
+        self._context = context
 
     def go(self, name: str) -> None:
         """To one of the four places."""
@@ -54,60 +55,62 @@ class Navigator:
                 return
             app.pop_screen()
         if name != "live":
-            app.push_screen(wanted())
+            app.push_screen(wanted(self._context))
 
     def devices(self) -> None:
         """Choose the microphone."""
-        from ..screens.devices import DevicesScreen
+        from .devices import DevicesScreen
 
-        self._app.push_screen(DevicesScreen())
+        def chosen(name: str | None) -> None:
+            if name is not None:
+                self._context.live.choose_device(name)
+
+        self._app.push_screen(DevicesScreen(self._context), chosen)
 
     def help(self) -> None:
         """All keys of the screen that is in front."""
-        from ..screens.help import HelpScreen
+        from .help import HelpScreen
 
         if not isinstance(self._app.screen, HelpScreen):
             self._app.push_screen(HelpScreen(self._app.screen))
 
-    def ask_play(self) -> None:
+    def welcome(self) -> None:
+        """What can be done where there is no daemon."""
+        from .welcome import WelcomeScreen
+
+        self._app.push_screen(WelcomeScreen(self._context.daemon))
+
+    def ask_recording(self) -> None:
         """Ask which recording to play."""
-        from ..screens.ask import AskScreen
+        from .ask import AskScreen
 
         def chosen(path: str | None) -> None:
             if path:
-                self.go("live")
-                self._app.speaking.play(Path(path).expanduser())
+                self._app.post_message(StartRequested(Path(path).expanduser()))
 
         self._app.push_screen(AskScreen("Play a recording", "path of the file", paths=True), chosen)
 
-    def ask_name(self, session: str, title: str) -> None:
-        """Ask for a session's title."""
-        from ..screens.ask import AskScreen
+    def open_session(self, model: SessionModel, segment: int | None = None) -> None:
+        """Open a session's screen, at a segment; the live screen for the session that is spoken."""
+        from .session import SessionScreen
 
-        def named(wanted: str | None) -> None:
-            if wanted is not None:
-                self._app.rename(session, wanted)
-
-        self._app.push_screen(AskScreen("Name this session", "a title", value=title), named)
-
-    def open_session(self, model: SessionModel, *, segment: int | None = None) -> None:
-        """Open a session's screen, at a segment."""
-        from ..screens.session import SessionScreen
-
-        self._app.push_screen(SessionScreen(model, segment=segment))
+        if self._context.live.speaks(model.session):
+            self.go("live")
+        else:
+            self._app.push_screen(SessionScreen(self._context, model, segment=segment))
 
     async def open_named(self, beginning: str) -> None:
         """Open the session whose id begins so; the list, if there is none or more than one."""
-        app = self._app
+        request = ListSessions(limit=_NAMED, prefix=beginning)
         try:
-            found = (await app.link.request(ListSessions(limit=_NAMED, prefix=beginning))).sessions
+            found = (await self._context.daemon.link.request(request)).sessions
         except convo.ConvoError as error:
-            app.say(clean(str(error)), "error")
+            self._app.post_message(Notice(str(error), "error"))
             return
         exact = [info for info in found if info.session == beginning]
         if len(exact or found) != 1:
             problem = "Several sessions begin" if found else "No session begins"
-            app.say(f"{problem} with {beginning!r}: choose one here.", "warning")
+            self._app.post_message(Notice(f"{problem} with {beginning!r}: choose one here.", "warning"))
             self.go("history")
             return
         self.open_session(SessionModel.of((exact or found)[0]))

@@ -1,7 +1,8 @@
 """A session on this app's screen, over as many connections as that takes: one that we speak, or one that we watch.
 
-In: a link, for our own a source of samples, and what somebody wants of it (pause, mute, finalise, end). Out: `Heard`
-at most 20 times a second, `Began`, `Ended`. The client library survives broken links. Nothing here touches a widget.
+In: a link, for our own a source of samples, and what somebody wants of it (pause, mute, finalise, end). Out:
+`SessionEvents` at most 20 times a second, `SessionChanged`, `SessionEnded`. The client library survives broken links.
+Nothing here touches a widget.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from convo.errors import BadAudio
 from convo.media import seconds
 from convo.messages import Event, GetSession
 
+from ..messages import Notice, SessionChanged, SessionEnded, SessionEvents
 from ..model.pace import Batch
-from ..model.session import SessionModel
-from .messages import Began, Ended, Heard, Say
+from ..model.session import Change, SessionModel
 from .sources import FLOOR_DBFS, Source, level
 
 T = TypeVar("T")
@@ -57,7 +58,7 @@ class Watch:
     async def _attached(self, client: convo.Client) -> None:
         info = await client.request(GetSession(session=self.model.session, after_segment=2**62))
         self.model.kind, self.model.created = info.kind, info.created
-        self._post(Began(self.model))
+        self._post(SessionChanged(self.model, Change.STATE | Change.TITLE))
 
     # --- events -------------------------------------------------------------------------------------------
 
@@ -86,7 +87,7 @@ class Watch:
         self._flush = None
         if self._batch:
             events, loud = self._batch.take(asyncio.get_running_loop().time())
-            self._post(Heard(self.model, events, loud, self.backlog_s))
+            self._post(SessionEvents(self.model, events, loud, self.backlog_s))
 
     def _stop_flush(self) -> None:
         if self._flush is not None:
@@ -95,10 +96,10 @@ class Watch:
 
     def _finish(self, problem: str = "") -> None:
         self._stop_flush()
-        self._post(Ended(self.model, problem))
+        self._post(SessionEnded(self.model, problem))
 
 
-class Talk(Watch):
+class LiveSession(Watch):
     """A live session of ours. `source` is what is heard, `wanted` what the session is to be like."""
 
     def __init__(
@@ -177,7 +178,7 @@ class Talk(Watch):
         try:
             async with self.stream:
                 self.model.session = await self.stream.opened()
-                self._post(Began(self.model))
+                self._post(SessionChanged(self.model, Change.STATE | Change.TITLE))
                 feeding = asyncio.create_task(self._feed())
                 try:
                     await self._listen(self.stream)
@@ -191,11 +192,11 @@ class Talk(Watch):
             self.source.close()
             if (lost := self.source.lost_s()) > _WORTH_TELLING_S:
                 sentence = f"{lost:.1f} s of the microphone are missing: the daemon was away or too slow."
-                self._post(Say(sentence, "warning"))
+                self._post(Notice(sentence, "warning"))
             self._finish(self._problem or str(self.stream.failure or ""))
 
     def _busy(self, error: convo.RequestError) -> None:
-        self._post(Say(error.message, "warning"))
+        self._post(Notice(error.message, "warning"))
 
     async def _feed(self) -> None:
         """Send the audio, then say that it ended. What went wrong is the stream's to tell."""
