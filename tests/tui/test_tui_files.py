@@ -68,7 +68,7 @@ async def test_cancelled_and_done_again(connected: Open, fake: FakeDaemon, tmp_p
         await stage.press("4")
         await stage.press(*"a.wav", "enter")
         await stage.until(lambda: bool(fake.of(EndSession)), "sent")
-        await stage.sees("listening")
+        await stage.sees("transcribing")
         await stage.press("x")
         await stage.sees("✗ a.wav", "cancelled")
         fake.wait_for(CancelSession)
@@ -129,7 +129,7 @@ def queue_file(session: str, title: str, **fields: Any) -> QueuedFile:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The queue is looked at all the time."""
-    monkeypatch.setattr(queue, "LOOK_S", 0.02)
+    monkeypatch.setattr(queue, "POLL_S", 0.02)
 
 
 @pytest.mark.usefixtures("quick")

@@ -100,6 +100,10 @@ async def test_a_session_is_read_copied_and_searched(connected: Open, past: Fake
         await stage.sees("00:02  The budget is small.")
         await stage.press("v")
         await stage.sees_no("They made a plan.")
+        await stage.press("escape", "3")
+        await stage.sees("3 sessions")
+        await stage.press("enter")
+        await stage.sees("00:02  The budget is small.")  # times stay
 
 
 async def test_marks_are_put_and_found(connected: Open, past: FakeDaemon) -> None:

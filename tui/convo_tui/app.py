@@ -12,6 +12,7 @@ import os
 import signal
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -82,13 +83,13 @@ class ConvoApp(App[None]):
     ]
 
     def __init__(
-        self, options: Options, settings: Settings | None = None, complaints: Iterable[str] = (), **more: Any
+        self, options: Options, settings: Settings | None = None, problems: Iterable[str] = (), **more: Any
     ) -> None:
         self.options = options
         self.context = Context(self, options, settings or Settings())
         self.navigator = Navigator(self, self.context)
         self._asked = False  # what to do without a daemon
-        self._complaints = list(complaints)
+        self._problems = list(problems)
         # Textual's own answer to NO_COLOR is shades of grey; terminals' own colours it leaves out altogether.
         super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None, **more)
         self._leaving = False
@@ -121,8 +122,8 @@ class ConvoApp(App[None]):
             gc.freeze()
             gc.enable()
         self.context.daemon.begin()
-        for complaint in self._complaints:
-            self.post_message(Notice(complaint, "warning"))
+        for problem in self._problems:
+            self.post_message(Notice(problem, "warning"))
         if self.options.play is not None:
             self.context.live.play(Path(self.options.play))
         if self.options.session is not None:
@@ -258,6 +259,7 @@ class ConvoApp(App[None]):
 
     @on(SettingChanged)
     def _setting_changed(self, message: SettingChanged) -> None:
+        self.context.settings = replace(self.context.settings, **{message.name: message.value})  # type: ignore[arg-type]
         if trouble := remember(settings_path(), **{message.name: message.value}):
             self.post_message(Notice(trouble, "warning"))
 
@@ -277,7 +279,7 @@ class ConvoApp(App[None]):
         wanted = self.options.theme or self.context.settings.theme
         if wanted not in self.available_themes:
             names = ", ".join(sorted(self.available_themes))
-            self._complaints.append(f"There is no theme {wanted!r}; there are {names}.")
+            self._problems.append(f"There is no theme {wanted!r}; there are {names}.")
             wanted = Settings().theme
         self.theme = wanted
         self._remembering = True

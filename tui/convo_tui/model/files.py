@@ -24,7 +24,7 @@ class Step(StrEnum):
 
     WAITING = "waiting"
     SENDING = "sending"
-    LISTENING = "listening"
+    TRANSCRIBING = "transcribing"
     SUMMING_UP = "summing up"
     DONE = "done"
     FAILED = "failed"
@@ -67,12 +67,12 @@ class FileJob:
             self.step = Step.SENDING
         self.sent = sent
 
-    def heard(self, done_s: float, total_s: float | None, now: float) -> None:
+    def transcribed(self, done_s: float, total_s: float | None, now: float) -> None:
         """So many seconds were transcribed."""
         if self.step.over:
             return
         if self.step is not Step.SUMMING_UP:
-            self.step = Step.LISTENING
+            self.step = Step.TRANSCRIBING
         if self._first is None:
             self._first = (now, done_s)
         self.done_s = max(self.done_s, done_s)
@@ -113,7 +113,7 @@ class FileJob:
     def left_s(self, now: float) -> float | None:
         """Seconds until it is done; None while nobody knows."""
         speed = self.speed(now)
-        if self.step is not Step.LISTENING or speed is None or self.total_s is None:
+        if self.step is not Step.TRANSCRIBING or speed is None or self.total_s is None:
             return None
         return max(0.0, (self.total_s - self.done_s) / speed)
 

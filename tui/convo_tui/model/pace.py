@@ -24,7 +24,7 @@ class Batch:
     def __init__(self) -> None:
         self._events: list[Event] = []
         self._level: float | None = None
-        self._told = float("-inf")
+        self._taken_at = float("-inf")
 
     def __bool__(self) -> bool:
         return bool(self._events) or self._level is not None
@@ -51,11 +51,11 @@ class Batch:
 
     def due(self, now: float) -> float:
         """Seconds until the next redraw may be; 0 if that is now."""
-        return max(0.0, self._told + REDRAW_S - now)
+        return max(0.0, self._taken_at + REDRAW_S - now)
 
     def take(self, now: float) -> tuple[tuple[Event, ...], float | None]:
         """All that waits, for a redraw now."""
-        self._told = now
+        self._taken_at = now
         taken = tuple(self._events), self._level
         self._events, self._level = [], None
         return taken

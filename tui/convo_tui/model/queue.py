@@ -31,7 +31,7 @@ class QueueModel:
         self._known: dict[str, FileJob] = {}
         self._hidden: set[str] = set()
 
-    def told(
+    def update(
         self, queue: Iterable[QueuedFile], newest: Iterable[SessionInfo], *, paused: bool, now: float, wall: float
     ) -> None:
         """Take what the daemon said: its queue, its newest file sessions.
@@ -85,7 +85,7 @@ class QueueModel:
         if file.state is State.PROCESSING:
             if job.begun is None:
                 job.begun = now
-            job.heard(file.done_s, file.total_s, now)
+            job.transcribed(file.done_s, file.total_s, now)
         elif job.step is not Step.WAITING:
             job.enter(Step.WAITING, now)
         return job

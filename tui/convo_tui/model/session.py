@@ -120,8 +120,7 @@ class SessionModel:
     lines: list[Line] = field(default_factory=list)
     partial: Partial | None = None
     speaking: bool = False
-    heard_s: float = 0.0
-    total_s: float | None = None
+    duration_s: float = 0.0
     stored_bytes: int = 0
     lag_ms: float | None = None
     summary: SummaryText | None = None
@@ -140,7 +139,7 @@ class SessionModel:
             title=clean(info.title),
             created=info.created,
             state=info.state,
-            heard_s=_time(info.duration_s),
+            duration_s=_time(info.duration_s),
         )
 
     @property
@@ -171,7 +170,7 @@ class SessionModel:
                 return self._partial(event)
             case SpeechStarted() | SpeechEnded():
                 self.speaking = isinstance(event, SpeechStarted)
-                self._heard(event.time)
+                self._reached(event.time)
                 return Change.SPEECH
             case AudioAck():
                 self.stored_bytes = max(self.stored_bytes, event.offset)
@@ -189,8 +188,7 @@ class SessionModel:
                 self.writing = ""
                 return Change.SUMMARY | Change.TITLE
             case Progress():
-                self._heard(event.done_s)
-                self.total_s = None if event.total_s is None else _time(event.total_s)
+                self._reached(event.done_s)
                 return Change.PROGRESS
             case SessionRenamed():
                 self.title = clean(event.title)
@@ -240,7 +238,7 @@ class SessionModel:
         start, end = _time(event.start), _time(event.end)
         turn = bool(self.lines) and start - self.lines[-1].end >= TURN_S
         self.lines.append(Line(event.segment, start, max(start, end), clean(event.text), turn))
-        self._heard(end)
+        self._reached(end)
         change = Change.LINES
         if isinstance(event, TranscriptSegment):
             self.lag_ms = max(0.0, event.lag_ms) if isfinite(event.lag_ms) else None
@@ -255,7 +253,7 @@ class SessionModel:
         partial = Partial(
             event.segment, _time(event.start), _time(event.end), clean(event.stable), clean(event.tentative)
         )
-        self._heard(partial.end)
+        self._reached(partial.end)
         if partial == self.partial:
             return Change.NOTHING
         self.partial = partial
@@ -272,8 +270,8 @@ class SessionModel:
                 change |= Change.PARTIAL
         return change
 
-    def _heard(self, at: float) -> None:
-        self.heard_s = max(self.heard_s, _time(at))
+    def _reached(self, at: float) -> None:
+        self.duration_s = max(self.duration_s, _time(at))
 
 
 def summary_text(summary: Summary | RollingSummary | FinalSummary, *, final: bool = True) -> SummaryText:

@@ -73,7 +73,7 @@ class DevicesScreen(Window[str | None]):
             self._devices = input_devices()
         except (BadAudio, NoMicrophone) as error:
             self._devices = []
-            meter.going = StatusLine(note="")
+            meter.status = StatusLine(note="")
             options.add_option(Option(Text(clean(str(error))), disabled=True))
             return
         if not self._devices:
@@ -107,12 +107,12 @@ class DevicesScreen(Window[str | None]):
             self.post_message(Loudness(FLOOR_DBFS, clean(str(error))))
             return
         loop = asyncio.get_running_loop()
-        told = float("-inf")
+        posted = float("-inf")
         try:
             while True:
                 loud = level((await source.read())[-4096:])
-                if loop.time() - told >= _LEVEL_S:
-                    told = loop.time()
+                if loop.time() - posted >= _LEVEL_S:
+                    posted = loop.time()
                     self.post_message(Loudness(loud))
         except BadAudio as error:
             self.post_message(Loudness(FLOOR_DBFS, str(error)))
@@ -121,10 +121,10 @@ class DevicesScreen(Window[str | None]):
 
     @on(Loudness)
     def _loudness(self, message: Loudness) -> None:
-        hearing = "" if message.problem else f"{message.dbfs:.0f} dB"
+        activity = "" if message.problem else f"{message.dbfs:.0f} dB"
         loud = None if message.problem else message.dbfs
-        self.query_one(Meter).going = StatusLine(
-            level=loud, hearing=hearing, speech=message.dbfs > -40, note=message.problem
+        self.query_one(Meter).status = StatusLine(
+            level=loud, activity=activity, speech=message.dbfs > -40, note=message.problem
         )
 
     @on(OptionList.OptionSelected)

@@ -38,7 +38,7 @@ Paste or drop recordings here; a types a path, p picks.
 They go to the daemon as they are; nothing leaves its machine."""
 
 _REDRAW_S = 0.1
-_LOOK_S = 1.0  # speed and time left are drawn anew
+_TICK_S = 1.0  # speed and time left are drawn anew
 
 
 class FilesScreen(RowsScreen[FileJob | None]):
@@ -123,7 +123,7 @@ class FilesScreen(RowsScreen[FileJob | None]):
             note = "The queue rests: space goes on with it."
         self.show_note(note, "" if jobs or others else _EMPTY)
         if waiting and self._looking is None:
-            self._looking = self.set_interval(_LOOK_S, self._draw)
+            self._looking = self.set_interval(_TICK_S, self._draw)
         elif not waiting and self._looking is not None:
             self._looking.stop()
             self._looking = None
@@ -169,9 +169,9 @@ class FilesScreen(RowsScreen[FileJob | None]):
             parts.insert(0, f"{job.priority} priority")
         if job.step is Step.SENDING and job.size:
             parts.append(f"{100 * job.sent // max(1, job.size)} %")
-        if job.step is Step.LISTENING and job.total_s:
+        if job.step is Step.TRANSCRIBING and job.total_s:
             parts.append(f"{clock(job.done_s)} of {clock(job.total_s)}")
-        if (speed := job.speed(now)) is not None and job.step in (Step.LISTENING, Step.DONE):
+        if (speed := job.speed(now)) is not None and job.step in (Step.TRANSCRIBING, Step.DONE):
             parts.append(f"{speed:.1f}x" if speed < 10 else f"{speed:.0f}x")
         if (left := job.left_s(now)) is not None:
             parts.append(f"{clock(left)} left")

@@ -63,7 +63,7 @@ class LiveScreen(BodyKeys, LiveKeys):
     def place_s(self) -> float:
         """Now."""
         session = self.context.live.session
-        return session.clock_s if session is not None else self.shown.heard_s
+        return session.clock_s if session is not None else self.shown.duration_s
 
     def on_mount(self) -> None:
         """Nothing is said yet."""
@@ -103,7 +103,7 @@ class LiveScreen(BodyKeys, LiveKeys):
             trouble=self.trouble,
         )
         if begun:
-            self.body.meter.going = self._status_line(model)
+            self.body.meter.status = self._status_line(model)
 
     def _badge(self, model: SessionModel) -> tuple[str, str]:
         session = self.context.live.session
@@ -129,12 +129,12 @@ class LiveScreen(BodyKeys, LiveKeys):
             words = sum(len(line.text.split()) for line in model.lines[-2000:])
             said = f"{len(model.lines)} lines, {words} words" if model.lines else "nothing was said"
             return StatusLine(note=live.problem or said)
-        hearing = "paused" if session.paused else "muted" if session.muted else "speech" if model.speaking else "quiet"
+        activity = "paused" if session.paused else "muted" if session.muted else "speech" if model.speaking else "quiet"
         if session.stopped:
-            hearing = "summing up" if model.summing_up else "ending"
+            activity = "summing up" if model.summing_up else "ending"
         return StatusLine(
-            hearing=hearing,
-            speech=model.speaking and hearing == "speech",
+            activity=activity,
+            speech=model.speaking and activity == "speech",
             level=None if session.stopped else live.level if live.level is not None else FLOOR_DBFS,
             lag_ms=model.lag_ms,
             pace=live.health.pace if not session.stopped else None,

@@ -73,7 +73,11 @@ class SessionScreen(BodyKeys):
     def __init__(self, context: Context, model: SessionModel, *, segment: int | None = None) -> None:
         super().__init__(context)
         self.model = SessionModel(
-            session=model.session, kind=model.kind, title=model.title, created=model.created, heard_s=model.heard_s
+            session=model.session,
+            kind=model.kind,
+            title=model.title,
+            created=model.created,
+            duration_s=model.duration_s,
         )
         self._segment = segment
         self._problem = ""
@@ -94,7 +98,7 @@ class SessionScreen(BodyKeys):
     def place_s(self) -> float:
         """The end of the selected line, or where the session is."""
         selected = self.body.transcript.selected
-        return self.model.lines[selected].end if selected is not None else self.model.heard_s
+        return self.model.lines[selected].end if selected is not None else self.model.duration_s
 
     def on_mount(self) -> None:
         """Ask for its events."""
@@ -154,7 +158,7 @@ class SessionScreen(BodyKeys):
             State.CANCELLED: ("cancelled", "bad"),
         }[model.state]
         self.masthead.heading = Heading(
-            title=model.name, badge=badge, tone=tone, clock_s=float(int(model.heard_s)), trouble=self.trouble
+            title=model.name, badge=badge, tone=tone, clock_s=float(int(model.duration_s)), trouble=self.trouble
         )
         running = model.state in (State.PENDING, State.PROCESSING)
         note = model.failure or self._problem
@@ -164,8 +168,8 @@ class SessionScreen(BodyKeys):
             note = "   ".join(f"{sign} {mark.text}" for mark in model.marks_of(selected) if mark.text)
         if not note and model.created is not None and not running:
             note = f"{moment(model.created)}   {model.kind}   {len(model.lines)} lines"
-        self.body.meter.going = StatusLine(
-            hearing=("speech" if model.speaking else "quiet") if running and model.kind == "live" else "",
+        self.body.meter.status = StatusLine(
+            activity=("speech" if model.speaking else "quiet") if running and model.kind == "live" else "",
             speech=model.speaking,
             lag_ms=model.lag_ms if running else None,
             pace=Health(self.context.daemon.state.up, model.lag_ms, 0.0).pace if running else None,
@@ -173,7 +177,7 @@ class SessionScreen(BodyKeys):
         )
 
     @on(TranscriptView.Selected)
-    def _selected(self, message: TranscriptView.Selected) -> None:
+    def _selected(self) -> None:
         self._draw()  # what somebody wrote beside the line stands below
 
     # --- what somebody does -------------------------------------------------------------------------------

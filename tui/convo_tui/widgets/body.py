@@ -78,7 +78,7 @@ class SessionBody(Widget):
         if change & (Change.LINES | Change.PARTIAL):
             self.transcript.refresh_model()
         elif change & Change.MARKS:
-            self.transcript.refresh_marks()
+            self.transcript.refresh()
         if change & _SUMMARY:
             self.summary.refresh_model()
             self.place_panes()

@@ -82,9 +82,9 @@ class Masthead(Widget):
 
 @dataclass(frozen=True)
 class StatusLine:
-    """How a session goes. `level` is dBFS, None where nothing is heard here; `hearing` in a word."""
+    """How a session goes. `level` is dBFS, None where nothing is heard here; `activity` in a word."""
 
-    hearing: str = ""
+    activity: str = ""
     speech: bool = False
     level: float | None = None
     lag_ms: float | None = None
@@ -106,7 +106,7 @@ class Meter(Widget):
         "meter--loud",
     }
 
-    going: reactive[StatusLine] = reactive(StatusLine())
+    status: reactive[StatusLine] = reactive(StatusLine())
 
     def __init__(self, glyphs: Glyphs = UNICODE, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -114,29 +114,29 @@ class Meter(Widget):
 
     def render(self) -> Text:
         """From the left, as much as fits."""
-        going, style = self.going, self.get_component_rich_style
+        status, style = self.status, self.get_component_rich_style
         text = Text(" ", no_wrap=True, end="")
         size = self.size.width
-        if going.level is not None:
+        if status.level is not None:
             cells = 24 if size >= 100 else 16 if size >= 70 else 8
-            text.append_text(bar(level_fraction(going.level), cells, self._glyphs, (
-                style("meter--loud") if going.level > -3 else style("meter--speech" if going.speech else "meter--quiet")
-            ), style("meter--rest")))  # fmt: skip
+            tone = "loud" if status.level > -3 else "speech" if status.speech else "quiet"
+            on, off = style(f"meter--{tone}"), style("meter--rest")
+            text.append_text(bar(level_fraction(status.level), cells, self._glyphs, on, off))
             text.append("  ")
-        if going.hearing:
-            text.append(going.hearing.ljust(7), style("meter--speech" if going.speech else "meter--faint"))
+        if status.activity:
+            text.append(status.activity.ljust(7), style("meter--speech" if status.speech else "meter--faint"))
         parts: list[tuple[str, str]] = []
-        if going.lag_ms is not None:
-            parts.append((f"{going.lag_ms / 1000:.1f} s behind", "meter--faint"))
-        if going.pace is not None:
-            parts.append((going.pace.value, "meter--good" if going.pace is Pace.GOOD else "meter--bad"))
-        if going.note:
-            parts.append((going.note, "meter--faint"))
+        if status.lag_ms is not None:
+            parts.append((f"{status.lag_ms / 1000:.1f} s behind", "meter--faint"))
+        if status.pace is not None:
+            parts.append((status.pace.value, "meter--good" if status.pace is Pace.GOOD else "meter--bad"))
+        if status.note:
+            parts.append((status.note, "meter--faint"))
         for said, name in parts:
             if text.cell_len + len(said) + 3 <= size:
                 text.append("   " if text.cell_len > 1 else "")
                 text.append(said, style(name))
-        source = clean(going.source)
+        source = clean(status.source)
         room = size - text.cell_len - 4
         if source and room >= 8:
             shown = cut(source, room, self._glyphs.ellipsis)

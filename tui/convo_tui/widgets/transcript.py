@@ -7,6 +7,7 @@ those rows are ever drawn; it follows the end until somebody scrolls up.
 from __future__ import annotations
 
 from bisect import bisect_left
+from dataclasses import dataclass
 from typing import ClassVar
 
 from rich.segment import Segment
@@ -60,30 +61,18 @@ class TranscriptView(ScrollView, can_focus=True):
     times: reactive[bool] = reactive(False)
     selected: reactive[int | None] = reactive(None)
 
+    @dataclass
     class Behind(Message):
         """So many lines came below what is in view; 0: the end is in view again."""
 
-        def __init__(self, view: TranscriptView, lines: int) -> None:
-            super().__init__()
-            self.view = view
-            self.lines = lines
-
-        @property
-        def control(self) -> TranscriptView:
-            """Whose."""
-            return self.view
+        lines: int
 
         def can_replace(self, message: Message) -> bool:
             """The last number counts."""
-            return isinstance(message, TranscriptView.Behind) and message.view is self.view
+            return isinstance(message, TranscriptView.Behind)
 
     class Selected(Message):
         """Another line was selected."""
-
-        def __init__(self, view: TranscriptView, line: int) -> None:
-            super().__init__()
-            self.view = view
-            self.line = line
 
     def __init__(self, model: SessionModel, *, glyphs: Glyphs = UNICODE, id: str | None = None) -> None:
         """`grounded`, when set: a short transcript stands at the bottom, the newest words always in one place."""
@@ -119,16 +108,12 @@ class TranscriptView(ScrollView, can_focus=True):
             self._tell_behind()
         self.refresh()
 
-    def refresh_marks(self) -> None:
-        """Marks changed, or a search."""
-        self.refresh()
-
     @property
     def margin_cells(self) -> int:
         """Cells to the left of the text."""
         if not self.times:
             return 3
-        return 3 + (8 if self.model.heard_s < 3600 else 10) - 1
+        return 3 + (8 if self.model.duration_s < 3600 else 10) - 1
 
     def _said(self, index: int) -> str:
         return self.model.lines[index].text
@@ -176,7 +161,7 @@ class TranscriptView(ScrollView, can_focus=True):
         self.scroll_to(y=self.max_scroll_y, animate=False, force=True, immediate=True)
 
     def _tell_behind(self) -> None:
-        self.post_message(self.Behind(self, len(self.model.lines) - self._seen))
+        self.post_message(self.Behind(len(self.model.lines) - self._seen))
 
     def on_mount(self) -> None:
         """Begin with the vertical bar only where it is needed."""
@@ -259,7 +244,7 @@ class TranscriptView(ScrollView, can_focus=True):
             self._seen = len(self.model.lines)
             target = start - height // 3
             self.scroll_to(y=max(0, min(target, self.max_scroll_y)), animate=False, force=True, immediate=True)
-        self.post_message(self.Selected(self, line))
+        self.post_message(self.Selected())
 
     def line_of(self, number: int) -> int:
         """Where the segment of a number is."""

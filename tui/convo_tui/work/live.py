@@ -67,7 +67,7 @@ class LiveController:
         try:
             source = MicrophoneSource(self.device)
         except (BadAudio, NoMicrophone) as error:
-            self._complain(str(error))
+            self._fail(str(error))
         else:
             self._begin(source, title=None)
 
@@ -76,7 +76,7 @@ class LiveController:
         if path.is_file():
             self._begin(PlayedFile(path), title=path.stem)
         else:
-            self._complain(f"{path} is no file.")
+            self._fail(f"{path} is no file.")
 
     def _begin(self, source: Source, title: str | None) -> None:
         if self.session is not None:
@@ -113,7 +113,7 @@ class LiveController:
             else:
                 self.session.pause()
         except (BadAudio, NoMicrophone) as error:
-            self._complain(str(error))
+            self._fail(str(error))
         self.tell(Change.STATE)
 
     def mute(self) -> None:
@@ -130,7 +130,7 @@ class LiveController:
             try:
                 self.session.source.switch(self.device)
             except (BadAudio, NoMicrophone) as error:
-                self._complain(str(error))
+                self._fail(str(error))
         self.tell(Change.STATE)
 
     async def finalize(self) -> None:
@@ -138,7 +138,7 @@ class LiveController:
         if self.session is not None:
             await self.session.finalize()
 
-    def _complain(self, problem: str) -> None:
+    def _fail(self, problem: str) -> None:
         self._owner.post_message(Notice(problem, "error"))
 
     # --- what happened ------------------------------------------------------------------------------------

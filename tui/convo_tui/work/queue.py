@@ -17,7 +17,7 @@ from convo.messages import Code, ListQueue, ListSessions
 from ..messages import JobsChanged
 from ..model.queue import QueueModel
 
-LOOK_S = 2.0
+POLL_S = 2.0
 """Seconds between two looks: the contract has no event for the queue."""
 
 _NEWEST = 50  # sessions in which a file that left the queue is looked for
@@ -44,11 +44,11 @@ class DaemonQueue:
                     return
             else:
                 now = asyncio.get_running_loop().time()
-                self.model.told(queue.jobs, newest.sessions, paused=queue.paused, now=now, wall=time.time())
+                self.model.update(queue.jobs, newest.sessions, paused=queue.paused, now=now, wall=time.time())
                 self._post(JobsChanged())
             self._hurry.clear()
             try:
-                async with asyncio.timeout(LOOK_S):
+                async with asyncio.timeout(POLL_S):
                     await self._hurry.wait()
             except TimeoutError:
                 continue

@@ -119,7 +119,7 @@ class LiveSession(Watch):
         self._wanted = asyncio.Event()  # somebody wants something of the reader: pause, resume, stop
         self._drained = False
         self._problem = ""
-        self._end_was_heard = asyncio.Event()
+        self._end_received = asyncio.Event()
 
     @property
     def backlog_s(self) -> float:
@@ -164,7 +164,7 @@ class LiveSession(Watch):
 
     async def wait_ended(self) -> None:
         """Until the daemon knows that no more audio comes, after `stop`."""
-        await self._end_was_heard.wait()
+        await self._end_received.wait()
 
     async def finalize(self) -> None:
         """Have everything said so far written now."""
@@ -188,7 +188,7 @@ class LiveSession(Watch):
         except convo.ConvoError as error:
             self._problem = self._problem or str(error)
         finally:
-            self._end_was_heard.set()
+            self._end_received.set()
             self.source.close()
             if (lost := self.source.lost_s()) > _WORTH_TELLING_S:
                 sentence = f"{lost:.1f} s of the microphone are missing: the daemon was away or too slow."
@@ -207,7 +207,7 @@ class LiveSession(Watch):
         self.stop()
         with suppress(convo.ConvoError):
             await self.stream.end()
-        self._end_was_heard.set()
+        self._end_received.set()
 
     def _keep(self, data: bytes) -> None:
         if data:

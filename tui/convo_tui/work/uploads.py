@@ -80,7 +80,7 @@ class Uploads:
     async def _run(self, job: FileJob) -> None:
         def progress(sent: int, whole: bool) -> None:
             if whole:
-                job.heard(0.0, None, self._now())
+                job.transcribed(0.0, None, self._now())
             else:
                 job.sending(sent, self._now())
             self._post(JobsChanged())
@@ -104,7 +104,7 @@ class Uploads:
         now = self._now()
         match event:
             case Progress():
-                job.heard(event.done_s, event.total_s, now)
+                job.transcribed(event.done_s, event.total_s, now)
             case SessionState(state=State.TRANSCRIBED) if self._summary:
                 job.enter(Step.SUMMING_UP, now)
             case SessionState(state=State.COMPLETED):
