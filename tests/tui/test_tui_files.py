@@ -101,7 +101,7 @@ async def test_what_is_no_audio_is_told_in_its_row(connected: Open, fake: FakeDa
         await stage.press(*"a.wav", "enter")
         await stage.sees("✗ a.wav", "This is no audio.")
         await stage.press("a", *"/nowhere.wav", "enter")
-        await stage.until(lambda: any("is no file" in toast for toast in stage.toasts()), "told")
+        await stage.until(lambda: any("is not a file" in toast for toast in stage.toasts()), "told")
 
 
 async def test_picked_in_a_tree(connected: Open, fake: FakeDaemon, tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ async def test_picked_in_a_tree(connected: Open, fake: FakeDaemon, tmp_path: Pat
         assert "notes.txt" not in stage.text()
         place = [line for line in stage.text().splitlines() if "config" in line]
         await stage.press(*["down"] * (1 + bool(place)), "space")
-        await stage.sees("1 chosen.")
+        await stage.sees("1 selected.")
         await stage.press("down", "enter")
         await stage.until(lambda: steps(stage) == [Step.DONE] * 2, "done")
         assert sorted(job.path.name for job in stage.app.context.uploads.jobs) == ["a.wav", "b.mp3"]
@@ -144,7 +144,7 @@ async def test_the_daemons_own_queue_is_watched_and_files_of_others_are_cancelle
         fake.sessions[file.session] = FakeSession(file.session, kind="file", title=file.title)
     async with connected() as stage:
         await stage.press("4")
-        await stage.sees("Sent from elsewhere", "Interview", "00:30 of 02:00", "A lecture", "high priority  waiting")
+        await stage.sees("Sent by other programs", "Interview", "00:30 of 02:00", "A lecture", "high priority  waiting")
         await stage.sees("2 in the daemon's queue")
         fake.queue[0] = queue_file("q1", "Interview", state=State.PROCESSING, done_s=60.0, total_s=120.0)
         await stage.sees("01:00 of 02:00")
@@ -167,7 +167,7 @@ async def test_the_queue_rests_and_goes_on(connected: Open, fake: FakeDaemon) ->
         await stage.press("4", "tab")
         await stage.sees("space Pause")
         await stage.press("space")
-        await stage.sees("○ paused", "The queue rests: space goes on with it.", "space Resume")
+        await stage.sees("○ paused", "The queue is paused: press space to resume.", "space Resume")
         assert len(fake.of(PauseQueue)) == 1
         await stage.press("space")
         await stage.sees("space Pause")
@@ -200,7 +200,7 @@ async def test_files_of_ours_are_not_shown_twice_and_an_old_daemon_without_a_que
         await stage.press("4", *"a.wav", "enter")
         await stage.until(lambda: steps(stage) == [Step.DONE], "done")
         await stage.sees("✓ a.wav")
-        assert "elsewhere" not in stage.text()
+        assert "other programs" not in stage.text()
         assert not any("What is that" in toast for toast in stage.toasts())
         del fake.refuse[ListQueue]
         fake.only.state = State.PROCESSING
@@ -208,4 +208,4 @@ async def test_files_of_ours_are_not_shown_twice_and_an_old_daemon_without_a_que
         await stage.press("escape", "4")
         await stage.until(lambda: bool(stage.app.context.queue.model.jobs), "told")
         await stage.sees("✓ a.wav")
-        assert "elsewhere" not in stage.text()
+        assert "other programs" not in stage.text()

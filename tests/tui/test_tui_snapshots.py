@@ -267,14 +267,14 @@ PICTURES = [
 ]
 
 TEXTS = [
-    (show_name, ["Name this session", "Release planning", "Enter takes it, Esc leaves it."]),
-    (show_export, ["Export as", "srt    SubRip captions", "jsonl  everything, an object a line"]),
-    (show_marks, ["Go to a mark", "00:12  who was that?"]),
+    (show_name, ["Name this session", "Release planning", "Enter confirms, Esc cancels."]),
+    (show_export, ["Export as", "srt    SubRip captions", "jsonl  everything, one object per line"]),
+    (show_marks, ["Go to a bookmark", "00:12  who was that?"]),
     (show_palette, ["Search for commands", "Large captions for a shared screen", "Turn recordings into transcripts"]),
-    (show_pick, ["Pick recordings", "▸ 2026", "interview.m4a", "Space chooses several"]),
-    (show_deleted, ["Deleted Release plan. u takes it back.", "u Undo"]),
+    (show_pick, ["Pick recordings", "▸ 2026", "interview.m4a", "Space selects several"]),
+    (show_deleted, ["Deleted Release plan. Press u to undo.", "u Undo"]),
     (show_no_files, ["No files yet.", "nothing leaves its machine"]),
-    (show_no_history, ["No session yet.", "Press 1, then s, to speak"]),
+    (show_no_history, ["No sessions yet.", "Press 1, then s to start one"]),
 ]
 
 

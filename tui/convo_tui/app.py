@@ -1,7 +1,7 @@
-"""The app: what it is made of, and where all messages end up.
+"""The app, which handles the messages of all workers and screens.
 
-In: flags, settings, messages of workers and screens. Out: screens that are pushed, and told what changed. It knows
-nothing about captions: what is shown was said by the protocol.
+In: flags, settings, messages. Out: screens pushed, and told what changed. It knows nothing about captions: everything
+shown comes from the protocol.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ from .themes import FALLBACK, THEMES
 from .work.link import reason
 from .work.start import start
 
-_GOODBYE_S = 3.0  # for the last audio and the end of a session when the app is left
+_GOODBYE_S = 3.0  # for the last audio and the end of a session, on quitting
 
 
 class ConvoApp(App[None]):
@@ -69,17 +69,15 @@ class ConvoApp(App[None]):
     HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (60, "-narrow"), (96, "-wide")]  # noqa: RUF012 - Textual asks for this
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("1", "go('live')", "Live", tooltip="The session that is being spoken", show=False),
+        Binding("1", "go('live')", "Live", tooltip="The live session", show=False),
         Binding("2", "go('captions')", "Captions", tooltip="Large captions for a shared screen", show=False),
-        Binding("3", "go('history')", "History", tooltip="All sessions, and a search in them", show=False),
+        Binding("3", "go('history')", "History", tooltip="Browse and search all sessions", show=False),
         Binding("4", "go('files')", "Files", tooltip="Turn recordings into transcripts", show=False),
-        Binding("u", "undo", "Undo", tooltip="Take back the session that was just deleted"),
+        Binding("u", "undo", "Undo", tooltip="Restore the session you just deleted"),
         Binding("d", "devices", "Microphone", tooltip="Choose the microphone", show=False),
-        Binding("T", "next_theme", "Next theme", tooltip="Dark, light, high contrast", show=False),
-        Binding("question_mark,f1", "help", "Help", key_display="?", tooltip="All keys of this screen"),
-        Binding(
-            "q,ctrl+q", "quit", "Quit", key_display="q", tooltip="Leave; a session that is spoken is ended", show=False
-        ),
+        Binding("T", "next_theme", "Next theme", tooltip="Switch between dark, light and high contrast", show=False),
+        Binding("question_mark,f1", "help", "Help", key_display="?", tooltip="All keys on this screen"),
+        Binding("q,ctrl+q", "quit", "Quit", key_display="q", tooltip="Quit; a live session is ended", show=False),
     ]
 
     def __init__(
@@ -88,21 +86,21 @@ class ConvoApp(App[None]):
         self.options = options
         self.context = Context(self, options, settings or Settings())
         self.navigator = Navigator(self, self.context)
-        self._asked = False  # what to do without a daemon
+        self._welcomed = False  # the user was asked once what to do without a daemon
         self._problems = list(problems)
-        # Textual's own answer to NO_COLOR is shades of grey; terminals' own colours it leaves out altogether.
+        # For NO_COLOR Textual alone would draw shades of grey; with the terminal's own colours it draws none.
         super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None, **more)
         self._leaving = False
         self._remembering = False
 
-    # --- beginning and end --------------------------------------------------------------------------------
+    # --- start and end --------------------------------------------------------------------------------
 
     def get_default_screen(self) -> Screen[None]:
-        """The live screen, below all others."""
+        """The live screen, at the bottom of the stack."""
         return LiveScreen(self.context)
 
     def on_mount(self) -> None:
-        """Set the theme and what signals do; the rest waits for the first screen."""
+        """Set the theme and the signal handlers; the rest waits for the first paint."""
         for theme in THEMES:
             self.register_theme(theme)
         self._set_first_theme()
@@ -117,8 +115,8 @@ class ConvoApp(App[None]):
         self.call_after_refresh(self._begin)
 
     def _begin(self) -> None:
-        """Connect, and show what was asked for."""
-        if not gc.isenabled():  # the program switched it off until now
+        """Connect, and open what the flags name."""
+        if not gc.isenabled():  # switched off during start-up
             gc.freeze()
             gc.enable()
         self.context.daemon.begin()
@@ -132,7 +130,7 @@ class ConvoApp(App[None]):
             self.navigator.go("captions")
 
     async def action_quit(self) -> None:
-        """End what is spoken, so that its last words are heard; then leave."""
+        """End the live session so that its last words are transcribed, then exit."""
         if not self._leaving:
             self._leaving = True
             await self.context.close(_GOODBYE_S)
@@ -142,7 +140,7 @@ class ConvoApp(App[None]):
 
     @property
     def hooks(self) -> list[Hooks]:
-        """The screens that are told of changes, those below others, too."""
+        """The open screens, including those below others."""
         return [screen for screen in self.screen_stack if isinstance(screen, Hooks) and screen.is_mounted]
 
     @on(Notice)
@@ -154,14 +152,14 @@ class ConvoApp(App[None]):
         before, state = self.context.daemon.state, message.state
         self.context.daemon.state = state
         if state.phase is LinkPhase.LOST and before.phase is LinkPhase.UP:
-            lost = "The connection broke. What was said is kept here and sent as soon as it is back."
+            lost = "The connection was lost. Audio is kept here and sent once it is back."
             self.post_message(Notice(lost, "warning"))
         elif state.up and before.phase is LinkPhase.LOST:
-            self.post_message(Notice("Connected again; nothing is missing."))
+            self.post_message(Notice("Reconnected; nothing was lost."))
         elif state.phase is LinkPhase.REFUSED:
             self.post_message(Notice(reason(state), "error"))
-        elif state.phase is LinkPhase.ABSENT and not self._asked:
-            self._asked = True
+        elif state.phase is LinkPhase.ABSENT and not self._welcomed:
+            self._welcomed = True
             self.navigator.welcome()
         for screen in self.hooks:
             screen.link_changed()
@@ -252,8 +250,8 @@ class ConvoApp(App[None]):
 
     @on(DeleteRequested)
     def _delete_requested(self, message: DeleteRequested) -> None:
-        if self.context.live.speaks(message.session):
-            self.post_message(Notice("This session is being spoken: stop it first.", "warning"))
+        if self.context.live.is_live(message.session):
+            self.post_message(Notice("This session is live: stop it first.", "warning"))
         else:
             self.context.deletes.delete(message.session, message.name)
 
@@ -263,10 +261,10 @@ class ConvoApp(App[None]):
         if trouble := remember(settings_path(), **{message.name: message.value}):
             self.post_message(Notice(trouble, "warning"))
 
-    # --- colours, and what is remembered ------------------------------------------------------------------
+    # --- colours ------------------------------------------------------------------
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
-        """Our own colours in themes that do not name them."""
+        """Give our own colours a stand-in in themes that do not define them."""
         theme = self.current_theme
         if self.native_ansi_color:
             return {
@@ -279,30 +277,30 @@ class ConvoApp(App[None]):
         wanted = self.options.theme or self.context.settings.theme
         if wanted not in self.available_themes:
             names = ", ".join(sorted(self.available_themes))
-            self._problems.append(f"There is no theme {wanted!r}; there are {names}.")
+            self._problems.append(f"Unknown theme {wanted!r}; choose one of {names}.")
             wanted = Settings().theme
         self.theme = wanted
         self._remembering = True
 
     def watch_theme(self, theme: str) -> None:
-        """Remember what somebody chose."""
+        """Remember the choice."""
         if self._remembering:
             self.post_message(SettingChanged("theme", theme))
 
     # --- actions ------------------------------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Undo works while there is something to take back."""
+        """Offer undo only while a delete can be undone."""
         if action == "undo":
             return bool(self.context.deletes)
         return super().check_action(action, parameters)
 
     def action_go(self, place: str) -> None:
-        """To one of the four places."""
+        """Go to live, captions, history or files."""
         self.navigator.go(place)
 
     def action_undo(self) -> None:
-        """Take back what was deleted last."""
+        """Undo the last delete."""
         self.context.deletes.undo()
 
     def action_devices(self) -> None:
@@ -310,21 +308,21 @@ class ConvoApp(App[None]):
         self.navigator.devices()
 
     def action_help(self) -> None:
-        """All keys of the screen that is in front."""
+        """Show the keys of the screen in front."""
         self.navigator.help()
 
     def action_play_file(self) -> None:
-        """Ask which recording to play."""
+        """Ask for a recording to play."""
         self.navigator.ask_recording()
 
     def action_next_theme(self) -> None:
-        """Dark, light, high contrast."""
+        """Switch to the next of our own themes."""
         names = [theme.name for theme in THEMES]
         self.theme = names[(names.index(self.theme) + 1) % len(names)] if self.theme in names else names[0]
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """Every action that works here, then Textual's own."""
-        seen: set[str] = set()  # an action may have several keys
+        """List every action that works here, then Textual's own."""
+        seen: set[str] = set()  # an action can have several keys
         for active in screen.active_bindings.values():
             binding = active.binding
             about = active.tooltip or binding.tooltip
@@ -333,7 +331,7 @@ class ConvoApp(App[None]):
                 seen.add(action)
                 yield SystemCommand(binding.description, about, partial(self.run_action, binding.action, active.node))
         if "play_file" not in seen:
-            yield SystemCommand("Play a recording", "As if it were spoken now", self.action_play_file)
+            yield SystemCommand("Play a recording", "As if it were live", self.action_play_file)
         for command in super().get_system_commands(screen):
             if command.title in ("Theme", "Screenshot"):
                 yield command

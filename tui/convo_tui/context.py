@@ -1,7 +1,7 @@
-"""What screens are made with: settings, signs, the link to the daemon, and what goes on behind the screens.
+"""What every screen is given: settings, glyphs, the link to the daemon, and the work in the background.
 
-In: flags, settings, the app as Textual's. Out: one object that every screen gets by its constructor. Screens read it;
-what they want done they post as messages.
+In: flags, settings, the app as a plain Textual node. Out: one object for the constructors of all screens. Screens read
+it; what they want done they post as messages.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Context:
-    """Made once, by the app. `owner` gets the messages of everything in it."""
+    """Created once, by the app. `owner` receives the messages of everything in it."""
 
     def __init__(self, owner: DOMNode, options: Options, settings: Settings) -> None:
         self.settings = settings
@@ -38,20 +38,20 @@ class Context:
 
     @cached_property
     def uploads(self) -> Uploads:
-        """The files that are sent from here; made, and its module imported, when somebody looks at it."""
+        """The files sent from here; created, and its module imported, on first use."""
         from .work.uploads import Uploads
 
         return Uploads(self.daemon.link, self._post)
 
     @cached_property
     def queue(self) -> DaemonQueue:
-        """The daemon's own queue of files; made when somebody looks at it."""
+        """The daemon's own queue of files; created on first use."""
         from .work.queue import DaemonQueue
 
         return DaemonQueue(self.daemon.link, self._post)
 
     async def close(self, within_s: float) -> None:
-        """End everything; deletes, last words and uploads get so many seconds each."""
+        """End everything. Deletes, last words and uploads get `within_s` each."""
         await self.deletes.close(within_s)
         await self.live.goodbye(within_s)
         if "uploads" in self.__dict__:

@@ -1,6 +1,6 @@
-"""The app's messages: workers post what happened, screens post what somebody wants. The app alone handles them.
+"""The app's messages: workers post what happened, screens post what the user wants. Only the app handles them.
 
-In: facts, wishes. Out: Textual messages. Where newer ones make older ones worthless, `can_replace` says so.
+In: facts, requests. Out: Textual messages. Where a newer one supersedes an older one, `can_replace` says so.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class LinkChanged(Message):
-    """The connection is up, or it is not."""
+    """The connection came up or went down."""
 
     state: LinkState
 
 
 @dataclass
 class SessionEvents(Message):
-    """Events of a session, in order, at most 20 messages a second; `level` is how loud it is, dBFS."""
+    """Events of a session, in order, at most 20 messages a second; `level` is its loudness in dBFS."""
 
     model: SessionModel
     events: tuple[Event, ...]
@@ -42,7 +42,7 @@ class SessionEvents(Message):
     backlog_s: float
 
     def can_replace(self, message: Message) -> bool:
-        """Textual asks the older one whether the newer one makes it worthless: never if it holds a stored event."""
+        """Asked of the older message: whether the newer one supersedes it. Never if it holds a stored event."""
         return (
             isinstance(message, SessionEvents)
             and message.model is self.model
@@ -53,7 +53,7 @@ class SessionEvents(Message):
 
 @dataclass
 class SessionChanged(Message):
-    """Something changed in a session that no event told."""
+    """A session changed in a way that no event reports."""
 
     model: SessionModel
     change: Change
@@ -61,7 +61,7 @@ class SessionChanged(Message):
 
 @dataclass
 class SessionEnded(Message):
-    """A session that was spoken or watched is over, or cannot go on (`problem`)."""
+    """A live or watched session is over, or failed (`problem`)."""
 
     model: SessionModel
     problem: str = ""
@@ -77,25 +77,25 @@ class JobsChanged(Message):
 
 @dataclass
 class DeletesChanged(Message):
-    """Sessions are about to be deleted, were taken back, or one is `gone`."""
+    """A delete was scheduled or undone, or a session is `gone`."""
 
     gone: str | None = None
 
 
 @dataclass
 class Notice(Message):
-    """Something to tell the person, as plain text."""
+    """Something to tell the user, as plain text."""
 
     text: str
     severity: SeverityLevel = "information"
 
 
-# --- what somebody wants ----------------------------------------------------------------------------------
+# --- what the user wants ----------------------------------------------------------------------------------
 
 
 @dataclass
 class StartRequested(Message):
-    """Begin a live session with the microphone, or with a `recording` played as if it were spoken now."""
+    """Start a live session with the microphone, or with a `recording` played in real time."""
 
     recording: Path | None = None
 
@@ -105,20 +105,20 @@ class StopRequested(Message):
 
 
 class PauseRequested(Message):
-    """Pause the live session, or go on."""
+    """Pause or resume the live session."""
 
 
 class MuteRequested(Message):
-    """Mute the microphone, or no longer."""
+    """Mute or unmute the live session."""
 
 
 class FinalizeRequested(Message):
-    """Have what was said so far in the live session written now."""
+    """Finalise what was said so far in the live session."""
 
 
 @dataclass
 class OpenSession(Message):
-    """Show a session, from a segment on."""
+    """Show a session, starting at a segment."""
 
     model: SessionModel
     segment: int | None = None
@@ -126,7 +126,7 @@ class OpenSession(Message):
 
 @dataclass
 class DeleteRequested(Message):
-    """Delete a session, unless somebody takes it back."""
+    """Delete a session; it can be undone for a few seconds."""
 
     session: str
     name: str
@@ -134,7 +134,7 @@ class DeleteRequested(Message):
 
 @dataclass
 class DaemonRequest(Message):
-    """Ask the daemon for something; once it is granted, `done` is said and `then` called."""
+    """Send a request to the daemon; on success, tell the user `done` and call `then`."""
 
     request: Request[Any]
     done: str = ""

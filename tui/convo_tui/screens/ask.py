@@ -1,6 +1,6 @@
-"""A small window that asks for a line of text, or for a choice.
+"""Windows that ask for a line of text or a choice.
 
-In: a question. Out: the answer, None if it was closed. What is typed is data.
+In: a question. Out: the answer, None if the user left it.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from textual.widgets.option_list import Option
 from ..themes import colour
 from .window import Window
 
-_HINT = "Enter takes it, Esc leaves it."
+_HINT = "Enter confirms, Esc cancels."
 
 
 class PathSuggester(Suggester):
-    """The rest of a path that is there."""
+    """Completes paths of existing files."""
 
     def __init__(self) -> None:
         super().__init__(use_cache=False, case_sensitive=True)
 
     async def get_suggestion(self, value: str) -> str | None:
-        """The first name in the directory that begins so."""
+        """Suggest the first name in the directory with this prefix."""
         return await asyncio.to_thread(_completed, value)
 
 
@@ -47,7 +47,7 @@ def _completed(value: str) -> str | None:
 
 
 class AskScreen(Window[str | None]):
-    """Asks for a line."""
+    """Asks for a line of text."""
 
     def __init__(self, question: str, placeholder: str = "", *, value: str = "", paths: bool = False) -> None:
         super().__init__(question, f"Right completes the path.  {_HINT}" if paths else _HINT)
@@ -56,7 +56,7 @@ class AskScreen(Window[str | None]):
         self._suggester = PathSuggester() if paths else None
 
     def content(self) -> ComposeResult:
-        """The line."""
+        """Yield the input line."""
         yield Input(self._value, placeholder=self._placeholder, suggester=self._suggester, select_on_focus=False)
 
     @on(Input.Submitted)
@@ -65,14 +65,14 @@ class AskScreen(Window[str | None]):
 
 
 class ChooseScreen(Window[str | None]):
-    """Asks for one of several: `choices` are a value, what it is called, and a word about it."""
+    """Asks for one of `choices`: each is a value, its name, and a few words about it."""
 
     def __init__(self, question: str, choices: Sequence[tuple[str, str, str]]) -> None:
         super().__init__(question, _HINT)
         self._choices = choices
 
     def content(self) -> ComposeResult:
-        """The answers."""
+        """Yield the choices."""
         wide, faint = max(len(name) for _, name, _ in self._choices) + 2, colour(self.app, "faint")
         yield OptionList(
             *[

@@ -1,6 +1,6 @@
-"""Captions mode: the last lines only, as large as the terminal allows, for a shared screen or someone hard of hearing.
+"""Captions mode: only the last lines, as large as the terminal allows, for a shared screen or someone hard of hearing.
 
-In: the app's live session, or another that is watched. Out: large letters.
+In: the live session. Out: large letters.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ class CaptionsScreen(LiveKeys):
     """Shows the end of the live session."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,c", "back", "Back", key_display="esc", tooltip="To the transcript"),
+        Binding("escape,c", "back", "Back", key_display="esc", tooltip="Back to the transcript"),
         *LiveKeys.START_STOP,
         *LiveKeys.PAUSE_MUTE,
         Binding("plus,equals_sign", "size(1)", "Larger", key_display="+", tooltip="Larger letters"),
         Binding("minus", "size(-1)", "Smaller", key_display="-", tooltip="Smaller letters"),
-        Binding("k", "keys", "Keys", tooltip="Show the keys, or hide them", show=False),
+        Binding("k", "keys", "Keys", tooltip="Show or hide the keys", show=False),
     ]
 
     def compose(self) -> ComposeResult:
-        """Letters, and the keys until they are hidden."""
+        """Lay out the letters and the keys."""
         yield BigCaptions(self.context.live.model, ascii_only=self.context.glyphs is ASCII)
         yield Keys()
 
     @property
     def captions(self) -> BigCaptions:
-        """The letters."""
+        """The large letters."""
         return self.query_one(BigCaptions)
 
     def on_mount(self) -> None:
-        """Draw what is there."""
+        """Draw the current captions."""
         self._draw()
 
     def session_changed(self, model: SessionModel, change: Change) -> None:
-        """The live session changed."""
+        """Redraw if the live session changed."""
         if model is self.context.live.model and change & ~Change.SPEECH:
             self._draw()
             if change & Change.STATE:
@@ -62,14 +62,14 @@ class CaptionsScreen(LiveKeys):
         captions.refresh()
 
     def action_back(self) -> None:
-        """To the transcript."""
+        """Go back to the transcript."""
         self.app.pop_screen()
 
     def action_size(self, step: int) -> None:
-        """Larger or smaller letters."""
+        """Make the letters larger or smaller."""
         self.captions.resize_letters(step)
 
     def action_keys(self) -> None:
-        """Show the keys, or hide them."""
+        """Show or hide the keys."""
         footer = self.query_one(Keys)
         footer.display = not footer.display

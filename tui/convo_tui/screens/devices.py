@@ -1,7 +1,7 @@
-"""The microphone picker: what is there, and how loud it is right now.
+"""The microphone picker, with a live level meter.
 
-In: PortAudio's devices. Out: the name of the choice, empty for the system's own. The highlighted device is listened to
-as long as this is open, and nothing of it is sent anywhere.
+In: PortAudio's devices. Out: the name of the choice, empty for the system's default. The highlighted device is read for
+the meter while this is open; nothing of it is sent anywhere.
 """
 
 from __future__ import annotations
@@ -30,42 +30,42 @@ from ..work.sources import FLOOR_DBFS, MicrophoneSource, level
 from ..work.start import start
 from .window import Window
 
-_LEVEL_S = 0.1  # between two levels
+_LEVEL_S = 0.1  # between two level messages
 
 
 @dataclass
 class Loudness(Message):
-    """How loud the highlighted device is; `problem` if it cannot be heard."""
+    """The level of the highlighted device, or the `problem` with it."""
 
     dbfs: float
     problem: str = ""
 
     def can_replace(self, message: Message) -> bool:
-        """The last one counts, but for what went wrong."""
+        """A newer level supersedes an older one; a problem stays."""
         return isinstance(message, Loudness) and not self.problem
 
 
 class DevicesScreen(Window[str | None]):
     """Lists microphones."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("r", "again", "Look again")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("r", "again", "Rescan")]
 
     def __init__(self, context: Context) -> None:
-        super().__init__("Microphone", "Enter chooses, r looks again, Esc goes back.")
+        super().__init__("Microphone", "Enter selects, r rescans, Esc goes back.")
         self.context = context
         self._devices: list[InputDevice] = []
 
     def content(self) -> ComposeResult:
-        """The list and the meter."""
+        """Yield the list and the meter."""
         yield OptionList(id="devices")
         yield Meter(self.context.glyphs)
 
     def on_mount(self) -> None:
-        """Look what is there."""
+        """List the microphones."""
         self.action_again()
 
     def action_again(self) -> None:
-        """Look again."""
+        """List the microphones again."""
         options = self.query_one(OptionList)
         options.clear_options()
         meter = self.query_one(Meter)
@@ -77,13 +77,13 @@ class DevicesScreen(Window[str | None]):
             options.add_option(Option(Text(clean(str(error))), disabled=True))
             return
         if not self._devices:
-            options.add_option(Option(Text("There is no microphone: plug one in, and press r."), disabled=True))
+            options.add_option(Option(Text("No microphone found: plug one in and press r."), disabled=True))
             return
         faint = colour(self.app, "faint")
-        options.add_option(Option(Text.assemble("The usual one", ("   what the system says", faint)), id="usual"))
+        options.add_option(Option("System default", id="default"))
         here = 0
         for place, device in enumerate(self._devices):
-            about = f"   {device.rate / 1000:g} kHz" + (", usual" if device.usual else "")
+            about = f"   {device.rate / 1000:g} kHz" + (", default" if device.usual else "")
             options.add_option(Option(Text.assemble(clean(device.name), (about, faint)), id=f"device-{place}"))
             if device.name == self.context.live.device:
                 here = place + 1
@@ -100,7 +100,7 @@ class DevicesScreen(Window[str | None]):
         start(self, partial(self._listen, self._named(event.option.id) or None), group="level", exclusive=True)
 
     async def _listen(self, device: str | None) -> None:
-        """Post how loud it is until cancelled."""
+        """Post the level until cancelled."""
         try:
             source = MicrophoneSource(device)
         except (BadAudio, NoMicrophone) as error:

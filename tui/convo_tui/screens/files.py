@@ -1,7 +1,7 @@
-"""Files: recordings on their way to a transcript, with progress, speed and the time that is left.
+"""Files: recordings being transcribed, with progress, speed and time left.
 
-In: paths that are typed, pasted, dropped into the terminal or picked; the daemon's own queue. Out: rows: the files that
-are sent from here, then those that other programs of this user sent. Each file is a session of the daemon.
+In: paths typed, pasted, dropped into the terminal or picked; the daemon's own queue. Out: rows for the files sent from
+here, then for those that other programs of this user sent. Each file is a session of the daemon.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ from .rows import RowsScreen
 
 _EMPTY = """No files yet.
 
-Paste or drop recordings here; a types a path, p picks.
-They go to the daemon as they are; nothing leaves its machine."""
+Paste or drop recordings here, press a to type a path, or p to pick.
+The daemon gets them as they are; nothing leaves its machine."""
 
 _REDRAW_S = 0.1
-_TICK_S = 1.0  # speed and time left are drawn anew
+_TICK_S = 1.0  # between two updates of speed and time left
 
 
 class FilesScreen(RowsScreen[FileJob | None]):
-    """Lists files; a row that is None is a heading."""
+    """Lists files; None among the rows is a heading."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("a,slash", "add", "Add", key_display="a", tooltip="Type or paste paths"),
-        Binding("p", "pick", "Pick", tooltip="Pick recordings in a tree"),
-        Binding("x,delete", "cancel", "Cancel", key_display="x", tooltip="Cancel it; what was transcribed stays"),
-        Binding("x,delete", "forget", "Clear", key_display="x", tooltip="Take it out of this list; its session stays"),
-        Binding("r", "retry", "Retry", tooltip="Do it again"),
-        Binding("space", "pause", "Pause", key_display="space", tooltip="Let the daemon's queue of files rest"),
-        Binding("space", "resume", "Resume", key_display="space", tooltip="Go on with the daemon's queue of files"),
-        Binding("escape", "back", "Back", key_display="esc", tooltip="Out of the line, then back"),
-        Binding("1", "app.go('live')", "Live", tooltip="The session that is being spoken", show=False),
+        Binding("p", "pick", "Pick", tooltip="Pick recordings from a tree"),
+        Binding("x,delete", "cancel", "Cancel", key_display="x", tooltip="Cancel it; the transcript so far stays"),
+        Binding("x,delete", "forget", "Clear", key_display="x", tooltip="Remove it from this list; its session stays"),
+        Binding("r", "retry", "Retry", tooltip="Try again"),
+        Binding("space", "pause", "Pause", key_display="space", tooltip="Pause the daemon's queue of files"),
+        Binding("space", "resume", "Resume", key_display="space", tooltip="Resume the daemon's queue of files"),
+        Binding("escape", "back", "Back", key_display="esc", tooltip="Leave the input line, or go back"),
+        Binding("1", "app.go('live')", "Live", tooltip="The live session", show=False),
         Binding("3", "app.go('history')", "History", tooltip="All sessions", show=False),
     ]
 
@@ -66,12 +66,12 @@ class FilesScreen(RowsScreen[FileJob | None]):
         self._looking: Timer | None = None
 
     def make_line(self) -> Input:
-        """What takes paths."""
+        """Create the line for paths."""
         placeholder = "Paths of recordings; paste or drop as many as you like"
         return Input(placeholder=placeholder, id="line", suggester=PathSuggester())
 
     def on_mount(self) -> None:
-        """Draw the queue."""
+        """Draw the files, and poll the daemon's queue."""
         self._draw()
         (self.row_list if self._uploads.jobs else self.line).focus()
         start(self, self._queue.run, group="queue")
@@ -79,7 +79,7 @@ class FilesScreen(RowsScreen[FileJob | None]):
     # --- drawing ------------------------------------------------------------------------------------------
 
     def jobs_changed(self) -> None:
-        """Files made progress: draw soon, not at each of many messages."""
+        """Redraw soon, once for many messages."""
         if self._pending is None:
             self._pending = self.set_timer(_REDRAW_S, self._draw)
 
@@ -120,7 +120,7 @@ class FilesScreen(RowsScreen[FileJob | None]):
                 parts.append(f"about {clock(max(each or 0.0 for each in left))} left")
             note = ", ".join(parts)
         if paused:
-            note = "The queue rests: space goes on with it."
+            note = "The queue is paused: press space to resume."
         self.show_note(note, "" if jobs or others else _EMPTY)
         if waiting and self._looking is None:
             self._looking = self.set_interval(_TICK_S, self._draw)
@@ -130,7 +130,7 @@ class FilesScreen(RowsScreen[FileJob | None]):
 
     def _head(self, own: int) -> Text:
         text = Text("\n" if own else "", no_wrap=True, end="")
-        text.append("Sent from elsewhere", f"bold {self.colour('accent')}".strip())
+        text.append("Sent by other programs", f"bold {self.colour('accent')}".strip())
         return text
 
     def _prompt(self, job: FileJob, now: float) -> Text:
@@ -177,10 +177,10 @@ class FilesScreen(RowsScreen[FileJob | None]):
             parts.append(f"{clock(left)} left")
         return "  ".join(parts)
 
-    # --- what somebody does -------------------------------------------------------------------------------
+    # --- actions -------------------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Only what makes sense now."""
+        """Offer only what makes sense now."""
         if not self.is_mounted:
             return super().check_action(action, parameters)
         job = self.here
@@ -195,11 +195,11 @@ class FilesScreen(RowsScreen[FileJob | None]):
         return super().check_action(action, parameters)
 
     def _own(self, job: FileJob) -> bool:
-        """Whether it is sent from here."""
+        """Whether a file was sent from here."""
         return any(job is each for each in self._uploads.jobs)
 
     def add(self, paths: Iterable[str]) -> None:
-        """Put files at the end of the queue; a directory means the recordings in it."""
+        """Put files at the end of the queue; a directory stands for the recordings in it."""
         added = 0
         for name in paths:
             path = Path(name)
@@ -207,10 +207,10 @@ class FilesScreen(RowsScreen[FileJob | None]):
             if path.is_dir():
                 found = sorted(each for each in path.iterdir() if each.suffix.lower() in MEDIA)
             elif not path.is_file():
-                self.complain(f"{name} is no file.")
+                self.show_error(f"{name} is not a file.")
                 continue
             if not found:
-                self.complain(f"{name} holds no recordings.")
+                self.show_error(f"There are no recordings in {name}.")
             for each in found:
                 self._uploads.start(FileJob(each))
                 added += 1
@@ -227,18 +227,18 @@ class FilesScreen(RowsScreen[FileJob | None]):
             self.row_list.focus()
 
     def on_paste(self, event: events.Paste) -> None:
-        """Paths that are pasted or dropped go to the queue at once; into the line if they are no files."""
+        """Queue pasted or dropped files at once; other text goes into the input line."""
         paths = pasted_paths(event.text)
         if paths and all(Path(path).exists() for path in paths):
             event.stop()
             self.add(paths)
 
     def action_add(self) -> None:
-        """To the line."""
+        """Focus the input line."""
         self.line.focus()
 
     def action_pick(self) -> None:
-        """Pick in a tree."""
+        """Pick recordings from a tree."""
         from .pick import PickScreen
 
         def picked(paths: list[str] | None) -> None:
@@ -252,13 +252,13 @@ class FilesScreen(RowsScreen[FileJob | None]):
         self.refresh_bindings()
 
     def action_open(self) -> None:
-        """Read its transcript."""
+        """Open its transcript."""
         if (job := self.here) is not None and job.session is not None:
             title = clean(job.title or job.path.stem)
             self.post_message(OpenSession(SessionModel(session=job.session, kind="file", title=title)))
 
     def action_cancel(self) -> None:
-        """Cancel it."""
+        """Cancel the file."""
         if (job := self.here) is None:
             return
         if self._own(job):
@@ -267,7 +267,7 @@ class FilesScreen(RowsScreen[FileJob | None]):
             self.ask_daemon(CancelSession(session=str(job.session)), then=self._queue.hurry)
 
     def action_forget(self) -> None:
-        """Take it out of the list; its session stays."""
+        """Remove the file from the list; its session stays."""
         if (job := self.here) is None:
             return
         if self._own(job):
@@ -277,7 +277,7 @@ class FilesScreen(RowsScreen[FileJob | None]):
         self._draw()
 
     def action_retry(self) -> None:
-        """Do it again."""
+        """Try the file again."""
         if (job := self.here) is None or not job.step.over:
             return
         if self._own(job):
@@ -288,15 +288,15 @@ class FilesScreen(RowsScreen[FileJob | None]):
             self.ask_daemon(RetrySession(session=str(job.session)), then=self._queue.hurry)
 
     def action_pause(self) -> None:
-        """Let the daemon's queue rest; what is being sent goes on."""
+        """Pause the daemon's queue; uploads go on."""
         self.ask_daemon(PauseQueue(), then=self._queue.hurry)
 
     def action_resume(self) -> None:
-        """Go on with it."""
+        """Resume the daemon's queue."""
         self.ask_daemon(ResumeQueue(), then=self._queue.hurry)
 
     def action_back(self) -> None:
-        """Out of the line, then back."""
+        """Leave the input line, or go back."""
         if self.line.has_focus and self.rows:
             self.row_list.focus()
         else:

@@ -1,6 +1,6 @@
-"""All keys that work on a screen, and what they do.
+"""The keys of a screen, and what they do.
 
-In: the screen below. Out: text.
+In: the screen below. Out: a table.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _NAMES = {
 }  # fmt: skip
 
 
-_MORE = (("tab", "To the next part of the screen"), ("drag", "Select text with the mouse; ctrl c copies it"))
+_MORE = (("tab", "Move to the next part of the screen"), ("drag", "Select text with the mouse; ctrl c copies it"))
 
 
 def _our_actions(kind: type) -> set[str]:
-    """What our own classes bind: a line of text is edited, and a list scrolled, as everywhere."""
+    """The actions that our own classes bind; editing and scrolling keys are the usual ones."""
     return {
         binding.action
         for each in kind.__mro__
@@ -42,7 +42,7 @@ def _our_actions(kind: type) -> set[str]:
 
 
 def _room(node: object) -> tuple[int, str]:
-    """In which order the keys of something come, and below which heading."""
+    """The order and the heading of a node's keys."""
     if isinstance(node, Screen):
         return 0, "On this screen"
     if isinstance(node, App):
@@ -56,16 +56,16 @@ class HelpScreen(Window[None]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("question_mark,f1,q", "leave", "Back")]
 
     def __init__(self, about: Screen[Any]) -> None:
-        super().__init__("Keys", "Esc goes back.  ctrl p finds any action by its name.", tall=True)
+        super().__init__("Keys", "Esc goes back.  ctrl p finds any action by name.", tall=True)
         self._about = about
 
     def content(self) -> ComposeResult:
-        """A table."""
+        """Yield the table."""
         with VerticalScroll():
             yield Static(self._table())
 
     def _table(self) -> Table:
-        """A heading for each part of the screen; a row for each action: its keys, what it does."""
+        """A heading per part of the screen, and a row per action: its keys, what it does."""
         rooms: dict[str, dict[str, list[str]]] = {}
         known: set[tuple[str, str]] = set()
         for node, bindings in sorted(self._about._modal_binding_chain, key=lambda pair: _room(pair[0])):

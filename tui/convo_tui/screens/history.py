@@ -1,7 +1,6 @@
-"""History: all sessions, narrowed as one types, with the hits of a full-text search below their session.
+"""History: all sessions, filtered while typing, with full-text search hits below their session.
 
-In: the daemon's lists and hits. Out: a session to open, rename or delete. Asks the daemon by workers that post
-messages.
+In: the daemon's lists and hits, fetched by workers. Out: a session to open, rename or delete.
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ from .rows import RowsScreen
 
 _PAGE = 500
 _HITS = 200
-_SHORTEST = 2  # characters that are worth a search
-_TYPING_S = 0.15  # a search waits until somebody stops typing for so long
+_SHORTEST = 2  # characters that start a search
+_TYPING_S = 0.15  # a search waits for this long a pause in typing
 
 
 @dataclass
@@ -58,12 +57,12 @@ class HistoryScreen(RowsScreen[Row]):
     """Lists sessions."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("slash", "search", "Search", key_display="/", tooltip="Search in everything that was said"),
+        Binding("slash", "search", "Search", key_display="/", tooltip="Search all transcripts"),
         Binding("n", "rename", "Name", tooltip="Give the session a title"),
-        Binding("x,delete", "delete", "Delete", key_display="x", tooltip="Delete the session; u takes it back"),
-        Binding("r", "again", "Refresh", tooltip="Ask the daemon again", show=False),
-        Binding("escape", "back", "Back", key_display="esc", tooltip="Out of the search, then back"),
-        Binding("1", "app.go('live')", "Live", tooltip="The session that is being spoken"),
+        Binding("x,delete", "delete", "Delete", key_display="x", tooltip="Delete the session; u restores it"),
+        Binding("r", "again", "Refresh", tooltip="Reload the list", show=False),
+        Binding("escape", "back", "Back", key_display="esc", tooltip="Leave the search, or go back"),
+        Binding("1", "app.go('live')", "Live", tooltip="The live session"),
         Binding("4", "app.go('files')", "Files", tooltip="Turn recordings into transcripts", show=False),
     ]
 
@@ -73,41 +72,41 @@ class HistoryScreen(RowsScreen[Row]):
         self._pages: list[SessionInfo] = []
 
     def make_line(self) -> Input:
-        """What narrows the list."""
-        return Input(placeholder="Filter by title, date or state; search in what was said", id="line")
+        """Create the line that filters the list."""
+        return Input(placeholder="Filter by title, date or state; search all transcripts", id="line")
 
     def on_mount(self) -> None:
-        """Ask for the list."""
+        """Load the list."""
         self.masthead.heading = Heading(title="History", trouble=self.trouble)
         self.row_list.focus()
         self.action_again()
 
     def on_screen_resume(self) -> None:
-        """Somebody comes back: titles and states may be others now."""
+        """Reload: titles and states may have changed meanwhile."""
         if self.model.sessions:
             self.action_again()
 
     def link_changed(self) -> None:
-        """Show it; ask again when it is back."""
+        """Redraw, and reload once the connection is back."""
         self.masthead.heading = Heading(title="History", trouble=self.trouble)
         if self.context.daemon.state.up:
             self.action_again()
 
     def session_changed(self, model: SessionModel, change: Change) -> None:
-        """The live session got a state or title."""
+        """Reload after a change of a session's state or title."""
         if change & (Change.STATE | Change.TITLE) and self.is_current and model.session:
             self.action_again()
 
     def deletes_changed(self, gone: str | None) -> None:
-        """Leave out what is about to go."""
+        """Hide sessions about to be deleted."""
         if gone is not None:
             self.model.sessions.pop(gone, None)
         self._draw()
 
-    # --- asking the daemon --------------------------------------------------------------------------------
+    # --- loading --------------------------------------------------------------------------------
 
     def action_again(self) -> None:
-        """Ask again."""
+        """Reload the list."""
         start(self, self._list, group="list", exclusive=True)
 
     async def _list(self) -> None:
@@ -117,7 +116,7 @@ class HistoryScreen(RowsScreen[Row]):
             try:
                 page = (await self.context.daemon.link.request(ListSessions(limit=_PAGE, before=before))).sessions
             except convo.ConvoError as error:
-                self.complain(str(error))
+                self.show_error(str(error))
                 return
             count += len(page)
             last = not page or count >= MOST or (before is not None and page[-1].created >= before)
@@ -175,14 +174,14 @@ class HistoryScreen(RowsScreen[Row]):
         hits = len(self.rows) - sessions
         note = "1 session" if sessions == 1 else f"{sessions} sessions"
         if hits:
-            note += f", {hits} places where it was said" if hits > 1 else ", one place where it was said"
+            note += f", {hits} matches" if hits > 1 else ", 1 match"
         empty = ""
         if not self.model.sessions:
             empty = "Waiting for the daemon."
             if self.context.daemon.state.up:
-                empty = "No session yet.\n\nPress 1, then s, to speak; 4 to transcribe recordings."
+                empty = "No sessions yet.\n\nPress 1, then s to start one; 4 to transcribe recordings."
         elif not self.rows:
-            empty = "Nothing like that.\n\nEsc shows all sessions."
+            empty = "No matches.\n\nPress Esc to see all sessions."
         self.show_note("" if empty else note, empty)
         self.refresh_bindings()
 
@@ -199,7 +198,7 @@ class HistoryScreen(RowsScreen[Row]):
         }.get(info.state, (glyphs.live, "live"))
         size = max(20, self.cells)
         wide, middle = size >= 60, size >= 36
-        said = {State.COMPLETED: "", State.PROCESSING: "running", State.PENDING: "beginning"}.get(
+        said = {State.COMPLETED: "", State.PROCESSING: "running", State.PENDING: "starting"}.get(
             info.state, str(info.state)
         )
         right = clock(info.duration_s)
@@ -224,7 +223,7 @@ class HistoryScreen(RowsScreen[Row]):
         said = clean(hit.text)
         room = max(10, self.cells - 14)
         words = [word for word in self.model.query.casefold().split() if word]
-        # The part of the line in which the first word stands.
+        # Show the part of the line around the first word.
         at = min((found for word in words if (found := said.casefold().find(word)) >= 0), default=0)
         if width(said) > room and at > room // 2:
             said = self.context.glyphs.ellipsis + said[at - room // 3 :].lstrip()
@@ -234,10 +233,10 @@ class HistoryScreen(RowsScreen[Row]):
         text.append_text(shown)
         return text
 
-    # --- what somebody does -------------------------------------------------------------------------------
+    # --- actions -------------------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Only what makes sense now."""
+        """Offer only what makes sense now."""
         if action in ("rename", "delete"):
             return bool(self.rows)
         return super().check_action(action, parameters)
@@ -247,31 +246,31 @@ class HistoryScreen(RowsScreen[Row]):
         self.row_list.focus()
 
     def on_key(self, event: events.Key) -> None:
-        """From the line into the list."""
+        """Go from the input line into the list."""
         if event.key == "down" and self.line.has_focus:
             self.row_list.focus()
 
     def action_open(self) -> None:
-        """Read the session."""
+        """Open the session."""
         if (row := self.here) is not None:
             self.post_message(OpenSession(SessionModel.of(row.info), row.hit.segment if row.hit is not None else None))
 
     def action_search(self) -> None:
-        """To the line."""
+        """Focus the input line."""
         self.line.focus()
 
     def action_rename(self) -> None:
-        """Give it a title."""
+        """Rename the session."""
         if (row := self.here) is not None:
             self.ask_name(row.info.session, clean(row.info.title))
 
     def action_delete(self) -> None:
-        """Delete it; u takes it back."""
+        """Delete the session; it can be undone."""
         if (row := self.here) is not None:
             self.post_message(DeleteRequested(row.info.session, clean(row.info.title)))
 
     def action_back(self) -> None:
-        """Out of the search, then back."""
+        """Leave the search, or go back."""
         if self.line.value or self.line.has_focus:
             self.line.value = ""
             self.row_list.focus()

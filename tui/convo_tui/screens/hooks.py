@@ -1,6 +1,6 @@
-"""How screens and windows hear of changes.
+"""How the app tells screens and windows of changes.
 
-In: calls of the app. Out: nothing; each screen overrides what concerns it.
+In: calls of the app. Out: nothing. Each screen overrides what concerns it.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from ..model.session import Change, SessionModel
 
 
 class Hooks:
-    """What the app calls on every screen that is open and mounted, also below others."""
+    """Called by the app on every open screen, including those below others."""
 
     def session_changed(self, model: SessionModel, change: Change) -> None:
-        """A session changed, or how loud it is."""
+        """A session changed, or its level."""
 
     def link_changed(self) -> None:
-        """The connection is up, or it is not."""
+        """The connection came up or went down."""
 
     def jobs_changed(self) -> None:
         """Files made progress."""
 
     def deletes_changed(self, gone: str | None) -> None:
-        """Sessions are about to go, were taken back, or one is `gone`."""
+        """A delete was scheduled or undone, or a session is `gone`."""

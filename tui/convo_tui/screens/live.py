@@ -1,6 +1,6 @@
-"""The live screen: what is being said, as it is said.
+"""The live screen: captions as they are spoken.
 
-In: the app's live session. Out: what keys ask of it: start, stop, pause, mute, write now, mark, rename.
+In: the live session. Out: messages: start, stop, pause, mute, finalise, bookmark, rename.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ from .mixins import BodyKeys, LiveKeys
 
 
 class LiveScreen(BodyKeys, LiveKeys):
-    """Shows the session that is spoken, or was last."""
+    """Shows the current live session, or the last one."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         *LiveKeys.START_STOP,
-        Binding("enter", "open", "Open", key_display="enter", tooltip="Find in it, export it, summarise it again"),
+        Binding("enter", "open", "Open", key_display="enter", tooltip="Search it, export it, summarise it again"),
         *LiveKeys.PAUSE_MUTE,
-        Binding("f", "finalize", "Write", tooltip="Finish the sentence that is being spoken"),
-        Binding("b", "mark", "Mark", tooltip="Put a bookmark into the transcript"),
-        Binding("B", "note", "Note", tooltip="Put a bookmark there, with a note", show=False),
+        Binding("f", "finalize", "Write", tooltip="Finish the current sentence now"),
+        Binding("b", "mark", "Mark", tooltip="Bookmark this moment"),
+        Binding("B", "note", "Note", tooltip="Bookmark this moment, with a note", show=False),
         Binding("n", "rename", "Name", tooltip="Give the session a title", show=False),
         *BodyKeys.READING,
         Binding("y", "copy", "Copy", tooltip="Copy the selected line, or the transcript", show=False),
-        Binding("o", "app.play_file", "Play", tooltip="Play a recording as if it were spoken now", show=False),
+        Binding("o", "app.play_file", "Play", tooltip="Play a recording as if it were live", show=False),
         Binding("2", "app.go('captions')", "Captions", tooltip="Large captions for a shared screen"),
-        Binding("3", "app.go('history')", "History", tooltip="All sessions, and a search in them"),
+        Binding("3", "app.go('history')", "History", tooltip="Browse and search all sessions"),
         Binding("4", "app.go('files')", "Files", tooltip="Turn recordings into transcripts", show=False),
     ]
 
     def compose(self) -> ComposeResult:
-        """Masthead, what is said, keys."""
+        """Lay out the masthead, the session and the keys."""
         context = self.context
         yield Masthead(context.glyphs)
         yield SessionBody(context.live.model, glyphs=context.glyphs, times=context.settings.times)
@@ -61,12 +61,12 @@ class LiveScreen(BodyKeys, LiveKeys):
 
     @property
     def place_s(self) -> float:
-        """Now."""
+        """The session's clock."""
         session = self.context.live.session
         return session.clock_s if session is not None else self.shown.duration_s
 
     def on_mount(self) -> None:
-        """Nothing is said yet."""
+        """Show what can be done before the first session."""
         self.body.transcript.grounded = True
         self._draw()
         self.body.transcript.focus()
@@ -74,7 +74,7 @@ class LiveScreen(BodyKeys, LiveKeys):
     # --- what changed -------------------------------------------------------------------------------------
 
     def session_changed(self, model: SessionModel, change: Change) -> None:
-        """The live session changed."""
+        """Redraw if the live session changed."""
         if model is not self.shown:
             return
         if self.body.model is not model:
@@ -149,9 +149,9 @@ class LiveScreen(BodyKeys, LiveKeys):
         text.append("Captions of what is said, as it is said\n" if wide else "Captions of what is said\n", bright)
         text.append(gap)
         rows = [
-            ("s", "start listening", self.context.live.device or "the usual microphone"),
+            ("s", "start listening", self.context.live.device or "the default microphone"),
             ("d", "choose the microphone", ""),
-            ("o", "play a recording", "as if it were spoken now"),
+            ("o", "play a recording", "as if it were live"),
             ("3", "history", "read, search, export"),
             ("4", "files", "recordings to transcripts"),
             ("?", "all keys", ""),
@@ -168,10 +168,10 @@ class LiveScreen(BodyKeys, LiveKeys):
         text.append(f"{gap}{clean(said)}", faint)
         return text
 
-    # --- what somebody does -------------------------------------------------------------------------------
+    # --- actions -------------------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Only what makes sense now."""
+        """Offer only what makes sense now."""
         live = self.context.live
         if action == "open":
             return live.session is None and bool(live.model.session)
@@ -182,9 +182,9 @@ class LiveScreen(BodyKeys, LiveKeys):
         return super().check_action(action, parameters)
 
     def action_open(self) -> None:
-        """Read the session that is over."""
+        """Open the session that is over."""
         self.post_message(OpenSession(self.shown))
 
     def action_finalize(self) -> None:
-        """Finish the sentence now."""
+        """Finish the current sentence now."""
         self.post_message(FinalizeRequested())

@@ -1,6 +1,6 @@
-"""Keys that several screens share: those of a live session, and those of a transcript with its summary.
+"""Keys shared by several screens: those of the live session, and those of a transcript with its summary.
 
-In: keys. Out: messages about what somebody wants.
+In: keys. Out: messages about what the user wants.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from .base import ConvoScreen
 
 
 class LiveKeys(ConvoScreen):
-    """A screen from which a live session is begun, held and ended."""
+    """A screen that starts, pauses and ends the live session."""
 
     START_STOP: ClassVar[list[BindingType]] = [
         Binding("s", "start", "Start", tooltip="Start a session with the microphone"),
-        Binding("s", "stop", "Stop", tooltip="End the session; its last words and its summary follow"),
+        Binding("s", "stop", "Stop", tooltip="End the session; the last words and the summary follow"),
     ]
     PAUSE_MUTE: ClassVar[list[BindingType]] = [
-        Binding("space", "pause", "Pause", key_display="space", tooltip="Switch the microphone off, or on again"),
-        Binding("m", "mute", "Mute", tooltip="Send silence in place of what is heard"),
+        Binding("space", "pause", "Pause", key_display="space", tooltip="Turn the microphone off or on again"),
+        Binding("m", "mute", "Mute", tooltip="Send silence instead of sound"),
     ]
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Only what makes sense now."""
+        """Offer only what makes sense now."""
         if action == "start":
             return self.context.live.session is None
         if action in ("stop", "pause", "mute"):
@@ -39,7 +39,7 @@ class LiveKeys(ConvoScreen):
         return super().check_action(action, parameters)
 
     def action_start(self) -> None:
-        """Begin with the microphone."""
+        """Start with the microphone."""
         self.post_message(StartRequested())
 
     def action_stop(self) -> None:
@@ -47,63 +47,73 @@ class LiveKeys(ConvoScreen):
         self.post_message(StopRequested())
 
     def action_pause(self) -> None:
-        """Pause, or go on."""
+        """Pause or resume."""
         self.post_message(PauseRequested())
 
     def action_mute(self) -> None:
-        """Mute, or not."""
+        """Mute or unmute."""
         self.post_message(MuteRequested())
 
 
 class BodyKeys(ConvoScreen):
-    """A screen with a session's body: its transcript and its summary."""
+    """A screen with a `SessionBody`: a transcript and its summary."""
 
     READING: ClassVar[list[BindingType]] = [
-        Binding("v", "summary", "Summary", tooltip="Show the summary, or hide it", show=False),
+        Binding("v", "summary", "Summary", tooltip="Show or hide the summary", show=False),
         Binding(
-            "comma", "turn(-1)", "Older summary", key_display=",", tooltip="The summary before this one", show=False
+            "comma",
+            "turn(-1)",
+            "Older summary",
+            key_display=",",
+            tooltip="Show the previous summary",
+            show=False,
         ),
         Binding(
-            "full_stop", "turn(1)", "Newer summary", key_display=".", tooltip="The summary after this one", show=False
+            "full_stop",
+            "turn(1)",
+            "Newer summary",
+            key_display=".",
+            tooltip="Show the next summary",
+            show=False,
         ),
-        Binding("t", "times", "Times", tooltip="Show when each line was said", show=False),
+        Binding("t", "times", "Times", tooltip="Show or hide when each line was said", show=False),
     ]
 
     @property
     def body(self) -> SessionBody:
-        """The session."""
+        """The transcript and summary."""
         return self.query_one(SessionBody)
 
     @property
     def shown(self) -> SessionModel:
-        """What the body shows."""
+        """The session that is shown."""
         raise NotImplementedError
 
     @property
     def place_s(self) -> float:
-        """Where a mark goes: seconds of the session."""
+        """Where a bookmark goes, in seconds of the session."""
         raise NotImplementedError
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Only what makes sense now."""
+        """Offer only what makes sense now."""
         if action == "turn":
             return len(self.shown.summaries) > 1
         return super().check_action(action, parameters)
 
     def action_summary(self) -> None:
-        """Show the summary, or hide it."""
+        """Show or hide the summary."""
         self.body.toggle_summary()
 
     def action_turn(self, step: int) -> None:
-        """Show an older summary, or a newer one."""
+        """Show an older or newer summary."""
         self.body.turn_summary(step)
 
     def action_times(self) -> None:
-        """Show times, or do not; remembered."""
+        """Show or hide times, and remember it."""
         self.post_message(SettingChanged("times", self.body.toggle_times()))
 
     def action_copy(self) -> None:
-        """Copy the line that is selected, all of them if none is."""
+        """Copy the selected line, or all lines if none is selected."""
         lines, selected = self.shown.lines, self.body.transcript.selected
         if selected is not None and selected < len(lines):
             self.app.copy_to_clipboard(lines[selected].text)
@@ -117,11 +127,11 @@ class BodyKeys(ConvoScreen):
         self.ask_name(self.shown.session, self.shown.title)
 
     def action_mark(self) -> None:
-        """Put a bookmark here."""
+        """Set a bookmark here."""
         self._mark(self.place_s)
 
     def action_note(self) -> None:
-        """Put a bookmark here, with a note; here is where the key was pressed."""
+        """Set a bookmark with a note, at the time when the key was pressed."""
         from .ask import AskScreen
 
         at = self.place_s
@@ -130,7 +140,7 @@ class BodyKeys(ConvoScreen):
             if text is not None:
                 self._mark(at, text)
 
-        self.app.push_screen(AskScreen(f"Mark {clock(at)} with a note", "a few words"), written)
+        self.app.push_screen(AskScreen(f"Note at {clock(at)}", "a few words"), written)
 
     def _mark(self, at: float, text: str = "") -> None:
         if self.shown.session:

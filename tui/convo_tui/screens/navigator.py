@@ -1,7 +1,6 @@
-"""Where one is: from one of the four places to another, and the screens and windows in front of them.
+"""Navigation between the four places, and the screens and windows in front of them.
 
-In: what keys and flags ask for. Out: screens that are pushed and popped. Each screen's module is imported when somebody
-goes there.
+In: where to go. Out: screens pushed and popped. Each screen's module is imported on first use.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from ..model.session import SessionModel
 from .base import ConvoScreen
 from .live import LiveScreen
 
-_NAMED = 100  # sessions that begin with the same letters
+_NAMED = 100  # sessions listed for a prefix
 
 
 def place(name: str) -> type[ConvoScreen]:
@@ -41,14 +40,14 @@ def place(name: str) -> type[ConvoScreen]:
 
 
 class Navigator:
-    """Goes there."""
+    """Pushes and pops screens."""
 
     def __init__(self, app: App[Any], context: Context) -> None:
         self._app = app
         self._context = context
 
     def go(self, name: str) -> None:
-        """To one of the four places."""
+        """Go to one of the four places."""
         app, wanted = self._app, place(name)
         while len(app.screen_stack) > 1:
             if isinstance(app.screen, wanted) and name != "live":
@@ -68,39 +67,39 @@ class Navigator:
         self._app.push_screen(DevicesScreen(self._context), chosen)
 
     def help(self) -> None:
-        """All keys of the screen that is in front."""
+        """Show the keys of the screen in front."""
         from .help import HelpScreen
 
         if not isinstance(self._app.screen, HelpScreen):
             self._app.push_screen(HelpScreen(self._app.screen))
 
     def welcome(self) -> None:
-        """What can be done where there is no daemon."""
+        """Ask what to do without a daemon."""
         from .welcome import WelcomeScreen
 
         self._app.push_screen(WelcomeScreen(self._context.daemon))
 
     def ask_recording(self) -> None:
-        """Ask which recording to play."""
+        """Ask for a recording to play."""
         from .ask import AskScreen
 
         def chosen(path: str | None) -> None:
             if path:
                 self._app.post_message(StartRequested(Path(path).expanduser()))
 
-        self._app.push_screen(AskScreen("Play a recording", "path of the file", paths=True), chosen)
+        self._app.push_screen(AskScreen("Play a recording", "path of a file", paths=True), chosen)
 
     def open_session(self, model: SessionModel, segment: int | None = None) -> None:
-        """Open a session's screen, at a segment; the live screen for the session that is spoken."""
+        """Open a session, at a segment; the live session opens on the live screen."""
         from .session import SessionScreen
 
-        if self._context.live.speaks(model.session):
+        if self._context.live.is_live(model.session):
             self.go("live")
         else:
             self._app.push_screen(SessionScreen(self._context, model, segment=segment))
 
     async def open_named(self, beginning: str) -> None:
-        """Open the session whose id begins so; the list, if there is none or more than one."""
+        """Open the session whose id starts with `beginning`; the list if none or several do."""
         request = ListSessions(limit=_NAMED, prefix=beginning)
         try:
             found = (await self._context.daemon.link.request(request)).sessions
@@ -109,7 +108,7 @@ class Navigator:
             return
         exact = [info for info in found if info.session == beginning]
         if len(exact or found) != 1:
-            problem = "Several sessions begin" if found else "No session begins"
+            problem = "Several session ids start" if found else "No session id starts"
             self._app.post_message(Notice(f"{problem} with {beginning!r}: choose one here.", "warning"))
             self.go("history")
             return

@@ -1,6 +1,6 @@
-"""A window in which recordings are picked in a tree of directories.
+"""A window to pick recordings from a tree of directories.
 
-In: where to begin. Out: paths, None if it was closed.
+In: where to start. Out: paths, None if the user left it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .window import Window
 
 
 class MediaTree(DirectoryTree):
-    """Directories, and what may be a recording. With `ascii_only`, no sign that a poor terminal may not have."""
+    """Shows directories and possible recordings; with `ascii_only`, without Unicode symbols."""
 
     def __init__(self, path: Path, *, ascii_only: bool = False) -> None:
         super().__init__(path)
@@ -29,7 +29,7 @@ class MediaTree(DirectoryTree):
         self.ICON_FILE = "  "
 
     def filter_paths(self, paths: Iterable[Path]) -> Iterable[Path]:
-        """Leave out what is hidden or no recording."""
+        """Leave out hidden files, and files that are not recordings."""
         return [
             path for path in paths
             if not path.name.startswith(".") and (path.suffix.lower() in MEDIA or path.is_dir())
@@ -37,20 +37,20 @@ class MediaTree(DirectoryTree):
 
 
 class PickScreen(Window[list[str] | None]):
-    """Picks recordings; several with space."""
+    """Picks one recording, or several with space."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("space", "choose", "Choose", priority=True),
+        Binding("space", "choose", "Select", priority=True),
         Binding("backspace", "up", "Up"),
     ]
 
     def __init__(self, directory: Path, *, ascii_only: bool = False) -> None:
-        super().__init__("Pick recordings", "Enter takes one, Space chooses several, Backspace goes up.", tall=True)
+        super().__init__("Pick recordings", "Enter adds one, Space selects several, Backspace goes up.", tall=True)
         self._tree = MediaTree(directory, ascii_only=ascii_only)
         self._chosen: list[str] = []
 
     def content(self) -> ComposeResult:
-        """The tree."""
+        """Yield the tree."""
         yield self._tree
 
     @on(DirectoryTree.FileSelected)
@@ -59,7 +59,7 @@ class PickScreen(Window[list[str] | None]):
         self.dismiss([*self._chosen, path] if path not in self._chosen else self._chosen)
 
     def action_choose(self) -> None:
-        """Choose the file, or not."""
+        """Select the file, or unselect it."""
         node = self._tree.cursor_node
         if node is None or node.data is None or not node.data.path.is_file():
             return
@@ -68,8 +68,8 @@ class PickScreen(Window[list[str] | None]):
             self._chosen.remove(path)
         else:
             self._chosen.append(path)
-        self.hint(f"{len(self._chosen)} chosen.  Enter takes them.  Esc leaves it.")
+        self.hint(f"{len(self._chosen)} selected.  Enter adds them.  Esc cancels.")
 
     def action_up(self) -> None:
-        """To the directory above."""
+        """Go to the parent directory."""
         self._tree.path = Path(self._tree.path).resolve().parent

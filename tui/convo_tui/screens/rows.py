@@ -1,6 +1,6 @@
-"""A screen of rows: history and files.
+"""A screen with a list of rows, for history and files.
 
-In: what the rows stand for. Out: a list with a line above it, a note below.
+In: the items of the rows. Out: the list, with an input line above it and a note below.
 """
 
 from __future__ import annotations
@@ -23,17 +23,14 @@ RowT = TypeVar("RowT")
 
 
 class RowsScreen(ConvoScreen, Generic[RowT]):
-    """A line to type into, rows of which one is chosen and opened, a note below.
-
-    `rows` are the list's, in order.
-    """
+    """An input line, a list of rows that can be opened, and a note. `rows` are the items in order."""
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self.rows: list[RowT] = []
 
     def compose(self) -> ComposeResult:
-        """From the top."""
+        """Lay out the screen."""
         yield Masthead(self.context.glyphs)
         yield self.make_line()
         with Container(classes="rows"):
@@ -43,12 +40,12 @@ class RowsScreen(ConvoScreen, Generic[RowT]):
         yield Keys()
 
     def make_line(self) -> Input:
-        """What is typed into, with `id="line"`."""
+        """Create the input line, with `id="line"`."""
         raise NotImplementedError
 
     @property
     def line(self) -> Input:
-        """The line to type into."""
+        """The input line."""
         return self.query_one("#line", Input)
 
     @property
@@ -58,17 +55,17 @@ class RowsScreen(ConvoScreen, Generic[RowT]):
 
     @property
     def here(self) -> RowT | None:
-        """What the row stands for that is chosen."""
+        """The item of the highlighted row."""
         at = self.row_list.highlighted
         return self.rows[at] if at is not None and at < len(self.rows) else None
 
     @property
     def cells(self) -> int:
-        """Cells of a row."""
+        """The width of a row in cells."""
         return self.row_list.scrollable_content_region.width - 2
 
     def show_note(self, note: str, empty: str) -> None:
-        """Say something below the rows, and in the middle why there are none (`empty`); neither if there is nothing."""
+        """Show a note below the rows, and in the middle why there are none (`empty`)."""
         self.query_one("#note", Static).update(Text(f" {note}" if note else ""))
         middle = self.query_one("#empty", Static)
         middle.update(Text(empty))
@@ -79,5 +76,5 @@ class RowsScreen(ConvoScreen, Generic[RowT]):
         self.action_open()
 
     def action_open(self) -> None:
-        """Open what is chosen."""
+        """Open the highlighted row."""
         raise NotImplementedError

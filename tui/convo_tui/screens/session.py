@@ -1,6 +1,6 @@
-"""One session: its transcript, its summary, what can be done with both. A running one goes on as it is spoken.
+"""One session: its transcript, its summary, and what can be done with them. A live one updates as it is spoken.
 
-In: the session's events, past and to come. Out: what keys ask of it: find, copy, export, summarise again, name, delete.
+In: the session's events, past and new. Out: an exported file; messages: summarise again, bookmark, rename, delete.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from ..work.start import start
 from .mixins import BodyKeys
 
 _FORMATS = {
-    "txt": "plain text, a line a segment",
+    "txt": "plain text, one segment per line",
     "md": "Markdown with summary and times",
     "srt": "SubRip captions",
     "vtt": "WebVTT captions",
-    "json": "everything, one object",
-    "jsonl": "everything, an object a line",
+    "json": "everything, as one object",
+    "jsonl": "everything, one object per line",
 }
 _STYLES = [
-    ("", "As usual", "what the daemon is set to"),
+    ("", "Default", "as set in the daemon"),
     ("brief", "Brief", "a few sentences"),
     ("minutes", "Minutes", "topic by topic, decisions, who does what"),
     ("bullets", "Bullets", "short lines, in the order of the talk"),
@@ -50,24 +50,24 @@ _STYLES = [
 
 
 class SessionScreen(BodyKeys):
-    """Shows a session; `segment` is where to begin reading."""
+    """Shows a session, starting at `segment`."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "back", "Back", key_display="esc", tooltip="Out of the search, then back"),
+        Binding("escape", "back", "Back", key_display="esc", tooltip="Leave the search, or go back"),
         Binding("slash", "find", "Find", key_display="/", tooltip="Find a word in this transcript"),
-        Binding("enter", "next", "Next", tooltip="The next place where it was said", show=False),
-        Binding("N", "before", "Before", tooltip="The place before", show=False),
+        Binding("enter", "next", "Next", tooltip="Go to the next match", show=False),
+        Binding("N", "before", "Previous", tooltip="Go to the previous match", show=False),
         Binding("y", "copy", "Copy", tooltip="Copy the selected line, or the transcript"),
-        Binding("e", "export", "Export", tooltip="Write it to a file, in any format"),
-        Binding("z", "summarize", "Sum up", tooltip="Have it summarised again, in another style"),
+        Binding("e", "export", "Export", tooltip="Export it to a file, in any format"),
+        Binding("z", "summarize", "Sum up", tooltip="Summarise it again, in another style"),
         *BodyKeys.READING,
-        Binding("b", "mark", "Mark", tooltip="Put a bookmark at the selected line", show=False),
-        Binding("B", "note", "Note", tooltip="Put a bookmark there, with a note", show=False),
-        Binding("M", "marks", "Marks", tooltip="All bookmarks of this session; Enter goes to one"),
+        Binding("b", "mark", "Mark", tooltip="Bookmark the selected line", show=False),
+        Binding("B", "note", "Note", tooltip="Bookmark the selected line, with a note", show=False),
+        Binding("M", "marks", "Marks", tooltip="List all bookmarks; Enter goes to one"),
         Binding("n", "rename", "Name", tooltip="Give the session a title"),
-        Binding("f", "finalize", "Write", tooltip="Finish the sentence that is being spoken", show=False),
-        Binding("s", "stop", "End", tooltip="End the session for whoever speaks it"),
-        Binding("x,delete", "delete", "Delete", key_display="x", tooltip="Delete the session; u takes it back"),
+        Binding("f", "finalize", "Write", tooltip="Finish the current sentence now", show=False),
+        Binding("s", "stop", "End", tooltip="End the session, wherever it is recorded"),
+        Binding("x,delete", "delete", "Delete", key_display="x", tooltip="Delete the session; u restores it"),
     ]
 
     def __init__(self, context: Context, model: SessionModel, *, segment: int | None = None) -> None:
@@ -83,25 +83,25 @@ class SessionScreen(BodyKeys):
         self._problem = ""
 
     def compose(self) -> ComposeResult:
-        """Masthead, what was said, a line to find words, keys."""
+        """Lay out the masthead, the session, the search line and the keys."""
         yield Masthead(self.context.glyphs)
         yield SessionBody(self.model, glyphs=self.context.glyphs, times=self.context.settings.times)
-        yield Input(placeholder="Find in this transcript; Enter goes on", id="find")
+        yield Input(placeholder="Find in this transcript; Enter goes to the next match", id="find")
         yield Keys()
 
     @property
     def shown(self) -> SessionModel:
-        """This session."""
+        """The session."""
         return self.model
 
     @property
     def place_s(self) -> float:
-        """The end of the selected line, or where the session is."""
+        """The end of the selected line, or of the session."""
         selected = self.body.transcript.selected
         return self.model.lines[selected].end if selected is not None else self.model.duration_s
 
     def on_mount(self) -> None:
-        """Ask for its events."""
+        """Start to follow its events."""
         self.query_one("#find").display = False
         self.body.transcript.focus()
         self.body.summary.hint = "z writes one."
@@ -112,7 +112,7 @@ class SessionScreen(BodyKeys):
     # --- what changed -------------------------------------------------------------------------------------
 
     def session_changed(self, model: SessionModel, change: Change) -> None:
-        """This session changed."""
+        """Redraw if this session changed."""
         if model is not self.model:
             return
         if change:
@@ -126,15 +126,15 @@ class SessionScreen(BodyKeys):
     def _go_to_segment(self) -> None:
         if self._segment is None or not self.model.lines or self.model.lines[-1].number < self._segment:
             if self.model.over and not self.body.transcript.has_class("-read"):
-                # A past session is read from its beginning.
-                self._read_from_the_beginning()
+                # A past session is read from the start.
+                self._read_from_start()
             return
         line = self.body.transcript.line_of(self._segment)
         self._segment = None
         self.body.transcript.add_class("-read")
         self.call_after_refresh(self.body.transcript.go_to, line, top=True)
 
-    def _read_from_the_beginning(self) -> None:
+    def _read_from_start(self) -> None:
         view = self.body.transcript
         view.add_class("-read")
         if self._segment is None:
@@ -142,7 +142,7 @@ class SessionScreen(BodyKeys):
             view.scroll_to(y=0, animate=False, force=True, immediate=True)
 
     def deletes_changed(self, gone: str | None) -> None:
-        """This session may be about to go."""
+        """Close if this session is about to be deleted."""
         if self.model.session in self.context.deletes and self.is_current:
             self.app.pop_screen()
 
@@ -150,8 +150,8 @@ class SessionScreen(BodyKeys):
         model = self.model
         badge, tone = {
             None: ("", "idle"),
-            State.PENDING: ("beginning", "work"),
-            State.PROCESSING: ("live" if model.kind == "live" else "listening", "live"),
+            State.PENDING: ("starting", "work"),
+            State.PROCESSING: ("live" if model.kind == "live" else "transcribing", "live"),
             State.TRANSCRIBED: ("summing up", "work"),
             State.COMPLETED: ("", "done"),
             State.FAILED: ("failed", "bad"),
@@ -178,12 +178,12 @@ class SessionScreen(BodyKeys):
 
     @on(TranscriptView.Selected)
     def _selected(self) -> None:
-        self._draw()  # what somebody wrote beside the line stands below
+        self._draw()  # the note at the line is shown below
 
-    # --- what somebody does -------------------------------------------------------------------------------
+    # --- actions -------------------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Only what makes sense now."""
+        """Offer only what makes sense now."""
         running = self.model.state in (State.PENDING, State.PROCESSING)
         if action in ("stop", "finalize"):
             return (running and self.model.kind == "live") or (action == "stop" and running)
@@ -196,7 +196,7 @@ class SessionScreen(BodyKeys):
         return super().check_action(action, parameters)
 
     def action_back(self) -> None:
-        """Out of the search, then back."""
+        """Leave the search, or go back."""
         find = self.query_one("#find", Input)
         if find.display or self.body.transcript.needle:
             find.value = ""
@@ -208,7 +208,7 @@ class SessionScreen(BodyKeys):
             self.app.pop_screen()
 
     def action_find(self) -> None:
-        """Ask for a word."""
+        """Open the search line."""
         find = self.query_one("#find", Input)
         find.display = True
         find.focus()
@@ -217,7 +217,7 @@ class SessionScreen(BodyKeys):
     def _finding(self, event: Input.Changed) -> None:
         self.body.transcript.selected = None
         count = self.body.transcript.find(event.value.strip())
-        self._problem = (f"{count} places" if count != 1 else "1 place") if event.value.strip() else ""
+        self._problem = (f"{count} matches" if count != 1 else "1 match") if event.value.strip() else ""
         self._draw()
 
     @on(Input.Submitted, "#find")
@@ -226,15 +226,15 @@ class SessionScreen(BodyKeys):
         self.action_next()
 
     def action_next(self) -> None:
-        """The next place."""
+        """Go to the next match."""
         self.body.transcript.find(self.body.transcript.needle, 1)
 
     def action_before(self) -> None:
-        """The place before."""
+        """Go to the previous match."""
         self.body.transcript.find(self.body.transcript.needle, -1)
 
     def action_marks(self) -> None:
-        """Choose a bookmark, and go there."""
+        """Choose a bookmark and go to it."""
         from .ask import ChooseScreen
 
         model = self.model
@@ -248,19 +248,19 @@ class SessionScreen(BodyKeys):
             (str(at), clock(mark.time), mark.text or model.lines[model.line_of(mark)].text)
             for at, mark in enumerate(marks)
         ]
-        self.app.push_screen(ChooseScreen("Go to a mark", choices), chosen)
+        self.app.push_screen(ChooseScreen("Go to a bookmark", choices), chosen)
 
     def action_finalize(self) -> None:
-        """Finish the sentence now."""
+        """Finish the current sentence now."""
         self.ask_daemon(Finalize(session=self.model.session))
 
     def action_stop(self) -> None:
-        """End it for whoever speaks it; a file is cancelled."""
+        """End a live session, wherever it is recorded; cancel a file."""
         end = EndSession if self.model.kind == "live" else CancelSession
         self.ask_daemon(end(session=self.model.session))
 
     def action_summarize(self) -> None:
-        """Ask for a style, and have it summarised again."""
+        """Ask for a style, and summarise again."""
         from .ask import ChooseScreen
 
         def chosen(style: str | None) -> None:
@@ -274,11 +274,11 @@ class SessionScreen(BodyKeys):
         self.app.push_screen(ChooseScreen("Summarise again", _STYLES), chosen)
 
     def action_delete(self) -> None:
-        """Delete it; u takes it back."""
+        """Delete the session; it can be undone."""
         self.post_message(DeleteRequested(self.model.session, self.model.name))
 
     def action_export(self) -> None:
-        """Ask for a format, then a path."""
+        """Ask for a format, then a path, and export."""
         from .ask import AskScreen, ChooseScreen
 
         def named(path: str | None) -> None:
@@ -289,7 +289,7 @@ class SessionScreen(BodyKeys):
             if format is not None:
                 chosen_format.append(format)
                 path = f"{_file_name(self.model.name) or self.model.session[:8]}.{format}"
-                self.app.push_screen(AskScreen("Export to", "path of the file", value=path, paths=True), named)
+                self.app.push_screen(AskScreen("Export to", "path of a file", value=path, paths=True), named)
 
         chosen_format: list[str] = []
         formats = [(name, name, _FORMATS.get(name, "")) for name in sorted(FORMATS, key=list(_FORMATS).index)]
@@ -302,18 +302,18 @@ class SessionScreen(BodyKeys):
         try:
             text = await self.context.daemon.link.ask(get)
             text = clean_json(text) if format in ("json", "jsonl") else clean_lines(text)
-            with path.open("x", encoding="utf-8") as file:  # nothing that is there is written over
+            with path.open("x", encoding="utf-8") as file:  # never overwrites
                 file.write(text)
         except FileExistsError:
-            self.complain(f"{path} is there already: choose another name.")
+            self.show_error(f"{path} already exists: choose another name.")
         except OSError as error:
-            self.complain(f"Cannot write {path}: {error.strerror or error}.")
+            self.show_error(f"Cannot write {path}: {error.strerror or error}.")
         except convo.ConvoError as error:
-            self.complain(str(error))
+            self.show_error(str(error))
         else:
-            self.say(f"Written to {path}.")
+            self.say(f"Saved to {path}.")
 
 
 def _file_name(title: str) -> str:
-    """A title as the name of a file: no separators, no dots in front."""
+    """Turn a title into a file name: no separators, no leading dots."""
     return "".join(char if char.isalnum() or char in " -_." else "-" for char in title).strip(" .")[:80]

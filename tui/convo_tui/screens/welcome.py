@@ -1,6 +1,6 @@
-"""The first start without a daemon: offers to start a private one, or says how to start a real one.
+"""The first start without a daemon: offers to start a private one, or says how to start a full one.
 
-In: the link. Out: a running daemon, or a sentence why not. Goes away by itself when a daemon answers.
+In: the link. Out: a running daemon, or one sentence that says why not. It closes by itself once a daemon answers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .window import Window
 
 
 class WelcomeScreen(Window[None]):
-    """Asks what to do."""
+    """Asks what to do without a daemon."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("q", "app.quit", "Quit")]
 
@@ -31,30 +31,30 @@ class WelcomeScreen(Window[None]):
         self._daemon = daemon
 
     def content(self) -> ComposeResult:
-        """Why, and what can be done."""
+        """Yield the reason and the choices."""
         address = self._daemon.link.address
         possible = PrivateDaemon.possible(address)
-        about = Text(f"convo listens with convod, which should be at {address}.\n\n")
+        about = Text(f"convo needs the daemon convod, which should be at {address}.\n\n")
         if possible:
             about.append(
-                "One that is started here hears with the best speech model on this machine; if there is none, with "
-                "a built-in one that understands only synthetic English. "
+                "One started here uses the best speech model on this machine; if there is none, a built-in one that "
+                "understands only synthetic English. "
             )
-        about.append("To fetch a real one, start it in another terminal:\n\n")
+        about.append("To download a real model, start convod in another terminal:\n\n")
         about.append("    convod --model small\n", "bold")
         yield Static(about, id="welcome-about")
-        choices = {"wait": "Wait until one is there", "quit": "Quit"}
+        choices = {"wait": "Wait for one", "quit": "Quit"}
         if possible:
-            own = {"private": "Start one for as long as this app runs", "keep": "Start one, and keep it when I leave"}
+            own = {"private": "Start one until I quit", "keep": "Start one and keep it running"}
             choices = own | choices
         yield OptionList(*[Option(text, id=choice) for choice, text in choices.items()])
 
     def on_mount(self) -> None:
-        """Somebody may have started one meanwhile."""
+        """Close at once if a daemon answers by now."""
         self.link_changed()
 
     def link_changed(self) -> None:
-        """Nothing is left to ask once a daemon answers."""
+        """Close once a daemon answers."""
         if self._daemon.state.up and self.is_current:
             self.dismiss(None)
 
@@ -78,11 +78,11 @@ class WelcomeScreen(Window[None]):
             if not trouble:
                 if self.is_current:
                     self.dismiss(None)
-                self.app.post_message(Notice("convod is up."))
+                self.app.post_message(Notice("convod is running."))
                 return
             self.hint(f"convod did not start: {trouble}")
             options.disabled = False
             options.focus()
 
-        # The app's: this screen may be left before it is up.
+        # A worker of the app: this window may be left before convod is up.
         start(self.app, starting, group="private")

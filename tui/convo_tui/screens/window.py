@@ -1,6 +1,6 @@
 """A small window in front of a screen, with a title and a hint.
 
-In: what it is about. Out: an answer, None if it was left.
+In: its content. Out: a result, None if the user left it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .hooks import Hooks
 
 
 class Window(Hooks, ModalScreen[ScreenResultType]):
-    """A small window in front of a screen; None is what comes out of it if it is left."""
+    """A small window; its result is None if the user leaves it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "Back")]
 
@@ -29,20 +29,20 @@ class Window(Hooks, ModalScreen[ScreenResultType]):
         self._tall = tall
 
     def compose(self) -> ComposeResult:
-        """A title, what it is about, what its keys do."""
+        """Lay out the title, the content and the hint."""
         with Container(classes="window -tall" if self._tall else "window"):
             yield Static(Text(self._head), classes="window-title")
             yield from self.content()
             yield self._hint
 
     def content(self) -> ComposeResult:
-        """What it is about."""
+        """Yield the content."""
         raise NotImplementedError
 
     def hint(self, text: str) -> None:
-        """Say something in its last row."""
+        """Change the hint, its last row."""
         self._hint.update(Text(text))
 
     def action_leave(self) -> None:
-        """No answer."""
+        """Leave without a result."""
         self.dismiss(None)

@@ -1,4 +1,4 @@
-"""The two lines around a session: what it is (above), how it is going (below).
+"""The lines above and below a session: what it is, and how it is doing.
 
 In: plain values. Out: one row of cells each.
 """
@@ -22,7 +22,7 @@ FLOOR_DBFS = -60.0
 
 @dataclass(frozen=True)
 class Heading:
-    """What stands above a session. `tone`: live, work, done, bad or idle."""
+    """What the masthead shows. `tone` is live, work, done, bad or idle."""
 
     title: str = ""
     badge: str = ""
@@ -32,7 +32,7 @@ class Heading:
 
 
 class Masthead(Widget):
-    """The first row: whose app this is, what is open, its state and clock."""
+    """The first row: the app's name, what is open, its state and clock."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "masthead--brand",
@@ -52,7 +52,7 @@ class Masthead(Widget):
         self._glyphs = glyphs
 
     def render(self) -> Text:
-        """Title to the left, state to the right; the title gives way."""
+        """Draw the title on the left and the state on the right; the title is cut if need be."""
         heading = self.heading
         style = self.get_component_rich_style
         signs = {
@@ -82,7 +82,7 @@ class Masthead(Widget):
 
 @dataclass(frozen=True)
 class StatusLine:
-    """How a session goes. `level` is dBFS, None where nothing is heard here; `activity` in a word."""
+    """What the meter shows. `level` is in dBFS, None without a microphone; `activity` is one word."""
 
     activity: str = ""
     speech: bool = False
@@ -94,7 +94,7 @@ class StatusLine:
 
 
 class Meter(Widget):
-    """The row below a session: level with what the voice detector says, lag, pace, the source."""
+    """The row below a session: level and voice activity, lag, pace, source."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "meter--speech",
@@ -113,7 +113,7 @@ class Meter(Widget):
         self._glyphs = glyphs
 
     def render(self) -> Text:
-        """From the left, as much as fits."""
+        """Draw as much as fits, from the left."""
         status, style = self.status, self.get_component_rich_style
         text = Text(" ", no_wrap=True, end="")
         size = self.size.width
@@ -146,12 +146,12 @@ class Meter(Widget):
 
 
 def level_fraction(dbfs: float) -> float:
-    """A level as a part of the meter, 0 to 1."""
+    """A level as a fraction of the meter, 0 to 1."""
     return max(0.0, min(1.0, 1 - dbfs / FLOOR_DBFS))
 
 
 def bar(fraction: float, cells: int, glyphs: Glyphs, on: object, off: object) -> Text:
-    """A thin bar of half cells."""
+    """Draw a thin bar in steps of half a cell."""
     halves = round(max(0.0, min(1.0, fraction)) * cells * 2)
     text = Text(glyphs.bar * (halves // 2) + (glyphs.bar_half if halves % 2 else ""), on, no_wrap=True, end="")  # type: ignore[arg-type]
     text.append(glyphs.bar_rest * (cells - text.cell_len), off)  # type: ignore[arg-type]
@@ -159,7 +159,7 @@ def bar(fraction: float, cells: int, glyphs: Glyphs, on: object, off: object) ->
 
 
 def cut(text: str, columns: int, ellipsis: str) -> str:
-    """As much of a text's beginning as fits."""
+    """Cut a text to `columns` cells."""
     if width(text) <= columns:
         return text
     kept, used = "", 0

@@ -1,7 +1,7 @@
-"""Sessions that are deleted a little later, so that it can be taken back.
+"""Deletes sessions after a delay, so that it can be undone.
 
-In: a session's id. Out: it is gone at the daemon after `UNDO_S`, or when the app is left; not if somebody took it back.
-`DeletesChanged` tells of each step.
+In: a session's id. Out: the daemon deletes it after `UNDO_S`, or when the app quits, unless the user undoes it;
+`DeletesChanged` at each step.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from .link import DaemonLink
 from .start import start
 
 UNDO_S = 8.0
-"""Seconds in which a deleted session can be taken back."""
+"""Seconds in which a delete can be undone."""
 
 
 class UndoableDelete:
-    """Keeps a timer for each session that is about to go; iterates over their ids."""
+    """One timer per session about to be deleted; iterates over their ids."""
 
     def __init__(self, owner: DOMNode, daemon: DaemonLink) -> None:
         self._owner = owner
@@ -38,19 +38,19 @@ class UndoableDelete:
         return iter(self._timers)
 
     def delete(self, session: str, name: str) -> None:
-        """Delete a session unless somebody takes it back."""
+        """Delete a session, unless `undo` comes first."""
         if session not in self._timers:
             loop = asyncio.get_running_loop()
             self._timers[session] = loop.call_later(UNDO_S, self._due, session)
-            self._owner.post_message(Notice(f"Deleted {name or session[:8]}. u takes it back."))
+            self._owner.post_message(Notice(f"Deleted {name or session[:8]}. Press u to undo."))
             self._owner.post_message(DeletesChanged())
 
     def undo(self) -> None:
-        """Take back what was deleted last."""
+        """Undo the last delete."""
         if self._timers:
             _, timer = self._timers.popitem()
             timer.cancel()
-            self._owner.post_message(Notice("It is back."))
+            self._owner.post_message(Notice("Restored."))
             self._owner.post_message(DeletesChanged())
 
     def _due(self, session: str) -> None:
@@ -70,11 +70,11 @@ class UndoableDelete:
         except convo.ConvoError as error:
             self._owner.post_message(Notice(str(error), "error"))
         except TimeoutError:
-            pass  # left without a daemon: the session stays, which loses nothing
+            pass  # no daemon on quitting: the session stays, so nothing is lost
         self._timers.pop(session, None)
         self._owner.post_message(DeletesChanged(session))
 
     async def close(self, within_s: float) -> None:
-        """Delete now what nobody took back."""
+        """Delete everything that is still due, now."""
         for session in list(self._timers):
             await self._delete(session, within_s)

@@ -1,6 +1,6 @@
-"""The link to the daemon: up, lost, back again, refused; and a daemon of our own for a first start.
+"""The link to the daemon, and a private daemon for a first start.
 
-In: an address, a token. Out: `LinkChanged`, one sentence about a state, a private daemon that is started and ended.
+In: an address, a token. Out: `LinkChanged`, a sentence for each state, a private daemon started and ended.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from ..messages import LinkChanged
 from .private import PrivateDaemon
 from .start import ended, start
 
-_PING_S = 5.0  # a connection that says nothing for so long is asked whether it is there
-_HURRY_S = 0.1  # between two tries while a daemon of our own starts
+_PING_S = 5.0  # a connection silent for this long is pinged
+_HURRY_S = 0.1  # between two attempts while a private daemon starts
 
 
 class DaemonLink:
-    """`state` is what screens know of the link; the app sets it. `url` and `token` as those of `convo.Link`."""
+    """`state` is what screens show of the link; only the app sets it. `url` and `token` are as for `convo.Link`."""
 
     def __init__(self, owner: DOMNode, url: str | None, token: str | None) -> None:
         self.state = LinkState(LinkPhase.CONNECTING)
@@ -38,7 +38,7 @@ class DaemonLink:
 
     @cached_property
     def link(self) -> convo.Link:
-        """The connection to the daemon; made, and its module imported, after the first screen is painted."""
+        """The link; created, and its module imported, after the first paint."""
         return convo.Link(
             self._url,
             token=self._token,
@@ -53,7 +53,7 @@ class DaemonLink:
         self._worker = start(self._owner, self.link.run, group="link")
 
     async def start_private(self, *, keep: bool) -> str:
-        """Start a daemon of our own; what went wrong, or nothing once it answers."""
+        """Start a private daemon. Returns what went wrong, or an empty string once it answers."""
         self.private.keep = keep
         try:
             await self.private.start(self.link.address)
@@ -76,20 +76,20 @@ class DaemonLink:
             self.link.hurry()
 
     async def close(self) -> None:
-        """Disconnect, and end the daemon that is ours alone."""
+        """Disconnect, and end the private daemon."""
         await ended(self._worker)
         await self.private.close()
 
 
 def reason(state: LinkState) -> str:
-    """Why there is no connection; empty where there is one."""
+    """Why there is no connection, as a sentence; empty if there is one."""
     match state.error:
         case None:
             return ""
         case CannotConnect() as error:
             return f"No daemon at {error.url}: {error.reason}."
         case RequestError() as error:
-            return error.message if error.code == Code.BUSY else f"{error.message} (it is taken from CONVO_TOKEN)"
+            return error.message if error.code == Code.BUSY else f"{error.message} (the token comes from CONVO_TOKEN)"
         case ValueError() as error:
             return str(error)
-    return "The connection to the daemon broke: trying again."
+    return "The connection to the daemon was lost; reconnecting."

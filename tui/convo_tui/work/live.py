@@ -1,7 +1,7 @@
-"""The session that is spoken here: begun, held, ended, and what is known of it meanwhile.
+"""Starts, pauses and ends the live session. There is one at a time.
 
-In: what somebody wants of it. Out: a `LiveSession` that runs, `SessionChanged`, and the numbers that screens show
-beside it: level, backlog, pace. There is one at a time.
+In: what the user wants. Out: a running `LiveSession`, `SessionChanged`, and the numbers that screens show: level,
+backlog, pace.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from .start import ended, start
 
 
 class LiveController:
-    """`model` is the session that is spoken, or was last; `session` what speaks it, None if nothing does.
+    """`model` is the current live session or the last one; `session` runs it, None if none runs.
 
-    Screens read it. What they want of it they post as messages.
+    Screens read it; what they want done they post as messages.
     """
 
     def __init__(self, owner: DOMNode, daemon: DaemonLink, settings: Settings, device: str | None) -> None:
@@ -48,7 +48,7 @@ class LiveController:
 
     @property
     def running(self) -> bool:
-        """Whether audio is still taken."""
+        """Whether it still records."""
         return self.session is not None and not self.session.stopped
 
     @property
@@ -56,14 +56,14 @@ class LiveController:
         """Whether the daemon keeps up."""
         return Health(self._daemon.state.up, self.model.lag_ms, self.backlog_s)
 
-    def speaks(self, session: str) -> bool:
-        """Whether this is the session that is being spoken or ended."""
+    def is_live(self, session: str) -> bool:
+        """Whether a session is the live one, until it has ended."""
         return self.session is not None and self.model.session == session
 
-    # --- what somebody wants ------------------------------------------------------------------------------
+    # --- what the user wants ------------------------------------------------------------------------------
 
     def listen(self) -> None:
-        """Begin a session with the microphone."""
+        """Start a session with the microphone."""
         try:
             source = MicrophoneSource(self.device)
         except (BadAudio, NoMicrophone) as error:
@@ -72,16 +72,16 @@ class LiveController:
             self._begin(source, title=None)
 
     def play(self, path: Path) -> None:
-        """Begin a session with a recording, played as if it were spoken now."""
+        """Start a session with a recording, played in real time."""
         if path.is_file():
             self._begin(PlayedFile(path), title=path.stem)
         else:
-            self._fail(f"{path} is no file.")
+            self._fail(f"{path} is not a file.")
 
     def _begin(self, source: Source, title: str | None) -> None:
         if self.session is not None:
             source.close()
-            self._owner.post_message(Notice("A session is going on: stop it first.", "warning"))
+            self._owner.post_message(Notice("A session is already live: stop it first.", "warning"))
             return
         self.model = SessionModel(title=title or "")
         self.level, self.backlog_s, self.problem = None, 0.0, ""
@@ -95,7 +95,7 @@ class LiveController:
         self.tell(Change.STATE | Change.LINES | Change.TITLE)
 
     def stop(self) -> None:
-        """No more audio; if there is no session yet, there will be none."""
+        """End the audio; if the daemon has not created the session yet, it never will."""
         if self.session is None:
             return
         self.session.stop()
@@ -104,7 +104,7 @@ class LiveController:
         self.tell(Change.STATE)
 
     def pause(self) -> None:
-        """Pause, or go on."""
+        """Pause or resume."""
         if self.session is None or self.session.stopped:
             return
         try:
@@ -117,13 +117,13 @@ class LiveController:
         self.tell(Change.STATE)
 
     def mute(self) -> None:
-        """Mute, or not."""
+        """Mute or unmute."""
         if self.session is not None:
             self.session.mute(not self.session.muted)
             self.tell(Change.STATE)
 
     def choose_device(self, name: str) -> None:
-        """Listen to another microphone, now and from now on; empty is the system's."""
+        """Switch to another microphone and remember it; empty is the system's default."""
         self.device = name or None
         self._owner.post_message(SettingChanged("device", name))
         if self.running and self.session is not None and isinstance(self.session.source, MicrophoneSource):
@@ -134,7 +134,7 @@ class LiveController:
         self.tell(Change.STATE)
 
     async def finalize(self) -> None:
-        """Have what was said so far written now. Raises ConvoError."""
+        """Finalise what was said so far. Raises ConvoError."""
         if self.session is not None:
             await self.session.finalize()
 
@@ -148,13 +148,13 @@ class LiveController:
         self._owner.post_message(SessionChanged(self.model, change))
 
     def measured(self, message: SessionEvents) -> None:
-        """Take the numbers that came with events of this session."""
+        """Take the numbers that came with events, if they are of this session."""
         if message.model is self.model:
             self.level = message.level if message.level is not None else self.level
             self.backlog_s = message.backlog_s
 
     def ended(self, message: SessionEnded) -> None:
-        """It is over, if it is this one."""
+        """Note the end, if it is this session's."""
         if self.session is not None and message.model is self.model:
             self.session = self._worker = self.level = None
             self.problem = clean(message.problem or self.model.failure)
@@ -162,7 +162,7 @@ class LiveController:
     # --- the end ------------------------------------------------------------------------------------------
 
     async def goodbye(self, within_s: float) -> None:
-        """End what is spoken, so that the daemon hears its last words."""
+        """End the session so that the daemon gets its last words."""
         if self.session is not None and self._worker is not None and self._daemon.state.up:
             self.session.stop()
             with suppress(TimeoutError):
@@ -170,5 +170,5 @@ class LiveController:
                     await self.session.wait_ended()
 
     async def close(self) -> None:
-        """Let go of the source."""
+        """Cancel what runs, and release the source."""
         await ended(self._worker)

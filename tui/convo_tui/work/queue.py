@@ -1,4 +1,4 @@
-"""Looks at the daemon's queue of files now and then, for as long as somebody looks at the screen.
+"""Polls the daemon's queue of files while the files screen is open.
 
 In: a link. Out: `JobsChanged`. Nothing here touches a widget.
 """
@@ -18,13 +18,13 @@ from ..messages import JobsChanged
 from ..model.queue import QueueModel
 
 POLL_S = 2.0
-"""Seconds between two looks: the contract has no event for the queue."""
+"""Seconds between two polls: the contract has no event for the queue."""
 
-_NEWEST = 50  # sessions in which a file that left the queue is looked for
+_NEWEST = 50  # sessions searched for files that left the queue
 
 
 class DaemonQueue:
-    """`model` is what the daemon said last. `post` takes messages for the app."""
+    """`model` is the daemon's last answer. `post` takes messages for the app."""
 
     def __init__(self, link: convo.Link, post: Callable[[Message], object]) -> None:
         self.model = QueueModel()
@@ -33,13 +33,13 @@ class DaemonQueue:
         self._hurry = asyncio.Event()
 
     async def run(self) -> None:
-        """Look until cancelled, or until the daemon says that it has no queue."""
+        """Poll until cancelled, or until the daemon refuses."""
         while True:
             try:
                 queue = await self._link.request(ListQueue())
                 newest = await self._link.request(ListSessions(kind="file", limit=_NEWEST))
             except convo.ConvoError as error:
-                # A daemon that does not know the request, a token that may not ask, or no daemon any more.
+                # An older daemon without a queue, a token without the right, or no daemon any more.
                 if not (isinstance(error, convo.RequestError) and error.code == Code.BUSY):
                     return
             else:
@@ -54,5 +54,5 @@ class DaemonQueue:
                 continue
 
     def hurry(self) -> None:
-        """Look again now: something was asked of it."""
+        """Poll now: the user changed something."""
         self._hurry.set()

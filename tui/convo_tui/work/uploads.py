@@ -1,7 +1,6 @@
-"""Files sent to the daemon and followed until their transcript is there, a few at a time.
+"""Sends files to the daemon and follows them until they are transcribed, a few at a time.
 
-In: jobs. Out: `JobsChanged` for each of their steps. The client library survives broken links. Nothing here touches a
-widget.
+In: jobs. Out: `JobsChanged` at each step. The client library survives broken links. Nothing here touches a widget.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from ..messages import JobsChanged
 from ..model.files import FileJob, Step
 
 SIDE_BY_SIDE = 3
-"""Files that are sent and waited for at once; the daemon decides how many it works on."""
+"""Files sent and followed at once; the daemon decides how many it works on."""
 
 
 class Uploads:
-    """The queue. `post` takes messages for the app; `summary`: have each file summed up."""
+    """The queue. `post` takes messages for the app; with `summary` each file gets a summary."""
 
     def __init__(self, link: convo.Link, post: Callable[[Message], object], *, summary: bool = True) -> None:
         self.jobs: list[FileJob] = []
@@ -35,7 +34,7 @@ class Uploads:
         self._uploads: dict[int, convo.FileUpload] = {}
 
     def start(self, job: FileJob) -> None:
-        """Put a job at the end of the queue, or one that is over there again."""
+        """Put a job at the end of the queue; one that is over is run again."""
         if job not in self.jobs:
             self.jobs.append(job)
         task = asyncio.create_task(self._run(job))
@@ -47,10 +46,10 @@ class Uploads:
             del self._tasks[id(job)]
             self._uploads.pop(id(job), None)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._fail(job, f"convo-tui made a mistake: {error!r}")
+            self._fail(job, f"convo-tui failed unexpectedly: {error!r}")
 
     async def cancel(self, job: FileJob) -> None:
-        """Stop it; what was transcribed stays in its session."""
+        """Stop a job; its session keeps what was transcribed."""
         if job.step.over:
             return
         job.enter(Step.CANCELLED, self._now())
@@ -64,12 +63,12 @@ class Uploads:
             await upload.cancel(None)
 
     def forget(self, job: FileJob) -> None:
-        """Take one that is over out of the queue."""
+        """Remove a job that is over from the queue."""
         if job.step.over and job in self.jobs:
             self.jobs.remove(job)
 
     async def close(self) -> None:
-        """Leave: files that were sent whole go on at the daemon by themselves, half a file is cancelled."""
+        """Stop all uploads; the daemon finishes files that were sent whole, and cancels the others."""
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
@@ -112,7 +111,7 @@ class Uploads:
             case SessionState(state=State.CANCELLED):
                 job.enter(Step.CANCELLED, now)
             case SessionState(state=State.FAILED):
-                self._fail(job, clean(event.message or event.code or "The daemon did not say why."))
+                self._fail(job, clean(event.message or event.code or "The daemon gave no reason."))
                 return
             case _:
                 return
