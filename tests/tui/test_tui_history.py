@@ -284,4 +284,4 @@ async def test_older_summaries_are_paged_through(connected: Open, past: FakeDaem
 
 async def test_without_a_summary_it_says_what_to_do(connected: Open, past: FakeDaemon) -> None:
     async with connected("--session", "aaaa0001", size=(120, 30)) as stage:
-        await stage.sees("No summary.", "z writes one.")
+        await stage.sees("No summary.", "Press z to write one.")

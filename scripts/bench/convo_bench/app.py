@@ -126,6 +126,8 @@ async def _flood() -> None:
                 )
             await asyncio.sleep(0.01)
         took = time.perf_counter() - began
+        watch._stop_flush()
+        await pilot.pause()  # nothing is on its way when the screen goes
     print(f"flood: {sent / took:.0f} partials a second, drawn {drawn / took:.1f} times a second")
 
 

@@ -150,9 +150,9 @@ class HistoryScreen(RowsScreen[Row]):
         try:
             hits = (await self.context.daemon.link.request(Search(query=query, limit=_HITS, summaries=True))).hits
         except convo.ConvoError as error:
+            hits = []
             self.post_message(Notice(str(error), "warning"))
-        else:
-            self.post_message(Found(query, hits))
+        self.post_message(Found(query, hits))
 
     @on(Found)
     def _found(self, message: Found) -> None:

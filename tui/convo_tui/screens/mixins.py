@@ -60,22 +60,8 @@ class BodyKeys(ConvoScreen):
 
     READING: ClassVar[list[BindingType]] = [
         Binding("v", "summary", "Summary", tooltip="Show or hide the summary", show=False),
-        Binding(
-            "comma",
-            "turn(-1)",
-            "Older summary",
-            key_display=",",
-            tooltip="Show the previous summary",
-            show=False,
-        ),
-        Binding(
-            "full_stop",
-            "turn(1)",
-            "Newer summary",
-            key_display=".",
-            tooltip="Show the next summary",
-            show=False,
-        ),
+        Binding("comma", "turn(-1)", "Older summary", key_display=",", tooltip="Show the previous summary", show=False),
+        Binding("full_stop", "turn(1)", "Newer summary", key_display=".", tooltip="Show the next summary", show=False),
         Binding("t", "times", "Times", tooltip="Show or hide when each line was said", show=False),
     ]
 

@@ -104,7 +104,7 @@ class SessionScreen(BodyKeys):
         """Start to follow its events."""
         self.query_one("#find").display = False
         self.body.transcript.focus()
-        self.body.summary.hint = "z writes one."
+        self.body.summary.hint = "Press z to write one."
         self._draw()
         watch = Watch(self.context.daemon.link, self.model, self.app.post_message)
         start(self, watch.run, group="watch")
