@@ -93,7 +93,7 @@ class ConvoApp(App[None]):
         self._leaving = False
         self._remembering = False
 
-    # --- start and end --------------------------------------------------------------------------------
+    # --- start and end ------------------------------------------------------------------------------------
 
     def get_default_screen(self) -> Screen[None]:
         """The live screen, at the bottom of the stack."""
@@ -261,7 +261,7 @@ class ConvoApp(App[None]):
         if trouble := remember(settings_path(), **{message.name: message.value}):
             self.post_message(Notice(trouble, "warning"))
 
-    # --- colours ------------------------------------------------------------------
+    # --- colours ------------------------------------------------------------------------------------------
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Give our own colours a stand-in in themes that do not define them."""

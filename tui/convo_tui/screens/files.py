@@ -44,8 +44,10 @@ _TICK_S = 1.0  # between two updates of speed and time left
 class FilesScreen(RowsScreen[FileJob | None]):
     """Lists files; None among the rows is a heading."""
 
+    PLACEHOLDER = "Paths of recordings; paste or drop as many as you like"
+
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("a,slash", "add", "Add", key_display="a", tooltip="Type or paste paths"),
+        Binding("a,slash", "type", "Add", key_display="a", tooltip="Type or paste paths"),
         Binding("p", "pick", "Pick", tooltip="Pick recordings from a tree"),
         Binding("x,delete", "cancel", "Cancel", key_display="x", tooltip="Cancel it; the transcript so far stays"),
         Binding("x,delete", "forget", "Clear", key_display="x", tooltip="Remove it from this list; its session stays"),
@@ -58,17 +60,12 @@ class FilesScreen(RowsScreen[FileJob | None]):
     ]
 
     def __init__(self, context: Context) -> None:
-        super().__init__(context)
+        super().__init__(context, PathSuggester())
         self._uploads = context.uploads
         self._queue = context.queue
         self._drawn: list[FileJob | None] = []
         self._pending: Timer | None = None
         self._looking: Timer | None = None
-
-    def make_line(self) -> Input:
-        """Create the line for paths."""
-        placeholder = "Paths of recordings; paste or drop as many as you like"
-        return Input(placeholder=placeholder, id="line", suggester=PathSuggester())
 
     def on_mount(self) -> None:
         """Draw the files, and poll the daemon's queue."""
@@ -177,7 +174,7 @@ class FilesScreen(RowsScreen[FileJob | None]):
             parts.append(f"{clock(left)} left")
         return "  ".join(parts)
 
-    # --- actions -------------------------------------------------------------------------------
+    # --- actions ------------------------------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer only what makes sense now."""
@@ -232,10 +229,6 @@ class FilesScreen(RowsScreen[FileJob | None]):
         if paths and all(Path(path).exists() for path in paths):
             event.stop()
             self.add(paths)
-
-    def action_add(self) -> None:
-        """Focus the input line."""
-        self.line.focus()
 
     def action_pick(self) -> None:
         """Pick recordings from a tree."""

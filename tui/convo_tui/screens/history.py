@@ -56,8 +56,10 @@ class Found(Message):
 class HistoryScreen(RowsScreen[Row]):
     """Lists sessions."""
 
+    PLACEHOLDER = "Filter by title, date or state; search all transcripts"
+
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("slash", "search", "Search", key_display="/", tooltip="Search all transcripts"),
+        Binding("slash", "type", "Search", key_display="/", tooltip="Search all transcripts"),
         Binding("n", "rename", "Name", tooltip="Give the session a title"),
         Binding("x,delete", "delete", "Delete", key_display="x", tooltip="Delete the session; u restores it"),
         Binding("r", "again", "Refresh", tooltip="Reload the list", show=False),
@@ -71,13 +73,8 @@ class HistoryScreen(RowsScreen[Row]):
         self.model = HistoryModel()
         self._pages: list[SessionInfo] = []
 
-    def make_line(self) -> Input:
-        """Create the line that filters the list."""
-        return Input(placeholder="Filter by title, date or state; search all transcripts", id="line")
-
     def on_mount(self) -> None:
         """Load the list."""
-        self.masthead.heading = Heading(title="History", trouble=self.trouble)
         self.row_list.focus()
         self.action_again()
 
@@ -88,7 +85,7 @@ class HistoryScreen(RowsScreen[Row]):
 
     def link_changed(self) -> None:
         """Redraw, and reload once the connection is back."""
-        self.masthead.heading = Heading(title="History", trouble=self.trouble)
+        self._draw()
         if self.context.daemon.state.up:
             self.action_again()
 
@@ -103,7 +100,7 @@ class HistoryScreen(RowsScreen[Row]):
             self.model.sessions.pop(gone, None)
         self._draw()
 
-    # --- loading --------------------------------------------------------------------------------
+    # --- loading ------------------------------------------------------------------------------------------
 
     def action_again(self) -> None:
         """Reload the list."""
@@ -163,6 +160,7 @@ class HistoryScreen(RowsScreen[Row]):
     # --- drawing ------------------------------------------------------------------------------------------
 
     def _draw(self) -> None:
+        self.masthead.heading = Heading(title="History", trouble=self.trouble)
         self.model.hidden = set(self.context.deletes)
         here = self.here
         self.rows = self.model.rows()
@@ -233,7 +231,7 @@ class HistoryScreen(RowsScreen[Row]):
         text.append_text(shown)
         return text
 
-    # --- actions -------------------------------------------------------------------------------
+    # --- actions ------------------------------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer only what makes sense now."""
@@ -254,10 +252,6 @@ class HistoryScreen(RowsScreen[Row]):
         """Open the session."""
         if (row := self.here) is not None:
             self.post_message(OpenSession(SessionModel.of(row.info), row.hit.segment if row.hit is not None else None))
-
-    def action_search(self) -> None:
-        """Focus the input line."""
-        self.line.focus()
 
     def action_rename(self) -> None:
         """Rename the session."""

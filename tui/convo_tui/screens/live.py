@@ -168,7 +168,7 @@ class LiveScreen(BodyKeys, LiveKeys):
         text.append(f"{gap}{clean(said)}", faint)
         return text
 
-    # --- actions -------------------------------------------------------------------------------
+    # --- actions ------------------------------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer only what makes sense now."""

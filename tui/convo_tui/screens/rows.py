@@ -5,12 +5,13 @@ In: the items of the rows. Out: the list, with an input line above it and a note
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Container
+from textual.suggester import Suggester
 from textual.widgets import Input, OptionList, Static
 
 from ..context import Context
@@ -25,23 +26,22 @@ RowT = TypeVar("RowT")
 class RowsScreen(ConvoScreen, Generic[RowT]):
     """An input line, a list of rows that can be opened, and a note. `rows` are the items in order."""
 
-    def __init__(self, context: Context) -> None:
+    PLACEHOLDER: ClassVar[str]
+
+    def __init__(self, context: Context, suggester: Suggester | None = None) -> None:
         super().__init__(context)
+        self._suggester = suggester
         self.rows: list[RowT] = []
 
     def compose(self) -> ComposeResult:
         """Lay out the screen."""
         yield Masthead(self.context.glyphs)
-        yield self.make_line()
+        yield Input(placeholder=self.PLACEHOLDER, suggester=self._suggester, id="line")
         with Container(classes="rows"):
             yield Rows(id="rows")
             yield Static("", id="empty")
         yield Static("", id="note")
         yield Keys()
-
-    def make_line(self) -> Input:
-        """Create the input line, with `id="line"`."""
-        raise NotImplementedError
 
     @property
     def line(self) -> Input:
@@ -74,6 +74,10 @@ class RowsScreen(ConvoScreen, Generic[RowT]):
     @on(OptionList.OptionSelected, "#rows")
     def _selected(self) -> None:
         self.action_open()
+
+    def action_type(self) -> None:
+        """Focus the input line."""
+        self.line.focus()
 
     def action_open(self) -> None:
         """Open the highlighted row."""

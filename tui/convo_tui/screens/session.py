@@ -180,7 +180,7 @@ class SessionScreen(BodyKeys):
     def _selected(self) -> None:
         self._draw()  # the note at the line is shown below
 
-    # --- actions -------------------------------------------------------------------------------
+    # --- actions ------------------------------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer only what makes sense now."""

@@ -200,7 +200,7 @@ class TranscriptView(ScrollView, can_focus=True):
         self._known_styles.clear()
         super().notify_style_update()
 
-    # --- actions -------------------------------------------------------------------------------
+    # --- actions ------------------------------------------------------------------------------------------
 
     def action_follow(self) -> None:
         """Go to the end and follow it."""

@@ -171,7 +171,7 @@ class LiveSession(Watch):
         if self.stream.session:
             await self.stream.finalize()
 
-    # --- running -----------------------------------------------------------------------------------------
+    # --- running ------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Run from the first sample to the final state."""
