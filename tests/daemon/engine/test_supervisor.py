@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -18,9 +18,9 @@ from convod.engine.scheduler import TRIES
 from convod.engine.supervisor import Engine, EngineSettings, Refusal
 from convod.speech.decoding import DecodeJob, Hypothesis, Kind, Options, Window
 from tests.support.speech import pcm, word_error_rate
+from tests.support.until import PATIENCE_S, until
 
 RATE = 16000
-PATIENCE_S = 60.0
 
 
 class Desk:
@@ -66,12 +66,6 @@ async def running(**settings):
     assert engine.processes == []
 
 
-async def until(happened: Callable[[], object]) -> None:
-    with trio.fail_after(PATIENCE_S):
-        while not happened():
-            await trio.lowlevel.checkpoint()
-
-
 def alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -92,9 +86,7 @@ async def test_a_worker_at_what_nobody_wants_any_more_is_ended_and_replaced():
         await trio.testing.wait_all_tasks_blocked()
         begun = trio.current_time()
         engine.forget("gone")
-        with trio.fail_after(PATIENCE_S):
-            while first in engine.processes:
-                await trio.lowlevel.checkpoint()
+        await until(lambda: first not in engine.processes)
         assert trio.current_time() - begun < 5.0
         assert await desk.text(desk.submit(pcm("single.flac"))) != ""
         assert desk.outcomes[job] == []
@@ -132,9 +124,7 @@ async def test_a_real_worker_hears_words_survives_a_kill_and_ends_with_the_engin
         # An idle worker that is killed is replaced before it is needed.
         (first,) = engine.processes
         os.kill(first, signal.SIGKILL)
-        with trio.fail_after(PATIENCE_S):
-            while engine.processes in ([], [first]):
-                await trio.lowlevel.checkpoint()
+        await until(lambda: engine.processes not in ([], [first]))
         (second,) = engine.processes
 
         # One that is killed in mid-work: the window is tried again, and delivered once.
@@ -214,23 +204,33 @@ async def test_a_device_that_cannot_do_what_is_asked_is_told_with_what_helps(mon
 # --- a worker that does what the windows tell it ----------------------------------------------------------
 
 WORKER = """#!{python}
-import os, signal, socket, sys, time
+import os, select, signal, socket, sys
 from convod.engine.wire import *
 
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
 log = open({log!r}, "a", buffering=1)
+bell = os.open({bell!r}, os.O_RDWR | os.O_NONBLOCK)
+def note(text):
+    log.write(text + "\\n")
+    os.write(bell, b".")
 link = socket.socket(fileno=int(sys.argv[-1]))
 stream = link.makefile("rb")
 to_worker(read_frame(stream.read))
-log.write("start\\n")
+note("start")
 if {sick!r} and os.path.exists({sick!r}):
     link.sendall(pack(NotLoaded(message="no memory")))
     sys.exit()
 if os.path.exists({scarce!r}):
+    mine = f"{scarce}/{{os.getpid()}}"
+    open(mine, "w").write(str(os.getpid()))
     try:
-        os.mkdir({scarce!r} + "/taken")
+        os.link(mine, "{scarce}/first")
     except FileExistsError:
-        time.sleep(0.5)
+        try:
+            first = os.pidfd_open(int(open("{scarce}/first").read()))
+            select.select([first], [], [])
+        except ProcessLookupError:
+            pass
     else:
         link.sendall(pack(NotLoaded(message="no memory")))
         sys.exit()
@@ -239,7 +239,7 @@ if os.path.exists({slow!r}):
 link.sendall(pack(Loaded(device="cpu", compute_type="int8", languages=["en"], multilingual=False)))
 while (body := read_frame(stream.read)) is not None:
     said = [window.audio.decode() for window in to_worker(body).windows]
-    log.write("+".join(said) + "\\n")
+    note("+".join(said))
     if any(text.startswith("kill") for text in said):
         os.kill(os.getpid(), signal.SIGKILL)
     if any(text.startswith("hang") for text in said):
@@ -265,7 +265,8 @@ class StandIn:
     """A worker's program that reads its windows as orders, and what it did so far.
 
     `sick`: while there is such a file, none can load the model. `slow`: while there is, it is never done with that.
-    `scarce`: where there is such a folder, the first to come cannot, and says so before the others can.
+    `scarce`: where there is such a folder, the first to come cannot, and says so before the others can. `bell`: a FIFO
+    with a byte for each thing done.
     """
 
     def __init__(self, tmp_path: Path) -> None:
@@ -275,7 +276,9 @@ class StandIn:
         self.slow = tmp_path / "slow"
         self.scarce = tmp_path / "scarce"
         self.program = tmp_path / "python"
-        paths = {name: str(tmp_path / name) for name in ("log", "sick", "slow", "scarce")}
+        os.mkfifo(tmp_path / "bell")
+        self.bell = os.open(tmp_path / "bell", os.O_RDWR | os.O_NONBLOCK)
+        paths = {name: str(tmp_path / name) for name in ("log", "bell", "sick", "slow", "scarce")}
         self.program.write_text(WORKER.format(python=sys.executable, **paths))
         self.program.chmod(0o700)
 
@@ -283,12 +286,20 @@ class StandIn:
     def done(self) -> list[str]:
         return self.log.read_text().splitlines()
 
+    async def until(self, order: str, times: int = 1) -> None:
+        """Until workers have read an order so many times."""
+        with trio.fail_after(PATIENCE_S):
+            while self.done.count(order) < times:
+                await trio.lowlevel.wait_readable(self.bell)
+                os.read(self.bell, 4096)
+
 
 @pytest.fixture
-def stand_in(tmp_path, monkeypatch) -> StandIn:
+def stand_in(tmp_path, monkeypatch) -> Iterator[StandIn]:
     stand_in = StandIn(tmp_path)
     monkeypatch.setattr(process.sys, "executable", str(stand_in.program))
-    return stand_in
+    yield stand_in
+    os.close(stand_in.bell)
 
 
 async def test_windows_that_wait_together_are_decoded_together(stand_in):
@@ -371,7 +382,7 @@ async def test_an_interim_that_was_dropped_before_its_worker_died_is_gone(stand_
     """A speaker pauses while an interim is at work, its worker dies, the speaker goes on."""
     async with running(workers=1) as desk:
         dropped = desk.submit(b"hang", kind=Kind.INTERIM)
-        await until(lambda: "hang" in stand_in.done)
+        await stand_in.until("hang")
         desk.engine.drop(dropped)
         (pid,) = desk.engine.processes
         os.kill(pid, signal.SIGKILL)
@@ -421,8 +432,7 @@ async def test_interims_that_wait_are_pressure_however_often_they_are_renewed(
     engine = Engine(EngineSettings(model="builtin", workers=1))  # which has none yet
     told: list[float] = []
     monkeypatch.setattr(Pressure, "waited", lambda self, kind, seconds, now: told.append(seconds))
-    began = trio.current_time()
-    while trio.current_time() < began + held_up_s:
+    for _ in range(round(held_up_s / 0.1)):
         interim = DecodeJob("s", Kind.INTERIM, Window(audio=b""), RATE, Options())
         engine.submit(interim, lambda job, outcome: None)
         await trio.sleep(0.1)
@@ -467,9 +477,7 @@ async def test_while_a_live_session_is_open_file_windows_go_one_by_one_where_tha
 
 async def test_two_workers_share_the_work(stand_in):
     async with running(workers=2) as desk:
-        with trio.fail_after(PATIENCE_S):
-            while len(desk.engine.processes) < 2:
-                await trio.lowlevel.checkpoint()
+        await until(lambda: len(desk.engine.processes) == 2)
         jobs = [desk.submit(str(number).encode(), session=str(number)) for number in range(20)]
         assert [await desk.text(job) for job in jobs] == [str(number) for number in range(20)]
         assert stand_in.done.count("start") == 2
@@ -481,9 +489,7 @@ async def test_a_worker_that_cannot_load_any_more_fails_the_engine(stand_in):
         stand_in.sick.touch()
         (pid,) = desk.engine.processes
         os.kill(pid, signal.SIGKILL)
-        with trio.fail_after(PATIENCE_S):
-            while desk.engine.state != "failed":
-                await trio.lowlevel.checkpoint()
+        await until(lambda: desk.engine.state == "failed")
         outcome = await desk.outcome(desk.submit(b"two"))
         assert outcome == Refusal(Code.MODEL_UNAVAILABLE, "no memory")
 
@@ -491,7 +497,7 @@ async def test_a_worker_that_cannot_load_any_more_fails_the_engine(stand_in):
 async def test_where_the_first_of_two_workers_finds_no_memory_the_other_is_waited_for(stand_in, caplog):
     stand_in.scarce.mkdir()
     async with running(workers=2) as desk:
-        assert "no memory; the other workers go on" in caplog.text
+        await until(lambda: "no memory; the other workers go on" in caplog.text)
         assert desk.engine.state == "ready"
         assert await desk.text(desk.submit(b"heard")) == "heard"
 
@@ -508,9 +514,7 @@ async def test_where_one_of_two_workers_cannot_load_the_other_goes_on(stand_in, 
 
 async def test_an_idle_model_is_let_go_and_comes_back_with_work(stand_in):
     async with running(workers=1, unload_s=0.2) as desk:
-        with trio.fail_after(PATIENCE_S):
-            while desk.engine.state != "unloaded":
-                await trio.lowlevel.checkpoint()
+        await until(lambda: desk.engine.state == "unloaded")
         assert desk.engine.processes == []
         assert await desk.text(desk.submit(b"back")) == "back"
         assert desk.engine.restarts == 0
@@ -596,7 +600,7 @@ async def test_what_a_worker_died_of_is_tried_again_by_an_unloaded_one(stand_in)
         (pid,) = desk.engine.processes
         os.kill(pid, signal.SIGKILL)
         await until(lambda: len(desk.engine.processes) == 2)
-        await until(lambda: stand_in.done.count("hold") == 2)
+        await stand_in.until("hold", times=2)
         assert desk.outcomes[held] == []
         for worker in desk.engine.processes:
             os.kill(worker, signal.SIGUSR1)
@@ -608,8 +612,6 @@ async def test_a_program_that_cannot_be_started_leaves_the_daemon_running(stand_
         monkeypatch.setattr(process.sys, "executable", "/no/such/program")
         (pid,) = desk.engine.processes
         os.kill(pid, signal.SIGKILL)
-        with trio.fail_after(PATIENCE_S):
-            while "could not be started" not in caplog.text:
-                await trio.lowlevel.checkpoint()
+        await until(lambda: "could not be started" in caplog.text)
         monkeypatch.setattr(process.sys, "executable", str(stand_in.program))
         assert await desk.text(desk.submit(b"one")) == "one"

@@ -176,8 +176,7 @@ async def test_writes_that_wait_when_it_stops_are_committed(path, at_work):
             await trio.to_thread.run_sync(began.wait, 30)
         for x in range(20):
             callers.start_soon(database.write, insert(x))
-        while len(database._queue) < 20:
-            await trio.lowlevel.checkpoint()
+        await trio.testing.wait_all_tasks_blocked()  # all of them wait in the queue
         if not at_work:
             nursery.start_soon(database.run)
         nursery.cancel_scope.cancel()

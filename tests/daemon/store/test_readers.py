@@ -11,6 +11,7 @@ import trio.testing
 
 from convod.store.base import TookTooLong
 from convod.store.readers import Deadline, Readers, unwatch
+from tests.support.until import until
 
 ENDLESS = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n"
 
@@ -108,8 +109,7 @@ async def test_nobody_reads_during_a_pause(reading):
     await paused.wait()
     assert reading.begun == ["a1"]
     over.set()
-    while reading.begun == ["a1"]:
-        await trio.testing.wait_all_tasks_blocked(0.001)
+    await until(lambda: reading.begun != ["a1"])
     assert reading.begun == ["a1", "b1"]
 
 
