@@ -59,6 +59,11 @@ class UnackedBuffer:
         """Bytes of the stream so far."""
         return self._end
 
+    @property
+    def held(self) -> int:
+        """Bytes that are held."""
+        return self._end - self._start
+
     def add(self, data: bytes) -> None:
         """Append audio."""
         self._pieces.append(data)

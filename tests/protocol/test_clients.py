@@ -489,7 +489,7 @@ def test_nonsense_from_the_daemon_is_a_loss(daemon: Daemon, loop: Loop) -> None:
 
     async def client(url: str) -> None:
         async with loop.connect(url) as client:
-            await client._io.wait_lost()
+            await client.wait_lost()
             with pytest.raises(convo.ConnectionLost, match="broke the contract"):
                 await client.request(Ping())
 

@@ -54,6 +54,11 @@ class Daemon:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def is_running(self) -> bool:
+        """Whether its process was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
     def workers(self) -> list[int]:
         """Process ids of the engine's workers (Linux)."""
         return self._children(b"convod.engine.worker")
@@ -165,5 +170,5 @@ def running(
     try:
         yield daemon
     finally:
-        if daemon._process is not None and daemon._process.poll() is None:
+        if daemon.is_running:
             daemon.stop()

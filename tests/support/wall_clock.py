@@ -49,7 +49,7 @@ def may_sleep(path: Path) -> bool:
 
 def _noting(sleep: Callable[..., Any], name: str) -> Callable[..., Any]:
     def noting(*arguments: Any, **named: Any) -> Any:
-        caller = sys._getframe(1)
+        caller = sys._getframe(1)  # noqa: SLF001 - the documented way
         if caller.f_code.co_filename.startswith(f"{TESTS}/") and arguments[:1] != (0,) and not _is_virtual(name):
             path = Path(caller.f_code.co_filename).relative_to(TESTS.parent)
             noted.append(f"{path}:{caller.f_lineno} calls {name}{arguments}")

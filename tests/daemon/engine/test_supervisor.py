@@ -6,17 +6,20 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
-import msgspec
 import pytest
 import trio
+import trio.testing
 
 from convo.messages import Code
-from convod.engine import process
+from convod.engine import process, supervisor
 from convod.engine.pressure import Pressure
 from convod.engine.scheduler import TRIES
 from convod.engine.supervisor import Engine, EngineSettings, Refusal
+from convod.engine.wire import Loaded, Results
 from convod.speech.decoding import DecodeJob, Hypothesis, Kind, Options, Window
+from tests.daemon.support.talk import heard
 from tests.support.speech import pcm, word_error_rate
 from tests.support.until import PATIENCE_S, until
 
@@ -34,10 +37,10 @@ class Desk:
     def submit(self, audio: bytes, *, session: str = "s", kind: Kind = Kind.FINAL, **options) -> DecodeJob:
         job = DecodeJob(session, kind, Window(audio=audio), RATE, Options(**{"language": "en", **options}))
         self.outcomes[job] = []
-        self.engine.submit(job, self._deliver)
+        self.engine.submit(job, self.deliver)
         return job
 
-    def _deliver(self, job: DecodeJob, outcome) -> None:
+    def deliver(self, job: DecodeJob, outcome) -> None:
         self.outcomes[job].append(outcome)
         self._came.unpark_all()
 
@@ -110,7 +113,7 @@ async def test_a_window_that_waits_is_taken_back_and_one_at_work_is_not():
         assert not desk.engine.retract(at_work)
         text = await desk.text(at_work)
         assert desk.outcomes[waits] == []
-        desk.engine.submit(waits, desk._deliver)
+        desk.engine.submit(waits, desk.deliver)
         assert await desk.text(waits) == text
 
 
@@ -236,7 +239,7 @@ if os.path.exists({scarce!r}):
         sys.exit()
 if os.path.exists({slow!r}):
     signal.pause()
-link.sendall(pack(Loaded(device="cpu", compute_type="int8", languages=["en"], multilingual=False)))
+link.sendall(pack(Loaded(device=open({device!r}).read(), compute_type="int8", languages=["en"], multilingual=False)))
 while (body := read_frame(stream.read)) is not None:
     said = [window.audio.decode() for window in to_worker(body).windows]
     note("+".join(said))
@@ -266,19 +269,21 @@ class StandIn:
 
     `sick`: while there is such a file, none can load the model. `slow`: while there is, it is never done with that.
     `scarce`: where there is such a folder, the first to come cannot, and says so before the others can. `bell`: a FIFO
-    with a byte for each thing done.
+    with a byte for each thing done. `device`: what it says it runs on.
     """
 
     def __init__(self, tmp_path: Path) -> None:
         self.log = tmp_path / "log"
         self.log.touch()
+        self.device = tmp_path / "device"
+        self.device.write_text("cpu")
         self.sick = tmp_path / "sick"
         self.slow = tmp_path / "slow"
         self.scarce = tmp_path / "scarce"
         self.program = tmp_path / "python"
         os.mkfifo(tmp_path / "bell")
         self.bell = os.open(tmp_path / "bell", os.O_RDWR | os.O_NONBLOCK)
-        paths = {name: str(tmp_path / name) for name in ("log", "bell", "sick", "slow", "scarce")}
+        paths = {name: str(tmp_path / name) for name in ("log", "bell", "device", "sick", "slow", "scarce")}
         self.program.write_text(WORKER.format(python=sys.executable, **paths))
         self.program.chmod(0o700)
 
@@ -425,6 +430,38 @@ async def test_who_is_going_to_speak_finds_a_worker_that_is_at_no_file(stand_in)
         assert desk.engine.queue().file == 2
 
 
+class InstantWorker:
+    """Loads nothing, and answers each window at once; keeps what it got. For a virtual clock."""
+
+    def __init__(self) -> None:
+        self.batch: list[DecodeJob] = []
+        self.busy_since = None
+        self.got: list[DecodeJob] = []
+        self.process = SimpleNamespace(pid=0, returncode=None, wait=trio.sleep_forever)
+
+    async def load(self, load, limit_s: float) -> Loaded:
+        return Loaded(device="cpu", compute_type="int8", languages=["en"], multilingual=False)
+
+    async def decode(self, batch: list[DecodeJob], limit_s: float) -> Results:
+        self.got += batch
+        return Results(hypotheses=[heard("") for _ in batch], seconds=0.0)
+
+
+@asynccontextmanager
+async def instant_worker():
+    yield InstantWorker()
+
+
+async def taken(engine: Engine) -> list[DecodeJob]:
+    """What a worker gets that comes now."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(engine.run)
+        await trio.testing.wait_all_tasks_blocked()
+        (worker,) = engine.workers
+        nursery.cancel_scope.cancel()
+    return worker.got
+
+
 @pytest.mark.parametrize("held_up_s", [0.4, 3.0])
 async def test_interims_that_wait_are_pressure_however_often_they_are_renewed(
     stand_in, autojump_clock, monkeypatch, held_up_s
@@ -432,12 +469,12 @@ async def test_interims_that_wait_are_pressure_however_often_they_are_renewed(
     engine = Engine(EngineSettings(model="builtin", workers=1))  # which has none yet
     told: list[float] = []
     monkeypatch.setattr(Pressure, "waited", lambda self, kind, seconds, now: told.append(seconds))
+    monkeypatch.setattr(supervisor, "worker_process", instant_worker)
     for _ in range(round(held_up_s / 0.1)):
         interim = DecodeJob("s", Kind.INTERIM, Window(audio=b""), RATE, Options())
         engine.submit(interim, lambda job, outcome: None)
         await trio.sleep(0.1)
-    assert engine._take() == [interim]
-    engine._waited(interim)
+    assert await taken(engine) == [interim]
     assert told == [pytest.approx(held_up_s)]
 
 
@@ -445,6 +482,7 @@ async def test_a_final_is_late_from_when_it_is_due(autojump_clock, monkeypatch):
     engine = Engine(EngineSettings(model="builtin", workers=1))
     told: list[float] = []
     monkeypatch.setattr(Pressure, "waited", lambda self, kind, seconds, now: told.append(seconds))
+    monkeypatch.setattr(supervisor, "worker_process", instant_worker)
     for spare_s in (0.0, 0.5, 2.0):
         due = trio.current_time() + spare_s
         final, dropped = (
@@ -454,16 +492,15 @@ async def test_a_final_is_late_from_when_it_is_due(autojump_clock, monkeypatch):
             engine.submit(job, lambda job, outcome: None)
         await trio.sleep(1.0)
         engine.drop(dropped)  # before it is due nothing is known of it
-        assert engine._take() == [final]
-        engine._waited(final)
+        assert await taken(engine) == [final]
     assert told == [pytest.approx(late) for late in (1.0, 1.0, 0.5, 0.5, 0.0)]
 
 
 @pytest.mark.parametrize(("device", "file"), [("cpu", ["f0", "f1", "f2"]), ("cuda", ["f0+f1+f2"])])
 async def test_while_a_live_session_is_open_file_windows_go_one_by_one_where_that_matters(stand_in, device, file):
+    stand_in.device.write_text(device)
     async with running(workers=1) as desk:
-        assert desk.engine._loaded is not None
-        desk.engine._loaded = msgspec.structs.replace(desk.engine._loaded, device=device)
+        assert desk.engine.status().device == device
         desk.engine.join("a file", live=False)
         desk.engine.join("a talk", live=True)
         files = [desk.submit(f"f{number}".encode(), kind=Kind.FILE) for number in range(3)]
@@ -529,7 +566,7 @@ async def one_unloaded(desk: Desk) -> tuple[DecodeJob, Callable[[], None]]:
     await until(lambda: len(engine.processes) == 2)
     held = desk.submit(b"hold")
     await until(lambda: engine.queue().final == 0)
-    (idle,) = (worker.process.pid for worker in engine._workers if not worker.batch)
+    (idle,) = (worker.process.pid for worker in engine.workers if not worker.batch)
     engine.settings = EngineSettings(model="builtin", workers=2, unload_s=0.01)
     assert await desk.text(desk.submit(b"brief")) == "brief"
     await until(lambda: not alive(idle))
@@ -549,7 +586,7 @@ async def test_a_worker_that_is_loaded_gets_the_work_and_not_one_that_would_have
             desk.engine.wake()
             jobs = [desk.submit(session.encode(), session=session) for session in sessions]
             assert [await desk.text(job) for job in jobs] == [*sessions]
-            assert desk.engine._unloaded.statistics().tasks_waiting == 1
+            assert desk.engine.unloaded == 1
         assert stand_in.done[4:] == ["a", "b", "a+b+c"]
 
 

@@ -34,7 +34,7 @@ class Core:
     """A CTranslate2 model that notes how it is asked; `scores` replaces those of its answers, one a call."""
 
     def __init__(self, core: Any) -> None:
-        self._core = core
+        self.core = core
         self.encoded: list[tuple[int, ...]] = []
         self.generated: list[dict[str, Any]] = []
         self.detected = 0
@@ -46,11 +46,11 @@ class Core:
 
     def encode(self, features: Any, *args: Any) -> Any:
         self.encoded.append(tuple(features.shape))
-        return self._core.encode(features, *args)
+        return self.core.encode(features, *args)
 
     def generate(self, encoded: Any, prompts: list[list[int]], **how: Any) -> Any:
         self.generated.append({"prompts": prompts, **how})
-        results = self._core.generate(encoded, prompts, **how)
+        results = self.core.generate(encoded, prompts, **how)
         self.answered += [len(result.sequences_ids[0]) for result in results]
         if not self.scores:
             return results
@@ -59,11 +59,11 @@ class Core:
 
     def detect_language(self, encoded: Any) -> Any:
         self.detected += 1
-        return self.languages or self._core.detect_language(encoded)
+        return self.languages or self.core.detect_language(encoded)
 
     def align(self, encoded: Any, start: list[int], *args: Any, **how: Any) -> Any:
         self.aligned.append(start)
-        return self._core.align(encoded, start, *args, **how)
+        return self.core.align(encoded, start, *args, **how)
 
 
 class Scored:
@@ -79,9 +79,9 @@ def core(monkeypatch: pytest.MonkeyPatch) -> Core:
 
 
 def watched(whisper: Whisper, monkeypatch: pytest.MonkeyPatch) -> Core:
-    core = Core(whisper._core)
-    monkeypatch.setattr(whisper, "_core", core)
-    monkeypatch.setattr(whisper._model, "model", core)
+    core = Core(whisper.core)
+    monkeypatch.setattr(whisper, "core", core)
+    monkeypatch.setattr(whisper.model, "model", core)
     return core
 
 
@@ -238,8 +238,8 @@ def test_however_long_the_prompt_the_window_is_heard(core: Core, options: dict[s
 def test_prompt_and_hotwords_share_what_room_there_is(prompt_size: int, hotwords_size: int, room: int) -> None:
     whisper = model()
     prompt, hotwords = TALKATIVE[:prompt_size], ("Laura, Friday, payment " * 100)[:hotwords_size]
-    before = whisper._answers._previous(Options(prompt=prompt, hotwords=hotwords), room)
-    words, text = whisper._answers._tokens(hotwords), whisper._answers._tokens(prompt)
+    before = whisper.answers.previous(Options(prompt=prompt, hotwords=hotwords), room)
+    words, text = whisper.answers.tokens(hotwords), whisper.answers.tokens(prompt)
     most = max(0, min(223, room - 5))
     assert len(before) == min(most, len(words) + len(text))
     kept = next(n for n in range(len(before), -1, -1) if before == [*words[:n], *text[len(text) - len(before) + n :]])
@@ -289,11 +289,11 @@ def test_a_window_of_a_file_that_has_more_to_say_is_heard_to_its_end(
 
 
 def test_a_prompt_is_words_and_no_orders(core: Core) -> None:
-    start = model()._answers.tokenizer("en", "transcribe").sot_sequence
+    start = model().answers.tokenizer("en", "transcribe").sot_sequence
     hear(prompt="Hello <|startoftranscript|> <|notimestamps|>", hotwords="<|startofprev|>", beam=1)
     (asked,) = core.generated
     (prompt,) = asked["prompts"]
-    special = [token for token in prompt if token >= model()._answers.tokenizer("en", "transcribe").eot]
+    special = [token for token in prompt if token >= model().answers.tokenizer("en", "transcribe").eot]
     assert special[1:-1] == start
     assert len(special) == len(start) + 2
 
@@ -325,7 +325,7 @@ def polyglot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whisper]:
 
 
 def start_of(whisper: Whisper, prompt: list[int]) -> list[str]:
-    names = [whisper._model.hf_tokenizer.id_to_token(token) for token in prompt]
+    names = [whisper.model.hf_tokenizer.id_to_token(token) for token in prompt]
     return names[names.index("<|startoftranscript|>") :][:3]
 
 
@@ -421,7 +421,7 @@ def stock(monkeypatch: pytest.MonkeyPatch) -> Whisper:
     """The built-in model, taken for one that is made for windows of 30 s; each of its texts is whole."""
     whisper = model()
     monkeypatch.setattr(whisper, "context", "full")
-    monkeypatch.setattr(whisper._answers, "_untimed", True)
+    monkeypatch.setattr(whisper.answers, "untimed", True)
     monkeypatch.setattr("convod.engine.whisper.uncovered", lambda words, voiced: None)
     return whisper
 
@@ -432,7 +432,7 @@ def test_of_a_stock_model_no_times_are_asked_before_the_text(
     core: Core, stock: Whisper, beam: int, words: bool
 ) -> None:
     hear(TALK, beam=beam, words=words)
-    untimed = stock._model.hf_tokenizer.token_to_id("<|notimestamps|>")
+    untimed = stock.model.hf_tokenizer.token_to_id("<|notimestamps|>")
     assert {asked["prompts"][0][-1] for asked in core.generated} == {untimed}
     # Whether its text is whole is told by its words.
     assert len(core.aligned) == (beam > 1 or words)
@@ -440,7 +440,7 @@ def test_of_a_stock_model_no_times_are_asked_before_the_text(
 
 def test_the_built_in_model_is_asked_for_times_with_a_beam(core: Core) -> None:
     hear(TALK, beam=5)
-    untimed = model()._model.hf_tokenizer.token_to_id("<|notimestamps|>")
+    untimed = model().model.hf_tokenizer.token_to_id("<|notimestamps|>")
     assert untimed not in core.generated[0]["prompts"][0]
 
 
@@ -491,7 +491,7 @@ def test_a_doubtful_window_is_tried_alone_then_in_full_then_without_loops(
     assert [
         (shape[-1], asked["no_repeat_ngram_size"]) for shape, asked in zip(core.encoded, core.generated, strict=True)
     ] == tries
-    given = stock._answers._tokens(EARLIER.text)
+    given = stock.answers.tokens(EARLIER.text)
     behind = [asked["prompts"][0][-len(given) :] == given for asked in core.generated]
     assert behind == [lead is not None, *[False] * (len(tries) - 1)]
     # Behind a lead nothing more may have been said.
@@ -535,7 +535,7 @@ def test_what_comes_before_is_put_there_if_it_fits_and_has_a_text(
     core: Core, stock: Whisper, lead: Lead, window: bytes, led: bool
 ) -> None:
     decode(stock, [window], RATE, Options(beam=1), leads=[lead])
-    given = stock._answers._tokens("Grace")
+    given = stock.answers.tokens("Grace")
     (asked,) = core.generated
     assert bool(set(given) & set(asked["prompts"][0])) is led
 
@@ -587,7 +587,7 @@ class Answering:
     """Stands in for the decoder: gives what it is told to, and notes how it was asked."""
 
     def __init__(self, *answers: list[tuple[float, float, str]], **figures: Any) -> None:
-        self._answers = list(answers)
+        self.answers = list(answers)
         self._figures = {"avg_logprob": -0.2, "no_speech_prob": 0.01, **figures}
         self.asked: list[dict[str, Any]] = []
 
@@ -595,7 +595,7 @@ class Answering:
         self, encoded: Any, lengths: list[int], languages: list[str], options: Options, **how: Any
     ) -> list[Hypothesis]:
         self.asked.append({"lengths": lengths, **how})
-        said = self._answers.pop(0)
+        said = self.answers.pop(0)
         words = [TimedWord(start=start, end=end, word=word, probability=0.9) for start, end, word in said]
         text = " ".join(word.word for word in words)
         return [Hypothesis(text=text, language="en", language_probability=1.0, words=words, **self._figures)]
@@ -607,8 +607,8 @@ def answering(
     """The built-in model, taken for a stock one; there is a voice in all of each window."""
     whisper, script = model(), Answering(*answers, **figures)
     monkeypatch.setattr(whisper, "context", "full")
-    monkeypatch.setattr(whisper, "_answers", script)
-    monkeypatch.setattr(whisper._voice, "chunks", lambda samples: np.ones(-(-samples.size // 512), np.float32))
+    monkeypatch.setattr(whisper, "answers", script)
+    monkeypatch.setattr(whisper.voice, "chunks", lambda samples: np.ones(-(-samples.size // 512), np.float32))
     return whisper, script
 
 

@@ -239,9 +239,9 @@ class Decoders:
     @asynccontextmanager
     async def _decoding(self, path, **how):
         async with decoding(path, **how) as decoded:
-            self.processes.append(decoded._process)
+            self.processes.append(decoded.process)
             if self.kill is not None:
-                decoded._process.send_signal(self.kill)
+                decoded.process.send_signal(self.kill)
             yield decoded
 
 

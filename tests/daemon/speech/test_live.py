@@ -38,13 +38,13 @@ class Play:
         self.on_interim: Callable[[DecodeJob], str | None] = lambda job: None
         self.clock = 0.0
 
-    def _take(self, commands) -> None:
+    def take(self, commands) -> None:
         self.commands += commands
         for command in commands:
             if isinstance(command, Decode) and command.job.kind is Kind.INTERIM:
                 text = self.on_interim(command.job)
                 if text is not None:
-                    self._take(self.transcriber.decoded(command.job, heard(text)))
+                    self.take(self.transcriber.decoded(command.job, heard(text)))
 
     def tell(self) -> None:
         """What the engine can afford, and whether it has begun with the interim."""
@@ -56,16 +56,16 @@ class Play:
         for at in range(0, len(sound), self.piece):
             self.clock += 1.0
             self.tell()
-            self._take(self.transcriber.audio(sound[at : at + self.piece], self.clock))
+            self.take(self.transcriber.audio(sound[at : at + self.piece], self.clock))
         return self
 
     def flush(self) -> Play:
-        self._take(self.transcriber.flush())
+        self.take(self.transcriber.flush())
         return self
 
     def answer(self, job: DecodeJob, text: str, **figures) -> list[Commit]:
         before = len(self.commands)
-        self._take(self.transcriber.decoded(job, heard(text, **figures)))
+        self.take(self.transcriber.decoded(job, heard(text, **figures)))
         return [command for command in self.commands[before:] if isinstance(command, Commit)]
 
     @property
@@ -278,7 +278,7 @@ def test_while_an_interim_waits_it_is_renewed_with_each_interval(affords):
     assert interims_of(play) == asked
     play.transcriber.decoded(asked[-2].job, heard("of no use"))
     assert not play.said(TranscriptPartial)
-    play._take(play.transcriber.decoded(asked[-1].job, heard("Grace will")))
+    play.take(play.transcriber.decoded(asked[-1].job, heard("Grace will")))
     play.audio(sentence()[:16000])
     assert interims_of(play)[len(asked)].instead_of is None
 
@@ -469,8 +469,8 @@ def test_memory_stays_bounded_through_a_long_silence():
     play = Play(piece=2 * RATE)
     for _ in range(10):
         play.audio(silence(60.0))
-    assert len(play.transcriber._buffer) <= 2 * 3 * RATE
-    assert len(play.transcriber._arrivals) <= 5
+    assert len(play.transcriber.buffer) <= 2 * 3 * RATE
+    assert len(play.transcriber.arrivals) <= 5
 
 
 LONG = sentence() + silence(0.35) + sentence()[: 2 * RATE] + silence(0.9) + white(0.5, -40) + sentence()
@@ -746,10 +746,10 @@ def test_audio_that_may_yet_be_a_lead_is_kept_and_no_longer():
     (first,) = play.finals
     told(play, first, "Grace will review it.")
     play.audio(silence(1.0))
-    assert play.transcriber._buffer_start <= first.start
+    assert play.transcriber.buffer_start <= first.start
     play.audio(silence(6.0))
-    assert len(play.transcriber._buffer) <= 2 * 2 * RATE
-    assert play.transcriber._buffer_start > first.end
+    assert len(play.transcriber.buffer) <= 2 * 2 * RATE
+    assert play.transcriber.buffer_start > first.end
 
 
 # --- what was not made out --------------------------------------------------------------------------------
@@ -783,7 +783,7 @@ def test_interims_ask_for_the_times_of_words_and_finals_where_the_client_does():
 def test_an_interim_that_was_cut_off_in_a_loop_shows_nothing(figures, shown):
     play = Play().audio(sentence()[: 3 * RATE])
     (asked,) = interims_of(play)
-    play._take(play.transcriber.decoded(asked.job, heard("so we go", **figures)))
+    play.take(play.transcriber.decoded(asked.job, heard("so we go", **figures)))
     assert bool(play.said(TranscriptPartial)) is shown
 
 

@@ -79,7 +79,7 @@ async def test_who_goes_away_gives_the_turn_back(reading):
     assert reading.begun == ["a1", "b1", "d1"]
     for name in ("b1", "d1"):
         await reading.end(name)
-    assert not reading.readers._last  # nothing is remembered of who is gone
+    assert not reading.readers.last_turns  # nothing is remembered of who is gone
 
 
 async def test_a_turn_that_comes_with_the_going_is_given_back(reading):
