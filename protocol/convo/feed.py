@@ -70,6 +70,11 @@ class Feed:
         """Whether the application has taken an event that says nothing follows by itself."""
         return self._state.final and self._delivered >= self._replay_until
 
+    @property
+    def waiting(self) -> int:
+        """How many events wait to be taken."""
+        return len(self._waiting)
+
     def put(self, event: Event) -> None:
         """Add an event that came."""
         if self._lost:

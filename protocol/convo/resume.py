@@ -64,6 +64,11 @@ class UnackedBuffer:
         self._start += size
         self._end += size
 
+    @property
+    def held(self) -> int:
+        """Bytes that are held."""
+        return self._end - self._start
+
     def add(self, data: bytes) -> None:
         """Append audio."""
         self._pieces.append(data)

@@ -17,7 +17,7 @@ from .arguments import Options, parse
 
 Command = Callable[[Options], Awaitable[None]]
 
-_HOMES = {
+HOMES = {
     "transcribe": "transcribe",
     "watch-folder": "watch_folder",
     "stream": "stream",
@@ -49,7 +49,7 @@ def main(words: Sequence[str] | None = None) -> int:
     _open_streams()
     options = parse(words)
     try:
-        home = import_module(f".{_HOMES[options.command]}", __package__)
+        home = import_module(f".{HOMES[options.command]}", __package__)
         return run(cast("Command", getattr(home, options.command.replace("-", "_"))), options)
     except KeyboardInterrupt:  # while something was imported
         return 128 + signal.SIGINT

@@ -53,9 +53,9 @@ class Answers:
     def __init__(self, model: WhisperModel, *, multilingual: bool, untimed: bool = False) -> None:
         self._model = model
         self._multilingual = multilingual
-        self._untimed = untimed
+        self.untimed = untimed
         # The prompt of a session is that of each of its windows.
-        self._tokens = lru_cache(maxsize=256)(self._text_tokens)
+        self.tokens = lru_cache(maxsize=256)(self._text_tokens)
 
     def of(
         self,
@@ -80,9 +80,9 @@ class Answers:
         first = most
         if options.deterministic and not no_repeat:
             first = min(most, 12 + math.ceil(spoken / 100 * LIKELY_PER_SECOND))
-        previous = self._previous(options, self._model.max_length - most)
-        untimed = self._untimed or (options.beam == 1 and max(lengths) <= UNTIMED_FRAMES)
-        given = [self._tokens(lead or "") for lead in leads] or [[]] * len(lengths)
+        previous = self.previous(options, self._model.max_length - most)
+        untimed = self.untimed or (options.beam == 1 and max(lengths) <= UNTIMED_FRAMES)
+        given = [self.tokens(lead or "") for lead in leads] or [[]] * len(lengths)
         prompts = [
             [*self._model.get_prompt(tokenizer, previous, without_timestamps=untimed), *tokens]
             for tokenizer, tokens in zip(tokenizers, given, strict=True)
@@ -178,7 +178,7 @@ class Answers:
             aligned[i] = msgspec.structs.replace(hypotheses[i], words=timed)
         return aligned
 
-    def _previous(self, options: Options, room: int) -> list[int]:
+    def previous(self, options: Options, room: int) -> list[int]:
         """Tokens of hotwords and prompt that stand before the text, where all that comes before it has `room`.
 
         Of what is too long, hotwords keep their beginning and the prompt its end, half of the room each if need be:
@@ -186,7 +186,7 @@ class Answers:
         """
         # Before and after them stand start-of-previous, start, language, task, and no-timestamps.
         room = max(0, min(self._model.max_length // 2 - 1, room - 5))
-        hotwords, prompt = self._tokens(options.hotwords or ""), self._tokens(options.prompt or "")
+        hotwords, prompt = self.tokens(options.hotwords or ""), self.tokens(options.prompt or "")
         hotwords = hotwords[: max(room // 2, room - len(prompt))]
         return [*hotwords, *prompt[max(0, len(prompt) + len(hotwords) - room) :]]
 

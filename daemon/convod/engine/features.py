@@ -60,8 +60,8 @@ class GrowingFeatures:
 
     def __init__(self, filters: Floats) -> None:
         self._filters = filters
-        self._known: OrderedDict[str, Floats] = OrderedDict()  # frames that more samples do not change
-        self._frames = 0
+        self.known: OrderedDict[str, Floats] = OrderedDict()  # frames that more samples do not change
+        self.frames = 0
 
     def of(self, samples: Floats, stream_key: str | None, unsettled: int = 0) -> Floats:
         """Samples (n,) -> features (mels, n // 160).
@@ -71,16 +71,16 @@ class GrowingFeatures:
         """
         if stream_key is None:
             return log_mel(samples, self._filters)
-        known = self._known.pop(stream_key, None)
+        known = self.known.pop(stream_key, None)
         if known is None or len(known) > len(samples) // HOP:
-            self._frames -= 0 if known is None else len(known)
+            self.frames -= 0 if known is None else len(known)
             known = np.zeros((0, len(self._filters)), np.float32)
         else:
-            self._frames -= len(known)
+            self.frames -= len(known)
         mel = np.concatenate([known, _log_mel(samples, self._filters, len(known))])
         sure = max(0, (len(samples) - unsettled - WINDOW // 2) // HOP)
-        self._known[stream_key] = mel[:sure].copy()
-        self._frames += sure
-        while self._frames > KEPT_FRAMES:
-            self._frames -= len(self._known.popitem(last=False)[1])
+        self.known[stream_key] = mel[:sure].copy()
+        self.frames += sure
+        while self.frames > KEPT_FRAMES:
+            self.frames -= len(self.known.popitem(last=False)[1])
         return _normalised(mel)

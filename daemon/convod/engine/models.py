@@ -156,7 +156,7 @@ def here() -> Iterator[Model]:
     yield find(BUILTIN)
     by_repository = {repository: name for name, repository in reversed(SIZES.items())}
     found = set()
-    for folder in sorted(_cache().glob("models--*--*")):
+    for folder in sorted(hub_cache().glob("models--*--*")):
         repository = "/".join(folder.name.split("--")[1:])
         snapshot = _snapshot(repository)
         if snapshot is not None and (snapshot / "tokenizer.json").is_file():
@@ -193,7 +193,7 @@ def _user_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
 
 
-def _cache() -> Path:
+def hub_cache() -> Path:
     """Where huggingface_hub keeps what it fetched (its documented environment variables)."""
     if "HF_HUB_CACHE" in os.environ:
         return Path(os.environ["HF_HUB_CACHE"])
@@ -202,7 +202,7 @@ def _cache() -> Path:
 
 
 def _snapshot(repository: str) -> Path | None:
-    folder = _cache() / ("models--" + repository.replace("/", "--"))
+    folder = hub_cache() / ("models--" + repository.replace("/", "--"))
     try:
         commit = (folder / "refs" / "main").read_text().strip()
     except OSError:

@@ -62,7 +62,7 @@ CALLS: Final[dict[str, dict[str, int]]] = {
 """The system calls that decoding needs once everything is imported and open, by architecture. Each other one fails with
 EPERM: none that takes a path, makes a socket or a process, or names another process."""
 
-_ARCHITECTURES: Final = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+ARCHITECTURES: Final = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 """AUDIT_ARCH_… of linux/audit.h, by which a filter knows whose numbers it is given."""
 
 
@@ -146,7 +146,7 @@ def filter_program(machine: str) -> _Program:
     load, equal, give = 0x20, 0x15, 0x06
     allow, refuse = 0x7FFF0000, 0x00050000 | errno.EPERM
     calls = sorted(CALLS[machine].values())
-    lines = [(load, 0, 0, 4), (equal, 1, 0, _ARCHITECTURES[machine]), (give, 0, 0, refuse), (load, 0, 0, 0)]
+    lines = [(load, 0, 0, 4), (equal, 1, 0, ARCHITECTURES[machine]), (give, 0, 0, refuse), (load, 0, 0, 0)]
     lines += [(equal, len(calls) - at, 0, call) for at, call in enumerate(calls)]
     lines += [(give, 0, 0, refuse), (give, 0, 0, allow)]
     return _Program(len(lines), b"".join(struct.pack("=HBBI", *line) for line in lines))

@@ -38,20 +38,20 @@ class Whisper:
 
     def __init__(self, load: Load) -> None:
         self.context = load.context
-        self._model = load_model(load)
-        self._core: ctranslate2.models.Whisper = self._model.model
-        self.device = str(self._core.device)
-        self.compute_type = str(self._core.compute_type)
-        self.multilingual = bool(self._core.is_multilingual)
+        self.model = load_model(load)
+        self.core: ctranslate2.models.Whisper = self.model.model
+        self.device = str(self.core.device)
+        self.compute_type = str(self.core.compute_type)
+        self.multilingual = bool(self.core.is_multilingual)
         # faster-whisper names all languages there are; a smaller vocabulary has no token for some.
         self.languages = [
             code
-            for code in self._model.supported_languages
-            if not self.multilingual or self._model.hf_tokenizer.token_to_id(f"<|{code}|>") is not None
+            for code in self.model.supported_languages
+            if not self.multilingual or self.model.hf_tokenizer.token_to_id(f"<|{code}|>") is not None
         ]
-        self._voice = Voice()
-        self._answers = Answers(self._model, multilingual=self.multilingual, untimed=load.context == "full")
-        self._growing = GrowingFeatures(self._model.feature_extractor.mel_filters.astype(np.float32))
+        self.voice = Voice()
+        self.answers = Answers(self.model, multilingual=self.multilingual, untimed=load.context == "full")
+        self._growing = GrowingFeatures(self.model.feature_extractor.mel_filters.astype(np.float32))
 
     @property
     def _stock(self) -> bool:
@@ -61,7 +61,7 @@ class Whisper:
     def warm_up(self) -> None:
         """Decode a second of silence, so that the first real window does not pay for lazy allocations."""
         silence = np.zeros(RATE, np.float32)
-        self._voice.find(silence)
+        self.voice.find(silence)
         self._decode_speech([_Wanted(self._features(silence), silence)], Options(language="en", beam=1))
 
     def decode(self, windows: Sequence[Window], rate: int, options: Options) -> list[Hypothesis]:
@@ -104,7 +104,7 @@ class Whisper:
     def _voices(self, samples: list[Floats], options: Options) -> list[_VoiceOf]:
         """Find where there is a voice in each window, as far as that is asked for."""
         if self._stock and (options.check_voice or options.beam > 1):
-            chunks = [self._voice.chunks(one) for one in samples]
+            chunks = [self.voice.chunks(one) for one in samples]
             extents = [extent(found, one.size) for found, one in zip(chunks, samples, strict=True)]
             return [
                 _VoiceOf(
@@ -116,10 +116,10 @@ class Whisper:
                 for found, (seconds, end) in zip(chunks, extents, strict=True)
             ]
         if not options.check_voice:
-            return [_VoiceOf(end=self._voice.end(one) if options.find_voice_end else None) for one in samples]
+            return [_VoiceOf(end=self.voice.end(one) if options.find_voice_end else None) for one in samples]
         # The windows of a recording end in silence, so it only matters that there is a voice.
         voices: list[tuple[float, float | None]] = [
-            (self._voice.least(one), None) if options.deterministic else self._voice.find(one) for one in samples
+            (self.voice.least(one), None) if options.deterministic else self.voice.find(one) for one in samples
         ]
         return [_VoiceOf(silent=seconds < LEAST_VOICE_S, seconds=seconds, end=end) for seconds, end in voices]
 
@@ -219,7 +219,7 @@ class Whisper:
         batch = np.zeros((len(features), features[0].shape[0], frames), np.float32)
         for row, piece in zip(batch, features, strict=True):
             row[:, : piece.shape[1]] = piece
-        return self._core.encode(ctranslate2.StorageView.from_array(batch))
+        return self.core.encode(ctranslate2.StorageView.from_array(batch))
 
     def _languages(self, encoded: Any, windows: list[_Wanted], options: Options) -> list[tuple[str, float]]:
         """Find the language of each window, and how probable it is."""
@@ -229,7 +229,7 @@ class Whisper:
             if options.language not in self.languages:
                 raise ValueError(f"the model does not know language {options.language!r}")
             return [(options.language, 1.0)] * len(windows)
-        found = self._core.detect_language(encoded)
+        found = self.core.detect_language(encoded)
         return [
             choose_language(
                 [(token[2:-2], float(probability)) for token, probability in ranked],
@@ -247,7 +247,7 @@ class Whisper:
         spoken = max(window.features.shape[1] for window in windows)
         if options.deterministic:  # whatever else is in the batch
             spoken = room(spoken) if self._stock else self._bucket(spoken, options)
-        hypotheses = self._answers.of(encoded, lengths, languages, options, spoken=spoken, leads=leads, **freedom)
+        hypotheses = self.answers.of(encoded, lengths, languages, options, spoken=spoken, leads=leads, **freedom)
         return [_on_its_own_clock(one, window) for one, window in zip(hypotheses, windows, strict=True)]
 
 

@@ -162,7 +162,7 @@ class Authenticator:
         self._shared: dict[str, Lease] = {}
         self._tokens: dict[Token, Lease] = {}
         self._admins: dict[str, Lease] = {}
-        self._tries: OrderedDict[str, tuple[int, float]] = OrderedDict()  # by host: how many, when the last was
+        self.tries: OrderedDict[str, tuple[int, float]] = OrderedDict()  # by host: how many, when the last was
         self._reported = ""
         self.refused = 0
 
@@ -232,11 +232,11 @@ class Authenticator:
 
     async def _pause(self, host: str) -> None:
         now = trio.current_time()
-        count, last = self._tries.pop(host, (0, now))
+        count, last = self.tries.pop(host, (0, now))
         count = 1 if now - last > FORGET_S else count + 1
-        self._tries[host] = (count, now)
-        while len(self._tries) > HOSTS:
-            self._tries.popitem(last=False)
+        self.tries[host] = (count, now)
+        while len(self.tries) > HOSTS:
+            self.tries.popitem(last=False)
         self.refused += 1
         log.warning("wrong or missing token", extra={"host": host, "tries": count})
         # Only the client that guesses waits; the daemon serves others meanwhile.

@@ -67,7 +67,7 @@ def _peer(stream: trio.SocketStream) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _network(peer: str) -> str:
+def network_of(peer: str) -> str:
     """Return what handshakes are counted by: an IPv4 address, or the 64 bits that an IPv6 host has for itself."""
     host = peer.rpartition(":")[0].strip("[]")
     address = ipaddress.ip_address(host.partition("%")[0])
@@ -161,7 +161,7 @@ async def listen(bound: Bound, endpoint: WebSocketEndpoint, connections: trio.Nu
             peer = _peer(stream)
         except OSError:
             return  # it is gone already
-        with endpoint.limiter.slot(endpoint.settings(), _network(peer)) as slot:
+        with endpoint.limiter.slot(endpoint.settings(), network_of(peer)) as slot:
             # A peer that breaks off its handshake raises: that is the end of this connection only.
             try:
                 for option, value in KEEPALIVE:

@@ -91,8 +91,8 @@ class ConnectionLimiter:
         self.connected = 0
         self.refused: Counter[str] = Counter()
         self._numbers = 0
-        self._silent: dict[str, OrderedDict[int, Slot]] = {}  # by host: those that have not said hello, oldest first
-        self._silent_count = 0
+        self.silent: dict[str, OrderedDict[int, Slot]] = {}  # by host: those that have not said hello, oldest first
+        self.silent_count = 0
         self._owners: Counter[str] = Counter()
         self._paces: dict[str, Paces] = {}
 
@@ -112,8 +112,8 @@ class ConnectionLimiter:
         self._numbers += 1
         slot = Slot(settings, self._numbers, host)
         self.connected += 1
-        self._silent.setdefault(host, OrderedDict())[slot.number] = slot
-        self._silent_count += 1
+        self.silent.setdefault(host, OrderedDict())[slot.number] = slot
+        self.silent_count += 1
         self._evict(host, settings)
         try:
             with slot.scope:
@@ -129,24 +129,24 @@ class ConnectionLimiter:
 
         An honest client says hello at once, and is not evicted for other hosts that do not.
         """
-        if len(self._silent[newest]) > settings.host_handshakes:
+        if len(self.silent[newest]) > settings.host_handshakes:
             host = newest
-        elif self._silent_count > settings.handshakes:
-            host = max(self._silent, key=lambda each: len(self._silent[each]))
+        elif self.silent_count > settings.handshakes:
+            host = max(self.silent, key=lambda each: len(self.silent[each]))
         else:
             return
-        here = self._silent[host].values()
+        here = self.silent[host].values()
         evicted = next((slot for slot in here if not slot.spoke), next(iter(here)))
         self.refused["handshakes"] += 1
         self._end_handshake(evicted)
         evicted.scope.cancel()
 
     def _end_handshake(self, slot: Slot) -> None:
-        here = self._silent.get(slot.host)
+        here = self.silent.get(slot.host)
         if here is not None and here.pop(slot.number, None) is not None:
-            self._silent_count -= 1
+            self.silent_count -= 1
             if not here:
-                del self._silent[slot.host]
+                del self.silent[slot.host]
 
     def full(self, settings: ListenSettings) -> bool:
         """Whether there is no room at all, not even in the reserve."""

@@ -113,7 +113,7 @@ def bound(path: Path, mode: int = 0o600, group: str = "") -> Iterator[trio.Socke
             # No other user may connect between bind and chmod.
             before = os.umask(0o177)
             try:
-                _bind(listener, path)
+                bind_path(listener, path)
             except OSError as error:
                 raise SocketTaken(
                     f"the socket {path} cannot be made ({error.strerror or error}); choose another with --socket"
@@ -147,11 +147,12 @@ def _open_to(path: Path, mode: int, group: str) -> None:
         ) from error
 
 
-def _bind(listener: trio.socket.SocketType, path: Path) -> None:
+def bind_path(listener: trio.socket.SocketType, path: Path) -> None:
+    """Bind to a path; `OSError` if the system refuses it."""
     import socket as stdlib
 
     # trio's bind is a coroutine for the sake of name look-ups, which a path does not need.
-    stdlib.socket.bind(listener._sock, os.fspath(path))  # type: ignore[attr-defined]
+    stdlib.socket.bind(listener._sock, os.fspath(path))  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 async def listen(

@@ -84,7 +84,7 @@ class BadSettings(Exception):
 
 def keys() -> Iterator[str]:
     """Every setting's dotted key."""
-    yield from _types()
+    yield from setting_types()
 
 
 def load(
@@ -95,7 +95,7 @@ def load(
     Raises:
         BadSettings: a key or a value is wrong, or `file` cannot be read.
     """
-    types = _types()
+    types = setting_types()
     values: dict[str, Any] = {}
     path = file or _default_file(environment)
     if path is not None:
@@ -119,7 +119,7 @@ def exposed_token(settings: Settings, file: Path | None) -> str | None:
     try:
         if not file.stat().st_mode & stat.S_IROTH:
             return None
-        if ("listen.token", settings.listen.token) not in _from_file(file, _types()):
+        if ("listen.token", settings.listen.token) not in _from_file(file, setting_types()):
             return None
     except (OSError, BadSettings):
         return None
@@ -130,7 +130,8 @@ def _parts(text: str) -> list[str]:
     return [part for part in map(str.strip, text.split(",")) if part]
 
 
-def _types() -> dict[str, Any]:
+def setting_types() -> dict[str, Any]:
+    """Return the type of each setting, by its key."""
     types: dict[str, Any] = {}
     for field in msgspec.structs.fields(Settings):
         if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):

@@ -61,7 +61,7 @@ def install(root: Path, *, user: bool) -> int:
     if root == Path("/"):
         _tell_systemd(user)
         if not user:
-            _close(root / SYSTEM["convod.toml"])
+            restrict(root / SYSTEM["convod.toml"])
         _say_next(user)
     return 0
 
@@ -105,7 +105,7 @@ def _put(path: Path, text: str) -> Path:
     return path
 
 
-def _close(settings: Path) -> None:
+def restrict(settings: Path) -> None:
     """Let only root and the service read the settings, which may hold a token."""
     try:
         os.chown(settings, 0, grp.getgrnam("convod").gr_gid)

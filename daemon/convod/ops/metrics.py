@@ -46,7 +46,7 @@ class Metrics(msgspec.Struct, frozen=True):
         except SummarizerUnavailable:
             provider = None
         # Sizes of files and memory of processes are read from the system: not in the loop.
-        measured = await trio.to_thread.run_sync(self._system, self.manager.engine.processes)
+        measured = await trio.to_thread.run_sync(self.system, self.manager.engine.processes)
         return _written([*self._daemon(provider), *self._engine(self.manager.engine), *measured])
 
     def _daemon(self, provider: str | None) -> Iterator[Metric]:
@@ -94,9 +94,10 @@ class Metrics(msgspec.Struct, frozen=True):
         yield _counter("convo_decoding_seconds", "Time spent on it; over the audio, it is the real-time factor.",
                        {(): engine.busy_s})  # fmt: skip
 
-    def _system(self, workers: list[int]) -> list[Metric]:
-        spool = [_size(file) for file in (self.state / "spool").glob("*.audio")]
-        database = sum(_size(file) for file in self.state.glob("convod.sqlite*"))
+    def system(self, workers: list[int]) -> list[Metric]:
+        """Measure disk and processes. Blocks."""
+        spool = [size_of(file) for file in (self.state / "spool").glob("*.audio")]
+        database = sum(size_of(file) for file in self.state.glob("convod.sqlite*"))
         memory = {"convod": _resident(os.getpid()), "workers": sum(_resident(worker) for worker in workers)}
         times = os.times()
         return [
@@ -161,7 +162,7 @@ def _written(metrics: Iterable[Metric]) -> str:
     return generate_latest(registry).decode()
 
 
-def _size(file: Path) -> int:
+def size_of(file: Path) -> int:
     """Bytes of a file; 0 for one that was deleted meanwhile, or that the disk does not give."""
     try:
         return file.stat().st_size

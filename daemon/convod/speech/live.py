@@ -194,18 +194,18 @@ class LiveTranscriber:
         self._rate = settings.rate
         self._base = sample  # stream sample that frames count from
         self._frames = Frames(settings.rate, settings.frame_ms)
-        self._vad = Vad(self._frames.vad_rate, settings.vad, frame_ms=settings.frame_ms)
+        self.vad = Vad(self._frames.vad_rate, settings.vad, frame_ms=settings.frame_ms)
         self._endpoint = Endpointer(settings.rate, settings.endpoint, first=utterance, begin=self._base)
         if sample:
             # The restart forgot whether speech went on where the last utterance ended. If not, this becomes an
             # utterance without a voice, of which nothing is kept.
             self._endpoint.resume(sample)
-        self._buffer = bytearray()
-        self._buffer_start = self._base
+        self.buffer = bytearray()
+        self.buffer_start = self._base
         self._now = self._base
-        self._arrivals: deque[tuple[int, float]] = deque()
+        self.arrivals: deque[tuple[int, float]] = deque()
         self._publish_next = utterance
-        self._finals: dict[int, _Final] = {}
+        self.finals: dict[int, _Final] = {}
         self._speculative: SpeculativeFinal | None = None
         self._interim: DecodeJob | None = None
         self._interim_waits = False  # no worker has begun with it
@@ -229,15 +229,15 @@ class LiveTranscriber:
     @property
     def waiting(self) -> int:
         """Utterances that ended and are not committed."""
-        return len(self._finals)
+        return len(self.finals)
 
     @property
     def settled(self) -> int:
         """First sample whose text is not out yet."""
         since = self._endpoint.open_since
         first = self._now if since is None else since
-        if self._finals:
-            first = min(first, *(final.closed.start for final in self._finals.values()))
+        if self.finals:
+            first = min(first, *(final.closed.start for final in self.finals.values()))
         return first
 
     @property
@@ -257,11 +257,11 @@ class LiveTranscriber:
     def audio(self, mono: bytes, arrived: float) -> list[Command]:
         """Add samples (mono s16le), received at `arrived` seconds of the caller's clock."""
         commands: list[Command] = []
-        self._buffer += mono
+        self.buffer += mono
         self._now += len(mono) // 2
-        self._arrivals.append((self._now, arrived))
+        self.arrivals.append((self._now, arrived))
         for frame in self._frames.feed(mono):
-            speech, level = self._vad.feed(frame.samples)
+            speech, level = self.vad.feed(frame.samples)
             for happening in self._endpoint.frame(self._base + frame.end, speech, level):
                 self._follow(happening, commands)
         self._perhaps_interim(commands)
@@ -342,7 +342,7 @@ class LiveTranscriber:
         speculative = self._speculative
         if speculative is not None and speculative.job.end == closed.end:
             self._speculative = None
-            self._finals[closed.number] = final = self._final(closed, speculative.job)
+            self.finals[closed.number] = final = self._final(closed, speculative.job)
             if speculative.hypothesis is None:
                 commands.append(Prioritize(final.job))
             else:
@@ -351,7 +351,7 @@ class LiveTranscriber:
         self._drop_speculative(commands)
         cut = closed.cut
         job = self._job(self.settings.kind, closed.number, closed.start, closed.end, find_voice_end=not cut)
-        self._finals[closed.number] = self._final(closed, job)
+        self.finals[closed.number] = self._final(closed, job)
         commands.append(Decode(job))
 
     def _perhaps_resume(self, job: DecodeJob, hypothesis: Hypothesis) -> list[Command]:
@@ -359,7 +359,7 @@ class LiveTranscriber:
 
         What the gate missed between them would be in neither.
         """
-        final = self._finals.get(job.utterance)
+        final = self.finals.get(job.utterance)
         if final is None or final.job is not job or final.decided or final.closed.cut:
             return []
         at = final.closed.end
@@ -368,7 +368,7 @@ class LiveTranscriber:
         if job.start + int(hypothesis.voice_end * self._rate) <= at - VOICE_NEAR_MS * self._rate // 1000:
             return []
         commands: list[Command] = []
-        if (following := self._finals.get(job.utterance + 1)) is not None:
+        if (following := self.finals.get(job.utterance + 1)) is not None:
             self._begin_earlier(following, at, commands)
             return commands
         before = self._endpoint.open_since
@@ -448,7 +448,7 @@ class LiveTranscriber:
     def _lead(self, utterance: int, start: int) -> Lead | None:
         """Take the end of the utterance before this one, if it is near and its text is known."""
         previous = self._previous
-        if previous is None or utterance != self._publish_next or previous.start < self._buffer_start:
+        if previous is None or utterance != self._publish_next or previous.start < self.buffer_start:
             return None
         if not 0 <= start - previous.end <= LEAD_GAP_S * self._rate:
             return None
@@ -477,19 +477,19 @@ class LiveTranscriber:
             self._speculative = None
 
     def _samples(self, start: int, end: int) -> bytes:
-        offset = 2 * (start - self._buffer_start)
-        return bytes(self._buffer[offset : offset + 2 * (end - start)])
+        offset = 2 * (start - self.buffer_start)
+        return bytes(self.buffer[offset : offset + 2 * (end - start)])
 
     def _arrival(self, sample: int) -> float:
-        arrived = self._arrivals[0][1] if self._arrivals else 0.0
-        for until, arrived in self._arrivals:  # noqa: B007 - the first that reaches the sample
+        arrived = self.arrivals[0][1] if self.arrivals else 0.0
+        for until, arrived in self.arrivals:  # noqa: B007 - the first that reaches the sample
             if until >= sample:
                 break
         return arrived
 
     def _trim(self) -> None:
         # Speech may have gone on behind an utterance that is not decoded yet, and its end may become a lead.
-        undecided = [final.closed for final in self._finals.values() if not final.decided]
+        undecided = [final.closed for final in self.finals.values() if not final.decided]
         ends = [max(closed.start, closed.end - int(LEAD_S * self._rate)) for closed in undecided]
         needed = min(self._endpoint.needed_from, self._now, *ends)
         if (previous := self._previous) is not None:
@@ -498,11 +498,11 @@ class LiveTranscriber:
             else:
                 self._previous = None
         # In blocks, or every frame of silence would move the whole buffer.
-        if needed - self._buffer_start > self._rate:
-            del self._buffer[: 2 * (needed - self._buffer_start)]
-            self._buffer_start = needed
-        while len(self._arrivals) > 1 and self._arrivals[0][0] < needed:
-            self._arrivals.popleft()
+        if needed - self.buffer_start > self._rate:
+            del self.buffer[: 2 * (needed - self.buffer_start)]
+            self.buffer_start = needed
+        while len(self.arrivals) > 1 and self.arrivals[0][0] < needed:
+            self.arrivals.popleft()
 
     # --- interims -----------------------------------------------------------------------------------------
 
@@ -569,13 +569,13 @@ class LiveTranscriber:
     # --- finals -------------------------------------------------------------------------------------------
 
     def _decide(self, job: DecodeJob, hypothesis: Hypothesis | None, trouble: str | None) -> list[Command]:
-        final = self._finals.get(job.utterance)
+        final = self.finals.get(job.utterance)
         if final is None or final.job is not job:
             return []
         final.decided, final.hypothesis, final.trouble = True, hypothesis, trouble
         commands: list[Command] = []
-        while (ready := self._finals.get(self._publish_next)) is not None and ready.decided:
-            del self._finals[self._publish_next]
+        while (ready := self.finals.get(self._publish_next)) is not None and ready.decided:
+            del self.finals[self._publish_next]
             self._publish_next += 1
             commands.append(self._publish(ready))
         return commands

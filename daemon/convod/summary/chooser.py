@@ -43,10 +43,10 @@ class Chooser:
         self._settings = settings
         self._connections = connections
         self._providers: dict[str, Provider] = {}
-        self._choices: dict[tuple[str, str], _Choice] = {}
+        self.choices: dict[tuple[str, str], _Choice] = {}
         self._choosing = trio.Lock()
-        self._looks = 0
-        self._breakers: dict[tuple[str, str], Breaker] = {}
+        self.looks = 0
+        self.breakers: dict[tuple[str, str], Breaker] = {}
         self._away: set[str] = set()
         self._back = trio.Event()
 
@@ -62,7 +62,7 @@ class Chooser:
         Raises:
             SummarizerUnavailable: the provider that was asked for by name is away. With `auto` never.
         """
-        known = self._choices.get((name, model))
+        known = self.choices.get((name, model))
         if known is None or insist or trio.current_time() >= known.until:
             known = await self._look_anew(name, model, insist)
         if isinstance(known.found, SummarizerUnavailable):
@@ -71,17 +71,17 @@ class Chooser:
         return known.found
 
     async def _look_anew(self, name: str, model: str, insist: bool) -> _Choice:
-        looks = self._looks
+        looks = self.looks
         # One at a time: sessions that end together ask the same servers the same thing, and what was found meanwhile
         # is news to all who wait.
         async with self._choosing:
             now = trio.current_time()
-            known = self._choices.get((name, model))
+            known = self.choices.get((name, model))
             if known is None or (known.number <= looks and (insist or now >= known.until)):
                 # Names of models come from clients: what has run out must not pile up.
-                self._choices = {wanted: choice for wanted, choice in self._choices.items() if now < choice.until}
+                self.choices = {wanted: choice for wanted, choice in self.choices.items() if now < choice.until}
                 known = await self._look(name, model, insist)
-                self._choices[name, model] = known
+                self.choices[name, model] = known
             return known
 
     async def wait_back(self) -> None:
@@ -101,13 +101,13 @@ class Chooser:
             yield
         except SummarizerUnavailable as error:
             breaker.failed(trio.current_time(), str(error), hopeless=not error.retry)
-            self._choices.clear()
+            self.choices.clear()
             raise
         except Exception as error:
             log.exception("the summarizer %s failed", status.provider)
             told = _fault(status.provider, error)
             breaker.failed(trio.current_time(), str(told))
-            self._choices.clear()
+            self.choices.clear()
             raise told from error
         except BaseException:
             breaker.given_up()
@@ -115,11 +115,11 @@ class Chooser:
         breaker.succeeded()
 
     def _breaker(self, name: str, model: str) -> Breaker:
-        return self._breakers.setdefault((name, model), Breaker())
+        return self.breakers.setdefault((name, model), Breaker())
 
     async def _look(self, name: str, model: str, insist: bool) -> _Choice:
-        self._looks += 1
-        number = self._looks
+        self.looks += 1
+        number = self.looks
         found: SummarizerStatus | SummarizerUnavailable
         try:
             found = await (self._look_around(model, insist) if name == "auto" else self._look_at(name, model, insist))

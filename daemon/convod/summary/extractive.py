@@ -32,12 +32,12 @@ from convod.summary.words import fluent, is_function_word, keywords, says_nothin
 
 _DAMPING: Final = 0.85
 """Of the walk, as in TextRank."""
-_STEPS: Final = 30
+STEPS: Final = 30
 _SETTLED: Final = 1e-4
 """The walk ends when no more than this part of all weight still moves."""
 _RELEVANCE: Final = 0.7
 """Lambda of maximal marginal relevance: 1 is rank alone, 0 is novelty alone."""
-_TERMS: Final = 16
+TERMS: Final = 16
 """Terms of a sentence that count, the rarest: a sentence without an end must not cost without an end."""
 _CANDIDATES: Final = 150
 _KEYWORDS: Final = 8
@@ -55,7 +55,7 @@ _WORTH: Final = 0.05
 """A key point has at least this part of the best rank: greetings have none."""
 _FIELD: Final = 8
 """Sentences of a field, at most."""
-_KEPT: Final = 200
+KEPT: Final = 200
 """Sentences that a talk which goes on is remembered by."""
 
 _LENGTHS: Final = {"brief": (3, 5), "minutes": (5, 8), "bullets": (6, 4), "lecture": (6, 8), "consultation": (5, 6)}
@@ -133,7 +133,7 @@ def extract(segments: Sequence[Segment], style: Style, language: str = "", befor
         told = []  # the fields are the whole summary
     others = [at for at in worth if at not in told and not _asks(ranked[at][1].text)][:points]
     rest = [ranked[at] for at in sorted(others, key=lambda at: ranked[at][0])]
-    best = sorted(place for place, _, _ in ranked[:_KEPT])
+    best = sorted(place for place, _, _ in ranked[:KEPT])
     return Digest(
         draft=Draft(
             title=_title(words, lines),
@@ -239,7 +239,7 @@ def _vectors(said: Sequence[str]) -> list[tuple[int, _Sentence]]:
     idf = {term: 0.0 if is_function_word(term) else math.log(1.0 + total / count) for term, count in frequency.items()}
     kept = []
     for place, bag, words in bags.values():
-        entries = sorted(((-count * idf[term], term) for term, count in bag.items()))[:_TERMS]
+        entries = sorted(((-count * idf[term], term) for term, count in bag.items()))[:TERMS]
         norm = math.sqrt(sum(value * value for value, _ in entries))
         vector = {term: -value / norm for value, term in entries if value} if norm else {}
         size = sum(bag.values())
@@ -274,12 +274,12 @@ def _walk(rows: Sequence[Vector]) -> list[float]:
     # Only shared terms link. Rows as parallel lists: this is the inner loop of the whole room.
     links = [([numbers[t] for t in row if t in numbers], [v for t, v in row.items() if t in numbers]) for row in rows]
     own = [sum(v * v for v in values) for _, values in links]
-    degrees = _step(links, own, [1.0] * count, len(numbers))
+    degrees = step(links, own, [1.0] * count, len(numbers))
     out = [1.0 / degree if degree > 1e-9 else 0.0 for degree in degrees]
     ranks = [1.0 / count] * count
-    for _ in range(_STEPS):
+    for _ in range(STEPS):
         spread = [rank * share for rank, share in zip(ranks, out, strict=True)]
-        heard = _step(links, own, spread, len(numbers))
+        heard = step(links, own, spread, len(numbers))
         least = (1.0 - _DAMPING * sum(heard)) / count
         new = [least + _DAMPING * value for value in heard]
         moved = sum(abs(a - b) for a, b in zip(new, ranks, strict=True))
@@ -289,7 +289,7 @@ def _walk(rows: Sequence[Vector]) -> list[float]:
     return ranks
 
 
-def _step(
+def step(
     links: Sequence[tuple[list[int], list[float]]], own: Sequence[float], weights: Sequence[float], terms_count: int
 ) -> list[float]:
     """(X Xᵀ - diagonal) times `weights`."""

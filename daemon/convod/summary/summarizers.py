@@ -58,7 +58,7 @@ class Summarizers:
     ) -> None:
         self._settings = settings
         self._connections = _Connections(client_factory or _default_factory(settings))
-        self._chooser = Chooser(settings, self._connections)
+        self.chooser = Chooser(settings, self._connections)
         self._styles = Styles(settings.styles_dir)
         self._notes = Notes()
         self._gauges: dict[tuple[str, str], Gauge] = {}
@@ -79,7 +79,7 @@ class Summarizers:
             SummarizerUnavailable: the provider that was asked for by name is away. With `auto` never.
         """
         name = self._wanted_provider(options)
-        return await self._chooser.choose(name, self._wanted_model(options, name), insist=insist)
+        return await self.chooser.choose(name, self._wanted_model(options, name), insist=insist)
 
     async def status(self) -> SummarizerStatus:
         """Return who would write a summary by the settings, or why none would."""
@@ -91,7 +91,7 @@ class Summarizers:
 
     async def wait_back(self) -> None:
         """Wait until a provider that did not answer does so again."""
-        await self._chooser.wait_back()
+        await self.chooser.wait_back()
 
     async def write(self, transcript: Transcript, options: SummaryOptions, show: Show) -> Summary:
         """Write the summary of a transcript.
@@ -114,7 +114,7 @@ class Summarizers:
             return self._signed(digest.draft, status, style, language, segments)
         language = self._language(options, transcript)
         wanted = Wanted(style=style, language=language, title=transcript.title)
-        with self._chooser.at_work(status):
+        with self.chooser.at_work(status):
             draft = await summarise(transcript, wanted, await self._work(status, wanted, show))
         missing = await self._in_thread(transcript, partial(_missing, transcript, draft, language))
         return self._signed(draft, status, style, language, segments, missing)
@@ -143,7 +143,7 @@ class Summarizers:
         wanted = Wanted(style=style, language=language, title=transcript.title)
 
         async def refine(before: Draft | None, segments: Sequence[Segment]) -> Draft:
-            with self._chooser.at_work(status):
+            with self.chooser.at_work(status):
                 work = await self._work(status, wanted, show)
                 if before is None:
                     return await summarise(Transcript(transcript.title, transcript.language, segments), wanted, work)
@@ -162,7 +162,7 @@ class Summarizers:
         await self._connections.aclose()
 
     async def _work(self, status: SummarizerStatus, wanted: Wanted, show: Show) -> Work:
-        provider = self._chooser.provider(status.provider)
+        provider = self.chooser.provider(status.provider)
         context_tokens = await provider.context_tokens(status.model)
         gauge = self._gauge(status)
         asked = Asked(

@@ -121,12 +121,12 @@ async def _flood() -> None:
         while time.perf_counter() - began < FLOOD_S:
             for _ in range(20):
                 sent += 1
-                watch._take(
+                watch._take(  # noqa: SLF001 - as if the daemon had sent it
                     TranscriptPartial(session="s", segment=0, start=0, end=1, stable="", tentative=f"word {sent}")
                 )
             await asyncio.sleep(0.01)
         took = time.perf_counter() - began
-        watch._stop_flush()
+        watch._stop_flush()  # noqa: SLF001
         await pilot.pause()  # nothing is on its way when the screen goes
     print(f"flood: {sent / took:.0f} partials a second, drawn {drawn / took:.1f} times a second")
 

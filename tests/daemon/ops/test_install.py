@@ -72,7 +72,7 @@ def test_settings_are_for_root_and_the_service_alone(tmp_path, monkeypatch, caps
 
     monkeypatch.setattr(install.grp, "getgrnam", find)
     monkeypatch.setattr(install.os, "chown", lambda *words: given.append(words))
-    install._close(settings)
+    install.restrict(settings)
     assert settings.stat().st_mode & 0o777 == (0o640 if group else 0o644)
     assert given == ([(settings, 0, 4242)] if group else [])
     assert ("keep tokens out of it" in capsys.readouterr().err) is not group

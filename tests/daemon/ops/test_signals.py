@@ -50,7 +50,7 @@ async def test_the_watchdog_is_fed_only_while_the_engine_answers(autojump_clock,
                 await trio.sleep(95)
                 assert count(manager) == 10
                 worker = Worker(None, None)  # type: ignore[arg-type]
-                engine._workers.add(worker)
+                engine.workers.add(worker)
                 worker.batch, worker.busy_since = [window(), window()], trio.current_time()
                 assert engine.answers
                 await trio.sleep(2 * 20 + REPLACED_S - 1)

@@ -67,7 +67,7 @@ class Listening(RuleBasedStateMachine):
             Settings("s", RATE, Kind.FINAL, endpoint, interim=interim, words=words),
             HallucinationFilter(),
         )
-        self.transcriber._vad = self.script  # type: ignore[assignment]
+        self.transcriber.vad = self.script  # type: ignore[assignment]
 
     def waits(self, job: DecodeJob) -> bool:
         assert any(one is job for one in self.open)
@@ -270,12 +270,12 @@ class Listening(RuleBasedStateMachine):
     def what_is_settled_is_heard(self) -> None:
         assert self.transcriber.now == self.sent
         assert self.transcriber.settled <= self.sent
-        for final in self.transcriber._finals.values():
+        for final in self.transcriber.finals.values():
             assert self.transcriber.settled <= final.closed.start
 
     @invariant()
     def what_is_closed_is_needed_now(self) -> None:
-        for final in self.transcriber._finals.values():
+        for final in self.transcriber.finals.values():
             hurried = any(one is final.job for one in self.hurried)
             assert final.decided or hurried or final.job.spare_s == 0.0
 

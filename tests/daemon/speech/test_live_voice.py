@@ -70,7 +70,7 @@ class Hearing:
             utterance=utterance,
             segment=segment,
         )
-        self.transcriber._vad = Gate(gate, begin)  # type: ignore[assignment]
+        self.transcriber.vad = Gate(gate, begin)  # type: ignore[assignment]
         self.voice = voice
         self.delays = cycle(delays)
         self.sent = begin
@@ -276,13 +276,13 @@ def test_after_a_restart_in_silence_nothing_is_said_and_nothing_stays_open(delay
     hearing = Hearing("", [], [delay], endpoint_ms=endpoint_ms, begin=7 * RATE, utterance=3, segment=2).hear(300)
     assert not hearing.transcriber.speaking
     assert [(keep.mark_utterance, keep.text) for keep in hearing.kept] == [(4, None)]
-    assert len(hearing.transcriber._buffer) <= 2 * 2 * RATE
+    assert len(hearing.transcriber.buffer) <= 2 * 2 * RATE
 
 
 def test_audio_is_kept_for_an_answer_only_as_long_as_it_is_out():
     hearing = Hearing(MISSED, [(10 * FRAME, 60 * FRAME)], [10**6]).hear(1000)
     job = hearing.due[0][1]
-    assert hearing.transcriber._buffer_start <= job.end
+    assert hearing.transcriber.buffer_start <= job.end
     hearing.answer(late=True)
     hearing.hear(50)
-    assert len(hearing.transcriber._buffer) <= 2 * 2 * RATE
+    assert len(hearing.transcriber.buffer) <= 2 * 2 * RATE

@@ -68,7 +68,8 @@ class HelpScreen(Window[None]):
         """A heading per part of the screen, and a row per action: its keys, what it does."""
         rooms: dict[str, dict[str, list[str]]] = {}
         known: set[tuple[str, str]] = set()
-        for node, bindings in sorted(self._about._modal_binding_chain, key=lambda pair: _room(pair[0])):
+        chain = self._about._modal_binding_chain  # noqa: SLF001 - Textual has no public one
+        for node, bindings in sorted(chain, key=lambda pair: _room(pair[0])):
             ours = _our_actions(type(node))
             rows = rooms.setdefault(_room(node)[1], {})
             for key, found in bindings.key_to_bindings.items():
