@@ -22,14 +22,11 @@ from convod.speech.commands import (
     Command,
     Commit,
     Decode,
-    DecodeRequeued,
-    DecodeStarted,
     Drop,
     Emit,
-    LoadChanged,
     Prioritize,
 )
-from convod.speech.decoding import DecodeJob, Interims, Kind, Options
+from convod.speech.decoding import DecodeJob, Kind, Options
 from convod.speech.endpointer import EndpointSettings
 from convod.speech.live import LiveTranscriber
 from convod.speech.pcm import PcmFormat, PcmReader
@@ -80,8 +77,8 @@ class LiveSession(Session):
             sample=record.checkpoint_sample,
             language=record.heard_language,
         )
+        self._engine.subscribe(self.id, self._transcriber.tell, owner=record.owner)
         self._outcomes: deque[tuple[DecodeJob, Outcome]] = deque()
-        self._interims = Interims.FULL
         self._arrivals: deque[tuple[int, float]] = deque()
         self._finalizing: deque[tuple[int, trio.Event]] = deque()
         self._credit_said = 0
@@ -191,7 +188,6 @@ class LiveSession(Session):
             self._arrivals.popleft()
         arrived = self._arrivals[0][1] if self._arrivals else trio.current_time()
         mono = self._reader.feed(data)
-        self._tell()
         await self._do(self._transcriber.audio(mono, arrived))
         self.record.duration_s = self._transcriber.now / self._pcm.rate
         return True
@@ -255,21 +251,10 @@ class LiveSession(Session):
         self._outcomes.append((job, outcome))
         self._wakeup.set()
 
-    def _tell(self) -> None:
-        """Tell the transcriber what changed at the engine."""
-        interims = self._engine.interims(self.record.owner)
-        if interims is not self._interims:
-            self._interims = interims
-            self._transcriber.tell(LoadChanged(interims))
-        if (job := self._transcriber.interim) is not None:
-            waits = self._engine.is_waiting(job)
-            self._transcriber.tell(DecodeRequeued(job) if waits else DecodeStarted(job))
-
     async def _take_outcomes(self) -> None:
         while self._outcomes:
             job, outcome = self._outcomes.popleft()
             if not isinstance(outcome, Refusal):
-                self._tell()
                 commands = self._transcriber.decoded(job, outcome)
             elif outcome.code is Code.MODEL_UNAVAILABLE:
                 raise SessionFailed(outcome.code, outcome.message)

@@ -19,7 +19,7 @@ from convod.speech.windows import LiveSettings, WindowCutter
 
 
 class Captions:
-    """The captions of one session, one open utterance after the other. `interim` is the one that is not decoded yet.
+    """The captions of one session, one open utterance after the other.
 
     Args:
         settings: How the session is transcribed.
@@ -45,7 +45,7 @@ class Captions:
         self._finals = finals
         self._hallucination_filter = hallucination_filter
         self._partial = PartialHypothesis(settings.rate, sample, sample)
-        self.interim: DecodeJob | None = None
+        self._interim: DecodeJob | None = None
         self._waits = False  # no worker has begun with it
         self._affordable = Interims.FULL
 
@@ -67,18 +67,18 @@ class Captions:
         """Take note of what changed at the engine."""
         if isinstance(news, LoadChanged):
             self._affordable = news.interims
-        elif news.job is self.interim:
+        elif news.job is self._interim:
             self._waits = isinstance(news, DecodeRequeued)
 
     def audio(self, now: int) -> list[Command]:
         """Decode an interim of the open utterance, if one is due at sample `now`."""
-        before = self.interim
+        before = self._interim
         if not self._settings.interim or (before is not None and not self._waits):
             return []
         # Replacing one that waits costs the engine nothing, however busy it is.
         if not self._partial.is_due(now, self._affordable if before is None else Interims.FULL):
             return []
-        self.interim = job = self._windows.cut(
+        self._interim = job = self._windows.cut(
             Kind.INTERIM,
             self._endpointer.number,
             self._partial.begin,
@@ -92,19 +92,19 @@ class Captions:
 
     def drop(self) -> list[Command]:
         """Decode no interim any more: the utterance pauses, ends, or begins earlier."""
-        interim, self.interim = self.interim, None
+        interim, self._interim = self._interim, None
         return [] if interim is None else [Drop(interim)]
 
     def refused(self, job: DecodeJob) -> None:
         """Take note that a job could not be decoded."""
-        if self.interim is job:
-            self.interim = None
+        if self._interim is job:
+            self._interim = None
 
     def decoded(self, job: DecodeJob, hypothesis: Hypothesis) -> list[Command]:
         """Take the result of an interim."""
-        if self.interim is not job:
+        if self._interim is not job:
             return []
-        self.interim = None
+        self._interim = None
         # A text cut off in a loop says nothing about the words before the loop.
         if hypothesis.truncated or not self._hallucination_filter.judge_hypothesis(hypothesis, job.seconds).keep:
             return []

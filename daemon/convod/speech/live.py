@@ -121,11 +121,6 @@ class LiveTranscriber:
         since = self._endpointer.open_since
         return self.finals.first_sample(self.now if since is None else since)
 
-    @property
-    def interim(self) -> DecodeJob | None:
-        """The interim that waits or is being decoded, if any."""
-        return self._captions.interim
-
     # --- in -----------------------------------------------------------------------------------------------
 
     def tell(self, news: News) -> None:

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from convo.messages import SpeechEnded, SpeechStarted, TranscriptPartial
-from convod.speech.commands import Commit, Decode, DecodeRequeued, DecodeStarted, Drop, Emit, LoadChanged, Prioritize
+from convod.speech.commands import Commit, Decode, DecodeStarted, Drop, Emit, LoadChanged, Prioritize
 from convod.speech.decoding import DecodeJob, Interims, Kind, Lead, TimedWord
 from convod.speech.endpointer import EndpointSettings
 from convod.speech.hallucination import HallucinationFilter
@@ -28,7 +28,6 @@ class Play:
         start = {key: options.pop(key) for key in ("segment", "utterance", "sample") if key in options}
         if "language_so_far" in options:
             start["language"] = options.pop("language_so_far")
-        self.affords = Interims.FULL
         self.waiting = False  # whether the engine has begun with nothing
         self.hallucination_filter = HallucinationFilter()
         self.transcriber = LiveTranscriber(LiveSettings(**(about | options)), self.hallucination_filter, **start)
@@ -44,17 +43,15 @@ class Play:
                 text = self.on_interim(command.job)
                 if text is not None:
                     self._take(self.transcriber.decoded(command.job, heard(text)))
+                elif not self.waiting:
+                    self.transcriber.tell(DecodeStarted(command.job))
 
-    def tell(self) -> None:
-        """What the engine can afford, and whether it has begun with the interim."""
-        self.transcriber.tell(LoadChanged(self.affords))
-        if (job := self.transcriber.interim) is not None:
-            self.transcriber.tell(DecodeRequeued(job) if self.waiting else DecodeStarted(job))
+    def afford(self, interims: Interims) -> None:
+        self.transcriber.tell(LoadChanged(interims))
 
     def audio(self, sound: bytes) -> Play:
         for at in range(0, len(sound), self.piece):
             self.clock += 1.0
-            self.tell()
             self._take(self.transcriber.audio(sound[at : at + self.piece], self.clock))
         return self
 
@@ -262,7 +259,8 @@ def interims_of(play: Play) -> list[Decode]:
 @pytest.mark.parametrize("affords", list(Interims)[:-1])
 def test_while_an_interim_waits_it_is_renewed_with_each_interval(affords):
     play = Play(endpoint=EndpointSettings(endpoint_ms=3000, pause_ms=2500))
-    play.affords, play.waiting = affords, True
+    play.waiting = True
+    play.afford(affords)
     play.audio(sentence())
     asked = interims_of(play)
     assert len(asked) >= 6
@@ -273,6 +271,7 @@ def test_while_an_interim_waits_it_is_renewed_with_each_interval(affords):
     assert len({one.job.start for one in asked}) == 1
     # The engine begins with the newest: what comes meanwhile waits for its answer.
     play.waiting = False
+    play.transcriber.tell(DecodeStarted(asked[-1].job))
     play.audio(sentence())
     assert interims_of(play) == asked
     play.transcriber.decoded(asked[-2].job, heard("of no use"))
@@ -503,7 +502,7 @@ def test_under_pressure_interims_come_rarer_then_not_at_all_and_finals_always():
     asked = {}
     for level in Interims:
         play = Play()
-        play.affords = level
+        play.afford(level)
         play.on_interim = lambda job: "so we go"
         play.audio(sentence()).audio(silence(1.0))
         asked[level] = sum(isinstance(one, Decode) and one.job.kind is Kind.INTERIM for one in play.commands)
@@ -554,7 +553,7 @@ def test_the_text_of_a_pause_that_is_no_good_is_not_shown_and_counts_once(figure
 def test_without_interims_or_where_there_may_be_none_the_text_of_a_pause_waits_for_the_endpoint():
     for options, affords in (({"interim": False}, Interims.FULL), ({}, Interims.NONE)):
         play = Play(**options)
-        play.affords = affords
+        play.afford(affords)
         play.audio(sentence() + silence(0.2))
         play.answer(play.finals[0], "Grace will review it.")
         assert play.said(TranscriptPartial) == []
