@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 from convo.messages import Code
@@ -13,19 +12,21 @@ class LinkLost(Exception):
 
 
 class Link(Protocol):
-    """A transport with one reader and one writer."""
+    """A transport with one reader and one writer. `is_json`: its messages are text."""
 
-    async def receive(self) -> bytes | None:
-        """Return the next bytes, or one whole WebSocket message; None at the end."""
+    is_json: bool
+
+    async def receive(self, *, rest: bool = False) -> bytes | None:
+        """Return the next bytes, or one whole WebSocket message; None at the end.
+
+        `rest`: what came last was silence, so the next read may come a little later and bring more.
+        """
 
     async def receive_ready(self) -> bytes | None:
         """Return what arrived together with the last `receive`; None when there is nothing more of it."""
 
     def trust(self) -> None:
         """Read as much as the settings allow; until then one message, of STRANGER_BYTES at most, can be received."""
-
-    def rest_while(self, quiet: Callable[[], bool]) -> None:
-        """Allow reads to come a little later while `quiet()`."""
 
     async def send(self, data: list[bytes]) -> None:
         """Send frames, or one WebSocket message each.

@@ -55,22 +55,18 @@ def _moments() -> _Moments:
 
 
 class PacedStream(trio.abc.HalfCloseableStream):
-    """`stream`, whose reads may come a little later. `abort` closes it at once."""
+    """`stream`, whose reads come a little later while `rests` is set. `abort` closes it at once."""
 
     def __init__(self, stream: trio.abc.HalfCloseableStream, *, abort: Callable[[], None] = lambda: None) -> None:
         self.abort = abort
         self._stream = stream
-        self._quiet: Callable[[], bool] = bool
+        self.rests = False
         self._more = False
-
-    def rest_while(self, quiet: Callable[[], bool]) -> None:
-        """Wait before a read for as long as `quiet()` says that what came is silence."""
-        self._quiet = quiet
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """Return some bytes; none at the end."""
         most = max_bytes or READ_BYTES
-        if not self._more and self._quiet():
+        if self.rests and not self._more:
             await _moments().wait()
         data = await self._stream.receive_some(most)
         self._more = len(data) == most

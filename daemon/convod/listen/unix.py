@@ -41,14 +41,16 @@ class SocketTaken(Exception):
 class UnixLink:
     """A stream socket; frames carry their length."""
 
+    is_json = False
+
     def __init__(self, stream: trio.SocketStream) -> None:
         self._socket = stream.socket
         self._stream = PacedStream(stream)
         self._read_bytes = STRANGER_BYTES
-        self.rest_while = self._stream.rest_while
 
-    async def receive(self) -> bytes | None:
+    async def receive(self, *, rest: bool = False) -> bytes | None:
         """Return some bytes, None at the end."""
+        self._stream.rests = rest
         try:
             return bytes(await self._stream.receive_some(self._read_bytes)) or None
         except (trio.BrokenResourceError, trio.ClosedResourceError):

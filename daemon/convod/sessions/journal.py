@@ -69,8 +69,7 @@ class Journal:
 
     def __init__(self, record: Record, deps: JournalDeps) -> None:
         self.record = record
-        self.feed = EventLog(record.id, deps.store, record.seq)
-        self.feed.keeper = self
+        self.feed = EventLog(record.id, deps.store, record.seq, keeper=self)
         self._deps = deps
         self._writing = trio.Lock()
         self._heard = AutoResetEvent()  # a segment was stored

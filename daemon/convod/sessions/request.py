@@ -95,10 +95,10 @@ def _engine_for(model: str | None, deps: SessionDeps) -> Engine:
         if own.state == "failed":
             raise Refused(Code.MODEL_UNAVAILABLE, status.message or "the speech model is not available")
         return own
-    if deps.others is None:
+    if deps.engine_pool is None:
         raise Refused(Code.UNKNOWN_MODEL, f"this daemon runs no model but {status.model!r}")
     try:
-        return deps.others.get(model)
+        return deps.engine_pool.get(model)
     except UnknownModel as error:
         raise Refused(Code.UNKNOWN_MODEL, str(error)) from error
     except ModelNotHere as error:

@@ -78,7 +78,7 @@ class SessionDeps(msgspec.Struct, frozen=True, kw_only=True):
 
     spool: Spool
     engine: Engine
-    others: EnginePool | None = None
+    engine_pool: EnginePool | None = None
     hallucination_filter: HallucinationFilter
     file_queue: FileQueue
     limits: LimitSettings
@@ -87,9 +87,9 @@ class SessionDeps(msgspec.Struct, frozen=True, kw_only=True):
 
     def engine_for(self, model: str | None) -> Engine:
         """Return the engine for a model, or the daemon's own engine where that model is not available any more."""
-        if self.others is not None and model is not None and model != self.engine.status().model:
+        if self.engine_pool is not None and model is not None and model != self.engine.status().model:
             try:
-                return self.others.get(model)
+                return self.engine_pool.get(model)
             except (UnknownModel, ModelNotHere, NoRoomForModel) as error:
                 log.warning("a session is heard with the daemon's own model: %s", error)
         return self.engine
