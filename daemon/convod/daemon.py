@@ -125,7 +125,7 @@ class _Daemon:
 
         # What transcribes and summarises.
         self.engine = Engine(settings.engine)
-        self.engine_pool = EnginePool(settings.engine)
+        self.engine_pool = EnginePool(settings.engine)  # for sessions that ask for another model
         self.summarizers = Summarizers(settings.summary)
         measures = Measures()
         session_deps = SessionDeps(
@@ -141,9 +141,9 @@ class _Daemon:
         self.manager = Manager(journal_deps, session_deps, config.sessions, settings.retention)
 
         # What answers, and how it is watched.
-        self.metrics = Metrics(self.manager, self.summarizers, self.limiter, self.authenticator, state)
-        self.service = Service(self.manager, self.summarizers, self.limiter, config.sessions, self.metrics.text)
-        self.health = Health(self.metrics.text, self.engine, self.manager, self.control)
+        metrics = Metrics(self.manager, self.summarizers, self.limiter, self.authenticator, state)
+        self.service = Service(self.manager, self.summarizers, self.limiter, config.sessions, metrics.text)
+        self.health = Health(metrics.text, self.engine, self.manager, self.control)
 
     async def run(self, task_status: trio.TaskStatus[list[str]]) -> None:
         """Start from the inside out, wait to be told to stop, and stop from the outside in."""

@@ -33,6 +33,7 @@ from convod.listen.limits import ConnectionLimiter
 from convod.listen.session_requests import SessionRequests
 from convod.sessions import Manager, Refused
 from convod.sessions.session import SessionSettings
+from convod.speech.pcm import PcmFormat
 from convod.store import SpoolFailed, StoreFailed
 from convod.summary import Summarizers
 
@@ -61,7 +62,7 @@ class Service:
     @property
     def audio_credit(self) -> int:
         """Bytes that a live session in the default format may have unacknowledged."""
-        return int(self._settings().credit_s * 32000)
+        return int(self._settings().credit_s * PcmFormat().bytes_per_second)
 
     @property
     def resume_s(self) -> float:

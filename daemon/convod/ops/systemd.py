@@ -20,11 +20,6 @@ log = logging.getLogger("convod.systemd")
 FIRST: Final = 3
 """Descriptor of the first socket that was opened for us."""
 
-VARIABLES: Final = (
-    "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID",
-)  # fmt: skip
-"""Meant for this process alone: taken out of the environment, so that no child thinks it is meant."""
-
 Role = Literal["unix", "websocket", "metrics"]
 
 

@@ -29,7 +29,7 @@ from convod.speech.commands import (
 from convod.speech.decoding import DecodeJob, Kind, Options
 from convod.speech.endpointer import EndpointSettings
 from convod.speech.live import LiveTranscriber
-from convod.speech.pcm import PcmFormat, PcmReader
+from convod.speech.pcm import FRAME_MS, PcmFormat, PcmReader
 from convod.speech.vad import VadSettings
 from convod.speech.windows import LiveSettings
 
@@ -62,7 +62,7 @@ class LiveSession(Session):
                 kind=Kind.FINAL,
                 endpoint=endpoint,
                 vad=VadSettings(mode=VadSettings().mode if config.vad_mode is None else config.vad_mode),
-                frame_ms=config.frame_ms or 30,
+                frame_ms=config.frame_ms or FRAME_MS,
                 interim=config.interim and not record.ended,  # of what is kept, nobody reads along
                 words=config.words,
                 language=config.language,

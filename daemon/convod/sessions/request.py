@@ -20,7 +20,7 @@ from convod.sessions.file import too_large
 from convod.sessions.lengths import TITLE, check_lengths, check_summary_lengths
 from convod.sessions.session import Refused, SessionDeps, keeps_audio
 from convod.speech.endpointer import EndpointSettings
-from convod.speech.pcm import PcmFormat, UnsupportedAudio
+from convod.speech.pcm import FRAME_MS, PcmFormat, UnsupportedAudio
 from convod.speech.vad import VadSettings
 from convod.summary import Summarizers
 
@@ -61,7 +61,7 @@ def validate_request(request: CreateSession, deps: SessionDeps, summarizers: Sum
         title=None if title is None else title[:TITLE],
         endpoint_ms=request.endpoint_ms or EndpointSettings().endpoint_ms,
         vad_mode=VadSettings().mode if request.vad_mode is None else request.vad_mode,
-        frame_ms=request.frame_ms or 30,
+        frame_ms=request.frame_ms or FRAME_MS,
         keep_audio=keeps_audio(request, deps.settings),
     )  # fmt: skip
 

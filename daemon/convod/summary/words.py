@@ -85,13 +85,11 @@ def fluent(sentence: str) -> str:
     return rest if rest is sentence or not rest else rest[0].upper() + rest[1:]
 
 
-def terms(sentence: str) -> list[str]:
-    """What a sentence is compared by: words in one case, or pairs of characters."""
-    return [term for word in _words(sentence) for term in word]
-
-
 def weigh(sentence: str) -> tuple[list[str], float]:
-    """The same, and how many words with a meaning of their own it has; a pair of Chinese characters is one."""
+    """Return what a sentence is compared by: words in one case, or pairs of characters.
+
+    With it goes how many words with a meaning of their own it has; a pair of Chinese characters is one.
+    """
     words = _words(sentence)
     count = 0.0
     for word in words:
