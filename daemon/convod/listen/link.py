@@ -1,4 +1,4 @@
-"""What carries a connection: a Unix socket and a WebSocket look alike to whoever serves them."""
+"""The transport of a connection: the same interface for a Unix socket and a WebSocket."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from convo.messages import Code
 
 
 class LinkLost(Exception):
-    """The other side is gone."""
+    """The peer is gone."""
 
 
 class Link(Protocol):
@@ -23,16 +23,16 @@ class Link(Protocol):
         """
 
     async def receive_ready(self) -> bytes | None:
-        """Return what arrived together with the last `receive`; None when there is nothing more of it."""
+        """Return more of what arrived together with the last `receive`; None when there is no more."""
 
     def trust(self) -> None:
-        """Read as much as the settings allow; until then one message, of STRANGER_BYTES at most, can be received."""
+        """Read as much as the settings allow; before, only one message of at most STRANGER_BYTES can be received."""
 
     async def send(self, data: list[bytes]) -> None:
         """Send frames, or one WebSocket message each.
 
         Raises:
-            LinkLost: the other side is gone.
+            LinkLost: the peer is gone.
         """
 
     async def close(self, code: Code | None, *, stopping: bool = False) -> None:

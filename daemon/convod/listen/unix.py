@@ -1,6 +1,6 @@
-"""The Unix socket: bound, taken over from a dead daemon, never from a living one; its streams as links.
+"""The Unix socket: bind it, or take it over from a dead daemon but never from a living one; its streams as links.
 
-In: a path. Out: a link for each connection. A stale socket is known by its lock file: whoever holds the lock lives.
+In: a path. Out: a link for each connection. A living daemon holds the lock of the lock file beside the socket.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class UnixLink:
             raise LinkLost from error
 
     async def close(self, code: Code | None, *, stopping: bool = False) -> None:
-        """Close; what was sent arrives."""
+        """Close the stream; what was sent still arrives."""
         await self._stream.aclose()
 
     def abort(self) -> None:
@@ -129,7 +129,7 @@ def bound(path: Path, mode: int = 0o600, group: str = "") -> Iterator[trio.Socke
             listener.close()
             try:
                 path.unlink(missing_ok=True)
-            except OSError as error:  # nobody listens there: the next start makes it anew
+            except OSError as error:  # nobody listens there: the next start replaces it
                 log.warning("the socket %s stays behind (%s)", path, error.strerror)
     finally:
         # The lock file stays: if it were removed, two daemons could hold locks on two files of one name.
@@ -152,7 +152,7 @@ def _open_to(path: Path, mode: int, group: str) -> None:
 def _bind(listener: trio.socket.SocketType, path: Path) -> None:
     import socket as stdlib
 
-    # trio's bind is a coroutine for the sake of name look-ups, which a path does not need.
+    # trio's bind is a coroutine because it may look up names, which a path does not need.
     stdlib.socket.bind(listener._sock, os.fspath(path))  # type: ignore[attr-defined]
 
 
