@@ -1,4 +1,4 @@
-"""Checks a request for a new session, and fills in every setting that it leaves open.
+"""Check a request for a new session, and fill in the settings that it leaves open.
 
 In: a `create_session`. Out: the same with its defaults, or `Refused` with a sentence that says what is possible. It
 creates no session, though another model's engine may be started for it.
