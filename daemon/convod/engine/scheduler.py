@@ -1,15 +1,16 @@
-"""Decide which windows are decoded next, and together. A state machine: jobs in, batches out; no process, no clock.
+"""Which windows of audio are decoded next, and together. A state machine: jobs in, batches out; no process, no clock.
 
 Finals go before interims, interims before file windows. Within a kind owners take turns, and in those of each owner its
-sessions do: a hundred sessions of one owner get no more than the single one of another. Windows that are due go first:
-a final decoded at a pause is needed only at the endpoint, while another may be needed now. Finals of one owner cannot
-keep the interims of another waiting for ever: after FINALS_AHEAD batches these go first, once. At most one interim of a
-session waits: a newer one takes its place. A batch holds windows that can share one encoder run and one prompt: same
-rate, options and length bucket. A batch never waits to be filled.
+sessions do: a hundred sessions of one owner get no more than the single one of another. Those go first whose window is
+due: a final decoded at a pause is needed at the endpoint only, and another may be needed now. Finals of one owner never
+keep the interims of another waiting for ever: after FINALS_AHEAD batches these go first, once. A session has one
+interim at most that waits: a newer one takes its place. A batch holds windows that can share one encoder run and one
+prompt: same rate, options and length bucket; it is never waited for.
 
-A batch whose worker died is tried again one window at a time, each before others of its kind. A window that was alone
-three times when its worker died is given up: once or twice the worker may have died of something else. A batch that the
-model could not decode is tried again in the same way, but a window that it cannot decode alone is given up at once.
+A batch whose worker died is tried again one window at a time in a fresh worker, each before others of its kind; a
+window that is alone when its worker dies, three times, is given up: one that kills is known by it, and a worker may die
+of something else. A batch that the model could not decode is tried again in the same way, and a window that it cannot
+decode alone is given up at once: the worker lives and said so.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from convod.owners import OwnerTurns
 from convod.speech.decoding import DecodeJob, Kind
 
 LEAST_SHARE: Final = 2
-"""Windows of a file that go together even if other workers are left without: one by one they take a third longer."""
+"""Windows of files that go together though a worker gets nothing for it: one by one they take a third longer."""
 
 TRIES: Final = 3
-"""How often a window may be alone when its worker dies."""
+"""How often a window may take its worker with it."""
 
 FINALS_AHEAD: Final = 2
-"""Batches of finals in a row that go before the interim of an owner who has no finals, in them or waiting."""
+"""Batches of finals in a row that go before the interim of an owner who has none among them, nor waits for one."""
 
 
 class _Queue:
@@ -48,22 +49,22 @@ class _Queue:
 
     @property
     def owners(self) -> list[str]:
-        """Owners with windows here."""
+        """Those who have windows here."""
         return list(self._owners)
 
     def of(self, job: DecodeJob) -> deque[DecodeJob]:
-        """Return the windows of a job's session."""
+        """The windows of a job's session."""
         sessions = self._owners.get(job.owner)
         return deque() if sessions is None else sessions.get(job.session, deque())
 
     def add(self, job: DecodeJob) -> None:
-        """Add a window after those of its session."""
+        """A window behind those of its session."""
         windows = self._owners.setdefault(job.owner, OrderedDict()).setdefault(job.session, deque())
         job.behind = bool(windows)
         windows.append(job)
 
     def remove(self, job: DecodeJob) -> bool:
-        """Remove a window; return whether it was here."""
+        """Take a window out; returns whether it was here."""
         windows = self.of(job)
         if job not in windows:
             return False
@@ -76,7 +77,7 @@ class _Queue:
         return True
 
     def take(self, batch: list[DecodeJob]) -> None:
-        """Remove windows that are decoded now: their owners and sessions have had their turn."""
+        """Take windows out; their owners had a turn each, and their sessions."""
         for job in batch:
             self.remove(job)
             sessions = self._owners.get(job.owner)
@@ -86,9 +87,8 @@ class _Queue:
             self._turns.took(owner, self._owners)
 
     def in_turn(self, now: float, among: Iterable[str] | None = None) -> dict[str, deque[deque[DecodeJob]]]:
-        """Return owners in the order of their turns, with their windows by session in the order of theirs.
-
-        Those with a window that is due come first.
+        """Owners in the order of their turns, and the windows of each, by session in the order of theirs. Those who
+        have a window that is due come first.
         """
         due = {
             owner: max(now, min(windows[0].due for windows in self._owners[owner].values()))
@@ -101,13 +101,8 @@ class _Queue:
 
 
 class Scheduler:
-    """The state machine.
-
-    Args:
-        batch: Most windows decoded together.
-        files: Most windows of files decoded together; `batch` by default.
-        bucketed: Whether the windows of a batch must be about equally long.
-        workers: Workers that share the windows of files.
+    """`batch` is the most windows that are decoded together, `files` the most windows of files; `bucketed` if windows
+    must be of about one length. The windows of files are shared out among so many `workers`.
     """
 
     def __init__(self, batch: int = 1, *, files: int | None = None, bucketed: bool = True, workers: int = 1) -> None:
@@ -120,17 +115,15 @@ class Scheduler:
         self._finals_ahead: dict[str, int] = {}  # of an owner whose interims wait: batches that went before them
 
     def submit(self, job: DecodeJob) -> DecodeJob | None:
-        """Queue a window; return the interim that it replaces, if any."""
+        """Queue a window. Returns the interim that it replaces, if any."""
         if job.kind is Kind.INTERIM and (replaced := self._replace(job)) is not None:
             return replaced
         self._waiting[job.kind].add(job)
         return None
 
     def _replace(self, job: DecodeJob) -> DecodeJob | None:
-        """Put an interim in the place of the one of its session that waits, if any; return that one.
-
-        One that waits for another try may have killed its worker, and so may one with the same audio: it is tried
-        alone, too.
+        """Put an interim in the place of the one of its session that waits, if any. One that waits for another try is
+        suspected of killing its worker, and so is what holds its audio: it is tried alone, too.
         """
         for queue in (self._waiting[job.kind].of(job), self._retry):
             for place, other in enumerate(queue):
@@ -145,7 +138,7 @@ class Scheduler:
         return job in self._waiting[job.kind].of(job) or job in self._retry
 
     def drop(self, job: DecodeJob) -> bool:
-        """Remove a job if it waits; return whether it did."""
+        """Take a job back, if it waits; returns whether it did."""
         if self._waiting[job.kind].remove(job):
             return True
         if job in self._retry:
@@ -154,7 +147,7 @@ class Scheduler:
         return False
 
     def waiting(self, kind: Kind) -> int:
-        """Count the windows of a kind that wait."""
+        """Windows of a kind that wait."""
         retried = sum(job.kind is kind for job in self._retry)
         return retried + len(self._waiting[kind])
 
@@ -162,10 +155,10 @@ class Scheduler:
         return bool(self._retry) or any(self._waiting.values())
 
     def take(self, now: float = 0.0, *, live: bool = False, files: bool = True) -> list[DecodeJob]:
-        """Return the next batch at time `now`, empty when nothing waits.
+        """The next batch at time `now`, empty when nothing waits. While there are `live` sessions, file windows go one
+        by one, and without `files` not at all.
 
-        With `live`, windows of files go one by one, so that a final that comes meanwhile waits for one window at most;
-        without `files` they do not go at all.
+        A final that comes while a batch runs must wait for it, and then it waits for one window at most.
         """
         for kind, queue in self._waiting.items():
             if kind is Kind.FILE and not files:
@@ -187,7 +180,7 @@ class Scheduler:
         return []
 
     def _passed_over(self) -> list[str]:
-        """Return the owners whose interims go before the finals of others."""
+        """Owners whose interims are to go before the finals of others."""
         finals = self._waiting[Kind.FINAL].owners
         return [
             owner
@@ -204,10 +197,10 @@ class Scheduler:
         }
 
     def died(self, batch: list[DecodeJob], wanted: Container[DecodeJob] | None = None) -> list[DecodeJob]:
-        """Take note that the worker died with this batch; return the jobs that are given up.
+        """The worker died over this batch. Returns the jobs that are given up; the others are first of their kind now.
 
-        The others are now first of their kind. An interim is given up at once if a newer one waits. Jobs that are not
-        `wanted` any more (None: all are) were dropped meanwhile, and are forgotten.
+        An interim that a newer one waits to replace is given up at once. What is not `wanted` any more (None: all is)
+        was dropped while it was at work, and is forgotten.
         """
         # Only a window that was alone is known to be the one that kills.
         if len(batch) == 1:
@@ -215,7 +208,9 @@ class Scheduler:
         return self._again(batch, wanted)
 
     def failed(self, batch: list[DecodeJob], wanted: Container[DecodeJob] | None = None) -> list[DecodeJob]:
-        """Take note that the model could not decode this batch, because of a window or their number; as `died`."""
+        """The model could not decode this batch, for one window of it or for their number. Returns the jobs that are
+        given up, as `died` does.
+        """
         return batch if len(batch) == 1 else self._again(batch, wanted)
 
     def _again(self, batch: list[DecodeJob], wanted: Container[DecodeJob] | None) -> list[DecodeJob]:
@@ -234,7 +229,7 @@ class Scheduler:
         return again or bool(self._waiting[Kind.INTERIM].of(job))
 
     def _retried(self, kind: Kind) -> DecodeJob | None:
-        """Remove and return the first window of a kind that waits for another try."""
+        """Take out the first window of a kind that waits for another try."""
         for job in self._retry:
             if job.kind is kind:
                 self._retry.remove(job)
@@ -242,7 +237,7 @@ class Scheduler:
         return None
 
     def _batch_from(self, queue: _Queue, now: float, among: Iterable[str] | None = None) -> list[DecodeJob]:
-        """Take a window of each owner (of `among`, if given) in turn, then another, while there is room."""
+        """One window of each owner in turn, then round again while there is room; of `among` only, where given."""
         batch: list[DecodeJob] = []
         turns = queue.in_turn(now, among)
         taken: Counter[str] = Counter()
@@ -257,7 +252,7 @@ class Scheduler:
         return batch
 
     def _next(self, sessions: deque[deque[DecodeJob]], taken: Counter[str], like: DecodeJob | None) -> DecodeJob | None:
-        """Return an owner's next window that can go with `like`: of each session in turn, each in its order."""
+        """The next window of an owner that can go with `like`: of each session in turn, each in its order."""
         while sessions:
             windows = sessions.popleft()
             job = windows[taken[windows[0].session]]
@@ -270,11 +265,11 @@ class Scheduler:
         return None
 
     def _file_batch(self, queue: _Queue, most: int, now: float) -> list[DecodeJob]:
-        """Return windows of the session whose turn it is; they may be taken out of order, as its answers may come so.
+        """Windows of the session whose turn it is; its answers may come in any order, so alike ones are picked out.
 
-        The text of a window depends on the length it is padded to, and on the room its answer has: only windows of one
-        bucket go together, so that the text does not depend on what happened to wait. No worker takes windows that
-        another could decode meanwhile: most recordings are a batch or two.
+        What a model hears in a window depends on the length that it is padded to, and on the room that its answer has:
+        only windows of one bucket go together, so that the text does not depend on what happened to wait. No worker
+        takes what another could decode meanwhile: most recordings are a batch or two.
         """
         share = math.ceil(self.waiting(Kind.FILE) / self._workers)
         sessions = next(iter(queue.in_turn(now).values()))

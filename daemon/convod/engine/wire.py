@@ -1,4 +1,4 @@
-"""The messages between the daemon and its worker processes: length-prefixed MessagePack, framed as in the contract.
+"""What the daemon and its worker processes say to each other: length-prefixed MessagePack, as the contract frames it.
 
 Structs only; `pack` and `read_exactly` serve both ends. It never starts a process and never imports the engine.
 """
@@ -19,31 +19,30 @@ FRAME_LIMIT: Final = 64 << 20
 HEADER: Final = struct.Struct(">I")
 
 RATE: Final = 16000
-"""Samples a second of the input of Whisper and Silero, and of decoded files."""
+"""Samples a second that Whisper and Silero hear, and that files are decoded to."""
 
 BUCKET_FRAMES: Final = 100
 """Short contexts come in whole seconds: few shapes, and never an encoded length equal to the number of mel bands
 (160 frames for 80, 256 for 128), which CTranslate2 takes for features and encodes again."""
 
 MARGIN_FRAMES: Final = 30
-"""Least silence after the last sample in a short context."""
+"""Silence after the last sample that a short context holds at least."""
 
 FULL_FRAMES: Final = 3000
-"""Feature frames of 30 s, ten milliseconds each: the input of a stock Whisper model."""
+"""Feature frames of 30 s, ten milliseconds each: what a stock Whisper model is made for."""
 
 ROOMS: Final = (500, 1000, 3000)
-"""Few, because windows of a file go together only if they are of one room."""
+"""Few, since windows of a file go together only if they have the same."""
 
 
 def bucket(frames: int, margin: int = MARGIN_FRAMES) -> int:
-    """Return the feature frames (10 ms) that a window of so many is padded to, with a margin of silence."""
+    """Feature frames (10 ms) that a window of so many is padded to, with a margin of silence."""
     return -(-(frames + margin) // BUCKET_FRAMES) * BUCKET_FRAMES
 
 
 def room(frames: int) -> int:
-    """Return the feature frames that an answer has room for where every window is padded to 30 s.
-
-    It bounds a sentence that a model repeats over and over.
+    """Feature frames whose words an answer has room for, where every window is padded to 30 s: a sentence that a model
+    says over and over ends with it.
     """
     return next(size for size in ROOMS if frames <= size or size == ROOMS[-1])
 
@@ -107,13 +106,13 @@ _from_worker: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(Load
 
 
 def pack(part: Part) -> bytes:
-    """Encode a message with its header."""
+    """The frame of a part."""
     body = _encoder.encode(part)
     return HEADER.pack(len(body)) + body
 
 
 def frame_length(header: bytes) -> int:
-    """Return the number of bytes that follow a header.
+    """Bytes that follow a header.
 
     Raises:
         ValueError: more than FRAME_LIMIT.
@@ -125,17 +124,17 @@ def frame_length(header: bytes) -> int:
 
 
 def to_worker(body: bytes) -> ToWorker:
-    """Decode a message from the daemon."""
+    """Read what the daemon sent."""
     return _to_worker.decode(body)
 
 
 def from_worker(body: bytes) -> FromWorker:
-    """Decode a message from a worker."""
+    """Read what a worker sent."""
     return _from_worker.decode(body)
 
 
 def read_frame(read: Callable[[int], bytes]) -> bytes | None:
-    """Read the next frame's body, None at the end, by a blocking `read(n)` that returns fewer than n bytes there."""
+    """The next frame's body through a blocking `read(n)` that gives n bytes, or fewer at the end; None at the end."""
     header = read(HEADER.size)
     if len(header) < HEADER.size:
         return None

@@ -219,10 +219,10 @@ def _quoted(text: str) -> str:
 
 
 def _hits(rows: Iterable[sqlite3.Row], words: Sequence[str], check: Callable[[], None]) -> Iterator[Hit]:
-    patterns = patterns_of(words)
+    patterns = _patterns(words)
     for row in rows:
         check()
-        snippet, marks = snip(row["text"], patterns)
+        snippet, marks = _snip(row["text"], patterns)
         yield Hit(
             session=row["session"],
             segment=row["segment"],
@@ -236,8 +236,12 @@ def _hits(rows: Iterable[sqlite3.Row], words: Sequence[str], check: Callable[[],
         )
 
 
-def snip(text: str, patterns: Sequence[re.Pattern[str]]) -> tuple[str, list[tuple[int, int]]]:
-    """Return the part of a text around the first of some words, and where they are in it, as [from, to)."""
+def snip(text: str, words: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
+    """The part of a text around the first of some words, and where they are in it, as [from, to)."""
+    return _snip(text, _patterns(words))
+
+
+def _snip(text: str, patterns: Sequence[re.Pattern[str]]) -> tuple[str, list[tuple[int, int]]]:
     folded = _fold(text[:LOOKED_AT])
     # Only the first place of each word, and those in the snippet: a text may have thousands.
     firsts = [found.start() for pattern in patterns if (found := pattern.search(folded)) is not None]
@@ -259,7 +263,7 @@ def snip(text: str, patterns: Sequence[re.Pattern[str]]) -> tuple[str, list[tupl
     return head + text[begin:end] + tail, _joined(marks)
 
 
-def patterns_of(words: Sequence[str]) -> list[re.Pattern[str]]:
+def _patterns(words: Sequence[str]) -> list[re.Pattern[str]]:
     """For each word, where it begins in a folded text; one of a script without spaces may stand anywhere."""
     patterns = []
     for word in dict.fromkeys(map(_fold, words)):

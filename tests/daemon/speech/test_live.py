@@ -36,13 +36,13 @@ class Play:
         self.on_interim: Callable[[DecodeJob], str | None] = lambda job: None
         self.clock = 0.0
 
-    def _take(self, commands) -> None:
+    def take(self, commands) -> None:
         self.commands += commands
         for command in commands:
             if isinstance(command, Decode) and command.job.kind is Kind.INTERIM:
                 text = self.on_interim(command.job)
                 if text is not None:
-                    self._take(self.transcriber.decoded(command.job, heard(text)))
+                    self.take(self.transcriber.decoded(command.job, heard(text)))
                 elif not self.waiting:
                     self.transcriber.tell(DecodeStarted(command.job))
 
@@ -52,16 +52,16 @@ class Play:
     def audio(self, sound: bytes) -> Play:
         for at in range(0, len(sound), self.piece):
             self.clock += 1.0
-            self._take(self.transcriber.audio(sound[at : at + self.piece], self.clock))
+            self.take(self.transcriber.audio(sound[at : at + self.piece], self.clock))
         return self
 
     def flush(self) -> Play:
-        self._take(self.transcriber.flush())
+        self.take(self.transcriber.flush())
         return self
 
     def answer(self, job: DecodeJob, text: str, **figures) -> list[Any]:
         before = len(self.commands)
-        self._take(self.transcriber.decoded(job, heard(text, **figures)))
+        self.take(self.transcriber.decoded(job, heard(text, **figures)))
         return [flat(command) for command in self.commands[before:] if isinstance(command, Commit)]
 
     @property
@@ -276,7 +276,7 @@ def test_while_an_interim_waits_it_is_renewed_with_each_interval(affords):
     assert interims_of(play) == asked
     play.transcriber.decoded(asked[-2].job, heard("of no use"))
     assert not play.said(TranscriptPartial)
-    play._take(play.transcriber.decoded(asked[-1].job, heard("Grace will")))
+    play.take(play.transcriber.decoded(asked[-1].job, heard("Grace will")))
     play.audio(sentence()[:16000])
     assert interims_of(play)[len(asked)].instead_of is None
 
@@ -781,7 +781,7 @@ def test_interims_ask_for_the_times_of_words_and_finals_where_the_client_does():
 def test_an_interim_that_was_cut_off_in_a_loop_shows_nothing(figures, shown):
     play = Play().audio(sentence()[: 3 * RATE])
     (asked,) = interims_of(play)
-    play._take(play.transcriber.decoded(asked.job, heard("so we go", **figures)))
+    play.take(play.transcriber.decoded(asked.job, heard("so we go", **figures)))
     assert bool(play.said(TranscriptPartial)) is shown
 
 

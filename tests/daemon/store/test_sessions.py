@@ -24,7 +24,7 @@ from convo.messages import (
     Word,
 )
 from convod.store import Database, OwnerFull, Record, SessionStore, StoreFailed, TooMany, Usage
-from convod.store.search import patterns_of, snip
+from convod.store.search import snip
 
 
 @asynccontextmanager
@@ -348,7 +348,7 @@ async def test_short_words_stand_beside_beginnings_of_others(tmp_path):
     ],
 )
 def test_a_snippet_shows_what_was_found(text, words, snippet, marked):
-    shown, marks = snip(text, patterns_of(words))
+    shown, marks = snip(text, words)
     assert [shown[first:last] for first, last in marks] == marked
     assert len(shown) <= 162
     if snippet is not None:
@@ -357,7 +357,7 @@ def test_a_snippet_shows_what_was_found(text, words, snippet, marked):
 
 @given(text=st.text(max_size=400), words=st.lists(st.text(min_size=1, max_size=8), max_size=4))
 def test_marks_lie_in_their_snippet_in_order(text, words):
-    shown, marks = snip(text, patterns_of(words))
+    shown, marks = snip(text, words)
     assert len(shown) <= 162
     last = 0
     for begin, end in marks:
@@ -531,7 +531,7 @@ async def test_a_word_that_is_asked_for_many_times_is_looked_up_once(tmp_path):
 
 def test_a_snippet_of_a_very_long_text_costs_no_more():
     text = "a " * 1_000_000 + "needle"
-    shown, marks = snip(text, patterns_of(["needle"]))
+    shown, marks = snip(text, ["needle"])
     assert (shown, marks) == (text[:160] + "…", [])
-    shown, marks = snip("word " * 1_000_000, patterns_of(["word"] * 32))
+    shown, marks = snip("word " * 1_000_000, ["word"] * 32)
     assert len(marks) == 32
