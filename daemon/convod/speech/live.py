@@ -47,7 +47,9 @@ class SpeculativeFinal(msgspec.Struct):
 
 
 class LiveTranscriber:
-    """The state machine of a live session. `buffer`: the samples it may still need; `finals`: what is not committed; `vad`: the gate.
+    """The state machine of a live session.
+
+    `buffer` holds the samples it may still need, `finals` the utterances that are not committed; `vad` is the gate.
 
     Args:
         settings: How to transcribe it.
