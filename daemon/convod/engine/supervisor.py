@@ -412,6 +412,7 @@ class Engine:
             begun = trio.current_time()
             for job in batch:
                 self.waits[job.kind].observe(begun - job.since)
+                self._subscribers.tell(job, DecodeStarted(job))
             try:
                 answer = await worker.decode(batch, self._limit_s(batch))
             except WorkerDied:
@@ -443,7 +444,6 @@ class Engine:
             if batch := self._take():
                 for job in batch:
                     self._waited(job)
-                    self._subscribers.tell(job, DecodeStarted(job))
                 return batch
             unload_s = self.settings.unload_s or float("inf")
             async with trio.open_nursery() as nursery:
