@@ -75,12 +75,12 @@ _HAN_BREAKS: Final = re.compile(f"[{''.join(sorted(CHINESE_FUNCTION_CHARACTERS))
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a text, by what ends them in any script; white space as one space."""
+    """Split a text into sentences, by what ends them in any script; white space becomes one space."""
     return [kept for part in _ENDS.split(text) if (kept := " ".join(part.split()))]
 
 
 def fluent(sentence: str) -> str:
-    """A sentence without what is said while its beginning is looked for ("So, um, …", "네, …"); perhaps nothing."""
+    """Remove the hesitation at the beginning of a sentence ("So, um, …", "네, …"); perhaps nothing is left."""
     rest = sentence[len(found[0]) :] if (found := _HESITATION.match(sentence)) else sentence
     return rest if rest is sentence or not rest else rest[0].upper() + rest[1:]
 
@@ -101,7 +101,7 @@ def weigh(sentence: str) -> tuple[list[str], float]:
 
 
 def _words(sentence: str) -> list[tuple[str, ...]]:
-    """The terms of each word, or of each run of characters without spaces."""
+    """Return the terms of each word, or of each run of characters without spaces."""
     runs = _RUNS.finditer(unicodedata.normalize("NFKC", sentence).casefold())
     return [found for run in runs if (found := _terms_of(run[0], run.lastgroup == "word"))]
 
