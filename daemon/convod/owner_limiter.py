@@ -1,7 +1,7 @@
-"""A few at once of something that costs, with turns by owner.
+"""Limit how many expensive tasks run at once, with turns by owner.
 
-In: tasks that want a turn, by owner. Out: turns, in the order that `owners.OwnerTurns` decides. One owner has one at a
-time at most, so that another need not wait for the end of what it asked for.
+In: tasks that want a turn, by owner. Out: turns, in the order that `owners.OwnerTurns` decides. An owner has at most
+one turn at a time, so that others need not wait for all it asked for.
 """
 
 from __future__ import annotations

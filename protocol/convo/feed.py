@@ -61,11 +61,6 @@ class Feed:
         self._state = state
 
     @property
-    def delivered(self) -> int:
-        """Number of the last stored event that was taken."""
-        return self._delivered
-
-    @property
     def finished(self) -> bool:
         """Whether the application has taken an event that says nothing follows by itself."""
         return self._state.final and self._delivered >= self._replay_until

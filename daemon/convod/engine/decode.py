@@ -49,7 +49,7 @@ class Decoding:
     """A file being decoded.
 
     `total_s` is what the container claims, None while it says nothing. After the last piece, `refusal` is an error
-    code and a sentence if nothing could be heard, `warning` a sentence if the file was damaged. `died` is what ended a
+    code and a sentence if it has no audio, `warning` a sentence if the file was damaged. `died` is what ended a
     process that did not come to its end and said nothing of the file: a signal's name, its exit status, or why it could
     not be started.
     """

@@ -2,7 +2,7 @@
 
 In: windows and options. Out: text, words, and the engine's figures. The encoder runs once a window for language
 detection, decoding and alignment. It never decides what is decoded when (that is the scheduler), nor whether a text is
-to be believed (that is the hallucination filter), apart from further tries of a doubtful window (see `tries`).
+believed (that is the hallucination filter), apart from further tries of a doubtful window (see `tries`).
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Whisper:
         ]
 
     def _voices(self, samples: list[Floats], options: Options) -> list[_VoiceOf]:
-        """Find where there is a voice in each window, as far as that is asked for."""
+        """Find the voice in each window, as far as the options ask for it."""
         if self._stock and (options.check_voice or options.beam > 1):
             chunks = [self.voice.chunks(one) for one in samples]
             extents = [extent(found, one.size) for found, one in zip(chunks, samples, strict=True)]
@@ -135,7 +135,7 @@ class Whisper:
         if not windows:
             return []
         if self._stock and options.beam > 1:
-            # Whether the text is whole is told by its words.
+            # The times of words show whether the text is complete.
             options = msgspec.structs.replace(options, words=True)
         told = [self._language_behind_lead(window, options) for window in windows]
         features = [window.led if window.led is not None else window.features for window in windows]
@@ -152,9 +152,9 @@ class Whisper:
         ]
 
     def _language_behind_lead(self, window: _Wanted, options: Options) -> tuple[str, float] | None:
-        """The language of a window with a lead, which is by itself: of both together the lead's would be detected.
+        """Detect the language of a window without its lead, whose language would be detected with it.
 
-        A lead in another language is left out. None where nothing is to be detected, or there is no lead.
+        A lead in another language is left out. Returns None if there is no lead, or nothing to detect.
         """
         if window.led is None or options.language is not None or not self.multilingual:
             return None
@@ -178,7 +178,7 @@ class Whisper:
         return self._fill_gaps(window, best, language, options) if self._stock else best
 
     def _fill_gaps(self, window: _Wanted, hypothesis: Hypothesis, language: str, options: Options) -> Hypothesis:
-        """Decode the places with a voice and no words by themselves, and fill them."""
+        """Decode each place with voice but no words by itself, and fill in its text."""
         voiced = window.voiced or b""
         for _ in range(MOST_GAPS):
             gap = uncovered(hypothesis.words or (), voiced)
@@ -198,11 +198,11 @@ class Whisper:
         return hypothesis
 
     def _features(self, samples: Floats, stream_key: str | None = None, unsettled: int = 0) -> Floats:
-        """Float samples (n,) at 16 kHz -> log-mel features (mels, frames)."""
+        """Compute log-mel features (mels, frames) of samples (n,) at 16 kHz."""
         return self._growing.of(samples, stream_key, unsettled)[:, :FULL_FRAMES]
 
     def _bucket(self, frames: int, options: Options, *, full: bool = False) -> int:
-        """Feature frames that the encoder is given for a window of so many."""
+        """Return the feature frames to encode for a window of so many."""
         if full or (self._stock and options.margin is None):
             return FULL_FRAMES
         return min(FULL_FRAMES, bucket(frames, options.margin) if self._stock and options.margin else bucket(frames))
@@ -252,7 +252,7 @@ class Whisper:
 
 
 class _VoiceOf(msgspec.Struct):
-    """What is known of the voice in a window; None is what was not asked."""
+    """The voice in a window; None where it was not asked for."""
 
     silent: bool = False
     seconds: float | None = None
@@ -261,8 +261,9 @@ class _VoiceOf(msgspec.Struct):
 
 
 class _Wanted(msgspec.Struct):
-    """A window to decode: its features and samples, where it has a voice. With a `lead`, `led` are the features of both
-    and the first `lead_frames` of them the lead's.
+    """A window to decode: its features, samples, and where it has voice.
+
+    With a `lead`, `led` are the features of both, the first `lead_frames` of them the lead's.
     """
 
     features: Floats
@@ -275,7 +276,7 @@ class _Wanted(msgspec.Struct):
 
 
 def _on_its_own_clock(hypothesis: Hypothesis, window: _Wanted) -> Hypothesis:
-    """Count times from the window's own start, and note what of its voice has no words."""
+    """Count times from the window's own start, and note where its voice has no words."""
     lead_s = window.lead_frames / 100
     words = hypothesis.words
     if words is not None and lead_s:
@@ -298,7 +299,7 @@ def _replace(hypothesis: Hypothesis, **changes: Any) -> Hypothesis:
 def choose_language(ranked: Sequence[tuple[str, float]], expected: str | None, seconds: float) -> tuple[str, float]:
     """Choose the language of a window.
 
-    Most people go on in the language they spoke, so a short window or an unsure detection does not change it.
+    Most people continue in the same language, so a short window or an uncertain detection does not change it.
 
     Args:
         ranked: Languages with their probabilities, the most probable first.

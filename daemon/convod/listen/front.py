@@ -9,21 +9,15 @@ from __future__ import annotations
 import ipaddress
 import logging
 import socket
-from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 import trio
 
 from convo.address import Address, parse
 from convod.listen.accept import accept
-from convod.listen.limits import ConnectionLimiter, Slot
-from convod.listen.settings import ListenSettings
-from convod.listen.tls import Certificate
-
-if TYPE_CHECKING:
-    from convod.listen.websocket import WebSocketLink
+from convod.listen.endpoint import WebSocketEndpoint
 
 log = logging.getLogger("convod.listen")
 
@@ -101,19 +95,6 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False  # a name that may mean any address
-
-
-class WebSocketEndpoint(msgspec.Struct, frozen=True):
-    """What connections to a listener meet: limits, and what serves them.
-
-    `settings` and `requires_token` are asked anew for each connection, as both may change while the daemon runs.
-    """
-
-    settings: Callable[[], ListenSettings]
-    requires_token: Callable[[], bool]
-    limiter: ConnectionLimiter
-    serve: Callable[[WebSocketLink, str, Slot], Awaitable[None]]
-    certificate: Certificate | None = None
 
 
 class Bound(msgspec.Struct, frozen=True):

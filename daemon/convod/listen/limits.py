@@ -1,7 +1,7 @@
-"""Who is connected, and how much each may ask for: counts by owner, paces of messages and bytes.
+"""Limit connections: how many there are by owner, and how fast each may send messages and bytes.
 
-In: connections that come, say who they are, send, and go. Out: refusals, pauses, and which silent connections are cut.
-It knows neither bytes nor sessions.
+In: connections that come, say hello, send, and go. Out: refusals, pauses, and which silent connections are evicted. It
+knows neither bytes nor sessions.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ import trio
 from convod.listen.settings import ListenSettings
 
 BURST_S: Final = 2.0
-"""Seconds of a pace that may come at once."""
+"""A burst may have as much as this many seconds at the full rate."""
 
 STRANGER_BYTES: Final = 1 << 14
-"""Most bytes that are kept of a client before it is welcome."""
+"""Most bytes that are read of a client before its welcome."""
 
 RESERVE_AT_MOST: Final = 8
 """At most this fraction of all connections, an eighth, is reserved for the Unix socket and admins."""
 
 RESERVE_EACH: Final = 8
-"""An owner with so many connections takes none of the reserve."""
+"""An owner with so many connections may use none of the reserve."""
 
 NO_ROOM: Final = "The daemon has no room for more connections; try again later."
 
 
 class Pace:
-    """A rate with some slack: what is above it waits (a token bucket). `per_s` 0 is no limit."""
+    """A token bucket: what exceeds the rate waits. `per_s` 0 is no limit."""
 
     def __init__(self, per_s: float, now: float) -> None:
         self._per_s = per_s
@@ -63,7 +63,7 @@ class Paces:
 class Slot:
     """The place of one open connection.
 
-    `deadline`: when it must have said hello, on trio's clock. `spoke`: whether it has asked for something; of one host,
+    `deadline`: when it must have said hello, on trio's clock. `spoke`: whether it has sent a request; of one host,
     those that have not are evicted first. `scope` is cancelled if it is evicted.
     """
 

@@ -1,4 +1,4 @@
-"""Writes log lines in the background, for a descriptor that may block, such as a terminal stopped by Ctrl-S.
+"""Write log lines in the background, for a descriptor that may block, such as a terminal stopped by Ctrl-S.
 
 In: log records. Out: their lines, written by a separate thread, so that logging never waits. At most a thousand lines
 are queued; of lines beyond that, and of those that a full disk refused, only the number is written.
@@ -16,7 +16,7 @@ WAITING: Final = 1000
 """Most lines that are queued."""
 
 GOODBYE_S: Final = 1.0
-"""How long the last lines may take at the end."""
+"""Longest wait for the last lines at the end."""
 
 
 class BackgroundHandler(logging.Handler):

@@ -15,10 +15,10 @@ from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
 import msgspec
 import platformdirs
+from msgspec import Meta
 
 from convod.engine.supervisor import EngineSettings
 from convod.listen.settings import ListenSettings
-from convod.ops.http import MetricsSettings
 from convod.sessions.limits import LimitSettings, RetentionSettings
 from convod.sessions.session import SessionSettings
 from convod.summary import SummarySettings
@@ -47,6 +47,13 @@ class LogSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "text", "json", "journal"] = "auto"
     text: bool = False
+
+
+class MetricsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings `[metrics]`. `http`: HOST:PORT, "" is off; `insecure`: listen beyond this machine."""
+
+    http: Annotated[str, Meta(pattern=r"^$|^\S+:\d{1,5}$", description='HOST:PORT, or "" for none')] = ""
+    insecure: bool = False
 
 
 class SpoolSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,4 +1,4 @@
-"""`convod install`: writes the systemd units for the convod that is running this, its gateway, and what they need.
+"""`convod install`: write the systemd units for this convod, its gateway, and what they need.
 
 In: a root directory, system or user. Out: files below it; what to type next. It overwrites its own units and never a
 settings file, and starts nothing.
@@ -33,7 +33,7 @@ SYSTEM: Final = {
 USER: Final = ("convod.service", "convod.socket")
 
 HOMES: Final = ("/home", "/root", "/run/user")
-"""What ProtectHome= hides."""
+"""Directories that ProtectHome= hides."""
 
 
 def templates() -> Path:
@@ -44,7 +44,7 @@ def templates() -> Path:
 
 
 def program() -> Path:
-    """The convod that runs now."""
+    """Return the path of the convod that runs now."""
     beside = Path(sys.executable).with_name("convod")
     return beside if beside.exists() else Path(shutil.which("convod") or sys.argv[0]).resolve()
 
@@ -115,7 +115,7 @@ def restrict(settings: Path) -> None:
 
 
 def _tell_systemd(user: bool) -> None:
-    """Have systemd read what was written, where it runs."""
+    """Have systemd read the units, where it runs."""
     if not Path("/run/systemd/system").is_dir():
         return
     steps = [["systemctl", "--user", "daemon-reload"]] if user else [

@@ -27,7 +27,7 @@ JOURNAL: Final = Path("/run/systemd/journal/socket")
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 _PRIORITIES: Final = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
-"""Of syslog(3)."""
+"""Priorities of syslog(3)."""
 
 _STDERR: Final = 2
 
@@ -102,7 +102,7 @@ class JournalHandler(logging.Handler):
             raise
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Send one entry."""
+        """Send a record as an entry."""
         message = record.getMessage()
         if self._lost:
             message += f" ({self._lost} entries before this one were lost: the journal took none)"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +17,7 @@ import trio
 from convo.messages import SummaryOptions
 from convod import __version__
 from convod.engine.supervisor import Engine
+from convod.listen.auth import Authenticator
 from convod.listen.limits import ConnectionLimiter
 from convod.measure import Histogram
 from convod.sessions import Manager
@@ -34,7 +35,7 @@ class Metrics(msgspec.Struct, frozen=True):
     manager: Manager
     summarizers: Summarizers
     limiter: ConnectionLimiter
-    wrong_tokens: Callable[[], int]
+    authenticator: Authenticator
     state: Path
     began: float = msgspec.field(default_factory=time.monotonic)
 
@@ -62,7 +63,7 @@ class Metrics(msgspec.Struct, frozen=True):
         )  # fmt: skip
         yield _gauge("convo_tasks", "Tasks of the event loop.", {(): trio.lowlevel.current_statistics().tasks_living})
         yield _counter("convo_limits_met", "Times a limit was met.", _by("limit", self.limiter.refused))
-        yield _counter("convo_wrong_tokens", "Tokens that were wrong or missing.", {(): self.wrong_tokens()})
+        yield _counter("convo_wrong_tokens", "Tokens that were wrong or missing.", {(): self.authenticator.refused})
         yield _counter(
             "convo_rejected_texts",
             "Texts that were not shown.",

@@ -1,4 +1,4 @@
-"""Transcripts as text, rendered once and given away page by page.
+"""Transcripts as text, rendered once and returned page by page.
 
 In: a session's journal, a format, a place in the text. Out: a page. Rendering a talk of hours takes seconds, so it is
 done in a thread, a few at once with turns by owner, and its text is kept for the pages that follow: a short one in
@@ -32,10 +32,10 @@ AT_ONCE: Final = 2
 """Texts that are rendered at once, each for a different owner."""
 
 BLOCK: Final = 32_768
-"""Characters of a text that are written, and found, together."""
+"""Characters of a block of a text."""
 
 MEMORY_BYTES: Final = 256 << 10
-"""Of one text; a longer one goes to a file."""
+"""Most characters of a text in memory; a longer one goes to a file."""
 
 OWNER_BYTES: Final = 64 << 20
 """Of an owner's kept texts. A single one may be longer: then it is the only one."""

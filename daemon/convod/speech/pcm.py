@@ -20,6 +20,9 @@ import msgspec
 ENCODINGS: Final = {"s16le": 2, "f32le": 4, "mulaw": 1, "alaw": 1}
 """Bytes of one sample by encoding."""
 
+FRAME_MS: Final = 30
+"""Length of a frame, unless a client asks for another one."""
+
 RATES: Final = (8000, 48000)
 CHANNELS: Final = (1, 8)
 
@@ -158,7 +161,7 @@ class Frames:
     For other rates the nearest sample stands in: good enough to tell speech from silence, and exact in time.
     """
 
-    def __init__(self, rate: int, frame_ms: int = 30) -> None:
+    def __init__(self, rate: int, frame_ms: int = FRAME_MS) -> None:
         self.rate = rate
         self.frame_ms = frame_ms
         self.vad_rate = rate if rate in _VAD_RATES else 16000 if rate > 16000 else 8000

@@ -1,7 +1,7 @@
-"""Chooses who writes summaries, and says why: probes providers, remembers, and leaves alone what keeps failing.
+"""Choose the provider that writes summaries: probe providers, cache the results, and skip those that keep failing.
 
 In: the provider and model that are wanted, and how each piece of work ended. Out: the provider to ask, its status with
-a reason, and word that one is back. It asks providers whether they are there and never for a summary.
+a reason, and a notice when one is back. It only probes providers and never asks them for a summary.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from convod.summary.providers import BUILT_IN, make
 log = logging.getLogger("convod.summary")
 
 REMEMBERED_S: Final = 60.0
-"""How long a language model that was found is taken to be there, in seconds. A failure ends it at once."""
+"""Seconds for which a language model that answered is assumed to be available. A failure ends that at once."""
 LOOK_AGAIN_S: Final = 15.0
-"""How long `auto` stays with the extractive summarizer before it looks for a language model again."""
+"""Seconds for which `auto` stays with the extractive summarizer before it looks for a language model again."""
 MISSED_S: Final = 1.0
-"""How long one that was not there is taken to be away: those who ask at the same time get the same answer."""
+"""Seconds for which one that did not answer is assumed to be away: simultaneous callers get the same answer."""
 
 
 class _Choice(msgspec.Struct, frozen=True):
@@ -51,7 +51,7 @@ class Chooser:
         self._back = trio.Event()
 
     def provider(self, name: str) -> Provider:
-        """The provider of that name. Raises SummarizerUnavailable."""
+        """Return the provider of that name. Raises SummarizerUnavailable."""
         if name not in self._providers:
             self._providers[name] = make(name, self._settings, self._connections)
         return self._providers[name]
@@ -66,7 +66,7 @@ class Chooser:
         if known is None or insist or trio.current_time() >= known.until:
             known = await self._look_anew(name, model, insist)
         if isinstance(known.found, SummarizerUnavailable):
-            # A new one each time: an exception that is raised twice grows a tail.
+            # A new one each time: the traceback of an exception that is raised twice grows.
             raise SummarizerUnavailable(str(known.found), retry=known.found.retry, wait_s=known.found.wait_s)
         return known.found
 
@@ -85,7 +85,7 @@ class Chooser:
             return known
 
     async def wait_back(self) -> None:
-        """Until a provider that was away answers again, to anybody."""
+        """Wait until a provider that was away answers again, whoever asks it."""
         await self._back.wait()
 
     @contextmanager

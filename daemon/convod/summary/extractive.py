@@ -31,14 +31,14 @@ from convod.summary.text import block, clip, line, safe
 from convod.summary.words import fluent, is_function_word, keywords, says_nothing, sentences, weigh
 
 _DAMPING: Final = 0.85
-"""Of the walk, as in TextRank."""
+"""Damping factor of the walk, as in TextRank."""
 STEPS: Final = 30
 _SETTLED: Final = 1e-4
-"""The walk ends when no more than this part of all weight still moves."""
+"""The walk ends when at most this part of all weight still moves."""
 _RELEVANCE: Final = 0.7
 """Lambda of maximal marginal relevance: 1 is rank alone, 0 is novelty alone."""
 TERMS: Final = 16
-"""Terms of a sentence that count, the rarest: a sentence without an end must not cost without an end."""
+"""Terms of a sentence that count, the rarest: the cost of an endless sentence must have an end."""
 _CANDIDATES: Final = 150
 _KEYWORDS: Final = 8
 _ACTIONS: Final = 20
@@ -46,20 +46,20 @@ _WHOLE: Final = 3
 """A talk of so few sentences is its own summary."""
 
 _DECISION_WEIGHT: Final = 1.3
-"""What was decided is told before what was merely said."""
+"""Weight of a decision against other sentences."""
 _QUESTION_WEIGHT: Final = 0.3
-"""A question says less than its answer."""
+"""Weight of a question: it says less than its answer."""
 _LEANING_WEIGHT: Final = 0.6
-"""What begins with "this is" needs the sentence before it."""
+"""Weight of a sentence that refers to the one before it ("this is …")."""
 _WORTH: Final = 0.05
 """A key point has at least this part of the best rank: greetings have none."""
 _FIELD: Final = 8
-"""Sentences of a field, at most."""
+"""Most sentences of a field."""
 KEPT: Final = 200
-"""Sentences that a talk which goes on is remembered by."""
+"""Sentences that a digest of an unfinished talk keeps."""
 
 _LENGTHS: Final = {"brief": (3, 5), "minutes": (5, 8), "bullets": (6, 4), "lecture": (6, 8), "consultation": (5, 6)}
-"""Sentences of the summary and key points, at most, by style."""
+"""Most sentences of the summary, and most key points, by style."""
 
 Vector = dict[str, float]
 
@@ -82,14 +82,14 @@ class Said:
 
 @dataclass(frozen=True)
 class Digest:
-    """A draft, and what a later one can go on from: the sentences that say most, in the order of the talk."""
+    """A draft, and what a later one can continue from: the most important sentences, in the order of the talk."""
 
     draft: Draft
     kept: list[Said]
 
 
 def said_in(segments: Sequence[Segment]) -> list[Said]:
-    """The sentences of segments, safe and without hesitation, in order."""
+    """Return the sentences of segments in order, safe and without hesitations."""
     return [
         Said(text, segment.segment)
         for segment in segments
@@ -99,7 +99,7 @@ def said_in(segments: Sequence[Segment]) -> list[Said]:
 
 
 def extract(segments: Sequence[Segment], style: Style, language: str = "", before: Digest | None = None) -> Digest:
-    """The draft of a talk in a style; `before` is what came before these segments, in a digest.
+    """Write the draft of a talk in a style; `before` is a digest of what came before these segments.
 
     It takes well under a second for an hour of talk, so call it in a thread. A style with fields of the user's own is
     read as one without: which sentence answers a question cannot be told by counting words.
@@ -199,7 +199,7 @@ def _title(words: Sequence[str], lines: Sequence[str]) -> str:
 
 
 def _joined(lines: Sequence[str]) -> str:
-    """Sentences in a row; scripts without spaces end theirs with a mark that brings its own."""
+    """Join sentences; the marks of scripts without spaces bring their own."""
     text = ""
     for row in lines:
         text += row if not text or text[-1] in "。！？" else f" {row}"
@@ -207,7 +207,7 @@ def _joined(lines: Sequence[str]) -> str:
 
 
 def _actions(said: Sequence[Said], before: Sequence[ActionItem]) -> list[ActionItem]:
-    """Those that were known, and new ones, each once; the newest if there are too many."""
+    """Merge known sentences and new ones, each once; the newest if there are too many."""
     found = {item.text.casefold(): item for item in before}
     for sentence in said:
         item = action_item(sentence.text)
@@ -263,7 +263,7 @@ def _bag(text: str) -> tuple[Counter[str], float]:
 
 
 def _walk(rows: Sequence[Vector]) -> list[float]:
-    """Weight of each sentence in the random walk; the sum is 1. Sentences without links keep the least."""
+    """Return the weight of each sentence in the random walk; the sum is 1. Sentences without links keep the least."""
     count = len(rows)
     if not count:
         return []
@@ -292,7 +292,7 @@ def _walk(rows: Sequence[Vector]) -> list[float]:
 def step(
     links: Sequence[tuple[list[int], list[float]]], own: Sequence[float], weights: Sequence[float], terms_count: int
 ) -> list[float]:
-    """(X Xᵀ - diagonal) times `weights`."""
+    """Return (X Xᵀ - diagonal) times `weights`."""
     by_term = [0.0] * terms_count
     for (numbers, values), weight in zip(links, weights, strict=True):
         for number, value in zip(numbers, values, strict=True):
@@ -305,7 +305,7 @@ def step(
 
 
 def _diverse(ranked: Sequence[tuple[int, _Sentence, float]], most: int) -> list[int]:
-    """Indices of `most` sentences by maximal marginal relevance, in the order in which they were taken."""
+    """Return the indices of `most` sentences by maximal marginal relevance, in the order in which they were taken."""
     pool = list(range(min(len(ranked), _CANDIDATES)))
     nearest = dict.fromkeys(pool, 0.0)
     picked: list[int] = []

@@ -1,4 +1,4 @@
-"""All summarizers behind one class: finished conversations, those that go on, and which providers answer.
+"""All summarizers behind one class: summaries of finished talks, rolling ones, and which providers answer.
 
 In: a transcript and options. Out: a `Summary`, and its text while it is written.
 """
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _GAUGES: Final = 64
-"""Models whose vocabulary is remembered; their names come from clients."""
+"""Most models whose token costs are cached; their names come from clients."""
 
 AT_ONCE: Final = 2
-"""Talks that are gone through in threads at once, each of another owner: a thread at work slows everything down."""
+"""Talks that threads work through at once, each of another owner: a busy thread slows everything down."""
 
 
 class Summarizers:
@@ -120,7 +120,7 @@ class Summarizers:
         return self._signed(draft, status, style, language, segments, missing)
 
     def rolling(self, title: str, last: Summary | None) -> Rolling:
-        """The summary of a talk that goes on, from its title and what was written of it before a restart."""
+        """Begin the rolling summary of a talk, from its title and its last summary before a restart."""
         from convod.summary.rolling import Rolling  # as above
 
         return Rolling(title, last)
@@ -128,7 +128,7 @@ class Summarizers:
     async def roll(
         self, rolling: Rolling, transcript: Transcript, load: Load, options: SummaryOptions, show: Show
     ) -> Summary:
-        """The next summary of a talk that goes on; `transcript` has its title and language, `load` its segments.
+        """Write the next rolling summary; `transcript` has the talk's title and language, `load` its segments.
 
         Raises:
             SummarizerUnavailable: as `write`.
@@ -226,7 +226,7 @@ class Summarizers:
         *,
         through: int | None = None,
     ) -> Summary:
-        """The draft as a summary. `status`: who wrote it, None if there was nothing to write."""
+        """Make a summary of a draft. `status`: who wrote it, None if there was nothing to write."""
         return Summary(
             provider=status.provider if status else EXTRACTIVE,
             model=status.model if status else "",

@@ -26,8 +26,8 @@ async def test_settings_are_read_again_whole_or_not_at_all(caplog):
 
     current = ReloadableSettings(Settings(), lambda: fresh)
     with ProcessControl(current, Notifier()) as control:
-        current.on_reload(lambda settings: lambda: applied.append(settings.drain_s))
-        current.on_reload(prepare)
+        current.on_reload(lambda settings: applied.append(settings.drain_s))
+        current.before_reload(prepare)
         control.reload()
         assert current.settings.drain_s == Settings().drain_s, "it was said that they were not read again"
         assert applied == []

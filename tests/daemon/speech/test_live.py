@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convo.messages import SpeechEnded, SpeechStarted, TranscriptPartial
-from convod.speech.commands import Decode, Drop
+from convod.speech.commands import Decode, DecodeStarted, Drop
 from convod.speech.decoding import DecodeJob, Interims, Kind, TimedWord
 from convod.speech.endpointer import EndpointSettings
 from convod.speech.partial import INTERIM_MS
 from tests.daemon.support.play import Play, growing, interims_of
 from tests.daemon.support.sounds import RATE, silence
-from tests.daemon.support.talk import REJECTED, heard, sentence, talk
+from tests.daemon.support.talk import REJECTED, flat, heard, sentence, talk
 
 # --- utterances -------------------------------------------------------------------------------------------
 
@@ -30,7 +30,7 @@ def test_one_sentence_is_one_window_with_its_pre_roll_and_one_segment():
     assert 0.0 <= job.start / RATE < 0.35  # the sound begins at 0.35 s
     assert 2.78 < job.end / RATE < 3.34
     (keep,) = play.answer(job, "Grace will review it.")
-    assert (keep.segment, keep.text, keep.mark_sample, keep.mark_utterance) == (
+    assert (keep.segment, keep.text, keep.checkpoint_sample, keep.checkpoint_utterance) == (
         0,
         "Grace will review it.",
         job.end,
@@ -106,7 +106,7 @@ def test_results_out_of_order_are_published_in_order():
     assert play.answer(second, "two") == []
     assert play.transcriber.settled == first.start
     assert [(keep.segment, keep.text) for keep in play.answer(first, "one")] == [(0, "one"), (1, "two"), (2, "three")]
-    marks = [keep.mark_sample for keep in play.kept]
+    marks = [keep.checkpoint_sample for keep in play.kept]
     assert marks == sorted(marks)
 
 
@@ -123,7 +123,7 @@ def test_a_rejected_text_takes_no_number_but_moves_the_mark(figures):
     first, second = play.finals
     (nothing,) = play.answer(first, "Thanks for watching!", **figures)
     assert nothing.text is None
-    assert (nothing.mark_sample, nothing.mark_utterance) == (first.end, 1)
+    assert (nothing.checkpoint_sample, nothing.checkpoint_utterance) == (first.end, 1)
     (keep,) = play.answer(second, "We begin.")
     assert keep.segment == 0
 
@@ -131,12 +131,9 @@ def test_a_rejected_text_takes_no_number_but_moves_the_mark(figures):
 def test_audio_that_could_not_be_decoded_is_said_and_the_rest_goes_on():
     play = Play(interim=False).audio(talk(2))
     first, second = play.finals
-    (trouble,) = play.transcriber.refused(first, "the engine stumbled")
+    (trouble,) = map(flat, play.transcriber.refused(first, "the engine stumbled"))
     assert (trouble.text, trouble.trouble) == (None, "the engine stumbled")
     assert [keep.text for keep in play.answer(second, "We go on.")] == ["We go on."]
-
-
-# --- captions ---------------------------------------------------------------------------------------------
 
 
 def test_partial_stable_words_never_change_and_come_before_the_segment():
@@ -180,7 +177,8 @@ def test_at_most_one_interim_is_asked_for_at_a_time_and_never_of_a_moment():
 @pytest.mark.parametrize("affords", list(Interims)[:-1])
 def test_while_an_interim_waits_it_is_renewed_with_each_interval(affords):
     play = Play(endpoint=EndpointSettings(endpoint_ms=3000, pause_ms=2500))
-    play.affords, play.waiting = affords, True
+    play.waiting = True
+    play.afford(affords)
     play.audio(sentence())
     asked = interims_of(play)
     assert len(asked) >= 6
@@ -191,6 +189,7 @@ def test_while_an_interim_waits_it_is_renewed_with_each_interval(affords):
     assert len({one.job.start for one in asked}) == 1
     # The engine begins with the newest: what comes meanwhile waits for its answer.
     play.waiting = False
+    play.transcriber.tell(DecodeStarted(asked[-1].job))
     play.audio(sentence())
     assert interims_of(play) == asked
     play.transcriber.decoded(asked[-2].job, heard("of no use"))
@@ -248,7 +247,7 @@ def test_words_that_were_promised_stay_when_the_final_is_no_good(how):
         wrong = [TimedWord(start=0.1, end=0.5, word="Thanks", probability=0.1)]
         (keep,) = play.answer(job, "Thanks for watching!", words=wrong, **REJECTED)
     else:
-        (keep,) = play.transcriber.refused(job, "the engine stumbled")
+        (keep,) = map(flat, play.transcriber.refused(job, "the engine stumbled"))
         assert keep.trouble == "the engine stumbled"
     assert keep.text == committed != ""
     assert keep.words is None  # those of a text that was not taken are not this one's

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from convod.speech.decoding import DecodeJob, Lead, TimedWord
 from convod.speech.endpointer import EndpointSettings
-from convod.speech.live import Commit
 from tests.daemon.support.play import Play, interims_of
 from tests.daemon.support.sounds import RATE, silence
 from tests.daemon.support.talk import REJECTED, sentence, talk
@@ -22,7 +23,7 @@ def spread(text: str, job: DecodeJob) -> list[TimedWord]:
     ]
 
 
-def told(play: Play, job: DecodeJob, text: str, **figures) -> list[Commit]:
+def told(play: Play, job: DecodeJob, text: str, **figures) -> list[Any]:
     return play.answer(job, text, words=spread(text, job), **figures)
 
 
@@ -117,8 +118,8 @@ def test_after_a_restart_nothing_comes_before():
     play, _, second = two(0.2)
     (keep, *_) = play.kept
     sound = sentence() + silence(1.0) + sentence() + silence(0.8)
-    again = Play(interim=False, segment=1, utterance=keep.mark_utterance, sample=keep.mark_sample)
-    again.audio(sound[2 * keep.mark_sample :])
+    again = Play(interim=False, segment=1, utterance=keep.checkpoint_utterance, sample=keep.checkpoint_sample)
+    again.audio(sound[2 * keep.checkpoint_sample :])
     assert [job.window.lead for job in again.finals] == [None] * len(again.finals)
     assert second.window.lead is not None
 
@@ -128,10 +129,10 @@ def test_audio_that_may_yet_be_a_lead_is_kept_and_no_longer():
     (first,) = play.finals
     told(play, first, "Grace will review it.")
     play.audio(silence(1.0))
-    assert play.transcriber.buffer_start <= first.start
+    assert play.transcriber.buffer.start <= first.start
     play.audio(silence(6.0))
-    assert len(play.transcriber.buffer) <= 2 * 2 * RATE
-    assert play.transcriber.buffer_start > first.end
+    assert len(play.transcriber.buffer) <= 2 * RATE
+    assert play.transcriber.buffer.start > first.end
 
 
 # --- what was not made out --------------------------------------------------------------------------------

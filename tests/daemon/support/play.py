@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from convod.speech.commands import Decode, DecodeRequeued, DecodeStarted, Drop, Emit, LoadChanged
+from convod.speech.commands import Commit, Decode, DecodeStarted, Drop, Emit, LoadChanged
 from convod.speech.decoding import DecodeJob, Interims, Kind
 from convod.speech.hallucination import HallucinationFilter
-from convod.speech.live import Commit, LiveTranscriber, Settings
+from convod.speech.live import LiveTranscriber
+from convod.speech.windows import LiveSettings
 from tests.daemon.support.sounds import RATE
-from tests.daemon.support.talk import heard
+from tests.daemon.support.talk import flat, heard
 
 
 class Play:
@@ -20,13 +22,9 @@ class Play:
         start = {key: options.pop(key) for key in ("segment", "utterance", "sample") if key in options}
         if "language_so_far" in options:
             start["language"] = options.pop("language_so_far")
-        self.affords = Interims.FULL
         self.waiting = False  # whether the engine has begun with nothing
-        self.transcriber = LiveTranscriber(
-            Settings(**(about | options)),
-            HallucinationFilter(),
-            **start,
-        )
+        self.hallucination_filter = HallucinationFilter()
+        self.transcriber = LiveTranscriber(LiveSettings(**(about | options)), self.hallucination_filter, **start)
         self.piece = piece
         self.commands: list = []
         self.on_interim: Callable[[DecodeJob], str | None] = lambda job: None
@@ -39,17 +37,15 @@ class Play:
                 text = self.on_interim(command.job)
                 if text is not None:
                     self.take(self.transcriber.decoded(command.job, heard(text)))
+                elif not self.waiting:
+                    self.transcriber.tell(DecodeStarted(command.job))
 
-    def tell(self) -> None:
-        """What the engine can afford, and whether it has begun with the interim."""
-        self.transcriber.tell(LoadChanged(self.affords))
-        if (job := self.transcriber.interim) is not None:
-            self.transcriber.tell(DecodeRequeued(job) if self.waiting else DecodeStarted(job))
+    def afford(self, interims: Interims) -> None:
+        self.transcriber.tell(LoadChanged(interims))
 
     def audio(self, sound: bytes) -> Play:
         for at in range(0, len(sound), self.piece):
             self.clock += 1.0
-            self.tell()
             self.take(self.transcriber.audio(sound[at : at + self.piece], self.clock))
         return self
 
@@ -57,10 +53,10 @@ class Play:
         self.take(self.transcriber.flush())
         return self
 
-    def answer(self, job: DecodeJob, text: str, **figures) -> list[Commit]:
+    def answer(self, job: DecodeJob, text: str, **figures) -> list[Any]:
         before = len(self.commands)
         self.take(self.transcriber.decoded(job, heard(text, **figures)))
-        return [command for command in self.commands[before:] if isinstance(command, Commit)]
+        return [flat(command) for command in self.commands[before:] if isinstance(command, Commit)]
 
     @property
     def finals(self) -> list[DecodeJob]:
@@ -73,12 +69,14 @@ class Play:
         ]
 
     @property
-    def kept(self) -> list[Commit]:
-        return [command for command in self.commands if isinstance(command, Commit)]
+    def kept(self) -> list[Any]:
+        return [flat(command) for command in self.commands if isinstance(command, Commit)]
 
     def said(self, kind: type) -> list:
         return [one.event for one in self.commands if isinstance(one, Emit) and isinstance(one.event, kind)]
 
+
+# --- captions ---------------------------------------------------------------------------------------------
 
 WORDS = ["Grace", "will", "review", "the", "contract", "before", "lunch"]
 
