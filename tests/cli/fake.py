@@ -31,6 +31,7 @@ from convo.messages import (
     CreateSession,
     CreateSessionReply,
     DeleteSession,
+    Detach,
     DurableEvent,
     EndSession,
     EngineStatus,
@@ -502,6 +503,10 @@ class FakeDaemon:
         await peer.send(Reply(id=number))
         if message.title is not None:
             await self._say(session, self._store(session, SessionRenamed, title=message.title))
+
+    async def _Detach(self, peer: Peer, message: Detach, number: int) -> None:
+        self.sessions[message.session].readers.discard(peer)
+        await peer.send(Reply(id=number))
 
     async def _RetrySession(self, peer: Peer, message: RetrySession, number: int) -> None:
         await peer.send(Reply(id=number))
