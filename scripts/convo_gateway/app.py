@@ -33,9 +33,8 @@ log = logging.getLogger("convo_gateway")
 _CHECK_S = 2.0  # between two looks at the daemon for monitors
 
 
-def application(settings: Settings) -> ASGIApp:
-    """Return the whole gateway as an ASGI application."""
-    daemon, metrics = Daemon(settings.connect), Metrics()
+def application(settings: Settings, daemon: Daemon, metrics: Metrics) -> ASGIApp:
+    """Return all that is served over HTTP as an ASGI application."""
     fanout = Fanout(daemon)
     monitor = _Monitor(daemon, metrics)
     app: ASGIApp = Starlette(
