@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 
 from convo.messages import Code
 
-from . import conversation, openai_audio, openapi
+from . import conversation, deepgram, openai_audio, openapi
 from .daemon_client import Daemon
 from .errors import Refused
 from .fanout import Fanout
@@ -42,6 +42,7 @@ def application(settings: Settings, daemon: Daemon, metrics: Metrics) -> ASGIApp
             *conversation.Conversations(daemon, fanout, settings, metrics).routes(),
             *openai_audio.Transcriptions(daemon, settings, metrics).routes(),
             *Realtime(daemon, settings, metrics).routes(),
+            *deepgram.Listen(daemon, settings, metrics).routes(),
             Route("/openapi.json", _openapi, methods=["GET"]),
             Route("/metrics", monitor.metrics, methods=["GET"]),
             Route("/healthz", monitor.healthz, methods=["GET"]),
@@ -67,6 +68,8 @@ def application(settings: Settings, daemon: Daemon, metrics: Metrics) -> ASGIApp
 
 def refusal(path: str, error: Refused) -> Response:
     """Return an error in the form of the dialect that a path belongs to."""
+    if path == "/v1/listen":
+        return deepgram.refusal(error)
     if path.startswith("/v1/"):
         return openai_audio.refusal(error)
     return conversation.refusal(error)
