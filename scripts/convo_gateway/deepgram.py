@@ -187,7 +187,7 @@ class _Connection:
         self._finalizing = False
         self._segment = -1  # the last that was told
         self._told = AutoResetEvent()
-        self._speaking = False
+        self._speaking_since: float | None = None  # seconds
         self._last_word_end: float | None = None  # of an utterance whose end is still to be told
 
     async def run(self) -> None:
@@ -288,11 +288,11 @@ class _Connection:
             case SessionState() if event.state is State.FAILED:
                 raise Refused(event.code or Code.INTERNAL, event.message or "The session failed.")
             case SpeechStarted():
-                self._speaking = True
+                self._speaking_since = event.time
                 if self._options.vad_events:
                     await self._send({"type": "SpeechStarted", "channel": [0, 1], "timestamp": event.time})
             case SpeechEnded():
-                self._speaking = False
+                self._speaking_since = None
             case TranscriptPartial():
                 text = f"{event.stable}{event.tentative}".strip()
                 await self._send(self._results(text, event.start, event.end, [], 0.0, final=False, spoken=False))
@@ -303,14 +303,18 @@ class _Connection:
                 await self._send(
                     self._results(
                         event.text, event.start, event.end, words, event.confidence,
-                        final=True, spoken=not self._speaking or self._finalizing,
+                        final=True, spoken=self._finalizing or not self._goes_on((event.start + event.end) / 2),
                     )
                 )  # fmt: skip
                 self._told.set()
 
+    def _goes_on(self, time: float) -> bool:
+        """Whether speech that was heard at this time goes on: a long one comes in several segments."""
+        return self._speaking_since is not None and self._speaking_since < time
+
     async def _tell_utterance_end(self, now: float) -> None:
         wanted, end = self._options.utterance_end, self._last_word_end
-        if wanted is not None and end is not None and not self._speaking and now - end >= wanted / 1000:
+        if wanted is not None and end is not None and self._speaking_since is None and now - end >= wanted / 1000:
             self._last_word_end = None
             await self._send({"type": "UtteranceEnd", "channel": [0, 1], "last_word_end": round(end, 3)})
 

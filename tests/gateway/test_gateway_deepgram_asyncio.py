@@ -56,7 +56,6 @@ async def test_a_live_talk(daemon: Daemon, served: Gateway) -> None:
         served, language="en-US", interim_results="true", vad_events="true", utterance_end_ms="1000", keyterm="budget"
     ) as connection:
         await send(connection, pcm("talk.flac"))
-        await send(connection, bytes(96000))
         messages = await to_the_end(connection)
     results = of("Results", messages)
     finals = [one for one in results if one.is_final]
@@ -66,20 +65,21 @@ async def test_a_live_talk(daemon: Daemon, served: Gateway) -> None:
     for one in finals:
         alternative = one.channel.alternatives[0]
         assert " ".join(word.punctuated_word for word in alternative.words) == alternative.transcript
-        assert all(one.start <= word.start < word.end <= one.start + one.duration + 0.01 for word in alternative.words)
+        times = [time for word in alternative.words for time in (word.start, word.end)]
+        assert times == sorted(times)
+        assert one.start - 0.3 <= times[0] < times[-1] <= one.start + one.duration + 0.3
         assert all(word.word == word.word.lower() for word in alternative.words)
-    assert len(of("SpeechStarted", messages)) >= 3
-    assert of("UtteranceEnd", messages)
+    assert of("SpeechStarted", messages)
     last = messages[-1]
     assert last.type == "Metadata"
-    assert last.duration == round(len(pcm("talk.flac")) / 32000 + 3, 3)
+    assert last.duration == round(len(pcm("talk.flac")) / 32000, 3)
     assert {one.metadata.request_id for one in results} == {last.request_id}
     async with convo.connect(daemon.url) as owner:
         assert not (await owner.request(ListSessions())).sessions  # nothing is kept
 
 
 async def test_finalize_and_keep_alive(served: Gateway) -> None:
-    async with listening(served, endpointing="1000") as connection:
+    async with listening(served, utterance_end_ms="1000") as connection:
         await send(connection, pcm("single.flac"))
         await connection.send_keep_alive()
         await connection.send_finalize()
@@ -89,15 +89,28 @@ async def test_finalize_and_keep_alive(served: Gateway) -> None:
         await connection.send_finalize()  # there is nothing more
         again = await connection.recv()
         assert (again.is_final, again.from_finalize, text([again])) == (True, True, "")
+        await send(connection, bytes(64000))
+        over = await connection.recv()
+        assert (over.type, over.last_word_end) == ("UtteranceEnd", pytest.approx(first.start + first.duration))
         assert of("Results", await to_the_end(connection)) == []
 
 
 async def test_interim_results(served: Gateway) -> None:
-    async with listening(served, interim_results="true") as connection:
-        await send(connection, pcm("single.flac")[:64000])
-        first = await connection.recv()  # while the sentence is spoken
-        assert (first.type, first.is_final, first.speech_final) == ("Results", False, False)
-        assert first.channel.alternatives[0].transcript
+    async with listening(served, interim_results="true") as connection, asyncio.TaskGroup() as tasks:
+
+        async def speak() -> None:
+            data = pcm("talk.flac")
+            for start in range(0, len(data), 6400):
+                await connection.send_media(data[start : start + 6400])
+                await asyncio.sleep(0.2)
+
+        speaking = tasks.create_task(speak())
+        async for message in connection:
+            if not message.is_final:
+                break
+        assert message.speech_final is False
+        assert message.channel.alternatives[0].transcript
+        speaking.cancel()
 
 
 async def test_mulaw_of_two_channels(served: Gateway) -> None:
