@@ -19,6 +19,8 @@ from starlette.routing import Route, WebSocketRoute
 
 from convo_gateway import settings as settings_module
 from convo_gateway.app import application
+from convo_gateway.daemon_client import Daemon
+from convo_gateway.metrics import Metrics
 from convo_gateway.openapi import DOCUMENT
 from convo_gateway.settings import Settings
 from convod.listen.tokens import TokenBook
@@ -30,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 
 def routes() -> list[Any]:
     """Every route of the application."""
-    app: Any = application(Settings(connect="ws://127.0.0.1:9"))
+    app: Any = application(Settings(connect="ws://127.0.0.1:9"), Daemon("ws://127.0.0.1:9"), Metrics())
     return list(app._app.routes)
 
 
