@@ -209,6 +209,7 @@ def _run(settings: Any, file: Path | None, read_settings: Callable[[], Any]) -> 
     import trio
 
     from convod import daemon
+    from convod.hooks.hooks import BadHook
     from convod.listen.front import BadAddress
     from convod.listen.tls import BadCertificate
     from convod.listen.unix import SocketTaken
@@ -224,7 +225,7 @@ def _run(settings: Any, file: Path | None, read_settings: Callable[[], Any]) -> 
     try:
         trio.run(partial(daemon.run, settings, read_settings=read_settings))
     except* (
-        CannotStart, StoreFailed, SocketTaken, BadAddress, BadCertificate, BadActivation,
+        BadHook, CannotStart, StoreFailed, SocketTaken, BadAddress, BadCertificate, BadActivation,
         HttpUnavailable, OSError,
     ) as group:  # fmt: skip
         fault = group

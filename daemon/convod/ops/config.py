@@ -18,6 +18,7 @@ import platformdirs
 from msgspec import Meta
 
 from convod.engine.supervisor import EngineSettings
+from convod.hooks.settings import HookSettings
 from convod.listen.settings import ListenSettings
 from convod.sessions.limits import LimitSettings, RetentionSettings
 from convod.sessions.session import SessionSettings
@@ -77,6 +78,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     summary: SummarySettings = SummarySettings()
     spool: SpoolSettings = SpoolSettings()
     metrics: MetricsSettings = MetricsSettings()
+    hooks: HookSettings = HookSettings()
     log: LogSettings = LogSettings()
 
     @property

@@ -28,6 +28,7 @@ from convo.messages import (
     TranscriptSegment,
 )
 from convod.auto_reset_event import AutoResetEvent
+from convod.hooks import Hooks
 from convod.measure import Measures
 from convod.sessions.feed import EventLog
 from convod.store import Record, Store, StoreFailed
@@ -62,6 +63,7 @@ class JournalDeps(msgspec.Struct, frozen=True):
     store: Store
     summarizers: Summarizers
     measures: Measures = msgspec.field(default_factory=Measures)
+    hooks: Hooks | None = None
 
 
 class Journal:
@@ -193,7 +195,7 @@ class Journal:
                 try:
                     # What is being stored is stored and sent whatever is cancelled meanwhile, or seq would have a gap.
                     with trio.CancelScope(shield=True):
-                        await self._deps.store.save(self.record, events, durable=durable)
+                        await self._store(events, durable)
                         return
                 except StoreFailed as error:
                     if not wait:
@@ -211,6 +213,15 @@ class Journal:
                 pause = min(10.0, pause * 2)
         finally:
             self._failure = None
+
+    async def _store(self, events: list[DurableEvent], durable: bool) -> None:
+        hooks = self._deps.hooks
+        end = hooks.end_in(events) if hooks is not None else None
+        if hooks is not None and end is not None:
+            await hooks.prepare(end)
+        await self._deps.store.save(self.record, events, durable=durable)
+        if hooks is not None and end is not None:
+            hooks.stored(end)
 
     async def enter(
         self,
