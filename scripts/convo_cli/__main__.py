@@ -38,6 +38,7 @@ _HOMES = {
     "metrics": "service",
     "models": "service",
     "pull": "service",
+    "mcp": "service",
 }
 """In which module the function of a command is; it has the command's name."""
 

@@ -307,6 +307,8 @@ def _service(command: Any) -> None:
     command("status", "say how the daemon is")
     command("metrics", "say how the daemon is in numbers, for a monitor (Prometheus' text format)")
 
+    command("mcp", "let an assistant list, search, read and summarise talks (Model Context Protocol on stdio)")
+
     parser = command("models", "list speech models, or fetch one")
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     pull = actions.add_parser(
