@@ -20,11 +20,12 @@ from msgspec import Meta
 from convo.messages import Code, EngineStatus, QueueStatus
 from convod.engine import models, selection, voices
 from convod.engine.fetch import FetchFailed, fetch
-from convod.engine.pressure import Pressure
 from convod.engine.process import Abandoned, Unloadable, Worker, WorkerDied, worker_process
 from convod.engine.scheduler import Scheduler
+from convod.engine.subscribers import Subscribers, Tell
 from convod.engine.wire import Load, Loaded, Results, Trouble
 from convod.measure import Histogram
+from convod.speech.commands import DecodeRequeued, DecodeStarted
 from convod.speech.decoding import DecodeJob, Hypothesis, Interims, Kind
 
 log = logging.getLogger("convod.engine")
@@ -121,9 +122,7 @@ class Engine:
         self.message: str | None = None
         self.languages: list[str] = []
         self._scheduler = Scheduler()
-        self._pressures: dict[
-            str, Pressure
-        ] = {}  # by owner: one who asks for too much makes no caption of others worse
+        self._subscribers = Subscribers()
         self._deliver: dict[DecodeJob, Deliver] = {}
         self._at_hand: set[Worker] = set()  # loaded, and looking for work or waiting for it
         self._idle = trio.lowlevel.ParkingLot()  # those of them that wait
@@ -162,10 +161,6 @@ class Engine:
             if job.kind is Kind.FILE and job in worker.batch and not any(one in self._deliver for one in worker.batch):
                 worker.abandon(ABANDON_S)
 
-    def is_waiting(self, job: DecodeJob) -> bool:
-        """Whether the job waits for a worker."""
-        return self._scheduler.holds(job)
-
     def retract(self, job: DecodeJob) -> bool:
         """Take a job back if it waits, to submit it again later; return whether it did."""
         waited = self._scheduler.drop(job)
@@ -176,31 +171,32 @@ class Engine:
     def forget(self, session: str) -> None:
         """Deliver nothing more to a session, and drop its jobs."""
         owner, _ = self._sessions.pop(session, ("", False))
+        self._subscribers.remove(session)
         for job in [job for job in self._deliver if job.session == session]:
             self.drop(job)
         if all(other != owner for other, _ in self._sessions.values()):
-            self._pressures.pop(owner, None)
+            self._subscribers.owner_gone(owner)
 
     def interims(self, owner: str | None = None) -> Interims:
         """Return how many interims an owner's live sessions may ask for now; for None, the fewest of all owners."""
-        now = trio.current_time()
-        if owner is not None:
-            return self._pressure_of(owner).look(now)
-        return max((pressure.look(now) for pressure in self._pressures.values()), default=Interims.FULL)
-
-    def _pressure_of(self, owner: str) -> Pressure:
-        return self._pressures.setdefault(owner, Pressure())
+        return self._subscribers.interims(owner)
 
     def _waited(self, job: DecodeJob) -> None:
         if job.behind:
             return  # it waited for its own session, which sends faster than in real time
-        now = trio.current_time()
         # A window that is needed later may wait until then without harm.
-        self._pressure_of(job.owner).waited(job.kind, max(0.0, now - max(job.since, job.due)), now)
+        self._subscribers.waited(job, max(0.0, trio.current_time() - max(job.since, job.due)))
 
     def join(self, session: str, *, owner: str = "", live: bool) -> None:
         """Expect windows of a session until it is forgotten; in a live one speech may begin at any moment."""
         self._sessions[session] = owner, live
+
+    def subscribe(self, session: str, tell: Tell, *, owner: str = "") -> None:
+        """Call `tell` with what changes for a live session, until it is forgotten: the load, and its jobs that begin.
+
+        It is called in the daemon's own task, from within other calls of the engine too.
+        """
+        self._subscribers.add(session, owner, tell)
 
     def wake(self, *, live: bool = False) -> None:
         """Prepare for audio: load the model if it was unloaded, or in one more worker if all others are at work.
@@ -280,13 +276,14 @@ class Engine:
     async def run(self) -> None:
         """Load the model and serve until cancelled. Every process started has ended when this returns."""
         log.info("the speech model is %s: %s", self.choice.model, self.choice.reason)
-        plan = await self._prepare()
-        self._context = plan.model.context
-        bucketed = plan.model.context == "short"
-        self._scheduler = self._with_queue(
-            Scheduler(plan.batch, files=self.settings.batch or FILES, bucketed=bucketed, workers=plan.workers)
-        )
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._subscribers.run)
+            plan = await self._prepare()
+            self._context = plan.model.context
+            bucketed = plan.model.context == "short"
+            self._scheduler = self._with_queue(
+                Scheduler(plan.batch, files=self.settings.batch or FILES, bucketed=bucketed, workers=plan.workers)
+            )
             for _ in range(plan.workers):
                 nursery.start_soon(self._keep_worker, plan)
 
@@ -421,10 +418,8 @@ class Engine:
             try:
                 answer = await worker.decode(batch, self._limit_s(batch))
             except WorkerDied:
-                for job in self._scheduler.died(batch, self._deliver):
-                    self._finish(
-                        job, Refusal(Code.INTERNAL, "this stretch of audio stopped the engine again and again")
-                    )
+                refusal = Refusal(Code.INTERNAL, "this stretch of audio stopped the engine again and again")
+                self._again(batch, self._scheduler.died(batch, self._deliver), refusal)
                 raise
             self.busy_s += trio.current_time() - begun
             if isinstance(answer, Results):
@@ -434,8 +429,16 @@ class Engine:
             elif isinstance(answer, Trouble):
                 if len(batch) > 1:
                     log.warning("%d windows could not be decoded together: %s", len(batch), answer.message)
-                for job in self._scheduler.failed(batch, self._deliver):
-                    self._finish(job, Refusal(Code.INTERNAL, f"the engine could not decode: {answer.message}"))
+                refusal = Refusal(Code.INTERNAL, f"the engine could not decode: {answer.message}")
+                self._again(batch, self._scheduler.failed(batch, self._deliver), refusal)
+
+    def _again(self, batch: list[DecodeJob], given_up: list[DecodeJob], refusal: Refusal) -> None:
+        """Tell what comes of a batch without an answer: some jobs are given up, the others wait again."""
+        for job in given_up:
+            self._finish(job, refusal)
+        for job in batch:
+            if self._scheduler.holds(job):
+                self._subscribers.tell(job, DecodeRequeued(job))
 
     async def _next_batch(self, worker: Worker) -> list[DecodeJob]:
         idle_since = trio.current_time()
@@ -443,6 +446,7 @@ class Engine:
             if batch := self._take():
                 for job in batch:
                     self._waited(job)
+                    self._subscribers.tell(job, DecodeStarted(job))
                 return batch
             unload_s = self.settings.unload_s or float("inf")
             async with trio.open_nursery() as nursery:

@@ -19,10 +19,11 @@ from convo.errors import LocalProtocolError, RemoteProtocolError
 from convo.messages import PROTOCOL, Audio, Code, Error, Hello, Limits, Message, Request, Welcome
 from convod import __version__
 from convod.listen.auth import NO_LONGER_VALID, Grant, Unauthorized
+from convod.listen.client import Client
 from convod.listen.limits import NO_ROOM, STRANGER_BYTES, Slot
 from convod.listen.link import Link, LinkLost
 from convod.listen.outbox import Outbox
-from convod.listen.requests import Client, Service
+from convod.listen.requests import Service
 from convod.listen.settings import ListenSettings
 from convod.sessions import Refused
 

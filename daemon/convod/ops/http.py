@@ -16,7 +16,7 @@ import msgspec
 import trio
 from msgspec import Meta
 
-from convod.listen.requests import CONTENT_TYPE
+from convod.measure import CONTENT_TYPE
 
 if TYPE_CHECKING:
     from convod.ops.health import Health

@@ -12,8 +12,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-import trio
-
 from convo.messages import (
     AudioAck,
     DurableEvent,
@@ -23,7 +21,6 @@ from convo.messages import (
     TranscriptPartial,
     TranscriptSegment,
 )
-from convod.auto_reset_event import AutoResetEvent
 from convod.store import Store
 
 RECENT: Final = 64
@@ -37,9 +34,6 @@ TRANSIENT: Final = 64
 
 DELTA_CHARACTERS: Final = 65536
 """Most characters of a summary in progress that wait for one reader; the final summary has them all."""
-
-ACK_DELAY_S: Final = 0.06
-"""How long an acknowledgement may wait for the next one."""
 
 
 class Subscription:
@@ -165,29 +159,3 @@ class EventLog:
         if self.recent and self.recent[0].seq <= seq + 1:
             return [event for event in self.recent if event.seq > seq]
         return await self._store.events(self.session, seq, PAGE)
-
-
-class AckTimer:
-    """Delays acknowledgements, so that a session that receives fifty pieces a second does not answer each of them.
-
-    One task, `run`, serves all sessions; call `schedule` from any task of the loop.
-    """
-
-    def __init__(self) -> None:
-        self._due: dict[object, Callable[[], None]] = {}
-        self._wakeup = AutoResetEvent()
-
-    def schedule(self, session: object, acknowledge: Callable[[], None]) -> None:
-        """Call `acknowledge` within ACK_DELAY_S, once for all calls with the same session until then."""
-        if not self._due:
-            self._wakeup.set()
-        self._due[session] = acknowledge
-
-    async def run(self) -> None:
-        """Serve until cancelled."""
-        while True:
-            await self._wakeup.wait()
-            await trio.sleep(ACK_DELAY_S)
-            due, self._due = self._due, {}
-            for acknowledge in due.values():
-                acknowledge()

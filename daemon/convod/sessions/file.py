@@ -15,17 +15,17 @@ from typing import Final
 
 import trio
 
-from convo.messages import Code, Progress, QueuedFile, SessionWarning, State, TranscriptSegment
+from convo.messages import Code, Progress, QueuedFile, SessionWarning, State
 from convod.engine.decode import decoding
 from convod.engine.supervisor import Outcome, Refusal
 from convod.engine.wire import RATE
 from convod.sessions.file_queue import FileJob
 from convod.sessions.journal import Journal
-from convod.sessions.said import uncovered
+from convod.sessions.segments import publish_segments
 from convod.sessions.session import Refused, Session, SessionDeps, SessionFailed
-from convod.speech.commands import Decode
+from convod.speech.commands import Command, Commit, Decode
 from convod.speech.decoding import DecodeJob, Options
-from convod.speech.file import Command, Commit, FileTranscriber, Settings
+from convod.speech.file import FileSettings, FileTranscriber
 
 log = logging.getLogger("convod.sessions")
 
@@ -168,7 +168,7 @@ class FileSession(Session):
         """
         record, config, deps = self.record, self.record.config, self._deps
         heard = FileTranscriber(
-            Settings(
+            FileSettings(
                 rate=RATE,
                 joined=self._engine.context == "full",
                 words=config.words,
@@ -229,8 +229,8 @@ class FileSession(Session):
         for command in commands:
             if isinstance(command, Decode):
                 self._ask(command.job)
-            else:
-                await self._store(command)
+            elif isinstance(command, Commit):
+                await publish_segments(self.journal, command)
 
     def _ask(self, job: DecodeJob) -> None:
         self._jobs[job] = None
@@ -256,38 +256,6 @@ class FileSession(Session):
             # A checkpoint is stored with the language that led there: a restart must not detect another one.
             self.record.heard_language = heard.language
             await self._follow(commands)
-
-    async def _store(self, keep: Commit) -> None:
-        if keep.trouble is not None:
-            await self.journal.publish(SessionWarning, code=str(Code.INTERNAL), message=keep.trouble)
-        if keep.uncovered is not None:
-            await self.journal.publish(SessionWarning, code=str(Code.UNCOVERED), message=uncovered(*keep.uncovered))
-        if not keep.pieces:
-            # Stored with the next event: audio without text is heard twice at worst.
-            self.record.checkpoint_sample, self.record.checkpoint_utterance = keep.mark_sample, keep.mark_utterance
-            return
-        lag_ms = round(max(0.0, trio.current_time() - keep.arrived) * 1000, 1)
-        await self.journal.publish_all(
-            [
-                (
-                    TranscriptSegment,
-                    {
-                        "segment": number,
-                        "start": piece.start,
-                        "end": piece.end,
-                        "text": piece.text,
-                        "language": piece.language,
-                        "confidence": piece.confidence,
-                        "lag_ms": lag_ms,
-                        "words": piece.words,
-                    },
-                )
-                for number, piece in enumerate(keep.pieces, keep.segment)
-            ],
-            checkpoint_sample=keep.mark_sample,
-            checkpoint_utterance=keep.mark_utterance,
-            segments=keep.segment + len(keep.pieces),
-        )
 
 
 def too_large(most: int) -> str:

@@ -13,17 +13,25 @@ from typing import Final
 
 import trio
 
-from convo.messages import Code, SessionWarning, SpeechStarted, State, TranscriptSegment
+from convo.messages import Code, SessionWarning, SpeechStarted, State
 from convod.engine.supervisor import Outcome, Refusal
 from convod.sessions.journal import Journal
-from convod.sessions.said import uncovered
+from convod.sessions.segments import publish_segments
 from convod.sessions.session import Refused, Session, SessionDeps, SessionFailed
-from convod.speech.commands import Decode, DecodeRequeued, DecodeStarted, Drop, Emit, LoadChanged, Prioritize
-from convod.speech.decoding import DecodeJob, Interims, Kind, Options
+from convod.speech.commands import (
+    Command,
+    Commit,
+    Decode,
+    Drop,
+    Emit,
+    Prioritize,
+)
+from convod.speech.decoding import DecodeJob, Kind, Options
 from convod.speech.endpointer import EndpointSettings
-from convod.speech.live import Command, Commit, LiveTranscriber, Settings
+from convod.speech.live import LiveTranscriber
 from convod.speech.pcm import PcmFormat, PcmReader
 from convod.speech.vad import VadSettings
+from convod.speech.windows import LiveSettings
 
 log = logging.getLogger("convod.sessions")
 
@@ -43,12 +51,12 @@ class LiveSession(Session):
         config = record.config
         self._pcm = PcmFormat(config.audio.encoding, config.audio.rate, config.audio.channels)
         self._reader = PcmReader(self._pcm)
-        self._heard = record.checkpoint_sample * self._pcm.frame_bytes  # bytes of the spool that were heard
+        self._read = record.checkpoint_sample * self._pcm.frame_bytes  # bytes of the spool that the transcriber has
         endpoint = EndpointSettings(
             endpoint_ms=config.endpoint_ms or EndpointSettings().endpoint_ms, patient_ms=deps.settings.patient_ms
         )
         self._transcriber = LiveTranscriber(
-            Settings(
+            LiveSettings(
                 session=record.id,
                 rate=self._pcm.rate,
                 kind=Kind.FINAL,
@@ -69,8 +77,8 @@ class LiveSession(Session):
             sample=record.checkpoint_sample,
             language=record.heard_language,
         )
+        self._engine.subscribe(self.id, self._transcriber.tell, owner=record.owner)
         self._outcomes: deque[tuple[DecodeJob, Outcome]] = deque()
-        self._interims = Interims.FULL
         self._arrivals: deque[tuple[int, float]] = deque()
         self._finalizing: deque[tuple[int, trio.Event]] = deque()
         self._credit_said = 0
@@ -102,7 +110,7 @@ class LiveSession(Session):
         self._arrivals.append((self._spool.size, at))
         # In silence nothing is urgent: a few pieces are heard at once. What is left when a client falls silent itself
         # is heard at its next piece, its end or its going; it is too short for a word.
-        unheard = self._spool.size - self._heard
+        unheard = self._spool.size - self._read
         if self._transcriber.speaking or self._finalizing or unheard >= self._gather_bytes:
             self._wakeup.set()
 
@@ -144,7 +152,7 @@ class LiveSession(Session):
                 await self._wakeup.wait()
                 continue
             if await self._hear_piece():
-                if self._spool.size > self._heard:  # hours may, after a restart or when kept audio is heard again
+                if self._spool.size > self._read:  # hours may, after a restart or when kept audio is heard again
                     await trio.lowlevel.checkpoint()
                 continue
             if self._finalizing or self.record.ended:
@@ -152,7 +160,7 @@ class LiveSession(Session):
                 if not self._transcriber.waiting:
                     if not self._finalizing:
                         break
-                    while self._finalizing and self._finalizing[0][0] <= self._heard:
+                    while self._finalizing and self._finalizing[0][0] <= self._read:
                         self._finalizing.popleft()[1].set()
                     continue  # more audio may have come after what was to be finalized
             self._perhaps_more_credit()
@@ -170,17 +178,16 @@ class LiveSession(Session):
     async def _hear_piece(self) -> bool:
         """Hear some of what is in the spool; False when there is nothing new to hear now."""
         until = self._finalizing[0][0] if self._finalizing else self._spool.size
-        data = self._spool.read(self._heard, min(PIECE, until - self._heard)) if until > self._heard else b""
+        data = self._spool.read(self._read, min(PIECE, until - self._read)) if until > self._read else b""
         if not data:
             return False
         if self.record.state is State.PENDING:
             await self.journal.enter(State.PROCESSING)
-        self._heard += len(data)
-        while len(self._arrivals) > 1 and self._arrivals[0][0] < self._heard:
+        self._read += len(data)
+        while len(self._arrivals) > 1 and self._arrivals[0][0] < self._read:
             self._arrivals.popleft()
         arrived = self._arrivals[0][1] if self._arrivals else trio.current_time()
         mono = self._reader.feed(data)
-        self._tell()
         await self._do(self._transcriber.audio(mono, arrived))
         self.record.duration_s = self._transcriber.now / self._pcm.rate
         return True
@@ -238,27 +245,16 @@ class LiveSession(Session):
             elif isinstance(command, Prioritize):
                 command.job.due = trio.current_time()
             else:
-                await self._keep(command)
+                await self._commit(command)
 
     def _deliver(self, job: DecodeJob, outcome: Outcome) -> None:
         self._outcomes.append((job, outcome))
         self._wakeup.set()
 
-    def _tell(self) -> None:
-        """Tell the transcriber what changed at the engine."""
-        interims = self._engine.interims(self.record.owner)
-        if interims is not self._interims:
-            self._interims = interims
-            self._transcriber.tell(LoadChanged(interims))
-        if (job := self._transcriber.interim) is not None:
-            waits = self._engine.is_waiting(job)
-            self._transcriber.tell(DecodeRequeued(job) if waits else DecodeStarted(job))
-
     async def _take_outcomes(self) -> None:
         while self._outcomes:
             job, outcome = self._outcomes.popleft()
             if not isinstance(outcome, Refusal):
-                self._tell()
                 commands = self._transcriber.decoded(job, outcome)
             elif outcome.code is Code.MODEL_UNAVAILABLE:
                 raise SessionFailed(outcome.code, outcome.message)
@@ -266,30 +262,9 @@ class LiveSession(Session):
                 commands = self._transcriber.refused(job, outcome.message)
             await self._do(commands)
 
-    async def _keep(self, keep: Commit) -> None:
-        # Stored with the segment that told it: who goes on from there must not hear another one out.
+    async def _commit(self, commit: Commit) -> None:
+        # Stored with the segment that told it: a restart must not detect another one.
         self.record.heard_language = self._transcriber.language
-        checkpoint = {"checkpoint_sample": keep.mark_sample, "checkpoint_utterance": keep.mark_utterance}
-        if keep.trouble is not None:
-            await self.journal.publish(SessionWarning, code=str(Code.INTERNAL), message=keep.trouble)
-        if keep.uncovered is not None:
-            await self.journal.publish(SessionWarning, code=str(Code.UNCOVERED), message=uncovered(*keep.uncovered))
-        if keep.text is None:
-            # Stored with the next event: audio without text is heard twice at worst.
-            self.record.checkpoint_sample, self.record.checkpoint_utterance = keep.mark_sample, keep.mark_utterance
-            return
-        log.debug("segment is out", extra={"session": self.id, "segment": keep.segment, "text": keep.text})
-        lag_s = max(0.0, trio.current_time() - keep.arrived)
-        self._deps.measures.segment_lag.observe(lag_s)
-        await self.journal.publish(
-            TranscriptSegment,
-            changes=checkpoint | {"segments": keep.segment + 1},
-            segment=keep.segment,
-            start=keep.start,
-            end=keep.end,
-            text=keep.text,
-            language=keep.language,
-            confidence=keep.confidence,
-            lag_ms=round(lag_s * 1000, 1),
-            words=keep.words,
-        )
+        lag_s = await publish_segments(self.journal, commit)
+        if commit.texts:
+            self._deps.measures.segment_lag.observe(lag_s)

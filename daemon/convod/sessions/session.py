@@ -20,7 +20,6 @@ from convod.engine.models import ModelNotHere, UnknownModel
 from convod.engine.pool import EnginePool, NoRoomForModel
 from convod.engine.supervisor import Engine
 from convod.measure import Measures
-from convod.sessions.feed import AckTimer
 from convod.sessions.file_queue import FileQueue
 from convod.sessions.journal import Journal
 from convod.sessions.limits import LimitSettings
@@ -84,7 +83,6 @@ class SessionDeps(msgspec.Struct, frozen=True, kw_only=True):
     file_queue: FileQueue
     limits: LimitSettings
     settings: SessionSettings = SessionSettings()
-    acks: AckTimer = msgspec.field(default_factory=AckTimer)
     measures: Measures = msgspec.field(default_factory=Measures)
 
     def engine_for(self, model: str | None) -> Engine:
@@ -115,7 +113,6 @@ class Session:
             self._engine.join(self.id, owner=self.record.owner, live=self.record.kind == "live")
         self.record.audio_bytes = max(self.record.audio_bytes, self._spool.size)
         self.record.kept_bytes = self._spool.size
-        self._acknowledged = self._spool.size
         self._wakeup = AutoResetEvent()
         self._scope = trio.CancelScope()
         self._summarizing = trio.CancelScope()
@@ -179,8 +176,7 @@ class Session:
         have = self._spool.size
         if offset > have:
             raise Refused(Code.BAD_AUDIO, f"audio is missing: send it from offset {have}, not {offset}")
-        granted = self._granted()
-        if offset + len(data) > granted:
+        if offset + len(data) > self._granted():
             raise Refused(
                 Code.OUT_OF_CREDIT, f"send at most {self.credit} bytes beyond offset {have}, then wait for audio_ack"
             )
@@ -196,11 +192,7 @@ class Session:
             self.record.audio_bytes = self.record.kept_bytes = self._spool.size
             self._deps.measures.audio_bytes += len(fresh)
             self._arrived(trio.current_time())
-        if len(pieces) > 1 or self._spool.size - self._acknowledged > granted - self._spool.size:
-            # Several pieces at once, or half of the credit is used: do not let the client wait.
-            self._acknowledge_new()
-        else:
-            self._deps.acks.schedule(self, self._acknowledge_new)
+            self._acknowledge()
 
     async def end(self) -> None:
         """Note that no more audio comes; all of it, and this fact, is on disk when this returns.
@@ -380,17 +372,11 @@ class Session:
                 self._settled.set()
                 await self.journal.wait_summarizer(pause)
 
-    def _acknowledge_new(self) -> None:
-        if self._acknowledged < self._spool.size:
-            self._acknowledge()
-
     def _acknowledge(self) -> None:
-        self._acknowledged = self._spool.size
         self.feed.send(AudioAck(session=self.id, offset=self._spool.size, credit=self.credit))
 
     def _end(self) -> None:
         self.record.ended = True
-        self._acknowledge_new()
         self._wakeup.set()
 
 

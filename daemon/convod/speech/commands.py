@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from convo.messages import Event
+from convo.messages import Event, Word
 from convod.speech.decoding import DecodeJob, Interims
 
 
@@ -33,6 +33,42 @@ class Emit(msgspec.Struct, frozen=True):
     event: Event
 
 
+class TimedText(msgspec.Struct, frozen=True):
+    """The text of a segment; `start` and `end` are seconds of the session. `words` have times, if asked for."""
+
+    start: float
+    end: float
+    text: str
+    language: str
+    confidence: float
+    words: list[Word] | None
+
+
+class Commit(msgspec.Struct, frozen=True, kw_only=True):
+    """Segments to store and send, at once with the checkpoint.
+
+    Args:
+        checkpoint_sample: Where to go on after a restart: a sample,
+        checkpoint_utterance: and the number of an utterance.
+        segment: Number of the first segment.
+        texts: The segments; without any, only the checkpoint moves.
+        arrived: When their audio was received.
+        trouble: A sentence about audio that could not be decoded.
+        uncovered: From which to which second of the session a voice has no words.
+    """
+
+    checkpoint_sample: int
+    checkpoint_utterance: int
+    segment: int
+    texts: tuple[TimedText, ...]
+    arrived: float
+    trouble: str | None = None
+    uncovered: tuple[float, float] | None = None
+
+
+Command = Decode | Drop | Prioritize | Emit | Commit
+
+
 class LoadChanged(msgspec.Struct, frozen=True):
     """The engine can now afford so many interims."""
 
@@ -49,3 +85,6 @@ class DecodeRequeued(msgspec.Struct, frozen=True):
     """The job waits again, because its worker was lost."""
 
     job: DecodeJob
+
+
+News = LoadChanged | DecodeStarted | DecodeRequeued

@@ -16,6 +16,7 @@ from convod.engine import process
 from convod.engine.pressure import Pressure
 from convod.engine.scheduler import TRIES
 from convod.engine.supervisor import Engine, EngineSettings, Refusal
+from convod.speech.commands import DecodeRequeued, DecodeStarted, LoadChanged, News
 from convod.speech.decoding import DecodeJob, Hypothesis, Kind, Options, Window
 from tests.support.speech import pcm, word_error_rate
 
@@ -384,14 +385,33 @@ async def test_an_interim_that_was_dropped_before_its_worker_died_is_gone(stand_
 
 async def test_a_newer_interim_is_delivered_instead_of_one_that_waited(stand_in):
     async with running(workers=1) as desk:
+        news: list[News] = []
+        desk.engine.subscribe("s", news.append)
         old = desk.submit(b"old", kind=Kind.INTERIM)
-        assert desk.engine.is_waiting(old)
         new = desk.submit(b"new", kind=Kind.INTERIM)
         assert desk.engine.queue().interim == 1
-        assert not desk.engine.is_waiting(old)
+        assert news == []
         assert await desk.text(new) == "new"
-        assert not desk.engine.is_waiting(new)
+        assert news == [DecodeStarted(new)]
         assert desk.outcomes[old] == []
+
+
+@pytest.mark.parametrize("other", ["trouble", "kill"])
+async def test_a_session_is_told_when_its_window_begins_and_when_it_waits_again(stand_in, other):
+    async with running(workers=1, batch=2) as desk:
+        news: list[News] = []
+        desk.engine.join("s", live=True)
+        desk.engine.subscribe("s", news.append)
+        job = desk.submit(b"one")
+        desk.submit(other.encode(), session="another")
+        assert await desk.text(job) == "one"
+        assert [one for one in news if not isinstance(one, LoadChanged)] == [
+            DecodeStarted(job), DecodeRequeued(job), DecodeStarted(job)
+        ]  # fmt: skip
+        told = len(news)
+        desk.engine.forget("s")
+        assert await desk.text(desk.submit(b"more")) == "more"
+        assert len(news) == told
 
 
 async def test_who_is_going_to_speak_finds_no_batch_of_file_windows_at_work(stand_in):

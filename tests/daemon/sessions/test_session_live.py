@@ -149,7 +149,7 @@ async def test_a_caption_that_waits_for_the_engine_is_of_the_newest_words(autoju
         assert len(seen) >= 3
         (waiting,) = home.engine.jobs  # one for the session, and no other
         assert waiting is seen[-1]
-        home.engine.queued = False
+        home.engine.begin()
         home.engine.finish(waiting, heard("so we go on"))
         for at in range(at_work, len(sentence()), 3200):
             home.send(session, sentence()[at : at + 3200])

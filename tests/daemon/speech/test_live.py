@@ -2,20 +2,22 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from convo.messages import SpeechEnded, SpeechStarted, TranscriptPartial
-from convod.speech.commands import Decode, DecodeRequeued, DecodeStarted, Drop, Emit, LoadChanged, Prioritize
+from convod.speech.commands import Commit, Decode, DecodeStarted, Drop, Emit, LoadChanged, Prioritize
 from convod.speech.decoding import DecodeJob, Interims, Kind, Lead, TimedWord
 from convod.speech.endpointer import EndpointSettings
 from convod.speech.hallucination import HallucinationFilter
-from convod.speech.live import Commit, LiveTranscriber, Settings
+from convod.speech.live import LiveTranscriber
 from convod.speech.partial import INTERIM_MS
+from convod.speech.windows import LiveSettings
 from tests.daemon.support.sounds import RATE, silence, white
-from tests.daemon.support.talk import REJECTED, heard, sentence, talk, word
+from tests.daemon.support.talk import REJECTED, flat, heard, sentence, talk, word
 
 
 class Play:
@@ -26,13 +28,9 @@ class Play:
         start = {key: options.pop(key) for key in ("segment", "utterance", "sample") if key in options}
         if "language_so_far" in options:
             start["language"] = options.pop("language_so_far")
-        self.affords = Interims.FULL
         self.waiting = False  # whether the engine has begun with nothing
-        self.transcriber = LiveTranscriber(
-            Settings(**(about | options)),
-            HallucinationFilter(),
-            **start,
-        )
+        self.hallucination_filter = HallucinationFilter()
+        self.transcriber = LiveTranscriber(LiveSettings(**(about | options)), self.hallucination_filter, **start)
         self.piece = piece
         self.commands: list = []
         self.on_interim: Callable[[DecodeJob], str | None] = lambda job: None
@@ -45,17 +43,15 @@ class Play:
                 text = self.on_interim(command.job)
                 if text is not None:
                     self._take(self.transcriber.decoded(command.job, heard(text)))
+                elif not self.waiting:
+                    self.transcriber.tell(DecodeStarted(command.job))
 
-    def tell(self) -> None:
-        """What the engine can afford, and whether it has begun with the interim."""
-        self.transcriber.tell(LoadChanged(self.affords))
-        if (job := self.transcriber.interim) is not None:
-            self.transcriber.tell(DecodeRequeued(job) if self.waiting else DecodeStarted(job))
+    def afford(self, interims: Interims) -> None:
+        self.transcriber.tell(LoadChanged(interims))
 
     def audio(self, sound: bytes) -> Play:
         for at in range(0, len(sound), self.piece):
             self.clock += 1.0
-            self.tell()
             self._take(self.transcriber.audio(sound[at : at + self.piece], self.clock))
         return self
 
@@ -63,10 +59,10 @@ class Play:
         self._take(self.transcriber.flush())
         return self
 
-    def answer(self, job: DecodeJob, text: str, **figures) -> list[Commit]:
+    def answer(self, job: DecodeJob, text: str, **figures) -> list[Any]:
         before = len(self.commands)
         self._take(self.transcriber.decoded(job, heard(text, **figures)))
-        return [command for command in self.commands[before:] if isinstance(command, Commit)]
+        return [flat(command) for command in self.commands[before:] if isinstance(command, Commit)]
 
     @property
     def finals(self) -> list[DecodeJob]:
@@ -79,8 +75,8 @@ class Play:
         ]
 
     @property
-    def kept(self) -> list[Commit]:
-        return [command for command in self.commands if isinstance(command, Commit)]
+    def kept(self) -> list[Any]:
+        return [flat(command) for command in self.commands if isinstance(command, Commit)]
 
     def said(self, kind: type) -> list:
         return [one.event for one in self.commands if isinstance(one, Emit) and isinstance(one.event, kind)]
@@ -101,7 +97,7 @@ def test_one_sentence_is_one_window_with_its_pre_roll_and_one_segment():
     assert 0.0 <= job.start / RATE < 0.35  # the sound begins at 0.35 s
     assert 2.78 < job.end / RATE < 3.34
     (keep,) = play.answer(job, "Grace will review it.")
-    assert (keep.segment, keep.text, keep.mark_sample, keep.mark_utterance) == (
+    assert (keep.segment, keep.text, keep.checkpoint_sample, keep.checkpoint_utterance) == (
         0,
         "Grace will review it.",
         job.end,
@@ -177,7 +173,7 @@ def test_results_out_of_order_are_published_in_order():
     assert play.answer(second, "two") == []
     assert play.transcriber.settled == first.start
     assert [(keep.segment, keep.text) for keep in play.answer(first, "one")] == [(0, "one"), (1, "two"), (2, "three")]
-    marks = [keep.mark_sample for keep in play.kept]
+    marks = [keep.checkpoint_sample for keep in play.kept]
     assert marks == sorted(marks)
 
 
@@ -194,7 +190,7 @@ def test_a_rejected_text_takes_no_number_but_moves_the_mark(figures):
     first, second = play.finals
     (nothing,) = play.answer(first, "Thanks for watching!", **figures)
     assert nothing.text is None
-    assert (nothing.mark_sample, nothing.mark_utterance) == (first.end, 1)
+    assert (nothing.checkpoint_sample, nothing.checkpoint_utterance) == (first.end, 1)
     (keep,) = play.answer(second, "We begin.")
     assert keep.segment == 0
 
@@ -202,7 +198,7 @@ def test_a_rejected_text_takes_no_number_but_moves_the_mark(figures):
 def test_audio_that_could_not_be_decoded_is_said_and_the_rest_goes_on():
     play = Play(interim=False).audio(talk(2))
     first, second = play.finals
-    (trouble,) = play.transcriber.refused(first, "the engine stumbled")
+    (trouble,) = map(flat, play.transcriber.refused(first, "the engine stumbled"))
     assert (trouble.text, trouble.trouble) == (None, "the engine stumbled")
     assert [keep.text for keep in play.answer(second, "We go on.")] == ["We go on."]
 
@@ -263,7 +259,8 @@ def interims_of(play: Play) -> list[Decode]:
 @pytest.mark.parametrize("affords", list(Interims)[:-1])
 def test_while_an_interim_waits_it_is_renewed_with_each_interval(affords):
     play = Play(endpoint=EndpointSettings(endpoint_ms=3000, pause_ms=2500))
-    play.affords, play.waiting = affords, True
+    play.waiting = True
+    play.afford(affords)
     play.audio(sentence())
     asked = interims_of(play)
     assert len(asked) >= 6
@@ -274,6 +271,7 @@ def test_while_an_interim_waits_it_is_renewed_with_each_interval(affords):
     assert len({one.job.start for one in asked}) == 1
     # The engine begins with the newest: what comes meanwhile waits for its answer.
     play.waiting = False
+    play.transcriber.tell(DecodeStarted(asked[-1].job))
     play.audio(sentence())
     assert interims_of(play) == asked
     play.transcriber.decoded(asked[-2].job, heard("of no use"))
@@ -331,7 +329,7 @@ def test_words_that_were_promised_stay_when_the_final_is_no_good(how):
         wrong = [TimedWord(start=0.1, end=0.5, word="Thanks", probability=0.1)]
         (keep,) = play.answer(job, "Thanks for watching!", words=wrong, **REJECTED)
     else:
-        (keep,) = play.transcriber.refused(job, "the engine stumbled")
+        (keep,) = map(flat, play.transcriber.refused(job, "the engine stumbled"))
         assert keep.trouble == "the engine stumbled"
     assert keep.text == committed != ""
     assert keep.words is None  # those of a text that was not taken are not this one's
@@ -451,11 +449,11 @@ def test_from_a_mark_it_goes_on_with_the_same_windows_and_numbers():
     whole = Play(interim=False).audio(sound)
     first, *rest = whole.finals
     (keep,) = whole.answer(first, "one")
-    again = Play(interim=False, segment=1, utterance=keep.mark_utterance, sample=keep.mark_sample)
-    again.audio(sound[2 * keep.mark_sample :])
+    again = Play(interim=False, segment=1, utterance=keep.checkpoint_utterance, sample=keep.checkpoint_sample)
+    again.audio(sound[2 * keep.checkpoint_sample :])
     # Whether somebody spoke on at the mark was forgotten, so what is there is listened to once more.
     silent, *finals = again.finals
-    assert silent.start == keep.mark_sample
+    assert silent.start == keep.checkpoint_sample
     assert silent.options.check_voice
     assert [nothing.text for nothing in again.answer(silent, "", voice_s=0.0, voice_end=0.0)] == [None]
     assert [job.utterance for job in finals] == [2, 3]
@@ -469,8 +467,8 @@ def test_memory_stays_bounded_through_a_long_silence():
     play = Play(piece=2 * RATE)
     for _ in range(10):
         play.audio(silence(60.0))
-    assert len(play.transcriber._buffer) <= 2 * 3 * RATE
-    assert len(play.transcriber._arrivals) <= 5
+    assert len(play.transcriber.buffer) <= 3 * RATE
+    assert play.transcriber.buffer.arrival(0) >= play.clock - 5, "when samples came is forgotten with them"
 
 
 LONG = sentence() + silence(0.35) + sentence()[: 2 * RATE] + silence(0.9) + white(0.5, -40) + sentence()
@@ -480,7 +478,7 @@ LONG = sentence() + silence(0.35) + sentence()[: 2 * RATE] + silence(0.9) + whit
 @given(st.lists(st.integers(0, len(LONG) // 2), max_size=12))
 def test_where_the_audio_is_cut_changes_no_window(cuts):
     transcriber = LiveTranscriber(
-        Settings(session="s", rate=RATE, kind=Kind.FINAL, interim=False), HallucinationFilter()
+        LiveSettings(session="s", rate=RATE, kind=Kind.FINAL, interim=False), HallucinationFilter()
     )
     commands = []
     borders = [0, *sorted(cuts), len(LONG) // 2]
@@ -504,7 +502,7 @@ def test_under_pressure_interims_come_rarer_then_not_at_all_and_finals_always():
     asked = {}
     for level in Interims:
         play = Play()
-        play.affords = level
+        play.afford(level)
         play.on_interim = lambda job: "so we go"
         play.audio(sentence()).audio(silence(1.0))
         asked[level] = sum(isinstance(one, Decode) and one.job.kind is Kind.INTERIM for one in play.commands)
@@ -549,13 +547,13 @@ def test_the_text_of_a_pause_that_is_no_good_is_not_shown_and_counts_once(figure
     assert play.said(TranscriptPartial) == []
     play.audio(silence(1.0))
     assert [keep.text for keep in play.kept] == [None]
-    assert play.transcriber.hallucination_filter.rejected.total() == 1
+    assert play.hallucination_filter.rejected.total() == 1
 
 
 def test_without_interims_or_where_there_may_be_none_the_text_of_a_pause_waits_for_the_endpoint():
     for options, affords in (({"interim": False}, Interims.FULL), ({}, Interims.NONE)):
         play = Play(**options)
-        play.affords = affords
+        play.afford(affords)
         play.audio(sentence() + silence(0.2))
         play.answer(play.finals[0], "Grace will review it.")
         assert play.said(TranscriptPartial) == []
@@ -640,7 +638,7 @@ def spread(text: str, job: DecodeJob) -> list[TimedWord]:
     ]
 
 
-def told(play: Play, job: DecodeJob, text: str, **figures) -> list[Commit]:
+def told(play: Play, job: DecodeJob, text: str, **figures) -> list[Any]:
     return play.answer(job, text, words=spread(text, job), **figures)
 
 
@@ -735,8 +733,8 @@ def test_after_a_restart_nothing_comes_before():
     play, _, second = two(0.2)
     (keep, *_) = play.kept
     sound = sentence() + silence(1.0) + sentence() + silence(0.8)
-    again = Play(interim=False, segment=1, utterance=keep.mark_utterance, sample=keep.mark_sample)
-    again.audio(sound[2 * keep.mark_sample :])
+    again = Play(interim=False, segment=1, utterance=keep.checkpoint_utterance, sample=keep.checkpoint_sample)
+    again.audio(sound[2 * keep.checkpoint_sample :])
     assert [job.window.lead for job in again.finals] == [None] * len(again.finals)
     assert second.window.lead is not None
 
@@ -746,10 +744,10 @@ def test_audio_that_may_yet_be_a_lead_is_kept_and_no_longer():
     (first,) = play.finals
     told(play, first, "Grace will review it.")
     play.audio(silence(1.0))
-    assert play.transcriber._buffer_start <= first.start
+    assert play.transcriber.buffer.start <= first.start
     play.audio(silence(6.0))
-    assert len(play.transcriber._buffer) <= 2 * 2 * RATE
-    assert play.transcriber._buffer_start > first.end
+    assert len(play.transcriber.buffer) <= 2 * RATE
+    assert play.transcriber.buffer.start > first.end
 
 
 # --- what was not made out --------------------------------------------------------------------------------
