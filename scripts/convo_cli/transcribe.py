@@ -40,6 +40,7 @@ from .link import linked
 from .output import json_line, note, on_screen, put, write_file
 from .progress import LISTENING, Bar, Bars, bars
 from .sources import read_some, unreadable
+from .speaking import speaking
 from .summaries import summary_for_output, summary_text
 from .text import clean, clock, file_name
 from .transcripts import expand, fit, format_of, outputs
@@ -199,7 +200,7 @@ class _Transcribe:
         options = self.options
         named = job.file != "-"
         path = Path(file_name(job.file))
-        return {
+        fields: convo.SessionOptions = {
             "audio": AudioFormat(name=path.name if named else None, size=size, track=options.track),
             "title": path.stem if named else None,
             "language": options.language,
@@ -213,6 +214,8 @@ class _Transcribe:
             "priority": options.priority,
             "keep_audio": True if options.keep_audio else None,
         }
+        fields.update(speaking(options))
+        return fields
 
     def _show(self, event: Event, job: _Job, bar: Bar, shown: Bars) -> None:
         match event:
