@@ -386,7 +386,7 @@ class Engine:
             device=self.settings.device,
             compute_type=self.settings.compute_type,
             threads=plan.threads,
-            voices=voices.path_or_none(self.settings.voices),
+            voices=str(voices.place(self.settings.voices)),
         )
         async with worker_process() as worker:
             self._loading += 1

@@ -19,28 +19,24 @@ class NoVoices(Exception):
     """There is no embedder; the text says how to get one."""
 
 
+def place(setting: str) -> Path:
+    """Where the embedder of that name or path is, or would be."""
+    if setting != NAME:
+        return Path(setting).expanduser().absolute()
+    return models.package_store() / VOICES.directory / VOICES.made
+
+
 def find(setting: str) -> Path:
     """The embedder of that name or path.
 
     Raises:
         NoVoices: it is not here.
     """
-    if setting != NAME:
-        path = Path(setting).expanduser().absolute()
-        if not path.is_file():
-            raise NoVoices(f"{path} is no file: set engine.voices to an ONNX speaker embedder, or leave it as {NAME}")
-        return path
-    directory = models.package_store() / VOICES.directory
-    if not is_installed(VOICES, directory):
+    path = place(setting)
+    if setting != NAME and not path.is_file():
+        raise NoVoices(f"{path} is no file: set engine.voices to an ONNX speaker embedder, or leave it as {NAME}")
+    if setting == NAME and not is_installed(VOICES, path.parent):
         raise NoVoices(
             f"telling speakers apart needs a model that is not here; fetch it with `convo models pull {NAME}`"
         )
-    return directory / VOICES.made
-
-
-def path_or_none(setting: str) -> str | None:
-    """The same for a worker, which goes without where there is none."""
-    try:
-        return str(find(setting))
-    except NoVoices:
-        return None
+    return path

@@ -4,13 +4,14 @@ In: segments in their order, each with the seconds of voice in it and, where the
 Out: labels, a number from 1 for each speaker. A number means the same voice for as long as the session lives, also
 after the revision at the end. It sends nothing and knows no names.
 
-A segment that is too short to tell a voice by takes the label of its neighbour, with a confidence that says so.
+A segment that is too short to tell a voice by takes the label of its neighbour, with a confidence that says so, unless
+its voice is much like that of one known speaker.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -29,6 +30,10 @@ DOUBTFUL: Final = 0.6
 
 MOST_SPEAKERS: Final = 16
 """Speakers that are told apart where nobody says how many there are."""
+
+LIKE: Final = 0.65
+LIKE_MARGIN: Final = 0.1
+"""A short utterance is a known speaker's from this cosine on, if that with any other is so much less."""
 
 NEIGHBOUR: Final = 0.3
 """Confidence of a label that was taken from a neighbour; where both neighbours agree, twice that."""
@@ -82,16 +87,17 @@ class SpeakerLabels:
             seconds: Seconds of voice in it.
             vector: The embedding of that voice, of unit length; None if there is none.
         """
-        trusted = vector if seconds >= LEAST_S else None
-        if trusted is not None:
-            add_alike(self._alike, trusted, seconds)
-            speaker, confidence = self._speaker_of(trusted, seconds)
+        if vector is not None and seconds >= LEAST_S:
+            add_alike(self._alike, vector, seconds)
+            speaker, confidence = self._speaker_of(vector, seconds)
+        elif vector is not None and (like := _like(vector, self._speakers)) is not None:
+            speaker, confidence = like[0] + 1, like[1]
         elif self._said:
             speaker, confidence = self._said[-1].shown.speaker, NEIGHBOUR
         else:
             speaker, confidence = 1, 0.0
         label = Label(number, speaker, confidence)
-        kept = trusted if len(self._said) < MOST_SEGMENTS else None
+        kept = vector if len(self._said) < MOST_SEGMENTS else None
         self._said.append(_Said(number, start, end, seconds, kept, label))
         return label
 
@@ -102,9 +108,11 @@ class SpeakerLabels:
             return []
         fresh: dict[int, tuple[int, float]] = {}
         for at, said in enumerate(self._said):
-            if said.vector is not None:
+            if said.vector is not None and said.seconds >= LEAST_S:
                 best, near, next_near = nearest(said.vector, final)
                 fresh[at] = best, _confidence(near, next_near)
+            elif said.vector is not None and (like := _like(said.vector, final)) is not None:
+                fresh[at] = like
         numbers = self._numbers(fresh, len(final))
         changed = []
         for at, said in enumerate(self._said):
@@ -180,6 +188,14 @@ class SpeakerLabels:
 def _confidence(near: float, rival: float) -> float:
     """How sure a label is: by how much nearer the speaker is than the next one, who might as well be unknown."""
     return round(min(1.0, max(0.0, 0.5 + 2.5 * (near - max(rival, DOUBTFUL)))), 2)
+
+
+def _like(vector: Vector, speakers: Sequence[Group]) -> tuple[int, float] | None:
+    """Whose a short utterance is, and how sure that is; None where it may be anybody's."""
+    best, near, next_near = nearest(vector, speakers)
+    if near < LIKE or near - next_near < LIKE_MARGIN:
+        return None
+    return best, min(2 * NEIGHBOUR, _confidence(near, next_near))
 
 
 def _first(places: Iterable[int], known: dict[int, tuple[int, float]]) -> int | None:

@@ -70,8 +70,10 @@ def test_confidence_says_what_is_sure():
     assert labels.segment(1, 4, 7, 3.0, voice(1)).confidence > 0.7
     again = labels.segment(2, 8, 11, 3.0, voice(0, seed=1))
     short = labels.segment(3, 12, 12.5, 0.5, voice(1))
+    brief = labels.segment(3, 13, 13.5, 0.5, None)
     assert again.confidence > 0.9
-    assert (short.speaker, short.confidence) == (1, NEIGHBOUR)
+    assert (short.speaker, short.confidence) == (2, 2 * NEIGHBOUR)
+    assert (brief.speaker, brief.confidence) == (2, NEIGHBOUR)
     between = labels.segment(4, 14, 15.4, 1.3, unit(map(sum, zip(voice(0), voice(1), strict=True))))
     assert between.confidence <= 0.3
     assert first == Label(0, 1, first.confidence)
