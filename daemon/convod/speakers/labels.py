@@ -23,7 +23,11 @@ LEAST_S: Final = 1.2
 """Seconds of voice from which an embedding is trusted."""
 
 FOUND_S: Final = 1.6
-"""Seconds of voice that a new speaker must begin with: one whole window of the embedder."""
+"""Seconds of voice that a new speaker must begin with, one whole window of the embedder, unless it is very new."""
+
+NEW: Final = 0.68
+"""Cosine to the nearest speaker below which such a voice is another one. The first words of a speaker, against another
+one's, have 0.64 or less (95th percentile); between this and `SAME` it may be either, and opens no speaker."""
 
 DOUBTFUL: Final = 0.6
 """Cosine to the nearest speaker below which a voice is nobody's that was heard so far."""
@@ -137,7 +141,7 @@ class SpeakerLabels:
             self._speakers[best].join(fresh)
             return best + 1, _confidence(near, next_near)
         room = len(self._speakers) < (self.count or MOST_SPEAKERS)
-        if best < 0 or (room and (seconds >= FOUND_S or near < DOUBTFUL)):
+        if best < 0 or (room and near < (NEW if seconds >= FOUND_S else DOUBTFUL)):
             self._speakers.append(fresh)
             return len(self._speakers), _confidence(SAME, near)
         # Doubtful: shown as who is nearest, but no centroid moves for it.

@@ -41,6 +41,21 @@ def voiced_between(voiced: bytes | None, start_s: float, end_s: float) -> tuple[
     return max(start_s, begin - MARGIN_S), min(end_s, end + MARGIN_S)
 
 
+def reaching(
+    voiced: bytes | None, start_s: float, end_s: float, earliest_s: float, latest_s: float
+) -> tuple[float, float]:
+    """Return from when to when a voice lasts that is there between two seconds: words may begin before their time."""
+    chunks = voiced or b""
+    first, last = int(start_s / CHUNK_S), min(math.ceil(end_s / CHUNK_S), len(chunks))
+    begin, end = first, last
+    while begin > 0 and begin * CHUNK_S > earliest_s and begin <= len(chunks) and chunks[begin - 1]:
+        begin -= 1
+    while end < len(chunks) and end * CHUNK_S < latest_s and chunks[end]:
+        end += 1
+    start_s = start_s if begin == first else max(earliest_s, begin * CHUNK_S)
+    return start_s, end_s if end == last else min(latest_s, end * CHUNK_S)
+
+
 def voice_of(prints: Voiceprints | None, start_s: float, end_s: float, voiced: bytes | None = None) -> Voice:
     """Return the voice between two seconds of a window."""
     start_s, end_s = voiced_between(voiced, start_s, end_s)
