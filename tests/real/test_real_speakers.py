@@ -17,13 +17,13 @@ from tests.support.real import corpus, model
 
 
 @pytest.mark.real
-async def test_speech_time_is_labelled_rightly(tmp_path: Path, tiny_en: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_speech_time_is_labelled_rightly(tmp_path: Path, tiny_en: Path) -> None:
     (tmp_path / ge2e.CHECKPOINT).symlink_to(model("voices") / ge2e.CHECKPOINT)
     ge2e.convert(tmp_path)
-    monkeypatch.setenv("CONVOD_ENGINE_VOICES", str(tmp_path / ge2e.MODEL))
+    environment = {"CONVOD_ENGINE_VOICES": str(tmp_path / ge2e.MODEL)}
     talks = [talk for talk in _talks(Options(talks=corpus().folder / "talks")) if talk[0].startswith("multi")]
     assert talks
-    with running(tmp_path / "convod", "--model", str(tiny_en)) as daemon:
+    with running(tmp_path / "convod", "--model", str(tiny_en), environment=environment) as daemon:
         async with convo.connect(daemon.url) as client:
             for name, audio, utterances in talks:
                 truth = _voiced(audio, utterances)
