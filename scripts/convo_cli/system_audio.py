@@ -73,6 +73,11 @@ class Recorder:
         self.ended = not data
         done()
 
+    @property
+    def pid(self) -> int:
+        """Id of the process."""
+        return self._process.pid
+
     def why(self) -> str:
         """What an ended process said last."""
         assert self._process.stderr is not None
@@ -107,11 +112,12 @@ class SystemAudio(Source):
             raise Problem(Exit.OTHER, MISSING)
         self.name = "The system's sound"
         self.format = AudioFormat(encoding="s16le", rate=RATE, channels=2 if mic else 1)
-        self._recorders: list[Recorder] = []
+        self.recorders: list[Recorder] = []
+        """One for each side."""
         try:
             if mic:
-                self._recorders.append(Recorder("microphone", command_of(program, monitor=False, device=device)))
-            self._recorders.append(Recorder("system's sound", command_of(program, monitor=True)))
+                self.recorders.append(Recorder("microphone", command_of(program, monitor=False, device=device)))
+            self.recorders.append(Recorder("system's sound", command_of(program, monitor=True)))
         except BaseException:
             self.close()
             raise
@@ -119,12 +125,12 @@ class SystemAudio(Source):
     async def read(self) -> bytes:
         """What both sides have; waits if that is nothing."""
         while not (data := self._take()):
-            for recorder in self._recorders:
+            for recorder in self.recorders:
                 if recorder.ended:
                     raise Problem(Exit.BAD_AUDIO, f"The {recorder.what} cannot be recorded: {recorder.why()}.")
             with trio.move_on_after(WAIT_S):
                 async with trio.open_nursery() as nursery:
-                    for recorder in self._recorders:
+                    for recorder in self.recorders:
                         nursery.start_soon(recorder.more, nursery.cancel_scope.cancel)
         return data
 
@@ -134,12 +140,12 @@ class SystemAudio(Source):
 
     def close(self) -> None:
         """Stop listening."""
-        while self._recorders:
-            self._recorders.pop().close()
+        while self.recorders:
+            self.recorders.pop().close()
 
     def _take(self, *, all_of_it: bool = False) -> bytes:
         """Whole frames of what is there; the side that is late is filled up with silence."""
-        waiting = [recorder.data for recorder in self._recorders]
+        waiting = [recorder.data for recorder in self.recorders]
         most = max(len(data) for data in waiting)
         late = most - (0 if all_of_it else 2 * round(LATE_S * RATE))
         for data in waiting:

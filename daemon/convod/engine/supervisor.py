@@ -131,7 +131,7 @@ class Engine:
         self._sessions: dict[str, tuple[str, bool]] = {}  # those that may have windows: whose, and whether live
         self._loading = 0
         self._loaded: Loaded | None = None
-        self._workers: set[Worker] = set()
+        self.workers: set[Worker] = set()
         self._ready = trio.Event()
         self._context = "short"
 
@@ -157,7 +157,7 @@ class Engine:
         if self._scheduler.drop(job) and trio.current_time() >= job.due:
             self._waited(job)
         self._deliver.pop(job, None)
-        for worker in self._workers:
+        for worker in self.workers:
             if job.kind is Kind.FILE and job in worker.batch and not any(one in self._deliver for one in worker.batch):
                 worker.abandon(ABANDON_S)
 
@@ -205,7 +205,7 @@ class Engine:
         """
         if live:
             self._live_until = trio.current_time() + LIVE_S
-        if not self._workers:
+        if not self.workers:
             self._unloaded.unpark_all()
         elif not self._at_hand:
             self._unloaded.unpark()
@@ -227,7 +227,7 @@ class Engine:
             model=self.choice.model,
             device=loaded.device if loaded else self.settings.device,
             compute_type=loaded.compute_type if loaded else self.settings.compute_type,
-            workers=len(self._workers),
+            workers=len(self.workers),
             restarts=self.restarts,
             interims=self.interims().name.lower(),
             message=self.message,
@@ -255,7 +255,7 @@ class Engine:
         now = trio.current_time()
         return all(
             worker.busy_since is None or now < worker.busy_since + self._limit_s(worker.batch) + REPLACED_S
-            for worker in self._workers
+            for worker in self.workers
         )
 
     def _limit_s(self, batch: list[DecodeJob]) -> float:
@@ -263,9 +263,14 @@ class Engine:
         return self.settings.deadline_s * len(batch)
 
     @property
+    def unloaded(self) -> int:
+        """How many workers were let go and wait to be needed."""
+        return len(self._unloaded)
+
+    @property
     def processes(self) -> list[int]:
         """Process ids of the workers."""
-        return [worker.process.pid for worker in self._workers]
+        return [worker.process.pid for worker in self.workers]
 
     async def wait_ready(self) -> None:
         """Wait until the model is loaded or cannot be."""
@@ -357,23 +362,23 @@ class Engine:
             except OSError as error:
                 log.error("a worker could not be started: %s", error)
             except _Unneeded:
-                if not self._workers:
+                if not self.workers:
                     log.info("the model is unloaded after %.0f s without work", self.settings.unload_s)
                     self.state = "unloaded"
                 # While its process ended, windows may have come that woke no worker.
                 if not self._scheduler or self._at_hand:
                     await self._unloaded.park()
-                self.state = "ready" if self._workers else "loading"
+                self.state = "ready" if self.workers else "loading"
                 continue
             except Unloadable as error:
                 # That one of several workers finds no memory says nothing about the others.
-                if self._workers or self._loading or self._unloaded:
+                if self.workers or self._loading or self._unloaded:
                     log.error("%s; the other workers go on", error)
                     self._call()
                 else:
                     self._fail(str(error))
                 pause = 30.0
-            if not self._workers and self.state == "ready":
+            if not self.workers and self.state == "ready":
                 self.state = "loading"
             await trio.sleep(pause)
             pause = min(30.0, pause * 2)
@@ -397,11 +402,11 @@ class Engine:
             self.languages = loaded.languages
             self.state, self.message = "ready", None
             self._ready.set()
-            self._workers.add(worker)
+            self.workers.add(worker)
             try:
                 yield worker
             finally:
-                self._workers.discard(worker)
+                self.workers.discard(worker)
 
     async def _serve(self, worker: Worker) -> None:
         while True:
@@ -415,6 +420,7 @@ class Engine:
             begun = trio.current_time()
             for job in batch:
                 self.waits[job.kind].observe(begun - job.since)
+                self._subscribers.tell(job, DecodeStarted(job))
             try:
                 answer = await worker.decode(batch, self._limit_s(batch))
             except WorkerDied:
@@ -446,7 +452,6 @@ class Engine:
             if batch := self._take():
                 for job in batch:
                     self._waited(job)
-                    self._subscribers.tell(job, DecodeStarted(job))
                 return batch
             unload_s = self.settings.unload_s or float("inf")
             async with trio.open_nursery() as nursery:
@@ -470,8 +475,8 @@ class Engine:
         live = now < self._live_until
         slow = self._loaded is not None and self._loaded.device != "cuda"
         one_by_one = live or (slow and any(live for _, live in self._sessions.values()))
-        at_files = sum(bool(worker.batch) and worker.batch[0].kind is Kind.FILE for worker in self._workers)
-        return self._scheduler.take(now, live=one_by_one, files=not live or at_files < max(1, len(self._workers) - 1))
+        at_files = sum(bool(worker.batch) and worker.batch[0].kind is Kind.FILE for worker in self.workers)
+        return self._scheduler.take(now, live=one_by_one, files=not live or at_files < max(1, len(self.workers) - 1))
 
     async def _watch(self, worker: Worker, scope: trio.CancelScope) -> None:
         await worker.process.wait()

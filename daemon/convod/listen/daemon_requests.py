@@ -121,7 +121,7 @@ class DaemonRequests:
 
 
 def _models_here(own: str) -> list[models.Model]:
-    """The models that are here, with the daemon's own if that is a directory."""
+    """Return the models on this machine, with the daemon's own if that is a directory."""
     here = list(models.here())
     if own not in {model.name for model in here}:
         with suppress(models.UnknownModel, models.ModelNotHere):

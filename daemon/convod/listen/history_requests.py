@@ -105,7 +105,7 @@ class HistoryRequests:
 
 
 def _fitting(values: Sequence[msgspec.Struct]) -> int:
-    """How many of the first values one reply has room for; one at least."""
+    """Count the first values that fit in one reply; at least one."""
     size = 0
     for count, value in enumerate(values):
         size += len(msgspec.msgpack.encode(value))

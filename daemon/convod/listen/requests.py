@@ -33,6 +33,7 @@ from convod.listen.limits import ConnectionLimiter
 from convod.listen.session_requests import SessionRequests
 from convod.sessions import Manager, Refused
 from convod.sessions.session import SessionSettings
+from convod.speech.pcm import PcmFormat
 from convod.store import SpoolFailed, StoreFailed
 from convod.summary import Summarizers
 
@@ -60,8 +61,8 @@ class Service:
 
     @property
     def audio_credit(self) -> int:
-        """Bytes that a live session in the default format may have unacknowledged."""
-        return int(self._settings().credit_s * 32000)
+        """Bytes that a new live session in the default format may send before they are acknowledged."""
+        return int(self._settings().credit_s * PcmFormat().bytes_per_second)
 
     @property
     def resume_s(self) -> float:
@@ -76,10 +77,10 @@ class Service:
         )
 
     async def audio(self, client: Client, session_id: str, offset: int, pieces: Sequence[bytes]) -> None:
-        """Bytes of a session from `offset` on, in the pieces they came in.
+        """Pass bytes to a session, from `offset` on and in the pieces they came in.
 
         Raises:
-            Refused: they cannot be taken, or not all: those before the first that is refused are.
+            Refused: one of the pieces cannot be taken; those before it were.
         """
         check_right(client, Right.STREAM, "stream")
         session = self._manager.find(session_id)

@@ -1,4 +1,4 @@
-"""Requests that begin, steer and end sessions, and those of the queue of files.
+"""Requests that create, control and end sessions, and those of the queue of files.
 
 In: a request and its client. Out: the reply, and the client's attachment to the session's events. What a request does
 is done by the manager and the session.
@@ -189,7 +189,7 @@ class SessionRequests:
 
 
 def _cleaned(request: CreateSession) -> CreateSession:
-    """The request with its title, and the name that may become one, as one line that a terminal can show."""
+    """Clean the title, and the file name that may become one: one line that a terminal can show."""
     title, name = request.title, request.audio.name
     check_text("audio.name", name)
     return msgspec.structs.replace(

@@ -15,10 +15,10 @@ from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
 import msgspec
 import platformdirs
+from msgspec import Meta
 
 from convod.engine.supervisor import EngineSettings
 from convod.listen.settings import ListenSettings
-from convod.ops.http import MetricsSettings
 from convod.sessions.limits import LimitSettings, RetentionSettings
 from convod.sessions.session import SessionSettings
 from convod.summary import SummarySettings
@@ -47,6 +47,13 @@ class LogSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "text", "json", "journal"] = "auto"
     text: bool = False
+
+
+class MetricsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings `[metrics]`. `http`: HOST:PORT, "" is off; `insecure`: listen beyond this machine."""
+
+    http: Annotated[str, Meta(pattern=r"^$|^\S+:\d{1,5}$", description='HOST:PORT, or "" for none')] = ""
+    insecure: bool = False
 
 
 class SpoolSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -84,7 +91,7 @@ class BadSettings(Exception):
 
 def keys() -> Iterator[str]:
     """Every setting's dotted key."""
-    yield from _types()
+    yield from setting_types()
 
 
 def load(
@@ -95,7 +102,7 @@ def load(
     Raises:
         BadSettings: a key or a value is wrong, or `file` cannot be read.
     """
-    types = _types()
+    types = setting_types()
     values: dict[str, Any] = {}
     path = file or _default_file(environment)
     if path is not None:
@@ -119,7 +126,7 @@ def exposed_token(settings: Settings, file: Path | None) -> str | None:
     try:
         if not file.stat().st_mode & stat.S_IROTH:
             return None
-        if ("listen.token", settings.listen.token) not in _from_file(file, _types()):
+        if ("listen.token", settings.listen.token) not in _from_file(file, setting_types()):
             return None
     except (OSError, BadSettings):
         return None
@@ -130,7 +137,8 @@ def _parts(text: str) -> list[str]:
     return [part for part in map(str.strip, text.split(",")) if part]
 
 
-def _types() -> dict[str, Any]:
+def setting_types() -> dict[str, Any]:
+    """Return the type of each setting, by its key."""
     types: dict[str, Any] = {}
     for field in msgspec.structs.fields(Settings):
         if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):

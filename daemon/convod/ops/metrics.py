@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +17,7 @@ import trio
 from convo.messages import SummaryOptions
 from convod import __version__
 from convod.engine.supervisor import Engine
+from convod.listen.auth import Authenticator
 from convod.listen.limits import ConnectionLimiter
 from convod.measure import Histogram
 from convod.sessions import Manager
@@ -34,7 +35,7 @@ class Metrics(msgspec.Struct, frozen=True):
     manager: Manager
     summarizers: Summarizers
     limiter: ConnectionLimiter
-    wrong_tokens: Callable[[], int]
+    authenticator: Authenticator
     state: Path
     began: float = msgspec.field(default_factory=time.monotonic)
 
@@ -46,7 +47,7 @@ class Metrics(msgspec.Struct, frozen=True):
         except SummarizerUnavailable:
             provider = None
         # Sizes of files and memory of processes are read from the system: not in the loop.
-        measured = await trio.to_thread.run_sync(self._system, self.manager.engine.processes)
+        measured = await trio.to_thread.run_sync(self.system, self.manager.engine.processes)
         return _written([*self._daemon(provider), *self._engine(self.manager.engine), *measured])
 
     def _daemon(self, provider: str | None) -> Iterator[Metric]:
@@ -62,7 +63,7 @@ class Metrics(msgspec.Struct, frozen=True):
         )  # fmt: skip
         yield _gauge("convo_tasks", "Tasks of the event loop.", {(): trio.lowlevel.current_statistics().tasks_living})
         yield _counter("convo_limits_met", "Times a limit was met.", _by("limit", self.limiter.refused))
-        yield _counter("convo_wrong_tokens", "Tokens that were wrong or missing.", {(): self.wrong_tokens()})
+        yield _counter("convo_wrong_tokens", "Tokens that were wrong or missing.", {(): self.authenticator.refused})
         yield _counter(
             "convo_rejected_texts",
             "Texts that were not shown.",
@@ -94,9 +95,10 @@ class Metrics(msgspec.Struct, frozen=True):
         yield _counter("convo_decoding_seconds", "Time spent on it; over the audio, it is the real-time factor.",
                        {(): engine.busy_s})  # fmt: skip
 
-    def _system(self, workers: list[int]) -> list[Metric]:
-        spool = [_size(file) for file in (self.state / "spool").glob("*.audio")]
-        database = sum(_size(file) for file in self.state.glob("convod.sqlite*"))
+    def system(self, workers: list[int]) -> list[Metric]:
+        """Measure disk and processes. Blocks."""
+        spool = [size_of(file) for file in (self.state / "spool").glob("*.audio")]
+        database = sum(size_of(file) for file in self.state.glob("convod.sqlite*"))
         memory = {"convod": _resident(os.getpid()), "workers": sum(_resident(worker) for worker in workers)}
         times = os.times()
         return [
@@ -161,7 +163,7 @@ def _written(metrics: Iterable[Metric]) -> str:
     return generate_latest(registry).decode()
 
 
-def _size(file: Path) -> int:
+def size_of(file: Path) -> int:
     """Bytes of a file; 0 for one that was deleted meanwhile, or that the disk does not give."""
     try:
         return file.stat().st_size

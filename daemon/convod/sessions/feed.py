@@ -114,15 +114,18 @@ class Subscription:
 
 
 class EventLog:
-    """The events of one session. `seq` is that of the newest stored one; `recent` are the last of them, in memory."""
+    """The events of one session. `seq` is that of the newest stored one; `recent` are the last of them, in memory.
 
-    def __init__(self, session: str, store: Store, seq: int) -> None:
+    Whoever reads here keeps `keeper` alive: the journal, which must be the same for all.
+    """
+
+    def __init__(self, session: str, store: Store, seq: int, keeper: object = None) -> None:
         self.session = session
         self.seq = seq
         self._store = store
         self.recent: deque[DurableEvent] = deque(maxlen=RECENT)
         self._subscriptions: set[Subscription] = set()
-        self.keeper: object = None  # lives as long as somebody reads here
+        self._keeper = keeper
 
     @property
     def readers(self) -> int:

@@ -183,5 +183,5 @@ class Registry:
 
 
 def unknown(session: str) -> Refused:
-    """What an owner is told of a session that does not exist, or is another owner's."""
+    """Return the refusal for a session that does not exist, or is another owner's."""
     return Refused(Code.UNKNOWN_SESSION, f"there is no session {session!r}; list_sessions shows yours")

@@ -1,8 +1,8 @@
 """One session from its creation to its final state: what live and file sessions have in common.
 
-In: requests and audio from its owner. Out: stored events and others through its journal.
-Everything happens in the session's own task (`run`); the methods for connections only note a request and wake it. Audio
-is in the spool before it is acknowledged, a segment in the store before it is sent.
+In: requests and audio from its owner. Out: events, stored and others, through its journal. Everything happens in the
+session's own task (`run`); the methods for connections only note a request and wake it. Audio is in the spool before it
+is acknowledged, a segment in the store before it is sent.
 """
 
 from __future__ import annotations
@@ -75,11 +75,11 @@ class SessionFailed(Exception):
 
 
 class SessionDeps(msgspec.Struct, frozen=True, kw_only=True):
-    """What a session works with: shared by all, but for `settings`, which stay as they were when it started."""
+    """What a session works with: shared by all, except `settings`, which stay as they were when it started."""
 
     spool: Spool
     engine: Engine
-    others: EnginePool | None = None
+    engine_pool: EnginePool | None = None
     hallucination_filter: HallucinationFilter
     file_queue: FileQueue
     limits: LimitSettings
@@ -88,11 +88,11 @@ class SessionDeps(msgspec.Struct, frozen=True, kw_only=True):
 
     def engine_for(self, model: str | None) -> Engine:
         """Return the engine for a model, or the daemon's own engine where that model is not available any more."""
-        if self.others is not None and model is not None and model != self.engine.status().model:
+        if self.engine_pool is not None and model is not None and model != self.engine.status().model:
             try:
-                return self.others.get(model)
+                return self.engine_pool.get(model)
             except (UnknownModel, ModelNotHere, NoRoomForModel) as error:
-                log.warning("a session is heard with the daemon's own model: %s", error)
+                log.warning("a session is transcribed with the daemon's own model: %s", error)
         return self.engine
 
 
@@ -108,12 +108,12 @@ class Session:
         self._spool = deps.spool.open(
             self.record.id, self.record.owner
         )  # first: where it cannot be opened nothing has begun
-        heard = self.record.state is State.TRANSCRIBED
-        self._engine = deps.engine if heard else deps.engine_for(self.record.config.model)
-        if not heard:
+        transcribed = self.record.state is State.TRANSCRIBED
+        self._engine = deps.engine if transcribed else deps.engine_for(self.record.config.model)
+        if not transcribed:
             self._engine.join(self.id, owner=self.record.owner, live=self.record.kind == "live")
         self._speakers: Speakers | None = None
-        if not heard and are_told(self.record.config):
+        if not transcribed and are_told(self.record.config):
             self._speakers = Speakers(self.record.config, deps.spool.voices(self.id), self.record.segments)
         self.record.audio_bytes = max(self.record.audio_bytes, self._spool.size)
         self.record.kept_bytes = self._spool.size
@@ -122,7 +122,7 @@ class Session:
         self._summarizing = trio.CancelScope()
         self._cancelled = False
         self._ending = False
-        self._untaken = False  # the disk took not all that the producer sent
+        self._untaken = False  # the disk did not take all that the producer sent
         self._gone_at: float | None = trio.current_time()
         self._finished = trio.Event()
         self._settled = trio.Event()
@@ -285,7 +285,7 @@ class Session:
     def _arrived(self, at: float) -> None:
         """Bytes were stored at time `at`."""
 
-    async def _hear(self) -> None:
+    async def _transcribe(self) -> None:
         """Transcribe the audio to the last segment.
 
         Raises:
@@ -326,7 +326,7 @@ class Session:
         if self.record.seq == 0:
             await self.journal.enter(State.PENDING)
         if self.record.state is not State.TRANSCRIBED:
-            await self._hear()
+            await self._transcribe()
             self._engine.forget(self.id)
             if self._speakers is not None:
                 await self._speakers.revise(self.journal)
@@ -392,7 +392,7 @@ def keeps_audio(config: CreateSession, settings: SessionSettings) -> bool:
 
 
 def _leaf(group: BaseExceptionGroup[F]) -> F:
-    """The first error in a group."""
+    """Return the first error in a group."""
     while isinstance(first := group.exceptions[0], BaseExceptionGroup):
         group = first
     return first

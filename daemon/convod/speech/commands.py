@@ -1,4 +1,4 @@
-"""What the state machines of live and file sessions command, and what they are told besides audio and hypotheses."""
+"""The commands of the state machines of live and file sessions, and the news they get besides audio and hypotheses."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from convod.speech.voice import Voice
 
 
 class Decode(msgspec.Struct, frozen=True):
-    """Give the job to the engine, in the queue at the place of the one it is decoded `instead_of`, if any."""
+    """Submit the job to the engine; it replaces the waiting job `instead_of`, if given."""
 
     job: DecodeJob
     instead_of: DecodeJob | None = None
 
 
 class Drop(msgspec.Struct, frozen=True):
-    """The job, waiting or running, is of no use any more."""
+    """The job's text is not needed any more, whether it waits or runs."""
 
     job: DecodeJob
 
@@ -76,13 +76,13 @@ Command = Decode | Drop | Prioritize | Emit | Commit
 
 
 class LoadChanged(msgspec.Struct, frozen=True):
-    """The engine can now afford so many interims."""
+    """The session may now ask for so many interims."""
 
     interims: Interims
 
 
 class DecodeStarted(msgspec.Struct, frozen=True):
-    """A worker has begun with the job."""
+    """A worker has started to decode the job."""
 
     job: DecodeJob
 

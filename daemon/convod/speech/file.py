@@ -27,14 +27,12 @@ from convod.speech.hallucination import HallucinationFilter, Verdict
 from convod.speech.pcm import Frames
 from convod.speech.vad import Vad
 
-JOINED_S: Final = 28.0
+JOINED_S: Final = EndpointSettings().longest_ms / 1000
 """Longest window of joined utterances: as long as the longest utterance, and short of Whisper's 30 s."""
 
 GAP_S: Final = 1.0
 """A shorter silence between two of them is kept. Words missing of 1,505 in ten recorded talks, tiny.en: 53
 with it, 66 without."""
-
-FRAME_MS: Final = 30
 
 
 class FileSettings(msgspec.Struct, frozen=True):
@@ -111,8 +109,8 @@ class FileTranscriber:
         self.language = settings.language or language
         self._skip = utterance
         self._skip_sample = sample
-        self._frames = Frames(settings.rate, FRAME_MS)
-        self._vad = Vad(self._frames.vad_rate, frame_ms=FRAME_MS)
+        self._frames = Frames(settings.rate)
+        self._vad = Vad(self._frames.vad_rate)
         self._endpointer = Endpointer(settings.rate, EndpointSettings())
         self._buffer = SampleBuffer(settings.rate)
         self._pack = _Pack()

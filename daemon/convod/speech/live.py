@@ -47,7 +47,9 @@ class SpeculativeFinal(msgspec.Struct):
 
 
 class LiveTranscriber:
-    """The state machine of a live session. `buffer`: the samples it may still need; `finals`: what is not committed.
+    """The state machine of a live session.
+
+    `buffer` holds the samples it may still need, `finals` the utterances that are not committed; `vad` is the gate.
 
     Args:
         settings: How to transcribe it.
@@ -73,7 +75,7 @@ class LiveTranscriber:
         self._rate = settings.rate
         self._base = sample  # stream sample that frames count from
         self._frames = Frames(settings.rate, settings.frame_ms)
-        self._vad = Vad(self._frames.vad_rate, settings.vad, frame_ms=settings.frame_ms)
+        self.vad = Vad(self._frames.vad_rate, settings.vad, frame_ms=settings.frame_ms)
         self._endpointer = Endpointer(settings.rate, settings.endpoint, first=utterance, begin=sample)
         if sample:
             # The restart forgot whether speech went on where the last utterance ended. If not, this becomes an
@@ -132,7 +134,7 @@ class LiveTranscriber:
         commands: list[Command] = []
         self.buffer.feed(mono, arrived)
         for frame in self._frames.feed(mono):
-            speech, level = self._vad.feed(frame.samples)
+            speech, level = self.vad.feed(frame.samples)
             for event in self._endpointer.frame(self._base + frame.end, speech, level):
                 commands += self._follow(event)
         if self.speaking and self._speculative is None:

@@ -9,6 +9,7 @@ import msgspec
 from convod.speech.buffer import SampleBuffer
 from convod.speech.decoding import FINAL_MARGIN, INTERIM_MARGIN, DecodeJob, Kind, Lead, Options, Window
 from convod.speech.endpointer import EndpointSettings
+from convod.speech.pcm import FRAME_MS
 from convod.speech.vad import VadSettings
 
 
@@ -36,7 +37,7 @@ class LiveSettings(msgspec.Struct, frozen=True):
     kind: Kind
     endpoint: EndpointSettings = msgspec.field(default_factory=EndpointSettings)
     vad: VadSettings = msgspec.field(default_factory=VadSettings)
-    frame_ms: int = 30
+    frame_ms: int = FRAME_MS
     interim: bool = True
     words: bool = False
     language: str | None = None

@@ -84,7 +84,7 @@ class SessionStore:
     """Sessions in a database. What they take is counted in `usage`."""
 
     def __init__(self, database: Database, usage: Usage | None = None) -> None:
-        self._database = database
+        self.database = database
         self._usage = usage or Usage()
 
     async def create(self, record: Record, *, durable: bool = False, most: int = 0) -> Record:
@@ -105,7 +105,7 @@ class SessionStore:
             return record
 
         with trio.CancelScope(shield=True):  # what is stored must be counted
-            stored = await self._database.write(work, durable=durable)
+            stored = await self.database.write(work, durable=durable)
         if stored is record:
             self._usage.count(record.owner, new["progress"]["text_bytes"])
         return stored
@@ -147,7 +147,7 @@ class SessionStore:
                     search.add(connection, record.id, "summary", 0, 0.0, record.duration_s, text)
 
         with trio.CancelScope(shield=True):
-            await self._database.write(work, durable=durable)
+            await self.database.write(work, durable=durable)
         self._usage.count(record.owner, more)
 
     async def delete(self, session: str) -> None:
@@ -162,7 +162,7 @@ class SessionStore:
             return None if taken is None else (taken[0], taken[1])
 
         with trio.CancelScope(shield=True):
-            taken = await self._database.write(work, durable=True)
+            taken = await self.database.write(work, durable=True)
         if taken is not None:
             owner, size = taken
             self._usage.count(owner, -size)
@@ -170,7 +170,7 @@ class SessionStore:
 
     async def flush(self) -> None:
         """Wait until a power cut cannot undo anything that was stored so far, by this process or an earlier one."""
-        await self._database.flush()
+        await self.database.flush()
 
     async def tidy(self, most_s: float = float("inf")) -> None:
         """Rid the index and the log of what was deleted, for at most that long."""
@@ -178,12 +178,12 @@ class SessionStore:
         def due(connection: sqlite3.Connection) -> bool:
             return connection.execute("SELECT 1 FROM chores WHERE name = 'scrub'").fetchone() is not None
 
-        if await self._database.read(due):
+        if await self.database.read(due):
             until = time.monotonic() + most_s
-            done = await self._database.write(lambda connection: search.scrub(connection, begin=True))
+            done = await self.database.write(lambda connection: search.scrub(connection, begin=True))
             while not done and time.monotonic() < until:
-                done = await self._database.write(lambda connection: search.scrub(connection, begin=False))
-        await self._database.checkpoint()
+                done = await self.database.write(lambda connection: search.scrub(connection, begin=False))
+        await self.database.checkpoint()
 
     async def get(self, session: str) -> Record | None:
         """Return a session, None if there is none with that id."""
@@ -192,7 +192,7 @@ class SessionStore:
             row = connection.execute(f"{RECORDS} WHERE id = ?", (session,)).fetchone()
             return None if row is None else _record(row)
 
-        return await self._database.read(work)
+        return await self.database.read(work)
 
     async def owner(self, session: str) -> str | None:
         """Return the owner of a session, even of a damaged one; None if there is no such session."""
@@ -201,11 +201,11 @@ class SessionStore:
             row = connection.execute("SELECT owner FROM sessions WHERE id = ?", (session,)).fetchone()
             return None if row is None else str(row[0])
 
-        return await self._database.read(work)
+        return await self.database.read(work)
 
     async def keyed(self, owner: str, key: str) -> Record | None:
         """The owner's session with that key, None if there is none."""
-        return await self._database.read(lambda connection: _keyed(connection, owner, key))
+        return await self.database.read(lambda connection: _keyed(connection, owner, key))
 
     async def unfinished(self) -> list[Record]:
         """Sessions that are in no final state, oldest first."""
@@ -219,7 +219,7 @@ class SessionStore:
         def work(connection: sqlite3.Connection, deadline: Deadline) -> list[Record]:
             return list(_records(connection.execute(f"{RECORDS} WHERE {where} ORDER BY created")))
 
-        return await self._database.read_long(work)
+        return await self.database.read_long(work)
 
     async def finished(
         self, *, owner: str | None = None, before: float | None = None, limit: int = 100
@@ -233,7 +233,7 @@ class SessionStore:
             )
             return list(_records(rows))
 
-        return await self._database.read_long(work)
+        return await self.database.read_long(work)
 
     async def kept(self) -> dict[str, int]:
         """Sessions that have audio, as of when each was last saved, and the bytes of it."""
@@ -241,7 +241,7 @@ class SessionStore:
         def work(connection: sqlite3.Connection, deadline: Deadline) -> dict[str, int]:
             return dict(map(tuple, connection.execute("SELECT session, kept_bytes FROM progress WHERE kept_bytes > 0")))
 
-        return await self._database.read_long(work)
+        return await self.database.read_long(work)
 
     async def set_kept(self, sizes: Mapping[str, int]) -> None:
         """Correct the bytes of audio that sessions have."""
@@ -252,7 +252,7 @@ class SessionStore:
                 [(size, session) for session, size in sizes.items()],
             )
 
-        await self._database.write(work)
+        await self.database.write(work)
 
     async def used(self, owner: str | None = None, *, final: bool = False) -> dict[str, int]:
         """Bytes of text and of kept audio that the sessions of an owner, or of each, take; `final`: those in a final
@@ -267,7 +267,7 @@ class SessionStore:
             )
             return dict(map(tuple, rows))
 
-        return await self._database.read_long(work)
+        return await self.database.read_long(work)
 
     async def newest(
         self,
@@ -300,7 +300,7 @@ class SessionStore:
             )
             return list(_infos(rows))
 
-        return await self._database.read(work)
+        return await self.database.read(work)
 
     async def events(self, session: str, after: int, limit: int) -> list[DurableEvent]:
         """Stored events with `seq` above `after`, oldest first."""
@@ -312,7 +312,7 @@ class SessionStore:
             )
             return [_event(row) for row in rows]
 
-        return await self._database.read(work)
+        return await self.database.read(work)
 
     async def segments(self, session: str, after: int = -1, limit: int = 1 << 30) -> list[Segment]:
         """Transcript segments numbered above `after`, in order."""
@@ -333,7 +333,7 @@ class SessionStore:
             )
             return [segment_of(event) for row in rows if isinstance(event := _event(row), TranscriptSegment)]
 
-        return await self._database.read(work)
+        return await self.database.read(work)
 
     async def summary(self, session: str) -> Summary | None:
         """The newest final summary, None before there is one."""
@@ -354,7 +354,7 @@ class SessionStore:
             events = [_event(row) for row in rows]
             return [StoredSummary(seq=event.seq, summary=summary_of(event)) for event in events]
 
-        return await self._database.read(work)
+        return await self.database.read(work)
 
     async def marks(self, session: str) -> list[Bookmark]:
         """What was marked in a session, in the order of the times."""
@@ -388,7 +388,7 @@ class SessionStore:
             )
             return [event for row in rows if isinstance(event := _event(row), kind)]
 
-        return await self._database.read(work)
+        return await self.database.read(work)
 
     async def search(
         self,
@@ -411,18 +411,18 @@ class SessionStore:
         def work(connection: sqlite3.Connection, deadline: Deadline) -> list[Hit]:
             return search.find(connection, owner, query, limit, summaries=summaries, check=deadline.check)
 
-        return await self._database.read_long(work, who=(owner or "") if who is None else who, within_s=within_s)
+        return await self.database.read_long(work, who=(owner or "") if who is None else who, within_s=within_s)
 
     async def paused(self) -> set[str]:
         """Owners whose files are not worked on."""
-        return await self._database.read(
+        return await self.database.read(
             lambda connection: {owner for (owner,) in connection.execute("SELECT owner FROM paused")}
         )
 
     async def pause(self, owner: str, paused: bool) -> None:
         """Remember whether an owner's files are worked on."""
         change = "INSERT OR IGNORE INTO paused VALUES (?)" if paused else "DELETE FROM paused WHERE owner = ?"
-        await self._database.write(lambda connection: connection.execute(change, (owner,)).fetchall())
+        await self.database.write(lambda connection: connection.execute(change, (owner,)).fetchall())
 
     async def note(self, name: str) -> str | None:
         """What was noted under a name, None if nothing was."""
@@ -431,7 +431,7 @@ class SessionStore:
             row = connection.execute("SELECT value FROM notes WHERE name = ?", (name,)).fetchone()
             return None if row is None else str(row[0])
 
-        return await self._database.read(work)
+        return await self.database.read(work)
 
     async def set_note(self, name: str, value: str) -> None:
         """Note something, in place of what was noted under that name before."""
@@ -439,12 +439,12 @@ class SessionStore:
         def work(connection: sqlite3.Connection) -> None:
             connection.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, value))
 
-        await self._database.write(work)
+        await self.database.write(work)
 
     @property
     def trouble(self) -> str | None:
         """Why nothing can be written; None as long as no write has failed."""
-        return self._database.trouble
+        return self.database.trouble
 
     async def probe(self) -> None:
         """Check whether writes succeed again, and note it in `trouble`."""
@@ -461,11 +461,11 @@ class SessionStore:
             )
             return int(page * (count - free))
 
-        return await self._database.read(work)
+        return await self.database.read(work)
 
     async def backup(self, path: Path) -> None:
         """Write a consistent copy, whole or not at all, while others read and write."""
-        await self._database.backup(path)
+        await self.database.backup(path)
 
 
 def segment_of(event: TranscriptSegment) -> Segment:

@@ -70,7 +70,7 @@ class Listening(RuleBasedStateMachine):
             LiveSettings("s", RATE, Kind.FINAL, endpoint, interim=interim, words=words),
             HallucinationFilter(),
         )
-        self.transcriber._vad = self.script  # type: ignore[assignment]
+        self.transcriber.vad = self.script  # type: ignore[assignment]
 
     def waits(self, job: DecodeJob) -> bool:
         assert any(one is job for one in self.open)

@@ -72,7 +72,7 @@ class Hearing:
             utterance=utterance,
             segment=segment,
         )
-        self.transcriber._vad = Gate(gate, begin)  # type: ignore[assignment]
+        self.transcriber.vad = Gate(gate, begin)  # type: ignore[assignment]
         self.voice = voice
         self.delays = cycle(delays)
         self.sent = begin

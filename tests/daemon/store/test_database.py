@@ -5,7 +5,7 @@ import shutil
 import sqlite3
 import stat
 import threading
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from functools import partial
 from importlib import resources
 
@@ -35,8 +35,8 @@ def path(tmp_path):
     file = tmp_path / "convod.sqlite"
     database = Database(file)
     database.open()
-    assert database._writer is not None
-    database._writer.execute("CREATE TABLE t (x INTEGER PRIMARY KEY) STRICT")
+    with closing(sqlite3.connect(file)) as plain:
+        plain.execute("CREATE TABLE t (x INTEGER PRIMARY KEY) STRICT")
     database.close()
     return file
 
@@ -85,9 +85,9 @@ async def test_a_write_gives_what_its_work_returned_and_can_be_read_then(path):
 
 async def test_writes_that_wait_together_are_committed_together(path):
     async with opened(path) as database:
-        commits = []
-        assert database._writer is not None
-        database._writer.set_trace_callback(lambda statement: commits.append(statement == "COMMIT"))
+        commits: list[bool] = []
+        await database.write(lambda writer: writer.set_trace_callback(lambda one: commits.append(one == "COMMIT")))
+        commits.clear()
         began, go = threading.Event(), threading.Event()
 
         def slow(connection):
@@ -132,11 +132,14 @@ async def test_an_error_in_one_write_leaves_the_others_of_its_batch(path):
         assert await database.read(everything) == [1, 2]
 
 
+def limit_pages(writer: sqlite3.Connection) -> None:
+    (pages,) = writer.execute("PRAGMA page_count").fetchone()
+    writer.execute(f"PRAGMA max_page_count = {pages}").fetchall()
+
+
 async def test_a_disk_that_is_full_is_said_and_later_writes_go_through(path):
     async with opened(path) as database:
-        assert database._writer is not None
-        pages = database._writer.execute("PRAGMA page_count").fetchone()[0]
-        database._writer.execute(f"PRAGMA max_page_count = {pages}")
+        await database.write(limit_pages)
 
         def much(connection):
             for x in range(100_000):
@@ -144,7 +147,7 @@ async def test_a_disk_that_is_full_is_said_and_later_writes_go_through(path):
 
         with pytest.raises(StoreFailed, match="make room"):
             await database.write(much)
-        database._writer.execute("PRAGMA max_page_count = 1000000")
+        await database.write(lambda writer: writer.execute("PRAGMA max_page_count = 1000000").fetchall())
         await database.write(insert(1))
         assert await database.read(everything) == [1]
 
@@ -176,8 +179,7 @@ async def test_writes_that_wait_when_it_stops_are_committed(path, at_work):
             await trio.to_thread.run_sync(began.wait, 30)
         for x in range(20):
             callers.start_soon(database.write, insert(x))
-        while len(database._queue) < 20:
-            await trio.lowlevel.checkpoint()
+        await trio.testing.wait_all_tasks_blocked()  # all of them wait in the queue
         if not at_work:
             nursery.start_soon(database.run)
         nursery.cancel_scope.cancel()
@@ -264,8 +266,8 @@ def kill(path):
     """Leave the file as a killed daemon does: a log beside it, no note of a clean shutdown."""
     database = Database(path)
     database.open()
-    assert database._writer is not None
-    database._writer.execute("INSERT INTO t VALUES (1)")
+    with closing(sqlite3.connect(path, isolation_level=None)) as plain:
+        plain.execute("INSERT INTO t VALUES (1)")
     files = {file.name: file.read_bytes() for file in path.parent.glob("convod.sqlite*")}
     database.close()
     for file in path.parent.glob("convod.sqlite*"):
@@ -411,8 +413,8 @@ def test_migrations_are_numbered_without_gaps_and_run_once(tmp_path):
     for _ in range(2):
         database = Database(tmp_path / "convod.sqlite")
         database.open()
-        assert database._writer is not None
-        assert database._writer.execute("PRAGMA user_version").fetchone()[0] == len(scripts)
+        with closing(sqlite3.connect(database.path)) as plain:
+            assert plain.execute("PRAGMA user_version").fetchone()[0] == len(scripts)
         database.close()
 
 
@@ -432,10 +434,10 @@ async def test_a_write_is_never_taken_for_done_where_its_thread_had_a_fault(path
     database = Database(path)
     database.open()
 
-    def apply(batch):
+    async def run_sync(*work, **how):
         raise MemoryError
 
-    monkeypatch.setattr(database, "_apply", apply)
+    monkeypatch.setattr(trio.to_thread, "run_sync", run_sync)
     with pytest.raises(ExceptionGroup) as failed:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(database.run)

@@ -28,13 +28,13 @@ from convod.store.search import snip
 
 
 @asynccontextmanager
-async def opened(tmp_path):
+async def opened(tmp_path, usage=None):
     database = Database(tmp_path / "convod.sqlite")
     database.open()
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(database.run)
-            yield SessionStore(database)
+            yield SessionStore(database, usage)
             nursery.cancel_scope.cancel()
     finally:
         database.close()
@@ -435,7 +435,7 @@ async def test_a_mark_writes_little_however_long_the_texts_of_its_session_are(tm
     async with opened(tmp_path) as store:
         asked = [LONGEST_CONFIG.summary] * 8
         one = await store.create(record(title="ü" * 200, key="ü" * 200, config=LONGEST_CONFIG, asked=asked))
-        await store._database.checkpoint()
+        await store.database.checkpoint()
         log = tmp_path / "convod.sqlite-wal"
         await store.save(one, [Mark(session=one.id, seq=1, time=1.0, text="here")])
         first = log.stat().st_size
@@ -456,8 +456,8 @@ async def test_what_seldom_changes_is_stored_when_it_does(tmp_path):
 
 
 async def test_what_a_session_takes_is_counted_and_no_more_once_it_is_gone(tmp_path):
-    async with opened(tmp_path) as store:
-        store._usage = usage = Usage(10_000)
+    usage = Usage(10_000)
+    async with opened(tmp_path, usage) as store:
         one = await store.create(record("one", state=State.COMPLETED, kept_bytes=500))
         await store.create(record("two", owner="you", kept_bytes=7))
         await say(store, one, "text " * 100)
@@ -493,12 +493,10 @@ async def test_an_owner_has_as_many_sessions_as_may_be(tmp_path):
 @pytest.mark.parametrize(
     ("of", "owner"), [("newest", "me"), ("newest", None), ("marks", None), ("summaries", None), ("oldest", "me")]
 )
-async def test_no_list_sorts_or_reads_all_there_is(tmp_path, of, owner):
+async def test_no_list_sorts_or_reads_all_there_is(tmp_path, monkeypatch, of, owner):
+    asked = traced(monkeypatch)
     async with opened(tmp_path) as store:
-        asked: list[str] = []
-        traced(store._database._reader, asked)
-        connect = store._database._long._connect
-        store._database._long._connect = lambda: traced(connect(), asked)
+        asked.clear()
         if of == "oldest":
             await store.finished(owner=owner)
         elif of == "newest":
@@ -506,23 +504,31 @@ async def test_no_list_sorts_or_reads_all_there_is(tmp_path, of, owner):
         else:
             await getattr(store, of)("00000000none")
         statement = next(one for one in asked if one.startswith("SELECT")).replace("Inf", "9e999")
-        plan = [row[3] for row in await store._database.read(lambda c: c.execute(f"EXPLAIN QUERY PLAN {statement}"))]
+        plan = [row[3] for row in await store.database.read(lambda c: c.execute(f"EXPLAIN QUERY PLAN {statement}"))]
         assert not [step for step in plan if "TEMP B-TREE" in step], plan
         assert all("INDEX" in step or "PRIMARY KEY" in step for step in plan), plan
 
 
-def traced(connection, asked):
-    connection.set_trace_callback(asked.append)
-    return connection
+def traced(monkeypatch) -> list[str]:
+    """What is asked of databases from now on."""
+    asked: list[str] = []
+    connect = sqlite3.connect
+
+    def connecting(*place, **how):
+        connection = connect(*place, **how)
+        connection.set_trace_callback(asked.append)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", connecting)
+    return asked
 
 
-async def test_a_word_that_is_asked_for_many_times_is_looked_up_once(tmp_path):
+async def test_a_word_that_is_asked_for_many_times_is_looked_up_once(tmp_path, monkeypatch):
+    asked = traced(monkeypatch)
     async with opened(tmp_path) as store:
         one = await store.create(record())
         await say(store, one, "the engine", "an engine engineers")
-        asked = []
-        connect = store._database._long._connect
-        store._database._long._connect = lambda: traced(connect(), asked)
+        asked.clear()
         hits = await store.search("me", "engine " * 32, 10)
         assert [hit.segment for hit in hits] == [1, 0]
         assert any("MATCH '\"engine\"' " in one for one in asked)

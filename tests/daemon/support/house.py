@@ -62,7 +62,7 @@ def run_inline(monkeypatch: pytest.MonkeyPatch) -> None:
     in_thread = trio.to_thread.run_sync
 
     async def run_sync(function: Callable[..., Any], *args: Any, limiter: Any = None, **options: Any) -> Any:
-        if function is exports._write:  # it asks the loop for more, which must run meanwhile
+        if function is exports.write_pieces:  # it asks the loop for more, which must run meanwhile
             return await in_thread(function, *args)
         if limiter is None:
             await trio.lowlevel.checkpoint()
