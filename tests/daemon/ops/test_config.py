@@ -93,7 +93,7 @@ def test_short_names_in_the_environment_are_settings(short, key):
     assert getattr(getattr(settings, section), name) in (value, [value])
 
 
-PATTERNS = {"listen.socket_mode": "0660", "metrics.http": "127.0.0.1:9464"}
+PATTERNS = {"listen.socket_mode": "0660", "metrics.http": "127.0.0.1:9464", "hooks.url": "http://127.0.0.1/"}
 
 
 def test_every_setting_can_be_given_in_the_environment_and_in_a_file(write):
@@ -153,7 +153,7 @@ def test_the_state_directory_is_the_users_unless_it_is_given():
         ("[engine]\nmodle = 'x'\n", "engine.modle", "(perhaps you mean engine.model)"),
         ("model = 'x'\n", "model", "(perhaps you mean engine.model)"),
         ("[limits]\nmessage_bytes = 1\n", "limits.message_bytes", "(perhaps you mean listen.message_bytes)"),
-        ("[motor]\nmodel = 'x'\n", "motor", "one of drain_s, state_dir, or one of the sections engine, limits, listen"),
+        ("[motor]\nmodel = 'x'\n", "motor", "one of drain_s, state_dir, or one of the sections engine, hooks, limits"),
         ("[engines]\nmodel = 'x'\n", "engines", "(perhaps you mean engine)"),
         ("engine = 'x'\n", "engine", "a section [engine]"),
         ("[engine]\nmodel = 3\n", "engine.model", "text"),
@@ -242,10 +242,10 @@ def run(monkeypatch, *arguments: str, **environment: str) -> int:
 
 
 def test_check_config_prints_settings_that_give_the_same_settings_and_no_token(monkeypatch, capsys, write, tmp_path):
-    file = write('[listen]\ntoken = "secret"\nwebsocket = ["ws://127.0.0.1:1"]\n[summary]\nmodel = "a\\"b"\n')
+    file = write('[listen]\ntoken = "s3cret"\nwebsocket = ["ws://127.0.0.1:1"]\n[summary]\nmodel = "a\\"b"\n')
     assert run(monkeypatch, "check-config", "--config", str(file), "--log-level", "debug") == 0
     printed = capsys.readouterr().out
-    assert "secret" not in printed
+    assert "s3cret" not in printed
     again = tmp_path / "again.toml"
     again.write_text(printed)
     settings, _ = config.load({}, {}, again)
