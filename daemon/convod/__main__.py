@@ -151,15 +151,21 @@ def main(arguments: list[str] | None = None) -> int:
 def _warn(settings: Any, file: Path | None) -> None:
     import logging
 
-    from convod.ops.config import exposed_token
+    from convod.ops.config import exposed_secret
 
-    if (sentence := exposed_token(settings, file)) is not None:
+    if (sentence := exposed_secret(settings, file)) is not None:
         logging.getLogger("convod").warning("%s", sentence)
 
 
 def _backup(settings: Any, target: Path) -> int:
     from convod.store import StoreFailed, backup
 
+    if settings.store.url:
+        print(
+            "convod: sessions are in PostgreSQL (store.url): use pg_dump, or copy them with `convod migrate-store`",
+            file=sys.stderr,
+        )
+        return 1
     try:
         backup(settings.state_path / "convod.sqlite", target)
     except StoreFailed as error:
@@ -171,10 +177,13 @@ def _backup(settings: Any, target: Path) -> int:
 def _show(settings: Any, file: Path | None) -> int:
     import msgspec
 
+    from convod.ops.config import without_password
+
     print(f"# settings from {file}" if file else "# no settings file")
     tree = msgspec.to_builtins(settings)
     if tree["listen"]["token"]:
         tree["listen"]["token"] = "(set)"
+    tree["store"]["url"] = without_password(tree["store"]["url"])
     plain = {key: value for key, value in tree.items() if not isinstance(value, dict)}
     for key, value in plain.items():
         print(f"{key} = {_toml(value)}")
@@ -184,9 +193,9 @@ def _show(settings: Any, file: Path | None) -> int:
             for key, value in values.items():
                 print(f"{key} = {_toml(value)}")
     from convod import startup
-    from convod.ops.config import exposed_token
+    from convod.ops.config import exposed_secret
 
-    if (sentence := exposed_token(settings, file)) is not None:
+    if (sentence := exposed_secret(settings, file)) is not None:
         print(f"convod: {sentence}", file=sys.stderr)
     try:
         startup.check(settings)

@@ -43,7 +43,7 @@ class Reading:
 
 @pytest.fixture
 async def reading():
-    readers = Readers(lambda: sqlite3.connect(":memory:", check_same_thread=False), 2)
+    readers = Readers(lambda: sqlite3.connect(":memory:", check_same_thread=False), sqlite3.Connection.close, 2)
     async with trio.open_nursery() as nursery:
         yield Reading(readers, nursery)
         nursery.cancel_scope.cancel()
