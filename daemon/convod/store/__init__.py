@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convod.store.base import Record, Store, StoreFailed, TookTooLong, TooMany
+from convod.store.base import Record, Store, StoreAway, StoreFailed, TookTooLong, TooMany
 from convod.store.database import Database, backup
 from convod.store.sessions import SessionStore
 from convod.store.spool import NoRoom, OverQuota, Spool, SpoolFailed
@@ -28,6 +28,7 @@ __all__ = [
     "Spool",
     "SpoolFailed",
     "Store",
+    "StoreAway",
     "StoreFailed",
     "TooMany",
     "TookTooLong",

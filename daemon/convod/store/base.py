@@ -31,6 +31,10 @@ class StoreFailed(Exception):
     """The store refused a write, or cannot be opened; the text says why and what to do."""
 
 
+class StoreAway(StoreFailed):
+    """The store cannot be reached now; it may be back in a moment, and what it holds is safe."""
+
+
 class TookTooLong(Exception):
     """A search took longer than the `seconds` it may take."""
 

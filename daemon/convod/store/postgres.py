@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Final, LiteralString, TypeVar
@@ -18,7 +19,7 @@ import psycopg
 from psycopg import conninfo, errors, pq
 
 from convod.store import threads
-from convod.store.base import StoreFailed, TookTooLong
+from convod.store.base import StoreAway, StoreFailed, TookTooLong
 from convod.store.readers import Deadline
 from convod.store.sql import chore, migrations, note_chore
 from convod.store.threads import Pending, ThreadedDatabase
@@ -71,6 +72,18 @@ TO_DO: Final = {
     "55P03": "try again, or look at what else the server does",
 }
 """What to do, by how the SQLSTATE begins; the longest that fits counts."""
+
+
+REFUSED: Final = {
+    "authentication": "28",
+    "pg_hba.conf": "28",
+    "no password supplied": "28",
+    "role ": "28",
+    "database ": "3D",
+    "connection slots": "53300",
+    "too many clients": "53300",
+}
+"""What a server says to who connects, where libpq passes on its words alone, and the SQLSTATE of it."""
 
 
 class Raw(psycopg.Connection[tuple[Any, ...]]):
@@ -412,8 +425,10 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
     def _failed(self, error: Exception) -> StoreFailed:
         """One sentence with what to do."""
         if isinstance(error, psycopg.OperationalError) and _is_gone(error):
-            return StoreFailed(f"{self.name} cannot be reached ({_reason(error)}); start it, or look at the network")
-        state = getattr(error, "sqlstate", None) or ""
+            return StoreAway(f"{self.name} cannot be reached ({_reason(error)}); start it, or look at the network")
+        state = getattr(error, "sqlstate", None) or next(
+            (state for text, state in REFUSED.items() if text in str(error)), ""
+        )
         fits = [begin for begin in TO_DO if state.startswith(begin)]
         todo = TO_DO[max(fits, key=len)] if fits else "look into its log"
         return StoreFailed(f"{self.name} cannot be used ({_reason(error)}); {todo}")
@@ -423,8 +438,7 @@ def _is_gone(error: psycopg.OperationalError) -> bool:
     """Whether the server is not there, or not yet, or not any more."""
     if error.sqlstate is not None:
         return error.sqlstate.startswith(GONE)
-    # libpq's own errors have none; those of the server while it connects are texts.
-    return not any(word in str(error) for word in ("authentication", "pg_hba", "does not exist", "permitted"))
+    return not any(text in str(error) for text in REFUSED)
 
 
 def _reason(error: Exception) -> str:
@@ -446,7 +460,15 @@ def parameters_of(address: str) -> dict[str, Any]:
         given = conninfo.conninfo_to_dict(address)
     except psycopg.Error:
         raise StoreFailed(BAD_ADDRESS) from None  # its text quotes what it does not understand
+    # A password with a sign that has a meaning ends up in the host, the port or the name, which errors show.
+    odd = any(sign in str(given.get(part, "")) for part, signs in ODD.items() for sign in signs)
+    if odd or not re.fullmatch("[0-9,]*", str(given.get("port", ""))):
+        raise StoreFailed(BAD_ADDRESS)
     return {**DEFAULTS, **given}
+
+
+ODD: Final = {"host": "@?#", "dbname": "@/?#:"}
+"""Signs that no part of an address has, but for a mistake."""
 
 
 BAD_ADDRESS: Final = (
