@@ -82,6 +82,14 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         help="to restore it, stop convod and put it in the place of convod.sqlite in the state directory",
     )
+
+    migrate = command("migrate-store", "Move all transcripts and summaries to another store, checked; audio stays.")
+    for name in ("source", "target"):
+        migrate.add_argument(
+            name,
+            metavar="FROM" if name == "source" else "TO",
+            help="a state directory or database, or postgresql://USER@HOST/DATABASE; its password in ~/.pgpass",
+        )
     return parse
 
 
@@ -135,6 +143,8 @@ def main(arguments: list[str] | None = None) -> int:
         return run(given, settings.state_path)
     if given.command == "backup":
         return _backup(settings, given.file)
+    if given.command == "migrate-store":
+        return _move(given.source, given.target)
     if given.command == "install":
         from convod.ops.install import install
 
@@ -171,6 +181,19 @@ def _backup(settings: Any, target: Path) -> int:
     except StoreFailed as error:
         print(f"convod: {error}", file=sys.stderr)
         return 1
+    return 0
+
+
+def _move(source: str, target: str) -> int:
+    from convod.store import StoreFailed
+    from convod.store.move import move
+
+    try:
+        sessions, events = move(source, target, lambda text: print(f"convod: {text}", file=sys.stderr, flush=True))
+    except StoreFailed as error:
+        print(f"convod: {error}", file=sys.stderr)
+        return 1
+    print(f"{sessions} sessions with {events} events are there, all compared; what they were moved from is as it was")
     return 0
 
 

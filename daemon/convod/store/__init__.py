@@ -45,7 +45,7 @@ def database_at(url: str, path: Path, *, durable: bool = False, alone: bool = Fa
         StoreFailed: it is no such address, or there is no client for it.
     """
     if not url:
-        return Database(path, durable=durable)
+        return Database(path, durable=durable, alone=alone)
     if not is_address(url):
         raise StoreFailed('store.url is no address of PostgreSQL: expected postgresql://USER@HOST/DATABASE, or ""')
     try:

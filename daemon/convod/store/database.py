@@ -24,7 +24,7 @@ from convod.store.base import StoreFailed, TookTooLong
 from convod.store.fts5 import FUNCTIONS, Fts5
 from convod.store.readers import Deadline, unwatch
 from convod.store.soundness import TO_DO, examine, record_clean_shutdown, take_clean_shutdown
-from convod.store.sql import chore, migrations
+from convod.store.sql import check_whole, chore, migrations
 from convod.store.threads import Pending, ThreadedDatabase
 
 log = logging.getLogger("convod.store")
@@ -43,14 +43,15 @@ class Database(ThreadedDatabase[sqlite3.Connection]):
 
     It is looked through whole once a run: before anything else, unless a clean stop came before and nothing touched the
     file since. Then only the disk can have harmed it, and it is looked through while it is served. With `durable` every
-    commit survives a power cut.
+    commit survives a power cut. `alone`: it is opened to be filled or emptied, and may be half a copy.
     """
 
     ERROR = sqlite3.Error
 
-    def __init__(self, path: Path, *, durable: bool = False) -> None:
+    def __init__(self, path: Path, *, durable: bool = False, alone: bool = False) -> None:
         super().__init__(str(path), durable=durable)
         self.path = path
+        self._alone = alone
         self.index = Fts5()
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
@@ -77,6 +78,8 @@ class Database(ThreadedDatabase[sqlite3.Connection]):
                 examine(self._writer, self.path)
                 self._sound = True
             _migrate(self._writer, self.path)
+            if not self._alone:
+                check_whole(self._writer, self.name)
             self._reader = self._connect()
         except StoreFailed:
             self._give_up()

@@ -45,16 +45,28 @@ class Fts5:
     """The index; it keeps nothing itself."""
 
     def add(
-        self, connection: Connection, session: str, source: str, segment: int, start: float, end: float, text: str
+        self,
+        connection: Connection,
+        session: str,
+        source: str,
+        segment: int,
+        start: float,
+        end: float,
+        text: str,
+        id: int | None = None,
     ) -> None:
         """Index a text."""
         (row,) = connection.execute(
-            'INSERT INTO lines (session, source, segment, start, "end", text) VALUES (?, ?, ?, ?, ?, ?) RETURNING id',
-            (session, source, segment, start, end, text),
+            'INSERT INTO lines (id, session, source, segment, start, "end", text) VALUES (?, ?, ?, ?, ?, ?, ?) '
+            "RETURNING id",
+            (id, session, source, segment, start, end, text),
         ).fetchone()
         connection.execute("INSERT INTO words (rowid, text) VALUES (?, ?)", (row, spaced(text)))
         if unspaced(text):
             connection.execute("INSERT INTO trigrams (rowid, text) VALUES (?, ?)", (row, text))
+
+    def renumber(self, connection: Connection) -> None:
+        """A new id is one more than the highest, by itself."""
 
     def remove(self, connection: Connection, session: str, source: str | None = None, since: int = 0) -> None:
         """Take texts out of the index; `scrub` must follow before they are gone from the file."""

@@ -21,7 +21,7 @@ from psycopg import conninfo, errors, pq
 from convod.store import threads
 from convod.store.base import StoreAway, StoreFailed, TookTooLong
 from convod.store.readers import Deadline
-from convod.store.sql import chore, migrations, note_chore
+from convod.store.sql import check_whole, chore, migrations, note_chore
 from convod.store.threads import Pending, ThreadedDatabase
 from convod.store.tsvector import TsVectors
 
@@ -149,6 +149,12 @@ class PostgresConnection:
             self._limit(self.deadline.left)
         return self._raw.execute(_translated(sql), [_clean(value) for value in values])
 
+    def executemany(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Run a statement for each row."""
+        assert self._raw is not None
+        with self._raw.cursor() as cursor:
+            cursor.executemany(_translated(sql), [[_clean(value) for value in row] for row in rows])
+
     def copy(self, table: str, columns: Iterable[str], rows: Iterable[Sequence[Any]]) -> None:
         """Insert many rows at once."""
         assert self._raw is not None
@@ -228,6 +234,8 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
                 raise StoreFailed(f"{self.name} has encoding {encoding}; create it with `createdb --encoding UTF8`")
             _migrate(self._writer, self.name)
             self._join()
+            if not self._alone:
+                check_whole(self._writer, self.name)
         except psycopg.Error as error:
             self.close()
             raise self._failed(error) from error

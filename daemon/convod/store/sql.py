@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, Literal, NamedTuple, Protocol, TypeVar
 
+from convod.store.base import StoreFailed
 from convod.store.readers import Deadline
 
 T = TypeVar("T")
@@ -69,9 +70,20 @@ class Index(Protocol):
     """A full-text index. A phrase is text as `search.spaced` returns it; the newest texts come first."""
 
     def add(
-        self, connection: Connection, session: str, source: str, segment: int, start: float, end: float, text: str
+        self,
+        connection: Connection,
+        session: str,
+        source: str,
+        segment: int,
+        start: float,
+        end: float,
+        text: str,
+        id: int | None = None,
     ) -> None:
-        """Index a text."""
+        """Index a text, under a new `id` unless one is given."""
+
+    def renumber(self, connection: Connection) -> None:
+        """Make new ids follow those that were given."""
 
     def remove(self, connection: Connection, session: str, source: str | None = None, since: int = 0) -> None:
         """Take a session's texts out of the index: those of a source if it is given, numbered from `since` on."""
@@ -125,6 +137,17 @@ def chore(connection: Connection) -> Any:
 def note_chore(connection: Connection) -> None:
     """Note that something was deleted."""
     connection.execute("INSERT INTO chores VALUES ('scrub') ON CONFLICT DO NOTHING")
+
+
+MOVING: Final = "moving"
+"""The note in a database that is being filled from another one: where that is."""
+
+
+def check_whole(connection: Connection, name: str) -> None:
+    """Raise StoreFailed for half a copy."""
+    row = connection.execute("SELECT value FROM notes WHERE name = ?", (MOVING,)).fetchone()
+    if row is not None:
+        raise StoreFailed(f"{name} is half a copy of {row[0]}; run the same `convod migrate-store` again to finish it")
 
 
 def migrations(folder: str) -> list[str]:

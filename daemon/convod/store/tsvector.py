@@ -67,14 +67,30 @@ class TsVectors:
         return _vector(words), _vector(trigrams(text)) if unspaced(text) else None
 
     def add(
-        self, connection: Connection, session: str, source: str, segment: int, start: float, end: float, text: str
+        self,
+        connection: Connection,
+        session: str,
+        source: str,
+        segment: int,
+        start: float,
+        end: float,
+        text: str,
+        id: int | None = None,
     ) -> None:
         """Index a text."""
         (owner,) = connection.execute("SELECT owner FROM sessions WHERE id = ?", (session,)).fetchone()
+        values = (session, source, segment, start, end, text, *self.vectors(owner, text))
+        names = 'session, source, segment, start, "end", text, words, trigrams'
+        places = "?, ?, ?, ?, ?, ?, CAST(? AS tsvector), CAST(? AS tsvector)"
+        if id is None:
+            connection.execute(f"INSERT INTO lines ({names}) VALUES ({places})", values)
+        else:
+            connection.execute(f"INSERT INTO lines (id, {names}) VALUES (?, {places})", (id, *values))
+
+    def renumber(self, connection: Connection) -> None:
+        """Make new ids follow those that were given."""
         connection.execute(
-            'INSERT INTO lines (session, source, segment, start, "end", text, words, trigrams) '
-            "VALUES (?, ?, ?, ?, ?, ?, CAST(? AS tsvector), CAST(? AS tsvector))",
-            (session, source, segment, start, end, text, *self.vectors(owner, text)),
+            "SELECT setval(pg_get_serial_sequence('lines', 'id'), coalesce(max(id), 0) + 1, false) FROM lines"
         )
 
     def remove(self, connection: Connection, session: str, source: str | None = None, since: int = 0) -> None:
