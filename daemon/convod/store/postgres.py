@@ -11,6 +11,7 @@ import contextlib
 import logging
 import math
 import re
+import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Final, LiteralString, TypeVar
@@ -33,7 +34,10 @@ OLDEST: Final = 130000
 """The oldest server that will do."""
 
 LOCK: Final = 0x636F6E766F64
-"""The advisory lock that each convod shares for as long as it works, and that who moves a store has alone."""
+"""The advisory lock that a convod has for as long as it works, and who moves a store meanwhile."""
+
+LOCK_S: Final = 3.0
+"""How long it is waited for: a convod that was killed lets go of it as soon as the server has noticed."""
 
 DEFAULTS: Final = {
     "application_name": "convod",
@@ -49,7 +53,9 @@ DEFAULTS: Final = {
 BEGINNING: Final = (
     "SET client_encoding = 'UTF8'; SET standard_conforming_strings = on; SET jit = off; SET bytea_output = 'hex'; "
     # A text may be anywhere on the disk, which is none that turns.
-    "SET random_page_cost = 1.1; SET statement_timeout = {timeout}; SET idle_in_transaction_session_timeout = 60000"
+    "SET random_page_cost = 1.1; SET statement_timeout = {timeout}; SET idle_in_transaction_session_timeout = 60000; "
+    # The server, too, must notice a machine that is gone: it holds locks for it.
+    "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
 )
 
 TABLES: Final = ("sessions", "configs", "progress", "events", "paused", "chores", "notes", "lines")
@@ -178,6 +184,12 @@ class PostgresConnection:
         )
 
     @property
+    def pid(self) -> int:
+        """The server's process for it."""
+        assert self._raw is not None
+        return self._raw.info.backend_pid
+
+    @property
     def version(self) -> int:
         """The server's, such as 150004."""
         assert self._raw is not None
@@ -203,7 +215,7 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
     Args:
         address: `postgresql://USER@HOST/DATABASE`, as libpq takes it.
         durable: whether every commit survives what standbys are there for.
-        alone: whether nobody else may work with it meanwhile.
+        alone: whether it is opened to be filled or emptied, and may be half a copy.
 
     Raises:
         StoreFailed: it is no such address.
@@ -215,6 +227,7 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
         self._parameters = parameters_of(address)
         super().__init__(name_of(self._parameters), durable=durable)
         self._alone = alone
+        self._pid: int | None = None  # the server's process for the writer's last connection
         self.index = TsVectors()
         self._writer = self._connect()
         self._reader = self._connect()
@@ -232,8 +245,8 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
             (encoding,) = self._one("SHOW server_encoding")
             if encoding != "UTF8":
                 raise StoreFailed(f"{self.name} has encoding {encoding}; create it with `createdb --encoding UTF8`")
-            _migrate(self._writer, self.name)
             self._join()
+            _migrate(self._writer, self.name)
             if not self._alone:
                 check_whole(self._writer, self.name)
         except psycopg.Error as error:
@@ -250,11 +263,19 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
 
     def _join(self) -> None:
         """Take the advisory lock, which lasts as long as the writer's connection."""
-        kind = "" if self._alone else "_shared"
-        if not self._one(f"SELECT pg_try_advisory_lock{kind}(?)", LOCK)[0]:
-            if self._alone:
-                raise StoreFailed(f"a convod works with {self.name}; stop it first")
-            raise StoreFailed(f"{self.name} is being moved by `convod migrate-store`; start again when that is done")
+        until = time.monotonic() + LOCK_S
+        while not self._one("SELECT pg_try_advisory_lock(?)", LOCK)[0]:
+            if self._pid is not None:
+                # The server has not noticed that our last connection is gone.
+                self._writer.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid = ? "
+                    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+                    (self._pid,),
+                )
+            if time.monotonic() >= until:
+                raise StoreFailed(f"another convod, or `convod migrate-store`, works with {self.name}; stop it first")
+            time.sleep(0.05)
+        self._pid = self._writer.pid
 
     def close(self) -> None:
         """Close all connections; what was committed is safe."""
@@ -501,17 +522,11 @@ def _migrate(connection: PostgresConnection, name: str) -> None:
     scripts = migrations("migrations_postgres")
     connection.run("BEGIN")
     try:
-        # Of several that start at once, one does it.
-        connection.execute("SELECT pg_advisory_xact_lock(?)", (LOCK + 1,))
         connection.run("CREATE TABLE IF NOT EXISTS versions (version INTEGER NOT NULL)")
         row = connection.execute("SELECT max(version) FROM versions").fetchone()
         have = (row and row[0]) or 0
         if have > len(scripts):
             raise StoreFailed(f"{name} was written by a newer convod (version {have}); start that one")
-        if have < len(scripts):
-            alone = connection.execute("SELECT pg_try_advisory_xact_lock(?)", (LOCK,)).fetchone()
-            if alone != (True,):
-                raise StoreFailed(f"another convod works with {name}, of an earlier version; stop all, then start this")
         for number, script in enumerate(scripts[have:], have + 1):
             connection.run(script)
             connection.execute("INSERT INTO versions VALUES (?)", (number,))

@@ -129,7 +129,7 @@ async def test_what_is_in_use_or_in_the_way_is_left_alone(postgres, tmp_path, ca
 
     with postgres.fresh() as address:
         async with opened(address) as store:
-            assert "a convod works with" in refused(tmp_path, address)
+            assert "works with" in refused(tmp_path, address)
             await put_talk(store, "me", "1234567890", 1)
         assert "holds sessions already" in refused(tmp_path, address)
         with state_directory(tmp_path):

@@ -226,22 +226,24 @@ async def test_a_standby_or_a_database_that_is_read_only_is_told(postgres):
             assert await store.newest("me") == []
 
 
-# --- shared -----------------------------------------------------------------------------------------------------
+# --- alone -----------------------------------------------------------------------------------------------------
 
 
-def test_who_wants_it_alone_waits_for_nobody(postgres):
+async def test_one_convod_works_with_it_and_takes_it_back_from_a_connection_that_nobody_misses(postgres, monkeypatch):
+    monkeypatch.setattr("convod.store.postgres.LOCK_S", 0.1)
     with postgres.fresh() as address:
-        one, two, alone = (PostgresDatabase(address, alone=number == 2) for number in range(3))
-        one.open()
-        two.open()
-        with pytest.raises(StoreFailed, match="stop it first"):
-            alone.open()
-        one.close()
-        two.close()
-        alone.open()
-        with pytest.raises(StoreFailed, match="migrate-store"):
-            one.open()
-        alone.close()
+        async with opened(address) as store:
+            for alone in (False, True):
+                with pytest.raises(StoreFailed, match="stop it first"):
+                    PostgresDatabase(address, alone=alone).open()
+            # As where the link is cut: our end is gone, and the server's is not.
+            monkeypatch.setattr("convod.store.postgres.LOCK_S", 10.0)
+            lost, store._database._writer._raw = store._database._writer._raw, None
+            await store.create(record())
+            lost.close()
+        again = PostgresDatabase(address)
+        again.open()
+        again.close()
 
 
 async def test_deleted_words_are_in_no_page_of_a_table_any_more(postgres):
