@@ -143,6 +143,8 @@ def exposed_secret(settings: Settings, file: Path | None) -> str | None:
 
 def without_password(url: str) -> str:
     """An address as it may be shown."""
+    if url and not re.match("postgres(ql)?://", url):
+        return "(set)"  # whatever it is
     url = re.sub(r"^(\w+://[^:/@]*):.*@", r"\1:(set)@", url)
     return re.sub(r"(?i)((?:ssl)?password=)[^&]*", r"\1(set)", url)
 

@@ -261,6 +261,9 @@ def test_check_config_prints_settings_that_give_the_same_settings_and_no_token(m
         ('[listen]\ntoken = "secret"\n', 0o640, False),
         ('[listen]\ntoken = "secret"\n', 0o600, False),
         ("[listen]\n", 0o644, False),
+        ('[store]\nurl = "postgresql://ann:secret@host/db"\n', 0o644, True),
+        ('[store]\nurl = "postgresql://ann@host/db?sslpassword=secret"\n', 0o644, True),
+        ('[store]\nurl = "postgresql://ann@host/db"\n', 0o644, False),
     ],
 )
 def test_a_token_that_any_user_may_read_is_told(monkeypatch, capsys, write, text, mode, exposed):
@@ -270,8 +273,25 @@ def test_a_token_that_any_user_may_read_is_told(monkeypatch, capsys, write, text
     said = capsys.readouterr().err
     assert ("any user may read it" in said) is exposed
     assert "secret" not in said
-    run(monkeypatch, "check-config", "--config", str(file), CONVOD_TOKEN="of the environment")
+    run(monkeypatch, "check-config", "--config", str(file), CONVOD_TOKEN="of the environment", CONVOD_STORE_URL="")
     assert "any user" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://ann:secret@host/db", "postgres://ann:se@cr:secret@host/db", "postgresql://ann:1/secret@host/db",
+        "postgresql://host/db?user=ann&password=secret", "postgresql://ann:secret@host:port/db", "ann:secret@host",
+        "mysql://ann:secret@host/db", "host=h password=secret", "postgresql://ann:%zzsecret@host",
+    ],
+)  # fmt: skip
+def test_a_stores_password_is_never_printed(monkeypatch, capsys, url):
+    run(monkeypatch, "check-config", CONVOD_STORE_URL=url)
+    run(monkeypatch, "backup", "/nowhere/file", CONVOD_STORE_URL=url)
+    printed = capsys.readouterr()
+    assert "secret" not in printed.out + printed.err
+    assert "(set)" in printed.out
+    assert "pg_dump" in printed.err
 
 
 @pytest.mark.parametrize(
