@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import ClassVar, Final, TypeVar
 
 import trio
 
@@ -47,6 +47,7 @@ class Database(ThreadedDatabase[sqlite3.Connection]):
     """
 
     ERROR = sqlite3.Error
+    DIFFERS: ClassVar[str] = "IS NOT"  # what standard SQL calls it, SQLite knows since 3.39
 
     def __init__(self, path: Path, *, durable: bool = False, alone: bool = False) -> None:
         super().__init__(str(path), durable=durable)

@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import Any, Final, LiteralString, TypeVar
+from typing import Any, ClassVar, Final, LiteralString, TypeVar
 
 import psycopg
 from psycopg import conninfo, errors, pq
@@ -43,12 +43,15 @@ DEFAULTS: Final = {
     "application_name": "convod",
     # A server that does not answer is noticed by then; the system's own limits are some minutes.
     "connect_timeout": "5",
-    "keepalives_idle": "10",
-    "keepalives_interval": "5",
-    "keepalives_count": "3",
-    "tcp_user_timeout": "15000",
+    "keepalives_idle": "5",
+    "keepalives_interval": "3",
+    "keepalives_count": "2",
+    "tcp_user_timeout": "10000",
 }
 """Parameters of connections, unless the address says otherwise."""
+
+SILENT_S: Final = 0.5
+"""A connection that fails after so long got no answer; one that is refused is told at once."""
 
 BEGINNING: Final = (
     "SET client_encoding = 'UTF8'; SET standard_conforming_strings = on; SET jit = off; SET bytea_output = 'hex'; "
@@ -99,8 +102,9 @@ class Raw(psycopg.Connection[tuple[Any, ...]]):
 class PostgresConnection:
     """A connection that can be opened again; `execute` takes what SQLite's does."""
 
-    def __init__(self, parameters: dict[str, Any]) -> None:
+    def __init__(self, parameters: dict[str, Any], *, timeout_s: float | None = None) -> None:
         self._parameters = parameters
+        self._timeout_s = timeout_s
         self._raw: Raw | None = None
         self._timeout_ms: int | None = None
         self.deadline: Deadline | None = None
@@ -123,7 +127,8 @@ class PostgresConnection:
         self._raw = Raw.connect(**self._parameters, autocommit=True)
         try:
             self._timeout_ms = None
-            self.run(BEGINNING.format(timeout=round(threads.READ_S * 1000)))
+            seconds = threads.READ_S if self._timeout_s is None else self._timeout_s
+            self.run(BEGINNING.format(timeout=round(seconds * 1000)))
         except BaseException:
             self.close()
             raise
@@ -222,14 +227,16 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
     """
 
     ERROR = psycopg.Error
+    DIFFERS: ClassVar[str] = "IS DISTINCT FROM"
 
     def __init__(self, address: str, *, durable: bool = False, alone: bool = False) -> None:
         self._parameters = parameters_of(address)
         super().__init__(name_of(self._parameters), durable=durable)
         self._alone = alone
+        self._silent: tuple[float, psycopg.Error] | None = None  # until when it is not tried again, and why
         self._pid: int | None = None  # the server's process for the writer's last connection
         self.index = TsVectors()
-        self._writer = self._connect()
+        self._writer = PostgresConnection(self._parameters, timeout_s=0.0 if alone else None)
         self._reader = self._connect()
 
     def open(self) -> None:
@@ -332,6 +339,23 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
     def _disconnect(self, connection: PostgresConnection) -> None:
         connection.close()
 
+    def _open(self, connection: PostgresConnection) -> bool:
+        """Open a connection unless it is; whether that was necessary.
+
+        Who waits behind one that got no answer is told so at once, and does not wait as long again.
+        """
+        if connection.lost and self._silent is not None and time.monotonic() < self._silent[0]:
+            raise self._silent[1]
+        begun = time.monotonic()
+        try:
+            fresh = connection.open()
+        except psycopg.OperationalError as error:
+            if (took := time.monotonic() - begun) > SILENT_S:
+                self._silent = begun + 2 * took, error
+            raise
+        self._silent = None
+        return fresh
+
     def _interrupt(self, connection: PostgresConnection) -> None:
         connection.cancel()
 
@@ -359,14 +383,14 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
     def _reading(
         self, connection: PostgresConnection, work: Callable[[PostgresConnection], T], deadline: Deadline
     ) -> T:
-        fresh = connection.open()
+        fresh = self._open(connection)
         connection.deadline = deadline
         try:
             return work(connection)
         except psycopg.OperationalError:
             if fresh or not connection.lost:
                 raise
-            connection.open()  # the server was started again since the last read
+            self._open(connection)  # the server was started again since the last read
             return work(connection)
         finally:
             connection.deadline = None
@@ -394,7 +418,7 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
             return
 
     def _open_writer(self) -> bool:
-        fresh = self._writer.open()
+        fresh = self._open(self._writer)
         if fresh:
             try:
                 self._join()

@@ -128,7 +128,7 @@ class SessionStore:
             # Written only where something changed: a row is written whole, and with it its page.
             connection.execute(
                 f"UPDATE sessions SET ({', '.join(seldom)}) = ({_places(seldom)}) "
-                f"WHERE id = ? AND ({', '.join(seldom)}) IS DISTINCT FROM ({_places(seldom)})",
+                f"WHERE id = ? AND ({', '.join(seldom)}) {self._database.DIFFERS} ({_places(seldom)})",
                 (*seldom.values(), record.id, *seldom.values()),
             )
             connection.execute(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, Final, Literal, NamedTuple, Protocol, TypeVar
 
 from convod.store.base import StoreFailed
 from convod.store.readers import Deadline
@@ -100,6 +100,9 @@ class Index(Protocol):
 
 class SqlDatabase(Protocol):
     """A database of sessions; every call may raise StoreFailed."""
+
+    DIFFERS: ClassVar[str]
+    """The operator that is true of values which differ, NULL or not."""
 
     trouble: str | None
     in_doubt: bool

@@ -85,7 +85,7 @@ async def _bench_postgres(chance: random.Random, words: list[str], weights: list
     from convod.store.postgres import PostgresDatabase
     from convod.store.tsvector import _vector
 
-    database = PostgresDatabase(URL)
+    database = PostgresDatabase(URL, alone=True)
     database.open()
     begun = time.perf_counter()
     writer = database._writer

@@ -137,6 +137,25 @@ async def test_what_was_committed_though_nobody_knows_is_undone_by_what_follows(
             assert len(await store.search("me", "end", 5)) == 1
 
 
+async def test_who_waits_behind_one_that_gets_no_answer_does_not_wait_as_long_again(monkeypatch):
+    now, tries = 0.0, 0
+
+    def silent(connection) -> bool:
+        nonlocal now, tries
+        now, tries = now + 5.0, tries + 1
+        raise psycopg.OperationalError("timeout expired")
+
+    monkeypatch.setattr("convod.store.postgres.time.monotonic", lambda: now)
+    database = PostgresDatabase("postgresql://ann@host/db")
+    monkeypatch.setattr("convod.store.postgres.PostgresConnection.open", silent)
+    store = SessionStore(database)
+    for moment, tried in ((0.0, 1), (6.0, 1), (9.9, 1), (10.1, 2), (16.0, 2)):
+        now = moment
+        with pytest.raises(StoreAway, match="timeout expired"):
+            await store.newest("me")
+        assert tries == tried, moment
+
+
 # --- refused ----------------------------------------------------------------------------------------------------
 
 

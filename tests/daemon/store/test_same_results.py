@@ -110,9 +110,12 @@ async def put(store: SessionStore, name: str, owner: str, texts: list[str], *, s
     await store.save(one, events)
 
 
-async def assert_same(stores: list[SessionStore], query: str) -> int:
+SCOPES = [("me", 10, True), (None, 3, False), ("you's \\ '", 10, True)]
+
+
+async def assert_same(stores: list[SessionStore], query: str, scopes: int = 2) -> int:
     found = 0
-    for owner, limit, summaries in (("me", 10, True), (None, 3, False), ("you's \\ '", 10, True)):
+    for owner, limit, summaries in SCOPES[:scopes]:
         one, other = [await store.search(owner, query, limit, summaries=summaries) for store in stores]
         assert one == other, (query, owner)
         found += len(one)
@@ -142,14 +145,14 @@ async def test_random_talks_and_queries(postgres, tmp_path, monkeypatch):
             for number in range(5):
                 await put(store, f"talk{number}", ("me", "you's \\ '")[number % 2], texts[number::5])
         found = 0
-        for _ in range(150):
+        for _ in range(100):
             query = " ".join(chance.choices(words, weights, k=chance.choice((1, 1, 2, 2, 3))))
-            found += bool(await assert_same(stores, query[: chance.choice((2, 3, 99))]))
-    assert found > 75
+            found += bool(await assert_same(stores, query[: chance.choice((2, 3, 99))], 3))
+    assert found > 50
 
 
 async def test_a_text_longer_than_an_index_takes_is_found_by_its_beginning(postgres, tmp_path):
-    many = " ".join(f"word{number}" for number in range(120_000))
+    many = " ".join(f"word{number}" for number in range(30_000))
     async with both(postgres, tmp_path) as stores:
         for store in stores:
             await put(store, "long", "me", [many])
