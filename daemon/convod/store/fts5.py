@@ -98,7 +98,9 @@ class Fts5:
             connection.execute("DELETE FROM chores WHERE name = 'scrub'")
         return done
 
-    def newest(self, connection: Connection, phrases: Sequence[Phrase], scope: Scope, since: int = 0) -> list[Line]:
+    def newest(
+        self, connection: Connection, phrases: Sequence[Phrase], scope: Scope, since: int = 0, common: bool = False
+    ) -> list[Line]:
         """Texts with all phrases, of those with an `id` from `since` on."""
         match = " AND ".join(_quoted(phrase.text) + ("*" if phrase.prefix else "") for phrase in phrases)
         return _newest(connection, "words", match, scope, since)

@@ -56,7 +56,8 @@ SILENT_S: Final = 0.5
 BEGINNING: Final = (
     "SET client_encoding = 'UTF8'; SET standard_conforming_strings = on; SET jit = off; SET bytea_output = 'hex'; "
     # A text may be anywhere on the disk, which is none that turns.
-    "SET random_page_cost = 1.1; SET statement_timeout = {timeout}; SET idle_in_transaction_session_timeout = 60000; "
+    "SET random_page_cost = 1.1; SET work_mem = '32MB'; "
+    "SET statement_timeout = {timeout}; SET idle_in_transaction_session_timeout = 60000; "
     # The server, too, must notice a machine that is gone: it holds locks for it.
     "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
 )

@@ -106,16 +106,18 @@ def find(
     each = list(dict.fromkeys(tokens))  # the same word again would be looked up again
     scope = Scope(owner, summaries, limit)
 
-    def newest(phrases: Sequence[Phrase], since: int = 0) -> dict[int, Line]:
+    def newest(phrases: Sequence[Phrase], since: int = 0, common: bool = False) -> dict[int, Line]:
         check()
-        return {line.id: line for line in index.newest(connection, phrases, scope, since)}
+        return {line.id: line for line in index.newest(connection, phrases, scope, since, common)}
 
     if all(_unspaced().fullmatch(char) for word in words for char in word) and min(map(len, words)) >= 3:
         return list(_hits(index.newest_with(connection, list(dict.fromkeys(words)), scope), words, check))
     found = newest([Phrase(token) for token in each])
     if len(tokens) > 1 and found:
         # All that have them as they stand are among those, or there may be older ones.
-        found = newest([Phrase(" ".join(tokens))], since=min(found) if len(found) < limit else 0) | found
+        all_found = len(found) < limit
+        common = not all_found and _are_common(connection, len(found), min(found))
+        found = newest([Phrase(" ".join(tokens))], min(found) if all_found else 0, common) | found
     if len(found) < limit:
         long = {token for word, token in zip(words, tokens, strict=True) if len(word) >= PREFIX or unspaced(word)}
         begins = []
@@ -130,9 +132,14 @@ def find(
 
 def _is_common(index: Index, connection: Connection, token: str) -> bool:
     """Whether more than `COMMON` texts have a word, as far as the newest that have it tell."""
-    (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM lines").fetchone()
     oldest = index.nth_newest(connection, Phrase(token), SAMPLE)
-    return oldest is not None and SAMPLE * int(last) > COMMON * (int(last) - oldest + 1)
+    return oldest is not None and _are_common(connection, SAMPLE, oldest)
+
+
+def _are_common(connection: Connection, count: int, oldest: int) -> bool:
+    """Whether there are more than `COMMON` texts of a kind, if so many are among those from `oldest` on."""
+    (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM lines").fetchone()
+    return count * int(last) > COMMON * (int(last) - oldest + 1)
 
 
 # --- snippets ---------------------------------------------------------------------------------------------

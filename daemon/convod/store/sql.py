@@ -88,8 +88,10 @@ class Index(Protocol):
     def remove(self, connection: Connection, session: str, source: str | None = None, since: int = 0) -> None:
         """Take a session's texts out of the index: those of a source if it is given, numbered from `since` on."""
 
-    def newest(self, connection: Connection, phrases: Sequence[Phrase], scope: Scope, since: int = 0) -> list[Line]:
-        """Texts with all phrases, of those with an `id` from `since` on."""
+    def newest(
+        self, connection: Connection, phrases: Sequence[Phrase], scope: Scope, since: int = 0, common: bool = False
+    ) -> list[Line]:
+        """Texts with all phrases, of those with an `id` from `since` on; `common`: very many have all the words."""
 
     def newest_with(self, connection: Connection, words: Sequence[str], scope: Scope) -> list[Line]:
         """Texts that hold all words, of three characters and more in scripts without spaces, anywhere."""

@@ -102,14 +102,23 @@ class TsVectors:
         if gone:
             note_chore(connection)
 
-    def newest(self, connection: Connection, phrases: Sequence[Phrase], scope: Scope, since: int = 0) -> list[Line]:
-        """Texts with all phrases, of those with an `id` from `since` on."""
+    def newest(
+        self, connection: Connection, phrases: Sequence[Phrase], scope: Scope, since: int = 0, common: bool = False
+    ) -> list[Line]:
+        """Texts with all phrases, of those with an `id` from `since` on; `common`: very many have all the words."""
         parts = [part for phrase in phrases if (part := self._part(phrase)) is not None]
         if not parts:
             return []
-        if scope.owner is not None:
-            parts.append(_quoted(OWNER + scope.owner))
-        return _newest(connection, "words", " & ".join(parts), scope, "lines.id >= ?", [since])
+        words = [part.replace("<->", "&") for part in parts]  # no word has such a sign
+        fence = words != parts and not common
+        whose = [] if scope.owner is None else [_quoted(OWNER + scope.owner)]
+        # The index knows no places. It tells which texts have all words, and those are looked at, the newest first;
+        # but where nearly each has them, all texts are. Left to itself, PostgreSQL takes what is rare for common.
+        lines = "(SELECT * FROM lines WHERE words @@ CAST(? AS tsquery) ORDER BY id DESC OFFSET 0) AS lines"
+        return _newest(
+            connection, "words", " & ".join([*parts, *whose]), scope, "lines.id >= ?", [since],
+            *((lines, [" & ".join([*words, *whose])]) if fence else ()),
+        )  # fmt: skip
 
     def newest_with(self, connection: Connection, words: Sequence[str], scope: Scope) -> list[Line]:
         """Texts that hold all words anywhere."""
@@ -142,14 +151,22 @@ def trigrams(text: str) -> Iterator[str]:
 
 
 def _newest(
-    connection: Connection, column: str, query: str, scope: Scope, more: str, values: Sequence[object]
+    connection: Connection,
+    column: str,
+    query: str,
+    scope: Scope,
+    more: str,
+    values: Sequence[object],
+    lines: str = "lines",
+    first: Sequence[object] = (),
 ) -> list[Line]:
+    """The newest of some `lines` (SQL with the values `first`) that fit a query and `more` (with `values`)."""
     rows = connection.execute(
         'SELECT lines.id, lines.session, source, segment, start, lines."end", lines.text, title '
-        "FROM lines JOIN sessions ON sessions.id = lines.session "
+        f"FROM {lines} JOIN sessions ON sessions.id = lines.session "
         f"WHERE {column} @@ CAST(? AS tsquery) AND (CAST(? AS TEXT) IS NULL OR owner = ?) "
         f"AND (CAST(? AS BOOLEAN) OR source = 'segment') AND {more} ORDER BY lines.id DESC LIMIT ?",
-        (query, scope.owner, scope.owner, scope.summaries, *values, scope.limit),
+        (*first, query, scope.owner, scope.owner, scope.summaries, *values, scope.limit),
     )
     return [Line(*row) for row in rows]
 

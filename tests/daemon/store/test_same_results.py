@@ -151,6 +151,33 @@ async def test_random_talks_and_queries(postgres, tmp_path, monkeypatch):
     assert found > 50
 
 
+async def test_words_that_are_common_and_seldom_side_by_side(postgres, tmp_path, monkeypatch):
+    monkeypatch.setattr("convod.store.search.COMMON", 60)
+    chance = random.Random(3)
+    texts = [
+        " ".join(chance.choices(["red", "wine", "tea", "cup", "of", "the"], k=chance.randint(2, 7))) for _ in range(120)
+    ]
+    common = []
+    async with both(postgres, tmp_path) as stores:
+        index = stores[1]._database.index
+        newest = index.newest
+
+        def seen(*arguments):
+            common.append(arguments[-1])
+            return newest(*arguments)
+
+        for store in stores:
+            for number in range(3):
+                await put(store, f"talk{number}", ("me", "you's \\ '")[number % 2], texts[number::3])
+        monkeypatch.setattr(index, "newest", seen)
+        for query in ("red wine", "the tea cup", "wine of red", "tea tea", "cup of the tea", "nowhere red", "re wi"):
+            for limit in (1, 5, 20, 200):
+                for owner in ("me", None):
+                    one, other = [await store.search(owner, query, limit) for store in stores]
+                    assert one == other, (query, limit)
+    assert {True, False} <= set(common)
+
+
 async def test_a_text_longer_than_an_index_takes_is_found_by_its_beginning(postgres, tmp_path):
     many = " ".join(f"word{number}" for number in range(30_000))
     async with both(postgres, tmp_path) as stores:
