@@ -212,7 +212,7 @@ def start_and_stop(place: Path) -> list[str]:
             Spool(state / "spool", fsync=True)
             with unix.bound(place / "run" / "convod.sock"):
                 assert database._reader is not None
-                return [row["value"] for row in database._reader.execute("SELECT value FROM notes")]
+                return [value for (value,) in database._reader.execute("SELECT value FROM notes")]
         finally:
             database.close()
 
