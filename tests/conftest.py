@@ -1,15 +1,17 @@
-"""Marks async tests with the loop that they run under, so that no test says it; sets up hypothesis."""
+"""Marks async tests with the loop that they run under; fails tests that sleep; sets up hypothesis."""
 
 from __future__ import annotations
 
 import inspect
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.support import wall_clock
 
 # A busy machine makes an example slow, not wrong.
 settings.register_profile("convo", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -37,6 +39,19 @@ def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str
     of_the_app = collector.path.is_relative_to(_HERE / "tui")
     asyncio = of_the_app or "_asyncio" in collector.path.stem
     (pytest.mark.asyncio if asyncio else pytest.mark.trio)(obj)
+
+
+wall_clock.install()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
+    """A test that slept fails once all that it began has ended."""
+    yield
+    slept = [*wall_clock.noted]
+    wall_clock.noted.clear()
+    if slept and not wall_clock.may_sleep(item.path):
+        pytest.fail("Wait for an event or turn a virtual clock: " + "; ".join(dict.fromkeys(slept)), pytrace=False)
 
 
 def _is_async(function: object) -> bool:
@@ -81,10 +96,8 @@ def postgres() -> Iterator[Server]:
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def store_url(request: pytest.FixtureRequest) -> Iterator[str]:
+def store_url(request: pytest.FixtureRequest) -> str:
     """store.url of each store there is, without any session."""
     if request.param == "sqlite":
-        yield ""
-    else:
-        with request.getfixturevalue("postgres").fresh() as address:
-            yield address
+        return ""
+    return str(request.getfixturevalue("postgres").emptied())

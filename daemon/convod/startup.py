@@ -1,4 +1,4 @@
-"""What is checked and prepared before the daemon starts: names in the settings, limits of the process, its directory.
+"""Check and prepare what the daemon needs to start: names in the settings, limits of the process, its directory.
 
 In: settings. Out: a directory that is this daemon's alone, or `CannotStart` with a sentence that says what to do.
 """

@@ -95,8 +95,9 @@ from .messages import (
 if TYPE_CHECKING:
     from .address import default_url
     from .client import Client, ClientSession, SessionOptions
+    from .follower import Follower
     from .link import Link, open_link
-    from .streaming import FileUpload, Follower, LiveStream
+    from .streaming import FileUpload, LiveStream
     from .transport import connect
 
 __version__ = "0.1.0"
@@ -106,7 +107,7 @@ _LATER = {
     "Client": "client",
     "ClientSession": "client",
     "FileUpload": "streaming",
-    "Follower": "streaming",
+    "Follower": "follower",
     "Link": "link",
     "LiveStream": "streaming",
     "SessionOptions": "client",

@@ -87,7 +87,7 @@ class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class AudioFormat(Value, frozen=True, kw_only=True):
     """How a session's bytes are to be read.
 
-    A live session reads `encoding` (s16le, f32le, mulaw), `rate` in Hz (8000 to 48000) and `channels` (1 to
+    A live session reads `encoding` (s16le, f32le, mulaw, alaw), `rate` in Hz (8000 to 48000) and `channels` (1 to
     8, interleaved). A file session reads `container` ("auto"), `name` (for people only), `size` in bytes, and `track`:
     which of the file's audio tracks, from 1, the first unless given.
     """

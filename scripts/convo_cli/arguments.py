@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from convo.messages import Priority
 
 FORMATS = ("txt", "srt", "vtt", "json", "jsonl", "md")
-ENCODINGS = ("s16le", "f32le", "mulaw")
+ENCODINGS = ("s16le", "f32le", "mulaw", "alaw")
 STATES = ("pending", "processing", "transcribed", "completed", "failed", "cancelled")
 PRIORITIES = ("low", "normal", "high")
 
@@ -54,6 +54,9 @@ class Options(argparse.Namespace):
     output: str | None
     output_dir: str | None
     skip_existing: bool
+    directory: str
+    recursive: bool
+    settle: float
     track: int | None
     priority: Priority
     keep_audio: bool
@@ -157,6 +160,7 @@ def make_parser() -> argparse.ArgumentParser:
         return made
 
     _transcribe(command("transcribe", "turn recordings into transcripts"))
+    _watch_folder(command("watch-folder", "transcribe each recording that appears in a folder"))
     _stream(command("stream", "caption audio as it comes: a pipe, a file or the microphone"))
     _history(command)
     _service(command)
@@ -199,6 +203,22 @@ def _transcribe(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output-dir", metavar="DIR", help="where a transcript of each FILE goes, named like it")
     parser.add_argument("--skip-existing", action="store_true", help="leave out files whose transcript is there")
+    _of_files(parser)
+
+
+def _watch_folder(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "directory", metavar="DIR", help="the folder; NAME.FORMAT is written beside each recording NAME"
+    )
+    parser.add_argument("--format", choices=FORMATS, help="of the transcripts (txt)")
+    parser.add_argument("--recursive", action="store_true", help="watch the folders in it, too")
+    parser.add_argument(
+        "--settle", type=_seconds(0.1, 3600.0), default=1.0, metavar="S", help="take files unchanged for S seconds (1)"
+    )
+    _of_files(parser)
+
+
+def _of_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--track", type=_number(1, 1000), metavar="N", help="which audio track (1)")
     parser.add_argument("--priority", choices=PRIORITIES, default="normal", help="who goes before others (normal)")
     parser.add_argument("--keep-audio", action="store_true", help="keep the audio, for `convo retranscribe`")
@@ -307,6 +327,8 @@ def _service(command: Any) -> None:
     command("status", "say how the daemon is")
     command("metrics", "say how the daemon is in numbers, for a monitor (Prometheus' text format)")
 
+    command("mcp", "let an assistant list, search, read and summarise talks (Model Context Protocol on stdio)")
+
     parser = command("models", "list speech models, or fetch one")
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     pull = actions.add_parser(
@@ -336,6 +358,19 @@ def _number(least: int, most: int) -> Any:
         return value
 
     return number
+
+
+def _seconds(least: float, most: float) -> Any:
+    def seconds(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not between {least:g} and {most:g} seconds")
+        return value
+
+    return seconds
 
 
 def _sentence(help: str) -> str:

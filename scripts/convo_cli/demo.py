@@ -42,7 +42,7 @@ BUILTIN: Final = "builtin"
 _START_S = 60.0
 _LOOK_S = 0.05  # between two looks at a daemon that is starting
 _STOP_S = 10.0
-_STALL_S = 25.0
+STALL_S = 25.0
 """How long a fetch may stand still. An offline machine mostly knows at once; one whose packets are dropped needs ten
 seconds for the hub and the index, one whose names nobody resolves twice as long.
 """
@@ -218,7 +218,7 @@ async def _model_missing(options: Options) -> str | None:
                 if shown is not None:
                     shown.draw("", _capital(message), "")
                 last, since = message, trio.current_time()
-            if message and trio.current_time() - since > _STALL_S:
+            if message and trio.current_time() - since > STALL_S:
                 break
             await trio.sleep(_LOOK_S)
     if shown is not None:
@@ -226,7 +226,7 @@ async def _model_missing(options: Options) -> str | None:
     if engine.state == "failed":
         return clean(message) or "the model cannot be used"
     if engine.state == "loading":
-        return f"nothing came of {clean(engine.model)} for {_STALL_S:.0f} s"
+        return f"nothing came of {clean(engine.model)} for {STALL_S:.0f} s"
     return None
 
 

@@ -10,6 +10,7 @@ import sys
 from convo.messages import ListModels, Metrics, ModelInfo, ModelProgress, Status, StatusReply
 
 from .arguments import Options
+from .errors import Exit, Problem
 from .link import connected
 from .output import json_line, note, on_screen, put
 from .progress import bars
@@ -127,3 +128,14 @@ def _reply_line(reply: object) -> str:
     plain.pop("type", None)
     plain.pop("id", None)
     return json_line(plain)
+
+
+async def mcp(options: Options) -> None:
+    """`convo mcp`."""
+    try:
+        from .mcp_server import serve
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("mcp"):
+            raise
+        raise Problem(Exit.USAGE, "`convo mcp` needs the package mcp: pip install 'convo[mcp]'.") from None
+    await serve(options)

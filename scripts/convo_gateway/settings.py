@@ -43,8 +43,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     origins: tuple[str, ...] = ()
     spool_bytes: int = 4 * GIB
     keep_sessions: bool = False
-    requests: int = 256
-    job_streams: int = 16
+    requests: int = 512
+    job_streams: int = 256
     stall_s: float = 30.0
 
     @property
@@ -62,7 +62,7 @@ def read(words: Sequence[str] | None = None, environment: Mapping[str, str] | No
     """Read the command line and the environment.
 
     Raises:
-        SystemExit: they make no sense; the sentence is on standard error.
+        SystemExit: they are invalid; the reason is on standard error.
     """
     environment = os.environ if environment is None else environment
     parser = _parser()
@@ -86,7 +86,7 @@ def read(words: Sequence[str] | None = None, environment: Mapping[str, str] | No
 
 
 def _problem(settings: Settings) -> str | None:
-    """Return what is wrong with settings that are each of the right type, in a sentence."""
+    """Return what is wrong with settings of the right types, in a sentence; None if nothing is."""
     try:
         daemon = parse(settings.connect)
     except ValueError as error:
@@ -136,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--origin", dest="origins", action="append", metavar="URL", help="a web page that may connect; repeatable")
     add("--spool-bytes", metavar="N", help="disk for OpenAI uploads on their way, in all (4 GiB)")
     add("--keep-sessions", action="store_true", default=None, help="keep the sessions behind OpenAI requests")
-    add("--requests", metavar="N", help="requests and streams at once (256)")
-    add("--job-streams", metavar="N", help="event streams of one job at once (16)")
+    add("--requests", metavar="N", help="requests and streams at once (512)")
+    add("--job-streams", metavar="N", help="event streams of one job at once (256)")
     add("--stall-s", metavar="S", help="seconds until a client that neither sends nor reads is dropped (30)")
     return parser

@@ -110,4 +110,4 @@ async def websocket_to(url: str) -> AsyncIterator[trio_websocket.WebSocketConnec
             yield websocket
         finally:
             await websocket.aclose()
-            await trio.aclose_forcefully(websocket._stream)
+            await trio.aclose_forcefully(websocket._stream)  # noqa: SLF001 - it has no other way

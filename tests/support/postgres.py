@@ -13,19 +13,22 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 from urllib.parse import quote
 
 import psycopg
 
 from convod.store import database_at
+from convod.store.postgres import TABLES
 
 START_S = 60.0
 USER = "convo"
 TEMPLATE = "template_convo"
+READY = b"ready to accept connections"
 
 
 def programs() -> Path | None:
@@ -33,6 +36,17 @@ def programs() -> Path | None:
     found = shutil.which("postgres")
     folders = [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     return next((folder for folder in reversed(folders) if (folder / "postgres").exists()), None)
+
+
+def _follow(pipe: IO[bytes], log: list[bytes], told: threading.Event) -> None:
+    """Read what a server logs, and set `told` once it takes connections or has ended."""
+    with pipe:
+        for line in pipe:
+            if not told.is_set():
+                log.append(line)
+            if READY in line:
+                told.set()
+    told.set()
 
 
 class Server:
@@ -46,6 +60,7 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
         self._numbers = itertools.count(1)
         self._as: list[str] = []
+        self._kept = ""
         if os.geteuid() == 0:
             nobody = pwd.getpwnam("nobody")
             os.chown(folder, nobody.pw_uid, nobody.pw_gid)
@@ -65,23 +80,18 @@ class Server:
         dies_with_us = ["--pdeathsig", "INT"] if self._as else []
         options = ["fsync=off", "full_page_writes=off", "shared_buffers=16MB", "listen_addresses=", *settings]
         words = [word for option in options for word in ("-c", option)]
-        with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [
-                    *self._as, *dies_with_us, self._programs / "postgres", "-D", self.folder / "data",
-                    "-k", self.folder, *words,
-                ],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
-            )  # fmt: skip
-        until = time.monotonic() + START_S
-        while True:
-            try:
-                psycopg.connect(self.address("postgres")).close()
-                return
-            except psycopg.OperationalError:
-                assert self._process.poll() is None, (self.folder / "log").read_text()
-                assert time.monotonic() < until, (self.folder / "log").read_text()
-                time.sleep(0.02)
+        self._process = subprocess.Popen(
+            [
+                *self._as, *dies_with_us, self._programs / "postgres", "-D", self.folder / "data",
+                "-k", self.folder, *words,
+            ],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=self.folder,
+        )  # fmt: skip
+        log: list[bytes] = []
+        told = threading.Event()
+        threading.Thread(target=_follow, args=(self._process.stdout, log, told), daemon=True).start()
+        told.wait(START_S)
+        assert any(READY in line for line in log), b"".join(log).decode(errors="replace")
 
     def signal(self, number: int) -> None:
         """SIGINT ends it with all its connections, SIGQUIT as a crash does; wait for its end."""
@@ -119,6 +129,14 @@ class Server:
             yield self.address(name)
         finally:
             self.run(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def emptied(self) -> str:
+        """The address of a database with convod's tables, empty; the same each time, which is quick."""
+        if not self._kept:
+            self._kept = "kept"
+            self.run(f"CREATE DATABASE kept TEMPLATE {TEMPLATE}")
+        self.run(*(f"DELETE FROM {table}" for table in ("lines", *TABLES)), database=self._kept)
+        return self.address(self._kept)
 
     def make_template(self) -> None:
         """Create what `fresh` copies."""

@@ -1,8 +1,8 @@
-"""The decoding process: a recording on stdin to PCM on stdout, what is to be said of it as JSON lines on stderr.
+"""The decoding process: a recording on stdin to PCM on stdout, with notes as JSON lines on stderr.
 
-Run as `python -m convod.engine.decoder TRACK LIMIT_S`, with a file for stdin. Out: mono s16le at 16 kHz; `{"open"}` if
-the machine cannot shut it in as `sandbox` would, `{"total_s"}`, `{"warning"}` or `{"code", "error"}` where due. It
-holds one packet at a time, and does not look into the file before it has shut itself in.
+Run as `python -m convod.engine.decoder TRACK LIMIT_S`, with a file as stdin. Out: mono s16le at 16 kHz; the notes are
+`{"open"}` if the machine cannot enforce the whole sandbox, `{"total_s"}`, `{"warning"}` or `{"code", "error"}`. It
+holds one packet at a time, and reads nothing of the file before it is in its sandbox.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from convod.engine.truncated import is_truncated, lacks_its_index, mp3_s
 from convod.engine.wire import RATE
 
 NICE: Final = 5
-"""A file has time: who speaks meanwhile goes first."""
+"""Files can wait: live speech goes first."""
 
 SHORT_S: Final = 1.0
-"""A file that lacks more than this of what it announces was cut."""
+"""A file that is more than this shorter than it announces was cut off."""
 
 SHORT_PART: Final = 0.1
-"""Nor may it lack more than this, where what it announces may be FFmpeg's guess."""
+"""Or by more than this part of it, as the announced length may be FFmpeg's estimate."""
 
 COUNTED: Final = ("aiff", "au", "flac")
-"""Formats whose length is no guess: they begin with the number of their samples."""
+"""Formats whose length is exact: they begin with the number of their samples."""
 
 TOO_MUCH: Final = "the file's headers ask for more memory than a recording needs; convert it with ffmpeg and send that"
 
@@ -43,7 +43,7 @@ UNREADABLE: Final = (av.FFmpegError, ValueError)
 
 def main() -> int:
     """Decode the file on stdin."""
-    with contextlib.suppress(OSError):  # forbidden by a filter for system calls: it is still decoded
+    with contextlib.suppress(OSError):  # a filter for system calls may forbid it; decode all the same
         os.nice(NICE)
 
     def say(**fields: object) -> None:
@@ -97,17 +97,17 @@ def _decode_file(
 
 
 def _raise_if_memory(error: Exception) -> None:
-    """A file that asks for too much is neither damaged nor unknown."""
+    """Raise an error that means too much memory: such a file is neither damaged nor unknown."""
     if getattr(error, "errno", None) == errno.ENOMEM:
         raise error
 
 
 def _open(file: BinaryIO) -> Any:
-    # With no protocol allowed, a list of other files (ffconcat, a playlist) is refused instead of followed.
+    # Without protocols, a list of other files (ffconcat, a playlist) is refused instead of followed.
     options = {"protocol_whitelist": "none"}
     try:
         return av.open(file, metadata_errors="ignore", options=options)
-    except TypeError:  # PyAV 19 ignores what metadata it cannot read by itself
+    except TypeError:  # PyAV 19 ignores unreadable metadata by itself
         return av.open(file, options=options)
 
 
@@ -116,7 +116,7 @@ def _resampler() -> Any:
 
 
 def _is_honest(container: Any) -> bool:
-    """Whether the length that a file announces is a reason to refuse it: not where FFmpeg guesses by the bit rate."""
+    """Whether the announced length is exact enough to refuse a file for it: FFmpeg estimates some by the bit rate."""
     return container.format.name not in ("mp3", "aac", "adts", "ac3")
 
 
@@ -142,7 +142,7 @@ def _decode(
     def write(frame: av.AudioFrame | None) -> None:
         nonlocal written
         for piece in resampler.resample(frame):
-            # No array, for which numpy would be imported; a plane may be longer than its samples.
+            # Not as an array, which would import numpy; a plane may be longer than its samples.
             data = memoryview(piece.planes[0])[: 2 * piece.samples]
             out.write(data)
             written += len(data)
@@ -151,11 +151,11 @@ def _decode(
         nonlocal resampler, shape
         now = (frame.format.name, frame.layout.name, frame.sample_rate)
         if shape not in (None, now):
-            # A stream may change its rate or channels half-way; a resampler takes one kind of frame only.
+            # A stream may change its rate or channels; a resampler takes only one kind of frame.
             write(None)
             resampler = _resampler()
         shape = now
-        frame.pts = None  # times that jump would be refused
+        frame.pts = None  # the resampler refuses times that jump
         write(frame)
 
     track = container.streams.audio[number]
@@ -173,12 +173,12 @@ def _decode(
             break
         except UNREADABLE as error:
             _raise_if_memory(error)
-            # A damaged packet is skipped; a file that is nothing but damage is not read to its end.
+            # Skip a damaged packet, but do not read a file to its end that is nothing but damage.
             broken = str(error)
             faults += 1
             if faults > 1000:
                 break
-    with contextlib.suppress(*UNREADABLE):  # nothing was ever resampled
+    with contextlib.suppress(*UNREADABLE):  # nothing was resampled
         write(None)
     out.flush()
     if not written:
@@ -189,13 +189,13 @@ def _decode(
 
 
 def _what_is_wrong(container: Any, track: Any, file: BinaryIO, seconds: float, broken: str | None) -> str | None:
-    """What is to be said of a file that gave so much sound, and what was `broken` in it."""
+    """Return the warning about a file that gave so many seconds of sound, None if it is whole; `broken` is a fault."""
     claimed = float(track.duration * track.time_base) if track.duration else 0.0
     counted = claimed if container.format.name in COUNTED else 0.0
     if container.format.name == "mp3":
         counted = mp3_s(file) or 0.0
     if claimed - seconds <= max(SHORT_S, SHORT_PART * claimed):
-        # A file that is damaged in its middle may lack more than a second, and still have its end.
+        # A file that is damaged in its middle may be more than a second short and still have its end.
         claimed = counted if counted - seconds > SHORT_S and broken is None else 0.0
     if claimed:
         return (

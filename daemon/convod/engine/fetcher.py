@@ -40,7 +40,7 @@ minute, for instance where a firewall lets the hub through and its storage not."
 Say = Callable[..., None]
 
 
-class _HubFailed(Exception):
+class HubFailed(Exception):
     """The hub gave no model; the text says why."""
 
 
@@ -52,8 +52,8 @@ def main() -> None:
     name, repository = sys.argv[1:3]
     package = PACKAGES.get(repository)
     try:
-        directory = _from_hub(repository, None if package is None else STALL_S)
-    except _HubFailed as hub:
+        directory = from_hub(repository, None if package is None else STALL_S)
+    except HubFailed as hub:
         if (here := _here(name)) is not None:
             _say(directory=here)
         elif package is None:
@@ -82,21 +82,21 @@ def _leave(signum: int, frame: FrameType | None) -> None:
 # --- the hub ----------------------------------------------------------------------------------------------
 
 
-def _from_hub(repository: str, stall_s: float | None) -> str:
+def from_hub(repository: str, stall_s: float | None) -> str:
     """The directory of a model from the hub.
 
     Raises:
-        _HubFailed: it gives none, or sends nothing for `stall_s`.
+        HubFailed: it gives none, or sends nothing for `stall_s`.
     """
     # In a thread: its client cannot be told when to give up, but can be left behind.
-    news: queue.SimpleQueue[tuple[int, int] | str | _HubFailed] = queue.SimpleQueue()
-    threading.Thread(target=_ask_hub, args=(repository, news.put), daemon=True).start()
+    news: queue.SimpleQueue[tuple[int, int] | str | HubFailed] = queue.SimpleQueue()
+    threading.Thread(target=ask_hub, args=(repository, news.put), daemon=True).start()
     while True:
         try:
             one = news.get(timeout=stall_s)
         except queue.Empty:
-            raise _HubFailed("the model hub sends nothing") from None
-        if isinstance(one, _HubFailed):
+            raise HubFailed("the model hub sends nothing") from None
+        if isinstance(one, HubFailed):
             raise one
         if isinstance(one, str):
             return one
@@ -104,16 +104,17 @@ def _from_hub(repository: str, stall_s: float | None) -> str:
         _say(done=done, total=total or None)
 
 
-def _ask_hub(repository: str, tell: Callable[[Any], None]) -> None:
+def ask_hub(repository: str, tell: Callable[[Any], None]) -> None:
+    """Fetch a model from the hub, and tell how far it is, where it lies, or `HubFailed`. For a thread of its own."""
     try:
         files = HfApi().model_info(repository, files_metadata=True, timeout=HUB_S).siblings or []
         total = sum(file.size or 0 for file in files if _wanted(file.rfilename))
         tell(snapshot_download(repository, allow_patterns=list(FILES), tqdm_class=_reporter(tell, total)))
     except RepositoryNotFoundError:
-        tell(_HubFailed(f"the model hub has no model {repository!r}"))
+        tell(HubFailed(f"the model hub has no model {repository!r}"))
     # Whatever goes wrong between here and the hub (name lookup, proxy, TLS, time-outs, disk) ends in one sentence.
     except Exception as error:
-        tell(_HubFailed(_why_not(error)))
+        tell(HubFailed(_why_not(error)))
 
 
 def _why_not(error: Exception) -> str:

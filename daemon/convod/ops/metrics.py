@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -18,6 +18,7 @@ import trio
 from convo.messages import SummaryOptions
 from convod import __version__
 from convod.engine.supervisor import Engine
+from convod.listen.auth import Authenticator
 from convod.listen.limits import ConnectionLimiter
 from convod.measure import Histogram
 from convod.sessions import Manager
@@ -36,7 +37,7 @@ class Metrics(msgspec.Struct, frozen=True):
     manager: Manager
     summarizers: Summarizers
     limiter: ConnectionLimiter
-    wrong_tokens: Callable[[], int]
+    authenticator: Authenticator
     state: Path
     began: float = msgspec.field(default_factory=time.monotonic)
 
@@ -48,8 +49,8 @@ class Metrics(msgspec.Struct, frozen=True):
         except SummarizerUnavailable:
             provider = None
         # Sizes of files and memory of processes are read from the system: not in the loop.
-        measured = await trio.to_thread.run_sync(self._system, self.manager.engine.processes)
-        if (database := sum(map(_size, self.state.glob("convod.sqlite*")))) == 0:  # it is elsewhere
+        measured = await trio.to_thread.run_sync(self.system, self.manager.engine.processes)
+        if (database := sum(map(size_of, self.state.glob("convod.sqlite*")))) == 0:  # it is elsewhere
             with suppress(StoreFailed):
                 database = await self.manager.store.size()
         measured.append(_gauge("convo_database_bytes", "Size of the database.", {(): database}))
@@ -68,7 +69,7 @@ class Metrics(msgspec.Struct, frozen=True):
         )  # fmt: skip
         yield _gauge("convo_tasks", "Tasks of the event loop.", {(): trio.lowlevel.current_statistics().tasks_living})
         yield _counter("convo_limits_met", "Times a limit was met.", _by("limit", self.limiter.refused))
-        yield _counter("convo_wrong_tokens", "Tokens that were wrong or missing.", {(): self.wrong_tokens()})
+        yield _counter("convo_wrong_tokens", "Tokens that were wrong or missing.", {(): self.authenticator.refused})
         yield _counter(
             "convo_rejected_texts",
             "Texts that were not shown.",
@@ -100,8 +101,9 @@ class Metrics(msgspec.Struct, frozen=True):
         yield _counter("convo_decoding_seconds", "Time spent on it; over the audio, it is the real-time factor.",
                        {(): engine.busy_s})  # fmt: skip
 
-    def _system(self, workers: list[int]) -> list[Metric]:
-        spool = [_size(file) for file in (self.state / "spool").glob("*.audio")]
+    def system(self, workers: list[int]) -> list[Metric]:
+        """Measure disk and processes. Blocks."""
+        spool = [size_of(file) for file in (self.state / "spool").glob("*.audio")]
         memory = {"convod": _resident(os.getpid()), "workers": sum(_resident(worker) for worker in workers)}
         times = os.times()
         return [
@@ -165,7 +167,7 @@ def _written(metrics: Iterable[Metric]) -> str:
     return generate_latest(registry).decode()
 
 
-def _size(file: Path) -> int:
+def size_of(file: Path) -> int:
     """Bytes of a file; 0 for one that was deleted meanwhile, or that the disk does not give."""
     try:
         return file.stat().st_size

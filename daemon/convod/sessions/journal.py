@@ -1,6 +1,6 @@
-"""What a session has published: its record, its stored events, its summaries.
+"""Publish what happens in a session: its record, its stored events, its summaries.
 
-In: facts to publish. Out: first to the store, then to subscribers. It decides nothing.
+In: events and changes of the record. Out: first to the store, then to subscribers. It decides nothing.
 """
 
 from __future__ import annotations
@@ -72,11 +72,10 @@ class Journal:
 
     def __init__(self, record: Record, deps: JournalDeps) -> None:
         self.record = record
-        self.feed = EventLog(record.id, deps.store, record.seq)
-        self.feed.keeper = self
+        self.feed = EventLog(record.id, deps.store, record.seq, keeper=self)
         self._deps = deps
         self._writing = trio.Lock()
-        self._heard = AutoResetEvent()  # a segment was stored
+        self._segment_stored = AutoResetEvent()
         self._preview: _Preview | None = None  # of the summary that was begun last
         self._failure: StoreFailed | None = None  # why what is to be stored waits
         self._impatient: set[trio.CancelScope] = set()
@@ -101,8 +100,8 @@ class Journal:
         """Store an event and the record with its `changes`, then send the event to subscribers.
 
         `also` changes the record further, from what it is by then. If `durable`, a power cut does not undo it. Waits
-        while the store has no room: what is not stored is not sent, and what was heard is not lost. `make_room` is
-        called once, when it has none.
+        while the store has no room: what is not stored is not sent, and nothing is lost. `make_room` is called
+        once, when it has none.
 
         Raises:
             StoreFailed: it has no room and `wait` is false; nothing has changed.
@@ -142,7 +141,7 @@ class Journal:
                 self.record.seq = event.seq
                 self.feed.append(event)
         if any(kind is TranscriptSegment for kind, _ in events):
-            self._heard.set()
+            self._segment_stored.set()
 
     async def save(self, *, durable: bool = False, wait: bool = True) -> None:
         """Store the record as it is; if `durable`, so that a power cut takes nothing of it.
@@ -321,7 +320,7 @@ class Journal:
         done_s = self.record.duration_s if rolling.through >= 0 else 0.0
         while True:
             await self._new_talk(rolling.through, done_s, every_s)
-            heard_s = self.record.duration_s
+            spoken_s = self.record.duration_s
             transcript = Transcript(title=self.record.title, language=await self._language(), segments=())
             preview = self._begin_preview()
             try:
@@ -335,7 +334,7 @@ class Journal:
                 log.exception("rolling summary left out by a fault of convod", extra={"session": self.id})
                 await trio.sleep(every_s)
             else:
-                done_s = heard_s
+                done_s = spoken_s
                 await self.publish(RollingSummary, **_fields(summary))
 
     async def _new_talk(self, through: int, done_s: float, every_s: float) -> None:
@@ -348,7 +347,7 @@ class Journal:
                 if self.record.duration_s - done_s >= every_s or now - waits_since >= every_s:
                     return
             with trio.move_on_at(waits_since + every_s):
-                await self._heard.wait()
+                await self._segment_stored.wait()
 
     async def _language(self) -> str:
         if self.record.config.language:

@@ -1,4 +1,4 @@
-"""Checks a request for a new session, and fills in every setting that it leaves open.
+"""Check a request for a new session, and fill in the settings that it leaves open.
 
 In: a `create_session`. Out: the same with its defaults, or `Refused` with a sentence that says what is possible. It
 creates no session, though another model's engine may be started for it.
@@ -20,7 +20,7 @@ from convod.sessions.file import too_large
 from convod.sessions.lengths import TITLE, check_lengths, check_summary_lengths
 from convod.sessions.session import Refused, SessionDeps, keeps_audio
 from convod.speech.endpointer import EndpointSettings
-from convod.speech.pcm import PcmFormat, UnsupportedAudio
+from convod.speech.pcm import FRAME_MS, PcmFormat, UnsupportedAudio
 from convod.speech.vad import VadSettings
 from convod.summary import Summarizers
 
@@ -61,7 +61,7 @@ def validate_request(request: CreateSession, deps: SessionDeps, summarizers: Sum
         title=None if title is None else title[:TITLE],
         endpoint_ms=request.endpoint_ms or EndpointSettings().endpoint_ms,
         vad_mode=VadSettings().mode if request.vad_mode is None else request.vad_mode,
-        frame_ms=request.frame_ms or 30,
+        frame_ms=request.frame_ms or FRAME_MS,
         keep_audio=keeps_audio(request, deps.settings),
     )  # fmt: skip
 
@@ -95,10 +95,10 @@ def _engine_for(model: str | None, deps: SessionDeps) -> Engine:
         if own.state == "failed":
             raise Refused(Code.MODEL_UNAVAILABLE, status.message or "the speech model is not available")
         return own
-    if deps.others is None:
+    if deps.engine_pool is None:
         raise Refused(Code.UNKNOWN_MODEL, f"this daemon runs no model but {status.model!r}")
     try:
-        return deps.others.get(model)
+        return deps.engine_pool.get(model)
     except UnknownModel as error:
         raise Refused(Code.UNKNOWN_MODEL, str(error)) from error
     except ModelNotHere as error:

@@ -146,6 +146,13 @@ class DecodeJob:
         return len(self.audio) / 2 / self.rate
 
 
+LANGUAGE_SURE: Final = 0.5
+"""Probability from which a detected language is expected next (faster-whisper's threshold)."""
+
+UNCOVERED_S: Final = 2.0
+"""A voice without words is reported from this length on: less may be laughter."""
+
+
 class TimedWord(msgspec.Struct, frozen=True, kw_only=True):
     """A word; `start` and `end` are seconds from the window's start."""
 

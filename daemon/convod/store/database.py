@@ -54,7 +54,7 @@ class Database(ThreadedDatabase[sqlite3.Connection]):
         self.path = path
         self._alone = alone
         self.index = Fts5()
-        self._writer: sqlite3.Connection | None = None
+        self.writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
         self._sound = False
         self._checking: trio.Event | None = None
@@ -70,17 +70,17 @@ class Database(ThreadedDatabase[sqlite3.Connection]):
             # What was said is for its user alone; SQLite gives its other files the same mode.
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             untouched = take_clean_shutdown(self.path)
-            self._writer = self._connect()
+            self.writer = self._connect()
             if untouched:
-                examine(self._writer, self.path, "sessions")
+                examine(self.writer, self.path, "sessions")
             else:
                 if (size := self.path.stat().st_size) > LARGE:
                     log.info("the database is looked through, as no clean stop came before: %d MiB", size >> 20)
-                examine(self._writer, self.path)
+                examine(self.writer, self.path)
                 self._sound = True
-            _migrate(self._writer, self.path)
+            _migrate(self.writer, self.path)
             if not self._alone:
-                check_whole(self._writer, self.name)
+                check_whole(self.writer, self.name)
             self._reader = self._connect()
         except StoreFailed:
             self._give_up()
@@ -116,12 +116,12 @@ class Database(ThreadedDatabase[sqlite3.Connection]):
     def close(self) -> None:
         """Close the file; what was committed is safe."""
         self._long.close()
-        for connection in (self._reader, self._writer):
+        for connection in (self._reader, self.writer):
             if connection is not None:
                 connection.close()
-        if self._sound and self._writer is not None:
+        if self._sound and self.writer is not None:
             record_clean_shutdown(self.path)
-        self._reader = self._writer = None
+        self._reader = self.writer = None
 
     async def check(self) -> None:
         """Look the whole file through, if `open` did not, while others read and write.
@@ -211,7 +211,8 @@ class Database(ThreadedDatabase[sqlite3.Connection]):
             begin = False
         await self.checkpoint()
 
-    def _unwritten(self, error: Exception) -> Exception:
+    def unwritten(self, error: Exception) -> Exception:
+        """Return what the caller of a write that failed is told."""
         if type(error) is sqlite3.DatabaseError:  # its subclasses are other things
             self._sound = False
             return StoreFailed(f"{self.path} is damaged ({error}); {TO_DO}")
@@ -260,8 +261,8 @@ class Database(ThreadedDatabase[sqlite3.Connection]):
                 await self.checkpoint()
 
     def _apply(self, batch: list[Pending[sqlite3.Connection]]) -> None:
-        assert self._writer is not None
-        connection = self._writer
+        assert self.writer is not None
+        connection = self.writer
         try:
             # FULL waits at the commit until the whole log is on the disk.
             durable = any(pending.durable for pending in batch)
@@ -292,10 +293,10 @@ class Database(ThreadedDatabase[sqlite3.Connection]):
                     connection.execute("ROLLBACK")
 
     def _apply_bare(self, batch: list[Pending[sqlite3.Connection]]) -> None:
-        assert self._writer is not None
+        assert self.writer is not None
         for pending in batch:
             try:
-                pending.result = pending.work(self._writer)
+                pending.result = pending.work(self.writer)
             except Exception as error:  # handed to the task that asked
                 pending.error = error
 

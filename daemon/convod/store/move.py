@@ -64,7 +64,7 @@ def move(source: str, target: str, tell: Tell) -> tuple[int, int]:
         try:
             return _Move(one, other, tell).run()
         except (one.ERROR, other.ERROR) as error:
-            refused = (other if isinstance(error, other.ERROR) else one)._unwritten(error)
+            refused = (other if isinstance(error, other.ERROR) else one).unwritten(error)
             raise StoreFailed(str(refused)) from error
 
 
@@ -106,7 +106,7 @@ class _Move:
     """From `source` to `target`, both open."""
 
     def __init__(self, source: Any, target: Any, tell: Tell) -> None:
-        self._source, self._target = source._writer, target._writer
+        self._source, self._target = source.writer, target.writer
         self._names = source.name, target.name
         self._index = target.index
         self._tell = tell

@@ -106,7 +106,7 @@ class PostgresConnection:
     def __init__(self, parameters: dict[str, Any], *, timeout_s: float | None = None) -> None:
         self._parameters = parameters
         self._timeout_s = timeout_s
-        self._raw: Raw | None = None
+        self.raw: Raw | None = None
         self._timeout_ms: int | None = None
         self.deadline: Deadline | None = None
         """Until when statements may run, where that is known."""
@@ -114,7 +114,7 @@ class PostgresConnection:
     @property
     def lost(self) -> bool:
         """Whether it is closed, by whomever."""
-        return self._raw is None or self._raw.closed or self._raw.broken
+        return self.raw is None or self.raw.closed or self.raw.broken
 
     def open(self) -> bool:
         """Open it unless it is; whether that was necessary.
@@ -125,7 +125,7 @@ class PostgresConnection:
         if not self.lost:
             return False
         self.close()
-        self._raw = Raw.connect(**self._parameters, autocommit=True)
+        self.raw = Raw.connect(**self._parameters, autocommit=True)
         try:
             self._timeout_ms = None
             seconds = threads.READ_S if self._timeout_s is None else self._timeout_s
@@ -137,41 +137,41 @@ class PostgresConnection:
 
     def close(self) -> None:
         """Close it; it can be opened again."""
-        if self._raw is not None:
-            self._raw.close()
-        self._raw = None
+        if self.raw is not None:
+            self.raw.close()
+        self.raw = None
 
     def cancel(self) -> None:
         """End the statement that runs in another thread."""
-        raw = self._raw
+        raw = self.raw
         if raw is not None:
             with contextlib.suppress(psycopg.Error):
                 raw.cancel_safe(timeout=2)
 
     def run(self, sql: str) -> None:
         """Run statements without values."""
-        assert self._raw is not None
-        self._raw.execute(sql)
+        assert self.raw is not None
+        self.raw.execute(sql)
 
     def execute(self, sql: str, values: Sequence[Any] = ()) -> psycopg.Cursor[tuple[Any, ...]]:
         """Run a statement, for as long as there is time."""
-        assert self._raw is not None
+        assert self.raw is not None
         if self.deadline is not None:
             self.deadline.check()
             self._limit(self.deadline.left)
-        return self._raw.execute(_translated(sql), [_clean(value) for value in values])
+        return self.raw.execute(_translated(sql), [_clean(value) for value in values])
 
     def executemany(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         """Run a statement for each row."""
-        assert self._raw is not None
-        with self._raw.cursor() as cursor:
+        assert self.raw is not None
+        with self.raw.cursor() as cursor:
             cursor.executemany(_translated(sql), [[_clean(value) for value in row] for row in rows])
 
     def copy(self, table: str, columns: Iterable[str], rows: Iterable[Sequence[Any]]) -> None:
         """Insert many rows at once."""
-        assert self._raw is not None
+        assert self.raw is not None
         names = ", ".join(f'"{column}"' for column in columns)
-        with self._raw.cursor().copy(f"COPY {table} ({names}) FROM STDIN") as into:
+        with self.raw.cursor().copy(f"COPY {table} ({names}) FROM STDIN") as into:
             for row in rows:
                 into.write_row([_clean(value) for value in row])
 
@@ -184,7 +184,7 @@ class PostgresConnection:
     @property
     def in_transaction(self) -> bool:
         """Whether a transaction is open, be it one that failed."""
-        return self._raw is not None and self._raw.info.transaction_status in (
+        return self.raw is not None and self.raw.info.transaction_status in (
             pq.TransactionStatus.INTRANS,
             pq.TransactionStatus.INERROR,
         )
@@ -192,14 +192,14 @@ class PostgresConnection:
     @property
     def pid(self) -> int:
         """The server's process for it."""
-        assert self._raw is not None
-        return self._raw.info.backend_pid
+        assert self.raw is not None
+        return self.raw.info.backend_pid
 
     @property
     def version(self) -> int:
         """The server's, such as 150004."""
-        assert self._raw is not None
-        return self._raw.info.server_version
+        assert self.raw is not None
+        return self.raw.info.server_version
 
 
 @lru_cache(256)
@@ -237,7 +237,7 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
         self._silent: tuple[float, psycopg.Error] | None = None  # until when it is not tried again, and why
         self._pid: int | None = None  # the server's process for the writer's last connection
         self.index = TsVectors()
-        self._writer = PostgresConnection(self._parameters, timeout_s=0.0 if alone else None)
+        self.writer = PostgresConnection(self._parameters, timeout_s=0.0 if alone else None)
         self._reader = self._connect()
 
     def open(self) -> None:
@@ -247,16 +247,16 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
             StoreFailed: it cannot be reached or used, or was written by a newer convod.
         """
         try:
-            self._writer.open()
-            if self._writer.version < OLDEST:
+            self.writer.open()
+            if self.writer.version < OLDEST:
                 raise StoreFailed(f"{self.name} is older than PostgreSQL {OLDEST // 10000}; use a newer one")
             (encoding,) = self._one("SHOW server_encoding")
             if encoding != "UTF8":
                 raise StoreFailed(f"{self.name} has encoding {encoding}; create it with `createdb --encoding UTF8`")
             self._join()
-            _migrate(self._writer, self.name)
+            _migrate(self.writer, self.name)
             if not self._alone:
-                check_whole(self._writer, self.name)
+                check_whole(self.writer, self.name)
         except psycopg.Error as error:
             self.close()
             raise self._failed(error) from error
@@ -265,7 +265,7 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
             raise
 
     def _one(self, sql: str, *values: Any) -> tuple[Any, ...]:
-        row = self._writer.execute(sql, values).fetchone()
+        row = self.writer.execute(sql, values).fetchone()
         assert row is not None
         return row
 
@@ -275,7 +275,7 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
         while not self._one("SELECT pg_try_advisory_lock(?)", LOCK)[0]:
             if self._pid is not None:
                 # The server has not noticed that our last connection is gone.
-                self._writer.execute(
+                self.writer.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid = ? "
                     "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
                     (self._pid,),
@@ -283,12 +283,12 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
             if time.monotonic() >= until:
                 raise StoreFailed(f"another convod, or `convod migrate-store`, works with {self.name}; stop it first")
             time.sleep(0.05)
-        self._pid = self._writer.pid
+        self._pid = self.writer.pid
 
     def close(self) -> None:
         """Close all connections; what was committed is safe."""
         self._long.close()
-        for connection in (self._reader, self._writer):
+        for connection in (self._reader, self.writer):
             connection.close()
 
     async def check(self) -> None:
@@ -406,9 +406,9 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
                 self._begin(any(pending.durable for pending in batch))
                 if self._work(batch):
                     committing = True
-                    self._writer.run("COMMIT")
+                    self.writer.run("COMMIT")
             except (psycopg.Error, StoreFailed) as error:
-                lost = self._writer.lost
+                lost = self.writer.lost
                 if committing and lost:
                     self.in_doubt = True
                 elif lost and not fresh and not last:
@@ -419,22 +419,22 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
             return
 
     def _open_writer(self) -> bool:
-        fresh = self._open(self._writer)
+        fresh = self._open(self.writer)
         if fresh:
             try:
                 self._join()
             except StoreFailed as error:
                 self.trouble = str(error)
-                self._writer.close()
+                self.writer.close()
                 raise
         return fresh
 
     def _begin(self, durable: bool) -> None:
-        self._writer.run(f"BEGIN; SET LOCAL synchronous_commit = {'on' if durable else 'local'}")
+        self.writer.run(f"BEGIN; SET LOCAL synchronous_commit = {'on' if durable else 'local'}")
 
     def _work(self, batch: list[Pending[PostgresConnection]]) -> bool:
         """Do each in a savepoint of its own; whether there is anything to commit."""
-        connection = self._writer
+        connection = self.writer
         for pending in batch:
             pending.error = None
             if len(batch) > 1:
@@ -455,15 +455,16 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
 
     def _roll_back(self) -> None:
         with contextlib.suppress(psycopg.Error):
-            if not self._writer.lost and self._writer.in_transaction:
-                self._writer.run("ROLLBACK")
+            if not self.writer.lost and self.writer.in_transaction:
+                self.writer.run("ROLLBACK")
 
     def _apply_bare(self, batch: list[Pending[PostgresConnection]]) -> None:
         raise NotImplementedError  # nothing here is written outside a transaction
 
     # --- what callers are told ------------------------------------------------------------------------------------
 
-    def _unwritten(self, error: Exception) -> Exception:
+    def unwritten(self, error: Exception) -> Exception:
+        """Return what the caller of a write that failed is told."""
         if isinstance(error, psycopg.OperationalError | psycopg.InternalError | errors.InsufficientPrivilege):
             failed = self._failed(error)
             self.trouble = str(failed)

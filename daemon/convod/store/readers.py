@@ -74,7 +74,7 @@ class Readers(Generic[C]):
         self._idle: list[C] = []
         self._reading: set[str] = set()
         self._waiting: list[_Waiting] = []  # in the order in which they came
-        self._last: dict[str, int] = {}  # of each that waits or reads: its last turn
+        self.last_turns: dict[str, int] = {}  # of each that waits or reads: its last turn
         self._turn = 0
         self._pauses = 0
         self._none_reads = trio.lowlevel.ParkingLot()
@@ -126,10 +126,10 @@ class Readers(Generic[C]):
             if not ready:
                 return
             # Whose last turn is longest ago; of equals the first that came.
-            following = min(ready, key=lambda one: self._last.get(one.who, 0))
+            following = min(ready, key=lambda one: self.last_turns.get(one.who, 0))
             self._waiting.remove(following)
             self._turn += 1
-            self._last[following.who] = self._turn
+            self.last_turns[following.who] = self._turn
             self._reading.add(following.who)
             following.given.set()
 
@@ -142,4 +142,4 @@ class Readers(Generic[C]):
 
     def _forget(self, who: str) -> None:
         if who not in self._reading and all(one.who != who for one in self._waiting):
-            self._last.pop(who, None)
+            self.last_turns.pop(who, None)

@@ -82,7 +82,7 @@ class SessionStore:
     """Sessions in a database. What they take is counted in `usage`."""
 
     def __init__(self, database: SqlDatabase, usage: Usage | None = None) -> None:
-        self._database = database
+        self.database = database
         self._usage = usage or Usage()
 
     async def create(self, record: Record, *, durable: bool = False, most: int = 0) -> Record:
@@ -103,7 +103,7 @@ class SessionStore:
             return record
 
         with trio.CancelScope(shield=True):  # what is stored must be counted
-            stored = await self._database.write(work, durable=durable)
+            stored = await self.database.write(work, durable=durable)
         if stored is record:
             self._usage.count(record.owner, new["progress"]["text_bytes"])
         return stored
@@ -115,10 +115,10 @@ class SessionStore:
         config = msgspec.json.encode(record.config).decode()
         bodies = [encode(event) for event in events]
         more = sum(map(len, bodies))
-        index = self._database.index
+        index = self.database.index
 
         def work(connection: Connection) -> None:
-            if self._database.in_doubt:
+            if self.database.in_doubt:
                 self._undo(connection, record.id, events[0].seq if events else record.seq + 1)
             sets = ", ".join(f"{name} = ?" for name in often)
             connection.execute(
@@ -128,7 +128,7 @@ class SessionStore:
             # Written only where something changed: a row is written whole, and with it its page.
             connection.execute(
                 f"UPDATE sessions SET ({', '.join(seldom)}) = ({_places(seldom)}) "
-                f"WHERE id = ? AND ({', '.join(seldom)}) {self._database.DIFFERS} ({_places(seldom)})",
+                f"WHERE id = ? AND ({', '.join(seldom)}) {self.database.DIFFERS} ({_places(seldom)})",
                 (*seldom.values(), record.id, *seldom.values()),
             )
             connection.execute(
@@ -148,7 +148,7 @@ class SessionStore:
                     index.add(connection, record.id, "summary", 0, 0.0, record.duration_s, text)
 
         with trio.CancelScope(shield=True):
-            await self._database.write(work, durable=durable)
+            await self.database.write(work, durable=durable)
         self._usage.count(record.owner, more)
 
     def _undo(self, connection: Connection, session: str, seq: int) -> None:
@@ -160,7 +160,7 @@ class SessionStore:
         ).fetchall()
         if not gone:
             return
-        index = self._database.index
+        index = self.database.index
         connection.execute(
             "UPDATE progress SET text_bytes = text_bytes - ? WHERE session = ?",
             (sum(size for *_, size in gone), session),
@@ -183,7 +183,7 @@ class SessionStore:
         """Forget a session, its events and its words."""
 
         def work(connection: Connection) -> tuple[str, int] | None:
-            self._database.index.remove(connection, session)
+            self.database.index.remove(connection, session)
             taken = connection.execute(
                 "SELECT owner, text_bytes FROM sessions JOIN progress ON session = id WHERE id = ?", (session,)
             ).fetchone()
@@ -191,7 +191,7 @@ class SessionStore:
             return None if taken is None else (taken[0], taken[1])
 
         with trio.CancelScope(shield=True):
-            taken = await self._database.write(work, durable=True)
+            taken = await self.database.write(work, durable=True)
         if taken is not None:
             owner, size = taken
             self._usage.count(owner, -size)
@@ -199,11 +199,11 @@ class SessionStore:
 
     async def flush(self) -> None:
         """Wait until a power cut cannot undo anything that was stored so far, by this process or an earlier one."""
-        await self._database.flush()
+        await self.database.flush()
 
     async def tidy(self, most_s: float = float("inf")) -> None:
         """Rid the index and the log of what was deleted, for at most that long."""
-        await self._database.scrub(most_s)
+        await self.database.scrub(most_s)
 
     async def get(self, session: str) -> Record | None:
         """Return a session, None if there is none with that id."""
@@ -212,7 +212,7 @@ class SessionStore:
             row = connection.execute(f"{RECORDS} WHERE id = ?", (session,)).fetchone()
             return None if row is None else _record(row)
 
-        return await self._database.read(work)
+        return await self.database.read(work)
 
     async def owner(self, session: str) -> str | None:
         """Return the owner of a session, even of a damaged one; None if there is no such session."""
@@ -221,11 +221,11 @@ class SessionStore:
             row = connection.execute("SELECT owner FROM sessions WHERE id = ?", (session,)).fetchone()
             return None if row is None else str(row[0])
 
-        return await self._database.read(work)
+        return await self.database.read(work)
 
     async def keyed(self, owner: str, key: str) -> Record | None:
         """The owner's session with that key, None if there is none."""
-        return await self._database.read(lambda connection: _keyed(connection, owner, key))
+        return await self.database.read(lambda connection: _keyed(connection, owner, key))
 
     async def unfinished(self) -> list[Record]:
         """Sessions that are in no final state, oldest first."""
@@ -239,7 +239,7 @@ class SessionStore:
         def work(connection: Connection, deadline: Deadline) -> list[Record]:
             return list(_records(connection.execute(f"{RECORDS} WHERE {where} ORDER BY created")))
 
-        return await self._database.read_long(work)
+        return await self.database.read_long(work)
 
     async def finished(
         self, *, owner: str | None = None, before: float | None = None, limit: int = 100
@@ -253,7 +253,7 @@ class SessionStore:
             )
             return list(_records(rows))
 
-        return await self._database.read_long(work)
+        return await self.database.read_long(work)
 
     async def kept(self) -> dict[str, int]:
         """Sessions that have audio, as of when each was last saved, and the bytes of it."""
@@ -261,7 +261,7 @@ class SessionStore:
         def work(connection: Connection, deadline: Deadline) -> dict[str, int]:
             return dict(map(tuple, connection.execute("SELECT session, kept_bytes FROM progress WHERE kept_bytes > 0")))
 
-        return await self._database.read_long(work)
+        return await self.database.read_long(work)
 
     async def set_kept(self, sizes: Mapping[str, int]) -> None:
         """Correct the bytes of audio that sessions have."""
@@ -270,7 +270,7 @@ class SessionStore:
             for session, size in sizes.items():
                 connection.execute("UPDATE progress SET kept_bytes = ? WHERE session = ?", (size, session))
 
-        await self._database.write(work)
+        await self.database.write(work)
 
     async def used(self, owner: str | None = None, *, final: bool = False) -> dict[str, int]:
         """Bytes of text and of kept audio that the sessions of an owner, or of each, take; `final`: those in a final
@@ -286,7 +286,7 @@ class SessionStore:
             )
             return dict(map(tuple, rows))
 
-        return await self._database.read_long(work)
+        return await self.database.read_long(work)
 
     async def newest(
         self,
@@ -319,7 +319,7 @@ class SessionStore:
             )
             return list(_infos(rows))
 
-        return await self._database.read(work)
+        return await self.database.read(work)
 
     async def events(self, session: str, after: int, limit: int) -> list[DurableEvent]:
         """Stored events with `seq` above `after`, oldest first."""
@@ -331,7 +331,7 @@ class SessionStore:
             )
             return [_event(row) for row in rows]
 
-        return await self._database.read(work)
+        return await self.database.read(work)
 
     async def segments(self, session: str, after: int = -1, limit: int = 1 << 30) -> list[Segment]:
         """Transcript segments numbered above `after`, in order."""
@@ -352,7 +352,7 @@ class SessionStore:
             )
             return [segment_of(event) for row in rows if isinstance(event := _event(row), TranscriptSegment)]
 
-        return await self._database.read(work)
+        return await self.database.read(work)
 
     async def summary(self, session: str) -> Summary | None:
         """The newest final summary, None before there is one."""
@@ -373,7 +373,7 @@ class SessionStore:
             events = [_event(row) for row in rows]
             return [StoredSummary(seq=event.seq, summary=summary_of(event)) for event in events]
 
-        return await self._database.read(work)
+        return await self.database.read(work)
 
     async def marks(self, session: str) -> list[Bookmark]:
         """What was marked in a session, in the order of the times."""
@@ -393,7 +393,7 @@ class SessionStore:
             )
             return [event for row in rows if isinstance(event := _event(row), Mark)]
 
-        return await self._database.read(work)
+        return await self.database.read(work)
 
     async def search(
         self,
@@ -415,14 +415,14 @@ class SessionStore:
 
         def work(connection: Connection, deadline: Deadline) -> list[Hit]:
             return search.find(
-                self._database.index, connection, owner, query, limit, summaries=summaries, check=deadline.check
+                self.database.index, connection, owner, query, limit, summaries=summaries, check=deadline.check
             )
 
-        return await self._database.read_long(work, who=(owner or "") if who is None else who, within_s=within_s)
+        return await self.database.read_long(work, who=(owner or "") if who is None else who, within_s=within_s)
 
     async def paused(self) -> set[str]:
         """Owners whose files are not worked on."""
-        return await self._database.read(
+        return await self.database.read(
             lambda connection: {owner for (owner,) in connection.execute("SELECT owner FROM paused")}
         )
 
@@ -431,7 +431,7 @@ class SessionStore:
         change = (
             "INSERT INTO paused VALUES (?) ON CONFLICT DO NOTHING" if paused else "DELETE FROM paused WHERE owner = ?"
         )
-        await self._database.write(lambda connection: connection.execute(change, (owner,)).rowcount)
+        await self.database.write(lambda connection: connection.execute(change, (owner,)).rowcount)
 
     async def note(self, name: str) -> str | None:
         """What was noted under a name, None if nothing was."""
@@ -440,7 +440,7 @@ class SessionStore:
             row = connection.execute("SELECT value FROM notes WHERE name = ?", (name,)).fetchone()
             return None if row is None else str(row[0])
 
-        return await self._database.read(work)
+        return await self.database.read(work)
 
     async def set_note(self, name: str, value: str) -> None:
         """Note something, in place of what was noted under that name before."""
@@ -450,12 +450,12 @@ class SessionStore:
                 "INSERT INTO notes VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", (name, value)
             )
 
-        await self._database.write(work)
+        await self.database.write(work)
 
     @property
     def trouble(self) -> str | None:
         """Why nothing can be written; None as long as no write has failed."""
-        return self._database.trouble
+        return self.database.trouble
 
     async def probe(self) -> None:
         """Check whether writes succeed again, and note it in `trouble`."""
@@ -464,7 +464,7 @@ class SessionStore:
 
     async def size(self) -> int:
         """Bytes that all of it takes, without what could be used again."""
-        return await self._database.size()
+        return await self.database.size()
 
 
 def segment_of(event: TranscriptSegment) -> Segment:

@@ -100,7 +100,7 @@ class ThreadedDatabase(ABC, Generic[C]):
         """End the statement that runs on a connection in another thread, if there is one."""
 
     @abstractmethod
-    def _unwritten(self, error: Exception) -> Exception:
+    def unwritten(self, error: Exception) -> Exception:
         """Return what the caller of a write that failed is told; called in the loop."""
 
     @abstractmethod
@@ -129,7 +129,7 @@ class ThreadedDatabase(ABC, Generic[C]):
         self._writer_parked.unpark()
         await pending.done.wait()
         if pending.error is not None:
-            raise self._unwritten(pending.error)
+            raise self.unwritten(pending.error)
         self.trouble = None
         return pending.result
 

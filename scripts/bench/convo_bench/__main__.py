@@ -16,7 +16,7 @@ import trio
 import convo
 from convo.messages import SummaryOptions
 
-from . import captions, engine, files, history, idle, live, load, make_talks, noise, silence, soak
+from . import captions, engine, files, gateway, history, idle, live, load, make_talks, noise, silence, soak
 from .daemon import Daemon, running
 from .figures import Figures
 from .options import Options
@@ -31,6 +31,7 @@ BENCHES: dict[str, Bench] = {
     "captions": captions.bench,
     "idle": idle.bench,
     "soak": soak.bench,
+    "gateway": gateway.bench,
     "engine": engine.bench,
     "files": files.bench,
     "history": history.bench,

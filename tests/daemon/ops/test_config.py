@@ -99,7 +99,7 @@ PATTERNS = {"listen.socket_mode": "0660", "metrics.http": "127.0.0.1:9464"}
 def test_every_setting_can_be_given_in_the_environment_and_in_a_file(write):
     text = {bool: "true", int: "7", float: "7.5", str: "debug"}
     for key in keys():
-        kind = config._types()[key]
+        kind = config.setting_types()[key]
         if key in PATTERNS:
             kind, value = str, PATTERNS[key]
         elif get_origin(kind) is Literal:

@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import stat
 import threading
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from importlib import resources
 
 import pytest
@@ -35,8 +35,8 @@ def path(tmp_path):
     file = tmp_path / "convod.sqlite"
     database = Database(file)
     database.open()
-    assert database._writer is not None
-    database._writer.execute("CREATE TABLE t (x INTEGER PRIMARY KEY) STRICT")
+    with closing(sqlite3.connect(file)) as plain:
+        plain.execute("CREATE TABLE t (x INTEGER PRIMARY KEY) STRICT")
     database.close()
     return file
 
@@ -53,11 +53,14 @@ def everything(connection):
     return [row[0] for row in connection.execute("SELECT x FROM t ORDER BY x")]
 
 
+def limit_pages(writer: sqlite3.Connection) -> None:
+    (pages,) = writer.execute("PRAGMA page_count").fetchone()
+    writer.execute(f"PRAGMA max_page_count = {pages}").fetchall()
+
+
 async def test_a_disk_that_is_full_is_said_and_later_writes_go_through(path):
     async with opened(path) as database:
-        assert database._writer is not None
-        pages = database._writer.execute("PRAGMA page_count").fetchone()[0]
-        database._writer.execute(f"PRAGMA max_page_count = {pages}")
+        await database.write(limit_pages)
 
         def much(connection):
             for x in range(100_000):
@@ -65,7 +68,7 @@ async def test_a_disk_that_is_full_is_said_and_later_writes_go_through(path):
 
         with pytest.raises(StoreFailed, match="make room"):
             await database.write(much)
-        database._writer.execute("PRAGMA max_page_count = 1000000")
+        await database.write(lambda writer: writer.execute("PRAGMA max_page_count = 1000000").fetchall())
         await database.write(insert(1))
         assert await database.read(everything) == [1]
 
@@ -141,8 +144,8 @@ def kill(path):
     """Leave the file as a killed daemon does: a log beside it, no note of a clean shutdown."""
     database = Database(path)
     database.open()
-    assert database._writer is not None
-    database._writer.execute("INSERT INTO t VALUES (1)")
+    with closing(sqlite3.connect(path, isolation_level=None)) as plain:
+        plain.execute("INSERT INTO t VALUES (1)")
     files = {file.name: file.read_bytes() for file in path.parent.glob("convod.sqlite*")}
     database.close()
     for file in path.parent.glob("convod.sqlite*"):
@@ -288,8 +291,8 @@ def test_migrations_are_numbered_without_gaps_and_run_once(tmp_path):
     for _ in range(2):
         database = Database(tmp_path / "convod.sqlite")
         database.open()
-        assert database._writer is not None
-        assert database._writer.execute("PRAGMA user_version").fetchone()[0] == len(scripts)
+        with closing(sqlite3.connect(database.path)) as plain:
+            assert plain.execute("PRAGMA user_version").fetchone()[0] == len(scripts)
         database.close()
 
 

@@ -63,6 +63,17 @@ async def held(place) -> dict[str, object]:
         }  # fmt: skip
 
 
+WAITING = """
+CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$ DECLARE number INTEGER; BEGIN
+    SELECT count(*) INTO number FROM sessions;
+    IF number = 2 THEN PERFORM pg_notify('three', ''); END IF;
+    IF number = 3 THEN PERFORM pg_advisory_xact_lock_shared(7); END IF;
+    RETURN NULL;
+END $$
+"""
+"""Tells when three sessions are stored, and lets the fourth wait for a lock."""
+
+
 def silent(text: str) -> None:
     raise AssertionError(text)
 
@@ -90,19 +101,16 @@ async def test_a_move_that_was_killed_is_not_served_and_goes_on(postgres, tmp_pa
     before = await held(tmp_path)
     with postgres.fresh() as address:
         words = [sys.executable, "-m", "convod", "migrate-store", str(tmp_path), address]
-
-        def moved() -> int:
-            return looking.execute("SELECT count(*) FROM sessions").fetchone()[0]
-
-        with (
-            closing(psycopg.connect(address, autocommit=True)) as looking,
-            subprocess.Popen(words, stderr=subprocess.PIPE) as process,  # noqa: ASYNC220
-        ):
-            while moved() < 3:  # noqa: ASYNC110
-                await trio.sleep(0.01)
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            assert 3 <= moved() < 16
+        name = address.rpartition("/")[2]
+        postgres.run(WAITING, "CREATE TRIGGER hold BEFORE INSERT ON sessions EXECUTE FUNCTION hold()", database=name)
+        with closing(psycopg.connect(address, autocommit=True)) as looking:
+            looking.execute("LISTEN three")
+            looking.execute("SELECT pg_advisory_lock(7)")
+            with subprocess.Popen(words, stderr=subprocess.PIPE) as process:  # noqa: ASYNC220
+                assert list(looking.notifies(timeout=60, stop_after=1))
+                process.send_signal(signal.SIGKILL)
+            assert looking.execute("SELECT count(*) FROM sessions").fetchone() == (3,)
+        postgres.run("DROP TRIGGER hold ON sessions", database=name)
         with pytest.raises(StoreFailed, match=r"half a copy .* again to finish"):
             database_at(address, tmp_path).open()
         # The one it is moved from goes on meanwhile: what was moved already is moved anew.
@@ -121,7 +129,8 @@ async def test_a_move_that_was_killed_is_not_served_and_goes_on(postgres, tmp_pa
             assert await store.note(MOVING) is None
 
 
-async def test_what_is_in_use_or_in_the_way_is_left_alone(postgres, tmp_path, capsys):
+async def test_what_is_in_use_or_in_the_way_is_left_alone(postgres, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("convod.store.postgres.LOCK_S", 0.1)
     await fill(tmp_path, talks=1)
     path = tmp_path / "convod.sqlite"
 

@@ -16,13 +16,13 @@ from convod.store.sql import migrations
 
 
 @asynccontextmanager
-async def opened(address):
+async def opened(address, usage=None):
     database = PostgresDatabase(address)
     database.open()
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(database.run)
-            yield SessionStore(database)
+            yield SessionStore(database, usage)
             nursery.cancel_scope.cancel()
     finally:
         database.close()
@@ -52,89 +52,89 @@ def summary(of: Record, text: str) -> FinalSummary:
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT])
 async def test_a_server_that_was_started_again_is_not_even_noticed(postgres, how):
-    with postgres.fresh() as address:
-        async with opened(address) as store:
-            one = await store.create(record())
-            await store.search("me", "x", 1)
-            postgres.signal(how)
-            postgres.start()
-            assert await store.get(one.id) == one  # SIGQUIT is a crash: what was told is there
-            await store.save(one, [segment(one, "hello")])
-            assert len(await store.search("me", "hello", 1)) == 1
-            assert store.trouble is None
+    address = postgres.emptied()
+    async with opened(address) as store:
+        one = await store.create(record())
+        await store.search("me", "x", 1)
+        postgres.signal(how)
+        postgres.start()
+        assert await store.get(one.id) == one  # SIGQUIT is a crash: what was told is there
+        await store.save(one, [segment(one, "hello")])
+        assert len(await store.search("me", "hello", 1)) == 1
+        assert store.trouble is None
 
 
 async def test_while_a_server_is_away_that_is_told_and_it_comes_back_by_itself(postgres):
-    with postgres.fresh() as address:
-        async with opened(address) as store:
-            one = await store.create(record())
-            postgres.signal(signal.SIGINT)
-            for call in (
-                lambda: store.save(one, [segment(one, "hello")]),
-                lambda: store.get(one.id),
-                lambda: store.search("me", "x", 1),
-                store.flush,
-                store.probe,
-            ):
-                if call == store.probe:
+    address = postgres.emptied()
+    async with opened(address) as store:
+        one = await store.create(record())
+        postgres.signal(signal.SIGINT)
+        for call in (
+            lambda: store.save(one, [segment(one, "hello")]),
+            lambda: store.get(one.id),
+            lambda: store.search("me", "x", 1),
+            store.flush,
+            store.probe,
+        ):
+            if call == store.probe:
+                await call()
+            else:
+                with pytest.raises(StoreAway, match=r"cannot be reached .*; start it") as error:
                     await call()
-                else:
-                    with pytest.raises(StoreAway, match=r"cannot be reached .*; start it") as error:
-                        await call()
-                    assert "\n" not in str(error.value)
-                assert store.trouble is not None
-            postgres.start()
-            await store.probe()
-            assert store.trouble is None
-            await store.save(one, [segment(one, "hello")])
-            assert len(await store.events(one.id, 0, 10)) == 1
+                assert "\n" not in str(error.value)
+            assert store.trouble is not None
+        postgres.start()
+        await store.probe()
+        assert store.trouble is None
+        await store.save(one, [segment(one, "hello")])
+        assert len(await store.events(one.id, 0, 10)) == 1
 
 
 def lose_at_commit(database: PostgresDatabase) -> None:
     """Let the next commit happen, and its answer get lost with the connection."""
-    run = database._writer.run
+    run = database.writer.run
 
     def losing(sql: str) -> None:
         run(sql)
         if sql == "COMMIT":
-            database._writer.run = run  # type: ignore[method-assign]
-            database._writer.close()
+            database.writer.run = run  # type: ignore[method-assign]
+            database.writer.close()
             raise psycopg.OperationalError("the connection is lost")
 
-    database._writer.run = losing  # type: ignore[method-assign]
+    database.writer.run = losing  # type: ignore[method-assign]
 
 
 async def test_what_was_committed_though_nobody_knows_is_undone_by_what_follows(postgres):
-    with postgres.fresh() as address:
-        async with opened(address) as store:
-            store._usage = usage = Usage()
-            one = await store.create(record())
-            await store.save(one, [summary(one, "the first summary")])
-            one.seq += 1
-            lose_at_commit(store._database)
-            with pytest.raises(StoreAway):
-                await store.save(one, [segment(one, "unknown words"), Mark(session=one.id, seq=3, time=1.0, text="m")])
-            assert len(await store.events(one.id, 0, 10)) == 3
-            one.segments = 1
-            lose_at_commit(store._database)
-            with pytest.raises(StoreAway):
-                await store.save(one, [summary(one, "an unknown summary")])
-            # Nothing of that was told to anybody: other events take their numbers.
-            after = Mark(session=one.id, seq=2, time=2.0, text="another")
-            await store.save(one, [after])
-            assert (await store.events(one.id, 0, 10))[1:] == [after]
-            for query, found in (("unknown", 0), ("first", 1)):
-                assert len(await store.search("me", query, 5, summaries=True)) == found
-            assert (await store.used())["me"] == usage.of("me")
-            one.seq = 2
-            # The same again, as a write that waits for the store does: it is there once.
-            lose_at_commit(store._database)
-            said = segment(one, "in the end")
-            with pytest.raises(StoreAway):
-                await store.save(one, [said])
+    address = postgres.emptied()
+    usage = Usage()
+    async with opened(address, usage) as store:
+        one = await store.create(record())
+        await store.save(one, [summary(one, "the first summary")])
+        one.seq += 1
+        lose_at_commit(store.database)
+        with pytest.raises(StoreAway):
+            await store.save(one, [segment(one, "unknown words"), Mark(session=one.id, seq=3, time=1.0, text="m")])
+        assert len(await store.events(one.id, 0, 10)) == 3
+        one.segments = 1
+        lose_at_commit(store.database)
+        with pytest.raises(StoreAway):
+            await store.save(one, [summary(one, "an unknown summary")])
+        # Nothing of that was told to anybody: other events take their numbers.
+        after = Mark(session=one.id, seq=2, time=2.0, text="another")
+        await store.save(one, [after])
+        assert (await store.events(one.id, 0, 10))[1:] == [after]
+        for query, found in (("unknown", 0), ("first", 1)):
+            assert len(await store.search("me", query, 5, summaries=True)) == found
+        assert (await store.used())["me"] == usage.of("me")
+        one.seq = 2
+        # The same again, as a write that waits for the store does: it is there once.
+        lose_at_commit(store.database)
+        said = segment(one, "in the end")
+        with pytest.raises(StoreAway):
             await store.save(one, [said])
-            assert len(await store.segments(one.id)) == 1
-            assert len(await store.search("me", "end", 5)) == 1
+        await store.save(one, [said])
+        assert len(await store.segments(one.id)) == 1
+        assert len(await store.search("me", "end", 5)) == 1
 
 
 async def test_who_waits_behind_one_that_gets_no_answer_does_not_wait_as_long_again(monkeypatch):
@@ -195,10 +195,8 @@ def test_tables_are_made_once_and_numbered(postgres):
     for _ in range(2):
         database = PostgresDatabase(address)
         database.open()
-        assert (
-            database._one("SELECT max(version), count(*) FROM versions")
-            == (len(migrations("migrations_postgres")),) * 2
-        )
+        found = database.writer.execute("SELECT max(version), count(*) FROM versions").fetchone()
+        assert found == (len(migrations("migrations_postgres")),) * 2
         database.close()
 
 
@@ -213,25 +211,26 @@ CONDITIONS = [
 ]
 
 
-@pytest.mark.parametrize(("state", "message", "todo"), CONDITIONS)
-async def test_what_the_server_refuses_is_one_sentence_and_goes_on_afterwards(postgres, state, message, todo):
+async def test_what_the_server_refuses_is_one_sentence_and_goes_on_afterwards(postgres):
     with postgres.fresh() as address:
         name = address.rpartition("/")[2]
         async with opened(address) as store:
             one = await store.create(record())
-            postgres.run(
-                "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION USING "
-                f"ERRCODE = '{state}', MESSAGE = '{message}'; END $$",
-                "CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON events EXECUTE FUNCTION refuse()",
-                database=name,
-            )
-            with pytest.raises(StoreFailed, match=todo) as error:
+            for state, message, todo in CONDITIONS:
+                postgres.run(
+                    "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION "
+                    f"USING ERRCODE = '{state}', MESSAGE = '{message}'; END $$",
+                    "CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON events EXECUTE FUNCTION refuse()",
+                    database=name,
+                )
+                with pytest.raises(StoreFailed, match=todo) as error:
+                    await store.save(one, [segment(one, "hello")])
+                assert message in str(error.value)
+                assert store.trouble == str(error.value)
+                postgres.run("DROP TRIGGER refuse ON events", database=name)
                 await store.save(one, [segment(one, "hello")])
-            assert message in str(error.value)
-            assert store.trouble == str(error.value)
-            postgres.run("DROP TRIGGER refuse ON events", database=name)
-            await store.save(one, [segment(one, "hello")])
-            assert store.trouble is None
+                one.seq, one.segments = one.seq + 1, one.segments + 1
+                assert store.trouble is None
 
 
 async def test_a_standby_or_a_database_that_is_read_only_is_told(postgres):
@@ -239,7 +238,7 @@ async def test_a_standby_or_a_database_that_is_read_only_is_told(postgres):
         name = address.rpartition("/")[2]
         async with opened(address) as store:
             postgres.run(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-            store._database._writer.close()
+            store.database.writer.close()
             with pytest.raises(StoreFailed, match="takes writes, not a standby"):
                 await store.create(record())
             assert await store.newest("me") == []
@@ -250,19 +249,19 @@ async def test_a_standby_or_a_database_that_is_read_only_is_told(postgres):
 
 async def test_one_convod_works_with_it_and_takes_it_back_from_a_connection_that_nobody_misses(postgres, monkeypatch):
     monkeypatch.setattr("convod.store.postgres.LOCK_S", 0.1)
-    with postgres.fresh() as address:
-        async with opened(address) as store:
-            for alone in (False, True):
-                with pytest.raises(StoreFailed, match="stop it first"):
-                    PostgresDatabase(address, alone=alone).open()
-            # As where the link is cut: our end is gone, and the server's is not.
-            monkeypatch.setattr("convod.store.postgres.LOCK_S", 10.0)
-            lost, store._database._writer._raw = store._database._writer._raw, None
-            await store.create(record())
-            lost.close()
-        again = PostgresDatabase(address)
-        again.open()
-        again.close()
+    address = postgres.emptied()
+    async with opened(address) as store:
+        for alone in (False, True):
+            with pytest.raises(StoreFailed, match="stop it first"):
+                PostgresDatabase(address, alone=alone).open()
+        # As where the link is cut: our end is gone, and the server's is not.
+        monkeypatch.setattr("convod.store.postgres.LOCK_S", 10.0)
+        lost, store.database.writer.raw = store.database.writer.raw, None
+        await store.create(record())
+        lost.close()
+    again = PostgresDatabase(address)
+    again.open()
+    again.close()
 
 
 async def test_deleted_words_are_in_no_page_of_a_table_any_more(postgres):
@@ -276,7 +275,7 @@ async def test_deleted_words_are_in_no_page_of_a_table_any_more(postgres):
             assert await pages(store)
             await store.delete(one.id)
             assert await pages(store) == 0
-            assert await store._database.read(lambda one: one.execute("SELECT * FROM chores").fetchall()) == []
+            assert await store.database.read(lambda one: one.execute("SELECT * FROM chores").fetchall()) == []
 
 
 async def pages(store: SessionStore) -> int:
@@ -291,7 +290,7 @@ async def pages(store: SessionStore) -> int:
                 count += connection.execute(f"SELECT count(*) FROM {rows}", (table, page)).fetchone()[0]
         return count
 
-    return await store._database.read(work)
+    return await store.database.read(work)
 
 
 def test_an_address_is_needed_and_a_client(monkeypatch, tmp_path):

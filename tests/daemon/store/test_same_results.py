@@ -72,18 +72,18 @@ QUERIES = [
 
 @asynccontextmanager
 async def both(postgres, folder):
-    with postgres.fresh() as address:
-        stores = []
-        async with trio.open_nursery() as nursery:
-            databases = [database_at(url, folder / "convod.sqlite") for url in ("", address)]
-            for database in databases:
-                database.open()
-                nursery.start_soon(database.run)
-                stores.append(SessionStore(database))
-            yield stores
-            nursery.cancel_scope.cancel()
+    address = postgres.emptied()
+    stores = []
+    async with trio.open_nursery() as nursery:
+        databases = [database_at(url, folder / "convod.sqlite") for url in ("", address)]
         for database in databases:
-            database.close()
+            database.open()
+            nursery.start_soon(database.run)
+            stores.append(SessionStore(database))
+        yield stores
+        nursery.cancel_scope.cancel()
+    for database in databases:
+        database.close()
 
 
 async def put(store: SessionStore, name: str, owner: str, texts: list[str], *, summary: str = "") -> None:
@@ -145,10 +145,10 @@ async def test_random_talks_and_queries(postgres, tmp_path, monkeypatch):
             for number in range(5):
                 await put(store, f"talk{number}", ("me", "you's \\ '")[number % 2], texts[number::5])
         found = 0
-        for _ in range(100):
+        for _ in range(50):
             query = " ".join(chance.choices(words, weights, k=chance.choice((1, 1, 2, 2, 3))))
             found += bool(await assert_same(stores, query[: chance.choice((2, 3, 99))], 3))
-    assert found > 50
+    assert found > 25
 
 
 async def test_words_that_are_common_and_seldom_side_by_side(postgres, tmp_path, monkeypatch):
@@ -159,7 +159,7 @@ async def test_words_that_are_common_and_seldom_side_by_side(postgres, tmp_path,
     ]
     common = []
     async with both(postgres, tmp_path) as stores:
-        index = stores[1]._database.index
+        index = stores[1].database.index
         newest = index.newest
 
         def seen(*arguments):

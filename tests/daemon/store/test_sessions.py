@@ -30,17 +30,17 @@ from convo.messages import (
 from convod.store import OwnerFull, Record, SessionStore, StoreFailed, TooMany, Usage, database_at
 from convod.store.search import snip
 
-Opened = Callable[[], AbstractAsyncContextManager[SessionStore]]
+Opened = Callable[..., AbstractAsyncContextManager[SessionStore]]
 
 
 @asynccontextmanager
-async def opened_at(url: str, folder: Path) -> AsyncIterator[SessionStore]:
+async def opened_at(url: str, folder: Path, usage: Usage | None = None) -> AsyncIterator[SessionStore]:
     database = database_at(url, folder / "convod.sqlite")
     database.open()
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(database.run)
-            yield SessionStore(database)
+            yield SessionStore(database, usage)
             nursery.cancel_scope.cancel()
     finally:
         database.close()
@@ -425,11 +425,11 @@ async def test_a_backup_is_whole_while_others_write_and_opens_like_the_original(
                     await say(store, one, f"sentence {number}")
 
             nursery.start_soon(write)
-            await store._database.backup(tmp_path / "copy")
-        await store._database.backup(tmp_path / "copy")
+            await store.database.backup(tmp_path / "copy")
+        await store.database.backup(tmp_path / "copy")
         assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o600
         with pytest.raises(StoreFailed, match="choose another place"):
-            await store._database.backup(tmp_path / "nowhere" / "copy")
+            await store.database.backup(tmp_path / "nowhere" / "copy")
     (tmp_path / "restored").mkdir()
     (tmp_path / "copy").rename(tmp_path / "restored" / "convod.sqlite")
     async with opened_at("", tmp_path / "restored") as store:
@@ -451,7 +451,7 @@ async def test_a_mark_writes_little_however_long_the_texts_of_its_session_are(op
     async with opened_file() as store:
         asked = [LONGEST_CONFIG.summary] * 8
         one = await store.create(record(title="ü" * 200, key="ü" * 200, config=LONGEST_CONFIG, asked=asked))
-        await store._database.checkpoint()
+        await store.database.checkpoint()
         log = tmp_path / "convod.sqlite-wal"
         await store.save(one, [Mark(session=one.id, seq=1, time=1.0, text="here")])
         first = log.stat().st_size
@@ -472,8 +472,8 @@ async def test_what_seldom_changes_is_stored_when_it_does(opened):
 
 
 async def test_what_a_session_takes_is_counted_and_no_more_once_it_is_gone(opened):
-    async with opened() as store:
-        store._usage = usage = Usage(10_000)
+    usage = Usage(10_000)
+    async with opened(usage) as store:
         one = await store.create(record("one", state=State.COMPLETED, kept_bytes=500))
         await store.create(record("two", owner="you", kept_bytes=7))
         await say(store, one, "text " * 100)
@@ -509,12 +509,10 @@ async def test_an_owner_has_as_many_sessions_as_may_be(opened):
 @pytest.mark.parametrize(
     ("of", "owner"), [("newest", "me"), ("newest", None), ("marks", None), ("summaries", None), ("oldest", "me")]
 )
-async def test_no_list_sorts_or_reads_all_there_is(opened_file, of, owner):
+async def test_no_list_sorts_or_reads_all_there_is(opened_file, monkeypatch, of, owner):
+    asked = traced(monkeypatch)
     async with opened_file() as store:
-        asked: list[str] = []
-        traced(store._database._reader, asked)
-        connect = store._database._long._connect
-        store._database._long._connect = lambda: traced(connect(), asked)
+        asked.clear()
         if of == "oldest":
             await store.finished(owner=owner)
         elif of == "newest":
@@ -522,23 +520,31 @@ async def test_no_list_sorts_or_reads_all_there_is(opened_file, of, owner):
         else:
             await getattr(store, of)("00000000none")
         statement = next(one for one in asked if one.startswith("SELECT")).replace("Inf", "9e999")
-        plan = [row[3] for row in await store._database.read(lambda c: c.execute(f"EXPLAIN QUERY PLAN {statement}"))]
+        plan = [row[3] for row in await store.database.read(lambda c: c.execute(f"EXPLAIN QUERY PLAN {statement}"))]
         assert not [step for step in plan if "TEMP B-TREE" in step], plan
         assert all("INDEX" in step or "PRIMARY KEY" in step for step in plan), plan
 
 
-def traced(connection, asked):
-    connection.set_trace_callback(asked.append)
-    return connection
+def traced(monkeypatch) -> list[str]:
+    """What is asked of databases from now on."""
+    asked: list[str] = []
+    connect = sqlite3.connect
+
+    def connecting(*place, **how):
+        connection = connect(*place, **how)
+        connection.set_trace_callback(asked.append)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", connecting)
+    return asked
 
 
-async def test_a_word_that_is_asked_for_many_times_is_looked_up_once(opened_file):
+async def test_a_word_that_is_asked_for_many_times_is_looked_up_once(opened_file, monkeypatch):
+    asked = traced(monkeypatch)
     async with opened_file() as store:
         one = await store.create(record())
         await say(store, one, "the engine", "an engine engineers")
-        asked = []
-        connect = store._database._long._connect
-        store._database._long._connect = lambda: traced(connect(), asked)
+        asked.clear()
         hits = await store.search("me", "engine " * 32, 10)
         assert [hit.segment for hit in hits] == [1, 0]
         assert any("MATCH '\"engine\"' " in one for one in asked)

@@ -23,7 +23,8 @@ def place(store_url, tmp_path):
     make = partial(database_at, store_url, tmp_path / "convod.sqlite")
     database = make()
     database.open()
-    database._writer.execute(f"CREATE TABLE t (x INTEGER PRIMARY KEY) {'' if store_url else 'STRICT'}")
+    database.writer.execute("DROP TABLE IF EXISTS t")
+    database.writer.execute(f"CREATE TABLE t (x INTEGER PRIMARY KEY) {'' if store_url else 'STRICT'}")
     database.close()
     return make
 
@@ -61,11 +62,11 @@ def synchronous(connection):
 def traced(database) -> list[str]:
     """The statements that the writer runs from now on."""
     statements: list[str] = []
-    if isinstance(database._writer, sqlite3.Connection):
-        database._writer.set_trace_callback(statements.append)
+    if isinstance(database.writer, sqlite3.Connection):
+        database.writer.set_trace_callback(statements.append)
     else:
-        run = database._writer.run
-        database._writer.run = lambda sql: statements.append(sql) or run(sql)
+        run = database.writer.run
+        database.writer.run = lambda sql: statements.append(sql) or run(sql)
     return statements
 
 
@@ -165,8 +166,7 @@ async def test_writes_that_wait_when_it_stops_are_committed(place, at_work):
             await trio.to_thread.run_sync(began.wait, 30)
         for x in range(20):
             callers.start_soon(database.write, insert(x))
-        while len(database._queue) < 20:
-            await trio.lowlevel.checkpoint()
+        await trio.testing.wait_all_tasks_blocked()  # all of them wait in the queue
         if not at_work:
             nursery.start_soon(database.run)
         nursery.cancel_scope.cancel()
@@ -199,10 +199,10 @@ async def test_a_write_is_never_taken_for_done_where_its_thread_had_a_fault(plac
     database = place()
     database.open()
 
-    def apply(batch):
+    async def run_sync(*work, **how):
         raise MemoryError
 
-    monkeypatch.setattr(database, "_apply", apply)
+    monkeypatch.setattr(trio.to_thread, "run_sync", run_sync)
     with pytest.raises(ExceptionGroup) as failed:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(database.run)

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
+from msgspec.structs import asdict
+
+from convod.speech.commands import Commit
 from convod.speech.decoding import Hypothesis, TimedWord
 from tests.daemon.support.sounds import silence
 from tests.support.speech import pcm
@@ -53,3 +59,10 @@ def heard(
 
 REJECTED = {"avg_logprob": -2.0, "no_speech_prob": 0.95, "voice_s": 0.1}
 """Figures of a text that no filter lets through."""
+
+
+def flat(commit: Commit) -> Any:
+    """A live session's commit, with the fields of its only segment beside its own; without one, `text` is None."""
+    assert len(commit.texts) <= 1
+    text = asdict(commit.texts[0]) if commit.texts else {"text": None}
+    return SimpleNamespace(**asdict(commit), **text)

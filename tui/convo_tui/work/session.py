@@ -1,7 +1,8 @@
-"""A session on this app's screen, over as many connections as that takes: one that we speak, or one that we watch.
+"""Runs a session for the app: a live one of our own, or one that is watched.
 
-In: a link, for our own a source of samples, and what somebody wants of it (pause, mute, finalise, end). Out: `Heard`
-at most 20 times a second, `Began`, `Ended`. The client library survives broken links. Nothing here touches a widget.
+In: a link; for our own session, a source of samples and what the user wants (pause, mute, finalise, end). Out:
+`SessionEvents` at most 20 times a second, `SessionChanged`, `SessionEnded`. The client library survives broken links.
+Nothing here touches a widget.
 """
 
 from __future__ import annotations
@@ -18,19 +19,19 @@ from convo.errors import BadAudio
 from convo.media import seconds
 from convo.messages import Event, GetSession
 
+from ..messages import Notice, SessionChanged, SessionEnded, SessionEvents
 from ..model.pace import Batch
-from ..model.session import SessionModel
-from .messages import Began, Ended, Heard, Say
+from ..model.session import Change, SessionModel
 from .sources import FLOOR_DBFS, Source, level
 
 T = TypeVar("T")
 
-_WORTH_TELLING_S = 0.05  # seconds of microphone that are missing
-_BREATHER = 256  # events after which others get a turn
+_WORTH_REPORTING_S = 0.05  # seconds of microphone audio lost
+_YIELD_EVERY = 256  # events, so that other tasks get a turn
 
 
 class Watch:
-    """Follows a session: all its events, then those that come. `post` takes messages for the app."""
+    """Follows a session: its past events, then new ones. `post` takes messages for the app."""
 
     def __init__(self, link: convo.Link, model: SessionModel, post: Callable[[Message], object]) -> None:
         self.model = model
@@ -41,11 +42,11 @@ class Watch:
 
     @property
     def backlog_s(self) -> float:
-        """Seconds of audio that are here and not yet with the daemon."""
+        """Seconds of audio recorded here and not yet sent."""
         return 0.0
 
     async def run(self) -> None:
-        """Until cancelled: after the end, too, a new summary, a title or a mark may come."""
+        """Run until cancelled: a new summary, title or mark can come even after the end."""
         try:
             events = convo.Follower(self._link, self.model.session, forever=True, attached=self._attached)
             await self._listen(events)
@@ -57,7 +58,7 @@ class Watch:
     async def _attached(self, client: convo.Client) -> None:
         info = await client.request(GetSession(session=self.model.session, after_segment=2**62))
         self.model.kind, self.model.created = info.kind, info.created
-        self._post(Began(self.model))
+        self._post(SessionChanged(self.model, Change.STATE | Change.TITLE))
 
     # --- events -------------------------------------------------------------------------------------------
 
@@ -66,7 +67,7 @@ class Watch:
         async for event in events:
             self._take(event)
             count += 1
-            if count % _BREATHER == 0:
+            if count % _YIELD_EVERY == 0:
                 await asyncio.sleep(0)
 
     def _take(self, event: Event) -> None:
@@ -86,7 +87,7 @@ class Watch:
         self._flush = None
         if self._batch:
             events, loud = self._batch.take(asyncio.get_running_loop().time())
-            self._post(Heard(self.model, events, loud, self.backlog_s))
+            self._post(SessionEvents(self.model, events, loud, self.backlog_s))
 
     def _stop_flush(self) -> None:
         if self._flush is not None:
@@ -95,11 +96,11 @@ class Watch:
 
     def _finish(self, problem: str = "") -> None:
         self._stop_flush()
-        self._post(Ended(self.model, problem))
+        self._post(SessionEnded(self.model, problem))
 
 
-class Talk(Watch):
-    """A live session of ours. `source` is what is heard, `wanted` what the session is to be like."""
+class LiveSession(Watch):
+    """A live session of our own, with the audio of `source`; `wanted` are its options."""
 
     def __init__(
         self,
@@ -115,14 +116,14 @@ class Talk(Watch):
         self.paused = False
         self.stopped = False
         self.stream = convo.LiveStream(link, busy=self._busy, **(wanted | {"audio": source.format}))
-        self._wanted = asyncio.Event()  # somebody wants something of the reader: pause, resume, stop
+        self._wanted = asyncio.Event()  # wakes the reader for pause, resume, stop
         self._drained = False
         self._problem = ""
-        self._end_was_heard = asyncio.Event()
+        self._end_received = asyncio.Event()
 
     @property
     def backlog_s(self) -> float:
-        """Seconds of audio that are here and not yet safe with the daemon."""
+        """Seconds of audio recorded here and not yet stored by the daemon."""
         waiting = self.stream.taken - max(self.stream.acknowledged, self.model.stored_bytes)
         return seconds(self.source.format, max(0, waiting)) + self.source.waiting_s()
 
@@ -131,14 +132,14 @@ class Talk(Watch):
         """The session's sample clock: seconds of audio so far."""
         return seconds(self.source.format, self.stream.taken)
 
-    # --- what somebody wants ------------------------------------------------------------------------------
+    # --- what the user wants ------------------------------------------------------------------------------
 
     def mute(self, muted: bool) -> None:
-        """Send silence in place of what is heard; the clock goes on."""
+        """Send silence instead of sound; the clock goes on."""
         self.muted = muted
 
     def pause(self) -> None:
-        """Stop hearing; the clock stops."""
+        """Stop recording; the clock stops."""
         if not self.paused:
             self.paused = True
             self._keep(self.source.pause())
@@ -146,10 +147,10 @@ class Talk(Watch):
             self._loud(FLOOR_DBFS)
 
     def resume(self) -> None:
-        """Hear again.
+        """Record again.
 
         Raises:
-            BadAudio, NoMicrophone: the microphone cannot be opened any more.
+            BadAudio, NoMicrophone: the microphone cannot be opened again.
         """
         if self.paused:
             self.source.resume()
@@ -157,27 +158,27 @@ class Talk(Watch):
             self._wanted.set()
 
     def stop(self) -> None:
-        """No more audio: the last words, the summary and the end follow."""
+        """End the audio; the last words, the summary and the end follow."""
         self.stopped = True
         self._wanted.set()
 
     async def wait_ended(self) -> None:
-        """Until the daemon knows that no more audio comes, after `stop`."""
-        await self._end_was_heard.wait()
+        """After `stop`, wait until the daemon knows that no more audio comes."""
+        await self._end_received.wait()
 
     async def finalize(self) -> None:
-        """Have everything said so far written now."""
+        """Finalise everything said so far."""
         if self.stream.session:
             await self.stream.finalize()
 
-    # --- its life -----------------------------------------------------------------------------------------
+    # --- running ------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """From the first sample to the final state."""
+        """Run from the first sample to the final state."""
         try:
             async with self.stream:
                 self.model.session = await self.stream.opened()
-                self._post(Began(self.model))
+                self._post(SessionChanged(self.model, Change.STATE | Change.TITLE))
                 feeding = asyncio.create_task(self._feed())
                 try:
                     await self._listen(self.stream)
@@ -187,38 +188,38 @@ class Talk(Watch):
         except convo.ConvoError as error:
             self._problem = self._problem or str(error)
         finally:
-            self._end_was_heard.set()
+            self._end_received.set()
             self.source.close()
-            if (lost := self.source.lost_s()) > _WORTH_TELLING_S:
-                sentence = f"{lost:.1f} s of the microphone are missing: the daemon was away or too slow."
-                self._post(Say(sentence, "warning"))
+            if (lost := self.source.lost_s()) > _WORTH_REPORTING_S:
+                sentence = f"{lost:.1f} s of microphone audio were lost: the daemon was away or too slow."
+                self._post(Notice(sentence, "warning"))
             self._finish(self._problem or str(self.stream.failure or ""))
 
     def _busy(self, error: convo.RequestError) -> None:
-        self._post(Say(error.message, "warning"))
+        self._post(Notice(error.message, "warning"))
 
     async def _feed(self) -> None:
-        """Send the audio, then say that it ended. What went wrong is the stream's to tell."""
+        """Send the audio, then its end. The stream reports what goes wrong."""
         with suppress(convo.ConvoError):
             while not self._drained:
                 self._keep(await self._read())
-                await self.stream.send(b"")  # wait until it is out
+                await self.stream.send(b"")  # wait until it is sent
         self.stop()
         with suppress(convo.ConvoError):
             await self.stream.end()
-        self._end_was_heard.set()
+        self._end_received.set()
 
     def _keep(self, data: bytes) -> None:
         if data:
             if self.muted:
                 data = bytes(len(data))
-            with suppress(convo.ConvoError):  # the feeder learns of it
+            with suppress(convo.ConvoError):  # the feeding task sees it too
                 self.stream.send_nowait(data)
             if self.source.format.encoding == "s16le":
                 self._loud(level(data[-4096:]))
 
     async def _read(self) -> bytes:
-        """What the source gives next; empty if somebody wants something instead."""
+        """The next samples of the source; empty if the user wants something first."""
         if self.stopped:
             self._drained = True
             return b"" if self.paused else self.source.rest()
@@ -228,7 +229,7 @@ class Talk(Watch):
             return b""
         try:
             data = await self._until_wanted(self.source.read())
-        except BadAudio as error:  # what came before it is heard all the same
+        except BadAudio as error:  # what came before it still counts
             self._problem = str(error)
             data = b""
         if data is None:
