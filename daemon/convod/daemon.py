@@ -53,7 +53,7 @@ from convod.sessions.journal import JournalDeps
 from convod.sessions.session import SessionDeps
 from convod.speech.hallucination import HallucinationFilter
 from convod.startup import check, raise_file_limit, state_directory
-from convod.store import Database, SessionStore, Spool, Usage
+from convod.store import SessionStore, Spool, Usage, database_at
 from convod.summary import Summarizers
 
 log = logging.getLogger("convod")
@@ -118,7 +118,7 @@ class _Daemon:
         self.monitors = _monitor_sockets(self.activated, settings, resources)
 
         # What is stored.
-        self.database = Database(state / "convod.sqlite", durable=settings.spool.fsync)
+        self.database = database_at(settings.store.url, state / "convod.sqlite", durable=settings.spool.fsync)
         self.database.open()
         resources.callback(self.database.close)
         usage = Usage(settings.limits.owner_disk_bytes)

@@ -5,7 +5,7 @@ In: deliveries, and whether a try succeeded. Out: what to try now, and when to l
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 FIRST_PAUSE_S: Final = 5.0
@@ -16,7 +16,7 @@ LONGEST_PAUSE_S: Final = 3600.0
 class _Waiting:
     since: float
     due: float
-    pause: float = FIRST_PAUSE_S
+    pause: float = field(default_factory=lambda: FIRST_PAUSE_S)
     running: bool = False
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal, get_args, get_origin
 
@@ -105,7 +106,8 @@ def test_every_setting_can_be_given_in_the_environment_and_in_a_file(write):
         elif get_origin(kind) is Literal:
             kind, value = str, get_args(kind)[-1]
         elif get_origin(kind) is list:
-            kind, value = list[str], "ws://a:1,ws://b:2"
+            (of,) = get_args(kind)
+            kind, value = list[str], ",".join(get_args(of)[-2:]) if get_origin(of) is Literal else "ws://a:1,ws://b:2"
         elif get_origin(kind) is Annotated:
             kind, bounds = get_args(kind)
             # A number that is within the bounds and not the default of any setting.
@@ -114,7 +116,8 @@ def test_every_setting_can_be_given_in_the_environment_and_in_a_file(write):
             value = text[kind]
         settings, _ = config.load({}, {config.ENVIRONMENT + key.replace(".", "_").upper(): value})
         assert settings != config.Settings(), key
-        plain = {bool: value, int: value, float: value, list[str]: '["ws://a:1", "ws://b:2"]'}.get(kind, f'"{value}"')
+        listed = json.dumps(value.split(","))
+        plain = {bool: value, int: value, float: value, list[str]: listed}.get(kind, f'"{value}"')
         section, _, name = key.rpartition(".")
         file = write(f"[{section}]\n{name} = {plain}\n" if section else f"{name} = {plain}\n")
         assert config.load({}, {}, file)[0] == settings, key
@@ -261,6 +264,9 @@ def test_check_config_prints_settings_that_give_the_same_settings_and_no_token(m
         ('[listen]\ntoken = "secret"\n', 0o640, False),
         ('[listen]\ntoken = "secret"\n', 0o600, False),
         ("[listen]\n", 0o644, False),
+        ('[store]\nurl = "postgresql://ann:secret@host/db"\n', 0o644, True),
+        ('[store]\nurl = "postgresql://ann@host/db?sslpassword=secret"\n', 0o644, True),
+        ('[store]\nurl = "postgresql://ann@host/db"\n', 0o644, False),
     ],
 )
 def test_a_token_that_any_user_may_read_is_told(monkeypatch, capsys, write, text, mode, exposed):
@@ -270,8 +276,25 @@ def test_a_token_that_any_user_may_read_is_told(monkeypatch, capsys, write, text
     said = capsys.readouterr().err
     assert ("any user may read it" in said) is exposed
     assert "secret" not in said
-    run(monkeypatch, "check-config", "--config", str(file), CONVOD_TOKEN="of the environment")
+    run(monkeypatch, "check-config", "--config", str(file), CONVOD_TOKEN="of the environment", CONVOD_STORE_URL="")
     assert "any user" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://ann:s3cret@host/db", "postgres://ann:se@cr:s3cret@host/db", "postgresql://ann:1/s3cret@host/db",
+        "postgresql://host/db?user=ann&password=s3cret", "postgresql://ann:s3cret@host:port/db", "ann:s3cret@host",
+        "mysql://ann:s3cret@host/db", "host=h password=s3cret", "postgresql://ann:%zzs3cret@host",
+    ],
+)  # fmt: skip
+def test_a_stores_password_is_never_printed(monkeypatch, capsys, url):
+    run(monkeypatch, "check-config", CONVOD_STORE_URL=url)
+    run(monkeypatch, "backup", "/nowhere/file", CONVOD_STORE_URL=url)
+    printed = capsys.readouterr()
+    assert "s3cret" not in printed.out + printed.err
+    assert "(set)" in printed.out
+    assert "pg_dump" in printed.err
 
 
 @pytest.mark.parametrize(
