@@ -80,7 +80,6 @@ class Captions:
         self._spoken = 0
         self._starts: dict[int, float] = {}
         self._preview = Preview(self._interim)
-        self.last_seq = 0
         self.state: SessionState | None = None
 
     @property
@@ -90,9 +89,6 @@ class Captions:
 
     def show(self, event: Event) -> None:
         """Show what is to be seen of an event."""
-        seq = getattr(event, "seq", None)
-        if seq is not None:
-            self.last_seq = seq
         if isinstance(event, SessionState):
             self.state = event
         if self._json:

@@ -20,7 +20,6 @@ class Exit(IntEnum):
     BAD_AUDIO = 4
     NOT_ALLOWED = 5
     FAILED = 6
-    INTERRUPTED = 130
     CLOSED_PIPE = 141  # what a shell sees of a program that SIGPIPE ended
 
 
