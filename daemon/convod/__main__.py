@@ -209,7 +209,7 @@ def _run(settings: Any, file: Path | None, read_settings: Callable[[], Any]) -> 
     import trio
 
     from convod import daemon
-    from convod.listen.front import BadAddress
+    from convod.listen.tcp import BadAddress
     from convod.listen.tls import BadCertificate
     from convod.listen.unix import SocketTaken
     from convod.ops import logs

@@ -24,7 +24,7 @@ from convo_gateway.errors import Refused
 from convo_gateway.limits import Places
 from convo_gateway.metrics import Metrics
 from convo_gateway.web import Guard, body_of
-from convod.listen.tokens import TokenBook
+from convod.listen.tokens import TokenFile
 from tests.support.daemon import Daemon, running
 from tests.support.gateway import Gateway, gateway, websocket_to
 from tests.support.speech import DATA, pcm
@@ -396,7 +396,7 @@ async def test_web_pages_come_in_only_from_the_origins_that_are_listed(served: G
 async def test_tokens_and_owners_are_the_daemons_and_no_token_is_logged(tmp_path):
     state = tmp_path / "state"
     state.mkdir(mode=0o700)
-    book = TokenBook(state)
+    book = TokenFile(state)
     mine, other = book.add("mine"), book.add("other")
     with running(tmp_path) as daemon, gateway(daemon.web) as served:
         async with httpx.AsyncClient(base_url=served.url, timeout=60) as client:

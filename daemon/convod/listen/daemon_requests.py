@@ -39,7 +39,7 @@ from convod.summary import Summarizers
 
 
 class DaemonRequests:
-    """Answers them; `answers` says which."""
+    """Answers requests about the daemon; `answers` maps each to its method."""
 
     def __init__(
         self, manager: Manager, summarizers: Summarizers, metrics: Callable[[], Awaitable[str]] | None

@@ -13,14 +13,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from convod.listen.tokens import BadToken, TokenBook
+from convod.listen.tokens import BadToken, TokenFile
 
 _UNITS: Final = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 def run(given: argparse.Namespace, state: Path) -> int:
     """Run the command, and return the exit status."""
-    book = TokenBook(state)
+    book = TokenFile(state)
     try:
         if given.action == "add":
             expires = None if given.expires is None else parse_expiry(given.expires, time.time())
@@ -41,7 +41,7 @@ def run(given: argparse.Namespace, state: Path) -> int:
     return 0
 
 
-def _list(book: TokenBook) -> None:
+def _list(book: TokenFile) -> None:
     now = time.time()
     rows = [("NAME", "SCOPE", "OWNER", "CREATED", "EXPIRES")]
     rows += [
