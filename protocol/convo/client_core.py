@@ -19,6 +19,7 @@ from .feed import Feed
 from .framing import Framing
 from .messages import (
     PROTOCOL,
+    SAMPLE_BYTES,
     Attach,
     AttachReply,
     Audio,
@@ -49,7 +50,6 @@ _ENVELOPE_BYTES = 1 << 10  # the message around the audio
 
 # A multiple of four bytes from the start of a stream holds whole samples of every encoding there is.
 _ALIGNED = 4
-_SAMPLE_BYTES = {"s16le": 2, "f32le": 4, "mulaw": 1, "alaw": 1}
 
 
 @dataclass(frozen=True)
@@ -274,7 +274,7 @@ class ClientCore:
                         session,
                         Feed(session),
                         SendWindow(0, reply.credit),
-                        _SAMPLE_BYTES.get(request.audio.encoding, 1) if request.kind == "live" else 1,
+                        SAMPLE_BYTES.get(request.audio.encoding, 1) if request.kind == "live" else 1,
                     )
             case Attach(session=session), AttachReply():
                 older = self._attached.get(session)

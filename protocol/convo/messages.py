@@ -9,7 +9,7 @@ A request names the struct of its reply in `Reply`; a durable event carries `seq
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -82,6 +82,10 @@ class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 # --- values -----------------------------------------------------------------------------------------------
+
+
+SAMPLE_BYTES: Final = {"s16le": 2, "f32le": 4, "mulaw": 1, "alaw": 1}
+"""Bytes of one sample by encoding: all encodings of live audio."""
 
 
 class AudioFormat(Value, frozen=True, kw_only=True):

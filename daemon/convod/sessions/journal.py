@@ -22,7 +22,6 @@ from convo.messages import (
     SessionState,
     SessionWarning,
     State,
-    Summary,
     SummaryDelta,
     SummaryOptions,
     TranscriptSegment,
@@ -272,7 +271,7 @@ class Journal:
                 code=str(Code.UNVERIFIED),
                 message=f"the summary names what the transcript does not contain, look it up: {named}",
             )
-        await self.publish(FinalSummary, also=also, **_fields(summary))
+        await self.publish(FinalSummary, also=also, **msgspec.structs.asdict(summary))
 
     async def _spoken(self) -> list[Segment]:
         """Return all segments without the times of words, which take ten times as much memory."""
@@ -320,7 +319,7 @@ class Journal:
                 await trio.sleep(every_s)
             else:
                 done_s = spoken_s
-                await self.publish(RollingSummary, **_fields(summary))
+                await self.publish(RollingSummary, **msgspec.structs.asdict(summary))
 
     async def _new_talk(self, through: int, done_s: float, every_s: float) -> None:
         """Until there are segments after `through`, and `every_s` seconds of talk after `done_s` or of waiting."""
@@ -365,7 +364,3 @@ class _Preview:
         """Void what was shown: this summary will not be finished, and another may take long to start."""
         if self._shown:
             self._journal.show(self, "", True)
-
-
-def _fields(summary: Summary) -> dict[str, Any]:
-    return {name: getattr(summary, name) for name in Summary.__struct_fields__}
