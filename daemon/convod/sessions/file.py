@@ -9,7 +9,6 @@ of its windows goes to the engine.
 from __future__ import annotations
 
 import logging
-from collections import deque
 from contextlib import aclosing
 from typing import Final
 
@@ -17,7 +16,7 @@ import trio
 
 from convo.messages import Code, Progress, QueuedFile, SessionWarning, State
 from convod.engine.decode import decoding
-from convod.engine.supervisor import Outcome, Refusal
+from convod.engine.supervisor import Outcome
 from convod.engine.wire import RATE
 from convod.sessions.file_queue import FileJob
 from convod.sessions.journal import Journal
@@ -44,7 +43,7 @@ class FileSession(Session):
 
     def __init__(self, journal: Journal, deps: SessionDeps) -> None:
         super().__init__(journal, deps)
-        self._results: deque[tuple[DecodeJob, Outcome]] = deque()
+
         self._jobs: dict[DecodeJob, None] = {}  # not answered, in their order
         self._held: dict[DecodeJob, None] = {}  # those that wait for the session's turn
         self._too_large = False
@@ -241,18 +240,10 @@ class FileSession(Session):
 
     def _deliver(self, job: DecodeJob, outcome: Outcome) -> None:
         self._jobs.pop(job, None)
-        self._results.append((job, outcome))
-        self._wakeup.set()
+        super()._deliver(job, outcome)
 
     async def _take_results(self, transcriber: FileTranscriber) -> None:
-        while self._results:
-            job, outcome = self._results.popleft()
-            if not isinstance(outcome, Refusal):
-                commands = transcriber.decoded(job, outcome)
-            elif outcome.code is Code.MODEL_UNAVAILABLE:
-                raise SessionFailed(outcome.code, outcome.message)
-            else:
-                commands = transcriber.refused(job, outcome.message)
+        for commands in self._commands_of(transcriber):
             # A checkpoint is stored with the language that led there: a restart must not detect another one.
             self.record.heard_language = transcriber.language
             await self._follow(commands)

@@ -14,10 +14,9 @@ from typing import Final
 import trio
 
 from convo.messages import Code, SessionWarning, SpeechStarted, State
-from convod.engine.supervisor import Outcome, Refusal
 from convod.sessions.journal import Journal
 from convod.sessions.segments import publish_segments
-from convod.sessions.session import Refused, Session, SessionDeps, SessionFailed
+from convod.sessions.session import Refused, Session, SessionDeps
 from convod.speech.commands import (
     Command,
     Commit,
@@ -26,7 +25,7 @@ from convod.speech.commands import (
     Emit,
     Prioritize,
 )
-from convod.speech.decoding import DecodeJob, Kind, Options
+from convod.speech.decoding import Kind, Options
 from convod.speech.endpointer import EndpointSettings
 from convod.speech.live import LiveTranscriber
 from convod.speech.pcm import FRAME_MS, PcmFormat, PcmReader
@@ -78,7 +77,7 @@ class LiveSession(Session):
             language=record.heard_language,
         )
         self._engine.subscribe(self.id, self._transcriber.tell, owner=record.owner)
-        self._outcomes: deque[tuple[DecodeJob, Outcome]] = deque()
+
         self._arrivals: deque[tuple[int, float]] = deque()
         self._finalizing: deque[tuple[int, trio.Event]] = deque()
         self._credit_said = 0
@@ -126,7 +125,7 @@ class LiveSession(Session):
         return offset
 
     async def run(self) -> None:
-        """Run until a final state; then nobody waits for segments that will not come."""
+        """Run until a final state; then let no client wait for segments that will not come."""
         try:
             await super().run()
         finally:
@@ -247,19 +246,8 @@ class LiveSession(Session):
             else:
                 await self._commit(command)
 
-    def _deliver(self, job: DecodeJob, outcome: Outcome) -> None:
-        self._outcomes.append((job, outcome))
-        self._wakeup.set()
-
     async def _take_outcomes(self) -> None:
-        while self._outcomes:
-            job, outcome = self._outcomes.popleft()
-            if not isinstance(outcome, Refusal):
-                commands = self._transcriber.decoded(job, outcome)
-            elif outcome.code is Code.MODEL_UNAVAILABLE:
-                raise SessionFailed(outcome.code, outcome.message)
-            else:
-                commands = self._transcriber.refused(job, outcome.message)
+        for commands in self._commands_of(self._transcriber):
             await self._do(commands)
 
     async def _commit(self, commit: Commit) -> None:

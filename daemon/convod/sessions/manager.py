@@ -43,15 +43,8 @@ from convod.sessions.live import LiveSession
 from convod.sessions.registry import Registry, unknown
 from convod.sessions.request import check_summary, validate_request
 from convod.sessions.retention import Retention
-from convod.sessions.session import Refused, Session, SessionDeps, SessionSettings
-from convod.store import (
-    NoRoom,
-    OverQuota,
-    Record,
-    SpoolFailed,
-    StoreFailed,
-    TookTooLong,
-)
+from convod.sessions.session import Refused, Session, SessionDeps, SessionSettings, refused_by_disk
+from convod.store import Record, SpoolFailed, StoreFailed, TookTooLong
 from convod.summary import SummarizerUnavailable
 
 log = logging.getLogger("convod.sessions")
@@ -134,7 +127,7 @@ class Manager:
             await trio.sleep_forever()
 
     async def drain(self, seconds: float) -> None:
-        """Finish what can be finished within so many seconds; no session starts any more.
+        """Finish what can be finished within `seconds`; no further session starts.
 
         Live sessions publish what they have received and may be resumed after the next start; those that were ended get
         their last segments and, if a summarizer is at it, their summary. What takes longer goes on at the next start.
@@ -197,7 +190,7 @@ class Manager:
             if record.seq == 0:  # no client knows of it
                 with suppress(StoreFailed):  # otherwise the next start finds it, and times it out
                     await self.store.delete(record.id)
-            raise Refused(Code.BUSY, f"{error.strerror}; look at the daemon's disk") from error
+            raise refused_by_disk(error) from error
 
     def _validated(self, request: CreateSession) -> CreateSession:
         return validate_request(request, self._registry.deps_now(), self._summarizers)
@@ -298,7 +291,7 @@ class Manager:
             ) from error
 
     async def forget(self, session: str) -> None:
-        """Delete a session, whoever owns it."""
+        """Delete a session of any owner."""
         owner = await self.store.owner(session)
         self._summary_requests.forget(session)
         if (running := self.find(session)) is not None:
@@ -353,7 +346,7 @@ class Manager:
             try:
                 self.spool.open(session, record.owner).close()
             except SpoolFailed as error:
-                raise Refused(Code.BUSY, f"{error.strerror}; look at the daemon's disk") from error
+                raise refused_by_disk(error) from error
             await journal.enter(State.PENDING, wait=False)
         self._registry.start_soon(record)
 
@@ -390,9 +383,7 @@ class Manager:
             try:
                 await trio.to_thread.run_sync(self.spool.share, source.id, record.id, owner)
             except SpoolFailed as error:
-                code = Code.LIMIT_EXCEEDED if isinstance(error, OverQuota) else Code.BUSY
-                todo = "free some" if isinstance(error, NoRoom) else "look at the daemon's disk"
-                raise Refused(code, f"{error.strerror}; {todo}") from error
+                raise refused_by_disk(error) from error
             try:
                 await self.admission.create(self.store, record, durable=True)
             except BaseException:
