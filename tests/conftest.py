@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import signal
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ settings.register_profile("convo", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("convo")
 
 if TYPE_CHECKING:
+    from tests.support.postgres import Server
     from tests.support.real import Corpus
 
 _HERE = Path(__file__).parent
@@ -81,3 +82,22 @@ def base() -> Path:
     from tests.support import real
 
     return real.model("base")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL of this run's own; the test is skipped where it is not installed."""
+    from tests.support import postgres as support  # brings a client that few tests need
+
+    if support.programs() is None:
+        pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
+    with support.running() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def store_url(request: pytest.FixtureRequest) -> str:
+    """store.url of each store there is, without any session."""
+    if request.param == "sqlite":
+        return ""
+    return str(request.getfixturevalue("postgres").emptied())

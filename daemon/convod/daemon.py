@@ -31,6 +31,7 @@ from convo.framing import LengthPrefixed, WholeMessages
 from convo.unix_peer import peer_uid
 from convod.engine.pool import EnginePool
 from convod.engine.supervisor import Engine
+from convod.hooks import Hooks
 from convod.listen import auth, tcp, unix
 from convod.listen.endpoint import WebSocketEndpoint
 from convod.listen.limits import ConnectionLimiter, Slot
@@ -52,7 +53,7 @@ from convod.sessions.journal import JournalDeps
 from convod.sessions.session import SessionDeps
 from convod.speech.hallucination import HallucinationFilter
 from convod.startup import check, raise_file_limit, state_directory
-from convod.store import Database, SessionStore, Spool, Usage
+from convod.store import SessionStore, Spool, Usage, database_at
 from convod.summary import Summarizers
 
 log = logging.getLogger("convod")
@@ -79,7 +80,8 @@ async def run(
         read_settings: reads them again at SIGHUP.
 
     Raises:
-        CannotStart, StoreFailed, SocketTaken, BadAddress, BadCertificate, BadActivation: before anything was changed.
+        BadHook, CannotStart, StoreFailed, SocketTaken, BadAddress, BadCertificate, BadActivation: before anything was
+            changed.
     """
     check(settings)
     raise_file_limit()
@@ -116,7 +118,7 @@ class _Daemon:
         self.monitors = _monitor_sockets(self.activated, settings, resources)
 
         # What is stored.
-        self.database = Database(state / "convod.sqlite", durable=settings.spool.fsync)
+        self.database = database_at(settings.store.url, state / "convod.sqlite", durable=settings.spool.fsync)
         self.database.open()
         resources.callback(self.database.close)
         usage = Usage(settings.limits.owner_disk_bytes)
@@ -137,7 +139,8 @@ class _Daemon:
             limits=settings.limits,
             measures=measures,
         )
-        journal_deps = JournalDeps(store, self.summarizers, measures)
+        self.hooks = Hooks(settings.hooks, state / "hooks", store) if settings.hooks.enabled else None
+        journal_deps = JournalDeps(store, self.summarizers, measures, self.hooks)
         self.manager = Manager(journal_deps, session_deps, config.sessions, settings.retention)
 
         # What answers, and how it is watched.
@@ -160,6 +163,8 @@ class _Daemon:
                 with self.control.cancel_on_stop():  # a start may take long: a name that does not resolve, a slow disk
                     await engine_tasks.start(self.engine_pool.run)
                     await session_tasks.start(self.manager.run)
+                    if self.hooks is not None:
+                        engine_tasks.start_soon(self.hooks.run)  # beside what outlives the sessions that it tells of
                     urls = await self._listen(listeners, connections)
                     connections.start_soon(self.control.report, self.engine, self.manager.counts)
                     # Last: its processes keep all cores busy for a while, and clients that connect now need not wait.

@@ -16,6 +16,7 @@ from convo.messages import SummaryOptions
 from convod.disk import sync_folder
 from convod.engine import models, selection
 from convod.ops.config import Settings
+from convod.store import StoreFailed, database_at
 from convod.summary import Summarizers, SummarySettings
 
 
@@ -24,11 +25,15 @@ class CannotStart(Exception):
 
 
 def check(settings: Settings) -> None:
-    """Check that the configured model, summarizer and style exist.
+    """Check that the configured model, summarizer and style exist, and that the store's address is one.
 
     Raises:
-        CannotStart: one does not.
+        CannotStart: one does not, or it is none.
     """
+    try:
+        database_at(settings.store.url, Path())
+    except StoreFailed as error:
+        raise CannotStart(str(error)) from error
     try:
         if settings.engine.model != selection.AUTO:
             models.find(settings.engine.model)

@@ -125,7 +125,7 @@ class Word(Value, frozen=True, kw_only=True):
 
 
 class Segment(Value, frozen=True, kw_only=True):
-    """A stored piece of transcript; its text never changes."""
+    """A stored piece of transcript; its text never changes. `speaker`: who says it by what is known now, from 1."""
 
     segment: int
     start: float
@@ -134,6 +134,22 @@ class Segment(Value, frozen=True, kw_only=True):
     language: str
     confidence: float
     words: list[Word] | None = None
+    speaker: int | None = None
+
+
+class Label(Value, frozen=True, kw_only=True):
+    """Who says a segment: a speaker's number, from 1, and how sure that is, 0 to 1."""
+
+    segment: int
+    speaker: int
+    confidence: float
+
+
+class Speaker(Value, frozen=True, kw_only=True):
+    """A speaker of a session: `speaker`, a number that stays the same, and a `name` for people."""
+
+    speaker: int
+    name: str
 
 
 class ActionItem(Value, frozen=True, kw_only=True):
@@ -392,7 +408,7 @@ class FinalizeReply(Reply, frozen=True, kw_only=True, tag="ok"):
 class GetSessionReply(Reply, frozen=True, kw_only=True, tag="ok"):
     """A session whole. `more` is there when segments were left out: ask again with `after_segment`.
 
-    `marks` are in the order of their times, and come with the first page.
+    `marks` are in the order of their times, and come with the first page; so do `speakers`, in that of their numbers.
     """
 
     session: str
@@ -405,6 +421,7 @@ class GetSessionReply(Reply, frozen=True, kw_only=True, tag="ok"):
     summary: Summary | None
     more: bool = False
     marks: list[Bookmark] = []
+    speakers: list[Speaker] = []
 
 
 class AttachReply(Reply, frozen=True, kw_only=True, tag="ok"):
@@ -505,7 +522,11 @@ class Metrics(Request[MetricsReply], frozen=True, kw_only=True, tag="metrics"):
 
 
 class CreateSession(Request[CreateSessionReply], frozen=True, kw_only=True, tag="create_session"):
-    """Opens a session and attaches the connection to it; the same `key` again gets the same session."""
+    """Opens a session and attaches the connection to it; the same `key` again gets the same session.
+
+    `speakers`: whether voices are told apart: off, auto, or how many there are. `channels`: mix them, or split them, so
+    that each is a speaker, called as `channel_names` say.
+    """
 
     Reply: ClassVar = CreateSessionReply
 
@@ -526,6 +547,9 @@ class CreateSession(Request[CreateSessionReply], frozen=True, kw_only=True, tag=
     summary: SummaryOptions = SummaryOptions()
     priority: Priority = "normal"
     keep_audio: bool | None = None
+    speakers: str = "off"
+    channels: Literal["mix", "split"] = "mix"
+    channel_names: list[str] = []
 
 
 class Finalize(Request[FinalizeReply], frozen=True, kw_only=True, tag="finalize"):
@@ -819,6 +843,20 @@ class SessionRenamed(DurableEvent, frozen=True, kw_only=True, tag="session_renam
     title: str
 
 
+class SpeakerLabel(DurableEvent, frozen=True, kw_only=True, tag="speaker_label"):
+    """Who says a segment, as far as is known when it comes."""
+
+    segment: int
+    speaker: int
+    confidence: float
+
+
+class SpeakersRevised(DurableEvent, frozen=True, kw_only=True, tag="speakers_revised"):
+    """Labels in place of earlier ones, from a look at the whole session; segments that are not named keep theirs."""
+
+    labels: list[Label]
+
+
 class Mark(DurableEvent, frozen=True, kw_only=True, tag="mark"):
     """Somebody put a bookmark at `time`, seconds on the session's sample clock."""
 
@@ -859,8 +897,9 @@ REQUESTS: dict[str, type[Message]] = _by_name(
 """Requests by wire name."""
 
 DURABLE: dict[str, type[Message]] = _by_name(
-    SessionState, TranscriptSegment, RollingSummary, FinalSummary, SessionWarning, SessionRenamed, Mark
-)
+    SessionState, TranscriptSegment, RollingSummary, FinalSummary, SessionWarning, SessionRenamed, Mark,
+    SpeakerLabel, SpeakersRevised,
+)  # fmt: skip
 """Events that are stored, by wire name."""
 
 EVENTS: dict[str, type[Message]] = DURABLE | _by_name(

@@ -18,6 +18,7 @@ FORMATS = ("txt", "srt", "vtt", "json", "jsonl", "md")
 ENCODINGS = ("s16le", "f32le", "mulaw", "alaw")
 STATES = ("pending", "processing", "transcribed", "completed", "failed", "cancelled")
 PRIORITIES = ("low", "normal", "high")
+MOST_SPEAKERS = 16
 
 _RAW = (".raw", ".pcm", ".s16", ".s16le", ".sw")
 
@@ -76,7 +77,10 @@ class Options(argparse.Namespace):
     channels: int | None
     realtime: bool
     mic: bool
+    system: bool
     device: str | None
+    speakers: str | None
+    split_channels: bool
     sample: str
     fast: bool
     tui: bool
@@ -109,6 +113,8 @@ def is_raw(file: str) -> bool:
 
 def _complaint(options: Options) -> str | None:
     """What argparse cannot see: options that do not go together."""
+    if options.command in ("transcribe", "stream") and options.split_channels and options.speakers:
+        return "--split-channels says who speaks by channel, --speakers by voice: give one of them"
     if options.command == "transcribe":
         if options.json and options.format is not None:
             return "--json prints events, --format a transcript: give one of them"
@@ -130,6 +136,16 @@ def _complaint(options: Options) -> str | None:
             return "--mic takes the place of a FILE: give one of them"
         if options.device is not None and not options.mic:
             return "--device names a microphone: give --mic too"
+        if options.system and options.file is not None:
+            return "--system takes the place of a FILE: give one of them"
+        if options.system and options.realtime:
+            return "--system comes as it is played: leave out --realtime"
+        if options.system and (options.encoding or options.rate or options.channels):
+            return "--encoding, --rate and --channels are for raw audio: leave them out with --system"
+        if options.system and options.split_channels:
+            return "--system has one channel, and with --mic each side is a speaker anyway: leave out --split-channels"
+        if options.system and options.mic and options.speakers:
+            return "--mic and --system are two speakers, me and them: leave out --speakers"
         if options.mic and options.encoding is not None:
             return "--encoding is for raw audio: leave it out with --mic"
         unsaid = options.encoding is None and (options.rate is not None or options.channels is not None)
@@ -236,6 +252,11 @@ def _stream(parser: argparse.ArgumentParser) -> None:
     source = parser.add_argument_group("pace and source")
     source.add_argument("--realtime", action="store_true", help="send no faster than the audio plays")
     source.add_argument("--mic", action="store_true", help="listen to the microphone; Ctrl-C ends it")
+    source.add_argument(
+        "--system",
+        action="store_true",
+        help="listen to what this machine plays (Linux); with --mic both, as two speakers, me and them",
+    )
     source.add_argument("--device", metavar="NAME", help="which microphone: a part of its name, or its number")
     parser.add_argument("--times", action="store_true", help="begin each line with when it was said")
     parser.add_argument("--title", metavar="TEXT", help="what the session is called")
@@ -257,6 +278,13 @@ def _hearing(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--prompt", metavar="TEXT", help="text as it might stand before: sets style and spelling")
     group.add_argument("--hotwords", metavar="WORDS", help="names and terms to listen for")
     group.add_argument("--model", metavar="NAME", help="a speech model other than the daemon's own")
+    group.add_argument(
+        "--speakers",
+        type=_speakers,
+        metavar="N",
+        help="tell voices apart: auto, or how many there are (needs `convo models pull voices`)",
+    )
+    group.add_argument("--split-channels", action="store_true", help="each channel is a speaker, heard by itself")
 
 
 def _history(command: Any) -> None:
@@ -345,6 +373,13 @@ def _service(command: Any) -> None:
 
 def _session(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("session", metavar="ID", help="of the session; its beginning is enough")
+
+
+def _speakers(text: str) -> str:
+    """How many speakers there are, or auto."""
+    if text == "auto" or (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_SPEAKERS):
+        return text
+    raise argparse.ArgumentTypeError(f"give auto, or a number from 1 to {MOST_SPEAKERS}, not {text!r}")
 
 
 def _number(least: int, most: int) -> Any:

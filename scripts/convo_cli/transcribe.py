@@ -40,6 +40,7 @@ from .link import linked
 from .output import json_line, note, on_screen, put, write_file
 from .progress import LISTENING, Bar, Bars, bars
 from .sources import read_some, unreadable
+from .speaking import speaking
 from .summaries import summary_for_output, summary_text
 from .text import clean, clock, file_name
 from .transcripts import expand, fit, format_of, outputs
@@ -237,7 +238,7 @@ class _Transcribe:
 def session_options(options: Options, file: str | None, size: int | None) -> convo.SessionOptions:
     """What the session of a file is to be like; without a name for standard input."""
     path = Path(file_name(file)) if file is not None else None
-    return {
+    fields: convo.SessionOptions = {
         "audio": AudioFormat(name=path.name if path else None, size=size, track=options.track),
         "title": path.stem if path else None,
         "language": options.language,
@@ -251,6 +252,8 @@ def session_options(options: Options, file: str | None, size: int | None) -> con
         "priority": options.priority,
         "keep_audio": True if options.keep_audio else None,
     }
+    fields.update(speaking(options))
+    return fields
 
 
 def _write(target: Path, text: str, make: bool) -> None:

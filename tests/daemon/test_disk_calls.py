@@ -213,7 +213,7 @@ def start_and_stop(place: Path) -> list[str]:
             with unix.bound(place / "run" / "convod.sock"):
                 reader = database._reader  # noqa: SLF001 - another connection would be more calls of the disk
                 assert reader is not None
-                return [row["value"] for row in reader.execute("SELECT value FROM notes")]
+                return [value for (value,) in reader.execute("SELECT value FROM notes")]
         finally:
             database.close()
 

@@ -18,7 +18,7 @@ import trio
 from msgspec import Meta
 
 from convo.messages import Code, EngineStatus, QueueStatus
-from convod.engine import models, selection
+from convod.engine import models, selection, voices
 from convod.engine.fetch import FetchFailed, fetch
 from convod.engine.process import Abandoned, Unloadable, Worker, WorkerDied, worker_process
 from convod.engine.scheduler import Scheduler
@@ -71,7 +71,8 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     `model`: `auto` is the best that is on this machine when the daemon starts, see `selection`.
     `deadline_s`: a worker that takes longer for each window of its batch hangs, and is replaced. `unload_s`: after so
-    long without work the model leaves memory, until it is needed again; 0 keeps it.
+    long without work the model leaves memory, until it is needed again; 0 keeps it. `voices`: what tells speakers
+    apart, `voices` from the package index or the path of an ONNX file, see `embedder`.
     """
 
     model: str = selection.AUTO
@@ -83,6 +84,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     deadline_s: Annotated[float, Meta(gt=0, le=86400)] = 120.0
     load_timeout_s: Annotated[float, Meta(gt=0, le=86400)] = 300.0
     unload_s: Annotated[float, Meta(ge=0, le=1e7)] = 0.0
+    voices: str = voices.NAME
 
 
 @dataclass(frozen=True, slots=True)
@@ -389,6 +391,7 @@ class Engine:
             device=self.settings.device,
             compute_type=self.settings.compute_type,
             threads=plan.threads,
+            voices=str(voices.place(self.settings.voices)),
         )
         async with worker_process() as worker:
             self._loading += 1

@@ -29,7 +29,7 @@ from convo.messages import (
     StatusReply,
 )
 from convod import __version__
-from convod.engine import models
+from convod.engine import models, voices
 from convod.engine.fetch import FetchFailed, fetch
 from convod.listen.auth import Right
 from convod.listen.client import Answers, Client
@@ -106,12 +106,16 @@ class DaemonRequests:
 
         async with self._pulling:
             try:
+                if request.model == voices.NAME:
+                    await fetch(voices.NAME, voices.NAME, progress)
+                    size = voices.find(voices.NAME).stat().st_size
+                    return PullModelReply(id=request.id, model=voices.NAME, size_bytes=size)
                 if request.model != models.BUILTIN:
                     await fetch(request.model, models.repository_of(request.model), progress)
                 model = models.find(request.model)
             except models.UnknownModel as error:
                 raise Refused(Code.UNKNOWN_MODEL, str(error)) from error
-            except (FetchFailed, models.ModelNotHere) as error:
+            except (FetchFailed, models.ModelNotHere, voices.NoVoices) as error:
                 raise Refused(Code.MODEL_UNAVAILABLE, str(error)) from error
         return PullModelReply(id=request.id, model=model.name, size_bytes=model.size_bytes)
 

@@ -26,7 +26,7 @@ from convo.messages import (
 )
 from convod.listen.auth import Right
 from convod.listen.client import MOST, Answers, Client
-from convod.sessions import Manager, Refused
+from convod.sessions import Manager, Refused, speakers
 
 PAGE_SEGMENTS: Final = 500
 """Segments in one get_session reply; the rest is asked for by `after_segment`."""
@@ -55,6 +55,8 @@ class HistoryRequests:
         segments = await store.segments(journal.id, after, PAGE_SEGMENTS + 1)
         fits = _fitting(segments[:PAGE_SEGMENTS])
         marks = await store.marks(journal.id) if request.after_segment is None else []
+        config = journal.record.config
+        labels = await store.labels(journal.id) if speakers.are_told(config) else {}
         info = journal.record.info
         return GetSessionReply(
             id=request.id,
@@ -64,10 +66,11 @@ class HistoryRequests:
             state=info.state,
             created=info.created,
             duration_s=info.duration_s,
-            segments=segments[:fits],
+            segments=list(speakers.labelled(segments[:fits], labels)),
             summary=await store.summary(journal.id),
             more=fits < len(segments),
             marks=marks[: _fitting(marks)],
+            speakers=speakers.named(config, labels.values()) if request.after_segment is None else [],
         )
 
     async def _list_sessions(self, client: Client, request: ListSessions) -> Reply:

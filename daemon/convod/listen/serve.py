@@ -30,7 +30,8 @@ log = logging.getLogger("convod.listen")
 
 FEATURES = [
     "live", "file", "interim", "words", "resume", "summary", "rolling", "summaries", "search", "export", "pull_model",
-    "queue", "update", "retry", "retranscribe", "rename", "marks",
+    "queue", "update", "retry", "retranscribe", "rename", "marks", "speakers",
+    "channels",
 ]  # fmt: skip
 
 GOODBYE_S = 5.0

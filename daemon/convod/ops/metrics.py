@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +22,7 @@ from convod.listen.auth import Authenticator
 from convod.listen.limits import ConnectionLimiter
 from convod.measure import Histogram
 from convod.sessions import Manager
+from convod.store import StoreFailed
 from convod.summary import Summarizers, SummarizerUnavailable
 
 if TYPE_CHECKING:
@@ -48,6 +50,10 @@ class Metrics(msgspec.Struct, frozen=True):
             provider = None
         # Sizes of files and memory of processes are read from the system: not in the loop.
         measured = await trio.to_thread.run_sync(self.system, self.manager.engine.processes)
+        if (database := sum(map(size_of, self.state.glob("convod.sqlite*")))) == 0:  # it is elsewhere
+            with suppress(StoreFailed):
+                database = await self.manager.store.size()
+        measured.append(_gauge("convo_database_bytes", "Size of the database.", {(): database}))
         return _written([*self._daemon(provider), *self._engine(self.manager.engine), *measured])
 
     def _daemon(self, provider: str | None) -> Iterator[Metric]:
@@ -98,7 +104,6 @@ class Metrics(msgspec.Struct, frozen=True):
     def system(self, workers: list[int]) -> list[Metric]:
         """Measure disk and processes. Blocks."""
         spool = [size_of(file) for file in (self.state / "spool").glob("*.audio")]
-        database = sum(size_of(file) for file in self.state.glob("convod.sqlite*"))
         memory = {"convod": _resident(os.getpid()), "workers": sum(_resident(worker) for worker in workers)}
         times = os.times()
         return [
@@ -107,7 +112,6 @@ class Metrics(msgspec.Struct, frozen=True):
             _gauge("process_open_fds", "Open files and sockets.", {(): len(os.listdir("/proc/self/fd"))}),
             _gauge("convo_spool_bytes", "Audio on disk.", {(): sum(spool)}),
             _gauge("convo_spool_files", "Sessions with audio on disk.", {(): len(spool)}),
-            _gauge("convo_database_bytes", "Size of the database.", {(): database}),
             _gauge("convo_disk_free_bytes", "Room where convod keeps its state.", _free(self.state)),
         ]
 

@@ -12,6 +12,7 @@ import logging
 from contextlib import aclosing
 from typing import Final
 
+import msgspec
 import trio
 
 from convo.messages import Code, Progress, QueuedFile, SessionWarning, State
@@ -25,6 +26,7 @@ from convod.sessions.session import Refused, Session, SessionDeps, SessionFailed
 from convod.speech.commands import Command, Commit, Decode
 from convod.speech.decoding import DecodeJob, Options
 from convod.speech.file import FileSettings, FileTranscriber
+from convod.speech.split import SplitFile
 
 log = logging.getLogger("convod.sessions")
 
@@ -33,6 +35,9 @@ AHEAD: Final = 48
 
 TRIES: Final = 3
 """How often the decoding process may end early before the session fails; counted anew after progress."""
+
+PATIENCE_S: Final = 10.0
+"""Where channels are split, a window of one that falls silent is decoded after so long: others wait for its text."""
 
 PAUSE_S: Final = 2.0
 """Pause before the second try, and twice that before the third: there may be memory by then."""
@@ -166,31 +171,14 @@ class FileSession(Session):
         If the decoder ends before that, what it gave is stored, and the reason returned.
         """
         record, config, deps = self.record, self.record.config, self._deps
-        transcriber = FileTranscriber(
-            FileSettings(
-                rate=RATE,
-                joined=self._engine.context == "full",
-                words=config.words,
-                language=config.language,
-                session=self.id,
-                owner=record.owner,
-                options=Options(
-                    task=config.task,
-                    prompt=config.prompt,
-                    hotwords=config.hotwords,
-                    deterministic=True,
-                    beam=deps.settings.beam,
-                ),
-            ),
-            deps.hallucination_filter,
-            segment=record.segments,
-            utterance=record.checkpoint_utterance,
-            language=record.heard_language,
-        )
+        splits = config.channels == "split"
+        transcriber = None if splits else self._mixed()
         limit_s = deps.limits.file_s
-        source = decoding(deps.spool.path(self.id), track=config.audio.track, limit_s=limit_s)
+        source = decoding(deps.spool.path(self.id), track=config.audio.track, limit_s=limit_s, split=splits)
         async with source as decoded, aclosing(decoded.pieces()) as pieces:
             async for piece in pieces:
+                if transcriber is None:  # the first byte says how many channels there are
+                    transcriber, piece = self._split(piece[0]), piece[1:]
                 await self._follow(transcriber.audio(piece, trio.current_time()))
                 record.duration_s = transcriber.now / RATE
                 await self._take_results(transcriber)
@@ -203,6 +191,8 @@ class FileSession(Session):
             refusal = decoded.refusal
         if refusal is not None:
             raise SessionFailed(*refusal)
+        if transcriber is None:
+            return decoded.died
         if decoded.died is None:
             await self._follow(transcriber.flush(trio.current_time()))
         while transcriber.waiting:
@@ -213,7 +203,46 @@ class FileSession(Session):
             await self.journal.publish(SessionWarning, code=str(Code.BAD_AUDIO), message=decoded.warning)
         return decoded.died
 
-    def _say_progress(self, transcriber: FileTranscriber, total_s: float | None) -> None:
+    def _mixed(self) -> FileTranscriber | SplitFile:
+        record = self.record
+        return FileTranscriber(
+            self._settings(),
+            self._deps.hallucination_filter,
+            segment=record.segments,
+            utterance=record.checkpoint_utterance,
+            language=record.heard_language,
+        )
+
+    def _split(self, channels: int) -> SplitFile:
+        settings = msgspec.structs.replace(self._settings(), patience_s=PATIENCE_S)
+
+        def make(channel: int, sample: int) -> FileTranscriber:
+            language = self.record.heard_language
+            return FileTranscriber(settings, self._deps.hallucination_filter, sample=sample, language=language)
+
+        ends = self._speakers.ends if self._speakers is not None else None
+        return SplitFile(make, channels, RATE, segment=self.record.segments, ends=ends, whole=True)
+
+    def _settings(self) -> FileSettings:
+        config = self.record.config
+        return FileSettings(
+            rate=RATE,
+            joined=self._engine.context == "full",
+            words=config.words,
+            language=config.language,
+            session=self.id,
+            owner=self.record.owner,
+            options=Options(
+                task=config.task,
+                prompt=config.prompt,
+                hotwords=config.hotwords,
+                deterministic=True,
+                beam=self._deps.settings.beam,
+            ),
+            voiceprints=config.speakers != "off",
+        )
+
+    def _say_progress(self, transcriber: FileTranscriber | SplitFile, total_s: float | None) -> None:
         # Silence that turns out to be the pre-roll of speech is not settled any more; progress never goes back.
         done = max(round(max(transcriber.settled, self.record.checkpoint_sample) / RATE, 3), self._progress.done_s)
         total = None if total_s is None else round(max(total_s, done), 3)
@@ -229,7 +258,7 @@ class FileSession(Session):
             if isinstance(command, Decode):
                 self._ask(command.job)
             elif isinstance(command, Commit):
-                await publish_segments(self.journal, command)
+                await publish_segments(self.journal, command, self._speakers)
 
     def _ask(self, job: DecodeJob) -> None:
         self._jobs[job] = None
@@ -242,7 +271,7 @@ class FileSession(Session):
         self._jobs.pop(job, None)
         super()._deliver(job, outcome)
 
-    async def _take_results(self, transcriber: FileTranscriber) -> None:
+    async def _take_results(self, transcriber: FileTranscriber | SplitFile) -> None:
         for commands in self._commands_of(transcriber):
             # A checkpoint is stored with the language that led there: a restart must not detect another one.
             self.record.heard_language = transcriber.language

@@ -6,9 +6,10 @@ In: events and changes of the record. Out: first to the store, then to subscribe
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
 import msgspec
 import trio
@@ -27,12 +28,15 @@ from convo.messages import (
     TranscriptSegment,
 )
 from convod.auto_reset_event import AutoResetEvent
+from convod.hooks import Hooks
 from convod.measure import Measures
 from convod.sessions.feed import EventLog
-from convod.store import Record, Store, StoreFailed
+from convod.store import Record, Store, StoreAway, StoreFailed
 from convod.summary import Summarizers, SummarizerUnavailable, Transcript
 
 log = logging.getLogger("convod.sessions")
+
+R = TypeVar("R")
 
 SEGMENTS: Final = 500
 """Segments that are read from the store at once for a summary."""
@@ -61,6 +65,7 @@ class JournalDeps(msgspec.Struct, frozen=True):
     store: Store
     summarizers: Summarizers
     measures: Measures = msgspec.field(default_factory=Measures)
+    hooks: Hooks | None = None
 
 
 class Journal:
@@ -192,7 +197,7 @@ class Journal:
                 try:
                     # What is being stored is stored and sent whatever is cancelled meanwhile, or seq would have a gap.
                     with trio.CancelScope(shield=True):
-                        await self._deps.store.save(self.record, events, durable=durable)
+                        await self._store(events, durable)
                         return
                 except StoreFailed as error:
                     if not wait:
@@ -210,6 +215,15 @@ class Journal:
                 pause = min(10.0, pause * 2)
         finally:
             self._failure = None
+
+    async def _store(self, events: list[DurableEvent], durable: bool) -> None:
+        hooks = self._deps.hooks
+        end = hooks.end_in(events) if hooks is not None else None
+        if hooks is not None and end is not None:
+            await hooks.prepare(end)
+        await self._deps.store.save(self.record, events, durable=durable)
+        if hooks is not None and end is not None:
+            hooks.stored(end)
 
     async def enter(
         self,
@@ -278,10 +292,22 @@ class Journal:
         spoken: list[Segment] = []
         while True:
             after = spoken[-1].segment if spoken else -1
-            page = await self._deps.store.segments(self.id, after, SEGMENTS)
+            page = await self._read(partial(self._deps.store.segments, self.id, after, SEGMENTS))
             spoken += [msgspec.structs.replace(segment, words=None) for segment in page]
             if len(page) < SEGMENTS:
                 return spoken
+
+    async def _read(self, read: Callable[[], Awaitable[R]]) -> R:
+        """Read from the store, again and again while it is away."""
+        pause = 0.5
+        while True:
+            try:
+                return await read()
+            except StoreAway as error:
+                log.error("session waits for the store: %s", error, extra={"session": self.id})
+            with trio.move_on_after(pause):
+                await self._again.wait()
+            pause = min(10.0, pause * 2)
 
     async def wait_summarizer(self, seconds: float) -> None:
         """Wait for so long, or until an unavailable summarizer is back."""
@@ -295,11 +321,11 @@ class Journal:
         """
         store = self._deps.store
         config = self.record.config
-        last = await store.summaries(self.id, RollingSummary)
+        last = await self._read(partial(store.summaries, self.id, RollingSummary))
         rolling = self._deps.summarizers.rolling(self.record.title, last[0].summary if last else None)
 
         async def load(after: int) -> list[Segment]:
-            return await store.segments(self.id, after)
+            return await self._read(partial(store.segments, self.id, after))
 
         done_s = self.record.duration_s if rolling.through >= 0 else 0.0
         while True:
@@ -336,7 +362,7 @@ class Journal:
     async def _language(self) -> str:
         if self.record.config.language:
             return self.record.config.language
-        first = await self._deps.store.segments(self.id, limit=1)
+        first = await self._read(partial(self._deps.store.segments, self.id, limit=1))
         return first[0].language if first else ""
 
     def _begin_preview(self) -> _Preview:

@@ -11,6 +11,7 @@ import logging
 from collections import deque
 from typing import Final
 
+import msgspec
 import trio
 
 from convo.messages import Code, SessionWarning, SpeechStarted, State
@@ -29,6 +30,7 @@ from convod.speech.decoding import Kind, Options
 from convod.speech.endpointer import EndpointSettings
 from convod.speech.live import LiveTranscriber
 from convod.speech.pcm import FRAME_MS, PcmFormat, PcmReader
+from convod.speech.split import SplitLive
 from convod.speech.vad import VadSettings
 from convod.speech.windows import LiveSettings
 
@@ -49,33 +51,27 @@ class LiveSession(Session):
         record = journal.record
         config = record.config
         self._pcm = PcmFormat(config.audio.encoding, config.audio.rate, config.audio.channels)
-        self._reader = PcmReader(self._pcm)
+        self._splits = config.channels == "split"
+        self._reader = PcmReader(self._pcm, split=self._splits)
         self._read = record.checkpoint_sample * self._pcm.frame_bytes  # bytes of the spool that the transcriber has
         endpoint = EndpointSettings(
             endpoint_ms=config.endpoint_ms or EndpointSettings().endpoint_ms, patient_ms=deps.settings.patient_ms
         )
-        self._transcriber = LiveTranscriber(
-            LiveSettings(
-                session=record.id,
-                rate=self._pcm.rate,
-                kind=Kind.FINAL,
-                endpoint=endpoint,
-                vad=VadSettings(mode=VadSettings().mode if config.vad_mode is None else config.vad_mode),
-                frame_ms=config.frame_ms or FRAME_MS,
-                interim=config.interim and not record.ended,  # nobody follows the transcription of kept audio
-                words=config.words,
-                language=config.language,
-                owner=record.owner,
-                options=Options(
-                    task=config.task, prompt=config.prompt, hotwords=config.hotwords, beam=deps.settings.beam
-                ),
-            ),
-            deps.hallucination_filter,
-            segment=record.segments,
-            utterance=record.checkpoint_utterance,
-            sample=record.checkpoint_sample,
-            language=record.heard_language,
+        settings = LiveSettings(
+            session=record.id,
+            rate=self._pcm.rate,
+            kind=Kind.FINAL,
+            endpoint=endpoint,
+            vad=VadSettings(mode=VadSettings().mode if config.vad_mode is None else config.vad_mode),
+            frame_ms=config.frame_ms or FRAME_MS,
+            interim=config.interim and not record.ended,  # nobody follows the transcription of kept audio
+            words=config.words,
+            language=config.language,
+            owner=record.owner,
+            options=Options(task=config.task, prompt=config.prompt, hotwords=config.hotwords, beam=deps.settings.beam),
+            voiceprints=config.speakers != "off",
         )
+        self._transcriber = self._split(settings) if self._splits else self._mixed(settings)
         self._engine.subscribe(self.id, self._transcriber.tell, owner=record.owner)
 
         self._arrivals: deque[tuple[int, float]] = deque()
@@ -84,6 +80,35 @@ class LiveSession(Session):
         self._gather_bytes = GATHER_MS * self._pcm.bytes_per_second // 1000
         self._most_granted = 0
         self._all_out = False
+
+    def _mixed(self, settings: LiveSettings) -> LiveTranscriber | SplitLive:
+        record = self.record
+        return LiveTranscriber(
+            settings,
+            self._deps.hallucination_filter,
+            segment=record.segments,
+            utterance=record.checkpoint_utterance,
+            sample=record.checkpoint_sample,
+            language=record.heard_language,
+        )
+
+    def _split(self, settings: LiveSettings) -> SplitLive:
+        def make(channel: int, sample: int) -> LiveTranscriber:
+            return LiveTranscriber(
+                msgspec.structs.replace(settings, channel=channel),
+                self._deps.hallucination_filter,
+                sample=sample,
+                language=self.record.heard_language,
+            )
+
+        return SplitLive(
+            make,
+            self._pcm.channels,
+            self._pcm.rate,
+            segment=self.record.segments,
+            sample=self.record.checkpoint_sample,
+            ends=self._speakers.ends if self._speakers is not None else None,
+        )
 
     @property
     def quiet(self) -> bool:
@@ -253,6 +278,6 @@ class LiveSession(Session):
     async def _commit(self, commit: Commit) -> None:
         # Stored with the segment that told it: a restart must not detect another one.
         self.record.heard_language = self._transcriber.language
-        lag_s = await publish_segments(self.journal, commit)
+        lag_s = await publish_segments(self.journal, commit, self._speakers)
         if commit.texts:
             self._deps.measures.segment_lag.observe(lag_s)

@@ -25,6 +25,7 @@ from convod.measure import Measures
 from convod.sessions.file_queue import FileQueue
 from convod.sessions.journal import Journal
 from convod.sessions.limits import LimitSettings
+from convod.sessions.speakers import Speakers, are_told
 from convod.speech.commands import Command
 from convod.speech.decoding import DecodeJob, Hypothesis
 from convod.speech.hallucination import HallucinationFilter
@@ -124,6 +125,9 @@ class Session:
         self._engine = deps.engine if transcribed else deps.engine_for(self.record.config.model)
         if not transcribed:
             self._engine.join(self.id, owner=self.record.owner, live=self.record.kind == "live")
+        self._speakers: Speakers | None = None
+        if not transcribed and are_told(self.record.config):
+            self._speakers = Speakers(self.record.config, deps.spool.voices(self.id), self.record.segments)
         self.record.audio_bytes = max(self.record.audio_bytes, self._spool.size)
         self.record.kept_bytes = self._spool.size
         self._outcomes: deque[tuple[DecodeJob, Outcome]] = deque()
@@ -336,6 +340,8 @@ class Session:
         if self.record.state is not State.TRANSCRIBED:
             await self._transcribe()
             self._engine.forget(self.id)
+            if self._speakers is not None:
+                await self._speakers.revise(self.journal)
             await self.journal.enter(State.TRANSCRIBED)
         if self.record.config.summary.mode != "off":
             await self._summarize_until_done(self.record.config.summary)

@@ -93,10 +93,11 @@ _G711: Final = {"mulaw": _mulaw_table(), "alaw": _alaw_table()}
 
 
 class PcmReader:
-    """Converts a stream's bytes to mono s16le, keeping the bytes of an incomplete frame."""
+    """Converts a stream's bytes to s16le, keeping the bytes of an incomplete frame: mono, or interleaved if `split`."""
 
-    def __init__(self, pcm: PcmFormat) -> None:
+    def __init__(self, pcm: PcmFormat, *, split: bool = False) -> None:
         self.pcm = pcm
+        self._split = split
         self._rest = b""
 
     @property
@@ -105,18 +106,18 @@ class PcmReader:
         return len(self._rest)
 
     def feed(self, data: bytes) -> bytes:
-        """Convert more of the stream: mono s16le of all complete frames, each the mean of its channels."""
+        """Convert more of the stream: s16le of all complete frames, each the mean of its channels unless split."""
         if self._rest:
             data = self._rest + data
         whole = len(data) - len(data) % self.pcm.frame_bytes
         self._rest = data[whole:]
         if whole != len(data):
             data = data[:whole]
-        if self.pcm.encoding == "s16le" and self.pcm.channels == 1:
+        if self.pcm.encoding == "s16le" and (self.pcm.channels == 1 or self._split):
             return data
         samples = self._samples(data)
         channels = self.pcm.channels
-        if channels > 1:
+        if channels > 1 and not self._split:
             total: list[int] = list(samples[0::channels])
             for channel in range(1, channels):
                 total = list(map(add, total, samples[channel::channels]))

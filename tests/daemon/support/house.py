@@ -32,7 +32,7 @@ from convo.messages import (
 )
 from convod.auto_reset_event import AutoResetEvent
 from convod.engine.subscribers import Tell
-from convod.engine.supervisor import Deliver, Outcome
+from convod.engine.supervisor import Deliver, EngineSettings, Outcome
 from convod.sessions import Manager, Refused, Session, exports
 from convod.sessions.feed import EventLog
 from convod.sessions.file_queue import FileQueue
@@ -81,6 +81,7 @@ class ScriptedEngine:
     """Has the interface of `Engine` that sessions use. Answers by itself unless `hold` is set."""
 
     def __init__(self) -> None:
+        self.settings = EngineSettings()
         self.state = "ready"
         self.message: str | None = None
         self.languages = ["en", "de"]
