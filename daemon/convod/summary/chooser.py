@@ -100,7 +100,7 @@ class Chooser:
         try:
             yield
         except SummarizerUnavailable as error:
-            breaker.failed(trio.current_time(), str(error), hopeless=not error.retry)
+            breaker.failed(trio.current_time(), str(error), permanent=not error.retry)
             self.choices.clear()
             raise
         except Exception as error:
