@@ -1,4 +1,4 @@
-"""The program `convod`: flags to settings, faults to one line and an exit status.
+"""The program `convod`: flags become settings, errors one line and an exit status.
 
 Exit status: 0 stopped as told, 1 cannot run here, 2 wrong flags or settings.
 """

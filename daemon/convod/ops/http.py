@@ -21,7 +21,7 @@ log = logging.getLogger("convod.http")
 
 
 class HttpUnavailable(Exception):
-    """The listener cannot be had; the text says what to do."""
+    """The listener cannot be opened; the text says what to do."""
 
 
 def bind(address: str, *, insecure: bool) -> socket.socket:

@@ -87,7 +87,7 @@ class Notifier:
 
     @classmethod
     def from_environment(cls, environment: MutableMapping[str, str]) -> Notifier:
-        """Create it from the environment, and remove its variables. `watchdog_s`: when a sign of life is due."""
+        """Create it from the environment, and remove its variables. `watchdog_s`: the period of the watchdog."""
         address = environment.pop("NOTIFY_SOCKET", "")
         usec, pid = environment.pop("WATCHDOG_USEC", ""), environment.pop("WATCHDOG_PID", "")
         wanted = usec.isdigit() and int(usec) > 0 and pid in ("", str(os.getpid()))

@@ -32,7 +32,9 @@ def run(given: argparse.Namespace, state: Path) -> int:
         elif given.action == "revoke":
             book.revoke(given.name)
             if not book.tokens():
-                print("That was the last one: nobody connects by WebSocket until another is made.", file=sys.stderr)
+                print(
+                    "That was the last one: no client can connect by WebSocket until another is made.", file=sys.stderr
+                )
         else:
             _list(book)
     except BadToken as error:

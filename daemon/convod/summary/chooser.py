@@ -85,7 +85,7 @@ class Chooser:
             return known
 
     async def wait_back(self) -> None:
-        """Wait until a provider that was away answers again, whoever asks it."""
+        """Wait until a provider that was away answers anyone again."""
         await self._back.wait()
 
     @contextmanager
