@@ -40,11 +40,11 @@ from convod.listen.requests import Service
 from convod.listen.serve import ConnectionHandler
 from convod.listen.tls import Certificate
 from convod.listen.tokens import TokenFile
-from convod.measure import Measures
+from convod.metrics import SessionMetrics
 from convod.ops import http, logs, systemd
 from convod.ops.config import Settings
 from convod.ops.health import Health
-from convod.ops.metrics import Metrics
+from convod.ops.metrics import MetricsExporter
 from convod.ops.reload import ReloadableSettings
 from convod.ops.signals import ProcessControl
 from convod.sessions import Manager
@@ -129,7 +129,7 @@ class _Daemon:
         self.engine = Engine(settings.engine)
         self.engine_pool = EnginePool(settings.engine)  # for sessions that ask for another model
         self.summarizers = Summarizers(settings.summary)
-        measures = Measures()
+        session_metrics = SessionMetrics()
         session_deps = SessionDeps(
             spool=spool,
             engine=self.engine,
@@ -137,14 +137,14 @@ class _Daemon:
             hallucination_filter=HallucinationFilter(),
             file_queue=FileQueue(settings.sessions.files_at_once),
             limits=settings.limits,
-            measures=measures,
+            metrics=session_metrics,
         )
         self.hooks = Hooks(settings.hooks, state / "hooks", store) if settings.hooks.enabled else None
-        journal_deps = JournalDeps(store, self.summarizers, measures, self.hooks)
+        journal_deps = JournalDeps(store, self.summarizers, session_metrics, self.hooks)
         self.manager = Manager(journal_deps, session_deps, config.sessions, settings.retention)
 
         # What answers, and how it is watched.
-        metrics = Metrics(self.manager, self.summarizers, self.limiter, self.authenticator, state)
+        metrics = MetricsExporter(self.manager, self.summarizers, self.limiter, self.authenticator, state)
         self.service = Service(self.manager, self.summarizers, self.limiter, config.sessions, metrics.text)
         self.health = Health(metrics.text, self.engine, self.manager, self.control)
 
@@ -164,12 +164,12 @@ class _Daemon:
                     await engine_tasks.start(self.engine_pool.run)
                     await session_tasks.start(self.manager.run)
                     if self.hooks is not None:
-                        engine_tasks.start_soon(self.hooks.run)  # beside what outlives the sessions that it tells of
+                        engine_tasks.start_soon(self.hooks.run)  # outlives the sessions whose ends it reports
                     urls = await self._listen(listeners, connections)
                     connections.start_soon(self.control.report, self.engine, self.manager.counts)
                     # Last: its processes keep all cores busy for a while, and clients that connect now need not wait.
                     engine_tasks.start_soon(self.engine.run)
-                    gc.freeze()  # what exists by now stays: the collector need not look at it again
+                    gc.freeze()  # what exists by now stays: the collector need not examine it again
                     log.info("convod is ready on %s", " and ".join(urls))
                     self.control.ready()
                     task_status.started(urls)

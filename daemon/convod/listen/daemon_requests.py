@@ -33,7 +33,7 @@ from convod.engine import models, voices
 from convod.engine.fetch import FetchFailed, fetch
 from convod.listen.auth import Right
 from convod.listen.client import Answers, Client
-from convod.measure import CONTENT_TYPE
+from convod.metrics import CONTENT_TYPE
 from convod.sessions import Manager, Refused
 from convod.summary import Summarizers
 

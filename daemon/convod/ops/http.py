@@ -14,7 +14,7 @@ from typing import Any
 
 import trio
 
-from convod.measure import CONTENT_TYPE
+from convod.metrics import CONTENT_TYPE
 from convod.ops.health import Health
 
 log = logging.getLogger("convod.http")

@@ -29,7 +29,7 @@ from convo.messages import (
 )
 from convod.auto_reset_event import AutoResetEvent
 from convod.hooks import Hooks
-from convod.measure import Measures
+from convod.metrics import SessionMetrics
 from convod.sessions.feed import EventLog
 from convod.store import Record, Store, StoreAway, StoreFailed
 from convod.summary import Summarizers, SummarizerUnavailable, Transcript
@@ -64,7 +64,7 @@ class JournalDeps(msgspec.Struct, frozen=True):
 
     store: Store
     summarizers: Summarizers
-    measures: Measures = msgspec.field(default_factory=Measures)
+    metrics: SessionMetrics = msgspec.field(default_factory=SessionMetrics)
     hooks: Hooks | None = None
 
 
@@ -268,16 +268,16 @@ class Journal:
             segments=await self._spoken(),
             owner=self.record.owner,
         )
-        measures, begun = self._deps.measures, trio.current_time()
+        metrics, begun = self._deps.metrics, trio.current_time()
         preview = self._begin_preview()
         try:
             summary = await self._deps.summarizers.write(transcript, options, preview)
         except SummarizerUnavailable:
             preview.break_off()
-            measures.summaries["unavailable"] += 1
+            metrics.summaries["unavailable"] += 1
             raise
-        measures.summaries["written"] += 1
-        measures.summary_time.observe(trio.current_time() - begun)
+        metrics.summaries["written"] += 1
+        metrics.summary_time.observe(trio.current_time() - begun)
         if summary.unverified:
             named = ", ".join(f'"{text}"' for text in summary.unverified)
             await self.publish(

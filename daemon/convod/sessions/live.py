@@ -280,4 +280,4 @@ class LiveSession(Session):
         self.record.heard_language = self._transcriber.language
         lag_s = await publish_segments(self.journal, commit, self._speakers)
         if commit.texts:
-            self._deps.measures.segment_lag.observe(lag_s)
+            self._deps.metrics.segment_lag.observe(lag_s)

@@ -70,7 +70,7 @@ class Manager:
         self.spool = deps.spool
         self.engine = deps.engine
         self.hallucination_filter = deps.hallucination_filter
-        self.measures = deps.measures
+        self.metrics = deps.metrics
         self.exports = Exports(self.store, self.spool.folder)
         self._limits = deps.limits
         self._file_queue = deps.file_queue

@@ -21,7 +21,7 @@ from convod.auto_reset_event import AutoResetEvent
 from convod.engine.models import ModelNotHere, UnknownModel
 from convod.engine.pool import EnginePool, NoRoomForModel
 from convod.engine.supervisor import Engine, Outcome, Refusal
-from convod.measure import Measures
+from convod.metrics import SessionMetrics
 from convod.sessions.file_queue import FileQueue
 from convod.sessions.journal import Journal
 from convod.sessions.limits import LimitSettings
@@ -88,7 +88,7 @@ class SessionDeps(msgspec.Struct, frozen=True, kw_only=True):
     file_queue: FileQueue
     limits: LimitSettings
     settings: SessionSettings = SessionSettings()
-    measures: Measures = msgspec.field(default_factory=Measures)
+    metrics: SessionMetrics = msgspec.field(default_factory=SessionMetrics)
 
     def engine_for(self, model: str | None) -> Engine:
         """Return the engine for a model, or the daemon's own engine where that model is not available any more."""
@@ -206,7 +206,7 @@ class Session:
                 raise refused_by_disk(error, f" and send again from offset {have}") from error
             self._untaken = False
             self.record.audio_bytes = self.record.kept_bytes = self._spool.size
-            self._deps.measures.audio_bytes += len(fresh)
+            self._deps.metrics.audio_bytes += len(fresh)
             self._arrived(trio.current_time())
             self._acknowledge()
 
