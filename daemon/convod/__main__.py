@@ -1,4 +1,4 @@
-"""The program `convod`: flags to settings, faults to one line and an exit status.
+"""The program `convod`: flags become settings, errors one line and an exit status.
 
 Exit status: 0 stopped as told, 1 cannot run here, 2 wrong flags or settings.
 """
@@ -242,7 +242,7 @@ def _run(settings: Any, file: Path | None, read_settings: Callable[[], Any]) -> 
 
     from convod import daemon
     from convod.hooks.hooks import BadHook
-    from convod.listen.front import BadAddress
+    from convod.listen.tcp import BadAddress
     from convod.listen.tls import BadCertificate
     from convod.listen.unix import SocketTaken
     from convod.ops import logs

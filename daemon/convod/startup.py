@@ -64,9 +64,8 @@ def state_directory(path: Path) -> Iterator[Path]:
     """
     try:
         # `parents` creates directories with the default mode, so the directory itself comes first.
-        made = not (
-            path / "lock"
-        ).exists()  # created last: without it an earlier start may have failed before it synced
+        # The lock is created last: without it an earlier start may have failed before it synced.
+        made = not (path / "lock").exists()
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         (path / "spool").mkdir(mode=0o700, exist_ok=True)
         if made:

@@ -94,11 +94,11 @@ class SessionOptions(TypedDict, total=False):
 class EventStream:
     """Events of one session, for `async for`.
 
-    Ends after an event for which `until` is true; without `until`, after the state that nothing follows
-    (completed, failed, cancelled). Ends when the session is detached, too.
+    Ends after an event for which `until` is true; without `until`, after the final state (completed, failed or
+    cancelled). It also ends when the session is detached.
 
     Raises:
-        EventsLost: the application was too slow; the text says how to go on.
+        EventsLost: the application was too slow; the text says how to continue.
         RequestError: the daemon refused this session's audio (told once).
         ConnectionLost: the connection ended.
     """
@@ -152,7 +152,7 @@ class ClientSession:
 
     @property
     def attached(self) -> bool:
-        """Whether this attachment still holds: it was neither detached nor made anew on this connection."""
+        """Whether this attachment still holds: it was neither detached nor replaced on this connection."""
         return not self._attachment.detached
 
     @property
@@ -174,12 +174,12 @@ class ClientSession:
     async def send_audio(self, data: bytes) -> None:
         """Send audio of any length; waits while the daemon has no room for it.
 
-        Bytes that are no whole sample yet (three at most) are kept for the next call, `finalize` or `end`.
+        Bytes that are not a whole sample yet (three at most) are kept for the next call, `finalize` or `end`.
         Cancelled, it has sent the audio up to `sent` and drops the rest.
 
         Raises:
             RequestError: the daemon refused this session's audio.
-            ConnectionLost: the connection ended; attach with `produce=True` and go on from `audio_offset`.
+            ConnectionLost: the connection ended; attach with `produce=True` and continue from `audio_offset`.
         """
         try:
             await self._io.send_audio(self._attachment, self._attachment.align(data))
@@ -188,14 +188,14 @@ class ClientSession:
             raise
 
     async def finalize(self) -> int:
-        """Wait until all audio sent is transcribed and its segments are here; returns its bytes."""
+        """Wait until all audio sent is transcribed and its segments have arrived; return how many bytes it was."""
         await self._flush()
         self._attachment.check()
         reply = await self._io.request(Finalize(session=self.id))
         return reply.offset
 
     async def end(self) -> None:
-        """No more audio comes; the last events follow."""
+        """Tell the daemon that no more audio comes; the last events follow."""
         if self._attachment.refused is None:
             await self._flush()
         await self._io.request(EndSession(session=self.id))
@@ -205,7 +205,7 @@ class ClientSession:
         await self._io.request(CancelSession(session=self.id))
 
     async def detach(self) -> None:
-        """Get no more events of the session; it goes on without this connection."""
+        """Stop receiving the session's events; it continues without this connection."""
         await self._io.request(Detach(session=self.id))
 
     async def _flush(self) -> None:
@@ -264,7 +264,7 @@ class Client:
     async def attach(self, session: str, *, after_seq: int = 0, produce: bool = False) -> ClientSession:
         """Get a session's events after `after_seq`, and with `produce` send its audio.
 
-        Go on with the audio from byte `audio_offset` of the reply. An older attachment of this connection to the
+        Continue the audio from byte `audio_offset` of the reply. An older attachment of this connection to the
         session ends. Raises like `request`.
         """
         reply = await self.request(Attach(session=session, after_seq=after_seq, produce=produce))
@@ -315,7 +315,7 @@ class Client:
     def _session(self, session: str, reply: CreateSessionReply | AttachReply) -> ClientSession:
         attachment = self._io.core.attached(session)
         if attachment is None:
-            # It went away again before this task ran: the connection was lost, or another task detached.
+            # It is gone before this task ran: the connection was lost, or another task detached.
             self._io.core.check()
             raise RemoteProtocolError(Code.BAD_MESSAGE, f"Session {session} was detached at once.")
         return ClientSession(self._io, attachment, reply)

@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 from .errors import BadAudio
-from .messages import AudioFormat
+from .messages import SAMPLE_BYTES, AudioFormat
 
 PIECE = 32 * 1024
 """Bytes read at a time: one second of 16 kHz mono s16le."""
@@ -20,12 +20,10 @@ PACED_S = 0.04
 DECODED = AudioFormat(encoding="s16le", rate=16000, channels=1)
 """What `decode` gives."""
 
-_BYTES = {"s16le": 2, "f32le": 4, "mulaw": 1, "alaw": 1}
-
 
 def frame_bytes(audio: AudioFormat) -> int:
     """Bytes of one sample of all channels."""
-    return _BYTES[audio.encoding] * audio.channels
+    return SAMPLE_BYTES[audio.encoding] * audio.channels
 
 
 def seconds(audio: AudioFormat, count: int) -> float:

@@ -9,7 +9,7 @@ A request names the struct of its reply in `Reply`; a durable event carries `seq
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -82,6 +82,10 @@ class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 # --- values -----------------------------------------------------------------------------------------------
+
+
+SAMPLE_BYTES: Final = {"s16le": 2, "f32le": 4, "mulaw": 1, "alaw": 1}
+"""Bytes of one sample by encoding: all encodings of live audio."""
 
 
 class AudioFormat(Value, frozen=True, kw_only=True):
@@ -166,7 +170,7 @@ class Section(Value, frozen=True, kw_only=True):
 
 
 class Bookmark(Value, frozen=True, kw_only=True):
-    """A place that somebody marked, seconds on the session's sample clock, and what they wrote beside it."""
+    """A bookmark: seconds on the session's sample clock, and its text."""
 
     time: float
     text: str = ""
@@ -181,7 +185,7 @@ class Origin(Value, frozen=True, kw_only=True):
 
 
 class Summary(Value, frozen=True, kw_only=True):
-    """The content of a summary, whoever wrote it.
+    """The content of a summary, of any provider.
 
     `key_point_sources` has an entry for each of `key_points`: the segments it rests on, none where it cites nothing.
     `sections` are the parts of `summary` where the style has named fields; `unverified` the names and numbers that the
@@ -210,7 +214,7 @@ class StoredSummary(Value, frozen=True, kw_only=True):
 
 
 class SessionInfo(Value, frozen=True, kw_only=True):
-    """A session in a list. `created` is Unix seconds, `duration_s` seconds of audio heard so far."""
+    """A session in a list. `created` is Unix seconds, `duration_s` seconds of audio so far."""
 
     session: str
     kind: Literal["live", "file"]
@@ -238,7 +242,7 @@ class Hit(Value, frozen=True, kw_only=True):
 
 
 class QueuedFile(Value, frozen=True, kw_only=True):
-    """A file session in the queue; `done_s` of `total_s` seconds (None while nobody knows) are transcribed."""
+    """A file session in the queue; `done_s` of `total_s` seconds (None if not known) are transcribed."""
 
     session: str
     title: str
@@ -304,7 +308,7 @@ class SummarizerStatus(Value, frozen=True, kw_only=True):
 
 
 class StorageStatus(Value, frozen=True, kw_only=True):
-    """What needs somebody's attention on the daemon's disk: audio that no session claims, and a sentence."""
+    """What needs attention on the daemon's disk: audio that no session claims, and a sentence."""
 
     unclaimed_files: int = 0
     unclaimed_bytes: int = 0

@@ -1,7 +1,7 @@
-"""Sessions that are there already: list, read, follow, search, rename, stop, forget.
+"""Stored sessions: list, read, follow, search, rename, stop, delete.
 
-In: a session's ID or its beginning, and the daemon's replies. Out: text for people, JSON lines for programs. What is
-printed of a session was cleaned before: titles, words and summaries are data.
+In: a session's ID or its beginning, and the daemon's replies. Out: text for people, JSON lines for programs. Titles,
+words and summaries are data: they are cleaned before they are printed.
 """
 
 from __future__ import annotations

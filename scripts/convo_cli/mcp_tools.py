@@ -132,7 +132,7 @@ class Page(msgspec.Struct):
 
 
 class Written(msgspec.Struct):
-    """A summary. `warning`: names or numbers in it that nobody said."""
+    """A summary. `warning`: names or numbers in it that the transcript does not contain."""
 
     talk: str
     title: str
@@ -262,7 +262,7 @@ def _written(talk: str, summary: Summary | FinalSummary) -> Written:
         key_points=[clean(point) for point in summary.key_points],
         action_items=[clean(item.text) for item in summary.action_items],
         written_by=clean(f"{summary.provider} {summary.model}".strip()),
-        warning=f"nobody said these: {', '.join(unsaid)}" if unsaid else None,
+        warning=f"not in the transcript: {', '.join(unsaid)}" if unsaid else None,
     )
 
 

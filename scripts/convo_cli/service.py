@@ -1,4 +1,4 @@
-"""The daemon itself: how it is, which models it has, fetching one.
+"""Requests about the daemon: its state, its metrics, its models.
 
 In: replies about the daemon. Out: a few lines for a person, or one line of JSON.
 """

@@ -22,7 +22,7 @@ from convo import formats, messages
 from convo.messages import REQUESTS, State
 from convod.listen.auth import SCOPES
 from convod.listen.requests import Service
-from convod.listen.tokens import Scope, TokenBook
+from convod.listen.tokens import Scope, TokenFile
 from tests.support.daemon import Daemon, running
 from tests.support.flood import Flood, flooding
 from tests.support.history import put_talk, stored
@@ -128,7 +128,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     state = directory / "state"
     (state / "spool").mkdir(parents=True)
     trio.run(fill, state)
-    book = TokenBook(state)
+    book = TokenFile(state)
     tokens: dict[Scope, str] = {scope: book.add(scope, scope=scope, owner=OWNER) for scope in SCOPES}
     with running(directory, environment={"CONVOD_DRAIN_S": "0"}) as daemon, flooding(daemon.web) as flood:
         yield Place(daemon, flood, tokens)

@@ -25,7 +25,7 @@ from convo_gateway.limits import Places
 from convo_gateway.metrics import Metrics
 from convo_gateway.web import Guard, body_of
 from convo_gateway.wyoming_wire import Event, Parser
-from convod.listen.tokens import TokenBook
+from convod.listen.tokens import TokenFile
 from tests.support.daemon import Daemon, running
 from tests.support.gateway import Gateway, gateway, websocket_to
 from tests.support.speech import DATA, pcm
@@ -397,7 +397,7 @@ async def test_web_pages_come_in_only_from_the_origins_that_are_listed(served: G
 async def test_tokens_and_owners_are_the_daemons_and_no_token_is_logged(tmp_path):
     state = tmp_path / "state"
     state.mkdir(mode=0o700)
-    book = TokenBook(state)
+    book = TokenFile(state)
     mine, other = book.add("mine"), book.add("other")
     (tmp_path / "wrong").write_text("0" * 43)
     wyoming = ("--wyoming", "tcp://127.0.0.1:0", "--wyoming-token-file", str(tmp_path / "wrong"))

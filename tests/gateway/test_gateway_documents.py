@@ -23,7 +23,7 @@ from convo_gateway.daemon_client import Daemon
 from convo_gateway.metrics import Metrics
 from convo_gateway.openapi import DOCUMENT
 from convo_gateway.settings import Settings
-from convod.listen.tokens import TokenBook
+from convod.listen.tokens import TokenFile
 from tests.support.daemon import running
 from tests.support.gateway import gateway
 
@@ -108,7 +108,7 @@ async def test_the_images_commands_serve_a_client_that_has_a_token(tmp_path: Pat
         return [places.get(word, word) for word in json.loads(command[command.index("[") :])]
 
     (tmp_path / "state").mkdir(mode=0o700)
-    token = TokenBook(tmp_path / "state").add("phone")
+    token = TokenFile(tmp_path / "state").add("phone")
     environment = {"CONVOD_LISTEN_OPEN_LOOPBACK": None}
     with running(tmp_path, *words("convod", "CMD")[1:], environment=environment) as daemon:
         program, *arguments = words("convod", "HEALTHCHECK")

@@ -335,9 +335,9 @@ def test_connecting_to_nothing_says_how_to_start_the_daemon(loop: Loop, tmp_path
     path = tmp_path / "s"
     url, reason = f"unix:{path}", "there is no such socket"
     if kind == "tcp":
-        url, reason = "ws://127.0.0.1:1/", "nobody listens there"
+        url, reason = "ws://127.0.0.1:1/", "nothing listens there"
     elif kind == "refused":
-        reason = "nobody listens there"
+        reason = "nothing listens there"
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(path))
 
@@ -356,7 +356,7 @@ def test_connecting_to_nothing_says_how_to_start_the_daemon(loop: Loop, tmp_path
     [
         ("reject", "It refused the WebSocket with HTTP 403"),
         ("subprotocol", "It does not speak the subprotocol convo.v1"),
-        ("http", "This is no WebSocket that it speaks"),
+        ("http", "It does not speak WebSocket"),
         ("close", "It closed the connection during the handshake"),
     ],
 )

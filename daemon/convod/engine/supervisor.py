@@ -24,7 +24,7 @@ from convod.engine.process import Abandoned, Unloadable, Worker, WorkerDied, wor
 from convod.engine.scheduler import Scheduler
 from convod.engine.subscribers import Subscribers, Tell
 from convod.engine.wire import Load, Loaded, Results, Trouble
-from convod.measure import Histogram
+from convod.metrics import Histogram
 from convod.speech.commands import DecodeRequeued, DecodeStarted
 from convod.speech.decoding import DecodeJob, Hypothesis, Interims, Kind
 

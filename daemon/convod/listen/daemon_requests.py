@@ -33,13 +33,13 @@ from convod.engine import models, voices
 from convod.engine.fetch import FetchFailed, fetch
 from convod.listen.auth import Right
 from convod.listen.client import Answers, Client
-from convod.measure import CONTENT_TYPE
+from convod.metrics import CONTENT_TYPE
 from convod.sessions import Manager, Refused
 from convod.summary import Summarizers
 
 
 class DaemonRequests:
-    """Answers them; `answers` says which."""
+    """Answers requests about the daemon; `answers` maps each to its method."""
 
     def __init__(
         self, manager: Manager, summarizers: Summarizers, metrics: Callable[[], Awaitable[str]] | None

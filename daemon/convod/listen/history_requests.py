@@ -36,7 +36,7 @@ PAGE_BYTES: Final = 400_000
 
 
 class HistoryRequests:
-    """Answers them; `answers` says which."""
+    """Answers requests for what was said; `answers` maps each to its method."""
 
     def __init__(self, manager: Manager) -> None:
         self._manager = manager

@@ -32,7 +32,7 @@ from convod.listen.history_requests import HistoryRequests
 from convod.listen.limits import ConnectionLimiter
 from convod.listen.session_requests import SessionRequests
 from convod.sessions import Manager, Refused
-from convod.sessions.session import SessionSettings
+from convod.sessions.session import SessionSettings, refused_by_disk
 from convod.speech.pcm import PcmFormat
 from convod.store import SpoolFailed, StoreFailed
 from convod.summary import Summarizers
@@ -109,9 +109,8 @@ class Service:
         except StoreFailed as error:
             client.outbox.put(Error(id=request.id, code=Code.BUSY, message=str(error)))
         except SpoolFailed as error:
-            client.outbox.put(
-                Error(id=request.id, code=Code.BUSY, message=f"{error.strerror}; look at the daemon's disk")
-            )
+            refused = refused_by_disk(error)
+            client.outbox.put(Error(id=request.id, code=refused.code, message=str(refused)))
         except Exception as error:
             if isinstance(error, OSError) and error.errno in SHORTAGES:
                 log.warning("a request found no descriptor or memory left", extra={"connection": client.number})

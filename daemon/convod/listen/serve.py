@@ -24,7 +24,6 @@ from convod.listen.limits import NO_ROOM, STRANGER_BYTES, Slot
 from convod.listen.link import Link, LinkLost
 from convod.listen.outbox import Outbox
 from convod.listen.requests import Service
-from convod.listen.settings import ListenSettings
 from convod.sessions import Refused
 
 log = logging.getLogger("convod.listen")
@@ -105,9 +104,7 @@ class ConnectionHandler:
         connection: Connection,
         authenticate: Authenticate,
         service: Service,
-        settings: ListenSettings,
         slot: Slot,
-        peer: str,
     ) -> None:
         """Prepare to serve a client that has not said hello.
 
@@ -116,18 +113,16 @@ class ConnectionHandler:
             connection: the protocol's state, for the transport's framing and encoding.
             authenticate: tells what the token of a hello grants.
             service: answers the requests.
-            settings: those in force when the client connected.
             slot: the connection's place among all others.
-            peer: the client's address or user, for the log.
         """
         self._link = link
         self._connection = connection
         self._authenticate = authenticate
         self._service = service
-        self._settings = settings
+        self._settings = slot.settings
         self._slot = slot
         self._outbox = Outbox()
-        self._client = Client(self._outbox, peer, slot.number)
+        self._client = Client(self._outbox, slot.peer, slot.number)
         self._reader = _Reader(link, connection)
 
     async def run(self) -> None:

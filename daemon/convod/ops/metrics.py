@@ -20,7 +20,7 @@ from convod import __version__
 from convod.engine.supervisor import Engine
 from convod.listen.auth import Authenticator
 from convod.listen.limits import ConnectionLimiter
-from convod.measure import Histogram
+from convod.metrics import Histogram
 from convod.sessions import Manager
 from convod.store import StoreFailed
 from convod.summary import Summarizers, SummarizerUnavailable
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 STATES: Final = ("loading", "ready", "unloaded", "failed")
 
 
-class Metrics(msgspec.Struct, frozen=True):
-    """`text` collects them from all parts."""
+class MetricsExporter(msgspec.Struct, frozen=True):
+    """Collects the metrics of all parts."""
 
     manager: Manager
     summarizers: Summarizers
@@ -75,17 +75,17 @@ class Metrics(msgspec.Struct, frozen=True):
             "Texts that were not shown.",
             _by("reason", self.manager.hallucination_filter.rejected),
         )
-        measures = self.manager.measures
+        metrics = self.manager.metrics
         yield _histogram(
-            "convo_segment_lag_seconds", "From a segment's last audio to its text.", {(): measures.segment_lag}
+            "convo_segment_lag_seconds", "From a segment's last audio to its text.", {(): metrics.segment_lag}
         )
-        yield _counter("convo_audio_bytes", "Bytes of audio that were stored.", {(): measures.audio_bytes})
+        yield _counter("convo_audio_bytes", "Bytes of audio that were stored.", {(): metrics.audio_bytes})
         yield _gauge(
             "convo_summarizer_up", "Whether a summarizer answers, and which one would write.",
             {(("provider", provider or "none"),): int(provider is not None)},
         )  # fmt: skip
-        yield _counter("convo_summaries", "Tries at a summary.", _by("outcome", measures.summaries))
-        yield _histogram("convo_summary_seconds", "Time to write a summary.", {(): measures.summary_time})
+        yield _counter("convo_summaries", "Tries at a summary.", _by("outcome", metrics.summaries))
+        yield _histogram("convo_summary_seconds", "Time to write a summary.", {(): metrics.summary_time})
 
     def _engine(self, engine: Engine) -> Iterator[Metric]:
         status, queue = engine.status(), engine.queue()

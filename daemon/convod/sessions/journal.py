@@ -23,14 +23,13 @@ from convo.messages import (
     SessionState,
     SessionWarning,
     State,
-    Summary,
     SummaryDelta,
     SummaryOptions,
     TranscriptSegment,
 )
 from convod.auto_reset_event import AutoResetEvent
 from convod.hooks import Hooks
-from convod.measure import Measures
+from convod.metrics import SessionMetrics
 from convod.sessions.feed import EventLog
 from convod.store import Record, Store, StoreAway, StoreFailed
 from convod.summary import Summarizers, SummarizerUnavailable, Transcript
@@ -65,7 +64,7 @@ class JournalDeps(msgspec.Struct, frozen=True):
 
     store: Store
     summarizers: Summarizers
-    measures: Measures = msgspec.field(default_factory=Measures)
+    metrics: SessionMetrics = msgspec.field(default_factory=SessionMetrics)
     hooks: Hooks | None = None
 
 
@@ -269,16 +268,16 @@ class Journal:
             segments=await self._spoken(),
             owner=self.record.owner,
         )
-        measures, begun = self._deps.measures, trio.current_time()
+        metrics, begun = self._deps.metrics, trio.current_time()
         preview = self._begin_preview()
         try:
             summary = await self._deps.summarizers.write(transcript, options, preview)
         except SummarizerUnavailable:
             preview.break_off()
-            measures.summaries["unavailable"] += 1
+            metrics.summaries["unavailable"] += 1
             raise
-        measures.summaries["written"] += 1
-        measures.summary_time.observe(trio.current_time() - begun)
+        metrics.summaries["written"] += 1
+        metrics.summary_time.observe(trio.current_time() - begun)
         if summary.unverified:
             named = ", ".join(f'"{text}"' for text in summary.unverified)
             await self.publish(
@@ -286,7 +285,7 @@ class Journal:
                 code=str(Code.UNVERIFIED),
                 message=f"the summary names what the transcript does not contain, look it up: {named}",
             )
-        await self.publish(FinalSummary, also=also, **_fields(summary))
+        await self.publish(FinalSummary, also=also, **msgspec.structs.asdict(summary))
 
     async def _spoken(self) -> list[Segment]:
         """Return all segments without the times of words, which take ten times as much memory."""
@@ -346,7 +345,7 @@ class Journal:
                 await trio.sleep(every_s)
             else:
                 done_s = spoken_s
-                await self.publish(RollingSummary, **_fields(summary))
+                await self.publish(RollingSummary, **msgspec.structs.asdict(summary))
 
     async def _new_talk(self, through: int, done_s: float, every_s: float) -> None:
         """Until there are segments after `through`, and `every_s` seconds of talk after `done_s` or of waiting."""
@@ -391,7 +390,3 @@ class _Preview:
         """Void what was shown: this summary will not be finished, and another may take long to start."""
         if self._shown:
             self._journal.show(self, "", True)
-
-
-def _fields(summary: Summary) -> dict[str, Any]:
-    return {name: getattr(summary, name) for name in Summary.__struct_fields__}

@@ -104,20 +104,21 @@ class Summarizers:
         """
         style = self._style_now(options)
         segments = transcript.segments
+        through = segments[-1].segment if segments else None
         if not any(segment.text.strip() for segment in segments):
-            return self._signed(Draft(title="", summary=""), None, style, _language_of(transcript), segments)
+            return self._signed(Draft(title="", summary=""), None, style, _language_of(transcript), through)
         status = await self.choose(options)
         if status.provider == EXTRACTIVE:
             language = _language_of(transcript)
             digest = await self._in_thread(transcript, partial(_extract, segments, style, language))
             show(digest.draft.summary, True)
-            return self._signed(digest.draft, status, style, language, segments)
+            return self._signed(digest.draft, status, style, language, through)
         language = self._language(options, transcript)
         wanted = Wanted(style=style, language=language, title=transcript.title)
         with self.chooser.at_work(status):
             draft = await summarise(transcript, wanted, await self._work(status, wanted, show))
         missing = await self._in_thread(transcript, partial(_missing, transcript, draft, language))
-        return self._signed(draft, status, style, language, segments, missing)
+        return self._signed(draft, status, style, language, through, missing)
 
     def rolling(self, title: str, last: Summary | None) -> Rolling:
         """Begin the rolling summary of a talk, from its title and its last summary before a restart."""
@@ -138,7 +139,7 @@ class Summarizers:
         if status.provider == EXTRACTIVE:
             draft = await rolling.extracted(load, style, transcript.language)
             show(draft.summary, True)
-            return self._signed(draft, status, style, transcript.language, (), through=rolling.through)
+            return self._signed(draft, status, style, transcript.language, rolling.through)
         language = self._language(options, transcript)
         wanted = Wanted(style=style, language=language, title=transcript.title)
 
@@ -151,7 +152,7 @@ class Summarizers:
 
         draft = await rolling.refined(load, refine)
         missing = rolling.facts.missing(draft, language)
-        return self._signed(draft, status, style, language, (), missing, through=rolling.through)
+        return self._signed(draft, status, style, language, rolling.through, missing)
 
     async def _in_thread(self, transcript: Transcript, work: Callable[[], T]) -> T:
         async with self._threads.turn(transcript.owner):
@@ -221,10 +222,8 @@ class Summarizers:
         status: SummarizerStatus | None,
         style: Style,
         language: str,
-        segments: Sequence[Segment],
+        through: int | None,
         missing: Sequence[str] = (),
-        *,
-        through: int | None = None,
     ) -> Summary:
         """Make a summary of a draft. `status`: who wrote it, None if there was nothing to write."""
         return Summary(
@@ -242,7 +241,7 @@ class Summarizers:
             origin=Origin(
                 created=round(self._clock(), 3),
                 style=style.name,
-                through=segments[-1].segment if segments else through,
+                through=through,
             ),
         )
 

@@ -301,7 +301,7 @@ def test_a_stores_password_is_never_printed(monkeypatch, capsys, url):
     ("name", "value", "says"),
     [
         ("CONVOD_MODEL", "smal", "engine.model: no model is called 'smal'"),
-        ("CONVOD_MODEL", "/no/such/place", "engine.model: /no/such/place is no directory"),
+        ("CONVOD_MODEL", "/no/such/place", "engine.model: /no/such/place is not a directory"),
         ("CONVOD_SUMMARY_PROVIDER", "gpt", "no summarizer 'gpt': choose one of auto, ollama"),
         ("CONVOD_SUMMARY_STYLE", "../x", "no summary style '../x': choose one of brief"),
     ],
