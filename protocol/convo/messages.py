@@ -663,7 +663,7 @@ class Search(Request[SearchReply], frozen=True, kw_only=True, tag="search"):
 
 
 class Export(Request[ExportReply], frozen=True, kw_only=True, tag="export"):
-    """The transcript as txt, srt, vtt, json, jsonl or md, from `offset` characters on."""
+    """The transcript as txt, srt, vtt, ttml, json, jsonl or md, from `offset` characters on."""
 
     Reply: ClassVar = ExportReply
 

@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from convo.messages import Priority
 
-FORMATS = ("txt", "srt", "vtt", "json", "jsonl", "md")
+FORMATS = ("txt", "srt", "vtt", "ttml", "json", "jsonl", "md")
+CAPTIONS = ("srt", "vtt", "ttml")
+"""Formats of which several cannot follow each other in one file."""
+EXPORTS = (*FORMATS, "docx")
 ENCODINGS = ("s16le", "f32le", "mulaw", "alaw")
 STATES = ("pending", "processing", "transcribed", "completed", "failed", "cancelled")
 PRIORITIES = ("low", "normal", "high")
@@ -129,7 +132,7 @@ def _complaint(options: Options) -> str | None:
         if options.files.count("-") > 1:
             return "standard input (-) can be read once"
         to_screen = options.output is None and options.output_dir is None
-        if len(options.files) > 1 and to_screen and options.format in ("srt", "vtt"):
+        if len(options.files) > 1 and to_screen and options.format in CAPTIONS:
             return f"several files in {options.format} need --output-dir DIR: one transcript each"
     if options.command == "stream":
         if options.mic and options.file is not None:
@@ -302,7 +305,7 @@ def _history(command: Any) -> None:
 
     parser = command("export", "print a session's transcript in a format")
     _session(parser)
-    parser.add_argument("--format", choices=FORMATS, help="txt, or as the end of -o says")
+    parser.add_argument("--format", choices=EXPORTS, help="txt, or as the end of -o says; docx needs -o")
     parser.add_argument("-o", "--output", metavar="OUT", help="a file; replaced only when all is there")
 
     parser = command("search", "find words in all transcripts")

@@ -248,7 +248,7 @@ DOCUMENT: _Json = {
                     _JOB_ID,
                     {
                         "name": "format", "in": "query",
-                        "schema": _text(enum=["txt", "srt", "vtt", "json", "jsonl", "md"], default="txt"),
+                        "schema": _text(enum=["txt", "srt", "vtt", "ttml", "json", "jsonl", "md"], default="txt"),
                     },
                 ],
                 "responses": {

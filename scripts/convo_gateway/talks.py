@@ -39,6 +39,7 @@ _TYPES: Final = {
     "jsonl": "application/x-ndjson",
     "md": "text/markdown; charset=utf-8",
     "srt": "application/x-subrip; charset=utf-8",
+    "ttml": "application/ttml+xml; charset=utf-8",
     "vtt": "text/vtt; charset=utf-8",
 }
 
