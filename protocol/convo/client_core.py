@@ -19,6 +19,7 @@ from .feed import Feed
 from .framing import Framing
 from .messages import (
     PROTOCOL,
+    AnswerProgress,
     Attach,
     AttachReply,
     Audio,
@@ -82,11 +83,18 @@ class Fetching:
 
 
 @dataclass(frozen=True)
+class Answering:
+    """A question of this connection is being answered."""
+
+    progress: AnswerProgress
+
+
+@dataclass(frozen=True)
 class Lost:
     """The connection is over; `ClientCore.check` says why."""
 
 
-Happening = Opened | Answered | Changed | Fetching | Lost
+Happening = Opened | Answered | Changed | Fetching | Answering | Lost
 
 
 class Attachment:
@@ -252,6 +260,8 @@ class ClientCore:
                 return self._refused(message)
             case ModelProgress():
                 return [Fetching(message)]
+            case AnswerProgress():
+                return [Answering(message)]
             case Event():
                 return self._event(message)
         return []

@@ -12,8 +12,21 @@ from typing import Protocol, TypeVar, cast
 
 import anyio
 
-from .client_core import Answered, Attachment, Changed, ClientCore, Fetching, Happening, Lost, Opened
-from .messages import Attach, CreateSession, CreateSessionReply, Message, ModelProgress, Reply, Request, Welcome
+from .client_core import Answered, Answering, Attachment, Changed, ClientCore, Fetching, Happening, Lost, Opened
+from .messages import (
+    AnswerProgress,
+    Ask,
+    AskReply,
+    Attach,
+    CancelAsk,
+    CreateSession,
+    CreateSessionReply,
+    Message,
+    ModelProgress,
+    Reply,
+    Request,
+    Welcome,
+)
 
 R = TypeVar("R", bound=Reply)
 
@@ -76,6 +89,7 @@ class ClientIO:
         self._ended = AutoResetEvent()
         self._answers: dict[int, _Answer] = {}
         self._changes: dict[Attachment, AutoResetEvent] = {}
+        self._asks: dict[int, Callable[[AnswerProgress], None]] = {}
         self._watchers: list[Callable[[ModelProgress], None]] = []
 
     # --- for the transport --------------------------------------------------------------------------------
@@ -138,10 +152,34 @@ class ClientIO:
 
     async def request(self, request: Request[R]) -> R:
         """Send a request and wait for its answer; for errors see `Client.request`."""
+        return await self._wait_answer(request, *await self._submit(request))
+
+    async def ask(self, request: Ask, watcher: Callable[[AnswerProgress], None]) -> AskReply:
+        """Send a question and wait for its answer; `watcher` gets what is known of it meanwhile.
+
+        Cancelled, it tells the daemon, which would otherwise go on for nobody.
+        """
+        number, answer = await self._submit(request)
+        self._asks[number] = watcher
+        try:
+            return await self._wait_answer(request, number, answer)
+        except BaseException:
+            if not answer.arrived.is_set() and not self.core.lost:
+                cancel, data = self.core.request(CancelAsk(ask=number))
+                self.core.abandon(cancel)
+                self._send(data)
+            raise
+        finally:
+            del self._asks[number]
+
+    async def _submit(self, request: Request[R]) -> tuple[int, _Answer]:
         await self._wait_outbox()
         number, data = self.core.request(request)
         self._send(data)
         answer = self._answers[number] = _Answer()
+        return number, answer
+
+    async def _wait_answer(self, request: Request[R], number: int, answer: _Answer) -> R:
         try:
             await answer.arrived.wait()
         except BaseException:  # cancelled: nobody will ask for what this answer brings
@@ -215,6 +253,9 @@ class ClientIO:
                 case Fetching():
                     for watcher in tuple(self._watchers):
                         watcher(happening.progress)
+                case Answering():
+                    if (asker := self._asks.get(happening.progress.ask)) is not None:
+                        asker(happening.progress)
                 case Lost():
                     self._tell_all()
 

@@ -89,6 +89,7 @@ class Options(argparse.Namespace):
     tui: bool
 
     session: str
+    sessions: list[str]
     query: str
     state: str | None
     kind: str | None
@@ -311,6 +312,11 @@ def _history(command: Any) -> None:
     parser = command("search", "find words in all transcripts")
     parser.add_argument("query", metavar="WORDS", help="what was said")
     parser.add_argument("--limit", type=_number(1, 10_000), default=50, metavar="N", help="at most this many (50)")
+
+    parser = command("ask", "answer a question from what was said, with the places that say so")
+    parser.add_argument("query", metavar="QUESTION", help="in the language of the talks")
+    parser.add_argument("sessions", metavar="ID", nargs="*", help="only these sessions; the beginning is enough")
+    parser.add_argument("--limit", type=_number(1, 40), default=12, metavar="N", help="use at most N passages (12)")
 
     parser = command("rename", "give a session another title")
     _session(parser)

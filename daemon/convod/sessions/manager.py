@@ -40,6 +40,7 @@ from convod.sessions.journal import Journal, JournalDeps
 from convod.sessions.lengths import check_query, check_text, cut_line
 from convod.sessions.limits import RetentionSettings
 from convod.sessions.live import LiveSession
+from convod.sessions.questions import Questions
 from convod.sessions.registry import Registry, unknown
 from convod.sessions.request import check_summary, validate_request
 from convod.sessions.retention import Retention
@@ -92,6 +93,7 @@ class Manager:
         self.journal = self._registry.journal
         self.running = self._registry.running
         self.counts = self._registry.counts
+        self.questions = Questions(self.store, self.journal, self._summarizers, deps.limits)
         self._keys: WeakValueDictionary[tuple[str, str], trio.Lock] = WeakValueDictionary()
         self._summary_requests = SummaryRequests(self._summarized)
         self._stopping = False
