@@ -91,6 +91,23 @@ _SCHEMAS: _Json = {
             )
         ),
     ),
+    "Answer": _object(
+        ["answer", "passages", "provider", "model", "dropped", "reason"],
+        answer=_array(
+            _object(
+                ["text", "sources"], text=_text(), unverified=_array(_text()),
+                sources={**_array(_INTEGER), "description": "places in `passages`, from 0"},
+            )
+        ),
+        passages=_array(
+            _object(
+                ["job_id", "title", "created", "segment", "start", "end", "text", "speaker", "match"],
+                job_id=_text(), title=_text(), created=_NUMBER, segment=_INTEGER, start=_NUMBER, end=_NUMBER,
+                text=_text(), speaker={"type": ["string", "null"]}, match={"type": "boolean"},
+            )
+        ),
+        provider=_text(), model=_text(), dropped=_INTEGER, reason={"type": ["string", "null"]},
+    ),
     "Transcription": _object(["text"], text=_text()),
     "VerboseTranscription": _object(
         ["task", "language", "duration", "text"],
@@ -237,6 +254,30 @@ DOCUMENT: _Json = {
                 "parameters": [{"name": "q", "in": "query", "required": True, "schema": _text()}, _LIMIT],
                 "responses": {
                     "200": _answer("what was found", _ref("Hits")), **_errors("Error", "400", "401", "403", "503")
+                },
+            }
+        },
+        "/api/v1/ask": {
+            "post": {
+                "operationId": "ask",
+                "summary": "Answer a question from what was said.",
+                "description": "Server-sent events: `passages`, then a `sentence` each, and last `answer`, which is "
+                "what holds; `restart` voids the sentences before it.",
+                "requestBody": {
+                    "required": True,
+                    "content": {
+                        "application/json": {
+                            "schema": _object(
+                                ["question"], question=_text(maxLength=1000),
+                                job_ids={**_array(_text()), "maxItems": 20},
+                                limit={**_INTEGER, "minimum": 1, "maximum": 40, "default": 12},
+                            )
+                        }
+                    },
+                },
+                "responses": {
+                    "200": _answer("events; the data of `answer`", _ref("Answer"), "text/event-stream"),
+                    **_errors("Error", "400", "401", "403", "404", "408", "429", "503"),
                 },
             }
         },
