@@ -6,7 +6,7 @@ over a `Client`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, TypedDict, TypeVar, Unpack
 
 import msgspec
@@ -15,6 +15,9 @@ from .client_core import Attachment
 from .client_io import ClientIO
 from .errors import ConvoError, RemoteProtocolError
 from .messages import (
+    AnswerProgress,
+    Ask,
+    AskReply,
     Attach,
     AttachReply,
     AudioFormat,
@@ -298,6 +301,25 @@ class Client:
             if not reply.segments or (after is not None and reply.segments[-1].segment <= after):
                 raise RemoteProtocolError(Code.BAD_MESSAGE, "The daemon's transcript does not move on.")
             after = reply.segments[-1].segment
+
+    async def ask(
+        self,
+        query: str,
+        sessions: Sequence[str] = (),
+        *,
+        limit: int = 12,
+        progress: Callable[[AnswerProgress], None] | None = None,
+    ) -> AskReply:
+        """Answer a question about what was said. Cancelling ends the daemon's work on it. Raises like `request`.
+
+        Args:
+            query: the question.
+            sessions: whole ids of those that it is about; none: all of this owner.
+            limit: how many passages with words of the question it may be answered from.
+            progress: called with the passages, then with each sentence as it is written.
+        """
+        request = Ask(query=query, sessions=list(sessions), limit=limit)
+        return await self._io.ask(request, progress or (lambda message: None))
 
     async def pull_model(self, model: str, progress: Callable[[ModelProgress], None] | None = None) -> PullModelReply:
         """Fetch a model, and call `progress` with each message about it meanwhile. Raises like `request`."""

@@ -20,6 +20,7 @@ from .framing import Framing
 from .messages import (
     PROTOCOL,
     SAMPLE_BYTES,
+    AnswerProgress,
     Attach,
     AttachReply,
     Audio,
@@ -82,11 +83,18 @@ class Fetching:
 
 
 @dataclass(frozen=True)
+class Answering:
+    """A question of this connection is being answered."""
+
+    progress: AnswerProgress
+
+
+@dataclass(frozen=True)
 class Lost:
     """The connection has ended; `ClientCore.check` says why."""
 
 
-CoreEvent = Opened | Answered | Changed | Fetching | Lost
+CoreEvent = Opened | Answered | Changed | Fetching | Answering | Lost
 
 
 class Attachment:
@@ -253,6 +261,8 @@ class ClientCore:
                 return self._refused(message)
             case ModelProgress():
                 return [Fetching(message)]
+            case AnswerProgress():
+                return [Answering(message)]
             case Event():
                 return self._event(message)
         return []

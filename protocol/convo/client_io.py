@@ -13,8 +13,21 @@ from typing import Protocol, TypeVar, cast
 
 import anyio
 
-from .client_core import Answered, Attachment, Changed, ClientCore, CoreEvent, Fetching, Lost, Opened
-from .messages import Attach, CreateSession, CreateSessionReply, Message, ModelProgress, Reply, Request, Welcome
+from .client_core import Answered, Answering, Attachment, Changed, ClientCore, CoreEvent, Fetching, Lost, Opened
+from .messages import (
+    AnswerProgress,
+    Ask,
+    AskReply,
+    Attach,
+    CancelAsk,
+    CreateSession,
+    CreateSessionReply,
+    Message,
+    ModelProgress,
+    Reply,
+    Request,
+    Welcome,
+)
 
 R = TypeVar("R", bound=Reply)
 
@@ -76,6 +89,7 @@ class ClientIO:
         self._ended = Broadcast()
         self._answers: dict[int, _Answer] = {}
         self._changes: dict[Attachment, Broadcast] = {}
+        self._asks: dict[int, Callable[[AnswerProgress], None]] = {}
         self._watchers: list[Callable[[ModelProgress], None]] = []
 
     # --- for the transport --------------------------------------------------------------------------------
@@ -138,10 +152,34 @@ class ClientIO:
 
     async def request(self, request: Request[R]) -> R:
         """Send a request and wait for its answer; for errors see `Client.request`."""
+        return await self._wait_answer(request, *await self._submit(request))
+
+    async def ask(self, request: Ask, watcher: Callable[[AnswerProgress], None]) -> AskReply:
+        """Send a question and wait for its answer; `watcher` gets what is known of it meanwhile.
+
+        Cancelled, it tells the daemon, which would otherwise go on for nobody.
+        """
+        number, answer = await self._submit(request)
+        self._asks[number] = watcher
+        try:
+            return await self._wait_answer(request, number, answer)
+        except BaseException:
+            if not answer.arrived.is_set() and not self.core.lost:
+                cancel, data = self.core.request(CancelAsk(ask=number))
+                self.core.abandon(cancel)
+                self._send(data)
+            raise
+        finally:
+            del self._asks[number]
+
+    async def _submit(self, request: Request[R]) -> tuple[int, _Answer]:
         await self._wait_outbox()
         number, data = self.core.request(request)
         self._send(data)
         answer = self._answers[number] = _Answer()
+        return number, answer
+
+    async def _wait_answer(self, request: Request[R], number: int, answer: _Answer) -> R:
         try:
             await answer.arrived.wait()
         except BaseException:  # cancelled: the answer is not wanted any more
@@ -215,6 +253,9 @@ class ClientIO:
                 case Fetching():
                     for watcher in tuple(self._watchers):
                         watcher(event.progress)
+                case Answering():
+                    if (asker := self._asks.get(event.progress.ask)) is not None:
+                        asker(event.progress)
                 case Lost():
                     self._wake_all()
 

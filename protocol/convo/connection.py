@@ -21,6 +21,7 @@ from .messages import (
     FROM_SERVER,
     MESSAGE_BYTES,
     PROTOCOL,
+    AnswerProgress,
     Audio,
     Code,
     Error,
@@ -345,7 +346,7 @@ def _kind(message: Message) -> _Kind:
             return _Kind.GOODBYE if _is_goodbye(message) else _Kind.REFUSAL
         case Reply():
             return _Kind.REPLY
-        case Event() | ModelProgress():
+        case Event() | ModelProgress() | AnswerProgress():
             return _Kind.EVENT
         case Audio():
             return _Kind.AUDIO

@@ -70,6 +70,7 @@ class Code(StrEnum):
     LIMIT_EXCEEDED = "limit_exceeded"
     UNVERIFIED = "unverified"
     UNCOVERED = "uncovered"
+    CANCELLED = "cancelled"
     INTERNAL = "internal"
 
 
@@ -315,6 +316,33 @@ class StorageStatus(Value, frozen=True, kw_only=True):
     message: str | None = None
 
 
+class Passage(Value, frozen=True, kw_only=True):
+    """A segment that a question may be about; `match`: it has words of the question, else it stands beside one.
+
+    `speaker` is the name of who says it, where that is known; `created` of its session, Unix seconds.
+    """
+
+    session: str
+    title: str
+    created: float
+    segment: int
+    start: float
+    end: float
+    text: str
+    speaker: str | None = None
+    match: bool = True
+
+
+class AnswerSentence(Value, frozen=True, kw_only=True):
+    """A sentence of an answer. `sources`: the passages that it rests on, by their places in the list, from 0;
+    `unverified`: names and numbers in it that these do not have.
+    """
+
+    text: str
+    sources: list[int]
+    unverified: list[str] = []
+
+
 class Limits(Value, frozen=True, kw_only=True, omit_defaults=False):
     """What the daemon grants: bytes a message, bytes of unacknowledged audio, seconds to resume."""
 
@@ -451,6 +479,20 @@ class ExportReply(Reply, frozen=True, kw_only=True, tag="ok"):
 
     content: str
     next: int | None = None
+
+
+class AskReply(Reply, frozen=True, kw_only=True, tag="ok"):
+    """An answer, and the passages that it is made from. Without `answer`, `reason` says why.
+
+    `dropped`: sentences that were left out, because their passages do not say such a thing.
+    """
+
+    answer: list[AnswerSentence]
+    passages: list[Passage]
+    provider: str
+    model: str
+    dropped: int = 0
+    reason: str | None = None
 
 
 class ListQueueReply(Reply, frozen=True, kw_only=True, tag="ok"):
@@ -666,8 +708,24 @@ class Search(Request[SearchReply], frozen=True, kw_only=True, tag="search"):
     summaries: bool = False
 
 
+class Ask(Request[AskReply], frozen=True, kw_only=True, tag="ask"):
+    """A question about what was said, in some `sessions` or in all; `answer_progress` events come meanwhile."""
+
+    Reply: ClassVar = AskReply
+
+    query: str
+    sessions: list[str] = []
+    limit: Count = 12
+
+
+class CancelAsk(Request[Reply], frozen=True, kw_only=True, tag="cancel_ask"):
+    """Stop answering a question of this connection: the `ask` with the id `ask`."""
+
+    ask: Annotated[int, msgspec.Meta(ge=0)]
+
+
 class Export(Request[ExportReply], frozen=True, kw_only=True, tag="export"):
-    """The transcript as txt, srt, vtt, json, jsonl or md, from `offset` characters on."""
+    """The transcript as txt, srt, vtt, ttml, json, jsonl or md, from `offset` characters on."""
 
     Reply: ClassVar = ExportReply
 
@@ -872,6 +930,18 @@ class ModelProgress(Message, frozen=True, kw_only=True, tag="model_progress"):
     total_bytes: int | None = None
 
 
+class AnswerProgress(Message, frozen=True, kw_only=True, tag="answer_progress"):
+    """A question is being answered; goes to the connection that sent the `ask` with this id.
+
+    First come the `passages`, then a `sentence` at a time; with `restart`, sentences from before are void.
+    """
+
+    ask: int
+    passages: list[Passage] | None = None
+    sentence: AnswerSentence | None = None
+    restart: bool = False
+
+
 # --- tables -----------------------------------------------------------------------------------------------
 
 
@@ -893,6 +963,7 @@ REQUESTS: dict[str, type[Message]] = _by_name(
     Detach, ListSessions, Search, Export, Summarize, ListSummaries, ListModels, PullModel, UpdateSession, RetrySession,
     AddMark,
     Retranscribe, ListQueue, PauseQueue, ResumeQueue,
+    Ask, CancelAsk,
 )  # fmt: skip
 """Requests by wire name."""
 
@@ -903,7 +974,7 @@ DURABLE: dict[str, type[Message]] = _by_name(
 """Events that are stored, by wire name."""
 
 EVENTS: dict[str, type[Message]] = DURABLE | _by_name(
-    AudioAck, SpeechStarted, SpeechEnded, TranscriptPartial, Progress, SummaryDelta, ModelProgress
+    AudioAck, SpeechStarted, SpeechEnded, TranscriptPartial, Progress, SummaryDelta, ModelProgress, AnswerProgress
 )
 """Events by wire name."""
 

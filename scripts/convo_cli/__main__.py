@@ -26,6 +26,7 @@ HOMES = {
     "watch": "history",
     "export": "history",
     "search": "history",
+    "ask": "ask",
     "rename": "history",
     "queue": "jobs",
     "priority": "jobs",

@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from convo.messages import Priority
 
-FORMATS = ("txt", "srt", "vtt", "json", "jsonl", "md")
+FORMATS = ("txt", "srt", "vtt", "ttml", "json", "jsonl", "md")
+CAPTIONS = ("srt", "vtt", "ttml")
+"""Formats of which several cannot follow each other in one file."""
+EXPORTS = (*FORMATS, "docx")
 ENCODINGS = ("s16le", "f32le", "mulaw", "alaw")
 STATES = ("pending", "processing", "transcribed", "completed", "failed", "cancelled")
 PRIORITIES = ("low", "normal", "high")
@@ -86,6 +89,7 @@ class Options(argparse.Namespace):
     tui: bool
 
     session: str
+    sessions: list[str]
     query: str
     state: str | None
     kind: str | None
@@ -128,7 +132,7 @@ def _usage_error(options: Options) -> str | None:
         if options.files.count("-") > 1:
             return "standard input (-) can only be read once"
         to_screen = options.output is None and options.output_dir is None
-        if len(options.files) > 1 and to_screen and options.format in ("srt", "vtt"):
+        if len(options.files) > 1 and to_screen and options.format in CAPTIONS:
             return f"several files in {options.format} need --output-dir DIR: one transcript each"
     if options.command == "stream":
         if options.mic and options.file is not None:
@@ -301,12 +305,17 @@ def _history(command: Any) -> None:
 
     parser = command("export", "print a session's transcript in a format")
     _session(parser)
-    parser.add_argument("--format", choices=FORMATS, help="txt, or as the end of -o says")
+    parser.add_argument("--format", choices=EXPORTS, help="txt, or as the end of -o says; docx needs -o")
     parser.add_argument("-o", "--output", metavar="OUT", help="a file; replaced only once complete")
 
     parser = command("search", "find words in all transcripts")
     parser.add_argument("query", metavar="WORDS", help="what was said")
     parser.add_argument("--limit", type=_number(1, 10_000), default=50, metavar="N", help="at most this many (50)")
+
+    parser = command("ask", "answer a question from what was said, with the places that say so")
+    parser.add_argument("query", metavar="QUESTION", help="in the language of the talks")
+    parser.add_argument("sessions", metavar="ID", nargs="*", help="only these sessions; the beginning is enough")
+    parser.add_argument("--limit", type=_number(1, 40), default=12, metavar="N", help="use at most N passages (12)")
 
     parser = command("rename", "give a session another title")
     _session(parser)

@@ -12,6 +12,7 @@ from pathlib import Path
 import trio
 
 import convo
+from convo.docx_file import DOCX, NoDocx, render_docx
 from convo.messages import (
     CancelSession,
     DeleteSession,
@@ -21,10 +22,11 @@ from convo.messages import (
     State,
     UpdateSession,
 )
+from convo.transcript import Transcript
 
-from .arguments import Options
+from .arguments import EXPORTS, Options
 from .captions import Captions
-from .errors import failed
+from .errors import Exit, Problem, failed
 from .link import connected, find, linked, sessions
 from .output import Lines, colours, json_line, note, on_screen, put, write_file
 from .summaries import BOLD, DIM, PLAIN, starts_of, summary_for_output
@@ -75,14 +77,23 @@ async def watch(options: Options) -> None:
 async def export(options: Options) -> None:
     """`convo export ID --format F [-o OUT]`."""
     output = Path(options.output) if options.output is not None else None
-    format = format_of(options.format, output, json=options.json)
+    format = format_of(options.format, output, json=options.json, formats=EXPORTS)
+    if format == DOCX and output is None:
+        raise Problem(Exit.USAGE, "A Word document needs a file: give -o OUT.docx.")
     async with connected(options) as client:
         info = await find(client, options.session)
-        text = fit(await client.export(info.session, format), format)
+        if format == DOCX:
+            transcript = Transcript.of(await client.get_session(info.session))
+            try:
+                content: str | bytes = await trio.to_thread.run_sync(render_docx, transcript)
+            except NoDocx as error:
+                raise Problem(Exit.USAGE, str(error)) from None
+        else:
+            content = fit(await client.export(info.session, format), format)
     if output is None:
-        put(text)
+        put(str(content))
     else:
-        write_file(output, text)
+        write_file(output, content)
 
 
 async def search(options: Options) -> None:

@@ -99,14 +99,15 @@ class Lines:
                 await trio.to_thread.run_sync(put, text, abandon_on_cancel=True)
 
 
-def write_file(path: Path, text: str, *, follow: bool = True) -> None:
-    """Write a file so that its name stands for the old text or the whole new one, never for a part.
+def write_file(path: Path, content: str | bytes, *, follow: bool = True) -> None:
+    """Write a file so that its name stands for the old content or the whole new one, never for a part.
 
     A link is followed, or replaced if `follow` is false. A device or a pipe is written to as it is.
 
     Raises:
         Problem: it cannot be written.
     """
+    data = content.encode() if isinstance(content, str) else content
     try:
         target = Path(os.path.realpath(path)) if follow else path
         try:
@@ -116,19 +117,19 @@ def write_file(path: Path, text: str, *, follow: bool = True) -> None:
         if not follow and stat.S_ISLNK(mode):
             mode = 0o666 & ~_umask()
         elif not stat.S_ISREG(mode):
-            target.write_text(text, encoding="utf-8")
+            target.write_bytes(data)
             return
-        _replace(target, text, stat.S_IMODE(mode))
+        _replace(target, data, stat.S_IMODE(mode))
     except OSError as error:
         raise Problem(Exit.OTHER, f"Cannot write {file_name(str(path))}: {error.strerror}.") from None
 
 
-def _replace(target: Path, text: str, mode: int) -> None:
+def _replace(target: Path, data: bytes, mode: int) -> None:
     # Not named after the target, whose name may have the greatest length already.
     descriptor, name = tempfile.mkstemp(prefix=".convo-", dir=target.parent)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
             file.flush()
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())

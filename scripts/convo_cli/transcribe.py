@@ -33,7 +33,7 @@ from convo.messages import (
     TranscriptSegment,
 )
 
-from .arguments import Options
+from .arguments import CAPTIONS, Options
 from .errors import Exit, Problem, explain, failed
 from .interrupts import on_interrupt
 from .link import linked
@@ -82,7 +82,7 @@ async def transcribe(options: Options) -> None:
     work = _Transcribe(options, format_of(options.format, None if directory else output))
     files = expand(options.files)
     targets = outputs(files, output, work.format, directory=directory)
-    if output is None and len(files) > 1 and work.format in ("srt", "vtt") and not options.json:
+    if output is None and len(files) > 1 and work.format in CAPTIONS and not options.json:
         raise Problem(Exit.USAGE, f"Several files in {work.format} need --output-dir: one transcript each.")
     jobs = [_Job(file, target) for (file, _), target in zip(files, targets, strict=True)]
     if options.skip_existing:

@@ -17,7 +17,7 @@ from .text import clean_json, clean_lines, file_name
 _JSON = ("json", "jsonl")
 
 
-def format_of(given: str | None, output: Path | None, *, json: bool = False) -> str:
+def format_of(given: str | None, output: Path | None, *, json: bool = False, formats: Sequence[str] = FORMATS) -> str:
     """Return the format: the one given, else that of the file's extension, else txt (JSON: json).
 
     Raises:
@@ -28,11 +28,11 @@ def format_of(given: str | None, output: Path | None, *, json: bool = False) -> 
     if json:
         return "json"
     ending = "" if output is None or output.is_dir() else output.suffix.removeprefix(".")
-    if ending and ending.lower() not in FORMATS:
+    if ending and ending.lower() not in formats:
         raise Problem(
             Exit.USAGE,
             f"{file_name(str(output))}: no transcript is a .{ending}; end the name in "
-            f".{', .'.join(FORMATS[:-1])} or .{FORMATS[-1]}, or say which it is with --format.",
+            f".{', .'.join(formats[:-1])} or .{formats[-1]}, or say which it is with --format.",
         )
     return ending.lower() or "txt"
 

@@ -22,6 +22,10 @@ from convo.framing import LengthPrefixed
 from convo.messages import (
     ActionItem,
     AddMark,
+    AnswerProgress,
+    AnswerSentence,
+    Ask,
+    AskReply,
     Attach,
     AttachReply,
     Audio,
@@ -62,6 +66,7 @@ from convo.messages import (
     ModelInfo,
     ModelProgress,
     Origin,
+    Passage,
     PauseQueue,
     Ping,
     PingReply,
@@ -198,6 +203,7 @@ class FakeDaemon:
             ),
             ModelInfo(name="small", here=False, size_bytes=0, context="full"),
         ]
+        self.answer: list[AnswerSentence] = []  # to any question
         self.refuse: dict[type[Message], Error] = {}
         self.on_created: Callable[[FakeSession], None] = lambda session: None
         self.fail_with: tuple[str, str] | None = None
@@ -407,6 +413,26 @@ class FakeDaemon:
             segments=session.segments, summary=session.summary, marks=session.marks(), **session.info()
         )
         await peer.send(ExportReply(id=number, content=formats.render(transcript, message.format)))
+
+    async def on_Ask(self, peer: Peer, message: Ask, number: int) -> None:
+        passages = [
+            Passage(
+                session=session.id, title=session.title, created=session.created, segment=segment.segment,
+                start=segment.start, end=segment.end, text=segment.text,
+            )
+            for session in self.sessions.values()
+            if not message.sessions or session.id in message.sessions
+            for segment in session.segments
+        ]  # fmt: skip
+        await peer.send(AnswerProgress(ask=number, passages=passages))
+        for sentence in self.answer:
+            await peer.send(AnswerProgress(ask=number, sentence=sentence))
+        await peer.send(
+            AskReply(
+                id=number, answer=self.answer, passages=passages, provider="ollama", model="m",
+                dropped=1, reason=None if self.answer else "No language model answers questions.",
+            )
+        )  # fmt: skip
 
     async def on_Attach(self, peer: Peer, message: Attach, number: int) -> None:
         session = self.sessions[message.session]

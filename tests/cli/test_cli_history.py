@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from pathlib import Path
 
+import docx
 import pytest
 
 from convo.messages import (
@@ -21,7 +23,7 @@ from convo.messages import (
     StorageStatus,
     SummarizerStatus,
 )
-from tests.cli.conftest import Run, Start
+from tests.cli.conftest import Result, Run, Start
 from tests.cli.fake import SUMMARY, WAIT_S, FakeDaemon
 
 
@@ -129,7 +131,7 @@ def test_watching_a_session_that_failed(fake: FakeDaemon, run: Run) -> None:
     assert (result.code, result.out, result.err) == (6, "So far.\n", "convo: It broke.\n")
 
 
-@pytest.mark.parametrize("format", ["txt", "srt", "vtt", "md", "json", "jsonl"])
+@pytest.mark.parametrize("format", ["txt", "srt", "vtt", "ttml", "md", "json", "jsonl"])
 def test_export(history: FakeDaemon, run: Run, format: str, tmp_path: Path) -> None:
     result = run("export", "aaaa1", "--format", format)
     assert result.code == 0
@@ -137,6 +139,18 @@ def test_export(history: FakeDaemon, run: Run, format: str, tmp_path: Path) -> N
     target = tmp_path / f"talk.{format}"
     assert run("export", "aaaa1", "-o", target).out == ""
     assert target.read_text() == result.out
+
+
+def test_export_of_a_word_document(
+    history: FakeDaemon, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("export", "aaaa1", "--format", "docx").err == "convo: A Word document needs a file: give -o OUT.docx.\n"
+    target = tmp_path / "talk.docx"
+    assert run("export", "aaaa1", "-o", target) == Result(0, "", "")
+    assert docx.Document(str(target)).paragraphs[-1].text == "00:02 See you."
+    monkeypatch.setitem(sys.modules, "docx", None)
+    result = run("export", "aaaa1", "-o", target)
+    assert (result.code, "pip install 'convo[docx]'" in result.err) == (2, True)
 
 
 def test_search(history: FakeDaemon, run: Run) -> None:

@@ -81,6 +81,13 @@ async def test_what_an_assistant_may_ask(real: Daemon) -> None:
         first = words.split()[0].strip(".,!?")
         assert talk in {hit["talk"] for hit in (await call(client, "search_talks", query=first))["hits"]}
 
+        answer = await call(client, "ask_talks", question=f"Who said {first}?", talks=[talk[:6]])
+        assert answer["sentences"] == []
+        assert (answer["written_by"], answer["reason"].split(" (")[0]) == (
+            "extractive", "No language model answers questions",
+        )  # fmt: skip
+        assert {place["talk"] for place in answer["places"]} == {talk}
+
         old = await call(client, "summarize_talk", talk=talk)
         new = await call(client, "summarize_talk", talk=talk, style="bullets")
         assert old["written_by"].startswith("extractive")

@@ -78,6 +78,15 @@ WORST: dict[str, list[Map]] = {
     "get_session": [IN_TALK],
     "list_sessions": [{"limit": 1000, "prefix": "0"}],
     "search": [{"query": " ".join(f"release budget ship friday thousand {n}" for n in range(5)), "limit": 1000}],
+    "ask": [
+        {
+            "query": " ".join(f"release budget ship friday thousand {n}" for n in range(5)),
+            "limit": 1000,
+            "sessions": named,
+        }
+        for named in ([], [TALK])
+    ],
+    "cancel_ask": [{"ask": 1}],
     "export": [IN_TALK | {"format": name, "offset": at} for at in (0, 100_000) for name in formats.FORMATS],
 }
 """By request: what is asked in turn, of this type unless another one is named."""

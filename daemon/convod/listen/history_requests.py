@@ -9,8 +9,11 @@ from collections.abc import Sequence
 from typing import Final
 
 import msgspec
+import trio
 
 from convo.messages import (
+    Ask,
+    CancelAsk,
     Code,
     Export,
     ExportReply,
@@ -46,6 +49,8 @@ class HistoryRequests:
             ListSummaries: (self._list_summaries, Right.READ),
             Search: (self._search, Right.READ),
             Export: (self._export, Right.READ),
+            Ask: (self._ask, Right.READ),
+            CancelAsk: (self._cancel_ask, Right.READ),
         }
 
     async def _get_session(self, client: Client, request: GetSession) -> Reply:
@@ -95,6 +100,23 @@ class HistoryRequests:
             journal, request.format, request.offset, PAGE_BYTES // 4, client.owner
         )
         return ExportReply(id=request.id, content=content, next=following)
+
+    async def _ask(self, client: Client, request: Ask) -> Reply:
+        limit = _limit(request.limit)
+        with trio.CancelScope() as scope:
+            client.asks[request.id] = scope
+            try:
+                return await self._manager.questions.answer(
+                    client.reach, client.owner, request, limit, client.outbox.put
+                )
+            finally:
+                client.asks.pop(request.id, None)
+        raise Refused(Code.CANCELLED, "the question was cancelled; ask it again")
+
+    async def _cancel_ask(self, client: Client, request: CancelAsk) -> Reply:
+        if (scope := client.asks.get(request.ask)) is not None:
+            scope.cancel()
+        return Reply(id=request.id)
 
     async def _list_summaries(self, client: Client, request: ListSummaries) -> Reply:
         journal = await self._manager.journal(client.reach, request.session)

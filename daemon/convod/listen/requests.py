@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from convo.messages import (
+    Ask,
     Code,
     DeleteSession,
     Error,
@@ -73,7 +74,7 @@ class Service:
     def is_slow(request: Request[Any]) -> bool:
         """Whether the answer may take long."""
         return isinstance(
-            request, Finalize | PullModel | Summarize | DeleteSession | Export | Search | Metrics | Status
+            request, Finalize | PullModel | Summarize | DeleteSession | Export | Search | Ask | Metrics | Status
         )
 
     async def audio(self, client: Client, session_id: str, offset: int, pieces: Sequence[bytes]) -> None:

@@ -32,6 +32,7 @@ FEATURES = [
     "live", "file", "interim", "words", "resume", "summary", "rolling", "summaries", "search", "export", "pull_model",
     "queue", "update", "retry", "retranscribe", "rename", "marks", "speakers",
     "channels",
+    "ask",
 ]  # fmt: skip
 
 GOODBYE_S = 5.0
@@ -279,16 +280,17 @@ class ConnectionHandler:
     async def _take_request(self, request: Request[Any], nursery: trio.Nursery) -> None:
         if self._service.is_slow(request):
             # Its answer may take long, and what it waits for may be audio on this very connection.
-            await self._client.slow.acquire_on_behalf_of(request)
-            nursery.start_soon(self._answer_slowly, request)
+            place = object()  # requests may be equal, or have lists that cannot be hashed
+            await self._client.slow.acquire_on_behalf_of(place)
+            nursery.start_soon(self._answer_slowly, request, place)
         else:
             await self._service.answer(self._client, request)
 
-    async def _answer_slowly(self, request: Request[Any]) -> None:
+    async def _answer_slowly(self, request: Request[Any], place: object) -> None:
         try:
             await self._service.answer(self._client, request)
         finally:
-            self._client.slow.release_on_behalf_of(request)
+            self._client.slow.release_on_behalf_of(place)
 
     # --- writing ------------------------------------------------------------------------------------------
 

@@ -36,6 +36,7 @@ from convod.sessions.journal import Journal, JournalDeps
 from convod.sessions.lengths import check_query, cut_line
 from convod.sessions.limits import RetentionSettings
 from convod.sessions.live import LiveSession
+from convod.sessions.questions import Questions
 from convod.sessions.registry import Registry, unknown
 from convod.sessions.request import check_summary
 from convod.sessions.retention import Retention
@@ -84,6 +85,7 @@ class Manager:
         self._creation = Creation(self.store, self._registry, self.admission, self._summarizers)
         self.create = self._creation.create
         self.retranscribe = self._creation.retranscribe
+        self.questions = Questions(self.store, self.journal, self._summarizers, deps.limits)
         self._summary_requests = SummaryRequests(self._summarized)
         self._retention = Retention(self.store, self.spool, retention, self.forget, self.remove_audio)
 

@@ -36,6 +36,7 @@ _FORMATS = {
     "md": "Markdown with summary and times",
     "srt": "SubRip captions",
     "vtt": "WebVTT captions",
+    "ttml": "TTML captions",
     "json": "everything, as one object",
     "jsonl": "everything, one object per line",
 }
