@@ -62,20 +62,18 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     keep_audio: bool = False
 
 
-class Refused(Exception):
+class _CodedError(Exception):
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Refused(_CodedError):
     """A request or audio that cannot be taken: an error code and a sentence that says what to do."""
 
-    def __init__(self, code: Code, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
-
-class SessionFailed(Exception):
+class SessionFailed(_CodedError):
     """The session cannot go on: an error code and a sentence."""
-
-    def __init__(self, code: Code, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 class SessionDeps(msgspec.Struct, frozen=True, kw_only=True):
