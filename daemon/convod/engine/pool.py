@@ -64,7 +64,7 @@ class EnginePool:
         if len(self._engines) >= MOST:
             self._give_up_one()
         assert self._nursery is not None, "it runs"
-        settings = msgspec.structs.replace(self._settings, model=model, workers=1, unload_s=IDLE_S)
+        settings = msgspec.structs.replace(self._settings, model=model, workers=1, remote_only=False, unload_s=IDLE_S)
         one = self._engines[model] = _One(Engine(settings), trio.CancelScope())
         self._nursery.start_soon(self._keep, one)
         return one.engine

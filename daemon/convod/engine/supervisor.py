@@ -11,7 +11,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
 import trio
@@ -21,11 +21,14 @@ from convo.messages import Code, EngineStatus, QueueStatus
 from convod.engine import models, selection
 from convod.engine.fetch import FetchFailed, fetch
 from convod.engine.pressure import Pressure
-from convod.engine.process import Abandoned, Unloadable, Worker, WorkerDied, worker_process
+from convod.engine.process import Abandoned, Unloadable, Worker, WorkerDied, WorkerLost, worker_process
 from convod.engine.scheduler import Scheduler
 from convod.engine.wire import Load, Loaded, Results, Trouble
 from convod.measure import Histogram
 from convod.speech.decoding import DecodeJob, Hypothesis, Interims, Kind
+
+if TYPE_CHECKING:
+    from convod.cluster.lanes import Lanes, RemoteWorker
 
 log = logging.getLogger("convod.engine")
 
@@ -44,6 +47,11 @@ percentile 3.7 s), one of two threads after 2.6 s (7.1 s)."""
 
 LIVE_S: Final = 15.0
 """Seconds for which a live session is expected to have a window, after it began, speech began, or the last window."""
+
+NO_WORKER: Final = (
+    "no worker that hears with this model has come by the broker yet; start one: convod worker --broker URL"
+)
+"""Without workers here nothing is decoded until one comes."""
 
 REPLACED_S: Final = 15.0
 """Seconds it may take to notice that a worker hangs and to end it."""
@@ -70,7 +78,8 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     `model`: `auto` is the best that is on this machine when the daemon starts, see `selection`.
     `deadline_s`: a worker that takes longer for each window of its batch hangs, and is replaced. `unload_s`: after so
-    long without work the model leaves memory, until it is needed again; 0 keeps it.
+    long without work the model leaves memory, until it is needed again; 0 keeps it. `broker`: the URL of a Redis by
+    which workers on other machines take windows. With `remote_only` there are only those.
     """
 
     model: str = selection.AUTO
@@ -82,6 +91,8 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     deadline_s: Annotated[float, Meta(gt=0, le=86400)] = 120.0
     load_timeout_s: Annotated[float, Meta(gt=0, le=86400)] = 300.0
     unload_s: Annotated[float, Meta(ge=0, le=1e7)] = 0.0
+    broker: str = ""
+    remote_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +142,7 @@ class Engine:
         self._loading = 0
         self._loaded: Loaded | None = None
         self._workers: set[Worker] = set()
+        self.lanes: Lanes | None = None  # to workers on other machines, where a broker is set
         self._ready = trio.Event()
         self._context = "short"
 
@@ -156,7 +168,7 @@ class Engine:
         if self._scheduler.drop(job) and trio.current_time() >= job.due:
             self._waited(job)
         self._deliver.pop(job, None)
-        for worker in self._workers:
+        for worker in (*self._workers, *(self.lanes.serving if self.lanes else ())):
             if job.kind is Kind.FILE and job in worker.batch and not any(one in self._deliver for one in worker.batch):
                 worker.abandon(ABANDON_S)
 
@@ -181,6 +193,8 @@ class Engine:
 
     def interims(self, owner: str | None = None) -> Interims:
         """Return how many interims an owner's live sessions may ask for now; for None, the fewest of all owners."""
+        if self.settings.remote_only:
+            return Interims.NONE
         now = trio.current_time()
         if owner is not None:
             return self._pressure_of(owner).look(now)
@@ -218,8 +232,15 @@ class Engine:
             return
         if self._idle:
             self._idle.unpark()
-        elif not self._at_hand:
+            return
+        self._offer()
+        if self._scheduler and not self._at_hand:
             self._unloaded.unpark()
+
+    def _offer(self) -> None:
+        """Have workers on other machines look at what may leave."""
+        if self.lanes is not None and (self._scheduler.waiting(Kind.FILE) or self._scheduler.waiting(Kind.FINAL)):
+            self.lanes.offer(self.take_leaving)
 
     def status(self) -> EngineStatus:
         """Return the engine's status."""
@@ -240,6 +261,21 @@ class Engine:
         """Return how many windows wait."""
         waiting = self._scheduler.waiting
         return QueueStatus(final=waiting(Kind.FINAL), interim=waiting(Kind.INTERIM), file=waiting(Kind.FILE))
+
+    @property
+    def loaded(self) -> Loaded | None:
+        """What the workers said when their model was loaded."""
+        return self._loaded
+
+    @property
+    def slots(self) -> int:
+        """How many batches are decoded at once, here and on other machines."""
+        return len(self._workers) + (len(self.lanes.serving) if self.lanes else 0)
+
+    @property
+    def backlog_s(self) -> float:
+        """Seconds of audio that wait."""
+        return self._scheduler.waiting_s
 
     @property
     def busy(self) -> bool:
@@ -285,6 +321,11 @@ class Engine:
             Scheduler(plan.batch, files=self.settings.batch or FILES, bucketed=bucketed, workers=plan.workers)
         )
         async with trio.open_nursery() as nursery:
+            if self.settings.broker:
+                from convod.cluster.lanes import Lanes  # a plain convod needs nothing of it
+
+                self.lanes = Lanes(self.settings, plan.model, self)
+                nursery.start_soon(self.lanes.run)
             for _ in range(plan.workers):
                 nursery.start_soon(self._keep_worker, plan)
 
@@ -315,7 +356,9 @@ class Engine:
                     self.message = None
         cores = selection.cores()
         threads = settings.threads or model.threads or (1 if model.size_bytes < SMALL_BYTES else cores)
-        workers = settings.workers or max(1, min(4, cores // threads))
+        workers = (settings.workers or max(1, min(4, cores // threads))) if not settings.remote_only else 0
+        if settings.remote_only:
+            self.message = NO_WORKER
         # The built-in model is so small that a batch costs as much as its windows one by one; elsewhere it pays.
         batch = settings.batch or (1 if model.context == "short" and threads == 1 else 8)
         return _Plan(model, workers, threads, batch)
@@ -391,17 +434,20 @@ class Engine:
         async with worker_process() as worker:
             self._loading += 1
             try:
-                self._loaded = loaded = await worker.load(load, self.settings.load_timeout_s)
+                loaded = await worker.load(load, self.settings.load_timeout_s)
             finally:
                 self._loading -= 1
-            self.languages = loaded.languages
-            self.state, self.message = "ready", None
-            self._ready.set()
+            self._has_loaded(loaded)
             self._workers.add(worker)
             try:
                 yield worker
             finally:
                 self._workers.discard(worker)
+
+    def _has_loaded(self, loaded: Loaded) -> None:
+        self._loaded, self.languages = loaded, loaded.languages
+        self.state, self.message = "ready", None
+        self._ready.set()
 
     async def _serve(self, worker: Worker) -> None:
         while True:
@@ -410,29 +456,63 @@ class Engine:
                 batch = await self._next_batch(worker)
             finally:
                 self._at_hand.discard(worker)
-            # Jobs that came after it was woken counted on it, and it may not have taken all.
+            await self._decode(worker, batch)
+
+    async def serve_remote(self, worker: RemoteWorker, loaded: Loaded) -> None:
+        """Have a worker on another machine decode; raises `WorkerDied`, `WorkerLost` or `Abandoned` at its end."""
+        assert self.lanes is not None
+        if self.settings.remote_only:
+            self._has_loaded(loaded)
+        self.lanes.serving.add(worker)
+        self._scheduler.workers += 1
+        try:
+            while True:
+                if not (batch := self.take_leaving(worker)):
+                    self._call()  # what stays may need a worker here
+                    batch = await worker.wait_batch()
+                await self._decode(worker, batch)
+        finally:
+            self.lanes.serving.discard(worker)
+            self._scheduler.workers -= 1
+            if self.settings.remote_only and not self.lanes.serving:
+                self.state, self.message = "loading", NO_WORKER
             self._call()
-            begun = trio.current_time()
-            for job in batch:
-                self.waits[job.kind].observe(begun - job.since)
-            try:
-                answer = await worker.decode(batch, self._limit_s(batch))
-            except WorkerDied:
-                for job in self._scheduler.died(batch, self._deliver):
-                    self._finish(
-                        job, Refusal(Code.INTERNAL, "this stretch of audio stopped the engine again and again")
-                    )
-                raise
-            self.busy_s += trio.current_time() - begun
-            if isinstance(answer, Results):
-                self.decoded_s += sum(job.seconds for job in batch)
-                for job, hypothesis in zip(batch, answer.hypotheses, strict=True):
-                    self._finish(job, hypothesis)
-            elif isinstance(answer, Trouble):
-                if len(batch) > 1:
-                    log.warning("%d windows could not be decoded together: %s", len(batch), answer.message)
-                for job in self._scheduler.failed(batch, self._deliver):
-                    self._finish(job, Refusal(Code.INTERNAL, f"the engine could not decode: {answer.message}"))
+
+    def take_leaving(self, worker: RemoteWorker) -> list[DecodeJob]:
+        """Take the next batch for a worker on another machine, empty where nothing may leave for it."""
+        now = trio.current_time()
+        local = not self.settings.remote_only
+
+        def leaves(job: DecodeJob) -> bool:
+            return not local or (not job.losses and (job.kind is Kind.FILE or worker.fits(job, now)))
+
+        batch = self._scheduler.take_leaving(leaves, now)
+        for job in batch:
+            self._waited(job)
+        return batch
+
+    async def _decode(self, worker: Worker | RemoteWorker, batch: list[DecodeJob]) -> None:
+        # Jobs that came after it was woken counted on it, and it may not have taken all.
+        self._call()
+        begun = trio.current_time()
+        for job in batch:
+            self.waits[job.kind].observe(begun - job.since)
+        try:
+            answer = await worker.decode(batch, self._limit_s(batch))
+        except WorkerDied as death:
+            for job in self._scheduler.died(batch, self._deliver, lost=isinstance(death, WorkerLost)):
+                self._finish(job, Refusal(Code.INTERNAL, "this stretch of audio stopped the engine again and again"))
+            raise
+        self.busy_s += trio.current_time() - begun
+        if isinstance(answer, Results):
+            self.decoded_s += sum(job.seconds for job in batch)
+            for job, hypothesis in zip(batch, answer.hypotheses, strict=True):
+                self._finish(job, hypothesis)
+        elif isinstance(answer, Trouble):
+            if len(batch) > 1:
+                log.warning("%d windows could not be decoded together: %s", len(batch), answer.message)
+            for job in self._scheduler.failed(batch, self._deliver):
+                self._finish(job, Refusal(Code.INTERNAL, f"the engine could not decode: {answer.message}"))
 
     async def _next_batch(self, worker: Worker) -> list[DecodeJob]:
         idle_since = trio.current_time()
@@ -441,6 +521,7 @@ class Engine:
                 for job in batch:
                     self._waited(job)
                 return batch
+            self._offer()  # what this one may not take now: it is kept for live speech
             unload_s = self.settings.unload_s or float("inf")
             async with trio.open_nursery() as nursery:
                 nursery.cancel_scope.deadline = trio.current_time() + unload_s

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -113,17 +114,29 @@ def load(
 
 
 def exposed_token(settings: Settings, file: Path | None) -> str | None:
-    """One sentence if the file holds the shared token and every user of this machine may read it."""
-    if not settings.listen.token or file is None:
+    """One sentence if the file holds a secret and every user of this machine may read it."""
+    broker = settings.engine.broker
+    secrets = {
+        "listen.token": settings.listen.token,
+        "engine.broker": broker if without_secret(broker) != broker else "",
+    }
+    if file is None or not any(secrets.values()):
         return None
     try:
         if not file.stat().st_mode & stat.S_IROTH:
             return None
-        if ("listen.token", settings.listen.token) not in _from_file(file, _types()):
-            return None
+        held = [key for key, value in _from_file(file, _types()) if value and value == secrets.get(key)]
     except (OSError, BadSettings):
         return None
-    return f"{file} holds listen.token and any user may read it: use `chmod o-r {file}`, or `convod token add` instead"
+    if not held:
+        return None
+    instead = ", or `convod token add` instead" if held == ["listen.token"] else ""
+    return f"{file} holds {' and '.join(held)} and any user may read it: use `chmod o-r {file}`{instead}"
+
+
+def without_secret(url: str) -> str:
+    """A URL as it may be shown."""
+    return re.sub(r"(?<=://)[^@/]*@|(?<=://).*@", "(set)@", url, count=1)
 
 
 def _parts(text: str) -> list[str]:
