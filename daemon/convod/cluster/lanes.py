@@ -12,7 +12,6 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from itertools import count
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import trio
@@ -23,6 +22,7 @@ from convod.cluster import broker, wire
 from convod.cluster.estimate import WayEstimate
 from convod.cluster.fingerprint import digest, versions
 from convod.cluster.members import BEAT_S, MISSED, Member, Members
+from convod.cluster.outstanding import Outstanding
 from convod.cluster.wire import Fingerprint, Malformed, Reply
 from convod.engine.models import Model
 from convod.engine.process import Abandoned, WorkerDied, WorkerLost, work_of
@@ -222,15 +222,13 @@ class Lanes:
         self.serving: set[RemoteWorker] = set()
         self.idle: dict[RemoteWorker, None] = {}
         self.connected = False
-        self.duplicates = 0
         self._settings = settings
         self._model = model
         self._engine = engine
         self._redis = broker.client(settings.broker)
         self._limiter = trio.CapacityLimiter(THREADS)
         self._daemon = secrets.token_hex(8)  # of this run: what another one asked for is nobody's
-        self._numbers = count(1)
-        self._expected: dict[str, RemoteWorker] = {}
+        self.outstanding: Outstanding[RemoteWorker] = Outstanding(self._daemon)
         self._of_member: dict[str, list[RemoteWorker]] = {}
         self._members = Members()
         self._digest = ""
@@ -293,14 +291,13 @@ class Lanes:
     @contextmanager
     def expecting(self, worker: RemoteWorker, queue: str, limit_s: float) -> Iterator[_Task]:
         """A new task whose reply goes to `worker`; who replies after the block is not heard."""
-        id = f"{self._daemon}-{next(self._numbers)}"
+        id = self.outstanding.new(worker)
         model = worker.member.beat.fingerprint.name
         task = _Task(id, wire.PREFIX + queue, wire.task_message(id, queue, self._daemon, model, limit_s))
-        self._expected[id] = worker
         try:
             yield task
         finally:
-            if self._expected.pop(id, None) is not None:
+            if self.outstanding.give_up(id):
                 self.delete(task)
 
     async def hand_out(self, task: _Task, frame: bytes, limit_s: float) -> None:
@@ -400,9 +397,8 @@ class Lanes:
         except Malformed as error:
             log.warning("a reply was left out that is none: %s", error)
             return
-        worker = self._expected.pop(reply.task, None)
+        worker = self.outstanding.answered(reply.task)
         if worker is None:
-            self.duplicates += 1
             log.debug("a reply came that nobody waits for", extra={"task": reply.task})
         else:
             worker.replied(reply)

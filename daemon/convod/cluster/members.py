@@ -53,10 +53,10 @@ class Members:
 
     def beat(self, beat: Beat, now: float) -> Member:
         """A beat came at `now`; the worker that it is of."""
-        if beat.state == "gone":
-            return self._members.pop(beat.worker, Member(beat, now, "it has ended"))
         member = self._members.setdefault(beat.worker, Member(beat, now, self._why_not(beat)))
         member.beat, member.at = beat, now
+        if beat.state == "gone":
+            del self._members[beat.worker]
         return member
 
     def silent(self, now: float) -> list[Member]:

@@ -17,7 +17,6 @@ import threading
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -210,7 +209,7 @@ class Agent:
             languages=self._loaded.languages,
             multilingual=self._loaded.multilingual,
             busy=self._busy,
-            load=os.getloadavg()[0] / selection.cores(),
+            load=_load(),
             windows=self._windows,
             state=self._state,
         )
@@ -308,11 +307,19 @@ class Agent:
             transaction.execute()
 
 
+def _load() -> float:
+    """The machine's load over its processors; 0 where the system does not say, as to a unit with ProcSubset=pid."""
+    try:
+        return os.getloadavg()[0] / selection.cores()
+    except OSError:
+        return 0.0
+
+
 def consumer(settings: EngineSettings, agent: Agent) -> Any:
     """Celery's worker, with what is known to go wrong with Redis switched off."""
     from celery import Celery
     from celery.platforms import SecurityWarning
-    from celery.signals import worker_shutting_down
+    from celery.signals import setup_logging, worker_shutting_down
     from kombu import Exchange, Queue
 
     # Under root it warns of messages that are programs (pickle), of which it takes none here.
@@ -352,7 +359,11 @@ def consumer(settings: EngineSettings, agent: Agent) -> Any:
     def leave(**_: Any) -> None:
         agent.leave()
 
+    def keep(**_: Any) -> None:
+        """Who listens to this signal has set up the logs, and Celery does not."""
+
     worker_shutting_down.connect(leave, weak=False)
+    setup_logging.connect(keep, weak=False)
     return app.Worker(
         pool="solo",
         concurrency=1,
@@ -374,8 +385,10 @@ def run(settings: EngineSettings) -> int:
             return 1
         log.warning("the broker at %s is not there yet: %s", broker.place(settings.broker), error)
     agent = Agent(settings)
-    thread = threading.Thread(target=partial(agent.main), name="agent", daemon=True)
+    thread = threading.Thread(target=agent.main, name="agent", daemon=True)
     thread.start()
+    import celery  # noqa: F401  while the model is loaded
+
     agent.started.wait()
     status = 0
     if agent.failure is None:

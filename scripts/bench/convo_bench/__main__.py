@@ -16,7 +16,7 @@ import trio
 import convo
 from convo.messages import SummaryOptions
 
-from . import captions, engine, files, history, idle, live, load, make_talks, noise, silence, soak
+from . import captions, cluster, engine, files, history, idle, live, load, make_talks, noise, silence, soak
 from .daemon import Daemon, running
 from .figures import Figures
 from .options import Options
@@ -34,6 +34,7 @@ BENCHES: dict[str, Bench] = {
     "engine": engine.bench,
     "files": files.bench,
     "history": history.bench,
+    "cluster": cluster.bench,
 }
 
 
@@ -70,7 +71,7 @@ def main() -> None:
     print(figures["machine"], flush=True)
     for name in BENCHES if arguments.bench == "all" else [arguments.bench]:
         # Bare engine and daemon are compared with one worker each.
-        one_worker = {"CONVOD_DEVICE": "cpu", "CONVOD_ENGINE_WORKERS": "1"} if name == "engine" else {}
+        one_worker = {"CONVOD_DEVICE": "cpu", "CONVOD_ENGINE_WORKERS": "1"} if name in ("engine", "cluster") else {}
         with running("--model", arguments.model, **one_worker) as daemon:
             result = trio.run(_warm_then, BENCHES[name], daemon, options)
         figures[name] = result

@@ -33,7 +33,9 @@ def analyze(*arguments: str | Path, **environment: str) -> subprocess.CompletedP
 
 def test_no_place_holder_is_left_and_the_program_is_the_one_that_ran(units, tmp_path):
     texts = {path.name: path.read_text() for path in tmp_path.joinpath("root").rglob("*") if path.is_file()}
-    assert set(texts) == {"convod.service", "convod.socket", "convod-web.socket", "convod.conf", "convod.toml"}
+    assert set(texts) == {
+        "convod.service", "convod.socket", "convod-web.socket", "convod-worker@.service", "convod.conf", "convod.toml"
+    }  # fmt: skip
     assert not [name for name, text in texts.items() if re.search(r"@[A-Z_]+@", text)]
     assert f"ExecStart={tmp_path}/convod" in texts["convod.service"]
     assert "ProtectHome=yes" in texts["convod.service"]
@@ -81,9 +83,10 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path, capsys):
 
 
 @needs_systemd
-def test_the_service_is_exposed_to_2_0_at_most(units):
-    done = analyze("security", "--offline=true", "--threshold=20", units / "convod.service")
-    rated = re.search(r"exposure level for convod.service: (\d+\.\d)", done.stdout)
+@pytest.mark.parametrize("unit", ["convod.service", "convod-worker@.service"])
+def test_the_service_is_exposed_to_2_0_at_most(units, unit):
+    done = analyze("security", "--offline=true", "--threshold=20", units / unit)
+    rated = re.search(r"exposure level for convod[\w@-]*.service: (\d+\.\d)", done.stdout)
     assert rated, done.stdout + done.stderr
     assert float(rated[1]) <= 2.0
     assert done.returncode == 0
