@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from convod.cluster.lanes import PROBE
 from convod.engine.wire import encoded
 from tests.support.daemon import Daemon, running
 from tests.support.redis import RedisServer, RemoteWorker, SlowLink
-from tests.support.sessions import OFF, assert_whole, of, segments, states
+from tests.support.sessions import LIMIT_S, OFF, assert_whole, of, segments, states
 from tests.support.speech import DATA
 
 TALK = (DATA / "talk.flac").read_bytes()
@@ -27,6 +28,9 @@ BEAM = {"CONVOD_SESSIONS_BEAM": "1", "CONVOD_ENGINE_BATCH": "2"}
 """What is heard is not the question; several tasks a file are better than one."""
 
 What = list[tuple[object, ...]]
+
+SEED = 20261130
+KILLS = 20
 
 
 def what(events: list[messages.Event]) -> What:
@@ -290,3 +294,34 @@ async def test_a_worker_that_may_not_come_in_says_what_to_look_at(broker: RedisS
     (said,) = worker.log
     assert said.startswith("convod: the broker refuses us")
     assert said.endswith("look at the user and password in its URL\n")
+
+
+@pytest.mark.slow
+def test_twenty_kills_of_workers_models_and_redis_change_nothing(cluster: Cluster, expected: What) -> None:
+    chance = random.Random(SEED)
+
+    async def disturbed(kills: int) -> int:
+        """One file with a few kills; how many there were."""
+        with trio.fail_after(4 * LIMIT_S):
+            async with convo.connect(cluster.daemon.url) as client:
+                workers = await cluster.having(client, 3)
+                session = await begin(client)
+                done = 0
+                for _ in range(chance.randint(1, 3)):
+                    await trio.sleep(chance.uniform(0.0, 0.5))
+                    what_dies = chance.choice(["worker", "worker", "model", "redis"])
+                    if what_dies == "redis":
+                        cluster.broker.kill()
+                        cluster.broker.start()
+                    elif what_dies == "model" and workers:
+                        os.kill(chance.choice(workers).child, signal.SIGKILL)
+                    elif workers:
+                        cluster.end(workers.pop(chance.randrange(len(workers))))
+                        cluster.start()
+                    done += 1
+                assert await rest(session) == expected
+        return kills + done
+
+    kills = 0
+    while kills < KILLS:
+        kills = trio.run(disturbed, kills)

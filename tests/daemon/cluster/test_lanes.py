@@ -1,0 +1,208 @@
+"""The daemon's lanes on a real Redis; the worker is the test's own, so that it can do what real ones never should."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from base64 import b64decode
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+import pytest
+import trio
+
+from convod.cluster import wire
+from convod.cluster.fingerprint import digest, versions
+from convod.cluster.wire import Beat, Fingerprint, Reply
+from convod.engine.models import BUILTIN, BUILTIN_DIRECTORY
+from convod.engine.supervisor import Engine, EngineSettings
+from convod.engine.wire import Results, Work, encoded, to_worker
+from convod.speech.decoding import DecodeJob, Hypothesis, Kind, Options, Window
+from tests.support.redis import RedisServer
+from tests.support.speech import pcm
+
+RATE = 16000
+PATIENCE_S = 60.0
+
+
+class Stage:
+    """An engine whose only worker here is held still, and a worker on another machine that the test plays."""
+
+    def __init__(self, engine: Engine, broker: RedisServer) -> None:
+        self.engine = engine
+        self.redis = broker.admin
+        self.outcomes: dict[DecodeJob, list[object]] = {}
+        loaded = engine.loaded
+        assert loaded is not None
+        fingerprint = Fingerprint(
+            digest=digest(BUILTIN_DIRECTORY), context="short", device=loaded.device,
+            compute_type=loaded.compute_type, versions=versions(),
+        )  # fmt: skip
+        self.beat = Beat(
+            worker=os.urandom(4).hex(), host="elsewhere", fingerprint=fingerprint, model=BUILTIN, languages=["en"],
+            multilingual=False,
+        )  # fmt: skip
+
+    def send_beat(self, **changed: str) -> None:
+        self.redis.xadd(wire.BEATS, wire.beat_fields(msgspec.structs.replace(self.beat, **changed)))
+
+    async def take(self) -> tuple[str, str, Work]:
+        """Wait for a task: its id, whose it is, and the windows."""
+        queue = wire.PREFIX + wire.queue_name(self.beat.fingerprint.name, self.beat.worker)
+        with trio.fail_after(PATIENCE_S):
+            while (found := self.redis.rpop(queue)) is None:  # noqa: ASYNC110
+                await trio.sleep(0.01)
+        task, daemon, _, _ = json.loads(b64decode(json.loads(found)["body"]))[0]
+        work = to_worker(self.redis.get(wire.window_key(task)))
+        assert isinstance(work, Work)
+        return task, daemon, work
+
+    def reply(self, task: str, daemon: str, *texts: str, verdict: str = "answer", body: bytes | None = None) -> None:
+        heard = [
+            Hypothesis(text=text, language="en", language_probability=1.0, avg_logprob=0.0, no_speech_prob=0.0)
+            for text in texts
+        ]
+        answer = encoded(Results(hypotheses=heard, seconds=0.0)) if body is None else body
+        self.redis.xadd(wire.reply_key(daemon), Reply(task, verdict, answer).fields)
+        self.redis.delete(wire.window_key(task))
+
+    async def open_lane(self) -> None:
+        self.send_beat()
+        task, daemon, probe = await self.take()
+        self.reply(task, daemon, *["" for _ in probe.windows])
+        await until(lambda: self.engine.lanes.idle)
+
+    def submit(self, kind: Kind, session: str) -> DecodeJob:
+        job = DecodeJob(session, kind, Window(audio=pcm("single.flac")), RATE, Options(language="en", beam=1))
+        self.outcomes[job] = []
+        self.engine.submit(job, lambda job, outcome: self.outcomes[job].append(outcome))
+        return job
+
+    async def text(self, job: DecodeJob) -> str:
+        await until(lambda: self.outcomes[job])
+        (outcome,) = self.outcomes[job]
+        assert isinstance(outcome, Hypothesis), outcome
+        return outcome.text
+
+    def let_go(self) -> None:
+        """Let the worker here go on."""
+        for pid in self.engine.processes:
+            os.kill(pid, signal.SIGCONT)
+
+
+async def until(happened) -> None:
+    with trio.fail_after(PATIENCE_S):
+        while not happened():  # noqa: ASYNC110
+            await trio.sleep(0.01)
+
+
+@asynccontextmanager
+async def stage(broker: RedisServer) -> AsyncIterator[Stage]:
+    engine = Engine(EngineSettings(model=BUILTIN, workers=1, broker=broker.url()))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(engine.run)
+        with trio.fail_after(PATIENCE_S):
+            await engine.wait_ready()
+        one = Stage(engine, broker)
+        await one.open_lane()
+        await until(lambda: engine._idle)
+        (pid,) = engine.processes
+        os.kill(pid, signal.SIGSTOP)
+        one.submit(Kind.FINAL, "held")
+        await until(lambda: not engine.queue().final)
+        yield one
+        one.let_go()
+        nursery.cancel_scope.cancel()
+    assert broker.names("convo:w:*") == broker.names("convo:r:*") == []  # nothing is left behind
+
+
+async def test_finals_leave_if_the_way_fits_their_deadline_and_interims_stay(broker: RedisServer) -> None:
+    async with stage(broker) as one:
+        interim = one.submit(Kind.INTERIM, "speaks")
+        near = one.submit(Kind.FINAL, "near")
+        task, daemon, work = await one.take()
+        assert [window.audio for window in work.windows] == [near.audio]
+        one.reply(task, daemon, "from afar")
+        assert await one.text(near) == "from afar"
+
+        (lane,) = one.engine.lanes.serving
+        for _ in range(20):
+            lane.way.measured(1.0)  # the network has become slow
+        far = one.submit(Kind.FINAL, "far")
+        assert (one.engine.queue().final, one.engine.queue().interim) == (1, 1)
+        file = one.submit(Kind.FILE, "file")
+        task, daemon, work = await one.take()
+        assert len(work.windows) == 1
+        one.reply(task, daemon, "a file may always leave")
+        assert await one.text(file) == "a file may always leave"
+        assert one.outcomes[interim] == one.outcomes[far] == []
+        one.let_go()
+        assert await one.text(interim) != ""
+        assert await one.text(far) not in ("", "from afar")
+
+
+async def test_a_window_whose_worker_goes_is_decoded_here_and_what_comes_late_or_twice_is_nobodys(
+    broker: RedisServer,
+) -> None:
+    async with stage(broker) as one:
+        first = one.submit(Kind.FILE, "first")
+        task, daemon, _ = await one.take()
+        for text in ("once", "twice"):
+            one.reply(task, daemon, text)
+        assert await one.text(first) == "once"
+        lost = one.submit(Kind.FILE, "lost")
+        task, daemon, _ = await one.take()
+        one.send_beat(state="gone")
+        await until(lambda: one.engine.queue().file == 1)
+        assert (lost.losses, lost.deaths) == (1, 0)
+        one.reply(task, daemon, "too late")
+        await until(lambda: one.engine.lanes.outstanding.unexpected == 2)
+        # It stays, though somebody comes who could take it.
+        one.beat = msgspec.structs.replace(one.beat, worker="another")
+        await one.open_lane()
+        assert one.engine.queue().file == 1
+        one.let_go()
+        assert await one.text(lost) not in ("", "too late")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "body"),
+    [("died", b"it ended\x1b[31m"), ("answer", b"\xc1"), ("answer", encoded(Results(hypotheses=[], seconds=0.0)))],
+)
+async def test_a_worker_whose_model_died_or_that_answers_nonsense_is_tried_again(
+    broker: RedisServer, verdict: str, body: bytes
+) -> None:
+    async with stage(broker) as one:
+        job = one.submit(Kind.FILE, "file")
+        task, daemon, _ = await one.take()
+        one.redis.xadd(wire.reply_key(daemon), {"task": task, "verdict": "no such thing"})
+        one.redis.xadd(wire.BEATS, {"beat": b"\xc1"})
+        one.reply(task, daemon, verdict=verdict, body=body)
+        await until(lambda: one.engine.queue().file == 1)
+        assert (job.losses, job.deaths) == (0, 1)
+        task, daemon, probe = await one.take()
+        one.reply(task, daemon, *["" for _ in probe.windows])
+        task, daemon, _ = await one.take()
+        one.reply(task, daemon, "well again")
+        assert await one.text(job) == "well again"
+
+
+async def test_what_is_dropped_is_deleted_there_and_its_lane_is_free_when_the_worker_says_so(
+    broker: RedisServer,
+) -> None:
+    async with stage(broker) as one:
+        one.submit(Kind.FILE, "gone")
+        task, daemon, _ = await one.take()
+        assert broker.names("convo:w:*") == [wire.window_key(task)]
+        one.engine.forget("gone")
+        await until(lambda: broker.names("convo:w:*") == [])
+        job = one.submit(Kind.FILE, "next")
+        assert one.engine.queue().file == 1
+        one.reply(task, daemon, verdict="dropped", body=b"")
+        task, daemon, probe = await one.take()
+        one.reply(task, daemon, *["" for _ in probe.windows])
+        task, daemon, _ = await one.take()
+        one.reply(task, daemon, "next")
+        assert await one.text(job) == "next"
