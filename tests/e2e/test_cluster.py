@@ -24,8 +24,8 @@ from tests.support.sessions import LIMIT_S, OFF, assert_whole, of, segments, sta
 from tests.support.speech import DATA
 
 TALK = (DATA / "talk.flac").read_bytes()
-BEAM = {"CONVOD_SESSIONS_BEAM": "1", "CONVOD_ENGINE_BATCH": "2"}
-"""What is heard is not the question; several tasks a file are better than one."""
+BEAM = {"CONVOD_SESSIONS_BEAM": "1", "CONVOD_ENGINE_BATCH": "1"}
+"""Whatever is heard, is it the same to the last digit? In a batch that would depend on its size."""
 
 What = list[tuple[object, ...]]
 
@@ -103,6 +103,18 @@ class Cluster:
 async def until(happened: Callable[[], object]) -> None:
     while not happened():  # noqa: ASYNC110
         await trio.sleep(0.02)
+
+
+def beat_of(cluster: Cluster, worker: RemoteWorker) -> wire.Beat:
+    """The last beat of a worker."""
+    beats = (wire.read_beat(fields) for _, fields in cluster.broker.admin.xrevrange(wire.BEATS))
+    return next(beat for beat in beats if beat.worker == worker.id)
+
+
+def queue_of(cluster: Cluster, worker: RemoteWorker) -> tuple[str, str]:
+    """A worker's queue, and its model's name in it."""
+    model = beat_of(cluster, worker).fingerprint.name
+    return wire.queue_name(model, worker.id), model
 
 
 async def heard_of(cluster: Cluster, client: convo.Client, *workers: str) -> dict[str, str]:
@@ -183,8 +195,7 @@ async def test_a_worker_with_another_model_or_version_gets_nothing(cluster: Clus
     redis = cluster.broker.admin
     async with convo.connect(cluster.daemon.url) as client:
         worker, *_ = await cluster.having(client, 1)
-        beats = [wire.read_beat(fields) for _, fields in redis.xrevrange(wire.BEATS)]
-        beat = next(one for one in beats if one.worker == worker.id)
+        beat = beat_of(cluster, worker)
         reasons = {"digest": "it has another model", "versions": "it runs other, this convod convod "}
         for field in reasons:
             fingerprint = replace(beat.fingerprint, **{field: "other"})
@@ -193,12 +204,28 @@ async def test_a_worker_with_another_model_or_version_gets_nothing(cluster: Clus
         assert told[worker.id] == ""
         assert all(told[field].startswith(reason) for field, reason in reasons.items())
         # Nor does a worker do a task for another model, should one reach it.
-        queue = wire.queue_name(beat.fingerprint.name, worker.id)
+        queue, _ = queue_of(cluster, worker)
         redis.set(wire.window_key("t"), encoded(PROBE), ex=30)
         redis.lpush(wire.PREFIX + queue, wire.task_message("t", queue, "nobody", "another", 10.0))
         assert await rest(await begin(client)) == expected
         assert not [name for field in reasons for name in cluster.broker.names(f"convo:q:*:{field}")]
         await until(lambda: "a task was left out" in "".join(worker.log))
+
+
+async def test_a_model_that_hangs_is_replaced_and_what_it_might_yet_say_is_not_taken_for_another_answer(
+    cluster: Cluster, expected: What
+) -> None:
+    redis = cluster.broker.admin
+    async with convo.connect(cluster.daemon.url) as client:
+        worker, *_ = await cluster.having(client, 1)
+        child = worker.child
+        queue, model = queue_of(cluster, worker)
+        os.kill(child, signal.SIGSTOP)
+        redis.set(wire.window_key("h"), encoded(PROBE), ex=30)
+        redis.lpush(wire.PREFIX + queue, wire.task_message("h", queue, "nobody", model, 0.3))
+        await until(lambda: "task=h verdict=died" in "".join(worker.log))
+        assert await rest(await begin(client)) == expected
+        assert worker.child != child
 
 
 async def test_workers_that_are_killed_stopped_and_cut_off_in_mid_window(cluster: Cluster, expected: What) -> None:
@@ -232,7 +259,7 @@ async def test_a_worker_that_was_stuck_has_started_again_and_one_that_is_told_to
             pytest.skip("it is started by the first test")
         await cluster.wait_serving(client, stuck)
         assert "the worker starts again" in "".join(stuck.log)
-        assert await trio.to_thread.run_sync(stuck.end) == 0
+        assert await trio.to_thread.run_sync(stuck.end) == 0, "".join(stuck.log)
         cluster.end(stuck)
         cluster.stuck = None
         while stuck.id in {one.worker for one in (await cluster.status(client)).workers}:  # noqa: ASYNC110
@@ -265,10 +292,8 @@ async def test_a_delivery_that_is_forced_twice_is_stored_once(cluster: Cluster, 
             os.kill(child, signal.SIGSTOP)
         session = await begin(client)
         tasks = await cluster.wait_held(len(workers))
-        ((_, fields),) = redis.xrevrange(wire.BEATS, count=1)
-        model = wire.read_beat(fields).fingerprint.name
         for worker in workers:  # each gets all once more, its own and those of others
-            queue = wire.queue_name(model, worker.id)
+            queue, model = queue_of(cluster, worker)
             for task in tasks:
                 redis.lpush(wire.PREFIX + queue, wire.task_message(task, queue, task.partition("-")[0], model, 60.0))
         for child in children:

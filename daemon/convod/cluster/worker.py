@@ -177,8 +177,7 @@ class Agent:
                     raise
                 log.error("%s", error)
             finally:
-                self._child = None
-                self._child_is_there = trio.Event()
+                self._forget_child()
             if self._replace.is_set():
                 continue
             await trio.sleep(PAUSE_S)
@@ -244,11 +243,10 @@ class Agent:
         self._busy += 1
         begun = trio.current_time()
         try:
-            with trio.move_on_after(limit_s):
-                reply = await self._answer(task, model, limit_s)
-                await trio.to_thread.run_sync(self._put_reply, daemon, reply, abandon_on_cancel=True)
-                took_ms = round(1000 * (trio.current_time() - begun))
-                log.debug("a task is done", extra={"task": task, "verdict": reply.verdict, "ms": took_ms})
+            reply = await self._answer(task, model, limit_s)
+            await trio.to_thread.run_sync(self._put_reply, daemon, reply, abandon_on_cancel=True)
+            took_ms = round(1000 * (trio.current_time() - begun))
+            log.debug("a task is done", extra={"task": task, "verdict": reply.verdict, "ms": took_ms})
         except broker.BROKEN as error:
             log.warning("a task came to nothing, for the broker is out of reach: %s", error, extra={"task": task})
         finally:
@@ -267,24 +265,39 @@ class Agent:
         except (ValueError, msgspec.DecodeError) as error:
             log.warning("a task was left out: %s", error, extra={"task": task})
             return Reply(task, "dropped")
-        while self._child is None:
-            await self._child_is_there.wait()
-        child = self._child
+        with trio.move_on_after(limit_s):
+            while self._child is None:
+                await self._child_is_there.wait()
+        if (child := self._child) is None:
+            return Reply(task, "died", b"it could not load the model again")
+        # Until it has answered, what it says next would be taken for the answer to another task.
+        reply: Reply | None = None
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._abandon_unwanted, child, key)
                 answer = await child.exchange(work, limit_s)
                 nursery.cancel_scope.cancel()
-        except* Abandoned:
-            self._replace.set()
-            return_value = Reply(task, "dropped")
-        except* WorkerDied as deaths:
-            self._replace.set()
-            return_value = Reply(task, "died", str(deaths.exceptions[0]).encode())
-        else:
+            reply = Reply(task, "answer", encoded(answer))
             self._windows += len(work.windows)
-            return_value = Reply(task, "answer", encoded(answer))
-        return return_value
+        except* Abandoned:
+            self._replace_child()
+            reply = Reply(task, "dropped")
+        except* WorkerDied as deaths:
+            self._replace_child()
+            reply = Reply(task, "died", str(deaths.exceptions[0]).encode())
+        finally:
+            if reply is None:
+                self._replace_child()
+        return reply
+
+    def _replace_child(self) -> None:
+        self._forget_child()
+        self._replace.set()
+
+    def _forget_child(self) -> None:
+        self._child = None
+        if self._child_is_there.is_set():  # who waits for the next one already waits for this very event
+            self._child_is_there = trio.Event()
 
     async def _abandon_unwanted(self, child: Worker, key: str) -> None:
         """End the child's work once its windows are gone: their session was cancelled, or others have decoded them."""

@@ -2,6 +2,7 @@
 
 Both daemons have one worker with the same threads, the other's comes by a redis-server of the bench's own, over a link
 that takes DELAY_S each way for live speech. They are run in turn, as the machine's speed changes from minute to minute.
+`--minutes` is how long the file is, CONVO_BENCH_PASSES (3) how often it is done, CONVO_BENCH_PARTS (files,finals) what.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from .live import ENDPOINT_S
 from .options import Options
 from .talk import Talk, load
 
+PARTS = os.environ.get("CONVO_BENCH_PARTS", "files,finals").split(",")
 PASSES = int(os.environ.get("CONVO_BENCH_PASSES", "3"))
 MINUTES = 5.0
 DELAY_S = 0.0025
@@ -46,10 +48,14 @@ async def bench(daemon: Daemon, options: Options) -> Figures:
         async with _slow_link(port) as slow:
             near, far = (f"redis://127.0.0.1:{one}" for one in (port, slow))
             figures: Figures = {}
-            with _coordinator(near, options) as remote, _worker(near, options):
-                figures |= await _files(daemon, remote, options)
-            with _coordinator(near, options) as remote, _worker(far, options):
-                figures |= await _finals(daemon, remote)
+            if "files" in PARTS:
+                with _coordinator(near, options) as remote:
+                    async with _worker(near, options):
+                        figures |= await _files(daemon, remote, options)
+            if "finals" in PARTS:
+                with _coordinator(near, options) as remote:
+                    async with _worker(far, options):
+                        figures |= await _finals(daemon, remote)
     return figures
 
 
@@ -134,9 +140,9 @@ def _coordinator(broker: str, options: Options) -> Iterator[Daemon]:
         yield daemon
 
 
-@contextmanager
-def _worker(broker: str, options: Options) -> Iterator[None]:
-    process = subprocess.Popen(
+@asynccontextmanager
+async def _worker(broker: str, options: Options) -> AsyncIterator[None]:
+    process = await trio.lowlevel.open_process(
         [sys.executable, "-m", "convod", "worker", "--model", options.model, "--device", "cpu"],
         stderr=subprocess.DEVNULL, env={**os.environ, "CONVOD_ENGINE_BROKER": broker},
     )  # fmt: skip
@@ -144,7 +150,8 @@ def _worker(broker: str, options: Options) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.wait(30)
+        with trio.fail_after(30, shield=True):
+            await process.wait()  # not in the way of the link that it says goodbye by
 
 
 @asynccontextmanager
