@@ -313,3 +313,25 @@ def test_a_value_out_of_range_is_one_line_with_the_range(name, value, expected):
     with pytest.raises(config.BadSettings, match=f"{name}: expected {expected}") as wrong:
         config.load({}, {name: value})
     assert "\n" not in str(wrong.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("", ""),
+        ("redis://h:1/2", "redis://h:1/2"),
+        ("redis://u:p@h", "redis://(set)@h"),
+        ("rediss://:p%40@h?ssl_ca_certs=/a@b", "rediss://(set)@h?ssl_ca_certs=/a@b"),
+    ],
+)
+def test_a_brokers_secret_is_not_shown_and_a_file_with_it_is_to_be_private(write, url, shown):
+    assert config.without_secret(url) == shown
+    file = write(f"[engine]\nbroker = '{url}'\n")
+    file.chmod(0o644)
+    settings, _ = config.load({}, {}, file)
+    told = config.exposed_token(settings, file)
+    assert told == (
+        None if url == shown else f"{file} holds engine.broker and any user may read it: use `chmod o-r {file}`"
+    )
+    file.chmod(0o640)
+    assert config.exposed_token(settings, file) is None
