@@ -1,22 +1,25 @@
-"""Marks async tests with the loop that they run under, so that no test says it; sets up hypothesis."""
+"""Marks async tests with the loop that they run under; fails tests that sleep; sets up hypothesis."""
 
 from __future__ import annotations
 
 import inspect
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support import wall_clock
+
 # A busy machine makes an example slow, not wrong.
 settings.register_profile("convo", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("convo")
 
 if TYPE_CHECKING:
+    from tests.support.postgres import Server
     from tests.support.real import Corpus
     from tests.support.redis import RedisServer
 
@@ -38,6 +41,19 @@ def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str
     of_the_app = collector.path.is_relative_to(_HERE / "tui")
     asyncio = of_the_app or "_asyncio" in collector.path.stem
     (pytest.mark.asyncio if asyncio else pytest.mark.trio)(obj)
+
+
+wall_clock.install()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
+    """A test that slept fails once all that it began has ended."""
+    yield
+    slept = [*wall_clock.noted]
+    wall_clock.noted.clear()
+    if slept and not wall_clock.may_sleep(item.path):
+        pytest.fail("Wait for an event or turn a virtual clock: " + "; ".join(dict.fromkeys(slept)), pytrace=False)
 
 
 def _is_async(function: object) -> bool:
@@ -79,3 +95,22 @@ def base() -> Path:
     from tests.support import real
 
     return real.model("base")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL of this run's own; the test is skipped where it is not installed."""
+    from tests.support import postgres as support  # brings a client that few tests need
+
+    if support.programs() is None:
+        pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
+    with support.running() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def store_url(request: pytest.FixtureRequest) -> str:
+    """store.url of each store there is, without any session."""
+    if request.param == "sqlite":
+        return ""
+    return str(request.getfixturevalue("postgres").emptied())

@@ -1,3 +1,3 @@
-"""convod: the daemon that hears, transcribes and summarises. `daemon.py` shows it whole."""
+"""convod: the daemon that transcribes and summarises speech. `daemon.py` shows it whole."""
 
 __version__ = "0.1.0"

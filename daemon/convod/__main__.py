@@ -85,6 +85,14 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         help="to restore it, stop convod and put it in the place of convod.sqlite in the state directory",
     )
+
+    migrate = command("migrate-store", "Move all transcripts and summaries to another store, checked; audio stays.")
+    for name in ("source", "target"):
+        migrate.add_argument(
+            name,
+            metavar="FROM" if name == "source" else "TO",
+            help="a state directory or database, or postgresql://USER@HOST/DATABASE; its password in ~/.pgpass",
+        )
     return parse
 
 
@@ -143,6 +151,8 @@ def main(arguments: list[str] | None = None) -> int:
         return run(given, settings.state_path)
     if given.command == "backup":
         return _backup(settings, given.file)
+    if given.command == "migrate-store":
+        return _move(given.source, given.target)
     if given.command == "install":
         from convod.ops.install import install
 
@@ -178,15 +188,21 @@ def _work(settings: Any) -> int:
 def _warn(settings: Any, file: Path | None) -> None:
     import logging
 
-    from convod.ops.config import exposed_token
+    from convod.ops.config import exposed_secret
 
-    if (sentence := exposed_token(settings, file)) is not None:
+    if (sentence := exposed_secret(settings, file)) is not None:
         logging.getLogger("convod").warning("%s", sentence)
 
 
 def _backup(settings: Any, target: Path) -> int:
     from convod.store import StoreFailed, backup
 
+    if settings.store.url:
+        print(
+            "convod: sessions are in PostgreSQL (store.url): use pg_dump, or copy them with `convod migrate-store`",
+            file=sys.stderr,
+        )
+        return 1
     try:
         backup(settings.state_path / "convod.sqlite", target)
     except StoreFailed as error:
@@ -195,16 +211,30 @@ def _backup(settings: Any, target: Path) -> int:
     return 0
 
 
+def _move(source: str, target: str) -> int:
+    from convod.store import StoreFailed
+    from convod.store.move import move
+
+    try:
+        sessions, events = move(source, target, lambda text: print(f"convod: {text}", file=sys.stderr, flush=True))
+    except StoreFailed as error:
+        print(f"convod: {error}", file=sys.stderr)
+        return 1
+    print(f"{sessions} sessions with {events} events are there, all compared; what they were moved from is as it was")
+    return 0
+
+
 def _show(settings: Any, file: Path | None) -> int:
     import msgspec
 
-    from convod.ops import config
+    from convod.ops.config import exposed_secret, without_password
 
     print(f"# settings from {file}" if file else "# no settings file")
     tree = msgspec.to_builtins(settings)
     if tree["listen"]["token"]:
         tree["listen"]["token"] = "(set)"
-    tree["engine"]["broker"] = config.without_secret(settings.engine.broker)
+    tree["engine"]["broker"] = without_password(tree["engine"]["broker"])
+    tree["store"]["url"] = without_password(tree["store"]["url"])
     plain = {key: value for key, value in tree.items() if not isinstance(value, dict)}
     for key, value in plain.items():
         print(f"{key} = {_toml(value)}")
@@ -215,7 +245,7 @@ def _show(settings: Any, file: Path | None) -> int:
                 print(f"{key} = {_toml(value)}")
     from convod import startup
 
-    if (sentence := config.exposed_token(settings, file)) is not None:
+    if (sentence := exposed_secret(settings, file)) is not None:
         print(f"convod: {sentence}", file=sys.stderr)
     try:
         startup.check(settings)
@@ -238,6 +268,7 @@ def _run(settings: Any, file: Path | None, read_settings: Callable[[], Any]) -> 
     import trio
 
     from convod import daemon
+    from convod.hooks.hooks import BadHook
     from convod.listen.front import BadAddress
     from convod.listen.tls import BadCertificate
     from convod.listen.unix import SocketTaken
@@ -253,7 +284,7 @@ def _run(settings: Any, file: Path | None, read_settings: Callable[[], Any]) -> 
     try:
         trio.run(partial(daemon.run, settings, read_settings=read_settings))
     except* (
-        CannotStart, StoreFailed, SocketTaken, BadAddress, BadCertificate, BadActivation,
+        BadHook, CannotStart, StoreFailed, SocketTaken, BadAddress, BadCertificate, BadActivation,
         HttpUnavailable, OSError,
     ) as group:  # fmt: skip
         fault = group

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import trio
 
@@ -29,20 +29,25 @@ from convo.codec import Json
 from convo.connection import Connection, Role
 from convo.framing import LengthPrefixed, WholeMessages
 from convo.unix_peer import peer_uid
+from convod.engine.models import Model
 from convod.engine.pool import EnginePool
-from convod.engine.supervisor import Engine
+from convod.engine.remote import Lanes
+from convod.engine.supervisor import Engine, EngineSettings
+from convod.hooks import Hooks
 from convod.listen import auth, front, unix
+from convod.listen.endpoint import WebSocketEndpoint
 from convod.listen.limits import ConnectionLimiter, Slot
+from convod.listen.link import Link
 from convod.listen.requests import Service
 from convod.listen.serve import ConnectionHandler
-from convod.listen.tls import BadCertificate, Certificate
+from convod.listen.tls import Certificate
 from convod.listen.tokens import TokenBook
 from convod.measure import Measures
 from convod.ops import http, logs, systemd
-from convod.ops.config import BadSettings, Settings
+from convod.ops.config import Settings
 from convod.ops.health import Health
 from convod.ops.metrics import Metrics
-from convod.ops.reload import Apply, ReloadableSettings
+from convod.ops.reload import ReloadableSettings
 from convod.ops.signals import ProcessControl
 from convod.sessions import Manager
 from convod.sessions.file_queue import FileQueue
@@ -50,11 +55,8 @@ from convod.sessions.journal import JournalDeps
 from convod.sessions.session import SessionDeps
 from convod.speech.hallucination import HallucinationFilter
 from convod.startup import check, raise_file_limit, state_directory
-from convod.store import Database, SessionStore, Spool, Usage
+from convod.store import SessionStore, Spool, Usage, database_at
 from convod.summary import Summarizers
-
-if TYPE_CHECKING:
-    from convod.listen.websocket import WebSocketLink
 
 log = logging.getLogger("convod")
 
@@ -80,7 +82,8 @@ async def run(
         read_settings: reads them again at SIGHUP.
 
     Raises:
-        CannotStart, StoreFailed, SocketTaken, BadAddress, BadCertificate, BadActivation: before anything was changed.
+        BadHook, CannotStart, StoreFailed, SocketTaken, BadAddress, BadCertificate, BadActivation: before anything was
+            changed.
     """
     check(settings)
     raise_file_limit()
@@ -90,13 +93,19 @@ async def run(
     log.info("convod has stopped")
 
 
+def _open_lanes(settings: EngineSettings, model: Model, engine: Engine) -> Lanes:
+    from convod.cluster import lanes  # needs Redis' client, which is imported only if a broker is set
+
+    return lanes.Lanes(settings, model, engine)
+
+
 class _Daemon:
     """All parts, each made from those above it. What must be closed again is left to `resources`."""
 
     def __init__(self, config: ReloadableSettings, resources: ExitStack) -> None:
         self.config = config
         settings = config.settings
-        config.on_reload(lambda fresh: partial(logs.begin, fresh.log))
+        config.on_reload(lambda fresh: logs.begin(fresh.log))
 
         # The service manager and the operator.
         self.activated = systemd.given_sockets(os.environ)
@@ -109,7 +118,7 @@ class _Daemon:
         self.limiter = ConnectionLimiter()
         self.authenticator = auth.Authenticator(TokenBook(state), config.listen)
         self.certificate = _certificate(config)
-        config.on_reload(lambda fresh: self.authenticator.recheck)
+        config.on_reload(lambda fresh: self.authenticator.recheck())
 
         # Sockets. Addresses are only checked here: opening them may take long, and is done in `_listen`.
         self.adopted, self.addresses = self._check_addresses(settings)
@@ -117,7 +126,7 @@ class _Daemon:
         self.monitors = _monitor_sockets(self.activated, settings, resources)
 
         # What is stored.
-        self.database = Database(state / "convod.sqlite", durable=settings.spool.fsync)
+        self.database = database_at(settings.store.url, state / "convod.sqlite", durable=settings.spool.fsync)
         self.database.open()
         resources.callback(self.database.close)
         usage = Usage(settings.limits.owner_disk_bytes)
@@ -125,26 +134,27 @@ class _Daemon:
         spool = Spool(state / "spool", fsync=settings.spool.fsync, quota=settings.limits.disk_bytes, usage=usage)
 
         # What transcribes and summarises.
-        self.engine = Engine(settings.engine)
-        self.others = EnginePool(settings.engine)
+        self.engine = Engine(settings.engine, _open_lanes)
+        self.engine_pool = EnginePool(settings.engine, _open_lanes)  # for sessions that ask for another model
         self.summarizers = Summarizers(settings.summary)
         measures = Measures()
         session_deps = SessionDeps(
             spool=spool,
             engine=self.engine,
-            others=self.others,
+            engine_pool=self.engine_pool,
             hallucination_filter=HallucinationFilter(),
             file_queue=FileQueue(settings.sessions.files_at_once),
             limits=settings.limits,
             measures=measures,
         )
-        journal_deps = JournalDeps(store, self.summarizers, measures)
+        self.hooks = Hooks(settings.hooks, state / "hooks", store) if settings.hooks.enabled else None
+        journal_deps = JournalDeps(store, self.summarizers, measures, self.hooks)
         self.manager = Manager(journal_deps, session_deps, config.sessions, settings.retention)
 
         # What answers, and how it is watched.
-        self.metrics = Metrics(self.manager, self.summarizers, self.limiter, lambda: self.authenticator.refused, state)
-        self.service = Service(self.manager, self.summarizers, self.limiter, config.sessions, self.metrics.text)
-        self.health = Health(self.metrics.text, self.engine, self.manager, self.control)
+        metrics = Metrics(self.manager, self.summarizers, self.limiter, self.authenticator, state)
+        self.service = Service(self.manager, self.summarizers, self.limiter, config.sessions, metrics.text)
+        self.health = Health(metrics.text, self.engine, self.manager, self.control)
 
     async def run(self, task_status: trio.TaskStatus[list[str]]) -> None:
         """Start from the inside out, wait to be told to stop, and stop from the outside in."""
@@ -159,8 +169,10 @@ class _Daemon:
             ):
                 connections.start_soon(self.control.run)
                 with self.control.cancel_on_stop():  # a start may take long: a name that does not resolve, a slow disk
-                    await engine_tasks.start(self.others.run)
+                    await engine_tasks.start(self.engine_pool.run)
                     await session_tasks.start(self.manager.run)
+                    if self.hooks is not None:
+                        engine_tasks.start_soon(self.hooks.run)  # beside what outlives the sessions that it tells of
                     urls = await self._listen(listeners, connections)
                     connections.start_soon(self.control.report, self.engine, self.manager.counts)
                     # Last: its processes keep all cores busy for a while, and clients that connect now need not wait.
@@ -221,7 +233,7 @@ class _Daemon:
             connection = Connection(Role.SERVER, LengthPrefixed(listen.message_bytes))
             await ConnectionHandler(link, connection, authenticate, self.service, listen, slot, peer).run()
 
-    async def _serve_websocket(self, loopback: bool, link: WebSocketLink, peer: str, slot: Slot) -> None:
+    async def _serve_websocket(self, loopback: bool, link: Link, peer: str, slot: Slot) -> None:
         listen = self.config.listen()
 
         async def authenticate(token: str | None) -> auth.Grant:
@@ -231,13 +243,13 @@ class _Daemon:
         connection = Connection(Role.SERVER, WholeMessages(listen.message_bytes), codec)
         await ConnectionHandler(link, connection, authenticate, self.service, listen, slot, peer).run()
 
-    def _endpoint(self, bound: front.Bound) -> front.WebSocketEndpoint:
+    def _endpoint(self, bound: front.Bound) -> WebSocketEndpoint:
         loopback = bound.loopback
         requires_token = partial(self.authenticator.requires_token, loopback=loopback)
         if requires_token() and (why := self.authenticator.why_nobody_comes_in()):
             log.warning("%s lets nobody in yet: %s", bound.url, why)
         handler = partial(self._serve_websocket, loopback)
-        return front.WebSocketEndpoint(self.config.listen, requires_token, self.limiter, handler, self.certificate)
+        return WebSocketEndpoint(self.config.listen, requires_token, self.limiter, handler, self.certificate)
 
 
 def _certificate(config: ReloadableSettings) -> Certificate | None:
@@ -246,19 +258,7 @@ def _certificate(config: ReloadableSettings) -> Certificate | None:
     if not listen.tls_cert:
         return None
     certificate = Certificate.read(listen.tls_cert, listen.tls_key)
-
-    def prepare(fresh: Settings) -> Apply:
-        try:
-            renewed = Certificate.read(fresh.listen.tls_cert, fresh.listen.tls_key)
-        except BadCertificate as error:
-            raise BadSettings(str(error)) from error
-
-        def apply() -> None:
-            certificate.context = renewed.context
-
-        return apply
-
-    config.on_reload(prepare)
+    config.before_reload(lambda fresh: certificate.renewal(fresh.listen.tls_cert, fresh.listen.tls_key))
     return certificate
 
 

@@ -1,4 +1,4 @@
-"""Writing so that a power cut is harmless. Everything here blocks: for a thread, or for the start."""
+"""Write files so that a power cut is harmless. Everything here blocks: call it in a thread, or at the start."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Final
 
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""The errors of a disk that has no room."""
+"""Error numbers of a disk without room."""
 
 FAILING: Final = FULL | {errno.EIO, errno.EROFS}
-"""Those of a disk that takes nothing, whatever is written to it."""
+"""Error numbers of a disk that takes no writes at all."""
 
 
 def sync_folder(folder: Path) -> None:

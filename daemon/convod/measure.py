@@ -11,6 +11,9 @@ import msgspec
 SECONDS: Final = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 """Upper bounds of the buckets, in seconds: fine where captions are good or bad, coarse beyond."""
 
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+"""Prometheus' text format."""
+
 
 class Histogram:
     """Counts of values by size, and their sum."""

@@ -1,7 +1,7 @@
-"""A few at once of something that costs, with turns by owner.
+"""Limit how many expensive tasks run at once, with turns by owner.
 
-In: tasks that want a turn, by owner. Out: turns, in the order that `owners.OwnerTurns` decides. One owner has one at a
-time at most, so that another need not wait for the end of what it asked for.
+In: tasks that want a turn, by owner. Out: turns, in the order that `owners.OwnerTurns` decides. An owner has at most
+one turn at a time, so that others need not wait for all it asked for.
 """
 
 from __future__ import annotations
@@ -20,39 +20,39 @@ class OwnerLimiter:
 
     def __init__(self, at_once: int) -> None:
         self._at_once = at_once
-        self._running: set[str] = set()
-        self._waiting: dict[str, deque[trio.Event]] = {}
+        self.running: set[str] = set()
+        self.waiting: dict[str, deque[trio.Event]] = {}
         self._turns = OwnerTurns()
 
     @asynccontextmanager
     async def turn(self, owner: str) -> AsyncIterator[None]:
         """Wait for the owner's turn; it ends with the block."""
         mine = trio.Event()
-        self._waiting.setdefault(owner, deque()).append(mine)
+        self.waiting.setdefault(owner, deque()).append(mine)
         self._begin()
         try:
             await mine.wait()
             yield
         finally:
             if mine.is_set():
-                self._running.discard(owner)
+                self.running.discard(owner)
             else:
                 self._leave(owner, mine)
             self._begin()
 
     def _begin(self) -> None:
-        while len(self._running) < self._at_once:
-            order = self._turns.order(owner for owner in self._waiting if owner not in self._running)
+        while len(self.running) < self._at_once:
+            order = self._turns.order(owner for owner in self.waiting if owner not in self.running)
             if not order:
                 return
             owner = order[0]
-            self._running.add(owner)
-            first = self._waiting[owner][0]
+            self.running.add(owner)
+            first = self.waiting[owner][0]
             self._leave(owner, first)
-            self._turns.took(owner, self._waiting)
+            self._turns.took(owner, self.waiting)
             first.set()
 
     def _leave(self, owner: str, one: trio.Event) -> None:
-        self._waiting[owner].remove(one)
-        if not self._waiting[owner]:
-            del self._waiting[owner]
+        self.waiting[owner].remove(one)
+        if not self.waiting[owner]:
+            del self.waiting[owner]

@@ -1,7 +1,7 @@
-"""Owners, and the turns that they take where all of them want the same thing. A state machine; no clock, no I/O.
+"""Turns of owners that want the same thing. A state machine; no clock, no I/O.
 
-In: names of owners that want a turn, and who had one. Out: the order in which they are to have theirs. Whose last turn
-is longest ago comes first, so that one who asks a hundred times gets no more than one who asks once.
+In: names of owners that want a turn, and who had one. Out: the order of their turns. The owner whose last turn is
+longest ago comes first, so that one who asks a hundred times gets no more than one who asks once.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 LOCAL_PREFIX: Final = "uid:"
-"""How the owner begins that a user of this machine is, who came over the Unix socket."""
+"""Prefix of owners that are users of this machine, connected over the Unix socket."""
 
 OTHERS_AHEAD: Final = 3
 """Turns in a row that go to others while a user of this machine waits; the next is theirs. Tokens may be many, but
@@ -35,14 +35,14 @@ class OwnerTurns:
         self._others = 0
 
     def order(self, owners: Iterable[str], urgency: Callable[[str], float] = lambda owner: 0.0) -> list[str]:
-        """Owners in the order of their turns: the lower `urgency` first, then whose last turn is longest ago."""
+        """Return owners in the order of their turns: the lower `urgency` first, then whose last turn is longest ago."""
         kept = self._others >= OTHERS_AHEAD
         return sorted(
             owners, key=lambda owner: (urgency(owner), kept and not is_local(owner), self._last.get(owner, 0))
         )
 
     def took(self, owner: str, waiting: Iterable[str]) -> None:
-        """An owner had a turn, and `waiting` have not: they wait on."""
+        """Take note that an owner had a turn while `waiting` still wait."""
         self._count += 1
         self._last[owner] = self._count
         self._last.move_to_end(owner)

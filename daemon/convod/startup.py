@@ -1,4 +1,4 @@
-"""What is checked and prepared before the daemon starts: names in the settings, limits of the process, its directory.
+"""Check and prepare what the daemon needs to start: names in the settings, limits of the process, its directory.
 
 In: settings. Out: a directory that is this daemon's alone, or `CannotStart` with a sentence that says what to do.
 """
@@ -17,6 +17,7 @@ from convo.messages import SummaryOptions
 from convod.disk import sync_folder
 from convod.engine import models, selection
 from convod.ops.config import Settings
+from convod.store import StoreFailed, database_at
 from convod.summary import Summarizers, SummarySettings
 
 
@@ -25,11 +26,15 @@ class CannotStart(Exception):
 
 
 def check(settings: Settings, *, worker: bool = False) -> None:
-    """Check that the configured model, summarizer and style exist, and what a broker needs.
+    """Check that the configured model, summarizer and style exist, and the addresses of the store and the broker.
 
     Raises:
-        CannotStart: one does not.
+        CannotStart: one does not exist, or is no such address.
     """
+    try:
+        database_at(settings.store.url, Path())
+    except StoreFailed as error:
+        raise CannotStart(str(error)) from error
     try:
         if settings.engine.model != selection.AUTO:
             models.find(settings.engine.model)

@@ -47,6 +47,7 @@ from .messages import (
     GetSessionReply,
     Hello,
     Hit,
+    Label,
     Limits,
     ListModels,
     ListModelsReply,
@@ -75,6 +76,9 @@ from .messages import (
     SessionRenamed,
     SessionState,
     SessionWarning,
+    Speaker,
+    SpeakerLabel,
+    SpeakersRevised,
     SpeechEnded,
     SpeechStarted,
     State,
@@ -95,8 +99,9 @@ from .messages import (
 if TYPE_CHECKING:
     from .address import default_url
     from .client import Client, ClientSession, SessionOptions
+    from .follower import Follower
     from .link import Link, open_link
-    from .streaming import FileUpload, Follower, LiveStream
+    from .streaming import FileUpload, LiveStream
     from .transport import connect
 
 __version__ = "0.1.0"
@@ -106,7 +111,7 @@ _LATER = {
     "Client": "client",
     "ClientSession": "client",
     "FileUpload": "streaming",
-    "Follower": "streaming",
+    "Follower": "follower",
     "Link": "link",
     "LiveStream": "streaming",
     "SessionOptions": "client",
@@ -151,6 +156,7 @@ __all__ = [
     "GetSessionReply",
     "Hello",
     "Hit",
+    "Label",
     "Limits",
     "Link",
     "ListModels",
@@ -186,6 +192,9 @@ __all__ = [
     "SessionRenamed",
     "SessionState",
     "SessionWarning",
+    "Speaker",
+    "SpeakerLabel",
+    "SpeakersRevised",
     "SpeechEnded",
     "SpeechStarted",
     "State",

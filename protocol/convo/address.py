@@ -97,10 +97,11 @@ def _parse_websocket(text: str) -> Address:
 
 def default_socket() -> str:
     """The path at which a daemon that a user starts listens, and its clients look first."""
-    return str((_runtime_directory() or _fallback_directory()) / _SOCKET_NAME)
+    return str((runtime_directory() or _fallback_directory()) / _SOCKET_NAME)
 
 
-def _runtime_directory() -> Path | None:
+def runtime_directory() -> Path | None:
+    """Return where sockets of this user belong, None if there is no such place."""
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if runtime:
         return Path(runtime)
@@ -122,7 +123,7 @@ def check_place(path: str) -> None:
     Raises:
         UntrustedSocket: the directory is a link, is another user's, or is open to other users.
     """
-    if _runtime_directory() is not None or path != default_socket():
+    if runtime_directory() is not None or path != default_socket():
         return
     directory = Path(path).parent
     try:

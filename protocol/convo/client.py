@@ -37,6 +37,7 @@ from .messages import (
     Reply,
     Request,
     Segment,
+    Speaker,
     SummaryOptions,
     Welcome,
 )
@@ -64,6 +65,9 @@ class SessionOptions(TypedDict, total=False):
         summary: whether there is one, and who writes it how.
         priority: of a file in the queue.
         keep_audio: keep the audio when the session is completed.
+        speakers: tell voices apart: "off", "auto", or how many there are, such as "2".
+        channels: "split" transcribes each channel by itself, as a speaker.
+        channel_names: what the speakers of a session with split channels are called.
     """
 
     audio: AudioFormat
@@ -82,6 +86,9 @@ class SessionOptions(TypedDict, total=False):
     summary: SummaryOptions
     priority: Priority
     keep_audio: bool | None
+    speakers: str
+    channels: Literal["mix", "split"]
+    channel_names: list[str]
 
 
 class EventStream:
@@ -279,13 +286,15 @@ class Client:
         """A session whole, with all its segments. Raises like `request`."""
         segments: list[Segment] = []
         marks: list[Bookmark] = []
+        speakers: list[Speaker] = []
         after: int | None = None
         while True:
             reply = await self.request(GetSession(session=session, after_segment=after))
             segments += reply.segments
             marks += reply.marks
+            speakers += reply.speakers
             if not reply.more:
-                return msgspec.structs.replace(reply, segments=segments, marks=marks)
+                return msgspec.structs.replace(reply, segments=segments, marks=marks, speakers=speakers)
             if not reply.segments or (after is not None and reply.segments[-1].segment <= after):
                 raise RemoteProtocolError(Code.BAD_MESSAGE, "The daemon's transcript does not move on.")
             after = reply.segments[-1].segment

@@ -49,7 +49,7 @@ _ENVELOPE_BYTES = 1 << 10  # the message around the audio
 
 # A multiple of four bytes from the start of a stream holds whole samples of every encoding there is.
 _ALIGNED = 4
-_SAMPLE_BYTES = {"s16le": 2, "f32le": 4, "mulaw": 1}
+_SAMPLE_BYTES = {"s16le": 2, "f32le": 4, "mulaw": 1, "alaw": 1}
 
 
 @dataclass(frozen=True)

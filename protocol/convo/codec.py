@@ -97,6 +97,11 @@ class Json:
         self._session = ""
         self._offset = 0
 
+    @property
+    def remembered(self) -> int:
+        """How many requests are remembered until they are answered."""
+        return len(self._asked) + len(self._attaching)
+
     def decode(self, payload: bytes) -> Any:
         """Plain values. Audio, raw or as base64 in `data`, is bytes."""
         if payload.startswith(RAW):

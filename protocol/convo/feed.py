@@ -61,14 +61,14 @@ class Feed:
         self._state = state
 
     @property
-    def delivered(self) -> int:
-        """Number of the last stored event that was taken."""
-        return self._delivered
-
-    @property
     def finished(self) -> bool:
         """Whether the application has taken an event that says nothing follows by itself."""
         return self._state.final and self._delivered >= self._replay_until
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait to be taken."""
+        return len(self._waiting)
 
     def put(self, event: Event) -> None:
         """Add an event that came."""

@@ -66,14 +66,15 @@ def render_pieces(transcript: Transcript, format: str, segments: Segments) -> It
 @renders("txt")
 def _txt(transcript: Transcript, segments: Segments) -> Iterator[str]:
     """One line a segment."""
+    names = transcript.names
     for segment in segments:
-        yield f"{one_line(segment.text)}\n"
+        yield f"{_said_by(names, segment)}{one_line(segment.text)}\n"
 
 
 @renders("srt")
 def _srt(transcript: Transcript, segments: Segments) -> Iterator[str]:
     """SubRip."""
-    for number, caption in enumerate(each_caption(segments), 1):
+    for number, caption in enumerate(each_caption(_with_names(transcript.names, segments)), 1):
         if number > 1:
             yield "\n"
         yield f"{number}\n{_clock(caption.start_ms, ',')} --> {_clock(caption.end_ms, ',')}\n"
@@ -83,10 +84,13 @@ def _srt(transcript: Transcript, segments: Segments) -> Iterator[str]:
 @renders("vtt")
 def _vtt(transcript: Transcript, segments: Segments) -> Iterator[str]:
     """WebVTT."""
+    names = {speaker: _escape_vtt(name) for speaker, name in transcript.names.items()}
     yield "WEBVTT\n"
     for caption in each_caption(segments):
         yield f"\n{_clock(caption.start_ms, '.')} --> {_clock(caption.end_ms, '.')}\n"
-        yield from (f"{_escape_vtt(line)}\n" for line in caption.lines)
+        for line, speaker in zip(caption.lines, caption.speakers, strict=True):
+            name = None if speaker is None else names.get(speaker)
+            yield f"{_escape_vtt(line)}\n" if not name else f"<v {name}>{_escape_vtt(line)}</v>\n"
 
 
 @renders("json")
@@ -133,12 +137,29 @@ def _md(transcript: Transcript, segments: Segments) -> Iterator[str]:
         parts += ["## Marks", "\n".join(map(_md_mark, transcript.marks, said))]
     parts.append("## Transcript")
     yield "\n\n".join(parts)
+    names = transcript.names
     for segment in segments:
-        yield f"\n\n**{_short_clock(segment.start)}** {_escape_md(segment.text)}"
+        said_by = _escape_md(_said_by(names, segment))
+        yield f"\n\n**{_short_clock(segment.start)}** {f'**{said_by}** ' if said_by else ''}{_escape_md(segment.text)}"
     yield "\n"
 
 
 # --- pieces -----------------------------------------------------------------------------------------------
+
+
+def _said_by(names: Mapping[int, str], segment: Segment) -> str:
+    """What stands before a segment's text: the name of its speaker, if that is known."""
+    name = None if segment.speaker is None else names.get(segment.speaker)
+    return f"{name}: " if name else ""
+
+
+def _with_names(names: Mapping[int, str], segments: Segments) -> Iterator[Segment]:
+    """The segments, the name of the speaker before the text of each that is another one's than the last."""
+    before: int | None = None
+    for segment in segments:
+        said_by = "" if segment.speaker == before else _said_by(names, segment)
+        yield msgspec.structs.replace(segment, text=said_by + segment.text) if said_by else segment
+        before = segment.speaker
 
 
 def _md_summary(summary: Summary, starts: Mapping[int, float]) -> list[str]:
@@ -194,6 +215,8 @@ def _said_at(times: Sequence[float], segments: Segments) -> list[str]:
 
 def _without_segments(transcript: Transcript) -> dict[str, Any]:
     builtins: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(transcript, segments=[]))
+    if not transcript.speakers:
+        del builtins["speakers"]  # as before there were any
     return builtins
 
 

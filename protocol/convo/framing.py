@@ -47,6 +47,11 @@ class LengthPrefixed:
         self.limit = limit
         self._buffer = bytearray()
 
+    @property
+    def buffered(self) -> int:
+        """Bytes that are held."""
+        return len(self._buffer)
+
     def receive_data(self, data: bytes) -> None:
         """Take bytes of the stream, in pieces of any size."""
         if len(self._buffer) >= _HEADER.size and self._announced() > self.limit:
@@ -85,6 +90,11 @@ class WholeMessages:
         self.limit = limit
         self._messages: deque[bytes] = deque()
         self._size = 0
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that are held."""
+        return sum(map(len, self._messages))
 
     def receive_data(self, data: bytes) -> None:
         """Take one whole message."""

@@ -119,6 +119,14 @@ class Link:
             ValueError: the URL is none, and there never was a connection.
             CannotConnect, ConnectionLost, RequestError: the first connection did not come about, with `patience_s`.
         """
+        try:
+            await self._run(task_status)
+        finally:  # nobody waits for a link that is over
+            self._gave_up = self._gave_up or ConnectionLost("The link to the daemon was closed.")
+            self._client = None
+            self._changed.set()
+
+    async def _run(self, task_status: TaskStatus[None]) -> None:
         was_up = False
         while True:
             error: Exception | None = None

@@ -20,7 +20,7 @@ PACED_S = 0.04
 DECODED = AudioFormat(encoding="s16le", rate=16000, channels=1)
 """What `decode` gives."""
 
-_BYTES = {"s16le": 2, "f32le": 4, "mulaw": 1}
+_BYTES = {"s16le": 2, "f32le": 4, "mulaw": 1, "alaw": 1}
 
 
 def frame_bytes(audio: AudioFormat) -> int:

@@ -87,7 +87,7 @@ class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class AudioFormat(Value, frozen=True, kw_only=True):
     """How a session's bytes are to be read.
 
-    A live session reads `encoding` (s16le, f32le, mulaw), `rate` in Hz (8000 to 48000) and `channels` (1 to
+    A live session reads `encoding` (s16le, f32le, mulaw, alaw), `rate` in Hz (8000 to 48000) and `channels` (1 to
     8, interleaved). A file session reads `container` ("auto"), `name` (for people only), `size` in bytes, and `track`:
     which of the file's audio tracks, from 1, the first unless given.
     """
@@ -121,7 +121,7 @@ class Word(Value, frozen=True, kw_only=True):
 
 
 class Segment(Value, frozen=True, kw_only=True):
-    """A stored piece of transcript; its text never changes."""
+    """A stored piece of transcript; its text never changes. `speaker`: who says it by what is known now, from 1."""
 
     segment: int
     start: float
@@ -130,6 +130,22 @@ class Segment(Value, frozen=True, kw_only=True):
     language: str
     confidence: float
     words: list[Word] | None = None
+    speaker: int | None = None
+
+
+class Label(Value, frozen=True, kw_only=True):
+    """Who says a segment: a speaker's number, from 1, and how sure that is, 0 to 1."""
+
+    segment: int
+    speaker: int
+    confidence: float
+
+
+class Speaker(Value, frozen=True, kw_only=True):
+    """A speaker of a session: `speaker`, a number that stays the same, and a `name` for people."""
+
+    speaker: int
+    name: str
 
 
 class ActionItem(Value, frozen=True, kw_only=True):
@@ -297,7 +313,7 @@ class StorageStatus(Value, frozen=True, kw_only=True):
 
 class RemoteWorkerStatus(Value, frozen=True, kw_only=True):
     """A worker on another machine. `load` is that of its machine over its processors, `beat_s` the seconds since its
-    last sign of life. `reason` says why it gets no windows, if so.
+    last sign of life. `reason` says why it gets no windows, if so; `note`, which ones it does not get.
     """
 
     worker: str
@@ -311,6 +327,7 @@ class RemoteWorkerStatus(Value, frozen=True, kw_only=True):
     windows: int = 0
     beat_s: float = 0.0
     reason: str | None = None
+    note: str | None = None
 
 
 class ClusterStatus(Value, frozen=True, kw_only=True):
@@ -415,7 +432,7 @@ class FinalizeReply(Reply, frozen=True, kw_only=True, tag="ok"):
 class GetSessionReply(Reply, frozen=True, kw_only=True, tag="ok"):
     """A session whole. `more` is there when segments were left out: ask again with `after_segment`.
 
-    `marks` are in the order of their times, and come with the first page.
+    `marks` are in the order of their times, and come with the first page; so do `speakers`, in that of their numbers.
     """
 
     session: str
@@ -428,6 +445,7 @@ class GetSessionReply(Reply, frozen=True, kw_only=True, tag="ok"):
     summary: Summary | None
     more: bool = False
     marks: list[Bookmark] = []
+    speakers: list[Speaker] = []
 
 
 class AttachReply(Reply, frozen=True, kw_only=True, tag="ok"):
@@ -528,7 +546,11 @@ class Metrics(Request[MetricsReply], frozen=True, kw_only=True, tag="metrics"):
 
 
 class CreateSession(Request[CreateSessionReply], frozen=True, kw_only=True, tag="create_session"):
-    """Opens a session and attaches the connection to it; the same `key` again gets the same session."""
+    """Opens a session and attaches the connection to it; the same `key` again gets the same session.
+
+    `speakers`: whether voices are told apart: off, auto, or how many there are. `channels`: mix them, or split them, so
+    that each is a speaker, called as `channel_names` say.
+    """
 
     Reply: ClassVar = CreateSessionReply
 
@@ -549,6 +571,9 @@ class CreateSession(Request[CreateSessionReply], frozen=True, kw_only=True, tag=
     summary: SummaryOptions = SummaryOptions()
     priority: Priority = "normal"
     keep_audio: bool | None = None
+    speakers: str = "off"
+    channels: Literal["mix", "split"] = "mix"
+    channel_names: list[str] = []
 
 
 class Finalize(Request[FinalizeReply], frozen=True, kw_only=True, tag="finalize"):
@@ -842,6 +867,20 @@ class SessionRenamed(DurableEvent, frozen=True, kw_only=True, tag="session_renam
     title: str
 
 
+class SpeakerLabel(DurableEvent, frozen=True, kw_only=True, tag="speaker_label"):
+    """Who says a segment, as far as is known when it comes."""
+
+    segment: int
+    speaker: int
+    confidence: float
+
+
+class SpeakersRevised(DurableEvent, frozen=True, kw_only=True, tag="speakers_revised"):
+    """Labels in place of earlier ones, from a look at the whole session; segments that are not named keep theirs."""
+
+    labels: list[Label]
+
+
 class Mark(DurableEvent, frozen=True, kw_only=True, tag="mark"):
     """Somebody put a bookmark at `time`, seconds on the session's sample clock."""
 
@@ -882,8 +921,9 @@ REQUESTS: dict[str, type[Message]] = _by_name(
 """Requests by wire name."""
 
 DURABLE: dict[str, type[Message]] = _by_name(
-    SessionState, TranscriptSegment, RollingSummary, FinalSummary, SessionWarning, SessionRenamed, Mark
-)
+    SessionState, TranscriptSegment, RollingSummary, FinalSummary, SessionWarning, SessionRenamed, Mark,
+    SpeakerLabel, SpeakersRevised,
+)  # fmt: skip
 """Events that are stored, by wire name."""
 
 EVENTS: dict[str, type[Message]] = DURABLE | _by_name(

@@ -59,6 +59,16 @@ class UnackedBuffer:
         """Bytes of the stream so far."""
         return self._end
 
+    def skip(self, size: int) -> None:
+        """Shift the stream behind its first `size` bytes, which someone else sent; there was no acknowledgement yet."""
+        self._start += size
+        self._end += size
+
+    @property
+    def held(self) -> int:
+        """Bytes that are held."""
+        return self._end - self._start
+
     def add(self, data: bytes) -> None:
         """Append audio."""
         self._pieces.append(data)
@@ -118,12 +128,17 @@ class ResumableSession:
 
     On each connection: do what `opening` says and tell `opened`; then do what `next_step` says and tell `sent` or
     `end_answered`, until it says None, and again after each change.
+
+    Args:
+        session: one that exists, whose audio goes on where the daemon has it; without it, one is created.
+        after_seq: number of its last stored event that is known.
     """
 
-    def __init__(self) -> None:
-        self.session = ""
+    def __init__(self, session: str = "", after_seq: int = 0) -> None:
+        self.session = session
         self.buffer = UnackedBuffer()
-        self.seq = 0
+        self._joining = bool(session)
+        self.seq = after_seq
         """Number of the last stored event that was seen."""
         self.ended = False
         """Whether the daemon knows that no more audio comes."""
@@ -167,10 +182,13 @@ class ResumableSession:
         """
         self.session = session
         self._at = audio_offset
+        joined, self._joining = self._joining, False
+        if joined:
+            self.buffer.skip(audio_offset)
         if ended and not self.ended:
             # The end may have been heard just before the link broke; or the daemon did not wait any longer.
             self.ended = True
-            if not self._finished or audio_offset < self.buffer.end:
+            if audio_offset < self.buffer.end or not (self._finished or joined):
                 self.failure = self.failure or SessionCutShort(
                     "The connection was broken for too long: the daemon ended the session without the rest."
                 )

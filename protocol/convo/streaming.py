@@ -1,14 +1,14 @@
-"""Sessions that survive their connections: live audio, files, and sessions that are only followed.
+"""Sessions whose audio we send and that survive their connections: live audio, and files.
 
 In: a `Link`, audio. Out: events, each stored one once. A broken link is waited for; the audio then goes on from the
-byte that the daemon has, the events from the last one that was taken. What to do is decided in `convo.resume`.
+byte that the daemon has. What to do is decided in `convo.resume`; how events survive stands in `convo.follower`.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +21,7 @@ from anyio.lowlevel import checkpoint
 from .client import Client, ClientSession, EventStream, SessionOptions
 from .client_io import AutoResetEvent
 from .errors import ConnectionLost, ConvoError, EventsLost, RequestError
+from .follower import ResumedEvents
 from .link import Link
 from .media import PIECE
 from .messages import AttachReply, AudioFormat, CancelSession, Code, Event
@@ -35,108 +36,13 @@ Read = Callable[[], Awaitable[bytes]]
 """Gives the next bytes of a file, none at its end."""
 
 
-class ResumedEvents(ABC):
-    """Events of one session over as many connections as it takes, for `async for`; each stored event comes once.
-
-    Ends after the state that nothing follows, unless it is followed for ever.
-    """
-
-    def __init__(self, link: Link, state: ResumableSession, *, forever: bool = False) -> None:
-        self._link = link
-        self._state = state
-        self._forever = forever
-        self._reading: ClientSession | None = None
-        self._stream: EventStream | None = None
-        self._over = False
-
-    @property
-    def session(self) -> str:
-        """The session's id; empty until it is known."""
-        return self._state.session
-
-    @property
-    def over(self) -> bool:
-        """Whether its last event was taken."""
-        return self._over
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Event:
-        while not self._over:
-            try:
-                if self._stream is None:
-                    self._reading = await self._reopened(self._reading)
-                    self._stream = self._reading.events((lambda event: False) if self._forever else None)
-                event = await self._next(self._stream)
-                if event is not None and self._state.take(event):
-                    return event
-            except StopAsyncIteration:
-                self._stream = None
-                self._over = self._reading is not None and self._reading.attached
-            except (ConnectionLost, EventsLost):
-                self._stream = None
-                self._lose(self._reading)
-                await checkpoint()  # let the link notice
-        self._finished()
-        raise StopAsyncIteration
-
-    async def _next(self, stream: EventStream) -> Event | None:
-        return await anext(stream)
-
-    @abstractmethod
-    async def _reopened(self, older: ClientSession | None) -> ClientSession:
-        """Wait for the session on another connection than `older`, or attached to anew."""
-
-    def _lose(self, session: ClientSession | None) -> None:  # noqa: B027 - some need not know
-        """Nothing more comes of this attachment."""
-
-    def _finished(self) -> None:  # noqa: B027
-        """The last event was taken."""
-
-
-class Follower(ResumedEvents):
-    """Follows a session that somebody else speaks.
-
-    Args:
-        link: the connection.
-        session: its id.
-        after_seq: number of the last stored event that is known.
-        forever: go on after the final state: for a new summary, a title, a mark.
-        attached: called at each attachment.
-
-    Iterating raises:
-        RequestError: the daemon does not show this session.
-        CannotConnect, ConnectionLost: there is no daemon any more.
-    """
-
-    def __init__(
-        self,
-        link: Link,
-        session: str,
-        *,
-        after_seq: int = 0,
-        forever: bool = False,
-        attached: Callable[[Client], Awaitable[None]] | None = None,
-    ) -> None:
-        state = ResumableSession()
-        state.session, state.seq = session, after_seq
-        super().__init__(link, state, forever=forever)
-        self._attached = attached
-
-    async def _reopened(self, older: ClientSession | None) -> ClientSession:
-        client = await self._link.client()
-        session = await client.attach(self._state.session, after_seq=self._state.seq)
-        if self._attached is not None:
-            await self._attached(client)
-        return session
-
-
 class _Producer(ResumedEvents):
     """A session whose audio we send, for the length of an `async with` block."""
 
-    def __init__(self, link: Link, kind: Literal["live", "file"], options: SessionOptions) -> None:
-        super().__init__(link, ResumableSession())
+    def __init__(
+        self, link: Link, kind: Literal["live", "file"], options: SessionOptions, state: ResumableSession | None = None
+    ) -> None:
+        super().__init__(link, state or ResumableSession())
         self._kind = kind
         self._busy: Callable[[RequestError], None] | None = None
         # Asked for again after a lost answer, it is the same session.
@@ -146,6 +52,7 @@ class _Producer(ResumedEvents):
         self._attempt: anyio.CancelScope | None = None
         self._reader: anyio.CancelScope | None = None
         self._gave_up: Exception | None = None
+        self._opened = False
         self._background = background_tasks()
 
     async def __aenter__(self) -> Self:
@@ -179,8 +86,8 @@ class _Producer(ResumedEvents):
         return 0 if self._current is None else self._current.acknowledged
 
     async def opened(self) -> str:
-        """Wait until the daemon has made the session; returns its id. Raises like iterating."""
-        await self._until(lambda: bool(self._state.session))
+        """Wait until the daemon has made the session, or shown it; returns its id. Raises like iterating."""
+        await self._until(lambda: self._opened)
         return self._state.session
 
     async def _until(self, done: Callable[[], bool]) -> None:
@@ -234,16 +141,16 @@ class _Producer(ResumedEvents):
 
     async def _once(self, client: Client) -> None:
         """Send on one connection, until that is lost or the session is over."""
-        session = await self._open(client)
+        session = await self._create_or_attach(client)
         async with anyio.create_task_group() as tasks:
             self._attempt = tasks.cancel_scope
-            self._current = session
+            self._current, self._opened = session, True
             self._changed.set()
             tasks.start_soon(self._send_all, session)
             await client.wait_lost()
             tasks.cancel_scope.cancel()
 
-    async def _open(self, client: Client) -> ClientSession:
+    async def _create_or_attach(self, client: Client) -> ClientSession:
         step = self._state.opening()
         if isinstance(step, Create):
             session = await self._create(client)
@@ -317,11 +224,13 @@ class _Producer(ResumedEvents):
 class LiveStream(_Producer):
     """A live session of ours: audio in, events out. Open for the length of an `async with` block.
 
-    The session is created as soon as there is a connection. Leaving the block before `end` leaves it to the daemon,
-    which waits for `limits.resume_s` and then finishes it.
+    The session is created as soon as there is a connection, unless `session` names one. Leaving the block before `end`
+    leaves it to the daemon, which waits for `limits.resume_s` and then finishes it.
 
     Args:
         link: the connection, shared with whatever else the program asks.
+        session: the id of one to go on with, from the byte that the daemon has; `options` are its own then.
+        after_seq: number of its last stored event that is known.
         busy: called when the daemon has no room for the session, which is then asked for again every second; without
             it, that is an error.
         options: fields of `CreateSession`; `audio` says what the bytes are, 16 kHz mono s16le unless said otherwise.
@@ -333,9 +242,15 @@ class LiveStream(_Producer):
     """
 
     def __init__(
-        self, link: Link, *, busy: Callable[[RequestError], None] | None = None, **options: Unpack[SessionOptions]
+        self,
+        link: Link,
+        *,
+        session: str = "",
+        after_seq: int = 0,
+        busy: Callable[[RequestError], None] | None = None,
+        **options: Unpack[SessionOptions],
     ) -> None:
-        super().__init__(link, "live", options)
+        super().__init__(link, "live", options, ResumableSession(session, after_seq))
         self._busy = busy
 
     async def send(self, data: bytes) -> None:
@@ -398,7 +313,7 @@ class FileUpload(_Producer):
 
     Args:
         link: the connection, shared with whatever else the program asks.
-        source: a path, or what gives the next bytes.
+        source: a path, or what gives the next bytes; what it raises, iterating and `uploaded` raise.
         progress: called with the bytes sent so far, and whether the daemon has it all.
         options: fields of `CreateSession`; of a path, `audio` and `title` are made of its name.
 
@@ -452,6 +367,10 @@ class FileUpload(_Producer):
             if not self._over and not self._state.ended:
                 await self.cancel()
 
+    async def uploaded(self) -> None:
+        """Wait until the daemon has all of the file. Raises like iterating."""
+        await self._until(lambda: self._state.ended)
+
     async def cancel(self, within_s: float | None = _GOODBYE_S) -> None:
         """Tell the daemon that nobody wants this any more, though we may be being cancelled ourselves.
 
@@ -476,7 +395,7 @@ class FileUpload(_Producer):
             self._progress(self.taken, True)
         except ConvoError:
             return  # iterating tells
-        except OSError as error:
+        except Exception as error:
             self._give_up(error)
 
     async def _read(self) -> bytes:

@@ -32,6 +32,7 @@ _CLOSE_S = 2.0
 """For what was handed over to be written, and for the daemon's own goodbye."""
 
 _GONE = "The daemon closed the connection."
+_CLOSED = "The connection was closed."
 
 
 def connect(
@@ -85,6 +86,7 @@ async def _connect(
     ssl_context: ssl.SSLContext | None,
 ) -> AsyncIterator[Client]:
     stream: _Stream | None = None
+    io: ClientIO | None = None
     async with background_tasks() as tasks:
         try:
             try:
@@ -100,6 +102,8 @@ async def _connect(
             with anyio.move_on_after(_CLOSE_S):
                 await _finish(io)
         finally:
+            if io is not None:
+                io.lost(_CLOSED)  # whoever still waits, shielded from what ended the block, learns it
             if stream is not None:  # before the tasks are cancelled: asyncio would cancel this, too
                 await stream.abort()
 

@@ -46,6 +46,11 @@ class WebSocketFraming:
             )
         ]
 
+    @property
+    def buffered(self) -> int:
+        """Bytes that are held of messages that came."""
+        return len(self._partial) + sum(map(len, self._messages))
+
     def data_to_send(self) -> bytes:
         """What the WebSocket itself wants sent, perhaps nothing."""
         data = b"".join(self._to_send)

@@ -17,8 +17,9 @@ from .arguments import Options, parse
 
 Command = Callable[[Options], Awaitable[None]]
 
-_HOMES = {
+HOMES = {
     "transcribe": "transcribe",
+    "watch-folder": "watch_folder",
     "stream": "stream",
     "ls": "history",
     "show": "history",
@@ -38,8 +39,9 @@ _HOMES = {
     "metrics": "service",
     "models": "service",
     "pull": "service",
+    "mcp": "service",
 }
-"""In which module the function of a command is; it has the command's name."""
+"""In which module the function of a command is; it has the command's name, with _ for -."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -47,8 +49,8 @@ def main(words: Sequence[str] | None = None) -> int:
     _open_streams()
     options = parse(words)
     try:
-        home = import_module(f".{_HOMES[options.command]}", __package__)
-        return run(cast("Command", getattr(home, options.command)), options)
+        home = import_module(f".{HOMES[options.command]}", __package__)
+        return run(cast("Command", getattr(home, options.command.replace("-", "_"))), options)
     except KeyboardInterrupt:  # while something was imported
         return 128 + signal.SIGINT
 

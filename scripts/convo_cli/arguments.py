@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from convo.messages import Priority
 
 FORMATS = ("txt", "srt", "vtt", "json", "jsonl", "md")
-ENCODINGS = ("s16le", "f32le", "mulaw")
+ENCODINGS = ("s16le", "f32le", "mulaw", "alaw")
 STATES = ("pending", "processing", "transcribed", "completed", "failed", "cancelled")
 PRIORITIES = ("low", "normal", "high")
+MOST_SPEAKERS = 16
 
 _RAW = (".raw", ".pcm", ".s16", ".s16le", ".sw")
 
@@ -54,6 +55,9 @@ class Options(argparse.Namespace):
     output: str | None
     output_dir: str | None
     skip_existing: bool
+    directory: str
+    recursive: bool
+    settle: float
     track: int | None
     priority: Priority
     keep_audio: bool
@@ -73,7 +77,10 @@ class Options(argparse.Namespace):
     channels: int | None
     realtime: bool
     mic: bool
+    system: bool
     device: str | None
+    speakers: str | None
+    split_channels: bool
     sample: str
     fast: bool
     tui: bool
@@ -106,6 +113,8 @@ def is_raw(file: str) -> bool:
 
 def _complaint(options: Options) -> str | None:
     """What argparse cannot see: options that do not go together."""
+    if options.command in ("transcribe", "stream") and options.split_channels and options.speakers:
+        return "--split-channels says who speaks by channel, --speakers by voice: give one of them"
     if options.command == "transcribe":
         if options.json and options.format is not None:
             return "--json prints events, --format a transcript: give one of them"
@@ -127,6 +136,16 @@ def _complaint(options: Options) -> str | None:
             return "--mic takes the place of a FILE: give one of them"
         if options.device is not None and not options.mic:
             return "--device names a microphone: give --mic too"
+        if options.system and options.file is not None:
+            return "--system takes the place of a FILE: give one of them"
+        if options.system and options.realtime:
+            return "--system comes as it is played: leave out --realtime"
+        if options.system and (options.encoding or options.rate or options.channels):
+            return "--encoding, --rate and --channels are for raw audio: leave them out with --system"
+        if options.system and options.split_channels:
+            return "--system has one channel, and with --mic each side is a speaker anyway: leave out --split-channels"
+        if options.system and options.mic and options.speakers:
+            return "--mic and --system are two speakers, me and them: leave out --speakers"
         if options.mic and options.encoding is not None:
             return "--encoding is for raw audio: leave it out with --mic"
         unsaid = options.encoding is None and (options.rate is not None or options.channels is not None)
@@ -157,6 +176,7 @@ def make_parser() -> argparse.ArgumentParser:
         return made
 
     _transcribe(command("transcribe", "turn recordings into transcripts"))
+    _watch_folder(command("watch-folder", "transcribe each recording that appears in a folder"))
     _stream(command("stream", "caption audio as it comes: a pipe, a file or the microphone"))
     _history(command)
     _service(command)
@@ -199,6 +219,22 @@ def _transcribe(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output-dir", metavar="DIR", help="where a transcript of each FILE goes, named like it")
     parser.add_argument("--skip-existing", action="store_true", help="leave out files whose transcript is there")
+    _of_files(parser)
+
+
+def _watch_folder(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "directory", metavar="DIR", help="the folder; NAME.FORMAT is written beside each recording NAME"
+    )
+    parser.add_argument("--format", choices=FORMATS, help="of the transcripts (txt)")
+    parser.add_argument("--recursive", action="store_true", help="watch the folders in it, too")
+    parser.add_argument(
+        "--settle", type=_seconds(0.1, 3600.0), default=1.0, metavar="S", help="take files unchanged for S seconds (1)"
+    )
+    _of_files(parser)
+
+
+def _of_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--track", type=_number(1, 1000), metavar="N", help="which audio track (1)")
     parser.add_argument("--priority", choices=PRIORITIES, default="normal", help="who goes before others (normal)")
     parser.add_argument("--keep-audio", action="store_true", help="keep the audio, for `convo retranscribe`")
@@ -216,6 +252,11 @@ def _stream(parser: argparse.ArgumentParser) -> None:
     source = parser.add_argument_group("pace and source")
     source.add_argument("--realtime", action="store_true", help="send no faster than the audio plays")
     source.add_argument("--mic", action="store_true", help="listen to the microphone; Ctrl-C ends it")
+    source.add_argument(
+        "--system",
+        action="store_true",
+        help="listen to what this machine plays (Linux); with --mic both, as two speakers, me and them",
+    )
     source.add_argument("--device", metavar="NAME", help="which microphone: a part of its name, or its number")
     parser.add_argument("--times", action="store_true", help="begin each line with when it was said")
     parser.add_argument("--title", metavar="TEXT", help="what the session is called")
@@ -237,6 +278,13 @@ def _hearing(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--prompt", metavar="TEXT", help="text as it might stand before: sets style and spelling")
     group.add_argument("--hotwords", metavar="WORDS", help="names and terms to listen for")
     group.add_argument("--model", metavar="NAME", help="a speech model other than the daemon's own")
+    group.add_argument(
+        "--speakers",
+        type=_speakers,
+        metavar="N",
+        help="tell voices apart: auto, or how many there are (needs `convo models pull voices`)",
+    )
+    group.add_argument("--split-channels", action="store_true", help="each channel is a speaker, heard by itself")
 
 
 def _history(command: Any) -> None:
@@ -307,6 +355,8 @@ def _service(command: Any) -> None:
     command("status", "say how the daemon is")
     command("metrics", "say how the daemon is in numbers, for a monitor (Prometheus' text format)")
 
+    command("mcp", "let an assistant list, search, read and summarise talks (Model Context Protocol on stdio)")
+
     parser = command("models", "list speech models, or fetch one")
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     pull = actions.add_parser(
@@ -325,6 +375,13 @@ def _session(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("session", metavar="ID", help="of the session; its beginning is enough")
 
 
+def _speakers(text: str) -> str:
+    """How many speakers there are, or auto."""
+    if text == "auto" or (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_SPEAKERS):
+        return text
+    raise argparse.ArgumentTypeError(f"give auto, or a number from 1 to {MOST_SPEAKERS}, not {text!r}")
+
+
 def _number(least: int, most: int) -> Any:
     def number(text: str) -> int:
         try:
@@ -336,6 +393,19 @@ def _number(least: int, most: int) -> Any:
         return value
 
     return number
+
+
+def _seconds(least: float, most: float) -> Any:
+    def seconds(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not between {least:g} and {most:g} seconds")
+        return value
+
+    return seconds
 
 
 def _sentence(help: str) -> str:

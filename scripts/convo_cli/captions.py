@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TextIO
 
@@ -18,6 +19,7 @@ from convo.messages import (
     RollingSummary,
     SessionState,
     SessionWarning,
+    SpeakerLabel,
     State,
     SummaryDelta,
     TranscriptPartial,
@@ -69,9 +71,21 @@ class Interim:
 
 
 class Captions:
-    """Shows one session; `outcome` raises what the command ends with. `summary`: print one that comes."""
+    """Shows one session; `outcome` raises what the command ends with. `summary`: print one that comes. `name_of`: what
+    a speaker is called, where segments come with labels.
+    """
 
-    def __init__(self, lines: Lines, *, times: bool = False, json: bool = False, summary: bool = True) -> None:
+    def __init__(
+        self,
+        lines: Lines,
+        *,
+        times: bool = False,
+        json: bool = False,
+        summary: bool = True,
+        name_of: Callable[[int], str] | None = None,
+    ) -> None:
+        self._name_of = name_of
+        self._unlabelled: TranscriptSegment | None = None
         self._lines = lines
         self._times = times
         self._json = json
@@ -95,6 +109,8 @@ class Captions:
             self.last_seq = seq
         if isinstance(event, SessionState):
             self.state = event
+        if self._unlabelled is not None and not isinstance(event, SpeakerLabel | TranscriptPartial | AudioAck):
+            self._say(self._unlabelled)
         if self._json:
             if not isinstance(event, AudioAck):
                 self._lines.put(json_line(event))
@@ -102,10 +118,14 @@ class Captions:
         match event:
             case TranscriptPartial() if self._interim is not None:
                 self._interim.draw(self._stamp(event.start), event.stable, event.tentative)
-            case TranscriptSegment() if text := clean(event.text):
+            case TranscriptSegment() if clean(event.text):
                 self._starts[event.segment] = event.start
-                self._print(f"{self._stamp(event.start)}{text}\n")
-                self._spoken += 1
+                if self._name_of is None:
+                    self._say(event)
+                else:
+                    self._unlabelled = event  # its label is the next event
+            case SpeakerLabel() if self._unlabelled is not None and self._unlabelled.segment == event.segment:
+                self._say(self._unlabelled, event.speaker)
             case FinalSummary() if self._summary:
                 gap = "\n" if self._spoken else ""
                 self._print(gap + summary_for_output(event, self._starts))
@@ -115,6 +135,12 @@ class Captions:
                 self._preview.show(event)  # before that, the line belongs to what is being said
             case SessionWarning():
                 self.note(event.message)
+
+    def _say(self, event: TranscriptSegment, speaker: int | None = None) -> None:
+        name = "" if speaker is None or self._name_of is None else f"{self._name_of(speaker)}: "
+        self._unlabelled = None
+        self._print(f"{self._stamp(event.start)}{name}{clean(event.text)}\n")
+        self._spoken += 1
 
     def note(self, sentence: str) -> None:
         """Say something on standard error, without a word of it landing in the line that is being spoken."""

@@ -39,21 +39,26 @@ async def connected(options: Options) -> AsyncIterator[convo.Client]:
 
 
 @asynccontextmanager
-async def linked(options: Options, tell: Callable[[str], None], *, why: bool = False) -> AsyncIterator[convo.Link]:
+async def linked(
+    options: Options, tell: Callable[[str], None], *, why: bool = False, patience_s: float | None = PATIENCE_S
+) -> AsyncIterator[convo.Link]:
     """A link that makes itself again when it breaks. Raises like `connected`.
 
     Args:
         options: where to connect to.
         tell: says a sentence to the person.
         why: say why it broke.
+        patience_s: how long the daemon may be away; None waits for ever, for the first connection, too.
     """
 
     def changed(state: LinkState) -> None:
+        if state.phase is LinkPhase.ABSENT:
+            tell(f"{state.error} Trying again.")
         if state.phase is LinkPhase.LOST:
             tell(f"{state.error if why else 'The connection to the daemon broke.'} Trying again.")
 
     async with convo.open_link(
-        _url(options), token=options.token, client=_NAME, patience_s=PATIENCE_S, changed=changed
+        _url(options), token=options.token, client=_NAME, patience_s=patience_s, changed=changed
     ) as link:
         yield link
 

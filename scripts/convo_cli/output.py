@@ -99,21 +99,23 @@ class Lines:
                 await trio.to_thread.run_sync(put, text, abandon_on_cancel=True)
 
 
-def write_file(path: Path, text: str) -> None:
+def write_file(path: Path, text: str, *, follow: bool = True) -> None:
     """Write a file so that its name stands for the old text or the whole new one, never for a part.
 
-    A link is followed. What is no regular file (a device, a pipe) is written as it is.
+    A link is followed, or with `follow` false replaced. What is no regular file (a device, a pipe) is written as it is.
 
     Raises:
         Problem: it cannot be written.
     """
     try:
-        target = Path(os.path.realpath(path))
+        target = Path(os.path.realpath(path)) if follow else path
         try:
-            mode = os.stat(target).st_mode
+            mode = os.stat(target, follow_symlinks=follow).st_mode
         except FileNotFoundError:
             mode = stat.S_IFREG | (0o666 & ~_umask())
-        if not stat.S_ISREG(mode):
+        if not follow and stat.S_ISLNK(mode):
+            mode = 0o666 & ~_umask()
+        elif not stat.S_ISREG(mode):
             target.write_text(text, encoding="utf-8")
             return
         _replace(target, text, stat.S_IMODE(mode))

@@ -10,6 +10,7 @@ import sys
 from convo.messages import ListModels, Metrics, ModelInfo, ModelProgress, RemoteWorkerStatus, Status, StatusReply
 
 from .arguments import Options
+from .errors import Exit, Problem
 from .link import connected
 from .output import json_line, note, on_screen, put
 from .progress import bars
@@ -105,9 +106,10 @@ def _workers(reply: StatusReply) -> str:
 def _remote_worker(one: RemoteWorkerStatus) -> str:
     if one.reason is not None:
         return f"{one.host} {one.worker}: gets nothing, for {one.reason}"
+    note = f"; {one.note}" if one.note is not None else ""
     return (
         f"{one.host} {one.worker}: {one.model} on {one.device} ({one.compute_type}), {one.busy} of {one.slots} busy, "
-        f"load {one.load:.0%}, {one.windows} windows, last beat {one.beat_s:.0f} s ago"
+        f"load {one.load:.0%}, {one.windows} windows, last beat {one.beat_s:.0f} s ago{note}"
     )
 
 
@@ -141,3 +143,14 @@ def _reply_line(reply: object) -> str:
     plain.pop("type", None)
     plain.pop("id", None)
     return json_line(plain)
+
+
+async def mcp(options: Options) -> None:
+    """`convo mcp`."""
+    try:
+        from .mcp_server import serve
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("mcp"):
+            raise
+        raise Problem(Exit.USAGE, "`convo mcp` needs the package mcp: pip install 'convo[mcp]'.") from None
+    await serve(options)

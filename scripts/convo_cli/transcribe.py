@@ -40,6 +40,7 @@ from .link import linked
 from .output import json_line, note, on_screen, put, write_file
 from .progress import LISTENING, Bar, Bars, bars
 from .sources import read_some, unreadable
+from .speaking import speaking
 from .summaries import summary_for_output, summary_text
 from .text import clean, clock, file_name
 from .transcripts import expand, fit, format_of, outputs
@@ -174,7 +175,12 @@ class _Transcribe:
                 else:
                     bar.show("sending", sent, size)
 
-            upload = convo.FileUpload(link, read, progress=progress, **self._fields(job, size))
+            upload = convo.FileUpload(
+                link,
+                read,
+                progress=progress,
+                **session_options(self.options, None if job.file == "-" else job.file, size),
+            )
             try:
                 async with upload:
                     try:
@@ -193,26 +199,6 @@ class _Transcribe:
         if not self.options.json:
             bar.show("writing", 1, 1)
             await self._deliver(link, upload.session, job)
-
-    def _fields(self, job: _Job, size: int | None) -> convo.SessionOptions:
-        """What the session of a file is to be like."""
-        options = self.options
-        named = job.file != "-"
-        path = Path(file_name(job.file))
-        return {
-            "audio": AudioFormat(name=path.name if named else None, size=size, track=options.track),
-            "title": path.stem if named else None,
-            "language": options.language,
-            "task": options.task,
-            "model": options.model,
-            "prompt": options.prompt,
-            "hotwords": options.hotwords,
-            "words": options.words,
-            "interim": False,
-            "summary": SummaryOptions(mode="final" if options.summary else "off", style=options.style),
-            "priority": options.priority,
-            "keep_audio": True if options.keep_audio else None,
-        }
 
     def _show(self, event: Event, job: _Job, bar: Bar, shown: Bars) -> None:
         match event:
@@ -247,6 +233,27 @@ class _Transcribe:
             job.print(text)
         else:
             await trio.to_thread.run_sync(_write, job.target, text, self.options.output_dir is not None)
+
+
+def session_options(options: Options, file: str | None, size: int | None) -> convo.SessionOptions:
+    """What the session of a file is to be like; without a name for standard input."""
+    path = Path(file_name(file)) if file is not None else None
+    fields: convo.SessionOptions = {
+        "audio": AudioFormat(name=path.name if path else None, size=size, track=options.track),
+        "title": path.stem if path else None,
+        "language": options.language,
+        "task": options.task,
+        "model": options.model,
+        "prompt": options.prompt,
+        "hotwords": options.hotwords,
+        "words": options.words,
+        "interim": False,
+        "summary": SummaryOptions(mode="final" if options.summary else "off", style=options.style),
+        "priority": options.priority,
+        "keep_audio": True if options.keep_audio else None,
+    }
+    fields.update(speaking(options))
+    return fields
 
 
 def _write(target: Path, text: str, make: bool) -> None:

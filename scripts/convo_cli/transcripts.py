@@ -55,7 +55,7 @@ def expand(files: Sequence[str]) -> list[tuple[str, Path]]:
         if file == "-" or not path.is_dir():
             found.append((file, Path("stdin" if file == "-" else path.name)))
             continue
-        inside = sorted(one for one in path.rglob("*") if _is_recording(one.relative_to(path)) and one.is_file())
+        inside = sorted(one for one in path.rglob("*") if is_recording(one.relative_to(path)) and one.is_file())
         if not inside:
             raise Problem(Exit.USAGE, f"{file} holds no recordings: name the files themselves if they are some.")
         found += [(str(one), one.relative_to(path)) for one in inside]
@@ -68,7 +68,8 @@ _MEDIA = frozenset(f".{ending}" for kind in (_AUDIO, _VIDEO) for ending in kind.
 """How recordings are called; a file that is named itself may be called anything."""
 
 
-def _is_recording(path: Path) -> bool:
+def is_recording(path: Path) -> bool:
+    """Whether a file's name says that it is a recording, and none that is hidden."""
     # Hidden ones are none of the user's: macOS keeps a ._talk.mp3 beside talk.mp3 on other file systems.
     return path.suffix.lower() in _MEDIA and not any(part.startswith(".") for part in path.parts)
 

@@ -18,13 +18,16 @@ from starlette.types import ASGIApp
 
 from convo.messages import Code
 
-from . import conversation, openai_audio, openapi
+from . import conversation, deepgram, openai_audio, openapi
 from .daemon_client import Daemon
 from .errors import Refused
+from .fanout import Fanout
 from .limits import Places
 from .metrics import CONTENT_TYPE, Metrics
 from .realtime import Realtime
-from .settings import Settings
+from .settings import Settings, is_loopback
+from .static import Page
+from .talks import Talks
 from .web import Guard, Json
 
 log = logging.getLogger("convo_gateway")
@@ -32,15 +35,18 @@ log = logging.getLogger("convo_gateway")
 _CHECK_S = 2.0  # between two looks at the daemon for monitors
 
 
-def application(settings: Settings) -> ASGIApp:
-    """Return the whole gateway as an ASGI application."""
-    daemon, metrics = Daemon(settings.connect), Metrics()
+def application(settings: Settings, daemon: Daemon, metrics: Metrics) -> ASGIApp:
+    """Return all that is served over HTTP as an ASGI application."""
+    fanout = Fanout(daemon)
     monitor = _Monitor(daemon, metrics)
     app: ASGIApp = Starlette(
         routes=[
-            *conversation.Conversations(daemon, settings, metrics).routes(),
+            *conversation.Conversations(daemon, fanout, settings, metrics).routes(),
+            *Talks(daemon, settings).routes(),
             *openai_audio.Transcriptions(daemon, settings, metrics).routes(),
             *Realtime(daemon, settings, metrics).routes(),
+            *deepgram.Listen(daemon, settings, metrics).routes(),
+            *Page().routes(),
             Route("/openapi.json", _openapi, methods=["GET"]),
             Route("/metrics", monitor.metrics, methods=["GET"]),
             Route("/healthz", monitor.healthz, methods=["GET"]),
@@ -51,20 +57,30 @@ def application(settings: Settings) -> ASGIApp:
             ClientDisconnect: _gone,
             Exception: _fault,
         },
+        lifespan=lambda app: fanout.running(),
     )
     if settings.origins:
         app = CORSMiddleware(
             app,
             allow_origins=settings.origins,
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
             allow_headers=["authorization", "content-type", "last-event-id"],
         )
-    places = Places(settings.requests, "The gateway serves as many requests as it may; try again later.")
-    return Guard(app, refuse=refusal, origins=settings.origins, places=places, metrics=metrics)
+    places = Places(settings.requests, "The gateway is serving too many requests; try again later.")
+    return Guard(
+        app,
+        refuse=refusal,
+        origins=settings.origins,
+        local=is_loopback(settings.host),
+        places=places,
+        metrics=metrics,
+    )
 
 
 def refusal(path: str, error: Refused) -> Response:
     """Return an error in the form of the dialect that a path belongs to."""
+    if path == "/v1/listen":
+        return deepgram.refusal(error)
     if path.startswith("/v1/"):
         return openai_audio.refusal(error)
     return conversation.refusal(error)
@@ -81,7 +97,10 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    sentences = {404: "There is nothing at this path; see /openapi.json.", 405: "This path has no such method."}
+    sentences = {
+        404: "There is nothing at this path; see /openapi.json.",
+        405: "This path does not support that method.",
+    }
     said = Refused(Code.BAD_REQUEST, sentences.get(error.status_code, error.detail), status=error.status_code)
     answer: Response = refusal(request.url.path, said)
     answer.headers.update(error.headers or {})
@@ -93,11 +112,11 @@ async def _gone(request: Request, error: Exception) -> Response:
 
 
 async def _fault(request: Request, error: Exception) -> Response:
-    return refusal(request.url.path, Refused(Code.INTERNAL, "A fault of the gateway; see its log.", status=500))
+    return refusal(request.url.path, Refused(Code.INTERNAL, "Internal error in the gateway; see its log.", status=500))
 
 
 class _Monitor:
-    """What monitors ask for."""
+    """Endpoints for monitors."""
 
     def __init__(self, daemon: Daemon, metrics: Metrics) -> None:
         self._daemon = daemon
@@ -107,11 +126,11 @@ class _Monitor:
         self._checking = trio.Lock()
 
     async def metrics(self, request: Request) -> Response:
-        """Tell the gateway's own numbers."""
+        """Return the gateway's own metrics."""
         return Response(self._metrics.text(), headers={"content-type": CONTENT_TYPE, "cache-control": "no-store"})
 
     async def healthz(self, request: Request) -> Response:
-        """Tell whether the gateway runs, and something listens where the daemon should."""
+        """Report whether the gateway runs, and something listens at the daemon's address."""
         async with self._checking:
             if trio.current_time() - self._checked >= _CHECK_S:
                 self._reachable = await self._daemon.reachable()

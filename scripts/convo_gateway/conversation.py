@@ -6,20 +6,19 @@ README.md describes the dialect; `openapi.py` is the same for programs.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import aclosing, suppress
 from typing import Any, Final
 
 import msgspec
 import trio
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+import convo
 from convo.messages import (
-    Attach,
-    AttachReply,
     AudioFormat,
     Code,
     Event,
@@ -30,29 +29,34 @@ from convo.messages import (
     SessionState,
     SessionWarning,
     State,
+    SummaryDelta,
     SummaryOptions,
     TranscriptPartial,
     TranscriptSegment,
 )
 
-from .daemon_client import Daemon, Stream
+from .daemon_client import Daemon, leave
 from .errors import Refused
+from .fanout import Fanout
 from .limits import Places
 from .metrics import Metrics
-from .multipart import Field, FileData, FileEnd, FileStart, Form
+from .multipart import Field, FileData, FileStart, Form
 from .settings import Settings
 from .text import joined
-from .web import EventStreamResponse, Json, body_of, sse, token_of
+from .web import EventStreamResponse, Json, body_of, small_body, sse, token_of
 
 FIELDS: Final = ("language", "prompt", "title", "model", "style")
 """Form fields and JSON fields that a job can be given."""
+
+INCLUDED: Final = frozenset({"transcript_partial", "summary_delta"})
+"""Events of what may still change, told to clients that name them in `include`."""
 
 CONTROL_CHARS: Final = 1000
 """Longest text message on a stream's WebSocket."""
 
 
 def refusal(error: Refused) -> Response:
-    """Return an error as this dialect tells it."""
+    """Return an error in this dialect's form."""
     headers = {"www-authenticate": "Bearer"} if error.status == 401 else {}
     if error.status in (429, 503):
         headers["retry-after"] = "1"
@@ -62,8 +66,9 @@ def refusal(error: Refused) -> Response:
 class Conversations:
     """The endpoints."""
 
-    def __init__(self, daemon: Daemon, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, daemon: Daemon, fanout: Fanout, settings: Settings, metrics: Metrics) -> None:
         self._daemon = daemon
+        self._fanout = fanout
         self._settings = settings
         self._metrics = metrics
         self._followers = Places(
@@ -71,7 +76,7 @@ class Conversations:
         )
 
     def routes(self) -> list[Route | WebSocketRoute]:
-        """Return where they are."""
+        """Return the routes."""
         return [
             Route("/api/v1/conversation/request", self.request, methods=["POST"]),
             Route("/api/v1/conversation/result/{job_id}", self.result, methods=["GET"]),
@@ -81,7 +86,7 @@ class Conversations:
         ]
 
     async def request(self, request: Request) -> Response:
-        """Take a recording, sent on to the daemon as it comes."""
+        """Accept a recording, and pass it on to the daemon as it arrives."""
         token = token_of(request)
         job: str | None = None
         async with aclosing(body_of(request, self._settings.stall_s)) as body:
@@ -102,30 +107,26 @@ class Conversations:
 
     async def _upload(self, token: str | None, form: Form, filename: str, fields: dict[str, str]) -> str:
         """Send a file on; returns its job. An upload that breaks off leaves none behind."""
-        options = _session_fields(fields)
+        empty = True
+
+        async def read() -> bytes:
+            nonlocal empty
+            part = await anext(form)
+            if isinstance(part, FileData):
+                empty = False
+                self._metrics.audio.inc(len(part.data))
+                return part.data
+            if empty:
+                raise Refused(Code.BAD_AUDIO, "The file is empty; send a recording.", param="file")
+            return b""
+
         audio = AudioFormat(name=filename[:1000] or None)
-        job: str | None = None
-        whole = False
-        try:
-            async with self._daemon.open(token, kind="file", audio=audio, interim=False, **options) as stream:
-                job = stream.job
-                async for part in form:
-                    if isinstance(part, FileData):
-                        self._metrics.audio.inc(len(part.data))
-                        await stream.send(part.data)
-                    elif isinstance(part, FileEnd):
-                        break
-                if not stream.received:
-                    raise Refused(Code.BAD_AUDIO, "The file is empty; send a recording.", param="file")
-                await stream.end()
-                whole = True
-        finally:
-            if job is not None and not whole:
-                await self._daemon.forget(token, job)
-        return job
+        options = _session_fields(fields)
+        async with self._daemon.upload(token, read, keep=True, audio=audio, interim=False, **options) as upload:
+            return upload.session
 
     async def result(self, request: Request) -> Response:
-        """Tell how a job is, and what came of it so far."""
+        """Return a job's status and its results so far."""
         token, job = token_of(request), request.path_params["job_id"]
         session = await self._daemon.session(token, job)
         answer = result_of(session)
@@ -137,48 +138,44 @@ class Conversations:
     async def stream_events(self, request: Request) -> Response:
         """Follow a job; `Last-Event-ID` is the number of the last stored event that the client has."""
         token, job = token_of(request), request.path_params["job_id"]
-        after = _last_event_id(request)
-        state: AttachReply
-        with self._followers.place(job):  # refused before the stream begins, an error is an HTTP status
-            (state,) = await self._daemon.ask(token, Attach(session=job, after_seq=after))
-        if state.state.final and after >= state.seq:
-            return Response(status_code=204)  # which tells an EventSource not to come back
+        after, include = _last_event_id(request), _include(request)
 
         async def produce(put: Callable[[bytes], Awaitable[None]]) -> None:
-            try:
-                with self._followers.place(job):
-                    async with self._daemon.open(token, job=job, after_seq=after, produce=False) as stream:
-                        await put(b"")  # the client sees that it is connected, though nothing may happen for long
-                        async for event in stream.events():
-                            if (told := _sse_of(event)) is not None:
-                                await put(told)
-            except Refused as error:
-                await put(sse({"code": error.code, "message": error.message}, event="error"))
+            async def tell(event: Event) -> None:
+                if (told := _sse_of(event, include)) is not None:
+                    await put(told)
+
+            with self._followers.place(job):
+                # What is never repeated comes over a connection of its own: a feed keeps stored events alone.
+                open_reader = self._fanout.alone if include else self._fanout.reader
+                async with open_reader(token, job, after) as reader:
+                    if reader.done:
+                        return  # nothing at all tells an EventSource not to come back
+                    await put(b"")  # the client sees that it is connected, though nothing may happen for long
+                    try:
+                        await reader.run(tell)
+                    except Refused as error:
+                        await put(sse({"code": error.code, "message": error.message}, event="error"))
 
         return EventStreamResponse(produce)
 
     async def create(self, request: Request) -> Response:
-        """Make a live job for a WebSocket to come."""
+        """Create a live job; its WebSocket follows."""
         token = token_of(request)
-        raw = bytearray()
-        async with aclosing(body_of(request, self._settings.stall_s)) as body:
-            async for chunk in body:
-                raw += chunk
-                if len(raw) > 64 << 10:
-                    raise Refused(Code.TOO_LARGE, "The body of this request is larger than 64 KiB.")
+        raw = await small_body(request, self._settings.stall_s)
         try:
-            fields = msgspec.json.decode(bytes(raw), type=dict[str, Any]) if raw.strip() else {}
+            fields = msgspec.json.decode(raw, type=dict[str, Any]) if raw.strip() else {}
             given = {name: fields[name] for name in FIELDS if fields.get(name) is not None}
             options = _session_fields(msgspec.convert(given, dict[str, str]))
         except (msgspec.MsgspecError, UnicodeDecodeError):
             raise Refused(Code.BAD_REQUEST, "Send a JSON object whose fields are texts, or no body.") from None
-        async with self._daemon.open(token, kind="live", **options) as stream:
-            return Json({"job_id": stream.job}, 201)
+        async with self._daemon.speak(token, **options) as stream:
+            return Json({"job_id": stream.session}, 201)
 
     # --- the WebSocket ----------------------------------------------------------------------------------------
 
     async def stream(self, websocket: WebSocket) -> None:
-        """Take speech, tell what was said. A client that just closes ends its session, and the summary is stored."""
+        """Transcribe speech as it arrives. A client that just closes ends its session; the summary is stored."""
         await websocket.accept()
         try:
             await self._stream(websocket, token_of(websocket), websocket.path_params["job_id"])
@@ -200,36 +197,43 @@ class Conversations:
         if session.state.final:
             raise Refused(Code.BAD_STATE, "This job is over: fetch it at /api/v1/conversation/result.")
         after = _number(websocket.query_params.get("last_event_id", "0"), "last_event_id")
-        async with self._daemon.open(token, job=job, after_seq=after, sample_bytes=2) as stream:
-            await _tell(websocket, {"type": "connection_success", "job_id": job})
+        include = _include(websocket) | {"transcript_partial"}
+        stays = websocket.query_params.get("resume") == "1"
+        async with self._daemon.speak(token, job, after) as stream:
+            # With what the daemon has of the audio, for a client that comes back to continue there.
+            await _tell(websocket, {"type": "connection_success", "job_id": job, "offset": stream.taken})
             try:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._listen, websocket, stream)
+                    nursery.start_soon(self._listen, websocket, stream, stays)
                     with suppress(WebSocketDisconnect):  # the listener hears of it, too
-                        async for event in stream.events():
-                            if (told := _told(event)) is not None:
+                        async for event in stream:
+                            if (told := _told(event, include)) is not None:
                                 await _tell(websocket, told)
                     nursery.cancel_scope.cancel()
-            except* Refused as group:
+            except* (Refused, convo.ConvoError) as group:
                 raise _first(group) from None
             except* WebSocketDisconnect as group:
                 raise _first(group) from None
 
-    async def _listen(self, websocket: WebSocket, stream: Stream) -> None:
-        """Take what the client sends; however that ends, the session ends with it, unless the gateway itself stops."""
+    async def _listen(self, websocket: WebSocket, stream: convo.LiveStream, stays: bool) -> None:
+        """Receive audio until the client ends or leaves; the session ends with it, unless the gateway itself stops.
+
+        A session that `stays` waits for its client to come back, for as long as the daemon waits for any.
+        """
         try:
             while not await self._take(websocket, stream):
                 pass
             await stream.end()
-        except (Refused, WebSocketDisconnect):
-            await stream.leave()
+        except (convo.ConvoError, WebSocketDisconnect) as error:
+            if not (stays and isinstance(error, WebSocketDisconnect)):
+                await leave(stream)
             raise
         while True:  # until it goes
             if (await websocket.receive())["type"] == "websocket.disconnect":
                 raise WebSocketDisconnect
 
-    async def _take(self, websocket: WebSocket, stream: Stream) -> bool:
-        """Take one message; returns whether it was the last."""
+    async def _take(self, websocket: WebSocket, stream: convo.LiveStream) -> bool:
+        """Handle one message; return whether it was the last."""
         message = await websocket.receive()
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect
@@ -251,11 +255,12 @@ class Conversations:
 
 
 def result_of(session: GetSessionReply) -> dict[str, Any]:
-    """Return a session as the result of a job."""
-    status = "failed" if session.state is State.CANCELLED else str(session.state)
+    """Return a session in the form of a job's result."""
     answer: dict[str, Any] = {
         "job_id": session.session,
-        "status": status,
+        "kind": session.kind,
+        "status": status_of(session.state),
+        "created": session.created,
         "title": session.title,
         "duration_s": session.duration_s,
         "transcript": joined(segment.text for segment in session.segments),
@@ -267,6 +272,11 @@ def result_of(session: GetSessionReply) -> dict[str, Any]:
     return answer
 
 
+def status_of(state: State) -> str:
+    """Return a state as this dialect names it."""
+    return "failed" if state is State.CANCELLED else str(state)
+
+
 def _session_fields(fields: dict[str, str]) -> dict[str, Any]:
     options: dict[str, Any] = {
         name: fields[name] for name in ("language", "prompt", "title", "model") if fields.get(name)
@@ -276,10 +286,12 @@ def _session_fields(fields: dict[str, str]) -> dict[str, Any]:
     return options
 
 
-def _told(event: Event) -> dict[str, Any] | None:
-    """Return an event as this dialect tells it; None for those that it does not know."""
+def _told(event: Event, include: Collection[str]) -> dict[str, Any] | None:
+    """Return an event in this dialect's form; None for those that it does not have, or sends only when asked to."""
     match event:
-        case TranscriptSegment() | TranscriptPartial() | FinalSummary():
+        case TranscriptPartial() | SummaryDelta() if event.__struct_config__.tag not in include:
+            return None
+        case TranscriptSegment() | TranscriptPartial() | FinalSummary() | SummaryDelta():
             told: dict[str, Any] = msgspec.to_builtins(event)
             del told["session"]
             if isinstance(event, TranscriptPartial):
@@ -297,9 +309,9 @@ def _told(event: Event) -> dict[str, Any] | None:
     return None
 
 
-def _sse_of(event: Event) -> bytes | None:
-    told = _told(event)
-    if told is None or isinstance(event, TranscriptPartial):
+def _sse_of(event: Event, include: Collection[str]) -> bytes | None:
+    told = _told(event, include)
+    if told is None:
         return None
     return sse(told, event=told["type"], id=told.get("seq"))
 
@@ -308,6 +320,15 @@ def _last_event_id(request: Request) -> int:
     # An EventSource sends the header when it comes back; the query is for those who cannot set headers.
     given = request.headers.get("last-event-id") or request.query_params.get("last_event_id") or "0"
     return _number(given, "Last-Event-ID")
+
+
+def _include(connection: HTTPConnection) -> set[str]:
+    """Return the events that a client wants beyond those that everybody gets."""
+    given = {name for name in connection.query_params.get("include", "").split(",") if name}
+    if given - INCLUDED:
+        sentence = f"`include` can name {' and '.join(sorted(INCLUDED))} only."
+        raise Refused(Code.BAD_REQUEST, sentence, param="include")
+    return given
 
 
 def _number(text: str, name: str) -> int:

@@ -1,12 +1,11 @@
 """The way to the daemon, and the only module that holds a `convo.Client`.
 
-In: a client's token, and what a dialect wants done. Out: typed replies and events, or `Refused`. Streams survive a lost
-connection: audio that the daemon had not stored is sent again, and events go on where they stopped.
+In: a client's token, and what a dialect wants done. Out: typed replies and streams of the client library, or `Refused`.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, Final
 
@@ -15,12 +14,9 @@ import trio
 import convo
 from convo.address import parse
 from convo.messages import (
-    AttachReply,
     CancelSession,
     Code,
     DeleteSession,
-    DurableEvent,
-    Event,
     GetSessionReply,
     ListModels,
     ModelInfo,
@@ -28,20 +24,17 @@ from convo.messages import (
     SessionState,
 )
 
-from .errors import UNAVAILABLE, Refused, translated
+from .errors import Refused, translated
 
 PATIENCE_S: Final = 30.0
 """How long a stream waits for a daemon that went away."""
 
-_PAUSE_S: Final = 0.2  # before a broken connection is tried again; doubles up to the next
-_LONGEST_PAUSE_S: Final = 2.0
-_EVENTS: Final = 16  # events that wait for a slow client here; the client library bounds the rest
 _GOODBYE_S: Final = 5.0
 _PROBE_S: Final = 2.0
 
 
 class Daemon:
-    """A daemon at `url`, asked with the token of each client."""
+    """The daemon at `url`; each request carries the token of its client."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -88,7 +81,7 @@ class Daemon:
         return [model for model in reply.models if model.here]
 
     async def forget(self, token: str | None, job: str) -> None:
-        """Delete a session, though the caller may be being cancelled; a daemon that is away keeps it."""
+        """Delete a session, even while the caller is being cancelled; a daemon that is away keeps it."""
         with trio.move_on_after(_GOODBYE_S, shield=True), suppress(Refused):
             await self._stop_and_delete(token, job)
 
@@ -116,248 +109,58 @@ class Daemon:
         return False
 
     @asynccontextmanager
-    async def open(
-        self,
-        token: str | None,
-        *,
-        job: str | None = None,
-        after_seq: int = 0,
-        produce: bool = True,
-        sample_bytes: int = 1,
-        **fields: Any,
-    ) -> AsyncIterator[Stream]:
-        """Follow a session for the length of a block: `job`, or a new one made with `fields` (of `CreateSession`).
-
-        Args:
-            produce: send audio to it, too.
-            sample_bytes: its samples are never cut.
+    async def link(self, token: str | None) -> AsyncIterator[convo.Link]:
+        """Keep a connection for the length of a block, and make it again when it breaks.
 
         Raises:
-            Refused: the daemon refused it, or is not there.
+            Refused: no daemon is there, or for too long; and what of the client library the block raises.
         """
-        stream = Stream(self, token, job, after_seq, produce, sample_bytes, fields)
-        # What the block raises is kept and raised outside of the nursery, which would put it into a group.
-        kept: BaseException | None = None
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(stream.run)
-            try:
-                await stream.wait_open()
-                yield stream
-            except (trio.Cancelled, GeneratorExit):
-                raise
-            except BaseException as error:
-                kept = error
-            finally:
-                nursery.cancel_scope.cancel()
-        if kept is not None:
-            raise kept
+        name = f"convo-gateway/{convo.__version__}"
+        with translated():
+            async with convo.open_link(self._url, token=token, client=name, patience_s=PATIENCE_S) as link:
+                yield link
 
+    @asynccontextmanager
+    async def speak(
+        self, token: str | None, job: str = "", after_seq: int = 0, **fields: Any
+    ) -> AsyncIterator[convo.LiveStream]:
+        """Send audio to `job`, or to a new session made with `fields` (of `CreateSession`). Raises like `link`."""
+        async with (
+            self.link(token) as link,
+            convo.LiveStream(link, session=job, after_seq=after_seq, **fields) as stream,
+        ):
+            await stream.opened()
+            yield stream
 
-class Stream:
-    """One session: audio in, events out, over as many connections as that takes. `Daemon.open` makes one and runs it.
+    @asynccontextmanager
+    async def upload(
+        self, token: str | None, read: Callable[[], Awaitable[bytes]], *, keep: bool, **fields: Any
+    ) -> AsyncIterator[convo.FileUpload]:
+        """Send what `read` gives to a new session; unless it is to `keep`, or the block fails, it is deleted after.
 
-    One task sends, one reads the events.
-    """
-
-    def __init__(
-        self,
-        daemon: Daemon,
-        token: str | None,
-        job: str | None,
-        after_seq: int,
-        produce: bool,
-        sample_bytes: int,
-        fields: dict[str, Any],
-    ) -> None:
-        self._daemon = daemon
-        self._token = token
-        self._job = job
-        self._seq = after_seq
-        self._produce = produce
-        self._fields = fields
-        self._sample_bytes = sample_bytes
-        self._split = b""  # the beginning of a sample
-        self._unsafe = bytearray()  # audio that the daemon may not have stored: as much as its credit
-        self._unsafe_start = 0
-        self._position = 0  # bytes handed to the connection that is open
-        self._session: convo.ClientSession | None = None
-        self._failure: Refused | None = None
-        self._changed = trio.lowlevel.ParkingLot()
-        self._put, self._events = trio.open_memory_channel[Event](_EVENTS)
-
-    @property
-    def job(self) -> str:
-        """The session's id, once it is open."""
-        assert self._job is not None
-        return self._job
-
-    @property
-    def received(self) -> int:
-        """Bytes of audio taken so far, from the start of the stream."""
-        return self._unsafe_start + len(self._unsafe) + len(self._split)
-
-    @property
-    def ended(self) -> bool:
-        """Whether the session took no more audio when this connection attached to it."""
-        reply = self._session.reply if self._session is not None else None
-        return isinstance(reply, AttachReply) and reply.ended
-
-    async def wait_open(self) -> None:
-        """Wait until the daemon has said yes.
-
-        Raises:
-            Refused: it said no.
+        Raises like `link`, and what `read` raises.
         """
-        await self._ready()
-
-    async def events(self) -> AsyncIterator[Event]:
-        """Yield events until the session's final state, each stored one once.
-
-        Raises:
-            Refused: the daemon refused the session's audio, or went away for too long.
-        """
-        async for event in self._events:
-            yield event
-        if self._failure is not None:
-            raise self._failure
-
-    async def send(self, data: bytes) -> None:
-        """Send audio; waits while the daemon has no room for it.
-
-        Raises:
-            Refused: the daemon refused it, or went away for too long.
-        """
-        data = self._split + data
-        cut = len(data) - len(data) % self._sample_bytes
-        self._split = data[cut:]
-        self._unsafe += data[:cut]
-        await self._flush()
-
-    async def finalize(self) -> int:
-        """Wait until all audio so far is transcribed; returns its bytes. Raises like `send`."""
-        while True:
-            session = await self._flush()
-            try:
-                with translated():
-                    return await session.finalize()
-            except Refused as error:
-                await self._lost(session, error)
-
-    async def end(self) -> None:
-        """Tell the daemon that this was all. Raises like `send`."""
-        while True:
-            session = await self._flush()
-            if self.ended:  # an earlier connection broke behind the end
-                return
-            try:
-                with translated():
-                    await session.end()
-                return
-            except Refused as error:
-                await self._lost(session, error)
-
-    async def leave(self) -> None:
-        """End the session of a client that is gone, so that its summary is stored; cancelling does not stop it."""
-        with trio.move_on_after(_GOODBYE_S, shield=True), suppress(Refused):
-            await self.end()
-
-    async def _flush(self) -> convo.ClientSession:
-        """Hand everything to the connection that is open, and return it."""
-        while True:
-            session = await self._ready()
-            self._forget_stored(session)
-            data = bytes(self._unsafe[self._position - self._unsafe_start :])
-            if not data:
-                return session
-            try:
-                with translated():
-                    await session.send_audio(data)
-            except Refused as error:
-                await self._lost(session, error)
-                continue
-            if session is self._session:
-                self._position += len(data)
-
-    def _forget_stored(self, session: convo.ClientSession) -> None:
-        safe = min(session.acknowledged, self._position) - self._unsafe_start
-        if safe > 0:
-            del self._unsafe[:safe]
-            self._unsafe_start += safe
-
-    async def _lost(self, session: convo.ClientSession, error: Refused) -> None:
-        """Return once another connection is open in place of one that broke; raises any other error."""
-        if error.code != UNAVAILABLE:
-            raise error
-        while self._session is session and self._failure is None:
-            await self._changed.park()
-
-    async def _ready(self) -> convo.ClientSession:
-        while self._session is None:
-            if self._failure is not None:
-                raise self._failure
-            await self._changed.park()
-        return self._session
-
-    # --- the connection ---------------------------------------------------------------------------------------
-
-    async def run(self) -> None:
-        """Keep a connection until the session is over, the daemon is gone for too long, or this is cancelled."""
-        with self._put:
-            try:
-                await self._keep_connected()
-            except Refused as error:
-                self._failure = error
-            finally:
-                self._changed.unpark_all()
-
-    async def _keep_connected(self) -> None:
-        until, pause = trio.current_time(), _PAUSE_S  # a first connection that fails is not tried again
-        while True:
-            try:
-                with translated():
-                    async with self._daemon.connect(self._token) as client:
-                        await self._attach(client)
-                        until = trio.current_time() + PATIENCE_S
-                        if await self._pass_on():
-                            return
-            except Refused as error:
-                again = error.code in (UNAVAILABLE, Code.BUSY) and trio.current_time() < until
-                if not again:
-                    raise
-            self._session = None
-            if trio.current_time() >= until:
-                until = trio.current_time() + PATIENCE_S
-            await trio.sleep(pause)
-            pause = min(_LONGEST_PAUSE_S, pause * 2)
-
-    async def _attach(self, client: convo.Client) -> None:
-        if self._job is None:
-            session = await client.create_session(**self._fields)
-            self._job = session.id
-        else:
-            session = await client.attach(self._job, after_seq=self._seq, produce=self._produce)
-            if isinstance(session.reply, AttachReply):
-                self._go_on_from(session.reply.audio_offset)
-        self._session = session
-        self._changed.unpark_all()
-
-    def _go_on_from(self, offset: int) -> None:
-        """Take up the audio where the daemon has it."""
-        if not self._unsafe and offset > self._unsafe_start:
-            self._unsafe_start = offset  # somebody else sent what was before
-        self._position = max(offset, self._unsafe_start)
-        stored = min(self._position - self._unsafe_start, len(self._unsafe))
-        del self._unsafe[:stored]
-        self._unsafe_start += stored
-
-    async def _pass_on(self) -> bool:
-        """Pass events on; returns whether the session is over."""
-        assert self._session is not None
+        job, whole = "", False
         try:
-            async for event in self._session.events():
-                if isinstance(event, DurableEvent):
-                    self._seq = max(self._seq, event.seq)
-                await self._put.send(event)
-        except (convo.ConnectionLost, convo.EventsLost):
-            return False
-        return True
+            async with self.link(token) as link, convo.FileUpload(link, read, **fields) as upload:
+                try:
+                    await upload.uploaded()
+                    yield upload
+                    whole = True
+                finally:
+                    job = upload.session
+        finally:
+            if job and not (whole and keep):
+                await self.forget(token, job)
+
+    @asynccontextmanager
+    async def follow(self, token: str | None, job: str, after_seq: int) -> AsyncIterator[convo.Follower]:
+        """Follow a session. Raises like `link`."""
+        async with self.link(token) as link:
+            yield convo.Follower(link, job, after_seq=after_seq)
+
+
+async def leave(stream: convo.LiveStream) -> None:
+    """End the session of a client that left, so that its summary is stored; shielded from cancellation."""
+    with trio.move_on_after(_GOODBYE_S, shield=True), suppress(convo.ConvoError):
+        await stream.end()

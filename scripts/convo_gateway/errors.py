@@ -71,7 +71,7 @@ def translated() -> Iterator[None]:
 
 
 def _sentence(error: convo.RequestError) -> str:
-    """Return the daemon's sentence, but where it speaks of requests that these dialects do not have."""
+    """Return the daemon's sentence, unless it speaks of requests that these dialects do not have."""
     if error.code == Code.UNKNOWN_SESSION:
-        return "There is no such job; look at its id and the token."
+        return "There is no such job; check its id and the token."
     return error.message if error.message.endswith(".") else f"{error.message}."

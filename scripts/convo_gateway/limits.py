@@ -15,7 +15,7 @@ from .errors import Refused
 
 
 class Places:
-    """At most `most` of something at once, of each key."""
+    """At most `most` places at once for each key."""
 
     def __init__(self, most: int, sentence: str, *, status: int = 503) -> None:
         self._most = most
@@ -25,7 +25,7 @@ class Places:
 
     @property
     def taken(self) -> int:
-        """How many there are, of all keys."""
+        """How many are taken, for all keys."""
         return self._taken.total()
 
     @contextmanager
@@ -47,7 +47,7 @@ class Places:
 
 
 class Budget:
-    """At most `most` bytes in use at once, of all who `take` some."""
+    """At most `most` bytes in use at once, by all who `take` some."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -57,7 +57,7 @@ class Budget:
         """Take bytes.
 
         Raises:
-            Refused: there are not so many left.
+            Refused: not enough are left.
         """
         if self.used + size > self._most:
             raise Refused(Code.BUSY, "The gateway has no room for more uploads now; try again later.", status=503)

@@ -21,7 +21,7 @@ from convo.messages import Code
 from .errors import Refused
 
 FIELD_BYTES: Final = 64 << 10
-"""Longest value of a field that is no file."""
+"""Longest value of a field that is not a file."""
 
 FIELDS: Final = 64
 """Most parts of a form."""
@@ -58,7 +58,7 @@ class Form:
     """The parts of a body, for `async for`.
 
     Raises:
-        Refused: it is no multipart body, or has too much in it.
+        Refused: the body is not multipart, or a field is too long or one too many.
     """
 
     def __init__(self, content_type: str, chunks: AsyncIterator[bytes]) -> None:
@@ -105,7 +105,7 @@ class Form:
                     raise _broken() from None
                 raise
             if self._whole:
-                continue  # what follows the last boundary means nothing
+                continue  # anything after the last boundary is ignored
             try:
                 self._parser.write(chunk)
             except FormParserError:

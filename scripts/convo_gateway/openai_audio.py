@@ -10,8 +10,8 @@ import math
 import tempfile
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
-from typing import Any, Final, Literal
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
+from typing import Any, Final, Literal, cast
 
 import msgspec
 import trio
@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+import convo
 from convo.messages import (
     AudioFormat,
     Code,
@@ -30,7 +31,7 @@ from convo.messages import (
     TranscriptSegment,
 )
 
-from .daemon_client import Daemon, Stream
+from .daemon_client import Daemon
 from .errors import Refused
 from .languages import name_of
 from .limits import Budget
@@ -51,7 +52,7 @@ NO_SUMMARY: Final = SummaryOptions(mode="off")
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """The fields of a request that say what is wanted."""
+    """What a request asks for."""
 
     model: str | None
     language: str | None
@@ -73,7 +74,7 @@ class Transcriptions:
         metrics.spool.set_function(lambda: self._budget.used)
 
     def routes(self) -> list[Route]:
-        """Return where they are."""
+        """Return the routes."""
         return [
             Route("/v1/audio/transcriptions", self.transcribe, methods=["POST"]),
             Route("/v1/audio/translations", self.translate, methods=["POST"]),
@@ -86,7 +87,7 @@ class Transcriptions:
         return Json({"object": "list", "data": _models(await self._daemon.models(token_of(request)))})
 
     async def model(self, request: Request) -> Response:
-        """Tell about one of them."""
+        """Describe one model."""
         name = request.path_params["model"]
         for model in _models(await self._daemon.models(token_of(request))):
             if model["id"] == name:
@@ -122,13 +123,13 @@ class Transcriptions:
     async def _whole(
         self, token: str | None, wanted: Wanted, task: Literal["transcribe", "translate"], name: str, spool: _Spool
     ) -> Response:
-        """Return the text, in the format that was asked for."""
-        async with self._session(token, wanted, task, name, spool) as stream:
-            text = joined([segment.text async for segment in _segments(stream)])
+        """Return the text in the requested format."""
+        async with self._session(token, wanted, task, name, spool) as upload:
+            text = joined([segment.text async for segment in _segments(upload)])
             if wanted.format in ("srt", "vtt"):
-                return PlainTextResponse(await self._daemon.export(token, stream.job, wanted.format))
+                return PlainTextResponse(await self._daemon.export(token, upload.session, wanted.format))
             if wanted.format == "verbose_json":
-                session = await self._daemon.session(token, stream.job)
+                session = await self._daemon.session(token, upload.session)
                 return Json(verbose(session.segments, session.duration_s, task, wanted))
         return PlainTextResponse(text + "\n") if wanted.format == "text" else Json({"text": text})
 
@@ -154,35 +155,23 @@ class Transcriptions:
             raise Refused(Code.BAD_AUDIO, "The file is empty; send a recording.", param="file")
         return wanted, name
 
-    @asynccontextmanager
-    async def _session(
+    def _session(
         self, token: str | None, wanted: Wanted, task: Literal["transcribe", "translate"], name: str, spool: _Spool
-    ) -> AsyncIterator[Stream]:
+    ) -> AbstractAsyncContextManager[convo.FileUpload]:
         """Hand the recording to the daemon; the session is gone afterwards unless the settings keep it."""
-        job: str | None = None
-        over = False
-        try:
-            async with self._daemon.open(
-                token,
-                kind="file",
-                audio=AudioFormat(name=name[:1000] or None, size=spool.size),
-                task=task,
-                model=wanted.model,
-                language=wanted.language,
-                prompt=wanted.prompt,
-                words=wanted.words,
-                interim=False,
-                summary=NO_SUMMARY,
-            ) as stream:
-                job = stream.job
-                async for piece in spool.pieces():
-                    await stream.send(piece)
-                await stream.end()
-                yield stream
-                over = True
-        finally:
-            if job is not None and not (over and self._settings.keep_sessions):
-                await self._daemon.forget(token, job)
+        return self._daemon.upload(
+            token,
+            spool.read,
+            keep=self._settings.keep_sessions,
+            audio=AudioFormat(name=name[:1000] or None, size=spool.size),
+            task=task,
+            model=wanted.model,
+            language=wanted.language,
+            prompt=wanted.prompt,
+            words=wanted.words,
+            interim=False,
+            summary=NO_SUMMARY,
+        )
 
     async def _stream(
         self,
@@ -193,14 +182,14 @@ class Transcriptions:
         spool: _Spool,
         put: Callable[[bytes], Awaitable[None]],
     ) -> None:
-        """Tell segments as they come, then the whole."""
+        """Stream segments as they arrive, then the full text."""
         begun = False
         try:
-            async with self._session(token, wanted, task, name, spool) as stream:
+            async with self._session(token, wanted, task, name, spool) as upload:
                 await put(b"")
                 begun = True
                 text = before = ""
-                async for segment in _segments(stream):
+                async for segment in _segments(upload):
                     said = segment.text.strip()
                     delta = gap(before, said) + said
                     text, before = text + delta, said or before
@@ -213,11 +202,12 @@ class Transcriptions:
 
 
 class _Spool:
-    """A recording on disk, in a file without a name: it is gone with this program, however that ends."""
+    """A recording on disk, in an unnamed file: it vanishes with this process, however that ends."""
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
         self._file: Any = None
+        self._reading = False
         self.size = 0
 
     async def __aenter__(self) -> _Spool:
@@ -227,10 +217,10 @@ class _Spool:
         await self.aclose()
 
     async def write(self, data: bytes) -> None:
-        """Add to it.
+        """Append data.
 
         Raises:
-            Refused: there is no room.
+            Refused: the disk, or the share of it, is full.
         """
         self._budget.take(len(data))
         self.size += len(data)
@@ -239,21 +229,22 @@ class _Spool:
                 self._file = trio.wrap_file(await trio.to_thread.run_sync(tempfile.TemporaryFile))
             await self._file.write(data)
         except OSError as error:
-            raise Refused(Code.BUSY, "The gateway's disk takes no more uploads now; try again later.") from error
+            raise Refused(Code.BUSY, "The gateway's disk is full; try again later.") from error
 
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """Yield it from its start."""
-        await self._file.seek(0)
-        while piece := await self._file.read(_PIECE):
-            yield piece
+    async def read(self) -> bytes:
+        """Return the next bytes, from the start on; none at the end. Nothing may be written after."""
+        if not self._reading:
+            self._reading = True
+            await self._file.seek(0)
+        return cast(bytes, await self._file.read(_PIECE))
 
     async def aclose(self) -> None:
-        """Give the disk back."""
+        """Free the disk."""
         self._budget.give_back(self.size)
         self.size = 0
         if self._file is not None:
             file, self._file = self._file, None
-            with trio.CancelScope(shield=True), suppress(OSError):  # what could not be written is not wanted any more
+            with trio.CancelScope(shield=True), suppress(OSError):  # what could not be written is not needed
                 await file.aclose()
 
 
@@ -269,13 +260,13 @@ class _Owned(Response):
             await self._inner(scope, receive, send)
 
 
-async def _segments(stream: Stream) -> AsyncIterator[TranscriptSegment]:
+async def _segments(upload: convo.FileUpload) -> AsyncIterator[TranscriptSegment]:
     """Yield the segments of a recording.
 
     Raises:
-        Refused: the session failed, or somebody cancelled it.
+        Refused: the session failed or was cancelled.
     """
-    async for event in stream.events():
+    async for event in upload:
         if isinstance(event, TranscriptSegment):
             yield event
         elif isinstance(event, SessionState) and event.state in (State.FAILED, State.CANCELLED):
@@ -380,13 +371,13 @@ _CODES = {
 
 
 def error_of(error: Refused) -> dict[str, Any]:
-    """Return an error as OpenAI's API tells it."""
+    """Return an error in the form of OpenAI's API."""
     kind = _TYPES.get(error.status) or ("server_error" if error.status >= 500 else "invalid_request_error")
     code = _CODES.get(Code(error.code)) if error.code in list(Code) else None
     return {"error": {"message": error.message, "type": kind, "param": error.param, "code": code or error.code}}
 
 
 def refusal(error: Refused) -> Response:
-    """Return an error as this dialect tells it."""
+    """Return an error in this dialect's form."""
     headers = {"retry-after": "1"} if error.status in (429, 503) else {}
     return Json(error_of(error), error.status, headers)

@@ -59,12 +59,37 @@ _SCHEMAS: _Json = {
         keywords=_array(_text()), language=_text(), key_point_sources=_array(_array(_INTEGER)),
     ),
     "Result": _object(
-        ["job_id", "status", "title", "duration_s", "transcript", "segments", "summary"],
-        job_id=_text(), title=_text(), duration_s=_NUMBER, transcript=_text(),
+        ["job_id", "kind", "status", "created", "title", "duration_s", "transcript", "segments", "summary"],
+        job_id=_text(), kind=_text(enum=["live", "file"]), created=_NUMBER, title=_text(), duration_s=_NUMBER,
+        transcript=_text(),
         status=_text(enum=["pending", "processing", "transcribed", "completed", "failed"]),
         segments=_array(_ref("Segment")),
         summary={"anyOf": [_ref("Summary"), _NULL]},
         error=_object(["code", "message"], code=_text(), message=_text()),
+    ),
+    "Jobs": _object(
+        ["jobs"],
+        jobs=_array(
+            _object(
+                ["job_id", "kind", "title", "status", "created", "duration_s"],
+                job_id=_text(), kind=_text(enum=["live", "file"]), title=_text(),
+                status=_text(enum=["pending", "processing", "transcribed", "completed", "failed"]),
+                created=_NUMBER, duration_s=_NUMBER,
+            )
+        ),
+    ),
+    "Hits": _object(
+        ["hits"],
+        hits=_array(
+            _object(
+                ["job_id", "source", "title", "segment", "start", "end", "text"],
+                job_id=_text(), source=_text(enum=["segment", "summary"]), title=_text(), segment=_INTEGER,
+                start=_NUMBER, end=_NUMBER, text=_text(), snippet=_text("the part of the text around what was found"),
+                marks=_array(
+                    {**_array(_INTEGER), "description": "from and to, in characters of the snippet", "maxItems": 2}
+                ),
+            )
+        ),
     ),
     "Transcription": _object(["text"], text=_text()),
     "VerboseTranscription": _object(
@@ -106,6 +131,9 @@ def _multipart(required: list[str], **properties: _Json) -> _Json:
 
 
 _JOB_ID: _Json = {"name": "job_id", "in": "path", "required": True, "schema": _text()}
+_LIMIT: _Json = {
+    "name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 100, "default": 100}
+}  # fmt: skip
 _JOB_FIELDS: dict[str, _Json] = {
     "language": _text("such as en; detected unless given"),
     "prompt": _text("text before the first word, to set names and style"),
@@ -174,6 +202,10 @@ DOCUMENT: _Json = {
                         "name": "Last-Event-ID", "in": "header", "schema": _INTEGER,
                         "description": "number of the last event that the client has; or `last_event_id` in the query",
                     },
+                    {
+                        "name": "include", "in": "query", "schema": _text(),
+                        "description": "transcript_partial, summary_delta or both: events that are told only on demand",
+                    },
                 ],
                 "responses": {
                     "200": _answer("server-sent events", _text(), "text/event-stream"),
@@ -181,6 +213,68 @@ DOCUMENT: _Json = {
                     **_errors("Error", "400", "401", "403", "404", "429", "503"),
                 },
             }
+        },
+        "/api/v1/conversation/list": {
+            "get": {
+                "operationId": "listConversations",
+                "summary": "List jobs, newest first.",
+                "parameters": [
+                    _LIMIT,
+                    {
+                        "name": "before", "in": "query", "schema": _NUMBER,
+                        "description": "`created` of the last job that the client has: older ones follow",
+                    },
+                ],
+                "responses": {
+                    "200": _answer("jobs", _ref("Jobs")), **_errors("Error", "400", "401", "403", "503")
+                },
+            }
+        },
+        "/api/v1/conversation/search": {
+            "get": {
+                "operationId": "searchConversations",
+                "summary": "Find words in transcripts and summaries, best first.",
+                "parameters": [{"name": "q", "in": "query", "required": True, "schema": _text()}, _LIMIT],
+                "responses": {
+                    "200": _answer("what was found", _ref("Hits")), **_errors("Error", "400", "401", "403", "503")
+                },
+            }
+        },
+        "/api/v1/conversation/export/{job_id}": {
+            "get": {
+                "operationId": "exportConversation",
+                "summary": "Fetch a transcript as a file.",
+                "parameters": [
+                    _JOB_ID,
+                    {
+                        "name": "format", "in": "query",
+                        "schema": _text(enum=["txt", "srt", "vtt", "json", "jsonl", "md"], default="txt"),
+                    },
+                ],
+                "responses": {
+                    "200": {"description": "the file", "content": {"*/*": {"schema": _text()}}},
+                    **_errors("Error", "400", "401", "403", "404", "503"),
+                },
+            }
+        },
+        "/api/v1/conversation/{job_id}": {
+            "patch": {
+                "operationId": "renameConversation",
+                "summary": "Give a job another title.",
+                "parameters": [_JOB_ID],
+                "requestBody": {
+                    "required": True, "content": {"application/json": {"schema": _object(["title"], title=_text())}}
+                },
+                "responses": {
+                    "204": _answer("it is called so"), **_errors("Error", "400", "401", "403", "404", "408", "503")
+                },
+            },
+            "delete": {
+                "operationId": "deleteConversation",
+                "summary": "Forget a job, its audio and its text; one that is at work is stopped.",
+                "parameters": [_JOB_ID],
+                "responses": {"204": _answer("it is gone"), **_errors("Error", "401", "403", "404", "503")},
+            },
         },
         "/api/v1/stream/create": {
             "post": {
@@ -219,6 +313,22 @@ DOCUMENT: _Json = {
                 "parameters": [{"name": "model", "in": "path", "required": True, "schema": _text()}],
                 "responses": {
                     "200": _answer("the model", _ref("Model")), **_errors("OpenAIError", "401", "403", "404", "503")
+                },
+            }
+        },
+        "/": {
+            "get": {
+                "operationId": "page", "security": [], "summary": "The page for people.",
+                "responses": {"200": _answer("the page", _text(), "text/html")},
+            }
+        },
+        "/page/{name}": {
+            "get": {
+                "operationId": "pageFile", "security": [], "summary": "A file of the page.",
+                "parameters": [{"name": "name", "in": "path", "required": True, "schema": _text()}],
+                "responses": {
+                    "200": {"description": "the file", "content": {"*/*": {"schema": _text()}}},
+                    **_errors("Error", "404"),
                 },
             }
         },

@@ -9,14 +9,15 @@ from __future__ import annotations
 import base64
 import binascii
 import secrets
-from contextlib import AsyncExitStack, suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Annotated, Any, Final, Literal
 
+import anyio
 import msgspec
-import trio
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+import convo
 from convo.messages import (
     AudioFormat,
     Code,
@@ -29,17 +30,31 @@ from convo.messages import (
     TranscriptPartial,
     TranscriptSegment,
 )
+from convo.transport import background_tasks
 
-from .daemon_client import Daemon, Stream
-from .errors import Refused
+from .daemon_client import Daemon, leave
+from .errors import Refused, translated
 from .metrics import Metrics
 from .openai_audio import ALIASES, NO_SUMMARY, error_of
 from .settings import Settings
 from .text import joined
 from .web import token_of
 
-RATE: Final = 24_000
-"""Samples a second of the API's PCM."""
+
+class _Encoding(msgspec.Struct, frozen=True):
+    """What a format's bytes are to the daemon, and its name in the API's beta."""
+
+    name: str
+    rate: int
+    sample_bytes: int
+    beta: str
+
+
+ENCODINGS: Final = {
+    "audio/pcm": _Encoding("s16le", 24_000, 2, "pcm16"),
+    "audio/pcmu": _Encoding("mulaw", 8_000, 1, "g711_ulaw"),
+    "audio/pcma": _Encoding("alaw", 8_000, 1, "g711_alaw"),
+}
 
 
 class Vad(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +65,7 @@ class Vad(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Transcription(msgspec.Struct, frozen=True, kw_only=True):
-    """With which model, in which language."""
+    """Model, language and prompt."""
 
     model: str | None = None
     language: str | None = None
@@ -58,14 +73,19 @@ class Transcription(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Format(msgspec.Struct, frozen=True, kw_only=True):
-    """Of the audio that comes."""
+    """Format of the incoming audio."""
 
-    type: Literal["audio/pcm", "audio/pcmu"] = "audio/pcm"
+    type: Literal["audio/pcm", "audio/pcmu", "audio/pcma"] = "audio/pcm"
     rate: int | None = None
+
+    @property
+    def encoding(self) -> _Encoding:
+        """What its bytes are."""
+        return ENCODINGS[self.type]
 
 
 class Input(msgspec.Struct, frozen=True, kw_only=True):
-    """The audio that comes, and what is to become of it."""
+    """Incoming audio, and how it is transcribed."""
 
     format: Format = Format()
     transcription: Transcription | None = Transcription()
@@ -73,18 +93,22 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """A session's configuration, as far as transcription has one."""
+    """A session's configuration, limited to transcription."""
 
     input: Input = Input()
 
-    def told(self, id: str) -> dict[str, Any]:
-        """Return it as the API does."""
+    def told(self, id: str, *, beta: bool = False) -> dict[str, Any]:
+        """Return it in the form of the API, or of its beta."""
         told: dict[str, Any] = msgspec.to_builtins(self.input)
+        about = {"id": id, "object": "realtime.transcription_session"}
+        if beta:
+            changed = {old: told[name] for old, name in _BETA_NAMES.items()}
+            return {**about, "input_audio_format": self.input.format.encoding.beta, **changed}
         if self.input.format.type == "audio/pcm":
-            told["format"]["rate"] = RATE
+            told["format"]["rate"] = self.input.format.encoding.rate
         else:
             del told["format"]["rate"]
-        return {"id": id, "object": "realtime.transcription_session", "type": "transcription", "audio": {"input": told}}
+        return {**about, "type": "transcription", "audio": {"input": told}}
 
 
 class Realtime:
@@ -96,7 +120,7 @@ class Realtime:
         self._metrics = metrics
 
     def routes(self) -> list[WebSocketRoute]:
-        """Return where it is."""
+        """Return the route."""
         return [WebSocketRoute("/v1/realtime", self.serve)]
 
     async def serve(self, websocket: WebSocket) -> None:
@@ -121,7 +145,7 @@ class Realtime:
 
 
 class _Connection:
-    """One WebSocket with its session. One task listens; another, per stream of the daemon, tells."""
+    """One WebSocket with its session: one task receives, another sends what the daemon says."""
 
     def __init__(
         self, daemon: Daemon, settings: Settings, metrics: Metrics, websocket: WebSocket, token: str | None
@@ -133,7 +157,7 @@ class _Connection:
         self._token = token
         self._id = f"sess_{secrets.token_hex(12)}"
         self._config = Config()
-        self._stream: Stream | None = None
+        self._stream: convo.LiveStream | None = None
         self._items: dict[int, _Item] = {}  # by the daemon's segment: those that are not completed
         self._previous: str | None = None
         self._segment = -1  # the last that was told
@@ -144,7 +168,7 @@ class _Connection:
         self._first = b""  # audio that came before there was a stream for it
 
     async def run(self) -> None:
-        """Serve it until the client goes.
+        """Serve until the client leaves.
 
         Raises:
             Refused: the daemon refuses it altogether.
@@ -154,33 +178,30 @@ class _Connection:
         await self._tell("session.created", session=self._config.told(self._id))
         job: str | None = None
         try:
-            async with AsyncExitStack() as stack:
-                await self._listen_until_audio()
-                stream = await stack.enter_async_context(self._open())
-                self._stream, job = stream, stream.job
+            await self._listen_until_audio()
+            async with self._open() as stream:
+                self._stream, job = stream, stream.session
                 await self._talk(stream)
         finally:
             if job is not None and not self._settings.keep_sessions:
                 await self._daemon.forget(self._token, job)
 
     async def _listen_until_audio(self) -> None:
-        """Take messages up to the first audio, which stays in `_first`."""
+        """Handle messages up to the first audio, which is kept in `_first`."""
         while True:
             data = await self._take(await self._receive())
             if data:
                 self._first = data
                 return
 
-    def _open(self) -> Any:
+    def _open(self) -> AbstractAsyncContextManager[convo.LiveStream]:
         given = self._config.input
         said = given.transcription or Transcription()
         vad = given.turn_detection
-        pcm = given.format.type == "audio/pcm"
-        return self._daemon.open(
+        encoding = given.format.encoding
+        return self._daemon.speak(
             self._token,
-            kind="live",
-            sample_bytes=2 if pcm else 1,
-            audio=AudioFormat(encoding="s16le", rate=RATE) if pcm else AudioFormat(encoding="mulaw", rate=8000),
+            audio=AudioFormat(encoding=encoding.name, rate=encoding.rate),
             model=None if said.model in ALIASES or not said.model else said.model,
             language=said.language or None,
             prompt=said.prompt or None,
@@ -189,27 +210,23 @@ class _Connection:
             summary=NO_SUMMARY,
         )
 
-    async def _talk(self, stream: Stream) -> None:
-        kept: Exception | None = None
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._tell_events, stream, nursery.cancel_scope)
+    async def _talk(self, stream: convo.LiveStream) -> None:
+        async with background_tasks() as tasks:
+            tasks.start_soon(self._tell_events, stream, tasks.cancel_scope)
             try:
                 await stream.send(self._first)
                 self._first = b""
                 while True:
                     if data := await self._take(await self._receive()):
                         await stream.send(data)
-            except (Refused, WebSocketDisconnect) as error:
-                await stream.leave()
-                kept = error
-            nursery.cancel_scope.cancel()
-        if kept is not None:
-            raise kept
+            except (convo.ConvoError, Refused, WebSocketDisconnect):
+                await leave(stream)
+                raise
 
     # --- what the client says -----------------------------------------------------------------------------------
 
     async def _receive(self) -> dict[str, Any]:
-        """Return the next message that is one; the others are refused."""
+        """Return the next valid message; refuse the others."""
         while True:
             message = await self._websocket.receive()
             if message["type"] == "websocket.disconnect":
@@ -223,23 +240,24 @@ class _Connection:
             await self._complain(Refused(Code.BAD_MESSAGE, "Send JSON objects with a type as text messages."), None)
 
     async def _take(self, message: dict[str, Any]) -> bytes:
-        """Do what a message asks for; returns the audio that it brings. A wrong one is refused, no more."""
+        """Handle a message and return its audio. A wrong message is refused, and the session goes on."""
         try:
-            match message["type"]:
-                case "session.update" | "transcription_session.update":
-                    await self._update(message)
-                case "input_audio_buffer.append":
-                    return self._audio(message)
-                case "input_audio_buffer.commit":
-                    await self._commit()
-                case "input_audio_buffer.clear":
-                    await self._clear()
-                case other:
-                    raise Refused(
-                        Code.BAD_MESSAGE,
-                        f"This gateway transcribes only, and knows no {str(other)[:100]!r}.",
-                        param="type",
-                    )
+            with translated():
+                match message["type"]:
+                    case "session.update" | "transcription_session.update":
+                        await self._update(message)
+                    case "input_audio_buffer.append":
+                        return self._audio(message)
+                    case "input_audio_buffer.commit":
+                        await self._commit()
+                    case "input_audio_buffer.clear":
+                        await self._clear()
+                    case other:
+                        raise Refused(
+                            Code.BAD_MESSAGE,
+                            f"This gateway transcribes only, and knows no {str(other)[:100]!r}.",
+                            param="type",
+                        )
         except Refused as error:
             if self._stream is not None and error.status >= 500:
                 raise
@@ -252,7 +270,7 @@ class _Connection:
             raise Refused(Code.BAD_STATE, "The session has begun: send its configuration before its audio.")
         self._config = config
         kind = message["type"].partition(".")[0]
-        await self._tell(f"{kind}.updated", session=config.told(self._id))
+        await self._tell(f"{kind}.updated", session=config.told(self._id, beta=kind != "session"))
 
     def _audio(self, message: dict[str, Any]) -> bytes:
         audio = message.get("audio")
@@ -267,10 +285,10 @@ class _Connection:
 
     async def _commit(self) -> None:
         stream = self._stream
-        if stream is None or stream.received <= self._committed:
+        if stream is None or stream.taken <= self._committed:
             raise Refused(Code.BAD_STATE, "There is no audio to commit; append some first.", status=400)
         since = self._committed
-        self._committed = stream.received
+        self._committed = stream.taken
         if self._config.input.turn_detection is not None:
             await stream.finalize()  # what was said until now is an item of its own
             return
@@ -283,7 +301,8 @@ class _Connection:
         more = True
         while more:
             (reply,) = await self._daemon.ask(
-                self._token, GetSession(session=stream.job, after_segment=self._segment if self._segment >= 0 else None)
+                self._token,
+                GetSession(session=stream.session, after_segment=self._segment if self._segment >= 0 else None),
             )
             for segment in reply.segments:
                 self._segment = segment.segment
@@ -302,13 +321,14 @@ class _Connection:
             if self._config.input.turn_detection is None:
                 since = self._seconds(self._committed)
             if since is not None:
-                self._dropped = (since, self._seconds(stream.received))
-            self._committed = stream.received
+                self._dropped = (since, self._seconds(stream.taken))
+            self._committed = stream.taken
             await stream.finalize()
         await self._tell("input_audio_buffer.cleared")
 
     def _seconds(self, size: int) -> float:
-        return size / (2 * RATE) if self._config.input.format.type == "audio/pcm" else size / 8000
+        encoding = self._config.input.format.encoding
+        return size / (encoding.sample_bytes * encoding.rate)
 
     def _is_dropped(self, said: Any) -> bool:
         start, end = self._dropped
@@ -316,13 +336,14 @@ class _Connection:
 
     # --- what the daemon says -----------------------------------------------------------------------------------
 
-    async def _tell_events(self, stream: Stream, everything: trio.CancelScope) -> None:
+    async def _tell_events(self, stream: convo.LiveStream, everything: anyio.CancelScope) -> None:
         try:
-            async for event in stream.events():
-                if isinstance(event, SessionState) and event.state is State.FAILED:
-                    raise Refused(event.code or Code.INTERNAL, event.message or "The session failed.")
-                if self._config.input.turn_detection is not None:
-                    await self._tell_event(event)
+            with translated():
+                async for event in stream:
+                    if isinstance(event, SessionState) and event.state is State.FAILED:
+                        raise Refused(event.code or Code.INTERNAL, event.message or "The session failed.")
+                    if self._config.input.turn_detection is not None:
+                        await self._tell_event(event)
         except Refused as error:
             await self._complain(error, None)
             with suppress(WebSocketDisconnect, RuntimeError):
@@ -332,7 +353,7 @@ class _Connection:
         everything.cancel()
 
     async def _tell_event(self, event: Event) -> None:
-        """Tell with server VAD."""
+        """Send an event to a client that uses server VAD."""
         match event:
             case SpeechStarted():
                 self._speaking_since = event.time
@@ -404,11 +425,12 @@ class _Connection:
             await self._tell("error", error=_error(error, message))
 
 
+_BETA_NAMES: Final = {"input_audio_transcription": "transcription", "turn_detection": "turn_detection"}
 _TRANSCRIPTION: Final = "conversation.item.input_audio_transcription"
 
 
 class _Item:
-    """A piece of speech: what was told of it."""
+    """A piece of speech, and what the client was told about it."""
 
     def __init__(self) -> None:
         self.id = f"item_{secrets.token_hex(10)}"
@@ -417,10 +439,10 @@ class _Item:
 
 
 def updated(config: Config, message: dict[str, Any]) -> Config:
-    """Return a configuration with what an update changes.
+    """Return a configuration with an update applied.
 
     Raises:
-        Refused: the update makes no sense.
+        Refused: the update is invalid.
     """
     session = message.get("session")
     if not isinstance(session, dict):
@@ -444,19 +466,21 @@ def updated(config: Config, message: dict[str, Any]) -> Config:
         wanted = msgspec.convert(msgspec.to_builtins(config.input) | changes, Input)
     except msgspec.ValidationError as error:
         raise Refused(Code.BAD_REQUEST, f"The configuration is wrong: {error}.", param="session") from None
-    if wanted.format.rate not in (None, RATE if wanted.format.type == "audio/pcm" else 8000):
+    if wanted.format.rate not in (None, rate := wanted.format.encoding.rate):
         raise Refused(
-            Code.BAD_REQUEST, f"PCM has a rate of {RATE}, and audio/pcmu of 8000.", param="session.audio.input"
+            Code.BAD_REQUEST,
+            f"{wanted.format.type} has a rate of {rate} here.",
+            param="session.audio.input.format.rate",
         )
     return Config(input=wanted)
 
 
 def _of_beta(session: dict[str, Any]) -> dict[str, Any]:
-    """Return a configuration of the API's beta in the form of today."""
-    names = {"input_audio_transcription": "transcription", "turn_detection": "turn_detection"}
-    changes = {name: session[old] for old, name in names.items() if old in session}
+    """Convert a configuration of the API's beta to today's form."""
+    changes = {name: session[old] for old, name in _BETA_NAMES.items() if old in session}
     if (format := session.get("input_audio_format")) is not None:
-        changes["format"] = {"type": {"pcm16": "audio/pcm", "g711_ulaw": "audio/pcmu"}.get(format, format)}
+        types = [type for type, encoding in ENCODINGS.items() if encoding.beta == format]
+        changes["format"] = {"type": types[0] if types else format}
     return changes
 
 

@@ -1,4 +1,4 @@
-"""What all dialects need of HTTP: who asks, the body in time, server-sent events, and the guard around everything.
+"""HTTP for all dialects: tokens, bodies with time limits, server-sent events, and the guard around it all.
 
 In: ASGI scopes and messages. Out: the same, with limits. This module knows no dialect and no daemon.
 """
@@ -9,49 +9,64 @@ import logging
 import re
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 import trio
+from anyio.abc import TaskGroup
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from convo.messages import Code
+from convo.transport import background_tasks
 
 from .errors import TIMEOUT, Refused
 from .limits import Places
 from .metrics import Metrics
+from .settings import is_loopback
 
 log = logging.getLogger("convo_gateway")
 
 PING_S: Final = 15.0
-"""Between two signs of life on a stream of events, so that no proxy takes silence for the end."""
+"""Between two comments on an event stream, so that no proxy takes silence for the end."""
 
 LINGER_S: Final = 2.0
-"""For reading on after an early answer: a client that still sends might not see it otherwise."""
+"""For reading on after an early answer: a client that is still sending might not see it otherwise."""
 
 SLOWEST: Final = 1024
-"""Bytes a second that an upload has to keep on average, once it had time to begin."""
+"""Bytes a second that an upload must average, after `stall_s` to get going."""
+
+SMALL_BYTES: Final = 64 << 10
+"""Longest body that is read as a whole."""
 
 _TOKEN = re.compile(r"[\x21-\x7e]{1,1000}")
 
 
-def token_of(connection: HTTPConnection) -> str | None:
+def token_of(connection: HTTPConnection, schemes: tuple[str, ...] = ("bearer",)) -> str | None:
     """Return the token that a client sent, as a header or, for EventSource and WebSockets, in the query.
 
     Raises:
-        Refused: it can be none.
+        Refused: it cannot be a token.
     """
     header = connection.headers.get("authorization")
     if header is None:
         token = connection.query_params.get("token")
     else:
         scheme, _, token = header.partition(" ")
-        if scheme.lower() != "bearer":
+        if scheme.lower() not in schemes:
             raise Refused(Code.UNAUTHORIZED, "Send the token as `Authorization: Bearer TOKEN`.")
-    if token is None:
-        return None
+    return None if token is None else checked_token(token)
+
+
+def checked_token(token: str) -> str:
+    """Return a token that may be one.
+
+    Raises:
+        Refused: it can be none.
+    """
     if not _TOKEN.fullmatch(token := token.strip()):
         raise Refused(Code.UNAUTHORIZED, "The token is wrong or missing; send the right one.")
     return token
@@ -62,45 +77,49 @@ async def body_of(request: Request, stall_s: float) -> AsyncGenerator[bytes, Non
 
     Raises:
         Refused: the client is too slow.
-        ClientDisconnect: it is gone.
+        ClientDisconnect: the client left.
     """
-    began, size = time.monotonic(), 0
-    chunks = request.stream()
-    while True:
-        chunk: bytes | None = None
-        with trio.move_on_after(stall_s) as waited:
-            chunk = await anext(chunks, None)
-        if waited.cancelled_caught:
-            raise Refused(TIMEOUT, f"Nothing came for {stall_s:g} seconds; send the request again.")
-        if chunk is None:
-            return
-        size += len(chunk)
-        if (time.monotonic() - began - stall_s) * SLOWEST > size:
-            raise Refused(TIMEOUT, f"Send at least {SLOWEST} bytes a second.")
-        if chunk:
-            yield chunk
+    began, size = trio.current_time(), 0
+    async with aclosing(request.stream()) as chunks:
+        while True:
+            chunk: bytes | None = None
+            with trio.move_on_after(stall_s) as waited:
+                chunk = await anext(chunks, None)
+            if waited.cancelled_caught:
+                raise Refused(TIMEOUT, f"No data for {stall_s:g} seconds; send the request again.")
+            if chunk is None:
+                return
+            size += len(chunk)
+            if (trio.current_time() - began - stall_s) * SLOWEST > size:
+                raise Refused(TIMEOUT, f"Send at least {SLOWEST} bytes a second.")
+            if chunk:
+                yield chunk
+
+
+async def small_body(request: Request, stall_s: float) -> bytes:
+    """Return a body that is no recording. Raises like `body_of`, and where it is too large."""
+    raw = bytearray()
+    async with aclosing(body_of(request, stall_s)) as body:
+        async for chunk in body:
+            raw += chunk
+            if len(raw) > SMALL_BYTES:
+                raise Refused(Code.TOO_LARGE, f"The body of this request is larger than {SMALL_BYTES >> 10} KiB.")
+    return bytes(raw)
 
 
 async def unless_gone(request: Request, work: Callable[[], Awaitable[Response]]) -> Response:
-    """Return the answer of `work`, which is cancelled when the client goes. The request's body was read before."""
+    """Return the answer of `work`, which is cancelled when the client leaves. The body must have been read."""
     answer = Response(status_code=499)  # nobody reads it; the number is for the metrics
-    kept: Exception | None = None
-
-    async def wait_gone() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-        nursery.cancel_scope.cancel()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(wait_gone)
-        try:
-            answer = await work()
-        except Exception as error:
-            kept = error
-        nursery.cancel_scope.cancel()
-    if kept is not None:
-        raise kept
+    async with background_tasks() as tasks:
+        tasks.start_soon(_cancel_when_gone, request.receive, tasks)
+        answer = await work()
     return answer
+
+
+async def _cancel_when_gone(receive: Receive, tasks: TaskGroup) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    tasks.cancel_scope.cancel()
 
 
 def json_bytes(value: Any) -> bytes:
@@ -127,7 +146,8 @@ def sse(data: Any, *, event: str | None = None, id: int | None = None) -> bytes:
 class EventStreamResponse(Response):
     """Server-sent events from `produce`, which gets a function that sends one, until it returns or the client goes.
 
-    The answer begins with the first event, an empty one included: until then an error is an HTTP status.
+    The answer begins with the first event, an empty one included: until then an error is an HTTP status. Without any,
+    it is 204, after which an EventSource does not come back.
     """
 
     media_type = "text/event-stream"
@@ -140,7 +160,6 @@ class EventStreamResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve it; a fault of `produce` after the first event ends the connection."""
         sending = trio.Lock()
-        kept: Exception | None = None
         begun = False
 
         async def put(data: bytes) -> None:
@@ -156,32 +175,23 @@ class EventStreamResponse(Response):
                 await trio.sleep(PING_S)
                 await put(b": \n\n")
 
-        async def wait_gone() -> None:
-            while (await receive())["type"] != "http.disconnect":
-                pass
-            nursery.cancel_scope.cancel()
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(ping)
-            nursery.start_soon(wait_gone)
-            try:
-                await self._produce(put)
-            except Exception as error:
-                kept = error
-            nursery.cancel_scope.cancel()
-        if kept is not None:
-            raise kept
-        if begun:
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        async with background_tasks() as tasks:
+            tasks.start_soon(ping)
+            tasks.start_soon(_cancel_when_gone, receive, tasks)
+            await self._produce(put)
+        if not begun:
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 class Guard:
-    """Stands around the application: refuses foreign web pages and what is too much at once, counts, and lingers.
+    """Wraps the application: refuses foreign web pages and too many requests, counts, and lingers after early answers.
 
     Args:
         app: what it guards.
         refuse: the answer of the path's dialect to an error.
-        origins: web pages that may come in.
+        origins: web pages that may come in, beside the gateway's own.
+        local: it is for this machine only, and goes by the machine's own names.
         places: for requests and streams.
         metrics: where they are counted.
     """
@@ -192,12 +202,15 @@ class Guard:
         *,
         refuse: Callable[[str, Refused], Response],
         origins: tuple[str, ...],
+        local: bool,
         places: Places,
         metrics: Metrics,
     ) -> None:
         self._app = app
         self._refuse = refuse
         self._origins = frozenset(origins)
+        self._hosts = frozenset(urlsplit(origin).netloc for origin in origins)
+        self._local = local
         self._places = places
         self._metrics = metrics
 
@@ -217,7 +230,7 @@ class Guard:
             await send(message)
 
         try:
-            self._check_origin(scope)
+            self._check_host_and_origin(scope)
             # A monitor is always told how it goes.
             with self._places.place("monitor" if scope["path"] in ("/healthz", "/metrics") else ""):
                 self._metrics.open.labels(scope["type"]).inc()
@@ -232,9 +245,16 @@ class Guard:
             self._metrics.requests.labels(route, str(status)).inc()
             self._metrics.seconds.labels(route).observe(time.monotonic() - began)
 
-    def _check_origin(self, scope: Scope) -> None:
-        origin = HTTPConnection(scope).headers.get("origin")
-        if origin is not None and origin not in self._origins:
+    def _check_host_and_origin(self, scope: Scope) -> None:
+        headers = HTTPConnection(scope).headers
+        host, origin = headers.get("host", ""), headers.get("origin")
+        # A web page elsewhere can have its own name lead to this machine (DNS rebinding), and is of one origin with the
+        # gateway then. It cannot have the name of this machine.
+        if self._local and host and host not in self._hosts and not is_loopback(_name_of(host)):
+            raise Refused(
+                Code.FORBIDDEN, "This gateway is at localhost; where a proxy has another name, list it (--origin)."
+            )
+        if origin is not None and origin not in self._origins and urlsplit(origin).netloc != host:
             raise Refused(Code.FORBIDDEN, "This web page is not among the gateway's allowed origins (--origin).")
 
     async def _turn_away(self, error: Refused, scope: Scope, receive: Receive, send: Send) -> None:
@@ -252,7 +272,7 @@ class Guard:
             await self._app(scope, receive, send)
 
     async def _lingering(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve, and if the answer comes early read what the client still sends: else it might not see the answer."""
+        """Serve; after an early answer, read on until the client has sent all, or it might not see the answer."""
         headers = HTTPConnection(scope).headers
         drained = trio.Event()
         if "transfer-encoding" not in headers and headers.get("content-length", "0") == "0":
@@ -272,7 +292,7 @@ class Guard:
             if message["type"] == "http.response.start" and not drained.is_set():
                 if scope["http_version"].startswith("1"):
                     message = {**message, "headers": [*message.get("headers", []), (b"connection", b"close")]}
-                nursery.start_soon(drain)
+                tasks.start_soon(drain)
             elif message["type"] == "http.response.body" and not message.get("more_body") and not drained.is_set():
                 await send({**message, "more_body": True})
                 with trio.move_on_after(LINGER_S):
@@ -280,14 +300,13 @@ class Guard:
                 message = {"type": "http.response.body", "body": b"", "more_body": False}  # closes the connection
             await send(message)
 
-        kept: BaseException | None = None
-        async with trio.open_nursery() as nursery:
-            try:
-                await app(scope, watched, lingering)
-            except (trio.Cancelled, GeneratorExit):
-                raise
-            except BaseException as error:
-                kept = error
-                nursery.cancel_scope.cancel()
-        if kept is not None:
-            raise kept
+        async with background_tasks() as tasks:
+            await app(scope, watched, lingering)
+
+
+def _name_of(host: str) -> str:
+    """Return the name or address in a `Host`, without its port."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""

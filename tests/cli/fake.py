@@ -32,6 +32,7 @@ from convo.messages import (
     CreateSession,
     CreateSessionReply,
     DeleteSession,
+    Detach,
     DurableEvent,
     EndSession,
     EngineStatus,
@@ -227,13 +228,13 @@ class FakeDaemon:
         session = FakeSession(id, said=list(said), **fields)
         self.sessions[id] = session
         for state in (State.PENDING, State.PROCESSING):
-            self._enter(session, state)
+            self.enter(session, state)
         for text in said:
-            self._segment(session, text)
-        self._enter(session, State.TRANSCRIBED)
+            self.segment(session, text)
+        self.enter(session, State.TRANSCRIBED)
         if session.summary is not None:
             self._store(session, FinalSummary, **_fields(session.summary))
-        self._enter(session, State.COMPLETED)
+        self.enter(session, State.COMPLETED)
         return session
 
     def says(self, said: list[str]) -> None:
@@ -310,14 +311,14 @@ class FakeDaemon:
         if error is not None:
             await peer.send(Error(code=error.code, message=error.message, id=number))
             return
-        await getattr(self, f"_{type(message).__name__}")(peer, message, number)
+        await getattr(self, f"on_{type(message).__name__}")(peer, message, number)
 
     # --- requests -----------------------------------------------------------------------------------------
 
-    async def _Ping(self, peer: Peer, message: Ping, number: int) -> None:
+    async def on_Ping(self, peer: Peer, message: Ping, number: int) -> None:
         await peer.send(PingReply(id=number, time=1.0))
 
-    async def _Status(self, peer: Peer, message: Status, number: int) -> None:
+    async def on_Status(self, peer: Peer, message: Status, number: int) -> None:
         engine = EngineStatus(
             state="ready", model="builtin", device="cpu", compute_type="int8", workers=1, reason=self.reason
         )
@@ -334,7 +335,7 @@ class FakeDaemon:
         )
         await peer.send(reply)
 
-    async def _CreateSession(self, peer: Peer, message: CreateSession, number: int) -> None:
+    async def on_CreateSession(self, peer: Peer, message: CreateSession, number: int) -> None:
         session = FakeSession(f"{self._next:04x}new", kind=message.kind, title=message.title or "")
         self._next += 1
         session.mode = message.summary.mode
@@ -342,7 +343,7 @@ class FakeDaemon:
         self.sessions[session.id] = session
         await peer.send(CreateSessionReply(id=number, session=session.id, config={}, credit=self.credit))
         session.readers.add(peer)
-        await self._say(session, self._enter(session, State.PENDING))
+        await self._say(session, self.enter(session, State.PENDING))
 
     async def _audio(self, peer: Peer, message: Audio) -> None:
         session = self.sessions[message.session]
@@ -357,18 +358,18 @@ class FakeDaemon:
             raise trio.ClosedResourceError
         await peer.send(AudioAck(session=session.id, offset=len(session.audio), credit=self.credit))
         if session.state is State.PENDING and session.kind == "live":
-            await self._say(session, self._enter(session, State.PROCESSING))
+            await self._say(session, self.enter(session, State.PROCESSING))
         if self.segment_every and len(session.audio) // self.segment_every > len(session.segments):
-            await self._say(session, self._segment(session, session.said[len(session.segments)]))
+            await self._say(session, self.segment(session, session.said[len(session.segments)]))
 
-    async def _EndSession(self, peer: Peer, message: EndSession, number: int) -> None:
+    async def on_EndSession(self, peer: Peer, message: EndSession, number: int) -> None:
         session = self.sessions[message.session]
         session.ended = True
         await peer.send(Reply(id=number))
         if self.silent_end:
             return
         if session.state is State.PENDING:
-            await self._say(session, self._enter(session, State.PROCESSING))
+            await self._say(session, self.enter(session, State.PROCESSING))
         if self.fail_with is not None:
             code, text = self.fail_with
             session.state = State.FAILED
@@ -379,23 +380,23 @@ class FakeDaemon:
                 session=session.id, segment=len(session.segments), start=0, end=1, stable=text, tentative="…"
             )
             await self._say(session, partial)
-            await self._say(session, self._segment(session, text))
-        await self._say(session, self._enter(session, State.TRANSCRIBED))
+            await self._say(session, self.segment(session, text))
+        await self._say(session, self.enter(session, State.TRANSCRIBED))
         if session.mode != "off":
             session.summary = self.sums_up
             await self._say(session, self._store(session, FinalSummary, **_fields(self.sums_up)))
-        await self._say(session, self._enter(session, State.COMPLETED))
+        await self._say(session, self.enter(session, State.COMPLETED))
 
-    async def _CancelSession(self, peer: Peer, message: CancelSession, number: int) -> None:
+    async def on_CancelSession(self, peer: Peer, message: CancelSession, number: int) -> None:
         session = self.sessions[message.session]
         await peer.send(Reply(id=number))
-        await self._say(session, self._enter(session, State.CANCELLED))
+        await self._say(session, self.enter(session, State.CANCELLED))
 
-    async def _DeleteSession(self, peer: Peer, message: DeleteSession, number: int) -> None:
+    async def on_DeleteSession(self, peer: Peer, message: DeleteSession, number: int) -> None:
         del self.sessions[message.session]
         await peer.send(Reply(id=number))
 
-    async def _GetSession(self, peer: Peer, message: GetSession, number: int) -> None:
+    async def on_GetSession(self, peer: Peer, message: GetSession, number: int) -> None:
         session = self.sessions[message.session]
         marks = session.marks() if message.after_segment is None else []
         reply = GetSessionReply(
@@ -403,14 +404,14 @@ class FakeDaemon:
         )
         await peer.send(reply)
 
-    async def _Export(self, peer: Peer, message: Export, number: int) -> None:
+    async def on_Export(self, peer: Peer, message: Export, number: int) -> None:
         session = self.sessions[message.session]
         transcript = Transcript(
             segments=session.segments, summary=session.summary, marks=session.marks(), **session.info()
         )
         await peer.send(ExportReply(id=number, content=formats.render(transcript, message.format)))
 
-    async def _Attach(self, peer: Peer, message: Attach, number: int) -> None:
+    async def on_Attach(self, peer: Peer, message: Attach, number: int) -> None:
         session = self.sessions[message.session]
         seq = len(session.events)
         reply = AttachReply(
@@ -430,7 +431,7 @@ class FakeDaemon:
         await peer.send(reply, *events)
         session.readers.add(peer)
 
-    async def _ListSessions(self, peer: Peer, message: ListSessions, number: int) -> None:
+    async def on_ListSessions(self, peer: Peer, message: ListSessions, number: int) -> None:
         found = sorted(self.sessions.values(), key=lambda session: -session.created)
         infos = [
             SessionInfo(**session.info())
@@ -442,7 +443,7 @@ class FakeDaemon:
         ]
         await peer.send(ListSessionsReply(id=number, sessions=infos[: min(message.limit, 3)]))
 
-    async def _Search(self, peer: Peer, message: Search, number: int) -> None:
+    async def on_Search(self, peer: Peer, message: Search, number: int) -> None:
         hits = [
             Hit(session=session.id, segment=segment.segment, start=segment.start, end=segment.end, text=segment.text)
             for session in self.sessions.values()
@@ -451,7 +452,7 @@ class FakeDaemon:
         ]
         await peer.send(SearchReply(id=number, hits=hits[: message.limit]))
 
-    async def _Summarize(self, peer: Peer, message: Summarize, number: int) -> None:
+    async def on_Summarize(self, peer: Peer, message: Summarize, number: int) -> None:
         session = self.sessions[message.session]
         session.summary = self.writes
         await peer.send(Reply(id=number))
@@ -467,38 +468,38 @@ class FakeDaemon:
             await self._say(session, self._store(session, SessionWarning, code="unverified", message="Look it up: Ada"))
         await self._say(session, self._store(session, FinalSummary, **_fields(self.writes)))
 
-    async def _ListSummaries(self, peer: Peer, message: ListSummaries, number: int) -> None:
+    async def on_ListSummaries(self, peer: Peer, message: ListSummaries, number: int) -> None:
         """One at a time, so that clients must ask again."""
         found = [event for event in self.sessions[message.session].events if isinstance(event, FinalSummary)]
         found = [event for event in found if message.before is None or event.seq < message.before]
         newest = [StoredSummary(seq=event.seq, summary=summary_of(event)) for event in found[-1:]]
         await peer.send(ListSummariesReply(id=number, summaries=newest, more=len(found) > 1))
 
-    async def _AddMark(self, peer: Peer, message: AddMark, number: int) -> None:
+    async def on_AddMark(self, peer: Peer, message: AddMark, number: int) -> None:
         session = self.sessions[message.session]
         await peer.send(Reply(id=number))
         await self._say(session, self._store(session, Mark, time=message.time, text=message.text))
 
-    async def _Finalize(self, peer: Peer, message: Finalize, number: int) -> None:
+    async def on_Finalize(self, peer: Peer, message: Finalize, number: int) -> None:
         session = self.sessions[message.session]
         if len(session.segments) < len(session.said):
-            await self._say(session, self._segment(session, session.said[len(session.segments)]))
+            await self._say(session, self.segment(session, session.said[len(session.segments)]))
         await peer.send(FinalizeReply(id=number, offset=len(session.audio)))
 
-    async def _ListModels(self, peer: Peer, message: ListModels, number: int) -> None:
+    async def on_ListModels(self, peer: Peer, message: ListModels, number: int) -> None:
         await peer.send(ListModelsReply(id=number, models=self.models))
 
-    async def _Metrics(self, peer: Peer, message: Metrics, number: int) -> None:
+    async def on_Metrics(self, peer: Peer, message: Metrics, number: int) -> None:
         content = 'convo_info{version="\x1b]0;owned\x07\x9b2J1"} 1\nconvo_uptime_seconds 2\n'
         await peer.send(MetricsReply(id=number, content=content, content_type="text/plain"))
 
-    async def _PullModel(self, peer: Peer, message: PullModel, number: int) -> None:
+    async def on_PullModel(self, peer: Peer, message: PullModel, number: int) -> None:
         await peer.send(
             ModelProgress(model=message.model, done_bytes=10, total_bytes=20),
             PullModelReply(id=number, model=message.model, size_bytes=484_000_000),
         )
 
-    async def _UpdateSession(self, peer: Peer, message: UpdateSession, number: int) -> None:
+    async def on_UpdateSession(self, peer: Peer, message: UpdateSession, number: int) -> None:
         session = self.sessions[message.session]
         if message.title is not None:
             session.title = message.title
@@ -506,20 +507,24 @@ class FakeDaemon:
         if message.title is not None:
             await self._say(session, self._store(session, SessionRenamed, title=message.title))
 
-    async def _RetrySession(self, peer: Peer, message: RetrySession, number: int) -> None:
+    async def on_Detach(self, peer: Peer, message: Detach, number: int) -> None:
+        self.sessions[message.session].readers.discard(peer)
         await peer.send(Reply(id=number))
 
-    async def _Retranscribe(self, peer: Peer, message: Retranscribe, number: int) -> None:
+    async def on_RetrySession(self, peer: Peer, message: RetrySession, number: int) -> None:
+        await peer.send(Reply(id=number))
+
+    async def on_Retranscribe(self, peer: Peer, message: Retranscribe, number: int) -> None:
         await peer.send(RetranscribeReply(id=number, session="0009new"))
 
-    async def _ListQueue(self, peer: Peer, message: ListQueue, number: int) -> None:
+    async def on_ListQueue(self, peer: Peer, message: ListQueue, number: int) -> None:
         await peer.send(ListQueueReply(id=number, jobs=self.queue, paused=self.paused))
 
-    async def _PauseQueue(self, peer: Peer, message: PauseQueue, number: int) -> None:
+    async def on_PauseQueue(self, peer: Peer, message: PauseQueue, number: int) -> None:
         self.paused = True
         await peer.send(Reply(id=number))
 
-    async def _ResumeQueue(self, peer: Peer, message: ResumeQueue, number: int) -> None:
+    async def on_ResumeQueue(self, peer: Peer, message: ResumeQueue, number: int) -> None:
         self.paused = False
         await peer.send(Reply(id=number))
 
@@ -530,11 +535,11 @@ class FakeDaemon:
         session.events.append(event)
         return event
 
-    def _enter(self, session: FakeSession, state: State) -> DurableEvent:
+    def enter(self, session: FakeSession, state: State) -> DurableEvent:
         session.state = state
         return self._store(session, SessionState, state=state)
 
-    def _segment(self, session: FakeSession, text: str) -> DurableEvent:
+    def segment(self, session: FakeSession, text: str) -> DurableEvent:
         place = len(session.segments)
         fields: dict[str, Any] = {
             "segment": place,

@@ -90,9 +90,9 @@ def test_the_token_may_stand_in_the_environment(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_every_command_has_a_home() -> None:
-    (commands,) = [action for action in make_parser()._actions if action.dest == "command"]
+    (commands,) = [action for action in make_parser()._actions if action.dest == "command"]  # noqa: SLF001
     assert commands.choices is not None
-    assert {*commands.choices, "pull"} == set(__main__._HOMES)
+    assert {*commands.choices, "pull"} == set(__main__.HOMES)
 
 
 def test_help_names_every_exit_code_and_imports_nothing_heavy() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from contextlib import redirect_stderr
 from typing import Any
 
@@ -85,7 +86,8 @@ def test_without_colours(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_long_sentence_shows_its_end(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setattr(Interim, "_columns", lambda self: 20)
+    monkeypatch.setattr(os, "get_terminal_size", lambda descriptor: os.terminal_size((20, 24)))
+    monkeypatch.setattr(screen, "fileno", lambda: 2)
     Interim(screen).draw("00:01  ", "many words that came before", "now")
     assert screen.getvalue() == "\r00:01  … before now\x1b[K"
 

@@ -127,7 +127,7 @@ def test_a_voice_is_captioned_until_ctrl_c(capfd: pytest.CaptureFixture[str], mo
 def test_an_index_that_takes_calls_and_says_nothing_holds_nobody_up(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demo, "_STALL_S", 2.0)
+    monkeypatch.setattr(demo, "STALL_S", 2.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{silent.getsockname()[1]}/simple")
         result = run(capfd, "--fast")

@@ -213,17 +213,17 @@ def test_a_link_that_stays_broken(fake: FakeDaemon, run: Run, speech: Path) -> N
 def test_a_daemon_that_did_not_wait(fake: FakeDaemon, run: Run, speech: Path) -> None:
     """The session was ended while the link was broken: its words are printed, and the loss is told."""
     fake.drop_after = 500_000
-    take = fake._Attach
+    take = fake.on_Attach
 
     async def attach(peer, message, number):  # type: ignore[no-untyped-def]
         session = fake.only
         for text in session.said:
-            fake._segment(session, text)
+            fake.segment(session, text)
         for state in ("transcribed", "completed"):
-            fake._enter(session, type(session.state)(state))
+            fake.enter(session, type(session.state)(state))
         await take(peer, message, number)
 
-    fake._Attach = attach  # type: ignore[method-assign]
+    fake.on_Attach = attach  # type: ignore[method-assign]
     result = run("stream", speech)
     assert (result.code, result.out) == (3, WORDS)
     assert "broken for too long" in result.err

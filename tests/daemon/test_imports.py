@@ -12,7 +12,7 @@ HEAVY = {
 
 LATER = {
     "trio_websocket", "wsproto", "h11", "webrtcvad", "httpx", "prometheus_client", "hypercorn", "email", "tomllib",
-    "celery", "kombu", "redis", "psycopg",
+    "celery", "kombu", "redis", "psycopg", "starlette", "python_multipart", "convo_gateway",
 }  # fmt: skip
 """What is imported when it is first needed: the daemon has said hello long before."""
 

@@ -37,7 +37,7 @@ async def fill(home, owner: str, texts: int) -> None:
         connection.executemany("INSERT INTO lines VALUES (?, ?, ?, ?, ?, ?, ?)", lines)
         connection.execute("INSERT INTO words (rowid, text) SELECT id, text FROM lines")
 
-    await home.store._database.write(work)
+    await home.store.database.write(work)
 
 
 async def exactly(stream, count: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import socket
 from collections.abc import AsyncIterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 import convo
 from convo import messages
@@ -21,6 +23,7 @@ from convod.listen.settings import ListenSettings
 from convod.ops.config import Settings
 from convod.store import SessionStore
 from convod.summary import Summarizers
+from tests.support.until import until
 
 PATIENCE_S = 30.0
 """For a daemon that ends at once, on a busy machine; those that hang do so for ever."""
@@ -29,10 +32,16 @@ OFF = messages.SummaryOptions(mode="off")
 
 
 class NoEngine(Engine):
-    """Starts no processes, and answers nothing."""
+    """Starts no processes, and answers nothing. Each time that it is stopped, all others are, too."""
+
+    stopped: trio.Event
 
     async def run(self) -> None:
-        await trio.sleep_forever()
+        NoEngine.stopped = trio.Event()
+        try:
+            await trio.sleep_forever()
+        finally:
+            self.stopped.set()
 
 
 def settings(tmp_path: Path, *urls: str) -> Settings:
@@ -55,10 +64,11 @@ async def stopped_by_its_operator(monkeypatch: pytest.MonkeyPatch, settings: Set
 async def test_what_is_stored_last_is_stored_before_the_store_goes(monkeypatch, tmp_path):
     """A session that is on its way to the store when all is cancelled cannot be held up, and is not forgotten."""
     save = SessionStore.save
-    saved = []
+    begun, saved = [], []
 
     async def late(self: SessionStore, *arguments: Any, **how: Any) -> None:
-        await trio.sleep(0.5)  # it is past the point where it could have been cancelled
+        begun.append(arguments)
+        await NoEngine.stopped.wait()  # it is past the point where it could have been cancelled
         await save(self, *arguments, **how)
         saved.append(arguments)
 
@@ -67,7 +77,7 @@ async def test_what_is_stored_last_is_stored_before_the_store_goes(monkeypatch, 
         monkeypatch.setattr(SessionStore, "save", late)
         for session in sessions:
             await session.send_audio(bytes(32000))
-        await trio.sleep(0.2)
+        await until(lambda: len(begun) == 5)
         assert saved == []
     assert len(saved) == 5
 
@@ -107,7 +117,7 @@ async def test_a_reload_during_the_start_is_done_after_it(monkeypatch, tmp_path)
 
         async def slow(address: Any) -> front.Bound:
             signal.raise_signal(signal.SIGHUP)
-            await trio.sleep(0.05)
+            await trio.testing.wait_all_tasks_blocked()  # it has come
             return await bind(address)
 
         monkeypatch.setattr(front, "bind", slow)
@@ -128,10 +138,14 @@ async def test_a_client_that_takes_nothing_holds_nobody_up(monkeypatch, tmp_path
         await deaf.send_all(asking.send(messages.Hello(protocol=1, client="deaf")))
         asking.receive_data(bytes(await deaf.receive_some(4096)))
         asking.next_event()
-        number = 0
-        with trio.move_on_after(0.5):
-            while True:  # until its answers fill the socket, and it is read no further
-                number += 1
+
+        async def ask() -> None:
+            for number in itertools.count(1):
                 await deaf.send_all(asking.send(messages.ListModels(id=number)))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            await trio.testing.wait_all_tasks_blocked()  # its answers fill the socket, and it is read no further
+            nursery.cancel_scope.cancel()
         assert (await client.request(messages.Ping())).time
     await deaf.aclose()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.browser import PROGRAM, browsing
+from tests.support.browser import PROGRAM, Browser, browser
 from tests.support.daemon import running
 from tests.support.speech import RATE, pcm, truth, word_error_rate
 
@@ -43,21 +43,23 @@ def site() -> Iterator[str]:
         server.server_close()
 
 
-@pytest.fixture
-def microphone(tmp_path: Path) -> Path:
-    """A sentence after a second of silence: the fake microphone begins before the page does."""
-    path = tmp_path / "microphone.wav"
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Its microphone hears a sentence after a second of silence: it begins before the page does."""
+    place = tmp_path_factory.mktemp("chromium")
+    path = place / "microphone.wav"
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(RATE)
         file.writeframes(bytes(RATE * 2) + pcm("single.flac") + bytes(RATE * 4))
-    return path
+    with browser(path, place / "profile") as started:
+        yield started
 
 
-async def test_a_page_shows_captions_of_its_microphone(tmp_path: Path, site: str, microphone: Path) -> None:
+async def test_a_page_shows_captions_of_its_microphone(tmp_path: Path, site: str, chromium: Browser) -> None:
     with running(tmp_path, environment={"CONVOD_LISTEN_ORIGINS": site}) as daemon:
-        async with browsing(site + "/", microphone, tmp_path / "profile") as page:
+        async with chromium.page(site + "/") as page:
             await page.wait("document.readyState === 'complete' && document.querySelector('#url')")
             await page.evaluate(f"document.querySelector('#url').value = '{daemon.web}'")
             await page.evaluate("document.querySelector('#start').click()")
@@ -81,9 +83,9 @@ async def test_a_page_shows_captions_of_its_microphone(tmp_path: Path, site: str
         assert not [line for line in daemon.log if "fault of convod" in line]
 
 
-async def test_a_page_that_the_settings_do_not_name_is_kept_out(tmp_path: Path, site: str, microphone: Path) -> None:
+async def test_a_page_that_the_settings_do_not_name_is_kept_out(tmp_path: Path, site: str, chromium: Browser) -> None:
     with running(tmp_path, environment={"CONVOD_LISTEN_ORIGINS": "https://other.example"}) as daemon:
-        async with browsing(site + "/", microphone, tmp_path / "profile") as page:
+        async with chromium.page(site + "/") as page:
             await page.wait("document.readyState === 'complete' && document.querySelector('#url')")
             await page.evaluate(f"document.querySelector('#url').value = '{daemon.web}'")
             await page.evaluate("document.querySelector('#start').click()")

@@ -65,7 +65,7 @@ async def test_the_server_says_what_a_prompt_did_cost(server: str) -> None:
             answer_tokens=512,
             counted=counts.append,
         )
-        async with aclosing(summarizers._chooser.provider("openai").complete(question)) as answer:
+        async with aclosing(summarizers.chooser.provider("openai").complete(question)) as answer:
             assert [piece async for piece in answer]
     await summarizers.aclose()
     # A token a character, and the marks of the chat template.

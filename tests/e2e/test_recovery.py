@@ -249,7 +249,7 @@ async def test_a_talk_is_whole_though_its_daemon_was_killed_again_and_again(
 async def test_a_killed_daemons_session_that_nobody_resumes_is_finished_from_its_spool(
     tmp_path: Path, undisturbed: Undisturbed
 ) -> None:
-    async with started(tmp_path, CONVOD_SESSIONS_RESUME_S="1") as daemon:
+    async with started(tmp_path, CONVOD_SESSIONS_RESUME_S="0.2") as daemon:
         async with convo.connect(daemon.url) as client:
             live = await client.create_session("live", summary=OFF)
             await live.send_audio(pcm("talk.flac"))
@@ -383,7 +383,7 @@ async def test_a_client_that_vanishes_gets_its_session_ended_with_its_last_words
     tmp_path: Path, undisturbed: Undisturbed, transport: str
 ) -> None:
     audio = pcm("talk.flac")[: int(11.9 * SECOND)]
-    async with started(tmp_path, CONVOD_SESSIONS_RESUME_S="1") as daemon:
+    async with started(tmp_path, CONVOD_SESSIONS_RESUME_S="0.2") as daemon:
         async with wired(getattr(daemon, transport)) as wire:
             session = (await wire.ask("create_session", kind="live", summary={"mode": "off"}))["session"]
             await wire.send({"type": "audio", "session": session, "offset": 0, "data": audio})

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -339,9 +340,9 @@ async def test_damage_that_shows_after_the_start_ends_the_daemon_and_the_next_st
     database = Database(tmp_path / "state" / "convod.sqlite")
     database.path.parent.mkdir()
     database.open()
-    assert database._writer is not None
-    database._writer.execute("CREATE TABLE filler (text TEXT)")
-    database._writer.executemany("INSERT INTO filler VALUES (?)", [("x" * 1000,)] * 100)
+    with closing(sqlite3.connect(database.path, isolation_level=None)) as plain:
+        plain.execute("CREATE TABLE filler (text TEXT)")
+        plain.executemany("INSERT INTO filler VALUES (?)", [("x" * 1000,)] * 100)
     database.close()
     with database.path.open("r+b") as file:
         file.seek(-4096, os.SEEK_END)

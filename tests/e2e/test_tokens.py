@@ -15,6 +15,7 @@ import trio
 
 import convo
 from convo import messages
+from tests.support.certificates import certify
 from tests.support.daemon import Daemon, running
 from tests.support.sessions import OFF
 from tests.support.wire import wired
@@ -88,16 +89,6 @@ async def test_a_daemon_with_tokens_and_without_tls_stays_on_this_machine(tmp_pa
     assert "in the clear" in await start()
     assert "--tls-cert" in await start("--listen", "wss://0.0.0.0:0")
     assert "cannot be used" in await start("--listen", "wss://0.0.0.0:0", "--tls-cert", str(tmp_path / "none.pem"))
-
-
-def certify(folder: Path, name: str) -> None:
-    """A fresh certificate for localhost, in place of the one that is there."""
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", f"/CN={name}", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
-         "-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")],
-        check=True, capture_output=True,
-    )  # fmt: skip
 
 
 async def certificate_of(port: int) -> bytes:

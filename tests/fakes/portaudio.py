@@ -41,14 +41,14 @@ class Stream:
             self.running = False
             self.module.events.append(f"stop {self.settings['device']}")
             if self.module.last_words:
-                self._call(self.module.last_words)
+                self.call(self.module.last_words)
                 self.module.last_words = b""
 
     def close(self) -> None:
         self.running = False
         self.module.events.append(f"close {self.settings['device']}")
 
-    def _call(self, data: bytes, status: Status | None = None) -> None:
+    def call(self, data: bytes, status: Status | None = None) -> None:
         self.settings["callback"](memoryview(data), len(data) // 2, None, status or Status())
 
 
@@ -99,7 +99,7 @@ class FakePortAudio(types.ModuleType):
     def say(self, data: bytes, *, overflow: bool = False) -> None:
         """What PortAudio does in its own thread; returns when the callback has."""
         stream = self.running
-        thread = threading.Thread(target=stream._call, args=(data, Status(overflow)))
+        thread = threading.Thread(target=stream.call, args=(data, Status(overflow)))
         thread.start()
         thread.join()
 

@@ -107,7 +107,7 @@ async def test_a_client_that_sends_without_reading(daemon: Daemon, row: Row, tra
                         *(msgpack.packb({"type": "list_models", "id": number + at}) for at in range(100))
                     )
                     # `send_payload` hides a broken stream: the socket itself knows.
-                    await wire._stream.send_all(b"")
+                    await wire.stream.send_all(b"")
                     number += 100
                     if any("takes nothing" in line for line in daemon.log):
                         return

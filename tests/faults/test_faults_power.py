@@ -57,7 +57,7 @@ class Work:
         await session.send_audio((DATA / "short.wav").read_bytes())
         await session.end()
         self.answered.ended.add(session.id)
-        await self._follow(session)
+        await self.follow(session)
         return session.id
 
     async def live(self, client: convo.Client) -> str:
@@ -65,7 +65,7 @@ class Work:
         session = await client.create_session("live", summary=OFF)
         self.answered.created.add(session.id)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._follow, session)
+            nursery.start_soon(self.follow, session)
             audio = pcm("single.flac") * 2
             for at in range(0, len(audio), 16000):
                 await session.send_audio(audio[at : at + 16000])
@@ -74,7 +74,7 @@ class Work:
             self.answered.ended.add(session.id)
         return session.id
 
-    async def _follow(self, session: convo.ClientSession) -> None:
+    async def follow(self, session: convo.ClientSession) -> None:
         events = []
         async for event in session.events():
             events.append(event)
@@ -192,7 +192,7 @@ async def test_the_power_goes_when_a_session_is_completed(tmp_path: Path, row: R
             work.answered.ended.add(session.id)
             told.append(deepcopy(work.answered))
             disk.cut(work.daemon.pid, images[0])
-            await work._follow(session)
+            await work.follow(session)
         await trio.sleep(QUIET_S)  # for the kernel to write names, and not yet data
         told.append(deepcopy(work.answered))
         disk.cut(work.daemon.pid, images[1])

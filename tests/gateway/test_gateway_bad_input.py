@@ -14,9 +14,16 @@ import trio
 import trio_websocket
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
+from starlette.requests import Request
+from starlette.responses import Response
 
 import convo
 from convo.messages import ListSessions, PauseQueue, ResumeQueue
+from convo_gateway.app import refusal
+from convo_gateway.errors import Refused
+from convo_gateway.limits import Places
+from convo_gateway.metrics import Metrics
+from convo_gateway.web import Guard, body_of
 from convod.listen.tokens import TokenBook
 from tests.support.daemon import Daemon, running
 from tests.support.gateway import Gateway, gateway, websocket_to
@@ -135,11 +142,33 @@ async def test_an_upload_that_stalls_is_given_up(served: Gateway, path: str):
     stream = await trio.open_tcp_stream("127.0.0.1", served.port)
     async with stream:
         head = (
-            f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nContent-Type: {BOUNDARY['content-type']}\r\n"
+            f"POST {path} HTTP/1.1\r\nHost: localhost\r\n"
+            f"Content-Length: 1000\r\nContent-Type: {BOUNDARY['content-type']}\r\n"
         )
         await stream.send_all(head.encode() + b"\r\n--x\r\n")
         answer = await stream.receive_some(1 << 16)
     assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.parametrize(("rate", "whole"), [(1000, False), (2000, True)])
+async def test_a_slow_upload_is_given_up_long_before_its_end(autojump_clock: Any, rate: int, whole: bool):
+    sent = 0
+
+    async def receive() -> dict[str, Any]:
+        nonlocal sent
+        await trio.sleep(0.1)
+        sent += rate // 10
+        return {"type": "http.request", "body": bytes(rate // 10), "more_body": sent < 100_000}
+
+    body = body_of(Request({"type": "http", "method": "POST", "headers": []}, receive), stall_s=1)
+    said = ""
+    async with aclosing(body):
+        try:
+            async for _ in body:
+                pass
+        except Refused as error:
+            said = f"{error.status} {error.message}"
+    assert said == ("" if whole else "408 Send at least 1024 bytes a second.")
 
 
 async def test_an_answer_is_seen_by_a_client_that_still_sends(served: Gateway):
@@ -159,7 +188,7 @@ async def test_a_client_that_reads_nothing_is_dropped_and_nothing_piles_up(serve
         with socket.socket() as raw:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             raw.connect(("127.0.0.1", served.port))
-            raw.sendall(f"GET /api/v1/conversation/stream-events/{job} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            raw.sendall(f"GET /api/v1/conversation/stream-events/{job} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             async with websocket_to(f"{served.websocket}/api/v1/stream/ws/{job}") as websocket:
                 await websocket.send_message(pcm("single.flac"))
                 await websocket.send_message('{"type": "end"}')
@@ -195,6 +224,23 @@ async def test_a_client_that_goes_while_its_recording_is_transcribed_leaves_no_s
         await direct.request(ResumeQueue())
 
 
+async def test_an_upload_that_breaks_off_leaves_no_session(served: Gateway, daemon: Daemon):
+    async with convo.connect(daemon.web) as direct:
+
+        async def there() -> bool:
+            return any(each.title == "broken" for each in (await direct.request(ListSessions())).sessions)
+
+        part = "--x\r\nContent-Disposition: form-data; name={}\r\n\r\n{}"
+        body = part.format("title", "broken\r\n") + part.format('file; filename="broken.wav"', "RIFF" * 1000)
+        head = f"POST {UPLOADS[0]} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n"
+        async with await trio.open_tcp_stream("127.0.0.1", served.port) as stream:
+            await stream.send_all(f"{head}Content-Type: {BOUNDARY['content-type']}\r\n\r\n{body}".encode())
+            while not await there():  # noqa: ASYNC110
+                await trio.sleep(0.02)
+        while await there():  # noqa: ASYNC110
+            await trio.sleep(0.02)
+
+
 @pytest.mark.parametrize("path", UPLOADS)
 async def test_a_large_upload_is_never_in_memory(served: Gateway, path: str):
     size = 48 << 20
@@ -219,7 +265,7 @@ async def test_a_connection_that_takes_nothing_is_cut(served: Gateway):
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         raw.connect(("127.0.0.1", served.port))
         raw.setblocking(False)
-        asked = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
+        asked = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
         reset = False
         while not reset:  # more answers than buffers hold, none of them read
             try:
@@ -242,9 +288,67 @@ async def test_many_streams_of_one_job_are_bounded(served: Gateway):
             assert response.status_code == 200
             lines = await stack.enter_async_context(aclosing(response.aiter_lines()))
             await anext(lines)  # it has begun
-        fourth = await client.get(path)
-        assert fourth.status_code == 429
-        assert "3 event streams" in told(fourth)["message"]
+        refused = 0
+
+        async def come() -> None:
+            nonlocal refused
+            stream = await trio.open_tcp_stream("127.0.0.1", served.port)
+            async with stream:
+                await stream.send_all(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+                answer = b"".join([data async for data in stream])
+            assert answer.startswith(b"HTTP/1.1 429 ")
+            assert b"This job has 3 event streams; close one first." in answer
+            refused += 1
+
+        before = served.memory()
+        async with trio.open_nursery() as nursery:
+            for _ in range(300):
+                nursery.start_soon(come)
+        assert refused == 300
+        assert served.memory() - before < 20 << 20
+        assert (await client.get("/healthz")).text == "ok\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "form"), [("/api/v1/conversation/result/x", {"code", "message"}), ("/v1/models", {"type", "param"})]
+)
+async def test_what_is_too_much_at_once_is_told_in_each_dialect_and_monitors_still_come_in(path: str, form: set[str]):
+    open_at_once = trio.Event()
+
+    async def stays(scope: Any, receive: Any, send: Any) -> None:
+        open_at_once.set()
+        if scope["path"] != "/healthz":
+            await trio.sleep_forever()
+        await Response("ok")(scope, receive, send)
+
+    places = Places(1, "The gateway is serving too many requests; try again later.")
+    guard = Guard(stays, refuse=refusal, origins=(), local=False, places=places, metrics=Metrics())
+    transport = httpx.ASGITransport(guard)
+    async with httpx.AsyncClient(transport=transport, base_url="http://x") as client, trio.open_nursery() as nursery:
+        nursery.start_soon(client.get, path)
+        await open_at_once.wait()
+        answer = await client.get(path)
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"] == "1"
+        assert form <= set(told(answer))
+        assert (await client.get("/healthz")).text == "ok"
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    "message", [b"\0" * 960, "Hello?", "[]", '{"type": 7}', '{"type": "input_audio_buffer.append"}']
+)
+async def test_what_is_no_message_of_a_realtime_session_is_refused_and_the_session_goes_on(
+    served: Gateway, message: bytes | str
+):
+    async with websocket_to(f"{served.websocket}/v1/realtime") as websocket:
+        assert json.loads(await websocket.get_message())["type"] == "session.created"
+        for _ in range(2):
+            await websocket.send_message(message)
+            error = json.loads(await websocket.get_message())
+            assert error["type"] == "error"
+            assert error["error"]["type"] == "invalid_request_error"
+            assert error["error"]["message"].endswith(".")
 
 
 @pytest.mark.parametrize(

@@ -102,37 +102,39 @@ async def test_a_dropped_stream_resumes_by_its_last_event_id_and_ends_for_good(s
         assert over.status_code == 204
 
 
-async def test_speech_is_streamed_in_pieces_of_30_ms_and_its_summary_fetched_after_the_client_just_closed(
-    served: Gateway,
+@pytest.mark.parametrize("seconds", [3, pytest.param(10, marks=pytest.mark.slow)])
+async def test_a_client_that_streams_an_mp3_as_it_is_spoken_and_just_closes_has_its_summary_stored(
+    served: Gateway, seconds: int
 ):
-    """The client decodes an MP3 and knows nothing but the description of the API."""
-    speech = pcm("talk.mp3")[: 16000 * 2 * 12]
+    """The client knows nothing but the description of the API: 960 bytes every 30 ms, and away."""
+    speech = pcm("talk.mp3")
+    chunks = [speech[start : start + CHUNK] for start in range(0, seconds * 2 * 16_000, CHUNK)]
+    told: list[dict[str, Any]] = []
     async with httpx.AsyncClient(base_url=served.url, timeout=60) as client:
         created = await client.post("/api/v1/stream/create")
         assert created.status_code == 201
         job = valid(created.json(), "Job")["job_id"]
-        told: list[dict[str, Any]] = []
-        heard = trio.Event()
         async with websocket_to(f"{served.websocket}/api/v1/stream/ws/{job}") as websocket:
             assert json.loads(await websocket.get_message())["type"] == "connection_success"
 
             async def listen() -> None:
-                while True:
-                    told.append(json.loads(await websocket.get_message()))
-                    if told[-1]["type"] == "transcript_segment":
-                        heard.set()
+                async for message in messages(websocket):
+                    told.append(message)
 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(listen)
-                for start in range(0, len(speech), CHUNK):
-                    await websocket.send_message(speech[start : start + CHUNK])
-                await heard.wait()
+                begin = trio.current_time()
+                for number, chunk in enumerate(chunks):
+                    await trio.sleep_until(begin + 0.03 * number)
+                    await websocket.send_message(chunk)
                 nursery.cancel_scope.cancel()
         answer = await result(client, job)
-    assert {"transcript_segment", "transcript_partial"} & {each["type"] for each in told}
-    first = next(each for each in told if each["type"] == "transcript_segment")
-    assert first["text"] == answer["segments"][0]["text"]
-    assert answer["duration_s"] == pytest.approx(12, abs=0.1)
+    assert {each["type"] for each in told} <= {"transcript_partial", "transcript_segment", "progress"}
+    assert any(each["type"] == "transcript_partial" and each["text"] for each in told), "while it was spoken"
+    segments = [each["text"] for each in told if each["type"] == "transcript_segment"]
+    assert [each["text"] for each in answer["segments"]][: len(segments)] == segments
+    assert answer["duration_s"] == pytest.approx(seconds, abs=0.1)
+    assert answer["transcript"]
     assert answer["summary"]["summary"]
 
 

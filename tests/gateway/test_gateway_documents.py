@@ -5,25 +5,34 @@ from __future__ import annotations
 import fnmatch
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+import trio
 import yaml
+from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 from starlette.routing import Route, WebSocketRoute
 
 from convo_gateway import settings as settings_module
 from convo_gateway.app import application
+from convo_gateway.daemon_client import Daemon
+from convo_gateway.metrics import Metrics
 from convo_gateway.openapi import DOCUMENT
 from convo_gateway.settings import Settings
+from convod.listen.tokens import TokenBook
+from tests.support.daemon import running
+from tests.support.gateway import gateway
 
 ROOT = Path(__file__).parents[2]
 
 
 def routes() -> list[Any]:
     """Every route of the application."""
-    app: Any = application(Settings(connect="ws://127.0.0.1:9"))
+    app: Any = application(Settings(connect="ws://127.0.0.1:9"), Daemon("ws://127.0.0.1:9"), Metrics())
     return list(app._app.routes)
 
 
@@ -85,6 +94,41 @@ def test_images_run_as_nobody_in_particular_and_say_how_they_are():
     assert services["worker"]["command"] == ["convod", "worker"]
     assert services["redis"]["command"] == ["redis-server", "--save", "", "--appendonly", "no"]
     assert all(port.startswith("127.0.0.1:") for port in compose["services"]["gateway"]["ports"])
+
+
+def test_compose_reads_its_file():
+    """By the Compose Specification's own schema, as there may be no container engine to ask."""
+    schema = json.loads((ROOT / "tests/data/compose-spec.json").read_text())
+    Draft202012Validator(schema).validate(yaml.safe_load((ROOT / "compose.yaml").read_text()))
+
+
+async def test_the_images_commands_serve_a_client_that_has_a_token(tmp_path: Path):
+    """As processes, with the places and ports of this test."""
+    places = {
+        "/tmp/convod.sock": str(tmp_path / "s"),
+        "unix:/tmp/convod.sock": f"unix:{tmp_path}/s",
+        "/var/lib/convod/state": str(tmp_path / "state"),
+        "ws://0.0.0.0:8765": "ws://0.0.0.0:0",
+        "0.0.0.0:8766": "0.0.0.0:0",
+    }
+
+    def words(stage: str, instruction: str) -> list[str]:
+        command = dict(stages()[stage])[instruction]
+        return [places.get(word, word) for word in json.loads(command[command.index("[") :])]
+
+    (tmp_path / "state").mkdir(mode=0o700)
+    token = TokenBook(tmp_path / "state").add("phone")
+    environment = {"CONVOD_LISTEN_OPEN_LOOPBACK": None}
+    with running(tmp_path, *words("convod", "CMD")[1:], environment=environment) as daemon:
+        program, *arguments = words("convod", "HEALTHCHECK")
+        await trio.run_process([Path(sys.executable).with_name(program), *arguments], capture_stdout=True)
+        places["ws://convod:8765"] = daemon.web
+        with gateway(daemon.web, *words("gateway", "CMD")[1:]) as served:
+            async with httpx.AsyncClient(base_url=served.url) as client:
+                assert (await client.get("/healthz")).status_code == 200
+                assert (await client.get("/v1/models")).status_code == 401
+                known = await client.get("/v1/models", headers={"authorization": f"Bearer {token}"})
+                assert known.status_code == 200
 
 
 def test_what_the_image_copies_is_there_and_let_through():

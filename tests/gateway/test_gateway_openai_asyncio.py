@@ -7,12 +7,14 @@ import base64
 from collections.abc import AsyncIterator
 from typing import Any
 
+import av
+import numpy as np
 import openai
 import pytest
 import pytest_asyncio
 
 from tests.support.gateway import Gateway
-from tests.support.speech import DATA, truth, word_error_rate
+from tests.support.speech import DATA, pcm, truth, word_error_rate
 
 LIMIT_S = 60
 
@@ -111,23 +113,12 @@ async def test_a_translation_by_a_model_that_cannot_is_refused(client: openai.As
     assert caught.value.code == "bad_request"
 
 
-def at_24_khz(name: str) -> bytes:
-    """A recording as the Realtime API takes it."""
-    import av
-    import numpy as np
-
-    resampler = av.AudioResampler("s16", "mono", 24_000)
-    with av.open(str(DATA / name)) as container:
-        pieces = [each.to_ndarray()[0] for frame in container.decode(audio=0) for each in resampler.resample(frame)]
-    return np.concatenate(pieces).astype(np.int16).tobytes()
-
-
 def base64_of(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
 async def test_speech_is_transcribed_as_it_comes_with_server_vad(client: openai.AsyncOpenAI):
-    speech = at_24_khz("single.flac") + bytes(24_000 * 2)
+    speech = pcm("single.flac", 24_000) + bytes(24_000 * 2)
     session: Any = {
         "type": "transcription",
         "audio": {
@@ -165,7 +156,7 @@ async def test_speech_is_transcribed_as_it_comes_with_server_vad(client: openai.
 
 
 async def test_speech_is_transcribed_by_the_commit_and_what_was_cleared_is_not(client: openai.AsyncOpenAI):
-    speech = at_24_khz("single.flac")
+    speech = pcm("single.flac", 24_000)
     session: Any = {"type": "transcription", "audio": {"input": {"turn_detection": None}}}
     done: list[Any] = []
     async with (
@@ -186,6 +177,57 @@ async def test_speech_is_transcribed_by_the_commit_and_what_was_cleared_is_not(c
                     break
     assert done[0].error.code == "bad_state"
     assert [right(event.transcript) for event in done[1:]] == [True, True]
+
+
+def g711(name: str, codec: str) -> bytes:
+    """A recording as a telephone gives it, by FFmpeg."""
+    encoder: Any = av.CodecContext.create(f"pcm_{codec}", "w")
+    encoder.sample_rate, encoder.layout, encoder.format = 8000, "mono", "s16"
+    frame = av.AudioFrame.from_ndarray(np.frombuffer(pcm(name, 8000), np.int16)[np.newaxis], "s16", "mono")
+    frame.sample_rate = 8000
+    return b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])
+
+
+TODAY: Any = {
+    "type": "session.update",
+    "session": {
+        "type": "transcription",
+        "audio": {"input": {"format": {"type": "audio/pcmu"}, "turn_detection": None}},
+    },
+}
+BETA: Any = {
+    "type": "transcription_session.update",
+    "session": {
+        "input_audio_format": "g711_alaw",
+        "input_audio_transcription": {"model": "whisper-1", "language": "en"},
+        "turn_detection": None,
+    },
+}
+
+
+@pytest.mark.parametrize(("update", "codec"), [(TODAY, "mulaw"), (BETA, "alaw")])
+async def test_a_telephone_is_heard_and_the_update_of_the_beta_is_known(
+    client: openai.AsyncOpenAI, update: Any, codec: str
+):
+    async with asyncio.timeout(LIMIT_S), client.realtime.connect(model="whisper-1") as realtime:
+        await realtime.send(update)
+        await realtime.input_audio_buffer.append(audio=base64_of(g711("single.flac", codec)))
+        await realtime.input_audio_buffer.commit()
+        told = []
+        async for event in realtime:
+            told.append(event)
+            if event.type in ("error", "conversation.item.input_audio_transcription.completed"):
+                break
+    assert right(told[-1].transcript)  # type: ignore[union-attr]
+    updated: Any = told[1]
+    assert updated.type == f"{update['type']}d"
+    if update is BETA:
+        assert {name: updated.session[name] for name in BETA["session"]} == {
+            **BETA["session"],
+            "input_audio_transcription": {"model": "whisper-1", "language": "en", "prompt": None},
+        }
+    else:
+        assert updated.session.audio.input.format.type == "audio/pcmu"
 
 
 async def test_a_realtime_client_that_errs_is_told_and_goes_on(client: openai.AsyncOpenAI):

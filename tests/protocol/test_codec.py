@@ -133,8 +133,7 @@ def test_requests_that_are_never_well_formed_are_not_remembered():
     for number in (None, -1, 1 << 64, True, "1", 2.0):
         codec.decode(text(type="create_session", id=number))
         codec.decode(text(type="attach", id=number, session="s", produce=True))
-    assert not codec._asked
-    assert not codec._attaching
+    assert codec.remembered == 0
 
 
 def test_messagepack_is_what_it_was():

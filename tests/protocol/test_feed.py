@@ -219,7 +219,7 @@ def test_stored_events_survive_any_mixture(kinds: list[str]) -> None:
             }[kind]
         )
         number += kind == "segment"
-        assert len(feed._waiting) <= seq + 6
+        assert feed.waiting <= seq + 6
     taken += take_all(feed)
     seqs = [event.seq for event in taken if isinstance(event, SessionState | TranscriptSegment)]
     assert seqs == list(range(1, seq + 1))

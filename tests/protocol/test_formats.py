@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from itertools import pairwise
@@ -9,11 +10,12 @@ from typing import Any
 
 import msgspec
 import pytest
+import webvtt
 from hypothesis import given
 from hypothesis import strategies as st
 
 from convo.formats import FORMATS, render
-from convo.messages import ActionItem, Bookmark, GetSessionReply, Section, Segment, State, Summary, Word
+from convo.messages import ActionItem, Bookmark, GetSessionReply, Section, Segment, Speaker, State, Summary, Word
 from convo.transcript import Transcript, one_line, place_of
 
 NASTY = "a\x00b\x1b[2Jc\x07\x9b <i>&</i> -->\r\nd\u2028e \ud800f"
@@ -300,3 +302,74 @@ def test_captions_and_plain_text_are_the_words_alone(name: str) -> None:
 @pytest.mark.parametrize(("time", "place"), [(0.0, 0), (1.5, 0), (1.6, 1), (3601.0, 1), (3602.0, 2)])
 def test_where_a_mark_belongs(time: float, place: int) -> None:
     assert place_of(time, TALK.segments) == place
+
+
+# --- speakers ---------------------------------------------------------------------------------------------
+
+
+def talk_of(names: dict[int, str], *said: tuple[int | None, str]) -> Transcript:
+    return Transcript(
+        session="s_01",
+        kind="live",
+        title="Call",
+        state=State.COMPLETED,
+        created=0.0,
+        duration_s=10.0 * len(said),
+        segments=[
+            Segment(
+                segment=at,
+                start=10.0 * at,
+                end=10.0 * at + 2,
+                text=text,
+                language="en",
+                confidence=0.9,
+                speaker=speaker,
+            )
+            for at, (speaker, text) in enumerate(said)
+        ],
+        summary=None,
+        speakers=[Speaker(speaker=number, name=name) for number, name in names.items()],
+    )
+
+
+CALL = talk_of({1: "Speaker 1", 2: "Ana <b> & *Bo*\n-->"}, (1, "Hello."), (2, "Yes?"), (2, "Go on."), (None, "Hm."))
+
+
+@pytest.mark.parametrize(
+    ("format", "lines"),
+    [
+        ("txt", ["Speaker 1: Hello.", "Ana <b> & *Bo* -->: Yes?", "Ana <b> & *Bo* -->: Go on.", "Hm."]),
+        ("srt", ["Speaker 1: Hello.", "Ana <b> & *Bo* ->: Yes?", "Go on.", "Hm."]),
+        (
+            "vtt",
+            [
+                "<v Speaker 1>Hello.</v>",
+                "<v Ana &lt;b&gt; &amp; *Bo* --&gt;>Yes?</v>",
+                "<v Ana &lt;b&gt; &amp; *Bo* --&gt;>Go on.</v>",
+                "Hm.",
+            ],
+        ),
+        ("md", ["**00:00** **Speaker 1:** Hello.", r"**00:10** **Ana \<b\> & \*Bo\* --\>:** Yes?", "**00:30** Hm."]),
+    ],
+)
+def test_who_speaks_is_in_every_text(format: str, lines: list[str]) -> None:
+    text = render(CALL, format).splitlines()
+    assert [line for line in text if line in lines] == lines
+
+
+def test_two_speakers_in_one_caption_have_a_voice_each() -> None:
+    segments = [
+        Segment(segment=0, start=0, end=0.2, text="Yes.", language="en", confidence=1, speaker=1),
+        Segment(segment=1, start=0.4, end=2.0, text="No.", language="en", confidence=1, speaker=2),
+    ]
+    both = msgspec.structs.replace(talk_of({1: "A", 2: "B"}), segments=segments)
+    assert "<v A>Yes.</v>\n<v B>No.</v>\n" in render(both, "vtt")
+    assert [cue.text for cue in webvtt.from_buffer(io.StringIO(render(both, "vtt")))] == ["Yes.\nNo."]
+
+
+def test_json_names_speakers_and_their_segments_and_leaves_them_out_where_nobody_knows() -> None:
+    told = json.loads(render(CALL, "json"))
+    assert told["speakers"][0] == {"speaker": 1, "name": "Speaker 1"}
+    assert [segment.get("speaker") for segment in told["segments"]] == [1, 2, 2, None]
+    assert "speakers" not in json.loads(render(talk_of({}, (None, "Hm.")), "json"))
+    assert json.loads(render(CALL, "jsonl").splitlines()[0])["speakers"] == told["speakers"]

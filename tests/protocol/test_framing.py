@@ -80,8 +80,8 @@ def test_nothing_is_kept_after_a_refused_frame() -> None:
     for _ in range(100):
         stream.receive_data(b"x" * 100)
         messages.receive_data(b"x" * 11)
-    assert len(stream._buffer) == 4
-    assert len(messages._messages) == 1
+    assert stream.buffered == 4
+    assert messages.buffered == 11
 
 
 @pytest.mark.parametrize("framing", [LengthPrefixed(limit=10), WholeMessages(limit=10)])

@@ -31,7 +31,7 @@ def test_the_buffer_has_what_was_not_acknowledged(pieces: list[bytes], data: st.
     buffer.acknowledge(stored)
     offset = data.draw(st.integers(stored, len(whole)))
     assert (buffer.end, buffer.after(offset)) == (len(whole), whole[offset:])
-    assert sum(map(len, buffer._pieces)) <= len(whole) - stored + 7, "all but the piece in which it ends was dropped"
+    assert buffer.held <= len(whole) - stored + 7, "all but the piece in which it ends was dropped"
 
 
 def test_the_buffer_does_not_have_what_was_acknowledged() -> None:
@@ -132,6 +132,31 @@ REFUSED_AUDIO_IS_FOLLOWED_BY_THE_END: list[Step] = [
     ("next", None),
 ]
 
+A_SESSION_OF_SOMEONE_ELSE: list[Step] = [
+    ("join", ("s", 3)),
+    ("add", b"cd"),
+    ("opening", Reattach("s", 3, produce=True)),
+    ("opened", ("s", 2)),  # two bytes were sent by another
+    ("next", Send(b"cd")),
+    ("sent", (2, 2)),
+    ("add", b"ef"),
+    ("opening", Reattach("s", 3, produce=True)),
+    ("opened", ("s", 4)),
+    ("next", Send(b"ef")),
+]
+A_SESSION_OF_SOMEONE_ELSE_THAT_ENDED: list[Step] = [
+    ("join", ("s", 0)),
+    ("opened_ended", ("s", 2)),
+    ("failure", None),
+    ("next", None),
+]
+AUDIO_FOR_A_SESSION_THAT_ENDED: list[Step] = [
+    ("join", ("s", 0)),
+    ("add", b"cd"),
+    ("opened_ended", ("s", 2)),
+    ("failure", SessionCutShort),
+]
+
 
 @pytest.mark.parametrize(
     "steps",
@@ -145,6 +170,9 @@ REFUSED_AUDIO_IS_FOLLOWED_BY_THE_END: list[Step] = [
         LOST_FOR_TOO_LONG,
         LOST_FOR_TOO_LONG_WITH_THE_LAST_AUDIO,
         REFUSED_AUDIO_IS_FOLLOWED_BY_THE_END,
+        A_SESSION_OF_SOMEONE_ELSE,
+        A_SESSION_OF_SOMEONE_ELSE_THAT_ENDED,
+        AUDIO_FOR_A_SESSION_THAT_ENDED,
     ],
 )
 def test_a_session_over_its_connections(steps: list[Step]) -> None:
@@ -152,6 +180,8 @@ def test_a_session_over_its_connections(steps: list[Step]) -> None:
     for number, (name, value) in enumerate(steps):
         about = f"step {number}, {name}"
         match name:
+            case "join":
+                state = ResumableSession(*value)
             case "opening":
                 assert state.opening() == value, about
             case "next":

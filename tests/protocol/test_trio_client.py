@@ -125,7 +125,7 @@ async def test_a_cancelled_request_leaves_the_connection_usable(tmp_path: Path) 
                 await trio.testing.wait_all_tasks_blocked()
                 asking.cancel_scope.cancel()
             assert await client.export("s", "txt") == "x"
-            assert client._io.core.attached("s") is None
+            assert client._io.core.attached("s") is None  # noqa: SLF001 - what is dropped shows nowhere
 
 
 async def test_cancelled_from_outside(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:

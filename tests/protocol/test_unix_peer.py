@@ -31,7 +31,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the default socket's directory goes in the directory for temporary files; there is no other."""
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     monkeypatch.delenv("CONVO_URL", raising=False)
-    monkeypatch.setattr(address, "_runtime_directory", lambda: None)
+    monkeypatch.setattr(address, "runtime_directory", lambda: None)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     os.chmod(tmp_path, 0o1777)
     return tmp_path / f"convod-{os.getuid()}"

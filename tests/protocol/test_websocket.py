@@ -75,7 +75,7 @@ def test_message_above_the_limit_is_refused_before_it_is_whole() -> None:
     for _ in range(2):
         with pytest.raises(FrameTooLarge):
             pair.client.next_frame()
-    assert len(pair.client._partial) == 120
+    assert pair.client.buffered == 120
 
 
 def test_text_is_no_message() -> None:

@@ -8,11 +8,11 @@ refused in many containers: then `booted` says why.
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -106,6 +106,7 @@ def booted(**environment: str) -> Iterator[Booted]:
         directory = Path(name)
         directory.chmod(0o755)
         _furnish(directory, environment)
+        told = os.open(directory / "run/booted", os.O_RDONLY | os.O_NONBLOCK)
         with (directory / "systemd.log").open("wb") as log:
             process = subprocess.Popen(
                 ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--uts", "--ipc", "--cgroup",
@@ -115,11 +116,12 @@ def booted(**environment: str) -> Iterator[Booted]:
                      "PYTHON": sys.executable},
             )  # fmt: skip
         try:
-            _wait_booted(directory, process)
+            _wait_booted(directory, process, told)
             yield Booted(directory, process.pid)
         finally:
             process.kill()  # and with it the first process in there, and so all of them
             process.wait(10)
+            os.close(told)
 
 
 def _furnish(directory: Path, environment: dict[str, str]) -> None:
@@ -133,12 +135,14 @@ def _furnish(directory: Path, environment: dict[str, str]) -> None:
         "more/sockets.target.wants",
     ):
         (directory / place).mkdir(parents=True)
+    os.mkfifo(directory / "run/booted")  # written to at the end of the boot
     more = directory / "more"
     for target in TARGETS:
         (more / f"{target}.target").write_text("[Unit]\nDefaultDependencies=no\n")
     (more / "test.target").write_text("[Unit]\nRequires=sockets.target\nWants=told.service\n")
     (more / "told.service").write_text(
-        "[Unit]\nAfter=sockets.target convod.socket\n[Service]\nType=oneshot\nExecStart=/bin/touch /run/booted\n"
+        "[Unit]\nAfter=sockets.target convod.socket\n[Service]\nType=oneshot\n"
+        "ExecStart=/bin/sh -c 'echo >/run/booted'\n"
     )
     (more / "sockets.target.wants/convod.socket").symlink_to("../convod.socket")
     variables = {
@@ -154,9 +158,11 @@ def _furnish(directory: Path, environment: dict[str, str]) -> None:
     (more / "convod.service.d/test.conf").write_text("[Service]\n" + "\n".join(lines) + "\n")
 
 
-def _wait_booted(directory: Path, process: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + BOOT_S
-    while not (directory / "run/booted").exists():
-        if process.poll() is not None or time.monotonic() > until:
-            raise CannotBoot("systemd does not boot here: " + (directory / "systemd.log").read_text()[-2000:])
-        time.sleep(0.02)
+def _wait_booted(directory: Path, process: subprocess.Popen[bytes], told: int) -> None:
+    ended = os.pidfd_open(process.pid)
+    try:
+        ready, _, _ = select.select([told, ended], [], [], BOOT_S)
+    finally:
+        os.close(ended)
+    if told not in ready:
+        raise CannotBoot("systemd does not boot here: " + (directory / "systemd.log").read_text()[-2000:])

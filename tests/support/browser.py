@@ -1,7 +1,7 @@
 """A headless Chromium with a recording for a microphone, driven over its debugging port (Chrome DevTools Protocol).
 
-In: a WAV file, the URL of a page. Out: what JavaScript on the page says, pictures of it. The browser has ended when
-its block has.
+In: a WAV file, the URLs of pages. Out: what JavaScript on a page says, pictures of it. The browser has ended when its
+block has.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import base64
 import json
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ import trio_websocket
 PROGRAM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
 )
+
+START_S = 60.0
 
 
 class Page:
@@ -61,38 +64,55 @@ class Page:
         return base64.b64decode((await self.call("Page.captureScreenshot", format="png"))["data"])
 
 
-@asynccontextmanager
-async def browsing(url: str, microphone: Path, profile: Path) -> AsyncIterator[Page]:
-    """A page whose microphone plays a recording once."""
+class Browser:
+    """A running browser, with a debugging port."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    @asynccontextmanager
+    async def page(self, url: str, *, before: str = "") -> AsyncIterator[Page]:
+        """A page of its own, closed at the end. `before` is run before the page's own scripts."""
+        async with httpx.AsyncClient(trust_env=False, base_url=f"http://127.0.0.1:{self._port}") as http:
+            about = (await http.put("/json/new?about:blank")).json()
+            try:
+                async with trio_websocket.open_websocket_url(
+                    about["webSocketDebuggerUrl"], max_message_size=1 << 26
+                ) as socket:
+                    page = Page(socket)
+                    await page.call("Page.enable")
+                    if before:
+                        await page.call("Page.addScriptToEvaluateOnNewDocument", source=before)
+                    await page.call("Page.navigate", url=url)
+                    yield page
+            finally:
+                with trio.CancelScope(shield=True):
+                    await http.get(f"/json/close/{about['id']}")
+
+
+@contextmanager
+def browser(microphone: Path, profile: Path) -> Iterator[Browser]:
+    """A browser whose microphone plays a recording once, each time that it is opened."""
     assert PROGRAM is not None
-    process = subprocess.Popen(  # noqa: ASYNC220
+    process = subprocess.Popen(
         [PROGRAM, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
          "--disable-background-networking", "--disable-component-update", "--window-size=900,700",
          "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
          f"--use-file-for-fake-audio-capture={microphone}%noloop",
-         f"--user-data-dir={profile}", "--remote-debugging-port=0", url],
+         f"--user-data-dir={profile}", "--remote-debugging-port=0", "about:blank"],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        port = await _port(profile / "DevToolsActivePort")
-        async with httpx.AsyncClient(trust_env=False) as http:
-            while True:
-                pages = (await http.get(f"http://127.0.0.1:{port}/json")).json()
-                if found := [page for page in pages if page["type"] == "page" and page["url"].startswith(url)]:
-                    break
-                await trio.sleep(0.05)
-        async with trio_websocket.open_websocket_url(
-            found[0]["webSocketDebuggerUrl"], max_message_size=1 << 26
-        ) as socket:
-            yield Page(socket)
+        yield Browser(_port(profile / "DevToolsActivePort", process))
     finally:
         process.terminate()
-        with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(process.wait)
+        process.wait()
 
 
-async def _port(file: Path) -> int:
-    while True:
-        if file.exists() and (lines := file.read_text().splitlines()):  # noqa: ASYNC240
+def _port(file: Path, process: subprocess.Popen[bytes]) -> int:
+    until = time.monotonic() + START_S
+    while time.monotonic() < until and process.poll() is None:
+        if file.exists() and (lines := file.read_text().splitlines()):
             return int(lines[0])
-        await trio.sleep(0.05)
+        time.sleep(0.02)
+    raise AssertionError("the browser did not become ready")

@@ -23,8 +23,9 @@ START_S = 60.0
 class Daemon:
     """A running convod. `directory` holds its socket, state, settings and models; it can be stopped and started again.
 
-    It hears with `model`, whatever models there are on this machine; None leaves that to flags and settings. In
-    `environment` None takes a variable away. `under` are the words of a program that becomes it (strace -D).
+    It hears with `model`, whatever models there are on this machine; None leaves that to flags and settings. It has one
+    worker, however many processors there are: a second one costs a third of a start. In `environment` None takes a
+    variable away. `under` are the words of a program that becomes it (strace -D).
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class Daemon:
         self.url = f"unix:{self.socket}"
         self.web = ""
         self._under = list(under)
-        self._environment = {"CONVOD_MODEL": model, **(environment or {})}
+        self._environment = {"CONVOD_MODEL": model, "CONVOD_ENGINE_WORKERS": "1", **(environment or {})}
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
         self._ready = False
@@ -53,6 +54,11 @@ class Daemon:
         """Process id of the daemon."""
         assert self._process is not None
         return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its process was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
 
     def workers(self) -> list[int]:
         """Process ids of the engine's workers (Linux)."""
@@ -165,5 +171,5 @@ def running(
     try:
         yield daemon
     finally:
-        if daemon._process is not None and daemon._process.poll() is None:
+        if daemon.is_running:
             daemon.stop()

@@ -39,17 +39,17 @@ async def draw(url: str, out: Path) -> None:
     async with app.run_test(size=SIZE, message_hook=lambda message: news.set()) as pilot:
         await until(
             lambda: (
-                len(app.speaking.live.lines) >= 9
-                and app.speaking.live.partial is not None
-                and app.speaking.live.partial.tentative
+                len(app.context.live.model.lines) >= 9
+                and app.context.live.model.partial is not None
+                and app.context.live.model.partial.tentative
             )
         )
         save("live")
         await pilot.press("2")
-        await until(lambda: app.speaking.live.partial is not None and app.speaking.live.partial.stable)
+        await until(lambda: app.context.live.model.partial is not None and app.context.live.model.partial.stable)
         save("captions")
         await pilot.press("1")
-        await until(lambda: app.speaking.talk is None and app.speaking.live.summary is not None)
+        await until(lambda: app.context.live.session is None and app.context.live.model.summary is not None)
         save("summary")
         await pilot.press("3", "slash", *"plan")
         await until(lambda: len(app.screen.model.hits) > 2)  # type: ignore[attr-defined]

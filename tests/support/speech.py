@@ -20,12 +20,12 @@ def truth(name: str) -> str:
 
 
 @cache
-def pcm(name: str) -> bytes:
-    """A recording as mono s16le at 16 kHz."""
+def pcm(name: str, rate: int = RATE) -> bytes:
+    """A recording as mono s16le, at 16 kHz unless said otherwise."""
     import av
     import numpy as np
 
-    resampler = av.AudioResampler("s16", "mono", RATE)
+    resampler = av.AudioResampler("s16", "mono", rate)
     pieces = []
     with av.open(str(DATA / name)) as container:
         for frame in container.decode(audio=0):

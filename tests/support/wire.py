@@ -35,7 +35,7 @@ class Wire:
     """One connection. `passed` are messages that came while another was waited for, in order."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
-        self._stream = stream
+        self.stream = stream
         self._numbers = 0
         self.passed: list[Map] = []
         self.close_code: int | None = None
@@ -54,18 +54,18 @@ class Wire:
     async def send_raw(self, data: bytes) -> None:
         """Bytes as they are. The other side may close meanwhile: what it said before can still be read."""
         with suppress(trio.BrokenResourceError):
-            await self._stream.send_all(data)
+            await self.stream.send_all(data)
 
     async def receive_raw(self) -> bytes:
         """Some bytes, none at the end."""
         try:
-            return bytes(await self._stream.receive_some(1 << 16))
+            return bytes(await self.stream.receive_some(1 << 16))
         except trio.BrokenResourceError:
             return b""
 
     async def cut(self) -> None:
         """Be gone, without a word."""
-        await trio.aclose_forcefully(self._stream)
+        await trio.aclose_forcefully(self.stream)
 
     # --- maps ---
 

@@ -102,8 +102,8 @@ def open_app(tmp_path: Path) -> Open:
     @asynccontextmanager
     async def opened(*words: str, size: tuple[int, int] = (100, 30), **more: Any) -> AsyncIterator[Stage]:
         news = asyncio.Event()
-        settings, complaints = load(tmp_path / "config" / "convo" / "tui.toml")
-        app = ConvoApp(parse(list(words)), settings, complaints, **more)
+        settings, problems = load(tmp_path / "config" / "convo" / "tui.toml")
+        app = ConvoApp(parse(list(words)), settings, problems, **more)
         async with app.run_test(size=size, message_hook=lambda message: news.set()) as pilot:
             await pilot.pause()
             try:
@@ -121,7 +121,7 @@ def connected(open_app: Open, fake: FakeDaemon) -> Open:
     @asynccontextmanager
     async def opened(*words: str, **more: Any) -> AsyncIterator[Stage]:
         async with open_app("--connect", fake.url, *words, **more) as stage:
-            await stage.until(lambda: stage.app.connecting.state.up, "connected")
+            await stage.until(lambda: stage.app.context.daemon.state.up, "connected")
             yield stage
 
     return opened

@@ -27,7 +27,7 @@ from tests.tui.conftest import Open, Stage
 
 
 def steps(stage: Stage) -> list[Step]:
-    return [job.step for job in stage.app.uploads.jobs]
+    return [job.step for job in stage.app.context.uploads.jobs]
 
 
 async def test_a_typed_path_becomes_a_transcript(connected: Open, fake: FakeDaemon, tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ async def test_pasted_paths_go_to_the_queue_at_once(connected: Open, fake: FakeD
         text = f"'{tmp_path}/a.wav' {tmp_path}/b\\ c.wav\nfile://{tmp_path}/d.wav"
         stage.app.screen.post_message(Paste(text))
         await stage.until(lambda: steps(stage) == [Step.DONE] * 3, "done")
-        assert [job.path.name for job in stage.app.uploads.jobs] == ["a.wav", "b c.wav", "d.wav"]
+        assert [job.path.name for job in stage.app.context.uploads.jobs] == ["a.wav", "b c.wav", "d.wav"]
 
 
 async def test_cancelled_and_done_again(connected: Open, fake: FakeDaemon, tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ async def test_cancelled_and_done_again(connected: Open, fake: FakeDaemon, tmp_p
         await stage.press("4")
         await stage.press(*"a.wav", "enter")
         await stage.until(lambda: bool(fake.of(EndSession)), "sent")
-        await stage.sees("listening")
+        await stage.sees("transcribing")
         await stage.press("x")
         await stage.sees("✗ a.wav", "cancelled")
         fake.wait_for(CancelSession)
@@ -101,7 +101,7 @@ async def test_what_is_no_audio_is_told_in_its_row(connected: Open, fake: FakeDa
         await stage.press(*"a.wav", "enter")
         await stage.sees("✗ a.wav", "This is no audio.")
         await stage.press("a", *"/nowhere.wav", "enter")
-        await stage.until(lambda: any("is no file" in toast for toast in stage.toasts()), "told")
+        await stage.until(lambda: any("is not a file" in toast for toast in stage.toasts()), "told")
 
 
 async def test_picked_in_a_tree(connected: Open, fake: FakeDaemon, tmp_path: Path) -> None:
@@ -114,10 +114,10 @@ async def test_picked_in_a_tree(connected: Open, fake: FakeDaemon, tmp_path: Pat
         assert "notes.txt" not in stage.text()
         place = [line for line in stage.text().splitlines() if "config" in line]
         await stage.press(*["down"] * (1 + bool(place)), "space")
-        await stage.sees("1 chosen.")
+        await stage.sees("1 selected.")
         await stage.press("down", "enter")
         await stage.until(lambda: steps(stage) == [Step.DONE] * 2, "done")
-        assert sorted(job.path.name for job in stage.app.uploads.jobs) == ["a.wav", "b.mp3"]
+        assert sorted(job.path.name for job in stage.app.context.uploads.jobs) == ["a.wav", "b.mp3"]
 
 
 def queue_file(session: str, title: str, **fields: Any) -> QueuedFile:
@@ -129,7 +129,7 @@ def queue_file(session: str, title: str, **fields: Any) -> QueuedFile:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The queue is looked at all the time."""
-    monkeypatch.setattr(queue, "LOOK_S", 0.02)
+    monkeypatch.setattr(queue, "POLL_S", 0.02)
 
 
 @pytest.mark.usefixtures("quick")
@@ -144,7 +144,7 @@ async def test_the_daemons_own_queue_is_watched_and_files_of_others_are_cancelle
         fake.sessions[file.session] = FakeSession(file.session, kind="file", title=file.title)
     async with connected() as stage:
         await stage.press("4")
-        await stage.sees("Sent from elsewhere", "Interview", "00:30 of 02:00", "A lecture", "high priority  waiting")
+        await stage.sees("Sent by other programs", "Interview", "00:30 of 02:00", "A lecture", "high priority  waiting")
         await stage.sees("2 in the daemon's queue")
         fake.queue[0] = queue_file("q1", "Interview", state=State.PROCESSING, done_s=60.0, total_s=120.0)
         await stage.sees("01:00 of 02:00")
@@ -167,7 +167,7 @@ async def test_the_queue_rests_and_goes_on(connected: Open, fake: FakeDaemon) ->
         await stage.press("4", "tab")
         await stage.sees("space Pause")
         await stage.press("space")
-        await stage.sees("○ paused", "The queue rests: space goes on with it.", "space Resume")
+        await stage.sees("○ paused", "The queue is paused: press space to resume.", "space Resume")
         assert len(fake.of(PauseQueue)) == 1
         await stage.press("space")
         await stage.sees("space Pause")
@@ -200,12 +200,12 @@ async def test_files_of_ours_are_not_shown_twice_and_an_old_daemon_without_a_que
         await stage.press("4", *"a.wav", "enter")
         await stage.until(lambda: steps(stage) == [Step.DONE], "done")
         await stage.sees("✓ a.wav")
-        assert "elsewhere" not in stage.text()
+        assert "other programs" not in stage.text()
         assert not any("What is that" in toast for toast in stage.toasts())
         del fake.refuse[ListQueue]
         fake.only.state = State.PROCESSING
         fake.queue = [queue_file(fake.only.id, "a")]
         await stage.press("escape", "4")
-        await stage.until(lambda: bool(stage.app.queue.model.jobs), "told")
+        await stage.until(lambda: bool(stage.app.context.queue.model.jobs), "told")
         await stage.sees("✓ a.wav")
-        assert "elsewhere" not in stage.text()
+        assert "other programs" not in stage.text()

@@ -21,7 +21,7 @@ from convo.messages import (
     Summarize,
     UpdateSession,
 )
-from convo_tui.control import deleting
+from convo_tui.work import deletes
 from tests.cli.fake import SUMMARY, TRUSTED, FakeDaemon
 from tests.tui.conftest import Open
 
@@ -51,7 +51,7 @@ async def test_narrowed_as_one_types_with_hits_in_place(connected: Open, past: F
         await stage.press("slash", *"budget")
         # "bud", which was typed on the way, has the same hits.
         await stage.until(lambda: past.of(Search)[-1:] and past.of(Search)[-1].query == "budget", "the whole word")
-        await stage.sees("2 sessions, 2 places where it was said")
+        await stage.sees("2 sessions, 2 matches")
         lines = [line.strip() for line in stage.text().splitlines() if line.strip()]
         at = next(place for place, line in enumerate(lines) if line.startswith("✓ Release"))
         assert "The budget is small." in lines[at + 1]
@@ -60,7 +60,7 @@ async def test_narrowed_as_one_types_with_hits_in_place(connected: Open, past: F
         await stage.press("escape")
         await stage.sees("3 sessions")
         await stage.press("slash", *"zebra")
-        await stage.sees("Nothing like that.")
+        await stage.sees("No matches.")
         await stage.press("escape", "escape")
         await stage.until(lambda: len(stage.app.screen_stack) == 1, "back")
 
@@ -74,7 +74,7 @@ async def test_a_hit_opens_the_session_at_its_place(connected: Open, past: FakeD
         await stage.press("enter", "down", "enter")
         await stage.sees("▌  The budget is small.", "They made a plan.")
         await stage.press("escape")
-        await stage.sees("1 session, one place")
+        await stage.sees("1 session, 1 match")
 
 
 async def test_a_session_is_read_copied_and_searched(connected: Open, past: FakeDaemon) -> None:
@@ -87,7 +87,7 @@ async def test_a_session_is_read_copied_and_searched(connected: Open, past: Fake
         await stage.press("k", "y")
         assert stage.app.clipboard == "The release is late."
         await stage.press("slash", *"is")
-        await stage.sees("2 places")
+        await stage.sees("2 matches")
         await stage.press("enter")
         await stage.sees("▌  The budget")
         await stage.press("N")
@@ -95,11 +95,15 @@ async def test_a_session_is_read_copied_and_searched(connected: Open, past: Fake
         await stage.press("enter")
         await stage.sees("▌  The budget")
         await stage.press("escape")
-        await stage.sees_no("2 places")
+        await stage.sees_no("2 matches")
         await stage.press("t")
         await stage.sees("00:02  The budget is small.")
         await stage.press("v")
         await stage.sees_no("They made a plan.")
+        await stage.press("escape", "3")
+        await stage.sees("3 sessions")
+        await stage.press("enter")
+        await stage.sees("00:02  The budget is small.")  # times stay
 
 
 async def test_marks_are_put_and_found(connected: Open, past: FakeDaemon) -> None:
@@ -124,7 +128,7 @@ async def test_export_to_any_format_never_over_a_file(connected: Open, past: Fak
             await stage.press("down", "down", "enter")
             await stage.sees("Export to", "Release.srt")
             await stage.press("enter")
-        await stage.until(lambda: any("there already" in toast for toast in stage.toasts()), "told")
+        await stage.until(lambda: any("already exists" in toast for toast in stage.toasts()), "told")
         written = (tmp_path / "Release.srt").read_text()
         assert written.startswith("1\n00:00:00,000 -->")
         assert {request.format for request in past.of(Export)} == {"srt"}
@@ -154,7 +158,7 @@ async def test_deleted_and_taken_back(connected: Open, past: FakeDaemon) -> None
 async def test_deleted_for_good_after_a_while(
     connected: Open, past: FakeDaemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deleting, "UNDO_S", 0.0)
+    monkeypatch.setattr(deletes, "UNDO_S", 0.0)
     async with connected("--session", "bbbb0002") as stage:
         await stage.sees("The budget is small.")
         await stage.press("x")
@@ -201,7 +205,7 @@ async def test_a_running_session_is_joined_and_ended(connected: Open, fake: Fake
 async def test_an_id_that_is_none_leads_to_the_list(connected: Open, past: FakeDaemon) -> None:
     async with connected("--session", "zzzz") as stage:
         await stage.sees("3 sessions")
-        assert any("No session begins with 'zzzz'" in toast for toast in stage.toasts())
+        assert any("No session id starts with 'zzzz'" in toast for toast in stage.toasts())
 
 
 async def test_what_the_daemon_refuses_is_told(connected: Open, past: FakeDaemon) -> None:
@@ -237,7 +241,7 @@ async def test_marks_have_notes_and_a_list_to_jump_from(connected: Open, past: F
         await stage.sees("Sentence 0.")
         assert "M Marks" not in stage.text()
         await stage.press("j", "j", "B")
-        await stage.sees("Mark 00:03 with a note")
+        await stage.sees("Note at 00:03")
         await stage.press(*"begin", "enter")
         await stage.sees("M Marks", "◆ begin")
         await stage.until(lambda: "Marked at 00:03." in stage.toasts(), "told")
@@ -247,7 +251,7 @@ async def test_marks_have_notes_and_a_list_to_jump_from(connected: Open, past: F
         await stage.until(lambda: len(past.of(AddMark)) == 3, "marked")
         assert past.of(AddMark)[0].text == "begin"
         await stage.press("M")
-        await stage.sees("Go to a mark", "00:03  begin")
+        await stage.sees("Go to a bookmark", "00:03  begin")
         await stage.press("enter")
         await stage.sees("▌◆ Sentence 1.", "◆ begin")
         await stage.press("M", "escape")
@@ -280,4 +284,4 @@ async def test_older_summaries_are_paged_through(connected: Open, past: FakeDaem
 
 async def test_without_a_summary_it_says_what_to_do(connected: Open, past: FakeDaemon) -> None:
     async with connected("--session", "aaaa0001", size=(120, 30)) as stage:
-        await stage.sees("There is no summary.", "z writes one.")
+        await stage.sees("No summary.", "Press z to write one.")

@@ -36,7 +36,7 @@ async def test_the_level_is_shown_and_muted_is_silence(connected: Open, fake: Fa
         await stage.press("s")
         await stage.sees("● live")
         sound.say(TONE)
-        await stage.until(lambda: (stage.app.speaking.level or -60) > -20, "loud")
+        await stage.until(lambda: (stage.app.context.live.level or -60) > -20, "loud")
         await stage.sees("━━━")
         await stage.press("m")
         await stage.sees("muted")
@@ -81,7 +81,7 @@ async def test_finalise_mark_and_name(connected: Open, fake: FakeDaemon, sound: 
         await stage.press("n")
         await stage.sees("Name this session")
         await stage.press(*"Plans", "enter")
-        await stage.until(lambda: stage.app.speaking.live.title == "Plans", "renamed")
+        await stage.until(lambda: stage.app.context.live.model.title == "Plans", "renamed")
         assert [request.title for request in fake.of(UpdateSession)] == ["Plans"]
         await stage.sees("convo   Plans")
 
@@ -118,7 +118,7 @@ async def test_a_broken_link_is_shown_and_no_word_is_lost(
         await stage.sees("Before.")
         fake.drop_after = 48000
         sound.say(SECOND)
-        await stage.until(lambda: "Connected again; nothing is missing." in stage.toasts(), "connected again")
+        await stage.until(lambda: "Reconnected; nothing was lost." in stage.toasts(), "connected again")
         await stage.sees("After.")
         assert len(fake.only.audio) == 64000
         assert len(fake.sessions) == 1
@@ -130,7 +130,7 @@ async def test_stopped_before_there_was_a_daemon_nothing_is_left(open_app: Open,
         await stage.press("escape", "s")
         await stage.sees("waiting")
         await stage.press("s")
-        await stage.until(lambda: stage.app.speaking.talk is None, "ended")
+        await stage.until(lambda: stage.app.context.live.session is None, "ended")
         assert sound.events[-1] == "close None"
 
 
@@ -144,7 +144,7 @@ async def test_a_microphone_that_goes_away_ends_the_session_with_its_words(
         sound.say(b"word")
         sound.unplug()
         await stage.sees("Last words.", "✗ failed")
-        assert any("went away" in toast for toast in stage.toasts())
+        assert any("was unplugged" in toast for toast in stage.toasts())
 
 
 async def test_without_portaudio_it_says_what_to_install(
@@ -154,7 +154,7 @@ async def test_without_portaudio_it_says_what_to_install(
     async with connected() as stage:
         await stage.press("s")
         await stage.until(lambda: any("Cannot open the microphone" in toast for toast in stage.toasts()), "told")
-        assert stage.app.speaking.talk is None
+        assert stage.app.context.live.session is None
 
 
 async def test_leaving_ends_the_session(connected: Open, fake: FakeDaemon, sound: FakePortAudio) -> None:
@@ -189,7 +189,7 @@ async def test_a_session_that_is_over_is_opened_and_a_mark_has_a_note(
         sound.say(SECOND)
         await stage.until(lambda: bool(fake.sessions) and len(fake.only.audio) == 32000, "sent")
         await stage.press("B")
-        await stage.sees("Mark 00:01 with a note")
+        await stage.sees("Note at 00:01")
         sound.say(SECOND)
         await stage.press(*"who?", "enter")
         await stage.until(lambda: bool(fake.of(AddMark)), "marked")

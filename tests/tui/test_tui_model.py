@@ -29,6 +29,7 @@ from convo.messages import (
     TranscriptPartial,
     TranscriptSegment,
 )
+from convo_tui.messages import SessionEvents
 from convo_tui.model.files import FileJob, Step, pasted_paths
 from convo_tui.model.history import HistoryModel
 from convo_tui.model.layout import Layout, clusters, wrap
@@ -36,7 +37,6 @@ from convo_tui.model.pace import REDRAW_S, Batch, Health, Pace
 from convo_tui.model.queue import FAILED_S, QueueModel
 from convo_tui.model.session import Change, Item, SessionModel
 from convo_tui.widgets.letters import HEIGHT, LARGE, MIDDLE, NARROW, cells, draw, drawable, letter, wrap_letters
-from convo_tui.work.messages import Heard
 
 SUMMARY = {
     "provider": "extractive", "model": "", "title": "Plan", "summary": "Text.", "key_points": ["a"], "action_items": [],
@@ -64,7 +64,7 @@ def partial(number: int, stable: str, tentative: str) -> TranscriptPartial:
     [
         (segment(0, "One."), Change.LINES, lambda model: model.lines[0].text == "One." and model.lag_ms == 250),
         (partial(0, "a", "b"), Change.PARTIAL, lambda model: model.partial.tentative == "b"),
-        (SpeechStarted(session="s", time=3), Change.SPEECH, lambda model: model.speaking and model.heard_s == 3),
+        (SpeechStarted(session="s", time=3), Change.SPEECH, lambda model: model.speaking and model.duration_s == 3),
         (SpeechEnded(session="s", time=float("nan")), Change.SPEECH, lambda model: not model.speaking),
         (AudioAck(session="s", offset=9, credit=1), Change.NOTHING, lambda model: model.stored_bytes == 9),
         (SessionState(session="s", seq=1, state=State.TRANSCRIBED), Change.STATE, lambda model: model.summing_up),
@@ -84,7 +84,7 @@ def partial(number: int, stable: str, tentative: str) -> TranscriptPartial:
             Change.SUMMARY | Change.TITLE,
             lambda model: model.summary.final and model.writing == "",
         ),
-        (Progress(session="s", done_s=4, total_s=8), Change.PROGRESS, lambda model: model.total_s == 8),
+        (Progress(session="s", done_s=4, total_s=8), Change.PROGRESS, lambda model: model.duration_s == 4),
         (SessionRenamed(session="s", seq=1, title="\x9bnew"), Change.TITLE, lambda model: "\x9b" not in model.title),
         (Mark(session="s", seq=1, time=2), Change.MARKS, lambda model: [mark.time for mark in model.marks] == [2]),
     ],
@@ -274,9 +274,9 @@ ACK = AudioAck(session="s", offset=1, credit=1)
 )
 def test_only_what_is_worthless_is_replaced_by_what_is_newer(older, newer, replaced) -> None:  # type: ignore[no-untyped-def]
     model = SessionModel()
-    message = Heard(model, older, None, 0)
-    assert message.can_replace(Heard(model, newer, None, 0)) is replaced
-    assert not message.can_replace(Heard(SessionModel(), newer, None, 0))
+    message = SessionEvents(model, older, None, 0)
+    assert message.can_replace(SessionEvents(model, newer, None, 0)) is replaced
+    assert not message.can_replace(SessionEvents(SessionModel(), newer, None, 0))
 
 
 @pytest.mark.parametrize(
@@ -301,15 +301,15 @@ def test_a_file_on_its_way() -> None:
     assert (job.fraction, job.speed(0), job.left_s(0)) == (None, None, None)
     job.sending(50, 1.0)
     assert (job.step, job.sent) == (Step.SENDING, 50)
-    job.heard(0, 100, 2.0)
-    job.heard(40, 100, 6.0)
+    job.transcribed(0, 100, 2.0)
+    job.transcribed(40, 100, 6.0)
     assert (job.fraction, job.speed(6.0), job.left_s(6.0)) == (0.4, 10.0, 6.0)
     job.enter(Step.SUMMING_UP, 7.0)
-    job.heard(100, 100, 7.0)
+    job.transcribed(100, 100, 7.0)
     assert job.step is Step.SUMMING_UP
     job.enter(Step.DONE, 11.0)
     assert (job.fraction, job.speed(99), job.left_s(99)) == (1.0, 10.0, None)
-    job.heard(1, 2, 3)
+    job.transcribed(1, 2, 3)
     assert job.step is Step.DONE
     job.retry()
     assert (job.step, job.sent, job.fraction, job.session) == (Step.WAITING, 0, None, None)
@@ -340,31 +340,31 @@ def queued(session: str, state: State = State.PENDING, **fields: Any) -> QueuedF
 
 def test_the_daemons_queue_with_speed_and_what_became_of_its_files() -> None:
     model = QueueModel()
-    model.told([queued("a", State.PROCESSING, done_s=0, total_s=100), queued("b")], [], paused=False, now=0, wall=0)
+    model.update([queued("a", State.PROCESSING, done_s=0, total_s=100), queued("b")], [], paused=False, now=0, wall=0)
     a, b = model.jobs
-    assert (a.step, b.step, a.name) == (Step.LISTENING, Step.WAITING, "a")
-    model.told([queued("a", State.PROCESSING, done_s=50, total_s=100), queued("b")], [], paused=True, now=10, wall=0)
+    assert (a.step, b.step, a.name) == (Step.TRANSCRIBING, Step.WAITING, "a")
+    model.update([queued("a", State.PROCESSING, done_s=50, total_s=100), queued("b")], [], paused=True, now=10, wall=0)
     assert model.jobs == [a, b]
     assert (model.paused, a.speed(10), a.left_s(10), a.fraction) == (True, 5.0, 10.0, 0.5)
     assert model.others(["a", None]) == [b]
     gone = [info("a", "", 0), info("b", "", 0, State.FAILED), info("c", "", 0, State.COMPLETED)]
-    model.told([], gone, paused=False, now=20, wall=1)
+    model.update([], gone, paused=False, now=20, wall=1)
     assert [(job.session, job.step) for job in model.jobs] == [("a", Step.DONE), ("b", Step.FAILED)]
     model.hide(b)
-    model.told([], gone, paused=False, now=21, wall=1)
+    model.update([], gone, paused=False, now=21, wall=1)
     assert [job.session for job in model.jobs] == ["a"]
-    model.told([queued("b")], gone, paused=False, now=22, wall=1)  # tried again
+    model.update([queued("b")], gone, paused=False, now=22, wall=1)  # tried again
     assert [(job.session, job.step) for job in model.jobs] == [("b", Step.WAITING), ("a", Step.DONE)]
 
 
 def test_files_that_failed_before_are_shown_while_their_audio_is_kept_and_not_too_many() -> None:
     model = QueueModel()
     failed = [info(f"{place}", "x\x1b", 1000.0 - place, State.FAILED) for place in range(9)]
-    model.told([], failed, paused=False, now=0, wall=1000)
+    model.update([], failed, paused=False, now=0, wall=1000)
     assert [job.session for job in model.jobs] == ["0", "1", "2", "3", "4"]
     assert model.jobs[0].name == "x"
     other = QueueModel()
-    other.told([], failed, paused=False, now=0, wall=1000 + FAILED_S)
+    other.update([], failed, paused=False, now=0, wall=1000 + FAILED_S)
     assert other.jobs == []
 
 

@@ -20,10 +20,10 @@ SECOND = bytes(32000)
 
 async def say(stage: Stage, sound: FakePortAudio, *texts: str) -> None:
     await stage.press("s")
-    await stage.until(lambda: bool(stage.app.speaking.live.session), "a session")
+    await stage.until(lambda: bool(stage.app.context.live.model.session), "a session")
     for text in texts:
         sound.say(SECOND)
-        await stage.until(lambda text=text: any(line.text == text for line in stage.app.speaking.live.lines), text)
+        await stage.until(lambda text=text: any(line.text == text for line in stage.app.context.live.model.lines), text)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ async def test_small_terminals_show_captions(
 async def test_the_device_picker_shows_levels_and_remembers(connected: Open, sound: FakePortAudio) -> None:
     async with connected() as stage:
         await stage.press("d")
-        await stage.sees("Microphone", "Built-in Microphone", "48 kHz, usual", "USB Headset", "44.1 kHz")
+        await stage.sees("Microphone", "Built-in Microphone", "48 kHz, default", "USB Headset", "44.1 kHz")
         assert "Speakers" not in stage.text()
         await stage.press("down", "down")
         await stage.until(lambda: sound.streams[-1].settings["device"] == "USB Headset", "listened to")
@@ -94,7 +94,7 @@ async def test_another_microphone_in_the_middle_of_a_session(
         await say(stage, sound)
         sound.say(b"one.")
         sound.last_words = b"two."
-        stage.app.speaking.choose_device("USB Headset")
+        stage.app.context.live.choose_device("USB Headset")
         sound.say(b"more")
         await stage.until(lambda: bytes(fake.only.audio) == b"one.two.more", "all of it")
         await stage.sees("USB Headset")
@@ -104,7 +104,7 @@ async def test_the_picker_without_a_microphone(connected: Open, sound: FakePortA
     sound.devices = {}
     async with connected() as stage:
         await stage.press("d")
-        await stage.sees("There is no microphone")
+        await stage.sees("No microphone found")
         sound.devices = {"New": 16000.0}
         await stage.press("r")
         await stage.sees("New")
@@ -125,7 +125,7 @@ async def test_help_lists_the_keys_that_work_here(connected: Open) -> None:
         await stage.press("question_mark")
         await stage.sees("Start a session with the microphone", "Turn recordings into transcripts")
         await stage.press("escape", "3", "f1")
-        await stage.sees("Search in everything that was said")
+        await stage.sees("Search all transcripts")
 
 
 @pytest.mark.parametrize("columns", [40, 80, 100])
@@ -150,7 +150,7 @@ async def test_footer_keys_are_whole_and_help_is_always_among_them(
 async def test_help_names_keys_as_they_are_on_the_keyboard(connected: Open, fake: FakeDaemon) -> None:
     async with connected(size=(100, 60)) as stage:
         await stage.press("question_mark")
-        await stage.sees("On this screen", "In the transcript", "Everywhere", "To the next part of the screen")
+        await stage.sees("On this screen", "In the transcript", "Everywhere", "Move to the next part of the screen")
         assert "full_stop" not in stage.text()
         assert "Focus" not in stage.text()
 
@@ -160,9 +160,9 @@ async def test_the_palette_has_every_action(connected: Open) -> None:
         await stage.press("ctrl+p")
         await stage.until(lambda: stage.app.screen.query("CommandList"), "palette")
         await stage.press(*"history")
-        await stage.sees("All sessions, and a search in them")
+        await stage.sees("Browse and search all sessions")
         await stage.press("enter")
-        await stage.sees("No session yet")
+        await stage.sees("No sessions yet")
         titles = {command.title for command in stage.app.get_system_commands(stage.app.screen)}
         assert {"Search", "Microphone", "Files", "Play a recording", "Theme"} <= titles
         assert "Copy selected text" not in titles
@@ -177,7 +177,7 @@ async def test_themes_change_with_a_key_and_stay(connected: Open) -> None:
         assert settings_path().read_text() == 'theme = "convo-light"\n'
         stage.app.theme = "nord"
         await stage.press("3")
-        await stage.sees("No session yet")
+        await stage.sees("No sessions yet")
 
 
 async def test_flags_win_over_the_file(connected: Open) -> None:
@@ -186,7 +186,7 @@ async def test_flags_win_over_the_file(connected: Open) -> None:
     async with connected("--theme", "convo-contrast") as stage:
         assert stage.app.theme == "convo-contrast"
         assert any("times must be true or false" in toast for toast in stage.toasts())
-        assert any("no setting 'what'" in toast for toast in stage.toasts())
+        assert any("unknown setting 'what'" in toast for toast in stage.toasts())
 
 
 async def test_ascii_draws_with_ascii_alone(connected: Open, fake: FakeDaemon, sound: FakePortAudio) -> None:
@@ -231,7 +231,7 @@ async def test_a_recording_is_played(connected: Open, fake: FakeDaemon) -> None:
         await stage.press("o")
         await stage.sees("Play a recording")
         await stage.press(*"nothing.wav", "enter")
-        await stage.until(lambda: any("is no file" in toast for toast in stage.toasts()), "told")
+        await stage.until(lambda: any("is not a file" in toast for toast in stage.toasts()), "told")
 
 
 async def test_a_wrong_token_is_said(open_app: Open, fake: FakeDaemon) -> None:
@@ -246,7 +246,7 @@ async def test_the_first_start_waits_for_a_daemon(open_app: Open, tmp_path: Path
 
     path = tmp_path / "later.sock"
     async with open_app("--connect", f"unix:{path}") as stage:
-        await stage.sees("No daemon answers", "convod --model small", "Start one for as long as this app runs")
+        await stage.sees("No daemon answers", "convod --model small", "Start one until I quit")
         with fake_daemon(path):
             await stage.sees("Connected to fake.")
             assert len(stage.app.screen_stack) == 1
@@ -262,7 +262,7 @@ async def test_a_first_start_with_a_private_daemon_that_ends_with_the_app(
         await stage.sees("No daemon answers")
         await stage.press("enter")
         await stage.sees("Connected to convod/")
-        process = stage.app.connecting.private._process
+        process = stage.app.context.daemon.private._process
         assert process is not None
         assert process.returncode is None
     assert process.returncode == 0

@@ -34,8 +34,8 @@ from convo_tui.model.session import Change, SessionModel
 from convo_tui.screens.history import HistoryScreen
 from convo_tui.screens.pick import MediaTree
 from convo_tui.screens.session import SessionScreen
+from convo_tui.work.session import LiveSession
 from convo_tui.work.sources import Source
-from convo_tui.work.talk import Talk
 from tests.cli.fake import SUMMARY, TRUSTED, WAIT_S
 from tests.fakes.portaudio import FakePortAudio
 
@@ -70,9 +70,9 @@ class Still(ConvoApp):
     NOTIFICATION_TIMEOUT = 600
 
     def _begin(self) -> None:
-        self.connecting.state = LinkState(LinkPhase.UP, server="convod/0.1.0")
-        for screen in self.screens:
-            screen.link_changed(self.connecting.state)
+        self.context.daemon.state = LinkState(LinkPhase.UP, server="convod/0.1.0")
+        for screen in self.hooks:
+            screen.link_changed()
 
     async def action_quit(self) -> None:
         self.exit()
@@ -111,12 +111,12 @@ def fill(model: SessionModel, *, running: bool) -> None:
 
 
 def live(app: Still) -> None:
-    fill(app.speaking.live, running=True)
-    app.speaking.talk = Talk(None, app.speaking.live, app.post_message, Silent(), {})  # type: ignore[arg-type]
-    app.speaking.talk.stream.send_nowait(bytes(32000 * 21))
-    app.speaking.live.stored_bytes = 32000 * 21
-    app.speaking.level = -18.0
-    app.speaking.tell(Change.STATE | Change.LINES | Change.PARTIAL | Change.TITLE | Change.SUMMARY)
+    fill(app.context.live.model, running=True)
+    app.context.live.session = LiveSession(None, app.context.live.model, app.post_message, Silent(), {})  # type: ignore[arg-type]
+    app.context.live.session.stream.send_nowait(bytes(32000 * 21))
+    app.context.live.model.stored_bytes = 32000 * 21
+    app.context.live.level = -18.0
+    app.context.live.tell(Change.STATE | Change.LINES | Change.PARTIAL | Change.TITLE | Change.SUMMARY)
 
 
 async def until(pilot: Pilot[None], condition: Callable[[], object]) -> None:
@@ -140,12 +140,12 @@ async def show_captions(app: Still, pilot: Pilot[None]) -> None:
 
 
 async def show_session(app: Still, pilot: Pilot[None]) -> None:
-    screen = SessionScreen(SessionModel(session="0123456789abcdef"))
+    screen = SessionScreen(app.context, SessionModel(session="0123456789abcdef"))
     app.push_screen(screen)
     await pilot.pause()
     fill(screen.model, running=False)
     everything = Change.STATE | Change.LINES | Change.TITLE | Change.SUMMARY
-    screen.heard(screen.model, everything, None, app.health)
+    screen.session_changed(screen.model, everything)
     await pilot.press("t", "j", "j")
 
 
@@ -161,21 +161,23 @@ async def show_history(app: Still, pilot: Pilot[None]) -> None:
         )
         for place, state in enumerate(states)
     )  # fmt: skip
-    screen.query_one("#query", Input).value = ""
+    screen.query_one("#line", Input).value = ""
     screen.model.query = "plan"
     screen.model.hits = [Hit(session="1", segment=3, start=75, end=80, text="We plan the release on Monday.")]
     screen._draw()
 
 
 async def show_files(app: Still, pilot: Pilot[None]) -> None:
-    app.uploads.jobs = [
+    app.context.uploads.jobs = [
         FileJob(Path("interview.m4a"), step=Step.DONE, session="a", total_s=100, begun=0, ended=5),
-        FileJob(Path("a talk of an hour with a rather long name.flac"), step=Step.LISTENING, done_s=700, total_s=1800),
+        FileJob(
+            Path("a talk of an hour with a rather long name.flac"), step=Step.TRANSCRIBING, done_s=700, total_s=1800
+        ),
         FileJob(Path("회의.wav"), step=Step.SENDING, sent=300, size=1000),
         FileJob(Path("notes.txt"), step=Step.FAILED, problem="This is no audio file that FFmpeg can read."),
         FileJob(Path("later.mp3")),
     ]
-    app.queue.model.told(
+    app.context.queue.model.update(
         [
             QueuedFile(
                 session="q1", title="Interview of an hour", priority="normal", state=State.PROCESSING, created=1.7e9,
@@ -244,9 +246,9 @@ async def show_no_history(app: Still, pilot: Pilot[None]) -> None:
 async def show_no_daemon(app: Still, pilot: Pilot[None]) -> None:
     from convo_tui.screens.welcome import WelcomeScreen
 
-    app.link.url = "unix:/run/user/1000/convod.sock"
-    app.connecting.state = LinkState(LinkPhase.ABSENT)
-    app.push_screen(WelcomeScreen())
+    app.context.daemon.link.url = "unix:/run/user/1000/convod.sock"
+    app.context.daemon.state = LinkState(LinkPhase.ABSENT)
+    app.push_screen(WelcomeScreen(app.context.daemon))
 
 
 SMALL, WIDE, TINY = (80, 24), (120, 40), (40, 12)
@@ -265,14 +267,14 @@ PICTURES = [
 ]
 
 TEXTS = [
-    (show_name, ["Name this session", "Release planning", "Enter takes it, Esc leaves it."]),
-    (show_export, ["Export as", "srt    SubRip captions", "jsonl  everything, an object a line"]),
-    (show_marks, ["Go to a mark", "00:12  who was that?"]),
+    (show_name, ["Name this session", "Release planning", "Enter confirms, Esc cancels."]),
+    (show_export, ["Export as", "srt    SubRip captions", "jsonl  everything, one object per line"]),
+    (show_marks, ["Go to a bookmark", "00:12  who was that?"]),
     (show_palette, ["Search for commands", "Large captions for a shared screen", "Turn recordings into transcripts"]),
-    (show_pick, ["Pick recordings", "▸ 2026", "interview.m4a", "Space chooses several"]),
-    (show_deleted, ["Deleted Release plan. u takes it back.", "u Undo"]),
+    (show_pick, ["Pick recordings", "▸ 2026", "interview.m4a", "Space selects several"]),
+    (show_deleted, ["Deleted Release plan. Press u to undo.", "u Undo"]),
     (show_no_files, ["No files yet.", "nothing leaves its machine"]),
-    (show_no_history, ["No session yet.", "Press 1, then s, to speak"]),
+    (show_no_history, ["No sessions yet.", "Press 1, then s to start one"]),
 ]
 
 

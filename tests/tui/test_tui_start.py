@@ -34,7 +34,7 @@ def test_a_recording_that_is_not_there(monkeypatch: pytest.MonkeyPatch, capsys: 
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     assert __main__.main(["--play", "/nowhere.wav"]) == 2
-    assert "give a recording to --play" in capsys.readouterr().err
+    assert "give --play a recording" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"]])
@@ -61,14 +61,14 @@ def test_settings_are_read_and_what_is_wrong_is_told(tmp_path: Path) -> None:
     found, wrong = load(path)
     assert (found.theme, found.times, found.device) == ("nord", True, "")
     assert len(wrong) == 2
-    assert "device must be a text in quotes" in wrong[0]
-    assert "no setting 'what'" in wrong[1]
+    assert "device must be a string in quotes" in wrong[0]
+    assert "unknown setting 'what'" in wrong[1]
     path.write_text("theme =")
     found, wrong = load(path)
     assert found == Settings()
-    assert "no TOML" in wrong[0]
+    assert "not valid TOML" in wrong[0]
     path.write_bytes(b"\xff\xfe")
-    assert "no TOML" in load(path)[1][0]
+    assert "not valid TOML" in load(path)[1][0]
 
 
 def test_a_setting_is_remembered_and_the_rest_of_the_file_stays(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_setting_is_remembered_and_the_rest_of_the_file_stays(tmp_path: Path) 
 
 def test_what_cannot_be_remembered_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert "Cannot remember" in remember(tmp_path / "file" / "tui.toml", times=True)
+    assert "Cannot save" in remember(tmp_path / "file" / "tui.toml", times=True)
 
 
 def test_where_the_file_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

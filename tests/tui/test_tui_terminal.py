@@ -130,7 +130,7 @@ def test_the_terminal_is_given_back_whatever_happens(daemon: Daemon, tmp_path: P
         text = terminal.until(lambda text: "left " in text, "that it ended")
         assert "start listening" not in text, "the screen from before is back"
         assert f"left {137 if number is signal.SIGKILL else 0}" in text
-        assert ("was ended by SIGKILL" in text) is (number is signal.SIGKILL)
+        assert ("was killed by SIGKILL" in text) is (number is signal.SIGKILL)
         flags = terminal._tmux("display-message", "-p", "#{alternate_on} #{mouse_any_flag} #{cursor_flag}").split()
         assert flags == ["0", "0", "1"]
     finally:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from convo.messages import Event, Mark, SessionState, State, SummaryDelta, TranscriptPartial, TranscriptSegment
+from convo_tui.messages import SessionChanged, SessionEvents
+from convo_tui.model.session import Change
 from convo_tui.widgets.transcript import TranscriptView
-from convo_tui.work.messages import Began, Heard
 from tests.cli.fake import FakeDaemon
 from tests.tui.conftest import Open, Stage
 
@@ -22,10 +23,10 @@ def lines(first: int, last: int) -> list[Event]:
 
 
 def tell(stage: Stage, *events: Event) -> None:
-    if not stage.app.speaking.live.session:
-        stage.app.speaking.live.session = "s"
-        stage.app.post_message(Began(stage.app.speaking.live))
-    stage.app.post_message(Heard(stage.app.speaking.live, events, None, 0.0))
+    if not stage.app.context.live.model.session:
+        stage.app.context.live.model.session = "s"
+        stage.app.post_message(SessionChanged(stage.app.context.live.model, Change.STATE))
+    stage.app.post_message(SessionEvents(stage.app.context.live.model, events, None, 0.0))
 
 
 async def test_it_follows_the_end_until_one_scrolls_up_and_counts_what_came(connected: Open, fake: FakeDaemon) -> None:

@@ -1,5 +1,5 @@
 """convo-tui: live captions and conversation summaries in the terminal.
 
-`model/` is what is on the screen without a screen, `work/` what goes on behind it, `widgets/` and `screens/` draw it,
-`app.py` holds it together. Importing this package imports none of them.
+`model/` holds what the screens show, `work/` runs in the background, `widgets/` and `screens/` draw. `context.py` is
+what every screen is given; `app.py` handles all messages. Importing this package imports none of them.
 """

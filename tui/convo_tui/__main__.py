@@ -1,7 +1,7 @@
 """The program `convo-tui`.
 
-In: a command line and a terminal. Out: the app, or one sentence why not. Exit status: 0; 1 if the app broke (its
-traceback follows, on a terminal that is as it was before); 2 for a wrong command line or no terminal.
+In: a command line and a terminal. Out: the app, or one sentence that says why not. Exit status: 0; 1 if the app crashed
+(the traceback follows on the restored terminal); 2 for a bad command line or no terminal.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run the app until somebody leaves it."""
+    """Run the app until the user quits."""
     from .arguments import parse
 
     options = parse(words)
@@ -24,14 +24,14 @@ def main(words: Sequence[str] | None = None) -> int:
         )
         return 2
     if options.play is not None and not Path(options.play).is_file():
-        print(f"convo-tui: {options.play!r} is no file: give a recording to --play.", file=sys.stderr)
+        print(f"convo-tui: {options.play!r} is not a file: give --play a recording.", file=sys.stderr)
         return 2
     if find_spec("textual") is None:
         print("convo-tui needs the package textual: run `pip install 'convo[tui]'`.", file=sys.stderr)
         return 2
 
     def run() -> int:
-        # Everything that is made until the first screen is there stays: the app switches it on again then.
+        # Nothing made before the first screen is garbage; the app switches collection on again then.
         gc.disable()
         from . import settings
         from .app import ConvoApp

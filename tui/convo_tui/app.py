@@ -1,8 +1,7 @@
-"""The app: what it is made of, and where the messages of its workers go.
+"""The app, which handles the messages of all workers and screens.
 
-In: flags, settings, messages of the workers. Out: screens that are told what changed. What is decided is in `control/`:
-the link (connecting), the session that is spoken (speaking), what is deleted (deleting), where one is (places), the
-palette (commands). It knows nothing about captions: what is shown was said by the protocol.
+In: flags, settings, messages. Out: screens pushed, and told what changed. It knows nothing about captions: everything
+shown comes from the protocol.
 """
 
 from __future__ import annotations
@@ -11,45 +10,54 @@ import asyncio
 import gc
 import os
 import signal
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
-from functools import cached_property, partial
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from textual import on
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
-from textual.color import Color
 from textual.screen import Screen
 from textual.scrollbar import ScrollBar, ScrollBarRender
 
 import convo
-from convo.messages import UpdateSession
+from convo.resume import LinkPhase
 from convo.text import clean
 
 from .arguments import Options
-from .control.commands import commands
-from .control.connecting import Connecting
-from .control.deleting import UndoableDelete
-from .control.places import Navigator
-from .control.speaking import LiveController
-from .glyphs import ASCII, UNICODE, Glyphs, WholeCells
-from .model.pace import Health
-from .model.session import Change, SessionModel
-from .screens.base import ConvoScreen
+from .context import Context
+from .glyphs import ASCII, WholeCells
+from .messages import (
+    DaemonRequest,
+    DeleteRequested,
+    DeletesChanged,
+    FinalizeRequested,
+    JobsChanged,
+    LinkChanged,
+    MuteRequested,
+    Notice,
+    OpenSession,
+    PauseRequested,
+    SessionChanged,
+    SessionEnded,
+    SessionEvents,
+    SettingChanged,
+    StartRequested,
+    StopRequested,
+)
+from .model.session import Change
+from .screens.hooks import Hooks
 from .screens.live import LiveScreen
+from .screens.navigator import Navigator
 from .settings import Settings, remember, settings_path
 from .themes import FALLBACK, THEMES
-from .work.messages import Began, Ended, Heard, JobChanged, LinkChanged, QueueChanged, Say
+from .work.link import reason
 from .work.start import start
-from .work.talk import Watch
 
-if TYPE_CHECKING:
-    from .work.queue import DaemonQueue
-    from .work.uploads import Uploads
-
-_GOODBYE_S = 3.0  # for the last audio and the end of a session when the app is left
+_GOODBYE_S = 3.0  # for the last audio and the end of a session, on quitting
 
 
 class ConvoApp(App[None]):
@@ -61,49 +69,45 @@ class ConvoApp(App[None]):
     HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (60, "-narrow"), (96, "-wide")]  # noqa: RUF012 - Textual asks for this
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("1", "go('live')", "Live", tooltip="The session that is being spoken", show=False),
+        Binding("1", "go('live')", "Live", tooltip="The live session", show=False),
         Binding("2", "go('captions')", "Captions", tooltip="Large captions for a shared screen", show=False),
-        Binding("3", "go('history')", "History", tooltip="All sessions, and a search in them", show=False),
+        Binding("3", "go('history')", "History", tooltip="Browse and search all sessions", show=False),
         Binding("4", "go('files')", "Files", tooltip="Turn recordings into transcripts", show=False),
-        Binding("u", "undo", "Undo", tooltip="Take back the session that was just deleted"),
+        Binding("u", "undo", "Undo", tooltip="Restore the session you just deleted"),
         Binding("d", "devices", "Microphone", tooltip="Choose the microphone", show=False),
-        Binding("T", "next_theme", "Next theme", tooltip="Dark, light, high contrast", show=False),
-        Binding("question_mark,f1", "help", "Help", key_display="?", tooltip="All keys of this screen"),
-        Binding(
-            "q,ctrl+q", "quit", "Quit", key_display="q", tooltip="Leave; a session that is spoken is ended", show=False
-        ),
+        Binding("T", "next_theme", "Next theme", tooltip="Switch between dark, light and high contrast", show=False),
+        Binding("question_mark,f1", "help", "Help", key_display="?", tooltip="All keys on this screen"),
+        Binding("q,ctrl+q", "quit", "Quit", key_display="q", tooltip="Quit; a live session is ended", show=False),
     ]
 
     def __init__(
-        self, options: Options, settings: Settings | None = None, complaints: Iterable[str] = (), **more: Any
+        self, options: Options, settings: Settings | None = None, problems: Iterable[str] = (), **more: Any
     ) -> None:
-        self.settings = settings or Settings()
         self.options = options
-        self._complaints = list(complaints)
-        # Textual's own answer to NO_COLOR is shades of grey; terminals' own colours it leaves out altogether.
+        self.context = Context(self, options, settings or Settings())
+        self.navigator = Navigator(self, self.context)
+        self._welcomed = False  # the user was asked once what to do without a daemon
+        self._problems = list(problems)
+        # For NO_COLOR Textual alone would draw shades of grey; with the terminal's own colours it draws none.
         super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None, **more)
-        self.glyphs: Glyphs = ASCII if options.ascii or self.settings.ascii else UNICODE
-        self.connecting = Connecting(self, options.connect or self.settings.connect or None, options.token)
-        self.speaking = LiveController(self, options.device or self.settings.device or None)
-        self.deleting = UndoableDelete(self)
-        self.places = Navigator(self)
         self._leaving = False
         self._remembering = False
 
-    # --- beginning and end --------------------------------------------------------------------------------
+    # --- start and end ------------------------------------------------------------------------------------
 
     def get_default_screen(self) -> Screen[None]:
-        """The live screen, below all others."""
-        return LiveScreen()
+        """The live screen, at the bottom of the stack."""
+        return LiveScreen(self.context)
 
     def on_mount(self) -> None:
-        """Set the theme and what signals do; the rest waits for the first screen."""
+        """Set the theme and the signal handlers; the rest waits for the first paint."""
         for theme in THEMES:
             self.register_theme(theme)
         self._set_first_theme()
-        self.set_class(self.glyphs is ASCII, "-ascii")
+        poor = self.context.glyphs is ASCII
+        self.set_class(poor, "-ascii")
         self.set_class(self.no_color, "-no-color")
-        ScrollBar.renderer = WholeCells if self.glyphs is ASCII else ScrollBarRender
+        ScrollBar.renderer = WholeCells if poor else ScrollBarRender
         loop = asyncio.get_running_loop()
         for number in () if self.is_headless else (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             with suppress(ValueError, RuntimeError):  # not in the main thread
@@ -111,98 +115,156 @@ class ConvoApp(App[None]):
         self.call_after_refresh(self._begin)
 
     def _begin(self) -> None:
-        """Connect, and show what was asked for."""
-        if not gc.isenabled():  # the program switched it off until now
+        """Connect, and open what the flags name."""
+        if not gc.isenabled():  # switched off during start-up
             gc.freeze()
             gc.enable()
-        self.connecting.begin()
-        for complaint in self._complaints:
-            self.say(complaint, "warning")
+        self.context.daemon.begin()
+        for problem in self._problems:
+            self.post_message(Notice(problem, "warning"))
         if self.options.play is not None:
-            self.speaking.play(Path(self.options.play))
+            self.context.live.play(Path(self.options.play))
         if self.options.session is not None:
-            start(self, partial(self.places.open_named, self.options.session))
-        if self.options.captions or self.settings.captions:
-            self.places.go("captions")
+            start(self, partial(self.navigator.open_named, self.options.session))
+        if self.options.captions or self.context.settings.captions:
+            self.navigator.go("captions")
 
     async def action_quit(self) -> None:
-        """End what is spoken, so that its last words are heard; then leave."""
-        if self._leaving:
-            self.exit()
-            return
-        self._leaving = True
-        await self.deleting.close(_GOODBYE_S)
-        await self.speaking.goodbye(_GOODBYE_S)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_GOODBYE_S):
-                if "uploads" in self.__dict__:
-                    await self.uploads.close()
-        await self.speaking.close()
-        await self.connecting.close()
+        """End the live session so that its last words are transcribed, then exit."""
+        if not self._leaving:
+            self._leaving = True
+            await self.context.close(_GOODBYE_S)
         self.exit()
 
-    # --- what screens ask for -----------------------------------------------------------------------------
+    # --- what happened ------------------------------------------------------------------------------------
 
     @property
-    def link(self) -> convo.Link:
-        """The connection to the daemon, as soon as there is one."""
-        return self.connecting.link
+    def hooks(self) -> list[Hooks]:
+        """The open screens, including those below others."""
+        return [screen for screen in self.screen_stack if isinstance(screen, Hooks) and screen.is_mounted]
 
-    @property
-    def health(self) -> Health:
-        """Whether the daemon keeps up."""
-        return self.speaking.health
+    @on(Notice)
+    def _notice(self, message: Notice) -> None:
+        self.notify(clean(message.text), severity=message.severity, markup=False)
 
-    @property
-    def screens(self) -> list[ConvoScreen]:
-        """The full screens that are open, those below others, too."""
-        return [screen for screen in self.screen_stack if isinstance(screen, ConvoScreen)]
+    @on(LinkChanged)
+    def _link_changed(self, message: LinkChanged) -> None:
+        before, state = self.context.daemon.state, message.state
+        self.context.daemon.state = state
+        if state.phase is LinkPhase.LOST and before.phase is LinkPhase.UP:
+            lost = "The connection was lost. Audio is kept here and sent once it is back."
+            self.post_message(Notice(lost, "warning"))
+        elif state.up and before.phase is LinkPhase.LOST:
+            self.post_message(Notice("Reconnected; nothing was lost."))
+        elif state.phase is LinkPhase.REFUSED:
+            self.post_message(Notice(reason(state), "error"))
+        elif state.phase is LinkPhase.ABSENT and not self._welcomed:
+            self._welcomed = True
+            self.navigator.welcome()
+        for screen in self.hooks:
+            screen.link_changed()
 
-    @cached_property
-    def uploads(self) -> Uploads:
-        """The queue of files; made, and its module imported, when somebody looks at it."""
-        from .work.uploads import Uploads
+    @on(SessionEvents)
+    def _session_events(self, message: SessionEvents) -> None:
+        model, change = message.model, Change.NOTHING
+        warned = len(model.warnings)
+        for event in message.events:
+            change |= model.apply(event)
+        self.context.live.measured(message)
+        for screen in self.hooks:
+            screen.session_changed(model, change)
+        if change & Change.WARNING and len(model.warnings) != warned:
+            self.post_message(Notice(model.warnings[-1], "warning"))
 
-        return Uploads(self.link, self.post_message)
+    @on(SessionChanged)
+    def _session_changed(self, message: SessionChanged) -> None:
+        for screen in self.hooks:
+            screen.session_changed(message.model, message.change)
 
-    @cached_property
-    def queue(self) -> DaemonQueue:
-        """The daemon's own queue of files; made when somebody looks at it."""
-        from .work.queue import DaemonQueue
+    @on(SessionEnded)
+    def _session_ended(self, message: SessionEnded) -> None:
+        self.context.live.ended(message)
+        if message.problem:
+            self.post_message(Notice(message.problem, "error"))
+        for screen in self.hooks:
+            screen.session_changed(message.model, Change.STATE)
 
-        return DaemonQueue(self.link, self.post_message)
+    @on(JobsChanged)
+    def _jobs_changed(self) -> None:
+        for screen in self.hooks:
+            screen.jobs_changed()
 
-    def follow(self, model: SessionModel) -> Watch:
-        """Something that follows a session for a screen."""
-        return Watch(self.link, model, self.post_message)
+    @on(DeletesChanged)
+    def _deletes_changed(self, message: DeletesChanged) -> None:
+        for screen in self.hooks:
+            screen.deletes_changed(message.gone)
+        self.refresh_bindings()
 
-    def ask(self, work: Coroutine[Any, Any, object], done: str = "") -> None:
-        """Do something at the daemon; say what went wrong, or that it was done."""
+    # --- what screens want --------------------------------------------------------------------------------
 
-        async def asking() -> None:
-            try:
-                await work
-            except convo.ConvoError as error:
-                self.say(clean(str(error)), "error")
-            else:
-                if done:
-                    self.say(done)
+    @on(StartRequested)
+    def _start_requested(self, message: StartRequested) -> None:
+        if message.recording is None:
+            self.context.live.listen()
+        else:
+            self.navigator.go("live")
+            self.context.live.play(message.recording)
 
-        start(self, asking, group="ask")
+    @on(StopRequested)
+    def _stop_requested(self) -> None:
+        self.context.live.stop()
 
-    def rename(self, session: str, title: str) -> None:
-        """Give a session another title."""
-        self.ask(self.link.request(UpdateSession(session=session, title=title)))
+    @on(PauseRequested)
+    def _pause_requested(self) -> None:
+        self.context.live.pause()
 
-    def say(self, text: str, severity: str = "information") -> None:
-        """Tell the person something, as plain text."""
-        kinds = {"warning": "warning", "error": "error"}
-        self.notify(clean(text), severity=kinds.get(severity, "information"), markup=False)  # type: ignore[arg-type]
+    @on(MuteRequested)
+    def _mute_requested(self) -> None:
+        self.context.live.mute()
 
-    # --- colours, and what is remembered ------------------------------------------------------------------
+    @on(FinalizeRequested)
+    def _finalize_requested(self) -> None:
+        start(self, partial(self._ask, self.context.live.finalize), group="ask")
+
+    @on(DaemonRequest)
+    def _daemon_request(self, message: DaemonRequest) -> None:
+        work = partial(self.context.daemon.link.request, message.request)
+        start(self, partial(self._ask, work, message.done, message.then), group="ask")
+
+    async def _ask(
+        self, work: Callable[[], Coroutine[Any, Any, object]], done: str = "", then: Callable[[], object] | None = None
+    ) -> None:
+        try:
+            await work()
+        except convo.ConvoError as error:
+            self.post_message(Notice(str(error), "error"))
+            return
+        if done:
+            self.post_message(Notice(done))
+        if then is not None:
+            then()
+
+    @on(OpenSession)
+    def _open_session(self, message: OpenSession) -> None:
+        self.navigator.open_session(message.model, message.segment)
+
+    @on(DeleteRequested)
+    def _delete_requested(self, message: DeleteRequested) -> None:
+        if self.context.live.is_live(message.session):
+            self.post_message(Notice("This session is live: stop it first.", "warning"))
+        else:
+            self.context.deletes.delete(message.session, message.name)
+
+    @on(SettingChanged)
+    def _setting_changed(self, message: SettingChanged) -> None:
+        self.context.settings = replace(self.context.settings, **{message.name: message.value})  # type: ignore[arg-type]
+        if trouble := remember(settings_path(), **{message.name: message.value}):
+            self.post_message(Notice(trouble, "warning"))
+
+    # --- colours ------------------------------------------------------------------------------------------
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
-        """Our own colours in themes that do not name them."""
+        """Give our own colours a stand-in in themes that do not define them."""
         theme = self.current_theme
         if self.native_ansi_color:
             return {
@@ -212,115 +274,64 @@ class ConvoApp(App[None]):
         return {name: known.get(stand_in, theme.primary) for name, stand_in in FALLBACK.items()}
 
     def _set_first_theme(self) -> None:
-        wanted = self.options.theme or self.settings.theme
+        wanted = self.options.theme or self.context.settings.theme
         if wanted not in self.available_themes:
             names = ", ".join(sorted(self.available_themes))
-            self._complaints.append(f"There is no theme {wanted!r}; there are {names}.")
+            self._problems.append(f"Unknown theme {wanted!r}; choose one of {names}.")
             wanted = Settings().theme
         self.theme = wanted
         self._remembering = True
 
     def watch_theme(self, theme: str) -> None:
-        """Remember what somebody chose."""
+        """Remember the choice."""
         if self._remembering:
-            self.remember(theme=theme)
-
-    def remember(self, **changes: str | bool) -> None:
-        """Write a setting for the next start."""
-        if trouble := remember(settings_path(), **changes):
-            self.say(trouble, "warning")
-
-    def colour(self, name: str) -> str:
-        """A colour of the theme as Rich writes it; nothing where there are no colours."""
-        if self.no_color:
-            return ""
-        background = Color.parse(self.theme_variables["background"])
-        return background.blend(colour := Color.parse(self.theme_variables[name]), colour.a).hex6
-
-    # --- what workers say ---------------------------------------------------------------------------------
-
-    @on(LinkChanged)
-    def _link_changed(self, message: LinkChanged) -> None:
-        self.connecting.changed(message)
-
-    @on(Heard)
-    def _heard(self, message: Heard) -> None:
-        model, change = message.model, Change.NOTHING
-        warned = len(model.warnings)
-        for event in message.events:
-            change |= model.apply(event)
-        health = Health(self.connecting.state.up, model.lag_ms, message.backlog_s)
-        self.speaking.heard(message)
-        for screen in self.screens:
-            screen.heard(model, change, message.level, health)
-        if change & Change.WARNING and len(model.warnings) != warned:
-            self.say(model.warnings[-1], "warning")
-
-    @on(Began)
-    def _began(self, message: Began) -> None:
-        for screen in self.screens:
-            screen.heard(message.model, Change.STATE | Change.TITLE, None, self.health)
-
-    @on(Ended)
-    def _ended(self, message: Ended) -> None:
-        self.speaking.ended(message)
-        if message.problem:
-            self.say(clean(message.problem), "error")
-        for screen in self.screens:
-            screen.heard(message.model, Change.STATE, None, self.health)
-
-    @on(JobChanged)
-    @on(QueueChanged)
-    def _job_changed(self, message: JobChanged | QueueChanged) -> None:
-        for screen in self.screens:
-            if screen.is_mounted:
-                screen.job_changed()
-
-    @on(Say)
-    def _say(self, message: Say) -> None:
-        self.say(message.text, message.severity)
-
-    def history_changed(self, gone: str | None = None) -> None:
-        """Sessions are about to go, are back, or are `gone`."""
-        for screen in self.screens:
-            screen.deleted(gone)
+            self.post_message(SettingChanged("theme", theme))
 
     # --- actions ------------------------------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Undo works while there is something to take back."""
+        """Offer undo only while a delete can be undone."""
         if action == "undo":
-            return bool(self.deleting)
+            return bool(self.context.deletes)
         return super().check_action(action, parameters)
 
     def action_go(self, place: str) -> None:
-        """To one of the four places."""
-        self.places.go(place)
+        """Go to live, captions, history or files."""
+        self.navigator.go(place)
 
     def action_undo(self) -> None:
-        """Take back what was deleted last."""
-        self.deleting.undo()
+        """Undo the last delete."""
+        self.context.deletes.undo()
 
     def action_devices(self) -> None:
         """Choose the microphone."""
-        self.places.devices()
+        self.navigator.devices()
 
     def action_help(self) -> None:
-        """All keys of the screen that is in front."""
-        self.places.help()
+        """Show the keys of the screen in front."""
+        self.navigator.help()
 
     def action_play_file(self) -> None:
-        """Ask which recording to play."""
-        self.places.ask_play()
+        """Ask for a recording to play."""
+        self.navigator.ask_recording()
 
     def action_next_theme(self) -> None:
-        """Dark, light, high contrast."""
+        """Switch to the next of our own themes."""
         names = [theme.name for theme in THEMES]
         self.theme = names[(names.index(self.theme) + 1) % len(names)] if self.theme in names else names[0]
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """Every action that works here, then Textual's own."""
-        yield from commands(self, screen)
+        """List every action that works here, then Textual's own."""
+        seen: set[str] = set()  # an action can have several keys
+        for active in screen.active_bindings.values():
+            binding = active.binding
+            about = active.tooltip or binding.tooltip
+            action = binding.action.removeprefix("app.")
+            if about and active.enabled and not binding.system and action not in seen:
+                seen.add(action)
+                yield SystemCommand(binding.description, about, partial(self.run_action, binding.action, active.node))
+        if "play_file" not in seen:
+            yield SystemCommand("Play a recording", "As if it were live", self.action_play_file)
         for command in super().get_system_commands(screen):
             if command.title in ("Theme", "Screenshot"):
                 yield command

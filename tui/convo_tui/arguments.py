@@ -1,6 +1,6 @@
 """The command line of `convo-tui`.
 
-In: words. Out: `Options`. Imports nothing but argparse, so that `--help` is there at once.
+In: arguments. Out: `Options`. Imports nothing but argparse, so that `--help` answers at once.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import os
 from collections.abc import Sequence
 
 _EPILOG = """\
-settings that last: tui.toml in $XDG_CONFIG_HOME/convo (else ~/.config/convo); the flags of this page override them.
-environment: CONVO_URL is --connect, CONVO_TOKEN is --token, NO_COLOR takes colours away.
+settings are kept in tui.toml in $XDG_CONFIG_HOME/convo (else ~/.config/convo); flags override them.
+environment: CONVO_URL stands for --connect, CONVO_TOKEN for --token; NO_COLOR turns colours off.
 """
 
 
 class Options(argparse.Namespace):
-    """Every flag; None or False where it was not given."""
+    """Every flag; None or False if it was not given."""
 
     connect: str | None
     token: str | None
@@ -29,7 +29,7 @@ class Options(argparse.Namespace):
 
 
 def parse(words: Sequence[str] | None = None) -> Options:
-    """Read the command line; a wrong one, `--help` and `--version` end the program as argparse does."""
+    """Parse the command line. Exits like argparse on a bad one, on `--help` and on `--version`."""
     parser = argparse.ArgumentParser(
         prog="convo-tui",
         description="Live captions and summaries in the terminal.",
@@ -43,18 +43,18 @@ def parse(words: Sequence[str] | None = None) -> Options:
         "--token",
         metavar="TOKEN",
         default=os.environ.get("CONVO_TOKEN") or None,
-        help="the token that the daemon asks for (better in CONVO_TOKEN, where no process list shows it)",
+        help="the daemon's access token (better in CONVO_TOKEN, where no process list shows it)",
     )
     add("--device", metavar="NAME", help="the microphone: part of its name, or its number")
-    add("--captions", action="store_true", help="begin with large captions")
-    add("--play", metavar="FILE", help="play a recording as if it were spoken now")
-    add("--session", metavar="ID", help="open a session, running or past; the beginning of its id is enough")
+    add("--captions", action="store_true", help="start with large captions")
+    add("--play", metavar="FILE", help="play a recording as if it were live")
+    add("--session", metavar="ID", help="open a session, live or past, by its id or the first letters of it")
     add("--theme", metavar="NAME", help="convo-dark, convo-light, convo-contrast, or any theme of Textual")
-    add("--ascii", action="store_true", help="draw with ASCII alone, for poor terminals")
-    add("--version", action=_Version, nargs=0, help="print the version and end")
+    add("--ascii", action="store_true", help="draw with ASCII only, for limited terminals")
+    add("--version", action=_Version, nargs=0, help="print the version and exit")
     options = parser.parse_args(words, namespace=Options())
     if options.play is not None and options.session is not None:
-        parser.error("--play begins a session, --session opens one: give one of them")
+        parser.error("--play starts a session and --session opens one: give only one of them")
     return options
 
 

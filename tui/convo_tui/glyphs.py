@@ -1,6 +1,6 @@
-"""The few signs that the app draws, for terminals that know Unicode and for those that do not.
+"""The few symbols that the app draws, for terminals with Unicode and for those without.
 
-In: whether ASCII is wanted. Out: a set of signs. Text that was said is never changed.
+In: whether ASCII is wanted. Out: a set of symbols. Transcribed text is never changed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from textual.scrollbar import ScrollBarRender
 
 @dataclass(frozen=True)
 class Glyphs:
-    """Signs by what they mean; each is one cell wide."""
+    """Symbols by meaning; each is one cell wide."""
 
     live: str = "●"
     paused: str = "‖"
@@ -42,7 +42,7 @@ ASCII = Glyphs(
 
 
 class WholeCells(ScrollBarRender):
-    """A scroll bar that begins and ends at whole cells, with no sign at its ends."""
+    """A scroll bar of whole cells, with no symbol at its ends."""
 
     VERTICAL_BARS = [" "] * 8
     HORIZONTAL_BARS = [" "] * 8

@@ -1,7 +1,7 @@
-"""What convo-tui remembers: `tui.toml` in `$XDG_CONFIG_HOME/convo`, written by people and by the app.
+"""Settings of convo-tui: `tui.toml` in `$XDG_CONFIG_HOME/convo`, written by people and by the app.
 
-In: a file. Out: `Settings`. A key that is not known or not as it should be is one sentence, and does not stop the app.
-Writing replaces the whole file at once, and keeps lines that are not settings (comments, unknown keys).
+In: a file. Out: `Settings`. An unknown key or a bad value becomes one sentence and does not stop the app. Writing
+replaces the file atomically, and keeps lines that are not settings (comments, unknown keys).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings by their names in the file."""
+    """The settings, by their names in the file."""
 
     connect: str = ""
     device: str = ""
@@ -31,19 +31,19 @@ class Settings:
 
     @property
     def summary_mode(self) -> Literal["off", "final", "rolling"]:
-        """What kind of summary a session gets."""
+        """The kind of summary that a session gets."""
         if not self.summary:
             return "off"
         return "rolling" if self.rolling else "final"
 
 
 def settings_path() -> Path:
-    """Where the file is."""
+    """The path of the file."""
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "convo" / "tui.toml"
 
 
 def load(path: Path) -> tuple[Settings, list[str]]:
-    """The settings in a file, and what is wrong with it; defaults where there is none."""
+    """Read a file. Returns its settings (the defaults if there is no file) and a sentence for each problem."""
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -51,36 +51,36 @@ def load(path: Path) -> tuple[Settings, list[str]]:
     except OSError as error:
         return Settings(), [f"Cannot read {path}: {error.strerror or error}."]
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        return Settings(), [f"{path} is no TOML: {error}. The defaults are in force."]
+        return Settings(), [f"{path} is not valid TOML: {error}. The defaults apply."]
     kinds = {field.name: type(getattr(Settings(), field.name)) for field in fields(Settings)}
     wrong: list[str] = []
     good: dict[str, Any] = {}
     for name, value in found.items():
         if name not in kinds:
-            wrong.append(f"{path}: there is no setting {name!r}; there are {', '.join(kinds)}.")
+            wrong.append(f"{path}: unknown setting {name!r}; known are {', '.join(kinds)}.")
         elif type(value) is not kinds[name]:
-            wrong.append(f"{path}: {name} must be {'true or false' if kinds[name] is bool else 'a text in quotes'}.")
+            wrong.append(f"{path}: {name} must be {'true or false' if kinds[name] is bool else 'a string in quotes'}.")
         else:
             good[name] = value
     return replace(Settings(), **good), wrong
 
 
 def remember(path: Path, **changes: str | bool) -> str:
-    """Write changed settings; what went wrong, or nothing."""
+    """Write changed settings. Returns what went wrong, or an empty string."""
     try:
         old = path.read_text(encoding="utf-8") if path.exists() else ""
         for name, value in changes.items():
             line = f"{name} = {_toml(value)}"
             pattern = re.compile(rf"^[ \t]*{name}[ \t]*=.*$", re.MULTILINE)
             found = pattern.search(old)
-            # A new one stands above any table.
+            # A new setting goes above any table.
             old = f"{line}\n{old}" if found is None else old[: found.start()] + line + old[found.end() :]
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
             file.write(old)
         os.replace(file.name, path)
     except (OSError, UnicodeDecodeError) as error:
-        return f"Cannot remember this in {path}: {error}."
+        return f"Cannot save this setting in {path}: {error}."
     return ""
 
 

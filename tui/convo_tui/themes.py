@@ -1,11 +1,15 @@
-"""Three themes of our own beside Textual's: dark and light that are easy on the eyes all day, and high contrast.
+"""Three themes besides Textual's own: dark and light ones that are easy on the eyes all day, and high contrast.
 
-In: nothing. Out: themes to register. One accent for what is alive, greys for the rest; red only for recording and for
+In: nothing. Out: themes to register. One accent for what is active, greys for the rest, red only for recording and
 errors.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+from textual.app import App
+from textual.color import Color
 from textual.theme import Theme
 
 THEMES = (
@@ -114,4 +118,12 @@ THEMES = (
 )
 
 FALLBACK = {"bright": "foreground", "faint": "foreground-muted", "rule": "panel", "live": "error"}
-"""Our own variables, and what stands for each in a theme of Textual's."""
+"""Our own variables, and the stand-in for each in Textual's themes."""
+
+
+def colour(app: App[Any], name: str) -> str:
+    """A colour of the theme as a Rich style; empty if colours are off."""
+    if app.no_color:
+        return ""
+    background = Color.parse(app.theme_variables["background"])
+    return background.blend(colour := Color.parse(app.theme_variables[name]), colour.a).hex6

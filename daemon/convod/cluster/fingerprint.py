@@ -1,4 +1,4 @@
-"""What a model is, to be compared across machines: the digest of its files, the versions of what computes with it."""
+"""Compare models across machines: the digests of their files, the versions of the programs that compute with them."""
 
 from __future__ import annotations
 
@@ -25,6 +25,32 @@ def digest(directory: Path) -> str:
         with file.open("rb") as opened:
             whole.update(f"{file.name} {hashlib.file_digest(opened, 'sha256').hexdigest()}\n".encode())
     return whole.hexdigest()
+
+
+class VoicesDigest:
+    """SHA-256 of a speaker embedder's file; "" while there is none. It may be installed or replaced at any time.
+
+    Args:
+        path: The ONNX file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen: tuple[int, ...] = ()
+        self._digest = ""
+
+    def read(self) -> str:
+        """Return the digest. It is computed again only if the file has changed."""
+        try:
+            status = self._path.stat()
+            seen = status.st_ino, status.st_size, status.st_mtime_ns
+            if seen != self._seen:
+                with self._path.open("rb") as opened:
+                    self._digest = hashlib.file_digest(opened, "sha256").hexdigest()
+                self._seen = seen
+        except OSError:
+            self._seen, self._digest = (), ""
+        return self._digest
 
 
 def versions() -> str:

@@ -20,10 +20,11 @@ from convo.messages import ClusterStatus, RemoteWorkerStatus
 from convod.auto_reset_event import AutoResetEvent
 from convod.cluster import broker, wire
 from convod.cluster.estimate import WayEstimate
-from convod.cluster.fingerprint import digest, versions
+from convod.cluster.fingerprint import VoicesDigest, digest, versions
 from convod.cluster.members import BEAT_S, MISSED, Member, Members
 from convod.cluster.outstanding import Outstanding
 from convod.cluster.wire import Fingerprint, Malformed, Reply
+from convod.engine import voices
 from convod.engine.models import Model
 from convod.engine.process import Abandoned, WorkerDied, WorkerLost, work_of
 from convod.engine.wire import RATE, FromWorker, Loaded, Results, Trouble, Work, encoded
@@ -52,6 +53,11 @@ GOODBYE_S: Final = 2.0
 PROBE: Final = Work(windows=[Window(audio=bytes(RATE // 5))], rate=RATE, options=Options(beam=1))
 """Silence. Who answers to it takes tasks, and tells how long the way is."""
 
+
+NO_SPEAKERS: Final = (
+    "it gets no audio whose speakers are told apart, because its speaker model is missing or another one: run "
+    "`convo models pull voices` on its machine"
+)
 
 _Streams = list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]
 """Streams' names, each with the ids and fields of its new entries."""
@@ -120,6 +126,11 @@ class RemoteWorker:
     def fits(self, job: DecodeJob, now: float) -> bool:
         """Whether a final that leaves now comes back in time."""
         return self.way.fits(job, now)
+
+    @property
+    def tells_speakers(self) -> bool:
+        """Whether its speaker embedder is the one of this convod: embeddings of two models cannot be compared."""
+        return self._lanes.tells_speakers(self.member)
 
     # --- idle ---------------------------------------------------------------------------------------------
 
@@ -232,6 +243,8 @@ class Lanes:
         self._of_member: dict[str, list[RemoteWorker]] = {}
         self._members = Members()
         self._digest = ""
+        self._voices = VoicesDigest(voices.place(settings.voices))
+        self._voices_digest = ""
         self._deletions: list[_Task] = []
         self._deletion = AutoResetEvent()
         self._message: str | None = None
@@ -256,11 +269,16 @@ class Lanes:
 
     def offer(self, take: Callable[[RemoteWorker], list[DecodeJob]]) -> None:
         """Have idle workers look at what may leave, those with the shortest way first."""
-        while self.idle:
-            worker = min(self.idle, key=lambda one: one.way.likely_s)
-            if not (batch := take(worker)):
-                return  # nor is it anything for one that is further away
-            worker.offer(batch)
+        for tells_speakers in (False, True):
+            while among := [one for one in self.idle if one.tells_speakers is tells_speakers]:
+                worker = min(among, key=lambda one: one.way.likely_s)
+                if not (batch := take(worker)):
+                    break  # one that is further away may not have it either
+                worker.offer(batch)
+
+    def tells_speakers(self, member: Member) -> bool:
+        """Whether a worker has the speaker embedder of this convod."""
+        return member.beat.voices == self._voices_digest
 
     def status(self) -> ClusterStatus:
         """What `convo status` shows."""
@@ -281,10 +299,21 @@ class Lanes:
                     windows=member.beat.windows,
                     beat_s=round(now - member.at, 1),
                     reason=member.why_not,
+                    note=NO_SPEAKERS if self._voices_digest and not self.tells_speakers(member) else None,
                 )
                 for member in sorted(self._members, key=lambda one: (one.beat.host, one.beat.worker))
             ],
         )
+
+    @property
+    def unexpected(self) -> int:
+        """Answers that nothing waited for: late, or delivered twice."""
+        return self.outstanding.unexpected
+
+    def ways(self) -> Iterator[tuple[str, str, float]]:
+        """Yield worker, host and the seconds to it and back, for each slot in use."""
+        for lane in self.serving:
+            yield lane.member.beat.worker, lane.member.beat.host, lane.way.mean_s or 0.0
 
     # --- for lanes ----------------------------------------------------------------------------------------
 
@@ -385,6 +414,7 @@ class Lanes:
 
     def _read_streams(self, last: dict[Any, Any], done: list[bytes]) -> _Streams:
         """Read both streams, waiting for news. What was read before holds words, so it is deleted first."""
+        self._voices_digest = self._voices.read()
         with self._redis.pipeline(transaction=False) as pipeline:
             if done:
                 pipeline.xdel(wire.reply_key(self._daemon), *done)
@@ -437,6 +467,7 @@ class Lanes:
                 lane.look_again()
         else:
             self._open(member)
+            self.offer(self._engine.take_leaving)  # it may have got the speaker embedder that windows wait for
 
     def _open(self, member: Member) -> None:
         """Open the lanes of a worker that is new."""
@@ -460,7 +491,11 @@ class Lanes:
         while True:
             try:
                 loaded = await lane.load(self._settings.load_timeout_s)
-                await self._engine.serve_remote(lane, loaded)
+                self.serving.add(lane)
+                try:
+                    await self._engine.serve_remote(lane, loaded)
+                finally:
+                    self.serving.discard(lane)
             except WorkerLost as loss:
                 log.info("a lane is closed: %s", loss, extra=where)
                 if lane.is_over:

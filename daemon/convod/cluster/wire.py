@@ -97,6 +97,7 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         busy: How many it has.
         load: The machine's load over its processors.
         windows: How many it has decoded.
+        voices: SHA-256 of its speaker embedder, "" if it has none. Not in the fingerprint: it may be installed later.
         state: `leaving` takes no more tasks and finishes what it has, `gone` has ended.
     """
 
@@ -110,6 +111,7 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     busy: int = 0
     load: float = 0.0
     windows: int = 0
+    voices: str = ""
     state: Literal["serving", "leaving", "gone"] = "serving"
 
     @property

@@ -23,10 +23,10 @@ import msgspec
 import trio
 
 from convod.cluster import broker, wire
-from convod.cluster.fingerprint import digest, versions
+from convod.cluster.fingerprint import VoicesDigest, digest, versions
 from convod.cluster.members import BEAT_S, StuckWatch
 from convod.cluster.wire import Beat, Fingerprint, Reply
-from convod.engine import models, selection
+from convod.engine import models, selection, voices
 from convod.engine.fetch import FetchFailed, fetch
 from convod.engine.process import Abandoned, Unloadable, Worker, WorkerDied, worker_process
 from convod.engine.supervisor import ABANDON_S, SMALL_BYTES, EngineSettings
@@ -59,6 +59,7 @@ class Agent:
         self._settings = settings
         self._id = secrets.token_hex(6)
         self._redis = broker.client(settings.broker)
+        self._voices = VoicesDigest(voices.place(settings.voices))
         self._token: trio.lowlevel.TrioToken | None = None
         self._scope = trio.CancelScope()
         self._child: Worker | None = None
@@ -158,6 +159,7 @@ class Agent:
             device=settings.device,
             compute_type=settings.compute_type,
             threads=threads,
+            voices=str(voices.place(settings.voices)),
         )
         while True:
             self._replace = trio.Event()
@@ -223,6 +225,7 @@ class Agent:
         return queued
 
     def _put_beat(self, beat: Beat) -> int:
+        beat = msgspec.structs.replace(beat, voices=self._voices.read())
         with self._redis.pipeline(transaction=False) as pipeline:
             pipeline.xadd(wire.BEATS, wire.beat_fields(beat), maxlen=wire.BEATS_KEPT, approximate=True)
             pipeline.llen(wire.PREFIX + self.queue)

@@ -1,7 +1,7 @@
-"""Encoded windows to their answers: what is asked before the text, its tokens, the times of its words.
+"""Decode encoded windows: build prompts, generate tokens, align words.
 
-In: what the encoder made of windows, options. Out: text, words, and the engine's figures. The decoder's side of
-`whisper`, for the same process; it never encodes.
+In: the encoder's output and options. Out: text, timed words, and the engine's figures. The decoder half of `whisper`,
+in the same process; it never encodes.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from convod.speech.agreement import begins_wide
 from convod.speech.decoding import Hypothesis, Options, TimedWord
 
 UNTIMED_FRAMES: Final = 1000
-"""Of the built-in model, only greedy passes over shorter windows do without timestamps; elsewhere they are decoded and
-left out of the text. They keep its beam from ending early and its decoder from passing over sentences. Words wrong,
+"""The built-in model decodes without timestamps only in greedy passes over shorter windows; elsewhere they are decoded
+and left out of the text. They keep its beam from ending early and its decoder from skipping sentences. Words wrong,
 beam of 5, with and without: single utterances 1.6 and 2.6 %, several joined 7 and 30 % (scripts/nano/evaluate). Stock
-models do without everywhere, for with timestamps they end windows seconds early. Words wrong of 121 recorded
+models never use them, because with timestamps they end windows seconds early. Words wrong of 121 recorded
 utterances, tiny.en, beam of 5: 16.6 with and 15.0 % without; of joined windows 16.1 and 11.7 %, 133 and 53 of 1505
 words missing."""
 
@@ -34,28 +34,28 @@ DOUBTFUL_LOGPROB: Final = -1.0
 DOUBTFUL_RATIO: Final = 2.4
 
 TOKENS_PER_SECOND: Final = 12
-"""Speech has at most about 25 letters a second; this many tokens and a few more bound a loop's cost."""
+"""Speech has at most about 25 letters a second; so many tokens, plus a few, bound the cost of a loop."""
 
 LIKELY_PER_SECOND: Final = 6
-"""What most speech stays below. A window of a file that has more to say is heard once more, with all its room: half as
-much for each of them to fill with a loop, or with what a model makes of no speech."""
+"""Most speech stays below this. A window of a file that has more to say is decoded again with the full limit; the
+others can waste only half as much on a loop, or on text made of noise."""
 
 MOST_TOKENS: Final = 224
-"""Of an answer; Whisper was trained on no longer ones."""
+"""Longest answer; Whisper was trained on none that is longer."""
 
 _PREPENDED: Final = "\"'“¿([{-"
 _APPENDED: Final = "\"'.。,，!！?？:：”)]}、"
 
 
 class Answers:
-    """What `model` answers, one of many languages if it is `multilingual`, never with timestamps if `untimed`."""
+    """The decoder of `model`. `multilingual`: it knows several languages; `untimed`: never decode timestamps."""
 
     def __init__(self, model: WhisperModel, *, multilingual: bool, untimed: bool = False) -> None:
         self._model = model
         self._multilingual = multilingual
-        self._untimed = untimed
+        self.untimed = untimed
         # The prompt of a session is that of each of its windows.
-        self._tokens = lru_cache(maxsize=256)(self._text_tokens)
+        self.tokens = lru_cache(maxsize=256)(self._text_tokens)
 
     def of(
         self,
@@ -69,20 +69,27 @@ class Answers:
         temperature: float = 0.0,
         no_repeat: int = 0,
     ) -> list[Hypothesis]:
-        """The answers to encoded windows of so many frames each, with room for `spoken` frames of speech.
+        """Decode a batch of encoded windows.
 
-        Of a window with a text in `leads`, that text is what is said first in it; the answer goes on from there, and
-        its words have the window's times. With a `temperature` tokens are drawn, else a beam is searched; with
-        `no_repeat` no so many of them in a row come twice.
+        Args:
+            encoded: The encoder's output.
+            lengths: Feature frames of each window.
+            languages: The language of each window.
+            options: How to decode.
+            spoken: Frames of speech to leave room for.
+            leads: The text said first in each window, None where there is none; the answer continues from there, and
+                its words are timed from the window's start.
+            temperature: Sample tokens at this temperature; 0 searches a beam.
+            no_repeat: No sequence of so many tokens may occur twice; 0 allows all.
         """
         tokenizers = [self.tokenizer(language, options.task) for language in languages]
         most = min(MOST_TOKENS, 24 + math.ceil(spoken / 100 * TOKENS_PER_SECOND))
         first = most
         if options.deterministic and not no_repeat:
             first = min(most, 12 + math.ceil(spoken / 100 * LIKELY_PER_SECOND))
-        previous = self._previous(options, self._model.max_length - most)
-        untimed = self._untimed or (options.beam == 1 and max(lengths) <= UNTIMED_FRAMES)
-        given = [self._tokens(lead or "") for lead in leads] or [[]] * len(lengths)
+        previous = self.previous(options, self._model.max_length - most)
+        untimed = self.untimed or (options.beam == 1 and max(lengths) <= UNTIMED_FRAMES)
+        given = [self.tokens(lead or "") for lead in leads] or [[]] * len(lengths)
         prompts = [
             [*self._model.get_prompt(tokenizer, previous, without_timestamps=untimed), *tokens]
             for tokenizer, tokens in zip(tokenizers, given, strict=True)
@@ -93,13 +100,13 @@ class Answers:
         how |= {
             "suppress_tokens": get_suppressed_tokens(tokenizers[0], [-1]),
             "no_repeat_ngram_size": no_repeat,
-            # After a lead nothing more may have been said.
+            # Nothing may have been said after the lead.
             "suppress_blank": not any(given),
         }
         hypotheses, tokens = [], []
         for i, result in enumerate(self._generate(encoded, prompts, first, how)):
             one = self._read(result, given[i], tokenizers[i], languages[i], most)
-            # It was cut off while it made sense.
+            # It was cut off, and made sense so far.
             if first <= len(_answer_of(result, given[i])) < most and not doubtful(one):
                 (result,) = self._generate(_rows(encoded, [i]), [prompts[i]], most, how)
                 one = self._read(result, given[i], tokenizers[i], languages[i], most)
@@ -108,7 +115,7 @@ class Answers:
         return self._aligned(encoded, tokenizers, given, tokens, lengths, hypotheses) if options.words else hypotheses
 
     def _generate(self, encoded: Any, prompts: list[list[int]], answer: int, how: dict[str, Any]) -> Any:
-        """CTranslate2's results for a window a prompt, each with room for `answer` tokens."""
+        """Return CTranslate2's results, one for each prompt, with room for `answer` tokens."""
         return self._model.model.generate(
             encoded,
             prompts,
@@ -120,7 +127,7 @@ class Answers:
         )
 
     def _read(self, result: Any, given: list[int], tokenizer: Tokenizer, language: str, most: int) -> Hypothesis:
-        """What CTranslate2 gave for a window whose answer had room for `most` tokens behind those that were given."""
+        """Convert CTranslate2's result for a window whose answer had room for `most` tokens after the `given` ones."""
         ids = _answer_of(result, given)
         return Hypothesis(
             text=tokenizer.decode([token for token in ids if token < tokenizer.eot]).strip(),
@@ -142,12 +149,12 @@ class Answers:
         lengths: list[int],
         hypotheses: list[Hypothesis],
     ) -> list[Hypothesis]:
-        """The same with the times of their words, but for those that were given; without, where there are none."""
+        """Add the times of words, except of those that were given; hypotheses without words stay as they are."""
         some = [i for i in range(len(hypotheses)) if tokens_of[i]]
         if not some:
             return hypotheses
         if len({hypotheses[i].language for i in some}) > 1:
-            # Words are told apart by the rules of one language.
+            # Words are split by the rules of one language.
             return [
                 self._aligned(
                     _rows(encoded, [i]), [tokenizers[i]], [given[i]], [tokens_of[i]], [lengths[i]], [hypotheses[i]]
@@ -178,23 +185,23 @@ class Answers:
             aligned[i] = msgspec.structs.replace(hypotheses[i], words=timed)
         return aligned
 
-    def _previous(self, options: Options, room: int) -> list[int]:
-        """Tokens of hotwords and prompt that stand before the text, where all that comes before it has `room`.
+    def previous(self, options: Options, room: int) -> list[int]:
+        """Return the tokens of hotwords and prompt, cut to fit in `room` with what else precedes the text.
 
-        Of what is too long, hotwords keep their beginning and the prompt its end, half of the room each if need be:
-        the text's own room is not theirs to take.
+        If they are too long, hotwords keep their beginning and the prompt its end, half of the room each if necessary:
+        they must not take the text's own room.
         """
-        # Before and after them stand start-of-previous, start, language, task, and no-timestamps.
+        # Around them go start-of-previous, start, language, task, and no-timestamps.
         room = max(0, min(self._model.max_length // 2 - 1, room - 5))
-        hotwords, prompt = self._tokens(options.hotwords or ""), self._tokens(options.prompt or "")
+        hotwords, prompt = self.tokens(options.hotwords or ""), self.tokens(options.prompt or "")
         hotwords = hotwords[: max(room // 2, room - len(prompt))]
         return [*hotwords, *prompt[max(0, len(prompt) + len(hotwords) - room) :]]
 
     def _text_tokens(self, text: str) -> list[int]:
-        """Tokens of a text, none of them special: a client's words are no orders.
+        """Tokenize a text without special tokens: a client's words are no orders.
 
-        In scripts without spaces none stands before it, either: with one, base had 40.7 % of characters wrong in three
-        joined Chinese utterances whose leads were given so, and 39.5 % without.
+        In scripts without spaces it is not preceded by one: with a space, base had 40.7 % of characters wrong in three
+        joined Chinese utterances with leads, without it 39.5 %.
         """
         text = text.strip()
         if not text:
@@ -204,23 +211,23 @@ class Answers:
         return [token for token in ids if token < end]
 
     def tokenizer(self, language: str, task: str) -> Tokenizer:
-        """Whisper's tokens for a language and a task."""
+        """Return Whisper's tokenizer for a language and a task."""
         return Tokenizer(self._model.hf_tokenizer, self._multilingual, task=task, language=language)
 
 
 def _rows(encoded: Any, which: list[int]) -> Any:
-    """Some windows of a batch that is encoded."""
+    """Select windows of an encoded batch."""
     return ctranslate2.StorageView.from_array(np.ascontiguousarray(np.array(encoded)[which]))
 
 
 def _answer_of(result: Any, given: list[int]) -> list[int]:
-    """The tokens of CTranslate2's answer, which repeats those that were given to go on from."""
+    """Return the tokens of an answer without the given ones that it continues."""
     ids: list[int] = result.sequences_ids[0]
     return ids[len(given) :] if ids[: len(given)] == given else ids
 
 
 def _after(words: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
-    """faster-whisper's words but for the first `count` tokens of them."""
+    """Drop the words that consist of the first `count` tokens."""
     at = 0
     while at < len(words) and count > 0:
         count -= len(words[at]["tokens"])
@@ -229,11 +236,11 @@ def _after(words: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
 
 
 def repeats(hypothesis: Hypothesis) -> bool:
-    """Whether a text says things again and again (as in faster-whisper)."""
+    """Whether a text repeats itself (as in faster-whisper)."""
     raw = hypothesis.text.encode()
     return bool(raw) and len(raw) / len(zlib.compress(raw)) > DOUBTFUL_RATIO
 
 
 def doubtful(hypothesis: Hypothesis) -> bool:
-    """Whether a second try may be better: it is of guesses, or a loop (as in faster-whisper)."""
+    """Whether a second try may be better: the text is improbable, or repeats itself (as in faster-whisper)."""
     return hypothesis.avg_logprob < DOUBTFUL_LOGPROB or repeats(hypothesis)

@@ -1,8 +1,8 @@
-"""Does a text cover the voice in its window? Compares when words were said with where a voice is. Sans-IO.
+"""Find voice in a window that its text does not cover: compare the times of words with those of voice. Sans-IO.
 
 In: the words of a hypothesis with their times, and the chunks of its window in which a voice detector found a voice.
-Out: the place that has a voice and no words of its own. Whisper may stop early or pass over a sentence: for a window of
-ten seconds it may write seven, and nothing in its figures says so. It never decodes, and it never judges a text.
+Out: a place that has a voice but no words. Whisper may stop early or skip a sentence: of a window of ten seconds it may
+write seven, and nothing in its figures shows it. This neither decodes nor judges a text.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ import msgspec
 from convod.speech.decoding import CHUNK_S, TimedWord
 
 SLACK_S: Final = 0.3
-"""Alignment puts a word's end so much too early at times."""
+"""Alignment may put a word's end this much too early."""
 
 UNCOVERED_S: Final = 0.8
-"""Less voice than this behind the last word, or before the first, is a breath or the end of a long vowel. Of 121
+"""Less voice than this after the last word, or before the first, is a breath or the end of a long vowel. Of 121
 recorded utterances whose text was whole none had more than 0.2 s."""
 
 STRETCHED_S: Final = 2.5
-"""A word does not last that long: one that does stands for others that are missing. The longest in 121 recorded
+"""No word lasts this long: one that does stands for others that are missing. The longest in 121 recorded
 utterances was 1.9 s (a number read digit by digit)."""
 
 DIVIDED_S: Final = 1.2
 PAUSE_S: Final = 0.3
-"""Nor does a word last so long with such a pause in it."""
+"""Nor does a word last DIVIDED_S with a pause of PAUSE_S in it."""
 
 
 class Gap(msgspec.Struct, frozen=True):
-    """From second `start` to second `end` of a window somebody speaks, and words `first` to `last` (exclusive) stand
-    for all that is said there: none, or one.
+    """Speech from second `start` to second `end` of a window for which there are only words `first` to `last`
+    (exclusive): none, or one.
     """
 
     start: float
@@ -42,7 +42,7 @@ class Gap(msgspec.Struct, frozen=True):
 
 
 def uncovered(words: Sequence[TimedWord], voiced: bytes) -> Gap | None:
-    """The last place of a window that has a voice and no words of its own; None if the words cover the voice.
+    """Return the last place of a window that has a voice but no words; None if the words cover the voice.
 
     `voiced` has a byte for each chunk, 1 where there is a voice. The words are in order.
     """
@@ -65,10 +65,10 @@ def _between(voiced: bytes, start: float, end: float) -> bytes:
 
 
 def _voice_s(voiced: bytes, start: float, end: float) -> float:
-    """Seconds of voice from one second of the window to another."""
+    """Return the seconds of voice between two seconds of the window."""
     return _between(voiced, start, end).count(1) * CHUNK_S
 
 
 def _pause_s(voiced: bytes, start: float, end: float) -> float:
-    """The longest pause between voices from one second of the window to another."""
+    """Return the longest pause in the voice between two seconds of the window."""
     return max(map(len, _between(voiced, start, end).strip(b"\0").split(b"\1"))) * CHUNK_S

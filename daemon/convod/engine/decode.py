@@ -49,13 +49,13 @@ class Decoding:
     """A file being decoded.
 
     `total_s` is what the container claims, None while it says nothing. After the last piece, `refusal` is an error
-    code and a sentence if nothing could be heard, `warning` a sentence if the file was damaged. `died` is what ended a
+    code and a sentence if it has no audio, `warning` a sentence if the file was damaged. `died` is what ended a
     process that did not come to its end and said nothing of the file: a signal's name, its exit status, or why it could
     not be started.
     """
 
     def __init__(self, process: trio.Process | None) -> None:
-        self._process = process
+        self.process = process
         self._said = b""
         self._said_all = trio.Event()
         self._given_s = self._waited_s = 0.0
@@ -66,16 +66,16 @@ class Decoding:
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """Mono s16le at 16 kHz."""
-        if self._process is None:
+        if self.process is None:
             return
-        assert self._process.stdout is not None
+        assert self.process.stdout is not None
         with contextlib.suppress(trio.TooSlowError):
-            while data := await self._waited_for(self._process.stdout):
+            while data := await self._waited_for(self.process.stdout):
                 self._given_s += len(data) / 2 / RATE
                 yield data
             with trio.fail_after(STALL_S):
                 await self._said_all.wait()
-                self._ended(await self._process.wait())
+                self._ended(await self.process.wait())
             return
         self.refusal = Code.INTERNAL, STALLED
 
@@ -95,16 +95,18 @@ class Decoding:
         else:
             self.died = _what_ended(status)
 
-    async def _listen(self) -> None:
-        assert self._process is not None
-        assert self._process.stderr is not None
-        async for data in self._process.stderr:
+    async def listen(self) -> None:
+        """Take what the process says beside the sound, until it ends."""
+        assert self.process is not None
+        assert self.process.stderr is not None
+        async for data in self.process.stderr:
             *lines, self._said = (self._said + data)[-65536:].split(b"\n")
             for line in lines:
-                self._read(line)
+                self.take_line(line)
         self._said_all.set()
 
-    def _read(self, line: bytes) -> None:
+    def take_line(self, line: bytes) -> None:
+        """Take a line of that: an object in JSON, or what a library prints."""
         try:
             said = json.loads(line)
         except ValueError:
@@ -129,13 +131,16 @@ def _what_ended(status: int) -> str:
 
 
 @asynccontextmanager
-async def decoding(path: Path, *, track: int | None = None, limit_s: float = 0.0) -> AsyncIterator[Decoding]:
+async def decoding(
+    path: Path, *, track: int | None = None, limit_s: float = 0.0, split: bool = False
+) -> AsyncIterator[Decoding]:
     """Decode an audio track (from 1; None is the first) of the file at `path`; the process ends with the block.
 
-    A file of more than `limit_s` seconds (0: as many as there are) is refused.
+    A file of more than `limit_s` seconds (0: as many as there are) is refused. If `split`, the first byte says how many
+    channels there are, and their samples are interleaved.
     """
     try:
-        process = await _start(path, track or 1, limit_s)
+        process = await _start(path, track or 1, limit_s, split)
     except OSError as error:  # nobody knows that the file is to blame
         decoded = Decoding(None)
         decoded.died = error.strerror or str(error)
@@ -144,7 +149,7 @@ async def decoding(path: Path, *, track: int | None = None, limit_s: float = 0.0
     decoded = Decoding(process)
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(decoded._listen)
+            nursery.start_soon(decoded.listen)
             yield decoded
             nursery.cancel_scope.cancel()
     finally:
@@ -158,12 +163,20 @@ async def decoding(path: Path, *, track: int | None = None, limit_s: float = 0.0
                     await stream.aclose()
 
 
-async def _start(path: Path, track: int, limit_s: float) -> trio.Process:
+async def _start(path: Path, track: int, limit_s: float, split: bool) -> trio.Process:
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return await trio.lowlevel.open_process(
             # -P: no module is taken from the directory that the daemon happens to be in.
-            [sys.executable, "-P", "-m", "convod.engine.decoder", str(track), str(limit_s)],
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                "convod.engine.decoder",
+                str(track),
+                str(limit_s),
+                "split" if split else "mix",
+            ],
             stdin=file,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -176,14 +189,14 @@ async def _start(path: Path, track: int, limit_s: float) -> trio.Process:
         os.close(file)
 
 
-_warned: set[str] = set()
+warned: set[str] = set()
 
 
 def _warn_once(missing: list[str]) -> None:
     """Say what this machine lets a decoder do that it should not; the same for every file, so once."""
     what = ", ".join(missing)
-    if what not in _warned:
-        _warned.add(what)
+    if what not in warned:
+        warned.add(what)
         log.warning(
             "decoders of files cannot be shut off from everything on this machine (%s): its system has no way", what
         )

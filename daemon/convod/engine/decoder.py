@@ -1,8 +1,9 @@
-"""The decoding process: a recording on stdin to PCM on stdout, what is to be said of it as JSON lines on stderr.
+"""The decoding process: a recording on stdin to PCM on stdout, with notes as JSON lines on stderr.
 
-Run as `python -m convod.engine.decoder TRACK LIMIT_S`, with a file for stdin. Out: mono s16le at 16 kHz; `{"open"}` if
-the machine cannot shut it in as `sandbox` would, `{"total_s"}`, `{"warning"}` or `{"code", "error"}` where due. It
-holds one packet at a time, and does not look into the file before it has shut itself in.
+Run as `python -m convod.engine.decoder TRACK LIMIT_S mix|split`, with a file as stdin. Out: s16le at 16 kHz, mono; if
+split, a byte that says how many channels, then all of them interleaved. The notes are `{"open"}` if the machine cannot
+enforce the whole sandbox, `{"total_s"}`, `{"warning"}` or `{"code", "error"}`. It holds one packet at a time, and reads
+nothing of the file before it is in its sandbox.
 """
 
 from __future__ import annotations
@@ -23,18 +24,19 @@ from convo.messages import Code
 from convod.engine import sandbox
 from convod.engine.truncated import is_truncated, lacks_its_index, mp3_s
 from convod.engine.wire import RATE
+from convod.speech.pcm import CHANNELS
 
 NICE: Final = 5
-"""A file has time: who speaks meanwhile goes first."""
+"""Files can wait: live speech goes first."""
 
 SHORT_S: Final = 1.0
-"""A file that lacks more than this of what it announces was cut."""
+"""A file that is more than this shorter than it announces was cut off."""
 
 SHORT_PART: Final = 0.1
-"""Nor may it lack more than this, where what it announces may be FFmpeg's guess."""
+"""Or by more than this part of it, as the announced length may be FFmpeg's estimate."""
 
 COUNTED: Final = ("aiff", "au", "flac")
-"""Formats whose length is no guess: they begin with the number of their samples."""
+"""Formats whose length is exact: they begin with the number of their samples."""
 
 TOO_MUCH: Final = "the file's headers ask for more memory than a recording needs; convert it with ffmpeg and send that"
 
@@ -43,7 +45,7 @@ UNREADABLE: Final = (av.FFmpegError, ValueError)
 
 def main() -> int:
     """Decode the file on stdin."""
-    with contextlib.suppress(OSError):  # forbidden by a filter for system calls: it is still decoded
+    with contextlib.suppress(OSError):  # a filter for system calls may forbid it; decode all the same
         os.nice(NICE)
 
     def say(**fields: object) -> None:
@@ -53,7 +55,7 @@ def main() -> int:
         say(code=code, error=sentence)
         return 1
 
-    track, limit_s = int(sys.argv[1]), float(sys.argv[2])
+    track, limit_s, split = int(sys.argv[1]), float(sys.argv[2]), sys.argv[3] == "split"
     file, size = sys.stdin.buffer, os.fstat(sys.stdin.fileno()).st_size
     av.logging.set_level(None)
     if missing := sandbox.enter(size):
@@ -61,7 +63,7 @@ def main() -> int:
     if size == 0:
         return refuse(Code.BAD_AUDIO, "the file is empty; send one that holds audio")
     try:
-        return _decode_file(file, track, limit_s, say, refuse)
+        return _decode_file(file, track, limit_s, split, say, refuse)
     except MemoryError:
         return refuse(Code.BAD_AUDIO, TOO_MUCH)
     except av.FFmpegError as error:
@@ -71,7 +73,12 @@ def main() -> int:
 
 
 def _decode_file(
-    file: BinaryIO, track: int, limit_s: float, say: Callable[..., None], refuse: Callable[[Code, str], int]
+    file: BinaryIO,
+    track: int,
+    limit_s: float,
+    split: bool,
+    say: Callable[..., None],
+    refuse: Callable[[Code, str], int],
 ) -> int:
     try:
         container = _open(file)
@@ -93,30 +100,38 @@ def _decode_file(
         say(total_s=total_s)
         if limit_s and total_s is not None and total_s > limit_s and _is_honest(container):
             return refuse(Code.LIMIT_EXCEEDED, _too_long(limit_s))
-        return _decode(container, track - 1, limit_s, file, say, refuse)
+        layout, channels = "mono", 1
+        if split:
+            context = container.streams.audio[track - 1].codec_context
+            layout, channels = ("mono", 1) if context is None else (context.layout.name, context.channels)
+            if channels > CHANNELS[1]:
+                sentence = f"the file has {channels} channels; split at most {CHANNELS[1]}, or have them mixed"
+                return refuse(Code.UNSUPPORTED_AUDIO, sentence)
+            sys.stdout.buffer.write(bytes([channels]))
+        return _decode(container, track - 1, limit_s, layout, channels, file, say, refuse)
 
 
 def _raise_if_memory(error: Exception) -> None:
-    """A file that asks for too much is neither damaged nor unknown."""
+    """Raise an error that means too much memory: such a file is neither damaged nor unknown."""
     if getattr(error, "errno", None) == errno.ENOMEM:
         raise error
 
 
 def _open(file: BinaryIO) -> Any:
-    # With no protocol allowed, a list of other files (ffconcat, a playlist) is refused instead of followed.
+    # Without protocols, a list of other files (ffconcat, a playlist) is refused instead of followed.
     options = {"protocol_whitelist": "none"}
     try:
         return av.open(file, metadata_errors="ignore", options=options)
-    except TypeError:  # PyAV 19 ignores what metadata it cannot read by itself
+    except TypeError:  # PyAV 19 ignores unreadable metadata by itself
         return av.open(file, options=options)
 
 
-def _resampler() -> Any:
-    return av.AudioResampler(format="s16", layout="mono", rate=RATE)
+def _resampler(layout: str) -> Any:
+    return av.AudioResampler(format="s16", layout=layout, rate=RATE)
 
 
 def _is_honest(container: Any) -> bool:
-    """Whether the length that a file announces is a reason to refuse it: not where FFmpeg guesses by the bit rate."""
+    """Whether the announced length is exact enough to refuse a file for it: FFmpeg estimates some by the bit rate."""
     return container.format.name not in ("mp3", "aac", "adts", "ac3")
 
 
@@ -128,11 +143,14 @@ def _decode(
     container: Any,
     number: int,
     limit_s: float,
+    layout: str,
+    channels: int,
     file: BinaryIO,
     say: Callable[..., None],
     refuse: Callable[[Code, str], int],
 ) -> int:
-    resampler = _resampler()
+    resampler = _resampler(layout)
+    second = 2 * channels * RATE
     shape: tuple[str, str, int] | None = None
     out = sys.stdout.buffer
     written = 0
@@ -142,8 +160,8 @@ def _decode(
     def write(frame: av.AudioFrame | None) -> None:
         nonlocal written
         for piece in resampler.resample(frame):
-            # No array, for which numpy would be imported; a plane may be longer than its samples.
-            data = memoryview(piece.planes[0])[: 2 * piece.samples]
+            # Not as an array, which would import numpy; a plane may be longer than its samples.
+            data = memoryview(piece.planes[0])[: 2 * channels * piece.samples]
             out.write(data)
             written += len(data)
 
@@ -151,11 +169,11 @@ def _decode(
         nonlocal resampler, shape
         now = (frame.format.name, frame.layout.name, frame.sample_rate)
         if shape not in (None, now):
-            # A stream may change its rate or channels half-way; a resampler takes one kind of frame only.
+            # A stream may change its rate or channels; a resampler takes only one kind of frame.
             write(None)
-            resampler = _resampler()
+            resampler = _resampler(layout)
         shape = now
-        frame.pts = None  # times that jump would be refused
+        frame.pts = None  # the resampler refuses times that jump
         write(frame)
 
     track = container.streams.audio[number]
@@ -167,35 +185,35 @@ def _decode(
             packet = next(packets)
             for frame in packet.decode():
                 take(frame)
-            if limit_s and written > limit_s * 2 * RATE:
+            if limit_s and written > limit_s * second:
                 return refuse(Code.LIMIT_EXCEEDED, _too_long(limit_s))
         except StopIteration:
             break
         except UNREADABLE as error:
             _raise_if_memory(error)
-            # A damaged packet is skipped; a file that is nothing but damage is not read to its end.
+            # Skip a damaged packet, but do not read a file to its end that is nothing but damage.
             broken = str(error)
             faults += 1
             if faults > 1000:
                 break
-    with contextlib.suppress(*UNREADABLE):  # nothing was ever resampled
+    with contextlib.suppress(*UNREADABLE):  # nothing was resampled
         write(None)
     out.flush()
     if not written:
         return refuse(Code.BAD_AUDIO, "no sound could be read from the file; convert it with ffmpeg and send that")
-    if (warning := _what_is_wrong(container, track, file, written / 2 / RATE, broken)) is not None:
+    if (warning := _what_is_wrong(container, track, file, written / second, broken)) is not None:
         say(warning=warning)
     return 0
 
 
 def _what_is_wrong(container: Any, track: Any, file: BinaryIO, seconds: float, broken: str | None) -> str | None:
-    """What is to be said of a file that gave so much sound, and what was `broken` in it."""
+    """Return the warning about a file that gave so many seconds of sound, None if it is whole; `broken` is a fault."""
     claimed = float(track.duration * track.time_base) if track.duration else 0.0
     counted = claimed if container.format.name in COUNTED else 0.0
     if container.format.name == "mp3":
         counted = mp3_s(file) or 0.0
     if claimed - seconds <= max(SHORT_S, SHORT_PART * claimed):
-        # A file that is damaged in its middle may lack more than a second, and still have its end.
+        # A file that is damaged in its middle may be more than a second short and still have its end.
         claimed = counted if counted - seconds > SHORT_S and broken is None else 0.0
     if claimed:
         return (

@@ -1,7 +1,7 @@
-"""What a process of the engine's is told of its environment: names on a list, and nothing else.
+"""Select the environment variables that processes of the engine get: those on a list, and nothing else.
 
 In: the daemon's own environment. Out: the part that a worker, a decoder or a fetcher needs. The daemon's may hold keys
-of language models, tokens of clients and an operator's passwords; what reads strangers' audio has no use for them.
+of language models, tokens of clients and an operator's passwords; what reads strangers' audio must not have them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 DECODER: Final = ("PYTHONHOME", "PYTHONPATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
-"""By which Python finds itself and its libraries."""
+"""Variables by which Python finds itself and its libraries."""
 
 _SYSTEM: Final = (
     "PATH", "HOME", "LANG", "LANGUAGE", "LC_*", "TZ", "TMPDIR",
@@ -29,7 +29,7 @@ WORKER: Final = (
     # Where models lie; a worker fetches none.
     "HF_*", "XDG_CACHE_HOME",
 )  # fmt: skip
-"""For what runs the model."""
+"""Variables for processes that run the model."""
 
 FETCHER: Final = (
     *_SYSTEM,
@@ -41,19 +41,19 @@ FETCHER: Final = (
     "[Aa][Ll][Ll]_[Pp][Rr][Oo][Xx][Yy]", "[Nn][Oo]_[Pp][Rr][Oo][Xx][Yy]",
     "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
 )  # fmt: skip
-"""For what fetches a model. It alone gets the secrets of those whom it asks."""
+"""Variables for the process that fetches models: it alone gets the secrets of the servers it asks."""
 
 _SECRET: Final = re.compile(r"TOKEN|KEY|SECRET|PASS|CREDENTIAL|AUTH", re.IGNORECASE)
-"""In the name of what no worker gets, whatever its family."""
+"""Parts of names that no worker gets, whatever their family."""
 
 
 def for_decoder(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """What reaches a decoder of files."""
+    """Return the environment of a decoder of files."""
     return _kept(environment, DECODER)
 
 
 def for_worker(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """What reaches a worker."""
+    """Return the environment of a worker."""
     kept = _kept(environment, WORKER)
     return {name: value for name, value in kept.items() if not _SECRET.search(name)} | {
         "HF_HUB_OFFLINE": "1",
@@ -65,7 +65,7 @@ def for_worker(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 
 def for_fetcher(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """What reaches a fetcher of models."""
+    """Return the environment of a fetcher of models."""
     return _kept(environment, FETCHER)
 
 

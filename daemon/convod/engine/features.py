@@ -1,6 +1,6 @@
-"""Samples to the log-mel features that Whisper hears. Runs in a worker process alone.
+"""Compute the log-mel features that Whisper takes. Runs in worker processes only.
 
-In: float samples at 16 kHz. Out: what faster-whisper's FeatureExtractor gives (a test holds them together), in single
+In: float samples at 16 kHz. Out: what faster-whisper's FeatureExtractor returns (a test compares them), in single
 precision and a quarter of the time: for a short window the features cost more than the encoder.
 """
 
@@ -18,7 +18,7 @@ WINDOW: Final = 400
 """Samples that a frame sees: 25 ms."""
 
 KEPT_FRAMES: Final = 60_000
-"""Frames of growing windows that are remembered: ten minutes, 19 MB with 80 mels."""
+"""Frames of growing windows that are cached: ten minutes, 19 MB with 80 mels."""
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -26,12 +26,12 @@ _HANN: Final = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)).asty
 
 
 def log_mel(samples: Floats, filters: Floats) -> Floats:
-    """Samples (n,) -> features (mels, n // 160) by mel filters (mels, 201), as OpenAI Whisper's log_mel_spectrogram."""
+    """Compute features (mels, n // 160) of samples (n,) by mel filters (mels, 201), as OpenAI's log_mel_spectrogram."""
     return _normalised(_log_mel(samples, filters, 0))
 
 
 def _log_mel(samples: Floats, filters: Floats, first: int) -> Floats:
-    """Frames from number `first` on, (frames, mels), as they are before they are measured against the loudest."""
+    """Compute the frames from number `first` on, (frames, mels), before they are normalised by the loudest."""
     frames = len(samples) // HOP - first
     half = WINDOW // 2
     # Reflected before the first sample, silence after the last: frame t is centred on sample 160 t.
@@ -56,31 +56,31 @@ def _normalised(mel: Floats) -> Floats:
 
 
 class GrowingFeatures:
-    """The features of windows that are heard again and again while they grow: only what is new of one is computed."""
+    """Features of windows that are decoded again while they grow: only the new frames of each are computed."""
 
     def __init__(self, filters: Floats) -> None:
         self._filters = filters
-        self._known: OrderedDict[str, Floats] = OrderedDict()  # frames that more samples do not change
-        self._frames = 0
+        self.known: OrderedDict[str, Floats] = OrderedDict()  # frames that more samples do not change
+        self.frames = 0
 
     def of(self, samples: Floats, stream_key: str | None, unsettled: int = 0) -> Floats:
-        """Samples (n,) -> features (mels, n // 160).
+        """Compute features (mels, n // 160) of samples (n,).
 
-        Samples given before under the same `stream_key` must be the beginning of these; but for the last
-        `unsettled`, which a filter that went on would have made others.
+        Samples given before under the same `stream_key` must be the beginning of these, except for the last
+        `unsettled`, which a resampler changes when more follow.
         """
         if stream_key is None:
             return log_mel(samples, self._filters)
-        known = self._known.pop(stream_key, None)
+        known = self.known.pop(stream_key, None)
         if known is None or len(known) > len(samples) // HOP:
-            self._frames -= 0 if known is None else len(known)
+            self.frames -= 0 if known is None else len(known)
             known = np.zeros((0, len(self._filters)), np.float32)
         else:
-            self._frames -= len(known)
+            self.frames -= len(known)
         mel = np.concatenate([known, _log_mel(samples, self._filters, len(known))])
         sure = max(0, (len(samples) - unsettled - WINDOW // 2) // HOP)
-        self._known[stream_key] = mel[:sure].copy()
-        self._frames += sure
-        while self._frames > KEPT_FRAMES:
-            self._frames -= len(self._known.popitem(last=False)[1])
+        self.known[stream_key] = mel[:sure].copy()
+        self.frames += sure
+        while self.frames > KEPT_FRAMES:
+            self.frames -= len(self.known.popitem(last=False)[1])
         return _normalised(mel)

@@ -1,7 +1,8 @@
 """The fetching process: a model from the hub into the hub's cache, else from the package index into the package store.
 
 Run as `python -m convod.engine.fetcher NAME HUB-ID`. Prints one JSON object a line: `{"done", "total"}` in bytes, at
-last `{"directory"}` or `{"error"}`, a sentence that says what works instead. Both places are asked at most once.
+last `{"directory"}` or `{"error"}`, a sentence that says what works instead. Both places are asked at most once; the
+hub has no `voices`, and is not asked for them.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from tqdm.auto import tqdm
 
 from convod.disk import FAILING, FULL
 from convod.engine import models
-from convod.engine.packaged import PACKAGES, ModelPackage
+from convod.engine.packaged import PACKAGES, VOICES, ModelPackage
 
 FILES: Final = ("config.json", "preprocessor_config.json", "model.bin", "tokenizer.json", "vocabulary.*")
 """What a CTranslate2 Whisper model consists of (as faster-whisper's download_model)."""
@@ -40,7 +41,7 @@ minute, for instance where a firewall lets the hub through and its storage not."
 Say = Callable[..., None]
 
 
-class _HubFailed(Exception):
+class HubFailed(Exception):
     """The hub gave no model; the text says why."""
 
 
@@ -50,10 +51,13 @@ def main() -> None:
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave)
     name, repository = sys.argv[1:3]
+    if name == VOICES.directory:
+        _from_index(name, VOICES)
+        return
     package = PACKAGES.get(repository)
     try:
-        directory = _from_hub(repository, None if package is None else STALL_S)
-    except _HubFailed as hub:
+        directory = from_hub(repository, None if package is None else STALL_S)
+    except HubFailed as hub:
         if (here := _here(name)) is not None:
             _say(directory=here)
         elif package is None:
@@ -82,21 +86,21 @@ def _leave(signum: int, frame: FrameType | None) -> None:
 # --- the hub ----------------------------------------------------------------------------------------------
 
 
-def _from_hub(repository: str, stall_s: float | None) -> str:
+def from_hub(repository: str, stall_s: float | None) -> str:
     """The directory of a model from the hub.
 
     Raises:
-        _HubFailed: it gives none, or sends nothing for `stall_s`.
+        HubFailed: it gives none, or sends nothing for `stall_s`.
     """
     # In a thread: its client cannot be told when to give up, but can be left behind.
-    news: queue.SimpleQueue[tuple[int, int] | str | _HubFailed] = queue.SimpleQueue()
-    threading.Thread(target=_ask_hub, args=(repository, news.put), daemon=True).start()
+    news: queue.SimpleQueue[tuple[int, int] | str | HubFailed] = queue.SimpleQueue()
+    threading.Thread(target=ask_hub, args=(repository, news.put), daemon=True).start()
     while True:
         try:
             one = news.get(timeout=stall_s)
         except queue.Empty:
-            raise _HubFailed("the model hub sends nothing") from None
-        if isinstance(one, _HubFailed):
+            raise HubFailed("the model hub sends nothing") from None
+        if isinstance(one, HubFailed):
             raise one
         if isinstance(one, str):
             return one
@@ -104,16 +108,17 @@ def _from_hub(repository: str, stall_s: float | None) -> str:
         _say(done=done, total=total or None)
 
 
-def _ask_hub(repository: str, tell: Callable[[Any], None]) -> None:
+def ask_hub(repository: str, tell: Callable[[Any], None]) -> None:
+    """Fetch a model from the hub, and tell how far it is, where it lies, or `HubFailed`. For a thread of its own."""
     try:
         files = HfApi().model_info(repository, files_metadata=True, timeout=HUB_S).siblings or []
         total = sum(file.size or 0 for file in files if _wanted(file.rfilename))
         tell(snapshot_download(repository, allow_patterns=list(FILES), tqdm_class=_reporter(tell, total)))
     except RepositoryNotFoundError:
-        tell(_HubFailed(f"the model hub has no model {repository!r}"))
+        tell(HubFailed(f"the model hub has no model {repository!r}"))
     # Whatever goes wrong between here and the hub (name lookup, proxy, TLS, time-outs, disk) ends in one sentence.
     except Exception as error:
-        tell(_HubFailed(_why_not(error)))
+        tell(HubFailed(_why_not(error)))
 
 
 def _why_not(error: Exception) -> str:
@@ -165,22 +170,23 @@ def _without_package(name: str, hub: str) -> str:
 # --- the package index ------------------------------------------------------------------------------------
 
 
-def _from_index(name: str, package: ModelPackage, hub: str) -> None:
-    from convod.engine import package_index
+def _from_index(name: str, package: ModelPackage, hub: str | None = None) -> None:
+    """Fetch a model; `hub`: why that did not give it, if it was asked."""
+    from convod.engine import ge2e, package_index
 
     def progress(done: int, total: int | None) -> None:
         _say(done=done, total=total)
 
     try:
         settings = package_index.index_settings(os.environ)
-        directory = package_index.install(package, models.package_store(), settings, progress)
+        make = ge2e.convert if package.made else None
+        directory = package_index.install(package, models.package_store(), settings, progress, make)
     except package_index.IndexFailed as failure:
         why, _, remedy = str(failure).partition("; ")
         remedy = f"{remedy} and run" if remedy else "check the network and run"
-        _say(
-            error=f"{hub}, and {why}, so {name!r} is not fetched; {remedy} `convo models pull {name}` again, or "
-            "`convod --model builtin` without it"
-        )
+        why = why if hub is None else f"{hub}, and {why}"
+        without = "" if hub is None else ", or `convod --model builtin` without it"
+        _say(error=f"{why}, so {name!r} is not fetched; {remedy} `convo models pull {name}` again{without}")
     else:
         _say(directory=str(directory))
 

@@ -1,4 +1,4 @@
-"""Fill the places of a text that have a voice and no words. In: hypotheses. Out: a hypothesis. It never decodes."""
+"""Fill the gaps of a text where there is voice. In: hypotheses. Out: a hypothesis. It never decodes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from convod.speech.agreement import joined, pieces
 from convod.speech.decoding import Hypothesis
 
 GAP_PREROLL_S: Final = 0.2
-"""A gap is decoded from this long before it on,"""
+"""A gap is decoded from this long before it,"""
 
 MOST_GAPS: Final = 3
-"""in this many places of a window at most."""
+"""and at most this many gaps of a window are."""
 
 
 def with_gap_filled(hypothesis: Hypothesis, gap: Gap, more: Hypothesis, begin: float, voiced: bytes) -> Hypothesis:
-    """Put what was decoded from second `begin` on in the place of the words that stood for it."""
+    """Replace the words of a gap with those of `more`, which was decoded from second `begin` on."""
     words = list(hypothesis.words or ())
     new = [
         msgspec.structs.replace(word, start=round(word.start + begin, 3), end=round(word.end + begin, 3))

@@ -1,4 +1,4 @@
-"""Load a model, and bring samples to the rate it hears. For worker processes."""
+"""Load a model, and resample audio for it. For worker processes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from convod.engine.features import Floats
 from convod.engine.wire import RATE, Load
 
 UNSETTLED: Final = 320
-"""Samples at the end of a resampled window that are made up for want of what follows."""
+"""Samples at the end of a resampled window that change when more follow."""
 
 OFFSET: Final = 0.002
-"""A mean of a window's samples beyond this is taken out of it; of speech it is a fifth of that."""
+"""A larger mean of a window's samples is removed; that of speech is a fifth of this."""
 
 
 def load_model(load: Load) -> WhisperModel:
@@ -39,7 +39,7 @@ def load_model(load: Load) -> WhisperModel:
 
 
 def _compute_type(device: str, wanted: str) -> str:
-    """Choose what a device computes best where the settings leave it open: half precision on a GPU, else 8 bits."""
+    """Choose the best type for a device if the settings leave it open: half precision on a GPU, else 8 bits."""
     if wanted != "default":
         return wanted
     can = ctranslate2.get_supported_compute_types(device)
@@ -59,7 +59,7 @@ def resample(window: bytes, rate: int) -> Floats:
         pieces = [*resampler.resample(frame), *resampler.resample(None)]
         samples = np.concatenate([piece.to_ndarray()[0] for piece in pieces])
     sound = samples.astype(np.float32) / 32768.0
-    # A constant offset is not sound, yet the loudest of all features: a model would hear nothing else.
+    # A constant offset is no sound, yet the loudest feature: it would mask everything else.
     if sound.size and abs(offset := float(sound.mean())) > OFFSET:
         sound -= np.float32(offset)
     return sound

@@ -1,4 +1,4 @@
-"""A model's name to its directory, and what is to be known of it before it is loaded.
+"""Find a model's directory by its name, and what is known about it before it is loaded.
 
 In: `builtin`, a size such as `small`, a hub id such as `org/name`, or a directory. Out: a `Model`, or one sentence
 that says which command works instead. Only looks at names and sizes of files: nothing is loaded, nothing fetched
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from convod.engine.packaged import PACKAGES
+from convod.engine.packaged import PACKAGES, is_installed
 
 BUILTIN: Final = "builtin"
 BUILTIN_DIRECTORY: Final = Path(__file__).with_name("builtin")
@@ -81,7 +81,7 @@ class ModelNotHere(Exception):
 class Model:
     """A model on this machine.
 
-    `context`: `short` models are made for windows shorter than 30 s, others hear each window padded to 30 s (`full`),
+    `context`: `short` models are made for windows shorter than 30 s, others need each window padded to 30 s (`full`),
     or they lose accuracy. `threads`: threads a worker should use, 0 for as many as pay. `languages`: None if many.
     """
 
@@ -94,12 +94,12 @@ class Model:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of its files."""
+        """The size of its files in bytes."""
         return sum(file.stat().st_size for file in self.directory.iterdir() if file.is_file())
 
 
 def find(name: str) -> Model:
-    """The model of that name.
+    """Return the model of that name.
 
     Raises:
         UnknownModel: no such name, or a directory that holds no model.
@@ -122,7 +122,7 @@ def find(name: str) -> Model:
 
 
 def languages(name: str) -> tuple[str, ...]:
-    """The languages that the model of that name may know, as far as can be said without loading it."""
+    """Return the languages a model may know, as far as that can be told without loading it."""
     try:
         known = find(name).languages
     except (UnknownModel, ModelNotHere):
@@ -131,7 +131,7 @@ def languages(name: str) -> tuple[str, ...]:
 
 
 def repository_of(name: str) -> str:
-    """The hub id behind a size or hub id.
+    """Return the hub id for a size or hub id.
 
     Raises:
         UnknownModel: neither.
@@ -152,11 +152,11 @@ def repository_of(name: str) -> str:
 
 
 def here() -> Iterator[Model]:
-    """The models that can be loaded without fetching: the built-in one, the hub cache's, the package index's."""
+    """Return the models that can be loaded without fetching: the built-in one, the hub cache's, the package index's."""
     yield find(BUILTIN)
     by_repository = {repository: name for name, repository in reversed(SIZES.items())}
     found = set()
-    for folder in sorted(_cache().glob("models--*--*")):
+    for folder in sorted(hub_cache().glob("models--*--*")):
         repository = "/".join(folder.name.split("--")[1:])
         snapshot = _snapshot(repository)
         if snapshot is not None and (snapshot / "tokenizer.json").is_file():
@@ -193,7 +193,7 @@ def _user_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
 
 
-def _cache() -> Path:
+def hub_cache() -> Path:
     """Where huggingface_hub keeps what it fetched (its documented environment variables)."""
     if "HF_HUB_CACHE" in os.environ:
         return Path(os.environ["HF_HUB_CACHE"])
@@ -202,7 +202,7 @@ def _cache() -> Path:
 
 
 def _snapshot(repository: str) -> Path | None:
-    folder = _cache() / ("models--" + repository.replace("/", "--"))
+    folder = hub_cache() / ("models--" + repository.replace("/", "--"))
     try:
         commit = (folder / "refs" / "main").read_text().strip()
     except OSError:
@@ -217,8 +217,4 @@ def _package_copy(repository: str) -> Path | None:
     if package is None:
         return None
     directory = package_store() / package.directory
-    try:
-        complete = all((directory / file.name).stat().st_size == file.size for file in package.files)
-    except OSError:
-        return None
-    return directory if complete else None
+    return directory if is_installed(package, directory) else None

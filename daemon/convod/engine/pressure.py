@@ -54,9 +54,14 @@ class Pressure:
         else:
             self.look(now)
 
+    @property
+    def relief_at(self) -> float:
+        """When the level goes down, unless there is pressure before that."""
+        return max(self._changed, self._pressed_at) + RELIEF_S if self.interims else float("inf")
+
     def look(self, now: float) -> Interims:
         """Return the level at time `now`: without news of pressure, it goes down."""
-        if self.interims and now - max(self._changed, self._pressed_at) >= RELIEF_S:
+        if now >= self.relief_at:
             self._step(-1, now)
         return self.interims
 

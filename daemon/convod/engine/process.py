@@ -1,4 +1,4 @@
-"""A worker process as the daemon holds it: its start, its socket, one batch at a time, its end.
+"""The daemon's side of a worker process: its start, its socket, one batch at a time, its end.
 
 In: what to load, then batches of jobs. Out: the worker's answers, or `WorkerDied` if it ended, hung or sent garbage. It
 never chooses what is decoded, nor what becomes of a batch that was lost.
@@ -148,7 +148,7 @@ async def worker_process() -> AsyncIterator[Worker]:
     """Start a worker; its process has ended when the block ends.
 
     Raises:
-        OSError: no process or socket is to be had.
+        OSError: a process or socket cannot be created.
     """
     ours, theirs = socket.socketpair()
     with contextlib.ExitStack() as stack:

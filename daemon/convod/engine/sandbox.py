@@ -1,7 +1,7 @@
-"""A process shuts itself in, before it reads what a stranger wrote: no files, no network, bounded memory and time.
+"""Sandbox the current process before it reads untrusted data: no files, no network, bounded memory and time.
 
-In: the size of the one file that it holds open. Out: what this machine could not hold it to. Afterwards the process
-reads and writes the descriptors that it has, and allocates; it opens, starts and reaches nothing, and cannot go back.
+In: the size of the one file that it has open. Out: what this machine could not enforce. Afterwards the process can read
+and write its open descriptors and allocate memory; it cannot open, start or reach anything, and cannot go back.
 
 Limits are those of setrlimit(2). Files are shut off by Landlock (Linux 5.13) and by a filter for system calls
 (seccomp), each enough by itself; the network by the filter. It imports nothing heavy and keeps to one thread.
@@ -62,12 +62,12 @@ CALLS: Final[dict[str, dict[str, int]]] = {
 """The system calls that decoding needs once everything is imported and open, by architecture. Each other one fails with
 EPERM: none that takes a path, makes a socket or a process, or names another process."""
 
-_ARCHITECTURES: Final = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+ARCHITECTURES: Final = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 """AUDIT_ARCH_… of linux/audit.h, by which a filter knows whose numbers it is given."""
 
 
 def enter(size: int) -> list[str]:
-    """Shut this process in, with a file of `size` bytes open; what could not be done, in words."""
+    """Enter the sandbox with a file of `size` bytes open; return what could not be enforced, in words."""
     missing = _limit(size)
     if not sys.platform.startswith("linux"):
         return [*missing, "files", "network"]
@@ -97,7 +97,7 @@ def _memory() -> int:
 
 
 def _limit_to(kind: int, most: int) -> bool:
-    """Whether it holds."""
+    """Whether the sandbox is in force."""
     with contextlib.suppress(OSError, ValueError):
         _, hard = resource.getrlimit(kind)
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
@@ -146,7 +146,7 @@ def filter_program(machine: str) -> _Program:
     load, equal, give = 0x20, 0x15, 0x06
     allow, refuse = 0x7FFF0000, 0x00050000 | errno.EPERM
     calls = sorted(CALLS[machine].values())
-    lines = [(load, 0, 0, 4), (equal, 1, 0, _ARCHITECTURES[machine]), (give, 0, 0, refuse), (load, 0, 0, 0)]
+    lines = [(load, 0, 0, 4), (equal, 1, 0, ARCHITECTURES[machine]), (give, 0, 0, refuse), (load, 0, 0, 0)]
     lines += [(equal, len(calls) - at, 0, call) for at, call in enumerate(calls)]
     lines += [(give, 0, 0, refuse), (give, 0, 0, allow)]
     return _Program(len(lines), b"".join(struct.pack("=HBBI", *line) for line in lines))

@@ -199,7 +199,7 @@ class Scheduler:
                 return [again]
             queue = self._waiting[kind]
             if kind is Kind.FILE:
-                batch = self._file_batch(queue, self.files, now) if queue else []
+                batch = self._file_batch(queue, self.files, now, leaves)
             else:
                 heads = (windows[0] for sessions in queue.in_turn(now).values() for windows in sessions)
                 batch = [job for job in heads if leaves(job)][:1]
@@ -305,20 +305,23 @@ class Scheduler:
             return job
         return None
 
-    def _file_batch(self, queue: _Queue, most: int, now: float) -> list[DecodeJob]:
-        """Windows of the session whose turn it is; its answers may come in any order, so alike ones are picked out.
+    def _file_batch(
+        self, queue: _Queue, most: int, now: float, fits: Callable[[DecodeJob], bool] = lambda job: True
+    ) -> list[DecodeJob]:
+        """Windows that fit of the first session in turn that has any; its answers may come in any order, so alike ones
+        are picked out.
 
         What a model hears in a window depends on the length that it is padded to, and on the room that its answer has:
         only windows of one bucket go together, so that the text does not depend on what happened to wait. No worker
         takes what another could decode meanwhile: most recordings are a batch or two.
         """
         share = math.ceil(self.waiting(Kind.FILE) / max(1, self.workers))
-        sessions = next(iter(queue.in_turn(now).values()))
-        first = sessions[0][0]
-        batch = [
-            job for job in sessions[0] if job.options == first.options and self._bucket(job) == self._bucket(first)
-        ]
-        return batch[: min(most, max(LEAST_SHARE, share))]
+        for windows in (windows for sessions in queue.in_turn(now).values() for windows in sessions):
+            if fitting := [job for job in windows if fits(job)]:
+                options, size = fitting[0].options, self._bucket(fitting[0])
+                batch = [job for job in fitting if job.options == options and self._bucket(job) == size]
+                return batch[: min(most, max(LEAST_SHARE, share))]
+        return []
 
     def _bucket(self, job: DecodeJob) -> int:
         frames = len(job.audio) // 2 * 100 // job.rate

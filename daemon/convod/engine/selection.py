@@ -1,4 +1,4 @@
-"""Which model hears where no setting names one: the best that is here and that this machine can hear live speech with.
+"""Choose a model where no setting names one: the best on this machine that can transcribe live speech here.
 
 In: the settings' model and device, what `models.here` lists, the machine's processors. Out: a `Choice`, a name with the
 reason for it. It loads nothing; whether there is a GPU is told by its driver's files.
@@ -38,7 +38,7 @@ BEST_FIRST: Final[tuple[tuple[str, int | None], ...]] = (
     ("tiny", 1),
     ("tiny.en", 1),
 )
-"""Larger before smaller, at one size many languages before English alone: nobody said which one will be spoken. With
+"""Larger before smaller, of one size many languages before English alone: it is not known which will be spoken. With
 each the processors that encode its 30 s window in about a second, so that captions keep up; None is only for a GPU. Two
 busy x86 processors take 0.46 s for tiny and 0.89 s for base (int8); the others by the size of their encoders: small 4
 times base, medium 13 times, large 26 times.
@@ -56,7 +56,7 @@ class Choice:
 
 
 def choose(model: str, device: str) -> Choice:
-    """The model to hear with. `model` and `device` are settings; a model that is named is taken as it is."""
+    """Choose the model. `model` and `device` are settings; a model that is named is taken as it is."""
     if model != AUTO:
         return Choice(model, "set by engine.model or --model")
     return best_of(
@@ -65,7 +65,7 @@ def choose(model: str, device: str) -> Choice:
 
 
 def best_of(here: Iterable[str], cores: int, *, gpu: bool) -> Choice:
-    """The best of the models here; the built-in one last, since it understands no people."""
+    """Return the best of the models here; the built-in one last, since it understands no real speech."""
     names = set(here)
     known = [(name, needs) for name, needs in BEST_FIRST if name in names]
     for name, needs in known:

@@ -11,24 +11,23 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 import trio
 from msgspec import Meta
 
 from convo.messages import Code, EngineStatus, QueueStatus
-from convod.engine import models, selection
+from convod.engine import models, selection, voices
 from convod.engine.fetch import FetchFailed, fetch
-from convod.engine.pressure import Pressure
 from convod.engine.process import Abandoned, Unloadable, Worker, WorkerDied, WorkerLost, worker_process
+from convod.engine.remote import Lanes, RemoteWorker
 from convod.engine.scheduler import Scheduler
+from convod.engine.subscribers import Subscribers, Tell
 from convod.engine.wire import Load, Loaded, Results, Trouble
 from convod.measure import Histogram
+from convod.speech.commands import DecodeRequeued, DecodeStarted
 from convod.speech.decoding import DecodeJob, Hypothesis, Interims, Kind
-
-if TYPE_CHECKING:
-    from convod.cluster.lanes import Lanes, RemoteWorker
 
 log = logging.getLogger("convod.engine")
 
@@ -78,8 +77,9 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     `model`: `auto` is the best that is on this machine when the daemon starts, see `selection`.
     `deadline_s`: a worker that takes longer for each window of its batch hangs, and is replaced. `unload_s`: after so
-    long without work the model leaves memory, until it is needed again; 0 keeps it. `broker`: the URL of a Redis by
-    which workers on other machines take windows. With `remote_only` there are only those.
+    long without work the model leaves memory, until it is needed again; 0 keeps it. `voices`: what tells speakers
+    apart, `voices` from the package index or the path of an ONNX file, see `embedder`. `broker`: the URL of a Redis
+    through which workers on other machines get windows. With `remote_only` there are no others.
     """
 
     model: str = selection.AUTO
@@ -91,6 +91,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     deadline_s: Annotated[float, Meta(gt=0, le=86400)] = 120.0
     load_timeout_s: Annotated[float, Meta(gt=0, le=86400)] = 300.0
     unload_s: Annotated[float, Meta(ge=0, le=1e7)] = 0.0
+    voices: str = voices.NAME
     broker: str = ""
     remote_only: bool = False
 
@@ -105,6 +106,7 @@ class Refusal:
 
 Outcome = Hypothesis | Refusal
 Deliver = Callable[[DecodeJob, Outcome], None]
+OpenLanes = Callable[[EngineSettings, models.Model, "Engine"], Lanes]
 
 
 @dataclass(slots=True)
@@ -118,9 +120,14 @@ class _Plan:
 
 
 class Engine:
-    """The speech model behind one queue; `run` owns its processes."""
+    """The speech model behind one queue; `run` owns its processes.
 
-    def __init__(self, settings: EngineSettings) -> None:
+    Args:
+        settings: Its settings.
+        open_lanes: Makes what reaches workers on other machines; called if a broker is set.
+    """
+
+    def __init__(self, settings: EngineSettings, open_lanes: OpenLanes | None = None) -> None:
         self.settings = settings
         self.choice = selection.choose(settings.model, settings.device)
         self.restarts = 0
@@ -130,9 +137,8 @@ class Engine:
         self.message: str | None = None
         self.languages: list[str] = []
         self._scheduler = Scheduler()
-        self._pressures: dict[
-            str, Pressure
-        ] = {}  # by owner: one who asks for too much makes no caption of others worse
+        # Interims do not leave this machine.
+        self._subscribers = Subscribers(Interims.NONE if settings.remote_only else Interims.FULL)
         self._deliver: dict[DecodeJob, Deliver] = {}
         self._at_hand: set[Worker] = set()  # loaded, and looking for work or waiting for it
         self._idle = trio.lowlevel.ParkingLot()  # those of them that wait
@@ -141,8 +147,10 @@ class Engine:
         self._sessions: dict[str, tuple[str, bool]] = {}  # those that may have windows: whose, and whether live
         self._loading = 0
         self._loaded: Loaded | None = None
-        self._workers: set[Worker] = set()
-        self.lanes: Lanes | None = None  # to workers on other machines, where a broker is set
+        self.workers: set[Worker] = set()
+        self.lanes: Lanes | None = None
+        self._open_lanes = open_lanes
+        self._remote_workers: set[RemoteWorker] = set()
         self._ready = trio.Event()
         self._context = "short"
 
@@ -168,13 +176,10 @@ class Engine:
         if self._scheduler.drop(job) and trio.current_time() >= job.due:
             self._waited(job)
         self._deliver.pop(job, None)
-        for worker in (*self._workers, *(self.lanes.serving if self.lanes else ())):
+        workers: list[Worker | RemoteWorker] = [*self.workers, *self._remote_workers]
+        for worker in workers:
             if job.kind is Kind.FILE and job in worker.batch and not any(one in self._deliver for one in worker.batch):
                 worker.abandon(ABANDON_S)
-
-    def is_waiting(self, job: DecodeJob) -> bool:
-        """Whether the job waits for a worker."""
-        return self._scheduler.holds(job)
 
     def retract(self, job: DecodeJob) -> bool:
         """Take a job back if it waits, to submit it again later; return whether it did."""
@@ -186,33 +191,32 @@ class Engine:
     def forget(self, session: str) -> None:
         """Deliver nothing more to a session, and drop its jobs."""
         owner, _ = self._sessions.pop(session, ("", False))
+        self._subscribers.remove(session)
         for job in [job for job in self._deliver if job.session == session]:
             self.drop(job)
         if all(other != owner for other, _ in self._sessions.values()):
-            self._pressures.pop(owner, None)
+            self._subscribers.owner_gone(owner)
 
     def interims(self, owner: str | None = None) -> Interims:
         """Return how many interims an owner's live sessions may ask for now; for None, the fewest of all owners."""
-        if self.settings.remote_only:
-            return Interims.NONE
-        now = trio.current_time()
-        if owner is not None:
-            return self._pressure_of(owner).look(now)
-        return max((pressure.look(now) for pressure in self._pressures.values()), default=Interims.FULL)
-
-    def _pressure_of(self, owner: str) -> Pressure:
-        return self._pressures.setdefault(owner, Pressure())
+        return self._subscribers.interims(owner)
 
     def _waited(self, job: DecodeJob) -> None:
         if job.behind:
             return  # it waited for its own session, which sends faster than in real time
-        now = trio.current_time()
         # A window that is needed later may wait until then without harm.
-        self._pressure_of(job.owner).waited(job.kind, max(0.0, now - max(job.since, job.due)), now)
+        self._subscribers.waited(job, max(0.0, trio.current_time() - max(job.since, job.due)))
 
     def join(self, session: str, *, owner: str = "", live: bool) -> None:
         """Expect windows of a session until it is forgotten; in a live one speech may begin at any moment."""
         self._sessions[session] = owner, live
+
+    def subscribe(self, session: str, tell: Tell, *, owner: str = "") -> None:
+        """Call `tell` with what changes for a live session, until it is forgotten: the load, and its jobs that begin.
+
+        It is called in the daemon's own task, from within other calls of the engine too.
+        """
+        self._subscribers.add(session, owner, tell)
 
     def wake(self, *, live: bool = False) -> None:
         """Prepare for audio: load the model if it was unloaded, or in one more worker if all others are at work.
@@ -221,7 +225,7 @@ class Engine:
         """
         if live:
             self._live_until = trio.current_time() + LIVE_S
-        if not self._workers:
+        if not self.workers:
             self._unloaded.unpark_all()
         elif not self._at_hand:
             self._unloaded.unpark()
@@ -250,7 +254,7 @@ class Engine:
             model=self.choice.model,
             device=loaded.device if loaded else self.settings.device,
             compute_type=loaded.compute_type if loaded else self.settings.compute_type,
-            workers=len(self._workers),
+            workers=len(self.workers),
             restarts=self.restarts,
             interims=self.interims().name.lower(),
             message=self.message,
@@ -270,7 +274,7 @@ class Engine:
     @property
     def slots(self) -> int:
         """How many batches are decoded at once, here and on other machines."""
-        return len(self._workers) + (len(self.lanes.serving) if self.lanes else 0)
+        return len(self.workers) + len(self._remote_workers)
 
     @property
     def backlog_s(self) -> float:
@@ -293,7 +297,7 @@ class Engine:
         now = trio.current_time()
         return all(
             worker.busy_since is None or now < worker.busy_since + self._limit_s(worker.batch) + REPLACED_S
-            for worker in self._workers
+            for worker in self.workers
         )
 
     def _limit_s(self, batch: list[DecodeJob]) -> float:
@@ -301,9 +305,14 @@ class Engine:
         return self.settings.deadline_s * len(batch)
 
     @property
+    def unloaded(self) -> int:
+        """How many workers were let go and wait to be needed."""
+        return len(self._unloaded)
+
+    @property
     def processes(self) -> list[int]:
         """Process ids of the workers."""
-        return [worker.process.pid for worker in self._workers]
+        return [worker.process.pid for worker in self.workers]
 
     async def wait_ready(self) -> None:
         """Wait until the model is loaded or cannot be."""
@@ -314,17 +323,16 @@ class Engine:
     async def run(self) -> None:
         """Load the model and serve until cancelled. Every process started has ended when this returns."""
         log.info("the speech model is %s: %s", self.choice.model, self.choice.reason)
-        plan = await self._prepare()
-        self._context = plan.model.context
-        bucketed = plan.model.context == "short"
-        self._scheduler = self._with_queue(
-            Scheduler(plan.batch, files=self.settings.batch or FILES, bucketed=bucketed, workers=plan.workers)
-        )
         async with trio.open_nursery() as nursery:
-            if self.settings.broker:
-                from convod.cluster.lanes import Lanes  # a plain convod needs nothing of it
-
-                self.lanes = Lanes(self.settings, plan.model, self)
+            nursery.start_soon(self._subscribers.run)
+            plan = await self._prepare()
+            self._context = plan.model.context
+            bucketed = plan.model.context == "short"
+            self._scheduler = self._with_queue(
+                Scheduler(plan.batch, files=self.settings.batch or FILES, bucketed=bucketed, workers=plan.workers)
+            )
+            if self.settings.broker and self._open_lanes is not None:
+                self.lanes = self._open_lanes(self.settings, plan.model, self)
                 nursery.start_soon(self.lanes.run)
             for _ in range(plan.workers):
                 nursery.start_soon(self._keep_worker, plan)
@@ -401,23 +409,23 @@ class Engine:
             except OSError as error:
                 log.error("a worker could not be started: %s", error)
             except _Unneeded:
-                if not self._workers:
+                if not self.workers:
                     log.info("the model is unloaded after %.0f s without work", self.settings.unload_s)
                     self.state = "unloaded"
                 # While its process ended, windows may have come that woke no worker.
                 if not self._scheduler or self._at_hand:
                     await self._unloaded.park()
-                self.state = "ready" if self._workers else "loading"
+                self.state = "ready" if self.workers else "loading"
                 continue
             except Unloadable as error:
                 # That one of several workers finds no memory says nothing about the others.
-                if self._workers or self._loading or self._unloaded:
+                if self.workers or self._loading or self._unloaded:
                     log.error("%s; the other workers go on", error)
                     self._call()
                 else:
                     self._fail(str(error))
                 pause = 30.0
-            if not self._workers and self.state == "ready":
+            if not self.workers and self.state == "ready":
                 self.state = "loading"
             await trio.sleep(pause)
             pause = min(30.0, pause * 2)
@@ -430,6 +438,7 @@ class Engine:
             device=self.settings.device,
             compute_type=self.settings.compute_type,
             threads=plan.threads,
+            voices=str(voices.place(self.settings.voices)),
         )
         async with worker_process() as worker:
             self._loading += 1
@@ -438,11 +447,11 @@ class Engine:
             finally:
                 self._loading -= 1
             self._has_loaded(loaded)
-            self._workers.add(worker)
+            self.workers.add(worker)
             try:
                 yield worker
             finally:
-                self._workers.discard(worker)
+                self.workers.discard(worker)
 
     def _has_loaded(self, loaded: Loaded) -> None:
         self._loaded, self.languages = loaded, loaded.languages
@@ -460,10 +469,9 @@ class Engine:
 
     async def serve_remote(self, worker: RemoteWorker, loaded: Loaded) -> None:
         """Have a worker on another machine decode; raises `WorkerDied`, `WorkerLost` or `Abandoned` at its end."""
-        assert self.lanes is not None
         if self.settings.remote_only:
             self._has_loaded(loaded)
-        self.lanes.serving.add(worker)
+        self._remote_workers.add(worker)
         self._scheduler.workers += 1
         try:
             while True:
@@ -472,9 +480,9 @@ class Engine:
                     batch = await worker.wait_batch()
                 await self._decode(worker, batch)
         finally:
-            self.lanes.serving.discard(worker)
+            self._remote_workers.discard(worker)
             self._scheduler.workers -= 1
-            if self.settings.remote_only and not self.lanes.serving:
+            if self.settings.remote_only and not self._remote_workers:
                 self.state, self.message = "loading", NO_WORKER
             self._call()
 
@@ -484,6 +492,8 @@ class Engine:
         local = not self.settings.remote_only
 
         def leaves(job: DecodeJob) -> bool:
+            if job.window.voiceprints and not worker.tells_speakers:
+                return False
             return not local or (not job.losses and (job.kind is Kind.FILE or worker.fits(job, now)))
 
         batch = self._scheduler.take_leaving(leaves, now)
@@ -497,11 +507,12 @@ class Engine:
         begun = trio.current_time()
         for job in batch:
             self.waits[job.kind].observe(begun - job.since)
+            self._subscribers.tell(job, DecodeStarted(job))
         try:
             answer = await worker.decode(batch, self._limit_s(batch))
         except WorkerDied as death:
-            for job in self._scheduler.died(batch, self._deliver, lost=isinstance(death, WorkerLost)):
-                self._finish(job, Refusal(Code.INTERNAL, "this stretch of audio stopped the engine again and again"))
+            refusal = Refusal(Code.INTERNAL, "this stretch of audio stopped the engine again and again")
+            self._again(batch, self._scheduler.died(batch, self._deliver, lost=isinstance(death, WorkerLost)), refusal)
             raise
         self.busy_s += trio.current_time() - begun
         if isinstance(answer, Results):
@@ -511,8 +522,16 @@ class Engine:
         elif isinstance(answer, Trouble):
             if len(batch) > 1:
                 log.warning("%d windows could not be decoded together: %s", len(batch), answer.message)
-            for job in self._scheduler.failed(batch, self._deliver):
-                self._finish(job, Refusal(Code.INTERNAL, f"the engine could not decode: {answer.message}"))
+            refusal = Refusal(Code.INTERNAL, f"the engine could not decode: {answer.message}")
+            self._again(batch, self._scheduler.failed(batch, self._deliver), refusal)
+
+    def _again(self, batch: list[DecodeJob], given_up: list[DecodeJob], refusal: Refusal) -> None:
+        """Tell what comes of a batch without an answer: some jobs are given up, the others wait again."""
+        for job in given_up:
+            self._finish(job, refusal)
+        for job in batch:
+            if self._scheduler.holds(job):
+                self._subscribers.tell(job, DecodeRequeued(job))
 
     async def _next_batch(self, worker: Worker) -> list[DecodeJob]:
         idle_since = trio.current_time()
@@ -544,8 +563,8 @@ class Engine:
         live = now < self._live_until
         slow = self._loaded is not None and self._loaded.device != "cuda"
         one_by_one = live or (slow and any(live for _, live in self._sessions.values()))
-        at_files = sum(bool(worker.batch) and worker.batch[0].kind is Kind.FILE for worker in self._workers)
-        return self._scheduler.take(now, live=one_by_one, files=not live or at_files < max(1, len(self._workers) - 1))
+        at_files = sum(bool(worker.batch) and worker.batch[0].kind is Kind.FILE for worker in self.workers)
+        return self._scheduler.take(now, live=one_by_one, files=not live or at_files < max(1, len(self.workers) - 1))
 
     async def _watch(self, worker: Worker, scope: trio.CancelScope) -> None:
         await worker.process.wait()

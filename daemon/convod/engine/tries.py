@@ -1,4 +1,4 @@
-"""Which texts are doubtful, how to decode their windows again, and which of two doubtful texts is better.
+"""Decide which texts are doubtful, how to decode their windows again, and which of two texts is better.
 
 In: hypotheses. Out: decisions. It never decodes.
 """
@@ -17,17 +17,17 @@ SECOND_TRY_TEMPERATURE: Final = 0.4
 
 
 class Try(msgspec.Struct):
-    """A way to decode a window again: with its `full` context, with more `freedom`."""
+    """A way to decode a window again: with the `full` context or not, with these arguments of `Answers.of`."""
 
     full: bool
     freedom: dict[str, Any] = {}
 
 
 def further_tries(first: Hypothesis, options: Options, *, stock: bool, led: bool) -> Iterator[Try]:
-    """Ways to decode a window again whose `first` text is doubtful, in turn; `led` if it was decoded behind a lead."""
+    """Yield ways to decode a window again whose `first` text is doubtful; `led` if it was decoded after a lead."""
     if not stock:
         if doubtful(first) and not (options.deterministic and first.avg_logprob < UNRECOVERABLE_LOGPROB):
-            # A deterministic second try may not draw lots: it may not say four words twice instead.
+            # A deterministic try must not sample tokens; it may not repeat four of them instead.
             freedom = {"no_repeat": 4} if options.deterministic else {"temperature": SECOND_TRY_TEMPERATURE}
             yield Try(full=True, freedom=freedom)
         return
@@ -40,7 +40,7 @@ def further_tries(first: Hypothesis, options: Options, *, stock: bool, led: bool
 
 
 def is_doubtful(hypothesis: Hypothesis) -> bool:
-    """Whether another try may be better: guesses, a loop, a text that was cut off, voice without words."""
+    """Whether another try may be better: improbable, repetitive or truncated text, or voice without words."""
     return doubtful(hypothesis) or hypothesis.truncated or hypothesis.uncovered is not None
 
 

@@ -1,7 +1,7 @@
-"""Whether a recording was cut off, where FFmpeg reads what is left without a word.
+"""Detect recordings that were cut off, where FFmpeg reads the rest without an error.
 
-In: an open file, whatever it holds. Out: yes, or no as far as its container tells; of an MP3, how long it says it
-is. It reads some bytes of the file and decodes nothing.
+In: an open file of any kind. Out: whether its container says that it is incomplete; for an MP3, its length by its own
+count. It reads some bytes of the file and decodes nothing.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ import re
 from typing import BinaryIO, Final
 
 LAST_PAGES: Final = 1 << 17
-"""Bytes at an Ogg file's end in which its last page begins: one has less than half of that."""
+"""Bytes at the end of an Ogg file in which its last page begins: a page has less than half of that."""
 
 BOXES: Final = 1000
-"""Boxes of an MP4 that are looked at: a whole one has few, one in fragments begins with its index."""
+"""Boxes of an MP4 to look at: a whole file has few, a fragmented one begins with its index."""
 
 ID3_TAGS: Final = 16
-"""ID3 tags that are passed over before an MP3's first frame."""
+"""ID3 tags to skip before an MP3's first frame."""
 
 FIRST_FRAME: Final = 1 << 16
-"""Bytes behind them in which that frame is looked for, as many as FFmpeg does."""
+"""Bytes after them in which to look for that frame, as many as FFmpeg does."""
 
 MP3_RATES: Final = (44100, 48000, 32000)
 """Hz in MPEG-1; MPEG-2 has half of that, MPEG-2.5 a quarter."""
 
 MP3_TAG: Final = {(False, False): 36, (False, True): 21, (True, False): 21, (True, True): 13}
-"""Bytes from a frame's beginning to its Xing tag, by whether it is MPEG-2 or 2.5, and mono."""
+"""Bytes from the beginning of a frame to its Xing tag, by (MPEG-2 or 2.5, mono)."""
 
 
 def is_truncated(file: BinaryIO) -> bool:
@@ -44,7 +44,7 @@ def is_truncated(file: BinaryIO) -> bool:
 
 
 def lacks_its_index(file: BinaryIO) -> bool:
-    """Whether an MP4 ends before its index: without that, nobody knows where its audio is."""
+    """Whether an MP4 ends before its index, without which its audio cannot be found."""
     size, at = _size(file), 0
     kinds: list[bytes] = []
     while at + 8 <= size and len(kinds) < BOXES:
@@ -61,9 +61,9 @@ def lacks_its_index(file: BinaryIO) -> bool:
 
 
 def mp3_s(file: BinaryIO) -> float | None:
-    """Seconds that an MP3 has by its own count of frames, in the Xing, Info or VBRI tag of the first one; None without.
+    """Return the length of an MP3 by the count of frames in its Xing, Info or VBRI tag; None without such a tag.
 
-    Where several were joined it is the first one's count, less than there is.
+    If several files were joined it is the count of the first, which is less than the whole.
     """
     _pass_id3(file)
     data = file.read(FIRST_FRAME)
@@ -74,14 +74,14 @@ def mp3_s(file: BinaryIO) -> float | None:
 
 
 def _size(file: BinaryIO) -> int:
-    """Of a file, in bytes; it is at its beginning afterwards."""
+    """Return the size of a file in bytes, and rewind it."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     return size
 
 
 def _pass_id3(file: BinaryIO) -> None:
-    """To what follows the ID3v2 tags (id3.org, id3v2.4.0-structure, section 3.1)."""
+    """Seek to what follows the ID3v2 tags (id3.org, id3v2.4.0-structure, section 3.1)."""
     at = 0
     for _ in range(ID3_TAGS):
         file.seek(at)
@@ -96,8 +96,10 @@ def _pass_id3(file: BinaryIO) -> None:
 
 
 def _counted_s(data: bytes, at: int, name: bytes) -> float | None:
-    """Seconds by the tag at that place, if it is one: it stands behind a frame's header and side information, whose
-    length the header tells (ISO 11172-3 and 13818-3, section 2.4.1). VBRI stands where that of MPEG-1 stereo would end.
+    """Return the seconds by the tag at `at`; None if that is no tag.
+
+    A tag follows a frame's header and side information, whose length is in the header (ISO 11172-3 and 13818-3, section
+    2.4.1); VBRI is where that of MPEG-1 stereo would end.
     """
     for place in (36, 21, 13):
         head = data[max(0, at - place) : max(0, at - place + 4)]
@@ -118,12 +120,12 @@ def _counted_s(data: bytes, at: int, name: bytes) -> float | None:
 def _is_truncated_wav(file: BinaryIO, size: int) -> bool:
     head = file.read(12)
     claimed = int.from_bytes(head[4:8], "little")
-    # Who writes to a pipe knows no length and says the greatest, or none.
+    # A writer to a pipe does not know the length, and says the greatest, or none.
     return head[8:] == b"WAVE" and claimed < 0x7FFFFFFF - 4096 and size < claimed + 8
 
 
 def _is_truncated_ogg(file: BinaryIO, size: int) -> bool:
-    """The last page of each stream must say that it is the last (RFC 3533, section 4)."""
+    """Whether the last page is not marked as the last of its stream (RFC 3533, section 4)."""
     file.seek(max(0, size - LAST_PAGES))
     tail = file.read()
     last = tail.rfind(b"OggS\0")
@@ -131,7 +133,7 @@ def _is_truncated_ogg(file: BinaryIO, size: int) -> bool:
 
 
 def _is_truncated_matroska(file: BinaryIO, size: int) -> bool:
-    """Its second element, the segment, is all the rest (RFC 9559, section 5.1) and as long as it says."""
+    """Whether its second element, the segment with all the rest (RFC 9559, section 5.1), is shorter than it says."""
     file.seek(4)
     header = _length(file)
     if header is None or header > size:
@@ -144,7 +146,7 @@ def _is_truncated_matroska(file: BinaryIO, size: int) -> bool:
 
 
 def _length(file: BinaryIO) -> int | None:
-    """A variable-size integer of EBML (RFC 8794, section 4); None for one that stands for "unknown"."""
+    """Read a variable-size integer of EBML (RFC 8794, section 4); None for one that means "unknown"."""
     first = file.read(1)
     if not first or not first[0]:
         return None

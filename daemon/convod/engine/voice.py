@@ -1,7 +1,7 @@
-"""Is there a voice in a window? Silero VAD, the one that faster-whisper bundles; runs in a worker process alone.
+"""Find voice in a window with Silero VAD, as bundled by faster-whisper. Runs in worker processes only.
 
-In: float samples at 16 kHz. Out: seconds of voice, and where it ends. webrtcvad, which gates what is decoded at all,
-takes clicks and breath for speech; Silero does not, but costs too much to run on every frame of every session.
+In: float samples at 16 kHz. Out: seconds of voice, and where it ends. webrtcvad, which decides what is decoded at all,
+takes clicks and breath for speech; Silero does not, but is too expensive for every frame of every session.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ CHUNK: Final = 512
 """Samples that Silero judges at a time: 32 ms."""
 
 ENDING_S: Final = 1.5
-"""Enough sound before an end for the detector to settle in."""
+"""Sound before an end that is enough for the detector to settle."""
 
 LOOK_S: Final = 1.0
-"""A stretch that is enough to find a voice in, where there is one."""
+"""Length of a stretch in which a voice is found if there is one."""
 
 LEAST_VOICE_S: Final = 0.06
 """A window with less voice than this (two chunks) holds none."""
@@ -45,19 +45,21 @@ class Voice:
         self._model = get_vad_model()
 
     def chunks(self, samples: Floats) -> Floats:
-        """Samples (n,) -> the probability of voice in each chunk of CHUNK of them; 1.3 ms a second."""
+        """Return the probability of voice in each chunk of CHUNK samples; takes 1.3 ms for a second."""
         if not samples.size:
             return np.zeros(0, np.float32)
         found: Floats = self._model(np.pad(samples, (0, -samples.size % CHUNK)))
         return found
 
     def find(self, samples: Floats) -> tuple[float, float]:
-        """Samples (n,) -> seconds of voice in them, and the second at which the last of it ends."""
+        """Return the seconds of voice in samples (n,), and the second at which the last voice ends."""
         return extent(self.chunks(samples), samples.size)
 
     def least(self, samples: Floats) -> float:
-        """Samples (n,) -> seconds of voice that are in them at least: as `find`, but the loudest stretch first, and no
-        further if it holds a voice. 1.3 ms for a window of any length, where somebody speaks.
+        """Return a lower bound for the seconds of voice in samples (n,).
+
+        As `find`, but it looks at the loudest stretch first, and no further if that holds a voice: 1.3 ms for speech of
+        any length.
         """
         look = int(LOOK_S * RATE) // CHUNK * CHUNK
         if samples.size > 2 * look:
@@ -70,14 +72,14 @@ class Voice:
         return self.find(samples)[0]
 
     def end(self, samples: Floats) -> float:
-        """The second at which the last voice in samples (n,) ends, by their last ENDING_S; 0 if there is none."""
+        """Return the second at which the last voice in samples (n,) ends, by their last ENDING_S; 0 without a voice."""
         skipped = max(0, samples.size - int(ENDING_S * RATE))
         seconds, end = self.find(samples[skipped:])
         return skipped / RATE + end if seconds else 0.0
 
 
 def extent(chunks: Floats, size: int) -> tuple[float, float]:
-    """Probabilities (chunks,) of a window of `size` samples -> its seconds of voice, and the second it ends at."""
+    """Return the seconds of voice in a window of `size` samples, and where it ends, by its probabilities (chunks,)."""
     voiced = np.flatnonzero(chunks >= VOICE)
     if not voiced.size:
         return 0.0, 0.0

@@ -2,7 +2,7 @@
 
 In: windows and options. Out: text, words, and the engine's figures. The encoder runs once a window for language
 detection, decoding and alignment. It never decides what is decoded when (that is the scheduler), nor whether a text is
-to be believed (that is the hallucination filter), apart from further tries of a doubtful window (see `tries`).
+believed (that is the hallucination filter), apart from further tries of a doubtful window (see `tries`).
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ class Whisper:
 
     def __init__(self, load: Load) -> None:
         self.context = load.context
-        self._model = load_model(load)
-        self._core: ctranslate2.models.Whisper = self._model.model
-        self.device = str(self._core.device)
-        self.compute_type = str(self._core.compute_type)
-        self.multilingual = bool(self._core.is_multilingual)
+        self.model = load_model(load)
+        self.core: ctranslate2.models.Whisper = self.model.model
+        self.device = str(self.core.device)
+        self.compute_type = str(self.core.compute_type)
+        self.multilingual = bool(self.core.is_multilingual)
         # faster-whisper names all languages there are; a smaller vocabulary has no token for some.
         self.languages = [
             code
-            for code in self._model.supported_languages
-            if not self.multilingual or self._model.hf_tokenizer.token_to_id(f"<|{code}|>") is not None
+            for code in self.model.supported_languages
+            if not self.multilingual or self.model.hf_tokenizer.token_to_id(f"<|{code}|>") is not None
         ]
-        self._voice = Voice()
-        self._answers = Answers(self._model, multilingual=self.multilingual, untimed=load.context == "full")
-        self._growing = GrowingFeatures(self._model.feature_extractor.mel_filters.astype(np.float32))
+        self.voice = Voice()
+        self.answers = Answers(self.model, multilingual=self.multilingual, untimed=load.context == "full")
+        self._growing = GrowingFeatures(self.model.feature_extractor.mel_filters.astype(np.float32))
 
     @property
     def _stock(self) -> bool:
@@ -61,7 +61,7 @@ class Whisper:
     def warm_up(self) -> None:
         """Decode a second of silence, so that the first real window does not pay for lazy allocations."""
         silence = np.zeros(RATE, np.float32)
-        self._voice.find(silence)
+        self.voice.find(silence)
         self._decode_speech([_Wanted(self._features(silence), silence)], Options(language="en", beam=1))
 
     def decode(self, windows: Sequence[Window], rate: int, options: Options) -> list[Hypothesis]:
@@ -102,9 +102,9 @@ class Whisper:
         ]
 
     def _voices(self, samples: list[Floats], options: Options) -> list[_VoiceOf]:
-        """Find where there is a voice in each window, as far as that is asked for."""
+        """Find the voice in each window, as far as the options ask for it."""
         if self._stock and (options.check_voice or options.beam > 1):
-            chunks = [self._voice.chunks(one) for one in samples]
+            chunks = [self.voice.chunks(one) for one in samples]
             extents = [extent(found, one.size) for found, one in zip(chunks, samples, strict=True)]
             return [
                 _VoiceOf(
@@ -116,10 +116,10 @@ class Whisper:
                 for found, (seconds, end) in zip(chunks, extents, strict=True)
             ]
         if not options.check_voice:
-            return [_VoiceOf(end=self._voice.end(one) if options.find_voice_end else None) for one in samples]
+            return [_VoiceOf(end=self.voice.end(one) if options.find_voice_end else None) for one in samples]
         # The windows of a recording end in silence, so it only matters that there is a voice.
         voices: list[tuple[float, float | None]] = [
-            (self._voice.least(one), None) if options.deterministic else self._voice.find(one) for one in samples
+            (self.voice.least(one), None) if options.deterministic else self.voice.find(one) for one in samples
         ]
         return [_VoiceOf(silent=seconds < LEAST_VOICE_S, seconds=seconds, end=end) for seconds, end in voices]
 
@@ -135,7 +135,7 @@ class Whisper:
         if not windows:
             return []
         if self._stock and options.beam > 1:
-            # Whether the text is whole is told by its words.
+            # The times of words show whether the text is complete.
             options = msgspec.structs.replace(options, words=True)
         told = [self._language_behind_lead(window, options) for window in windows]
         features = [window.led if window.led is not None else window.features for window in windows]
@@ -152,9 +152,9 @@ class Whisper:
         ]
 
     def _language_behind_lead(self, window: _Wanted, options: Options) -> tuple[str, float] | None:
-        """The language of a window with a lead, which is by itself: of both together the lead's would be detected.
+        """Detect the language of a window without its lead, whose language would be detected with it.
 
-        A lead in another language is left out. None where nothing is to be detected, or there is no lead.
+        A lead in another language is left out. Returns None if there is no lead, or nothing to detect.
         """
         if window.led is None or options.language is not None or not self.multilingual:
             return None
@@ -178,7 +178,7 @@ class Whisper:
         return self._fill_gaps(window, best, language, options) if self._stock else best
 
     def _fill_gaps(self, window: _Wanted, hypothesis: Hypothesis, language: str, options: Options) -> Hypothesis:
-        """Decode the places with a voice and no words by themselves, and fill them."""
+        """Decode each place with voice but no words by itself, and fill in its text."""
         voiced = window.voiced or b""
         for _ in range(MOST_GAPS):
             gap = uncovered(hypothesis.words or (), voiced)
@@ -198,11 +198,11 @@ class Whisper:
         return hypothesis
 
     def _features(self, samples: Floats, stream_key: str | None = None, unsettled: int = 0) -> Floats:
-        """Float samples (n,) at 16 kHz -> log-mel features (mels, frames)."""
+        """Compute log-mel features (mels, frames) of samples (n,) at 16 kHz."""
         return self._growing.of(samples, stream_key, unsettled)[:, :FULL_FRAMES]
 
     def _bucket(self, frames: int, options: Options, *, full: bool = False) -> int:
-        """Feature frames that the encoder is given for a window of so many."""
+        """Return the feature frames to encode for a window of so many."""
         if full or (self._stock and options.margin is None):
             return FULL_FRAMES
         return min(FULL_FRAMES, bucket(frames, options.margin) if self._stock and options.margin else bucket(frames))
@@ -219,7 +219,7 @@ class Whisper:
         batch = np.zeros((len(features), features[0].shape[0], frames), np.float32)
         for row, piece in zip(batch, features, strict=True):
             row[:, : piece.shape[1]] = piece
-        return self._core.encode(ctranslate2.StorageView.from_array(batch))
+        return self.core.encode(ctranslate2.StorageView.from_array(batch))
 
     def _languages(self, encoded: Any, windows: list[_Wanted], options: Options) -> list[tuple[str, float]]:
         """Find the language of each window, and how probable it is."""
@@ -229,7 +229,7 @@ class Whisper:
             if options.language not in self.languages:
                 raise ValueError(f"the model does not know language {options.language!r}")
             return [(options.language, 1.0)] * len(windows)
-        found = self._core.detect_language(encoded)
+        found = self.core.detect_language(encoded)
         return [
             choose_language(
                 [(token[2:-2], float(probability)) for token, probability in ranked],
@@ -247,12 +247,12 @@ class Whisper:
         spoken = max(window.features.shape[1] for window in windows)
         if options.deterministic:  # whatever else is in the batch
             spoken = room(spoken) if self._stock else self._bucket(spoken, options)
-        hypotheses = self._answers.of(encoded, lengths, languages, options, spoken=spoken, leads=leads, **freedom)
+        hypotheses = self.answers.of(encoded, lengths, languages, options, spoken=spoken, leads=leads, **freedom)
         return [_on_its_own_clock(one, window) for one, window in zip(hypotheses, windows, strict=True)]
 
 
 class _VoiceOf(msgspec.Struct):
-    """What is known of the voice in a window; None is what was not asked."""
+    """The voice in a window; None where it was not asked for."""
 
     silent: bool = False
     seconds: float | None = None
@@ -261,8 +261,9 @@ class _VoiceOf(msgspec.Struct):
 
 
 class _Wanted(msgspec.Struct):
-    """A window to decode: its features and samples, where it has a voice. With a `lead`, `led` are the features of both
-    and the first `lead_frames` of them the lead's.
+    """A window to decode: its features, samples, and where it has voice.
+
+    With a `lead`, `led` are the features of both, the first `lead_frames` of them the lead's.
     """
 
     features: Floats
@@ -275,7 +276,7 @@ class _Wanted(msgspec.Struct):
 
 
 def _on_its_own_clock(hypothesis: Hypothesis, window: _Wanted) -> Hypothesis:
-    """Count times from the window's own start, and note what of its voice has no words."""
+    """Count times from the window's own start, and note where its voice has no words."""
     lead_s = window.lead_frames / 100
     words = hypothesis.words
     if words is not None and lead_s:
@@ -298,7 +299,7 @@ def _replace(hypothesis: Hypothesis, **changes: Any) -> Hypothesis:
 def choose_language(ranked: Sequence[tuple[str, float]], expected: str | None, seconds: float) -> tuple[str, float]:
     """Choose the language of a window.
 
-    Most people go on in the language they spoke, so a short window or an unsure detection does not change it.
+    Most people continue in the same language, so a short window or an uncertain detection does not change it.
 
     Args:
         ranked: Languages with their probabilities, the most probable first.

@@ -52,13 +52,16 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fi
 
 
 class Load(Part, frozen=True, kw_only=True, tag="load"):
-    """First to the worker: the model to load. `threads` 0 leaves the number to CTranslate2."""
+    """First to the worker: the model to load, and a speaker embedder for when it is needed. `threads` 0 leaves the
+    number to CTranslate2.
+    """
 
     directory: str
     context: str
     device: str = "auto"
     compute_type: str = "default"
     threads: int = 0
+    voices: str | None = None
 
 
 class Loaded(Part, frozen=True, kw_only=True, tag="loaded"):

@@ -16,7 +16,7 @@ from convod.engine.wire import Load, Loaded, NotLoaded, Results, Trouble, Work, 
 
 def main() -> None:
     """Serve the socket whose descriptor is the first argument."""
-    # A terminal may stop who writes to it from the background (stty tostop); a library's complaint is not worth that.
+    # A terminal may stop a background process that writes to it (stty tostop); a library's message is not worth that.
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     link = socket.socket(fileno=int(sys.argv[1]))
     stream = link.makefile("rb")
@@ -27,8 +27,10 @@ def main() -> None:
     if not isinstance(load, Load):
         raise SystemExit("the first message to a worker is `load`")
     try:
+        from convod.engine.embedder import WhenAsked
         from convod.engine.whisper import Whisper
 
+        embedder = WhenAsked(load.voices)
         whisper = Whisper(load)
         whisper.warm_up()
     except (ImportError, OSError, RuntimeError, ValueError) as error:
@@ -49,7 +51,7 @@ def main() -> None:
         assert isinstance(work, Work)
         begun = time.perf_counter()
         try:
-            hypotheses = whisper.decode(work.windows, work.rate, work.options)
+            hypotheses = embedder.with_voiceprints(work, whisper.decode(work.windows, work.rate, work.options))
         except (RuntimeError, ValueError) as error:
             link.sendall(pack(Trouble(message=str(error))))
         else:
@@ -57,7 +59,7 @@ def main() -> None:
 
 
 def _why_not(load: Load, error: Exception) -> str:
-    """Why there is no model, and what to do where it is the settings that ask for too much."""
+    """Say why the model cannot be loaded, and what to do if the settings ask for too much."""
     said = f"the model in {load.directory} cannot be used: {str(error).rstrip('.')}"
     if load.compute_type != "default":
         return f"{said}; leave out --compute-type (engine.compute_type {load.compute_type!r}), or choose another"

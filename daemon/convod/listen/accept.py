@@ -1,7 +1,7 @@
-"""Accepts connections for as long as there are descriptors, and again as soon as there are.
+"""Accept connections while there are descriptors, and again as soon as there are.
 
 In: a listening socket. Out: a task for each connection. A connection that would take one of the last descriptors is
-closed, for what is at work needs them; the log says so once, not for each.
+closed: requests need them. The log says so once, not for each connection.
 """
 
 from __future__ import annotations

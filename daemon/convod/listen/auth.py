@@ -1,4 +1,4 @@
-"""Decides whose a connection is, and what it may do: a Unix socket tells its user, a WebSocket sends a token.
+"""Decide whose a connection is, and what it may do: a Unix socket tells its user, a WebSocket client sends a token.
 
 In: a socket or a token. Out: a `Grant`, or `Unauthorized` after a pause that grows with each wrong try. It never logs a
 token.
@@ -34,10 +34,10 @@ CHECK_S: Final = 1.0
 """How often tokens in use are checked for being revoked or expired."""
 
 PAUSES_S: Final = (0.5, 1.0, 2.0, 4.0)
-"""The wait before the first, second, third and every further wrong try of a host is answered; below `handshake_s`."""
+"""Seconds before the first, second, third and every further wrong try of a host is answered; below `handshake_s`."""
 
 FORGET_S: Final = 300.0
-"""After so long without one, a host's wrong tries are forgotten."""
+"""A host's wrong tries are forgotten after so long without another."""
 
 NO_LONGER_VALID: Final = "The token is no longer valid; ask the operator for a new one."
 
@@ -65,7 +65,7 @@ SCOPES: Final[dict[Scope, Right]] = {
 
 
 class Unauthorized(Exception):
-    """This client may not come in; the text is one sentence for its user."""
+    """This client is not let in; the text is one sentence for its user."""
 
 
 class Lease:
@@ -162,7 +162,7 @@ class Authenticator:
         self._shared: dict[str, Lease] = {}
         self._tokens: dict[Token, Lease] = {}
         self._admins: dict[str, Lease] = {}
-        self._tries: OrderedDict[str, tuple[int, float]] = OrderedDict()  # by host: how many, when the last was
+        self.tries: OrderedDict[str, tuple[int, float]] = OrderedDict()  # by host: how many, when the last was
         self._reported = ""
         self.refused = 0
 
@@ -232,11 +232,11 @@ class Authenticator:
 
     async def _pause(self, host: str) -> None:
         now = trio.current_time()
-        count, last = self._tries.pop(host, (0, now))
+        count, last = self.tries.pop(host, (0, now))
         count = 1 if now - last > FORGET_S else count + 1
-        self._tries[host] = (count, now)
-        while len(self._tries) > HOSTS:
-            self._tries.popitem(last=False)
+        self.tries[host] = (count, now)
+        while len(self.tries) > HOSTS:
+            self.tries.popitem(last=False)
         self.refused += 1
         log.warning("wrong or missing token", extra={"host": host, "tries": count})
         # Only the client that guesses waits; the daemon serves others meanwhile.

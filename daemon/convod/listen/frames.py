@@ -1,7 +1,7 @@
-"""Counts the frames in what a WebSocket client sends (RFC 6455, section 5.2).
+"""Count the frames that a WebSocket client sends (RFC 6455, section 5.2).
 
-In: bytes behind the handshake, in pieces of any size. Out: how many messages are complete, and how many frames brought
-none. It keeps a part of a header at most, and leaves errors to the WebSocket library, which reads the same bytes.
+In: bytes after the handshake, in pieces of any size. Out: how many messages are complete, and how many frames brought
+none. It keeps at most a part of a header, and leaves errors to the WebSocket library, which reads the same bytes.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 FRAGMENT_BYTES: Final = 1024
-"""A fragment of this size is worth its frame."""
+"""Smaller fragments cost more than they bring."""
 
 _FINAL: Final = 0x80
 _MASKED: Final = 0x80
@@ -32,7 +32,7 @@ class FrameCounter:
         """Count the frames in `data`.
 
         Returns:
-            How many of those that begin in it bring work but no message: control frames and tiny fragments.
+            How many of those that begin in it cost work but bring no message: control frames and tiny fragments.
         """
         if len(data) < self._payload:
             self._payload -= len(data)

@@ -9,21 +9,15 @@ from __future__ import annotations
 import ipaddress
 import logging
 import socket
-from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 import trio
 
 from convo.address import Address, parse
 from convod.listen.accept import accept
-from convod.listen.limits import ConnectionLimiter, Slot
-from convod.listen.settings import ListenSettings
-from convod.listen.tls import Certificate
-
-if TYPE_CHECKING:
-    from convod.listen.websocket import WebSocketLink
+from convod.listen.endpoint import WebSocketEndpoint
 
 log = logging.getLogger("convod.listen")
 
@@ -67,7 +61,7 @@ def _peer(stream: trio.SocketStream) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _network(peer: str) -> str:
+def network_of(peer: str) -> str:
     """Return what handshakes are counted by: an IPv4 address, or the 64 bits that an IPv6 host has for itself."""
     host = peer.rpartition(":")[0].strip("[]")
     address = ipaddress.ip_address(host.partition("%")[0])
@@ -101,19 +95,6 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False  # a name that may mean any address
-
-
-class WebSocketEndpoint(msgspec.Struct, frozen=True):
-    """What connections to a listener meet: limits, and what serves them.
-
-    `settings` and `requires_token` are asked anew for each connection, as both may change while the daemon runs.
-    """
-
-    settings: Callable[[], ListenSettings]
-    requires_token: Callable[[], bool]
-    limiter: ConnectionLimiter
-    serve: Callable[[WebSocketLink, str, Slot], Awaitable[None]]
-    certificate: Certificate | None = None
 
 
 class Bound(msgspec.Struct, frozen=True):
@@ -161,7 +142,7 @@ async def listen(bound: Bound, endpoint: WebSocketEndpoint, connections: trio.Nu
             peer = _peer(stream)
         except OSError:
             return  # it is gone already
-        with endpoint.limiter.slot(endpoint.settings(), _network(peer)) as slot:
+        with endpoint.limiter.slot(endpoint.settings(), network_of(peer)) as slot:
             # A peer that breaks off its handshake raises: that is the end of this connection only.
             try:
                 for option, value in KEEPALIVE:

@@ -1,7 +1,7 @@
-"""Who is connected, and how much each may ask for: counts by owner, paces of messages and bytes.
+"""Limit connections: how many there are by owner, and how fast each may send messages and bytes.
 
-In: connections that come, say who they are, send, and go. Out: refusals, pauses, and which silent connections are cut.
-It knows neither bytes nor sessions.
+In: connections that come, say hello, send, and go. Out: refusals, pauses, and which silent connections are evicted. It
+knows neither bytes nor sessions.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ import trio
 from convod.listen.settings import ListenSettings
 
 BURST_S: Final = 2.0
-"""Seconds of a pace that may come at once."""
+"""A burst may have as much as this many seconds at the full rate."""
 
 STRANGER_BYTES: Final = 1 << 14
-"""Most bytes that are kept of a client before it is welcome."""
+"""Most bytes that are read of a client before its welcome."""
 
 RESERVE_AT_MOST: Final = 8
 """At most this fraction of all connections, an eighth, is reserved for the Unix socket and admins."""
 
 RESERVE_EACH: Final = 8
-"""An owner with so many connections takes none of the reserve."""
+"""An owner with so many connections may use none of the reserve."""
 
 NO_ROOM: Final = "The daemon has no room for more connections; try again later."
 
 
 class Pace:
-    """A rate with some slack: what is above it waits (a token bucket). `per_s` 0 is no limit."""
+    """A token bucket: what exceeds the rate waits. `per_s` 0 is no limit."""
 
     def __init__(self, per_s: float, now: float) -> None:
         self._per_s = per_s
@@ -63,7 +63,7 @@ class Paces:
 class Slot:
     """The place of one open connection.
 
-    `deadline`: when it must have said hello, on trio's clock. `spoke`: whether it has asked for something; of one host,
+    `deadline`: when it must have said hello, on trio's clock. `spoke`: whether it has sent a request; of one host,
     those that have not are evicted first. `scope` is cancelled if it is evicted.
     """
 
@@ -91,8 +91,8 @@ class ConnectionLimiter:
         self.connected = 0
         self.refused: Counter[str] = Counter()
         self._numbers = 0
-        self._silent: dict[str, OrderedDict[int, Slot]] = {}  # by host: those that have not said hello, oldest first
-        self._silent_count = 0
+        self.silent: dict[str, OrderedDict[int, Slot]] = {}  # by host: those that have not said hello, oldest first
+        self.silent_count = 0
         self._owners: Counter[str] = Counter()
         self._paces: dict[str, Paces] = {}
 
@@ -112,8 +112,8 @@ class ConnectionLimiter:
         self._numbers += 1
         slot = Slot(settings, self._numbers, host)
         self.connected += 1
-        self._silent.setdefault(host, OrderedDict())[slot.number] = slot
-        self._silent_count += 1
+        self.silent.setdefault(host, OrderedDict())[slot.number] = slot
+        self.silent_count += 1
         self._evict(host, settings)
         try:
             with slot.scope:
@@ -129,24 +129,24 @@ class ConnectionLimiter:
 
         An honest client says hello at once, and is not evicted for other hosts that do not.
         """
-        if len(self._silent[newest]) > settings.host_handshakes:
+        if len(self.silent[newest]) > settings.host_handshakes:
             host = newest
-        elif self._silent_count > settings.handshakes:
-            host = max(self._silent, key=lambda each: len(self._silent[each]))
+        elif self.silent_count > settings.handshakes:
+            host = max(self.silent, key=lambda each: len(self.silent[each]))
         else:
             return
-        here = self._silent[host].values()
+        here = self.silent[host].values()
         evicted = next((slot for slot in here if not slot.spoke), next(iter(here)))
         self.refused["handshakes"] += 1
         self._end_handshake(evicted)
         evicted.scope.cancel()
 
     def _end_handshake(self, slot: Slot) -> None:
-        here = self._silent.get(slot.host)
+        here = self.silent.get(slot.host)
         if here is not None and here.pop(slot.number, None) is not None:
-            self._silent_count -= 1
+            self.silent_count -= 1
             if not here:
-                del self._silent[slot.host]
+                del self.silent[slot.host]
 
     def full(self, settings: ListenSettings) -> bool:
         """Whether there is no room at all, not even in the reserve."""

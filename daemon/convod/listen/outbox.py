@@ -1,7 +1,7 @@
-"""What one connection has to send, in order, without keeping a queue of events.
+"""Collect what one connection has to send, in order, without a queue of events.
 
-In: replies, attachments. Out: the next messages. Replies wait in a short queue, events in their session's feed. A reply
-may wait for an attachment to get as far as a stored event, so that `finalize` is answered after its segments.
+In: replies and attachments. Out: the next messages. Replies wait in a short queue, events in their session's log. A
+reply may wait until an attachment has sent a certain stored event, so that `finalize` is answered after its segments.
 """
 
 from __future__ import annotations
@@ -15,17 +15,20 @@ from convo.messages import Message
 from convod.auto_reset_event import AutoResetEvent
 from convod.sessions import Subscription
 from convod.sessions.feed import EventLog
+from convod.store import StoreAway
 
 REPLIES: Final = 256
-"""Replies that may wait; above, the connection's requests are not read until its client takes some."""
+"""Most replies that may wait; beyond, no request is read until the client takes some."""
 
+AGAIN_S: Final = 0.5
+"""Until events are read again from a store that was away."""
 
 TOGETHER: Final = 64
-"""Messages after which no more are gathered: to make bytes of thousands at once would hold up everybody."""
+"""Messages after which no more are collected: encoding thousands at once would delay every connection."""
 
 
 class Outbox:
-    """Owned by a connection's writer task."""
+    """The messages of one connection; its writer task calls `next`."""
 
     def __init__(self) -> None:
         self._replies: deque[tuple[Message, Subscription | None, int]] = deque()
@@ -35,17 +38,17 @@ class Outbox:
         self._closing = False
 
     def put(self, message: Message, *, after: Subscription | None = None, seq: int = 0) -> None:
-        """Send a message, once `after` has had the stored event `seq`."""
+        """Send a message; if `after` is given, once it has taken the stored event `seq`."""
         self._replies.append((message, after, seq))
         self._wakeup.set()
 
     async def wait_room(self) -> None:
-        """Until fewer than REPLIES wait."""
+        """Wait until fewer than REPLIES wait."""
         while len(self._replies) >= REPLIES:
             await self._room.park()
 
     def attach(self, feed: EventLog, after_seq: int) -> Subscription:
-        """Send this feed's events from now on; a former attachment to it is replaced."""
+        """Send the events of a session from now on, instead of an earlier attachment to it."""
         self.detach(feed.session)
         attachment = feed.subscribe(after_seq, self._wakeup.set)
         self._attachments[feed.session] = attachment
@@ -53,39 +56,44 @@ class Outbox:
         return attachment
 
     def detach(self, session: str) -> bool:
-        """No more events of that session; False if there was no attachment."""
+        """Send no more events of a session; return whether it was attached."""
         attachment = self._attachments.pop(session, None)
         if attachment is not None:
             attachment.log.unsubscribe(attachment)
         return attachment is not None
 
     def attachment(self, session: str) -> Subscription | None:
-        """The attachment to a session, if there is one."""
+        """Return the attachment to a session, if there is one."""
         return self._attachments.get(session)
 
     @property
     def attached(self) -> bool:
-        """Whether there is an attachment to any session."""
+        """Whether any session is attached."""
         return bool(self._attachments)
 
     def finish(self) -> None:
-        """`next` gives what waits and then ends."""
+        """Have `next` return what waits, then None."""
         self._closing = True
         self._wakeup.set()
 
     def close(self) -> None:
-        """Detach from all."""
+        """Detach all sessions, and finish."""
         for session in list(self._attachments):
             self.detach(session)
         self.finish()
 
     async def next(self) -> list[Message] | None:
-        """The next messages to send, None when closed and empty."""
+        """Wait for the next messages and return them; None when finished and empty."""
         while True:
             messages = self._take_replies()
+            away = False
             for session, attachment in list(self._attachments.items()):
                 if attachment.ready:
-                    messages += await attachment.take()
+                    try:
+                        messages += await attachment.take()
+                    except StoreAway:
+                        away = True
+                        continue
                     if self._attachments.get(session) is attachment:  # the others are first the next time
                         self._attachments[session] = self._attachments.pop(session)
                 if len(messages) >= TOGETHER:
@@ -94,7 +102,11 @@ class Outbox:
                 return messages
             if self._closing:
                 return None
-            await self._wakeup.wait()
+            if away:
+                with trio.move_on_after(AGAIN_S):
+                    await self._wakeup.wait()
+            else:
+                await self._wakeup.wait()
 
     def _take_replies(self) -> list[Message]:
         ready: list[Message] = []

@@ -19,10 +19,11 @@ from convo.errors import LocalProtocolError, RemoteProtocolError
 from convo.messages import PROTOCOL, Audio, Code, Error, Hello, Limits, Message, Request, Welcome
 from convod import __version__
 from convod.listen.auth import NO_LONGER_VALID, Grant, Unauthorized
+from convod.listen.client import Client
 from convod.listen.limits import NO_ROOM, STRANGER_BYTES, Slot
 from convod.listen.link import Link, LinkLost
 from convod.listen.outbox import Outbox
-from convod.listen.requests import Client, Service
+from convod.listen.requests import Service
 from convod.listen.settings import ListenSettings
 from convod.sessions import Refused
 
@@ -30,7 +31,8 @@ log = logging.getLogger("convod.listen")
 
 FEATURES = [
     "live", "file", "interim", "words", "resume", "summary", "rolling", "summaries", "search", "export", "pull_model",
-    "queue", "update", "retry", "retranscribe", "rename", "marks",
+    "queue", "update", "retry", "retranscribe", "rename", "marks", "speakers",
+    "channels",
 ]  # fmt: skip
 
 GOODBYE_S = 5.0
@@ -48,8 +50,8 @@ class _Reader:
         self._connection = connection
         self._ahead: Message | Malformed | RemoteProtocolError | None = None
 
-    async def next(self) -> Message | Malformed:
-        """Return the next message.
+    async def next(self, *, rest: bool = False) -> Message | Malformed:
+        """Return the next message; `rest` as in `Link.receive`.
 
         Raises:
             RemoteProtocolError: the client broke the contract.
@@ -61,7 +63,7 @@ class _Reader:
         if ahead is not None:
             return ahead
         while (event := await self._next_ready()) is NEED_DATA:
-            data = await self._link.receive()
+            data = await self._link.receive(rest=rest)
             if data is None:
                 raise LinkLost
             self._connection.receive_data(data)
@@ -238,7 +240,6 @@ class ConnectionHandler:
         return None
 
     async def _serve_requests(self, nursery: trio.Nursery) -> Code | None:
-        self._link.rest_while(lambda: self._client.quiet)
         while True:
             event = await self._next_unless_idle()
             if event is None:
@@ -266,10 +267,10 @@ class ConnectionHandler:
         idle_s = self._settings.idle_s
         while idle_s:
             with trio.move_on_after(idle_s):
-                return await self._reader.next()
+                return await self._reader.next(rest=self._client.quiet)
             if not self._outbox.attached:
                 return None
-        return await self._reader.next()
+        return await self._reader.next(rest=self._client.quiet)
 
     async def _take_audio(self, audio: Audio, pieces: list[bytes]) -> bool:
         """Hand audio to its session; False if the client sent more than its credit."""

@@ -7,6 +7,7 @@ place of one that could.
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 
 import msgspec
 
@@ -28,6 +29,19 @@ class Certificate(msgspec.Struct):
             BadCertificate: a file is missing or no PEM file, or they do not belong together.
         """
         return cls(_context(cert, key))
+
+    def renewal(self, cert: str, key: str) -> Callable[[], None]:
+        """Read PEM files again, and return what puts them in force.
+
+        Raises:
+            BadCertificate: as `read` does.
+        """
+        context = _context(cert, key)
+
+        def renew() -> None:
+            self.context = context
+
+        return renew
 
 
 def _context(cert: str, key: str) -> ssl.SSLContext:

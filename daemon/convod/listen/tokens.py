@@ -1,7 +1,7 @@
 """Tokens of remote clients: made once, shown once, kept as hashes in a file that may change while the daemon runs.
 
-In: a token as a client sends it. Out: the `Token` it stands for, or None. The file holds names, scopes and SHA-256
-hashes: whoever reads it cannot connect. A secret has 256 random bits, so a plain hash is as good as a slow one.
+In: a token as a client sends it. Out: its `Token`, or None. The file holds names, scopes and SHA-256 hashes, with which
+nobody can connect. A secret has 256 random bits, so a plain hash is as good as a slow one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FILE: Final = "tokens.json"
 """In the state directory."""
 
 PREFIX: Final = "convo_"
-"""Of every token, so that people and secret scanners know one when they see it."""
+"""Begins every token, so that people and secret scanners recognise one."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
@@ -38,7 +38,7 @@ class BadToken(ValueError):
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a token. `created` and `expires` are Unix seconds; `sha256` is of the whole token, in hex.
+    """A token. `created` and `expires` are Unix seconds; `sha256` is of the whole token, in hex.
 
     `owner`: whose sessions it makes and sees. Each token is an owner of its own, also one whose name was used before;
     those of earlier versions were owners by name.
@@ -62,7 +62,7 @@ class _Book(msgspec.Struct, kw_only=True):
 
 
 class TokenBook:
-    """The tokens of one state directory. Reads the file again whenever it has changed."""
+    """The tokens of one state directory; the file is read again whenever it has changed."""
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / FILE
@@ -84,7 +84,7 @@ class TokenBook:
         return True
 
     def tokens(self) -> tuple[Token, ...]:
-        """All tokens, expired ones too.
+        """Return all tokens, expired ones too.
 
         Raises:
             BadToken: the file cannot be read or understood.
@@ -105,7 +105,7 @@ class TokenBook:
         return self._tokens
 
     def find(self, secret: str, now: float) -> Token | None:
-        """The valid token with this secret. Takes the same time whichever it is, if any."""
+        """Return the valid token with this secret, or None; takes the same time in every case."""
         given = _hash(secret).encode()
         found = None
         for token in self.tokens():
@@ -115,7 +115,7 @@ class TokenBook:
         return found if found is not None and found.valid(now) else None
 
     def add(self, name: str, *, scope: Scope = "stream", owner: str = "", expires: float | None = None) -> str:
-        """Make a token; returns its secret, which is kept nowhere.
+        """Make a token; return its secret, which is stored nowhere.
 
         Raises:
             BadToken: the name is taken or no name, or the file cannot be written.
@@ -135,7 +135,7 @@ class TokenBook:
         return secret
 
     def revoke(self, name: str) -> None:
-        """Forget a token. A daemon that runs notices within a second or two.
+        """Revoke a token. A running daemon notices within a second or two.
 
         Raises:
             BadToken: there is none of that name, or the file cannot be written.
@@ -148,10 +148,10 @@ class TokenBook:
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[_Book]:
-        """The file's content, written back whole at the end: a daemon that reads meanwhile sees the old or the new."""
+        """Yield the file's content and write it back whole: a daemon that reads meanwhile sees the old or the new."""
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Through no link: root makes tokens in a directory of the daemon's user, who may have put one there.
+            # Follow no link: root makes tokens in a directory of the daemon's user, who may have put one there.
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             lock = os.open(self.path.with_name(f"{FILE}.lock"), flags, 0o600)
         except OSError as error:

@@ -1,6 +1,6 @@
-"""The Unix socket: bound, taken over from a dead daemon, never from a living one; its streams as links.
+"""The Unix socket: bind it, or take it over from a dead daemon but never from a living one; its streams as links.
 
-In: a path. Out: a link for each connection. A stale socket is known by its lock file: whoever holds the lock lives.
+In: a path. Out: a link for each connection. A living daemon holds the lock of the lock file beside the socket.
 """
 
 from __future__ import annotations
@@ -41,14 +41,16 @@ class SocketTaken(Exception):
 class UnixLink:
     """A stream socket; frames carry their length."""
 
+    is_json = False
+
     def __init__(self, stream: trio.SocketStream) -> None:
         self._socket = stream.socket
         self._stream = PacedStream(stream)
         self._read_bytes = STRANGER_BYTES
-        self.rest_while = self._stream.rest_while
 
-    async def receive(self) -> bytes | None:
+    async def receive(self, *, rest: bool = False) -> bytes | None:
         """Return some bytes, None at the end."""
+        self._stream.rests = rest
         try:
             return bytes(await self._stream.receive_some(self._read_bytes)) or None
         except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -70,7 +72,7 @@ class UnixLink:
             raise LinkLost from error
 
     async def close(self, code: Code | None, *, stopping: bool = False) -> None:
-        """Close; what was sent arrives."""
+        """Close the stream; what was sent still arrives."""
         await self._stream.aclose()
 
     def abort(self) -> None:
@@ -113,7 +115,7 @@ def bound(path: Path, mode: int = 0o600, group: str = "") -> Iterator[trio.Socke
             # No other user may connect between bind and chmod.
             before = os.umask(0o177)
             try:
-                _bind(listener, path)
+                bind_path(listener, path)
             except OSError as error:
                 raise SocketTaken(
                     f"the socket {path} cannot be made ({error.strerror or error}); choose another with --socket"
@@ -127,7 +129,7 @@ def bound(path: Path, mode: int = 0o600, group: str = "") -> Iterator[trio.Socke
             listener.close()
             try:
                 path.unlink(missing_ok=True)
-            except OSError as error:  # nobody listens there: the next start makes it anew
+            except OSError as error:  # nobody listens there: the next start replaces it
                 log.warning("the socket %s stays behind (%s)", path, error.strerror)
     finally:
         # The lock file stays: if it were removed, two daemons could hold locks on two files of one name.
@@ -147,11 +149,12 @@ def _open_to(path: Path, mode: int, group: str) -> None:
         ) from error
 
 
-def _bind(listener: trio.socket.SocketType, path: Path) -> None:
+def bind_path(listener: trio.socket.SocketType, path: Path) -> None:
+    """Bind to a path; `OSError` if the system refuses it."""
     import socket as stdlib
 
-    # trio's bind is a coroutine for the sake of name look-ups, which a path does not need.
-    stdlib.socket.bind(listener._sock, os.fspath(path))  # type: ignore[attr-defined]
+    # trio's bind is a coroutine because it may look up names, which a path does not need.
+    stdlib.socket.bind(listener._sock, os.fspath(path))  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 async def listen(

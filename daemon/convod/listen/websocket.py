@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import trio
 import trio_websocket
@@ -20,13 +20,11 @@ from wsproto.utilities import LocalProtocolError
 
 from convo.codec import RAW
 from convo.messages import WEBSOCKET_JSON, WEBSOCKET_SUBPROTOCOL, Code
+from convod.listen.endpoint import WebSocketEndpoint
 from convod.listen.frames import FrameCounter
 from convod.listen.limits import STRANGER_BYTES, Slot
 from convod.listen.link import LinkLost
 from convod.listen.pace import READ_BYTES, PacedStream
-
-if TYPE_CHECKING:
-    from convod.listen.front import WebSocketEndpoint
 
 log = logging.getLogger("convod.listen")
 
@@ -177,15 +175,16 @@ class WebSocketLink:
     ) -> None:
         self.is_json = is_json
         self.trust = stream.trust
-        self.rest_while = paced.rest_while
         self.abort = paced.abort
+        self._paced = paced
         self._websocket = websocket
         self._stream = stream
         self._received = 0
         self._ready = 0
 
-    async def receive(self) -> bytes | None:
+    async def receive(self, *, rest: bool = False) -> bytes | None:
         """Return one message, None at the end. Text becomes bytes, which are refused later if they are no JSON."""
+        self._paced.rests = rest
         try:
             message = await self._websocket.get_message()
         except trio_websocket.ConnectionClosed:
@@ -202,7 +201,7 @@ class WebSocketLink:
             return None
         ready = self._ready
         try:
-            return await self.receive()
+            return await self.receive(rest=self._paced.rests)
         finally:
             self._ready = ready  # what comes meanwhile is for the next `receive`: a fast client fills no memory
 

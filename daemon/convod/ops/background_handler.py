@@ -1,4 +1,4 @@
-"""Writes log lines in the background, for a descriptor that may block, such as a terminal stopped by Ctrl-S.
+"""Write log lines in the background, for a descriptor that may block, such as a terminal stopped by Ctrl-S.
 
 In: log records. Out: their lines, written by a separate thread, so that logging never waits. At most a thousand lines
 are queued; of lines beyond that, and of those that a full disk refused, only the number is written.
@@ -16,7 +16,7 @@ WAITING: Final = 1000
 """Most lines that are queued."""
 
 GOODBYE_S: Final = 1.0
-"""How long the last lines may take at the end."""
+"""Longest wait for the last lines at the end."""
 
 
 class BackgroundHandler(logging.Handler):
@@ -25,47 +25,47 @@ class BackgroundHandler(logging.Handler):
     def __init__(self, descriptor: int) -> None:
         super().__init__()
         self._descriptor = descriptor
-        self._lines: deque[tuple[str, int]] = deque()  # and how many lines each stands for
+        self.lines: deque[tuple[str, int]] = deque()  # and how many lines each stands for
         self._lost = 0
         self._ended = False
-        self._changed = threading.Condition()
+        self.changed = threading.Condition()
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
         self._thread.start()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue one line."""
         line = self.format(record) + "\n"
-        with self._changed:
-            if len(self._lines) >= WAITING:
+        with self.changed:
+            if len(self.lines) >= WAITING:
                 self._lost += 1
                 return
             if self._lost:
-                self._lines.append((f"({self._lost} lines were lost: nobody took them)\n", self._lost))
+                self.lines.append((f"({self._lost} lines were lost: nobody took them)\n", self._lost))
                 self._lost = 0
-            self._lines.append((line, 1))
-            self._changed.notify_all()
+            self.lines.append((line, 1))
+            self.changed.notify_all()
 
     def flush(self) -> None:
         """Wait until all lines are written, for at most GOODBYE_S."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._lines, GOODBYE_S)
+        with self.changed:
+            self.changed.wait_for(lambda: not self.lines, GOODBYE_S)
 
     def close(self) -> None:
         """Write the queued lines if that is possible soon, and end."""
         self.flush()
-        with self._changed:
+        with self.changed:
             self._ended = True
-            self._changed.notify_all()
+            self.changed.notify_all()
         super().close()
 
     def _write(self) -> None:
         torn = False  # the last line that was written is half of one
         while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._lines or self._ended)
+            with self.changed:
+                self.changed.wait_for(lambda: self.lines or self._ended)
                 if self._ended:
                     return
-                text, count = self._lines[0]
+                text, count = self.lines[0]
             data = ("\n" * torn + text).encode("utf-8", "backslashreplace")
             try:
                 while data:
@@ -74,7 +74,7 @@ class BackgroundHandler(logging.Handler):
                 torn = False
             except OSError:  # closed, and there is no other place to report it; or a disk that is full for now
                 pass
-            with self._changed:
-                self._lines.popleft()
+            with self.changed:
+                self.lines.popleft()
                 self._lost += count if data else 0
-                self._changed.notify_all()
+                self.changed.notify_all()

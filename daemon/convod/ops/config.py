@@ -16,10 +16,11 @@ from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
 import msgspec
 import platformdirs
+from msgspec import Meta
 
 from convod.engine.supervisor import EngineSettings
+from convod.hooks.settings import HookSettings
 from convod.listen.settings import ListenSettings
-from convod.ops.http import MetricsSettings
 from convod.sessions.limits import LimitSettings, RetentionSettings
 from convod.sessions.session import SessionSettings
 from convod.summary import SummarySettings
@@ -50,12 +51,25 @@ class LogSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     text: bool = False
 
 
+class MetricsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings `[metrics]`. `http`: HOST:PORT, "" is off; `insecure`: listen beyond this machine."""
+
+    http: Annotated[str, Meta(pattern=r"^$|^\S+:\d{1,5}$", description='HOST:PORT, or "" for none')] = ""
+    insecure: bool = False
+
+
 class SpoolSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings `[spool]`. With `fsync` acknowledged audio and text survive a power cut too, at the disk's speed; a file
     that was sent whole does in any case.
     """
 
     fsync: bool = False
+
+
+class StoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings `[store]`. `url` "" is SQLite in the state directory; postgresql://USER@HOST/DATABASE is a server."""
+
+    url: str = ""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -70,7 +84,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     retention: RetentionSettings = RetentionSettings()
     summary: SummarySettings = SummarySettings()
     spool: SpoolSettings = SpoolSettings()
+    store: StoreSettings = StoreSettings()
     metrics: MetricsSettings = MetricsSettings()
+    hooks: HookSettings = HookSettings()
     log: LogSettings = LogSettings()
 
     @property
@@ -85,7 +101,7 @@ class BadSettings(Exception):
 
 def keys() -> Iterator[str]:
     """Every setting's dotted key."""
-    yield from _types()
+    yield from setting_types()
 
 
 def load(
@@ -96,7 +112,7 @@ def load(
     Raises:
         BadSettings: a key or a value is wrong, or `file` cannot be read.
     """
-    types = _types()
+    types = setting_types()
     values: dict[str, Any] = {}
     path = file or _default_file(environment)
     if path is not None:
@@ -113,37 +129,42 @@ def load(
     return build(values), path
 
 
-def exposed_token(settings: Settings, file: Path | None) -> str | None:
+def exposed_secret(settings: Settings, file: Path | None) -> str | None:
     """One sentence if the file holds a secret and every user of this machine may read it."""
-    broker = settings.engine.broker
+    broker, url = settings.engine.broker, settings.store.url
     secrets = {
-        "listen.token": settings.listen.token,
-        "engine.broker": broker if without_secret(broker) != broker else "",
+        "listen.token": (settings.listen.token, "`convod token add`"),
+        "engine.broker": (broker if without_password(broker) != broker else "", "CONVOD_ENGINE_BROKER"),
+        "store.url": (url if without_password(url) != url else "", "CONVOD_STORE_URL, or a password in ~/.pgpass,"),
     }
-    if file is None or not any(secrets.values()):
+    if file is None or not any(value for value, _ in secrets.values()):
         return None
     try:
         if not file.stat().st_mode & stat.S_IROTH:
             return None
-        held = [key for key, value in _from_file(file, _types()) if value and value == secrets.get(key)]
+        held = dict(_from_file(file, setting_types()))
     except (OSError, BadSettings):
         return None
-    if not held:
-        return None
-    instead = ", or `convod token add` instead" if held == ["listen.token"] else ""
-    return f"{file} holds {' and '.join(held)} and any user may read it: use `chmod o-r {file}`{instead}"
+    for key, (value, instead) in secrets.items():
+        if value and held.get(key) == value:
+            return f"{file} holds {key} and any user may read it: use `chmod o-r {file}`, or {instead} instead"
+    return None
 
 
-def without_secret(url: str) -> str:
-    """A URL as it may be shown."""
-    return re.sub(r"(?<=://)[^@/]*@|(?<=://).*@", "(set)@", url, count=1)
+def without_password(url: str) -> str:
+    """An address as it may be shown."""
+    if url and not re.match("(postgres(ql)?|rediss?)://", url):
+        return "(set)"  # whatever it is
+    url = re.sub(r"^(\w+://[^:/@]*):.*@", r"\1:(set)@", url)
+    return re.sub(r"(?i)((?:ssl)?password=)[^&]*", r"\1(set)", url)
 
 
 def _parts(text: str) -> list[str]:
     return [part for part in map(str.strip, text.split(",")) if part]
 
 
-def _types() -> dict[str, Any]:
+def setting_types() -> dict[str, Any]:
+    """Return the type of each setting, by its key."""
     types: dict[str, Any] = {}
     for field in msgspec.structs.fields(Settings):
         if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):

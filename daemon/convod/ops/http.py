@@ -10,25 +10,14 @@ import logging
 import os
 import socket
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
-import msgspec
 import trio
-from msgspec import Meta
 
-from convod.listen.requests import CONTENT_TYPE
-
-if TYPE_CHECKING:
-    from convod.ops.health import Health
+from convod.measure import CONTENT_TYPE
+from convod.ops.health import Health
 
 log = logging.getLogger("convod.http")
-
-
-class MetricsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Settings `[metrics]`. `http`: HOST:PORT, "" is off; `insecure`: listen beyond this machine."""
-
-    http: Annotated[str, Meta(pattern=r"^$|^\S+:\d{1,5}$", description='HOST:PORT, or "" for none')] = ""
-    insecure: bool = False
 
 
 class HttpUnavailable(Exception):

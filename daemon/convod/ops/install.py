@@ -1,4 +1,4 @@
-"""`convod install`: writes the systemd units for the convod that is running this, and what they need beside them.
+"""`convod install`: write the systemd units for this convod, its gateway, and what they need.
 
 In: a root directory, system or user. Out: files below it; what to type next. It overwrites its own units and never a
 settings file, and starts nothing.
@@ -24,6 +24,7 @@ SYSTEM: Final = {
     "system/convod.socket": "etc/systemd/system/convod.socket",
     "system/convod-web.socket": "etc/systemd/system/convod-web.socket",
     "system/convod-worker@.service": "etc/systemd/system/convod-worker@.service",
+    "system/convo-gateway.service": "etc/systemd/system/convo-gateway.service",
     "convod.sysusers": "etc/sysusers.d/convod.conf",
     "convod.tmpfiles": "etc/tmpfiles.d/convod.conf",
     "convod.toml": "etc/convod/convod.toml",
@@ -33,7 +34,7 @@ SYSTEM: Final = {
 USER: Final = ("convod.service", "convod.socket")
 
 HOMES: Final = ("/home", "/root", "/run/user")
-"""What ProtectHome= hides."""
+"""Directories that ProtectHome= hides."""
 
 
 def templates() -> Path:
@@ -44,7 +45,7 @@ def templates() -> Path:
 
 
 def program() -> Path:
-    """The convod that runs now."""
+    """Return the path of the convod that runs now."""
     beside = Path(sys.executable).with_name("convod")
     return beside if beside.exists() else Path(shutil.which("convod") or sys.argv[0]).resolve()
 
@@ -61,7 +62,7 @@ def install(root: Path, *, user: bool) -> int:
     if root == Path("/"):
         _tell_systemd(user)
         if not user:
-            _close(root / SYSTEM["convod.toml"])
+            restrict(root / SYSTEM["convod.toml"])
         _say_next(user)
     return 0
 
@@ -80,6 +81,7 @@ def _write_system(root: Path) -> Iterator[Path]:
         if path.suffix == ".toml" and path.exists():
             continue
         text = (templates() / template).read_text().replace("@CONVOD@", _quoted(convod_program))
+        text = text.replace("@GATEWAY@", _quoted(convod_program.with_name("convo-gateway")))
         yield _put(path, text.replace("@PROTECT_HOME@", "read-only" if at_home else "yes"))
 
 
@@ -104,7 +106,7 @@ def _put(path: Path, text: str) -> Path:
     return path
 
 
-def _close(settings: Path) -> None:
+def restrict(settings: Path) -> None:
     """Let only root and the service read the settings, which may hold a token."""
     try:
         os.chown(settings, 0, grp.getgrnam("convod").gr_gid)
@@ -114,7 +116,7 @@ def _close(settings: Path) -> None:
 
 
 def _tell_systemd(user: bool) -> None:
-    """Have systemd read what was written, where it runs."""
+    """Have systemd read the units, where it runs."""
     if not Path("/run/systemd/system").is_dir():
         return
     steps = [["systemctl", "--user", "daemon-reload"]] if user else [
@@ -132,7 +134,8 @@ def _say_next(user: bool) -> None:
         print("Next: systemctl --user enable --now convod.socket", file=sys.stderr)
     else:
         print(
-            "Next: systemctl enable --now convod.socket (and convod-web.socket for WebSockets), and\n"
+            "Next: systemctl enable --now convod.socket (and convod-web.socket for WebSockets, and\n"
+            "      convo-gateway.service for HTTP), and\n"
             "      usermod -aG convod USER for each user who may connect",
             file=sys.stderr,
         )

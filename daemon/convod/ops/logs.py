@@ -27,7 +27,7 @@ JOURNAL: Final = Path("/run/systemd/journal/socket")
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 _PRIORITIES: Final = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
-"""Of syslog(3)."""
+"""Priorities of syslog(3)."""
 
 _STDERR: Final = 2
 
@@ -102,7 +102,7 @@ class JournalHandler(logging.Handler):
             raise
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Send one entry."""
+        """Send a record as an entry."""
         message = record.getMessage()
         if self._lost:
             message += f" ({self._lost} entries before this one were lost: the journal took none)"
@@ -164,7 +164,8 @@ def _is_journal() -> bool:
     return os.environ.get("JOURNAL_STREAM") == f"{about.st_dev}:{about.st_ino}"
 
 
-def _handler(wanted: str) -> logging.Handler:
+def make_handler(wanted: str) -> logging.Handler:
+    """Make the handler for a `log.format`."""
     if wanted == "journal" or (wanted == "auto" and _is_journal()):
         try:
             return JournalHandler()
@@ -177,7 +178,7 @@ def _handler(wanted: str) -> logging.Handler:
 
 def begin(settings: LogSettings) -> None:
     """Log as the settings say from now on."""
-    handler = _handler(settings.format)
+    handler = make_handler(settings.format)
     handler.addFilter(_Discretion(settings.text))
     logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
     # httpx logs every request at info, with its address.

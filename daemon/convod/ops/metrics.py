@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,15 +18,17 @@ import trio
 from convo.messages import RemoteWorkerStatus, SummaryOptions
 from convod import __version__
 from convod.engine.supervisor import Engine
+from convod.listen.auth import Authenticator
 from convod.listen.limits import ConnectionLimiter
 from convod.measure import Histogram
 from convod.sessions import Manager
+from convod.store import StoreFailed
 from convod.summary import Summarizers, SummarizerUnavailable
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
-    from convod.cluster.lanes import Lanes
+    from convod.engine.remote import Lanes
 
 STATES: Final = ("loading", "ready", "unloaded", "failed")
 
@@ -36,7 +39,7 @@ class Metrics(msgspec.Struct, frozen=True):
     manager: Manager
     summarizers: Summarizers
     limiter: ConnectionLimiter
-    wrong_tokens: Callable[[], int]
+    authenticator: Authenticator
     state: Path
     began: float = msgspec.field(default_factory=time.monotonic)
 
@@ -48,7 +51,11 @@ class Metrics(msgspec.Struct, frozen=True):
         except SummarizerUnavailable:
             provider = None
         # Sizes of files and memory of processes are read from the system: not in the loop.
-        measured = await trio.to_thread.run_sync(self._system, self.manager.engine.processes)
+        measured = await trio.to_thread.run_sync(self.system, self.manager.engine.processes)
+        if (database := sum(map(size_of, self.state.glob("convod.sqlite*")))) == 0:  # it is elsewhere
+            with suppress(StoreFailed):
+                database = await self.manager.store.size()
+        measured.append(_gauge("convo_database_bytes", "Size of the database.", {(): database}))
         return _written([*self._daemon(provider), *self._engine(self.manager.engine), *measured])
 
     def _daemon(self, provider: str | None) -> Iterator[Metric]:
@@ -64,7 +71,7 @@ class Metrics(msgspec.Struct, frozen=True):
         )  # fmt: skip
         yield _gauge("convo_tasks", "Tasks of the event loop.", {(): trio.lowlevel.current_statistics().tasks_living})
         yield _counter("convo_limits_met", "Times a limit was met.", _by("limit", self.limiter.refused))
-        yield _counter("convo_wrong_tokens", "Tokens that were wrong or missing.", {(): self.wrong_tokens()})
+        yield _counter("convo_wrong_tokens", "Tokens that were wrong or missing.", {(): self.authenticator.refused})
         yield _counter(
             "convo_rejected_texts",
             "Texts that were not shown.",
@@ -100,9 +107,9 @@ class Metrics(msgspec.Struct, frozen=True):
         yield _counter("convo_decoding_seconds", "Time spent on it; over the audio, it is the real-time factor.",
                        {(): engine.busy_s})  # fmt: skip
 
-    def _system(self, workers: list[int]) -> list[Metric]:
-        spool = [_size(file) for file in (self.state / "spool").glob("*.audio")]
-        database = sum(_size(file) for file in self.state.glob("convod.sqlite*"))
+    def system(self, workers: list[int]) -> list[Metric]:
+        """Measure disk and processes. Blocks."""
+        spool = [size_of(file) for file in (self.state / "spool").glob("*.audio")]
         memory = {"convod": _resident(os.getpid()), "workers": sum(_resident(worker) for worker in workers)}
         times = os.times()
         return [
@@ -111,7 +118,6 @@ class Metrics(msgspec.Struct, frozen=True):
             _gauge("process_open_fds", "Open files and sockets.", {(): len(os.listdir("/proc/self/fd"))}),
             _gauge("convo_spool_bytes", "Audio on disk.", {(): sum(spool)}),
             _gauge("convo_spool_files", "Sessions with audio on disk.", {(): len(spool)}),
-            _gauge("convo_database_bytes", "Size of the database.", {(): database}),
             _gauge("convo_disk_free_bytes", "Room where convod keeps its state.", _free(self.state)),
         ]
 
@@ -123,7 +129,7 @@ def _remote(lanes: Lanes) -> Iterator[Metric]:
     ]
     yield _gauge("convo_broker_up", "Whether the broker can be reached.", {(): int(status.connected)})
     yield _counter("convo_broker_unexpected_replies", "Replies that nobody waited for: late, or delivered twice.",
-                   {(): lanes.outstanding.unexpected})  # fmt: skip
+                   {(): lanes.unexpected})  # fmt: skip
     yield _gauge("convo_worker_slots", "Slots of a worker on another machine; 0 if it gets nothing.",
                  {labels: one.slots if one.reason is None else 0 for labels, one in by_worker})  # fmt: skip
     yield _gauge("convo_worker_busy_slots", "Those that are at work.", {labels: one.busy for labels, one in by_worker})
@@ -134,8 +140,7 @@ def _remote(lanes: Lanes) -> Iterator[Metric]:
     yield _counter("convo_worker_windows", "Windows that it has decoded.",
                    {labels: one.windows for labels, one in by_worker})  # fmt: skip
     yield _gauge("convo_worker_way_seconds", "The way to it and back, without the decoding.",
-                 {(("worker", lane.member.beat.worker), ("host", lane.member.beat.host)): lane.way.mean_s or 0.0
-                  for lane in lanes.serving})  # fmt: skip
+                 {(("worker", worker), ("host", host)): way_s for worker, host, way_s in lanes.ways()})  # fmt: skip
 
 
 Labels = tuple[tuple[str, str], ...]
@@ -189,7 +194,7 @@ def _written(metrics: Iterable[Metric]) -> str:
     return generate_latest(registry).decode()
 
 
-def _size(file: Path) -> int:
+def size_of(file: Path) -> int:
     """Bytes of a file; 0 for one that was deleted meanwhile, or that the disk does not give."""
     try:
         return file.stat().st_size

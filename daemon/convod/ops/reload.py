@@ -2,7 +2,7 @@
 
 In: settings at the start, and a function that reads them again. Out: the settings of now; which keys changed, and which
 wait for a restart. Most of the daemon simply asks for its section whenever it needs it; a part that must do something
-with new settings, such as reading a certificate, registers with `on_reload`.
+with new settings registers with `on_reload`, or, if it may refuse them, as a certificate may, with `before_reload`.
 """
 
 from __future__ import annotations
@@ -30,11 +30,9 @@ FIXED: Final = frozenset(
 ONLY_STRICTER: Final = frozenset({"listen.open_loopback"})
 """Switched off at once, switched on by a restart: a port that is open already is never opened wider."""
 
-Apply = Callable[[], None]
-"""Puts new settings in force; must not fail."""
-
-Prepare = Callable[[Settings], Apply]
-"""Gets ready for new settings without changing anything; raises BadSettings to refuse all of them."""
+Prepare = Callable[[Settings], Callable[[], None]]
+"""Gets ready for new settings without changing anything; raises BadSettings or BadCertificate to refuse all of them.
+Returns what puts them in force, and must not fail."""
 
 
 class Changes(msgspec.Struct, frozen=True):
@@ -51,6 +49,7 @@ class ReloadableSettings:
         self.settings = settings
         self._read = read
         self._prepare: list[Prepare] = []
+        self._apply: list[Callable[[Settings], None]] = []
 
     def listen(self) -> ListenSettings:
         """Return section `[listen]` as it is now."""
@@ -60,21 +59,27 @@ class ReloadableSettings:
         """Return section `[sessions]` as it is now."""
         return self.settings.sessions
 
-    def on_reload(self, prepare: Prepare) -> None:
-        """Have `prepare` called with settings that were read again, and what it returns once all have agreed."""
+    def on_reload(self, apply: Callable[[Settings], None]) -> None:
+        """Have `apply` called with settings that take effect; it must not fail."""
+        self._apply.append(apply)
+
+    def before_reload(self, prepare: Prepare) -> None:
+        """Have `prepare` called before settings take effect, and what it returns once all have agreed."""
         self._prepare.append(prepare)
 
     def reload(self) -> Changes:
         """Read the settings again and put them in force, all of them or none.
 
         Raises:
-            BadSettings: what was read is wrong, or one of those that registered refused it; nothing has changed.
+            BadSettings, BadCertificate: what was read is wrong, or cannot be used; nothing has changed.
         """
         fresh, changes = self._reread()
-        apply = [prepare(fresh) for prepare in self._prepare]
+        prepared = [prepare(fresh) for prepare in self._prepare]
         self.settings = fresh
-        for each in apply:
-            each()
+        for finish in prepared:
+            finish()
+        for apply in self._apply:
+            apply(fresh)
         return changes
 
     def _reread(self) -> tuple[Settings, Changes]:

@@ -17,6 +17,7 @@ import trio
 
 from convo.messages import SessionCounts
 from convod.engine.supervisor import Engine
+from convod.listen.tls import BadCertificate
 from convod.ops.config import BadSettings
 from convod.ops.reload import ReloadableSettings
 from convod.ops.systemd import Notifier
@@ -107,7 +108,7 @@ class ProcessControl:
         self._notifier.reloading()
         try:
             changes = self._settings.reload()
-        except BadSettings as error:
+        except (BadSettings, BadCertificate) as error:
             log.error("settings were not read again: %s", error)
         else:
             log.info("settings were read again", extra={"changed": ", ".join(changes.applied) or "nothing"})

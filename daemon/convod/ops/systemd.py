@@ -1,4 +1,4 @@
-"""What systemd and its services exchange: sockets that it opened for us, and notices of our state.
+"""The interface to systemd: sockets that it opened for us, and notices of our state.
 
 In: the environment of the process. Out: listening sockets; datagrams to the service manager. Without systemd there are
 no sockets and nothing is sent. Sources: sd_listen_fds(3), sd_notify(3), sd_watchdog_enabled(3).
@@ -20,11 +20,6 @@ log = logging.getLogger("convod.systemd")
 FIRST: Final = 3
 """Descriptor of the first socket that was opened for us."""
 
-VARIABLES: Final = (
-    "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID",
-)  # fmt: skip
-"""Meant for this process alone: taken out of the environment, so that no child thinks it is meant."""
-
 Role = Literal["unix", "websocket", "metrics"]
 
 
@@ -40,7 +35,7 @@ class Given(msgspec.Struct, frozen=True):
 
 
 def given_sockets(environment: MutableMapping[str, str]) -> list[Given]:
-    """The sockets that were opened for this process, none if that was not so. Takes its variables away.
+    """Return the sockets that were opened for this process, and remove the variables that name them.
 
     A socket named `metrics` is for the HTTP listener; of the others the family says what it is for.
 
@@ -80,7 +75,7 @@ def _role(name: str, opened: socket.socket, fd: int) -> Role:
 
 
 class Notifier:
-    """Reports the state of this process to the service manager; does nothing where there is none."""
+    """Reports the state of this process to the service manager; does nothing if there is none."""
 
     def __init__(self, address: str = "", watchdog_s: float | None = None) -> None:
         self.watchdog_s = watchdog_s
@@ -92,32 +87,32 @@ class Notifier:
 
     @classmethod
     def from_environment(cls, environment: MutableMapping[str, str]) -> Notifier:
-        """As the environment says; takes its variables away. `watchdog_s` is how often a sign of life is expected."""
+        """Create it from the environment, and remove its variables. `watchdog_s`: when a sign of life is due."""
         address = environment.pop("NOTIFY_SOCKET", "")
         usec, pid = environment.pop("WATCHDOG_USEC", ""), environment.pop("WATCHDOG_PID", "")
         wanted = usec.isdigit() and int(usec) > 0 and pid in ("", str(os.getpid()))
         return cls(address, int(usec) / 1e6 if wanted else None)
 
     def ready(self) -> None:
-        """The start, or a reload, is done."""
+        """Report that the start, or a reload, is done."""
         self._send("READY=1")
 
     def reloading(self) -> None:
-        """Settings are being read again; `ready` follows."""
+        """Report that settings are being read again; `ready` follows."""
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self, within_s: float) -> None:
-        """The end has begun, and takes at most so long."""
+        """Report that the daemon stops, and how long that takes at most."""
         self._send(f"STOPPING=1\nEXTEND_TIMEOUT_USEC={int((within_s + 10) * 1e6)}")
 
     def status(self, text: str) -> None:
-        """One line for `systemctl status`; sent if it is another than before."""
+        """Report a line for `systemctl status`, if it has changed."""
         if text != self._status:
             self._status = text
             self._send("STATUS=" + text.replace("\n", " "))
 
     def alive(self) -> None:
-        """A sign of life for the watchdog."""
+        """Send a sign of life to the watchdog."""
         self._send("WATCHDOG=1")
 
     def _send(self, message: str) -> None:
@@ -130,7 +125,7 @@ class Notifier:
             log.warning("the service manager cannot be told: %s", error.strerror)
 
     def close(self) -> None:
-        """Say nothing any more."""
+        """Send nothing more."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None

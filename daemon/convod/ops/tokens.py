@@ -1,4 +1,4 @@
-"""`convod token`: makes, lists and revokes tokens in the state directory, for a daemon that may be running.
+"""`convod token`: make, list and revoke tokens in the state directory, for a daemon that may be running.
 
 In: the command line. Out: on stdout the token or the list, on stderr what to know about it; an exit status.
 """

@@ -1,4 +1,4 @@
-"""Whether an owner may have one more session, or store more bytes.
+"""Decide whether an owner may have one more session, or store more bytes.
 
 In: limits, what each owner has. Out: nothing, or `Refused` with a sentence that says what to do.
 """

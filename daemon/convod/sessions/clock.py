@@ -1,4 +1,4 @@
-"""Whether the wall clock can be trusted with deletions. Sans-IO: times in, a verdict out.
+"""Decide whether the wall clock can be trusted with deletions. Sans-IO: times in, a verdict out.
 
 A clock that jumps ahead makes everything look old. The daemon cannot tell whether it is right now or was right before:
 a machine that was off for a month looks the same as one whose clock is wrong by a month. So after a jump nothing is

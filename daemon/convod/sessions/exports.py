@@ -1,4 +1,4 @@
-"""Transcripts as text, rendered once and given away page by page.
+"""Transcripts as text, rendered once and returned page by page.
 
 In: a session's journal, a format, a place in the text. Out: a page. Rendering a talk of hours takes seconds, so it is
 done in a thread, a few at once with turns by owner, and its text is kept for the pages that follow: a short one in
@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import IO, Final
@@ -21,21 +21,22 @@ import msgspec
 import trio
 
 from convo import formats
-from convo.messages import Code, Segment
+from convo.messages import Code, Label, Segment
 from convo.transcript import Transcript
 from convod.owner_limiter import OwnerLimiter
 from convod.sessions.journal import Journal
 from convod.sessions.session import Refused
+from convod.sessions.speakers import are_told, labelled, named
 from convod.store import Store
 
 AT_ONCE: Final = 2
 """Texts that are rendered at once, each for a different owner."""
 
 BLOCK: Final = 32_768
-"""Characters of a text that are written, and found, together."""
+"""Characters of a block of a text."""
 
 MEMORY_BYTES: Final = 256 << 10
-"""Of one text; a longer one goes to a file."""
+"""Most characters of a text in memory; a longer one goes to a file."""
 
 OWNER_BYTES: Final = 64 << 20
 """Of an owner's kept texts. A single one may be longer: then it is the only one."""
@@ -160,7 +161,8 @@ class _Kept(msgspec.Struct):
 class _Segments:
     """A session's first `count` segments, read from the store as they are iterated over; for another thread."""
 
-    def __init__(self, store: Store, session: str, count: int) -> None:
+    def __init__(self, store: Store, session: str, count: int, labels: Mapping[int, Label]) -> None:
+        self._labels = labels
         self._store = store
         self._session = session
         self._count = count
@@ -170,7 +172,7 @@ class _Segments:
         while after < self._count - 1:
             most = min(SEGMENTS, self._count - 1 - after)
             segments = trio.from_thread.run(self._store.segments, self._session, after, most)
-            yield from segments
+            yield from labelled(segments, self._labels)
             if len(segments) < most:
                 return
             after = segments[-1].segment
@@ -182,9 +184,9 @@ class Exports:
     def __init__(self, store: Store, folder: Path) -> None:
         self._store = store
         self._folder = folder
-        self._kept: OrderedDict[tuple[str, str], _Kept] = OrderedDict()  # by session and format, last read last
+        self.kept: OrderedDict[tuple[str, str], _Kept] = OrderedDict()  # by session and format, last read last
         self._locks: WeakValueDictionary[tuple[str, str], trio.Lock] = WeakValueDictionary()
-        self._rendering: dict[tuple[str, str], bool] = {}  # whether it is void, as its session was deleted meanwhile
+        self.rendering: dict[tuple[str, str], bool] = {}  # whether it is void, as its session was deleted meanwhile
         self._limiter = OwnerLimiter(AT_ONCE)
         self.rendered = 0
 
@@ -194,9 +196,9 @@ class Exports:
             while True:
                 await trio.sleep(KEEP_S / 4)
                 until = trio.current_time() - KEEP_S
-                self._drop([key for key, kept in self._kept.items() if kept.used <= until])
+                self._drop([key for key, kept in self.kept.items() if kept.used <= until])
         finally:
-            self._drop(list(self._kept))
+            self._drop(list(self.kept))
 
     async def page(self, journal: Journal, format: str, offset: int, most: int, owner: str) -> tuple[str, int | None]:
         """Return at most `most` characters from `offset` on, and where the next page begins; None at the end.
@@ -211,41 +213,43 @@ class Exports:
             raise Refused(Code.BAD_REQUEST, f"format must be one of {', '.join(formats.FORMATS)}, not {format!r}")
         key = (journal.id, format)
         async with self._locks.setdefault(key, trio.Lock()):
-            kept = self._kept.get(key)
+            kept = self.kept.get(key)
             stale = kept is not None and kept.revision != _revision(journal)
             if kept is None or (stale and (offset == 0 or offset >= kept.text.characters)):
                 kept = await self._render(journal, format, owner)
             kept.used = trio.current_time()
-            if key in self._kept:
-                self._kept.move_to_end(key)
+            if key in self.kept:
+                self.kept.move_to_end(key)
             content = await kept.text.read(offset, most)
         end = offset + len(content)
         return content, end if content and end < kept.text.characters else None
 
     def forget(self, session: str) -> None:
         """Drop all texts of a session, those that are being rendered included."""
-        self._drop([key for key in self._kept if key[0] == session])
-        for key in self._rendering:
+        self._drop([key for key in self.kept if key[0] == session])
+        for key in self.rendering:
             if key[0] == session:
-                self._rendering[key] = True
+                self.rendering[key] = True
 
     async def _render(self, journal: Journal, format: str, owner: str) -> _Kept:
         key = (journal.id, format)
         async with self._limiter.turn(owner):
             revision = _revision(journal)
             record = journal.record
-            info, segments = record.info, _Segments(self._store, journal.id, record.segments)
+            labels = await self._store.labels(journal.id) if are_told(record.config) else {}
+            info, segments = record.info, _Segments(self._store, journal.id, record.segments, labels)
             text = Text(self._folder)
-            self._rendering[key] = False
+            self.rendering[key] = False
             try:
                 transcript = Transcript(
                     **msgspec.structs.asdict(info),
                     segments=[],
                     summary=await self._store.summary(journal.id),
                     marks=await self._store.marks(journal.id),
+                    speakers=named(record.config, labels.values()),
                 )
-                await trio.to_thread.run_sync(_write, text, formats.render_pieces(transcript, format, segments))
-                if self._rendering[key]:
+                await trio.to_thread.run_sync(write_pieces, text, formats.render_pieces(transcript, format, segments))
+                if self.rendering[key]:
                     raise Refused(
                         Code.UNKNOWN_SESSION, f"session {journal.id!r} was deleted; list_sessions shows yours"
                     )
@@ -257,20 +261,20 @@ class Exports:
                     ) from error
                 raise
             finally:
-                del self._rendering[key]
+                del self.rendering[key]
         self.rendered += 1
         kept = _Kept(text, revision, owner, trio.current_time())
-        self._drop([key] if key in self._kept else [])
-        self._kept[key] = kept
+        self._drop([key] if key in self.kept else [])
+        self.kept[key] = kept
         self._make_room()
         return kept
 
     def _make_room(self) -> None:
         """Drop texts over the limits: the least recently read of each owner, then of the owner with the most."""
         sizes: dict[str, list[int]] = {}
-        for kept in self._kept.values():
+        for kept in self.kept.values():
             sizes.setdefault(kept.owner, []).append(kept.text.size)
-        newest = next(reversed(self._kept))
+        newest = next(reversed(self.kept))
         while True:
             total, count = sum(map(sum, sizes.values())), sum(map(len, sizes.values()))
             greedy = max(sizes, key=lambda owner: sum(sizes[owner]))
@@ -281,22 +285,23 @@ class Exports:
                 owner = crowded
             else:
                 return
-            old = [key for key, kept in self._kept.items() if kept.owner == owner and key != newest]
+            old = [key for key, kept in self.kept.items() if kept.owner == owner and key != newest]
             if not old:
                 return
-            sizes[owner].remove(self._kept[old[0]].text.size)
+            sizes[owner].remove(self.kept[old[0]].text.size)
             self._drop(old[:1])
 
     def _drop(self, keys: list[tuple[str, str]]) -> None:
         for key in keys:
-            self._kept.pop(key).text.drop()
+            self.kept.pop(key).text.drop()
 
 
 def _revision(journal: Journal) -> Revision:
     return journal.feed.seq, journal.record.info
 
 
-def _write(text: Text, pieces: Iterator[str]) -> None:
+def write_pieces(text: Text, pieces: Iterator[str]) -> None:
+    """Write a text whole. Blocks."""
     while batch := list(islice(pieces, 64)):
         text.write("".join(batch))
     text.finish()

@@ -12,8 +12,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-import trio
-
 from convo.messages import (
     AudioAck,
     DurableEvent,
@@ -23,7 +21,6 @@ from convo.messages import (
     TranscriptPartial,
     TranscriptSegment,
 )
-from convod.auto_reset_event import AutoResetEvent
 from convod.store import Store
 
 RECENT: Final = 64
@@ -37,9 +34,6 @@ TRANSIENT: Final = 64
 
 DELTA_CHARACTERS: Final = 65536
 """Most characters of a summary in progress that wait for one reader; the final summary has them all."""
-
-ACK_DELAY_S: Final = 0.06
-"""How long an acknowledgement may wait for the next one."""
 
 
 class Subscription:
@@ -120,15 +114,18 @@ class Subscription:
 
 
 class EventLog:
-    """The events of one session. `seq` is that of the newest stored one; `recent` are the last of them, in memory."""
+    """The events of one session. `seq` is that of the newest stored one; `recent` are the last of them, in memory.
 
-    def __init__(self, session: str, store: Store, seq: int) -> None:
+    Whoever reads here keeps `keeper` alive: the journal, which must be the same for all.
+    """
+
+    def __init__(self, session: str, store: Store, seq: int, keeper: object = None) -> None:
         self.session = session
         self.seq = seq
         self._store = store
         self.recent: deque[DurableEvent] = deque(maxlen=RECENT)
         self._subscriptions: set[Subscription] = set()
-        self.keeper: object = None  # lives as long as somebody reads here
+        self._keeper = keeper
 
     @property
     def readers(self) -> int:
@@ -164,30 +161,5 @@ class EventLog:
             return []
         if self.recent and self.recent[0].seq <= seq + 1:
             return [event for event in self.recent if event.seq > seq]
-        return await self._store.events(self.session, seq, PAGE)
-
-
-class AckTimer:
-    """Delays acknowledgements, so that a session that receives fifty pieces a second does not answer each of them.
-
-    One task, `run`, serves all sessions; call `schedule` from any task of the loop.
-    """
-
-    def __init__(self) -> None:
-        self._due: dict[object, Callable[[], None]] = {}
-        self._wakeup = AutoResetEvent()
-
-    def schedule(self, session: object, acknowledge: Callable[[], None]) -> None:
-        """Call `acknowledge` within ACK_DELAY_S, once for all calls with the same session until then."""
-        if not self._due:
-            self._wakeup.set()
-        self._due[session] = acknowledge
-
-    async def run(self) -> None:
-        """Serve until cancelled."""
-        while True:
-            await self._wakeup.wait()
-            await trio.sleep(ACK_DELAY_S)
-            due, self._due = self._due, {}
-            for acknowledge in due.values():
-                acknowledge()
+        # What is stored beyond that was never told to have been, and will be undone.
+        return [event for event in await self._store.events(self.session, seq, PAGE) if event.seq <= self.seq]

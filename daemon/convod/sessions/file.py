@@ -1,9 +1,9 @@
 """A file session: an upload in any format FFmpeg reads, its turn in the queue, segments as they come.
 
 In: the file's bytes in the spool, then its end. Out: see `session`. The file is decoded in a process of its own and cut
-at its silences; after a restart, or when that process was killed, it is decoded again from its start and what is stored
-already is passed over, so the text is the same as if nothing had happened. While its owner's queue is paused it holds
-still: no window of it goes to the engine.
+at its silences. After a restart, or when that process was killed, it is decoded again from its start and what is
+already stored is skipped, so the text is the same as if nothing had happened. While its owner's queue is paused, none
+of its windows goes to the engine.
 """
 
 from __future__ import annotations
@@ -13,19 +13,21 @@ from collections import deque
 from contextlib import aclosing
 from typing import Final
 
+import msgspec
 import trio
 
-from convo.messages import Code, Progress, QueuedFile, SessionWarning, State, TranscriptSegment
+from convo.messages import Code, Progress, QueuedFile, SessionWarning, State
 from convod.engine.decode import decoding
 from convod.engine.supervisor import Outcome, Refusal
 from convod.engine.wire import RATE
 from convod.sessions.file_queue import FileJob
 from convod.sessions.journal import Journal
-from convod.sessions.said import uncovered
+from convod.sessions.segments import publish_segments
 from convod.sessions.session import Refused, Session, SessionDeps, SessionFailed
-from convod.speech.commands import Decode
+from convod.speech.commands import Command, Commit, Decode
 from convod.speech.decoding import DecodeJob, Options
-from convod.speech.file import Command, Commit, FileTranscriber, Settings
+from convod.speech.file import FileSettings, FileTranscriber
+from convod.speech.split import SplitFile
 
 log = logging.getLogger("convod.sessions")
 
@@ -33,10 +35,13 @@ AHEAD: Final = 48
 """Windows that may wait for the engine before decoding of the file pauses."""
 
 TRIES: Final = 3
-"""How often the decoding process may end early before the session fails; counted anew whenever more was heard."""
+"""How often the decoding process may end early before the session fails; counted anew after progress."""
+
+PATIENCE_S: Final = 10.0
+"""Where channels are split, a window of one that falls silent is decoded after so long: others wait for its text."""
 
 PAUSE_S: Final = 2.0
-"""Before the second try, and twice that before the third: who ran out of memory may have some by then."""
+"""Pause before the second try, and twice that before the third: there may be memory by then."""
 
 
 class FileSession(Session):
@@ -54,7 +59,7 @@ class FileSession(Session):
 
     @property
     def queued(self) -> QueuedFile:
-        """How a list of the queue shows it."""
+        """The session as a list of the queue shows it."""
         record = self.record
         return QueuedFile(
             session=self.id,
@@ -69,13 +74,13 @@ class FileSession(Session):
     # --- its turn -----------------------------------------------------------------------------------------
 
     def hold(self) -> None:
-        """Its owner's queue was paused: take back what waits for the engine."""
+        """Take back the windows that wait for the engine: the owner's queue was paused."""
         for job in self._jobs:
             if self._engine.retract(job):
                 self._held[job] = None
 
     def _release(self) -> None:
-        """It is its turn, for the first time or after a pause."""
+        """Submit the windows that were held: it is the session's turn, for the first time or after a pause."""
         for job in self._held:
             self._engine.submit(job, self._deliver)
         self._held.clear()
@@ -94,7 +99,7 @@ class FileSession(Session):
 
     # --- its life -----------------------------------------------------------------------------------------
 
-    async def _hear(self) -> None:
+    async def _transcribe(self) -> None:
         await self._wait_uploaded()
         if self._spool.size == 0:
             raise SessionFailed(Code.BAD_AUDIO, "the file is empty; send one that holds audio")
@@ -114,11 +119,11 @@ class FileSession(Session):
             if record.state is State.PENDING:
                 await self.journal.enter(State.PROCESSING)
             await self._engine.wait_ready()
-            await self._transcribe()
+            await self._transcribe_file()
 
     async def _check_digest(self) -> None:
-        """Note what the upload was, or check that it still is that: checkpoints are positions in these very bytes."""
-        # A file of gigabytes takes a while; who cancels it meanwhile does not wait for that.
+        """Store the digest of the upload, or check it: checkpoints are positions in these very bytes."""
+        # A file of gigabytes takes a while; a cancellation does not wait for it.
         given_up = False
         try:
             digest = await trio.to_thread.run_sync(
@@ -144,16 +149,16 @@ class FileSession(Session):
             if scope.cancelled_caught and self._gone_at is not None:
                 raise SessionFailed(Code.BAD_AUDIO, "the upload was never finished; send the file again")
 
-    async def _transcribe(self) -> None:
+    async def _transcribe_file(self) -> None:
         tries, reached = 0, self.record.checkpoint_utterance
-        while (died := await self._transcribe_on()) is not None:
+        while (died := await self._transcribe_rest()) is not None:
             tries = tries + 1 if self.record.checkpoint_utterance == reached else 1
             reached = self.record.checkpoint_utterance
             log.warning(
                 "the decoder of a file ended early", extra={"session": self.id, "by": died, "tries": f"{tries}/{TRIES}"}
             )
             if tries == TRIES:
-                # Nobody knows that the file is to blame, so its audio is kept.
+                # The file may not be to blame, so its audio is kept.
                 raise SessionFailed(
                     Code.INTERNAL,
                     f"the file's decoder was ended {TRIES} times ({died}), as happens where memory is short; the audio "
@@ -161,62 +166,86 @@ class FileSession(Session):
                 )
             await trio.sleep(PAUSE_S * tries)
 
-    async def _transcribe_on(self) -> str | None:
+    async def _transcribe_rest(self) -> str | None:
         """Transcribe from the checkpoint to the file's end.
 
         If the decoder ends before that, what it gave is stored, and the reason returned.
         """
         record, config, deps = self.record, self.record.config, self._deps
-        heard = FileTranscriber(
-            Settings(
-                rate=RATE,
-                joined=self._engine.context == "full",
-                words=config.words,
-                language=config.language,
-                session=self.id,
-                owner=record.owner,
-                options=Options(
-                    task=config.task,
-                    prompt=config.prompt,
-                    hotwords=config.hotwords,
-                    deterministic=True,
-                    beam=deps.settings.beam,
-                ),
-            ),
-            deps.hallucination_filter,
-            segment=record.segments,
-            utterance=record.checkpoint_utterance,
-            language=record.heard_language,
-        )
+        splits = config.channels == "split"
+        transcriber = None if splits else self._mixed()
         limit_s = deps.limits.file_s
-        source = decoding(deps.spool.path(self.id), track=config.audio.track, limit_s=limit_s)
+        source = decoding(deps.spool.path(self.id), track=config.audio.track, limit_s=limit_s, split=splits)
         async with source as decoded, aclosing(decoded.pieces()) as pieces:
             async for piece in pieces:
-                await self._follow(heard.audio(piece, trio.current_time()))
-                record.duration_s = heard.now / RATE
-                await self._take_results(heard)
-                self._say_progress(heard, decoded.total_s)
-                while heard.waiting > AHEAD:
+                if transcriber is None:  # the first byte says how many channels there are
+                    transcriber, piece = self._split(piece[0]), piece[1:]
+                await self._follow(transcriber.audio(piece, trio.current_time()))
+                record.duration_s = transcriber.now / RATE
+                await self._take_results(transcriber)
+                self._say_progress(transcriber, decoded.total_s)
+                while transcriber.waiting > AHEAD:
                     await self._wakeup.wait()
-                    await self._take_results(heard)
-                    self._say_progress(heard, decoded.total_s)
+                    await self._take_results(transcriber)
+                    self._say_progress(transcriber, decoded.total_s)
                 await deps.file_queue.wait(self.id)
             refusal = decoded.refusal
         if refusal is not None:
             raise SessionFailed(*refusal)
+        if transcriber is None:
+            return decoded.died
         if decoded.died is None:
-            await self._follow(heard.flush(trio.current_time()))
-        while heard.waiting:
+            await self._follow(transcriber.flush(trio.current_time()))
+        while transcriber.waiting:
             await self._wakeup.wait()
-            await self._take_results(heard)
-            self._say_progress(heard, record.duration_s)
+            await self._take_results(transcriber)
+            self._say_progress(transcriber, record.duration_s)
         if decoded.died is None and decoded.warning is not None:
             await self.journal.publish(SessionWarning, code=str(Code.BAD_AUDIO), message=decoded.warning)
         return decoded.died
 
-    def _say_progress(self, heard: FileTranscriber, total_s: float | None) -> None:
-        # Silence that turns out to be the pre-roll of speech is not settled any more: that takes nothing back.
-        done = max(round(max(heard.settled, self.record.checkpoint_sample) / RATE, 3), self._progress.done_s)
+    def _mixed(self) -> FileTranscriber | SplitFile:
+        record = self.record
+        return FileTranscriber(
+            self._settings(),
+            self._deps.hallucination_filter,
+            segment=record.segments,
+            utterance=record.checkpoint_utterance,
+            language=record.heard_language,
+        )
+
+    def _split(self, channels: int) -> SplitFile:
+        settings = msgspec.structs.replace(self._settings(), patience_s=PATIENCE_S)
+
+        def make(channel: int, sample: int) -> FileTranscriber:
+            language = self.record.heard_language
+            return FileTranscriber(settings, self._deps.hallucination_filter, sample=sample, language=language)
+
+        ends = self._speakers.ends if self._speakers is not None else None
+        return SplitFile(make, channels, RATE, segment=self.record.segments, ends=ends, whole=True)
+
+    def _settings(self) -> FileSettings:
+        config = self.record.config
+        return FileSettings(
+            rate=RATE,
+            joined=self._engine.context == "full",
+            words=config.words,
+            language=config.language,
+            session=self.id,
+            owner=self.record.owner,
+            options=Options(
+                task=config.task,
+                prompt=config.prompt,
+                hotwords=config.hotwords,
+                deterministic=True,
+                beam=self._deps.settings.beam,
+            ),
+            voiceprints=config.speakers != "off",
+        )
+
+    def _say_progress(self, transcriber: FileTranscriber | SplitFile, total_s: float | None) -> None:
+        # Silence that turns out to be the pre-roll of speech is not settled any more; progress never goes back.
+        done = max(round(max(transcriber.settled, self.record.checkpoint_sample) / RATE, 3), self._progress.done_s)
         total = None if total_s is None else round(max(total_s, done), 3)
         progress = Progress(session=self.id, done_s=done, total_s=total)
         if progress != self._progress:
@@ -229,8 +258,8 @@ class FileSession(Session):
         for command in commands:
             if isinstance(command, Decode):
                 self._ask(command.job)
-            else:
-                await self._store(command)
+            elif isinstance(command, Commit):
+                await publish_segments(self.journal, command, self._speakers)
 
     def _ask(self, job: DecodeJob) -> None:
         self._jobs[job] = None
@@ -244,52 +273,20 @@ class FileSession(Session):
         self._results.append((job, outcome))
         self._wakeup.set()
 
-    async def _take_results(self, heard: FileTranscriber) -> None:
+    async def _take_results(self, transcriber: FileTranscriber | SplitFile) -> None:
         while self._results:
             job, outcome = self._results.popleft()
             if not isinstance(outcome, Refusal):
-                commands = heard.decoded(job, outcome)
+                commands = transcriber.decoded(job, outcome)
             elif outcome.code is Code.MODEL_UNAVAILABLE:
                 raise SessionFailed(outcome.code, outcome.message)
             else:
-                commands = heard.refused(job, outcome.message)
+                commands = transcriber.refused(job, outcome.message)
             # A checkpoint is stored with the language that led there: a restart must not detect another one.
-            self.record.heard_language = heard.language
+            self.record.heard_language = transcriber.language
             await self._follow(commands)
-
-    async def _store(self, keep: Commit) -> None:
-        if keep.trouble is not None:
-            await self.journal.publish(SessionWarning, code=str(Code.INTERNAL), message=keep.trouble)
-        if keep.uncovered is not None:
-            await self.journal.publish(SessionWarning, code=str(Code.UNCOVERED), message=uncovered(*keep.uncovered))
-        if not keep.pieces:
-            # Stored with the next event: audio without text is heard twice at worst.
-            self.record.checkpoint_sample, self.record.checkpoint_utterance = keep.mark_sample, keep.mark_utterance
-            return
-        lag_ms = round(max(0.0, trio.current_time() - keep.arrived) * 1000, 1)
-        await self.journal.publish_all(
-            [
-                (
-                    TranscriptSegment,
-                    {
-                        "segment": number,
-                        "start": piece.start,
-                        "end": piece.end,
-                        "text": piece.text,
-                        "language": piece.language,
-                        "confidence": piece.confidence,
-                        "lag_ms": lag_ms,
-                        "words": piece.words,
-                    },
-                )
-                for number, piece in enumerate(keep.pieces, keep.segment)
-            ],
-            checkpoint_sample=keep.mark_sample,
-            checkpoint_utterance=keep.mark_utterance,
-            segments=keep.segment + len(keep.pieces),
-        )
 
 
 def too_large(most: int) -> str:
-    """What is said of a file with more bytes than that."""
+    """Word the refusal of a file with more than `most` bytes."""
     return f"the file has more than the {most} bytes that limits.upload_bytes allows; send it in parts or compress it"

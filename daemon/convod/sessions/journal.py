@@ -1,14 +1,15 @@
-"""What a session has published: its record, its stored events, its summaries.
+"""Publish what happens in a session: its record, its stored events, its summaries.
 
-In: facts to publish. Out: first to the store, then to subscribers. It decides nothing.
+In: events and changes of the record. Out: first to the store, then to subscribers. It decides nothing.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
 import msgspec
 import trio
@@ -28,12 +29,15 @@ from convo.messages import (
     TranscriptSegment,
 )
 from convod.auto_reset_event import AutoResetEvent
+from convod.hooks import Hooks
 from convod.measure import Measures
 from convod.sessions.feed import EventLog
-from convod.store import Record, Store, StoreFailed
+from convod.store import Record, Store, StoreAway, StoreFailed
 from convod.summary import Summarizers, SummarizerUnavailable, Transcript
 
 log = logging.getLogger("convod.sessions")
+
+R = TypeVar("R")
 
 SEGMENTS: Final = 500
 """Segments that are read from the store at once for a summary."""
@@ -62,6 +66,7 @@ class JournalDeps(msgspec.Struct, frozen=True):
     store: Store
     summarizers: Summarizers
     measures: Measures = msgspec.field(default_factory=Measures)
+    hooks: Hooks | None = None
 
 
 class Journal:
@@ -69,11 +74,10 @@ class Journal:
 
     def __init__(self, record: Record, deps: JournalDeps) -> None:
         self.record = record
-        self.feed = EventLog(record.id, deps.store, record.seq)
-        self.feed.keeper = self
+        self.feed = EventLog(record.id, deps.store, record.seq, keeper=self)
         self._deps = deps
         self._writing = trio.Lock()
-        self._heard = AutoResetEvent()  # a segment was stored
+        self._segment_stored = AutoResetEvent()
         self._preview: _Preview | None = None  # of the summary that was begun last
         self._failure: StoreFailed | None = None  # why what is to be stored waits
         self._impatient: set[trio.CancelScope] = set()
@@ -98,8 +102,8 @@ class Journal:
         """Store an event and the record with its `changes`, then send the event to subscribers.
 
         `also` changes the record further, from what it is by then. If `durable`, a power cut does not undo it. Waits
-        while the store has no room: what is not stored is not sent, and what was heard is not lost. `make_room` is
-        called once, when it has none.
+        while the store has no room: what is not stored is not sent, and nothing is lost. `make_room` is called
+        once, when it has none.
 
         Raises:
             StoreFailed: it has no room and `wait` is false; nothing has changed.
@@ -139,7 +143,7 @@ class Journal:
                 self.record.seq = event.seq
                 self.feed.append(event)
         if any(kind is TranscriptSegment for kind, _ in events):
-            self._heard.set()
+            self._segment_stored.set()
 
     async def save(self, *, durable: bool = False, wait: bool = True) -> None:
         """Store the record as it is; if `durable`, so that a power cut takes nothing of it.
@@ -194,7 +198,7 @@ class Journal:
                 try:
                     # What is being stored is stored and sent whatever is cancelled meanwhile, or seq would have a gap.
                     with trio.CancelScope(shield=True):
-                        await self._deps.store.save(self.record, events, durable=durable)
+                        await self._store(events, durable)
                         return
                 except StoreFailed as error:
                     if not wait:
@@ -212,6 +216,15 @@ class Journal:
                 pause = min(10.0, pause * 2)
         finally:
             self._failure = None
+
+    async def _store(self, events: list[DurableEvent], durable: bool) -> None:
+        hooks = self._deps.hooks
+        end = hooks.end_in(events) if hooks is not None else None
+        if hooks is not None and end is not None:
+            await hooks.prepare(end)
+        await self._deps.store.save(self.record, events, durable=durable)
+        if hooks is not None and end is not None:
+            hooks.stored(end)
 
     async def enter(
         self,
@@ -280,10 +293,22 @@ class Journal:
         spoken: list[Segment] = []
         while True:
             after = spoken[-1].segment if spoken else -1
-            page = await self._deps.store.segments(self.id, after, SEGMENTS)
+            page = await self._read(partial(self._deps.store.segments, self.id, after, SEGMENTS))
             spoken += [msgspec.structs.replace(segment, words=None) for segment in page]
             if len(page) < SEGMENTS:
                 return spoken
+
+    async def _read(self, read: Callable[[], Awaitable[R]]) -> R:
+        """Read from the store, again and again while it is away."""
+        pause = 0.5
+        while True:
+            try:
+                return await read()
+            except StoreAway as error:
+                log.error("session waits for the store: %s", error, extra={"session": self.id})
+            with trio.move_on_after(pause):
+                await self._again.wait()
+            pause = min(10.0, pause * 2)
 
     async def wait_summarizer(self, seconds: float) -> None:
         """Wait for so long, or until an unavailable summarizer is back."""
@@ -297,16 +322,16 @@ class Journal:
         """
         store = self._deps.store
         config = self.record.config
-        last = await store.summaries(self.id, RollingSummary)
+        last = await self._read(partial(store.summaries, self.id, RollingSummary))
         rolling = self._deps.summarizers.rolling(self.record.title, last[0].summary if last else None)
 
         async def load(after: int) -> list[Segment]:
-            return await store.segments(self.id, after)
+            return await self._read(partial(store.segments, self.id, after))
 
         done_s = self.record.duration_s if rolling.through >= 0 else 0.0
         while True:
             await self._new_talk(rolling.through, done_s, every_s)
-            heard_s = self.record.duration_s
+            spoken_s = self.record.duration_s
             transcript = Transcript(title=self.record.title, language=await self._language(), segments=())
             preview = self._begin_preview()
             try:
@@ -320,7 +345,7 @@ class Journal:
                 log.exception("rolling summary left out by a fault of convod", extra={"session": self.id})
                 await trio.sleep(every_s)
             else:
-                done_s = heard_s
+                done_s = spoken_s
                 await self.publish(RollingSummary, **_fields(summary))
 
     async def _new_talk(self, through: int, done_s: float, every_s: float) -> None:
@@ -333,12 +358,12 @@ class Journal:
                 if self.record.duration_s - done_s >= every_s or now - waits_since >= every_s:
                     return
             with trio.move_on_at(waits_since + every_s):
-                await self._heard.wait()
+                await self._segment_stored.wait()
 
     async def _language(self) -> str:
         if self.record.config.language:
             return self.record.config.language
-        first = await self._deps.store.segments(self.id, limit=1)
+        first = await self._read(partial(self._deps.store.segments, self.id, limit=1))
         return first[0].language if first else ""
 
     def _begin_preview(self) -> _Preview:

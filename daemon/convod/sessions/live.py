@@ -1,8 +1,8 @@
 """A live session: PCM as it is spoken, captions while it comes, segments at each endpoint.
 
 In: PCM in the spool, `finalize`, the end, results of the engine. Out: windows for the engine, and what `session` says.
-What is decoded and published when is decided in `speech.live`; here it is done. Audio is heard from the spool, so
-what is waiting costs no memory and a restarted daemon goes on where the last segment ended.
+`speech.live` decides what is decoded and published, and when; here it is done. Audio is read from the spool, so what
+waits costs no memory, and a restarted daemon continues where the last segment ended.
 """
 
 from __future__ import annotations
@@ -11,27 +11,37 @@ import logging
 from collections import deque
 from typing import Final
 
+import msgspec
 import trio
 
-from convo.messages import Code, SessionWarning, SpeechStarted, State, TranscriptSegment
+from convo.messages import Code, SessionWarning, SpeechStarted, State
 from convod.engine.supervisor import Outcome, Refusal
 from convod.sessions.journal import Journal
-from convod.sessions.said import uncovered
+from convod.sessions.segments import publish_segments
 from convod.sessions.session import Refused, Session, SessionDeps, SessionFailed
-from convod.speech.commands import Decode, DecodeRequeued, DecodeStarted, Drop, Emit, LoadChanged, Prioritize
-from convod.speech.decoding import DecodeJob, Interims, Kind, Options
+from convod.speech.commands import (
+    Command,
+    Commit,
+    Decode,
+    Drop,
+    Emit,
+    Prioritize,
+)
+from convod.speech.decoding import DecodeJob, Kind, Options
 from convod.speech.endpointer import EndpointSettings
-from convod.speech.live import Command, Commit, LiveTranscriber, Settings
-from convod.speech.pcm import PcmFormat, PcmReader
+from convod.speech.live import LiveTranscriber
+from convod.speech.pcm import FRAME_MS, PcmFormat, PcmReader
+from convod.speech.split import SplitLive
 from convod.speech.vad import VadSettings
+from convod.speech.windows import LiveSettings
 
 log = logging.getLogger("convod.sessions")
 
 PIECE: Final = 1 << 15
-"""Bytes that are heard at a time: a second of the default format."""
+"""Bytes that are read at a time: a second of the default format."""
 
 GATHER_MS: Final = 80
-"""Audio that is heard at once while nobody speaks."""
+"""Audio that is read at once while nobody speaks."""
 
 
 class LiveSession(Session):
@@ -42,35 +52,29 @@ class LiveSession(Session):
         record = journal.record
         config = record.config
         self._pcm = PcmFormat(config.audio.encoding, config.audio.rate, config.audio.channels)
-        self._reader = PcmReader(self._pcm)
-        self._heard = record.checkpoint_sample * self._pcm.frame_bytes  # bytes of the spool that were heard
+        self._splits = config.channels == "split"
+        self._reader = PcmReader(self._pcm, split=self._splits)
+        self._read = record.checkpoint_sample * self._pcm.frame_bytes  # bytes of the spool that the transcriber has
         endpoint = EndpointSettings(
             endpoint_ms=config.endpoint_ms or EndpointSettings().endpoint_ms, patient_ms=deps.settings.patient_ms
         )
-        self._transcriber = LiveTranscriber(
-            Settings(
-                session=record.id,
-                rate=self._pcm.rate,
-                kind=Kind.FINAL,
-                endpoint=endpoint,
-                vad=VadSettings(mode=VadSettings().mode if config.vad_mode is None else config.vad_mode),
-                frame_ms=config.frame_ms or 30,
-                interim=config.interim and not record.ended,  # of what is kept, nobody reads along
-                words=config.words,
-                language=config.language,
-                owner=record.owner,
-                options=Options(
-                    task=config.task, prompt=config.prompt, hotwords=config.hotwords, beam=deps.settings.beam
-                ),
-            ),
-            deps.hallucination_filter,
-            segment=record.segments,
-            utterance=record.checkpoint_utterance,
-            sample=record.checkpoint_sample,
-            language=record.heard_language,
+        settings = LiveSettings(
+            session=record.id,
+            rate=self._pcm.rate,
+            kind=Kind.FINAL,
+            endpoint=endpoint,
+            vad=VadSettings(mode=VadSettings().mode if config.vad_mode is None else config.vad_mode),
+            frame_ms=config.frame_ms or FRAME_MS,
+            interim=config.interim and not record.ended,  # nobody follows the transcription of kept audio
+            words=config.words,
+            language=config.language,
+            owner=record.owner,
+            options=Options(task=config.task, prompt=config.prompt, hotwords=config.hotwords, beam=deps.settings.beam),
+            voiceprints=config.speakers != "off",
         )
+        self._transcriber = self._split(settings) if self._splits else self._mixed(settings)
+        self._engine.subscribe(self.id, self._transcriber.tell, owner=record.owner)
         self._outcomes: deque[tuple[DecodeJob, Outcome]] = deque()
-        self._interims = Interims.FULL
         self._arrivals: deque[tuple[int, float]] = deque()
         self._finalizing: deque[tuple[int, trio.Event]] = deque()
         self._credit_said = 0
@@ -78,15 +82,44 @@ class LiveSession(Session):
         self._most_granted = 0
         self._all_out = False
 
+    def _mixed(self, settings: LiveSettings) -> LiveTranscriber | SplitLive:
+        record = self.record
+        return LiveTranscriber(
+            settings,
+            self._deps.hallucination_filter,
+            segment=record.segments,
+            utterance=record.checkpoint_utterance,
+            sample=record.checkpoint_sample,
+            language=record.heard_language,
+        )
+
+    def _split(self, settings: LiveSettings) -> SplitLive:
+        def make(channel: int, sample: int) -> LiveTranscriber:
+            return LiveTranscriber(
+                msgspec.structs.replace(settings, channel=channel),
+                self._deps.hallucination_filter,
+                sample=sample,
+                language=self.record.heard_language,
+            )
+
+        return SplitLive(
+            make,
+            self._pcm.channels,
+            self._pcm.rate,
+            segment=self.record.segments,
+            sample=self.record.checkpoint_sample,
+            ends=self._speakers.ends if self._speakers is not None else None,
+        )
+
     @property
     def quiet(self) -> bool:
-        """Whether nobody speaks, and nobody waits for what was heard."""
+        """Whether nobody speaks, and no client waits for `finalize`."""
         return not self._transcriber.speaking and not self._finalizing
 
     def _granted(self) -> int:
         settled = self._transcriber.settled * self._pcm.frame_bytes
         granted = settled + int(self._deps.settings.credit_s * self._pcm.bytes_per_second)
-        # An utterance that opens reaches back before its onset; what was promised to the client stays promised.
+        # A new utterance begins before its onset, but credit given to the client is never taken back.
         self._most_granted = max(self._most_granted, granted)
         return self._most_granted
 
@@ -100,14 +133,14 @@ class LiveSession(Session):
 
     def _arrived(self, at: float) -> None:
         self._arrivals.append((self._spool.size, at))
-        # In silence nothing is urgent: a few pieces are heard at once. What is left when a client falls silent itself
-        # is heard at its next piece, its end or its going; it is too short for a word.
-        unheard = self._spool.size - self._heard
-        if self._transcriber.speaking or self._finalizing or unheard >= self._gather_bytes:
+        # In silence nothing is urgent: a few pieces are read at once. The rest before a client stops sending is read
+        # with its next piece, or when it ends or goes; it is too short for a word.
+        unread = self._spool.size - self._read
+        if self._transcriber.speaking or self._finalizing or unread >= self._gather_bytes:
             self._wakeup.set()
 
     async def finalize(self) -> int:
-        """Transcribe all audio so far; returns the bytes it was, once its segments are out."""
+        """Transcribe all audio so far; return how many bytes it was, once its segments are published."""
         if self._all_out or self.record.state.final or self.record.state is State.TRANSCRIBED:
             return self._spool.size
         offset = self._spool.size
@@ -118,7 +151,7 @@ class LiveSession(Session):
         return offset
 
     async def run(self) -> None:
-        """Live until a final state; nobody waits for segments that will not come."""
+        """Run until a final state; then nobody waits for segments that will not come."""
         try:
             await super().run()
         finally:
@@ -129,22 +162,22 @@ class LiveSession(Session):
         while self._finalizing:
             self._finalizing.popleft()[1].set()
 
-    async def _hear(self) -> None:
+    async def _transcribe(self) -> None:
         async with trio.open_nursery() as nursery:
             if self.record.config.summary.mode == "rolling":
                 nursery.start_soon(self.journal.roll, self._deps.settings.rolling_s)
-            await self._listen()
+            await self._transcribe_spool()
             self._release()
             nursery.cancel_scope.cancel()
 
-    async def _listen(self) -> None:
+    async def _transcribe_spool(self) -> None:
         while True:
             await self._take_outcomes()
             if self._is_behind():
                 await self._wakeup.wait()
                 continue
-            if await self._hear_piece():
-                if self._spool.size > self._heard:  # hours may, after a restart or when kept audio is heard again
+            if await self._transcribe_piece():
+                if self._spool.size > self._read:  # perhaps hours, after a restart or with kept audio
                     await trio.lowlevel.checkpoint()
                 continue
             if self._finalizing or self.record.ended:
@@ -152,7 +185,7 @@ class LiveSession(Session):
                 if not self._transcriber.waiting:
                     if not self._finalizing:
                         break
-                    while self._finalizing and self._finalizing[0][0] <= self._heard:
+                    while self._finalizing and self._finalizing[0][0] <= self._read:
                         self._finalizing.popleft()[1].set()
                     continue  # more audio may have come after what was to be finalized
             self._perhaps_more_credit()
@@ -163,42 +196,41 @@ class LiveSession(Session):
             await self._warn_about_rest()
 
     def _is_behind(self) -> bool:
-        """Whether as much audio waits for the engine as a client may send ahead: no more is heard before that."""
+        """Whether as much audio waits for the engine as a client may send ahead: no more is read before that."""
         ahead = self._transcriber.now - self._transcriber.settled
         return bool(self._transcriber.waiting) and ahead > self._deps.settings.credit_s * self._pcm.rate
 
-    async def _hear_piece(self) -> bool:
-        """Hear some of what is in the spool; False when there is nothing new to hear now."""
+    async def _transcribe_piece(self) -> bool:
+        """Transcribe some of the spool; return False when there is nothing new in it."""
         until = self._finalizing[0][0] if self._finalizing else self._spool.size
-        data = self._spool.read(self._heard, min(PIECE, until - self._heard)) if until > self._heard else b""
+        data = self._spool.read(self._read, min(PIECE, until - self._read)) if until > self._read else b""
         if not data:
             return False
         if self.record.state is State.PENDING:
             await self.journal.enter(State.PROCESSING)
-        self._heard += len(data)
-        while len(self._arrivals) > 1 and self._arrivals[0][0] < self._heard:
+        self._read += len(data)
+        while len(self._arrivals) > 1 and self._arrivals[0][0] < self._read:
             self._arrivals.popleft()
         arrived = self._arrivals[0][1] if self._arrivals else trio.current_time()
         mono = self._reader.feed(data)
-        self._tell()
         await self._do(self._transcriber.audio(mono, arrived))
         self.record.duration_s = self._transcriber.now / self._pcm.rate
         return True
 
     def _perhaps_more_credit(self) -> None:
-        # Credit that grew while no audio came must be said, or a client that used it all would wait for ever.
+        # Announce credit that grew while no audio came, or a client that used it all would wait for ever.
         granted = self._granted()
         if granted - self._credit_said >= self._pcm.bytes_per_second and self.producer is not None:
             self._credit_said = granted
             self._acknowledge()
 
     async def _wait(self) -> None:
-        """Until something happens: audio, a result, a request, or time running out."""
+        """Wait until something happens: audio, a result, a request, or a deadline."""
         settings = self._deps.settings
         now = trio.current_time()
         deadline = float("inf")
-        # While finals wait for the engine it may be for want of credit that nothing is sent, and that is no end of a
-        # word; nor could the next final be published before them.
+        # While finals wait for the engine, a client may send nothing because it has no credit, and not because a word
+        # has ended; nor could the next final be published before them.
         idle = self._transcriber.speaking and not self._transcriber.waiting
         if idle:
             deadline = now + settings.idle_s + self._transcriber.settings.endpoint.endpoint_ms / 1000
@@ -238,27 +270,16 @@ class LiveSession(Session):
             elif isinstance(command, Prioritize):
                 command.job.due = trio.current_time()
             else:
-                await self._keep(command)
+                await self._commit(command)
 
     def _deliver(self, job: DecodeJob, outcome: Outcome) -> None:
         self._outcomes.append((job, outcome))
         self._wakeup.set()
 
-    def _tell(self) -> None:
-        """Tell the transcriber what changed at the engine."""
-        interims = self._engine.interims(self.record.owner)
-        if interims is not self._interims:
-            self._interims = interims
-            self._transcriber.tell(LoadChanged(interims))
-        if (job := self._transcriber.interim) is not None:
-            waits = self._engine.is_waiting(job)
-            self._transcriber.tell(DecodeRequeued(job) if waits else DecodeStarted(job))
-
     async def _take_outcomes(self) -> None:
         while self._outcomes:
             job, outcome = self._outcomes.popleft()
             if not isinstance(outcome, Refusal):
-                self._tell()
                 commands = self._transcriber.decoded(job, outcome)
             elif outcome.code is Code.MODEL_UNAVAILABLE:
                 raise SessionFailed(outcome.code, outcome.message)
@@ -266,30 +287,9 @@ class LiveSession(Session):
                 commands = self._transcriber.refused(job, outcome.message)
             await self._do(commands)
 
-    async def _keep(self, keep: Commit) -> None:
-        # Stored with the segment that told it: who goes on from there must not hear another one out.
+    async def _commit(self, commit: Commit) -> None:
+        # Stored with the segment that told it: a restart must not detect another one.
         self.record.heard_language = self._transcriber.language
-        checkpoint = {"checkpoint_sample": keep.mark_sample, "checkpoint_utterance": keep.mark_utterance}
-        if keep.trouble is not None:
-            await self.journal.publish(SessionWarning, code=str(Code.INTERNAL), message=keep.trouble)
-        if keep.uncovered is not None:
-            await self.journal.publish(SessionWarning, code=str(Code.UNCOVERED), message=uncovered(*keep.uncovered))
-        if keep.text is None:
-            # Stored with the next event: audio without text is heard twice at worst.
-            self.record.checkpoint_sample, self.record.checkpoint_utterance = keep.mark_sample, keep.mark_utterance
-            return
-        log.debug("segment is out", extra={"session": self.id, "segment": keep.segment, "text": keep.text})
-        lag_s = max(0.0, trio.current_time() - keep.arrived)
-        self._deps.measures.segment_lag.observe(lag_s)
-        await self.journal.publish(
-            TranscriptSegment,
-            changes=checkpoint | {"segments": keep.segment + 1},
-            segment=keep.segment,
-            start=keep.start,
-            end=keep.end,
-            text=keep.text,
-            language=keep.language,
-            confidence=keep.confidence,
-            lag_ms=round(lag_s * 1000, 1),
-            words=keep.words,
-        )
+        lag_s = await publish_segments(self.journal, commit, self._speakers)
+        if commit.texts:
+            self._deps.measures.segment_lag.observe(lag_s)

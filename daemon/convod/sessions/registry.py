@@ -52,7 +52,6 @@ class Registry:
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run sessions until cancelled."""
         async with trio.open_nursery() as self._nursery:
-            self._nursery.start_soon(self._deps.acks.run)
             self._nursery.start_soon(self._resume_waiting)
             task_status.started()
             await trio.sleep_forever()
@@ -184,5 +183,5 @@ class Registry:
 
 
 def unknown(session: str) -> Refused:
-    """What an owner is told of a session that does not exist, or is another owner's."""
+    """Return the refusal for a session that does not exist, or is another owner's."""
     return Refused(Code.UNKNOWN_SESSION, f"there is no session {session!r}; list_sessions shows yours")

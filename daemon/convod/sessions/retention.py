@@ -1,4 +1,4 @@
-"""Deletes finished sessions and their audio once they are as old, or as large, as the settings allow.
+"""Delete finished sessions and their audio once they exceed the age or size that the settings allow.
 
 In: the store, the spool, functions that delete a whole session and its audio alone. Out: sessions and audio that are
 gone. It runs at the start and then every hour, and touches no session that is not in a final state. After a jump of the

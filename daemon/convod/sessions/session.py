@@ -1,8 +1,8 @@
 """One session from its creation to its final state: what live and file sessions have in common.
 
-In: requests and audio from its owner. Out: stored events and others through its journal.
-Everything happens in the session's own task (`run`); the methods for connections only note a request and wake it. Audio
-is in the spool before it is acknowledged, a segment in the store before it is sent.
+In: requests and audio from its owner. Out: events, stored and others, through its journal. Everything happens in the
+session's own task (`run`); the methods for connections only note a request and wake it. Audio is in the spool before it
+is acknowledged, a segment in the store before it is sent.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from convod.engine.models import ModelNotHere, UnknownModel
 from convod.engine.pool import EnginePool, NoRoomForModel
 from convod.engine.supervisor import Engine
 from convod.measure import Measures
-from convod.sessions.feed import AckTimer
 from convod.sessions.file_queue import FileQueue
 from convod.sessions.journal import Journal
 from convod.sessions.limits import LimitSettings
+from convod.sessions.speakers import Speakers, are_told
 from convod.speech.hallucination import HallucinationFilter
 from convod.store import NoRoom, OverQuota, Spool, SpoolFailed, StoreFailed
 from convod.summary import Backoff, SummarizerUnavailable
@@ -75,25 +75,24 @@ class SessionFailed(Exception):
 
 
 class SessionDeps(msgspec.Struct, frozen=True, kw_only=True):
-    """What a session works with: shared by all, but for `settings`, which stay as they were when it started."""
+    """What a session works with: shared by all, except `settings`, which stay as they were when it started."""
 
     spool: Spool
     engine: Engine
-    others: EnginePool | None = None
+    engine_pool: EnginePool | None = None
     hallucination_filter: HallucinationFilter
     file_queue: FileQueue
     limits: LimitSettings
     settings: SessionSettings = SessionSettings()
-    acks: AckTimer = msgspec.field(default_factory=AckTimer)
     measures: Measures = msgspec.field(default_factory=Measures)
 
     def engine_for(self, model: str | None) -> Engine:
         """Return the engine for a model, or the daemon's own engine where that model is not available any more."""
-        if self.others is not None and model is not None and model != self.engine.status().model:
+        if self.engine_pool is not None and model is not None and model != self.engine.status().model:
             try:
-                return self.others.get(model)
+                return self.engine_pool.get(model)
             except (UnknownModel, ModelNotHere, NoRoomForModel) as error:
-                log.warning("a session is heard with the daemon's own model: %s", error)
+                log.warning("a session is transcribed with the daemon's own model: %s", error)
         return self.engine
 
 
@@ -109,19 +108,21 @@ class Session:
         self._spool = deps.spool.open(
             self.record.id, self.record.owner
         )  # first: where it cannot be opened nothing has begun
-        heard = self.record.state is State.TRANSCRIBED
-        self._engine = deps.engine if heard else deps.engine_for(self.record.config.model)
-        if not heard:
+        transcribed = self.record.state is State.TRANSCRIBED
+        self._engine = deps.engine if transcribed else deps.engine_for(self.record.config.model)
+        if not transcribed:
             self._engine.join(self.id, owner=self.record.owner, live=self.record.kind == "live")
+        self._speakers: Speakers | None = None
+        if not transcribed and are_told(self.record.config):
+            self._speakers = Speakers(self.record.config, deps.spool.voices(self.id), self.record.segments)
         self.record.audio_bytes = max(self.record.audio_bytes, self._spool.size)
         self.record.kept_bytes = self._spool.size
-        self._acknowledged = self._spool.size
         self._wakeup = AutoResetEvent()
         self._scope = trio.CancelScope()
         self._summarizing = trio.CancelScope()
         self._cancelled = False
         self._ending = False
-        self._untaken = False  # the disk took not all that the producer sent
+        self._untaken = False  # the disk did not take all that the producer sent
         self._gone_at: float | None = trio.current_time()
         self._finished = trio.Event()
         self._settled = trio.Event()
@@ -179,8 +180,7 @@ class Session:
         have = self._spool.size
         if offset > have:
             raise Refused(Code.BAD_AUDIO, f"audio is missing: send it from offset {have}, not {offset}")
-        granted = self._granted()
-        if offset + len(data) > granted:
+        if offset + len(data) > self._granted():
             raise Refused(
                 Code.OUT_OF_CREDIT, f"send at most {self.credit} bytes beyond offset {have}, then wait for audio_ack"
             )
@@ -196,11 +196,7 @@ class Session:
             self.record.audio_bytes = self.record.kept_bytes = self._spool.size
             self._deps.measures.audio_bytes += len(fresh)
             self._arrived(trio.current_time())
-        if len(pieces) > 1 or self._spool.size - self._acknowledged > granted - self._spool.size:
-            # Several pieces at once, or half of the credit is used: do not let the client wait.
-            self._acknowledge_new()
-        else:
-            self._deps.acks.schedule(self, self._acknowledge_new)
+            self._acknowledge()
 
     async def end(self) -> None:
         """Note that no more audio comes; all of it, and this fact, is on disk when this returns.
@@ -289,7 +285,7 @@ class Session:
     def _arrived(self, at: float) -> None:
         """Bytes were stored at time `at`."""
 
-    async def _hear(self) -> None:
+    async def _transcribe(self) -> None:
         """Transcribe the audio to the last segment.
 
         Raises:
@@ -330,8 +326,10 @@ class Session:
         if self.record.seq == 0:
             await self.journal.enter(State.PENDING)
         if self.record.state is not State.TRANSCRIBED:
-            await self._hear()
+            await self._transcribe()
             self._engine.forget(self.id)
+            if self._speakers is not None:
+                await self._speakers.revise(self.journal)
             await self.journal.enter(State.TRANSCRIBED)
         if self.record.config.summary.mode != "off":
             await self._summarize_until_done(self.record.config.summary)
@@ -380,17 +378,11 @@ class Session:
                 self._settled.set()
                 await self.journal.wait_summarizer(pause)
 
-    def _acknowledge_new(self) -> None:
-        if self._acknowledged < self._spool.size:
-            self._acknowledge()
-
     def _acknowledge(self) -> None:
-        self._acknowledged = self._spool.size
         self.feed.send(AudioAck(session=self.id, offset=self._spool.size, credit=self.credit))
 
     def _end(self) -> None:
         self.record.ended = True
-        self._acknowledge_new()
         self._wakeup.set()
 
 
@@ -400,7 +392,7 @@ def keeps_audio(config: CreateSession, settings: SessionSettings) -> bool:
 
 
 def _leaf(group: BaseExceptionGroup[F]) -> F:
-    """The first error in a group."""
+    """Return the first error in a group."""
     while isinstance(first := group.exceptions[0], BaseExceptionGroup):
         group = first
     return first

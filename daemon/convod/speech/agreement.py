@@ -66,7 +66,7 @@ class Caption(msgspec.Struct, frozen=True):
     tentative: str
 
 
-class Guess(msgspec.Struct, frozen=True):
+class HypothesisWord(msgspec.Struct, frozen=True):
     """A word of a hypothesis (or a character, see `pieces`) that ended `age_s` seconds before the audio."""
 
     text: str
@@ -87,36 +87,36 @@ class LocalAgreement:
         """The word that the next hypothesis should begin with, or an empty string."""
         return self._recent[-1][0] if self._recent and self._recent[-1] else ""
 
-    def update(self, guesses: Sequence[Guess], most: int | None = None) -> Caption:
+    def update(self, words: Sequence[HypothesisWord], most: int | None = None) -> Caption:
         """Add the newest hypothesis and return the caption; no word after the first `most` becomes stable."""
-        guesses = self._with_lost_words(guesses)
-        words = [guess.text for guess in guesses]
-        self._recent.append(words)
-        self._commit(guesses, words, most)
+        words = self._with_lost_words(words)
+        texts = [word.text for word in words]
+        self._recent.append(texts)
+        self._commit(words, texts, most)
         twice, thrice = self._agreed(SHOW), self._agreed(CERTAIN)
-        visible = len(list(takewhile(lambda i: _is_shown(guesses[i], (i < twice) + (i < thrice)), range(len(words)))))
-        shown = [*self._stable, *words[len(self._stable) : visible]]
+        visible = len(list(takewhile(lambda i: _is_shown(words[i], (i < twice) + (i < thrice)), range(len(texts)))))
+        shown = [*self._stable, *texts[len(self._stable) : visible]]
         # Shown words give way only to words that two hypotheses in a row have.
         same = agreed([self._shown, shown])
         if same == len(self._shown) or same < min(twice, len(shown)):
             self._shown = shown
         return self._caption()
 
-    def update_at_pause(self, guesses: Sequence[Guess], most: int | None = None) -> Caption:
+    def update_at_pause(self, words: Sequence[HypothesisWord], most: int | None = None) -> Caption:
         """Add the hypothesis of an utterance that may be over and return the caption, which shows all its words."""
-        words = [guess.text for guess in guesses]
-        self._recent.append(words)
-        self._commit(guesses, words, most)
-        self._shown = [*self._stable, *words[len(self._stable) :]]
+        texts = [word.text for word in words]
+        self._recent.append(texts)
+        self._commit(words, texts, most)
+        self._shown = [*self._stable, *texts[len(self._stable) :]]
         return self._caption()
 
-    def _with_lost_words(self, guesses: Sequence[Guess]) -> Sequence[Guess]:
+    def _with_lost_words(self, words: Sequence[HypothesisWord]) -> Sequence[HypothesisWord]:
         """Prepend stable words the hypothesis lacks, because its audio may begin within the first of them."""
-        words = [guess.text for guess in guesses]
+        texts = [word.text for word in words]
         for lost in range(len(self._stable)):
-            if words[: len(self._stable) - lost] == self._stable[lost:]:
-                return [*map(Guess, self._stable[:lost]), *guesses]
-        return guesses
+            if texts[: len(self._stable) - lost] == self._stable[lost:]:
+                return [*map(HypothesisWord, self._stable[:lost]), *words]
+        return words
 
     def _agreed(self, passes: int) -> int:
         """Count the words of the common prefix of the last `passes` hypotheses."""
@@ -125,14 +125,14 @@ class LocalAgreement:
     def _caption(self) -> Caption:
         return Caption(joined(self._stable), joined(self._shown[len(self._stable) :]))
 
-    def _commit(self, guesses: Sequence[Guess], words: list[str], most: int | None) -> None:
+    def _commit(self, words: Sequence[HypothesisWord], texts: list[str], most: int | None) -> None:
         if len(self._recent) < COMMIT:
             return
-        old = len(list(takewhile(lambda guess: guess.age_s >= COMMIT_S, guesses)))
+        old = len(list(takewhile(lambda word: word.age_s >= COMMIT_S, words)))
         # Hold the newest word back: the audio may have ended inside it, and "work" may become "working".
-        sure = min(agreed(self._recent), old, len(words) - 1, len(words) if most is None else most)
-        if sure > len(self._stable) and words[: len(self._stable)] == self._stable:
-            self._stable = words[:sure]
+        sure = min(agreed(self._recent), old, len(texts) - 1, len(texts) if most is None else most)
+        if sure > len(self._stable) and texts[: len(self._stable)] == self._stable:
+            self._stable = texts[:sure]
 
     def forget(self, count: int) -> None:
         """Drop the first `count` stable words: the next hypotheses begin after them."""
@@ -147,9 +147,9 @@ class LocalAgreement:
         self._recent = deque(recent, maxlen=COMMIT)
 
 
-def _is_shown(guess: Guess, confirmed: int) -> bool:
+def _is_shown(word: HypothesisWord, confirmed: int) -> bool:
     """Whether to show a word that one hypothesis has (`confirmed` 0), SHOW in a row (1) or CERTAIN in a row (2)."""
-    age_s, probability = guess.age_s, guess.probability
+    age_s, probability = word.age_s, word.probability
     return (
         (confirmed >= 1 and age_s >= SHOW_S and probability >= SHOW_PROBABILITY)
         or (confirmed >= 2 and age_s >= CERTAIN_S and probability >= CERTAIN_PROBABILITY)

@@ -1,7 +1,7 @@
-"""Divide the words of a window into segments: where the speaker pauses, and where a sentence ends.
+"""Split the text of a window into segments where the speaker pauses, and where a sentence ends.
 
-In: a window's text, its words with times, and when its utterances end. Out: the text in parts, each with its words. No
-audio, no clock, no I/O; no letter of the text is left out.
+In: a window's text, its words with times, and when its utterances end. Out: the text in parts, each with its words; no
+letter is lost. No audio, no clock, no I/O.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from convod.speech.decoding import TimedWord
 from convod.speech.sentences import ends_sentence
 
 SENTENCE_WORDS: Final = 4
-"""A sentence of fewer words stays with the next one, in the same utterance."""
+"""A sentence of fewer words is joined with the next one of its utterance."""
 
 
 class Cue(msgspec.Struct, frozen=True):
-    """A part of a window's text, said in its utterance number `utterance`."""
+    """A part of a window's text; `utterance` counts the window's utterances from 0."""
 
     utterance: int
     text: str
@@ -27,7 +27,7 @@ class Cue(msgspec.Struct, frozen=True):
 
 
 def cues(text: str, words: Sequence[TimedWord], ends: Sequence[float]) -> list[Cue]:
-    """A window's text in parts; `ends` are the seconds of the window at which its utterances end, but for the last."""
+    """Split a window's text; `ends` are the seconds of the window at which its utterances end, except the last."""
     found: list[Cue] = []
     current: list[TimedWord] = []
     utterance = 0
@@ -50,14 +50,14 @@ def cues(text: str, words: Sequence[TimedWord], ends: Sequence[float]) -> list[C
             utterance = place
         current.append(word)
     close()
-    if found and rest.strip():  # words that alignment did not give
+    if found and rest.strip():  # words that alignment left out
         last = found[-1]
         found[-1] = Cue(last.utterance, f"{last.text} {rest.strip()}", last.words)
     return [cue for cue in found if cue.text]
 
 
 def _taken(text: str, letters: int) -> tuple[str, str]:
-    """Split a text after so many characters, not counting spaces."""
+    """Split a text after so many characters, spaces not counted."""
     at = 0
     while at < len(text) and letters > 0:
         letters -= not text[at].isspace()

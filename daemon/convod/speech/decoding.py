@@ -92,12 +92,14 @@ class Window(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         stream_key: Names the sample it begins at; windows with the same key are beginnings of one another.
         lead: What comes right before it.
         expected: The language of what came before it: where the language is detected, it takes more to be another one.
+        voiceprints: Whether to embed the voice in it.
     """
 
     audio: bytes
     stream_key: str | None = None
     lead: Lead | None = None
     expected: str | None = None
+    voiceprints: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -149,6 +151,13 @@ class DecodeJob:
         return len(self.audio) / 2 / self.rate
 
 
+LANGUAGE_SURE: Final = 0.5
+"""Probability from which a detected language is expected next (faster-whisper's threshold)."""
+
+UNCOVERED_S: Final = 2.0
+"""A voice without words is reported from this length on: less may be laughter."""
+
+
 class TimedWord(msgspec.Struct, frozen=True, kw_only=True):
     """A word; `start` and `end` are seconds from the window's start."""
 
@@ -156,6 +165,17 @@ class TimedWord(msgspec.Struct, frozen=True, kw_only=True):
     end: float
     word: str
     probability: float
+
+
+class Voiceprints(msgspec.Struct, frozen=True, kw_only=True):
+    """Embeddings of a voice: of a window of `window_s` seconds from each of `starts` on, seconds from the beginning.
+
+    `vectors`: little-endian 32-bit floats, of unit length; empty where nobody speaks.
+    """
+
+    starts: list[float]
+    window_s: float
+    vectors: list[bytes]
 
 
 class Hypothesis(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -173,6 +193,7 @@ class Hypothesis(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         voiced: A byte for each chunk of CHUNK_S, 1 where there is a voice; from stock models, for texts that stay.
         uncovered: From which to which second a voice has no words; likewise.
         truncated: Whether the text filled all its room and was cut off there.
+        voiceprints: The embeddings of its voice, if asked for, and if there is an embedder.
     """
 
     text: str
@@ -186,3 +207,4 @@ class Hypothesis(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     voiced: bytes | None = None
     uncovered: tuple[float, float] | None = None
     truncated: bool = False
+    voiceprints: Voiceprints | None = None

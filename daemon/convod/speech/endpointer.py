@@ -81,7 +81,7 @@ class Resumed(msgspec.Struct, frozen=True):
     number: int
 
 
-Happening = UtteranceStarted | UtteranceEnded | Paused | Resumed
+EndpointEvent = UtteranceStarted | UtteranceEnded | Paused | Resumed
 
 
 class Endpointer:
@@ -144,7 +144,7 @@ class Endpointer:
     def _samples(self, ms: int) -> int:
         return ms * self._rate // 1000
 
-    def frame(self, end: int, speech: bool, level: float) -> list[Happening]:
+    def frame(self, end: int, speech: bool, level: float) -> list[EndpointEvent]:
         """Add the frame that ends at sample `end` and return what happened, oldest first."""
         start, self._now = self._now, end
         if self._resumed and end > self._free:
@@ -167,7 +167,7 @@ class Endpointer:
         if self._open and at == self._last_speech:
             self._patient = True
 
-    def resume(self, at: int) -> list[Happening]:
+    def resume(self, at: int) -> list[EndpointEvent]:
         """Start the next utterance at sample `at`, where the last one ended: a better detector found a voice up to it.
 
         If none is open, one starts, with the next frame at the latest. One that is open starts earlier, unless that
@@ -196,20 +196,20 @@ class Endpointer:
             return [opened, closed]
         return [self._begin_again(at, max([until, *(end for _, end, speech in self._ring if speech)]))]
 
-    def flush(self, now: int) -> list[Happening]:
+    def flush(self, now: int) -> list[EndpointEvent]:
         """End the open utterance at sample `now`, less than a frame after the last one: no more audio comes for now."""
-        happened: list[Happening] = []
+        events: list[EndpointEvent] = []
         if not self._open:
             # A word shorter than the onset may be all there was.
             spoken = sum(end - start for start, end, speech in self._ring if speech)
             if 2 * spoken < self._samples(self.settings.onset_ms):
                 self._ring.clear()
-                return happened
-            happened.append(self._begin())
-        happened.append(self._close(now))
-        return happened
+                return events
+            events.append(self._begin())
+        events.append(self._close(now))
+        return events
 
-    def _silent(self, start: int, end: int, speech: bool) -> list[Happening]:
+    def _silent(self, start: int, end: int, speech: bool) -> list[EndpointEvent]:
         self._ring.append((start, end, speech))
         while self._ring and end - self._ring[0][0] > self._samples(self.settings.ring_ms):
             self._ring.popleft()
@@ -242,8 +242,8 @@ class Endpointer:
         self._levels.clear()
         return UtteranceStarted(self._number, at, at)
 
-    def _speaking(self, start: int, end: int, speech: bool, level: float) -> list[Happening]:
-        happened: list[Happening] = []
+    def _speaking(self, start: int, end: int, speech: bool, level: float) -> list[EndpointEvent]:
+        events: list[EndpointEvent] = []
         settings = self.settings
         if end - self._start > self._samples(settings.cut_from_ms):
             self._levels.append((end, level, speech))
@@ -255,16 +255,16 @@ class Endpointer:
             self._spoken += end - start
             if self._paused:
                 self._paused = False
-                happened.append(Resumed(self._number))
+                events.append(Resumed(self._number))
         silence = end - self._last_speech
         if not self._paused and silence >= self._samples(settings.pause_ms):
             self._paused = True
-            happened.append(Paused(self._number, self._last_speech))
+            events.append(Paused(self._number, self._last_speech))
         if silence >= self._samples(self._endpoint_ms):
-            happened.append(self._close(min(end, self._last_speech + self._samples(settings.tail_ms))))
+            events.append(self._close(min(end, self._last_speech + self._samples(settings.tail_ms))))
         elif end - self._start + (end - start) > self._samples(settings.longest_ms):
-            happened += self._cut(end)  # another frame, or a flush within it, would be too long
-        return happened
+            events += self._cut(end)  # another frame, or a flush within it, would be too long
+        return events
 
     def _close(self, end: int) -> UtteranceEnded:
         closed = UtteranceEnded(self._number, self._start, self._onset, end, self._spoken)
@@ -274,7 +274,7 @@ class Endpointer:
         self._levels.clear()
         return closed
 
-    def _cut(self, now: int) -> list[Happening]:
+    def _cut(self, now: int) -> list[EndpointEvent]:
         frames = list(self._levels)
         at = self._quietest()
         if at is None:

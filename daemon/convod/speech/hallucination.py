@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from convod.speech.agreement import pieces
-from convod.speech.decoding import UNRECOVERABLE_LOGPROB
+from convod.speech.decoding import UNRECOVERABLE_LOGPROB, Hypothesis
 from convod.speech.stock_phrases import is_stock_phrase
 
 COMPRESSION_RATIO: Final = 2.4
@@ -80,6 +80,17 @@ class HallucinationFilter:
 
     def __init__(self) -> None:
         self.rejected: Counter[str] = Counter()
+
+    def judge_hypothesis(self, hypothesis: Hypothesis, spoken_s: float, *, counted: bool = True) -> Verdict:
+        """Judge the text of a window in which voice activity found `spoken_s` seconds of speech; see `judge`."""
+        return self.judge(
+            hypothesis.text,
+            avg_logprob=hypothesis.avg_logprob,
+            no_speech_prob=hypothesis.no_speech_prob,
+            spoken_s=spoken_s,
+            voice_s=hypothesis.voice_s,
+            counted=counted,
+        )
 
     def judge(
         self,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from convod.speech.agreement import Caption, Guess, LocalAgreement, joined, pieces
+from convod.speech.agreement import Caption, HypothesisWord, LocalAgreement, joined, pieces
 from convod.speech.decoding import Hypothesis, Interims, TimedWord
 
 INTERIM_MS: Final = 200
@@ -87,12 +87,12 @@ class PartialHypothesis:
             safe: Sample behind which no word is committed: the utterance may yet be cut before it.
         """
         self.voiced = True
-        guesses, timed = _guesses(hypothesis, (end - start) / self._rate), list(hypothesis.words or ())
-        if guesses and self._is_echo(guesses[0].text):
-            del guesses[0]
+        words, timed = _split(hypothesis, (end - start) / self._rate), list(hypothesis.words or ())
+        if words and self._is_echo(words[0].text):
+            del words[0]
             del timed[:1]
         most = None if safe is None else _before(timed, (safe - start) / self._rate)
-        caption = self._agreement.update(guesses, most)
+        caption = self._agreement.update(words, most)
         stable = pieces(caption.stable)
         whole = Caption(joined([*self._trimmed, *stable]), caption.tentative)
         if trim:
@@ -102,8 +102,8 @@ class PartialHypothesis:
     def paused(self, start: int, end: int, hypothesis: Hypothesis, *, commit: bool = True) -> Caption:
         """Add the hypothesis of all of it at a pause and return the caption, with all words: none is cut off there."""
         self.voiced = True
-        guesses = _guesses(hypothesis, (end - start) / self._rate)[len(self._trimmed) :]
-        caption = self._agreement.update_at_pause(guesses, None if commit else 0)
+        words = _split(hypothesis, (end - start) / self._rate)[len(self._trimmed) :]
+        caption = self._agreement.update_at_pause(words, None if commit else 0)
         return Caption(joined([*self._trimmed, *pieces(caption.stable)]), caption.tentative)
 
     def _is_echo(self, word: str) -> bool:
@@ -132,12 +132,14 @@ class PartialHypothesis:
         self._agreement.forget(held)
 
 
-def _guesses(hypothesis: Hypothesis, seconds: float) -> list[Guess]:
+def _split(hypothesis: Hypothesis, seconds: float) -> list[HypothesisWord]:
     """Split a hypothesis of so many seconds into units of agreement, each as old as its alignment says."""
     if hypothesis.words is None:
-        return [Guess(word) for word in pieces(hypothesis.text)]
+        return [HypothesisWord(word) for word in pieces(hypothesis.text)]
     return [
-        Guess(piece, seconds - word.end, word.probability) for word in hypothesis.words for piece in pieces(word.word)
+        HypothesisWord(piece, seconds - word.end, word.probability)
+        for word in hypothesis.words
+        for piece in pieces(word.word)
     ]
 
 

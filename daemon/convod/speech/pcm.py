@@ -17,8 +17,11 @@ from typing import Final
 
 import msgspec
 
-ENCODINGS: Final = {"s16le": 2, "f32le": 4, "mulaw": 1}
+ENCODINGS: Final = {"s16le": 2, "f32le": 4, "mulaw": 1, "alaw": 1}
 """Bytes of one sample by encoding."""
+
+FRAME_MS: Final = 30
+"""Length of a frame, unless a client asks for another one."""
 
 RATES: Final = (8000, 48000)
 CHANNELS: Final = (1, 8)
@@ -32,7 +35,7 @@ class UnsupportedAudio(ValueError):
 
 
 class PcmFormat(msgspec.Struct, frozen=True):
-    """Interleaved PCM: `encoding` s16le, f32le or mulaw; `rate` in Hz; `channels`.
+    """Interleaved PCM: `encoding` s16le, f32le, mulaw or alaw; `rate` in Hz; `channels`.
 
     Raises:
         UnsupportedAudio: one of the three is out of range.
@@ -76,14 +79,26 @@ def _mulaw_table() -> list[int]:
     return table
 
 
-_MULAW: Final = _mulaw_table()
+def _alaw_table() -> list[int]:
+    """ITU-T G.711 A-law, byte to 16-bit sample."""
+    table = []
+    for code in range(256):
+        code ^= 0x55
+        step, segment = (code & 0x0F) << 4, (code & 0x70) >> 4
+        magnitude = (step + 0x108) << (segment - 1) if segment else step + 8
+        table.append(magnitude if code & 0x80 else -magnitude)
+    return table
+
+
+_G711: Final = {"mulaw": _mulaw_table(), "alaw": _alaw_table()}
 
 
 class PcmReader:
-    """Converts a stream's bytes to mono s16le, keeping the bytes of an incomplete frame."""
+    """Converts a stream's bytes to s16le, keeping the bytes of an incomplete frame: mono, or interleaved if `split`."""
 
-    def __init__(self, pcm: PcmFormat) -> None:
+    def __init__(self, pcm: PcmFormat, *, split: bool = False) -> None:
         self.pcm = pcm
+        self._split = split
         self._rest = b""
 
     @property
@@ -92,18 +107,18 @@ class PcmReader:
         return len(self._rest)
 
     def feed(self, data: bytes) -> bytes:
-        """Convert more of the stream: mono s16le of all complete frames, each the mean of its channels."""
+        """Convert more of the stream: s16le of all complete frames, each the mean of its channels unless split."""
         if self._rest:
             data = self._rest + data
         whole = len(data) - len(data) % self.pcm.frame_bytes
         self._rest = data[whole:]
         if whole != len(data):
             data = data[:whole]
-        if self.pcm.encoding == "s16le" and self.pcm.channels == 1:
+        if self.pcm.encoding == "s16le" and (self.pcm.channels == 1 or self._split):
             return data
         samples = self._samples(data)
         channels = self.pcm.channels
-        if channels > 1:
+        if channels > 1 and not self._split:
             total: list[int] = list(samples[0::channels])
             for channel in range(1, channels):
                 total = list(map(add, total, samples[channel::channels]))
@@ -113,8 +128,8 @@ class PcmReader:
         return samples.tobytes()
 
     def _samples(self, data: bytes) -> array[int]:
-        if self.pcm.encoding == "mulaw":
-            return array("h", map(_MULAW.__getitem__, data))
+        if (table := _G711.get(self.pcm.encoding)) is not None:
+            return array("h", map(table.__getitem__, data))
         if self.pcm.encoding == "s16le":
             samples = array("h", data)
             if sys.byteorder == "big":
@@ -147,7 +162,7 @@ class Frames:
     For other rates the nearest sample stands in: good enough to tell speech from silence, and exact in time.
     """
 
-    def __init__(self, rate: int, frame_ms: int = 30) -> None:
+    def __init__(self, rate: int, frame_ms: int = FRAME_MS) -> None:
         self.rate = rate
         self.frame_ms = frame_ms
         self.vad_rate = rate if rate in _VAD_RATES else 16000 if rate > 16000 else 8000

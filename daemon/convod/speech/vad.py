@@ -14,6 +14,8 @@ from typing import Final
 
 import msgspec
 
+from convod.speech.pcm import FRAME_MS
+
 SILENCE_DBFS: Final = -96.0
 """Level of digital silence: 16 bits go no lower."""
 
@@ -75,7 +77,7 @@ FADE_DB: Final = 0.02
 class Vad:
     """Voice activity of one stream, in frames of `frame_ms`. `rate` in Hz is 8000, 16000, 32000 or 48000."""
 
-    def __init__(self, rate: int, settings: VadSettings | None = None, *, frame_ms: int = 30) -> None:
+    def __init__(self, rate: int, settings: VadSettings | None = None, *, frame_ms: int = FRAME_MS) -> None:
         self._settings = settings or VadSettings()
         self._rate = rate
         # Imported with the first stream: to find its own version it reads the installed packages and imports an e-mail

@@ -213,6 +213,10 @@ class Spool:
             raise ValueError(f"{session!r} is no session id")
         return self.folder / f"{session}.audio"
 
+    def voices(self, session: str) -> Path:
+        """Where what is known of a session's voices is, as long as its audio is here."""
+        return self.path(session).with_suffix(".voices")
+
     def open(self, session: str, owner: str = "") -> SpoolFile:
         """The session's file, which is the owner's, made if it is not there.
 
@@ -304,6 +308,7 @@ class Spool:
         If `durable`, a power cut does not bring it back.
         """
         with _told("the audio could not be deleted", self):
+            self.voices(session).unlink(missing_ok=True)
             size = self.size(session)
             if size is not None:
                 self.path(session).unlink(missing_ok=True)

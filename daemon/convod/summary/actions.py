@@ -1,7 +1,7 @@
-"""Action items by the words that announce them, in English and Korean.
+"""Find action items by the words that announce them, in English and Korean.
 
-In: a sentence. Out: an action item, or None. Cues are patterns, so they miss what is promised in other words and
-take some talk for a promise; a language model does better, this needs none. It never looks beyond the sentence.
+In: a sentence. Out: an action item, or None. Cues are patterns: they miss promises in other words and
+mistake some talk for a promise. A language model does better; this needs none. It never looks beyond the sentence.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from convod.summary.stopwords import WEEKDAYS
 from convod.summary.text import line
 
 TEXT_CHARS: Final = 400
-"""Longest sentence that is looked at as a whole. The patterns take time with the square of the length, so a sentence
-without an end would stall a core for minutes; 400 characters take a millisecond."""
+"""Longest sentence that is matched as a whole. The patterns' time grows with the square of the length, so an endless
+sentence would take minutes; 400 characters take a millisecond."""
 
 _DAY: Final = r"(?:mon|tues|wednes|thurs|fri|satur|sun)day"
 _MONTH: Final = (
@@ -125,7 +125,7 @@ _SELF_KOREAN: Final = re.compile(r"(?:^|\s)(?:제가|저희가|우리가|저희�
 
 
 def action_item(sentence: str) -> ActionItem | None:
-    """The action that a sentence announces, with its owner and its date where it names them."""
+    """Return the action that a sentence announces, with its owner and date if it names them."""
     sentence = line(sentence, TEXT_CHARS)
     found = _korean(sentence) if re.search("[가-힣]", sentence) else _english(sentence)
     # "Give us an update" is over when it is said; "by Friday" it is not.

@@ -64,7 +64,7 @@ Show = Callable[[str, bool], None]
 
 
 class SummarizerUnavailable(Exception):
-    """No summary can be had now; the text is one sentence that says what to do.
+    """No summary can be written now; the text is one sentence that says what to do.
 
     `retry` is False when waiting does not help: the settings or the request must change first. `wait_s` is the least
     time in seconds after which another try makes sense.
@@ -77,7 +77,7 @@ class SummarizerUnavailable(Exception):
 
 
 class PromptTooLong(Exception):
-    """The model saw only a part of the prompt, or refused it for its length.
+    """The model read only a part of the prompt, or refused it for its length.
 
     `again` is True when the provider has made room, so that the same prompt may fit now.
     """
@@ -113,7 +113,7 @@ class Question(msgspec.Struct, frozen=True):
 
 
 class ProbeResult(msgspec.Struct, frozen=True):
-    """A provider that answers: the model it would take, and where it was found (for people)."""
+    """A provider that answers: the model it would use, and where it was found (for people)."""
 
     model: str
     found: str
@@ -127,22 +127,22 @@ class Provider(Protocol):
         """The name that settings and clients use."""
 
     async def probe(self, model: str) -> ProbeResult:
-        """Is it there, and does it have `model` ("" is any)? Raises SummarizerUnavailable, and why."""
+        """Check that it answers and has `model` ("" is any). Raises SummarizerUnavailable, which says why not."""
 
     async def context_tokens(self, model: str) -> int:
-        """How many tokens prompt and answer of one request may have together."""
+        """Return how many tokens prompt and answer of one request may have together."""
 
     def complete(self, question: Question) -> AsyncGenerator[str, None]:
         """Stream the answer as pieces of text, JSON of the schema where the server can promise that.
 
-        An empty piece says that the model is at work (it reads, or thinks aloud). Closing the generator or
+        An empty piece means that the model is at work (it reads, or reasons). Closing the generator or
         cancelling it closes the request. Raises SummarizerUnavailable, PromptTooLong, AnswerCut (after the
         last piece). Time-outs are the caller's.
         """
 
 
 class Connections(Protocol):
-    """What a provider gets to reach its server: one HTTP client, made when it is first needed."""
+    """Gives a provider the HTTP client to reach its server, made when it is first needed."""
 
     def client(self) -> httpx.AsyncClient:
-        """The client; the provider never closes it."""
+        """Return the client; the provider never closes it."""

@@ -1,4 +1,4 @@
-"""When to try again: pauses that grow, and a breaker that leaves a failing provider alone for a while.
+"""Decide when to try again: growing pauses, and a circuit breaker for a provider that keeps failing.
 
 In: what happened, and the time. Out: how long to wait, and whether to try at all. It never sleeps and reads no clock.
 
@@ -24,14 +24,14 @@ class Backoff:
         self._chance = chance
 
     def pause(self) -> float:
-        """How long to wait before the next try."""
+        """Return how long to wait before the next try."""
         whole, self._next = self._next, min(self._most, self._next * 2)
         return whole * (1 - self._chance() / 2)
 
 
 class Breaker:
-    """Closed: all may try. After `failures` in a row it opens: none may, for a pause. Then one may: if that goes well
-    it closes, else it opens for twice as long.
+    """A circuit breaker. Closed: all may try. After `failures` in a row it opens: none may, for a pause. Then one may:
+    if that succeeds it closes, else it opens for twice as long.
     """
 
     def __init__(
@@ -44,14 +44,14 @@ class Breaker:
         self._until = 0.0
         self._trying = False
         self.reason = ""
-        """What went wrong last."""
+        """Why the last try failed."""
 
     def wait(self, now: float) -> float:
         """Seconds until a caller may try; 0 is now."""
         if self._failures < self._limit:
             return 0.0
         left = self._until - now
-        # Another one is on trial: what it finds out is known soon.
+        # Another one tries now: its result is known soon.
         return left if left > 0 else 1.0 if self._trying else 0.0
 
     def begin(self) -> None:
@@ -59,12 +59,12 @@ class Breaker:
         self._trying = self._failures >= self._limit
 
     def succeeded(self) -> None:
-        """It went well: closed."""
+        """Note a success: closed."""
         self._failures, self._trying, self.reason = 0, False, ""
         self._backoff = Backoff(self._first, self._most, self._chance)
 
     def failed(self, now: float, reason: str, *, hopeless: bool = False) -> None:
-        """It went wrong; `hopeless` opens at once, since the same would happen again."""
+        """Note a failure; `hopeless` opens at once, since the same would happen again."""
         self._trying = False
         self._failures = max(self._failures + 1, self._limit if hopeless else 0)
         self.reason = reason
@@ -72,5 +72,5 @@ class Breaker:
             self._until = now + self._backoff.pause()
 
     def given_up(self) -> None:
-        """It was cancelled, which says nothing."""
+        """Note that the try was cancelled, which says nothing."""
         self._trying = False

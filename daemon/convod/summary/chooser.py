@@ -1,7 +1,7 @@
-"""Chooses who writes summaries, and says why: probes providers, remembers, and leaves alone what keeps failing.
+"""Choose the provider that writes summaries: probe providers, cache the results, and skip those that keep failing.
 
 In: the provider and model that are wanted, and how each piece of work ended. Out: the provider to ask, its status with
-a reason, and word that one is back. It asks providers whether they are there and never for a summary.
+a reason, and a notice when one is back. It only probes providers and never asks them for a summary.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from convod.summary.providers import BUILT_IN, make
 log = logging.getLogger("convod.summary")
 
 REMEMBERED_S: Final = 60.0
-"""How long a language model that was found is taken to be there, in seconds. A failure ends it at once."""
+"""Seconds for which a language model that answered is assumed to be available. A failure ends that at once."""
 LOOK_AGAIN_S: Final = 15.0
-"""How long `auto` stays with the extractive summarizer before it looks for a language model again."""
+"""Seconds for which `auto` stays with the extractive summarizer before it looks for a language model again."""
 MISSED_S: Final = 1.0
-"""How long one that was not there is taken to be away: those who ask at the same time get the same answer."""
+"""Seconds for which one that did not answer is assumed to be away: simultaneous callers get the same answer."""
 
 
 class _Choice(msgspec.Struct, frozen=True):
@@ -43,15 +43,15 @@ class Chooser:
         self._settings = settings
         self._connections = connections
         self._providers: dict[str, Provider] = {}
-        self._choices: dict[tuple[str, str], _Choice] = {}
+        self.choices: dict[tuple[str, str], _Choice] = {}
         self._choosing = trio.Lock()
-        self._looks = 0
-        self._breakers: dict[tuple[str, str], Breaker] = {}
+        self.looks = 0
+        self.breakers: dict[tuple[str, str], Breaker] = {}
         self._away: set[str] = set()
         self._back = trio.Event()
 
     def provider(self, name: str) -> Provider:
-        """The provider of that name. Raises SummarizerUnavailable."""
+        """Return the provider of that name. Raises SummarizerUnavailable."""
         if name not in self._providers:
             self._providers[name] = make(name, self._settings, self._connections)
         return self._providers[name]
@@ -62,30 +62,30 @@ class Chooser:
         Raises:
             SummarizerUnavailable: the provider that was asked for by name is away. With `auto` never.
         """
-        known = self._choices.get((name, model))
+        known = self.choices.get((name, model))
         if known is None or insist or trio.current_time() >= known.until:
             known = await self._look_anew(name, model, insist)
         if isinstance(known.found, SummarizerUnavailable):
-            # A new one each time: an exception that is raised twice grows a tail.
+            # A new one each time: the traceback of an exception that is raised twice grows.
             raise SummarizerUnavailable(str(known.found), retry=known.found.retry, wait_s=known.found.wait_s)
         return known.found
 
     async def _look_anew(self, name: str, model: str, insist: bool) -> _Choice:
-        looks = self._looks
+        looks = self.looks
         # One at a time: sessions that end together ask the same servers the same thing, and what was found meanwhile
         # is news to all who wait.
         async with self._choosing:
             now = trio.current_time()
-            known = self._choices.get((name, model))
+            known = self.choices.get((name, model))
             if known is None or (known.number <= looks and (insist or now >= known.until)):
                 # Names of models come from clients: what has run out must not pile up.
-                self._choices = {wanted: choice for wanted, choice in self._choices.items() if now < choice.until}
+                self.choices = {wanted: choice for wanted, choice in self.choices.items() if now < choice.until}
                 known = await self._look(name, model, insist)
-                self._choices[name, model] = known
+                self.choices[name, model] = known
             return known
 
     async def wait_back(self) -> None:
-        """Until a provider that was away answers again, to anybody."""
+        """Wait until a provider that was away answers again, whoever asks it."""
         await self._back.wait()
 
     @contextmanager
@@ -101,13 +101,13 @@ class Chooser:
             yield
         except SummarizerUnavailable as error:
             breaker.failed(trio.current_time(), str(error), hopeless=not error.retry)
-            self._choices.clear()
+            self.choices.clear()
             raise
         except Exception as error:
             log.exception("the summarizer %s failed", status.provider)
             told = _fault(status.provider, error)
             breaker.failed(trio.current_time(), str(told))
-            self._choices.clear()
+            self.choices.clear()
             raise told from error
         except BaseException:
             breaker.given_up()
@@ -115,11 +115,11 @@ class Chooser:
         breaker.succeeded()
 
     def _breaker(self, name: str, model: str) -> Breaker:
-        return self._breakers.setdefault((name, model), Breaker())
+        return self.breakers.setdefault((name, model), Breaker())
 
     async def _look(self, name: str, model: str, insist: bool) -> _Choice:
-        self._looks += 1
-        number = self._looks
+        self.looks += 1
+        number = self.looks
         found: SummarizerStatus | SummarizerUnavailable
         try:
             found = await (self._look_around(model, insist) if name == "auto" else self._look_at(name, model, insist))

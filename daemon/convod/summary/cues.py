@@ -1,8 +1,8 @@
-"""What kind of sentence this is, by the words that give it away, in English and Korean.
+"""Classify sentences by typical words, in English and Korean.
 
-In: a sentence. Out: whether it tells a decision, an open question, a part of a consultation, or nothing that lasts.
-Cues are patterns: they miss what is said in other words and take some talk for what it is not. It never looks beyond
-the sentence.
+In: a sentence. Out: whether it states a decision, an open question, a part of a consultation, or nothing that lasts.
+Cues are patterns: they miss other wordings and mistake some talk for what it is not. It never looks beyond the
+sentence.
 """
 
 from __future__ import annotations
@@ -78,27 +78,27 @@ _CONSULTATION: Final = {
 
 
 def is_decision(sentence: str) -> bool:
-    """Whether it tells what was decided."""
+    """Whether it states a decision."""
     return bool(_DECISION.search(sentence) or _DECISION_KOREAN.search(sentence))
 
 
 def is_open(sentence: str) -> bool:
-    """Whether it tells what was left open."""
+    """Whether it states what was left open."""
     return bool(_OPEN.search(sentence) or _OPEN_KOREAN.search(sentence))
 
 
 def is_about_the_call(sentence: str) -> bool:
-    """Whether it is said to get through the conversation, and over when it is said: a greeting, "can you hear me"."""
+    """Whether it only keeps the conversation going: a greeting, "can you hear me"."""
     return bool(_CALL.search(sentence) or _CALL_KOREAN.search(sentence))
 
 
 def leans_on_another(sentence: str) -> bool:
-    """Whether it begins with a word for what was said before, so that it says little alone: "this is called …"."""
+    """Whether it begins with a reference to the sentence before it and says little alone: "this is called …"."""
     return bool(_LEANING.search(sentence))
 
 
 def consultation_field(sentence: str) -> str:
-    """The field of a consultation that it belongs to, "" for none."""
+    """Return the field of a consultation that it belongs to, "" for none."""
     if sentence.rstrip().endswith(("?", "？")):
         return ""
     return next((name for name in reversed(_CONSULTATION) if _CONSULTATION[name].search(sentence)), "")

@@ -31,14 +31,14 @@ from convod.summary.text import block, clip, line, safe
 from convod.summary.words import fluent, is_function_word, keywords, says_nothing, sentences, weigh
 
 _DAMPING: Final = 0.85
-"""Of the walk, as in TextRank."""
-_STEPS: Final = 30
+"""Damping factor of the walk, as in TextRank."""
+STEPS: Final = 30
 _SETTLED: Final = 1e-4
-"""The walk ends when no more than this part of all weight still moves."""
+"""The walk ends when at most this part of all weight still moves."""
 _RELEVANCE: Final = 0.7
 """Lambda of maximal marginal relevance: 1 is rank alone, 0 is novelty alone."""
-_TERMS: Final = 16
-"""Terms of a sentence that count, the rarest: a sentence without an end must not cost without an end."""
+TERMS: Final = 16
+"""Terms of a sentence that count, the rarest: the cost of an endless sentence must have an end."""
 _CANDIDATES: Final = 150
 _KEYWORDS: Final = 8
 _ACTIONS: Final = 20
@@ -46,20 +46,20 @@ _WHOLE: Final = 3
 """A talk of so few sentences is its own summary."""
 
 _DECISION_WEIGHT: Final = 1.3
-"""What was decided is told before what was merely said."""
+"""Weight of a decision against other sentences."""
 _QUESTION_WEIGHT: Final = 0.3
-"""A question says less than its answer."""
+"""Weight of a question: it says less than its answer."""
 _LEANING_WEIGHT: Final = 0.6
-"""What begins with "this is" needs the sentence before it."""
+"""Weight of a sentence that refers to the one before it ("this is …")."""
 _WORTH: Final = 0.05
 """A key point has at least this part of the best rank: greetings have none."""
 _FIELD: Final = 8
-"""Sentences of a field, at most."""
-_KEPT: Final = 200
-"""Sentences that a talk which goes on is remembered by."""
+"""Most sentences of a field."""
+KEPT: Final = 200
+"""Sentences that a digest of an unfinished talk keeps."""
 
 _LENGTHS: Final = {"brief": (3, 5), "minutes": (5, 8), "bullets": (6, 4), "lecture": (6, 8), "consultation": (5, 6)}
-"""Sentences of the summary and key points, at most, by style."""
+"""Most sentences of the summary, and most key points, by style."""
 
 Vector = dict[str, float]
 
@@ -82,14 +82,14 @@ class Said:
 
 @dataclass(frozen=True)
 class Digest:
-    """A draft, and what a later one can go on from: the sentences that say most, in the order of the talk."""
+    """A draft, and what a later one can continue from: the most important sentences, in the order of the talk."""
 
     draft: Draft
     kept: list[Said]
 
 
 def said_in(segments: Sequence[Segment]) -> list[Said]:
-    """The sentences of segments, safe and without hesitation, in order."""
+    """Return the sentences of segments in order, safe and without hesitations."""
     return [
         Said(text, segment.segment)
         for segment in segments
@@ -99,7 +99,7 @@ def said_in(segments: Sequence[Segment]) -> list[Said]:
 
 
 def extract(segments: Sequence[Segment], style: Style, language: str = "", before: Digest | None = None) -> Digest:
-    """The draft of a talk in a style; `before` is what came before these segments, in a digest.
+    """Write the draft of a talk in a style; `before` is a digest of what came before these segments.
 
     It takes well under a second for an hour of talk, so call it in a thread. A style with fields of the user's own is
     read as one without: which sentence answers a question cannot be told by counting words.
@@ -133,7 +133,7 @@ def extract(segments: Sequence[Segment], style: Style, language: str = "", befor
         told = []  # the fields are the whole summary
     others = [at for at in worth if at not in told and not _asks(ranked[at][1].text)][:points]
     rest = [ranked[at] for at in sorted(others, key=lambda at: ranked[at][0])]
-    best = sorted(place for place, _, _ in ranked[:_KEPT])
+    best = sorted(place for place, _, _ in ranked[:KEPT])
     return Digest(
         draft=Draft(
             title=_title(words, lines),
@@ -199,7 +199,7 @@ def _title(words: Sequence[str], lines: Sequence[str]) -> str:
 
 
 def _joined(lines: Sequence[str]) -> str:
-    """Sentences in a row; scripts without spaces end theirs with a mark that brings its own."""
+    """Join sentences; the marks of scripts without spaces bring their own."""
     text = ""
     for row in lines:
         text += row if not text or text[-1] in "。！？" else f" {row}"
@@ -207,7 +207,7 @@ def _joined(lines: Sequence[str]) -> str:
 
 
 def _actions(said: Sequence[Said], before: Sequence[ActionItem]) -> list[ActionItem]:
-    """Those that were known, and new ones, each once; the newest if there are too many."""
+    """Merge known sentences and new ones, each once; the newest if there are too many."""
     found = {item.text.casefold(): item for item in before}
     for sentence in said:
         item = action_item(sentence.text)
@@ -239,7 +239,7 @@ def _vectors(said: Sequence[str]) -> list[tuple[int, _Sentence]]:
     idf = {term: 0.0 if is_function_word(term) else math.log(1.0 + total / count) for term, count in frequency.items()}
     kept = []
     for place, bag, words in bags.values():
-        entries = sorted(((-count * idf[term], term) for term, count in bag.items()))[:_TERMS]
+        entries = sorted(((-count * idf[term], term) for term, count in bag.items()))[:TERMS]
         norm = math.sqrt(sum(value * value for value, _ in entries))
         vector = {term: -value / norm for value, term in entries if value} if norm else {}
         size = sum(bag.values())
@@ -263,7 +263,7 @@ def _bag(text: str) -> tuple[Counter[str], float]:
 
 
 def _walk(rows: Sequence[Vector]) -> list[float]:
-    """Weight of each sentence in the random walk; the sum is 1. Sentences without links keep the least."""
+    """Return the weight of each sentence in the random walk; the sum is 1. Sentences without links keep the least."""
     count = len(rows)
     if not count:
         return []
@@ -274,12 +274,12 @@ def _walk(rows: Sequence[Vector]) -> list[float]:
     # Only shared terms link. Rows as parallel lists: this is the inner loop of the whole room.
     links = [([numbers[t] for t in row if t in numbers], [v for t, v in row.items() if t in numbers]) for row in rows]
     own = [sum(v * v for v in values) for _, values in links]
-    degrees = _step(links, own, [1.0] * count, len(numbers))
+    degrees = step(links, own, [1.0] * count, len(numbers))
     out = [1.0 / degree if degree > 1e-9 else 0.0 for degree in degrees]
     ranks = [1.0 / count] * count
-    for _ in range(_STEPS):
+    for _ in range(STEPS):
         spread = [rank * share for rank, share in zip(ranks, out, strict=True)]
-        heard = _step(links, own, spread, len(numbers))
+        heard = step(links, own, spread, len(numbers))
         least = (1.0 - _DAMPING * sum(heard)) / count
         new = [least + _DAMPING * value for value in heard]
         moved = sum(abs(a - b) for a, b in zip(new, ranks, strict=True))
@@ -289,10 +289,10 @@ def _walk(rows: Sequence[Vector]) -> list[float]:
     return ranks
 
 
-def _step(
+def step(
     links: Sequence[tuple[list[int], list[float]]], own: Sequence[float], weights: Sequence[float], terms_count: int
 ) -> list[float]:
-    """(X Xᵀ - diagonal) times `weights`."""
+    """Return (X Xᵀ - diagonal) times `weights`."""
     by_term = [0.0] * terms_count
     for (numbers, values), weight in zip(links, weights, strict=True):
         for number, value in zip(numbers, values, strict=True):
@@ -305,7 +305,7 @@ def _step(
 
 
 def _diverse(ranked: Sequence[tuple[int, _Sentence, float]], most: int) -> list[int]:
-    """Indices of `most` sentences by maximal marginal relevance, in the order in which they were taken."""
+    """Return the indices of `most` sentences by maximal marginal relevance, in the order in which they were taken."""
     pool = list(range(min(len(ranked), _CANDIDATES)))
     nearest = dict.fromkeys(pool, 0.0)
     picked: list[int] = []

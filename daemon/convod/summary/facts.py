@@ -1,4 +1,4 @@
-"""What a summary names that the transcript does not contain: names and numbers, to be looked up by a person.
+"""Find names and numbers in a summary that the transcript does not contain, for a person to check.
 
 In: the words of the talk, and a draft. Out: the names and numbers of the draft that were not said, as they stand there.
 It changes nothing, and does not judge the truth: a name that was said may still be the wrong one.
@@ -22,7 +22,7 @@ from convod.summary.stopwords import FUNCTION_WORDS, WEEKDAYS
 from convod.summary.text import line
 
 FLAGS: Final = 20
-"""Most names and numbers that are given."""
+"""Most names and numbers that are reported."""
 
 _WORD: Final = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _CAPITALISED: Final = re.compile(r"(?<![\w'’-])[^\W\d_a-zß-öø-ÿ][^\W\d_]*(?:['’-][^\W\d_]+)*")
@@ -55,7 +55,7 @@ class Facts:
         self._scripts: dict[str, int] = {}
 
     def add(self, texts: Iterable[str]) -> None:
-        """More of what was said."""
+        """Add more of the talk."""
         for text in texts:
             text = unicodedata.normalize("NFKC", text)
             self._numbers.update(value for value, _ in numbers(text))
@@ -70,7 +70,7 @@ class Facts:
                 self._scripts[script] = self._scripts.get(script, 0) + 1
 
     def missing(self, draft: Draft, language: str) -> list[str]:
-        """Names and numbers of the draft that were not said, in its order; at most `FLAGS`."""
+        """Return names and numbers of the draft that were not said, in its order; at most `FLAGS`."""
         found: dict[str, None] = {}
         # In a title every word may have a capital.
         found.update(dict.fromkeys(self._unsaid_numbers(unicodedata.normalize("NFKC", draft.title))))
@@ -116,7 +116,7 @@ class Facts:
         )
 
     def _known_run(self, run: str) -> bool:
-        """A name was said if its first three syllables stand together somewhere (what follows may be a particle)."""
+        """Whether a name was said: its first three syllables occur together (a particle may follow)."""
         return run[:3] in self._runs
 
     def _speaks(self, script: str) -> bool:

@@ -31,7 +31,7 @@ class Server:
 
     @property
     def place(self) -> str:
-        """The part of its address that may be shown."""
+        """Return the part of its address that may be shown."""
         return place(self.url)
 
     async def ask(
@@ -42,7 +42,7 @@ class Server:
         headers: Mapping[str, str] | None = None,
         send: Mapping[str, Any] | None = None,
     ) -> tuple[int, Any]:
-        """Status and parsed body of a short request. Raises SummarizerUnavailable."""
+        """Send a short request; return status and parsed body. Raises SummarizerUnavailable."""
         timeout_s = self.settings.connect_timeout_s + PROBE_S
         client = self._connections.client()
         return await get_json(client, method, url, who=self.who, timeout_s=timeout_s, headers=headers, send=send)
@@ -50,7 +50,7 @@ class Server:
     def opened(
         self, url: str, send: Mapping[str, Any], headers: Mapping[str, str] | None = None
     ) -> AbstractAsyncContextManager[httpx.Response]:
-        """A request whose answer is to be streamed; leaving the block closes it. Raises SummarizerUnavailable."""
+        """Send a request and stream its answer; leaving the block closes it. Raises SummarizerUnavailable."""
         return opened(self._connections.client(), "POST", url, who=self.who, headers=headers, send=send)
 
     def refused(self, status: int, text: str, model: str) -> SummarizerUnavailable:

@@ -1,6 +1,6 @@
-"""Function words and the small change of meetings, for keywords only.
+"""Function words and common words of meetings, to leave out of keywords.
 
-Words of languages that are not here are told by being short or by standing in every fifth sentence.
+Function words of other languages are recognised because they are short or in every fifth sentence.
 """
 
 from __future__ import annotations

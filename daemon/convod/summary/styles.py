@@ -1,4 +1,4 @@
-"""How a summary is to be written: the built-in styles, and templates of the user's own.
+"""How a summary is written: the built-in styles, and the user's own templates.
 
 In: a name, and a directory of templates. Out: a `Style`, or one sentence that says what is wrong with a template. A
 style's name may come from the network: it is compared with the names of files that are there and is never made into a
@@ -31,7 +31,7 @@ from convod.summary.text import line
 SYSTEM_DIRECTORY: Final = Path("/etc/convod/styles")
 
 FIELDS: Final = 12
-"""Most fields of a template: each is a question of its own to the model."""
+"""Most fields of a template: each is a separate question to the model."""
 
 FILE_BYTES: Final = 65536
 _TEXT_CHARS: Final = 1000
@@ -44,7 +44,7 @@ class BadTemplate(Exception):
 
 
 class Field(msgspec.Struct, frozen=True):
-    """A part of the summary: its name for programs, its label for people, and what a model is to write there."""
+    """A part of the summary: its name for programs, its label for people, and what a model should write there."""
 
     name: str
     label: str
@@ -61,7 +61,7 @@ class Style(msgspec.Struct, frozen=True):
     """Labels by language and name, where they differ from those of the fields."""
 
     def label(self, name: str, language: str) -> str:
-        """What people see above the text of a field."""
+        """Return the heading that people see above a field."""
         known = self.labels.get(language.lower().replace("_", "-").split("-")[0], {})
         return known.get(name) or next((part.label for part in self.fields if part.name == name), name)
 
@@ -124,11 +124,11 @@ class Styles:
         self._directories = [Path(directory).expanduser()] if directory else [own, SYSTEM_DIRECTORY]
 
     def names(self) -> list[str]:
-        """Every name that `get` knows."""
+        """Return every name that `get` knows."""
         return [*BUILT_IN, *sorted(self._files())]
 
     def get(self, name: str) -> Style:
-        """The style of that name; a built-in name cannot be taken by a template.
+        """Return the style of that name; a template cannot take a built-in name.
 
         Raises:
             KeyError: there is none.
@@ -150,7 +150,7 @@ class Styles:
 
 
 def read(path: Path) -> Style:
-    """The style in a template.
+    """Read the style in a template.
 
     Raises:
         BadTemplate: it cannot be read, or is not as the top of this module says.

@@ -1,4 +1,4 @@
-"""All summarizers behind one class: finished conversations, those that go on, and which providers answer.
+"""All summarizers behind one class: summaries of finished talks, rolling ones, and which providers answer.
 
 In: a transcript and options. Out: a `Summary`, and its text while it is written.
 """
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _GAUGES: Final = 64
-"""Models whose vocabulary is remembered; their names come from clients."""
+"""Most models whose token costs are cached; their names come from clients."""
 
 AT_ONCE: Final = 2
-"""Talks that are gone through in threads at once, each of another owner: a thread at work slows everything down."""
+"""Talks that threads work through at once, each of another owner: a busy thread slows everything down."""
 
 
 class Summarizers:
@@ -58,7 +58,7 @@ class Summarizers:
     ) -> None:
         self._settings = settings
         self._connections = _Connections(client_factory or _default_factory(settings))
-        self._chooser = Chooser(settings, self._connections)
+        self.chooser = Chooser(settings, self._connections)
         self._styles = Styles(settings.styles_dir)
         self._notes = Notes()
         self._gauges: dict[tuple[str, str], Gauge] = {}
@@ -79,7 +79,7 @@ class Summarizers:
             SummarizerUnavailable: the provider that was asked for by name is away. With `auto` never.
         """
         name = self._wanted_provider(options)
-        return await self._chooser.choose(name, self._wanted_model(options, name), insist=insist)
+        return await self.chooser.choose(name, self._wanted_model(options, name), insist=insist)
 
     async def status(self) -> SummarizerStatus:
         """Return who would write a summary by the settings, or why none would."""
@@ -91,7 +91,7 @@ class Summarizers:
 
     async def wait_back(self) -> None:
         """Wait until a provider that did not answer does so again."""
-        await self._chooser.wait_back()
+        await self.chooser.wait_back()
 
     async def write(self, transcript: Transcript, options: SummaryOptions, show: Show) -> Summary:
         """Write the summary of a transcript.
@@ -114,13 +114,13 @@ class Summarizers:
             return self._signed(digest.draft, status, style, language, segments)
         language = self._language(options, transcript)
         wanted = Wanted(style=style, language=language, title=transcript.title)
-        with self._chooser.at_work(status):
+        with self.chooser.at_work(status):
             draft = await summarise(transcript, wanted, await self._work(status, wanted, show))
         missing = await self._in_thread(transcript, partial(_missing, transcript, draft, language))
         return self._signed(draft, status, style, language, segments, missing)
 
     def rolling(self, title: str, last: Summary | None) -> Rolling:
-        """The summary of a talk that goes on, from its title and what was written of it before a restart."""
+        """Begin the rolling summary of a talk, from its title and its last summary before a restart."""
         from convod.summary.rolling import Rolling  # as above
 
         return Rolling(title, last)
@@ -128,7 +128,7 @@ class Summarizers:
     async def roll(
         self, rolling: Rolling, transcript: Transcript, load: Load, options: SummaryOptions, show: Show
     ) -> Summary:
-        """The next summary of a talk that goes on; `transcript` has its title and language, `load` its segments.
+        """Write the next rolling summary; `transcript` has the talk's title and language, `load` its segments.
 
         Raises:
             SummarizerUnavailable: as `write`.
@@ -143,7 +143,7 @@ class Summarizers:
         wanted = Wanted(style=style, language=language, title=transcript.title)
 
         async def refine(before: Draft | None, segments: Sequence[Segment]) -> Draft:
-            with self._chooser.at_work(status):
+            with self.chooser.at_work(status):
                 work = await self._work(status, wanted, show)
                 if before is None:
                     return await summarise(Transcript(transcript.title, transcript.language, segments), wanted, work)
@@ -162,7 +162,7 @@ class Summarizers:
         await self._connections.aclose()
 
     async def _work(self, status: SummarizerStatus, wanted: Wanted, show: Show) -> Work:
-        provider = self._chooser.provider(status.provider)
+        provider = self.chooser.provider(status.provider)
         context_tokens = await provider.context_tokens(status.model)
         gauge = self._gauge(status)
         asked = Asked(
@@ -226,7 +226,7 @@ class Summarizers:
         *,
         through: int | None = None,
     ) -> Summary:
-        """The draft as a summary. `status`: who wrote it, None if there was nothing to write."""
+        """Make a summary of a draft. `status`: who wrote it, None if there was nothing to write."""
         return Summary(
             provider=status.provider if status else EXTRACTIVE,
             model=status.model if status else "",

@@ -10,7 +10,7 @@ import re
 from typing import Final
 
 _STEERING: Final = re.compile("\x1b\\[[0-?]*[ -/]*[@-~]")
-"""A whole control sequence of a terminal (ECMA-48, section 5.4), gone with its letters."""
+"""A whole control sequence of a terminal (ECMA-48, section 5.4), removed with its letters."""
 _BREAKS: Final = re.compile("\r\n?|[\u2028\u2029\u0085\v\f]")
 # C0 but line feed, DEL and C1 steer terminals; bidirectional overrides and isolates and tag characters make text
 # look like other text; a lone surrogate cannot be encoded as UTF-8. The joiners U+200C and U+200D stay: Persian,
@@ -22,12 +22,12 @@ _UNSAFE: Final = re.compile(
 
 
 def safe(text: str) -> str:
-    """Without control characters; line ends become LF, tabs become spaces."""
+    """Remove control characters; line ends become LF, tabs become spaces."""
     return _UNSAFE.sub("", _BREAKS.sub("\n", _STEERING.sub("", text)).replace("\t", " "))
 
 
 def clip(text: str, limit: int) -> str:
-    """At most `limit` characters; a cut falls between words where it can and shows as an ellipsis."""
+    """Cut a text to `limit` characters, between words if possible, with an ellipsis."""
     if len(text) <= limit:
         return text
     cut = text[: limit - 1]
@@ -36,11 +36,11 @@ def clip(text: str, limit: int) -> str:
 
 
 def line(text: str, limit: int) -> str:
-    """Safe, on one line, runs of white space as one space, at most `limit` characters."""
+    """Return a safe text on one line, with single spaces, of at most `limit` characters."""
     return clip(" ".join(safe(text).split()), limit)
 
 
 def block(text: str, limit: int) -> str:
-    """Safe, lines kept, at most one blank line in a row, at most `limit` characters."""
+    """Return a safe text with its lines, single blank lines, of at most `limit` characters."""
     lines = "\n".join(" ".join(row.split()) for row in safe(text).split("\n"))
     return clip(re.sub(r"\n{3,}", "\n\n", lines).strip(), limit)

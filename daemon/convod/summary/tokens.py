@@ -1,4 +1,4 @@
-"""How many tokens a text has, without asking a tokenizer: each model has its own.
+"""Estimate how many tokens a text has, without a tokenizer: each model has its own.
 
 In: text, and what servers counted of prompts that they read whole. Out: a number that is rather too high than too low,
 so that a prompt that is said to fit does. It never asks anybody.
@@ -25,7 +25,7 @@ _COSTS: Final = {
     "other": 1.4,
 }  # fmt: skip
 MOST: Final = max(_COSTS.values())
-"""Tokens that a character has at most."""
+"""Most tokens of a character."""
 _KINDS: Final = re.compile(
     "(?P<latin>[A-Za-z ]+)|(?P<digit>[0-9]+)|(?P<mark>[\x00-\x7f]+?)|(?P<accent>[\x80-\u024f]+)|"
     "(?P<letter>[\u0250-\u058f]+)|(?P<semitic>[\u0590-\u08ff]+)|"
@@ -34,7 +34,7 @@ _KINDS: Final = re.compile(
     re.DOTALL,
 )
 _MESSAGE: Final = 8
-"""For the marks that a chat template puts around a message."""
+"""Tokens of the marks that a chat template puts around a message."""
 
 LEAST: Final = {"latin": 0.6}
 LEAST_OTHER: Final = 0.25
@@ -52,7 +52,7 @@ Costs = Mapping[str, float]
 
 
 def costs_of(text: str) -> Costs:
-    """What a text costs at most."""
+    """Return the most tokens that a text can have."""
     found: Counter[str] = Counter()
     # str.lastgroup is the kind of each run, so the cost of a long talk is one pass in C and a short loop.
     for run in _KINDS.finditer(text):
@@ -61,7 +61,7 @@ def costs_of(text: str) -> Costs:
 
 
 class Gauge:
-    """What texts cost one model; by upper values, until it is told what they did cost."""
+    """Estimates tokens for one model: by upper bounds, until it is told what prompts really cost."""
 
     def __init__(self) -> None:
         self._shares: dict[str, float] = {}

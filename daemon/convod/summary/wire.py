@@ -1,4 +1,4 @@
-"""Bytes of a streamed answer to lines and server-sent events, without I/O.
+"""Split the bytes of a streamed answer into lines and server-sent events, without I/O.
 
 In: pieces of bytes, cut anywhere. Out: whole lines, or the data of whole events. It never reads a socket and
 never looks inside the data.
@@ -26,7 +26,7 @@ class Lines:
         self._rest = bytearray()
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Take bytes, give the lines that are whole now, without their ends.
+        """Add bytes and return the lines that are complete now, without their ends.
 
         Raises:
             LineTooLong: the line that is still open is longer than `LINE_BYTES`.
@@ -43,7 +43,7 @@ class Lines:
         return [line.removesuffix(b"\r") for line in lines]
 
     def end(self) -> list[bytes]:
-        """The last line, if the stream ended without ending it."""
+        """Return the last line, if the stream ended without ending it."""
         rest, self._rest = bytes(self._rest).removesuffix(b"\r"), bytearray()
         return [rest] if rest else []
 
@@ -62,11 +62,11 @@ class Events:
         self._first = True
 
     def feed(self, data: bytes) -> list[str]:
-        """Take bytes, give the data of the events that are whole now. Raises LineTooLong."""
+        """Add bytes and return the data of the events that are complete now. Raises LineTooLong."""
         return self._take(self._lines.feed(data))
 
     def end(self) -> list[str]:
-        """What is left when the stream ends; servers forget the last blank line."""
+        """Return what is left when the stream ends; servers forget the last blank line."""
         return self._take([*self._lines.end(), b""])
 
     def _take(self, lines: list[bytes]) -> list[str]:

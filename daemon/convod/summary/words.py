@@ -75,23 +75,21 @@ _HAN_BREAKS: Final = re.compile(f"[{''.join(sorted(CHINESE_FUNCTION_CHARACTERS))
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a text, by what ends them in any script; white space as one space."""
+    """Split a text into sentences, by what ends them in any script; white space becomes one space."""
     return [kept for part in _ENDS.split(text) if (kept := " ".join(part.split()))]
 
 
 def fluent(sentence: str) -> str:
-    """A sentence without what is said while its beginning is looked for ("So, um, …", "네, …"); perhaps nothing."""
+    """Remove the hesitation at the beginning of a sentence ("So, um, …", "네, …"); perhaps nothing is left."""
     rest = sentence[len(found[0]) :] if (found := _HESITATION.match(sentence)) else sentence
     return rest if rest is sentence or not rest else rest[0].upper() + rest[1:]
 
 
-def terms(sentence: str) -> list[str]:
-    """What a sentence is compared by: words in one case, or pairs of characters."""
-    return [term for word in _words(sentence) for term in word]
-
-
 def weigh(sentence: str) -> tuple[list[str], float]:
-    """The same, and how many words with a meaning of their own it has; a pair of Chinese characters is one."""
+    """Return what a sentence is compared by: words in one case, or pairs of characters.
+
+    With it goes how many words with a meaning of their own it has; a pair of Chinese characters is one.
+    """
     words = _words(sentence)
     count = 0.0
     for word in words:
@@ -103,7 +101,7 @@ def weigh(sentence: str) -> tuple[list[str], float]:
 
 
 def _words(sentence: str) -> list[tuple[str, ...]]:
-    """The terms of each word, or of each run of characters without spaces."""
+    """Return the terms of each word, or of each run of characters without spaces."""
     runs = _RUNS.finditer(unicodedata.normalize("NFKC", sentence).casefold())
     return [found for run in runs if (found := _terms_of(run[0], run.lastgroup == "word"))]
 

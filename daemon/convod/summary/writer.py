@@ -1,4 +1,4 @@
-"""One question to a model, until there is one valid draft or a sentence that says why there is none.
+"""Ask a model one question, until there is a valid draft or a sentence that says why there is none.
 
 In: a provider and a question. Out: a draft, and the summary's text while it grows. It enforces the time-outs,
 because every provider would do it alike, and asks once more when an answer cannot be used. It never decides
@@ -25,12 +25,12 @@ from convod.summary.prompt import Wanted, once_more, schema
 log = logging.getLogger("convod.summary")
 
 _ANSWER_CHARS: Final = 200_000
-"""An answer of more characters is a model that runs in circles."""
+"""A model that writes more characters than this repeats itself."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """Whom a question goes to, and what it may cost: tokens, and seconds of patience.
+    """Where a question goes, and what it may cost in tokens and seconds.
 
     `silence_s` is the longest time between two signs of life of the model, `total_s` that of a whole answer.
     """

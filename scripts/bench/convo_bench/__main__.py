@@ -16,7 +16,22 @@ import trio
 import convo
 from convo.messages import SummaryOptions
 
-from . import captions, cluster, engine, files, history, idle, live, load, make_talks, noise, silence, soak
+from . import (
+    captions,
+    cluster,
+    engine,
+    files,
+    gateway,
+    history,
+    idle,
+    live,
+    load,
+    make_talks,
+    noise,
+    silence,
+    soak,
+    speakers,
+)
 from .daemon import Daemon, running
 from .figures import Figures
 from .options import Options
@@ -31,10 +46,12 @@ BENCHES: dict[str, Bench] = {
     "captions": captions.bench,
     "idle": idle.bench,
     "soak": soak.bench,
+    "gateway": gateway.bench,
     "engine": engine.bench,
     "files": files.bench,
     "history": history.bench,
     "cluster": cluster.bench,
+    "speakers": speakers.bench,
 }
 
 
@@ -50,6 +67,7 @@ def main() -> None:
         "--talks", type=Path, metavar="DIR", help="recorded talks, NAME.flac beside NAME.json; or one NAME.json"
     )
     parser.add_argument("--noises", type=Path, metavar="DIR", help="recordings in which nobody speaks")
+    parser.add_argument("--clips", type=Path, metavar="FILE", help="speakers: a manifest of recordings with turns")
     parser.add_argument("--seconds", type=float, metavar="N", help="so much of each talk; load: of each part (60)")
     parser.add_argument("--minutes", type=float, metavar="N", help="files: how long the file is")
     parser.add_argument("--at-once", type=_counts, metavar="N,…", help="load: so many talks at once")
@@ -63,6 +81,7 @@ def main() -> None:
         seconds=arguments.seconds,
         minutes=arguments.minutes,
         at_once=arguments.at_once,
+        clips=arguments.clips,
     )
     figures: dict[str, object] = {
         "machine": f"{platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}, "

@@ -22,11 +22,11 @@ from pathlib import Path
 from convo.messages import TranscriptPartial, TranscriptSegment
 from convo_tui.app import ConvoApp
 from convo_tui.arguments import parse
+from convo_tui.messages import SessionEvents
 from convo_tui.model.session import Change, SessionModel
 from convo_tui.screens.session import SessionScreen
 from convo_tui.widgets.transcript import TranscriptView
-from convo_tui.work.messages import Heard
-from convo_tui.work.talk import Watch
+from convo_tui.work.session import Watch
 
 STARTS = 7
 IDLE_S = 30.0
@@ -106,7 +106,7 @@ async def _flood() -> None:
     app, drawn, sent = _Still(parse([])), 0, 0
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.pause()
-        app.speaking.live.session = "s"
+        app.context.live.model.session = "s"
         view = app.screen.query_one(TranscriptView)
         draw = view.refresh_model
 
@@ -116,23 +116,25 @@ async def _flood() -> None:
             draw()
 
         view.refresh_model = counted  # type: ignore[method-assign]
-        watch = Watch(app.link, app.speaking.live, app.post_message)
+        watch = Watch(app.context.daemon.link, app.context.live.model, app.post_message)
         began = time.perf_counter()
         while time.perf_counter() - began < FLOOD_S:
             for _ in range(20):
                 sent += 1
-                watch._take(
+                watch._take(  # noqa: SLF001 - as if the daemon had sent it
                     TranscriptPartial(session="s", segment=0, start=0, end=1, stable="", tentative=f"word {sent}")
                 )
             await asyncio.sleep(0.01)
         took = time.perf_counter() - began
+        watch._stop_flush()  # noqa: SLF001
+        await pilot.pause()  # nothing is on its way when the screen goes
     print(f"flood: {sent / took:.0f} partials a second, drawn {drawn / took:.1f} times a second")
 
 
 async def _long() -> None:
     app, chance = _Still(parse([])), random.Random(1)
     async with app.run_test(size=(120, 40)) as pilot:
-        screen = SessionScreen(SessionModel(session="s"))
+        screen = SessionScreen(app.context, SessionModel(session="s"))
         app.push_screen(screen)
         await pilot.pause()
         events = [
@@ -142,7 +144,7 @@ async def _long() -> None:
             )
             for number in range(SEGMENTS)
         ]  # fmt: skip
-        app.post_message(Heard(screen.model, tuple(events), None, 0.0))
+        app.post_message(SessionEvents(screen.model, tuple(events), None, 0.0))
         await pilot.pause()
         view = screen.body.transcript
         steps = []
@@ -154,7 +156,7 @@ async def _long() -> None:
             steps.append(time.perf_counter() - began)
         steps.sort()
         began = time.perf_counter()
-        screen.heard(screen.model, Change.LINES, None, app.health)
+        screen.session_changed(screen.model, Change.LINES)
         more = time.perf_counter() - began
     median, worst = (steps[int(len(steps) * part)] * 1000 for part in (0.5, 0.99))
     print(

@@ -8,6 +8,9 @@ import signal
 from base64 import b64decode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -15,18 +18,19 @@ import trio
 
 from convod.cluster import wire
 from convod.cluster.estimate import WayEstimate
-from convod.cluster.fingerprint import digest, versions
-from convod.cluster.lanes import RemoteWorker
+from convod.cluster.fingerprint import VoicesDigest, digest, versions
+from convod.cluster.lanes import Lanes, RemoteWorker
 from convod.cluster.wire import Beat, Fingerprint, Reply
 from convod.engine.models import BUILTIN, BUILTIN_DIRECTORY
 from convod.engine.supervisor import Engine, EngineSettings
 from convod.engine.wire import Results, Work, encoded, to_worker
+from convod.speech.commands import DecodeRequeued, DecodeStarted, News
 from convod.speech.decoding import DecodeJob, Hypothesis, Kind, Options, Window
 from tests.support.redis import RedisServer
 from tests.support.speech import pcm
+from tests.support.until import PATIENCE_S, until
 
 RATE = 16000
-PATIENCE_S = 60.0
 
 
 class Stage:
@@ -53,9 +57,8 @@ class Stage:
     async def take(self) -> tuple[str, str, Work]:
         """Wait for a task: its id, whose it is, and the windows."""
         queue = wire.PREFIX + wire.queue_name(self.beat.fingerprint.name, self.beat.worker)
-        with trio.fail_after(PATIENCE_S):
-            while (found := self.redis.rpop(queue)) is None:  # noqa: ASYNC110
-                await trio.sleep(0.01)
+        pop = partial(self.redis.brpop, queue, PATIENCE_S)
+        _, found = await trio.to_thread.run_sync(pop, abandon_on_cancel=True)
         task, daemon, _, _ = json.loads(b64decode(json.loads(found)["body"]))[0]
         work = to_worker(self.redis.get(wire.window_key(task)))
         assert isinstance(work, Work)
@@ -76,8 +79,9 @@ class Stage:
         self.reply(task, daemon, *["" for _ in probe.windows])
         await until(lambda: self.engine.lanes.idle)
 
-    def submit(self, kind: Kind, session: str) -> DecodeJob:
-        job = DecodeJob(session, kind, Window(audio=pcm("single.flac")), RATE, Options(language="en", beam=1))
+    def submit(self, kind: Kind, session: str, *, voiceprints: bool = False) -> DecodeJob:
+        window = Window(audio=pcm("single.flac"), voiceprints=voiceprints)
+        job = DecodeJob(session, kind, window, RATE, Options(language="en", beam=1))
         self.outcomes[job] = []
         self.engine.submit(job, lambda job, outcome: self.outcomes[job].append(outcome))
         return job
@@ -101,22 +105,15 @@ def measured(lane: RemoteWorker, seconds: float) -> None:
         lane.way.measured(seconds)
 
 
-async def until(happened) -> None:
-    with trio.fail_after(PATIENCE_S):
-        while not happened():  # noqa: ASYNC110
-            await trio.sleep(0.01)
-
-
 @asynccontextmanager
-async def stage(broker: RedisServer) -> AsyncIterator[Stage]:
-    engine = Engine(EngineSettings(model=BUILTIN, workers=1, broker=broker.url()))
+async def stage(broker: RedisServer, **settings: str) -> AsyncIterator[Stage]:
+    engine = Engine(EngineSettings(model=BUILTIN, workers=1, broker=broker.url(), **settings), Lanes)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(engine.run)
         with trio.fail_after(PATIENCE_S):
             await engine.wait_ready()
         one = Stage(engine, broker)
         await one.open_lane()
-        await until(lambda: engine._idle)
         (pid,) = engine.processes
         os.kill(pid, signal.SIGSTOP)
         one.submit(Kind.FINAL, "held")
@@ -161,10 +158,14 @@ async def test_a_window_whose_worker_goes_is_decoded_here_and_what_comes_late_or
         for text in ("once", "twice"):
             one.reply(task, daemon, text)
         assert await one.text(first) == "once"
+        news: list[News] = []
+        one.engine.subscribe("lost", news.append)
         lost = one.submit(Kind.FILE, "lost")
         task, daemon, _ = await one.take()
+        assert news == [DecodeStarted(lost)]
         one.send_beat(state="gone")
         await until(lambda: one.engine.queue().file == 1)
+        assert news == [DecodeStarted(lost), DecodeRequeued(lost)]
         assert (lost.losses, lost.deaths) == (1, 0)
         one.reply(task, daemon, "too late")
         await until(lambda: one.engine.lanes.outstanding.unexpected == 2)
@@ -174,6 +175,44 @@ async def test_a_window_whose_worker_goes_is_decoded_here_and_what_comes_late_or
         assert one.engine.queue().file == 1
         one.let_go()
         assert await one.text(lost) not in ("", "too late")
+
+
+async def test_audio_whose_speakers_are_told_apart_leaves_only_for_a_worker_with_the_same_speaker_model(
+    broker: RedisServer, tmp_path: Path
+) -> None:
+    model = tmp_path / "voices.onnx"
+    model.write_bytes(b"a speaker model")
+    async with stage(broker, voices=str(model)) as one:
+        (note,) = {worker.note for worker in one.engine.lanes.status().workers}
+        assert "convo models pull voices" in note
+        stays = one.submit(Kind.FILE, "with speakers", voiceprints=True)
+        other = one.submit(Kind.FILE, "without")
+        task, daemon, work = await one.take()
+        assert [window.voiceprints for window in work.windows] == [False]
+        one.reply(task, daemon, "without")
+        assert await one.text(other) == "without"
+        await until(lambda: one.engine.lanes.idle)
+        assert one.engine.queue().file == 1
+        # It gets the model while it runs: it says so with its next beat.
+        one.send_beat(voices=VoicesDigest(model).read())
+        task, daemon, work = await one.take()
+        assert [window.voiceprints for window in work.windows] == [True]
+        one.reply(task, daemon, "with speakers")
+        assert await one.text(stays) == "with speakers"
+        assert [worker.note for worker in one.engine.lanes.status().workers] == [None]
+
+
+def test_the_digest_of_a_speaker_model_follows_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "voices.onnx"
+    digest = VoicesDigest(file)
+    assert digest.read() == ""
+    file.write_bytes(b"one")
+    first = digest.read()
+    assert digest.read() == first == sha256(b"one").hexdigest()
+    file.write_bytes(b"another")
+    assert digest.read() == sha256(b"another").hexdigest()
+    file.unlink()
+    assert digest.read() == ""
 
 
 @pytest.mark.parametrize(

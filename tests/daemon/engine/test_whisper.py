@@ -2,14 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,98 +9,13 @@ from hypothesis import strategies as st
 
 from convod.engine import answers
 from convod.engine.answers import LIKELY_PER_SECOND
-from convod.engine.gaps import GAP_PREROLL_S, MOST_GAPS
 from convod.engine.loading import resample
 from convod.engine.whisper import Whisper, choose_language
-from convod.engine.wire import FULL_FRAMES, Load, bucket
-from convod.speech.decoding import CHUNK_S, FINAL_MARGIN, INTERIM_MARGIN, Hypothesis, Lead, Options, TimedWord, Window
+from convod.engine.wire import FULL_FRAMES, bucket
+from convod.speech.decoding import Options
 from tests.daemon.support.ears import model
+from tests.daemon.support.whispers import RATE, SINGLE, TALKATIVE, Core, decode, hear, ranked, watched
 from tests.support.speech import pcm, truth, word_error_rate
-
-ROOT = Path(__file__).parents[3]
-RATE = 16000
-SINGLE = pcm("single.flac")
-
-
-class Core:
-    """A CTranslate2 model that notes how it is asked; `scores` replaces those of its answers, one a call."""
-
-    def __init__(self, core: Any) -> None:
-        self._core = core
-        self.encoded: list[tuple[int, ...]] = []
-        self.generated: list[dict[str, Any]] = []
-        self.detected = 0
-        self.aligned: list[list[int]] = []
-        self.scores: list[float] = []
-        self.languages: list[list[tuple[str, float]]] = []
-        """What it finds in each window of the next batch, if anything is said of it."""
-        self.answered: list[int] = []
-
-    def encode(self, features: Any, *args: Any) -> Any:
-        self.encoded.append(tuple(features.shape))
-        return self._core.encode(features, *args)
-
-    def generate(self, encoded: Any, prompts: list[list[int]], **how: Any) -> Any:
-        self.generated.append({"prompts": prompts, **how})
-        results = self._core.generate(encoded, prompts, **how)
-        self.answered += [len(result.sequences_ids[0]) for result in results]
-        if not self.scores:
-            return results
-        score = self.scores.pop(0)
-        return [Scored(result, score) for result in results]
-
-    def detect_language(self, encoded: Any) -> Any:
-        self.detected += 1
-        return self.languages or self._core.detect_language(encoded)
-
-    def align(self, encoded: Any, start: list[int], *args: Any, **how: Any) -> Any:
-        self.aligned.append(start)
-        return self._core.align(encoded, start, *args, **how)
-
-
-class Scored:
-    """A result with another score."""
-
-    def __init__(self, result: Any, score: float) -> None:
-        self.sequences_ids, self.no_speech_prob, self.scores = result.sequences_ids, result.no_speech_prob, [score]
-
-
-@pytest.fixture
-def core(monkeypatch: pytest.MonkeyPatch) -> Core:
-    return watched(model(), monkeypatch)
-
-
-def watched(whisper: Whisper, monkeypatch: pytest.MonkeyPatch) -> Core:
-    core = Core(whisper._core)
-    monkeypatch.setattr(whisper, "_core", core)
-    monkeypatch.setattr(whisper._model, "model", core)
-    return core
-
-
-def decode(
-    whisper: Whisper,
-    windows: list[bytes],
-    rate: int,
-    options: Options,
-    *,
-    leads: list[Lead | None] | None = None,
-    expected: list[str | None] | None = None,
-) -> list[Hypothesis]:
-    nothing = [None] * len(windows)
-    return whisper.decode(
-        [
-            Window(audio=audio, lead=lead, expected=language)
-            for audio, lead, language in zip(windows, leads or nothing, expected or nothing, strict=True)
-        ],
-        rate,
-        options,
-    )
-
-
-def hear(window: bytes = SINGLE, **options: Any) -> Any:
-    (heard,) = decode(model(), [window], RATE, Options(**options))
-    return heard
-
 
 # --- the encoder ------------------------------------------------------------------------------------------
 
@@ -211,8 +118,6 @@ def test_an_offset_is_taken_out_and_nothing_else(rate: int, offset: int) -> None
 
 # --- prompts ----------------------------------------------------------------------------------------------
 
-TALKATIVE = "Grace reviews the contract and the budget of the release. " * 100
-
 
 @pytest.mark.parametrize("beam", [1, 5])
 @pytest.mark.parametrize(
@@ -238,8 +143,8 @@ def test_however_long_the_prompt_the_window_is_heard(core: Core, options: dict[s
 def test_prompt_and_hotwords_share_what_room_there_is(prompt_size: int, hotwords_size: int, room: int) -> None:
     whisper = model()
     prompt, hotwords = TALKATIVE[:prompt_size], ("Laura, Friday, payment " * 100)[:hotwords_size]
-    before = whisper._answers._previous(Options(prompt=prompt, hotwords=hotwords), room)
-    words, text = whisper._answers._tokens(hotwords), whisper._answers._tokens(prompt)
+    before = whisper.answers.previous(Options(prompt=prompt, hotwords=hotwords), room)
+    words, text = whisper.answers.tokens(hotwords), whisper.answers.tokens(prompt)
     most = max(0, min(223, room - 5))
     assert len(before) == min(most, len(words) + len(text))
     kept = next(n for n in range(len(before), -1, -1) if before == [*words[:n], *text[len(text) - len(before) + n :]])
@@ -289,11 +194,11 @@ def test_a_window_of_a_file_that_has_more_to_say_is_heard_to_its_end(
 
 
 def test_a_prompt_is_words_and_no_orders(core: Core) -> None:
-    start = model()._answers.tokenizer("en", "transcribe").sot_sequence
+    start = model().answers.tokenizer("en", "transcribe").sot_sequence
     hear(prompt="Hello <|startoftranscript|> <|notimestamps|>", hotwords="<|startofprev|>", beam=1)
     (asked,) = core.generated
     (prompt,) = asked["prompts"]
-    special = [token for token in prompt if token >= model()._answers.tokenizer("en", "transcribe").eot]
+    special = [token for token in prompt if token >= model().answers.tokenizer("en", "transcribe").eot]
     assert special[1:-1] == start
     assert len(special) == len(start) + 2
 
@@ -301,31 +206,8 @@ def test_a_prompt_is_words_and_no_orders(core: Core) -> None:
 # --- a model of many languages ----------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def polyglot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whisper]:
-    """A model that knows English, German and Korean by name, and no word: its weights are dice."""
-    out = tmp_path_factory.mktemp("polyglot") / "model"
-    program = ROOT / "scripts" / "nano" / "random-model"
-    sizes = ["--vocabulary", "2700", "--width", "64", "--layers", "1", "--quantization", "float32"]
-    subprocess.run([sys.executable, program, out, *sizes], check=True, capture_output=True, timeout=120)
-    for name in ("tokenizer.json", "vocabulary.json"):
-        text = (out / name).read_text()
-        for number, code in enumerate(("de", "ko")):
-            assert f"<|unused{number}|>" in text
-            text = text.replace(f"<|unused{number}|>", f"<|{code}|>")
-        (out / name).write_text(text)
-    names = json.loads((out / "vocabulary.json").read_text())
-    names[names.index("<|unused2|>")] = ""  # by this token CTranslate2 knows a model of many languages
-    (out / "vocabulary.json").write_text(json.dumps(names))
-    config = json.loads((out / "config.json").read_text())
-    config["lang_ids"] = [names.index(f"<|{code}|>") for code in ("en", "de", "ko")]
-    (out / "config.json").write_text(json.dumps(config))
-    yield Whisper(Load(directory=str(out), context="short", device="cpu", compute_type="float32", threads=1))
-    shutil.rmtree(out)
-
-
 def start_of(whisper: Whisper, prompt: list[int]) -> list[str]:
-    names = [whisper._model.hf_tokenizer.id_to_token(token) for token in prompt]
+    names = [whisper.model.hf_tokenizer.id_to_token(token) for token in prompt]
     return names[names.index("<|startoftranscript|>") :][:3]
 
 
@@ -344,12 +226,6 @@ def test_a_language_that_is_not_said_is_detected_from_the_one_encoding(
     assert heard.language in ("en", "de", "ko")
     assert 0.0 < heard.language_probability < 1.0
     assert start_of(polyglot, core.generated[0]["prompts"][0])[1] == f"<|{heard.language}|>"
-
-
-def ranked(first: str, probability: float) -> list[tuple[str, float]]:
-    """What a model finds that is so sure of a language."""
-    others = [code for code in ("en", "de", "ko") if code != first]
-    return [(f"<|{first}|>", probability), *((f"<|{code}|>", (1.0 - probability) / 2) for code in others)]
 
 
 def test_windows_of_different_languages_are_one_batch_and_each_has_its_own(
@@ -408,297 +284,3 @@ def test_a_language_that_the_model_has_no_token_for_is_an_error_and_no_crash(pol
     for language in ("fr", "xx", ""):
         with pytest.raises(ValueError, match="does not know language"):
             decode(polyglot, [SINGLE], RATE, Options(beam=1, language=language))
-
-
-# --- a stock model ----------------------------------------------------------------------------------------
-
-TALK = pcm("talk.flac")[: 2 * 9 * RATE]
-EARLIER = Lead(audio=SINGLE, text="Grace will review the contract.")
-
-
-@pytest.fixture
-def stock(monkeypatch: pytest.MonkeyPatch) -> Whisper:
-    """The built-in model, taken for one that is made for windows of 30 s; each of its texts is whole."""
-    whisper = model()
-    monkeypatch.setattr(whisper, "context", "full")
-    monkeypatch.setattr(whisper._answers, "_untimed", True)
-    monkeypatch.setattr("convod.engine.whisper.uncovered", lambda words, voiced: None)
-    return whisper
-
-
-@pytest.mark.parametrize("beam", [1, 5])
-@pytest.mark.parametrize("words", [False, True])
-def test_of_a_stock_model_no_times_are_asked_before_the_text(
-    core: Core, stock: Whisper, beam: int, words: bool
-) -> None:
-    hear(TALK, beam=beam, words=words)
-    untimed = stock._model.hf_tokenizer.token_to_id("<|notimestamps|>")
-    assert {asked["prompts"][0][-1] for asked in core.generated} == {untimed}
-    # Whether its text is whole is told by its words.
-    assert len(core.aligned) == (beam > 1 or words)
-
-
-def test_the_built_in_model_is_asked_for_times_with_a_beam(core: Core) -> None:
-    hear(TALK, beam=5)
-    untimed = model()._model.hf_tokenizer.token_to_id("<|notimestamps|>")
-    assert untimed not in core.generated[0]["prompts"][0]
-
-
-@pytest.mark.parametrize("seconds", [0.7, 5.0, 19.0, 28.0])
-@pytest.mark.parametrize("margin", [INTERIM_MARGIN, FINAL_MARGIN, None])
-def test_a_window_has_the_silence_behind_it_that_was_asked_for(
-    core: Core, stock: Whisper, seconds: float, margin: int | None
-) -> None:
-    hear((SINGLE * 10)[: 2 * round(seconds * RATE)], check_voice=False, beam=1, margin=margin)
-    ((_, _, frames),) = core.encoded
-    asked = FULL_FRAMES if margin is None else round(seconds * 100) + margin
-    assert min(asked, FULL_FRAMES) <= frames <= min(asked + 100, FULL_FRAMES)
-    assert frames % 100 == 0
-
-
-def test_the_built_in_model_has_a_margin_of_its_own(core: Core) -> None:
-    hear(TALK, beam=1, margin=FINAL_MARGIN)
-    assert core.encoded[0][-1] == bucket(900)
-
-
-LED, ALONE, FULL = bucket(900 + len(SINGLE) // 320, FINAL_MARGIN), bucket(900, FINAL_MARGIN), FULL_FRAMES
-
-
-@pytest.mark.parametrize(
-    ("lead", "margin", "scores", "tries"),
-    [
-        (None, FINAL_MARGIN, [-0.2], [(ALONE, 0)]),
-        (EARLIER, FINAL_MARGIN, [-0.2], [(LED, 0)]),
-        (EARLIER, FINAL_MARGIN, [-1.5, -0.2], [(LED, 0), (ALONE, 0)]),
-        (EARLIER, FINAL_MARGIN, [-1.5, -1.5, -0.2], [(LED, 0), (ALONE, 0), (FULL, 0)]),
-        (EARLIER, FINAL_MARGIN, [-1.5] * 4, [(LED, 0), (ALONE, 0), (FULL, 0), (FULL, 4)]),
-        (None, FINAL_MARGIN, [-1.5] * 3, [(ALONE, 0), (FULL, 0), (FULL, 4)]),
-        (None, FINAL_MARGIN, [-9.0] * 3, [(ALONE, 0), (FULL, 0)]),  # a guess from end to end
-        (EARLIER, None, [-1.5] * 3, [(FULL, 0), (FULL, 0), (FULL, 4)]),
-        (None, None, [-1.5] * 2, [(FULL, 0), (FULL, 4)]),
-    ],
-)
-def test_a_doubtful_window_is_tried_alone_then_in_full_then_without_loops(
-    core: Core,
-    stock: Whisper,
-    lead: Lead | None,
-    margin: int | None,
-    scores: list[float],
-    tries: list[tuple[int, int]],
-) -> None:
-    core.scores = list(scores)
-    (heard,) = decode(stock, [TALK], RATE, Options(margin=margin), leads=[lead])
-    assert [
-        (shape[-1], asked["no_repeat_ngram_size"]) for shape, asked in zip(core.encoded, core.generated, strict=True)
-    ] == tries
-    given = stock._answers._tokens(EARLIER.text)
-    behind = [asked["prompts"][0][-len(given) :] == given for asked in core.generated]
-    assert behind == [lead is not None, *[False] * (len(tries) - 1)]
-    # Behind a lead nothing more may have been said.
-    assert [asked["suppress_blank"] for asked in core.generated] == [not led for led in behind]
-    assert all("sampling_temperature" not in asked for asked in core.generated)
-    assert heard.avg_logprob > 1.2 * max(scores)
-
-
-def test_of_several_doubtful_texts_the_best_stays(core: Core, stock: Whisper) -> None:
-    core.scores = [-1.5, -1.2, -1.4]
-    assert hear(TALK, margin=FINAL_MARGIN).avg_logprob == pytest.approx(-1.2, rel=0.1)
-
-
-@pytest.mark.parametrize("beam", [1, 5])
-def test_windows_with_and_without_what_comes_before_are_one_batch(core: Core, stock: Whisper, beam: int) -> None:
-    leads = [EARLIER, None, Lead(audio=SINGLE[: 2 * RATE], text="Grace"), Lead(audio=SINGLE, text=TALKATIVE[:200])]
-    options = Options(beam=beam, margin=FINAL_MARGIN, words=True)
-    together = decode(stock, [TALK] * 4, RATE, options, leads=leads)
-    assert len(core.generated[0]["prompts"]) == 4
-    core.scores = []
-    for one, lead in zip(together, leads, strict=True):
-        (alone,) = decode(stock, [TALK], RATE, options, leads=[lead])
-        assert one.text == alone.text
-
-
-def test_an_interim_of_a_stock_model_is_tried_once(core: Core, stock: Whisper) -> None:
-    core.scores = [-1.5]
-    decode(stock, [TALK], RATE, Options(beam=1, margin=INTERIM_MARGIN), leads=[EARLIER])
-    assert len(core.generated) == 1
-
-
-@pytest.mark.parametrize(
-    ("lead", "window", "led"),
-    [
-        (EARLIER, TALK, True),
-        (Lead(audio=SINGLE, text=" "), TALK, False),
-        (Lead(audio=TALK, text="Grace."), (SINGLE * 10)[: 2 * 21 * RATE], False),  # more than 30 s
-    ],
-)
-def test_what_comes_before_is_put_there_if_it_fits_and_has_a_text(
-    core: Core, stock: Whisper, lead: Lead, window: bytes, led: bool
-) -> None:
-    decode(stock, [window], RATE, Options(beam=1), leads=[lead])
-    given = stock._answers._tokens("Grace")
-    (asked,) = core.generated
-    assert bool(set(given) & set(asked["prompts"][0])) is led
-
-
-@pytest.mark.parametrize(("language", "led"), [("de", True), ("ko", False)])
-def test_a_language_is_detected_without_the_lead_which_is_left_out_if_it_is_in_another(
-    polyglot: Whisper, monkeypatch: pytest.MonkeyPatch, language: str, led: bool
-) -> None:
-    monkeypatch.setattr(polyglot, "context", "full")
-    core = watched(polyglot, monkeypatch)
-    core.languages = [ranked(language, 0.95)]
-    options = Options(beam=1, margin=FINAL_MARGIN)
-    (heard,) = decode(polyglot, [TALK], RATE, options, leads=[EARLIER], expected=["de"])
-    assert (heard.language, core.detected) == (language, 1)
-    alone, asked = core.encoded
-    assert alone[-1] == bucket(900, FINAL_MARGIN)
-    assert (asked[-1] > alone[-1]) is led
-
-
-def test_the_built_in_model_hears_no_lead(core: Core) -> None:
-    decode(model(), [TALK], RATE, Options(beam=1), leads=[EARLIER])
-    assert core.encoded[0][-1] == bucket(900)
-
-
-@pytest.mark.parametrize("beam", [1, 5])
-def test_a_stock_final_tells_where_the_voice_is(core: Core, stock: Whisper, beam: int) -> None:
-    heard = hear(TALK, beam=beam, find_voice_end=True)
-    assert heard.voice_s > 3.0
-    assert heard.voice_end > 5.0
-    if beam == 1:
-        assert heard.voiced is None
-    else:
-        assert len(heard.voiced) == -(-9 * RATE // 512)
-        assert heard.voiced.count(1) * CHUNK_S == pytest.approx(heard.voice_s, abs=0.001)
-
-
-def test_noise_and_silence_are_not_decoded_by_a_stock_model(core: Core, stock: Whisper) -> None:
-    noise = (2000 * np.random.default_rng(1).standard_normal(RATE)).astype(np.int16).tobytes()
-    silent, noisy, spoken = decode(stock, [bytes(2 * RATE), noise, SINGLE], RATE, Options())
-    assert (silent.text, silent.voice_s, noisy.text, noisy.voice_s) == ("", 0.0, "", 0.0)
-    assert spoken.voice_s > 1.0
-    assert {shape[0] for shape in core.encoded} == {1}
-
-
-# --- what a text leaves out -------------------------------------------------------------------------------
-
-
-class Answering:
-    """Stands in for the decoder: gives what it is told to, and notes how it was asked."""
-
-    def __init__(self, *answers: list[tuple[float, float, str]], **figures: Any) -> None:
-        self._answers = list(answers)
-        self._figures = {"avg_logprob": -0.2, "no_speech_prob": 0.01, **figures}
-        self.asked: list[dict[str, Any]] = []
-
-    def of(
-        self, encoded: Any, lengths: list[int], languages: list[str], options: Options, **how: Any
-    ) -> list[Hypothesis]:
-        self.asked.append({"lengths": lengths, **how})
-        said = self._answers.pop(0)
-        words = [TimedWord(start=start, end=end, word=word, probability=0.9) for start, end, word in said]
-        text = " ".join(word.word for word in words)
-        return [Hypothesis(text=text, language="en", language_probability=1.0, words=words, **self._figures)]
-
-
-def answering(
-    monkeypatch: pytest.MonkeyPatch, *answers: list[tuple[float, float, str]], **figures: Any
-) -> tuple[Whisper, Answering]:
-    """The built-in model, taken for a stock one; there is a voice in all of each window."""
-    whisper, script = model(), Answering(*answers, **figures)
-    monkeypatch.setattr(whisper, "context", "full")
-    monkeypatch.setattr(whisper, "_answers", script)
-    monkeypatch.setattr(whisper._voice, "chunks", lambda samples: np.ones(-(-samples.size // 512), np.float32))
-    return whisper, script
-
-
-FIRST = [(0.0, 0.5, "We"), (0.5, 1.0, "ship")]
-
-
-def test_what_a_text_leaves_out_is_decoded_by_itself_and_put_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The end is missing; then a word in the middle stands for several."""
-    short = [*FIRST, (1.0, 5.0, "on"), (5.0, 6.0, "Friday.")]
-    whisper, script = answering(
-        monkeypatch,
-        short,
-        short,  # tried once more
-        [(0.2, 1.2, "Grace"), (1.2, 2.2, "writes"), (2.2, 3.2, "notes.")],
-        [(0.2, 1.4, "it"), (1.4, 2.8, "again"), (2.8, 4.2, "on")],
-    )
-    (heard,) = decode(whisper, [TALK], RATE, Options())
-    assert heard.text == "We ship it again on Friday. Grace writes notes."
-    assert [(word.start, word.end, word.word) for word in heard.words] == [
-        (0.0, 0.5, "We"), (0.5, 1.0, "ship"),
-        (1.0, 2.2, "it"), (2.2, 3.6, "again"), (3.6, 5.0, "on"),
-        (5.0, 6.0, "Friday."),
-        (6.0, 7.0, "Grace"), (7.0, 8.0, "writes"), (8.0, 9.0, "notes."),
-    ]  # fmt: skip
-    assert heard.uncovered is None
-    lengths = [one["lengths"] for one in script.asked]
-    tail, middle = round(100 * (3.0 + GAP_PREROLL_S)), round(100 * (4.0 + GAP_PREROLL_S))
-    assert lengths == [[900], [900], [pytest.approx(tail, abs=2)], [pytest.approx(middle, abs=2)]]
-
-
-@pytest.mark.parametrize(
-    ("answer", "figures"),
-    [
-        ([], {}),  # laughter
-        ([(0.0, 3.0, "Grace")], {"avg_logprob": -1.5}),  # a guess
-        ([(0.0, 0.3, "Grace")], {}),  # itself not whole
-    ],
-)
-def test_where_nothing_can_be_made_out_the_text_stays_and_says_so(
-    monkeypatch: pytest.MonkeyPatch, answer: list[tuple[float, float, str]], figures: dict[str, float]
-) -> None:
-    whole = [*FIRST, (1.0, 2.0, "it.")]
-    whisper, script = answering(monkeypatch, whole, whole, answer, **figures)
-    (heard,) = decode(whisper, [TALK], RATE, Options())
-    assert heard.text == "We ship it."
-    assert heard.uncovered == (2.0, pytest.approx(9.0, abs=CHUNK_S))
-    assert len(script.asked) == 3
-
-
-def test_what_is_still_missing_after_something_was_found_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The end is found, and of a long word nothing more is."""
-    short = [*FIRST, (1.0, 5.0, "on"), (5.0, 6.0, "Friday.")]
-    whisper, script = answering(
-        monkeypatch, short, short, [(0.2, 1.2, "Grace"), (1.2, 2.2, "writes"), (2.2, 3.2, "notes.")], [(0.2, 4.2, "on")]
-    )
-    (heard,) = decode(whisper, [TALK], RATE, Options())
-    assert heard.text == "We ship on Friday. Grace writes notes."
-    assert heard.uncovered == (1.0, 5.0)
-    assert len(script.asked) == 4
-
-
-def test_in_no_more_than_some_places_more_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model that says a word for each two seconds, wherever it is asked."""
-    whole = [(2.9 * i, 2.9 * (i + 1), f"w{i}") for i in range(9)]
-    pair = [(0.2, 1.5, "so"), (1.5, 3.1, "so")]
-    whisper, script = answering(monkeypatch, whole, whole, *[pair] * 20)
-    (heard,) = decode(whisper, [(SINGLE * 10)[: 2 * 26 * RATE]], RATE, Options())
-    assert len(script.asked) == 2 + MOST_GAPS
-    assert len(heard.words) == 9 + MOST_GAPS
-    assert heard.words == sorted(heard.words, key=lambda word: word.start)
-    assert heard.uncovered is not None
-
-
-def test_words_behind_a_lead_have_the_times_of_their_window(monkeypatch: pytest.MonkeyPatch) -> None:
-    lead_s = len(SINGLE) // 2 // 160 / 100
-    # The first word begins a little early: alignment is not exact.
-    said = [(lead_s + 2 * i - 0.1, lead_s + 2 * (i + 1) - 0.1, f"w{i}") for i in range(5)]
-    whisper, script = answering(monkeypatch, said)
-    (heard,) = decode(whisper, [TALK], RATE, Options(margin=FINAL_MARGIN), leads=[EARLIER])
-    assert script.asked[0]["leads"] == [EARLIER.text]
-    assert script.asked[0]["lengths"] == [900 + round(100 * lead_s)]
-    assert [(word.start, word.end) for word in heard.words] == [
-        (0.0, 1.9), (1.9, 3.9), (3.9, 5.9), (5.9, 7.9), (7.9, 9.9),
-    ]  # fmt: skip
-
-
-def test_behind_a_lead_that_leaves_nothing_to_say_the_window_is_decoded_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = [(i / 2, (i + 1) / 2, f"w{i}") for i in range(18)]
-    whisper, script = answering(monkeypatch, [], whole)
-    (heard,) = decode(whisper, [TALK], RATE, Options(margin=FINAL_MARGIN), leads=[EARLIER])
-    assert heard.text.split() == [f"w{i}" for i in range(18)]
-    assert [one["leads"] for one in script.asked] == [[EARLIER.text], [None]]
-    assert heard.uncovered is None

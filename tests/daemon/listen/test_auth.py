@@ -170,7 +170,7 @@ async def test_the_memory_of_wrong_tries_is_bounded(autojump_clock, tmp_path):
     async with trio.open_nursery() as nursery:
         for number in range(HOSTS + 50):
             nursery.start_soon(refused, door, "x", f"h{number}")
-    assert len(door._tries) == HOSTS
+    assert len(door.tries) == HOSTS
 
 
 async def until_ended(lease: Lease, limit_s: float) -> None:

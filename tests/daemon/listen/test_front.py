@@ -56,8 +56,8 @@ def test_what_is_no_address_to_listen_on_is_refused_with_a_sentence(url):
     ],
 )
 def test_an_ipv6_host_is_all_addresses_that_it_may_take(peer, network):
-    assert front._network(peer) == front._network(f"[{network}]:7" if ":" in network else f"{network}:7")
-    assert front._network(peer) != front._network("10.0.0.2:5")
+    assert front.network_of(peer) == front.network_of(f"[{network}]:7" if ":" in network else f"{network}:7")
+    assert front.network_of(peer) != front.network_of("10.0.0.2:5")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ def pair():
     return PacedStream(here), there
 
 
-async def test_a_stream_that_is_not_quiet_is_read_at_once(pair, autojump_clock):
+async def test_a_stream_that_does_not_rest_is_read_at_once(pair, autojump_clock):
     stream, client = pair
     for _ in range(3):
         await client.send_all(b"x")
@@ -23,7 +23,7 @@ async def test_a_stream_that_is_not_quiet_is_read_at_once(pair, autojump_clock):
 
 async def test_in_silence_what_comes_within_a_rest_is_read_at_once(pair, autojump_clock):
     stream, client = pair
-    stream.rest_while(lambda: True)
+    stream.rests = True
     reads = []
 
     async def send() -> None:
@@ -46,7 +46,7 @@ async def test_streams_rest_until_the_same_moments(autojump_clock):
     async def read(stream: PacedStream, client: trio.abc.Stream, begin: float) -> None:
         await trio.sleep_until(begin)
         await client.send_all(b"a")
-        stream.rest_while(lambda: True)
+        stream.rests = True
         await stream.receive_some()
         woken.append(trio.current_time())
 
@@ -59,11 +59,10 @@ async def test_streams_rest_until_the_same_moments(autojump_clock):
 
 async def test_it_wakes_to_speech_at_its_next_read(pair, autojump_clock):
     stream, client = pair
-    quiet = True
-    stream.rest_while(lambda: quiet)
+    stream.rests = True
     await client.send_all(b"a")
     await stream.receive_some()
-    quiet = False
+    stream.rests = False
     await client.send_all(b"b")
     before = trio.current_time()
     assert await stream.receive_some() == b"b"
@@ -72,7 +71,7 @@ async def test_it_wakes_to_speech_at_its_next_read(pair, autojump_clock):
 
 async def test_a_backlog_is_read_without_a_rest(pair, autojump_clock):
     stream, client = pair
-    stream.rest_while(lambda: True)
+    stream.rests = True
     backlog = bytes(5 * READ_BYTES)
     await client.send_all(backlog)
     had = b""

@@ -204,7 +204,7 @@ async def test_of_one_host_those_that_asked_for_something_are_cut_last(autojump_
         others = [stack.enter_context(limiter.slot(settings, "h")) for _ in range(20)]
         assert not first.scope.cancel_called
         assert [other.scope.cancel_called for other in others] == [True] * 18 + [False] * 2
-    assert (limiter.connected, limiter._silent, limiter._silent_count) == (0, {}, 0)
+    assert (limiter.connected, limiter.silent, limiter.silent_count) == (0, {}, 0)
 
 
 async def test_before_it_is_welcome_a_client_may_send_so_much_and_afterwards_more(autojump_clock, tmp_path):

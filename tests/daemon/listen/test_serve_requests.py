@@ -26,6 +26,7 @@ from convo.messages import (
     Status,
     Summarize,
 )
+from convod.store.spool import SpoolFile
 from tests.daemon.support.hall import hall, of
 
 
@@ -144,9 +145,7 @@ async def test_a_fault_in_one_connection_leaves_the_others(autojump_clock, tmp_p
         def broken(*args):
             raise OSError(5, "Input/output error")
 
-        session = place.home.manager.find(created.session)
-        assert session is not None
-        monkeypatch.setattr(type(session._spool), "append", broken)
+        monkeypatch.setattr(SpoolFile, "append", broken)
         await peer.send(Audio(session=created.session, offset=0, data=bytes(100)))
         await peer.rest()
         assert isinstance(await other.ask(Ping), PingReply)

@@ -16,10 +16,11 @@ needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reas
 @pytest.fixture
 def units(tmp_path, monkeypatch) -> Path:
     """The system's units, below a root of the test's own."""
-    program = tmp_path / "convod"
-    program.write_text("#!/bin/sh\n")
-    program.chmod(0o755)
-    monkeypatch.setattr(install, "program", lambda: program)
+    for name in ("convod", "convo-gateway"):
+        program = tmp_path / name
+        program.write_text("#!/bin/sh\n")
+        program.chmod(0o755)
+    monkeypatch.setattr(install, "program", lambda: tmp_path / "convod")
     assert install.install(tmp_path / "root", user=False) == 0
     return tmp_path / "root/etc/systemd/system"
 
@@ -34,10 +35,12 @@ def analyze(*arguments: str | Path, **environment: str) -> subprocess.CompletedP
 def test_no_place_holder_is_left_and_the_program_is_the_one_that_ran(units, tmp_path):
     texts = {path.name: path.read_text() for path in tmp_path.joinpath("root").rglob("*") if path.is_file()}
     assert set(texts) == {
-        "convod.service", "convod.socket", "convod-web.socket", "convod-worker@.service", "convod.conf", "convod.toml"
+        "convod.service", "convod.socket", "convod-web.socket", "convod-worker@.service", "convo-gateway.service",
+        "convod.conf", "convod.toml",
     }  # fmt: skip
     assert not [name for name, text in texts.items() if re.search(r"@[A-Z_]+@", text)]
     assert f"ExecStart={tmp_path}/convod" in texts["convod.service"]
+    assert f"ExecStart={tmp_path}/convo-gateway" in texts["convo-gateway.service"]
     assert "ProtectHome=yes" in texts["convod.service"]
 
 
@@ -70,7 +73,7 @@ def test_settings_are_for_root_and_the_service_alone(tmp_path, monkeypatch, caps
 
     monkeypatch.setattr(install.grp, "getgrnam", find)
     monkeypatch.setattr(install.os, "chown", lambda *words: given.append(words))
-    install._close(settings)
+    install.restrict(settings)
     assert settings.stat().st_mode & 0o777 == (0o640 if group else 0o644)
     assert given == ([(settings, 0, 4242)] if group else [])
     assert ("keep tokens out of it" in capsys.readouterr().err) is not group
@@ -83,10 +86,10 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path, capsys):
 
 
 @needs_systemd
-@pytest.mark.parametrize("unit", ["convod.service", "convod-worker@.service"])
-def test_the_service_is_exposed_to_2_0_at_most(units, unit):
-    done = analyze("security", "--offline=true", "--threshold=20", units / unit)
-    rated = re.search(r"exposure level for convod[\w@-]*.service: (\d+\.\d)", done.stdout)
+@pytest.mark.parametrize("service", ["convod.service", "convod-worker@.service", "convo-gateway.service"])
+def test_the_service_is_exposed_to_2_0_at_most(units, service):
+    done = analyze("security", "--offline=true", "--threshold=20", units / service)
+    rated = re.search(rf"exposure level for {service.replace('@', '@[^.]*')}: (\d+\.\d)", done.stdout)
     assert rated, done.stdout + done.stderr
     assert float(rated[1]) <= 2.0
     assert done.returncode == 0

@@ -169,17 +169,17 @@ def test_stderr_that_is_the_journal_is_known(monkeypatch, journal, tmp_path):
         about = os.fstat(stream.fileno())
         monkeypatch.setattr(sys, "stderr", stream)
         monkeypatch.setattr(logs, "JOURNAL", Path(journal.getsockname()))
-        assert not isinstance(logs._handler("auto"), logs.JournalHandler)
+        assert not isinstance(logs.make_handler("auto"), logs.JournalHandler)
         monkeypatch.setenv("JOURNAL_STREAM", f"{about.st_dev}:{about.st_ino}")
-        assert not isinstance(logs._handler("text"), logs.JournalHandler)
-        found = logs._handler("auto")
+        assert not isinstance(logs.make_handler("text"), logs.JournalHandler)
+        found = logs.make_handler("auto")
         assert isinstance(found, logs.JournalHandler)
         found.close()
 
 
 def test_without_a_journal_what_it_would_say_is_text(monkeypatch, tmp_path):
     monkeypatch.setattr(logs, "JOURNAL", tmp_path / "nobody")
-    assert isinstance(logs._handler("journal").formatter, TextFormatter)
+    assert isinstance(logs.make_handler("journal").formatter, TextFormatter)
 
 
 @pytest.mark.parametrize(
@@ -223,8 +223,8 @@ def test_a_terminal_that_takes_nothing_holds_nobody_up_and_what_was_lost_is_coun
         handler.emit(record(f"line {number}" + "x" * (size // background_handler.WAITING)))
     with open(reads, "rb") as pipe:
         before = [pipe.readline() for _ in range(background_handler.WAITING // 2)]
-        with handler._changed:
-            assert handler._changed.wait_for(lambda: len(handler._lines) < background_handler.WAITING, 60)
+        with handler.changed:
+            assert handler.changed.wait_for(lambda: len(handler.lines) < background_handler.WAITING, 60)
         handler.emit(record("after"))
         rest = iter(pipe.readline, b"after\n")
         lines = [*before, *rest]

@@ -17,8 +17,8 @@ def test_a_file_that_is_deleted_meanwhile_and_a_disk_that_says_nothing_are_no_fa
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(os, "statvfs", statvfs)
-    assert metrics._size(tmp_path / "spool" / "gone.audio") == 0
-    made = metrics.Metrics(None, None, None, lambda: 0, tmp_path)._system([])  # type: ignore[arg-type]
+    assert metrics.size_of(tmp_path / "spool" / "gone.audio") == 0
+    made = metrics.Metrics(None, None, None, None, tmp_path).system([])  # type: ignore[arg-type]
     values = {one.name: [sample.value for sample in one.samples] for one in made}
     assert values["convo_spool_bytes"] == [4]
     assert values["convo_disk_free_bytes"] == []

@@ -23,7 +23,7 @@ def test_what_may_change_changes_and_the_rest_waits():
         seen.append(current.settings.drain_s)  # what was read holds only once all have agreed
         return lambda: seen.append(current.settings.drain_s)
 
-    current.on_reload(prepare)
+    current.before_reload(prepare)
     changes = current.reload()
     assert seen == [10.0, 3.0]
     changed, waiting = changes.applied, changes.waiting

@@ -26,8 +26,8 @@ async def test_settings_are_read_again_whole_or_not_at_all(caplog):
 
     current = ReloadableSettings(Settings(), lambda: fresh)
     with ProcessControl(current, Notifier()) as control:
-        current.on_reload(lambda settings: lambda: applied.append(settings.drain_s))
-        current.on_reload(prepare)
+        current.on_reload(lambda settings: applied.append(settings.drain_s))
+        current.before_reload(prepare)
         control.reload()
         assert current.settings.drain_s == Settings().drain_s, "it was said that they were not read again"
         assert applied == []
@@ -50,7 +50,7 @@ async def test_the_watchdog_is_fed_only_while_the_engine_answers(autojump_clock,
                 await trio.sleep(95)
                 assert count(manager) == 10
                 worker = Worker(None, None)  # type: ignore[arg-type]
-                engine._workers.add(worker)
+                engine.workers.add(worker)
                 worker.batch, worker.busy_since = [window(), window()], trio.current_time()
                 assert engine.answers
                 await trio.sleep(2 * 20 + REPLACED_S - 1)

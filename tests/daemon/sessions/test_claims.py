@@ -183,7 +183,7 @@ async def test_a_damaged_session_does_not_stop_the_others(tmp_path, autojump_clo
     session = await half_a_talk(tmp_path)
     other = await half_a_talk(tmp_path)
     async with house(tmp_path) as home:
-        await home.store._database.write(
+        await home.store.database.write(
             lambda connection: connection.execute("UPDATE sessions SET asked = '[' WHERE id = ?", (session,)).fetchall()
         )
     async with house(tmp_path) as home:

@@ -157,7 +157,7 @@ async def test_audio_that_the_disk_does_not_take_is_refused_and_sent_again(
         pwrite = os.pwrite
 
         def refuse(descriptor, data, at):
-            if descriptor == session._spool._file:
+            if os.readlink(f"/proc/self/fd/{descriptor}") == str(home.spool.path(session.id)):
                 raise OSError(number, os.strerror(number))
             return pwrite(descriptor, data, at)
 

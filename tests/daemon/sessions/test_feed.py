@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import random
 import time
-from collections import Counter
 from contextlib import asynccontextmanager
 
 import pytest
@@ -18,7 +17,7 @@ from convo.messages import (
     TranscriptPartial,
     TranscriptSegment,
 )
-from convod.sessions.feed import ACK_DELAY_S, DELTA_CHARACTERS, PAGE, RECENT, TRANSIENT, AckTimer, EventLog
+from convod.sessions.feed import DELTA_CHARACTERS, PAGE, RECENT, TRANSIENT, EventLog
 from convod.store import Database, Record, SessionStore
 
 
@@ -238,37 +237,3 @@ async def test_however_slow_a_reader_is_it_misses_no_stored_event_and_none_comes
         for reader, events in zip(readers, had, strict=True):
             events += await all_of(reader)
             assert [event.seq for event in events if hasattr(event, "seq")] == list(range(1, 121))
-
-
-# --- acknowledgements -------------------------------------------------------------------------------------
-
-
-async def test_many_pieces_of_a_session_are_acknowledged_once_and_soon(autojump_clock, nursery):
-    acks, calls = AckTimer(), Counter()
-    nursery.start_soon(acks.run)
-    for _ in range(50):
-        for session in ("a", "b"):
-            acks.schedule(session, lambda session=session: calls.update([session]))
-    began = trio.current_time()
-    assert not calls
-    await trio.sleep(2 * ACK_DELAY_S)
-    assert calls == {"a": 1, "b": 1}
-    assert trio.current_time() - began == pytest.approx(2 * ACK_DELAY_S)
-
-
-async def test_what_comes_after_an_acknowledgement_gets_another(autojump_clock, nursery):
-    acks, calls = AckTimer(), []
-    nursery.start_soon(acks.run)
-    for number in range(3):
-        acks.schedule("a", lambda number=number: calls.append(number))
-        await trio.sleep(2 * ACK_DELAY_S)
-    assert calls == [0, 1, 2]
-
-
-async def test_of_several_only_the_newest_is_said(autojump_clock, nursery):
-    acks, calls = AckTimer(), []
-    nursery.start_soon(acks.run)
-    for number in range(3):
-        acks.schedule("a", lambda number=number: calls.append(number))
-    await trio.sleep(1)
-    assert calls == [2]

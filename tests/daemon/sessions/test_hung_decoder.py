@@ -26,7 +26,7 @@ async def test_a_file_waits_no_longer_than_the_decoder_before_it_may_be_silent(t
             # The second one has as long as it needs.
             monkeypatch.setattr(decode, "STALL_S", 60.0 if hung else 0.5)
             if not hung:
-                hung.append(decoded._process.pid)
+                hung.append(decoded.process.pid)
                 os.kill(hung[0], signal.SIGSTOP)
             yield decoded
 

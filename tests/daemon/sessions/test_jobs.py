@@ -26,11 +26,11 @@ from tests.daemon.support.files import (
     completed,
     forget_whether_kept,
     kept_in_store,
-    until,
     upload,
 )
 from tests.daemon.support.house import Reader, house
 from tests.daemon.support.talk import heard
+from tests.support.until import until
 
 # --- order ------------------------------------------------------------------------------------------------
 

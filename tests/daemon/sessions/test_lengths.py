@@ -67,7 +67,9 @@ def test_a_query_of_many_words_is_none_too_many():
 
 
 def test_the_page_says_how_long():
-    (said,) = [line for line in SPEC.replace("\n  ", " ").splitlines() if line.startswith("- Text that is kept")]
+    (said,) = [
+        line for line in SPEC.replace("\n  ", " ").splitlines() if line.startswith("- Stored text has a maximum")
+    ]
     for field, most in LONGEST.items():
         assert f"`{field}`" in said or f"`{field.rpartition('.')[2]}`" in said
         assert str(most) in said

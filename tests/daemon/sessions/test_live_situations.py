@@ -149,7 +149,7 @@ async def test_an_engine_that_never_answers_is_asked_for_one_interim_at_a_time(a
 
 async def test_a_machine_that_can_afford_no_interims_gives_finals(autojump_clock, tmp_path):
     async with house(tmp_path) as home:
-        home.engine.affords = Interims.NONE
+        home.engine.afford(Interims.NONE)
         session = await home.live()
         reader = Reader(session.feed)
         home.send(session, talk(2), 1920)

@@ -104,13 +104,13 @@ async def test_audio_of_a_deleted_session_goes_first_and_both_are_gone_for_good(
         await session.wait_finished()
         seen = watched(home, monkeypatch)
         writes = []
-        write = home.store._database.write
+        write = home.store.database.write
 
         async def wrote(work, *, durable=False):
             writes.append(durable)
             return await write(work, durable=durable)
 
-        monkeypatch.setattr(home.store._database, "write", wrote)
+        monkeypatch.setattr(home.store.database, "write", wrote)
         await home.manager.delete("me", session.id)
     assert seen == [("removed", "lasts"), ("deleted", session.id)]
     assert writes[0]

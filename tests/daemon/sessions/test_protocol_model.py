@@ -100,7 +100,7 @@ class Loop:
 
         async def settled() -> Any:
             result = await function(*arguments)
-            await trio.testing.wait_all_tasks_blocked(0.001)
+            await trio.testing.wait_all_tasks_blocked()
             return result
 
         return trio.from_thread.run(settled, trio_token=self._token)

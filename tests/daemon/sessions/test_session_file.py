@@ -4,7 +4,6 @@ import errno
 import os
 import signal
 import threading
-import time
 from contextlib import asynccontextmanager
 
 import pytest
@@ -29,6 +28,7 @@ from convod.speech.decoding import Kind
 from tests.daemon.support.house import House, Reader, house
 from tests.daemon.support.talk import heard
 from tests.support.speech import DATA
+from tests.support.until import until
 
 AHEAD = 16
 
@@ -191,8 +191,7 @@ async def test_decoding_waits_while_the_engine_is_behind(tmp_path, monkeypatch):
         home.engine.hold = True
         data = (DATA / "minutes.flac").read_bytes()
         _, reader = await upload(home, data)
-        while len(home.engine.jobs) <= AHEAD:
-            await trio.lowlevel.checkpoint()
+        await until(lambda: len(home.engine.jobs) > AHEAD)
         await trio.testing.wait_all_tasks_blocked()
         assert AHEAD < len(home.engine.jobs) <= AHEAD + 2  # a piece of audio may end two
         home.engine.hold = False
@@ -209,8 +208,7 @@ async def test_after_a_kill_the_text_is_as_if_nothing_had_happened(tmp_path):
                 await reader.until_state(State.COMPLETED)
             else:
                 home.engine.hold = True
-                while len(home.engine.jobs) < 3:
-                    await trio.lowlevel.checkpoint()
+                await until(lambda: len(home.engine.jobs) >= 3)
                 home.engine.finish(next(iter(home.engine.jobs)))
                 await reader.until(lambda one: isinstance(one, TranscriptSegment))
         if kill:
@@ -241,9 +239,9 @@ class Decoders:
     @asynccontextmanager
     async def _decoding(self, path, **how):
         async with decoding(path, **how) as decoded:
-            self.processes.append(decoded._process)
+            self.processes.append(decoded.process)
             if self.kill is not None:
-                decoded._process.send_signal(self.kill)
+                decoded.process.send_signal(self.kill)
             yield decoded
 
 
@@ -262,14 +260,14 @@ async def test_when_its_decoder_is_killed_the_text_is_as_if_nothing_had_happened
             _, reader = await upload(home, (DATA / "minutes.flac").read_bytes())
             for killed in range(kills):
                 # It waits for the engine, and its decoder for it: most of the file is still to come.
-                while len(decoders.processes) == killed or not home.engine.jobs:
-                    await trio.lowlevel.checkpoint()
+                await until(lambda: len(decoders.processes) == killed + 1 and home.engine.jobs)  # noqa: B023
                 assert decoders.processes[killed].returncode is None
                 decoders.processes[killed].kill()
                 assert await decoders.processes[killed].wait() == -signal.SIGKILL
-                while len(decoders.processes) == killed + 1:
-                    home.engine.finish_all()
-                    await trio.lowlevel.checkpoint()
+                home.engine.hold = False
+                home.engine.finish_all()
+                await until(lambda: len(decoders.processes) == killed + 2)  # noqa: B023
+                home.engine.hold = True
             home.engine.hold = False
             home.engine.finish_all()
             await reader.until_state(State.COMPLETED)
@@ -306,31 +304,29 @@ async def test_when_its_decoder_is_killed_again_and_again_it_fails_and_may_be_tr
         assert [one.segment for one in reader.of(TranscriptSegment)] == list(range(len(reader.texts)))
 
 
-async def test_a_pause_comes_before_another_try(tmp_path, monkeypatch):
-    decoders, pauses, sleep = Decoders(monkeypatch), [], trio.sleep
+async def test_a_pause_comes_before_another_try(tmp_path, monkeypatch, mock_clock, caplog):
+    # The clock stands still unless it is turned: a decoding process may take as long as it likes.
+    decoders = Decoders(monkeypatch)
     decoders.kill = signal.SIGTERM
-    once, twice = 2.125, 4.25
-
-    async def sleeping(seconds: float) -> None:
-        if seconds in (once, twice):
-            pauses.append((seconds, len(decoders.processes)))
-            seconds = 0.0
-        await sleep(seconds)
-
+    once, twice, soon = 2.125, 4.25, 0.125
+    monkeypatch.setattr(file, "PAUSE_S", once)
     async with house(tmp_path) as home:
-        monkeypatch.setattr(file, "PAUSE_S", once)
-        monkeypatch.setattr(trio, "sleep", sleeping)
         _, reader = await upload(home, SINGLE)
+        for tries, pause_s in enumerate((once, twice), 1):
+            await until(lambda: caplog.text.count("ended early") == tries)  # noqa: B023
+            mock_clock.jump(pause_s - soon)
+            await trio.testing.wait_all_tasks_blocked()
+            assert len(decoders.processes) == tries
+            mock_clock.jump(soon)
+            await until(lambda: len(decoders.processes) == tries + 1)  # noqa: B023
         await reader.until_state(State.FAILED)
-    assert pauses == [(once, 1), (twice, 2)]
 
 
 async def test_cancel_in_mid_file_stops_the_decoding_process(tmp_path):
     async with house(tmp_path) as home:
         home.engine.hold = True
         session, reader = await upload(home, TALK)
-        while not home.engine.jobs:
-            await trio.lowlevel.checkpoint()
+        await until(lambda: home.engine.jobs)
         session.cancel()
         await reader.until_state(State.CANCELLED)
         await session.wait_finished()
@@ -338,13 +334,14 @@ async def test_cancel_in_mid_file_stops_the_decoding_process(tmp_path):
 
 
 async def test_cancel_does_not_wait_until_a_large_file_was_read(tmp_path, monkeypatch):
-    began, over = threading.Event(), threading.Event()
+    began, cancelled, over = threading.Event(), threading.Event(), threading.Event()
+    went_on = []
 
     def of_gigabytes(session, go_on=lambda: True):
         began.set()
-        until = time.monotonic() + 20
-        while go_on() and time.monotonic() < until:
-            time.sleep(0.01)
+        went_on.append(go_on())  # a piece was read
+        cancelled.wait(60)
+        went_on.append(go_on())
         over.set()
         return ""
 
@@ -356,15 +353,16 @@ async def test_cancel_does_not_wait_until_a_large_file_was_read(tmp_path, monkey
         session.cancel()
         with trio.fail_after(5):
             await reader.until_state(State.CANCELLED)
+            cancelled.set()
             await trio.to_thread.run_sync(over.wait)
+    assert went_on == [True, False]
 
 
 async def test_files_wait_for_their_turn(tmp_path):
     async with house(tmp_path) as home:
         home.engine.hold = True
         uploads = [await upload(home, SINGLE) for _ in range(3)]
-        while len({job.session for job in home.engine.jobs}) < 2:
-            await trio.lowlevel.checkpoint()
+        await until(lambda: len({job.session for job in home.engine.jobs}) == 2)
         await trio.testing.wait_all_tasks_blocked()
         states = sorted(session.record.state for session, _ in uploads)
         assert states == [State.PENDING, State.PROCESSING, State.PROCESSING]

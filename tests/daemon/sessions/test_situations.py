@@ -158,7 +158,7 @@ def test_speech_from_the_first_sample_to_the_last_is_whole(name: str, before: fl
     ears = Ears().hear(silence(before) + sound).flush()
     assert word_error_rate(truth(name.partition(".")[0]), ears.text) == 0.0
     assert min(job.start for job in ears.jobs) / RATE <= before
-    assert ears.kept[-1].mark_sample == (len(silence(before)) + len(sound)) // 2
+    assert ears.kept[-1].checkpoint_sample == (len(silence(before)) + len(sound)) // 2
 
 
 # --- how it is sent ---------------------------------------------------------------------------------------
@@ -266,7 +266,7 @@ def test_a_flush_in_mid_sentence_loses_no_sample(at: float) -> None:
     sound = pcm("single.flac") + silence(1.0)
     cut = 2 * round(at * RATE)
     ears = Ears().hear(sound[:cut]).flush()
-    assert ears.kept[-1].mark_sample == cut // 2
+    assert ears.kept[-1].checkpoint_sample == cut // 2
     ears.hear(sound[cut:]).flush()
     finals = {job.utterance: job for job in ears.jobs}
     assert finals[1].start == finals[0].end == cut // 2

@@ -13,7 +13,7 @@ from convod.speech.agreement import (
     SURE_PROBABILITY,
     SURE_S,
     Caption,
-    Guess,
+    HypothesisWord,
     LocalAgreement,
     agreed,
     begins_wide,
@@ -24,9 +24,9 @@ LIKELY = 0.8
 """A word so probable needs a second hypothesis before it is shown."""
 
 
-def guesses(text: str, age_s: float = 60.0, probability: float = LIKELY) -> list[Guess]:
+def guesses(text: str, age_s: float = 60.0, probability: float = LIKELY) -> list[HypothesisWord]:
     """The words of a text, all of them long past."""
-    return [Guess(piece, age_s, probability) for piece in pieces(text)]
+    return [HypothesisWord(piece, age_s, probability) for piece in pieces(text)]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,9 @@ def test_a_text_in_a_script_without_spaces_is_told_by_its_first_character(text, 
 def test_no_word_is_shown_behind_one_that_is_not():
     agreement = LocalAgreement()
     for _ in range(COMMIT):
-        caption = agreement.update([Guess("so", 60.0, 0.9), Guess("me", 60.0, 0.05), Guess("go", 60.0, 0.9)])
+        caption = agreement.update(
+            [HypothesisWord("so", 60.0, 0.9), HypothesisWord("me", 60.0, 0.05), HypothesisWord("go", 60.0, 0.9)]
+        )
     assert caption.tentative == ""
 
 
@@ -104,7 +106,7 @@ def test_a_word_is_promised_when_it_is_old(ages, stable):
     agreement = LocalAgreement()
     for _ in range(COMMIT):
         caption = agreement.update(
-            [Guess(word, age_s) for word, age_s in zip(["so", "we", "go", "home"], ages, strict=True)]
+            [HypothesisWord(word, age_s) for word, age_s in zip(["so", "we", "go", "home"], ages, strict=True)]
         )
     assert caption.stable == stable
     assert f"{caption.stable} {caption.tentative}".split() == ["so", "we", "go", "home"]
@@ -151,7 +153,7 @@ def test_nothing_agrees_with_nothing():
 
 
 WORD = st.builds(
-    Guess,
+    HypothesisWord,
     st.sampled_from(["a", "b", "会"]),
     st.sampled_from([0.0, SHOW_S, SURE_S, COMMIT_S, 60.0]),
     st.sampled_from([0.1, 0.5, 0.95]),

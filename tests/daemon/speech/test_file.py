@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convod.speech.commands import Decode
+from convod.speech.commands import Commit, Decode
 from convod.speech.decoding import CHUNK_S, Hypothesis, TimedWord
-from convod.speech.file import JOINED_S, Commit, FileJob, FileTranscriber, Settings
+from convod.speech.file import JOINED_S, FileSettings, FileTranscriber
+from convod.speech.file_texts import FileDecodeJob
 from convod.speech.hallucination import HallucinationFilter
 from tests.daemon.support.sounds import RATE, silence
 from tests.daemon.support.talk import REJECTED, heard, talk
@@ -32,9 +33,9 @@ class Play:
 
     def __init__(self, *, joined: bool = False, language: str | None = "en", words: bool = False, **start) -> None:
         self.recording = FileTranscriber(
-            Settings(rate=RATE, joined=joined, language=language, words=words), HallucinationFilter(), **start
+            FileSettings(rate=RATE, joined=joined, language=language, words=words), HallucinationFilter(), **start
         )
-        self.waiting: list[FileJob] = []
+        self.waiting: list[FileDecodeJob] = []
         self.kept: list[Commit] = []
 
     def take(self, commands) -> None:
@@ -50,16 +51,16 @@ class Play:
         self.take(self.recording.flush(0.0))
         return self
 
-    def answer(self, job: FileJob, outcome: Hypothesis) -> None:
+    def answer(self, job: FileDecodeJob, outcome: Hypothesis) -> None:
         self.waiting.remove(job)
         self.take(self.recording.decoded(job, outcome))
 
     @property
     def pieces(self) -> list[tuple[float, float, str]]:
-        return [(piece.start, piece.end, piece.text) for keep in self.kept for piece in keep.pieces]
+        return [(piece.start, piece.end, piece.text) for keep in self.kept for piece in keep.texts]
 
 
-def begins_and_ends(job: FileJob) -> list[tuple[float, float]]:
+def begins_and_ends(job: FileDecodeJob) -> list[tuple[float, float]]:
     """From and to which second of a window each of its utterances is."""
     return [
         (begin / RATE, (begin + utterance.end - utterance.start) / RATE)
@@ -67,7 +68,7 @@ def begins_and_ends(job: FileJob) -> list[tuple[float, float]]:
     ]
 
 
-def named(job: FileJob, **figures) -> Hypothesis:
+def named(job: FileDecodeJob, **figures) -> Hypothesis:
     """A text that tells which utterances were heard, with the times that its words have in the window."""
     words = []
     for utterance, (begin, end) in zip(job.utterances, begins_and_ends(job), strict=True):
@@ -135,8 +136,8 @@ def test_words_go_with_their_piece():
     play = Play(joined=True, words=True).all_audio()
     (job, *_) = play.waiting
     play.answer(job, named(job))
-    assert len(play.kept[0].pieces) == len(job.utterances)
-    for piece in play.kept[0].pieces:
+    assert len(play.kept[0].texts) == len(job.utterances)
+    for piece in play.kept[0].texts:
         assert piece.words is not None
         assert " ".join(word.word for word in piece.words) == piece.text
         assert all(piece.start <= word.start <= word.end <= piece.end for word in piece.words)
@@ -145,7 +146,7 @@ def test_words_go_with_their_piece():
 def test_words_that_were_not_asked_for_are_used_and_not_given():
     play = whole(True)
     assert len(play.pieces) == COUNT
-    assert all(piece.words is None for keep in play.kept for piece in keep.pieces)
+    assert all(piece.words is None for keep in play.kept for piece in keep.texts)
 
 
 def test_of_a_short_context_an_utterance_is_a_segment_however_many_sentences_it_has():
@@ -184,7 +185,7 @@ def test_a_joined_text_whose_words_have_no_times_is_one_segment():
 @pytest.mark.parametrize(("pause_s", "stays"), [(0.2, True), (3.0, False)])
 def test_a_short_silence_between_joined_utterances_stays_where_it_is(pause_s, stays):
     sound = silence(1.0) + talk(4, pause_s)
-    recording = FileTranscriber(Settings(rate=RATE, joined=True, language="en"), HallucinationFilter())
+    recording = FileTranscriber(FileSettings(rate=RATE, joined=True, language="en"), HallucinationFilter())
     commands = [*recording.audio(sound, 0.0), *recording.flush(0.0)]
     (job,) = [command.job for command in commands if isinstance(command, Decode)]
     assert len(job.utterances) > 1
@@ -248,7 +249,7 @@ def test_while_the_language_is_not_known_the_first_window_decides():
     (third, *_) = play.waiting
     play.answer(third, named(third, language="fr"))
     assert play.recording.language == "de"
-    assert play.kept[-1].pieces[0].language == "fr"
+    assert play.kept[-1].texts[0].language == "fr"
 
 
 def test_a_language_that_was_asked_for_is_heard():
@@ -329,8 +330,8 @@ def test_no_order_of_results_and_no_restart_changes_anything(joined: bool, data:
         got += play.pieces
         for keep in play.kept:
             assert keep.segment == segment
-            segment += len(keep.pieces)
-            utterance = keep.mark_utterance
+            segment += len(keep.texts)
+            utterance = keep.checkpoint_utterance
         if not play.recording.waiting:
             break
     assert [text for _, _, text in got] == [text for _, _, text in expected]

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from array import array
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from convo.messages import SpeechEnded, SpeechStarted, TranscriptPartial
-from convod.speech.commands import Decode, DecodeStarted, Drop, Emit, LoadChanged, Prioritize
+from convod.speech.commands import Command, Commit, Decode, DecodeStarted, Drop, Emit, LoadChanged, Prioritize
 from convod.speech.decoding import DecodeJob, Interims, Kind, Lead, TimedWord
 from convod.speech.endpointer import EndpointSettings
+from convod.speech.finals import LEAD_GAP_S, LEAD_S
 from convod.speech.hallucination import HallucinationFilter
-from convod.speech.live import LEAD_GAP_S, LEAD_S, Command, Commit, LiveTranscriber, Settings
-from tests.daemon.support.talk import REJECTED, heard
+from convod.speech.live import LiveTranscriber
+from convod.speech.windows import LiveSettings
+from tests.daemon.support.talk import REJECTED, flat, heard
 
 RATE = 8000
 FRAME = 240  # 30 ms
@@ -52,7 +55,7 @@ class Listening(RuleBasedStateMachine):
         self.hurried: list[DecodeJob] = []
         self.asked: dict[tuple[int, int], DecodeJob] = {}  # windows for finals, by utterance and end
         self.texts: dict[DecodeJob, str | None] = {}  # what was answered: None if rejected or refused
-        self.kept: list[Commit] = []
+        self.kept: list[Any] = []
         self.stable: dict[int, list[str]] = {}
         self.speaking = False
         self.affords = Interims.FULL
@@ -64,10 +67,10 @@ class Listening(RuleBasedStateMachine):
         self.stock = stock  # its finals have words, whether they are asked for or not
         endpoint = EndpointSettings(endpoint_ms=endpoint_ms, longest_ms=self.longest_ms, cut_from_ms=self.cut_from_ms)
         self.transcriber = LiveTranscriber(
-            Settings("s", RATE, Kind.FINAL, endpoint, interim=interim, words=words),
+            LiveSettings("s", RATE, Kind.FINAL, endpoint, interim=interim, words=words),
             HallucinationFilter(),
         )
-        self.transcriber._vad = self.script  # type: ignore[assignment]
+        self.transcriber.vad = self.script  # type: ignore[assignment]
 
     def waits(self, job: DecodeJob) -> bool:
         assert any(one is job for one in self.open)
@@ -196,7 +199,7 @@ class Listening(RuleBasedStateMachine):
                 assert any(one is command.job for one in self.open)
                 self.hurried.append(command.job)
             elif isinstance(command, Commit):
-                self.keep(command)
+                self.keep(flat(command))
             elif isinstance(command, Emit):
                 self.say(command.event)
 
@@ -219,18 +222,18 @@ class Listening(RuleBasedStateMachine):
         begin = job.start - len(lead.audio) // 2
         assert lead.audio == SOUND[2 * begin : 2 * job.start], "other samples than come before"
         last = self.kept[-1]
-        assert job.utterance == last.mark_utterance
-        assert 0 <= job.start - last.mark_sample <= LEAD_GAP_S * RATE
-        assert begin >= last.mark_sample - LEAD_S * RATE - 1
+        assert job.utterance == last.checkpoint_utterance
+        assert 0 <= job.start - last.checkpoint_sample <= LEAD_GAP_S * RATE
+        assert begin >= last.checkpoint_sample - LEAD_S * RATE - 1
         assert lead.text.split()
         assert last.text is not None
         assert last.text.endswith(lead.text)
 
-    def keep(self, keep: Commit) -> None:
+    def keep(self, keep: Any) -> None:
         last = self.kept[-1] if self.kept else None
-        assert keep.mark_utterance == len(self.kept) + 1, "utterances are published once, in their order"
-        job = self.asked[keep.mark_utterance - 1, keep.mark_sample]
-        assert job.start >= (last.mark_sample if last else 0), "samples in two utterances"
+        assert keep.checkpoint_utterance == len(self.kept) + 1, "utterances are published once, in their order"
+        job = self.asked[keep.checkpoint_utterance - 1, keep.checkpoint_sample]
+        assert job.start >= (last.checkpoint_sample if last else 0), "samples in two utterances"
         segment = sum(one.text is not None for one in self.kept)
         committed = " ".join(self.stable.get(segment, []))
         text = self.texts[job]
@@ -270,12 +273,12 @@ class Listening(RuleBasedStateMachine):
     def what_is_settled_is_heard(self) -> None:
         assert self.transcriber.now == self.sent
         assert self.transcriber.settled <= self.sent
-        for final in self.transcriber._finals.values():
-            assert self.transcriber.settled <= final.closed.start
+        for final in self.transcriber.finals:
+            assert self.transcriber.settled <= final.utterance.start
 
     @invariant()
     def what_is_closed_is_needed_now(self) -> None:
-        for final in self.transcriber._finals.values():
+        for final in self.transcriber.finals:
             hurried = any(one is final.job for one in self.hurried)
             assert final.decided or hurried or final.job.spare_s == 0.0
 
@@ -296,7 +299,10 @@ class Listening(RuleBasedStateMachine):
 
     def all_speech_was_heard(self) -> None:
         """Each frame of speech is in an utterance, unless too few were near it to be any."""
-        spans = [(self.asked[keep.mark_utterance - 1, keep.mark_sample].start, keep.mark_sample) for keep in self.kept]
+        spans = [
+            (self.asked[keep.checkpoint_utterance - 1, keep.checkpoint_sample].start, keep.checkpoint_sample)
+            for keep in self.kept
+        ]
         speech = [spoken for spoken, _ in self.script.frames[: self.sent // FRAME]]
         for number, spoken in enumerate(speech):
             middle = number * FRAME + FRAME // 2

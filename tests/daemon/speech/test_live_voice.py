@@ -5,18 +5,20 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from itertools import cycle, pairwise
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from convo.messages import SpeechEnded, SpeechStarted
-from convod.speech.commands import Decode, DecodeStarted, Drop, Emit
+from convod.speech.commands import Command, Commit, Decode, DecodeStarted, Drop, Emit
 from convod.speech.decoding import DecodeJob, Hypothesis, Kind, TimedWord
 from convod.speech.endpointer import EndpointSettings
 from convod.speech.hallucination import HallucinationFilter
-from convod.speech.live import Command, Commit, LiveTranscriber, Settings
-from tests.daemon.support.talk import heard
+from convod.speech.live import LiveTranscriber
+from convod.speech.windows import LiveSettings
+from tests.daemon.support.talk import flat, heard
 
 RATE = 8000
 FRAME = 240  # 30 ms
@@ -64,19 +66,19 @@ class Hearing:
     ) -> None:
         endpoint = EndpointSettings(endpoint_ms=endpoint_ms)
         self.transcriber = LiveTranscriber(
-            Settings("s", RATE, Kind.FINAL, endpoint, interim=interim),
+            LiveSettings("s", RATE, Kind.FINAL, endpoint, interim=interim),
             HallucinationFilter(),
             sample=begin,
             utterance=utterance,
             segment=segment,
         )
-        self.transcriber._vad = Gate(gate, begin)  # type: ignore[assignment]
+        self.transcriber.vad = Gate(gate, begin)  # type: ignore[assignment]
         self.voice = voice
         self.delays = cycle(delays)
         self.sent = begin
         self.due: list[tuple[int, DecodeJob]] = []
         self.asked: dict[tuple[int, int], DecodeJob] = {}
-        self.kept: list[Commit] = []
+        self.kept: list[Any] = []
         self.speaking = False
 
     def hear(self, frames: int) -> Hearing:
@@ -129,14 +131,14 @@ class Hearing:
             elif isinstance(command, Drop):
                 self.due = [one for one in self.due if one[1] is not command.job]
             elif isinstance(command, Commit):
-                self.kept.append(command)
+                self.kept.append(flat(command))
             elif isinstance(command, Emit) and isinstance(command.event, SpeechStarted | SpeechEnded):
                 assert self.speaking == isinstance(command.event, SpeechEnded)
                 self.speaking = not self.speaking
 
     def spans(self, keeps: int | None = None) -> Spans:
         """Of the first `keeps` utterances that were published."""
-        windows = [self.asked[keep.mark_utterance - 1, keep.mark_sample] for keep in self.kept[:keeps]]
+        windows = [self.asked[keep.checkpoint_utterance - 1, keep.checkpoint_sample] for keep in self.kept[:keeps]]
         return [(job.start, job.end) for job in windows]
 
 
@@ -247,11 +249,11 @@ def test_a_restart_from_any_mark_loses_nothing(talk, delays, endpoint_ms):
             voice,
             delays,
             endpoint_ms=endpoint_ms,
-            begin=keep.mark_sample,
-            utterance=keep.mark_utterance,
+            begin=keep.checkpoint_sample,
+            utterance=keep.checkpoint_utterance,
             segment=sum(one.text is not None for one in whole.kept[:count]),
         )
-        again.hear(len(gate) - keep.mark_sample // FRAME).end()
+        again.hear(len(gate) - keep.checkpoint_sample // FRAME).end()
         all_heard_once(voice, whole.spans(count) + again.spans())
 
 
@@ -275,14 +277,14 @@ def test_noise_without_a_voice_is_no_segment_and_opens_nothing_of_its_own(runs, 
 def test_after_a_restart_in_silence_nothing_is_said_and_nothing_stays_open(delay, endpoint_ms):
     hearing = Hearing("", [], [delay], endpoint_ms=endpoint_ms, begin=7 * RATE, utterance=3, segment=2).hear(300)
     assert not hearing.transcriber.speaking
-    assert [(keep.mark_utterance, keep.text) for keep in hearing.kept] == [(4, None)]
-    assert len(hearing.transcriber._buffer) <= 2 * 2 * RATE
+    assert [(keep.checkpoint_utterance, keep.text) for keep in hearing.kept] == [(4, None)]
+    assert len(hearing.transcriber.buffer) <= 2 * RATE
 
 
 def test_audio_is_kept_for_an_answer_only_as_long_as_it_is_out():
     hearing = Hearing(MISSED, [(10 * FRAME, 60 * FRAME)], [10**6]).hear(1000)
     job = hearing.due[0][1]
-    assert hearing.transcriber._buffer_start <= job.end
+    assert hearing.transcriber.buffer.start <= job.end
     hearing.answer(late=True)
     hearing.hear(50)
-    assert len(hearing.transcriber._buffer) <= 2 * 2 * RATE
+    assert len(hearing.transcriber.buffer) <= 2 * RATE

@@ -64,6 +64,13 @@ def test_mulaw_is_g711():
     ]  # fmt: skip
 
 
+def test_alaw_is_g711():
+    # Values of ITU-T G.711, table 1: the smallest of each sign, both ends, and the second segment's first.
+    assert shorts(PcmReader(PcmFormat("alaw", 8000)).feed(b"\xd5\x55\xaa\x2a\xc5\x45")) == [
+        8, -8, 32256, -32256, 264, -264,
+    ]  # fmt: skip
+
+
 FORMATS = st.builds(
     PcmFormat, st.sampled_from(sorted(ENCODINGS)), st.sampled_from([8000, 16000, 44100]), st.integers(1, 8)
 )

@@ -11,6 +11,7 @@ import trio.testing
 
 from convod.store.base import TookTooLong
 from convod.store.readers import Deadline, Readers, unwatch
+from tests.daemon.support.house import run_inline
 
 ENDLESS = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n"
 
@@ -26,11 +27,11 @@ class Reading:
 
     async def begin(self, name: str) -> None:
         self.nursery.start_soon(self._read, name)
-        await trio.testing.wait_all_tasks_blocked(0.001)
+        await trio.testing.wait_all_tasks_blocked()
 
     async def end(self, name: str) -> None:
         self.go[name].set()
-        await trio.testing.wait_all_tasks_blocked(0.001)
+        await trio.testing.wait_all_tasks_blocked()
 
     async def _read(self, name: str) -> None:
         self.go[name] = trio.Event()
@@ -42,8 +43,9 @@ class Reading:
 
 
 @pytest.fixture
-async def reading():
-    readers = Readers(lambda: sqlite3.connect(":memory:", check_same_thread=False), 2)
+async def reading(monkeypatch):
+    run_inline(monkeypatch)  # while a thread opens a connection all tasks are blocked, and nobody has a turn yet
+    readers = Readers(lambda: sqlite3.connect(":memory:", check_same_thread=False), sqlite3.Connection.close, 2)
     async with trio.open_nursery() as nursery:
         yield Reading(readers, nursery)
         nursery.cancel_scope.cancel()
@@ -74,11 +76,11 @@ async def test_who_goes_away_gives_the_turn_back(reading):
         await reading.begin(name)
     reading.scopes["c1"].cancel()
     reading.scopes["a1"].cancel()
-    await trio.testing.wait_all_tasks_blocked(0.001)
+    await trio.testing.wait_all_tasks_blocked()
     assert reading.begun == ["a1", "b1", "d1"]
     for name in ("b1", "d1"):
         await reading.end(name)
-    assert not reading.readers._last  # nothing is remembered of who is gone
+    assert not reading.readers.last_turns  # nothing is remembered of who is gone
 
 
 async def test_a_turn_that_comes_with_the_going_is_given_back(reading):
@@ -86,7 +88,7 @@ async def test_a_turn_that_comes_with_the_going_is_given_back(reading):
         await reading.begin(name)
     reading.go["a1"].set()
     reading.scopes["c1"].cancel()
-    await trio.testing.wait_all_tasks_blocked(0.001)
+    await trio.testing.wait_all_tasks_blocked()
     await reading.begin("d1")
     assert reading.begun[-1] == "d1"
 
@@ -101,15 +103,14 @@ async def test_nobody_reads_during_a_pause(reading):
             await over.wait()
 
     reading.nursery.start_soon(pause)
-    await trio.testing.wait_all_tasks_blocked(0.001)  # before anything else begins
+    await trio.testing.wait_all_tasks_blocked()  # before anything else begins
     await reading.begin("b1")
     assert not paused.is_set()
     await reading.end("a1")
     await paused.wait()
     assert reading.begun == ["a1"]
     over.set()
-    while reading.begun == ["a1"]:
-        await trio.testing.wait_all_tasks_blocked(0.001)
+    await trio.testing.wait_all_tasks_blocked()
     assert reading.begun == ["a1", "b1"]
 
 

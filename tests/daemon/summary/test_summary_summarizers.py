@@ -296,10 +296,10 @@ async def test_who_asks_while_somebody_looks_has_what_is_found() -> None:
     async with trio.open_nursery() as nursery:
         for _ in range(20):
             nursery.start_soon(partial(summarizers.choose, AUTO, insist=True))
-    assert summarizers._chooser._looks <= 2
-    before = summarizers._chooser._looks
+    assert summarizers.chooser.looks <= 2
+    before = summarizers.chooser.looks
     await summarizers.choose(AUTO, insist=True)
-    assert summarizers._chooser._looks == before + 1
+    assert summarizers.chooser.looks == before + 1
     await summarizers.aclose()
 
 
@@ -469,6 +469,6 @@ async def test_what_clients_ask_for_does_not_pile_up(mock_clock: trio.testing.Mo
             with pytest.raises(SummarizerUnavailable, match="has no model"):
                 await summarizers.choose(SummaryOptions(provider="ollama", model=f"made-up-{at}"))
             mock_clock.jump(2)
-        assert len(summarizers._chooser._choices) <= 1
-        assert not summarizers._chooser._breakers
+        assert len(summarizers.chooser.choices) <= 1
+        assert not summarizers.chooser.breakers
         await summarizers.aclose()

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from convod.summary.words import fluent, keywords, says_nothing, sentences, terms, weigh
+from convod.summary.words import fluent, keywords, says_nothing, sentences, weigh
 from tests.fakes.talks import CHINESE, KOREAN, MEETING
+
+
+def terms(text: str) -> list[str]:
+    return weigh(text)[0]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +64,6 @@ def test_what_polite_korean_sentences_share_says_nothing() -> None:
 )
 def test_how_much_a_sentence_says(text: str, words: float) -> None:
     assert weigh(text)[1] == words
-    assert weigh(text)[0] == terms(text)
 
 
 @pytest.mark.parametrize(

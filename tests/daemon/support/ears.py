@@ -8,17 +8,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from functools import cache
+from typing import Any
 
 from convo.messages import SpeechEnded, TranscriptPartial
 from convod.engine import models
 from convod.engine.whisper import Whisper
 from convod.engine.wire import Load
-from convod.speech.commands import Decode, DecodeStarted, Drop, Emit
+from convod.speech.commands import Command, Commit, Decode, DecodeStarted, Drop, Emit
 from convod.speech.decoding import DecodeJob, Kind, Window
 from convod.speech.endpointer import EndpointSettings
 from convod.speech.hallucination import HallucinationFilter
-from convod.speech.live import Command, Commit, LiveTranscriber, Settings
+from convod.speech.live import LiveTranscriber
 from convod.speech.pcm import PcmFormat, PcmReader
+from convod.speech.windows import LiveSettings
+from tests.daemon.support.talk import flat
 
 
 @cache
@@ -37,7 +40,7 @@ class Ears:
         self.pcm = pcm or PcmFormat()
         self.hallucination_filter = HallucinationFilter()
         self.jobs: list[DecodeJob] = []
-        self.kept: list[Commit] = []
+        self.kept: list[Any] = []
         self.partials: list[TranscriptPartial] = []
         self.ended: list[tuple[float, float]] = []
         """Of each end of speech: its time, and the time at which it was noticed."""
@@ -46,7 +49,7 @@ class Ears:
         self._pieces = 0
         self._reader = PcmReader(self.pcm)
         self._transcriber = LiveTranscriber(
-            Settings("s", self.pcm.rate, Kind.FINAL, EndpointSettings(endpoint_ms=endpoint_ms), interim=interim),
+            LiveSettings("s", self.pcm.rate, Kind.FINAL, EndpointSettings(endpoint_ms=endpoint_ms), interim=interim),
             self.hallucination_filter,
         )
 
@@ -88,7 +91,7 @@ class Ears:
             elif isinstance(command, Drop):
                 self._waiting = deque(one for one in self._waiting if one[1] is not command.job)
             elif isinstance(command, Commit):
-                self.kept.append(command)
+                self.kept.append(flat(command))
             elif isinstance(command, Emit) and isinstance(command.event, TranscriptPartial):
                 self.partials.append(command.event)
             elif isinstance(command, Emit) and isinstance(command.event, SpeechEnded):

@@ -33,12 +33,6 @@ async def upload(home: House, data: bytes = SINGLE, **fields: Any) -> tuple[Sess
     return session, reader
 
 
-async def until(condition: Callable[[], object]) -> None:
-    with trio.fail_after(20):
-        while not condition():  # noqa: ASYNC110 - a decoding process, of which no event tells
-            await trio.sleep(0.002)
-
-
 async def completed(home: House, **fields: Any) -> str:
     session, reader = await upload(home, **fields)
     await reader.until_state(State.COMPLETED)

@@ -33,7 +33,7 @@ class MemoryLink:
     def __init__(self, stream) -> None:
         self.stream = stream
         self.closed: list[tuple] = []
-        self.quiet = bool
+        self.rests = False
         self.aborted = False
         self.trusted = False
 
@@ -43,14 +43,12 @@ class MemoryLink:
     async def receive_ready(self):
         return None
 
-    async def receive(self):
+    async def receive(self, *, rest=False):
+        self.rests = rest
         try:
             return bytes(await self.stream.receive_some(1 << 16)) or None
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return None
-
-    def rest_while(self, quiet):
-        self.quiet = quiet
 
     async def send(self, data):
         try:

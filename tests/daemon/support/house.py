@@ -31,13 +31,15 @@ from convo.messages import (
     TranscriptSegment,
 )
 from convod.auto_reset_event import AutoResetEvent
-from convod.engine.supervisor import Deliver, Outcome
+from convod.engine.subscribers import Tell
+from convod.engine.supervisor import Deliver, EngineSettings, Outcome
 from convod.sessions import Manager, Refused, Session, exports
 from convod.sessions.feed import EventLog
 from convod.sessions.file_queue import FileQueue
 from convod.sessions.journal import JournalDeps
 from convod.sessions.limits import LimitSettings, RetentionSettings
 from convod.sessions.session import SessionDeps, SessionSettings
+from convod.speech.commands import DecodeStarted, LoadChanged
 from convod.speech.decoding import DecodeJob, Interims, Kind
 from convod.speech.hallucination import HallucinationFilter
 from convod.speech.vad import level_dbfs
@@ -60,7 +62,7 @@ def run_inline(monkeypatch: pytest.MonkeyPatch) -> None:
     in_thread = trio.to_thread.run_sync
 
     async def run_sync(function: Callable[..., Any], *args: Any, limiter: Any = None, **options: Any) -> Any:
-        if function is exports._write:  # it asks the loop for more, which must run meanwhile
+        if function is exports.write_pieces:  # it asks the loop for more, which must run meanwhile
             return await in_thread(function, *args)
         if limiter is None:
             await trio.lowlevel.checkpoint()
@@ -79,6 +81,7 @@ class ScriptedEngine:
     """Has the interface of `Engine` that sessions use. Answers by itself unless `hold` is set."""
 
     def __init__(self) -> None:
+        self.settings = EngineSettings()
         self.state = "ready"
         self.message: str | None = None
         self.languages = ["en", "de"]
@@ -87,6 +90,7 @@ class ScriptedEngine:
         self.woken: list[bool] = []  # for somebody who is going to speak?
         self.queued = False  # what is held waits for a worker; else it is at work
         self.affords = Interims.FULL
+        self.tells: dict[str, Tell] = {}
         self.jobs: dict[DecodeJob, Deliver] = {}
         self.seen: list[DecodeJob] = []
         self.dropped: list[DecodeJob] = []
@@ -102,6 +106,8 @@ class ScriptedEngine:
                 del self.jobs[other]
         self.jobs[job] = deliver
         self.seen.append(job)
+        if not self.queued and job.session in self.tells:
+            self.tells[job.session](DecodeStarted(job))
         if not self.hold:
             trio.lowlevel.current_trio_token().run_sync_soon(self.finish, job)
 
@@ -124,8 +130,20 @@ class ScriptedEngine:
         for job in list(self.jobs):
             self.finish(job)
 
-    def interims(self, owner: str | None = None) -> Interims:
-        return self.affords
+    def subscribe(self, session: str, tell: Tell, *, owner: str = "") -> None:
+        self.tells[session] = tell
+        tell(LoadChanged(self.affords))
+
+    def afford(self, interims: Interims) -> None:
+        self.affords = interims
+        for tell in self.tells.values():
+            tell(LoadChanged(interims))
+
+    def begin(self) -> None:
+        """What waited is at work now, and so is what comes."""
+        self.queued = False
+        for job in self.jobs:
+            self.tells[job.session](DecodeStarted(job))
 
     context = "short"
 
@@ -134,9 +152,6 @@ class ScriptedEngine:
 
     def join(self, session: str, *, owner: str, live: bool) -> None:
         self.sessions[session] = live
-
-    def is_waiting(self, job: DecodeJob) -> bool:
-        return self.queued and job in self.jobs
 
     def retract(self, job: DecodeJob) -> bool:
         return self.jobs.pop(job, None) is not None
@@ -152,6 +167,7 @@ class ScriptedEngine:
     def forget(self, session: str) -> None:
         self.forgotten.append(session)
         self.sessions.pop(session, None)
+        self.tells.pop(session, None)
         self.jobs = {job: deliver for job, deliver in self.jobs.items() if job.session != session}
 
     def status(self) -> EngineStatus:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from convod.speech.decoding import Hypothesis, TimedWord
+from types import SimpleNamespace
+from typing import Any
+
+from msgspec.structs import asdict
+
+from convod.speech.commands import Commit
+from convod.speech.decoding import Hypothesis, TimedWord, Voiceprints
 from tests.daemon.support.sounds import silence
 from tests.support.speech import pcm
 
@@ -35,6 +41,7 @@ def heard(
     voiced: bytes | None = None,
     uncovered: tuple[float, float] | None = None,
     truncated: bool = False,
+    voiceprints: Voiceprints | None = None,
 ) -> Hypothesis:
     return Hypothesis(
         text=text,
@@ -48,8 +55,16 @@ def heard(
         voiced=voiced,
         uncovered=uncovered,
         truncated=truncated,
+        voiceprints=voiceprints,
     )
 
 
 REJECTED = {"avg_logprob": -2.0, "no_speech_prob": 0.95, "voice_s": 0.1}
 """Figures of a text that no filter lets through."""
+
+
+def flat(commit: Commit) -> Any:
+    """A live session's commit, with the fields of its only segment beside its own; without one, `text` is None."""
+    assert len(commit.texts) <= 1
+    text = asdict(commit.texts[0]) if commit.texts else {"text": None}
+    return SimpleNamespace(**asdict(commit), **text)

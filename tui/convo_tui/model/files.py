@@ -1,6 +1,6 @@
-"""Files on their way to a transcript: what each is doing, how fast, how long it will take.
+"""Files being transcribed: the step, speed and time left of each.
 
-In: what the daemon and the upload said, with the time. Out: values for one row a file. Nothing here reads a file.
+In: progress from the upload and the daemon, with the time. Out: values for one row per file. Nothing here reads a file.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ _MEDIA = """
 .wma .wmv .3gp
 """
 MEDIA = frozenset(_MEDIA.split())
-"""Endings that the picker shows."""
+"""File name extensions that the picker shows."""
 
 
 class Step(StrEnum):
-    """What is happening to a file, in words."""
+    """The step a file is at, as the user reads it."""
 
     WAITING = "waiting"
     SENDING = "sending"
-    LISTENING = "listening"
+    TRANSCRIBING = "transcribing"
     SUMMING_UP = "summing up"
     DONE = "done"
     FAILED = "failed"
@@ -32,13 +32,13 @@ class Step(StrEnum):
 
     @property
     def over(self) -> bool:
-        """Whether nothing follows unless somebody asks."""
+        """Whether nothing more happens unless the user retries."""
         return self in (Step.DONE, Step.FAILED, Step.CANCELLED)
 
 
-@dataclass(eq=False)  # the same file may be sent twice
+@dataclass(eq=False)  # the same file can be sent twice
 class FileJob:
-    """One file. Times are seconds; `begun` and `now` are of any steady clock. `title`: where its path is not known."""
+    """One file. `begun`, `ended`, `now`: seconds of any monotonic clock. `title`: for files whose path is not known."""
 
     path: Path
     title: str = ""
@@ -56,43 +56,43 @@ class FileJob:
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """The name to show."""
         return self.title or self.path.name
 
     def sending(self, sent: int, now: float) -> None:
-        """So many bytes were taken by the daemon."""
+        """The daemon has taken `sent` bytes."""
         if self.begun is None:
             self.begun = now
         if self.step is Step.WAITING:
             self.step = Step.SENDING
         self.sent = sent
 
-    def heard(self, done_s: float, total_s: float | None, now: float) -> None:
-        """So many seconds were transcribed."""
+    def transcribed(self, done_s: float, total_s: float | None, now: float) -> None:
+        """`done_s` seconds are transcribed."""
         if self.step.over:
             return
         if self.step is not Step.SUMMING_UP:
-            self.step = Step.LISTENING
+            self.step = Step.TRANSCRIBING
         if self._first is None:
             self._first = (now, done_s)
         self.done_s = max(self.done_s, done_s)
         self.total_s = total_s if total_s else self.total_s
 
     def enter(self, step: Step, now: float, problem: str = "") -> None:
-        """It is over, or being summed up."""
+        """Enter a step that ends the transcription or follows it."""
         self.step = step
         self.problem = problem
         if step.over:
             self.ended = now
 
     def retry(self) -> None:
-        """From the beginning."""
+        """Start over."""
         self.step, self.session, self.sent, self.done_s, self.total_s = Step.WAITING, None, 0, 0.0, None
         self.problem, self.begun, self.ended, self._first = "", None, None, None
 
     @property
     def fraction(self) -> float | None:
-        """How much is done, 0 to 1; None while nobody knows."""
+        """The fraction done, 0 to 1; None while it is unknown."""
         if self.step in (Step.DONE, Step.SUMMING_UP):
             return 1.0
         if self.total_s:
@@ -100,7 +100,7 @@ class FileJob:
         return None
 
     def speed(self, now: float) -> float | None:
-        """Seconds of audio a second; None until that can be told."""
+        """Seconds of audio transcribed per second; None until it can be measured."""
         if self.step is Step.DONE and self.begun is not None and self.ended is not None and self.total_s:
             return self.total_s / max(0.001, self.ended - self.begun)
         if self._first is None:
@@ -111,15 +111,15 @@ class FileJob:
         return (self.done_s - was) / (now - began)
 
     def left_s(self, now: float) -> float | None:
-        """Seconds until it is done; None while nobody knows."""
+        """Seconds until it is done; None while it is unknown."""
         speed = self.speed(now)
-        if self.step is not Step.LISTENING or speed is None or self.total_s is None:
+        if self.step is not Step.TRANSCRIBING or speed is None or self.total_s is None:
             return None
         return max(0.0, (self.total_s - self.done_s) / speed)
 
 
 def pasted_paths(text: str) -> list[str]:
-    """The paths in what was pasted or typed: a line each, quoted as a shell would, or as file: URLs."""
+    """Find the paths in pasted or typed text: one per line, quoted for a shell, or as file: URLs."""
     found: list[str] = []
     for line in text.replace("\0", "").splitlines():
         line = line.strip()
@@ -130,15 +130,15 @@ def pasted_paths(text: str) -> list[str]:
             continue
         try:
             words = shlex.split(line)
-        except ValueError:  # a quotation mark that is part of the name
+        except ValueError:  # a quotation mark in the name itself
             words = [line]
-        if len(words) > 1 and not all(map(_is_there, words)):
-            words = [line] if not any(map(_is_there, words)) else words
+        if len(words) > 1 and not all(map(_exists, words)):
+            words = [line] if not any(map(_exists, words)) else words
         found += words
     return [_plain(path) for path in found]
 
 
-def _is_there(word: str) -> bool:
+def _exists(word: str) -> bool:
     try:
         return Path(_plain(word)).exists()
     except OSError:

@@ -1,6 +1,6 @@
-"""Which sessions a list shows: filtered as somebody types, with the hits of a search below their session.
+"""Which sessions the list shows: filtered while typing, with search hits below their session.
 
-In: sessions, what was typed, hits. Out: rows. Nothing here asks the daemon.
+In: sessions, a query, hits. Out: rows. Nothing here asks the daemon.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from convo.messages import Hit, SessionInfo
 from convo.text import clean, moment
 
 MOST = 5000
-"""Sessions that are kept in the list; older ones are found by search."""
+"""Sessions kept in the list; search finds older ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A session, or a hit in it (`hit`)."""
+    """A session, or a `hit` in it."""
 
     info: SessionInfo
     hit: Hit | None = None
@@ -25,7 +25,7 @@ class Row:
 
 @dataclass
 class HistoryModel:
-    """All sessions, and what narrows them. Sessions in `hidden` are about to be deleted."""
+    """All sessions, and what filters them. Sessions in `hidden` are about to be deleted."""
 
     sessions: dict[str, SessionInfo] = field(default_factory=dict)
     query: str = ""
@@ -33,13 +33,13 @@ class HistoryModel:
     hidden: set[str] = field(default_factory=set)
 
     def add(self, infos: Iterable[SessionInfo]) -> None:
-        """Sessions that the daemon told; newer knowledge replaces older."""
+        """Add or replace sessions that the daemon listed."""
         for info in infos:
             if len(self.sessions) < MOST or info.session in self.sessions:
                 self.sessions[info.session] = info
 
     def rows(self) -> list[Row]:
-        """What is to be seen: newest session first, hits in the order of the talk below each."""
+        """The rows to show: newest session first, each followed by its hits in the order of the talk."""
         by_session: dict[str, list[Hit]] = {}
         for hit in self.hits:
             by_session.setdefault(hit.session, []).append(hit)

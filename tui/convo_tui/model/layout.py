@@ -1,8 +1,8 @@
-"""Wraps lines to columns and knows in which row each begins: what makes a transcript of any length cheap to scroll.
+"""Wraps texts to a width and knows the row where each starts, so that a transcript of any length scrolls cheaply.
 
-In: texts, a width in terminal cells. Out: rows. Only how many rows a text has is kept for all of them; the rows
-themselves are made when they are looked at, and the latest of them kept. Wide characters take two cells and are not
-cut; a character stays with what combines with it.
+In: texts, a width in terminal cells. Out: rows. Only the number of rows is kept for every text; the rows themselves are
+made on demand, and the most recent are cached. Wide characters take two cells and are never split; a character stays
+with its combining marks.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from functools import lru_cache
 
 from rich.cells import cell_len
 
-_KEPT = 512  # texts whose rows are kept
+_KEPT = 512  # texts whose rows are cached
 _WORDS = re.compile(r"\S+\s*")
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """The text in rows of at most `width` cells, at least one row; words are cut only if longer than a row."""
+    """Wrap a text to rows of at most `width` cells, at least one row. Only words longer than a row are cut."""
     width = max(2, width)
     if (len(text) if text.isascii() else cell_len(text)) <= width:
         return [text]
@@ -40,7 +40,7 @@ def wrap(text: str, width: int) -> list[str]:
 
 
 def _pieces(text: str, width: int) -> Iterator[tuple[str, int]]:
-    """What is not cut, with its cells: a word with the spaces behind it, or a cluster of a wide script."""
+    """Yield the unbreakable pieces and their widths: a word with the spaces after it, or a cluster of a wide script."""
     for match in _WORDS.finditer(text):
         word = match.group()
         if word.isascii():
@@ -52,7 +52,7 @@ def _pieces(text: str, width: int) -> Iterator[tuple[str, int]]:
             continue
         cells = cell_len(word)
         bare = cell_len(word.rstrip())
-        if cells == len(word) and bare <= width:  # no wide character in it: Latin with accents, Cyrillic, Arabic
+        if cells == len(word) and bare <= width:  # no wide characters: accented Latin, Cyrillic, Arabic
             yield word, cells
             continue
         if bare <= width and not _breakable(word):
@@ -67,7 +67,7 @@ _UNSPACED = (("\u3040", "\u30ff"), ("\u3400", "\u9fff"), ("\uf900", "\ufaff"), (
 
 @lru_cache(4096)
 def _breakable(word: str) -> bool:
-    """Whether a script is in it that puts no spaces between words: Han, kana, Thai; Hangul is spaced."""
+    """Whether it contains a script without spaces between words: Han, kana, Thai (Hangul has spaces)."""
     return any(low <= char <= high for char in word for low, high in _UNSPACED)
 
 
@@ -76,7 +76,7 @@ _SELECTORS = {"\ufe0e", "\ufe0f", "\u20e3"}
 
 
 def clusters(text: str) -> Iterator[str]:
-    """Characters with what combines with them: marks, joined and toned emoji, flags."""
+    """Yield characters with their combining marks; joined and toned emoji and flags stay whole."""
     cluster = ""
     flags = 0
     for char in text:
@@ -100,37 +100,37 @@ def clusters(text: str) -> Iterator[str]:
 
 
 class Layout:
-    """Rows of many texts, one below the other.
+    """The rows of many texts, stacked.
 
     Args:
-        text: gives the text of an index.
-        lead: rows left empty above the text of an index.
+        text: returns the text at an index.
+        lead: returns the number of empty rows above the text at an index.
     """
 
     def __init__(self, text: Callable[[int], str], lead: Callable[[int], int]) -> None:
         self._text = text
         self._lead = lead
         self._width = 80
-        self._starts = [0]  # of each text, and of what would come next
+        self._starts = [0]  # of each text, and of the next one to come
         self._rows: OrderedDict[int, list[str]] = OrderedDict()
 
     @property
     def width(self) -> int:
-        """Cells of a row."""
+        """The width of a row in cells."""
         return self._width
 
     @property
     def height(self) -> int:
-        """Rows of all texts."""
+        """The number of rows of all texts."""
         return self._starts[-1]
 
     @property
     def count(self) -> int:
-        """Texts that are laid out."""
+        """The number of texts laid out."""
         return len(self._starts) - 1
 
     def resize(self, width: int) -> None:
-        """Lay everything out anew if the width is another."""
+        """Lay everything out again if the width changed."""
         width = max(2, width)
         if width != self._width:
             self._width = width
@@ -152,20 +152,20 @@ class Layout:
             starts.append(starts[-1] + lead(index) + rows)
 
     def at(self, row: int) -> tuple[int, int]:
-        """Which text is in a row, and which of its rows that is; negative in the empty rows above it."""
+        """The text at a row, and which of its rows that is (negative in the empty rows above it)."""
         index = min(max(bisect_right(self._starts, row) - 1, 0), max(self.count - 1, 0))
         return index, row - self._starts[index] - self._lead(index)
 
     def start(self, index: int) -> int:
-        """The row in which a text begins, its empty rows not counted."""
+        """The first row of a text, after its empty rows."""
         return self._starts[index] + self._lead(index)
 
     def end(self, index: int) -> int:
-        """The row behind a text."""
+        """The row after a text."""
         return self._starts[index + 1]
 
     def rows(self, index: int) -> list[str]:
-        """A text's rows."""
+        """The rows of a text."""
         rows = self._rows.get(index)
         if rows is None:
             rows = self._rows[index] = wrap(self._text(index), self._width)

@@ -1,6 +1,6 @@
-"""The daemon's own queue of files, whoever sent them: what each is doing, how fast, how long it will take.
+"""The daemon's own queue of this user's files, from any program: the step, speed and time left of each.
 
-In: what the daemon told, with the time. Out: jobs like those that are sent from here. Nothing here asks the daemon.
+In: the daemon's answers, with the time. Out: jobs like those sent from here. Nothing here asks the daemon.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from convo.text import clean
 from .files import FileJob, Step
 
 FAILED_S = 7 * 86400.0
-"""Failed files are shown for so long: by default the daemon keeps their audio for a week, for another try."""
+"""How long failed files are shown: by default the daemon keeps their audio for a week, for a retry."""
 
 MOST_FAILED = 5
-MOST_OVER = 20  # that ended while somebody looked
+MOST_OVER = 20  # that ended while the screen was open
 
 _OVER = {State.COMPLETED: Step.DONE, State.FAILED: Step.FAILED, State.CANCELLED: Step.CANCELLED}
 
 
 class QueueModel:
-    """`jobs` in the order in which they come, then those that are over; `paused`: none of them is worked on."""
+    """`jobs` are in the order they will be worked on, then those that are over; `paused`: work is suspended."""
 
     def __init__(self) -> None:
         self.jobs: list[FileJob] = []
@@ -31,16 +31,16 @@ class QueueModel:
         self._known: dict[str, FileJob] = {}
         self._hidden: set[str] = set()
 
-    def told(
+    def update(
         self, queue: Iterable[QueuedFile], newest: Iterable[SessionInfo], *, paused: bool, now: float, wall: float
     ) -> None:
-        """Take what the daemon said: its queue, its newest file sessions.
+        """Take the daemon's answers: its queue, its newest file sessions.
 
         Args:
-            queue: what waits or is worked on, in order.
+            queue: the files that wait or are being transcribed, in order.
             newest: file sessions in any state, newest first.
-            paused: whether the queue rests.
-            now: seconds of any steady clock.
+            paused: whether the queue is paused.
+            now: seconds of any monotonic clock.
             wall: Unix seconds.
         """
         self.paused = paused
@@ -66,18 +66,18 @@ class QueueModel:
         self._known = {str(job.session): job for job in self.jobs}
 
     def others(self, own: Iterable[str | None]) -> list[FileJob]:
-        """Those that are not among our own sessions."""
+        """The jobs that are not among our own sessions."""
         ours = set(own)
         return [job for job in self.jobs if job.session not in ours]
 
     def hide(self, job: FileJob) -> None:
-        """Show one that is over no more."""
+        """Stop showing a job that is over."""
         self._hidden.add(str(job.session))
         self.jobs.remove(job)
         self._known.pop(str(job.session), None)
 
     def _job(self, file: QueuedFile, now: float) -> FileJob:
-        self._hidden.discard(file.session)  # it was tried again
+        self._hidden.discard(file.session)  # it was retried
         job = self._known.get(file.session)
         if job is None or job.step.over:
             job = FileJob(Path(), title=_title(file.title, file.session), session=file.session)
@@ -85,7 +85,7 @@ class QueueModel:
         if file.state is State.PROCESSING:
             if job.begun is None:
                 job.begun = now
-            job.heard(file.done_s, file.total_s, now)
+            job.transcribed(file.done_s, file.total_s, now)
         elif job.step is not Step.WAITING:
             job.enter(Step.WAITING, now)
         return job

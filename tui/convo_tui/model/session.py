@@ -1,7 +1,7 @@
-"""A session as a screen shows it: lines, the sentence that is being spoken, marks, summary, state, lag.
+"""A session as a screen shows it: lines, the current sentence, marks, summary, state, lag.
 
-In: the session's events, in order. Out: plain values, and which of them an event changed. All text was cleaned on its
-way in; times that are none become 0. This module draws nothing and asks nobody.
+In: the session's events, in order. Out: plain values, and which of them an event changed. All text is cleaned on the
+way in; invalid times become 0. Nothing here draws, or asks the daemon.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from convo.text import clean, clean_lines
 from convo.transcript import place_of
 
 TURN_S = 1.5
-"""A pause this long begins a new turn: the protocol does not tell who speaks, silence tells that somebody stopped."""
+"""A pause this long starts a new turn: the protocol does not name speakers, but silence says that one stopped."""
 
-_LONGEST_DELTA = 1 << 16  # characters of a summary that is being written
+_LONGEST_DELTA = 1 << 16  # characters of an unfinished summary
 _MOST_WARNINGS = 50
-_MOST_SUMMARIES = 100  # final ones that can be paged through
+_MOST_SUMMARIES = 100  # final ones, to page through
 
 
 class Change(Flag):
@@ -62,7 +62,7 @@ class Change(Flag):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A finished segment. `turn`: it begins after a pause."""
+    """A finished segment. `turn`: it starts after a pause."""
 
     number: int
     start: float
@@ -73,7 +73,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Partial:
-    """The sentence that is being spoken."""
+    """The current, unfinished sentence."""
 
     number: int
     start: float
@@ -84,7 +84,7 @@ class Partial:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A key point or something to do; `sources` are the segments it rests on, None where nobody knows."""
+    """A key point or action item; `sources` are the segments that support it, None if unknown."""
 
     text: str
     sources: tuple[int, ...] | None = None
@@ -92,7 +92,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class SummaryText:
-    """A summary fit to be shown. `sections` are a heading and its text each; `created` is Unix seconds."""
+    """A summary ready to show. Each of `sections` is a heading and its text; `created` is in Unix seconds."""
 
     title: str
     text: str
@@ -109,7 +109,7 @@ class SummaryText:
 
 @dataclass
 class SessionModel:
-    """Everything a screen may show of one session."""
+    """Everything that a screen shows of one session."""
 
     session: str = ""
     kind: str = "live"
@@ -120,37 +120,36 @@ class SessionModel:
     lines: list[Line] = field(default_factory=list)
     partial: Partial | None = None
     speaking: bool = False
-    heard_s: float = 0.0
-    total_s: float | None = None
+    duration_s: float = 0.0
     stored_bytes: int = 0
     lag_ms: float | None = None
     summary: SummaryText | None = None
     summaries: list[SummaryText] = field(default_factory=list)  # the final ones, oldest first
     writing: str = ""
-    marks: list[Bookmark] = field(default_factory=list)  # in the order of their times
+    marks: list[Bookmark] = field(default_factory=list)  # in order of time
     warnings: list[str] = field(default_factory=list)
     seq: int = 0
 
     @classmethod
     def of(cls, info: SessionInfo) -> SessionModel:
-        """What a list knows of a session."""
+        """A model with what a list knows of a session."""
         return cls(
             session=info.session,
             kind=info.kind,
             title=clean(info.title),
             created=info.created,
             state=info.state,
-            heard_s=_time(info.duration_s),
+            duration_s=_time(info.duration_s),
         )
 
     @property
     def name(self) -> str:
-        """What people call it: its title, that of its summary, or its id."""
+        """The name to show: its title, its summary's title, or the start of its id."""
         return self.title or (self.summary.title if self.summary else "") or self.session[:8]
 
     @property
     def over(self) -> bool:
-        """Whether nothing follows by itself."""
+        """Whether the session is in a final state."""
         return self.state is not None and self.state.final
 
     @property
@@ -159,7 +158,7 @@ class SessionModel:
         return self.state is State.TRANSCRIBED
 
     def apply(self, event: Event) -> Change:
-        """Take an event; what changed. A stored event that was taken before changes nothing."""
+        """Apply an event and return what changed. A stored event seen before changes nothing."""
         if isinstance(event, DurableEvent):
             if event.seq <= self.seq:
                 return Change.NOTHING
@@ -171,7 +170,7 @@ class SessionModel:
                 return self._partial(event)
             case SpeechStarted() | SpeechEnded():
                 self.speaking = isinstance(event, SpeechStarted)
-                self._heard(event.time)
+                self._reached(event.time)
                 return Change.SPEECH
             case AudioAck():
                 self.stored_bytes = max(self.stored_bytes, event.offset)
@@ -189,8 +188,7 @@ class SessionModel:
                 self.writing = ""
                 return Change.SUMMARY | Change.TITLE
             case Progress():
-                self._heard(event.done_s)
-                self.total_s = None if event.total_s is None else _time(event.total_s)
+                self._reached(event.done_s)
                 return Change.PROGRESS
             case SessionRenamed():
                 self.title = clean(event.title)
@@ -205,11 +203,11 @@ class SessionModel:
         return Change.NOTHING
 
     def marked(self, line: int) -> bool:
-        """Whether a mark belongs to a line."""
+        """Whether a line has a mark."""
         return bool(self.marks_of(line))
 
     def marks_of(self, line: int) -> list[Bookmark]:
-        """The marks that belong to a line: what was being said, or was said next; behind the end, the last line."""
+        """The marks set during a line or in the pause before it; the last line also has those after it."""
         if not self.marks or not 0 <= line < len(self.lines):
             return []
         begins = self.lines[line - 1].end if line else -1.0
@@ -219,16 +217,16 @@ class SessionModel:
         return self.marks[first : bisect_right(self.marks, ends, key=lambda mark: mark.time)]
 
     def line_of(self, mark: Bookmark) -> int:
-        """The line that a mark belongs to, the last one if it lies behind it; -1 while there is none."""
+        """The line that a mark belongs to (the last if it lies after it); -1 if there are no lines."""
         return min(place_of(mark.time, self.lines), len(self.lines) - 1)
 
     @property
     def mark_ahead(self) -> bool:
-        """Whether a mark belongs to what is being spoken."""
+        """Whether a mark belongs to the current sentence."""
         return bool(self.marks) and (not self.lines or self.marks[-1].time > self.lines[-1].end)
 
     def said_at(self, number: int) -> float | None:
-        """When a segment was said, seconds; None if it is not here."""
+        """When a segment starts, in seconds; None if there is no such segment."""
         at = bisect_left(self.lines, number, key=lambda line: line.number)
         return self.lines[at].start if at < len(self.lines) and self.lines[at].number == number else None
 
@@ -240,7 +238,7 @@ class SessionModel:
         start, end = _time(event.start), _time(event.end)
         turn = bool(self.lines) and start - self.lines[-1].end >= TURN_S
         self.lines.append(Line(event.segment, start, max(start, end), clean(event.text), turn))
-        self._heard(end)
+        self._reached(end)
         change = Change.LINES
         if isinstance(event, TranscriptSegment):
             self.lag_ms = max(0.0, event.lag_ms) if isfinite(event.lag_ms) else None
@@ -255,7 +253,7 @@ class SessionModel:
         partial = Partial(
             event.segment, _time(event.start), _time(event.end), clean(event.stable), clean(event.tentative)
         )
-        self._heard(partial.end)
+        self._reached(partial.end)
         if partial == self.partial:
             return Change.NOTHING
         self.partial = partial
@@ -272,12 +270,12 @@ class SessionModel:
                 change |= Change.PARTIAL
         return change
 
-    def _heard(self, at: float) -> None:
-        self.heard_s = max(self.heard_s, _time(at))
+    def _reached(self, at: float) -> None:
+        self.duration_s = max(self.duration_s, _time(at))
 
 
 def summary_text(summary: Summary | RollingSummary | FinalSummary, *, final: bool = True) -> SummaryText:
-    """A summary cleaned, its action items as sentences."""
+    """A cleaned summary, with action items as sentences."""
     cited = summary.key_point_sources or []
     points = [
         Item(clean(point), tuple(cited[place]) if place < len(cited) else None)

@@ -1,5 +1,5 @@
-"""The screens: live, captions, history, one session, files, and the small ones that ask something.
+"""The screens: live, captions, history, one session, files, and the windows in front of them.
 
-In: messages of `work/`, keys. Out: what the app is to do. A screen draws and asks; it sends nothing itself but
-through the app's link.
+In: a `Context`, keys, calls of the app when something changed. Out: messages about what the user wants. A screen draws
+and reads; it never acts on another screen or on the app.
 """

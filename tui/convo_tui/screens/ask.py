@@ -1,6 +1,6 @@
-"""A small window that asks for a line of text, or for a choice.
+"""Windows that ask for a line of text or a choice.
 
-In: a question. Out: the answer, None if it was closed. What is typed is data.
+In: a question. Out: the answer, None if the user left it.
 """
 
 from __future__ import annotations
@@ -8,30 +8,28 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
-from textual.containers import Container
-from textual.screen import ModalScreen
 from textual.suggester import Suggester
-from textual.widgets import Input, OptionList, Static
+from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
-if TYPE_CHECKING:
-    from ..app import ConvoApp
+from ..themes import colour
+from .window import Window
+
+_HINT = "Enter confirms, Esc cancels."
 
 
 class PathSuggester(Suggester):
-    """The rest of a path that is there."""
+    """Completes paths of existing files."""
 
     def __init__(self) -> None:
         super().__init__(use_cache=False, case_sensitive=True)
 
     async def get_suggestion(self, value: str) -> str | None:
-        """The first name in the directory that begins so."""
+        """Suggest the first name in the directory with this prefix."""
         return await asyncio.to_thread(_completed, value)
 
 
@@ -48,69 +46,41 @@ def _completed(value: str) -> str | None:
     return None
 
 
-class AskScreen(ModalScreen[str | None]):
-    """Asks for a line."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "Leave it")]
+class AskScreen(Window[str | None]):
+    """Asks for a line of text."""
 
     def __init__(self, question: str, placeholder: str = "", *, value: str = "", paths: bool = False) -> None:
-        super().__init__()
-        self._question = question
+        super().__init__(question, f"Right completes the path.  {_HINT}" if paths else _HINT)
         self._placeholder = placeholder
         self._value = value
-        self._paths = paths
+        self._suggester = PathSuggester() if paths else None
 
-    def compose(self) -> ComposeResult:
-        """The question, a line, what the keys do."""
-        with Container(classes="window"):
-            yield Static(Text(self._question), classes="window-title")
-            yield Input(
-                self._value,
-                placeholder=self._placeholder,
-                suggester=PathSuggester() if self._paths else None,
-                select_on_focus=False,
-            )
-            about = "Right completes the path.  " if self._paths else ""
-            yield Static(Text(f"{about}Enter takes it, Esc leaves it."), classes="window-hint")
+    def content(self) -> ComposeResult:
+        """Yield the input line."""
+        yield Input(self._value, placeholder=self._placeholder, suggester=self._suggester, select_on_focus=False)
 
     @on(Input.Submitted)
     def _submitted(self, event: Input.Submitted) -> None:
         self.dismiss(event.value.strip())
 
-    def action_leave(self) -> None:
-        """No answer."""
-        self.dismiss(None)
 
-
-class ChooseScreen(ModalScreen[str | None]):
-    """Asks for one of several: `choices` are a value, what it is called, and a word about it."""
-
-    app: ConvoApp
-
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "Leave it")]
+class ChooseScreen(Window[str | None]):
+    """Asks for one of `choices`: each is a value, its name, and a few words about it."""
 
     def __init__(self, question: str, choices: Sequence[tuple[str, str, str]]) -> None:
-        super().__init__()
-        self._question = question
+        super().__init__(question, _HINT)
         self._choices = choices
 
-    def compose(self) -> ComposeResult:
-        """The question and its answers."""
-        with Container(classes="window"):
-            yield Static(Text(self._question), classes="window-title")
-            wide = max(len(name) for _, name, _ in self._choices) + 2
-            yield OptionList(
-                *[
-                    Option(Text.assemble(name.ljust(wide), (about, self.app.colour("faint"))), id=value)
-                    for value, name, about in self._choices
-                ]
-            )
-            yield Static(Text("Enter takes it, Esc leaves it."), classes="window-hint")
+    def content(self) -> ComposeResult:
+        """Yield the choices."""
+        wide, faint = max(len(name) for _, name, _ in self._choices) + 2, colour(self.app, "faint")
+        yield OptionList(
+            *[
+                Option(Text.assemble(name.ljust(wide), (about, faint)), id=value)
+                for value, name, about in self._choices
+            ]
+        )  # fmt: skip
 
     @on(OptionList.OptionSelected)
     def _selected(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(event.option.id)
-
-    def action_leave(self) -> None:
-        """No answer."""
-        self.dismiss(None)

@@ -1,61 +1,59 @@
-"""What all full screens have: the masthead, the footer, and the way by which they hear of sessions and the link.
+"""What all full screens share.
 
-In: calls of the app. Out: nothing by themselves.
+In: a `Context`, calls of the app. Out: messages about what the user wants.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Any
 
-from rich.text import Text
 from textual.screen import Screen
-from textual.widgets import Static
 
-from ..model.pace import Health
-from ..model.session import Change, SessionModel
+from convo.messages import Request, UpdateSession
+
+from ..context import Context
+from ..messages import DaemonRequest, Notice
+from ..themes import colour
 from ..widgets.status import Masthead
-
-if TYPE_CHECKING:
-    from convo.resume import LinkState
-
-    from ..app import ConvoApp
+from .hooks import Hooks
 
 
-class ConvoScreen(Screen[None]):
-    """A screen of this app."""
+class ConvoScreen(Hooks, Screen[None]):
+    """A full screen, with a masthead. `_draw` redraws what depends on the size, the theme or the link."""
 
-    app: ConvoApp
+    def __init__(self, context: Context) -> None:
+        super().__init__()
+        self.context = context
 
     @property
     def masthead(self) -> Masthead:
-        """The first row."""
+        """The masthead, its first row."""
         return self.query_one(Masthead)
-
-    def heard(self, model: SessionModel, change: Change, level: float | None, health: Health) -> None:
-        """A session changed, or how loud it is."""
-
-    def link_changed(self, state: LinkState) -> None:
-        """The connection is up, or it is not."""
-
-    def job_changed(self) -> None:
-        """A file on its way made progress."""
-
-    def deleted(self, session: str | None) -> None:
-        """A session is gone; None: one is about to go, or was taken back."""
 
     @property
     def trouble(self) -> str:
-        """What is wrong with the connection, in two words."""
-        phase = self.app.connecting.state.phase.name
+        """What is wrong with the connection, in two words; empty if nothing is."""
+        phase = self.context.daemon.state.phase.name
         return {"LOST": "reconnecting", "ABSENT": "no daemon", "REFUSED": "not allowed"}.get(phase, "")
 
+    def colour(self, name: str) -> str:
+        """A colour of the theme as a Rich style."""
+        return colour(self.app, name)
+
+    # --- drawing ------------------------------------------------------------------------------------------
+
+    def link_changed(self) -> None:
+        """Redraw."""
+        self._draw()
+
     def on_resize(self) -> None:
-        """Another size has room for more, or for less."""
+        """Redraw for the new size."""
         if self.is_mounted:
             self._draw()
 
     def notify_style_update(self) -> None:
-        """The theme changed: its colours are in the text."""
+        """Redraw: the theme's colours are part of the text."""
         super().notify_style_update()
         if self.is_mounted:
             self.call_later(self._draw)
@@ -63,32 +61,26 @@ class ConvoScreen(Screen[None]):
     def _draw(self) -> None:
         raise NotImplementedError
 
+    # --- what the user wants ------------------------------------------------------------------------------
 
-class TalkScreen(ConvoScreen):
-    """A screen from which a talk is begun, held and ended."""
+    def say(self, text: str) -> None:
+        """Tell the user something."""
+        self.post_message(Notice(text))
 
-    def action_start(self) -> None:
-        """Begin with the microphone."""
-        self.app.speaking.listen()
+    def show_error(self, problem: str) -> None:
+        """Tell the user what went wrong."""
+        self.post_message(Notice(problem, "error"))
 
-    def action_stop(self) -> None:
-        """End the session."""
-        self.app.speaking.stop()
+    def ask_daemon(self, request: Request[Any], done: str = "", then: Callable[[], object] | None = None) -> None:
+        """Have the app send a request and tell the user how it went."""
+        self.post_message(DaemonRequest(request, done, then))
 
-    def action_pause(self) -> None:
-        """Pause, or go on."""
-        self.app.speaking.pause()
+    def ask_name(self, session: str, title: str) -> None:
+        """Ask for a title, and rename a session."""
+        from .ask import AskScreen
 
-    def action_mute(self) -> None:
-        """Mute, or not."""
-        self.app.speaking.mute()
+        def named(wanted: str | None) -> None:
+            if wanted is not None:
+                self.ask_daemon(UpdateSession(session=session, title=wanted))
 
-
-class RowsScreen(ConvoScreen):
-    """A screen of rows."""
-
-    def show_empty(self, text: str) -> None:
-        """Say in the middle why there are no rows, and what to do; nothing if there are some."""
-        empty = self.query_one("#empty", Static)
-        empty.update(Text(text))
-        empty.display = bool(text)
+        self.app.push_screen(AskScreen("Name this session", "title", value=title), named)

@@ -1,6 +1,6 @@
-"""Captions mode: the last lines only, as large as the terminal allows, for a shared screen or someone hard of hearing.
+"""Captions mode: only the last lines, as large as the terminal allows, for a shared screen or someone hard of hearing.
 
-In: the app's live session, or another that is watched. Out: large letters.
+In: the live session. Out: large letters.
 """
 
 from __future__ import annotations
@@ -10,85 +10,66 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
-from convo.resume import LinkState
-
-from ..model.pace import Health
+from ..glyphs import ASCII
 from ..model.session import Change, SessionModel
 from ..widgets.captions import BigCaptions
 from ..widgets.keys import Keys
-from .base import TalkScreen
+from .mixins import LiveKeys
 
 
-class CaptionsScreen(TalkScreen):
-    """Shows the end of `app.speaking.live`."""
+class CaptionsScreen(LiveKeys):
+    """Shows the end of the live session."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,c", "back", "Back", key_display="esc", tooltip="To the transcript"),
-        Binding("s", "start", "Start", tooltip="Start a session with the microphone"),
-        Binding("s", "stop", "Stop", tooltip="End the session"),
-        Binding("space", "pause", "Pause", key_display="space", tooltip="Switch the microphone off, or on again"),
-        Binding("m", "mute", "Mute", tooltip="Send silence in place of what is heard"),
+        Binding("escape,c", "back", "Back", key_display="esc", tooltip="Back to the transcript"),
+        *LiveKeys.START_STOP,
+        *LiveKeys.PAUSE_MUTE,
         Binding("plus,equals_sign", "size(1)", "Larger", key_display="+", tooltip="Larger letters"),
         Binding("minus", "size(-1)", "Smaller", key_display="-", tooltip="Smaller letters"),
-        Binding("k", "keys", "Keys", tooltip="Show the keys, or hide them", show=False),
+        Binding("k", "keys", "Keys", tooltip="Show or hide the keys", show=False),
     ]
 
     def compose(self) -> ComposeResult:
-        """Letters, and the keys until they are hidden."""
-        yield BigCaptions(self.app.speaking.live, ascii_only=self.app.has_class("-ascii"))
+        """Lay out the letters and the keys."""
+        yield BigCaptions(self.context.live.model, ascii_only=self.context.glyphs is ASCII)
         yield Keys()
 
     @property
     def captions(self) -> BigCaptions:
-        """The letters."""
+        """The large letters."""
         return self.query_one(BigCaptions)
 
     def on_mount(self) -> None:
-        """Draw what is there."""
+        """Draw the current captions."""
         self._draw()
 
-    def heard(self, model: SessionModel, change: Change, level: float | None, health: Health) -> None:
-        """The live session changed."""
-        if model is self.app.speaking.live and self.is_mounted and change & ~Change.SPEECH:
+    def session_changed(self, model: SessionModel, change: Change) -> None:
+        """Redraw if the live session changed."""
+        if model is self.context.live.model and change & ~Change.SPEECH:
             self._draw()
             if change & Change.STATE:
                 self.refresh_bindings()
 
-    def link_changed(self, state: LinkState) -> None:
-        """Show it."""
-        if self.is_mounted:
-            self._draw()
-
     def _draw(self) -> None:
-        captions = self.captions
-        captions.model = self.app.speaking.live
-        talk = self.app.speaking.talk
+        captions, live = self.captions, self.context.live
+        captions.model = live.model
         if self.trouble:
             captions.note = self.trouble
-        elif talk is None:
-            captions.note = "press s to start" if not self.app.speaking.live.lines else ""
+        elif live.session is None:
+            captions.note = "press s to start" if not live.model.lines else ""
         else:
-            captions.note = "paused" if talk.paused else "muted" if talk.muted else "listening"
+            captions.note = "paused" if live.session.paused else "muted" if live.session.muted else "listening"
         captions.refresh()
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Only what makes sense now."""
-        talk = self.app.speaking.talk
-        if action == "start":
-            return talk is None
-        if action in ("stop", "pause", "mute"):
-            return talk is not None and not talk.stopped
-        return super().check_action(action, parameters)
-
     def action_back(self) -> None:
-        """To the transcript."""
+        """Go back to the transcript."""
         self.app.pop_screen()
 
     def action_size(self, step: int) -> None:
-        """Larger or smaller letters."""
+        """Make the letters larger or smaller."""
         self.captions.resize_letters(step)
 
     def action_keys(self) -> None:
-        """Show the keys, or hide them."""
+        """Show or hide the keys."""
         footer = self.query_one(Keys)
         footer.display = not footer.display

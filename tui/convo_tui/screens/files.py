@@ -1,7 +1,7 @@
-"""Files: recordings on their way to a transcript, with progress, speed and the time that is left.
+"""Files: recordings being transcribed, with progress, speed and time left.
 
-In: paths that are typed, pasted, dropped into the terminal or picked; the daemon's own queue. Out: rows: the files that
-are sent from here, then those that other programs of this user sent. Each file is a session of the daemon.
+In: paths typed, pasted, dropped into the terminal or picked; the daemon's own queue. Out: rows for the files sent from
+here, then for those that other programs of this user sent. Each file is a session of the daemon.
 """
 
 from __future__ import annotations
@@ -10,123 +10,102 @@ import asyncio
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from rich.text import Text
 from textual import events, on
-from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container
 from textual.timer import Timer
-from textual.widgets import Input, OptionList, Static
+from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
-from convo.resume import LinkState
+from convo.messages import CancelSession, PauseQueue, ResumeQueue, RetrySession
 from convo.text import clean, clock, width
 
+from ..context import Context
+from ..glyphs import ASCII
+from ..messages import OpenSession
 from ..model.files import MEDIA, FileJob, Step, pasted_paths
 from ..model.session import SessionModel
-from ..widgets.keys import Keys
-from ..widgets.rows import Rows
-from ..widgets.status import Heading, Masthead, bar, cut
+from ..widgets.status import Heading, bar, cut
 from ..work.start import start
 from .ask import PathSuggester
-from .base import RowsScreen
-
-if TYPE_CHECKING:
-    pass
+from .rows import RowsScreen
 
 _EMPTY = """No files yet.
 
-Paste or drop recordings here; a types a path, p picks.
-They go to the daemon as they are; nothing leaves its machine."""
+Paste or drop recordings here, press a to type a path, or p to pick.
+The daemon gets them as they are; nothing leaves its machine."""
 
 _REDRAW_S = 0.1
-_LOOK_S = 1.0  # speed and time left are drawn anew
+_TICK_S = 1.0  # between two updates of speed and time left
 
 
-class FilesScreen(RowsScreen):
-    """Lists files."""
+class FilesScreen(RowsScreen[FileJob | None]):
+    """Lists files; None among the rows is a heading."""
+
+    PLACEHOLDER = "Paths of recordings; paste or drop as many as you like"
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("a,slash", "add", "Add", key_display="a", tooltip="Type or paste paths"),
-        Binding("p", "pick", "Pick", tooltip="Pick recordings in a tree"),
-        Binding("x,delete", "cancel", "Cancel", key_display="x", tooltip="Cancel it; what was transcribed stays"),
-        Binding("x,delete", "forget", "Clear", key_display="x", tooltip="Take it out of this list; its session stays"),
-        Binding("r", "retry", "Retry", tooltip="Do it again"),
-        Binding("space", "pause", "Pause", key_display="space", tooltip="Let the daemon's queue of files rest"),
-        Binding("space", "resume", "Resume", key_display="space", tooltip="Go on with the daemon's queue of files"),
-        Binding("escape", "back", "Back", key_display="esc", tooltip="Out of the line, then back"),
-        Binding("1", "app.go('live')", "Live", tooltip="The session that is being spoken", show=False),
+        Binding("a,slash", "type", "Add", key_display="a", tooltip="Type or paste paths"),
+        Binding("p", "pick", "Pick", tooltip="Pick recordings from a tree"),
+        Binding("x,delete", "cancel", "Cancel", key_display="x", tooltip="Cancel it; the transcript so far stays"),
+        Binding("x,delete", "forget", "Clear", key_display="x", tooltip="Remove it from this list; its session stays"),
+        Binding("r", "retry", "Retry", tooltip="Try again"),
+        Binding("space", "pause", "Pause", key_display="space", tooltip="Pause the daemon's queue of files"),
+        Binding("space", "resume", "Resume", key_display="space", tooltip="Resume the daemon's queue of files"),
+        Binding("escape", "back", "Back", key_display="esc", tooltip="Leave the input line, or go back"),
+        Binding("1", "app.go('live')", "Live", tooltip="The live session", show=False),
         Binding("3", "app.go('history')", "History", tooltip="All sessions", show=False),
     ]
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._rows: list[FileJob | None] = []  # None is a heading
+    def __init__(self, context: Context) -> None:
+        super().__init__(context, PathSuggester())
+        self._uploads = context.uploads
+        self._queue = context.queue
         self._drawn: list[FileJob | None] = []
         self._pending: Timer | None = None
         self._looking: Timer | None = None
 
-    def compose(self) -> ComposeResult:
-        """A line for paths, the queue."""
-        yield Masthead(self.app.glyphs)
-        yield Input(
-            placeholder="Paths of recordings; paste or drop as many as you like", id="paths", suggester=PathSuggester()
-        )
-        with Container(classes="rows"):
-            yield Rows(id="queue")
-            yield Static("", id="empty")
-        yield Static("", id="files-note")
-        yield Keys()
-
     def on_mount(self) -> None:
-        """Draw the queue."""
+        """Draw the files, and poll the daemon's queue."""
         self._draw()
-        (self.query_one("#queue") if self.app.uploads.jobs else self.query_one("#paths")).focus()
-        start(self, self.app.queue.run, group="queue")
-
-    def link_changed(self, state: LinkState) -> None:
-        """Show it."""
-        if self.is_mounted:
-            self._draw()
+        (self.row_list if self._uploads.jobs else self.line).focus()
+        start(self, self._queue.run, group="queue")
 
     # --- drawing ------------------------------------------------------------------------------------------
 
-    def job_changed(self) -> None:
-        """A file made progress: draw soon, not at each of many messages."""
+    def jobs_changed(self) -> None:
+        """Redraw soon, once for many messages."""
         if self._pending is None:
             self._pending = self.set_timer(_REDRAW_S, self._draw)
 
     def _draw(self) -> None:
         self._pending = None
-        jobs = self.app.uploads.jobs
-        others = self.app.queue.model.others(job.session for job in jobs)
-        here = self._here()
-        self._rows = [*jobs, *([None, *others] if others else [])]
+        jobs, here = self._uploads.jobs, self.here
+        others = self._queue.model.others(job.session for job in jobs)
+        self.rows = [*jobs, *([None, *others] if others else [])]
         now = asyncio.get_running_loop().time()
-        prompts = [self._prompt(job, now) if job is not None else self._head(len(jobs)) for job in self._rows]
-        queue = self.query_one("#queue", OptionList)
-        if self._rows == self._drawn:
+        prompts = [self._prompt(job, now) if job is not None else self._head(len(jobs)) for job in self.rows]
+        if self.rows == self._drawn:
             for place, prompt in enumerate(prompts):
-                queue.replace_option_prompt_at_index(place, prompt)
+                self.row_list.replace_option_prompt_at_index(place, prompt)
         else:
-            self._drawn = list(self._rows)
-            queue.clear_options()
-            queue.add_options(
-                [Option(prompt, disabled=job is None) for prompt, job in zip(prompts, self._rows, strict=True)]
+            self._drawn = list(self.rows)
+            self.row_list.clear_options()
+            self.row_list.add_options(
+                [Option(prompt, disabled=job is None) for prompt, job in zip(prompts, self.rows, strict=True)]
             )
-            place = self._rows.index(here) if here is not None and here in self._rows else 0
-            queue.highlighted = place + (self._rows[place] is None) if prompts else None
+            place = self.rows.index(here) if here is not None and here in self.rows else 0
+            self.row_list.highlighted = place + (self.rows[place] is None) if prompts else None
         self._draw_note(jobs, others, now)
         self.refresh_bindings()
 
     def _draw_note(self, jobs: list[FileJob], others: list[FileJob], now: float) -> None:
-        paused = self.app.queue.model.paused
+        paused = self._queue.model.paused
         self.masthead.heading = Heading(title="Files", trouble=self.trouble, badge="paused" if paused else "")
         waiting = [job for job in [*jobs, *others] if not job.step.over]
         note = ""
-        self.show_empty("" if jobs or others else _EMPTY)
         if jobs or others:
             done = sum(job.step is Step.DONE for job in jobs)
             parts = [f"{done} of {len(jobs)} done"] if jobs else []
@@ -138,47 +117,47 @@ class FilesScreen(RowsScreen):
                 parts.append(f"about {clock(max(each or 0.0 for each in left))} left")
             note = ", ".join(parts)
         if paused:
-            note = "The queue rests: space goes on with it."
-        self.query_one("#files-note", Static).update(Text(f" {note}"))
+            note = "The queue is paused: press space to resume."
+        self.show_note(note, "" if jobs or others else _EMPTY)
         if waiting and self._looking is None:
-            self._looking = self.set_interval(_LOOK_S, self._draw)
+            self._looking = self.set_interval(_TICK_S, self._draw)
         elif not waiting and self._looking is not None:
             self._looking.stop()
             self._looking = None
 
     def _head(self, own: int) -> Text:
         text = Text("\n" if own else "", no_wrap=True, end="")
-        text.append("Sent from elsewhere", f"bold {self._colour('accent')}".strip())
+        text.append("Sent by other programs", f"bold {self.colour('accent')}".strip())
         return text
 
     def _prompt(self, job: FileJob, now: float) -> Text:
-        glyphs = self.app.glyphs
+        glyphs = self.context.glyphs
         sign, colour = {
             Step.DONE: (glyphs.done, "success"),
             Step.FAILED: (glyphs.failed, "error"),
             Step.CANCELLED: (glyphs.failed, "faint"),
             Step.WAITING: (glyphs.idle, "faint"),
         }.get(job.step, (glyphs.work, "accent"))
-        size = max(24, self.query_one("#queue").scrollable_content_region.width - 2)
+        size = max(24, self.cells)
         right = self._right(job, now)
         cells = 16 if size >= 100 else 10 if size >= 60 else 0
         room = size - width(right) - cells - 6
         text = Text(no_wrap=True, end="")
-        text.append(f"{sign} ", self._colour(colour))
+        text.append(f"{sign} ", self.colour(colour))
         text.append(cut(clean(job.name), max(6, room), glyphs.ellipsis))
         if job.problem:
-            text.append(f"\n  {cut(job.problem, size - 4, glyphs.ellipsis)}", self._colour("error"))
+            text.append(f"\n  {cut(job.problem, size - 4, glyphs.ellipsis)}", self.colour("error"))
             return text
         text.append(" " * max(1, size - text.cell_len - cells - width(right) - 2))
         if cells and not job.step.over:
             fraction = job.fraction
             if fraction is None:
                 fraction = job.sent / job.size if job.size else 0.0
-            on = self._colour("accent" if job.step is not Step.SENDING else "faint")
-            text.append_text(bar(fraction, cells, glyphs, on, self._colour("rule")))
+            on = self.colour("accent" if job.step is not Step.SENDING else "faint")
+            text.append_text(bar(fraction, cells, glyphs, on, self.colour("rule")))
         else:
             text.append(" " * cells)
-        text.append(f"  {right}", self._colour("faint"))
+        text.append(f"  {right}", self.colour("faint"))
         return text
 
     def _right(self, job: FileJob, now: float) -> str:
@@ -187,28 +166,21 @@ class FilesScreen(RowsScreen):
             parts.insert(0, f"{job.priority} priority")
         if job.step is Step.SENDING and job.size:
             parts.append(f"{100 * job.sent // max(1, job.size)} %")
-        if job.step is Step.LISTENING and job.total_s:
+        if job.step is Step.TRANSCRIBING and job.total_s:
             parts.append(f"{clock(job.done_s)} of {clock(job.total_s)}")
-        if (speed := job.speed(now)) is not None and job.step in (Step.LISTENING, Step.DONE):
+        if (speed := job.speed(now)) is not None and job.step in (Step.TRANSCRIBING, Step.DONE):
             parts.append(f"{speed:.1f}x" if speed < 10 else f"{speed:.0f}x")
         if (left := job.left_s(now)) is not None:
             parts.append(f"{clock(left)} left")
         return "  ".join(parts)
 
-    def _colour(self, name: str) -> str:
-        return self.app.colour(name)
-
-    # --- what somebody does -------------------------------------------------------------------------------
-
-    def _here(self) -> FileJob | None:
-        at = self.query_one("#queue", OptionList).highlighted
-        return self._rows[at] if at is not None and at < len(self._rows) else None
+    # --- actions ------------------------------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Only what makes sense now."""
+        """Offer only what makes sense now."""
         if not self.is_mounted:
             return super().check_action(action, parameters)
-        job = self._here()
+        job = self.here
         if action == "cancel":
             return job is not None and not job.step.over
         if action == "forget":
@@ -216,15 +188,15 @@ class FilesScreen(RowsScreen):
         if action == "retry":
             return job is not None and (job.step is Step.FAILED or (job.step.over and self._own(job)))
         if action in ("pause", "resume"):
-            return self.app.queue.model.paused is (action == "resume")
+            return self._queue.model.paused is (action == "resume")
         return super().check_action(action, parameters)
 
     def _own(self, job: FileJob) -> bool:
-        """Whether it is sent from here."""
-        return any(job is each for each in self.app.uploads.jobs)
+        """Whether a file was sent from here."""
+        return any(job is each for each in self._uploads.jobs)
 
     def add(self, paths: Iterable[str]) -> None:
-        """Put files at the end of the queue; a directory means the recordings in it."""
+        """Put files at the end of the queue; a directory stands for the recordings in it."""
         added = 0
         for name in paths:
             path = Path(name)
@@ -232,105 +204,93 @@ class FilesScreen(RowsScreen):
             if path.is_dir():
                 found = sorted(each for each in path.iterdir() if each.suffix.lower() in MEDIA)
             elif not path.is_file():
-                self.app.say(f"{name} is no file.", "error")
+                self.show_error(f"{name} is not a file.")
                 continue
             if not found:
-                self.app.say(f"{name} holds no recordings.", "error")
+                self.show_error(f"There are no recordings in {name}.")
             for each in found:
-                self.app.uploads.start(FileJob(each))
+                self._uploads.start(FileJob(each))
                 added += 1
         if added:
             self._draw()
-            self.query_one("#queue").focus()
+            self.row_list.focus()
 
-    @on(Input.Submitted, "#paths")
+    @on(Input.Submitted, "#line")
     def _submitted(self, event: Input.Submitted) -> None:
         paths = pasted_paths(event.value)
         if paths:
             event.input.value = ""
             self.add(paths)
-            self.query_one("#queue").focus()
+            self.row_list.focus()
 
     def on_paste(self, event: events.Paste) -> None:
-        """Paths that are pasted or dropped go to the queue at once; into the line if they are no files."""
+        """Queue pasted or dropped files at once; other text goes into the input line."""
         paths = pasted_paths(event.text)
         if paths and all(Path(path).exists() for path in paths):
             event.stop()
             self.add(paths)
 
-    def action_add(self) -> None:
-        """To the line."""
-        self.query_one("#paths").focus()
-
     def action_pick(self) -> None:
-        """Pick in a tree."""
+        """Pick recordings from a tree."""
         from .pick import PickScreen
 
         def picked(paths: list[str] | None) -> None:
             if paths:
                 self.add(paths)
 
-        self.app.push_screen(PickScreen(Path.cwd()), picked)
+        self.app.push_screen(PickScreen(Path.cwd(), ascii_only=self.context.glyphs is ASCII), picked)
 
-    @on(OptionList.OptionHighlighted, "#queue")
-    def _highlighted(self, event: OptionList.OptionHighlighted) -> None:
+    @on(OptionList.OptionHighlighted, "#rows")
+    def _highlighted(self) -> None:
         self.refresh_bindings()
 
-    @on(OptionList.OptionSelected, "#queue")
-    def _selected(self, event: OptionList.OptionSelected) -> None:
-        self.action_open()
-
     def action_open(self) -> None:
-        """Read its transcript."""
-        job = self._here()
-        if job is not None and job.session is not None:
-            title = job.title or job.path.stem
-            self.app.places.open_session(SessionModel(session=job.session, kind="file", title=clean(title)))
+        """Open its transcript."""
+        if (job := self.here) is not None and job.session is not None:
+            title = clean(job.title or job.path.stem)
+            self.post_message(OpenSession(SessionModel(session=job.session, kind="file", title=title)))
 
     def action_cancel(self) -> None:
-        """Cancel it."""
-        job = self._here()
-        if job is None:
+        """Cancel the file."""
+        if (job := self.here) is None:
             return
         if self._own(job):
-            start(self, partial(self.app.uploads.cancel, job), group="cancel")
+            start(self, partial(self._uploads.cancel, job), group="cancel")
         else:
-            self.app.ask(self.app.queue.cancel(job))
+            self.ask_daemon(CancelSession(session=str(job.session)), then=self._queue.hurry)
 
     def action_forget(self) -> None:
-        """Take it out of the list; its session stays."""
-        job = self._here()
-        if job is None:
+        """Remove the file from the list; its session stays."""
+        if (job := self.here) is None:
             return
         if self._own(job):
-            self.app.uploads.forget(job)
+            self._uploads.forget(job)
         else:
-            self.app.queue.model.hide(job)
+            self._queue.model.hide(job)
         self._draw()
 
     def action_retry(self) -> None:
-        """Do it again."""
-        job = self._here()
-        if job is None or not job.step.over:
+        """Try the file again."""
+        if (job := self.here) is None or not job.step.over:
             return
         if self._own(job):
             job.retry()
-            self.app.uploads.start(job)
+            self._uploads.start(job)
             self._draw()
         else:
-            self.app.ask(self.app.queue.retry(job))
+            self.ask_daemon(RetrySession(session=str(job.session)), then=self._queue.hurry)
 
     def action_pause(self) -> None:
-        """Let the daemon's queue rest; what is being sent goes on."""
-        self.app.ask(self.app.queue.pause(True))
+        """Pause the daemon's queue; uploads go on."""
+        self.ask_daemon(PauseQueue(), then=self._queue.hurry)
 
     def action_resume(self) -> None:
-        """Go on with it."""
-        self.app.ask(self.app.queue.pause(False))
+        """Resume the daemon's queue."""
+        self.ask_daemon(ResumeQueue(), then=self._queue.hurry)
 
     def action_back(self) -> None:
-        """Out of the line, then back."""
-        if self.query_one("#paths").has_focus and self._rows:
-            self.query_one("#queue").focus()
+        """Leave the input line, or go back."""
+        if self.line.has_focus and self.rows:
+            self.row_list.focus()
         else:
             self.app.pop_screen()

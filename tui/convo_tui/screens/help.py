@@ -1,24 +1,23 @@
-"""All keys that work on a screen, and what they do.
+"""The keys of a screen, and what they do.
 
-In: the screen below. Out: text.
+In: the screen below. Out: a table.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from rich.table import Table
 from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container, VerticalScroll
-from textual.screen import ModalScreen, Screen
+from textual.containers import VerticalScroll
+from textual.screen import Screen
 from textual.widgets import Static
 
+from ..themes import colour
 from ..widgets.transcript import TranscriptView
-
-if TYPE_CHECKING:
-    from ..app import ConvoApp
+from .window import Window
 
 _NAMES = {
     "question_mark": "?", "slash": "/", "space": "space", "escape": "esc", "enter": "enter", "pageup": "page up",
@@ -28,11 +27,11 @@ _NAMES = {
 }  # fmt: skip
 
 
-_MORE = (("tab", "To the next part of the screen"), ("drag", "Select text with the mouse; ctrl c copies it"))
+_MORE = (("tab", "Move to the next part of the screen"), ("drag", "Select text with the mouse; ctrl c copies it"))
 
 
 def _our_actions(kind: type) -> set[str]:
-    """What our own classes bind: a line of text is edited, and a list scrolled, as everywhere."""
+    """The actions that our own classes bind; editing and scrolling keys are the usual ones."""
     return {
         binding.action
         for each in kind.__mro__
@@ -43,7 +42,7 @@ def _our_actions(kind: type) -> set[str]:
 
 
 def _room(node: object) -> tuple[int, str]:
-    """In which order the keys of something come, and below which heading."""
+    """The order and the heading of a node's keys."""
     if isinstance(node, Screen):
         return 0, "On this screen"
     if isinstance(node, App):
@@ -51,32 +50,26 @@ def _room(node: object) -> tuple[int, str]:
     return 1, "In the transcript" if isinstance(node, TranscriptView) else "In the list"
 
 
-class HelpScreen(ModalScreen[None]):
+class HelpScreen(Window[None]):
     """Lists keys."""
 
-    app: ConvoApp
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,question_mark,f1,q", "leave", "Back"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("question_mark,f1,q", "leave", "Back")]
 
     def __init__(self, about: Screen[Any]) -> None:
-        super().__init__()
+        super().__init__("Keys", "Esc goes back.  ctrl p finds any action by name.", tall=True)
         self._about = about
 
-    def compose(self) -> ComposeResult:
-        """A table."""
-        with Container(classes="window -tall"):
-            yield Static(Text("Keys"), classes="window-title")
-            with VerticalScroll():
-                yield Static(self._table())
-            yield Static(Text("Esc goes back.  ctrl p finds any action by its name."), classes="window-hint")
+    def content(self) -> ComposeResult:
+        """Yield the table."""
+        with VerticalScroll():
+            yield Static(self._table())
 
     def _table(self) -> Table:
-        """A heading for each part of the screen; a row for each action: its keys, what it does."""
+        """A heading per part of the screen, and a row per action: its keys, what it does."""
         rooms: dict[str, dict[str, list[str]]] = {}
         known: set[tuple[str, str]] = set()
-        for node, bindings in sorted(self._about._modal_binding_chain, key=lambda pair: _room(pair[0])):
+        chain = self._about._modal_binding_chain  # noqa: SLF001 - Textual has no public one
+        for node, bindings in sorted(chain, key=lambda pair: _room(pair[0])):
             ours = _our_actions(type(node))
             rows = rooms.setdefault(_room(node)[1], {})
             for key, found in bindings.key_to_bindings.items():
@@ -89,19 +82,15 @@ class HelpScreen(ModalScreen[None]):
         table = Table.grid(padding=(0, 3, 0, 0))
         table.add_column(no_wrap=True)
         table.add_column()
-        bold = "bold" if self.app.no_color else f"bold {self.app.colour('accent')}"
+        bold = "bold" if self.app.no_color else f"bold {colour(self.app, 'accent')}"
         ascii_only = self.app.has_class("-ascii")
         for heading, rows in ((heading, rows) for heading, rows in rooms.items() if rows):
             if table.row_count:
                 table.add_row()
-            table.add_row(Text(""), Text(heading, f"bold {self.app.colour('bright')}".strip()))
+            table.add_row(Text(""), Text(heading, f"bold {colour(self.app, 'bright')}".strip()))
             for about, keys in rows.items():
                 shown = ", ".join(keys)
                 if ascii_only:
                     shown = shown.replace("↑", "up").replace("↓", "down")
                 table.add_row(Text(shown, bold), Text(about))
         return table
-
-    def action_leave(self) -> None:
-        """Back."""
-        self.dismiss(None)

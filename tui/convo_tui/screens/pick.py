@@ -1,30 +1,25 @@
-"""A window in which recordings are picked in a tree of directories.
+"""A window to pick recordings from a tree of directories.
 
-In: where to begin. Out: paths, None if it was closed.
+In: where to start. Out: paths, None if the user left it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container
-from textual.screen import ModalScreen
-from textual.widgets import DirectoryTree, Static
+from textual.widgets import DirectoryTree
 
 from ..model.files import MEDIA
-
-if TYPE_CHECKING:
-    from ..app import ConvoApp
+from .window import Window
 
 
 class MediaTree(DirectoryTree):
-    """Directories, and what may be a recording. With `ascii_only`, no sign that a poor terminal may not have."""
+    """Shows directories and possible recordings; with `ascii_only`, without Unicode symbols."""
 
     def __init__(self, path: Path, *, ascii_only: bool = False) -> None:
         super().__init__(path)
@@ -34,35 +29,29 @@ class MediaTree(DirectoryTree):
         self.ICON_FILE = "  "
 
     def filter_paths(self, paths: Iterable[Path]) -> Iterable[Path]:
-        """Leave out what is hidden or no recording."""
+        """Leave out hidden files, and files that are not recordings."""
         return [
             path for path in paths
             if not path.name.startswith(".") and (path.suffix.lower() in MEDIA or path.is_dir())
         ]  # fmt: skip
 
 
-class PickScreen(ModalScreen[list[str] | None]):
-    """Picks recordings; several with space."""
-
-    app: ConvoApp
+class PickScreen(Window[list[str] | None]):
+    """Picks one recording, or several with space."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave", "Leave it"),
-        Binding("space", "choose", "Choose", priority=True),
+        Binding("space", "choose", "Select", priority=True),
         Binding("backspace", "up", "Up"),
     ]
 
-    def __init__(self, directory: Path) -> None:
-        super().__init__()
-        self._directory = directory
+    def __init__(self, directory: Path, *, ascii_only: bool = False) -> None:
+        super().__init__("Pick recordings", "Enter adds one, Space selects several, Backspace goes up.", tall=True)
+        self._tree = MediaTree(directory, ascii_only=ascii_only)
         self._chosen: list[str] = []
 
-    def compose(self) -> ComposeResult:
-        """The tree."""
-        with Container(classes="window -tall"):
-            yield Static(Text("Pick recordings"), classes="window-title")
-            yield MediaTree(self._directory, ascii_only=self.app.has_class("-ascii"))
-            yield Static(Text("Enter takes one, Space chooses several, Backspace goes up."), classes="window-hint")
+    def content(self) -> ComposeResult:
+        """Yield the tree."""
+        yield self._tree
 
     @on(DirectoryTree.FileSelected)
     def _file(self, event: DirectoryTree.FileSelected) -> None:
@@ -70,8 +59,8 @@ class PickScreen(ModalScreen[list[str] | None]):
         self.dismiss([*self._chosen, path] if path not in self._chosen else self._chosen)
 
     def action_choose(self) -> None:
-        """Choose the file, or not."""
-        node = self.query_one(MediaTree).cursor_node
+        """Select the file, or unselect it."""
+        node = self._tree.cursor_node
         if node is None or node.data is None or not node.data.path.is_file():
             return
         path = str(node.data.path)
@@ -79,14 +68,8 @@ class PickScreen(ModalScreen[list[str] | None]):
             self._chosen.remove(path)
         else:
             self._chosen.append(path)
-        count = len(self._chosen)
-        self.query_one(".window-hint", Static).update(Text(f"{count} chosen.  Enter takes them.  Esc leaves it."))
+        self.hint(f"{len(self._chosen)} selected.  Enter adds them.  Esc cancels.")
 
     def action_up(self) -> None:
-        """To the directory above."""
-        tree = self.query_one(MediaTree)
-        tree.path = Path(tree.path).resolve().parent
-
-    def action_leave(self) -> None:
-        """None."""
-        self.dismiss(None)
+        """Go to the parent directory."""
+        self._tree.path = Path(self._tree.path).resolve().parent

@@ -1,6 +1,6 @@
-"""One session: its transcript, its summary, what can be done with both. A running one goes on as it is spoken.
+"""One session: its transcript, its summary, and what can be done with them. A live one updates as it is spoken.
 
-In: the session's events, past and to come. Out: what keys ask of it: find, copy, export, summarise again, name, delete.
+In: the session's events, past and new. Out: an exported file; messages: summarise again, bookmark, rename, delete.
 """
 
 from __future__ import annotations
@@ -12,35 +12,35 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.message import Message
 from textual.widgets import Input
 
 import convo
 from convo.formats import FORMATS
 from convo.messages import CancelSession, EndSession, Finalize, State, Summarize
-from convo.resume import LinkState
 from convo.text import clean, clean_json, clean_lines, clock, moment
 
+from ..context import Context
+from ..messages import DeleteRequested
 from ..model.pace import Health
 from ..model.session import Change, SessionModel
 from ..widgets.body import SessionBody
 from ..widgets.keys import Keys
 from ..widgets.status import Heading, Masthead, StatusLine
 from ..widgets.transcript import TranscriptView
+from ..work.session import Watch
 from ..work.start import start
-from .base import ConvoScreen
-from .live import copy_from
+from .mixins import BodyKeys
 
 _FORMATS = {
-    "txt": "plain text, a line a segment",
+    "txt": "plain text, one segment per line",
     "md": "Markdown with summary and times",
     "srt": "SubRip captions",
     "vtt": "WebVTT captions",
-    "json": "everything, one object",
-    "jsonl": "everything, an object a line",
+    "json": "everything, as one object",
+    "jsonl": "everything, one object per line",
 }
 _STYLES = [
-    ("", "As usual", "what the daemon is set to"),
+    ("", "Default", "as set in the daemon"),
     ("brief", "Brief", "a few sentences"),
     ("minutes", "Minutes", "topic by topic, decisions, who does what"),
     ("bullets", "Bullets", "short lines, in the order of the talk"),
@@ -49,79 +49,72 @@ _STYLES = [
 ]
 
 
-class Exported(Message):
-    """A transcript was written, or not (`problem`)."""
-
-    def __init__(self, path: Path, problem: str = "") -> None:
-        super().__init__()
-        self.path = path
-        self.problem = problem
-
-
-class SessionScreen(ConvoScreen):
-    """Shows a session; `segment` is where to begin reading."""
+class SessionScreen(BodyKeys):
+    """Shows a session, starting at `segment`."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "back", "Back", key_display="esc", tooltip="Out of the search, then back"),
+        Binding("escape", "back", "Back", key_display="esc", tooltip="Leave the search, or go back"),
         Binding("slash", "find", "Find", key_display="/", tooltip="Find a word in this transcript"),
-        Binding("enter", "next", "Next", tooltip="The next place where it was said", show=False),
-        Binding("N", "before", "Before", tooltip="The place before", show=False),
+        Binding("enter", "next", "Next", tooltip="Go to the next match", show=False),
+        Binding("N", "before", "Previous", tooltip="Go to the previous match", show=False),
         Binding("y", "copy", "Copy", tooltip="Copy the selected line, or the transcript"),
-        Binding("e", "export", "Export", tooltip="Write it to a file, in any format"),
-        Binding("z", "summarize", "Sum up", tooltip="Have it summarised again, in another style"),
-        Binding("v", "summary", "Summary", tooltip="Show the summary, or hide it", show=False),
-        Binding(
-            "comma", "turn(-1)", "Older summary", key_display=",", tooltip="The summary before this one", show=False
-        ),
-        Binding(
-            "full_stop", "turn(1)", "Newer summary", key_display=".", tooltip="The summary after this one", show=False
-        ),
-        Binding("t", "times", "Times", tooltip="Show when each line was said", show=False),
-        Binding("b", "mark", "Mark", tooltip="Put a bookmark at the selected line", show=False),
-        Binding("B", "note", "Note", tooltip="Put a bookmark there, with a note", show=False),
-        Binding("M", "marks", "Marks", tooltip="All bookmarks of this session; Enter goes to one"),
+        Binding("e", "export", "Export", tooltip="Export it to a file, in any format"),
+        Binding("z", "summarize", "Sum up", tooltip="Summarise it again, in another style"),
+        *BodyKeys.READING,
+        Binding("b", "mark", "Mark", tooltip="Bookmark the selected line", show=False),
+        Binding("B", "note", "Note", tooltip="Bookmark the selected line, with a note", show=False),
+        Binding("M", "marks", "Marks", tooltip="List all bookmarks; Enter goes to one"),
         Binding("n", "rename", "Name", tooltip="Give the session a title"),
-        Binding("f", "finalize", "Write", tooltip="Finish the sentence that is being spoken", show=False),
-        Binding("s", "stop", "End", tooltip="End the session for whoever speaks it"),
-        Binding("x,delete", "delete", "Delete", key_display="x", tooltip="Delete the session; u takes it back"),
+        Binding("f", "finalize", "Write", tooltip="Finish the current sentence now", show=False),
+        Binding("s", "stop", "End", tooltip="End the session, wherever it is recorded"),
+        Binding("x,delete", "delete", "Delete", key_display="x", tooltip="Delete the session; u restores it"),
     ]
 
-    def __init__(self, model: SessionModel, *, segment: int | None = None) -> None:
-        super().__init__()
+    def __init__(self, context: Context, model: SessionModel, *, segment: int | None = None) -> None:
+        super().__init__(context)
         self.model = SessionModel(
-            session=model.session, kind=model.kind, title=model.title, created=model.created, heard_s=model.heard_s
+            session=model.session,
+            kind=model.kind,
+            title=model.title,
+            created=model.created,
+            duration_s=model.duration_s,
         )
         self._segment = segment
         self._problem = ""
-        self._health: Health | None = None
 
     def compose(self) -> ComposeResult:
-        """Masthead, what was said, a line to find words, keys."""
-        yield Masthead(self.app.glyphs)
-        yield SessionBody(self.model, glyphs=self.app.glyphs, times=self.app.settings.times)
-        yield Input(placeholder="Find in this transcript; Enter goes on", id="find")
+        """Lay out the masthead, the session, the search line and the keys."""
+        yield Masthead(self.context.glyphs)
+        yield SessionBody(self.model, glyphs=self.context.glyphs, times=self.context.settings.times)
+        yield Input(placeholder="Find in this transcript; Enter goes to the next match", id="find")
         yield Keys()
 
     @property
-    def body(self) -> SessionBody:
+    def shown(self) -> SessionModel:
         """The session."""
-        return self.query_one(SessionBody)
+        return self.model
+
+    @property
+    def place_s(self) -> float:
+        """The end of the selected line, or of the session."""
+        selected = self.body.transcript.selected
+        return self.model.lines[selected].end if selected is not None else self.model.duration_s
 
     def on_mount(self) -> None:
-        """Ask for its events."""
+        """Start to follow its events."""
         self.query_one("#find").display = False
         self.body.transcript.focus()
-        self.body.summary.hint = "z writes one."
+        self.body.summary.hint = "Press z to write one."
         self._draw()
-        start(self, self.app.follow(self.model).run, group="watch")
+        watch = Watch(self.context.daemon.link, self.model, self.app.post_message)
+        start(self, watch.run, group="watch")
 
     # --- what changed -------------------------------------------------------------------------------------
 
-    def heard(self, model: SessionModel, change: Change, level: float | None, health: Health) -> None:
-        """The session changed."""
-        if model is not self.model or not self.is_mounted:
+    def session_changed(self, model: SessionModel, change: Change) -> None:
+        """Redraw if this session changed."""
+        if model is not self.model:
             return
-        self._health = health
         if change:
             self.body.changed(change)
         if change & Change.LINES:
@@ -133,70 +126,69 @@ class SessionScreen(ConvoScreen):
     def _go_to_segment(self) -> None:
         if self._segment is None or not self.model.lines or self.model.lines[-1].number < self._segment:
             if self.model.over and not self.body.transcript.has_class("-read"):
-                # A past session is read from its beginning.
-                self._read_from_the_beginning()
+                # A past session is read from the start.
+                self._read_from_start()
             return
         line = self.body.transcript.line_of(self._segment)
         self._segment = None
         self.body.transcript.add_class("-read")
         self.call_after_refresh(self.body.transcript.go_to, line, top=True)
 
-    def _read_from_the_beginning(self) -> None:
+    def _read_from_start(self) -> None:
         view = self.body.transcript
         view.add_class("-read")
         if self._segment is None:
             view.following = False
             view.scroll_to(y=0, animate=False, force=True, immediate=True)
 
-    def link_changed(self, state: LinkState) -> None:
-        """Show it."""
-        if self.is_mounted:
-            self._draw()
+    def deletes_changed(self, gone: str | None) -> None:
+        """Close if this session is about to be deleted."""
+        if self.model.session in self.context.deletes and self.is_current:
+            self.app.pop_screen()
 
     def _draw(self) -> None:
         model = self.model
         badge, tone = {
             None: ("", "idle"),
-            State.PENDING: ("beginning", "work"),
-            State.PROCESSING: ("live" if model.kind == "live" else "listening", "live"),
+            State.PENDING: ("starting", "work"),
+            State.PROCESSING: ("live" if model.kind == "live" else "transcribing", "live"),
             State.TRANSCRIBED: ("summing up", "work"),
             State.COMPLETED: ("", "done"),
             State.FAILED: ("failed", "bad"),
             State.CANCELLED: ("cancelled", "bad"),
         }[model.state]
         self.masthead.heading = Heading(
-            title=model.name, badge=badge, tone=tone, clock_s=float(int(model.heard_s)), trouble=self.trouble
+            title=model.name, badge=badge, tone=tone, clock_s=float(int(model.duration_s)), trouble=self.trouble
         )
         running = model.state in (State.PENDING, State.PROCESSING)
         note = model.failure or self._problem
         selected = self.body.transcript.selected
         if not note and selected is not None:
-            note = "   ".join(f"{self.app.glyphs.mark} {mark.text}" for mark in model.marks_of(selected) if mark.text)
+            sign = self.context.glyphs.mark
+            note = "   ".join(f"{sign} {mark.text}" for mark in model.marks_of(selected) if mark.text)
         if not note and model.created is not None and not running:
             note = f"{moment(model.created)}   {model.kind}   {len(model.lines)} lines"
-        self.body.meter.going = StatusLine(
-            hearing=("speech" if model.speaking else "quiet") if running and model.kind == "live" else "",
+        self.body.meter.status = StatusLine(
+            activity=("speech" if model.speaking else "quiet") if running and model.kind == "live" else "",
             speech=model.speaking,
             lag_ms=model.lag_ms if running else None,
-            pace=self._health.pace if running and self._health is not None else None,
+            pace=Health(self.context.daemon.state.up, model.lag_ms, 0.0).pace if running else None,
             note=clean(note),
         )
 
     @on(TranscriptView.Selected)
-    def _selected(self, message: TranscriptView.Selected) -> None:
-        self._draw()  # what somebody wrote beside the line stands below
+    def _selected(self) -> None:
+        self._draw()  # the note at the line is shown below
 
-    # --- what somebody does -------------------------------------------------------------------------------
+    # --- actions ------------------------------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Only what makes sense now."""
+        """Offer only what makes sense now."""
         running = self.model.state in (State.PENDING, State.PROCESSING)
         if action in ("stop", "finalize"):
             return (running and self.model.kind == "live") or (action == "stop" and running)
         if action == "summarize":
             return self.model.state in (State.TRANSCRIBED, State.COMPLETED, State.CANCELLED, State.FAILED)
-        if action == "turn":
-            return len(self.model.summaries) > 1
         if action == "marks":
             return bool(self.model.marks and self.model.lines)
         if action == "next":
@@ -204,7 +196,7 @@ class SessionScreen(ConvoScreen):
         return super().check_action(action, parameters)
 
     def action_back(self) -> None:
-        """Out of the search, then back."""
+        """Leave the search, or go back."""
         find = self.query_one("#find", Input)
         if find.display or self.body.transcript.needle:
             find.value = ""
@@ -216,7 +208,7 @@ class SessionScreen(ConvoScreen):
             self.app.pop_screen()
 
     def action_find(self) -> None:
-        """Ask for a word."""
+        """Open the search line."""
         find = self.query_one("#find", Input)
         find.display = True
         find.focus()
@@ -225,7 +217,7 @@ class SessionScreen(ConvoScreen):
     def _finding(self, event: Input.Changed) -> None:
         self.body.transcript.selected = None
         count = self.body.transcript.find(event.value.strip())
-        self._problem = (f"{count} places" if count != 1 else "1 place") if event.value.strip() else ""
+        self._problem = (f"{count} matches" if count != 1 else "1 match") if event.value.strip() else ""
         self._draw()
 
     @on(Input.Submitted, "#find")
@@ -234,43 +226,15 @@ class SessionScreen(ConvoScreen):
         self.action_next()
 
     def action_next(self) -> None:
-        """The next place."""
+        """Go to the next match."""
         self.body.transcript.find(self.body.transcript.needle, 1)
 
     def action_before(self) -> None:
-        """The place before."""
+        """Go to the previous match."""
         self.body.transcript.find(self.body.transcript.needle, -1)
 
-    def action_copy(self) -> None:
-        """Copy the selected line, or everything."""
-        copy_from(self.app, self.body)
-
-    def action_summary(self) -> None:
-        """Show the summary, or hide it."""
-        self.body.toggle_summary()
-
-    def action_turn(self, step: int) -> None:
-        """Show an older summary, or a newer one."""
-        self.body.turn_summary(step)
-
-    def action_times(self) -> None:
-        """Show times, or do not; remembered."""
-        self.app.remember(times=self.body.toggle_times())
-
-    def action_mark(self) -> None:
-        """Put a bookmark at the selected line, or where the talk is."""
-        self.app.speaking.mark(self.model, self._place())
-
-    def _place(self) -> float:
-        selected = self.body.transcript.selected
-        return self.model.lines[selected].end if selected is not None else self.model.heard_s
-
-    def action_note(self) -> None:
-        """Put a bookmark there, with a note."""
-        self.app.speaking.note(self.model, self._place())
-
     def action_marks(self) -> None:
-        """Choose a bookmark, and go there."""
+        """Choose a bookmark and go to it."""
         from .ask import ChooseScreen
 
         model = self.model
@@ -284,42 +248,37 @@ class SessionScreen(ConvoScreen):
             (str(at), clock(mark.time), mark.text or model.lines[model.line_of(mark)].text)
             for at, mark in enumerate(marks)
         ]
-        self.app.push_screen(ChooseScreen("Go to a mark", choices), chosen)
-
-    def action_rename(self) -> None:
-        """Give it a title."""
-        self.app.places.ask_name(self.model.session, self.model.title)
+        self.app.push_screen(ChooseScreen("Go to a bookmark", choices), chosen)
 
     def action_finalize(self) -> None:
-        """Finish the sentence now."""
-        self.app.ask(self.app.link.request(Finalize(session=self.model.session)))
+        """Finish the current sentence now."""
+        self.ask_daemon(Finalize(session=self.model.session))
 
     def action_stop(self) -> None:
-        """End it for whoever speaks it; a file is cancelled."""
+        """End a live session, wherever it is recorded; cancel a file."""
         end = EndSession if self.model.kind == "live" else CancelSession
-        self.app.ask(self.app.link.request(end(session=self.model.session)))
+        self.ask_daemon(end(session=self.model.session))
 
     def action_summarize(self) -> None:
-        """Ask for a style, and have it summarised again."""
+        """Ask for a style, and summarise again."""
         from .ask import ChooseScreen
 
         def chosen(style: str | None) -> None:
             if style is None:
                 return
             self.model.writing = ""
-            self.app.ask(self.app.link.request(Summarize(session=self.model.session, style=style or None)))
+            self.ask_daemon(Summarize(session=self.model.session, style=style or None))
             if not self.body.summary.display:
                 self.body.toggle_summary()
 
         self.app.push_screen(ChooseScreen("Summarise again", _STYLES), chosen)
 
     def action_delete(self) -> None:
-        """Delete it; u takes it back."""
-        self.app.deleting.delete(self.model.session, self.model.name)
-        self.app.pop_screen()
+        """Delete the session; it can be undone."""
+        self.post_message(DeleteRequested(self.model.session, self.model.name))
 
     def action_export(self) -> None:
-        """Ask for a format, then a path."""
+        """Ask for a format, then a path, and export."""
         from .ask import AskScreen, ChooseScreen
 
         def named(path: str | None) -> None:
@@ -330,7 +289,7 @@ class SessionScreen(ConvoScreen):
             if format is not None:
                 chosen_format.append(format)
                 path = f"{_file_name(self.model.name) or self.model.session[:8]}.{format}"
-                self.app.push_screen(AskScreen("Export to", "path of the file", value=path, paths=True), named)
+                self.app.push_screen(AskScreen("Export to", "path of a file", value=path, paths=True), named)
 
         chosen_format: list[str] = []
         formats = [(name, name, _FORMATS.get(name, "")) for name in sorted(FORMATS, key=list(_FORMATS).index)]
@@ -341,27 +300,20 @@ class SessionScreen(ConvoScreen):
             return await client.export(self.model.session, format)
 
         try:
-            text = await self.app.link.ask(get)
+            text = await self.context.daemon.link.ask(get)
             text = clean_json(text) if format in ("json", "jsonl") else clean_lines(text)
-            with path.open("x", encoding="utf-8") as file:  # nothing that is there is written over
+            with path.open("x", encoding="utf-8") as file:  # never overwrites
                 file.write(text)
         except FileExistsError:
-            self.post_message(Exported(path, f"{path} is there already: choose another name."))
+            self.show_error(f"{path} already exists: choose another name.")
         except OSError as error:
-            self.post_message(Exported(path, f"Cannot write {path}: {error.strerror or error}."))
+            self.show_error(f"Cannot write {path}: {error.strerror or error}.")
         except convo.ConvoError as error:
-            self.post_message(Exported(path, str(error)))
+            self.show_error(str(error))
         else:
-            self.post_message(Exported(path))
-
-    @on(Exported)
-    def _exported(self, message: Exported) -> None:
-        if message.problem:
-            self.app.say(message.problem, "error")
-        else:
-            self.app.say(f"Written to {message.path}.")
+            self.say(f"Saved to {path}.")
 
 
 def _file_name(title: str) -> str:
-    """A title as the name of a file: no separators, no dots in front."""
+    """Turn a title into a file name: no separators, no leading dots."""
     return "".join(char if char.isalnum() or char in " -_." else "-" for char in title).strip(" .")[:80]

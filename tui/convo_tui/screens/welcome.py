@@ -1,65 +1,61 @@
-"""The first start without a daemon: offers to start a private one, or says how to start a real one.
+"""The first start without a daemon: offers to start a private one, or says how to start a full one.
 
-In: a choice. Out: a running daemon, or a sentence why not. Goes away by itself when a daemon answers.
+In: the link. Out: a running daemon, or one sentence that says why not. It closes by itself once a daemon answers.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container
-from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from ..work.messages import LinkChanged
+from ..messages import Notice
+from ..work.link import DaemonLink
 from ..work.private import PrivateDaemon
 from ..work.start import start
-
-if TYPE_CHECKING:
-    from ..app import ConvoApp
+from .window import Window
 
 
-class WelcomeScreen(ModalScreen[None]):
-    """Asks what to do."""
+class WelcomeScreen(Window[None]):
+    """Asks what to do without a daemon."""
 
-    app: ConvoApp
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("q", "app.quit", "Quit")]
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave", "Wait for one"),
-        Binding("q", "app.quit", "Quit"),
-    ]
+    def __init__(self, daemon: DaemonLink) -> None:
+        super().__init__("No daemon answers")
+        self._daemon = daemon
 
-    def compose(self) -> ComposeResult:
-        """Why, and what can be done."""
-        address = self.app.link.address
-        with Container(classes="window"):
-            yield Static(Text("No daemon answers"), classes="window-title")
-            about = Text(f"convo listens with convod, which should be at {address}.\n\n")
-            if PrivateDaemon.possible(address):
-                about.append(
-                    "One that is started here hears with the best speech model on this machine; if there is none, with "
-                    "a built-in one that understands only synthetic English. "
-                )
-            about.append("To fetch a real one, start it in another terminal:\n\n")
-            about.append("    convod --model small\n", "bold")
-            yield Static(about, id="welcome-about")
-            choices = []
-            if PrivateDaemon.possible(address):
-                choices += [
-                    Option("Start one for as long as this app runs", id="private"),
-                    Option("Start one, and keep it when I leave", id="keep"),
-                ]
-            yield OptionList(*choices, Option("Wait until one is there", id="wait"), Option("Quit", id="quit"))
-            yield Static("", id="welcome-said", classes="window-hint")
+    def content(self) -> ComposeResult:
+        """Yield the reason and the choices."""
+        address = self._daemon.link.address
+        possible = PrivateDaemon.possible(address)
+        about = Text(f"convo needs the daemon convod, which should be at {address}.\n\n")
+        if possible:
+            about.append(
+                "One started here uses the best speech model on this machine; if there is none, a built-in one that "
+                "understands only synthetic English. "
+            )
+        about.append("To download a real model, start convod in another terminal:\n\n")
+        about.append("    convod --model small\n", "bold")
+        yield Static(about, id="welcome-about")
+        choices = {"wait": "Wait for one", "quit": "Quit"}
+        if possible:
+            own = {"private": "Start one until I quit", "keep": "Start one and keep it running"}
+            choices = own | choices
+        yield OptionList(*[Option(text, id=choice) for choice, text in choices.items()])
 
     def on_mount(self) -> None:
-        """Somebody may have started one meanwhile."""
-        if self.app.connecting.state.up:
+        """Close at once if a daemon answers by now."""
+        self.link_changed()
+
+    def link_changed(self) -> None:
+        """Close once a daemon answers."""
+        if self._daemon.state.up and self.is_current:
             self.dismiss(None)
 
     @on(OptionList.OptionSelected)
@@ -75,28 +71,18 @@ class WelcomeScreen(ModalScreen[None]):
     def _start(self, *, keep: bool) -> None:
         options = self.query_one(OptionList)
         options.disabled = True
-        said = self.query_one("#welcome-said", Static)
-        said.update("Starting convod with the best model on this machine.")
+        self.hint("Starting convod with the best model on this machine.")
 
         async def starting() -> None:
-            trouble = await self.app.connecting.start_private(keep=keep)
+            trouble = await self._daemon.start_private(keep=keep)
             if not trouble:
                 if self.is_current:
                     self.dismiss(None)
-                self.app.say("convod is up.")
+                self.app.post_message(Notice("convod is running."))
                 return
-            said.update(Text(f"convod did not start: {trouble}"))
+            self.hint(f"convod did not start: {trouble}")
             options.disabled = False
             options.focus()
 
-        # The app's: this screen may be left before it is up.
+        # A worker of the app: this window may be left before convod is up.
         start(self.app, starting, group="private")
-
-    @on(LinkChanged)
-    def _link_changed(self, message: LinkChanged) -> None:
-        if message.state.up:
-            self.dismiss(None)
-
-    def action_leave(self) -> None:
-        """Go on without one."""
-        self.dismiss(None)

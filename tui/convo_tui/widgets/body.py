@@ -1,7 +1,6 @@
-"""A session's body: transcript, summary beside or below it, a sign for lines that came below what is in view, the
-meter.
+"""A session's body: transcript, summary beside or below it, a sign for new lines out of view, the meter.
 
-In: a `SessionModel` and what changed in it. Out: cells. Live sessions and past ones look the same.
+In: a `SessionModel` and what changed in it. Out: cells. Live and past sessions look the same.
 """
 
 from __future__ import annotations
@@ -22,17 +21,17 @@ _SUMMARY = Change.SUMMARY | Change.STATE
 
 
 class SessionBody(Widget):
-    """Draws a session. `summary_shown` None: as the width allows and the session wants."""
+    """Draws a session."""
 
     def __init__(self, model: SessionModel, *, glyphs: Glyphs = UNICODE, times: bool = False) -> None:
         super().__init__()
         self.model = model
         self._glyphs = glyphs
         self._times = times
-        self._summary_shown: bool | None = None
+        self._summary_shown: bool | None = None  # None: if there is room and something to show
 
     def compose(self) -> ComposeResult:
-        """Transcript and summary, the meter below both."""
+        """Lay out transcript and summary, with the meter below."""
         view = TranscriptView(self.model, glyphs=self._glyphs, id="transcript")
         view.set_reactive(TranscriptView.times, self._times)
         with Container(id="panes"):
@@ -58,49 +57,49 @@ class SessionBody(Widget):
         return self.query_one("#meter", Meter)
 
     def on_mount(self) -> None:
-        """Nothing is behind yet."""
+        """Hide the sign until lines come out of view."""
         self.query_one("#behind").display = False
         self.place_panes()
 
     def on_resize(self) -> None:
-        """Put the summary where there is room."""
+        """Move the summary to where there is room."""
         self.place_panes()
 
     def show(self, model: SessionModel) -> None:
-        """Draw another session."""
+        """Show another session."""
         self.model = model
         self.transcript.show(model)
         self.summary.show(model)
         self.place_panes()
 
     def changed(self, change: Change) -> None:
-        """Draw what changed."""
+        """Redraw what changed."""
         if change & (Change.LINES | Change.PARTIAL):
             self.transcript.refresh_model()
         elif change & Change.MARKS:
-            self.transcript.refresh_marks()
+            self.transcript.refresh()
         if change & _SUMMARY:
             self.summary.refresh_model()
             self.place_panes()
 
     def toggle_summary(self) -> None:
-        """Show the summary, or hide it."""
+        """Show or hide the summary."""
         self._summary_shown = not self.summary.display
         self.place_panes()
 
     def turn_summary(self, step: int) -> None:
-        """Show an older summary (-1), or a newer one (1)."""
+        """Show an older (-1) or newer (1) summary."""
         if not self.summary.display:
             self.toggle_summary()
         self.summary.turn(step)
 
     def toggle_times(self) -> bool:
-        """Show when each line was said, or do not; which it is now."""
+        """Show or hide the time of each line. Returns whether they are shown now."""
         self.transcript.times = not self.transcript.times
         return self.transcript.times
 
     def place_panes(self) -> None:
-        """Beside the transcript where there are columns, below it where there are rows, only if there is something."""
+        """Put the summary beside the transcript if it is wide, below if it is tall and there is something to show."""
         wide, tall = self.size.width >= 96, self.size.height >= 14
         shown = self._summary_shown
         if shown is None:
@@ -118,7 +117,7 @@ class SessionBody(Widget):
         sign.update(f" {self._glyphs.down} {lines}  End ")
 
     def on_click(self, event: object) -> None:
-        """The sign takes one to the end."""
+        """Go to the end on a click on the sign."""
         widget = getattr(event, "widget", None)
         if isinstance(widget, Static) and widget.id == "behind":
             self.transcript.action_follow()

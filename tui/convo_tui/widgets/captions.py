@@ -1,6 +1,6 @@
-"""The last lines of a session as large as the widget allows.
+"""The last lines of a session, as large as the widget allows.
 
-In: a `SessionModel` that others change. Out: rows; the newest words always at the bottom, what does not fit is left
+In: a `SessionModel` that others change. Out: rows, the newest words always at the bottom; what does not fit is left
 out.
 """
 
@@ -17,8 +17,8 @@ from ..model.layout import wrap
 from ..model.session import SessionModel
 from .letters import LARGE, MIDDLE, NARROW, Size, draw, drawable, wrap_letters
 
-_LINES = 12  # finished lines that are looked at
-_ENOUGH = 16  # letters in a line that make captions readable
+_LINES = 12  # finished lines to consider
+_ENOUGH = 16  # letters per line that make captions readable
 _SIZES: tuple[Size | None, ...] = (None, NARROW, MIDDLE, LARGE)
 
 Run = tuple[str, str]
@@ -26,7 +26,7 @@ Run = tuple[str, str]
 
 
 class BigCaptions(Widget):
-    """Draws `model`; refresh it when that changed. `note`: what to show while nothing was said."""
+    """Draws `model`; refresh it after a change. `note` is shown while there are no words."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "captions--final",
@@ -45,12 +45,12 @@ class BigCaptions(Widget):
         self._drawn: object = None
 
     def resize_letters(self, step: int) -> None:
-        """Larger or smaller than what was chosen by itself."""
+        """Make letters larger or smaller than the automatic choice."""
         self._step = max(-3, min(3, self._step + step))
         self.refresh()
 
     def letters(self) -> Size | None:
-        """The size of letters that is drawn now; None is the terminal's own text."""
+        """The current size of letters; None is the terminal's own text."""
         if self._ascii:
             return None
         best = 0
@@ -62,7 +62,7 @@ class BigCaptions(Widget):
         return _SIZES[max(0, min(len(_SIZES) - 1, best + self._step))]
 
     def render_line(self, y: int) -> Strip:
-        """One row, from the bottom up."""
+        """Draw one row."""
         state = (
             self.size, self._step, self.note, len(self.model.lines), self.model.partial, id(self.model), self.app.theme,
         )  # fmt: skip
@@ -113,7 +113,7 @@ class BigCaptions(Widget):
         rows: list[list[Segment]] = []
         for start, end in wrap_letters(text, room, size):
             pieces = list(_pieces(runs, start, end))
-            # In the narrow size two pixels share a cell: a piece begins at a whole cell, or its letters would shift.
+            # In the narrow size two pixels share a cell: a piece starts at a whole cell, or its letters would shift.
             drawn = [(draw(part, size), self._style(style)) for part, style in pieces if part]
             for row in range(size.rows):
                 rows.append([Segment("  "), *(Segment(lines[row], style) for lines, style in drawn)])

@@ -1,7 +1,7 @@
-"""The footer: the keys that work here, as many as fit whole.
+"""The footer: the keys that work here, as many as fit.
 
-In: the bindings of the screen. Out: one row. What does not fit is left out from the right, but never the help, which
-lists all of them, nor the undo, which is there for seconds only.
+In: the bindings of the screen. Out: one row. Keys that do not fit are left out from the right, but never help, which
+lists all keys, or undo, which is there for seconds only.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from textual.widgets._footer import FooterKey
 from convo.text import width
 
 _ALWAYS = ("help", "undo")
-_AROUND = 3  # cells around and between a key and what it does
+_AROUND = 3  # cells around a key and between it and its label
 
 
 class Keys(Footer):
-    """Textual's footer, without keys that are cut in two."""
+    """Textual's footer, without truncated keys."""
 
     def __init__(self) -> None:
         super().__init__(show_command_palette=False)
@@ -26,11 +26,11 @@ class Keys(Footer):
         self._composed_of: tuple[object, ...] = ()
 
     def compose(self) -> ComposeResult:
-        """The keys that fit."""
+        """Yield the keys that fit."""
         self._composed_for = self.screen.size.width
         self._composed_of = self._bindings_shown()
         keys = [key for key in super().compose() if isinstance(key, FooterKey)]
-        # Behind the last one there need not be a space.
+        # The last one needs no space after it.
         room = self._composed_for + 1 - sum(_cells(key) for key in keys if key.action in _ALWAYS)
         full = False
         for key in keys:
@@ -42,7 +42,7 @@ class Keys(Footer):
             yield key
 
     async def recompose(self) -> None:
-        """Make the row anew, if it were another one: bindings are said to have changed with every move of the focus."""
+        """Rebuild the row only if it would differ: Textual reports changed bindings at every move of the focus."""
         if not self.is_attached:
             return
         if self._composed_for != self.screen.size.width or self._composed_of != self._bindings_shown():
@@ -55,7 +55,7 @@ class Keys(Footer):
         return tuple((binding, enabled, tooltip) for _, binding, enabled, tooltip in active if binding.show)
 
     def on_resize(self, event: events.Resize) -> None:
-        """Others fit now."""
+        """Fit the keys to the new width."""
         if self._composed_for and self.screen.size.width != self._composed_for:
             self.refresh(recompose=True)
 

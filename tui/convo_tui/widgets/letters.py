@@ -1,8 +1,8 @@
-"""Large letters made of blocks: what a terminal can do for someone who reads from across a room.
+"""Large letters made of block characters, for reading from across a room.
 
-In: text. Out: rows of block characters, in one of three sizes. Letters are drawn on a grid of pixels: capitals seven
-high, two more below the line. A letter with an accent is the letter and its accent. What has no letter here (most
-scripts) is said so, and drawn as the terminal's own text instead.
+In: text. Out: rows of block characters, in one of three sizes. Letters are drawn on a grid of pixels: capitals are
+seven high, and descenders take two more. An accented letter is the letter plus its accent. Text with other characters
+(most scripts) is not `drawable`; the caller shows it as ordinary text.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 
-HEIGHT = 10  # pixels of a line: seven for capitals, two below the line, one between lines
+HEIGHT = 10  # pixels per line: seven for capitals, two for descenders, one between lines
 
-# One line a letter: the letter, then its rows from the top, without empty ones at the end.
+# One letter per line: the letter, then its rows from the top, without trailing empty ones.
 _ART = """\
 A .##. #..# #..# #### #..# #..# #..#
 B ###. #..# #..# ###. #..# #..# ###.
@@ -136,7 +136,7 @@ _QUADRANTS = " ▘▝▀▖▌▞▛▗▚▐▜▄▙▟█"
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """A size of letters: cells of a pixel (`across` may be half a cell), rows of a line."""
+    """A size of letters: cells per pixel (`across` can be half a cell), rows per line."""
 
     name: str
     across: float
@@ -159,7 +159,7 @@ _LETTERS = _parse()
 
 @lru_cache(512)
 def letter(char: str) -> tuple[str, ...] | None:
-    """A letter's `HEIGHT` rows of pixels with an empty column behind; None if there is none."""
+    """A letter as `HEIGHT` rows of pixels with an empty column after it; None if there is no such letter."""
     base, *marks = list(unicodedata.normalize("NFD", _ALIKE.get(char, char)) or " ")
     art = _LETTERS.get(base)
     if art is None:
@@ -177,7 +177,7 @@ def letter(char: str) -> tuple[str, ...] | None:
                 rows[0] = "." * wide
             rows = _over(rows, drawn[-2:] if len(drawn) > 2 else drawn, 0)
         else:
-            # A capital makes room for its accent.
+            # A capital shrinks to make room for its accent.
             rows = _over(
                 ["." * wide, "." * wide, *rows[0:2], *rows[3:5], *rows[6:7], *rows[7:]][:HEIGHT], drawn[-2:], 0
             )
@@ -200,18 +200,18 @@ def _centred(row: str, wide: int) -> str:
 
 
 def drawable(text: str) -> bool:
-    """Whether every letter is here."""
+    """Whether every character has a letter."""
     return all(letter(char) is not None for char in text)
 
 
 def cells(text: str, size: Size) -> int:
-    """Cells that a text takes."""
+    """The width of a text in cells."""
     pixels = sum(len(drawn[0]) for char in text if (drawn := letter(char)) is not None)
     return int(pixels * size.across + 0.5)
 
 
 def wrap_letters(text: str, width: int, size: Size) -> list[tuple[int, int]]:
-    """Where each line begins and ends in the text; words are cut only if longer than a line."""
+    """The start and end of each line in the text. Only words longer than a line are cut."""
     lines: list[tuple[int, int]] = []
     start = 0
     while start < len(text):
@@ -222,7 +222,7 @@ def wrap_letters(text: str, width: int, size: Size) -> list[tuple[int, int]]:
         while end < len(text):
             drawn = letter(text[end])
             used += len(drawn[0]) * size.across if drawn is not None else 0
-            if used > width + size.across:  # the empty column behind the last letter may be left out
+            if used > width + size.across:  # the empty column after the last letter may be cut off
                 break
             if text[end] == " ":
                 space = end
@@ -236,7 +236,7 @@ def wrap_letters(text: str, width: int, size: Size) -> list[tuple[int, int]]:
 
 
 def draw(text: str, size: Size) -> list[str]:
-    """Rows of block characters."""
+    """Draw a text as rows of block characters."""
     pixels = ["".join(drawn[row] for char in text if (drawn := letter(char)) is not None) for row in range(HEIGHT)]
     if size is LARGE:
         return ["".join("██" if pixel == "#" else "  " for pixel in row) for row in pixels]

@@ -1,6 +1,6 @@
-"""A list of rows of which one is chosen and opened.
+"""A list of rows that Enter opens.
 
-In: options. Out: `OptionList`'s messages. It says in the footer what Enter does, which Textual's own list does not.
+In: options. Out: `OptionList`'s messages. Unlike Textual's own list, it says in the footer what Enter does.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from textual.widgets import OptionList
 
 
 class Rows(OptionList):
-    """Rows that Enter opens."""
+    """An `OptionList` whose footer key is Open."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "select", "Open", key_display="enter", tooltip="Read it; a running one as it is written"),
+        Binding("enter", "select", "Open", key_display="enter", tooltip="Read it; a live one updates as it is spoken"),
     ]
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Nothing can be opened where nothing is."""
+        """Offer Open only if there are rows."""
         return self.option_count > 0 if action == "select" else super().check_action(action, parameters)

@@ -1,4 +1,4 @@
-"""The two lines around a session: what it is (above), how it is going (below).
+"""The lines above and below a session: what it is, and how it is doing.
 
 In: plain values. Out: one row of cells each.
 """
@@ -22,7 +22,7 @@ FLOOR_DBFS = -60.0
 
 @dataclass(frozen=True)
 class Heading:
-    """What stands above a session. `tone`: live, work, done, bad or idle."""
+    """What the masthead shows. `tone` is live, work, done, bad or idle."""
 
     title: str = ""
     badge: str = ""
@@ -32,7 +32,7 @@ class Heading:
 
 
 class Masthead(Widget):
-    """The first row: whose app this is, what is open, its state and clock."""
+    """The first row: the app's name, what is open, its state and clock."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "masthead--brand",
@@ -52,7 +52,7 @@ class Masthead(Widget):
         self._glyphs = glyphs
 
     def render(self) -> Text:
-        """Title to the left, state to the right; the title gives way."""
+        """Draw the title on the left and the state on the right; the title is cut if need be."""
         heading = self.heading
         style = self.get_component_rich_style
         signs = {
@@ -82,9 +82,9 @@ class Masthead(Widget):
 
 @dataclass(frozen=True)
 class StatusLine:
-    """How a session goes. `level` is dBFS, None where nothing is heard here; `hearing` in a word."""
+    """What the meter shows. `level` is in dBFS, None without a microphone; `activity` is one word."""
 
-    hearing: str = ""
+    activity: str = ""
     speech: bool = False
     level: float | None = None
     lag_ms: float | None = None
@@ -94,7 +94,7 @@ class StatusLine:
 
 
 class Meter(Widget):
-    """The row below a session: level with what the voice detector says, lag, pace, the source."""
+    """The row below a session: level and voice activity, lag, pace, source."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "meter--speech",
@@ -106,37 +106,37 @@ class Meter(Widget):
         "meter--loud",
     }
 
-    going: reactive[StatusLine] = reactive(StatusLine())
+    status: reactive[StatusLine] = reactive(StatusLine())
 
     def __init__(self, glyphs: Glyphs = UNICODE, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._glyphs = glyphs
 
     def render(self) -> Text:
-        """From the left, as much as fits."""
-        going, style = self.going, self.get_component_rich_style
+        """Draw as much as fits, from the left."""
+        status, style = self.status, self.get_component_rich_style
         text = Text(" ", no_wrap=True, end="")
         size = self.size.width
-        if going.level is not None:
+        if status.level is not None:
             cells = 24 if size >= 100 else 16 if size >= 70 else 8
-            text.append_text(bar(level_fraction(going.level), cells, self._glyphs, (
-                style("meter--loud") if going.level > -3 else style("meter--speech" if going.speech else "meter--quiet")
-            ), style("meter--rest")))  # fmt: skip
+            tone = "loud" if status.level > -3 else "speech" if status.speech else "quiet"
+            on, off = style(f"meter--{tone}"), style("meter--rest")
+            text.append_text(bar(level_fraction(status.level), cells, self._glyphs, on, off))
             text.append("  ")
-        if going.hearing:
-            text.append(going.hearing.ljust(7), style("meter--speech" if going.speech else "meter--faint"))
+        if status.activity:
+            text.append(status.activity.ljust(7), style("meter--speech" if status.speech else "meter--faint"))
         parts: list[tuple[str, str]] = []
-        if going.lag_ms is not None:
-            parts.append((f"{going.lag_ms / 1000:.1f} s behind", "meter--faint"))
-        if going.pace is not None:
-            parts.append((going.pace.value, "meter--good" if going.pace is Pace.GOOD else "meter--bad"))
-        if going.note:
-            parts.append((going.note, "meter--faint"))
+        if status.lag_ms is not None:
+            parts.append((f"{status.lag_ms / 1000:.1f} s behind", "meter--faint"))
+        if status.pace is not None:
+            parts.append((status.pace.value, "meter--good" if status.pace is Pace.GOOD else "meter--bad"))
+        if status.note:
+            parts.append((status.note, "meter--faint"))
         for said, name in parts:
             if text.cell_len + len(said) + 3 <= size:
                 text.append("   " if text.cell_len > 1 else "")
                 text.append(said, style(name))
-        source = clean(going.source)
+        source = clean(status.source)
         room = size - text.cell_len - 4
         if source and room >= 8:
             shown = cut(source, room, self._glyphs.ellipsis)
@@ -146,12 +146,12 @@ class Meter(Widget):
 
 
 def level_fraction(dbfs: float) -> float:
-    """A level as a part of the meter, 0 to 1."""
+    """A level as a fraction of the meter, 0 to 1."""
     return max(0.0, min(1.0, 1 - dbfs / FLOOR_DBFS))
 
 
 def bar(fraction: float, cells: int, glyphs: Glyphs, on: object, off: object) -> Text:
-    """A thin bar of half cells."""
+    """Draw a thin bar in steps of half a cell."""
     halves = round(max(0.0, min(1.0, fraction)) * cells * 2)
     text = Text(glyphs.bar * (halves // 2) + (glyphs.bar_half if halves % 2 else ""), on, no_wrap=True, end="")  # type: ignore[arg-type]
     text.append(glyphs.bar_rest * (cells - text.cell_len), off)  # type: ignore[arg-type]
@@ -159,7 +159,7 @@ def bar(fraction: float, cells: int, glyphs: Glyphs, on: object, off: object) ->
 
 
 def cut(text: str, columns: int, ellipsis: str) -> str:
-    """As much of a text's beginning as fits."""
+    """Cut a text to `columns` cells."""
     if width(text) <= columns:
         return text
     kept, used = "", 0

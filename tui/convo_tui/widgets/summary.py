@@ -1,6 +1,6 @@
-"""The summary beside a transcript: the rolling one, the one that is being written, the final ones, a page each.
+"""The summary of a session: the rolling one, the one being written, the final ones with a page each.
 
-In: a `SessionModel`. Out: text that scrolls.
+In: a `SessionModel`. Out: scrollable text.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from ..glyphs import UNICODE, Glyphs
 from ..model.layout import wrap
 from ..model.session import Item, SessionModel, SummaryText
 
-_CITED = 3  # times of what a point rests on
+_CITED = 3  # source times shown per point
 
 
 class SummaryPane(VerticalScroll):
-    """Draws the model's summary; call `refresh_model` when it changed."""
+    """Draws the model's summary; call `refresh_model` after a change."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "summary--title",
@@ -37,54 +37,54 @@ class SummaryPane(VerticalScroll):
         super().__init__(id=id)
         self.model = model
         self._glyphs = glyphs
-        self.hint = ""  # what to do where there is no summary
-        self._page: int | None = None  # of the final summaries; None: the newest, or what is being written
-        self._known = 0  # final summaries there were when somebody turned the page
+        self.hint = ""  # what to do if there is no summary
+        self._page: int | None = None  # of the final summaries; None: the newest, or the one being written
+        self._known = 0  # how many final summaries there were when the page was turned
 
     def compose(self) -> ComposeResult:
-        """One text."""
+        """Yield the text."""
         yield Static(id="summary-text")
 
     def on_mount(self) -> None:
-        """Draw what is there."""
+        """Draw the summary."""
         self.refresh_model()
 
     def show(self, model: SessionModel) -> None:
-        """Draw another model."""
+        """Show another model."""
         self.model = model
         self._page = None
         self.refresh_model()
 
     def refresh_model(self) -> None:
-        """The summary changed."""
+        """Redraw the summary."""
         if self.is_mounted:
             self.query_one("#summary-text", Static).update(self._text())
 
     def on_resize(self) -> None:
-        """Items are wrapped to another width."""
+        """Wrap items to the new width."""
         self.refresh_model()
 
     def notify_style_update(self) -> None:
-        """The theme changed: its colours are in the text."""
+        """Redraw: the theme's colours are part of the text."""
         super().notify_style_update()
         self.call_later(self.refresh_model)
 
     @property
     def wanted(self) -> bool:
-        """Whether there is something to show."""
+        """Whether there is a summary to show."""
         return self.model.summary is not None or bool(self.model.writing) or self.model.summing_up
 
     # --- pages --------------------------------------------------------------------------------------------
 
     @property
     def pages(self) -> int:
-        """Final summaries that can be looked at; what is shown unless somebody asks for another is the newest."""
+        """The number of final summaries; the newest is shown by default."""
         return len(self.model.summaries)
 
     def turn(self, step: int) -> None:
-        """To an older summary (-1), or a newer one (1)."""
+        """Turn to an older (-1) or newer (1) summary."""
         newest = self.pages - 1
-        # What is being written, or was said so far, lies behind the newest.
+        # The unfinished summary comes after the newest final one.
         here = self._page if self._page is not None else newest + 1 if self._unfinished else newest
         page = max(0, here + step)
         self._page = page if page < newest or (page == newest and self._unfinished) else None
@@ -94,7 +94,7 @@ class SummaryPane(VerticalScroll):
 
     @property
     def _unfinished(self) -> bool:
-        """Whether what is shown at first is not a final summary."""
+        """Whether there is an unfinished summary."""
         model = self.model
         return bool(model.writing) or (model.summary is not None and not model.summary.final)
 
@@ -103,7 +103,7 @@ class SummaryPane(VerticalScroll):
     def _text(self) -> Text:
         model, style = self.model, self.get_component_rich_style
         if self._page is not None and self._known != self.pages:
-            self._page = None  # a new one came: it is what was waited for
+            self._page = None  # a new one came: show it
         if self._page is not None and self._page < self.pages:
             return self._summary(model.summaries[self._page], self._page)
         if model.writing:
@@ -116,8 +116,8 @@ class SummaryPane(VerticalScroll):
         if model.summing_up:
             return Text(f"Writing the summary{self._glyphs.ellipsis}", style("summary--head"))
         if model.over:
-            return Text(f"There is no summary.\n{self.hint}".rstrip(), style("summary--faint"))
-        return Text("A summary of the talk so far appears here.", style("summary--faint"))
+            return Text(f"No summary.\n{self.hint}".rstrip(), style("summary--faint"))
+        return Text("A summary of the talk so far will appear here.", style("summary--faint"))
 
     def _summary(self, summary: SummaryText, page: int) -> Text:
         style, glyphs = self.get_component_rich_style, self._glyphs
@@ -155,13 +155,13 @@ class SummaryPane(VerticalScroll):
         return text
 
     def _item(self, text: Text, sign: str, item: Item) -> None:
-        """A point with the times of what it rests on; what does not fit goes on below its own text."""
+        """Add a point with the times of its sources, wrapped with a hanging indent."""
         style = self.get_component_rich_style
         times = self._cited(item)
         rows = wrap(f"{item.text}  {times}" if times else item.text, max(10, self.scrollable_content_region.width - 2))
         text.append(f"{sign} ", style("summary--task"))
         text.append("\n  ".join(rows), style("summary--text"))
-        # The times stand at the end, perhaps on two rows: as many characters, white space not counted.
+        # The times are at the end, perhaps on two rows: count their characters backwards, without white space.
         left, at = sum(not char.isspace() for char in times), len(text.plain)
         while left:
             at -= 1

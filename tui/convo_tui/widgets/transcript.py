@@ -1,12 +1,13 @@
-"""A transcript of any length: finished lines, the sentence that is being spoken, times, marks, a selected line, hits.
+"""A transcript of any length: finished lines, the current sentence, times, marks, a selected line, hits.
 
-In: a `SessionModel` that others change. Out: the rows that are in view, and `Behind` when new lines come below it. Only
-those rows are ever drawn; it follows the end until somebody scrolls up.
+In: a `SessionModel` that others change. Out: the rows in view (only those are ever drawn), and `Behind` when new lines
+come below them. It follows the end until the user scrolls up.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
+from dataclasses import dataclass
 from typing import ClassVar
 
 from rich.segment import Segment
@@ -27,11 +28,11 @@ from ..model.layout import Layout, wrap
 from ..model.session import SessionModel
 
 _MEASURE = 88
-"""Cells of a row at most: longer ones are hard to read."""
+"""The most cells of a row: longer ones are hard to read."""
 
 
 class TranscriptView(ScrollView, can_focus=True):
-    """Draws `model`; call `refresh_model` when it changed."""
+    """Draws `model`; call `refresh_model` after a change."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "transcript--final",
@@ -49,44 +50,32 @@ class TranscriptView(ScrollView, can_focus=True):
         Binding("down", "scroll_down", "Down", show=False),
         Binding("pageup", "page_up", "Page up", show=False),
         Binding("pagedown", "page_down", "Page down", show=False),
-        Binding("home,g", "scroll_home", "Beginning", tooltip="To the first line", show=False),
-        Binding("end,G", "follow", "Newest", tooltip="To the newest line, and stay there", show=False),
+        Binding("home,g", "scroll_home", "Beginning", tooltip="Go to the first line", show=False),
+        Binding("end,G", "follow", "Newest", tooltip="Go to the newest line and follow", show=False),
         Binding("k", "select(-1)", "Select the line above", show=False),
         Binding("j", "select(1)", "Select the line below", show=False),
-        Binding("left_square_bracket", "jump_mark(-1)", "Mark before", tooltip="To the mark before", show=False),
-        Binding("right_square_bracket", "jump_mark(1)", "Next mark", tooltip="To the next mark", show=False),
+        Binding("left_square_bracket", "jump_mark(-1)", "Previous mark", tooltip="Go to the previous mark", show=False),
+        Binding("right_square_bracket", "jump_mark(1)", "Next mark", tooltip="Go to the next mark", show=False),
     ]
 
     times: reactive[bool] = reactive(False)
     selected: reactive[int | None] = reactive(None)
 
+    @dataclass
     class Behind(Message):
-        """So many lines came below what is in view; 0: the end is in view again."""
+        """The number of new lines below the view; 0 if the end is in view again."""
 
-        def __init__(self, view: TranscriptView, lines: int) -> None:
-            super().__init__()
-            self.view = view
-            self.lines = lines
-
-        @property
-        def control(self) -> TranscriptView:
-            """Whose."""
-            return self.view
+        lines: int
 
         def can_replace(self, message: Message) -> bool:
             """The last number counts."""
-            return isinstance(message, TranscriptView.Behind) and message.view is self.view
+            return isinstance(message, TranscriptView.Behind)
 
     class Selected(Message):
         """Another line was selected."""
 
-        def __init__(self, view: TranscriptView, line: int) -> None:
-            super().__init__()
-            self.view = view
-            self.line = line
-
     def __init__(self, model: SessionModel, *, glyphs: Glyphs = UNICODE, id: str | None = None) -> None:
-        """`grounded`, when set: a short transcript stands at the bottom, the newest words always in one place."""
+        """With `grounded` set, a short transcript stands at the bottom, so that the newest words stay in one place."""
         super().__init__(id=id)
         self.model = model
         self.following = True
@@ -94,21 +83,21 @@ class TranscriptView(ScrollView, can_focus=True):
         self.needle = ""
         self._glyphs = glyphs
         self._layout = Layout(self._said, self._lead)
-        self._partial: list[tuple[str, int]] = []  # its rows, and how many characters of each are stable
+        self._partial: list[tuple[str, int]] = []  # its rows, and the number of stable characters in each
         self._seen = 0
         self._known_styles: dict[str, Style] = {}
 
     # --- what changed -------------------------------------------------------------------------------------
 
     def show(self, model: SessionModel) -> None:
-        """Draw another model from its beginning, following its end."""
+        """Show another model, following its end."""
         self.model = model
         self._layout = Layout(self._said, self._lead)
         self.following, self.selected, self._seen, self.needle = True, None, 0, ""
         self._lay_out()
 
     def refresh_model(self) -> None:
-        """The model changed: draw what came, and only if it is in view."""
+        """Redraw after a change of the model."""
         self._layout.extend(len(self.model.lines))
         self._wrap_partial()
         self._resize_virtual()
@@ -119,16 +108,12 @@ class TranscriptView(ScrollView, can_focus=True):
             self._tell_behind()
         self.refresh()
 
-    def refresh_marks(self) -> None:
-        """Marks changed, or a search."""
-        self.refresh()
-
     @property
     def margin_cells(self) -> int:
-        """Cells to the left of the text."""
+        """Width of the margin left of the text, in cells."""
         if not self.times:
             return 3
-        return 3 + (8 if self.model.heard_s < 3600 else 10) - 1
+        return 3 + (8 if self.model.duration_s < 3600 else 10) - 1
 
     def _said(self, index: int) -> str:
         return self.model.lines[index].text
@@ -162,11 +147,11 @@ class TranscriptView(ScrollView, can_focus=True):
             at += len(row)
 
     def _resize_virtual(self) -> None:
-        # One empty row at the end: what is being said does not stick to the edge.
+        # One empty row at the end, so that the current sentence does not stick to the edge.
         self.virtual_size = Size(self.scrollable_content_region.width, self._layout.height + len(self._partial) + 1)
 
     def _row_at(self, y: int) -> int:
-        """The row of the transcript that is in a row of the view; negative above its beginning."""
+        """The row of the transcript at a row of the view; negative above the first."""
         row = y + round(self.scroll_y)
         if self.grounded:
             row -= max(0, self.scrollable_content_region.height - self.virtual_size.height)
@@ -176,21 +161,21 @@ class TranscriptView(ScrollView, can_focus=True):
         self.scroll_to(y=self.max_scroll_y, animate=False, force=True, immediate=True)
 
     def _tell_behind(self) -> None:
-        self.post_message(self.Behind(self, len(self.model.lines) - self._seen))
+        self.post_message(self.Behind(len(self.model.lines) - self._seen))
 
     def on_mount(self) -> None:
-        """Begin with the vertical bar only where it is needed."""
+        """Hide the horizontal scroll bar."""
         self.show_horizontal_scrollbar = False
 
     def on_resize(self, event: events.Resize) -> None:
-        """Wrap anew, with the same line at the top."""
+        """Wrap again, with the same line at the top."""
         top = None if self.following or not self._layout.count else self._layout.at(round(self.scroll_y))[0]
         self._lay_out()
         if top is not None:
             self.scroll_to(y=self._layout.start(top), animate=False, force=True, immediate=True)
 
     def watch_times(self) -> None:
-        """The gutter has another width."""
+        """Wrap again: the gutter has another width."""
         self._lay_out()
 
     def watch_selected(self) -> None:
@@ -198,7 +183,7 @@ class TranscriptView(ScrollView, can_focus=True):
         self.refresh()
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        """Whoever scrolls to the end follows it, whoever scrolls away does not."""
+        """Follow the end once it is scrolled to; stop when scrolled away from it."""
         super().watch_scroll_y(old_value, new_value)
         at_end = new_value >= self.max_scroll_y
         if at_end and not self.following:
@@ -211,14 +196,14 @@ class TranscriptView(ScrollView, can_focus=True):
             self.following = False
 
     def notify_style_update(self) -> None:
-        """The theme changed."""
+        """Forget the styles of the old theme."""
         self._known_styles.clear()
         super().notify_style_update()
 
-    # --- what somebody does -------------------------------------------------------------------------------
+    # --- actions ------------------------------------------------------------------------------------------
 
     def action_follow(self) -> None:
-        """To the end, and stay there."""
+        """Go to the end and follow it."""
         self.following = True
         self._seen = len(self.model.lines)
         self._to_end()
@@ -226,7 +211,7 @@ class TranscriptView(ScrollView, can_focus=True):
         self.refresh()
 
     def action_select(self, step: int) -> None:
-        """Select a line further down or up."""
+        """Select the line below or above."""
         if not self.model.lines:
             return
         if self.selected is None:
@@ -236,17 +221,17 @@ class TranscriptView(ScrollView, can_focus=True):
             self.go_to(self.selected + step)
 
     def action_jump_mark(self, step: int) -> None:
-        """To the next mark, or the one before."""
+        """Go to the next or previous mark."""
         marked = sorted({self.model.line_of(mark) for mark in self.model.marks})
         here = self.selected
-        if here is None:  # to the first, or the last
+        if here is None:  # start with the first, or the last
             here = -1 if step > 0 else len(self.model.lines)
         others = [place for place in marked if (place > here if step > 0 else place < here)]
         if others:
             self.go_to(others[0] if step > 0 else others[-1])
 
     def go_to(self, line: int, *, top: bool = False) -> None:
-        """Select a line and have it in view."""
+        """Select a line and scroll it into view."""
         if not self.model.lines:
             return
         line = max(0, min(line, len(self.model.lines) - 1))
@@ -259,14 +244,14 @@ class TranscriptView(ScrollView, can_focus=True):
             self._seen = len(self.model.lines)
             target = start - height // 3
             self.scroll_to(y=max(0, min(target, self.max_scroll_y)), animate=False, force=True, immediate=True)
-        self.post_message(self.Selected(self, line))
+        self.post_message(self.Selected())
 
     def line_of(self, number: int) -> int:
-        """Where the segment of a number is."""
+        """The line of a segment, by its number."""
         return bisect_left(self.model.lines, number, key=lambda line: line.number)
 
     def find(self, needle: str, step: int = 1) -> int:
-        """Show where a text is said; goes to the next place from the selected line on; how many there are."""
+        """Highlight a text, and go to its next or previous line. Returns the number of lines with it."""
         self.needle = needle.casefold()
         self.refresh()
         if not self.needle:
@@ -281,7 +266,7 @@ class TranscriptView(ScrollView, can_focus=True):
         return len(found)
 
     def on_click(self, event: events.Click) -> None:
-        """Select the line that was clicked."""
+        """Select the clicked line."""
         row = self._row_at(event.y)
         if self.model.lines and 0 <= row < self._layout.height:
             self.go_to(self._layout.at(row)[0])
@@ -289,7 +274,7 @@ class TranscriptView(ScrollView, can_focus=True):
     # --- drawing ------------------------------------------------------------------------------------------
 
     def render_line(self, y: int) -> Strip:
-        """One row of what is in view."""
+        """Draw one row of the view."""
         row = self._row_at(y)
         room = self.size.width
         segments = self._row(row) if row >= 0 else []
@@ -309,7 +294,7 @@ class TranscriptView(ScrollView, can_focus=True):
     def _style(self, name: str) -> Style:
         style = self._known_styles.get(name)
         if style is None:
-            # Asked for in every row, and slow to compute.
+            # Needed for every row, and slow to compute.
             style = self.get_component_rich_style(f"transcript--{name}") if name else self.rich_style
             self._known_styles[name] = style
         return style
@@ -337,7 +322,7 @@ class TranscriptView(ScrollView, can_focus=True):
 
     def _with_hits(self, text: str, style: Style) -> list[Segment]:
         folded = text.casefold()
-        if len(folded) != len(text):  # folding changed lengths: places would not fit
+        if len(folded) != len(text):  # case folding changed the length: positions would be wrong
             return [Segment(text, style)]
         segments: list[Segment] = []
         at = 0
@@ -376,7 +361,7 @@ class TranscriptView(ScrollView, can_focus=True):
         return segments
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
-        """The text that was marked with the mouse."""
+        """The text selected with the mouse."""
         height = self._layout.height + len(self._partial)
         first = selection.start.y if selection.start is not None else 0
         last = min(selection.end.y if selection.end is not None else height, height)
@@ -392,12 +377,12 @@ class TranscriptView(ScrollView, can_focus=True):
         return "\n".join(rows), "\n"
 
     def selection_updated(self, selection: Selection | None) -> None:
-        """Draw it."""
+        """Redraw the selection."""
         self.refresh()
 
 
 def _cells(text: str, start: int, end: int) -> str:
-    """The characters of a text that lie in some of its cells."""
+    """The part of a text that lies in a range of cells."""
     at, kept = 0, []
     for char in text:
         size = width(char)

@@ -1,4 +1,4 @@
-"""What goes on behind the screens: the link to the daemon, sessions being spoken, watched, uploaded.
+"""Work in the background: the link to the daemon, the live session, watched sessions, uploads.
 
-In: what somebody wants. Out: messages for screens. Nothing here touches a widget.
+In: what the user wants. Out: messages for the app. Nothing here touches a widget.
 """

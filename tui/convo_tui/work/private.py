@@ -1,7 +1,7 @@
-"""A daemon of this app's own, for a first start where there is none.
+"""A private daemon, for a first start without one.
 
-In: where it is to listen. Out: a running `convod`, which hears with the best model on this machine, or one sentence why
-not. It is ended with the app unless the person wants to keep it: then it goes on as an ordinary process, with the usual
+In: the address to listen at. Out: a running `convod` that uses the best model on this machine, or one sentence that
+says why not. It ends with the app unless the user keeps it: then it goes on as an ordinary process with the usual
 socket and state.
 """
 
@@ -30,24 +30,24 @@ class PrivateDaemon:
 
     @property
     def running(self) -> bool:
-        """Whether it is there."""
+        """Whether it runs."""
         return self._process is not None and self._process.returncode is None
 
     @staticmethod
     def possible(url: str) -> bool:
-        """Whether a daemon could be started for this address: a Unix socket, and convod is installed."""
+        """Whether a daemon can be started for this address: it is a Unix socket, and convod is installed."""
         try:
             return parse(url).scheme == "unix" and importlib.util.find_spec("convod") is not None
         except ValueError:
             return False
 
     async def start(self, url: str) -> None:
-        """Start it; it answers a little later."""
+        """Start it; it answers soon after."""
         socket = Path(parse(url).path)
         descriptor, name = tempfile.mkstemp(prefix="convo-tui-", suffix=".log")
         self._log = Path(name)
         try:
-            # In a session of its own: Ctrl-C in this terminal is for the app.
+            # In its own session: Ctrl-C in this terminal is for the app.
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "convod", "--socket", str(socket),
                 stdin=subprocess.DEVNULL,
@@ -59,14 +59,14 @@ class PrivateDaemon:
             os.close(descriptor)
 
     async def wait_ended(self) -> str:
-        """Until it has ended; the last thing that it said."""
+        """Wait until it has ended. Returns its last line of output."""
         assert self._process is not None
         await self._process.wait()
         said = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if self._log else []
-        return said[-1] if said else "convod ended and said nothing."
+        return said[-1] if said else "convod exited without a message."
 
     async def close(self) -> None:
-        """End it, unless it is to be kept."""
+        """End it, unless the user keeps it."""
         process, self._process = self._process, None
         if process is not None and process.returncode is None and not self.keep:
             process.terminate()

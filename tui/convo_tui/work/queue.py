@@ -1,6 +1,6 @@
-"""Looks at the daemon's queue of files now and then, for as long as somebody looks at the screen.
+"""Polls the daemon's queue of files while the files screen is open.
 
-In: a link, what somebody wants of a file that is there. Out: `QueueChanged`. Nothing here touches a widget.
+In: a link. Out: `JobsChanged`. Nothing here touches a widget.
 """
 
 from __future__ import annotations
@@ -12,20 +12,19 @@ from collections.abc import Callable
 from textual.message import Message
 
 import convo
-from convo.messages import CancelSession, Code, ListQueue, ListSessions, PauseQueue, ResumeQueue, RetrySession
+from convo.messages import Code, ListQueue, ListSessions
 
-from ..model.files import FileJob
+from ..messages import JobsChanged
 from ..model.queue import QueueModel
-from .messages import QueueChanged
 
-LOOK_S = 2.0
-"""Seconds between two looks: the contract has no event for the queue."""
+POLL_S = 2.0
+"""Seconds between two polls: the contract has no event for the queue."""
 
-_NEWEST = 50  # sessions in which a file that left the queue is looked for
+_NEWEST = 50  # sessions searched for files that left the queue
 
 
 class DaemonQueue:
-    """`model` is what the daemon said last. `post` takes messages for the app."""
+    """`model` is the daemon's last answer. `post` takes messages for the app."""
 
     def __init__(self, link: convo.Link, post: Callable[[Message], object]) -> None:
         self.model = QueueModel()
@@ -34,37 +33,26 @@ class DaemonQueue:
         self._hurry = asyncio.Event()
 
     async def run(self) -> None:
-        """Look until cancelled, or until the daemon says that it has no queue."""
+        """Poll until cancelled, or until the daemon refuses."""
         while True:
             try:
                 queue = await self._link.request(ListQueue())
                 newest = await self._link.request(ListSessions(kind="file", limit=_NEWEST))
             except convo.ConvoError as error:
-                # A daemon that does not know the request, a token that may not ask, or no daemon any more.
+                # An older daemon without a queue, a token without the right, or no daemon any more.
                 if not (isinstance(error, convo.RequestError) and error.code == Code.BUSY):
                     return
             else:
                 now = asyncio.get_running_loop().time()
-                self.model.told(queue.jobs, newest.sessions, paused=queue.paused, now=now, wall=time.time())
-                self._post(QueueChanged())
+                self.model.update(queue.jobs, newest.sessions, paused=queue.paused, now=now, wall=time.time())
+                self._post(JobsChanged())
             self._hurry.clear()
             try:
-                async with asyncio.timeout(LOOK_S):
+                async with asyncio.timeout(POLL_S):
                     await self._hurry.wait()
             except TimeoutError:
                 continue
 
-    async def cancel(self, job: FileJob) -> None:
-        """Cancel a file that waits or is worked on. Raises RequestError."""
-        await self._link.request(CancelSession(session=str(job.session)))
-        self._hurry.set()
-
-    async def retry(self, job: FileJob) -> None:
-        """Let one that failed go on where it failed. Raises RequestError."""
-        await self._link.request(RetrySession(session=str(job.session)))
-        self._hurry.set()
-
-    async def pause(self, paused: bool) -> None:
-        """Work on none of this user's files from now on, or go on. Raises RequestError."""
-        await self._link.request(PauseQueue() if paused else ResumeQueue())
+    def hurry(self) -> None:
+        """Poll now: the user changed something."""
         self._hurry.set()

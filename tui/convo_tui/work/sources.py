@@ -1,6 +1,6 @@
-"""Where a live session's samples come from: the microphone, or a recording played as if it were spoken now.
+"""Sources of samples for a live session: the microphone, or a recording played in real time.
 
-In: a device's name, a path. Out: whole samples in order, and how loud they are. Nothing here knows a daemon.
+In: a device's name, a path. Out: whole samples in order, and their loudness. Nothing here knows a daemon.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from convo.messages import AudioFormat
 from convo.microphone import Microphone
 
 FLOOR_DBFS = -60.0
-_LOOKED_AT = 256  # samples of a piece that are enough to tell how loud it is
+_MEASURED = 256  # samples of a piece, enough to measure its loudness
 
 
 def level(data: bytes) -> float:
-    """How loud s16le is: its root mean square in dBFS, `FLOOR_DBFS` at least."""
+    """The loudness of s16le audio: its root mean square in dBFS, at least `FLOOR_DBFS`."""
     samples = array("h", data[: len(data) - len(data) % 2])
-    some = samples[:: max(1, len(samples) // _LOOKED_AT)]
+    some = samples[:: max(1, len(samples) // _MEASURED)]
     if not some:
         return FLOOR_DBFS
     power = sqrt(sum(sample * sample for sample in some) / len(some)) / 32768
@@ -33,46 +33,46 @@ def level(data: bytes) -> float:
 
 
 class Source(ABC):
-    """Gives audio in order. `format` is a live session's, `name` says what it is."""
+    """Gives audio in order, in `format`; `name` is what the user sees."""
 
     format: AudioFormat
     name: str
 
     @abstractmethod
     async def read(self) -> bytes:
-        """The next samples; empty at the end.
+        """Return the next samples; empty at the end.
 
         Raises:
-            BadAudio: there is no audio, or no more of it.
+            BadAudio: the audio cannot be read, or not any further.
         """
 
     def pause(self) -> bytes:
-        """Stop; what had been recorded until now."""
+        """Pause. Returns what was recorded until now."""
         return b""
 
     @abstractmethod
     def resume(self) -> None:
-        """Go on after a pause."""
+        """Resume after a pause."""
 
     def rest(self) -> bytes:
-        """What had arrived when reading was broken off."""
+        """Return what had arrived when reading was interrupted."""
         return b""
 
     def waiting_s(self) -> float:
-        """Seconds of audio that are here and not read yet."""
+        """Seconds of audio waiting to be read."""
         return 0.0
 
     def lost_s(self) -> float:
-        """Seconds of audio that could not be kept."""
+        """Seconds of audio dropped."""
         return 0.0
 
     def close(self) -> None:
-        """Let go of whatever it reads from."""
+        """Release what it reads from."""
         return
 
 
 class MicrophoneSource(Source):
-    """The microphone. Paused, it is switched off. Raises like `convo.microphone.Microphone`."""
+    """The microphone, switched off while paused. Raises like `convo.microphone.Microphone`."""
 
     def __init__(self, device: str | None) -> None:
         self.name = device or "microphone"
@@ -80,12 +80,12 @@ class MicrophoneSource(Source):
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
         self._lost_s = 0.0
-        self._left = b""  # of a microphone before this one
+        self._left = b""  # from the microphone before this one
         self._microphone: Microphone | None = Microphone(device, self._wake)
         self.format = self._microphone.format
 
     async def read(self) -> bytes:
-        """All that came since; waits if that is nothing."""
+        """Return everything recorded since the last call; wait if there is nothing."""
         while True:
             microphone = self._microphone
             if self._left:
@@ -94,12 +94,12 @@ class MicrophoneSource(Source):
             if microphone is not None and microphone.waiting:
                 return microphone.take()
             if microphone is not None and microphone.ended:
-                raise BadAudio("The microphone went away: plug it in and start again.")
+                raise BadAudio("The microphone was unplugged: plug it in and start again.")
             await self._news.wait()
             self._news.clear()
 
     def pause(self) -> bytes:
-        """Switch it off."""
+        """Switch it off. Returns what was recorded until now."""
         rest = self.rest()
         self.close()
         return rest
@@ -109,11 +109,11 @@ class MicrophoneSource(Source):
         fresh = Microphone(self._device, self._wake)
         if fresh.format != self.format:
             fresh.close()
-            raise BadAudio("The microphone has another rate now: stop, and start again.")
+            raise BadAudio("The microphone's sample rate changed: stop and start again.")
         self._microphone = fresh
 
     def switch(self, device: str | None) -> None:
-        """Listen to another one from now on. Raises like `resume`; then it is switched off."""
+        """Switch to another microphone. Raises like `resume`, and is off then."""
         running = self._microphone is not None
         self._device, self.name = device, device or "microphone"
         if running:
@@ -121,15 +121,15 @@ class MicrophoneSource(Source):
             self.resume()
 
     def rest(self) -> bytes:
-        """What was recorded until now."""
+        """Return what was recorded until now."""
         return b"" if self._microphone is None else self._microphone.rest()
 
     def waiting_s(self) -> float:
-        """Seconds recorded and not read yet."""
+        """Seconds recorded and not yet read."""
         return 0.0 if self._microphone is None else self._microphone.waiting_s
 
     def lost_s(self) -> float:
-        """Seconds that were dropped."""
+        """Seconds dropped."""
         return self._lost_s + (0.0 if self._microphone is None else self._microphone.lost_s())
 
     def close(self) -> None:
@@ -140,12 +140,12 @@ class MicrophoneSource(Source):
             self._microphone = None
 
     def _wake(self) -> None:
-        with suppress(RuntimeError):  # the app has ended already
+        with suppress(RuntimeError):  # the event loop has ended
             self._loop.call_soon_threadsafe(self._news.set)
 
 
 class PlayedFile(Source):
-    """A recording, given no faster than it plays."""
+    """A recording, read no faster than it plays."""
 
     def __init__(self, path: Path) -> None:
         self.name = path.name
@@ -158,7 +158,7 @@ class PlayedFile(Source):
         self._reading: asyncio.Future[bytes] | None = None
 
     async def read(self) -> bytes:
-        """A short piece, once it would have been spoken."""
+        """Return a short piece once it would have been spoken."""
         while len(self._waiting) < self._size and (more := await self._more()):
             self._waiting += more
         if not self._waiting:
@@ -174,16 +174,16 @@ class PlayedFile(Source):
         return piece
 
     def resume(self) -> None:
-        """Go on from where it was."""
+        """Resume where it stopped."""
         self._begun = None
 
     def close(self) -> None:
-        """Let go of it."""
-        with suppress(ValueError):  # a thread is in it, and leaves it at the end of its step
+        """Close the file."""
+        with suppress(ValueError):  # a thread is inside, and leaves at the end of its step
             self._pieces.close()
 
     async def _more(self) -> bytes:
-        # Cancelled while the thread is in it, the step's piece is kept for the next call.
+        # If cancelled while the thread runs, its piece is kept for the next call.
         if self._reading is None:
             self._reading = asyncio.ensure_future(asyncio.to_thread(next, self._pieces, b""))
         piece = await asyncio.shield(self._reading)

@@ -1,7 +1,6 @@
-"""Files sent to the daemon and followed until their transcript is there, a few at a time.
+"""Sends files to the daemon and follows them until they are transcribed, a few at a time.
 
-In: jobs. Out: `JobChanged` for each of their steps. The client library survives broken links. Nothing here touches a
-widget.
+In: jobs. Out: `JobsChanged` at each step. The client library survives broken links. Nothing here touches a widget.
 """
 
 from __future__ import annotations
@@ -15,15 +14,15 @@ import convo
 from convo.messages import Event, Progress, SessionState, State, SummaryOptions
 from convo.text import clean
 
+from ..messages import JobsChanged
 from ..model.files import FileJob, Step
-from .messages import JobChanged
 
 SIDE_BY_SIDE = 3
-"""Files that are sent and waited for at once; the daemon decides how many it works on."""
+"""Files sent and followed at once; the daemon decides how many it works on."""
 
 
 class Uploads:
-    """The queue. `post` takes messages for the app; `summary`: have each file summed up."""
+    """The queue. `post` takes messages for the app; with `summary` each file gets a summary."""
 
     def __init__(self, link: convo.Link, post: Callable[[Message], object], *, summary: bool = True) -> None:
         self.jobs: list[FileJob] = []
@@ -35,7 +34,7 @@ class Uploads:
         self._uploads: dict[int, convo.FileUpload] = {}
 
     def start(self, job: FileJob) -> None:
-        """Put a job at the end of the queue, or one that is over there again."""
+        """Put a job at the end of the queue; one that is over is run again."""
         if job not in self.jobs:
             self.jobs.append(job)
         task = asyncio.create_task(self._run(job))
@@ -47,14 +46,14 @@ class Uploads:
             del self._tasks[id(job)]
             self._uploads.pop(id(job), None)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._fail(job, f"convo-tui made a mistake: {error!r}")
+            self._fail(job, f"convo-tui failed unexpectedly: {error!r}")
 
     async def cancel(self, job: FileJob) -> None:
-        """Stop it; what was transcribed stays in its session."""
+        """Stop a job; its session keeps what was transcribed."""
         if job.step.over:
             return
         job.enter(Step.CANCELLED, self._now())
-        self._post(JobChanged(job))
+        self._post(JobsChanged())
         upload = self._uploads.pop(id(job), None)
         task = self._tasks.pop(id(job), None)
         if task is not None:
@@ -64,12 +63,12 @@ class Uploads:
             await upload.cancel(None)
 
     def forget(self, job: FileJob) -> None:
-        """Take one that is over out of the queue."""
+        """Remove a job that is over from the queue."""
         if job.step.over and job in self.jobs:
             self.jobs.remove(job)
 
     async def close(self) -> None:
-        """Leave: files that were sent whole go on at the daemon by themselves, half a file is cancelled."""
+        """Stop all uploads; the daemon finishes files that were sent whole, and cancels the others."""
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
@@ -80,10 +79,10 @@ class Uploads:
     async def _run(self, job: FileJob) -> None:
         def progress(sent: int, whole: bool) -> None:
             if whole:
-                job.heard(0.0, None, self._now())
+                job.transcribed(0.0, None, self._now())
             else:
                 job.sending(sent, self._now())
-            self._post(JobChanged(job))
+            self._post(JobsChanged())
 
         async with self._turn:
             try:
@@ -104,7 +103,7 @@ class Uploads:
         now = self._now()
         match event:
             case Progress():
-                job.heard(event.done_s, event.total_s, now)
+                job.transcribed(event.done_s, event.total_s, now)
             case SessionState(state=State.TRANSCRIBED) if self._summary:
                 job.enter(Step.SUMMING_UP, now)
             case SessionState(state=State.COMPLETED):
@@ -112,16 +111,16 @@ class Uploads:
             case SessionState(state=State.CANCELLED):
                 job.enter(Step.CANCELLED, now)
             case SessionState(state=State.FAILED):
-                self._fail(job, clean(event.message or event.code or "The daemon did not say why."))
+                self._fail(job, clean(event.message or event.code or "The daemon gave no reason."))
                 return
             case _:
                 return
-        self._post(JobChanged(job))
+        self._post(JobsChanged())
 
     def _fail(self, job: FileJob, problem: str) -> None:
         if not job.step.over:
             job.enter(Step.FAILED, self._now(), clean(problem))
-            self._post(JobChanged(job))
+            self._post(JobsChanged())
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

@@ -1,0 +1,199 @@
+"""Requests that create, control and end sessions, and those of the queue of files.
+
+In: a request and its client. Out: the reply, and the client's attachment to the session's events. What a request does
+is done by the manager and the session.
+"""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+
+from convo.messages import (
+    AddMark,
+    Attach,
+    AttachReply,
+    CancelSession,
+    Code,
+    CreateSession,
+    CreateSessionReply,
+    DeleteSession,
+    Detach,
+    EndSession,
+    Finalize,
+    FinalizeReply,
+    ListQueue,
+    ListQueueReply,
+    Mark,
+    PauseQueue,
+    Reply,
+    ResumeQueue,
+    Retranscribe,
+    RetranscribeReply,
+    RetrySession,
+    Summarize,
+    SummaryOptions,
+    UpdateSession,
+)
+from convo.transcript import one_line
+from convod.listen.auth import Right
+from convod.listen.client import MOST, Answers, Client, check_right
+from convod.sessions import Manager, Refused
+from convod.sessions.lengths import check_text, cut_line
+from convod.sessions.manager import settings_of
+
+
+class SessionRequests:
+    """Answers them; `answers` says which."""
+
+    def __init__(self, manager: Manager) -> None:
+        self._manager = manager
+        self.answers: Answers = {
+            CreateSession: (self._create_session, Right.STREAM),
+            Finalize: (self._finalize, Right.STREAM),
+            EndSession: (self._end_session, Right.STREAM),
+            CancelSession: (self._cancel_session, Right.STREAM),
+            DeleteSession: (self._delete_session, Right.STREAM),
+            Attach: (self._attach, Right.READ),
+            Detach: (self._detach, Right.READ),
+            Summarize: (self._summarize, Right.STREAM),
+            UpdateSession: (self._update_session, Right.STREAM),
+            RetrySession: (self._retry_session, Right.STREAM),
+            Retranscribe: (self._retranscribe, Right.STREAM),
+            ListQueue: (self._list_queue, Right.READ),
+            PauseQueue: (self._pause_queue, Right.STREAM),
+            ResumeQueue: (self._resume_queue, Right.STREAM),
+            AddMark: (self._add_mark, Right.STREAM),
+        }
+
+    # --- a session's life ---------------------------------------------------------------------------------
+
+    async def _create_session(self, client: Client, request: CreateSession) -> Reply | None:
+        journal, session = await self._manager.create(client.owner, _cleaned(request), client)
+        credit = 0
+        if session is not None and session.takes_audio:
+            client.producing[session.id] = session
+            credit = session.credit
+        client.outbox.put(
+            CreateSessionReply(
+                id=request.id, session=journal.id, config=settings_of(journal.record.config), credit=credit
+            )
+        )
+        client.outbox.attach(journal.feed, 0)
+        return None  # the answer is in the outbox, before the session's first event
+
+    async def _finalize(self, client: Client, request: Finalize) -> Reply | None:
+        session = await self._manager.running(client.reach, request.session)
+        offset = await session.finalize()
+        client.outbox.put(
+            FinalizeReply(id=request.id, offset=offset),
+            after=client.outbox.attachment(session.id),
+            seq=session.feed.seq,
+        )
+        return None
+
+    async def _end_session(self, client: Client, request: EndSession) -> Reply:
+        session = await self._manager.running(client.reach, request.session)
+        await session.end()
+        client.producing.pop(session.id, None)
+        return Reply(id=request.id)
+
+    async def _cancel_session(self, client: Client, request: CancelSession) -> Reply:
+        session = await self._manager.running(client.reach, request.session)
+        session.cancel()
+        client.producing.pop(session.id, None)
+        return Reply(id=request.id)
+
+    async def _delete_session(self, client: Client, request: DeleteSession) -> Reply:
+        await self._manager.delete(client.reach, request.session)
+        client.producing.pop(request.session, None)
+        client.outbox.detach(request.session)
+        return Reply(id=request.id)
+
+    async def _attach(self, client: Client, request: Attach) -> Reply | None:
+        if request.produce:
+            check_right(client, Right.STREAM, "attach with produce")
+        journal = await self._manager.journal(client.reach, request.session)
+        session = self._manager.find(request.session)
+        credit = 0
+        if request.produce and session is not None and session.takes_audio:
+            session.produce(client)
+            client.producing[session.id] = session
+            credit = session.credit
+        client.outbox.put(
+            AttachReply(
+                id=request.id,
+                state=journal.record.state,
+                seq=journal.feed.seq,
+                audio_offset=session.audio_offset if session else journal.record.audio_bytes,
+                credit=credit,
+                ended=session is None or not session.takes_audio,
+            )
+        )
+        client.outbox.attach(journal.feed, request.after_seq)
+        return None  # the answer is in the outbox, before the session's events
+
+    async def _detach(self, client: Client, request: Detach) -> Reply:
+        if not client.outbox.detach(request.session):
+            raise Refused(Code.UNKNOWN_SESSION, f"this connection is not attached to session {request.session!r}")
+        if (session := client.producing.pop(request.session, None)) is not None:
+            session.producer_gone(client)
+        return Reply(id=request.id)
+
+    async def _summarize(self, client: Client, request: Summarize) -> Reply:
+        options = SummaryOptions(
+            provider=request.provider, model=request.model, style=request.style, language=request.language
+        )
+        journal = await self._manager.summarize(client.reach, request.session, options)
+        # A session that has ended since it was attached to has another feed now.
+        attachment = client.outbox.attachment(journal.id)
+        if attachment is None or attachment.log is not journal.feed:
+            client.outbox.attach(journal.feed, journal.feed.seq if attachment is None else attachment.cursor)
+        return Reply(id=request.id)
+
+    # --- the queue ----------------------------------------------------------------------------------------
+
+    async def _update_session(self, client: Client, request: UpdateSession) -> Reply:
+        await self._manager.update(client.reach, request.session, request.title, request.priority)
+        return Reply(id=request.id)
+
+    async def _retry_session(self, client: Client, request: RetrySession) -> Reply:
+        await self._manager.retry(client.reach, request.session)
+        return Reply(id=request.id)
+
+    async def _retranscribe(self, client: Client, request: Retranscribe) -> Reply:
+        return RetranscribeReply(
+            id=request.id, session=await self._manager.retranscribe(client.reach, client.owner, request)
+        )
+
+    async def _list_queue(self, client: Client, request: ListQueue) -> Reply:
+        jobs, paused = self._manager.queue(client.owner)
+        return ListQueueReply(id=request.id, jobs=jobs[:MOST], paused=paused)
+
+    async def _pause_queue(self, client: Client, request: PauseQueue) -> Reply:
+        await self._manager.pause(client.owner, True)
+        return Reply(id=request.id)
+
+    async def _resume_queue(self, client: Client, request: ResumeQueue) -> Reply:
+        await self._manager.pause(client.owner, False)
+        return Reply(id=request.id)
+
+    async def _add_mark(self, client: Client, request: AddMark) -> Reply:
+        if not (math.isfinite(request.time) and request.time >= 0):
+            raise Refused(Code.BAD_REQUEST, "time must be seconds from the session's beginning, 0 or more")
+        journal = await self._manager.journal(client.reach, request.session)
+        self._manager.admission.check_room(journal.record.owner)
+        await journal.publish(Mark, wait=False, time=request.time, text=cut_line(request.text))
+        return Reply(id=request.id)
+
+
+def _cleaned(request: CreateSession) -> CreateSession:
+    """Clean the title, and the file name that may become one: one line that a terminal can show."""
+    title, name = request.title, request.audio.name
+    check_text("audio.name", name)
+    return msgspec.structs.replace(
+        request,
+        title=title if title is None else cut_line(title),
+        audio=msgspec.structs.replace(request.audio, name=name if name is None else one_line(name)),
+    )

@@ -1,0 +1,143 @@
+"""The conversation API's other half: list what there is, search it, export it, rename it, delete it.
+
+In: HTTP requests. Out: JSON, or a transcript as a file. Jobs are the daemon's sessions, and whose they are it decides.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any, Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from convo.formats import FORMATS
+from convo.messages import (
+    CancelSession,
+    Code,
+    DeleteSession,
+    ListSessions,
+    ListSessionsReply,
+    Search,
+    SearchReply,
+    UpdateSession,
+)
+
+from .conversation import status_of
+from .daemon_client import Daemon
+from .errors import Refused
+from .settings import Settings
+from .web import Json, small_body, token_of
+
+PAGE: Final = 100
+"""Jobs of a list, and hits of a search, unless the client asks for fewer."""
+
+_TYPES: Final = {
+    "json": "application/json",
+    "jsonl": "application/x-ndjson",
+    "md": "text/markdown; charset=utf-8",
+    "srt": "application/x-subrip; charset=utf-8",
+    "vtt": "text/vtt; charset=utf-8",
+}
+
+
+class Talks:
+    """The endpoints."""
+
+    def __init__(self, daemon: Daemon, settings: Settings) -> None:
+        self._daemon = daemon
+        self._settings = settings
+
+    def routes(self) -> list[Route]:
+        """Return where they are."""
+        return [
+            Route("/api/v1/conversation/list", self.list, methods=["GET"]),
+            Route("/api/v1/conversation/search", self.search, methods=["GET"]),
+            Route("/api/v1/conversation/export/{job_id}", self.export, methods=["GET"]),
+            Route("/api/v1/conversation/{job_id}", self.rename, methods=["PATCH"]),
+            Route("/api/v1/conversation/{job_id}", self.delete, methods=["DELETE"]),
+        ]
+
+    async def list(self, request: Request) -> Response:
+        """Tell the client's jobs, newest first; `before`, of the one told last, goes on behind it."""
+        before = request.query_params.get("before")
+        try:
+            after_all = None if before is None else float(before)
+        except ValueError:
+            raise Refused(Code.BAD_REQUEST, "`before` must be a `created` of this list.", param="before") from None
+        limit = _limit(request)
+        reply: ListSessionsReply
+        (reply,) = await self._daemon.ask(token_of(request), ListSessions(limit=limit, before=after_all))
+        jobs = [
+            {
+                "job_id": each.session,
+                "kind": each.kind,
+                "title": each.title,
+                "status": status_of(each.state),
+                "created": each.created,
+                "duration_s": each.duration_s,
+            }
+            for each in reply.sessions
+        ]
+        return Json({"jobs": jobs})
+
+    async def search(self, request: Request) -> Response:
+        """Find words in transcripts and summaries, best first."""
+        query = request.query_params.get("q", "").strip()
+        if not query:
+            raise Refused(Code.BAD_REQUEST, "Send the words to look for as `q`.", param="q")
+        reply: SearchReply
+        (reply,) = await self._daemon.ask(token_of(request), Search(query=query, limit=_limit(request), summaries=True))
+        hits = []
+        for hit in reply.hits:
+            told = msgspec.to_builtins(hit)
+            told["job_id"] = told.pop("session")
+            hits.append(told | {"source": hit.source, "title": hit.title})
+        return Json({"hits": hits})
+
+    async def export(self, request: Request) -> Response:
+        """Give a transcript as a file."""
+        format = request.query_params.get("format", "txt")
+        if format not in FORMATS:
+            sentence = f"There is no such format; use one of {', '.join(FORMATS)}."
+            raise Refused(Code.BAD_REQUEST, sentence, param="format")
+        content = await self._daemon.export(token_of(request), request.path_params["job_id"], format)
+        return Response(
+            content,
+            headers={
+                "content-type": _TYPES.get(format, "text/plain; charset=utf-8"),
+                "content-disposition": f'attachment; filename="transcript.{format}"',
+                "cache-control": "no-store",
+                "x-content-type-options": "nosniff",
+            },
+        )
+
+    async def rename(self, request: Request) -> Response:
+        """Give a job another title."""
+        raw = await small_body(request, self._settings.stall_s)
+        try:
+            title = msgspec.json.decode(raw, type=dict[str, Any])["title"]
+        except (msgspec.MsgspecError, UnicodeDecodeError, KeyError):
+            title = None
+        if not isinstance(title, str):
+            raise Refused(Code.BAD_REQUEST, 'Send a JSON object such as {"title": "Interview"}.', param="title")
+        job = request.path_params["job_id"]
+        await self._daemon.ask(token_of(request), UpdateSession(session=job, title=title))
+        return Response(status_code=204)
+
+    async def delete(self, request: Request) -> Response:
+        """Forget a job, its audio and its text; one that is at work is stopped first."""
+        token, job = token_of(request), request.path_params["job_id"]
+        with suppress(Refused):  # it may be over; what else is wrong is said of the deletion, too
+            await self._daemon.ask(token, CancelSession(session=job))
+        await self._daemon.ask(token, DeleteSession(session=job))
+        return Response(status_code=204)
+
+
+def _limit(request: Request) -> int:
+    given = request.query_params.get("limit", str(PAGE))
+    if not (given.isascii() and given.isdigit() and 1 <= int(given[:9]) <= PAGE):
+        raise Refused(Code.BAD_REQUEST, f"`limit` must be a number from 1 to {PAGE}.", param="limit")
+    return int(given)
