@@ -18,7 +18,15 @@ from tests.support.sessions import OFF
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
-async def test_each_end_is_told_over_random_kills(tmp_path: Path, kills: int) -> None:
+def test_each_end_is_told_over_random_kills(tmp_path: Path, kills: int) -> None:
+    async def run() -> None:
+        with trio.fail_after(30 + 15 * kills):
+            await told_over_random_kills(tmp_path, kills)
+
+    trio.run(run)
+
+
+async def told_over_random_kills(tmp_path: Path, kills: int) -> None:
     got: Counter[str] = Counter()
     (tmp_path / "secret").write_text(base64.b64encode(bytes(32)).decode())
     chance = random.Random(kills)
