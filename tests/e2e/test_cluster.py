@@ -6,7 +6,9 @@ import os
 import random
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from convod.cluster import wire
 from convod.cluster.lanes import PROBE
 from convod.engine.wire import encoded
 from tests.support.daemon import Daemon, running
+from tests.support.postgres import Server
 from tests.support.redis import RedisServer, RemoteWorker, SlowLink
 from tests.support.sessions import LIMIT_S, OFF, assert_whole, of, segments, states
 from tests.support.speech import DATA
@@ -156,15 +159,22 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> What:
     return heard
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory, broker: RedisServer) -> Iterator[Cluster]:
-    environment = {**BEAM, "CONVOD_ENGINE_BROKER": broker.url(), "CONVOD_ENGINE_REMOTE_ONLY": "true"}
-    with running(tmp_path_factory.mktemp("cluster"), environment=environment) as daemon:
+@contextmanager
+def running_cluster(directory: Path, broker: RedisServer, **environment: str) -> Iterator[Cluster]:
+    environment |= {**BEAM, "CONVOD_ENGINE_BROKER": broker.url(), "CONVOD_ENGINE_REMOTE_ONLY": "true"}
+    with running(directory, environment=environment) as daemon:
         whole = Cluster(broker, daemon)
         try:
             yield whole
         finally:
             whole.close()
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory, broker: RedisServer) -> Iterator[Cluster]:
+    """It serves all tests: that it still works after one is seen by the next."""
+    with running_cluster(tmp_path_factory.mktemp("cluster"), broker) as whole:
+        yield whole
 
 
 STUCK = """
@@ -178,17 +188,19 @@ if not mark.exists():
 """Once, its consumer never asks for a task."""
 
 
-async def test_a_file_waits_for_a_worker_and_has_the_same_text_with_one(
+async def test_a_file_waits_for_a_worker_and_has_the_same_text_with_one_however_far_away(
     cluster: Cluster, expected: What, tmp_path: Path
 ) -> None:
     async with convo.connect(cluster.daemon.url) as client:
         early = await begin(client)  # it waits for who comes
         status = await client.request(messages.Status())
         assert "convod worker --broker" in (status.engine.message or "")
-        cluster.start()
+        worker = cluster.start()
+        cluster.link(worker).delay_s = 0.05
         # One whose consumer takes nothing becomes a new one by itself, while other tests go on.
         cluster.stuck = cluster.start(before=STUCK.format(mark=str(tmp_path / "mark")))
         assert await rest(early) == expected
+        cluster.link(worker).delay_s = 0.0
 
 
 async def test_a_worker_with_another_model_or_version_gets_nothing(cluster: Cluster, expected: What) -> None:
@@ -224,8 +236,7 @@ async def test_a_model_that_hangs_is_replaced_and_what_it_might_yet_say_is_not_t
         redis.set(wire.window_key("h"), encoded(PROBE), ex=30)
         redis.lpush(wire.PREFIX + queue, wire.task_message("h", queue, "nobody", model, 0.3))
         await until(lambda: "task=h verdict=died" in "".join(worker.log))
-        assert await rest(await begin(client)) == expected
-        assert worker.child != child
+        await until(lambda: worker.child != child)
 
 
 async def test_workers_that_are_killed_stopped_and_cut_off_in_mid_window(cluster: Cluster, expected: What) -> None:
@@ -247,7 +258,6 @@ async def test_workers_that_are_killed_stopped_and_cut_off_in_mid_window(cluster
         for child in children:
             os.kill(child, signal.SIGCONT)
         await cluster.wait_serving(client, stopped, cut_off, other)
-        assert await rest(await begin(client)) == expected
 
 
 async def test_a_worker_that_was_stuck_has_started_again_and_one_that_is_told_to_stop_goes(
@@ -264,7 +274,6 @@ async def test_a_worker_that_was_stuck_has_started_again_and_one_that_is_told_to
         cluster.stuck = None
         while stuck.id in {one.worker for one in (await cluster.status(client)).workers}:  # noqa: ASYNC110
             await trio.sleep(0.02)
-        assert await rest(await begin(client)) == expected
         assert cluster.windows() == []
 
 
@@ -304,7 +313,6 @@ async def test_a_delivery_that_is_forced_twice_is_stored_once(cluster: Cluster, 
             for verdict in ("answer", "died", "dropped"):
                 redis.xadd(replies, {"task": task, "verdict": verdict, "body": b"\x80"})
         assert told == expected
-        assert await rest(await begin(client)) == expected
 
 
 async def test_a_cancelled_file_is_gone_within_a_second_there_too(cluster: Cluster, expected: What) -> None:
@@ -324,13 +332,6 @@ async def test_a_cancelled_file_is_gone_within_a_second_there_too(cluster: Clust
         assert await rest(await begin(client)) == expected
 
 
-async def test_workers_far_away_hear_the_same(cluster: Cluster, expected: What) -> None:
-    async with convo.connect(cluster.daemon.url) as client:
-        for worker in await cluster.having(client, 2):
-            cluster.link(worker).delay_s = 0.05
-        assert await rest(await begin(client)) == expected
-
-
 async def test_a_worker_that_may_not_come_in_says_what_to_look_at(broker: RedisServer) -> None:
     worker = RemoteWorker(f"redis://convo:wrong@127.0.0.1:{broker.plain_port}")
     assert await trio.to_thread.run_sync(worker.process.wait, 30) == 1
@@ -341,31 +342,36 @@ async def test_a_worker_that_may_not_come_in_says_what_to_look_at(broker: RedisS
 
 
 @pytest.mark.slow
-def test_twenty_kills_of_workers_models_and_redis_change_nothing(cluster: Cluster, expected: What) -> None:
+def test_twenty_kills_of_workers_models_redis_and_postgresql_change_nothing(
+    broker: RedisServer, postgres: Server, tmp_path: Path, expected: What
+) -> None:
     chance = random.Random(SEED)
+    kills: Counter[str] = Counter()
 
-    async def disturbed(kills: int) -> int:
-        """One file with a few kills; how many there were."""
+    async def disturb(cluster: Cluster) -> None:
+        """One file with a few kills."""
         with trio.fail_after(4 * LIMIT_S):
             async with convo.connect(cluster.daemon.url) as client:
                 workers = await cluster.having(client, 3)
                 session = await begin(client)
-                done = 0
                 for _ in range(chance.randint(1, 3)):
                     await trio.sleep(chance.uniform(0.0, 0.5))
-                    what_dies = chance.choice(["worker", "worker", "model", "redis"])
+                    what_dies = chance.choice(["worker", "worker", "model", "redis", "postgresql"])
                     if what_dies == "redis":
                         cluster.broker.kill()
                         cluster.broker.start()
+                    elif what_dies == "postgresql":
+                        postgres.signal(chance.choice([signal.SIGKILL, signal.SIGQUIT]))
+                        postgres.start()
                     elif what_dies == "model" and workers:
                         os.kill(chance.choice(workers).child, signal.SIGKILL)
                     elif workers:
                         cluster.end(workers.pop(chance.randrange(len(workers))))
                         cluster.start()
-                    done += 1
+                    kills[what_dies] += 1
                 assert await rest(session) == expected
-        return kills + done
 
-    kills = 0
-    while kills < KILLS:
-        kills = trio.run(disturbed, kills)
+    with postgres.fresh() as address, running_cluster(tmp_path, broker, CONVOD_STORE_URL=address) as cluster:
+        while kills.total() < KILLS:
+            trio.run(disturb, cluster)
+    assert len(kills) == 4
