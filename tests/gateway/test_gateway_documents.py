@@ -93,6 +93,18 @@ def test_images_run_as_nobody_in_particular_and_say_how_they_are():
     assert services["worker"]["deploy"]["replicas"] == 2
     assert services["worker"]["command"] == ["convod", "worker"]
     assert services["redis"]["command"] == ["redis-server", "--save", "", "--appendonly", "no"]
+    cluster = dict(line.split("=", 1) for line in (ROOT / "cluster.env").read_text().splitlines() if line[0] != "#")
+    assert cluster.pop("COMPOSE_PROFILES") == "cluster"
+    assert {name: services["convod"]["environment"][name] for name in cluster} == {
+        name: f"${{{name}:-}}" for name in cluster
+    }
+    postgres = services["postgres"]["environment"]
+    assert cluster == {
+        "CONVOD_ENGINE_BROKER": "redis://redis",
+        "CONVOD_STORE_URL": "postgresql://{POSTGRES_USER}:{POSTGRES_PASSWORD}@postgres/{POSTGRES_DB}".format_map(
+            postgres
+        ),
+    }
     assert all(port.startswith("127.0.0.1:") for port in compose["services"]["gateway"]["ports"])
 
 
