@@ -29,8 +29,10 @@ from convo.codec import Json
 from convo.connection import Connection, Role
 from convo.framing import LengthPrefixed, WholeMessages
 from convo.unix_peer import peer_uid
+from convod.engine.models import Model
 from convod.engine.pool import EnginePool
-from convod.engine.supervisor import Engine
+from convod.engine.remote import Lanes
+from convod.engine.supervisor import Engine, EngineSettings
 from convod.hooks import Hooks
 from convod.listen import auth, tcp, unix
 from convod.listen.endpoint import WebSocketEndpoint
@@ -91,6 +93,12 @@ async def run(
     log.info("convod has stopped")
 
 
+def _open_lanes(settings: EngineSettings, model: Model, engine: Engine) -> Lanes:
+    from convod.cluster import lanes  # needs Redis' client, which is imported only if a broker is set
+
+    return lanes.Lanes(settings, model, engine)
+
+
 class _Daemon:
     """All parts, each made from those above it. What must be closed again is left to `resources`."""
 
@@ -126,8 +134,8 @@ class _Daemon:
         spool = Spool(state / "spool", fsync=settings.spool.fsync, quota=settings.limits.disk_bytes, usage=usage)
 
         # What transcribes and summarises.
-        self.engine = Engine(settings.engine)
-        self.engine_pool = EnginePool(settings.engine)  # for sessions that ask for another model
+        self.engine = Engine(settings.engine, _open_lanes)
+        self.engine_pool = EnginePool(settings.engine, _open_lanes)  # for sessions that ask for another model
         self.summarizers = Summarizers(settings.summary)
         session_metrics = SessionMetrics()
         session_deps = SessionDeps(

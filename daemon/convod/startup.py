@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib.util
 import os
 import resource
 from collections.abc import Iterator
@@ -24,11 +25,11 @@ class CannotStart(Exception):
     """The daemon cannot run here; the text is a sentence that says what to do."""
 
 
-def check(settings: Settings) -> None:
-    """Check that the configured model, summarizer and style exist, and that the store's address is one.
+def check(settings: Settings, *, worker: bool = False) -> None:
+    """Check that the configured model, summarizer and style exist, and the addresses of the store and the broker.
 
     Raises:
-        CannotStart: one does not, or it is none.
+        CannotStart: one does not exist, or is no such address.
     """
     try:
         database_at(settings.store.url, Path())
@@ -41,11 +42,27 @@ def check(settings: Settings) -> None:
         raise CannotStart(f"engine.model: {error}") from error
     except models.ModelNotHere:
         pass  # the engine downloads it and reports progress
+    _check_broker(settings, worker)
     if settings.summary != SummarySettings():  # the defaults need no search through installed packages
         try:
             Summarizers(settings.summary).check(SummaryOptions())
         except ValueError as error:
             raise CannotStart(f"summary.provider or summary.style: {error}") from error
+
+
+def _check_broker(settings: Settings, worker: bool) -> None:
+    engine = settings.engine
+    if not engine.broker:
+        if worker:
+            raise CannotStart("a worker needs the convods' broker: convod worker --broker redis://HOST")
+        if engine.remote_only:
+            raise CannotStart("engine.remote_only = true leaves nothing to hear with: set engine.broker, too")
+        return
+    if not engine.broker.startswith(("redis://", "rediss://")):
+        raise CannotStart("engine.broker: expected a URL redis://USER:PASSWORD@HOST:PORT/DB, or rediss:// for TLS")
+    needed = ("redis", "celery") if worker else ("redis",)
+    if not all(importlib.util.find_spec(name) for name in needed):
+        raise CannotStart("engine.broker needs Celery and redis-py: run pip install 'convo[cluster]'")
 
 
 def raise_file_limit() -> None:

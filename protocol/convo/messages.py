@@ -343,6 +343,33 @@ class AnswerSentence(Value, frozen=True, kw_only=True):
     unverified: list[str] = []
 
 
+class RemoteWorkerStatus(Value, frozen=True, kw_only=True):
+    """A worker on another machine. `load` is that of its machine over its processors, `beat_s` the seconds since its
+    last sign of life. `reason` says why it gets no windows, if so; `note`, which ones it does not get.
+    """
+
+    worker: str
+    host: str
+    model: str
+    device: str
+    compute_type: str
+    slots: int = 1
+    busy: int = 0
+    load: float = 0.0
+    windows: int = 0
+    beat_s: float = 0.0
+    reason: str | None = None
+    note: str | None = None
+
+
+class ClusterStatus(Value, frozen=True, kw_only=True):
+    """The broker that brings windows to workers on other machines: whether it can be reached, and what is wrong."""
+
+    connected: bool
+    workers: list[RemoteWorkerStatus] = []
+    message: str | None = None
+
+
 class Limits(Value, frozen=True, kw_only=True, omit_defaults=False):
     """What the daemon grants: bytes a message, bytes of unacknowledged audio, seconds to resume."""
 
@@ -399,7 +426,7 @@ class PingReply(Reply, frozen=True, kw_only=True, tag="ok"):
 
 class StatusReply(Reply, frozen=True, kw_only=True, tag="ok"):
     """How the daemon is. `rejected`: texts that were not shown since it started, by reason. `storage` is there when
-    something on its disk needs attention.
+    something on its disk needs attention, `cluster` where a broker is set.
     """
 
     version: str
@@ -410,6 +437,7 @@ class StatusReply(Reply, frozen=True, kw_only=True, tag="ok"):
     summarizer: SummarizerStatus | None = None
     rejected: dict[str, int] | None = None
     storage: StorageStatus | None = None
+    cluster: ClusterStatus | None = None
 
 
 class MetricsReply(Reply, frozen=True, kw_only=True, tag="ok"):

@@ -32,6 +32,7 @@ from convo.messages import (
     AudioAck,
     Bookmark,
     CancelSession,
+    ClusterStatus,
     CreateSession,
     CreateSessionReply,
     DeleteSession,
@@ -209,6 +210,7 @@ class FakeDaemon:
         self.fail_with: tuple[str, str] | None = None
         self.summarizer: SummarizerStatus | None = None
         self.storage: StorageStatus | None = None
+        self.cluster: ClusterStatus | None = None
         self.reason: str | None = None  # of the model
         self.writes = SUMMARY  # by summarize
         self.sums_up = SUMMARY  # at a session's end
@@ -335,6 +337,7 @@ class FakeDaemon:
             sessions=SessionCounts(live=1, file=0),
             summarizer=self.summarizer,
             storage=self.storage,
+            cluster=self.cluster,
         )
         await peer.send(reply)
 

@@ -13,11 +13,13 @@ import pytest
 from convo.messages import (
     Attach,
     CancelSession,
+    ClusterStatus,
     DeleteSession,
     EndSession,
     Error,
     ListSessions,
     PullModel,
+    RemoteWorkerStatus,
     SessionState,
     State,
     StorageStatus,
@@ -208,6 +210,30 @@ def test_status_tells_what_the_disk_needs(fake: FakeDaemon, run: Run) -> None:
     out = run("status").out
     assert "disk       the disk is full\n" in out
     assert "disk       2 files of audio (70 kB) that no session knows" in out
+
+
+def test_status_lists_workers_on_other_machines(fake: FakeDaemon, run: Run) -> None:
+    assert "broker" not in run("status").out
+    worker = RemoteWorkerStatus(
+        worker="0c1d", host="no\x1b[31mrth", model="small", device="cuda", compute_type="float16", slots=2, busy=1,
+        load=0.5, windows=17, beat_s=1.6,
+    )  # fmt: skip
+    other = RemoteWorkerStatus(
+        worker="77", host="south", model="tiny", device="cpu", compute_type="int8", reason="it has another model"
+    )
+    third = RemoteWorkerStatus(
+        worker="78", host="west", model="small", device="cpu", compute_type="int8", note="it has no speaker model"
+    )
+    fake.cluster = ClusterStatus(connected=True, workers=[worker, other, third])
+    out = run("status").out
+    assert "broker     there\n" in out
+    assert (
+        "worker     north 0c1d: small on cuda (float16), 1 of 2 busy, load 50%, 17 windows, last beat 2 s ago\n" in out
+    )
+    assert "worker     south 77: gets nothing, for it has another model\n" in out
+    assert "last beat 0 s ago; it has no speaker model\n" in out
+    fake.cluster = ClusterStatus(connected=False, message="the broker is out of reach")
+    assert "broker     the broker is out of reach\n" in run("status").out
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,28 @@ def test_images_run_as_nobody_in_particular_and_say_how_they_are():
             kept, _, place = volume.partition(":")
             assert kept in compose["volumes"]
             assert place in json.loads(stage["VOLUME"])
-    assert compose["services"]["ollama"]["profiles"] == ["ollama"]
+    services = compose["services"]
+    assert services["ollama"]["profiles"] == ["ollama"]
+    for name in ("worker", "redis", "postgres"):
+        assert services[name]["profiles"] == ["cluster"]
+        assert "ports" not in services[name]  # inside the network only
+        assert all(volume.partition(":")[0] in compose["volumes"] for volume in services[name].get("volumes", []))
+    assert services["worker"]["image"] == services["convod"]["image"]
+    assert services["worker"]["deploy"]["replicas"] == 2
+    assert services["worker"]["command"] == ["convod", "worker"]
+    assert services["redis"]["command"] == ["redis-server", "--save", "", "--appendonly", "no"]
+    cluster = dict(line.split("=", 1) for line in (ROOT / "cluster.env").read_text().splitlines() if line[0] != "#")
+    assert cluster.pop("COMPOSE_PROFILES") == "cluster"
+    assert {name: services["convod"]["environment"][name] for name in cluster} == {
+        name: f"${{{name}:-}}" for name in cluster
+    }
+    postgres = services["postgres"]["environment"]
+    assert cluster == {
+        "CONVOD_ENGINE_BROKER": "redis://redis",
+        "CONVOD_STORE_URL": "postgresql://{POSTGRES_USER}:{POSTGRES_PASSWORD}@postgres/{POSTGRES_DB}".format_map(
+            postgres
+        ),
+    }
     assert all(port.startswith("127.0.0.1:") for port in compose["services"]["gateway"]["ports"])
 
 

@@ -72,6 +72,7 @@ class DaemonRequests:
             summarizer=await self._summarizers.status(),
             rejected=dict(self._manager.hallucination_filter.rejected),
             storage=await trio.to_thread.run_sync(self._manager.storage),  # it looks at the disk
+            cluster=None if engine.lanes is None else engine.lanes.status(),
         )
 
     async def _metrics(self, client: Client, request: Metrics) -> Reply:

@@ -131,9 +131,10 @@ def load(
 
 def exposed_secret(settings: Settings, file: Path | None) -> str | None:
     """One sentence if the file holds a secret and every user of this machine may read it."""
-    url = settings.store.url
+    broker, url = settings.engine.broker, settings.store.url
     secrets = {
         "listen.token": (settings.listen.token, "`convod token add`"),
+        "engine.broker": (broker if without_password(broker) != broker else "", "CONVOD_ENGINE_BROKER"),
         "store.url": (url if without_password(url) != url else "", "CONVOD_STORE_URL, or a password in ~/.pgpass,"),
     }
     if file is None or not any(value for value, _ in secrets.values()):
@@ -152,7 +153,7 @@ def exposed_secret(settings: Settings, file: Path | None) -> str | None:
 
 def without_password(url: str) -> str:
     """An address as it may be shown."""
-    if url and not re.match("postgres(ql)?://", url):
+    if url and not re.match("(postgres(ql)?|rediss?)://", url):
         return "(set)"  # whatever it is
     url = re.sub(r"^(\w+://[^:/@]*):.*@", r"\1:(set)@", url)
     return re.sub(r"(?i)((?:ssl)?password=)[^&]*", r"\1(set)", url)

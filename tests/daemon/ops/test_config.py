@@ -152,7 +152,7 @@ def test_the_state_directory_is_the_users_unless_it_is_given():
 @pytest.mark.parametrize(
     ("text", "key", "expected"),
     [
-        ("[engine]\nmodle = 'x'\n", "engine.modle", "one of batch, compute_type, "),
+        ("[engine]\nmodle = 'x'\n", "engine.modle", "one of batch, broker, compute_type, "),
         ("[engine]\nmodle = 'x'\n", "engine.modle", "(perhaps you mean engine.model)"),
         ("model = 'x'\n", "model", "(perhaps you mean engine.model)"),
         ("[limits]\nmessage_bytes = 1\n", "limits.message_bytes", "(perhaps you mean listen.message_bytes)"),
@@ -336,3 +336,24 @@ def test_a_value_out_of_range_is_one_line_with_the_range(name, value, expected):
     with pytest.raises(config.BadSettings, match=f"{name}: expected {expected}") as wrong:
         config.load({}, {name: value})
     assert "\n" not in str(wrong.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("", ""),
+        ("redis://h:1/2", "redis://h:1/2"),
+        ("redis://u:p@h", "redis://u:(set)@h"),
+        ("rediss://:p%40@h?ssl_ca_certs=/a", "rediss://:(set)@h?ssl_ca_certs=/a"),
+    ],
+)
+def test_a_brokers_password_is_not_shown_and_a_file_with_it_must_be_private(write, url, shown):
+    assert config.without_password(url) == shown
+    file = write(f"[engine]\nbroker = '{url}'\n")
+    file.chmod(0o644)
+    settings, _ = config.load({}, {}, file)
+    told = config.exposed_secret(settings, file)
+    use = f"use `chmod o-r {file}`, or CONVOD_ENGINE_BROKER instead"
+    assert told == (None if url == shown else f"{file} holds engine.broker and any user may read it: {use}")
+    file.chmod(0o640)
+    assert config.exposed_secret(settings, file) is None
