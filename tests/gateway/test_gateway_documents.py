@@ -165,7 +165,7 @@ def test_the_gateways_command_in_the_image_is_one():
     [
         (["--listen", "0.0.0.0:1", "--connect", "ws://x"], "open to the network"),
         (["--connect", "unix:/x"], "every client would be this user"),
-        (["--connect", "unix:/x", "--open-loopback", "--listen", "0.0.0.0:1", "--insecure"], "nobody for a token"),
+        (["--connect", "unix:/x", "--open-loopback", "--listen", "0.0.0.0:1", "--insecure"], "requires no token"),
         (["--connect", "http://x"], "ws://"),
         (["--listen", "here", "--connect", "ws://x"], "HOST:PORT"),
         (["--tls-cert", "x", "--connect", "ws://x"], "go together"),
