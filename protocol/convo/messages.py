@@ -721,13 +721,18 @@ class CancelAsk(Request[Reply], frozen=True, kw_only=True, tag="cancel_ask"):
 
 
 class Export(Request[ExportReply], frozen=True, kw_only=True, tag="export"):
-    """The transcript as txt, srt, vtt, ttml, json, jsonl or md, from `offset` characters on."""
+    """The transcript as txt, srt, vtt, ttml, json, jsonl or md, from `offset` characters on.
+
+    `redact`: what is taken out, names, numbers or emails; `redact_names` are names that are known.
+    """
 
     Reply: ClassVar = ExportReply
 
     session: str
     format: str
     offset: Count = 0
+    redact: list[str] = []
+    redact_names: list[str] = []
 
 
 class Summarize(Request[Reply], frozen=True, kw_only=True, tag="summarize"):

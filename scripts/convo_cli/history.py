@@ -22,6 +22,7 @@ from convo.messages import (
     State,
     UpdateSession,
 )
+from convo.redaction import NAME, NAMES, Redactor
 from convo.transcript import Transcript
 
 from .arguments import EXPORTS, Options
@@ -30,7 +31,7 @@ from .errors import Exit, Problem, failed
 from .link import connected, find, linked, sessions
 from .output import Lines, colours, json_line, note, on_screen, put, write_file
 from .summaries import BOLD, DIM, PLAIN, starts_of, summary_for_output
-from .text import clean, clock, moment, table
+from .text import clean, clock, file_name, moment, table
 from .transcripts import fit, format_of
 
 
@@ -80,20 +81,44 @@ async def export(options: Options) -> None:
     format = format_of(options.format, output, json=options.json, formats=EXPORTS)
     if format == DOCX and output is None:
         raise Problem(Exit.USAGE, "A Word document needs a file: give -o OUT.docx.")
+    names = _names(options.redact_names)
     async with connected(options) as client:
         info = await find(client, options.session)
         if format == DOCX:
             transcript = Transcript.of(await client.get_session(info.session))
+            if options.redact:
+                redactor = Redactor(options.redact, names)
+                transcript = await trio.to_thread.run_sync(redactor.redacted, transcript)
             try:
                 content: str | bytes = await trio.to_thread.run_sync(render_docx, transcript)
             except NoDocx as error:
                 raise Problem(Exit.USAGE, str(error)) from None
         else:
-            content = fit(await client.export(info.session, format), format)
+            text = await client.export(info.session, format, redact=options.redact, redact_names=names)
+            content = fit(text, format)
     if output is None:
         put(str(content))
     else:
         write_file(output, content)
+
+
+def _names(path: str | None) -> list[str]:
+    """The names in a file, one a line."""
+    if path is None:
+        return []
+    try:
+        names = [name for line in Path(path).read_text(encoding="utf-8").splitlines() if (name := line.strip())]
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
+        raise Problem(Exit.USAGE, f"Cannot read {file_name(path)}: {reason}.") from None
+    try:
+        Redactor(["names"], names)
+    except ValueError:
+        raise Problem(
+            Exit.USAGE,
+            f"{file_name(path)}: put at most {NAMES} names into it, one a line, of at most {NAME} characters.",
+        ) from None
+    return names
 
 
 async def search(options: Options) -> None:

@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 import msgspec
 import trio
 
-from convo import formats
 from convo.connection import NEED_DATA, Connection, Role
 from convo.framing import LengthPrefixed
 from convo.messages import (
@@ -101,6 +100,7 @@ from convo.messages import (
     UpdateSession,
     Welcome,
 )
+from convo.redaction import Redactor, render_redacted
 from convo.transcript import Transcript
 
 M = TypeVar("M", bound=Message)
@@ -412,7 +412,9 @@ class FakeDaemon:
         transcript = Transcript(
             segments=session.segments, summary=session.summary, marks=session.marks(), **session.info()
         )
-        await peer.send(ExportReply(id=number, content=formats.render(transcript, message.format)))
+        redactor = Redactor(message.redact, message.redact_names)
+        content = "".join(render_redacted(transcript, message.format, transcript.segments, redactor))
+        await peer.send(ExportReply(id=number, content=content))
 
     async def on_Ask(self, peer: Peer, message: Ask, number: int) -> None:
         passages = [

@@ -27,6 +27,7 @@ from convo.messages import (
     Search,
     SearchReply,
 )
+from convo.redaction import Redactor
 from convod.listen.auth import Right
 from convod.listen.client import MOST, Answers, Client
 from convod.sessions import Manager, Refused, speakers
@@ -95,9 +96,15 @@ class HistoryRequests:
 
     async def _export(self, client: Client, request: Export) -> Reply:
         journal = await self._manager.journal(client.reach, request.session)
+        redactor = None
+        if request.redact or request.redact_names:
+            try:
+                redactor = Redactor(request.redact, request.redact_names)
+            except ValueError as error:
+                raise Refused(Code.BAD_REQUEST, str(error)) from error
         # A character takes at most four bytes.
         content, following = await self._manager.exports.page(
-            journal, request.format, request.offset, PAGE_BYTES // 4, client.owner
+            journal, request.format, request.offset, PAGE_BYTES // 4, client.owner, redactor
         )
         return ExportReply(id=request.id, content=content, next=following)
 
