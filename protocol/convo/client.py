@@ -31,6 +31,8 @@ from .messages import (
     Event,
     Export,
     Finalize,
+    GetAudio,
+    GetAudioReply,
     GetSession,
     GetSessionReply,
     ModelProgress,
@@ -287,6 +289,21 @@ class Client:
                 raise RemoteProtocolError(Code.BAD_MESSAGE, "The daemon's export does not move on.")
             offset = reply.next
         return "".join(pieces)
+
+    async def get_audio(self, session: str, write: Callable[[bytes], object]) -> GetAudioReply:
+        """The kept audio of a session, as it was sent: `write` gets it, a piece at a time. Raises like `request`.
+
+        Returns: the last reply, which says what the bytes are.
+        """
+        offset = 0
+        while True:
+            reply = await self.request(GetAudio(session=session, offset=offset))
+            write(reply.data)
+            if reply.next is None:
+                return reply
+            if reply.next <= offset:
+                raise RemoteProtocolError(Code.BAD_MESSAGE, "The daemon's audio does not move on.")
+            offset = reply.next
 
     async def get_session(self, session: str) -> GetSessionReply:
         """A session whole, with all its segments. Raises like `request`."""

@@ -491,6 +491,19 @@ class AskReply(Reply, frozen=True, kw_only=True, tag="ok"):
     reason: str | None = None
 
 
+class GetAudioReply(Reply, frozen=True, kw_only=True, tag="ok"):
+    """Bytes of a session's audio as they were sent, `size` in all, and what they are (`kind`, `audio`).
+
+    `next` is there when more follows: ask again with that `offset`.
+    """
+
+    data: bytes
+    size: int
+    kind: Literal["live", "file"]
+    audio: AudioFormat
+    next: int | None = None
+
+
 class ListQueueReply(Reply, frozen=True, kw_only=True, tag="ok"):
     """The owner's file sessions in the order in which they come; `paused` if none of them is worked on."""
 
@@ -702,6 +715,15 @@ class Search(Request[SearchReply], frozen=True, kw_only=True, tag="search"):
     query: str
     limit: Count = 50
     summaries: bool = False
+
+
+class GetAudio(Request[GetAudioReply], frozen=True, kw_only=True, tag="get_audio"):
+    """The audio of a session that is over and whose audio was kept, from `offset` bytes on."""
+
+    Reply: ClassVar = GetAudioReply
+
+    session: str
+    offset: Count = 0
 
 
 class Ask(Request[AskReply], frozen=True, kw_only=True, tag="ask"):
@@ -964,7 +986,7 @@ REQUESTS: dict[str, type[Message]] = _by_name(
     Detach, ListSessions, Search, Export, Summarize, ListSummaries, ListModels, PullModel, UpdateSession, RetrySession,
     AddMark,
     Retranscribe, ListQueue, PauseQueue, ResumeQueue,
-    Ask, CancelAsk,
+    Ask, CancelAsk, GetAudio,
 )  # fmt: skip
 """Requests by wire name."""
 

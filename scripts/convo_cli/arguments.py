@@ -93,6 +93,7 @@ class Options(argparse.Namespace):
     sessions: list[str]
     redact: list[str]
     redact_names: str | None
+    audio: str | None
     query: str
     state: str | None
     kind: str | None
@@ -319,6 +320,9 @@ def _history(command: Any) -> None:
         default=[],
         metavar="KINDS",
         help="take out what looks like it: names, numbers, emails, with commas between; read the result",
+    )
+    parser.add_argument(
+        "--audio", metavar="OUT.wav", help="write the kept sound, too (alone without -o); --redact puts silence into it"
     )
     parser.add_argument("--redact-names", metavar="FILE", help="names to take out, one a line, beside those found")
 

@@ -29,6 +29,7 @@ from convo.messages import (
     AttachReply,
     Audio,
     AudioAck,
+    AudioFormat,
     Bookmark,
     CancelSession,
     CreateSession,
@@ -45,6 +46,8 @@ from convo.messages import (
     Finalize,
     FinalizeReply,
     FinalSummary,
+    GetAudio,
+    GetAudioReply,
     GetSession,
     GetSessionReply,
     Hello,
@@ -415,6 +418,17 @@ class FakeDaemon:
         redactor = Redactor(message.redact, message.redact_names)
         content = "".join(render_redacted(transcript, message.format, transcript.segments, redactor))
         await peer.send(ExportReply(id=number, content=content))
+
+    async def on_GetAudio(self, peer: Peer, message: GetAudio, number: int) -> None:
+        session = self.sessions[message.session]
+        data = bytes(session.audio[message.offset : message.offset + 40_000])
+        end = message.offset + len(data)
+        await peer.send(
+            GetAudioReply(
+                id=number, data=data, size=len(session.audio), kind=session.kind, audio=AudioFormat(),
+                next=end if end < len(session.audio) else None,
+            )
+        )  # fmt: skip
 
     async def on_Ask(self, peer: Peer, message: Ask, number: int) -> None:
         passages = [

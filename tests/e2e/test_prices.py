@@ -86,6 +86,7 @@ WORST: dict[str, list[Map]] = {
         }
         for named in ([], [TALK])
     ],
+    "get_audio": [{"session": KEPT}],
     "cancel_ask": [{"ask": 1}],
     "export": [IN_TALK | {"format": name, "offset": at} for at in (0, 100_000) for name in formats.FORMATS]
     + [
