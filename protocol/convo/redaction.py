@@ -119,7 +119,7 @@ class Redactor:
 
     def redact(self, transcript: Transcript, segments: Segments) -> tuple[Transcript, Segments]:
         """The transcript and its segments without what is taken out. Looks at all segments once, for names."""
-        named = [each.name for each in transcript.speakers if not _is_plain(each)]
+        named = [name for each in transcript.speakers if not _is_plain(each) for name in _names_of(each)]
         mine = Redactor(self._kinds, self._given)
         if "names" in self._kinds:
             mine._given += tuple(name[:NAME] for name in named)
@@ -317,7 +317,16 @@ def _stem(word: str) -> str:
 
 
 def _is_plain(speaker: Speaker) -> bool:
-    return speaker.name in (f"Speaker {speaker.speaker}", f"Channel {speaker.speaker}")
+    """Whether it is called what no person is called."""
+    return speaker.name in (f"Speaker {speaker.speaker}", f"Channel {speaker.speaker}", "me", "them")
+
+
+def _names_of(speaker: Speaker) -> Iterator[str]:
+    """What may be said of what a speaker is called: the whole, and its words; common words are none."""
+    words = [word[0] for word in _WORD.finditer(speaker.name)]
+    if len(words) > 1:
+        yield speaker.name
+    yield from (word for word in words if word.casefold() not in _STARTERS and len(word) > 1 and not word.islower())
 
 
 def _merged(spans: Iterable[Span]) -> list[Span]:

@@ -6,7 +6,7 @@ import time
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convo.formats import FORMATS
@@ -127,6 +127,18 @@ def test_everything_of_a_transcript_is_covered() -> None:
     assert Redactor(["numbers"]).redacted(whole).speakers == whole.speakers
 
 
+def test_speakers_lose_their_names_in_the_text_too() -> None:
+    speakers = [
+        Speaker(speaker=1, name="Anna Smith"),
+        Speaker(speaker=2, name="me"),
+        Speaker(speaker=3, name="Will the host"),
+    ]
+    whole = talk(segment("Anna und ich. Will er, will sie? Frau Smith, gib me host.", language="de"), speakers=speakers)
+    redacted = Redactor(["names"]).redacted(whole)
+    assert redacted.segments[0].text == "[name] und ich. Will er, will sie? Frau [name], gib me host."
+    assert [speaker.name for speaker in redacted.speakers] == ["Speaker 1", "me", "Speaker 3"]
+
+
 def test_words_and_silence_go_by_the_times_of_words() -> None:
     whole = talk(
         segment("Call 555 1234 now, Bo, please.", 0, words=True),
@@ -157,6 +169,7 @@ def test_what_cannot_be_redacted(kinds: list[str], names: list[str], says: str) 
         Redactor(kinds, names)
 
 
+@settings(max_examples=50)
 @given(text=st.text(st.sampled_from("aA1@.:/ -+(one two") | st.characters(), max_size=80))
 def test_any_text(text: str) -> None:
     redactor = Redactor(KINDS, ["Anna", "김"])
@@ -168,6 +181,6 @@ def test_any_text(text: str) -> None:
 @pytest.mark.parametrize("unit", ["a", "a.", "1 ", "1(", "a@", "one ", "a dot ", "www.", "Anna ", "Ann", "+", "- "])
 def test_no_text_takes_long(unit: str) -> None:
     redactor = Redactor(KINDS, [f"Anna {number}" for number in range(NAMES)])
-    began = time.perf_counter()
-    redactor.text(unit * (100_000 // len(unit)), "en")
-    assert time.perf_counter() - began < 3.0
+    began = time.process_time()
+    redactor.text(unit * (20_000 // len(unit)), "en")
+    assert time.process_time() - began < 2.0
