@@ -31,6 +31,8 @@ from .messages import (
     Event,
     Export,
     Finalize,
+    GetAudio,
+    GetAudioReply,
     GetSession,
     GetSessionReply,
     ModelProgress,
@@ -273,17 +275,35 @@ class Client:
         reply = await self.request(Attach(session=session, after_seq=after_seq, produce=produce))
         return self._session(session, reply)
 
-    async def export(self, session: str, format: str) -> str:
-        """A transcript whole, in a format such as "srt". Raises like `request`."""
+    async def export(
+        self, session: str, format: str, *, redact: Sequence[str] = (), redact_names: Sequence[str] = ()
+    ) -> str:
+        """A transcript whole, in a format such as "srt", without what `redact` names. Raises like `request`."""
+        request = Export(session=session, format=format, redact=list(redact), redact_names=list(redact_names))
         pieces: list[str] = []
         offset: int | None = 0
         while offset is not None:
-            reply = await self.request(Export(session=session, format=format, offset=offset))
+            reply = await self.request(msgspec.structs.replace(request, offset=offset))
             pieces.append(reply.content)
             if reply.next is not None and reply.next <= offset:
                 raise RemoteProtocolError(Code.BAD_MESSAGE, "The daemon's export does not move on.")
             offset = reply.next
         return "".join(pieces)
+
+    async def get_audio(self, session: str, write: Callable[[bytes], object]) -> GetAudioReply:
+        """The kept audio of a session, as it was sent: `write` gets it, a piece at a time. Raises like `request`.
+
+        Returns: the last reply, which says what the bytes are.
+        """
+        offset = 0
+        while True:
+            reply = await self.request(GetAudio(session=session, offset=offset))
+            write(reply.data)
+            if reply.next is None:
+                return reply
+            if reply.next <= offset:
+                raise RemoteProtocolError(Code.BAD_MESSAGE, "The daemon's audio does not move on.")
+            offset = reply.next
 
     async def get_session(self, session: str) -> GetSessionReply:
         """A session whole, with all its segments. Raises like `request`."""

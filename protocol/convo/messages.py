@@ -523,6 +523,19 @@ class AskReply(Reply, frozen=True, kw_only=True, tag="ok"):
     reason: str | None = None
 
 
+class GetAudioReply(Reply, frozen=True, kw_only=True, tag="ok"):
+    """Bytes of a session's audio as they were sent, `size` in all, and what they are (`kind`, `audio`).
+
+    `next` is there when more follows: ask again with that `offset`.
+    """
+
+    data: bytes
+    size: int
+    kind: Literal["live", "file"]
+    audio: AudioFormat
+    next: int | None = None
+
+
 class ListQueueReply(Reply, frozen=True, kw_only=True, tag="ok"):
     """The owner's file sessions in the order in which they come; `paused` if none of them is worked on."""
 
@@ -736,6 +749,15 @@ class Search(Request[SearchReply], frozen=True, kw_only=True, tag="search"):
     summaries: bool = False
 
 
+class GetAudio(Request[GetAudioReply], frozen=True, kw_only=True, tag="get_audio"):
+    """The audio of a session that is over and whose audio was kept, from `offset` bytes on."""
+
+    Reply: ClassVar = GetAudioReply
+
+    session: str
+    offset: Count = 0
+
+
 class Ask(Request[AskReply], frozen=True, kw_only=True, tag="ask"):
     """A question about what was said, in some `sessions` or in all; `answer_progress` events come meanwhile."""
 
@@ -753,13 +775,18 @@ class CancelAsk(Request[Reply], frozen=True, kw_only=True, tag="cancel_ask"):
 
 
 class Export(Request[ExportReply], frozen=True, kw_only=True, tag="export"):
-    """The transcript as txt, srt, vtt, ttml, json, jsonl or md, from `offset` characters on."""
+    """The transcript as txt, srt, vtt, ttml, json, jsonl or md, from `offset` characters on.
+
+    `redact`: what is taken out, names, numbers or emails; `redact_names` are names that are known.
+    """
 
     Reply: ClassVar = ExportReply
 
     session: str
     format: str
     offset: Count = 0
+    redact: list[str] = []
+    redact_names: list[str] = []
 
 
 class Summarize(Request[Reply], frozen=True, kw_only=True, tag="summarize"):
@@ -991,7 +1018,7 @@ REQUESTS: dict[str, type[Message]] = _by_name(
     Detach, ListSessions, Search, Export, Summarize, ListSummaries, ListModels, PullModel, UpdateSession, RetrySession,
     AddMark,
     Retranscribe, ListQueue, PauseQueue, ResumeQueue,
-    Ask, CancelAsk,
+    Ask, CancelAsk, GetAudio,
 )  # fmt: skip
 """Requests by wire name."""
 

@@ -21,6 +21,7 @@ EXPORTS = (*FORMATS, "docx")
 ENCODINGS = ("s16le", "f32le", "mulaw", "alaw")
 STATES = ("pending", "processing", "transcribed", "completed", "failed", "cancelled")
 PRIORITIES = ("low", "normal", "high")
+REDACTED = ("names", "numbers", "emails")
 MOST_SPEAKERS = 16
 
 _RAW = (".raw", ".pcm", ".s16", ".s16le", ".sw")
@@ -90,6 +91,9 @@ class Options(argparse.Namespace):
 
     session: str
     sessions: list[str]
+    redact: list[str]
+    redact_names: str | None
+    audio: str | None
     query: str
     state: str | None
     kind: str | None
@@ -134,6 +138,8 @@ def _usage_error(options: Options) -> str | None:
         to_screen = options.output is None and options.output_dir is None
         if len(options.files) > 1 and to_screen and options.format in CAPTIONS:
             return f"several files in {options.format} need --output-dir DIR: one transcript each"
+    if options.command == "export" and options.redact_names is not None and "names" not in options.redact:
+        return "--redact-names is for names: give --redact names too"
     if options.command == "stream":
         if options.mic and options.file is not None:
             return "--mic takes the place of a FILE: give one of them"
@@ -307,6 +313,17 @@ def _history(command: Any) -> None:
     _session(parser)
     parser.add_argument("--format", choices=EXPORTS, help="txt, or as the end of -o says; docx needs -o")
     parser.add_argument("-o", "--output", metavar="OUT", help="a file; replaced only once complete")
+    parser.add_argument(
+        "--redact",
+        type=_kinds,
+        default=[],
+        metavar="KINDS",
+        help="take out what looks like it: names, numbers, emails, with commas between; read the result",
+    )
+    parser.add_argument(
+        "--audio", metavar="OUT.wav", help="write the kept sound, too (alone without -o); --redact puts silence into it"
+    )
+    parser.add_argument("--redact-names", metavar="FILE", help="names to take out, one a line, beside those found")
 
     parser = command("search", "find words in all transcripts")
     parser.add_argument("query", metavar="WORDS", help="what was said")
@@ -388,6 +405,14 @@ def _speakers(text: str) -> str:
     if text == "auto" or (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_SPEAKERS):
         return text
     raise argparse.ArgumentTypeError(f"give auto, or a number from 1 to {MOST_SPEAKERS}, not {text!r}")
+
+
+def _kinds(text: str) -> list[str]:
+    """What is to be taken out of a transcript."""
+    kinds = [kind.strip() for kind in text.split(",")]
+    if not set(kinds) <= set(REDACTED):
+        raise argparse.ArgumentTypeError(f"give some of {', '.join(REDACTED)}, with commas between, not {text!r}")
+    return kinds
 
 
 def _number(least: int, most: int) -> Any:

@@ -12,9 +12,10 @@ import os
 import stat
 import sys
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any, TextIO
 
 import msgspec
 import trio
@@ -100,14 +101,24 @@ class Lines:
 
 
 def write_file(path: Path, content: str | bytes, *, follow: bool = True) -> None:
-    """Write a file so that its name stands for the old content or the whole new one, never for a part.
+    """Write a file (see `replacing`).
+
+    Raises:
+        Problem: it cannot be written.
+    """
+    with replacing(path, follow=follow) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def replacing(path: Path, *, follow: bool = True) -> Iterator[IO[bytes]]:
+    """A file to write to, so that its name stands for the old content or, after the block, the whole new one.
 
     A link is followed, or replaced if `follow` is false. A device or a pipe is written to as it is.
 
     Raises:
         Problem: it cannot be written.
     """
-    data = content.encode() if isinstance(content, str) else content
     try:
         target = Path(os.path.realpath(path)) if follow else path
         try:
@@ -117,26 +128,23 @@ def write_file(path: Path, content: str | bytes, *, follow: bool = True) -> None
         if not follow and stat.S_ISLNK(mode):
             mode = 0o666 & ~_umask()
         elif not stat.S_ISREG(mode):
-            target.write_bytes(data)
+            with target.open("wb") as file:
+                yield file
             return
-        _replace(target, data, stat.S_IMODE(mode))
+        # Not called after the target, whose name may be as long as names can be.
+        descriptor, name = tempfile.mkstemp(prefix=".convo-", dir=target.parent)
+        try:
+            with os.fdopen(descriptor, "w+b") as file:
+                yield file
+                file.flush()
+                os.fchmod(file.fileno(), stat.S_IMODE(mode))
+                os.fsync(file.fileno())
+            os.replace(name, target)
+        except BaseException:
+            os.unlink(name)
+            raise
     except OSError as error:
         raise Problem(Exit.OTHER, f"Cannot write {file_name(str(path))}: {error.strerror}.") from None
-
-
-def _replace(target: Path, data: bytes, mode: int) -> None:
-    # Not named after the target, whose name may have the greatest length already.
-    descriptor, name = tempfile.mkstemp(prefix=".convo-", dir=target.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-        os.replace(name, target)
-    except BaseException:
-        os.unlink(name)
-        raise
 
 
 def _umask() -> int:

@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 import msgspec
 import trio
 
-from convo import formats
 from convo.connection import NEED_DATA, Connection, Role
 from convo.framing import LengthPrefixed
 from convo.messages import (
@@ -30,6 +29,7 @@ from convo.messages import (
     AttachReply,
     Audio,
     AudioAck,
+    AudioFormat,
     Bookmark,
     CancelSession,
     ClusterStatus,
@@ -47,6 +47,8 @@ from convo.messages import (
     Finalize,
     FinalizeReply,
     FinalSummary,
+    GetAudio,
+    GetAudioReply,
     GetSession,
     GetSessionReply,
     Hello,
@@ -102,6 +104,7 @@ from convo.messages import (
     UpdateSession,
     Welcome,
 )
+from convo.redaction import Redactor, render_redacted
 from convo.transcript import Transcript
 
 M = TypeVar("M", bound=Message)
@@ -415,7 +418,20 @@ class FakeDaemon:
         transcript = Transcript(
             segments=session.segments, summary=session.summary, marks=session.marks(), **session.info()
         )
-        await peer.send(ExportReply(id=number, content=formats.render(transcript, message.format)))
+        redactor = Redactor(message.redact, message.redact_names)
+        content = "".join(render_redacted(transcript, message.format, transcript.segments, redactor))
+        await peer.send(ExportReply(id=number, content=content))
+
+    async def on_GetAudio(self, peer: Peer, message: GetAudio, number: int) -> None:
+        session = self.sessions[message.session]
+        data = bytes(session.audio[message.offset : message.offset + 40_000])
+        end = message.offset + len(data)
+        await peer.send(
+            GetAudioReply(
+                id=number, data=data, size=len(session.audio), kind=session.kind, audio=AudioFormat(),
+                next=end if end < len(session.audio) else None,
+            )
+        )  # fmt: skip
 
     async def on_Ask(self, peer: Peer, message: Ask, number: int) -> None:
         passages = [

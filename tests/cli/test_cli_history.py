@@ -155,6 +155,29 @@ def test_export_of_a_word_document(
     assert (result.code, "pip install 'convo[docx]'" in result.err) == (2, True)
 
 
+def test_export_without_names_and_numbers(fake: FakeDaemon, run: Run, tmp_path: Path) -> None:
+    fake.add("aaaa1111", "So Anna met Zoltan Kis in 2024.", "Mail bob@example.com.")
+    assert run("export", "aaaa", "--redact", "numbers,emails").out == (
+        "So Anna met Zoltan Kis in [number].\nMail [email].\n"
+    )
+    names = tmp_path / "names.txt"
+    names.write_text("\nbob\n", encoding="utf-8")
+    out = "So [name] met [name] in 2024.\nMail [name]@example.com.\n"
+    assert run("export", "aaaa", "--redact", "names", "--redact-names", names).out == out
+    target = tmp_path / "talk.docx"
+    assert run("export", "aaaa", "--redact", "names", "--redact-names", names, "-o", target) == Result(0, "", "")
+    assert docx.Document(str(target)).paragraphs[-2].text == "00:00 So [name] met [name] in 2024."
+    for words, said in [
+        (["--redact", "faces"], "names, numbers, emails"),
+        (["--redact-names", names], "--redact names"),
+        (["--redact", "names", "--redact-names", tmp_path / "none"], "Cannot read"),
+    ]:
+        result = run("export", "aaaa", *words)
+        assert (result.code, said in result.err) == (2, True)
+    names.write_text("x\n" * 201, encoding="utf-8")
+    assert "at most 200 names" in run("export", "aaaa", "--redact", "names", "--redact-names", names).err
+
+
 def test_search(history: FakeDaemon, run: Run) -> None:
     result = run("search", "budget")
     assert result.out == "aaaa1111\t00:00\tThe budget is fine.\naaaa2222\t00:00\tAnother budget.\n"

@@ -86,8 +86,13 @@ WORST: dict[str, list[Map]] = {
         }
         for named in ([], [TALK])
     ],
+    "get_audio": [{"session": KEPT}],
     "cancel_ask": [{"ask": 1}],
-    "export": [IN_TALK | {"format": name, "offset": at} for at in (0, 100_000) for name in formats.FORMATS],
+    "export": [IN_TALK | {"format": name, "offset": at} for at in (0, 100_000) for name in formats.FORMATS]
+    + [
+        IN_TALK | {"format": "json", "redact": ["names", "numbers", "emails"], "redact_names": [f"{n}" * 100]}
+        for n in "ab"
+    ],
 }
 """By request: what is asked in turn, of this type unless another one is named."""
 

@@ -17,6 +17,8 @@ from convo.messages import (
     Code,
     Export,
     ExportReply,
+    GetAudio,
+    GetAudioReply,
     GetSession,
     GetSessionReply,
     ListSessions,
@@ -27,6 +29,7 @@ from convo.messages import (
     Search,
     SearchReply,
 )
+from convo.redaction import Redactor
 from convod.listen.auth import Right
 from convod.listen.client import MOST, Answers, Client
 from convod.sessions import Manager, Refused, speakers
@@ -36,6 +39,9 @@ PAGE_SEGMENTS: Final = 500
 
 PAGE_BYTES: Final = 400_000
 """Bytes of segments or content in one reply: well below the smallest message limit in use."""
+
+AUDIO_BYTES: Final = 256 << 10
+"""Bytes of audio in one reply."""
 
 
 class HistoryRequests:
@@ -50,6 +56,7 @@ class HistoryRequests:
             Search: (self._search, Right.READ),
             Export: (self._export, Right.READ),
             Ask: (self._ask, Right.READ),
+            GetAudio: (self._get_audio, Right.READ),
             CancelAsk: (self._cancel_ask, Right.READ),
         }
 
@@ -95,9 +102,15 @@ class HistoryRequests:
 
     async def _export(self, client: Client, request: Export) -> Reply:
         journal = await self._manager.journal(client.reach, request.session)
+        redactor = None
+        if request.redact or request.redact_names:
+            try:
+                redactor = Redactor(request.redact, request.redact_names)
+            except ValueError as error:
+                raise Refused(Code.BAD_REQUEST, str(error)) from error
         # A character takes at most four bytes.
         content, following = await self._manager.exports.page(
-            journal, request.format, request.offset, PAGE_BYTES // 4, client.owner
+            journal, request.format, request.offset, PAGE_BYTES // 4, client.owner, redactor
         )
         return ExportReply(id=request.id, content=content, next=following)
 
@@ -112,6 +125,24 @@ class HistoryRequests:
             finally:
                 client.asks.pop(request.id, None)
         raise Refused(Code.CANCELLED, "the question was cancelled; ask it again")
+
+    async def _get_audio(self, client: Client, request: GetAudio) -> Reply:
+        # By owner, not by reach: to run a daemon is no reason to hear what others said.
+        record = (await self._manager.journal(client.owner, request.session)).record
+        spool = self._manager.spool
+        size = spool.size(record.id) if record.state.final and record.ended else None
+        if not size:
+            raise Refused(Code.BAD_STATE, "the audio of this session was not kept (keep_audio), or is still needed")
+        data = await trio.to_thread.run_sync(spool.read, record.id, request.offset, AUDIO_BYTES)
+        end = request.offset + len(data)
+        return GetAudioReply(
+            id=request.id,
+            data=data,
+            size=size,
+            kind=record.kind,
+            audio=record.config.audio,
+            next=end if data and end < size else None,
+        )
 
     async def _cancel_ask(self, client: Client, request: CancelAsk) -> Reply:
         if (scope := client.asks.get(request.ask)) is not None:

@@ -18,6 +18,7 @@ from convo.messages import (
     Error,
     Export,
     Finalize,
+    GetAudio,
     Metrics,
     PullModel,
     Request,
@@ -74,7 +75,8 @@ class Service:
     def is_slow(request: Request[Any]) -> bool:
         """Whether the answer may take long."""
         return isinstance(
-            request, Finalize | PullModel | Summarize | DeleteSession | Export | Search | Ask | Metrics | Status
+            request,
+            Finalize | PullModel | Summarize | DeleteSession | Export | Search | Ask | GetAudio | Metrics | Status,
         )
 
     async def audio(self, client: Client, session_id: str, offset: int, pieces: Sequence[bytes]) -> None:
