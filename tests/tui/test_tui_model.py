@@ -11,9 +11,11 @@ from rich.cells import cell_len
 from convo.messages import (
     ActionItem,
     AudioAck,
+    EngineStatus,
     FinalSummary,
     Hit,
     Mark,
+    ModelInfo,
     Origin,
     Progress,
     QueuedFile,
@@ -36,6 +38,7 @@ from convo_tui.model.layout import Layout, clusters, wrap
 from convo_tui.model.pace import REDRAW_S, Batch, Health, Pace
 from convo_tui.model.queue import FAILED_S, QueueModel
 from convo_tui.model.session import Change, Item, SessionModel
+from convo_tui.model.speech_models import choices, sentence
 from convo_tui.widgets.letters import HEIGHT, LARGE, MIDDLE, NARROW, cells, draw, drawable, letter, wrap_letters
 
 SUMMARY = {
@@ -366,6 +369,43 @@ def test_files_that_failed_before_are_shown_while_their_audio_is_kept_and_not_to
     other = QueueModel()
     other.update([], failed, paused=False, now=0, wall=1000 + FAILED_S)
     assert other.jobs == []
+
+
+# --- speech models ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "state", "wanted", "said", "understands"),
+    [
+        ("builtin", "ready", "", "built-in; it understands synthetic English only, not people", False),
+        ("builtin", "ready", "small", "small, understands people", True),
+        ("tiny.en", "unloaded", "", "tiny.en, understands English", True),
+        ("base", "loading", "", "base, understands people, loading", True),
+        ("base", "failed", "", "base failed: no memory", False),
+        ("\x1b[2Jx", "ready", "", "x, understands people", True),
+    ],
+)
+def test_which_model_understands_people(model: str, state: str, wanted: str, said: str, understands: bool) -> None:
+    engine = EngineStatus(
+        state=state, model=model, device="cpu", compute_type="int8", workers=1, message="no memory"
+    )  # fmt: skip
+    assert sentence(engine, wanted) == (said, understands)
+
+
+def test_models_to_choose_from_in_the_order_of_a_persons_need() -> None:
+    models = [
+        ModelInfo(name="builtin", here=True, size_bytes=1, context="short", loaded=True),
+        ModelInfo(name="tiny", here=False, size_bytes=0, context="full"),
+        ModelInfo(name="distil-x", here=False, size_bytes=0, context="full"),
+        ModelInfo(name="small", here=False, size_bytes=0, context="full"),
+        ModelInfo(name="base.en", here=True, size_bytes=145_000_000, context="full", languages=["en"], loaded=True),
+    ]
+    found = choices(models)
+    assert [choice.name for choice in found] == ["base.en", "small", "tiny", "distil-x", "builtin"]
+    assert [choice.about for choice in found[:2]] == [
+        "in use, 145 MB, English only", "download: good, on most machines; 480 MB",
+    ]  # fmt: skip
+    assert found[3].about == "download: size unknown"
 
 
 # --- history ----------------------------------------------------------------------------------------------

@@ -67,6 +67,14 @@ class SessionEnded(Message):
     problem: str = ""
 
 
+class SetupChanged(Message):
+    """The microphone, the daemon's model or a download changed."""
+
+    def can_replace(self, message: Message) -> bool:
+        """The screens are drawn from the setup itself."""
+        return isinstance(message, SetupChanged)
+
+
 class JobsChanged(Message):
     """Files made progress, here or in the daemon's queue."""
 
@@ -130,6 +138,13 @@ class DeleteRequested(Message):
 
     session: str
     name: str
+
+
+@dataclass
+class DownloadRequested(Message):
+    """Download a speech model, and use it for sessions from then on."""
+
+    model: str
 
 
 @dataclass

@@ -28,6 +28,7 @@ class Settings:
     summary: bool = True
     rolling: bool = True
     language: str = ""
+    model: str = ""
 
     @property
     def summary_mode(self) -> Literal["off", "final", "rolling"]:

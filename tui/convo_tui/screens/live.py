@@ -5,6 +5,7 @@ In: the live session. Out: messages: start, stop, pause, mute, finalise, bookmar
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 from rich.text import Text
@@ -18,12 +19,25 @@ from convo.resume import LinkPhase
 from convo.text import clean
 
 from ..messages import FinalizeRequested, OpenSession
+from ..model.layout import wrap
 from ..model.session import Change, SessionModel
+from ..model.speech_models import sentence
 from ..widgets.body import SessionBody
 from ..widgets.keys import Keys
-from ..widgets.status import FLOOR_DBFS, Heading, Masthead, StatusLine
+from ..widgets.status import FLOOR_DBFS, Heading, Masthead, StatusLine, cut, progress_text
 from ..work.link import reason
 from .mixins import BodyKeys, LiveKeys
+
+_KEYS: tuple[tuple[str, str, str | None], ...] = (
+    ("s", "start listening", None),
+    ("d", "choose the microphone", None),
+    ("D", "choose or download a model", None),
+    ("o", "play a recording", "as if it were live"),
+    ("3", "history", "read, search, export"),
+    ("4", "files", "recordings to transcripts"),
+    ("?", "all keys", None),
+)
+"""What the first screen offers; those without a third text are shown in low terminals too."""
 
 
 class LiveScreen(BodyKeys, LiveKeys):
@@ -141,32 +155,55 @@ class LiveScreen(BodyKeys, LiveKeys):
             source=session.source.name,
         )
 
+    def setup_changed(self) -> None:
+        """Redraw what the first screen tells."""
+        self._draw()
+
     def _idle(self) -> Text:
+        """What to press, and what it would use: microphone, model, daemon."""
         accent, faint = self.colour("accent") or "bold", self.colour("faint")
         bright = f"bold {self.colour('bright')}".strip()
-        wide, gap = self.size.width >= 60, "\n" if self.size.height >= 14 else ""
+        wide, tall = self.size.width >= 60, self.size.height >= 20
         text = Text(justify="left")
         text.append("Captions of what is said, as it is said\n" if wide else "Captions of what is said\n", bright)
-        text.append(gap)
-        rows = [
-            ("s", "start listening", self.context.live.device or "the default microphone"),
-            ("d", "choose the microphone", ""),
-            ("o", "play a recording", "as if it were live"),
-            ("3", "history", "read, search, export"),
-            ("4", "files", "recordings to transcripts"),
-            ("?", "all keys", ""),
-        ]
-        for key, does, about in rows:
-            text.append(f"  {key}   ", accent)
-            text.append(does.ljust(24 if about and wide else 0))
-            text.append(f"{clean(about) if wide else ''}\n", faint)
-        state = self.context.daemon.state
+        text.append("\n" if tall else "")
+        for key, does, about in _KEYS:
+            if tall or about is None:
+                text.append(f"  {key}   ", accent)
+                text.append(does.ljust(30 if about and wide else 0))
+                text.append(f"{about if about and wide else ''}\n", faint)
+        text.append("\n" if tall else "")
+        room = min(self.size.width * 9 // 10, 90)
+        for label, said, good in self._facts():
+            lead = f"  {label}".ljust(15) if wide else ""
+            rows = wrap(said, room - len(lead)) if tall else [cut(said, room, self.context.glyphs.ellipsis)]
+            text.append(lead, faint)
+            text.append(("\n" + " " * len(lead)).join(rows) + "\n", "" if good else self.colour("warning"))
+        if (download := self.context.setup.download) is not None:
+            text.append(" " * (15 if wide else 0))
+            text.append_text(
+                progress_text(self.app, download.model, download.done_bytes, download.total_bytes, self.context.glyphs)
+            )
+        text.rstrip()
+        return text
+
+    def _facts(self) -> Iterator[tuple[str, str, bool]]:
+        """A label, a sentence, and whether all is well with it."""
+        setup, state = self.context.setup, self.context.daemon.state
+        named = clean(self.context.live.device or "")
+        if not named and setup.microphone:
+            named = f"{setup.microphone}, the system's default"
+        yield "Microphone", named or setup.problem or "the system's default", bool(named) or not setup.problem
+        if setup.engine is not None and state.up:
+            said, understands = sentence(setup.engine, self.context.settings.model)
+            yield "Model", said if understands else f"{said}. Press D to download one that does", understands
         said = {
-            LinkPhase.UP: f"Connected to {clean(state.server)}.",
+            LinkPhase.UP: f"Connected to {clean(state.server)}",
             LinkPhase.CONNECTING: "Connecting to the daemon.",
         }.get(state.phase, reason(state))
-        text.append(f"{gap}{clean(said)}", faint)
-        return text
+        if state.up:
+            said += f" at {clean(self.context.daemon.link.address)}"
+        yield "Daemon", clean(said), state.up or state.phase is LinkPhase.CONNECTING
 
     # --- actions ------------------------------------------------------------------------------------------
 
