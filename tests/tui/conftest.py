@@ -101,7 +101,7 @@ def open_app(tmp_path: Path) -> Open:
     """Opens the app with flags: `async with open_app("--connect", url) as stage`."""
 
     @asynccontextmanager
-    async def opened(*words: str, size: tuple[int, int] = (100, 30), **more: Any) -> AsyncIterator[Stage]:
+    async def opened(*words: str, size: tuple[int, int] = (99, 30), **more: Any) -> AsyncIterator[Stage]:
         news = asyncio.Event()
         settings, problems = load(tmp_path / "config" / "convo" / "tui.toml")
         app = ConvoApp(parse(list(words)), settings, problems, **more)

@@ -28,7 +28,7 @@ async def test_start_and_stop_with_one_key(connected: Open, fake: FakeDaemon, so
         assert bytes(fake.only.audio).endswith(b"the end.")
         assert sound.events[-2:] == ["stop None", "close None"]
         assert len(fake.of(EndSession)) == 1
-        await stage.sees("2 lines, 4 words")
+        await stage.sees("00:03, 4 words")
 
 
 async def test_the_level_is_shown_and_muted_is_silence(connected: Open, fake: FakeDaemon, sound: FakePortAudio) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from rich.cells import cell_len
 
@@ -30,14 +32,16 @@ from convo.messages import (
     SummaryDelta,
     TranscriptPartial,
     TranscriptSegment,
+    Word,
 )
 from convo_tui.messages import SessionEvents
 from convo_tui.model.files import FileJob, Step, pasted_paths
 from convo_tui.model.history import HistoryModel
 from convo_tui.model.layout import Layout, clusters, wrap
 from convo_tui.model.pace import REDRAW_S, Batch, Health, Pace
+from convo_tui.model.paragraphs import LONG, Paragraphs
 from convo_tui.model.queue import FAILED_S, QueueModel
-from convo_tui.model.session import Change, Item, SessionModel
+from convo_tui.model.session import TURN_S, Change, Item, Partial, SessionModel
 from convo_tui.model.speech_models import choices, sentence
 from convo_tui.widgets.letters import HEIGHT, LARGE, MIDDLE, NARROW, cells, draw, drawable, letter, wrap_letters
 
@@ -173,6 +177,88 @@ def test_all_final_summaries_are_kept_and_say_what_they_rest_on() -> None:
     assert (model.said_at(0), model.said_at(7)) == (0.0, None)
 
 
+# --- paragraphs -------------------------------------------------------------------------------------------
+
+
+def said(*texts: str, gap: float = 0.5) -> SessionModel:
+    """A session in which these follow each other after `gap` seconds."""
+    model = SessionModel()
+    for number, text in enumerate(texts):
+        model.apply(segment(number, text, number * (1 + gap)))
+    return model
+
+
+def paragraphs_of(model: SessionModel) -> tuple[Paragraphs, list[str]]:
+    paragraphs = Paragraphs(model.lines)
+    paragraphs.extend()
+    return paragraphs, [paragraphs.text(index) for index in range(len(paragraphs))]
+
+
+@pytest.mark.parametrize(
+    ("model", "texts"),
+    [
+        (said("I think the", "plan is late."), ["I think the plan is late."]),
+        (said("One.", "Two.", gap=TURN_S), ["One.", "Two."]),
+        (said("今日は", "寒い。", "Yes."), ["今日は寒い。 Yes."]),
+        (said("안녕", "여러분"), ["안녕 여러분"]),
+        (said("a" * LONG + ".", "Next."), ["a" * LONG + ".", "Next."]),
+        (said("a" * LONG, "and on."), ["a" * LONG + " and on."]),
+        (said("a" * 2 * LONG, "and on."), ["a" * 2 * LONG, "and on."]),
+        (SessionModel(), []),
+    ],
+)
+def test_what_a_breath_cuts_flows_on_until_a_pause(model: SessionModel, texts: list[str]) -> None:
+    assert paragraphs_of(model)[1] == texts
+
+
+def test_another_speaker_begins_a_paragraph() -> None:
+    model = said("One.", "Two.", "Three.")
+    model.lines[:] = [replace(line, speaker=speaker) for line, speaker in zip(model.lines, (1, 2, 2), strict=True)]
+    paragraphs, texts = paragraphs_of(model)
+    assert texts == ["One.", "Two. Three."]
+    assert [paragraphs.lead(index) for index in range(2)] == [0, 1]
+
+
+def test_a_paragraph_grows_and_knows_its_lines() -> None:
+    model = said("One.", "Two.")
+    paragraphs, _ = paragraphs_of(model)
+    model.apply(segment(2, "Three.", 3.0))
+    assert paragraphs.extend() == 0
+    flow = paragraphs.flow(0)
+    assert [flow.text[slice(*flow.span(line))] for line in range(3)] == ["One.", "Two.", "Three."]
+    assert [flow.line_at(place) for place in (0, 4, 5, 10, 99)] == [0, 0, 1, 2, 2]
+    model.apply(segment(3, "Four.", 30.0))
+    assert paragraphs.extend() == 1
+    assert [paragraphs.of(line) for line in range(4)] == [0, 0, 0, 1]
+    assert paragraphs.joined(1, 3) == "Two. Three.\nFour."
+    assert paragraphs.takes(Partial(4, 31.5, 32, "And", ""))
+    assert not paragraphs.takes(Partial(4, 40, 41, "And", ""))
+
+
+WORDS = [
+    Word(start=0, end=1, word=" In", confidence=0.9), Word(start=0, end=1, word=" the", confidence=0.2),
+    Word(start=0, end=1, word=" the", confidence=0.3), Word(start=0, end=1, word="\x1b[2J", confidence=0.1),
+    Word(start=0, end=1, word=" end.", confidence=0.4),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("confidence", "words", "found"),
+    [
+        (1.0, None, ()),
+        (0.2, None, ("In the the end.",)),
+        (0.2, WORDS, ("the the end.",)),
+        (0.2, WORDS[:2], ("the",)),
+        (0.2, [Word(start=0, end=1, word="other", confidence=0.1)], ()),
+    ],
+)
+def test_which_words_are_in_doubt(confidence: float, words: list[Word] | None, found: tuple[str, ...]) -> None:
+    model = SessionModel()
+    model.apply(msgspec.structs.replace(segment(0, "In the the end."), confidence=confidence, words=words))
+    (line,) = model.lines
+    assert tuple(line.text[start:end] for start, end in line.doubts) == found
+
+
 # --- layout -----------------------------------------------------------------------------------------------
 
 
@@ -186,6 +272,9 @@ def test_all_final_summaries_are_kept_and_say_what_they_rest_on() -> None:
         ("abcdefghij", 4, ["abcd", "efgh", "ij"]),
         ("a abcdefghij b", 4, ["a", "abcd", "efgh", "ij b"]),
         ("日本語のテキスト", 6, ["日本語", "のテキ", "スト"]),
+        ("これはテキストです。", 8, ["これは", "テキスト", "です。"]),
+        ("あ。い。う。", 4, ["あ。", "い。", "う。"]),
+        ("あ。", 2, ["あ", "。"]),
         ("안녕하세요 여러분 오늘은", 11, ["안녕하세요", "여러분", "오늘은"]),
         ("Привет мир", 7, ["Привет", "мир"]),
         ("שלום עולם", 5, ["שלום", "עולם"]),
@@ -211,7 +300,7 @@ def test_a_layout_finds_rows_both_ways() -> None:
     assert layout.height == 2 + 2 + 3
     seen = [layout.at(row) for row in range(layout.height)]
     assert seen == [(0, 0), (0, 1), (1, -1), (1, 0), (2, 0), (2, 1), (2, 2)]
-    rows = [layout.rows(index)[within] for index, within in seen if within >= 0]
+    rows = [texts[index][slice(*layout.rows(index)[within])] for index, within in seen if within >= 0]
     assert rows == [row for text in texts for row in wrap(text, 8)]
     assert [layout.start(index) for index in range(3)] == [0, 3, 4]
     layout.resize(80)

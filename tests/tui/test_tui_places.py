@@ -11,6 +11,7 @@ import pytest
 from convo.messages import CreateSession, Error, PullModel
 from convo_tui.messages import SetupChanged
 from convo_tui.settings import settings_path
+from convo_tui.widgets.captions import BigCaptions
 from convo_tui.widgets.letters import LARGE, MIDDLE, NARROW
 from convo_tui.work.setup import Download
 from tests.cli.fake import SUMMARY, FakeDaemon
@@ -59,7 +60,22 @@ async def test_captions_in_a_script_without_large_letters(
     async with connected(size=(80, 24)) as stage:
         await stage.press("2")
         await say(stage, sound, "안녕하세요 여러분.")
+        await stage.sees("안녕하세요 여러분.", "Large letters are drawn for the Latin script only")
+        await stage.pilot.resize_terminal(30, 5)
         await stage.sees("안녕하세요 여러분.")
+        await stage.sees_no("Large letters")
+
+
+async def test_captions_are_never_blank(connected: Open, fake: FakeDaemon, sound: FakePortAudio) -> None:
+    fake.says(["Hello there."])
+    fake.segment_every = 32000
+    async with connected("--captions", size=(100, 5)) as stage:
+        await say(stage, sound, "Hello there.")
+        captions = stage.app.screen.query_one(BigCaptions)
+        for _ in range(4):  # letters that would be higher than the screen
+            await stage.press("plus")
+            assert captions.letters() is None
+            await stage.sees("Hello there.")
 
 
 @pytest.mark.parametrize("size", [(80, 24), (40, 12), (20, 6)])
@@ -70,7 +86,7 @@ async def test_small_terminals_show_captions(
     fake.segment_every = 32000
     async with connected(size=size) as stage:
         await say(stage, sound, "Hello there.", "日本語です。")
-        await stage.sees("Hello there.", "日本語です。")
+        await stage.sees("Hello there.", "です。")
         assert all(len(line) <= size[0] for line in stage.text().splitlines())
 
 
@@ -124,9 +140,10 @@ async def test_without_the_package_it_says_what_to_install(connected: Open, monk
 
 
 async def test_help_lists_the_keys_that_work_here(connected: Open) -> None:
-    async with connected() as stage:
+    async with connected(size=(100, 60)) as stage:
         await stage.press("question_mark")
         await stage.sees("Start a session with the microphone", "Turn recordings into transcripts")
+        assert "End the session; the last words" not in stage.text()  # the other meaning of s
         await stage.press("escape", "3", "f1")
         await stage.sees("Search all transcripts")
 

@@ -43,7 +43,7 @@ class Context:
         """The files sent from here; created, and its module imported, on first use."""
         from .work.uploads import Uploads
 
-        return Uploads(self.daemon.link, self._post)
+        return Uploads(self.daemon.link, self._post, lambda: self.settings)
 
     @cached_property
     def queue(self) -> DaemonQueue:

@@ -161,4 +161,4 @@ class SettingChanged(Message):
     """Remember a setting for the next start."""
 
     name: str
-    value: str | bool
+    value: str | bool | int

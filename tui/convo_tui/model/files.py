@@ -50,6 +50,7 @@ class FileJob:
     done_s: float = 0.0
     total_s: float | None = None
     problem: str = ""
+    summed_up: bool = True
     begun: float | None = None
     ended: float | None = None
     _first: tuple[float, float] | None = field(default=None, repr=False)

@@ -16,13 +16,12 @@ from textual.widgets import Static
 
 from convo.messages import State
 from convo.resume import LinkPhase
-from convo.text import clean
+from convo.text import clean, clock, moment
 
 from ..messages import FinalizeRequested, OpenSession
 from ..model.layout import wrap
 from ..model.session import Change, SessionModel
 from ..model.speech_models import sentence
-from ..widgets.body import SessionBody
 from ..widgets.keys import Keys
 from ..widgets.status import FLOOR_DBFS, Heading, Masthead, StatusLine, cut, progress_text
 from ..work.link import reason
@@ -63,7 +62,7 @@ class LiveScreen(BodyKeys, LiveKeys):
         """Lay out the masthead, the session and the keys."""
         context = self.context
         yield Masthead(context.glyphs)
-        yield SessionBody(context.live.model, glyphs=context.glyphs, times=context.settings.times)
+        yield self.make_body(context.live.model)
         with Container(id="idle"):
             yield Static(id="idle-text")
         yield Keys()
@@ -103,6 +102,7 @@ class LiveScreen(BodyKeys, LiveKeys):
         model, session = self.shown, self.context.live.session
         begun = session is not None or bool(model.session) or bool(model.lines)
         if not meter_only:
+            self.body.transcript.facts = tuple(self._session_facts(model)) if begun else ()
             self.body.display = begun
             self.query_one("#idle").display = not begun
             if not begun:
@@ -118,6 +118,20 @@ class LiveScreen(BodyKeys, LiveKeys):
         )
         if begun:
             self.body.meter.status = self._status_line(model)
+
+    def _session_facts(self, model: SessionModel) -> Iterator[tuple[str, str]]:
+        """What fills the empty space above the first lines."""
+        live, settings, setup = self.context.live, self.context.settings, self.context.setup
+        if model.created is not None:
+            yield "Started", moment(model.created)
+        if live.session is not None:
+            yield "Sound", clean(live.session.source.name)
+        if setup.engine is not None:
+            yield "Model", sentence(setup.engine, settings.model)[0]
+        yield "Language", settings.language or "detected, sentence by sentence"
+        yield "Summary", {"off": "none", "final": "at the end"}.get(settings.summary_mode, "as you speak")
+        if model.session:
+            yield "Session", model.session[:8]
 
     def _badge(self, model: SessionModel) -> tuple[str, str]:
         session = self.context.live.session
@@ -140,8 +154,8 @@ class LiveScreen(BodyKeys, LiveKeys):
     def _status_line(self, model: SessionModel) -> StatusLine:
         live, session = self.context.live, self.context.live.session
         if session is None:
-            words = sum(len(line.text.split()) for line in model.lines[-2000:])
-            said = f"{len(model.lines)} lines, {words} words" if model.lines else "nothing was said"
+            words = "1 word" if model.words == 1 else f"{model.words} words"
+            said = f"{clock(model.duration_s)}, {words}" if model.lines else "nothing was said"
             return StatusLine(note=live.problem or said)
         activity = "paused" if session.paused else "muted" if session.muted else "speech" if model.speaking else "quiet"
         if session.stopped:
@@ -214,7 +228,7 @@ class LiveScreen(BodyKeys, LiveKeys):
             return live.session is None and bool(live.model.session)
         if action in ("finalize", "mark", "note"):
             return live.running and bool(live.model.session)
-        if action in ("rename", "summary", "times", "copy"):
+        if action in ("rename", "summary", "widen", "times", "doubts", "copy"):
             return bool(live.model.session)
         return super().check_action(action, parameters)
 

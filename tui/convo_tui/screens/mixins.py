@@ -62,8 +62,22 @@ class BodyKeys(ConvoScreen):
         Binding("v", "summary", "Summary", tooltip="Show or hide the summary", show=False),
         Binding("comma", "turn(-1)", "Older summary", key_display=",", tooltip="Show the previous summary", show=False),
         Binding("full_stop", "turn(1)", "Newer summary", key_display=".", tooltip="Show the next summary", show=False),
+        Binding("left_square_bracket", "widen(-6)", "Narrower", tooltip="Make the summary narrower", show=False),
+        Binding("right_square_bracket", "widen(6)", "Wider", tooltip="Make the summary wider", show=False),
         Binding("t", "times", "Times", tooltip="Show or hide when each line was said", show=False),
+        Binding("w", "doubts", "Doubts", tooltip="Underline words that the model was not sure of", show=False),
     ]
+
+    def make_body(self, model: SessionModel) -> SessionBody:
+        """The transcript and summary as the settings want them."""
+        settings = self.context.settings
+        return SessionBody(
+            model,
+            glyphs=self.context.glyphs,
+            times=settings.times,
+            doubts=settings.doubts,
+            summary_cells=settings.summary_width,
+        )
 
     @property
     def body(self) -> SessionBody:
@@ -97,6 +111,17 @@ class BodyKeys(ConvoScreen):
     def action_times(self) -> None:
         """Show or hide times, and remember it."""
         self.post_message(SettingChanged("times", self.body.toggle_times()))
+
+    def action_widen(self, step: int) -> None:
+        """Make the summary wider or narrower, and remember it."""
+        self.body.widen_summary(step)
+        self.post_message(SettingChanged("summary_width", self.body.summary_cells))
+
+    def action_doubts(self) -> None:
+        """Underline words of low confidence, and have later sessions tell them; remember it."""
+        self.post_message(SettingChanged("doubts", shown := self.body.toggle_doubts()))
+        if shown and not any(line.doubts for line in self.shown.lines):
+            self.say("Sessions that start now tell which words are in doubt; older ones only which sentences.")
 
     def action_copy(self) -> None:
         """Copy the selected line, or all lines if none is selected."""

@@ -23,7 +23,6 @@ from ..context import Context
 from ..messages import DeleteRequested
 from ..model.pace import Health
 from ..model.session import Change, SessionModel
-from ..widgets.body import SessionBody
 from ..widgets.keys import Keys
 from ..widgets.status import Heading, Masthead, StatusLine
 from ..widgets.transcript import TranscriptView
@@ -85,7 +84,7 @@ class SessionScreen(BodyKeys):
     def compose(self) -> ComposeResult:
         """Lay out the masthead, the session, the search line and the keys."""
         yield Masthead(self.context.glyphs)
-        yield SessionBody(self.model, glyphs=self.context.glyphs, times=self.context.settings.times)
+        yield self.make_body(self.model)
         yield Input(placeholder="Find in this transcript; Enter goes to the next match", id="find")
         yield Keys()
 
@@ -216,22 +215,25 @@ class SessionScreen(BodyKeys):
     @on(Input.Changed, "#find")
     def _finding(self, event: Input.Changed) -> None:
         self.body.transcript.selected = None
-        count = self.body.transcript.find(event.value.strip())
-        self._problem = (f"{count} matches" if count != 1 else "1 match") if event.value.strip() else ""
-        self._draw()
+        self._look_for(event.value.strip(), 1)
 
     @on(Input.Submitted, "#find")
     def _found(self, event: Input.Submitted) -> None:
         self.body.transcript.focus()
         self.action_next()
 
+    def _look_for(self, needle: str, step: int) -> None:
+        place, count = self.body.transcript.find(needle, step)
+        self._problem = (f"match {place} of {count}" if count else "no match") if needle else ""
+        self._draw()
+
     def action_next(self) -> None:
         """Go to the next match."""
-        self.body.transcript.find(self.body.transcript.needle, 1)
+        self._look_for(self.body.transcript.needle, 1)
 
     def action_before(self) -> None:
         """Go to the previous match."""
-        self.body.transcript.find(self.body.transcript.needle, -1)
+        self._look_for(self.body.transcript.needle, -1)
 
     def action_marks(self) -> None:
         """Choose a bookmark and go to it."""

@@ -7,6 +7,7 @@ backlog, pace.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -86,13 +87,14 @@ class LiveController:
             source.close()
             self._owner.post_message(Notice("A session is already live: stop it first.", "warning"))
             return
-        self.model = SessionModel(title=title or "")
+        self.model = SessionModel(title=title or "", created=time.time())
         self.level, self.backlog_s, self.problem = None, 0.0, ""
         settings = self._settings()
         options = convo.SessionOptions(
             title=title,
             language=settings.language or None,
             model=settings.model or None,
+            words=settings.doubts,
             summary=SummaryOptions(mode=settings.summary_mode),
         )
         self.session = LiveSession(self._daemon.link, self.model, self._owner.post_message, source, options)

@@ -16,19 +16,20 @@ from convo.text import clean
 
 from ..messages import JobsChanged
 from ..model.files import FileJob, Step
+from ..settings import Settings
 
 SIDE_BY_SIDE = 3
 """Files sent and followed at once; the daemon decides how many it works on."""
 
 
 class Uploads:
-    """The queue. `post` takes messages for the app; with `summary` each file gets a summary."""
+    """The queue. `post` takes messages for the app; `settings` are read whenever a file's turn comes."""
 
-    def __init__(self, link: convo.Link, post: Callable[[Message], object], *, summary: bool = True) -> None:
+    def __init__(self, link: convo.Link, post: Callable[[Message], object], settings: Callable[[], Settings]) -> None:
         self.jobs: list[FileJob] = []
         self._link = link
         self._post = post
-        self._summary = summary
+        self._settings = settings
         self._turn = asyncio.Semaphore(SIDE_BY_SIDE)
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._uploads: dict[int, convo.FileUpload] = {}
@@ -87,8 +88,18 @@ class Uploads:
         async with self._turn:
             try:
                 job.size = job.path.stat().st_size
-                summary = SummaryOptions(mode="final" if self._summary else "off")
-                upload = convo.FileUpload(self._link, job.path, progress=progress, interim=False, summary=summary)
+                settings = self._settings()
+                job.summed_up = settings.summary
+                upload = convo.FileUpload(
+                    self._link,
+                    job.path,
+                    progress=progress,
+                    interim=False,
+                    language=settings.language or None,
+                    model=settings.model or None,
+                    words=settings.doubts,
+                    summary=SummaryOptions(mode="final" if settings.summary else "off"),
+                )
                 self._uploads[id(job)] = upload
                 async with upload:
                     job.session = await upload.opened()
@@ -104,7 +115,7 @@ class Uploads:
         match event:
             case Progress():
                 job.transcribed(event.done_s, event.total_s, now)
-            case SessionState(state=State.TRANSCRIBED) if self._summary:
+            case SessionState(state=State.TRANSCRIBED) if job.summed_up:
                 job.enter(Step.SUMMING_UP, now)
             case SessionState(state=State.COMPLETED):
                 job.enter(Step.DONE, now)
