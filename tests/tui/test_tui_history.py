@@ -89,12 +89,14 @@ async def test_a_session_is_read_copied_and_searched(connected: Open, past: Fake
         assert stage.app.clipboard == "The release is late."
         await stage.press("slash", *"is")
         await stage.sees("match 1 of 2")
-        await stage.press("enter")
-        await stage.sees("▌  The budget")
+        await stage.press("enter", "n")
+        await stage.sees("▌  The budget", "match 2 of 2")
         await stage.press("N")
-        await stage.sees("▌  The release")
-        await stage.press("enter")
+        await stage.sees("▌  The release", "match 1 of 2")
+        await stage.press("n")
         await stage.sees("▌  The budget")
+        await stage.press("enter")
+        await stage.sees("▌  The release")
         await stage.press("escape")
         await stage.sees_no("match ")
         await stage.press("t")
@@ -115,7 +117,7 @@ async def test_marks_are_put_and_found(connected: Open, past: FakeDaemon) -> Non
         assert [mark.time for mark in past.of(AddMark)] == [5.0]
         await stage.press("k", "right_curly_bracket")
         await stage.sees("▌◆ The budget is small.")
-        await stage.press("left_curly_bracket", "n", *" II", "enter")
+        await stage.press("left_curly_bracket", "R", *" II", "enter")
         await stage.sees("convo   Release II")
         assert [request.title for request in past.of(UpdateSession)] == ["Release II"]
 
@@ -124,7 +126,7 @@ async def test_export_to_any_format_never_over_a_file(connected: Open, past: Fak
     async with connected("--session", "bbbb0002") as stage:
         await stage.sees("The budget is small.")
         for _ in range(2):
-            await stage.press("e")
+            await stage.press("E")
             await stage.sees("Export as", "SubRip captions")
             await stage.press("down", "down", "enter")
             await stage.sees("Export to", "Release.srt")
@@ -180,7 +182,7 @@ async def test_renamed_in_the_list(connected: Open, past: FakeDaemon) -> None:
     async with connected() as stage:
         await stage.press("3")
         await stage.sees("3 sessions")
-        await stage.press("n", *"!", "enter")
+        await stage.press("R", *"!", "enter")
         await stage.until(lambda: past.sessions["bbbb0002"].title == "Release!", "renamed")
         await stage.press("r")
         await stage.sees("Release!")

@@ -78,7 +78,7 @@ async def test_finalise_mark_and_name(connected: Open, fake: FakeDaemon, sound: 
         await stage.press("b")
         await stage.sees("◆")
         assert [mark.time for mark in fake.of(AddMark)] == [1.0]
-        await stage.press("n")
+        await stage.press("R")
         await stage.sees("Name this session")
         await stage.press(*"Plans", "enter")
         await stage.until(lambda: stage.app.context.live.model.title == "Plans", "renamed")
@@ -197,4 +197,4 @@ async def test_a_session_that_is_over_is_opened_and_a_mark_has_a_note(
         await stage.press("s")
         await stage.sees("✓ done", "enter Open")
         await stage.press("enter")
-        await stage.sees("e Export", "Hello there.", "M Marks")
+        await stage.sees("E Export", "Hello there.", "M Marks")

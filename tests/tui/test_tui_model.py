@@ -43,6 +43,7 @@ from convo_tui.model.paragraphs import LONG, Paragraphs
 from convo_tui.model.queue import FAILED_S, QueueModel
 from convo_tui.model.session import TURN_S, Change, Item, Partial, SessionModel
 from convo_tui.model.speech_models import choices, sentence
+from convo_tui.model.times import time_of
 from convo_tui.widgets.letters import HEIGHT, LARGE, MIDDLE, NARROW, cells, draw, drawable, letter, wrap_letters
 
 SUMMARY = {
@@ -257,6 +258,17 @@ def test_which_words_are_in_doubt(confidence: float, words: list[Word] | None, f
     model.apply(msgspec.structs.replace(segment(0, "In the the end."), confidence=confidence, words=words))
     (line,) = model.lines
     assert tuple(line.text[start:end] for start, end in line.doubts) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90", 90.0), ("1:30", 90.0), (" 1:02:03 ", 3723.0), ("+30", 130.0), ("-1:00", 40.0), ("-999", 0.0),
+        ("2.5", 2.5), ("", None), ("soon", None), ("1:2:3:4", None), ("٣", None), ("1e9", None),
+    ],
+)  # fmt: skip
+def test_a_time_as_people_type_it(text: str, seconds: float | None) -> None:
+    assert time_of(text, 100.0) == seconds
 
 
 # --- layout -----------------------------------------------------------------------------------------------

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
+from textual.geometry import Offset
+from textual.selection import Selection
 
 from convo.messages import (
+    AddMark,
     CreateSession,
     Event,
     Mark,
@@ -222,3 +227,87 @@ async def test_the_summary_folds_away_and_is_made_wider(connected: Open, fake: F
         text = stage.text()
         assert text.index("A plan was made.") < text.index("Write it down.")
         assert "They made a plan." not in text.split("Write it down.")[0]
+
+
+async def test_a_passage_is_copied_by_keys_and_by_mouse(connected: Open, fake: FakeDaemon) -> None:
+    fake.add("aaaa0001", "The release is", "late.", "Well, the budget is small.", title="Talk")
+    async with connected("--session", "aaaa0001", size=(60, 24)) as stage:
+        await stage.sees("The release is late. Well, the budget is small.")
+        await stage.press("home", "j", "k", "k", "J", "y")
+        assert stage.app.clipboard == "The release is late."
+        await stage.press("shift+down", "y")
+        assert stage.app.clipboard == "The release is late. Well, the budget is small."
+        await stage.press("j", "y")
+        assert stage.app.clipboard == "Well, the budget is small."
+        view = stage.app.screen.query_one(TranscriptView)
+        await stage.pilot.click(view, offset=(5, 0))
+        assert view.passage == (0, 0)
+        await stage.pilot.click(view, offset=(30, 0), shift=True)
+        assert view.passage == (0, 2)
+        await stage.pilot.mouse_down(view, offset=(view.margin_cells + 4, 0))
+        await stage.pilot.hover(view, offset=(view.margin_cells + 19, 0))
+        await stage.pilot.mouse_up(view, offset=(view.margin_cells + 19, 0))
+        await stage.until(lambda: view.text_selection, "selected")
+        assert view.passage == (0, 2)
+        await stage.press("y")
+        assert stage.app.clipboard == "release is late."
+
+
+async def test_rows_of_a_paragraph_are_copied_as_one_line(connected: Open, fake: FakeDaemon) -> None:
+    async with connected(size=(40, 24)) as stage:
+        first, second = lines(0, 2)
+        tell(stage, msgspec.structs.replace(first, text="one two three four five six seven eight nine"), second)
+        await stage.sees("eight nine", "Line 1.")
+        view = stage.app.screen.query_one(TranscriptView)
+        assert view.get_selection(Selection(Offset(7, 0), Offset(9, 3))) == (
+            "two three four five six seven eight nine\nLine 1", "\n",
+        )  # fmt: skip
+        assert view.get_selection(Selection(None, None)) == (
+            "one two three four five six seven eight nine\nLine 1.", "\n",
+        )  # fmt: skip
+
+
+async def test_a_click_in_the_margin_bookmarks_and_a_typed_time_is_gone_to(connected: Open, fake: FakeDaemon) -> None:
+    fake.pause_s = 2.0
+    fake.add("aaaa0001", *[f"Sentence {number}." for number in range(60)], title="Long")
+    async with connected("--session", "aaaa0001", size=(80, 24)) as stage:
+        await stage.sees("Sentence 0.")
+        view = stage.app.screen.query_one(TranscriptView)
+        await stage.pilot.click(view, offset=(1, 2))
+        await stage.sees("◆ Sentence 1.")
+        await stage.pilot.click(view, offset=(1, 2))
+        await stage.press("colon")
+        await stage.sees("Go to a time")
+        await stage.press(*"1:45", "enter")
+        await stage.sees("▌  Sentence 30.")
+        await stage.press("colon", *"-7", "enter")
+        await stage.sees("▌  Sentence 28.")
+        await stage.press("colon", *"noon", "enter")
+        await stage.until(lambda: any("noon is no time" in toast for toast in stage.toasts()), "told")
+        assert [mark.time for mark in fake.of(AddMark)] == [5.0]
+
+
+async def test_a_live_talk_is_searched_and_exported_where_one_is(
+    connected: Open, fake: FakeDaemon, sound: FakePortAudio, tmp_path: Path
+) -> None:
+    fake.says(["Hello there.", "And hello again."])
+    fake.segment_every = 32000
+    async with connected(size=(80, 24)) as stage:
+        await stage.press("s")
+        await stage.sees("● live")
+        for text in ("Hello there.", "And hello again."):
+            sound.say(bytes(32000))
+            await stage.sees(text)
+        await stage.press("slash", *"hello", "enter")
+        await stage.sees("match 1 of 2", "● live")
+        await stage.press("n")
+        await stage.sees("match 2 of 2")
+        await stage.press("escape")
+        await stage.sees_no("match ")
+        await stage.press("E")
+        await stage.sees("Export as")
+        await stage.press("end", "enter")
+        await stage.sees("Export to")
+        await stage.press("enter")
+        await stage.until(lambda: any(toast.startswith("Saved to") for toast in stage.toasts()), "saved")
+        assert "And hello again." in (tmp_path / "0001new.jsonl").read_text()

@@ -51,6 +51,7 @@ class FilesScreen(RowsScreen[FileJob | None]):
         Binding("p", "pick", "Pick", tooltip="Pick recordings from a tree"),
         Binding("x,delete", "cancel", "Cancel", key_display="x", tooltip="Cancel it; the transcript so far stays"),
         Binding("x,delete", "forget", "Clear", key_display="x", tooltip="Remove it from this list; its session stays"),
+        Binding("E", "export", "Export", tooltip="Export its transcript to a file, in any format", show=False),
         Binding("r", "retry", "Retry", tooltip="Try again"),
         Binding("space", "pause", "Pause", key_display="space", tooltip="Pause the daemon's queue of files"),
         Binding("space", "resume", "Resume", key_display="space", tooltip="Resume the daemon's queue of files"),
@@ -185,6 +186,8 @@ class FilesScreen(RowsScreen[FileJob | None]):
             return job is not None and not job.step.over
         if action == "forget":
             return job is not None and job.step.over
+        if action == "export":
+            return job is not None and job.session is not None
         if action == "retry":
             return job is not None and (job.step is Step.FAILED or (job.step.over and self._own(job)))
         if action in ("pause", "resume"):
@@ -249,6 +252,13 @@ class FilesScreen(RowsScreen[FileJob | None]):
         if (job := self.here) is not None and job.session is not None:
             title = clean(job.title or job.path.stem)
             self.post_message(OpenSession(SessionModel(session=job.session, kind="file", title=title)))
+
+    def action_export(self) -> None:
+        """Export its transcript."""
+        from .export import ask_export
+
+        if (job := self.here) is not None and job.session is not None:
+            ask_export(self, job.session, clean(job.title or job.path.stem))
 
     def action_cancel(self) -> None:
         """Cancel the file."""

@@ -49,9 +49,12 @@ class LiveScreen(BodyKeys, LiveKeys):
         Binding("f", "finalize", "Write", tooltip="Finish the current sentence now"),
         Binding("b", "mark", "Mark", tooltip="Bookmark this moment"),
         Binding("B", "note", "Note", tooltip="Bookmark this moment, with a note", show=False),
-        Binding("n", "rename", "Name", tooltip="Give the session a title", show=False),
+        Binding("R", "rename", "Name", tooltip="Give the session a title", show=False),
+        *BodyKeys.FINDING,
+        Binding("escape", "leave", "Leave", key_display="esc", tooltip="Leave the search", show=False),
+        Binding("E", "export", "Export", tooltip="Export what was said until now, in any format", show=False),
         *BodyKeys.READING,
-        Binding("y", "copy", "Copy", tooltip="Copy the selected line, or the transcript", show=False),
+        Binding("y", "copy", "Copy", tooltip="Copy the selected passage, or the transcript", show=False),
         Binding("o", "app.play_file", "Play", tooltip="Play a recording as if it were live", show=False),
         Binding("2", "app.go('captions')", "Captions", tooltip="Large captions for a shared screen"),
         Binding("3", "app.go('history')", "History", tooltip="Browse and search all sessions"),
@@ -63,6 +66,7 @@ class LiveScreen(BodyKeys, LiveKeys):
         context = self.context
         yield Masthead(context.glyphs)
         yield self.make_body(context.live.model)
+        yield self.make_find()
         with Container(id="idle"):
             yield Static(id="idle-text")
         yield Keys()
@@ -92,6 +96,7 @@ class LiveScreen(BodyKeys, LiveKeys):
             return
         if self.body.model is not model:
             self.body.show(model)
+            self.found = ""
         if change:
             self.body.changed(change)
         if change & Change.SUMMARY:
@@ -156,7 +161,7 @@ class LiveScreen(BodyKeys, LiveKeys):
         if session is None:
             words = "1 word" if model.words == 1 else f"{model.words} words"
             said = f"{clock(model.duration_s)}, {words}" if model.lines else "nothing was said"
-            return StatusLine(note=live.problem or said)
+            return StatusLine(note=self.found or live.problem or said)
         activity = "paused" if session.paused else "muted" if session.muted else "speech" if model.speaking else "quiet"
         if session.stopped:
             activity = "summing up" if model.summing_up else "ending"
@@ -167,6 +172,7 @@ class LiveScreen(BodyKeys, LiveKeys):
             lag_ms=model.lag_ms,
             pace=live.health.pace if not session.stopped else None,
             source=session.source.name,
+            note=self.found,
         )
 
     def setup_changed(self) -> None:
@@ -231,6 +237,10 @@ class LiveScreen(BodyKeys, LiveKeys):
         if action in ("rename", "summary", "widen", "times", "doubts", "copy"):
             return bool(live.model.session)
         return super().check_action(action, parameters)
+
+    def action_leave(self) -> None:
+        """Leave the search."""
+        self.leave_find()
 
     def action_open(self) -> None:
         """Open the session that is over."""

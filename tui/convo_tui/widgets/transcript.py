@@ -375,7 +375,9 @@ class TranscriptView(ScrollView, can_focus=True):
         if event.x < self.margin_cells:
             self.post_message(self.MarkWanted(self._line_at(row)))
         elif not self.text_selection:  # the end of a drag is no click
+            anchor = self.selected if self._anchor is None else self._anchor
             self.go_to(self._line_at(row, event.x - self.margin_cells))
+            self._anchor = anchor if event.shift else None
 
     # --- drawing ------------------------------------------------------------------------------------------
 
