@@ -35,7 +35,7 @@ from convo.messages import (
     Word,
 )
 from convo_tui.messages import SessionEvents
-from convo_tui.model.files import FileJob, Step, pasted_paths
+from convo_tui.model.files import FileJob, Step, existing_paths, pasted_paths, remedy
 from convo_tui.model.history import HistoryModel
 from convo_tui.model.layout import Layout, clusters, wrap
 from convo_tui.model.pace import REDRAW_S, Batch, Health, Pace
@@ -419,6 +419,31 @@ def test_a_file_on_its_way() -> None:
     assert (job.step, job.sent, job.fraction, job.session) == (Step.WAITING, 0, None, None)
 
 
+@pytest.mark.parametrize(
+    ("code", "name", "session", "command"),
+    [
+        ("bad_audio", "/a b.wav", "s1", "ffprobe '/a b.wav'"),
+        ("unsupported_audio", "/a\x1b.wav", "s1", ""),
+        ("model_unavailable", "/a.wav", None, "convo models pull small"),
+        ("limit_exceeded", "/a.wav", None, "convod check-config"),
+        ("forbidden", "/a.wav", None, "convod token add NAME --scope stream"),
+        ("internal", "/a.wav", "0123456789", "convo retry 01234567"),
+        ("", "/a.wav", None, "convo status"),
+    ],
+)
+def test_a_command_that_helps_where_a_file_failed(code: str, name: str, session: str | None, command: str) -> None:
+    assert remedy(code, Path(name), session) == command
+
+
+def test_the_languages_of_a_file_the_most_spoken_first() -> None:
+    job = FileJob(Path("a.wav"))
+    for language, seconds in (("en", 10.0), ("ko", 20.0), ("fr", 1.0), ("en", 5.0), ("", 9.0)):
+        job.said_in(language, seconds)
+    assert job.language == "ko, en"
+    job.retry()
+    assert job.language == ""
+
+
 def test_what_is_pasted(tmp_path: Path) -> None:
     for name in ("a.wav", "b c.wav", "it's.wav"):
         (tmp_path / name).touch()
@@ -436,6 +461,8 @@ def test_what_is_pasted(tmp_path: Path) -> None:
     }
     for text, paths in table.items():
         assert pasted_paths(text) == paths, text
+    assert existing_paths(f"{here}/a.wav\n/nowhere.wav") == [f"{here}/a.wav", "/nowhere.wav"]
+    assert existing_paths("/nowhere.wav") == []
 
 
 def queued(session: str, state: State = State.PENDING, **fields: Any) -> QueuedFile:

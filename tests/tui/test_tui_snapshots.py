@@ -177,12 +177,19 @@ async def show_history(app: Still, pilot: Pilot[None]) -> None:
 
 async def show_files(app: Still, pilot: Pilot[None]) -> None:
     app.context.uploads.jobs = [
-        FileJob(Path("interview.m4a"), step=Step.DONE, session="a", total_s=100, begun=0, ended=5),
+        FileJob(
+            Path("interview.m4a"), step=Step.DONE, session="a", total_s=100, begun=0, ended=5, languages={"en": 9.0}
+        ),
         FileJob(
             Path("a talk of an hour with a rather long name.flac"), step=Step.TRANSCRIBING, done_s=700, total_s=1800
         ),
         FileJob(Path("회의.wav"), step=Step.SENDING, sent=300, size=1000),
-        FileJob(Path("notes.txt"), step=Step.FAILED, problem="This is no audio file that FFmpeg can read."),
+        FileJob(
+            Path("notes.txt"),
+            step=Step.FAILED,
+            problem="This is no audio file that FFmpeg can read.",
+            remedy="ffprobe notes.txt",
+        ),
         FileJob(Path("later.mp3")),
     ]
     app.context.queue.model.update(

@@ -6,16 +6,17 @@ In: jobs. Out: `JobsChanged` at each step. The client library survives broken li
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections.abc import Callable
 
 from textual.message import Message
 
 import convo
-from convo.messages import Event, Progress, SessionState, State, SummaryOptions
+from convo.messages import Event, Progress, SessionState, State, SummaryOptions, TranscriptSegment
 from convo.text import clean
 
 from ..messages import JobsChanged
-from ..model.files import FileJob, Step
+from ..model.files import FileJob, Step, remedy
 from ..settings import Settings
 
 SIDE_BY_SIDE = 3
@@ -106,13 +107,21 @@ class Uploads:
                     async for event in upload:
                         self._take(job, event)
             except OSError as error:
-                self._fail(job, f"Cannot read {job.path.name}: {error.strerror or error}.")
+                self._fail(
+                    job,
+                    f"Cannot read {job.path.name}: {error.strerror or error}.",
+                    f"ls -l {shlex.quote(str(job.path))}",
+                )
+            except convo.RequestError as error:
+                self._fail(job, str(error), remedy(error.code, job.path, job.session))
             except convo.ConvoError as error:
-                self._fail(job, str(error))
+                self._fail(job, str(error), "convo status")
 
     def _take(self, job: FileJob, event: Event) -> None:
         now = self._now()
         match event:
+            case TranscriptSegment():
+                job.said_in(clean(event.language), event.end - event.start)
             case Progress():
                 job.transcribed(event.done_s, event.total_s, now)
             case SessionState(state=State.TRANSCRIBED) if job.summed_up:
@@ -122,15 +131,16 @@ class Uploads:
             case SessionState(state=State.CANCELLED):
                 job.enter(Step.CANCELLED, now)
             case SessionState(state=State.FAILED):
-                self._fail(job, clean(event.message or event.code or "The daemon gave no reason."))
+                problem = event.message or event.code or "The daemon gave no reason."
+                self._fail(job, problem, remedy(event.code or "", job.path, job.session))
                 return
             case _:
                 return
         self._post(JobsChanged())
 
-    def _fail(self, job: FileJob, problem: str) -> None:
+    def _fail(self, job: FileJob, problem: str, command: str = "") -> None:
         if not job.step.over:
-            job.enter(Step.FAILED, self._now(), clean(problem))
+            job.enter(Step.FAILED, self._now(), clean(problem), clean(command))
             self._post(JobsChanged())
 
     def _now(self) -> float:
