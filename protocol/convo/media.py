@@ -41,7 +41,7 @@ def wave_header(audio: AudioFormat, size: int) -> bytes:
     tag = {"s16le": 1, "f32le": 3, "alaw": 6, "mulaw": 7}.get(audio.encoding)
     if tag is None:
         raise BadAudio(f"Audio in {audio.encoding!r} cannot be read: use a newer convo.")
-    frame, bits = frame_bytes(audio), 8 * _BYTES[audio.encoding]
+    frame, bits = frame_bytes(audio), 8 * SAMPLE_BYTES[audio.encoding]
     size = min(size, 0xFFFFFFFF - 36)
     about = struct.pack("<HHIIHH", tag, audio.channels, audio.rate, audio.rate * frame, frame, bits)
     return struct.pack("<4sI8sI", b"RIFF", size + 36, b"WAVEfmt ", 16) + about + struct.pack("<4sI", b"data", size)

@@ -219,6 +219,7 @@ class FakeDaemon:
         self.sums_up = SUMMARY  # at a session's end
         self.fails_to_write: str | None = None  # why summarize writes nothing
         self.silent_end = False  # nothing follows end_session
+        self.pause_s = 0.5  # between two segments
         self.segment_every = 0  # bytes of audio after which a live session hears the next of `said`
         self.drop_after = 0  # bytes of audio after which the connection is closed, once
         self.cut_replay = 0  # events of a replay after which the connection is closed, once
@@ -585,8 +586,8 @@ class FakeDaemon:
         place = len(session.segments)
         fields: dict[str, Any] = {
             "segment": place,
-            "start": 2.0 * place,
-            "end": 2.0 * place + 1.5,
+            "start": (1.5 + self.pause_s) * place,
+            "end": (1.5 + self.pause_s) * place + 1.5,
             "text": text,
             "language": "en",
             "confidence": 0.9,
