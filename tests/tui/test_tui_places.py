@@ -168,7 +168,7 @@ async def test_footer_keys_are_whole_and_help_is_always_among_them(
 
 
 async def test_help_names_keys_as_they_are_on_the_keyboard(connected: Open, fake: FakeDaemon) -> None:
-    async with connected(size=(100, 60)) as stage:
+    async with connected(size=(100, 90)) as stage:
         await stage.press("question_mark")
         await stage.sees("On this screen", "In the transcript", "Everywhere", "Move to the next part of the screen")
         assert "full_stop" not in stage.text()
@@ -331,3 +331,33 @@ async def test_without_a_microphone_the_first_screen_says_what_to_do(
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     async with connected(size=(120, 30)) as stage:
         await stage.sees("pip install", "'convo[mic]'", "start listening")
+
+
+async def test_settings_are_changed_at_once_and_written_with_their_comments(connected: Open, fake: FakeDaemon) -> None:
+    settings_path().parent.mkdir(parents=True)
+    settings_path().write_text("# mine\nrolling = true  # while I speak\n")
+    fake.add("aaaa0001", "Hello there.", title="Talk")
+    async with connected("--session", "aaaa0001", size=(80, 30)) as stage:
+        await stage.sees("Hello there.")
+        await stage.press("S")
+        await stage.sees("Settings", "rolling        yes", "times          auto", "language       detected")
+        await stage.press(*["down"] * 4, "enter")
+        await stage.sees("rolling        no")
+        await stage.press("up", "up", "enter")
+        await stage.sees("language: such as en or ko")
+        await stage.press(*"ko", "enter")
+        await stage.sees("language       ko")
+        await stage.press("end", "enter", *"ftp://x", "enter")
+        await stage.until(lambda: any("ftp" in toast for toast in stage.toasts()), "told")
+        await stage.press("up", "up", "up", "enter")
+        await stage.sees("summary_width: cells")
+        await stage.press("backspace", "backspace", "9", "enter")
+        await stage.until(lambda: any("from 26 to 80" in toast for toast in stage.toasts()), "told")
+        await stage.press("up", "up", "enter")
+        await stage.sees("from 100 columns on")
+        await stage.press("down", "enter")
+        await stage.sees("times          yes", "summary_width  38")
+        await stage.press("escape")
+        await stage.sees("00:00  Hello there.")
+        written = settings_path().read_text()
+        assert written == '# mine\nrolling = false  # while I speak\nlanguage = "ko"\ntimes = true\n'

@@ -220,6 +220,10 @@ async def show_models(app: Still, pilot: Pilot[None]) -> None:
     await pilot.press("D")
 
 
+async def show_settings(app: Still, pilot: Pilot[None]) -> None:
+    await pilot.press("S")
+
+
 async def show_help(app: Still, pilot: Pilot[None]) -> None:
     await pilot.press("question_mark")
 
@@ -293,6 +297,7 @@ PICTURES = [
 
 TEXTS = [
     (show_name, ["Name this session", "Release planning", "Enter confirms, Esc cancels."]),
+    (show_settings, ["Settings", "Enter changes one.", "times          auto", "the daemon's address (next start)"]),
     (show_export, ["Export as", "srt    SubRip captions", "jsonl  everything, one object per line"]),
     (show_marks, ["Go to a bookmark", "00:12  who was that?"]),
     (show_palette, ["Search for commands", "Large captions for a shared screen", "Turn recordings into transcripts"]),

@@ -78,6 +78,7 @@ class ConvoApp(App[None]):
         Binding("u", "undo", "Undo", tooltip="Restore the session you just deleted"),
         Binding("d", "devices", "Microphone", tooltip="Choose the microphone", show=False),
         Binding("D", "models", "Model", tooltip="Choose or download a speech model", show=False),
+        Binding("S", "settings", "Settings", tooltip="Look at the settings and change them", show=False),
         Binding("T", "next_theme", "Next theme", tooltip="Switch between dark, light and high contrast", show=False),
         Binding("question_mark,f1", "help", "Help", key_display="?", tooltip="All keys on this screen"),
         Binding("q,ctrl+q", "quit", "Quit", key_display="q", tooltip="Quit; a live session is ended", show=False),
@@ -327,6 +328,10 @@ class ConvoApp(App[None]):
     def action_models(self) -> None:
         """Choose or download a speech model."""
         self.navigator.models()
+
+    def action_settings(self) -> None:
+        """Look at the settings and change them."""
+        self.navigator.settings()
 
     def action_help(self) -> None:
         """Show the keys of the screen in front."""

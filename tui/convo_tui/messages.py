@@ -158,7 +158,7 @@ class DaemonRequest(Message):
 
 @dataclass
 class SettingChanged(Message):
-    """Remember a setting for the next start."""
+    """Change a setting and remember it; None is its default."""
 
     name: str
-    value: str | bool | int
+    value: str | bool | int | None

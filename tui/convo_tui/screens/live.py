@@ -34,6 +34,7 @@ _KEYS: tuple[tuple[str, str, str | None], ...] = (
     ("o", "play a recording", "as if it were live"),
     ("3", "history", "read, search, export"),
     ("4", "files", "recordings to transcripts"),
+    ("S", "settings", "language, theme, summaries"),
     ("?", "all keys", None),
 )
 """What the first screen offers; those without a third text are shown in low terminals too."""
@@ -177,6 +178,7 @@ class LiveScreen(BodyKeys, LiveKeys):
 
     def setup_changed(self) -> None:
         """Redraw what the first screen tells."""
+        super().setup_changed()
         self._draw()
 
     def _idle(self) -> Text:

@@ -99,6 +99,11 @@ class BodyKeys(ConvoScreen):
             summary_cells=settings.summary_width,
         )
 
+    def setup_changed(self) -> None:
+        """Take changed settings."""
+        settings = self.context.settings
+        self.body.settle(settings.times, settings.doubts, settings.summary_width)
+
     @property
     def body(self) -> SessionBody:
         """The transcript and summary."""

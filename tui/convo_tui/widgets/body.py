@@ -111,6 +111,11 @@ class SessionBody(Widget):
             self.toggle_summary()
         self.summary.turn(step)
 
+    def settle(self, times: bool | None, doubts: bool, summary_cells: int) -> None:
+        """Take changed settings; the arguments are as for the constructor."""
+        self._times, self.transcript.doubts, self.summary_cells = times, doubts, summary_cells
+        self.place_panes()
+
     def toggle_times(self) -> bool:
         """Show or hide the time of each line. Returns whether they are shown now."""
         self._times = self.transcript.times = not self.transcript.times
