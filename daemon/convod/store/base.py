@@ -7,7 +7,7 @@ Each call that changes something is one transaction, and has been committed when
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
 
@@ -26,6 +26,9 @@ from convo.messages import (
     SummaryOptions,
 )
 
+if TYPE_CHECKING:
+    from convod.store.leases import Leases
+
 
 class StoreFailed(Exception):
     """The store refused a write, or cannot be opened; the text says why and what to do."""
@@ -33,6 +36,10 @@ class StoreFailed(Exception):
 
 class StoreAway(StoreFailed):
     """The store cannot be reached now; it may be back in a moment, and what it holds is safe."""
+
+
+class LeaseLost(StoreFailed):
+    """Another convod works on the session: nothing was written, and nothing of it may be written here."""
 
 
 class TookTooLong(Exception):
@@ -92,6 +99,10 @@ class Record(msgspec.Struct, kw_only=True):
 class Store(Protocol):
     """Sessions, their events, and the search over them. Every call may raise StoreFailed."""
 
+    @property
+    def leases(self) -> Leases | None:
+        """Who may write which session; None where this convod is the only one."""
+
     async def create(self, record: Record, *, durable: bool = False, most: int = 0) -> Record:
         """Store a new session; if its owner has one with the same key, that one is returned instead. If `durable`, this
         survives a power cut.
@@ -103,6 +114,9 @@ class Store(Protocol):
     async def save(self, record: Record, events: Sequence[DurableEvent] = (), *, durable: bool = False) -> None:
         """Store a session's changed fields together with new events; their `seq` are the next ones. If `durable`, this
         and all that was stored before survives a power cut.
+
+        Raises:
+            LeaseLost: it is not leased to this convod.
         """
 
     async def delete(self, session: str) -> None:

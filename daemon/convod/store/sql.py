@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NamedTuple, Protocol, TypeVar
 
 from convod.store.base import StoreFailed
 from convod.store.readers import Deadline
+
+if TYPE_CHECKING:
+    from convod.store.leases import Leases
 
 T = TypeVar("T")
 
@@ -108,6 +111,10 @@ class SqlDatabase(Protocol):
 
     trouble: str | None
     in_doubt: bool
+
+    @property
+    def leases(self) -> Leases | None:
+        """Who may write which session; None where nobody shares it."""
 
     @property
     def index(self) -> Index:
