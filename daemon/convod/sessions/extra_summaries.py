@@ -58,13 +58,19 @@ class SummaryRequests:
         Raises:
             Refused: too many are in progress.
         """
-        self.check(journal)
-        asked = journal.record.asked
-        asked.append(options)
+        added = False
+
+        def add(record: Record) -> None:
+            nonlocal added
+            self.check(journal)
+            record.asked.append(options)
+            added = True
+
         try:
-            await journal.save(wait=False)
+            await journal.publish_all([], add, wait=False)
         except BaseException:
-            asked.remove(options)  # cancelled before it was stored: the client was promised nothing
+            if added:  # cancelled before it was stored: the client was promised nothing
+                _done(options, journal.record)
             raise
         self._start(journal, options, patient=False)
 

@@ -9,9 +9,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convod.store.base import LeaseLost, Record, Store, StoreAway, StoreFailed, TookTooLong, TooMany
+from convod.store.base import (
+    Held,
+    LeaseLost,
+    Leases,
+    Member,
+    Note,
+    Record,
+    Store,
+    StoreAway,
+    StoreFailed,
+    TookTooLong,
+    TooMany,
+)
 from convod.store.database import Database, backup
-from convod.store.leases import Held, Leases, Member, Note
 from convod.store.sessions import SessionStore
 from convod.store.spool import NoRoom, OverQuota, Spool, SpoolFailed
 from convod.store.usage import OwnerFull, Usage

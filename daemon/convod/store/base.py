@@ -6,8 +6,8 @@ Each call that changes something is one transaction, and has been committed when
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -26,8 +26,7 @@ from convo.messages import (
     SummaryOptions,
 )
 
-if TYPE_CHECKING:
-    from convod.store.leases import Leases
+ELSEWHERE: Final = "another convod works on this session; connect to that one, or try again in a moment"
 
 
 class StoreFailed(Exception):
@@ -94,6 +93,84 @@ class Record(msgspec.Struct, kw_only=True):
             created=self.created,
             duration_s=round(self.duration_s, 3),
         )
+
+
+class Member(NamedTuple):
+    """A convod among others: ids of its state directory and of its folder of audio, and for how long a lease holds."""
+
+    home: str
+    spool: str
+    lease_s: float = 30.0
+
+
+class Held(NamedTuple):
+    """A session that is not over, or has requested summaries, and who holds it. `epoch` 0: nobody."""
+
+    session: str
+    epoch: int
+    spool: str
+    home: str
+    alive: bool
+    final: bool
+    transcribed: bool
+
+
+class Note(NamedTuple):
+    """What another convod changed: a session, up to an event (-1: it was deleted); or "" for whose queue is paused."""
+
+    session: str
+    seq: int
+
+
+class Leases(Protocol):
+    """Who may write which session, where several convods share a store. Every call may raise StoreFailed."""
+
+    member: Member
+
+    @property
+    def epoch(self) -> int:
+        """This convod's: a new one at each start."""
+
+    @property
+    def joins(self) -> int:
+        """How often this convod has connected."""
+
+    @property
+    def valid(self) -> bool:
+        """Whether no other convod can have taken this one for dead."""
+
+    async def beat(self) -> None:
+        """Show that this convod is alive."""
+
+    async def lease(self, session: str) -> Record | None:
+        """Let this convod write a session; return it as it is stored, None if there is no such session.
+
+        One that is over, and of which no summary is being written, may be written by any convod in turn.
+
+        Raises:
+            LeaseLost: another convod works on it.
+        """
+
+    async def take_over(self, held: Held) -> Record | None:
+        """Lease a session from a convod that is dead; None if it was leased to another one meanwhile."""
+
+    async def of_others(self) -> list[Held]:
+        """Return sessions that others hold, or nobody, and on which there is something to do."""
+
+    async def positions(self, sessions: Iterable[str]) -> dict[str, tuple[int, int]]:
+        """Return the newest event of each session that is stored, and the epoch that it is leased to."""
+
+    async def kept(self) -> dict[str, int]:
+        """Sessions whose audio is noted in this convod's folder, or in none, and its bytes; none that others hold."""
+
+    async def removed(self) -> list[str]:
+        """Return sessions that were deleted and whose audio is in this convod's folder."""
+
+    async def forget_removed(self, session: str) -> None:
+        """Note that the audio of a deleted session is gone."""
+
+    async def listen(self, began: Callable[[], None], heard: Callable[[Note], None]) -> None:
+        """Call `heard` with what other convods change, and `began` whenever that may be incomplete; until cancelled."""
 
 
 class Store(Protocol):

@@ -10,14 +10,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
-from convod.store.base import LeaseLost, Record
+from convod.store.base import ELSEWHERE, Held, LeaseLost, Member, Note, Record
 from convod.store.sessions import FINAL, RECORDS, record_of
-from convod.store.sql import Connection
-
-if TYPE_CHECKING:
-    from convod.store.sql import SqlDatabase
+from convod.store.sql import Connection, SqlDatabase
 
 CHANNEL: Final = "convo"
 """Where convods tell each other what they have changed."""
@@ -34,35 +31,6 @@ ALIVE: Final = (
 SAFE: Final = 0.8
 """The part of a lease in which its holder relies on it: clocks differ, and a beat takes time."""
 
-ELSEWHERE: Final = "another convod works on this session; connect to that one, or try again in a moment"
-
-
-class Member(NamedTuple):
-    """A convod among others: ids of its state directory and of its folder of audio, and for how long a lease holds."""
-
-    home: str
-    spool: str
-    lease_s: float = 30.0
-
-
-class Held(NamedTuple):
-    """A session that is not over, or has requested summaries, and who holds it. `epoch` 0: nobody."""
-
-    session: str
-    epoch: int
-    spool: str
-    home: str
-    alive: bool
-    final: bool
-    transcribed: bool
-
-
-class Note(NamedTuple):
-    """What another convod changed: a session, up to an event (-1: it was deleted); or "" for whose queue is paused."""
-
-    session: str
-    seq: int
-
 
 class Listening(Protocol):
     """A database that passes on notes."""
@@ -74,7 +42,7 @@ class Listening(Protocol):
         """Call `heard` with each note, and `began` whenever some may have been missed; until cancelled."""
 
 
-class Leases:
+class SharedLeases:
     """Those of one convod."""
 
     def __init__(self, database: Any, member: Member) -> None:

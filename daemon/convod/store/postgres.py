@@ -22,8 +22,8 @@ import trio
 from psycopg import conninfo, errors, pq
 
 from convod.store import threads
-from convod.store.base import StoreAway, StoreFailed, TookTooLong
-from convod.store.leases import ALIVE, LOCKS, Leases, Member
+from convod.store.base import Member, StoreAway, StoreFailed, TookTooLong
+from convod.store.leases import ALIVE, LOCKS, SharedLeases
 from convod.store.readers import Deadline
 from convod.store.sql import check_whole, chore, migrations, note_chore
 from convod.store.threads import Pending, ThreadedDatabase
@@ -267,7 +267,7 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
         super().__init__(name_of(self._parameters), durable=durable)
         self._alone = alone
         self._member = member or Member(secrets.token_hex(16), secrets.token_hex(16))
-        self.leases = None if alone else Leases(self, self._member)
+        self.leases = None if alone else SharedLeases(self, self._member)
         self.epoch = 0
         """Of this convod; 0 until it is open."""
         self.joins = 0
