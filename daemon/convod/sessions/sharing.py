@@ -94,7 +94,7 @@ class Sharing:
             self._look_now.set()
 
     async def _look(self) -> None:
-        await self._leases.beat()
+        renew = await self._leases.beat()
         known = self._registry.known()
         positions = await self._leases.positions(known)
         for session, runs in known.items():
@@ -103,6 +103,7 @@ class Sharing:
                 self._registry.moved(session, seq)
             elif epoch != self._leases.epoch:
                 self._registry.lose(session)
+        renew()
         await self._on_paused()
         for session in await self._leases.removed():
             self._spool.remove(session)
@@ -124,7 +125,7 @@ class Sharing:
         session = one.held.session
         record = await self._leases.take_over(one.held)
         if record is None:
-            return  # another convod was first
+            return
         about = {"session": session, "state": str(record.state)}
         if one.how == "resume":
             log.info("session goes on", extra=about)

@@ -139,8 +139,11 @@ class Leases(Protocol):
     def valid(self) -> bool:
         """Whether no other convod can have taken this one for dead."""
 
-    async def beat(self) -> None:
-        """Show that this convod is alive."""
+    async def beat(self) -> Callable[[], None]:
+        """Show that this convod is alive.
+
+        Call what is returned once the sessions that were lost meanwhile are stopped: the leases of the others hold.
+        """
 
     async def lease(self, session: str) -> Record | None:
         """Let this convod write a session; return it as it is stored, None if there is no such session.
@@ -152,7 +155,7 @@ class Leases(Protocol):
         """
 
     async def take_over(self, held: Held) -> Record | None:
-        """Lease a session from a convod that is dead; None if it was leased to another one meanwhile."""
+        """Lease a session from a convod that is dead; None if it came back, or another one was first."""
 
     async def of_others(self) -> list[Held]:
         """Return sessions that others hold, or nobody, and on which there is something to do."""

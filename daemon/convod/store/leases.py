@@ -66,11 +66,18 @@ class SharedLeases:
         """Whether no other convod can have taken this one for dead."""
         return _now() < self._renewed + self.member.lease_s * SAFE
 
-    async def beat(self) -> None:
-        """Show that this convod is alive: a connection that is silent for longer than a lease is closed."""
+    async def beat(self) -> Callable[[], None]:
+        """Show that this convod is alive: a connection that is silent for longer than a lease is closed.
+
+        Call what is returned once the sessions that were lost meanwhile are stopped: the leases of the others hold.
+        """
         begun = _now()
         await self._database.write(lambda connection: connection.execute("SELECT 1").fetchone())
-        self._renewed = begun
+
+        def renew() -> None:
+            self._renewed = begun
+
+        return renew
 
     # --- one session ----------------------------------------------------------------------------------------------
 
@@ -97,12 +104,12 @@ class SharedLeases:
         return await self._database.write(work)
 
     async def take_over(self, held: Held) -> Record | None:
-        """Lease a session from a convod that is dead; None if it was leased to another one meanwhile."""
+        """Lease a session from a convod that is dead; None if it came back, or another one was first."""
 
         def work(connection: Connection) -> Record | None:
             changed = connection.execute(
                 "UPDATE progress SET epoch = ?, spool = CASE WHEN spool = '' THEN ? ELSE spool END "
-                "WHERE session = ? AND epoch = ?",
+                f"WHERE session = ? AND epoch = ? AND epoch NOT IN {ALIVE}",
                 (self.epoch, held.spool, held.session, held.epoch),
             ).rowcount
             return _get(connection, held.session) if changed else None

@@ -123,7 +123,9 @@ async def test_a_convod_that_hangs_is_dead_to_the_others(postgres):
         assert not a.leases.valid
         (held,) = await b.leases.of_others()
         assert not held.alive
-        await a.leases.beat()
+        renew = await a.leases.beat()
+        assert not a.leases.valid
+        renew()
         assert a.leases.valid
 
 
