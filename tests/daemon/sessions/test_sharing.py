@@ -164,6 +164,32 @@ async def test_what_a_convod_left_goes_on_at_another_one(postgres, tmp_path):
         await (await reader_at(b, over.id)).until(lambda event: isinstance(event, FinalSummary))
 
 
+async def test_what_is_older_than_leases_goes_on_where_its_audio_is(postgres, tmp_path):
+    address = postgres.emptied()
+    async with house(tmp_path / "a", database=as_convod(address, "a")) as a:
+        session = await a.live()
+        a.send(session, talk(1))
+        await session.finalize()
+    postgres.run("UPDATE progress SET epoch = 0, spool = ''", database="kept")
+    async with house(tmp_path / "b", database=as_convod(address, "b")) as b:
+        assert b.manager.find(session.id) is None
+        async with house(tmp_path / "a", database=as_convod(address, "a")) as a:
+            again = a.manager.find(session.id)
+            await again.end()
+            await (await reader_at(b, session.id)).until_state(DONE)
+
+
+@pytest.mark.parametrize(("new_s", "stays"), [(600.0, True), (0.0, False)])
+async def test_audio_of_a_session_that_another_convod_is_just_creating_stays(
+    postgres, tmp_path, monkeypatch, new_s, stays
+):
+    monkeypatch.setattr("convod.store.spool.NEW_S", new_s)
+    (tmp_path / "spool").mkdir()
+    (tmp_path / "spool" / "0000000000new.audio").write_bytes(b"audio")
+    async with house(tmp_path, database=as_convod(postgres.emptied(), "a")) as a:
+        assert list(a.spool.sessions()) == ["0000000000new"] * stays
+
+
 @pytest.mark.parametrize(
     ("state", "kind", "seen", "code"),
     [

@@ -108,8 +108,10 @@ async def test_a_convod_that_comes_back_in_time_keeps_its_sessions(postgres):
         one = await a.create(record())
         before = a.leases.joins
         await lose_connection(a, postgres)
+        (seen,) = await b.leases.of_others()
         await a.save(one, [mark(one)])
         assert a.leases.joins == before + 1
+        assert (seen.alive, await b.leases.take_over(seen)) == (False, None)
         (held,) = await b.leases.of_others()
         assert (held.alive, held.epoch) == (True, a.leases.epoch)
 
