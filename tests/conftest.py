@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shutil
 import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ settings.load_profile("convo")
 if TYPE_CHECKING:
     from tests.support.postgres import Server
     from tests.support.real import Corpus
+    from tests.support.redis import RedisServer
 
 _HERE = Path(__file__).parent
 
@@ -58,6 +60,17 @@ def _is_async(function: object) -> bool:
     # A test under hypothesis is a plain function around the one that was written.
     inner = getattr(getattr(function, "hypothesis", None), "inner_test", None)
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(inner)
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A real redis-server; the test is skipped where it is not installed."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed")
+    from tests.support.redis import redis_server
+
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib.util
 import os
 import re
 import resource
@@ -26,11 +27,11 @@ class CannotStart(Exception):
     """The daemon cannot run here; the text is a sentence that says what to do."""
 
 
-def check(settings: Settings) -> None:
-    """Check that the configured model, summarizer and style exist, and that the store's address is one.
+def check(settings: Settings, *, worker: bool = False) -> None:
+    """Check that the configured model, summarizer and style exist, and the addresses of the store and the broker.
 
     Raises:
-        CannotStart: one does not, or it is none.
+        CannotStart: one does not exist, or is no such address.
     """
     try:
         database_at(settings.store.url, Path())
@@ -45,6 +46,7 @@ def check(settings: Settings) -> None:
         raise CannotStart(f"engine.model: {error}") from error
     except models.ModelNotHere:
         pass  # the engine downloads it and reports progress
+    _check_broker(settings, worker)
     if settings.summary != SummarySettings():  # the defaults need no search through installed packages
         try:
             Summarizers(settings.summary).check(SummaryOptions())
@@ -94,6 +96,21 @@ def folder_id(folder: Path) -> str:
     return found
 
 
+def _check_broker(settings: Settings, worker: bool) -> None:
+    engine = settings.engine
+    if not engine.broker:
+        if worker:
+            raise CannotStart("a worker needs the convods' broker: convod worker --broker redis://HOST")
+        if engine.remote_only:
+            raise CannotStart("engine.remote_only = true leaves nothing to hear with: set engine.broker, too")
+        return
+    if not engine.broker.startswith(("redis://", "rediss://")):
+        raise CannotStart("engine.broker: expected a URL redis://USER:PASSWORD@HOST:PORT/DB, or rediss:// for TLS")
+    needed = ("redis", "celery") if worker else ("redis",)
+    if not all(importlib.util.find_spec(name) for name in needed):
+        raise CannotStart("engine.broker needs Celery and redis-py: run pip install 'convo[cluster]'")
+
+
 def raise_file_limit() -> None:
     """Allow as many open files as the system permits: each connection and each session needs one."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -110,9 +127,8 @@ def state_directory(path: Path) -> Iterator[Path]:
     """
     try:
         # `parents` creates directories with the default mode, so the directory itself comes first.
-        made = not (
-            path / "lock"
-        ).exists()  # created last: without it an earlier start may have failed before it synced
+        # The lock is created last: without it an earlier start may have failed before it synced.
+        made = not (path / "lock").exists()
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         (path / "spool").mkdir(mode=0o700, exist_ok=True)
         if made:

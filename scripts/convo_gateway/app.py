@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 
 from convo.messages import Code
 
-from . import conversation, openai_audio, openapi
+from . import conversation, deepgram, openai_audio, openapi
 from .daemon_client import Daemon
 from .errors import Refused
 from .fanout import Fanout
@@ -35,9 +35,8 @@ log = logging.getLogger("convo_gateway")
 _CHECK_S = 2.0  # between two looks at the daemon for monitors
 
 
-def application(settings: Settings) -> ASGIApp:
-    """Return the whole gateway as an ASGI application."""
-    daemon, metrics = Daemon(settings.connect), Metrics()
+def application(settings: Settings, daemon: Daemon, metrics: Metrics) -> ASGIApp:
+    """Return all that is served over HTTP as an ASGI application."""
     fanout = Fanout(daemon)
     monitor = _Monitor(daemon, metrics)
     app: ASGIApp = Starlette(
@@ -46,6 +45,7 @@ def application(settings: Settings) -> ASGIApp:
             *Talks(daemon, settings).routes(),
             *openai_audio.Transcriptions(daemon, settings, metrics).routes(),
             *Realtime(daemon, settings, metrics).routes(),
+            *deepgram.Listen(daemon, settings, metrics).routes(),
             *Page().routes(),
             Route("/openapi.json", _openapi, methods=["GET"]),
             Route("/metrics", monitor.metrics, methods=["GET"]),
@@ -79,6 +79,8 @@ def application(settings: Settings) -> ASGIApp:
 
 def refusal(path: str, error: Refused) -> Response:
     """Return an error in the form of the dialect that a path belongs to."""
+    if path == "/v1/listen":
+        return deepgram.refusal(error)
     if path.startswith("/v1/"):
         return openai_audio.refusal(error)
     return conversation.refusal(error)

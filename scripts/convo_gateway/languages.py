@@ -24,6 +24,10 @@ _NAMES = dict(
 )
 
 
+CODES = tuple(_NAMES)
+"""All languages that Whisper knows."""
+
+
 def name_of(code: str) -> str:
     """Return the name of a language, or the code where there is none."""
     return _NAMES.get(code, code)

@@ -32,6 +32,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         requests: requests and streams served at once.
         job_streams: event streams of one job at once.
         stall_s: seconds after which a client that sends nothing, or takes nothing, is dropped.
+        wyoming: tcp://HOST:PORT to serve Wyoming at; None does not.
+        wyoming_token: the token of all Wyoming clients, for they have none of their own.
     """
 
     connect: str
@@ -46,6 +48,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     requests: int = 512
     job_streams: int = 256
     stall_s: float = 30.0
+    wyoming: str | None = None
+    wyoming_token: str | None = None
 
     @property
     def host(self) -> str:
@@ -56,6 +60,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def port(self) -> int:
         """The port of `listen`."""
         return int(self.listen.rpartition(":")[2])
+
+    @property
+    def wyoming_address(self) -> tuple[str, int] | None:
+        """Host and port of `wyoming`."""
+        if self.wyoming is None:
+            return None
+        host, _, port = self.wyoming.removeprefix("tcp://").rpartition(":")
+        return host.strip("[]"), int(port)
 
 
 def read(words: Sequence[str] | None = None, environment: Mapping[str, str] | None = None) -> Settings:
@@ -72,6 +84,12 @@ def read(words: Sequence[str] | None = None, environment: Mapping[str, str] | No
         for name in Settings.__struct_fields__
         if environment.get(variable := f"CONVO_GATEWAY_{name.upper()}")
     }
+    if (file := flags.pop("wyoming_token_file", None)) is not None:
+        try:
+            with open(file) as opened:
+                given["wyoming_token"] = opened.read().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            parser.error(f"--wyoming-token-file: {file} cannot be read: {error}")
     if isinstance(origins := given.get("origins"), str):
         given["origins"] = origins.split()
     given |= flags
@@ -102,12 +120,29 @@ def _problem(settings: Settings) -> str | None:
     if not local and settings.tls_cert is None and not settings.insecure:
         return f"{settings.listen} is open to the network: give --tls-cert and --tls-key, or --insecure behind a proxy"
     if settings.open_loopback and not local:
-        return "--open-loopback asks nobody for a token: listen on a loopback address, such as 127.0.0.1:8766"
+        return "--open-loopback requires no token: listen on a loopback address, such as 127.0.0.1:8766"
     if daemon.scheme == "unix" and not settings.open_loopback:
         return (
             "a Unix socket asks for no token, so every client would be this user: --connect to a WebSocket of the "
             "daemon, or let all programs on this machine in with --open-loopback"
         )
+    return _wyoming_problem(settings)
+
+
+def _wyoming_problem(settings: Settings) -> str | None:
+    if settings.wyoming is None:
+        return None
+    host, _, port = settings.wyoming.removeprefix("tcp://").rpartition(":")
+    if not settings.wyoming.startswith("tcp://") or not host or not port.isdigit() or int(port) > 65535:
+        return f"--wyoming must be tcp://HOST:PORT, not {settings.wyoming!r}"
+    local = is_loopback(host.strip("[]"))
+    if settings.wyoming_token is None and not (local and settings.open_loopback):
+        return (
+            "Wyoming has no tokens: name one for all its clients with --wyoming-token-file, or serve it on a loopback "
+            "address with --open-loopback"
+        )
+    if not local and not settings.insecure:
+        return f"{settings.wyoming} is open to the network, and Wyoming has no TLS: give --insecure if that is meant"
     return None
 
 
@@ -122,7 +157,7 @@ def is_loopback(host: str) -> bool:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="convo-gateway",
-        description="Serve the conversation API and OpenAI's audio API over HTTP, as a client of convod.",
+        description="Serve the conversation API, OpenAI's audio API and others, as a client of convod.",
         epilog="Each setting can also be given in the environment, as CONVO_GATEWAY_LISTEN and so on.",
     )
     parser.add_argument("--version", action="version", version=f"convo-gateway {convo.__version__}")
@@ -139,4 +174,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--requests", metavar="N", help="requests and streams at once (512)")
     add("--job-streams", metavar="N", help="event streams of one job at once (256)")
     add("--stall-s", metavar="S", help="seconds until a client that neither sends nor reads is dropped (30)")
+    add("--wyoming", metavar="tcp://HOST:PORT", help="serve Wyoming there, for Home Assistant (port 10300 is usual)")
+    add("--wyoming-token-file", metavar="FILE", help="holds the token of all Wyoming clients")
     return parser

@@ -45,7 +45,7 @@ SMALL_BYTES: Final = 64 << 10
 _TOKEN = re.compile(r"[\x21-\x7e]{1,1000}")
 
 
-def token_of(connection: HTTPConnection) -> str | None:
+def token_of(connection: HTTPConnection, schemes: tuple[str, ...] = ("bearer",)) -> str | None:
     """Return the token that a client sent, as a header or, for EventSource and WebSockets, in the query.
 
     Raises:
@@ -56,10 +56,17 @@ def token_of(connection: HTTPConnection) -> str | None:
         token = connection.query_params.get("token")
     else:
         scheme, _, token = header.partition(" ")
-        if scheme.lower() != "bearer":
+        if scheme.lower() not in schemes:
             raise Refused(Code.UNAUTHORIZED, "Send the token as `Authorization: Bearer TOKEN`.")
-    if token is None:
-        return None
+    return None if token is None else checked_token(token)
+
+
+def checked_token(token: str) -> str:
+    """Return a token that may be one.
+
+    Raises:
+        Refused: it can be none.
+    """
     if not _TOKEN.fullmatch(token := token.strip()):
         raise Refused(Code.UNAUTHORIZED, "The token is wrong or missing; send the right one.")
     return token
@@ -90,7 +97,7 @@ async def body_of(request: Request, stall_s: float) -> AsyncGenerator[bytes, Non
 
 
 async def small_body(request: Request, stall_s: float) -> bytes:
-    """Return a body that is no recording. Raises like `body_of`, and where it is too large."""
+    """Return a body other than a recording. Raises like `body_of`, and if it is too large."""
     raw = bytearray()
     async with aclosing(body_of(request, stall_s)) as body:
         async for chunk in body:

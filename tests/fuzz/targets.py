@@ -106,13 +106,13 @@ def events(data: bytes) -> None:
 
 def tokens(data: bytes) -> None:
     """The file of tokens: as it comes, and as changes of a sound one."""
-    from convod.listen.tokens import FILE, BadToken, TokenBook
+    from convod.listen.tokens import FILE, BadToken, TokenFile
 
     with tempfile.TemporaryDirectory() as folder:
         for content in (data, edited("tokens", data)):
             Path(folder, FILE).write_bytes(content)
             with contextlib.suppress(BadToken):
-                assert TokenBook(Path(folder)).find(data[:64].decode("utf-8", "replace"), 0.0) is None
+                assert TokenFile(Path(folder)).find(data[:64].decode("utf-8", "replace"), 0.0) is None
 
 
 def edited(target: str, data: bytes) -> bytes:

@@ -26,6 +26,7 @@ class Gateway:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.log: list[str] = []
         self.url = ""
+        self.wyoming = ""
         self._process = process
         self._ready = threading.Event()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -73,6 +74,8 @@ class Gateway:
         assert self._process.stderr is not None
         for line in self._process.stderr:
             self.log.append(line)
+            if found := re.search(r"Wyoming is served on (tcp://\S+)", line):
+                self.wyoming = found[1]
             if found := re.search(r"ready on (https?://\S+)", line):
                 self.url = found[1]
                 self._ready.set()

@@ -1,8 +1,9 @@
 """The decoding process: a recording on stdin to PCM on stdout, with notes as JSON lines on stderr.
 
-Run as `python -m convod.engine.decoder TRACK LIMIT_S`, with a file as stdin. Out: mono s16le at 16 kHz; the notes are
-`{"open"}` if the machine cannot enforce the whole sandbox, `{"total_s"}`, `{"warning"}` or `{"code", "error"}`. It
-holds one packet at a time, and reads nothing of the file before it is in its sandbox.
+Run as `python -m convod.engine.decoder TRACK LIMIT_S mix|split`, with a file as stdin. Out: s16le at 16 kHz, mono; if
+split, a byte that says how many channels, then all of them interleaved. The notes are `{"open"}` if the machine cannot
+enforce the whole sandbox, `{"total_s"}`, `{"warning"}` or `{"code", "error"}`. It holds one packet at a time, and reads
+nothing of the file before it is in its sandbox.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from convo.messages import Code
 from convod.engine import sandbox
 from convod.engine.truncated import is_truncated, lacks_its_index, mp3_s
 from convod.engine.wire import RATE
+from convod.speech.pcm import CHANNELS
 
 NICE: Final = 5
 """Files can wait: live speech goes first."""
@@ -53,7 +55,7 @@ def main() -> int:
         say(code=code, error=sentence)
         return 1
 
-    track, limit_s = int(sys.argv[1]), float(sys.argv[2])
+    track, limit_s, split = int(sys.argv[1]), float(sys.argv[2]), sys.argv[3] == "split"
     file, size = sys.stdin.buffer, os.fstat(sys.stdin.fileno()).st_size
     av.logging.set_level(None)
     if missing := sandbox.enter(size):
@@ -61,7 +63,7 @@ def main() -> int:
     if size == 0:
         return refuse(Code.BAD_AUDIO, "the file is empty; send one that holds audio")
     try:
-        return _decode_file(file, track, limit_s, say, refuse)
+        return _decode_file(file, track, limit_s, split, say, refuse)
     except MemoryError:
         return refuse(Code.BAD_AUDIO, TOO_MUCH)
     except av.FFmpegError as error:
@@ -71,7 +73,12 @@ def main() -> int:
 
 
 def _decode_file(
-    file: BinaryIO, track: int, limit_s: float, say: Callable[..., None], refuse: Callable[[Code, str], int]
+    file: BinaryIO,
+    track: int,
+    limit_s: float,
+    split: bool,
+    say: Callable[..., None],
+    refuse: Callable[[Code, str], int],
 ) -> int:
     try:
         container = _open(file)
@@ -93,7 +100,15 @@ def _decode_file(
         say(total_s=total_s)
         if limit_s and total_s is not None and total_s > limit_s and _is_honest(container):
             return refuse(Code.LIMIT_EXCEEDED, _too_long(limit_s))
-        return _decode(container, track - 1, limit_s, file, say, refuse)
+        layout, channels = "mono", 1
+        if split:
+            context = container.streams.audio[track - 1].codec_context
+            layout, channels = ("mono", 1) if context is None else (context.layout.name, context.channels)
+            if channels > CHANNELS[1]:
+                sentence = f"the file has {channels} channels; split at most {CHANNELS[1]}, or have them mixed"
+                return refuse(Code.UNSUPPORTED_AUDIO, sentence)
+            sys.stdout.buffer.write(bytes([channels]))
+        return _decode(container, track - 1, limit_s, layout, channels, file, say, refuse)
 
 
 def _raise_if_memory(error: Exception) -> None:
@@ -111,8 +126,8 @@ def _open(file: BinaryIO) -> Any:
         return av.open(file, options=options)
 
 
-def _resampler() -> Any:
-    return av.AudioResampler(format="s16", layout="mono", rate=RATE)
+def _resampler(layout: str) -> Any:
+    return av.AudioResampler(format="s16", layout=layout, rate=RATE)
 
 
 def _is_honest(container: Any) -> bool:
@@ -128,11 +143,14 @@ def _decode(
     container: Any,
     number: int,
     limit_s: float,
+    layout: str,
+    channels: int,
     file: BinaryIO,
     say: Callable[..., None],
     refuse: Callable[[Code, str], int],
 ) -> int:
-    resampler = _resampler()
+    resampler = _resampler(layout)
+    second = 2 * channels * RATE
     shape: tuple[str, str, int] | None = None
     out = sys.stdout.buffer
     written = 0
@@ -143,7 +161,7 @@ def _decode(
         nonlocal written
         for piece in resampler.resample(frame):
             # Not as an array, which would import numpy; a plane may be longer than its samples.
-            data = memoryview(piece.planes[0])[: 2 * piece.samples]
+            data = memoryview(piece.planes[0])[: 2 * channels * piece.samples]
             out.write(data)
             written += len(data)
 
@@ -153,7 +171,7 @@ def _decode(
         if shape not in (None, now):
             # A stream may change its rate or channels; a resampler takes only one kind of frame.
             write(None)
-            resampler = _resampler()
+            resampler = _resampler(layout)
         shape = now
         frame.pts = None  # the resampler refuses times that jump
         write(frame)
@@ -167,7 +185,7 @@ def _decode(
             packet = next(packets)
             for frame in packet.decode():
                 take(frame)
-            if limit_s and written > limit_s * 2 * RATE:
+            if limit_s and written > limit_s * second:
                 return refuse(Code.LIMIT_EXCEEDED, _too_long(limit_s))
         except StopIteration:
             break
@@ -183,7 +201,7 @@ def _decode(
     out.flush()
     if not written:
         return refuse(Code.BAD_AUDIO, "no sound could be read from the file; convert it with ffmpeg and send that")
-    if (warning := _what_is_wrong(container, track, file, written / 2 / RATE, broken)) is not None:
+    if (warning := _what_is_wrong(container, track, file, written / second, broken)) is not None:
         say(warning=warning)
     return 0
 

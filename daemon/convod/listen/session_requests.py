@@ -46,7 +46,7 @@ from convod.sessions.registry import elsewhere, is_elsewhere
 
 
 class SessionRequests:
-    """Answers them; `answers` says which."""
+    """Answers requests about sessions; `answers` maps each to its method."""
 
     def __init__(self, manager: Manager) -> None:
         self._manager = manager

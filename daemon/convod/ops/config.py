@@ -19,6 +19,7 @@ import platformdirs
 from msgspec import Meta
 
 from convod.engine.supervisor import EngineSettings
+from convod.hooks.settings import HookSettings
 from convod.listen.settings import ListenSettings
 from convod.sessions.limits import LimitSettings, RetentionSettings
 from convod.sessions.session import SessionSettings
@@ -93,6 +94,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     spool: SpoolSettings = SpoolSettings()
     store: StoreSettings = StoreSettings()
     metrics: MetricsSettings = MetricsSettings()
+    hooks: HookSettings = HookSettings()
     log: LogSettings = LogSettings()
 
     @property
@@ -137,9 +139,10 @@ def load(
 
 def exposed_secret(settings: Settings, file: Path | None) -> str | None:
     """One sentence if the file holds a secret and every user of this machine may read it."""
-    url = settings.store.url
+    broker, url = settings.engine.broker, settings.store.url
     secrets = {
         "listen.token": (settings.listen.token, "`convod token add`"),
+        "engine.broker": (broker if without_password(broker) != broker else "", "CONVOD_ENGINE_BROKER"),
         "store.url": (url if without_password(url) != url else "", "CONVOD_STORE_URL, or a password in ~/.pgpass,"),
     }
     if file is None or not any(value for value, _ in secrets.values()):
@@ -158,7 +161,7 @@ def exposed_secret(settings: Settings, file: Path | None) -> str | None:
 
 def without_password(url: str) -> str:
     """An address as it may be shown."""
-    if url and not re.match("postgres(ql)?://", url):
+    if url and not re.match("(postgres(ql)?|rediss?)://", url):
         return "(set)"  # whatever it is
     url = re.sub(r"^(\w+://[^:/@]*):.*@", r"\1:(set)@", url)
     return re.sub(r"(?i)((?:ssl)?password=)[^&]*", r"\1(set)", url)

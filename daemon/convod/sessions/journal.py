@@ -23,13 +23,13 @@ from convo.messages import (
     SessionState,
     SessionWarning,
     State,
-    Summary,
     SummaryDelta,
     SummaryOptions,
     TranscriptSegment,
 )
 from convod.auto_reset_event import AutoResetEvent
-from convod.measure import Measures
+from convod.hooks import Hooks
+from convod.metrics import SessionMetrics
 from convod.sessions.feed import EventLog
 from convod.store import LeaseLost, Record, Store, StoreAway, StoreFailed
 from convod.summary import Summarizers, SummarizerUnavailable, Transcript
@@ -64,7 +64,8 @@ class JournalDeps(msgspec.Struct, frozen=True):
 
     store: Store
     summarizers: Summarizers
-    measures: Measures = msgspec.field(default_factory=Measures)
+    metrics: SessionMetrics = msgspec.field(default_factory=SessionMetrics)
+    hooks: Hooks | None = None
 
 
 class Journal:
@@ -231,7 +232,7 @@ class Journal:
                 try:
                     # What is being stored is stored and sent whatever is cancelled meanwhile, or seq would have a gap.
                     with trio.CancelScope(shield=True):
-                        await self._deps.store.save(self.record, events, durable=durable)
+                        await self._store(events, durable)
                         # One that is over may be written by any convod.
                         self.owned = self._deps.store.leases is None or not self.record.state.final
                         return
@@ -254,6 +255,15 @@ class Journal:
                 pause = min(10.0, pause * 2)
         finally:
             self._failure = None
+
+    async def _store(self, events: list[DurableEvent], durable: bool) -> None:
+        hooks = self._deps.hooks
+        end = hooks.end_in(events) if hooks is not None else None
+        if hooks is not None and end is not None:
+            await hooks.prepare(end)
+        await self._deps.store.save(self.record, events, durable=durable)
+        if hooks is not None and end is not None:
+            hooks.stored(end)
 
     async def enter(
         self,
@@ -293,16 +303,16 @@ class Journal:
             segments=await self._spoken(),
             owner=self.record.owner,
         )
-        measures, begun = self._deps.measures, trio.current_time()
+        metrics, begun = self._deps.metrics, trio.current_time()
         preview = self._begin_preview()
         try:
             summary = await self._deps.summarizers.write(transcript, options, preview)
         except SummarizerUnavailable:
             preview.break_off()
-            measures.summaries["unavailable"] += 1
+            metrics.summaries["unavailable"] += 1
             raise
-        measures.summaries["written"] += 1
-        measures.summary_time.observe(trio.current_time() - begun)
+        metrics.summaries["written"] += 1
+        metrics.summary_time.observe(trio.current_time() - begun)
         if summary.unverified:
             named = ", ".join(f'"{text}"' for text in summary.unverified)
             await self.publish(
@@ -310,7 +320,7 @@ class Journal:
                 code=str(Code.UNVERIFIED),
                 message=f"the summary names what the transcript does not contain, look it up: {named}",
             )
-        await self.publish(FinalSummary, also=also, **_fields(summary))
+        await self.publish(FinalSummary, also=also, **msgspec.structs.asdict(summary))
 
     async def _spoken(self) -> list[Segment]:
         """Return all segments without the times of words, which take ten times as much memory."""
@@ -370,7 +380,7 @@ class Journal:
                 await trio.sleep(every_s)
             else:
                 done_s = spoken_s
-                await self.publish(RollingSummary, **_fields(summary))
+                await self.publish(RollingSummary, **msgspec.structs.asdict(summary))
 
     async def _new_talk(self, through: int, done_s: float, every_s: float) -> None:
         """Until there are segments after `through`, and `every_s` seconds of talk after `done_s` or of waiting."""
@@ -415,7 +425,3 @@ class _Preview:
         """Void what was shown: this summary will not be finished, and another may take long to start."""
         if self._shown:
             self._journal.show(self, "", True)
-
-
-def _fields(summary: Summary) -> dict[str, Any]:
-    return {name: getattr(summary, name) for name in Summary.__struct_fields__}

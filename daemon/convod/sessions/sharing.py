@@ -128,7 +128,7 @@ class Sharing:
             return
         about = {"session": session, "state": str(record.state)}
         if one.how == "resume":
-            log.info("session goes on", extra=about)
+            log.info("session continues", extra=about)
             self._resume(record)
         elif one.how == "finish":
             log.warning("session of a convod that stopped is ended without its audio", extra=about)

@@ -17,8 +17,7 @@ from typing import Final
 
 import msgspec
 
-ENCODINGS: Final = {"s16le": 2, "f32le": 4, "mulaw": 1, "alaw": 1}
-"""Bytes of one sample by encoding."""
+from convo.messages import SAMPLE_BYTES
 
 FRAME_MS: Final = 30
 """Length of a frame, unless a client asks for another one."""
@@ -46,8 +45,8 @@ class PcmFormat(msgspec.Struct, frozen=True):
     channels: int = 1
 
     def __post_init__(self) -> None:
-        if self.encoding not in ENCODINGS:
-            raise UnsupportedAudio(f"send the audio as {', '.join(ENCODINGS)}; {self.encoding!r} is not known")
+        if self.encoding not in SAMPLE_BYTES:
+            raise UnsupportedAudio(f"send the audio as {', '.join(SAMPLE_BYTES)}; {self.encoding!r} is not known")
         if not RATES[0] <= self.rate <= RATES[1]:
             raise UnsupportedAudio(f"send the audio at a rate of {RATES[0]} to {RATES[1]} Hz, not {self.rate}")
         if not CHANNELS[0] <= self.channels <= CHANNELS[1]:
@@ -56,7 +55,7 @@ class PcmFormat(msgspec.Struct, frozen=True):
     @property
     def sample_bytes(self) -> int:
         """Bytes of one sample of one channel."""
-        return ENCODINGS[self.encoding]
+        return SAMPLE_BYTES[self.encoding]
 
     @property
     def frame_bytes(self) -> int:
@@ -94,10 +93,11 @@ _G711: Final = {"mulaw": _mulaw_table(), "alaw": _alaw_table()}
 
 
 class PcmReader:
-    """Converts a stream's bytes to mono s16le, keeping the bytes of an incomplete frame."""
+    """Converts a stream's bytes to s16le, keeping the bytes of an incomplete frame: mono, or interleaved if `split`."""
 
-    def __init__(self, pcm: PcmFormat) -> None:
+    def __init__(self, pcm: PcmFormat, *, split: bool = False) -> None:
         self.pcm = pcm
+        self._split = split
         self._rest = b""
 
     @property
@@ -106,18 +106,18 @@ class PcmReader:
         return len(self._rest)
 
     def feed(self, data: bytes) -> bytes:
-        """Convert more of the stream: mono s16le of all complete frames, each the mean of its channels."""
+        """Convert more of the stream: s16le of all complete frames, each the mean of its channels unless split."""
         if self._rest:
             data = self._rest + data
         whole = len(data) - len(data) % self.pcm.frame_bytes
         self._rest = data[whole:]
         if whole != len(data):
             data = data[:whole]
-        if self.pcm.encoding == "s16le" and self.pcm.channels == 1:
+        if self.pcm.encoding == "s16le" and (self.pcm.channels == 1 or self._split):
             return data
         samples = self._samples(data)
         channels = self.pcm.channels
-        if channels > 1:
+        if channels > 1 and not self._split:
             total: list[int] = list(samples[0::channels])
             for channel in range(1, channels):
                 total = list(map(add, total, samples[channel::channels]))

@@ -17,6 +17,7 @@ from convo.messages import (
     DurableEvent,
     FinalSummary,
     Hit,
+    Label,
     Segment,
     SessionInfo,
     State,
@@ -266,6 +267,9 @@ class Store(Protocol):
 
     async def marks(self, session: str) -> list[Bookmark]:
         """What was marked in a session, in the order of the times."""
+
+    async def labels(self, session: str) -> dict[int, Label]:
+        """The newest label of each segment that has one, by its number."""
 
     async def search(
         self,

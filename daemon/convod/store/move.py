@@ -20,7 +20,7 @@ from typing import Any, Final
 import msgspec
 
 from convod.store import StoreFailed, database_at, is_address
-from convod.store.sql import MOVING
+from convod.store.sql import MOVING, without_nul
 
 PAGE: Final = 1000
 """Rows that are read at a time."""
@@ -203,7 +203,7 @@ class _Move:
         digest = hashlib.sha256()
         for table in ROWS:
             for row in _rows(connection, table, session):
-                digest.update(msgspec.msgpack.encode([_plain(value) for value in row]))
+                digest.update(msgspec.msgpack.encode([without_nul(value) for value in row]))
         return digest.digest()
 
     def _say(self, text: str) -> None:
@@ -213,11 +213,6 @@ class _Move:
 
 
 AGAIN: Final = "run `convod migrate-store` again, and look at both disks"
-
-
-def _plain(value: Any) -> Any:
-    """A value as both stores have it: PostgreSQL keeps no NUL in a text."""
-    return value.replace("\0", "\ufffd") if isinstance(value, str) else value
 
 
 def _rows(connection: Any, table: str, session: str) -> Iterator[tuple[Any, ...]]:

@@ -25,7 +25,7 @@ from convod.store import threads
 from convod.store.base import Member, StoreAway, StoreFailed, TookTooLong
 from convod.store.leases import ALIVE, LOCKS, SharedLeases
 from convod.store.readers import Deadline
-from convod.store.sql import check_whole, chore, migrations, note_chore
+from convod.store.sql import check_whole, chore, migrations, note_chore, without_nul
 from convod.store.threads import Pending, ThreadedDatabase
 from convod.store.tsvector import TsVectors
 
@@ -171,13 +171,13 @@ class PostgresConnection:
         if self.deadline is not None:
             self.deadline.check()
             self._limit(self.deadline.left)
-        return self.raw.execute(_translated(sql), [_clean(value) for value in values])
+        return self.raw.execute(_translated(sql), [without_nul(value) for value in values])
 
     def executemany(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         """Run a statement for each row."""
         assert self.raw is not None
         with self.raw.cursor() as cursor:
-            cursor.executemany(_translated(sql), [[_clean(value) for value in row] for row in rows])
+            cursor.executemany(_translated(sql), [[without_nul(value) for value in row] for row in rows])
 
     def copy(self, table: str, columns: Iterable[str], rows: Iterable[Sequence[Any]]) -> None:
         """Insert many rows at once."""
@@ -185,7 +185,7 @@ class PostgresConnection:
         names = ", ".join(f'"{column}"' for column in columns)
         with self.raw.cursor().copy(f"COPY {table} ({names}) FROM STDIN") as into:
             for row in rows:
-                into.write_row([_clean(value) for value in row])
+                into.write_row([without_nul(value) for value in row])
 
     def _limit(self, seconds: float) -> None:
         wanted = 0 if seconds == math.inf else max(1, math.ceil(seconds * 1000))
@@ -234,11 +234,6 @@ class PostgresConnection:
 @lru_cache(256)
 def _translated(sql: str) -> LiteralString:
     return sql.replace("%", "%%").replace("?", "%s")
-
-
-def _clean(value: Any) -> Any:
-    """A value as PostgreSQL takes it: no text there has a NUL."""
-    return value.replace("\0", "\ufffd") if isinstance(value, str) else value
 
 
 class PostgresDatabase(ThreadedDatabase[PostgresConnection]):

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
 import trio
@@ -22,9 +22,12 @@ from convo.messages import (
     DurableEvent,
     FinalSummary,
     Hit,
+    Label,
     Mark,
     Segment,
     SessionInfo,
+    SpeakerLabel,
+    SpeakersRevised,
     State,
     StoredSummary,
     Summary,
@@ -41,6 +44,8 @@ from convod.store.sql import Connection, SqlDatabase
 from convod.store.usage import Usage
 
 log = logging.getLogger("convod.store")
+
+E = TypeVar("E", bound=DurableEvent)
 
 FIXED: Final = ("id", "owner", "kind", "created", "key")
 """Columns of `sessions` that never change."""
@@ -412,21 +417,35 @@ class SessionStore:
 
     async def marks(self, session: str) -> list[Bookmark]:
         """What was marked in a session, in the order of the times."""
-        marks: list[Bookmark] = []
-        after = 0
-        while page := await self._marks(session, after):
-            marks += [Bookmark(time=mark.time, text=mark.text) for mark in page]
-            after = page[-1].seq
-        return sorted(marks, key=lambda mark: mark.time)
+        marks = await self._all_of(session, Mark)
+        return sorted((Bookmark(time=mark.time, text=mark.text) for mark in marks), key=lambda mark: mark.time)
 
-    async def _marks(self, session: str, after: int) -> list[Mark]:
-        def work(connection: Connection) -> list[Mark]:
+    async def labels(self, session: str) -> dict[int, Label]:
+        """The newest label of each segment that has one, by its number."""
+        found: dict[int, tuple[int, Label]] = {}  # with the number of the event that it came with
+        for one in await self._all_of(session, SpeakerLabel):
+            found[one.segment] = one.seq, label_of(one)
+        for revised in await self._all_of(session, SpeakersRevised):
+            for label in revised.labels:
+                if label.segment not in found or found[label.segment][0] < revised.seq:
+                    found[label.segment] = revised.seq, label
+        return {segment: label for segment, (_, label) in found.items()}
+
+    async def _all_of(self, session: str, kind: type[E]) -> list[E]:
+        """Events of one kind, oldest first."""
+        found: list[E] = []
+        while page := await self._page_of(session, kind, found[-1].seq if found else 0):
+            found += page
+        return found
+
+    async def _page_of(self, session: str, kind: type[E], after: int) -> list[E]:
+        def work(connection: Connection) -> list[E]:
             rows = connection.execute(
                 "SELECT type, body FROM events "
-                "WHERE session = ? AND type = 'mark' AND segment IS NULL AND seq > ? ORDER BY seq LIMIT ?",
-                (session, after, PAGE),
+                "WHERE session = ? AND type = ? AND segment IS NULL AND seq > ? ORDER BY seq LIMIT ?",
+                (session, kind.__struct_config__.tag, after, PAGE),
             )
-            return [event for row in rows if isinstance(event := _event(row), Mark)]
+            return [event for row in rows if isinstance(event := _event(row), kind)]
 
         return await self.database.read(work)
 
@@ -509,8 +528,13 @@ class SessionStore:
 
 
 def segment_of(event: TranscriptSegment) -> Segment:
-    """The segment that an event carries."""
-    return Segment(**{name: getattr(event, name) for name in Segment.__struct_fields__})
+    """The segment that an event carries; who says it is told by others."""
+    return Segment(**{name: getattr(event, name) for name in Segment.__struct_fields__ if name != "speaker"})
+
+
+def label_of(event: SpeakerLabel) -> Label:
+    """The label that an event carries."""
+    return Label(segment=event.segment, speaker=event.speaker, confidence=event.confidence)
 
 
 def summary_of(event: DurableEvent) -> Summary:

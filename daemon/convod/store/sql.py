@@ -173,3 +173,8 @@ def migrations(folder: str) -> list[str]:
     """The scripts of a folder here, in order: the first makes version 1, and so on."""
     files = [file for file in Path(__file__).with_name(folder).iterdir() if file.name[0].isdigit()]
     return [file.read_text() for file in sorted(files, key=lambda file: file.name)]
+
+
+def without_nul(value: Any) -> Any:
+    """Return a value as PostgreSQL stores it: no text there has a NUL."""
+    return value.replace("\0", "\ufffd") if isinstance(value, str) else value

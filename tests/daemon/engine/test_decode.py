@@ -19,6 +19,7 @@ from convod.engine import decode
 from convod.engine.decode import Decoding, decoding
 from convod.engine.truncated import mp3_s
 from tests.support.speech import DATA, pcm
+from tests.support.until import until
 
 RATE = 16000
 
@@ -474,6 +475,7 @@ async def test_the_index_of_a_whole_day_fits_into_the_memory_that_a_decoder_may_
     path = write(tmp_path / "day.m4a", listed_again(encoded("mp4", "aac", 48000, "mono", 10.0), 8640))
     async with decoding(path) as process, aclosing(process.pieces()) as pieces:
         assert await anext(pieces)
+        await until(lambda: process.total_s is not None)  # told by another pipe than the sound
         assert process.total_s == pytest.approx(86400, rel=0.01)
     assert process.refusal is None
 
