@@ -54,8 +54,8 @@ from convod.sessions.file_queue import FileQueue
 from convod.sessions.journal import JournalDeps
 from convod.sessions.session import SessionDeps
 from convod.speech.hallucination import HallucinationFilter
-from convod.startup import check, raise_file_limit, state_directory
-from convod.store import SessionStore, Spool, Usage, database_at
+from convod.startup import check, folder_id, raise_file_limit, spool_directory, state_directory
+from convod.store import Member, SessionStore, Spool, Usage, database_at
 from convod.summary import Summarizers
 
 log = logging.getLogger("convod")
@@ -126,12 +126,18 @@ class _Daemon:
         self.monitors = _monitor_sockets(self.activated, settings, resources)
 
         # What is stored.
-        self.database = database_at(settings.store.url, state / "convod.sqlite", durable=settings.spool.fsync)
+        folder = spool_directory(settings, state)
+        member = None
+        if settings.store.url:
+            member = Member(folder_id(state), folder_id(folder), settings.store.lease_s)
+        self.database = database_at(
+            settings.store.url, state / "convod.sqlite", durable=settings.spool.fsync, member=member
+        )
         self.database.open()
         resources.callback(self.database.close)
         usage = Usage(settings.limits.owner_disk_bytes)
         store = SessionStore(self.database, usage)
-        spool = Spool(state / "spool", fsync=settings.spool.fsync, quota=settings.limits.disk_bytes, usage=usage)
+        spool = Spool(folder, fsync=settings.spool.fsync, quota=settings.limits.disk_bytes, usage=usage)
 
         # What transcribes and summarises.
         self.engine = Engine(settings.engine, _open_lanes)
@@ -146,15 +152,23 @@ class _Daemon:
             file_queue=FileQueue(settings.sessions.files_at_once),
             limits=settings.limits,
             metrics=session_metrics,
+            may_append=self._may_append if settings.spool.path else lambda: True,
         )
         self.hooks = Hooks(settings.hooks, state / "hooks", store) if settings.hooks.enabled else None
         journal_deps = JournalDeps(store, self.summarizers, session_metrics, self.hooks)
-        self.manager = Manager(journal_deps, session_deps, config.sessions, settings.retention)
+        self.manager = Manager(
+            journal_deps, session_deps, config.sessions, settings.retention, settings.store.audio_grace_s
+        )
 
         # What answers, and how it is watched.
-        metrics = MetricsExporter(self.manager, self.summarizers, self.limiter, self.authenticator, state)
+        metrics = MetricsExporter(self.manager, self.summarizers, self.limiter, self.authenticator, state, folder)
         self.service = Service(self.manager, self.summarizers, self.limiter, config.sessions, metrics.text)
         self.health = Health(metrics.text, self.engine, self.manager, self.control)
+
+    def _may_append(self) -> bool:
+        """Whether no other convod can have begun to write audio of this one's sessions in a folder that they share."""
+        leases = self.database.leases
+        return leases is None or leases.valid
 
     async def run(self, task_status: trio.TaskStatus[list[str]]) -> None:
         """Start from the inside out, wait to be told to stop, and stop from the outside in."""

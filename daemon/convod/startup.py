@@ -9,7 +9,9 @@ import contextlib
 import fcntl
 import importlib.util
 import os
+import re
 import resource
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +37,8 @@ def check(settings: Settings, *, worker: bool = False) -> None:
         database_at(settings.store.url, Path())
     except StoreFailed as error:
         raise CannotStart(str(error)) from error
+    if settings.spool.path and not settings.store.url:
+        raise CannotStart("spool.path is for convods that share a PostgreSQL store: set store.url, or leave it out")
     try:
         if settings.engine.model != selection.AUTO:
             models.find(settings.engine.model)
@@ -48,6 +52,48 @@ def check(settings: Settings, *, worker: bool = False) -> None:
             Summarizers(settings.summary).check(SummaryOptions())
         except ValueError as error:
             raise CannotStart(f"summary.provider or summary.style: {error}") from error
+
+
+def spool_directory(settings: Settings, state: Path) -> Path:
+    """Return the folder of audio, created if necessary.
+
+    Raises:
+        CannotStart: it cannot be written.
+    """
+    if not settings.spool.path:
+        return state / "spool"
+    path = Path(settings.spool.path).expanduser()
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotStart(f"spool.path {path} cannot be created ({error.strerror}); choose another") from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise CannotStart(f"spool.path {path} cannot be written; choose another, or change who may write there")
+    return path
+
+
+def folder_id(folder: Path) -> str:
+    """Return the id of a folder, which stays the same: what is in its file `id`, created if necessary.
+
+    Raises:
+        CannotStart: it cannot be read or written.
+    """
+    file, mine = folder / "id", folder / f".id-{secrets.token_hex(8)}"
+    try:
+        if not file.exists():
+            mine.write_text(secrets.token_hex(16))
+            with mine.open("rb") as written:
+                os.fsync(written.fileno())
+            with contextlib.suppress(FileExistsError):  # another convod was first: of several, one id
+                os.link(mine, file)
+            mine.unlink()
+            sync_folder(folder)
+        found = file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CannotStart(f"{file} cannot be read or written ({error}); look at its disk") from error
+    if not re.fullmatch("[0-9a-f]{32}", found):
+        raise CannotStart(f"{file} holds no id; delete it")
+    return found
 
 
 def _check_broker(settings: Settings, worker: bool) -> None:

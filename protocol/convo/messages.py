@@ -70,6 +70,7 @@ class Code(StrEnum):
     LIMIT_EXCEEDED = "limit_exceeded"
     UNVERIFIED = "unverified"
     UNCOVERED = "uncovered"
+    AUDIO_ELSEWHERE = "audio_elsewhere"
     CANCELLED = "cancelled"
     INTERNAL = "internal"
 

@@ -28,6 +28,7 @@ _STATUS: dict[str, int] = {
     Code.BUSY: 503,
     Code.MODEL_UNAVAILABLE: 503,
     Code.SUMMARIZER_UNAVAILABLE: 503,
+    Code.AUDIO_ELSEWHERE: 503,
     Code.BAD_MESSAGE: 400,
     Code.BAD_REQUEST: 400,
     Code.BAD_AUDIO: 400,

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from convod import startup
-from convod.ops.config import build
-from convod.startup import CannotStart, state_directory
+from convod.ops.config import Settings, SpoolSettings, StoreSettings, build
+from convod.startup import CannotStart, check, folder_id, spool_directory, state_directory
 
 
 def test_the_state_directory_is_made_for_its_user_alone(tmp_path):
@@ -35,6 +36,35 @@ def test_a_place_that_cannot_be_made_is_a_sentence(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(CannotStart, match="--state-dir"), state_directory(tmp_path / "file" / "state"):
         pass
+
+
+def test_a_folder_has_one_id_for_all_who_look(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        ids = set(pool.map(lambda _: folder_id(tmp_path), range(8)))
+    assert len(ids) == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["id"]
+    other = tmp_path / "other"
+    other.mkdir()
+    assert folder_id(other) not in ids
+    (tmp_path / "id").write_text("../../etc")
+    with pytest.raises(CannotStart, match="delete it"):
+        folder_id(tmp_path)
+
+
+def test_audio_may_be_in_a_folder_that_convods_share(tmp_path):
+    def settings(path: object, url: str = "postgresql://h/db") -> Settings:
+        return Settings(spool=SpoolSettings(path=str(path)), store=StoreSettings(url=url))
+
+    assert spool_directory(Settings(), tmp_path) == tmp_path / "spool"
+    shared = tmp_path / "deep" / "shared"
+    assert spool_directory(settings(shared), tmp_path) == shared
+    assert stat.S_IMODE(shared.stat().st_mode) == 0o700
+    (tmp_path / "file").touch()
+    with pytest.raises(CannotStart, match=r"spool\.path"):
+        spool_directory(settings(tmp_path / "file" / "x"), tmp_path)
+    check(settings(shared))
+    with pytest.raises(CannotStart, match=r"set store\.url"):
+        check(settings(shared, url=""))
 
 
 @pytest.mark.parametrize(

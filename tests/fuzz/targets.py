@@ -92,7 +92,7 @@ def events(data: bytes) -> None:
     sound ones, as what decodes them is no Python and shows nobody the way in.
     """
     from convod.store import StoreFailed
-    from convod.store.sessions import COLUMNS, _event, _record
+    from convod.store.sessions import COLUMNS, _event, record_of
 
     for body in (data, edited("events", data)):
         for kind in (*DURABLE, "nonsense"):
@@ -101,7 +101,7 @@ def events(data: bytes) -> None:
     for name in ("config", "asked", "state"):
         with contextlib.suppress(StoreFailed):
             fields = _stored() | {name: _changed(str(_stored()[name]).encode(), data)}
-            _record([fields[column] for column in COLUMNS])
+            record_of([fields[column] for column in COLUMNS])
 
 
 def tokens(data: bytes) -> None:

@@ -42,6 +42,7 @@ from convod.listen.client import MOST, Answers, Client, check_right
 from convod.sessions import Manager, Refused
 from convod.sessions.lengths import check_text, cut_line
 from convod.sessions.manager import settings_of
+from convod.sessions.registry import elsewhere, is_elsewhere
 
 
 class SessionRequests:
@@ -117,6 +118,8 @@ class SessionRequests:
         journal = await self._manager.journal(client.reach, request.session)
         session = self._manager.find(request.session)
         credit = 0
+        if request.produce and session is None and is_elsewhere(journal):
+            raise elsewhere()
         if request.produce and session is not None and session.takes_audio:
             session.produce(client)
             client.producing[session.id] = session

@@ -60,16 +60,24 @@ class MetricsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 class SpoolSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings `[spool]`. With `fsync` acknowledged audio and text survive a power cut too, at the disk's speed; a file
-    that was sent whole does in any case.
+    that was sent whole does in any case. `path` "" is a folder in the state directory; another one may be shared by
+    convods that share a store.
     """
 
     fsync: bool = False
+    path: str = ""
 
 
 class StoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Settings `[store]`. `url` "" is SQLite in the state directory; postgresql://USER@HOST/DATABASE is a server."""
+    """Settings `[store]`. `url` "" is SQLite in the state directory; postgresql://USER@HOST/DATABASE is a server.
+
+    `lease_s`: a convod that shows no sign of life for so long loses its sessions to others. `audio_grace_s`: one that
+    alone has the audio of a session is waited for so long, then the session fails.
+    """
 
     url: str = ""
+    lease_s: Annotated[float, Meta(ge=1, le=3600)] = 30.0
+    audio_grace_s: Annotated[float, Meta(ge=0, le=1e7)] = 600.0
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

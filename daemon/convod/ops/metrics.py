@@ -41,6 +41,7 @@ class MetricsExporter(msgspec.Struct, frozen=True):
     limiter: ConnectionLimiter
     authenticator: Authenticator
     state: Path
+    spool: Path
     began: float = msgspec.field(default_factory=time.monotonic)
 
     async def text(self) -> str:
@@ -109,7 +110,7 @@ class MetricsExporter(msgspec.Struct, frozen=True):
 
     def system(self, workers: list[int]) -> list[Metric]:
         """Measure disk and processes. Blocks."""
-        spool = [size_of(file) for file in (self.state / "spool").glob("*.audio")]
+        spool = [size_of(file) for file in self.spool.glob("*.audio")]
         memory = {"convod": _resident(os.getpid()), "workers": sum(_resident(worker) for worker in workers)}
         times = os.times()
         return [

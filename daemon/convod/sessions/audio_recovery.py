@@ -31,6 +31,8 @@ async def claim_audio(store: Store, spool: Spool, unfinished: set[str]) -> None:
     async def is_over(session: str) -> bool:
         record = await store.get(session)
         if record is None:
+            if store.leases is not None and spool.is_new(session):
+                return False  # perhaps another convod's, which is just creating its session
             spool.set_aside(session)
             aside.append(session)
         return record is not None and not _may_keep(record)
@@ -61,8 +63,9 @@ async def claim_audio(store: Store, spool: Spool, unfinished: set[str]) -> None:
 async def count_audio(store: Store, spool: Spool) -> None:
     """Correct stored sizes of audio that was changed by hand or by a kill, then count what each owner uses."""
     there = await trio.to_thread.run_sync(spool.sizes)
-    noted = await store.kept()
-    wrong = {session for session in there.keys() | noted.keys() if there.get(session) != noted.get(session)}
+    noted = await (store.kept() if store.leases is None else store.leases.kept())
+    ours = there.keys() | noted.keys() if store.leases is None else noted.keys()  # others' are theirs to correct
+    wrong = {session for session in ours if there.get(session) != noted.get(session)}
     if wrong:
         try:
             await store.set_kept({session: there.get(session, 0) for session in wrong})

@@ -51,6 +51,8 @@ class Creation:
             self._check_not_stopped()  # what was stored starts with the next daemon, and is found by its key
             session = self._registry.find(record.id)
             if session is None:
+                if not record.state.final and (leases := self._store.leases) is not None:
+                    record = await leases.lease(record.id) or record  # perhaps another convod's, by its key
                 if record.state.final:
                     return self._registry.journal_of(record), None
                 session = await self._start_or_refuse(record)

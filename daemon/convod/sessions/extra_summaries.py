@@ -17,7 +17,7 @@ import trio
 from convo.messages import Code, SessionWarning, SummaryOptions
 from convod.sessions.journal import Journal
 from convod.sessions.session import LONGEST_PAUSE_S, Refused
-from convod.store import Record
+from convod.store import LeaseLost, Record
 from convod.summary import Backoff, SummarizerUnavailable
 
 log = logging.getLogger("convod.sessions")
@@ -58,13 +58,19 @@ class SummaryRequests:
         Raises:
             Refused: too many are in progress.
         """
-        self.check(journal)
-        asked = journal.record.asked
-        asked.append(options)
+        added = False
+
+        def add(record: Record) -> None:
+            nonlocal added
+            self.check(journal)
+            record.asked.append(options)
+            added = True
+
         try:
-            await journal.save(wait=False)
+            await journal.publish_all([], add, wait=False)
         except BaseException:
-            asked.remove(options)  # cancelled before it was stored: the client was promised nothing
+            if added:  # cancelled before it was stored: the client was promised nothing
+                _done(options, journal.record)
             raise
         self._start(journal, options, patient=False)
 
@@ -89,6 +95,8 @@ class SummaryRequests:
             scopes.add(scope)
             try:
                 await self._write(journal, options, patient=patient)
+            except LeaseLost as error:
+                log.warning("summary is left to another convod: %s", error, extra={"session": journal.id})
             except Exception:
                 # A fault here must not end the daemon. Nothing is stored of a session that was deleted meanwhile.
                 if not scope.cancel_called:

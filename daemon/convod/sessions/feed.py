@@ -108,6 +108,11 @@ class Subscription:
             self._drop(TranscriptPartial)  # the segment replaces it
         self._wake()
 
+    def on_moved(self) -> None:
+        """Note that there are more stored events, in the store alone."""
+        self._drop(TranscriptPartial)
+        self._wake()
+
     def _drop(self, kind: type[Event]) -> None:
         if any(isinstance(event, kind) for _, event in self._transient):
             self._transient = deque(pair for pair in self._transient if not isinstance(pair[1], kind))
@@ -154,6 +159,15 @@ class EventLog:
         self.recent.append(event)
         for subscription in self._subscriptions:
             subscription.on_stored(event)
+
+    def move(self, seq: int) -> None:
+        """Note that events up to `seq` were stored by another convod."""
+        if seq <= self.seq:
+            return
+        self.seq = seq
+        self.recent.clear()  # what comes after it is read from the store
+        for subscription in self._subscriptions:
+            subscription.on_moved()
 
     async def read_after(self, seq: int) -> list[DurableEvent]:
         """Return some stored events after `seq`, oldest first; an empty list when there are none yet."""

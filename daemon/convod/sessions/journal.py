@@ -31,7 +31,7 @@ from convod.auto_reset_event import AutoResetEvent
 from convod.hooks import Hooks
 from convod.metrics import SessionMetrics
 from convod.sessions.feed import EventLog
-from convod.store import Record, Store, StoreAway, StoreFailed
+from convod.store import LeaseLost, Record, Store, StoreAway, StoreFailed
 from convod.summary import Summarizers, SummarizerUnavailable, Transcript
 
 log = logging.getLogger("convod.sessions")
@@ -75,6 +75,8 @@ class Journal:
         self.record = record
         self.feed = EventLog(record.id, deps.store, record.seq, keeper=self)
         self._deps = deps
+        self.owned = deps.store.leases is None
+        """Whether this convod alone writes it, and `record` is as it is stored."""
         self._writing = trio.Lock()
         self._segment_stored = AutoResetEvent()
         self._preview: _Preview | None = None  # of the summary that was begun last
@@ -123,21 +125,28 @@ class Journal:
     ) -> None:
         """Store several events, or none, and the record with its changes as one, then send them; as `publish` does."""
         async with self._turn(wait):
-            before = {name: getattr(self.record, name) for name in changes}
-            # Not before it is their turn: a checkpoint behind a segment must not be stored without it.
-            for name, value in changes.items():
-                setattr(self.record, name, value)
-            if also is not None:
-                also(self.record)
-            made = [
-                kind(session=self.id, seq=seq, **fields) for seq, (kind, fields) in enumerate(events, self.feed.seq + 1)
-            ]
-            try:
-                await self._save(made, durable=durable, make_room=make_room, wait=wait)
-            except StoreFailed:
-                for name, value in before.items():
+            while True:
+                await self._own(wait)
+                over = self.record.state.final
+                before = {name: getattr(self.record, name) for name in changes}
+                # Not before it is their turn: a checkpoint behind a segment must not be stored without it.
+                for name, value in changes.items():
                     setattr(self.record, name, value)
-                raise
+                if also is not None:
+                    also(self.record)
+                made = [
+                    kind(session=self.id, seq=seq, **fields)
+                    for seq, (kind, fields) in enumerate(events, self.feed.seq + 1)
+                ]
+                try:
+                    await self._save(made, durable=durable, make_room=make_room, wait=wait)
+                except (StoreFailed, trio.Cancelled) as error:
+                    for name, value in before.items():
+                        setattr(self.record, name, value)
+                    if isinstance(error, LeaseLost) and over:
+                        continue  # another convod has written it meanwhile, and is done
+                    raise
+                break
             for event in made:
                 self.record.seq = event.seq
                 self.feed.append(event)
@@ -151,7 +160,33 @@ class Journal:
             StoreFailed: the store has no room and `wait` is false.
         """
         async with self._turn(wait):
+            await self._own(wait)
             await self._save([], durable=durable, wait=wait)
+
+    def refresh(self, record: Record) -> None:
+        """Take over what another convod has stored of this session."""
+        if self.owned:
+            return
+        for name in Record.__struct_fields__:
+            setattr(self.record, name, getattr(record, name))
+        self.feed.move(record.seq)
+
+    async def _own(self, wait: bool) -> None:
+        """Get the right to write, if another convod may have it.
+
+        Raises:
+            LeaseLost: another convod works on the session.
+            StoreFailed: the store is away and `wait` is false.
+        """
+        leases = self._deps.store.leases
+        if self.owned or leases is None:
+            return
+        lease = partial(leases.lease, self.id)
+        record = await (self._read(lease) if wait else lease())
+        if record is None:
+            raise LeaseLost("the session was deleted")
+        self.refresh(record)
+        self.owned = True
 
     @asynccontextmanager
     async def _turn(self, wait: bool) -> AsyncIterator[None]:
@@ -198,7 +233,12 @@ class Journal:
                     # What is being stored is stored and sent whatever is cancelled meanwhile, or seq would have a gap.
                     with trio.CancelScope(shield=True):
                         await self._store(events, durable)
+                        # One that is over may be written by any convod.
+                        self.owned = self._deps.store.leases is None or not self.record.state.final
                         return
+                except LeaseLost:
+                    self.owned = False
+                    raise
                 except StoreFailed as error:
                     if not wait:
                         raise
@@ -239,15 +279,10 @@ class Journal:
         """
         if self.record.seq:
             assert state in NEXT[self.record.state], f"{self.record.state} -> {state}"
-        before, self.record.state = self.record.state, state
-        try:
-            await self.publish(
-                SessionState, durable=state.final, make_room=make_room, wait=wait,
-                state=state, code=code, message=message,
-            )  # fmt: skip
-        except (trio.Cancelled, StoreFailed):
-            self.record.state = before  # it was not published: whatever comes instead follows the old state
-            raise
+        await self.publish(
+            SessionState, changes={"state": state}, durable=state.final, make_room=make_room, wait=wait,
+            state=state, code=code, message=message,
+        )  # fmt: skip
         # logging reserves the name `message`.
         why = {} if code is None else {"code": code, "reason": message}
         log.info("session is %s", state, extra={"session": self.id, "kind": self.record.kind, **why})

@@ -41,7 +41,8 @@ from convod.sessions.registry import Registry, unknown
 from convod.sessions.request import check_summary
 from convod.sessions.retention import Retention
 from convod.sessions.session import Refused, SessionDeps, SessionSettings, refused_by_disk
-from convod.store import SpoolFailed, StoreFailed, TookTooLong
+from convod.sessions.sharing import Sharing
+from convod.store import Record, SpoolFailed, StoreFailed, TookTooLong
 from convod.summary import SummarizerUnavailable
 
 log = logging.getLogger("convod.sessions")
@@ -58,6 +59,7 @@ class Manager:
         deps: what sessions work with, apart from their settings.
         settings: returns section `[sessions]` as it is now; a session keeps what it was when it started.
         retention: section `[retention]`.
+        audio_grace_s: how long another convod is waited for that alone has a session's audio.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Manager:
         deps: SessionDeps,
         settings: Callable[[], SessionSettings],
         retention: RetentionSettings,
+        audio_grace_s: float = 600.0,
     ) -> None:
         self.store = journal_deps.store
         self.spool = deps.spool
@@ -87,6 +90,15 @@ class Manager:
         self.retranscribe = self._creation.retranscribe
         self.questions = Questions(self.store, self.journal, self._summarizers, deps.limits)
         self._summary_requests = SummaryRequests(self._summarized)
+        self._paused: set[str] = set()
+        leases = self.store.leases
+        self._sharing = (
+            None
+            if leases is None
+            else Sharing(
+                leases, self.store, self.spool, self._registry, self._summary_requests, audio_grace_s, self._note_paused
+            )
+        )
         self._retention = Retention(self.store, self.spool, retention, self.forget, self.remove_audio)
 
     def storage(self) -> StorageStatus | None:
@@ -109,21 +121,44 @@ class Manager:
         await claim_audio(self.store, self.spool, {record.id for record in records})
         await count_audio(self.store, self.spool)
         asked = await self.store.asked()
-        for owner in await self.store.paused():
-            self._file_queue.pause(owner)
+        await self._note_paused()
         async with trio.open_nursery() as nursery:
             await nursery.start(self._registry.run)
             await nursery.start(self._summary_requests.run)
-            for record in records:
-                log.info("session continues", extra={"session": record.id, "state": str(record.state)})
-                self._registry.resume(record)
-            for record in asked:
-                self._summary_requests.resume(self._registry.journal_of(record))
+            if self._sharing is not None:
+                await nursery.start(self._sharing.run)
+            else:
+                self._go_on(records, asked)
             nursery.start_soon(self._retention.run)
             nursery.start_soon(self.exports.run)
             nursery.start_soon(self._probe_disk)
             task_status.started()
             await trio.sleep_forever()
+
+    def _go_on(self, records: list[Record], asked: list[Record]) -> None:
+        for record in records:
+            log.info("session continues", extra={"session": record.id, "state": str(record.state)})
+            self._registry.resume(record)
+        for record in asked:
+            self._summary_requests.resume(self._registry.journal_of(record))
+
+    async def _note_paused(self) -> None:
+        """Pause the files of owners who have paused them, and resume those of others; another convod was told, too."""
+        paused = await self.store.paused()
+        for owner in paused ^ self._paused:
+            self._set_paused(owner, owner in paused)
+
+    def _set_paused(self, owner: str, paused: bool) -> None:
+        queue = self._file_queue
+        if paused:
+            self._paused.add(owner)
+            for session in self._registry:
+                if isinstance(session, FileSession) and session.record.owner == owner:
+                    session.hold()
+            queue.pause(owner)
+        elif owner in self._paused:
+            self._paused.discard(owner)
+            queue.resume(owner)
 
     async def drain(self, seconds: float) -> None:
         """Finish what can be finished within `seconds`; no further session starts.
@@ -294,14 +329,7 @@ class Manager:
     async def pause(self, owner: str, paused: bool) -> None:
         """Pause or resume the owner's files; a restart does not forget it."""
         await self.store.pause(owner, paused)
-        queue = self._file_queue
-        if paused:
-            for session in self._registry:
-                if isinstance(session, FileSession) and session.record.owner == owner:
-                    session.hold()
-            queue.pause(owner)
-        elif queue.is_paused(owner):
-            queue.resume(owner)
+        self._set_paused(owner, paused)
 
 
 def settings_of(config: CreateSession) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from convod.sessions.journal import NEXT, Journal, JournalDeps
 from convod.sessions.live import LiveSession
 from convod.sessions.session import Refused, Session, SessionDeps, SessionSettings, keeps_audio
 from convod.store import Record, SpoolFailed
+from convod.store.base import ELSEWHERE
 
 log = logging.getLogger("convod.sessions")
 
@@ -79,7 +80,7 @@ class Registry:
             SpoolFailed: its audio cannot be opened.
         """
         assert self._nursery is not None, "run has started"
-        journal = self.journal_of(record)
+        journal = self.own(record)
         config = journal.record.config
         if config.keep_audio is None:  # from an older convod: decided now, and stored with the next event
             keep = keeps_audio(config, self._settings())
@@ -99,6 +100,13 @@ class Registry:
             await self._fail(session)
         finally:
             self._sessions.pop(session.id, None)
+
+    def own(self, record: Record) -> Journal:
+        """Return the journal of a session that is leased to this convod."""
+        journal = self.journal_of(record)
+        journal.refresh(record)
+        journal.owned = True
+        return journal
 
     async def _fail(self, session: Session) -> None:
         if State.FAILED not in NEXT[session.record.state]:
@@ -146,8 +154,11 @@ class Registry:
             Refused: the owner has no such session.
         """
         journal = self._journals.get(session)
-        if journal is None and (record := await self._store.get(session)) is not None:
+        if (journal is None or not journal.owned) and (record := await self._store.get(session)) is not None:
             journal = self.journal_of(record)
+            journal.refresh(record)
+        elif journal is not None and not journal.owned:
+            journal = None  # another convod has deleted it
         if journal is None or owner not in (None, journal.record.owner):
             raise unknown(session)
         return journal
@@ -172,14 +183,43 @@ class Registry:
             raise Refused(
                 Code.BUSY, "the audio of this session cannot be opened now; look into the daemon's log, and at its disk"
             )
+        if found is None and is_elsewhere(journal):
+            raise elsewhere()
         if found is None:
             raise Refused(Code.BAD_STATE, f"the session is {journal.record.state} already")
         return found
+
+    # --- other convods ------------------------------------------------------------------------------------
+
+    def known(self) -> dict[str, bool]:
+        """Return the sessions that are read or run here, and whether they run."""
+        return {session: session in self._sessions for session in self._journals}
+
+    def moved(self, session: str, seq: int) -> None:
+        """Note that another convod has stored events of a session up to `seq`."""
+        journal = self._journals.get(session)
+        if journal is not None and not journal.owned:
+            journal.feed.move(seq)
+
+    def lose(self, session: str) -> None:
+        """Stop a session that is leased to another convod, or deleted."""
+        if (running := self._sessions.get(session)) is not None:
+            running.lose()
 
     def drop(self, session: str) -> None:
         """Forget a session that was deleted and does not run."""
         self._waiting.pop(session, None)
         self._journals.pop(session, None)
+
+
+def is_elsewhere(journal: Journal) -> bool:
+    """Whether another convod works on a session, or did."""
+    return not journal.owned and not journal.record.state.final
+
+
+def elsewhere() -> Refused:
+    """Return the refusal for a session that another convod works on."""
+    return Refused(Code.BUSY, ELSEWHERE)
 
 
 def unknown(session: str) -> Refused:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Final, Protocol, TypeVar
 
 import msgspec
@@ -29,7 +29,7 @@ from convod.sessions.speakers import Speakers, are_told
 from convod.speech.commands import Command
 from convod.speech.decoding import DecodeJob, Hypothesis
 from convod.speech.hallucination import HallucinationFilter
-from convod.store import NoRoom, OverQuota, Spool, SpoolFailed, StoreFailed
+from convod.store import LeaseLost, NoRoom, OverQuota, Spool, SpoolFailed, StoreFailed
 from convod.summary import Backoff, SummarizerUnavailable
 
 log = logging.getLogger("convod.sessions")
@@ -87,6 +87,8 @@ class SessionDeps(msgspec.Struct, frozen=True, kw_only=True):
     limits: LimitSettings
     settings: SessionSettings = SessionSettings()
     metrics: SessionMetrics = msgspec.field(default_factory=SessionMetrics)
+    may_append: Callable[[], bool] = lambda: True
+    """Whether no other convod can have begun to write the same audio."""
 
     def engine_for(self, model: str | None) -> Engine:
         """Return the engine for a model, or the daemon's own engine where that model is not available any more."""
@@ -133,6 +135,7 @@ class Session:
         self._scope = trio.CancelScope()
         self._summarizing = trio.CancelScope()
         self._cancelled = False
+        self._lost = False
         self._ending = False
         self._untaken = False  # the disk did not take all that the producer sent
         self._gone_at: float | None = trio.current_time()
@@ -197,6 +200,12 @@ class Session:
                 Code.OUT_OF_CREDIT, f"send at most {self.credit} bytes beyond offset {have}, then wait for audio_ack"
             )
         if fresh := data[have - offset :]:
+            if not self._deps.may_append():
+                self._untaken = True
+                raise Refused(
+                    Code.BUSY,
+                    "another convod may have taken this session over, as the store is out of reach; attach again",
+                )
             try:
                 self._spool.append(fresh)
             except SpoolFailed as error:
@@ -247,6 +256,12 @@ class Session:
         if self.record.state.final:
             raise Refused(Code.BAD_STATE, f"the session is {self.record.state} already")
         self._cancelled = True
+        self._scope.cancel()
+
+    def lose(self) -> None:
+        """Stop without a word: another convod has taken the session over, or deleted it."""
+        self._lost = True
+        self.journal.owned = False
         self._scope.cancel()
 
     async def finalize(self) -> int:
@@ -306,12 +321,17 @@ class Session:
     # --- its life -----------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Run until a final state. If it is cancelled from outside, the session continues at the next start."""
+        """Run until a final state. If it is cancelled from outside, the session continues at the next start.
+
+        If another convod has taken it over, it ends here, and its audio stays.
+        """
         failure: SessionFailed | None = None
         try:
             with self._scope:
                 try:
                     await self._run_stages()
+                except* LeaseLost:
+                    self._lost = True
                 except* SessionFailed as group:
                     failure = _leaf(group)
                 except* SpoolFailed as group:
@@ -319,13 +339,17 @@ class Session:
                     self.record.ended = True
                     why = f"{_leaf(group).strerror}; look at the daemon's disk, then retry the session"
                     failure = SessionFailed(Code.INTERNAL, why)
-            if self._cancelled:
+            if self._lost:
+                log.warning("session is left to another convod", extra={"session": self.id})
+            elif self._cancelled:
                 await self._give_up(State.CANCELLED)
             elif failure is not None:
                 if not self.record.ended or failure.code in (Code.BAD_AUDIO, Code.LIMIT_EXCEEDED):
                     await self._give_up(State.FAILED, failure)  # a retry would not help, so its audio is removed
                 else:
                     await self.journal.enter(State.FAILED, code=str(failure.code), message=str(failure))
+        except LeaseLost:
+            log.warning("session is left to another convod", extra={"session": self.id})
         finally:
             self._engine.forget(self.id)
             self._spool.close()

@@ -9,7 +9,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convod.store.base import Record, Store, StoreAway, StoreFailed, TookTooLong, TooMany
+from convod.store.base import (
+    Held,
+    LeaseLost,
+    Leases,
+    Member,
+    Note,
+    Record,
+    Store,
+    StoreAway,
+    StoreFailed,
+    TookTooLong,
+    TooMany,
+)
 from convod.store.database import Database, backup
 from convod.store.sessions import SessionStore
 from convod.store.spool import NoRoom, OverQuota, Spool, SpoolFailed
@@ -20,7 +32,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Database",
+    "Held",
+    "LeaseLost",
+    "Leases",
+    "Member",
     "NoRoom",
+    "Note",
     "OverQuota",
     "OwnerFull",
     "Record",
@@ -38,8 +55,10 @@ __all__ = [
 ]
 
 
-def database_at(url: str, path: Path, *, durable: bool = False, alone: bool = False) -> Database | PostgresDatabase:
-    """The database at an address of PostgreSQL; if that is "", the file at `path`.
+def database_at(
+    url: str, path: Path, *, durable: bool = False, alone: bool = False, member: Member | None = None
+) -> Database | PostgresDatabase:
+    """The database at an address of PostgreSQL, as one of several convods; if that is "", the file at `path`.
 
     Raises:
         StoreFailed: it is no such address, or there is no client for it.
@@ -52,7 +71,7 @@ def database_at(url: str, path: Path, *, durable: bool = False, alone: bool = Fa
         from convod.store.postgres import PostgresDatabase
     except ImportError as error:
         raise StoreFailed("PostgreSQL needs a client that is not here: pip install 'convo[cluster]'") from error
-    return PostgresDatabase(url, durable=durable, alone=alone)
+    return PostgresDatabase(url, durable=durable, alone=alone, member=member)
 
 
 def is_address(text: str) -> bool:

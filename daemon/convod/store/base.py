@@ -6,8 +6,8 @@ Each call that changes something is one transaction, and has been committed when
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -27,6 +27,8 @@ from convo.messages import (
     SummaryOptions,
 )
 
+ELSEWHERE: Final = "another convod works on this session; connect to that one, or try again in a moment"
+
 
 class StoreFailed(Exception):
     """The store refused a write, or cannot be opened; the text says why and what to do."""
@@ -34,6 +36,10 @@ class StoreFailed(Exception):
 
 class StoreAway(StoreFailed):
     """The store cannot be reached now; it may be back in a moment, and what it holds is safe."""
+
+
+class LeaseLost(StoreFailed):
+    """Another convod works on the session: nothing was written, and nothing of it may be written here."""
 
 
 class TookTooLong(Exception):
@@ -90,8 +96,93 @@ class Record(msgspec.Struct, kw_only=True):
         )
 
 
+class Member(NamedTuple):
+    """A convod among others: ids of its state directory and of its folder of audio, and for how long a lease holds."""
+
+    home: str
+    spool: str
+    lease_s: float = 30.0
+
+
+class Held(NamedTuple):
+    """A session that is not over, or has requested summaries, and who holds it. `epoch` 0: nobody."""
+
+    session: str
+    epoch: int
+    spool: str
+    home: str
+    alive: bool
+    final: bool
+    transcribed: bool
+
+
+class Note(NamedTuple):
+    """What another convod changed: a session, up to an event (-1: it was deleted); or "" for whose queue is paused."""
+
+    session: str
+    seq: int
+
+
+class Leases(Protocol):
+    """Who may write which session, where several convods share a store. Every call may raise StoreFailed."""
+
+    member: Member
+
+    @property
+    def epoch(self) -> int:
+        """This convod's: a new one at each start."""
+
+    @property
+    def joins(self) -> int:
+        """How often this convod has connected."""
+
+    @property
+    def valid(self) -> bool:
+        """Whether no other convod can have taken this one for dead."""
+
+    async def beat(self) -> Callable[[], None]:
+        """Show that this convod is alive.
+
+        Call what is returned once the sessions that were lost meanwhile are stopped: the leases of the others hold.
+        """
+
+    async def lease(self, session: str) -> Record | None:
+        """Let this convod write a session; return it as it is stored, None if there is no such session.
+
+        One that is over, and of which no summary is being written, may be written by any convod in turn.
+
+        Raises:
+            LeaseLost: another convod works on it.
+        """
+
+    async def take_over(self, held: Held) -> Record | None:
+        """Lease a session from a convod that is dead; None if it came back, or another one was first."""
+
+    async def of_others(self) -> list[Held]:
+        """Return sessions that others hold, or nobody, and on which there is something to do."""
+
+    async def positions(self, sessions: Iterable[str]) -> dict[str, tuple[int, int]]:
+        """Return the newest event of each session that is stored, and the epoch that it is leased to."""
+
+    async def kept(self) -> dict[str, int]:
+        """Sessions whose audio is noted in this convod's folder, or in none, and its bytes; none that others hold."""
+
+    async def removed(self) -> list[str]:
+        """Return sessions that were deleted and whose audio is in this convod's folder."""
+
+    async def forget_removed(self, session: str) -> None:
+        """Note that the audio of a deleted session is gone."""
+
+    async def listen(self, began: Callable[[], None], heard: Callable[[Note], None]) -> None:
+        """Call `heard` with what other convods change, and `began` whenever that may be incomplete; until cancelled."""
+
+
 class Store(Protocol):
     """Sessions, their events, and the search over them. Every call may raise StoreFailed."""
+
+    @property
+    def leases(self) -> Leases | None:
+        """Who may write which session; None where this convod is the only one."""
 
     async def create(self, record: Record, *, durable: bool = False, most: int = 0) -> Record:
         """Store a new session; if its owner has one with the same key, that one is returned instead. If `durable`, this
@@ -104,6 +195,9 @@ class Store(Protocol):
     async def save(self, record: Record, events: Sequence[DurableEvent] = (), *, durable: bool = False) -> None:
         """Store a session's changed fields together with new events; their `seq` are the next ones. If `durable`, this
         and all that was stored before survives a power cut.
+
+        Raises:
+            LeaseLost: it is not leased to this convod.
         """
 
     async def delete(self, session: str) -> None:

@@ -47,6 +47,7 @@ class Database(ThreadedDatabase[sqlite3.Connection]):
     """
 
     ERROR = sqlite3.Error
+    leases = None
     DIFFERS: ClassVar[str] = "IS NOT"  # what standard SQL calls it, SQLite knows since 3.39
 
     def __init__(self, path: Path, *, durable: bool = False, alone: bool = False) -> None:

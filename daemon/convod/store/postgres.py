@@ -11,16 +11,19 @@ import contextlib
 import logging
 import math
 import re
+import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar, Final, LiteralString, TypeVar
 
 import psycopg
+import trio
 from psycopg import conninfo, errors, pq
 
 from convod.store import threads
-from convod.store.base import StoreAway, StoreFailed, TookTooLong
+from convod.store.base import Member, StoreAway, StoreFailed, TookTooLong
+from convod.store.leases import ALIVE, LOCKS, SharedLeases
 from convod.store.readers import Deadline
 from convod.store.sql import check_whole, chore, migrations, note_chore, without_nul
 from convod.store.threads import Pending, ThreadedDatabase
@@ -34,10 +37,19 @@ OLDEST: Final = 130000
 """The oldest server that will do."""
 
 LOCK: Final = 0x636F6E766F64
-"""The advisory lock that a convod has for as long as it works, and who moves a store meanwhile."""
+"""The advisory lock that convods share for as long as they work, and that who moves a store has alone."""
+
+MIGRATING: Final = LOCK + 1
+"""The advisory lock of one that migrates the tables."""
 
 LOCK_S: Final = 3.0
-"""How long it is waited for: a convod that was killed lets go of it as soon as the server has noticed."""
+"""How long locks are waited for: a convod that was killed lets go of its own as soon as the server has noticed."""
+
+SILENCE: Final = 140000
+"""The oldest server that closes a connection which is silent for too long."""
+
+LISTEN_AGAIN_S: Final = 1.0
+"""Until a lost connection for notes is opened again."""
 
 DEFAULTS: Final = {
     "application_name": "convod",
@@ -62,7 +74,7 @@ BEGINNING: Final = (
     "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
 )
 
-TABLES: Final = ("sessions", "configs", "progress", "events", "paused", "chores", "notes", "lines")
+TABLES: Final = ("sessions", "configs", "progress", "events", "paused", "chores", "notes", "lines", "removed")
 
 GONE: Final = ("08", "57P")
 """SQLSTATEs, by how they begin, of a server that is stopping, starting or gone."""
@@ -182,6 +194,23 @@ class PostgresConnection:
             self._timeout_ms = wanted
 
     @property
+    def fileno(self) -> int:
+        """Its socket."""
+        assert self.raw is not None
+        return self.raw.fileno()
+
+    def notes(self) -> Iterator[str]:
+        """What was notified and has arrived; call it once the socket can be read.
+
+        Raises:
+            psycopg.Error: it is lost.
+        """
+        assert self.raw is not None
+        self.raw.pgconn.consume_input()
+        while (note := self.raw.pgconn.notifies()) is not None:
+            yield note.extra.decode(errors="replace")
+
+    @property
     def in_transaction(self) -> bool:
         """Whether a transaction is open, be it one that failed."""
         return self.raw is not None and self.raw.info.transaction_status in (
@@ -216,7 +245,8 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
     Args:
         address: `postgresql://USER@HOST/DATABASE`, as libpq takes it.
         durable: whether every commit survives what standbys are there for.
-        alone: whether it is opened to be filled or emptied, and may be half a copy.
+        alone: whether it is opened to be filled or emptied by nobody else, and may be half a copy.
+        member: who this convod is among others.
 
     Raises:
         StoreFailed: it is no such address.
@@ -225,10 +255,18 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
     ERROR = psycopg.Error
     DIFFERS: ClassVar[str] = "IS DISTINCT FROM"
 
-    def __init__(self, address: str, *, durable: bool = False, alone: bool = False) -> None:
+    def __init__(
+        self, address: str, *, durable: bool = False, alone: bool = False, member: Member | None = None
+    ) -> None:
         self._parameters = parameters_of(address)
         super().__init__(name_of(self._parameters), durable=durable)
         self._alone = alone
+        self._member = member or Member(secrets.token_hex(16), secrets.token_hex(16))
+        self.leases = None if alone else SharedLeases(self, self._member)
+        self.epoch = 0
+        """Of this convod; 0 until it is open."""
+        self.joins = 0
+        """How often its locks were taken."""
         self._silent: tuple[float, psycopg.Error] | None = None  # until when it is not tried again, and why
         self._pid: int | None = None  # the server's process for the writer's last connection
         self.index = TsVectors()
@@ -248,10 +286,11 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
             (encoding,) = self._one("SHOW server_encoding")
             if encoding != "UTF8":
                 raise StoreFailed(f"{self.name} has encoding {encoding}; create it with `createdb --encoding UTF8`")
-            self._join()
+            self._lock()
             _migrate(self.writer, self.name)
             if not self._alone:
                 check_whole(self.writer, self.name)
+                self._register()
         except psycopg.Error as error:
             self.close()
             raise self._failed(error) from error
@@ -264,21 +303,93 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
         assert row is not None
         return row
 
+    # The locks last as long as the writer's connection.
+
+    def _lock(self) -> None:
+        """Keep others from moving this store; if alone, keep everybody away."""
+        kind, who = ("", "a convod, or another") if self._alone else ("_shared", "a")
+        self._wait(
+            lambda: self._one(f"SELECT pg_try_advisory_lock{kind}(?)", LOCK)[0],
+            f"{who} `convod migrate-store` works with {self.name}; stop it first",
+        )
+
+    def _register(self) -> None:
+        """Begin a new epoch, and show that it is alive."""
+        known = f"SELECT 1 FROM daemons WHERE home = ? AND epoch IN {ALIVE}"
+        self._wait(
+            lambda: self.writer.execute(known, (self._member.home,)).fetchone() is None,
+            f"a convod with a copy of this state directory works with {self.name}; delete the file `id` in the copy",
+        )
+        self.writer.run("BEGIN")
+        self.writer.execute(
+            f"DELETE FROM daemons WHERE epoch NOT IN {ALIVE} AND epoch NOT IN (SELECT epoch FROM progress)"
+        )
+        member = self._member.home, self._member.spool
+        (self.epoch,) = self._one("INSERT INTO daemons (home, spool) VALUES (?, ?) RETURNING epoch", *member)
+        self._one("SELECT pg_advisory_lock(?::INTEGER, ?::INTEGER)", LOCKS, self.epoch)
+        self.writer.run("COMMIT")  # from now on it is seen, and alive
+        self._joined()
+
     def _join(self) -> None:
-        """Take the advisory lock, which lasts as long as the writer's connection."""
+        """Take the locks again, with a new connection."""
+        self._lock()
+        mine = "SELECT pg_try_advisory_lock(?::INTEGER, ?::INTEGER)"
+        self._wait(self._take_back(mine), f"{self.name} has not noticed yet that a connection was lost; try again")
+        self.writer.execute(
+            "INSERT INTO daemons VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+            (self.epoch, self._member.home, self._member.spool),
+        )
+        self._joined()
+
+    def _take_back(self, sql: str) -> Callable[[], bool]:
+        def take() -> bool:
+            if self._one(sql, LOCKS, self.epoch)[0]:
+                return True
+            # Nobody else takes this lock: the server has not noticed that our last connection is gone.
+            self.writer.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid = ? "
+                "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+                (self._pid,),
+            )
+            return False
+
+        return take
+
+    def _wait(self, done: Callable[[], bool], why: str) -> None:
         until = time.monotonic() + LOCK_S
-        while not self._one("SELECT pg_try_advisory_lock(?)", LOCK)[0]:
-            if self._pid is not None:
-                # The server has not noticed that our last connection is gone.
-                self.writer.execute(
-                    "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid = ? "
-                    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
-                    (self._pid,),
-                )
+        while not done():
             if time.monotonic() >= until:
-                raise StoreFailed(f"another convod, or `convod migrate-store`, works with {self.name}; stop it first")
+                raise StoreFailed(why)
             time.sleep(0.05)
+
+    def _joined(self) -> None:
         self._pid = self.writer.pid
+        self.joins += 1
+        limit = round(self._member.lease_s * 1000)
+        self.writer.run(f"SET idle_in_transaction_session_timeout = {limit}")
+        if self.writer.version >= SILENCE:
+            # A convod that hangs keeps its connection: the server must not take it for alive.
+            self.writer.run(f"SET idle_session_timeout = {limit}")
+
+    async def listen(self, channel: str, began: Callable[[], None], heard: Callable[[str], None]) -> None:
+        """Call `heard` with each note on a channel, and `began` whenever some may have been missed; until cancelled."""
+        connection = PostgresConnection(self._parameters)
+        try:
+            while True:
+                try:
+                    await trio.to_thread.run_sync(connection.open)
+                    connection.run(f"LISTEN {channel}")
+                    began()
+                    while True:
+                        await trio.lowlevel.wait_readable(connection.fileno)
+                        for text in connection.notes():
+                            heard(text)
+                except (psycopg.Error, OSError) as error:
+                    log.info("notes of other convods are missed: %s", _reason(error))
+                connection.close()
+                await trio.sleep(LISTEN_AGAIN_S)
+        finally:
+            connection.close()
 
     def close(self) -> None:
         """Close all connections; what was committed is safe."""
@@ -543,6 +654,7 @@ def _migrate(connection: PostgresConnection, name: str) -> None:
     scripts = migrations("migrations_postgres")
     connection.run("BEGIN")
     try:
+        connection.execute("SELECT pg_advisory_xact_lock(?)", (MIGRATING,))  # of convods that start at once, one
         connection.run("CREATE TABLE IF NOT EXISTS versions (version INTEGER NOT NULL)")
         row = connection.execute("SELECT max(version) FROM versions").fetchone()
         have = (row and row[0]) or 0

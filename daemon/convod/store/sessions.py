@@ -38,7 +38,7 @@ from convo.messages import (
     from_map,
 )
 from convod.store import search
-from convod.store.base import Record, StoreFailed, TooMany
+from convod.store.base import LeaseLost, Record, StoreFailed, TooMany
 from convod.store.readers import Deadline
 from convod.store.sql import Connection, SqlDatabase
 from convod.store.usage import Usage
@@ -88,6 +88,7 @@ class SessionStore:
 
     def __init__(self, database: SqlDatabase, usage: Usage | None = None) -> None:
         self.database = database
+        self.leases = database.leases
         self._usage = usage or Usage()
 
     async def create(self, record: Record, *, durable: bool = False, most: int = 0) -> Record:
@@ -103,8 +104,12 @@ class SessionStore:
                 return there
             if most and _count(connection, record.owner, most) >= most:
                 raise TooMany(record.owner)
-            for table, row in new.items():
-                insert(connection, table, row)
+            if not self._insert(connection, new):
+                assert record.key is not None
+                there = _keyed(connection, record.owner, record.key)  # another convod's, created meanwhile
+                if there is None:
+                    raise StoreFailed("the session with this key was deleted just now; try again")
+                return there
             return record
 
         with trio.CancelScope(shield=True):  # what is stored must be counted
@@ -113,23 +118,50 @@ class SessionStore:
             self._usage.count(record.owner, new["progress"]["text_bytes"])
         return stored
 
+    def _insert(self, connection: Connection, new: dict[str, dict[str, Any]]) -> bool:
+        """Insert the rows of a session; whether there was none with its key."""
+        about = dict(new)
+        if not insert(connection, "sessions", about.pop("sessions")):
+            return False
+        if self.leases is not None:
+            lease = {"epoch": self.leases.epoch, "spool": self.leases.member.spool}
+            about["progress"] = about["progress"] | lease
+        for table, row in about.items():
+            insert(connection, table, row)
+        return True
+
     async def save(self, record: Record, events: Sequence[DurableEvent] = (), *, durable: bool = False) -> None:
-        """Store a session's changed fields together with new events; their `seq` are the next ones."""
+        """Store a session's changed fields together with new events; their `seq` are the next ones.
+
+        One that is over is leased to nobody afterwards, unless summaries of it are requested.
+
+        Raises:
+            LeaseLost: it is not leased to this convod.
+        """
         often, seldom = _values(record, OFTEN), _values(record, SELDOM)
         often["seq"] = events[-1].seq if events else record.seq
         config = msgspec.json.encode(record.config).decode()
         bodies = [encode(event) for event in events]
         more = sum(map(len, bodies))
-        index = self.database.index
+        index, leases = self.database.index, self.leases
+        fence = ""
+        if leases is not None:
+            fence = f" AND epoch = {leases.epoch}"
+            often["epoch"] = 0 if record.state.final and not record.asked else leases.epoch
 
         def work(connection: Connection) -> None:
+            sets = ", ".join(f"{name} = ?" for name in often)
+            changed = connection.execute(
+                f"UPDATE progress SET {sets}, text_bytes = text_bytes + ? WHERE session = ?{fence}",
+                (*often.values(), more, record.id),
+            ).rowcount
+            if leases is not None:
+                if not changed:
+                    raise LeaseLost("another convod has taken this session over; connect to that one")
+                if events:
+                    leases.tell(connection, record.id, events[-1].seq)
             if self.database.in_doubt:
                 self._undo(connection, record.id, events[0].seq if events else record.seq + 1)
-            sets = ", ".join(f"{name} = ?" for name in often)
-            connection.execute(
-                f"UPDATE progress SET {sets}, text_bytes = text_bytes + ? WHERE session = ?",
-                (*often.values(), more, record.id),
-            )
             # Written only where something changed: a row is written whole, and with it its page.
             connection.execute(
                 f"UPDATE sessions SET ({', '.join(seldom)}) = ({_places(seldom)}) "
@@ -189,6 +221,9 @@ class SessionStore:
 
         def work(connection: Connection) -> tuple[str, int] | None:
             self.database.index.remove(connection, session)
+            if self.leases is not None:
+                self.leases.note_removed(connection, session)
+                self.leases.tell(connection, session, -1)
             taken = connection.execute(
                 "SELECT owner, text_bytes FROM sessions JOIN progress ON session = id WHERE id = ?", (session,)
             ).fetchone()
@@ -215,7 +250,7 @@ class SessionStore:
 
         def work(connection: Connection) -> Record | None:
             row = connection.execute(f"{RECORDS} WHERE id = ?", (session,)).fetchone()
-            return None if row is None else _record(row)
+            return None if row is None else record_of(row)
 
         return await self.database.read(work)
 
@@ -450,7 +485,13 @@ class SessionStore:
         change = (
             "INSERT INTO paused VALUES (?) ON CONFLICT DO NOTHING" if paused else "DELETE FROM paused WHERE owner = ?"
         )
-        await self.database.write(lambda connection: connection.execute(change, (owner,)).rowcount)
+
+        def work(connection: Connection) -> None:
+            connection.execute(change, (owner,))
+            if self.leases is not None:
+                self.leases.tell(connection)
+
+        await self.database.write(work)
 
     async def note(self, name: str) -> str | None:
         """What was noted under a name, None if nothing was."""
@@ -504,7 +545,7 @@ def summary_of(event: DurableEvent) -> Summary:
 
 def _keyed(connection: Connection, owner: str, key: str) -> Record | None:
     row = connection.execute(f"{RECORDS} WHERE owner = ? AND key = ?", (owner, key)).fetchone()
-    return None if row is None else _record(row)
+    return None if row is None else record_of(row)
 
 
 def _count(connection: Connection, owner: str, most: int) -> int:
@@ -522,9 +563,10 @@ def rows(record: Record) -> dict[str, dict[str, Any]]:
     }
 
 
-def insert(connection: Connection, table: str, row: Mapping[str, Any]) -> None:
-    """Insert a row into one of the tables."""
-    connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({_places(row)})", tuple(row.values()))
+def insert(connection: Connection, table: str, row: Mapping[str, Any]) -> bool:
+    """Insert a row into one of the tables, unless there is one like it; return whether it was."""
+    sql = f"INSERT INTO {table} ({', '.join(row)}) VALUES ({_places(row)}) ON CONFLICT DO NOTHING"
+    return bool(connection.execute(sql, tuple(row.values())).rowcount)
 
 
 def _places(columns: Sized) -> str:
@@ -542,7 +584,8 @@ def _values(record: Record, names: Iterable[str]) -> dict[str, Any]:
     return values
 
 
-def _record(row: Sequence[Any]) -> Record:
+def record_of(row: Sequence[Any]) -> Record:
+    """Make a record of a row of RECORDS."""
     fields = dict(zip(COLUMNS, row, strict=True))
     try:
         fields["config"] = msgspec.json.decode(fields["config"], type=CreateSession)
@@ -560,7 +603,7 @@ def _records(rows: Iterable[Sequence[Any]]) -> Iterator[Record]:
     """The sessions that can be read; one that cannot does not hide the others."""
     for row in rows:
         try:
-            yield _record(row)
+            yield record_of(row)
         except StoreFailed as error:
             log.error("a session is left out: %s", error)
 

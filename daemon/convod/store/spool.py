@@ -15,6 +15,7 @@ import re
 import shutil
 import stat
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -27,6 +28,9 @@ LAST: Final = 1 << 14
 
 DIGESTED: Final = 1 << 20
 """Bytes that are read at a time for a digest: a millisecond or two."""
+
+NEW_S: Final = 600.0
+"""How long audio is new: its session may not be stored yet."""
 
 UNCLAIMED: Final = "unclaimed"
 """Folder beside the spool."""
@@ -236,7 +240,7 @@ class Spool:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-                path.unlink()
+                path.unlink(missing_ok=True)  # another convod that shares the folder may have been quicker
         except OSError as error:
             self.trouble = f"audio cannot be written ({error.strerror})"
         else:
@@ -275,6 +279,12 @@ class Spool:
             return self.path(session).stat().st_mtime
         except FileNotFoundError:
             return 0.0
+
+    def is_new(self, session: str) -> bool:
+        """Whether the session's audio was created or linked a short while ago."""
+        with contextlib.suppress(OSError):
+            return abs(time.time() - self.path(session).stat().st_ctime) < NEW_S
+        return False
 
     def share(self, session: str, new: str, owner: str = "") -> None:
         """Give a new session, the owner's, the audio of another one, without copying it where the file system can.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, NamedTuple, Protocol, TypeVar
 
-from convod.store.base import StoreFailed
+from convod.store.base import Leases, StoreFailed
 from convod.store.readers import Deadline
 
 T = TypeVar("T")
@@ -100,6 +100,16 @@ class Index(Protocol):
         """The `id` of so manieth newest text with a phrase, from 1 on; None if there are fewer."""
 
 
+class SqlLeases(Leases, Protocol):
+    """Leases, and what is written about them with a session."""
+
+    def tell(self, connection: Connection, session: str = "", seq: int = 0) -> None:
+        """Tell other convods of a change, if it is committed."""
+
+    def note_removed(self, connection: Connection, session: str) -> None:
+        """Note that a session is deleted whose audio is in another folder."""
+
+
 class SqlDatabase(Protocol):
     """A database of sessions; every call may raise StoreFailed."""
 
@@ -108,6 +118,10 @@ class SqlDatabase(Protocol):
 
     trouble: str | None
     in_doubt: bool
+
+    @property
+    def leases(self) -> SqlLeases | None:
+        """Who may write which session; None where nobody shares it."""
 
     @property
     def index(self) -> Index:

@@ -45,6 +45,7 @@ from convod.speech.decoding import DecodeJob, Interims, Kind
 from convod.speech.hallucination import HallucinationFilter
 from convod.speech.vad import level_dbfs
 from convod.store import Database, SessionStore, Spool, Usage
+from convod.store.postgres import PostgresDatabase
 from convod.summary import Show, SummarizerUnavailable, Transcript
 from convod.summary.parse import Draft
 from convod.summary.questions import Answered, Found, ShowSentence
@@ -341,16 +342,19 @@ async def house(
     limits: LimitSettings | None = None,
     retention: RetentionSettings | None = None,
     fsync: bool = False,
+    database: PostgresDatabase | None = None,
+    audio_grace_s: float = 600.0,
+    may_append: Callable[[], bool] = lambda: True,
     **settings: Any,
 ) -> AsyncIterator[House]:
     """A manager that runs until the end of the block, then stops as the daemon would be killed: nothing is drained."""
     (state / "spool").mkdir(parents=True, exist_ok=True)
     limits, retention = limits or LimitSettings(), retention or RetentionSettings()
-    database = Database(state / "convod.sqlite")
-    database.open()
+    opened = database or Database(state / "convod.sqlite")
+    opened.open()
     usage = Usage(limits.owner_disk_bytes)
     store, spool = (
-        SessionStore(database, usage),
+        SessionStore(opened, usage),
         Spool(state / "spool", fsync=fsync, quota=limits.disk_bytes, usage=usage),
     )
     engine = engine or ScriptedEngine()
@@ -358,18 +362,23 @@ async def house(
     wanted: dict[str, Any] = {"beam": 1} | settings
     queue = FileQueue(wanted.get("files_at_once", 2))
     deps = SessionDeps(
-        spool=spool, engine=engine, hallucination_filter=HallucinationFilter(), file_queue=queue, limits=limits
+        spool=spool,
+        engine=engine,
+        hallucination_filter=HallucinationFilter(),
+        file_queue=queue,
+        limits=limits,
+        may_append=may_append,
     )  # type: ignore[arg-type]
     journal_deps = JournalDeps(store, summarizers)  # type: ignore[arg-type]
-    manager = Manager(journal_deps, deps, lambda: home.settings, retention)
+    manager = Manager(journal_deps, deps, lambda: home.settings, retention, audio_grace_s)
     home = House(manager, engine, summarizers, store, spool, SessionSettings(**wanted))
     try:
         async with trio.open_nursery() as store_tasks:
-            store_tasks.start_soon(database.run)
+            store_tasks.start_soon(opened.run)
             async with trio.open_nursery() as nursery:
                 await nursery.start(manager.run)
                 yield home
                 nursery.cancel_scope.cancel()
             store_tasks.cancel_scope.cancel()
     finally:
-        database.close()
+        opened.close()
