@@ -121,7 +121,10 @@ class Word(Value, frozen=True, kw_only=True):
 
 
 class Segment(Value, frozen=True, kw_only=True):
-    """A stored piece of transcript; its text never changes. `speaker`: who says it by what is known now, from 1."""
+    """A stored piece of transcript as it reads now. `speaker`: who says it by what is known now, from 1.
+
+    `original`: the text that was sent, if it was corrected since; an empty `text` hides the segment.
+    """
 
     segment: int
     start: float
@@ -131,6 +134,7 @@ class Segment(Value, frozen=True, kw_only=True):
     confidence: float
     words: list[Word] | None = None
     speaker: int | None = None
+    original: str | None = None
 
 
 class Label(Value, frozen=True, kw_only=True):
@@ -652,6 +656,14 @@ class ListSessions(Request[ListSessionsReply], frozen=True, kw_only=True, tag="l
     prefix: str | None = None
 
 
+class CorrectSegment(Request[Reply], frozen=True, kw_only=True, tag="correct_segment"):
+    """Let a segment read otherwise from now on; an empty text hides it, its own text takes a correction back."""
+
+    session: str
+    segment: Count
+    text: str
+
+
 class Search(Request[SearchReply], frozen=True, kw_only=True, tag="search"):
     """Full-text search over all transcripts, and with `summaries` over these, too."""
 
@@ -853,6 +865,14 @@ class SpeakersRevised(DurableEvent, frozen=True, kw_only=True, tag="speakers_rev
     labels: list[Label]
 
 
+class SegmentCorrected(DurableEvent, frozen=True, kw_only=True, tag="segment_corrected"):
+    """A segment reads `text` from now on, hidden if that is empty. `by`: who says so, user or vocabulary."""
+
+    segment: int
+    text: str
+    by: str
+
+
 class Mark(DurableEvent, frozen=True, kw_only=True, tag="mark"):
     """Somebody put a bookmark at `time`, seconds on the session's sample clock."""
 
@@ -887,14 +907,14 @@ def _by_name(*messages: type[Message]) -> dict[str, type[Message]]:
 REQUESTS: dict[str, type[Message]] = _by_name(
     Ping, Status, Metrics, CreateSession, Finalize, EndSession, CancelSession, DeleteSession, GetSession, Attach,
     Detach, ListSessions, Search, Export, Summarize, ListSummaries, ListModels, PullModel, UpdateSession, RetrySession,
-    AddMark,
+    AddMark, CorrectSegment,
     Retranscribe, ListQueue, PauseQueue, ResumeQueue,
 )  # fmt: skip
 """Requests by wire name."""
 
 DURABLE: dict[str, type[Message]] = _by_name(
     SessionState, TranscriptSegment, RollingSummary, FinalSummary, SessionWarning, SessionRenamed, Mark,
-    SpeakerLabel, SpeakersRevised,
+    SpeakerLabel, SpeakersRevised, SegmentCorrected,
 )  # fmt: skip
 """Events that are stored, by wire name."""
 

@@ -75,6 +75,7 @@ WORST: dict[str, list[Map]] = {
     "resume_queue": [{"type": "pause_queue"}, {}],
     "list_summaries": [IN_TALK | {"limit": 1000}],
     "add_mark": [IN_TALK | {"time": 1.0, "text": TEXT}],
+    "correct_segment": [IN_TALK | {"segment": SEGMENTS - 1, "text": TEXT[:4000]}],
     "get_session": [IN_TALK],
     "list_sessions": [{"limit": 1000, "prefix": "0"}],
     "search": [{"query": " ".join(f"release budget ship friday thousand {n}" for n in range(5)), "limit": 1000}],

@@ -56,7 +56,7 @@ class HistoryRequests:
         fits = _fitting(segments[:PAGE_SEGMENTS])
         marks = await store.marks(journal.id) if request.after_segment is None else []
         config = journal.record.config
-        labels = await store.labels(journal.id) if speakers.are_told(config) else {}
+        said_by = await store.speakers(journal.id) if request.after_segment is None else []
         info = journal.record.info
         return GetSessionReply(
             id=request.id,
@@ -66,11 +66,11 @@ class HistoryRequests:
             state=info.state,
             created=info.created,
             duration_s=info.duration_s,
-            segments=list(speakers.labelled(segments[:fits], labels)),
+            segments=segments[:fits],
             summary=await store.summary(journal.id),
             more=fits < len(segments),
             marks=marks[: _fitting(marks)],
-            speakers=speakers.named(config, labels.values()) if request.after_segment is None else [],
+            speakers=speakers.named(config, said_by),
         )
 
     async def _list_sessions(self, client: Client, request: ListSessions) -> Reply:

@@ -16,6 +16,7 @@ from convo.messages import (
     AttachReply,
     CancelSession,
     Code,
+    CorrectSegment,
     CreateSession,
     CreateSessionReply,
     DeleteSession,
@@ -65,6 +66,7 @@ class SessionRequests:
             PauseQueue: (self._pause_queue, Right.STREAM),
             ResumeQueue: (self._resume_queue, Right.STREAM),
             AddMark: (self._add_mark, Right.STREAM),
+            CorrectSegment: (self._correct_segment, Right.STREAM),
         }
 
     # --- a session's life ---------------------------------------------------------------------------------
@@ -185,6 +187,10 @@ class SessionRequests:
         journal = await self._manager.journal(client.reach, request.session)
         self._manager.admission.check_room(journal.record.owner)
         await journal.publish(Mark, wait=False, time=request.time, text=cut_line(request.text))
+        return Reply(id=request.id)
+
+    async def _correct_segment(self, client: Client, request: CorrectSegment) -> Reply:
+        await self._manager.correct(client.reach, request.session, request.segment, request.text)
         return Reply(id=request.id)
 
 

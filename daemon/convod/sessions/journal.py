@@ -275,14 +275,13 @@ class Journal:
         await self.publish(FinalSummary, also=also, **_fields(summary))
 
     async def _spoken(self) -> list[Segment]:
-        """Return all segments without the times of words, which take ten times as much memory."""
+        """Return all segments but hidden ones, without the times of words, which take ten times as much memory."""
         spoken: list[Segment] = []
-        while True:
-            after = spoken[-1].segment if spoken else -1
-            page = await self._deps.store.segments(self.id, after, SEGMENTS)
-            spoken += [msgspec.structs.replace(segment, words=None) for segment in page]
-            if len(page) < SEGMENTS:
-                return spoken
+        after = -1
+        while page := await self._deps.store.segments(self.id, after, SEGMENTS):
+            spoken += [msgspec.structs.replace(segment, words=None) for segment in page if segment.text]
+            after = page[-1].segment
+        return spoken
 
     async def wait_summarizer(self, seconds: float) -> None:
         """Wait for so long, or until an unavailable summarizer is back."""

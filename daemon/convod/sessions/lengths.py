@@ -25,8 +25,12 @@ LONGEST: Final = {
     "prompt": 10_000,
     "hotwords": 10_000,
     "query": 1000,
+    "text": 4000,
 }
 """By the field's name; longer ones are refused. A model may be named by its directory."""
+
+CORRECTIONS: Final = 20_000
+"""Most corrections of one session."""
 
 QUERY_WORDS: Final = 32
 """Most words of a query: each is looked up, and looked for in all that is found."""

@@ -26,18 +26,20 @@ from convo.messages import (
     QueuedFile,
     Retranscribe,
     Search,
+    SegmentCorrected,
     SessionRenamed,
     State,
     StorageStatus,
     SummaryOptions,
 )
+from convo.transcript import one_line
 from convod.sessions.admission import Admission
 from convod.sessions.audio_recovery import claim_audio, count_audio
 from convod.sessions.exports import Exports
 from convod.sessions.extra_summaries import SummaryRequests
 from convod.sessions.file import FileSession
 from convod.sessions.journal import Journal, JournalDeps
-from convod.sessions.lengths import check_query, check_text, cut_line
+from convod.sessions.lengths import CORRECTIONS, check_query, check_text, cut_line
 from convod.sessions.limits import RetentionSettings
 from convod.sessions.live import LiveSession
 from convod.sessions.registry import Registry, unknown
@@ -55,6 +57,9 @@ from convod.store import (
 from convod.summary import SummarizerUnavailable
 
 log = logging.getLogger("convod.sessions")
+
+BY_USER: Final = "user"
+"""Who corrected or named something: somebody who asked for it."""
 
 PROBE_S: Final = 5.0
 """Between two checks whether a disk that refused writes takes them again."""
@@ -334,6 +339,21 @@ class Manager:
             self.admission.check_room(record.owner)
             title = cut_line(title)
             await journal.publish(SessionRenamed, changes={"title": title}, wait=False, title=title)
+
+    async def correct(self, owner: str | None, session: str, segment: int, text: str) -> None:
+        """Let a segment read otherwise from now on.
+
+        Raises:
+            Refused: there is no such segment, the text is too long, or the session has too many corrections.
+        """
+        check_text("text", text)
+        journal = await self.journal(owner, session)
+        self.admission.check_room(journal.record.owner, len(text) + 1)
+        if segment >= journal.record.segments:
+            raise Refused(Code.BAD_REQUEST, f"the session has no segment {segment}; get_session lists them")
+        if await self.store.count(session, SegmentCorrected) >= CORRECTIONS:
+            raise Refused(Code.LIMIT_EXCEEDED, f"a session takes {CORRECTIONS} corrections; edit an export of this one")
+        await journal.publish(SegmentCorrected, wait=False, segment=segment, text=one_line(text), by=BY_USER)
 
     async def retry(self, owner: str | None, session: str) -> None:
         """Continue a failed session from where it failed.

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import trio
 
-from convo.messages import CreateSession, DurableEvent, Label, Segment, Speaker, SpeakerLabel, SpeakersRevised
+from convo.messages import CreateSession, DurableEvent, Label, Speaker, SpeakerLabel, SpeakersRevised
 from convod.sessions.journal import Journal
 from convod.speakers import SpeakerLabels
 from convod.speakers.vectors import Vector, unit, unpack
@@ -111,17 +111,9 @@ def name_of(config: CreateSession, speaker: int) -> str:
     return named[0] if named and named[0] else f"Channel {speaker}"
 
 
-def named(config: CreateSession, labels: Iterable[Label]) -> list[Speaker]:
-    """The speakers that labels tell of, in the order of their numbers."""
-    numbers = sorted({label.speaker for label in labels})
+def named(config: CreateSession, numbers: Iterable[int]) -> list[Speaker]:
+    """Speakers with what they are called."""
     return [Speaker(speaker=number, name=name_of(config, number)) for number in numbers]
-
-
-def labelled(segments: Iterable[Segment], labels: Mapping[int, Label]) -> Iterator[Segment]:
-    """The segments with who says them."""
-    for segment in segments:
-        label = labels.get(segment.segment)
-        yield segment if label is None else msgspec.structs.replace(segment, speaker=label.speaker)
 
 
 def _vector(data: bytes) -> Vector | None:

@@ -18,7 +18,6 @@ from convo.messages import (
     DurableEvent,
     FinalSummary,
     Hit,
-    Label,
     Segment,
     SessionInfo,
     State,
@@ -158,7 +157,7 @@ class Store(Protocol):
         """Stored events with `seq` above `after`, oldest first."""
 
     async def segments(self, session: str, after: int = -1, limit: int = 1 << 30) -> list[Segment]:
-        """Transcript segments numbered above `after`, in order."""
+        """Transcript segments numbered above `after`, in order, as they read now and by whom."""
 
     async def summary(self, session: str) -> Summary | None:
         """The newest final summary, None before there is one."""
@@ -171,8 +170,11 @@ class Store(Protocol):
     async def marks(self, session: str) -> list[Bookmark]:
         """What was marked in a session, in the order of the times."""
 
-    async def labels(self, session: str) -> dict[int, Label]:
-        """The newest label of each segment that has one, by its number."""
+    async def speakers(self, session: str) -> list[int]:
+        """The numbers of those who say something, in order."""
+
+    async def count(self, session: str, kind: type[DurableEvent]) -> int:
+        """How many events of one kind there are, other than segments."""
 
     async def search(
         self,

@@ -97,10 +97,17 @@ def _summary_text_of(body: bytes) -> str:
     return summary_text(FinalSummary(session="", seq=0, provider="", model="", language="", **fields))
 
 
+def _labels_of(body: bytes) -> str:
+    fields = msgspec.msgpack.decode(body)
+    labels = fields.get("labels", [fields])
+    return msgspec.json.encode([(label["segment"], label["speaker"]) for label in labels]).decode()
+
+
 FUNCTIONS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "spaced": spaced,
     "unspaced": unspaced,
     "summary_text": _summary_text_of,
+    "labels": _labels_of,
 }
 """SQL functions that migrations use, each of one argument."""
 
@@ -113,9 +120,30 @@ def add(
         'INSERT INTO lines (session, source, segment, start, "end", text) VALUES (?, ?, ?, ?, ?, ?)',
         (session, source, segment, start, end, text),
     ).lastrowid
+    _insert(connection, row, text)
+
+
+def correct(connection: sqlite3.Connection, session: str, segment: int, text: str) -> None:
+    """Index a segment with another text, in its place among the others."""
+    row = connection.execute(
+        "SELECT id, text FROM lines WHERE session = ? AND source = 'segment' AND segment = ?", (session, segment)
+    ).fetchone()
+    if row is not None:
+        _delete(connection, *row)
+        connection.execute("UPDATE lines SET text = ? WHERE id = ?", (text, row[0]))
+        _insert(connection, row[0], text)
+
+
+def _insert(connection: sqlite3.Connection, row: int | None, text: str) -> None:
     connection.execute("INSERT INTO words (rowid, text) VALUES (?, ?)", (row, spaced(text)))
     if unspaced(text):
         connection.execute("INSERT INTO trigrams (rowid, text) VALUES (?, ?)", (row, text))
+
+
+def _delete(connection: sqlite3.Connection, row: int, text: str) -> None:
+    connection.execute("INSERT INTO words (words, rowid, text) VALUES ('delete', ?, ?)", (row, spaced(text)))
+    if unspaced(text):
+        connection.execute("INSERT INTO trigrams (trigrams, rowid, text) VALUES ('delete', ?, ?)", (row, text))
 
 
 def remove(connection: sqlite3.Connection, session: str, source: str | None = None) -> None:
@@ -123,9 +151,7 @@ def remove(connection: sqlite3.Connection, session: str, source: str | None = No
     where, values = ("session = ?", (session,)) if source is None else ("session = ? AND source = ?", (session, source))
     rows = connection.execute(f"SELECT id, text FROM lines WHERE {where}", values).fetchall()
     for row, text in rows:
-        connection.execute("INSERT INTO words (words, rowid, text) VALUES ('delete', ?, ?)", (row, spaced(text)))
-        if unspaced(text):
-            connection.execute("INSERT INTO trigrams (trigrams, rowid, text) VALUES ('delete', ?, ?)", (row, text))
+        _delete(connection, row, text)
     connection.execute(f"DELETE FROM lines WHERE {where}", values)
     if rows:
         connection.execute("INSERT OR IGNORE INTO chores VALUES ('scrub')")

@@ -28,6 +28,7 @@ from convo.messages import (
     Label,
     Mark,
     Segment,
+    SegmentCorrected,
     SessionInfo,
     SpeakerLabel,
     SpeakersRevised,
@@ -40,6 +41,7 @@ from convo.messages import (
     encode,
     from_map,
 )
+from convo.transcript import corrected
 from convod.store import search
 from convod.store.base import Record, StoreFailed, TooMany
 from convod.store.database import Database
@@ -145,6 +147,8 @@ class SessionStore:
                     search.remove(connection, record.id, "summary")
                     text = search.summary_text(event)
                     search.add(connection, record.id, "summary", 0, 0.0, record.duration_s, text)
+                else:
+                    _annotate(connection, event)
 
         with trio.CancelScope(shield=True):
             await self.database.write(work, durable=durable)
@@ -315,7 +319,7 @@ class SessionStore:
         return await self.database.read(work)
 
     async def segments(self, session: str, after: int = -1, limit: int = 1 << 30) -> list[Segment]:
-        """Transcript segments numbered above `after`, in order."""
+        """Transcript segments numbered above `after`, in order, as they read now."""
         found: list[Segment] = []
         while len(found) < limit:
             wanted = min(PAGE, limit - len(found))
@@ -328,10 +332,12 @@ class SessionStore:
     async def _segments(self, session: str, after: int, limit: int) -> list[Segment]:
         def work(connection: sqlite3.Connection) -> list[Segment]:
             rows = connection.execute(
-                "SELECT type, body FROM events WHERE session = ? AND segment > ? ORDER BY segment LIMIT ?",
+                "SELECT type, body, speaker, text FROM events LEFT JOIN annotations AS known "
+                "ON known.session = events.session AND known.segment = events.segment "
+                "WHERE events.session = ? AND events.segment > ? ORDER BY events.segment LIMIT ?",
                 (session, after, limit),
             )
-            return [segment_of(event) for row in rows if isinstance(event := _event(row), TranscriptSegment)]
+            return [_segment(row) for row in rows]
 
         return await self.database.read(work)
 
@@ -361,16 +367,29 @@ class SessionStore:
         marks = await self._all_of(session, Mark)
         return sorted((Bookmark(time=mark.time, text=mark.text) for mark in marks), key=lambda mark: mark.time)
 
-    async def labels(self, session: str) -> dict[int, Label]:
-        """The newest label of each segment that has one, by its number."""
-        found: dict[int, tuple[int, Label]] = {}  # with the number of the event that it came with
-        for one in await self._all_of(session, SpeakerLabel):
-            found[one.segment] = one.seq, label_of(one)
-        for revised in await self._all_of(session, SpeakersRevised):
-            for label in revised.labels:
-                if label.segment not in found or found[label.segment][0] < revised.seq:
-                    found[label.segment] = revised.seq, label
-        return {segment: label for segment, (_, label) in found.items()}
+    async def speakers(self, session: str) -> list[int]:
+        """The numbers of those who say something, in order."""
+
+        def work(connection: sqlite3.Connection) -> list[int]:
+            rows = connection.execute(
+                "SELECT DISTINCT speaker FROM annotations WHERE session = ? AND speaker IS NOT NULL ORDER BY speaker",
+                (session,),
+            )
+            return [number for (number,) in rows]
+
+        return await self.database.read(work)
+
+    async def count(self, session: str, kind: type[DurableEvent]) -> int:
+        """How many events of one kind there are, other than segments."""
+
+        def work(connection: sqlite3.Connection) -> int:
+            row = connection.execute(
+                "SELECT count(*) FROM events WHERE session = ? AND type = ? AND segment IS NULL",
+                (session, kind.__struct_config__.tag),
+            ).fetchone()
+            return int(row[0])
+
+        return await self.database.read(work)
 
     async def _all_of(self, session: str, kind: type[E]) -> list[E]:
         """Events of one kind, oldest first."""
@@ -468,14 +487,38 @@ class SessionStore:
         await self.database.backup(path)
 
 
-def segment_of(event: TranscriptSegment) -> Segment:
-    """The segment that an event carries; who says it is told by others."""
-    return Segment(**{name: getattr(event, name) for name in Segment.__struct_fields__ if name != "speaker"})
+def _segment(row: sqlite3.Row) -> Segment:
+    """A segment as it reads now; the times of its words are those of its own text."""
+    event = _event(row)
+    assert isinstance(event, TranscriptSegment)
+    names = [name for name in Segment.__struct_fields__ if name not in ("speaker", "original")]
+    segment = Segment(**{name: getattr(event, name) for name in names}, speaker=row["speaker"])
+    return segment if row["text"] is None else corrected(segment, row["text"])
 
 
-def label_of(event: SpeakerLabel) -> Label:
-    """The label that an event carries."""
-    return Label(segment=event.segment, speaker=event.speaker, confidence=event.confidence)
+def _annotate(connection: sqlite3.Connection, event: DurableEvent) -> None:
+    """Store what an event says about segments that were stored before it."""
+    match event:
+        case SpeakerLabel():
+            _label(connection, event.session, event)
+        case SpeakersRevised():
+            for label in event.labels:
+                _label(connection, event.session, label)
+        case SegmentCorrected():
+            connection.execute(
+                "INSERT INTO annotations (session, segment, text) VALUES (?, ?, ?) "
+                "ON CONFLICT (session, segment) DO UPDATE SET text = excluded.text",
+                (event.session, event.segment, event.text),
+            )
+            search.correct(connection, event.session, event.segment, event.text)
+
+
+def _label(connection: sqlite3.Connection, session: str, label: Label | SpeakerLabel) -> None:
+    connection.execute(
+        "INSERT INTO annotations (session, segment, speaker) VALUES (?, ?, ?) "
+        "ON CONFLICT (session, segment) DO UPDATE SET speaker = excluded.speaker",
+        (session, label.segment, label.speaker),
+    )
 
 
 def summary_of(event: DurableEvent) -> Summary:
