@@ -27,6 +27,7 @@ HOMES = {
     "export": "history",
     "search": "history",
     "rename": "history",
+    "edit": "edit",
     "queue": "jobs",
     "priority": "jobs",
     "retry": "jobs",

@@ -94,6 +94,8 @@ class Options(argparse.Namespace):
     style: str | None
     number: int | None
     name: str
+    source: str | None
+    print: bool
 
 
 def parse(words: Sequence[str] | None = None) -> Options:
@@ -308,6 +310,14 @@ def _history(command: Any) -> None:
     parser = command("search", "find words in all transcripts")
     parser.add_argument("query", metavar="WORDS", help="what was said")
     parser.add_argument("--limit", type=_number(1, 10_000), default=50, metavar="N", help="at most this many (50)")
+
+    parser = command("edit", "correct a session's transcript in an editor")
+    _session(parser)
+    lines = parser.add_mutually_exclusive_group()
+    lines.add_argument(
+        "--from", dest="source", metavar="FILE", help="take the edited lines from FILE (- is standard input)"
+    )
+    lines.add_argument("--print", action="store_true", help="print the lines, to be edited and given with --from")
 
     parser = command("rename", "give a session another title")
     _session(parser)

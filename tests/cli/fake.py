@@ -28,6 +28,7 @@ from convo.messages import (
     AudioAck,
     Bookmark,
     CancelSession,
+    CorrectSegment,
     CreateSession,
     CreateSessionReply,
     DeleteSession,
@@ -96,7 +97,7 @@ from convo.messages import (
     UpdateSession,
     Welcome,
 )
-from convo.transcript import Transcript
+from convo.transcript import Transcript, corrected
 
 M = TypeVar("M", bound=Message)
 
@@ -180,6 +181,7 @@ class FakeDaemon:
         self.path = path
         self.url = f"unix:{path}"
         self.credit = 1 << 20
+        self.features = ["corrections"]
         self.token: str | None = None
         self.sessions: dict[str, FakeSession] = {}
         self.asked: list[Message] = []
@@ -296,7 +298,7 @@ class FakeDaemon:
                 await peer.stream.aclose()
                 return
             limits = Limits(audio_credit=self.credit, resume_s=self.resume_s)
-            await peer.send(Welcome(protocol=1, server="fake", limits=limits, features=[]))
+            await peer.send(Welcome(protocol=1, server="fake", limits=limits, features=self.features))
             return
         if isinstance(message, Audio):
             await self._audio(peer, message)
@@ -476,6 +478,11 @@ class FakeDaemon:
         session = self.sessions[message.session]
         await peer.send(Reply(id=number))
         await self._say(session, self._store(session, Mark, time=message.time, text=message.text))
+
+    async def on_CorrectSegment(self, peer: Peer, message: CorrectSegment, number: int) -> None:
+        session = self.sessions[message.session]
+        session.segments[message.segment] = corrected(session.segments[message.segment], message.text)
+        await peer.send(Reply(id=number))
 
     async def on_Finalize(self, peer: Peer, message: Finalize, number: int) -> None:
         session = self.sessions[message.session]
