@@ -8,7 +8,16 @@ from __future__ import annotations
 
 import msgspec
 
-from .messages import Event, Segment, SegmentCorrected, SpeakerLabel, SpeakersRevised, TranscriptSegment
+from .messages import (
+    Event,
+    Segment,
+    SegmentCorrected,
+    SpeakerLabel,
+    SpeakerRenamed,
+    SpeakersMerged,
+    SpeakersRevised,
+    TranscriptSegment,
+)
 from .transcript import corrected
 
 
@@ -20,6 +29,8 @@ class Annotations:
         """Who says each segment that has a label, by its number."""
         self.texts: dict[int, str] = {}
         """What each segment that was corrected is to read, by its number."""
+        self.names: dict[int, str] = {}
+        """What speakers that were given a name are called, by their numbers."""
 
     def take(self, event: Event) -> set[int]:
         """Note what an event says; return the numbers of the segments that it is about."""
@@ -30,6 +41,13 @@ class Annotations:
             case SpeakersRevised():
                 self.speakers |= {label.segment: label.speaker for label in event.labels}
                 return {label.segment for label in event.labels}
+            case SpeakersMerged():
+                about = {segment for segment, speaker in self.speakers.items() if speaker == event.speaker}
+                self.speakers |= dict.fromkeys(about, event.into)
+                return about
+            case SpeakerRenamed():
+                self.names[event.speaker] = event.name
+                return {segment for segment, speaker in self.speakers.items() if speaker == event.speaker}
             case SegmentCorrected():
                 self.texts[event.segment] = event.text
                 return {event.segment}

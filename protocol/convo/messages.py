@@ -152,6 +152,14 @@ class Speaker(Value, frozen=True, kw_only=True):
     name: str
 
 
+class Voice(Value, frozen=True, kw_only=True):
+    """A voice that is remembered: its name, since when (Unix seconds), and seconds of speech that it is known by."""
+
+    name: str
+    created: float
+    seconds: float
+
+
 class ActionItem(Value, frozen=True, kw_only=True):
     """Something somebody is to do. `sources`: the segments it rests on; [] is none, None is not known."""
 
@@ -473,6 +481,18 @@ class ListSummariesReply(Reply, frozen=True, kw_only=True, tag="ok"):
     more: bool = False
 
 
+class SetSpeakerReply(Reply, frozen=True, kw_only=True, tag="ok"):
+    """The number of the speaker."""
+
+    speaker: int
+
+
+class ListVoicesReply(Reply, frozen=True, kw_only=True, tag="ok"):
+    """In the order of their names."""
+
+    voices: list[Voice]
+
+
 class ListModelsReply(Reply, frozen=True, kw_only=True, tag="ok"):
     """The models that are here, and those that can be fetched by name."""
 
@@ -664,6 +684,47 @@ class CorrectSegment(Request[Reply], frozen=True, kw_only=True, tag="correct_seg
     text: str
 
 
+class RenameSpeaker(Request[Reply], frozen=True, kw_only=True, tag="rename_speaker"):
+    """Calls a speaker by a name, by its number again if that is empty; `remember`: recognise this voice in later
+    sessions of its owner.
+    """
+
+    session: str
+    speaker: Count
+    name: str
+    remember: bool = False
+
+
+class MergeSpeakers(Request[Reply], frozen=True, kw_only=True, tag="merge_speakers"):
+    """What `speaker` said, and will say, is said by `into`."""
+
+    session: str
+    speaker: Count
+    into: Count
+
+
+class SetSpeaker(Request[SetSpeakerReply], frozen=True, kw_only=True, tag="set_speaker"):
+    """Says who says a segment; None is somebody new."""
+
+    Reply: ClassVar = SetSpeakerReply
+
+    session: str
+    segment: Count
+    speaker: Count | None = None
+
+
+class ListVoices(Request[ListVoicesReply], frozen=True, kw_only=True, tag="list_voices"):
+    """The voices that this owner asked to be remembered."""
+
+    Reply: ClassVar = ListVoicesReply
+
+
+class DeleteVoice(Request[Reply], frozen=True, kw_only=True, tag="delete_voice"):
+    """Forget a voice and all that was kept of it."""
+
+    name: str
+
+
 class Search(Request[SearchReply], frozen=True, kw_only=True, tag="search"):
     """Full-text search over all transcripts, and with `summaries` over these, too."""
 
@@ -852,17 +913,33 @@ class SessionRenamed(DurableEvent, frozen=True, kw_only=True, tag="session_renam
 
 
 class SpeakerLabel(DurableEvent, frozen=True, kw_only=True, tag="speaker_label"):
-    """Who says a segment, as far as is known when it comes."""
+    """Who says a segment, as far as is known when it comes; `by`: who says so if it was no voice or channel, user."""
 
     segment: int
     speaker: int
     confidence: float
+    by: str | None = None
 
 
 class SpeakersRevised(DurableEvent, frozen=True, kw_only=True, tag="speakers_revised"):
     """Labels in place of earlier ones, from a look at the whole session; segments that are not named keep theirs."""
 
     labels: list[Label]
+
+
+class SpeakerRenamed(DurableEvent, frozen=True, kw_only=True, tag="speaker_renamed"):
+    """A speaker is called `name` from now on. `by`: user, or voice if it is one that is remembered."""
+
+    speaker: int
+    name: str
+    by: str
+
+
+class SpeakersMerged(DurableEvent, frozen=True, kw_only=True, tag="speakers_merged"):
+    """All that `speaker` said so far is said by `into`; labels that come later say so themselves."""
+
+    speaker: int
+    into: int
 
 
 class SegmentCorrected(DurableEvent, frozen=True, kw_only=True, tag="segment_corrected"):
@@ -907,14 +984,14 @@ def _by_name(*messages: type[Message]) -> dict[str, type[Message]]:
 REQUESTS: dict[str, type[Message]] = _by_name(
     Ping, Status, Metrics, CreateSession, Finalize, EndSession, CancelSession, DeleteSession, GetSession, Attach,
     Detach, ListSessions, Search, Export, Summarize, ListSummaries, ListModels, PullModel, UpdateSession, RetrySession,
-    AddMark, CorrectSegment,
+    AddMark, CorrectSegment, RenameSpeaker, MergeSpeakers, SetSpeaker, ListVoices, DeleteVoice,
     Retranscribe, ListQueue, PauseQueue, ResumeQueue,
 )  # fmt: skip
 """Requests by wire name."""
 
 DURABLE: dict[str, type[Message]] = _by_name(
     SessionState, TranscriptSegment, RollingSummary, FinalSummary, SessionWarning, SessionRenamed, Mark,
-    SpeakerLabel, SpeakersRevised, SegmentCorrected,
+    SpeakerLabel, SpeakersRevised, SpeakerRenamed, SpeakersMerged, SegmentCorrected,
 )  # fmt: skip
 """Events that are stored, by wire name."""
 

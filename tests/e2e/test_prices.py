@@ -76,9 +76,20 @@ WORST: dict[str, list[Map]] = {
     "list_summaries": [IN_TALK | {"limit": 1000}],
     "add_mark": [IN_TALK | {"time": 1.0, "text": TEXT}],
     "correct_segment": [IN_TALK | {"segment": SEGMENTS - 1, "text": TEXT[:4000]}],
+    "rename_speaker": [IN_TALK | {"speaker": 1, "name": TEXT, "remember": True}],
+    "merge_speakers": [
+        IN_TALK | {"speaker": 1, "into": 2},
+        {"type": "set_speaker", "segment": 1, "speaker": 2} | IN_TALK,
+    ],
+    "set_speaker": [IN_TALK | {"segment": SEGMENTS - 1}],
+    "list_voices": [{}],
+    "delete_voice": [{"name": TEXT}],
     "get_session": [IN_TALK],
     "list_sessions": [{"limit": 1000, "prefix": "0"}],
-    "search": [{"query": " ".join(f"release budget ship friday thousand {n}" for n in range(5)), "limit": 1000}],
+    "search": [
+        {"query": 'speaker:"Ada" the release', "limit": 1000},
+        {"query": " ".join(f"release budget ship friday thousand {n}" for n in range(5)), "limit": 1000},
+    ],
     "export": [IN_TALK | {"format": name, "offset": at} for at in (0, 100_000) for name in formats.FORMATS],
 }
 """By request: what is asked in turn, of this type unless another one is named."""
@@ -109,7 +120,7 @@ class Place:
 
 async def fill(state: Path) -> None:
     async with stored(state) as store:
-        await put_talk(store, OWNER, TALK, SEGMENTS, marks=MARKS, summaries=SUMMARIES)
+        await put_talk(store, OWNER, TALK, SEGMENTS, marks=MARKS, summaries=SUMMARIES, speakers=2)
         await put_talk(store, OWNER, FAILED, 1, state=State.FAILED)
         await put_talk(store, OWNER, KEPT, 1, keep_audio=True)
         async with trio.open_nursery() as nursery:

@@ -12,6 +12,8 @@ from convo.messages import (
     Segment,
     SegmentCorrected,
     SpeakerLabel,
+    SpeakerRenamed,
+    SpeakersMerged,
     SpeakersRevised,
     TranscriptSegment,
     Word,
@@ -37,6 +39,10 @@ def correction(segment: int, text: str) -> SegmentCorrected:
     return SegmentCorrected(session="s", seq=2, segment=segment, text=text, by="user")
 
 
+def merged(speaker: int, into: int) -> SpeakersMerged:
+    return SpeakersMerged(session="s", seq=2, speaker=speaker, into=into)
+
+
 @pytest.mark.parametrize(
     ("events", "speaker", "text", "original"),
     [
@@ -47,6 +53,9 @@ def correction(segment: int, text: str) -> SegmentCorrected:
         ([correction(3, "b")], None, "b", "a"),
         ([correction(3, "b"), correction(4, "x"), correction(3, "")], None, "", "a"),
         ([correction(3, "b"), correction(3, "a")], None, "a", None),
+        ([label(3, 2), merged(2, 1), label(4, 2)], 1, "a", None),
+        ([label(3, 3), merged(2, 1), label(3, 2)], 2, "a", None),
+        ([label(3, 2), merged(2, 1), merged(1, 4)], 4, "a", None),
         ([Progress(session="s", done_s=1.0)], None, "a", None),
     ],
 )
@@ -60,3 +69,10 @@ def test_the_newest_counts(events: list[Event], speaker: int | None, text: str, 
         words=WORDS if original is None else None, speaker=speaker, original=original,
     )  # fmt: skip
     assert annotations.apply(segment) == segment
+
+
+def test_a_name_is_about_all_that_its_speaker_says() -> None:
+    annotations = Annotations()
+    annotations.take(revised((1, 1), (2, 2), (3, 1)))
+    assert annotations.take(SpeakerRenamed(session="s", seq=3, speaker=1, name="Ada", by="user")) == {1, 3}
+    assert annotations.names == {1: "Ada"}

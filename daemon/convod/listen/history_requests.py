@@ -56,7 +56,7 @@ class HistoryRequests:
         fits = _fitting(segments[:PAGE_SEGMENTS])
         marks = await store.marks(journal.id) if request.after_segment is None else []
         config = journal.record.config
-        said_by = await store.speakers(journal.id) if request.after_segment is None else []
+        said = await store.speakers(journal.id) if request.after_segment is None else None
         info = journal.record.info
         return GetSessionReply(
             id=request.id,
@@ -70,7 +70,7 @@ class HistoryRequests:
             summary=await store.summary(journal.id),
             more=fits < len(segments),
             marks=marks[: _fitting(marks)],
-            speakers=speakers.named(config, said_by),
+            speakers=[] if said is None else speakers.named(config, said),
         )
 
     async def _list_sessions(self, client: Client, request: ListSessions) -> Reply:

@@ -14,11 +14,13 @@ from typing import Any, Final
 from convo.messages import (
     Code,
     DeleteSession,
+    DeleteVoice,
     Error,
     Export,
     Finalize,
     Metrics,
     PullModel,
+    RenameSpeaker,
     Request,
     Search,
     Status,
@@ -73,7 +75,17 @@ class Service:
     def is_slow(request: Request[Any]) -> bool:
         """Whether the answer may take long."""
         return isinstance(
-            request, Finalize | PullModel | Summarize | DeleteSession | Export | Search | Metrics | Status
+            request,
+            Finalize
+            | PullModel
+            | Summarize
+            | DeleteSession
+            | DeleteVoice
+            | RenameSpeaker
+            | Export
+            | Search
+            | Metrics
+            | Status,
         )
 
     async def audio(self, client: Client, session_id: str, offset: int, pieces: Sequence[bytes]) -> None:

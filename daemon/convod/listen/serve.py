@@ -32,7 +32,7 @@ log = logging.getLogger("convod.listen")
 FEATURES = [
     "live", "file", "interim", "words", "resume", "summary", "rolling", "summaries", "search", "export", "pull_model",
     "queue", "update", "retry", "retranscribe", "rename", "marks", "speakers",
-    "channels", "corrections",
+    "channels", "corrections", "names", "voices",
 ]  # fmt: skip
 
 GOODBYE_S = 5.0

@@ -221,7 +221,7 @@ class FileSession(Session):
             language = self.record.heard_language
             return FileTranscriber(settings, self._deps.hallucination_filter, sample=sample, language=language)
 
-        ends = self._speakers.ends if self._speakers is not None else None
+        ends = self.speakers.ends if self.speakers is not None else None
         return SplitFile(make, channels, RATE, segment=self.record.segments, ends=ends, whole=True)
 
     def _settings(self) -> FileSettings:
@@ -259,7 +259,7 @@ class FileSession(Session):
             if isinstance(command, Decode):
                 self._ask(command.job)
             elif isinstance(command, Commit):
-                await publish_segments(self.journal, command, self._speakers)
+                await publish_segments(self.journal, command, self.speakers)
 
     def _ask(self, job: DecodeJob) -> None:
         self._jobs[job] = None

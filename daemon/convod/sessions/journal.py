@@ -69,6 +69,7 @@ class Journal:
 
     def __init__(self, record: Record, deps: JournalDeps) -> None:
         self.record = record
+        self.store = deps.store
         self.feed = EventLog(record.id, deps.store, record.seq, keeper=self)
         self._deps = deps
         self._writing = trio.Lock()
@@ -193,7 +194,7 @@ class Journal:
                 try:
                     # What is being stored is stored and sent whatever is cancelled meanwhile, or seq would have a gap.
                     with trio.CancelScope(shield=True):
-                        await self._deps.store.save(self.record, events, durable=durable)
+                        await self.store.save(self.record, events, durable=durable)
                         return
                 except StoreFailed as error:
                     if not wait:
@@ -278,7 +279,7 @@ class Journal:
         """Return all segments but hidden ones, without the times of words, which take ten times as much memory."""
         spoken: list[Segment] = []
         after = -1
-        while page := await self._deps.store.segments(self.id, after, SEGMENTS):
+        while page := await self.store.segments(self.id, after, SEGMENTS):
             spoken += [msgspec.structs.replace(segment, words=None) for segment in page if segment.text]
             after = page[-1].segment
         return spoken
@@ -293,7 +294,7 @@ class Journal:
 
         `every_s`: seconds of talk; what is new and less is summed up once that much time has passed.
         """
-        store = self._deps.store
+        store = self.store
         config = self.record.config
         last = await store.summaries(self.id, RollingSummary)
         rolling = self._deps.summarizers.rolling(self.record.title, last[0].summary if last else None)
@@ -336,7 +337,7 @@ class Journal:
     async def _language(self) -> str:
         if self.record.config.language:
             return self.record.config.language
-        first = await self._deps.store.segments(self.id, limit=1)
+        first = await self.store.segments(self.id, limit=1)
         return first[0].language if first else ""
 
     def _begin_preview(self) -> _Preview:

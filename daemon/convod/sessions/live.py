@@ -108,7 +108,7 @@ class LiveSession(Session):
             self._pcm.rate,
             segment=self.record.segments,
             sample=self.record.checkpoint_sample,
-            ends=self._speakers.ends if self._speakers is not None else None,
+            ends=self.speakers.ends if self.speakers is not None else None,
         )
 
     @property
@@ -290,6 +290,6 @@ class LiveSession(Session):
     async def _commit(self, commit: Commit) -> None:
         # Stored with the segment that told it: a restart must not detect another one.
         self.record.heard_language = self._transcriber.language
-        lag_s = await publish_segments(self.journal, commit, self._speakers)
+        lag_s = await publish_segments(self.journal, commit, self.speakers)
         if commit.texts:
             self._deps.measures.segment_lag.observe(lag_s)

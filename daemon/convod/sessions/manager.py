@@ -42,11 +42,13 @@ from convod.sessions.journal import Journal, JournalDeps
 from convod.sessions.lengths import CORRECTIONS, check_query, check_text, cut_line
 from convod.sessions.limits import RetentionSettings
 from convod.sessions.live import LiveSession
+from convod.sessions.naming import Naming
 from convod.sessions.registry import Registry, unknown
 from convod.sessions.request import check_summary, validate_request
 from convod.sessions.retention import Retention
 from convod.sessions.session import Refused, Session, SessionDeps, SessionSettings
 from convod.store import (
+    BY_USER,
     NoRoom,
     OverQuota,
     Record,
@@ -57,9 +59,6 @@ from convod.store import (
 from convod.summary import SummarizerUnavailable
 
 log = logging.getLogger("convod.sessions")
-
-BY_USER: Final = "user"
-"""Who corrected or named something: somebody who asked for it."""
 
 PROBE_S: Final = 5.0
 """Between two checks whether a disk that refused writes takes them again."""
@@ -97,6 +96,9 @@ class Manager:
         self.journal = self._registry.journal
         self.running = self._registry.running
         self.counts = self._registry.counts
+        self.naming = Naming(
+            self.store, self.spool, self.admission, self.journal, self.find, self.engine.settings.voices
+        )
         self._keys: WeakValueDictionary[tuple[str, str], trio.Lock] = WeakValueDictionary()
         self._summary_requests = SummaryRequests(self._summarized)
         self._stopping = False

@@ -40,7 +40,7 @@ async def publish_segments(journal: Journal, commit: Commit, speakers: Speakers 
         }
         events.append((TranscriptSegment, {"segment": number, "lag_ms": round(lag_s * 1000, 1), **about}))
         if speakers is not None:
-            events.append(speakers.label(number, text))
+            events += speakers.events(number, text)
     await journal.publish_all(
         events,
         checkpoint_sample=commit.checkpoint_sample,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import msgspec
 
@@ -26,6 +26,9 @@ from convo.messages import (
     SummaryEvent,
     SummaryOptions,
 )
+
+BY_USER: Final = "user"
+"""In events: it was not the daemon that said so."""
 
 
 class StoreFailed(Exception):
@@ -84,6 +87,29 @@ class Record(msgspec.Struct, kw_only=True):
             created=self.created,
             duration_s=round(self.duration_s, 3),
         )
+
+
+class SpeakerNames(msgspec.Struct, frozen=True, kw_only=True):
+    """The speakers of a session.
+
+    `speaking`: those who say something now, in order. `names`: what some are called. `merged`: who some were found to
+    be. `fixed`: segments whose speaker a user set.
+    """
+
+    speaking: list[int]
+    names: dict[int, str]
+    merged: dict[int, int]
+    fixed: set[int]
+
+
+class StoredVoice(msgspec.Struct, frozen=True, kw_only=True):
+    """A voice that its owner asked to be remembered: a sum of embeddings by `model`, as little-endian 32-bit floats."""
+
+    name: str
+    model: str
+    created: float
+    seconds: float
+    vector: bytes
 
 
 class Store(Protocol):
@@ -170,8 +196,11 @@ class Store(Protocol):
     async def marks(self, session: str) -> list[Bookmark]:
         """What was marked in a session, in the order of the times."""
 
-    async def speakers(self, session: str) -> list[int]:
-        """The numbers of those who say something, in order."""
+    async def speakers(self, session: str) -> SpeakerNames:
+        """The speakers of a session, and what was said of them."""
+
+    async def said_by(self, session: str, speaker: int) -> set[int]:
+        """The segments that a speaker says, by their newest labels."""
 
     async def count(self, session: str, kind: type[DurableEvent]) -> int:
         """How many events of one kind there are, other than segments."""
@@ -193,6 +222,19 @@ class Store(Protocol):
         Raises:
             TookTooLong: not all that must be read for it could be read within `within_s` seconds.
         """
+
+    async def voices(self, owner: str) -> list[StoredVoice]:
+        """The voices that an owner asked to be remembered, by name."""
+
+    async def put_voice(self, owner: str, voice: StoredVoice, most: int) -> None:
+        """Remember a voice, in place of the one of that name.
+
+        Raises:
+            TooMany: the owner has `most` others.
+        """
+
+    async def delete_voice(self, owner: str, name: str) -> bool:
+        """Forget a voice, as `delete` does a session; return whether there was one."""
 
     async def paused(self) -> set[str]:
         """Owners whose files are not worked on."""

@@ -112,6 +112,46 @@ FUNCTIONS: Final[Mapping[str, Callable[[Any], Any]]] = {
 """SQL functions that migrations use, each of one argument."""
 
 
+def folded_name(name: str) -> str:
+    """A speaker's name as it is compared, without case and accents."""
+    return _fold(" ".join(name.split()))
+
+
+_SPEAKER: Final = re.compile(r'(?:^|(?<=\s))speaker:(?:"([^"]*)"|(\S*))', re.IGNORECASE)
+
+_SAID_BY: Final = (
+    "EXISTS (SELECT 1 FROM annotations AS known LEFT JOIN speakers AS named "
+    "ON named.session = known.session AND named.speaker = known.speaker "
+    "WHERE known.session = lines.session AND known.segment = lines.segment "
+    "AND (known.speaker = ? OR substr(named.folded || ' ', 1, ?) = ?))"
+)
+"""SQL: a line's speaker has that number, or a name that begins with these words."""
+
+
+class _Speaker(msgspec.Struct, frozen=True):
+    """Who must have said what is found."""
+
+    number: int | None
+    folded: str
+
+    @property
+    def values(self) -> tuple[int | None, int, str]:
+        """For `_SAID_BY`."""
+        return self.number, len(self.folded) + 1, f"{self.folded} "
+
+
+def speaker_in(query: str) -> tuple[str, _Speaker | None]:
+    """A query without `speaker:NAME` or `speaker:"A NAME"`, and who that is; the last one counts."""
+    found = None
+    for found in _SPEAKER.finditer(query):  # noqa: B007
+        pass
+    if found is None:
+        return query, None
+    name = folded_name(found[1] if found[1] is not None else found[2])
+    number = int(name) if name.isascii() and name.isdigit() and len(name) < 10 else None
+    return _SPEAKER.sub(" ", query), _Speaker(number, name)
+
+
 def add(
     connection: sqlite3.Connection, session: str, source: str, segment: int, start: float, end: float, text: str
 ) -> None:
@@ -189,14 +229,22 @@ def find(
     """What an owner's talks said (everybody's if None), and their summaries if wanted, with all words of a query.
 
     Best first: the words as they stand, then the words anywhere, then beginnings of words; each time the newest first.
-    `check` is called between steps, and may raise to end it.
+    `speaker:NAME` in a query asks for what somebody said whose number this is, or whose name begins so. `check` is
+    called between steps, and may raise to end it.
     """
-    words = query.replace("\0", " ").split()  # SQLite takes a NUL for the end of a text
+    query, speaker = speaker_in(query.replace("\0", " "))  # SQLite takes a NUL for the end of a text
+    words = query.split()
+    if speaker is not None and not speaker.folded:
+        return []
+    if speaker is not None and not words:
+        return list(_hits(_said_by(connection, owner, speaker, limit), [], check))
     # Characters that are neither letters nor digits are in no index; a word of nothing else finds nothing.
     tokens = [spaced(word) for word in words]
     if not tokens or not all(any(char.isalnum() for char in token) for token in tokens):
         return []
 
+    summaries = summaries and speaker is None  # which nobody said
+    narrowed = "" if speaker is None else f"AND {_SAID_BY} "
     each = list(dict.fromkeys(tokens))  # the same word again would be looked up again
 
     def newest(match: str, table: str = "words", since: int = 0) -> dict[int, sqlite3.Row]:
@@ -204,8 +252,8 @@ def find(
             'SELECT lines.id, lines.session, source, segment, start, lines."end", lines.text, title '
             f"FROM {table} JOIN lines ON lines.id = {table}.rowid JOIN sessions ON sessions.id = lines.session "
             f"WHERE {table} MATCH ? AND {table}.rowid >= ? AND (? IS NULL OR owner = ?) AND (? OR source = 'segment') "
-            f"ORDER BY {table}.rowid DESC LIMIT ?",
-            (match, since, owner, owner, summaries, limit),
+            f"{narrowed}ORDER BY {table}.rowid DESC LIMIT ?",
+            (match, since, owner, owner, summaries, *(() if speaker is None else speaker.values), limit),
         )
         return {row["id"]: row for row in rows}
 
@@ -226,6 +274,19 @@ def find(
         if any(part.endswith("*") for part in begins):
             found = found | newest(" AND ".join(begins))
     return list(_hits(list(found.values())[:limit], words, check))
+
+
+def _said_by(connection: sqlite3.Connection, owner: str | None, speaker: _Speaker, limit: int) -> Iterable[sqlite3.Row]:
+    """The newest that somebody said in an owner's talks."""
+    return connection.execute(
+        'SELECT lines.id, lines.session, source, lines.segment, start, lines."end", lines.text, title '
+        "FROM sessions JOIN annotations AS said ON said.session = sessions.id "
+        "LEFT JOIN speakers AS named ON named.session = said.session AND named.speaker = said.speaker "
+        "JOIN lines ON lines.session = said.session AND source = 'segment' AND lines.segment = said.segment "
+        "WHERE (? IS NULL OR owner = ?) AND (said.speaker = ? OR substr(named.folded || ' ', 1, ?) = ?) "
+        "AND lines.text <> '' ORDER BY lines.id DESC LIMIT ?",
+        (owner, owner, *speaker.values, limit),
+    )
 
 
 def _is_common(connection: sqlite3.Connection, token: str) -> bool:

@@ -31,6 +31,8 @@ from convo.messages import (
     SegmentCorrected,
     SessionInfo,
     SpeakerLabel,
+    SpeakerRenamed,
+    SpeakersMerged,
     SpeakersRevised,
     State,
     StoredSummary,
@@ -43,7 +45,7 @@ from convo.messages import (
 )
 from convo.transcript import corrected
 from convod.store import search
-from convod.store.base import Record, StoreFailed, TooMany
+from convod.store.base import BY_USER, Record, SpeakerNames, StoredVoice, StoreFailed, TooMany
 from convod.store.database import Database
 from convod.store.readers import Deadline
 from convod.store.usage import Usage
@@ -104,6 +106,10 @@ class SessionStore:
                 raise TooMany(record.owner)
             for table, row in new.items():
                 insert(connection, table, row)
+            for number, name in enumerate(record.config.channel_names, 1):
+                if name and record.config.channels == "split":
+                    folded = search.folded_name(name)
+                    insert(connection, "speakers", {"session": record.id, "speaker": number, "folded": folded})
             return record
 
         with trio.CancelScope(shield=True):  # what is stored must be counted
@@ -367,15 +373,37 @@ class SessionStore:
         marks = await self._all_of(session, Mark)
         return sorted((Bookmark(time=mark.time, text=mark.text) for mark in marks), key=lambda mark: mark.time)
 
-    async def speakers(self, session: str) -> list[int]:
-        """The numbers of those who say something, in order."""
+    async def speakers(self, session: str) -> SpeakerNames:
+        """The speakers of a session, and what was said of them."""
 
-        def work(connection: sqlite3.Connection) -> list[int]:
-            rows = connection.execute(
+        def work(connection: sqlite3.Connection) -> SpeakerNames:
+            speaking = connection.execute(
                 "SELECT DISTINCT speaker FROM annotations WHERE session = ? AND speaker IS NOT NULL ORDER BY speaker",
                 (session,),
+            ).fetchall()
+            known = connection.execute(
+                "SELECT speaker, name, into_speaker FROM speakers WHERE session = ?", (session,)
+            ).fetchall()
+            fixed = connection.execute(
+                "SELECT segment FROM annotations WHERE session = ? AND by_hand = 1", (session,)
+            ).fetchall()
+            return SpeakerNames(
+                speaking=[number for (number,) in speaking],
+                names={number: name for number, name, *_ in known if name is not None},
+                merged={number: into for number, *_, into in known if into is not None},
+                fixed={segment for (segment,) in fixed},
             )
-            return [number for (number,) in rows]
+
+        return await self.database.read(work)
+
+    async def said_by(self, session: str, speaker: int) -> set[int]:
+        """The segments that a speaker says, by their newest labels."""
+
+        def work(connection: sqlite3.Connection) -> set[int]:
+            rows = connection.execute(
+                "SELECT segment FROM annotations WHERE session = ? AND speaker = ?", (session, speaker)
+            )
+            return {segment for (segment,) in rows}
 
         return await self.database.read(work)
 
@@ -431,6 +459,47 @@ class SessionStore:
             return search.find(connection, owner, query, limit, summaries=summaries, check=deadline.check)
 
         return await self.database.read_long(work, who=(owner or "") if who is None else who, within_s=within_s)
+
+    async def voices(self, owner: str) -> list[StoredVoice]:
+        """The voices that an owner asked to be remembered, by name."""
+
+        def work(connection: sqlite3.Connection) -> list[StoredVoice]:
+            rows = connection.execute(
+                "SELECT name, model, created, seconds, vector FROM voices WHERE owner = ? ORDER BY name", (owner,)
+            )
+            return [
+                StoredVoice(name=name, model=model, created=created, seconds=seconds, vector=vector)
+                for name, model, created, seconds, vector in rows
+            ]
+
+        return await self.database.read(work)
+
+    async def put_voice(self, owner: str, voice: StoredVoice, most: int) -> None:
+        """Remember a voice, in place of the one of that name.
+
+        Raises:
+            TooMany: the owner has `most` others.
+        """
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM voices WHERE owner = ? AND name = ?", (owner, voice.name))
+            (others,) = connection.execute("SELECT count(*) FROM voices WHERE owner = ?", (owner,)).fetchone()
+            if others >= most:
+                raise TooMany(owner)
+            insert(connection, "voices", {"owner": owner, **msgspec.structs.asdict(voice)})
+
+        await self.database.write(work)
+
+    async def delete_voice(self, owner: str, name: str) -> bool:
+        """Forget a voice, as `delete` does a session; return whether there was one."""
+
+        def work(connection: sqlite3.Connection) -> bool:
+            gone = connection.execute("DELETE FROM voices WHERE owner = ? AND name = ?", (owner, name))
+            return gone.rowcount > 0
+
+        found = await self.database.write(work, durable=True)
+        await self.tidy(TIDY_S)
+        return found
 
     async def paused(self) -> set[str]:
         """Owners whose files are not worked on."""
@@ -504,6 +573,29 @@ def _annotate(connection: sqlite3.Connection, event: DurableEvent) -> None:
         case SpeakersRevised():
             for label in event.labels:
                 _label(connection, event.session, label)
+        case SpeakerRenamed():
+            connection.execute(
+                "INSERT INTO speakers (session, speaker, name, folded) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT (session, speaker) DO UPDATE SET name = excluded.name, folded = excluded.folded",
+                (event.session, event.speaker, event.name, search.folded_name(event.name)),
+            )
+        case SpeakersMerged():
+            connection.execute(
+                "UPDATE annotations SET speaker = ? WHERE session = ? AND speaker = ?",
+                (event.into, event.session, event.speaker),
+            )
+            connection.execute(
+                "INSERT INTO speakers (session, speaker, into_speaker) VALUES (?, ?, ?) "
+                "ON CONFLICT (session, speaker) DO UPDATE SET into_speaker = excluded.into_speaker",
+                (event.session, event.speaker, event.into),
+            )
+            connection.execute(
+                "UPDATE speakers SET into_speaker = ? WHERE session = ? AND into_speaker = ?",
+                (event.into, event.session, event.speaker),
+            )
+            connection.execute(
+                "UPDATE speakers SET into_speaker = NULL WHERE session = ? AND speaker = ?", (event.session, event.into)
+            )
         case SegmentCorrected():
             connection.execute(
                 "INSERT INTO annotations (session, segment, text) VALUES (?, ?, ?) "
@@ -514,10 +606,11 @@ def _annotate(connection: sqlite3.Connection, event: DurableEvent) -> None:
 
 
 def _label(connection: sqlite3.Connection, session: str, label: Label | SpeakerLabel) -> None:
+    by_hand = isinstance(label, SpeakerLabel) and label.by == BY_USER
     connection.execute(
-        "INSERT INTO annotations (session, segment, speaker) VALUES (?, ?, ?) "
-        "ON CONFLICT (session, segment) DO UPDATE SET speaker = excluded.speaker",
-        (session, label.segment, label.speaker),
+        "INSERT INTO annotations (session, segment, speaker, by_hand) VALUES (?, ?, ?, ?) "
+        "ON CONFLICT (session, segment) DO UPDATE SET speaker = excluded.speaker, by_hand = excluded.by_hand",
+        (session, label.segment, label.speaker, int(by_hand)),
     )
 
 

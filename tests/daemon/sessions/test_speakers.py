@@ -26,6 +26,7 @@ from convod.engine.supervisor import EngineSettings
 from convod.sessions import Refused
 from convod.sessions.speakers import name_of, named
 from convod.speech.decoding import DecodeJob, Voiceprints
+from convod.store import SpeakerNames
 from tests.daemon.support.files import upload
 from tests.daemon.support.house import Reader, ScriptedEngine, code_of, house
 from tests.daemon.support.sounds import RATE, silence
@@ -248,8 +249,9 @@ async def test_a_number_of_speakers_is_taken(tmp_path):
 
 def test_names_and_numbers():
     config = CreateSession(kind="live", speakers="auto", summary=SummaryOptions(mode="off"))
-    assert named(config, [1, 3]) == [
-        Speaker(speaker=1, name="Speaker 1"),
+    said = SpeakerNames(speaking=[1, 3], names={1: "Ada", 2: "Bob"}, merged={2: 1}, fixed=set())
+    assert named(config, said) == [
+        Speaker(speaker=1, name="Ada"),
         Speaker(speaker=3, name="Speaker 3"),
     ]
     assert name_of(CreateSession(kind="live", channels="split", channel_names=["me"]), 1) == "me"

@@ -58,14 +58,14 @@ async def put(store: SessionStore, *texts: str) -> Record:
 async def test_the_newest_label_counts(tmp_path):
     async with opened(tmp_path) as store:
         record = await put(store, "a", "b", "c")
-        assert await store.speakers(ONE) == []
+        assert (await store.speakers(ONE)).speaking == []
         first = [SpeakerLabel(session=ONE, seq=4 + at, segment=at, speaker=1, confidence=0.5) for at in range(3)]
         fresh = [Label(segment=0, speaker=2, confidence=1.0), Label(segment=2, speaker=3, confidence=0.75)]
         again = SpeakerLabel(session=ONE, seq=8, segment=2, speaker=4, confidence=0.25)
         await store.save(record, [*first, SpeakersRevised(session=ONE, seq=7, labels=fresh), again])
         assert [segment.speaker for segment in await store.segments(ONE)] == [2, 1, 4]
         assert [segment.speaker for segment in await store.segments(ONE, 0, 1)] == [1]
-        assert await store.speakers(ONE) == [1, 2, 4]
+        assert (await store.speakers(ONE)).speaking == [1, 2, 4]
 
 
 async def test_a_segment_reads_as_it_was_corrected_last(tmp_path):

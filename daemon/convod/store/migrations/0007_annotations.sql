@@ -17,7 +17,6 @@ CREATE TABLE speakers (
     speaker INTEGER NOT NULL,
     name TEXT,                          -- NULL: as its number says
     folded TEXT,                        -- the name without case and accents, for searches
-    by_hand INTEGER NOT NULL DEFAULT 0, -- 1 if a user gave the name
     into_speaker INTEGER,               -- who it was found to be
     PRIMARY KEY (session, speaker)
 ) STRICT, WITHOUT ROWID;
