@@ -28,6 +28,8 @@ HOMES = {
     "search": "history",
     "rename": "history",
     "edit": "edit",
+    "speakers": "speakers",
+    "voices": "speakers",
     "queue": "jobs",
     "priority": "jobs",
     "retry": "jobs",

@@ -96,6 +96,12 @@ class Options(argparse.Namespace):
     name: str
     source: str | None
     print: bool
+    speaker: int | None
+    called: str | None
+    remember: bool
+    into: int | None
+    segments: list[int] | None
+    forget: str | None
 
 
 def parse(words: Sequence[str] | None = None) -> Options:
@@ -133,6 +139,8 @@ def _complaint(options: Options) -> str | None:
         to_screen = options.output is None and options.output_dir is None
         if len(options.files) > 1 and to_screen and options.format in ("srt", "vtt"):
             return f"several files in {options.format} need --output-dir DIR: one transcript each"
+    if options.command == "speakers":
+        return _speakers_complaint(options)
     if options.command == "stream":
         if options.mic and options.file is not None:
             return "--mic takes the place of a FILE: give one of them"
@@ -153,6 +161,18 @@ def _complaint(options: Options) -> str | None:
         unsaid = options.encoding is None and (options.rate is not None or options.channels is not None)
         if unsaid and options.file not in (None, "-") and not is_raw(str(options.file)):
             return "--rate and --channels are for raw audio: give --encoding too, or leave them out"
+    return None
+
+
+def _speakers_complaint(options: Options) -> str | None:
+    if options.remember and options.called is None:
+        return "--remember keeps a voice under a name: give the NAME, too"
+    if options.into is not None and (options.called is not None or options.segments):
+        return "--into makes two speakers one: leave out NAME and --segments"
+    if options.speaker == 0 and not options.segments:
+        return "somebody new says something: give --segments, too"
+    if options.speaker is None and (options.into is not None or options.segments):
+        return "say whom it is about: give the NUMBER, too"
     return None
 
 
@@ -319,6 +339,29 @@ def _history(command: Any) -> None:
     )
     lines.add_argument("--print", action="store_true", help="print the lines, to be edited and given with --from")
 
+    parser = command("speakers", "list who speaks in a session, give them names, or correct who says what")
+    _session(parser)
+    parser.add_argument(
+        "speaker",
+        metavar="NUMBER",
+        nargs="?",
+        type=_speaker,
+        help="as the list has it; new is somebody who is not in it",
+    )
+    parser.add_argument("called", metavar="NAME", nargs="?", help="what they are called from now on")
+    parser.add_argument("--remember", action="store_true", help="name this voice by itself in later sessions")
+    parser.add_argument("--into", metavar="N", type=_number(1, 1 << 31), help="they are the same as speaker N")
+    parser.add_argument(
+        "--segments",
+        metavar="N",
+        nargs="+",
+        type=_number(0, 1 << 31),
+        help="they say these (numbers as in `convo edit`)",
+    )
+
+    parser = command("voices", "list the voices that are remembered, or forget one")
+    parser.add_argument("--forget", metavar="NAME", help="forget this one, and all that was kept of it")
+
     parser = command("rename", "give a session another title")
     _session(parser)
     parser.add_argument("title", metavar="TITLE", help="what it is called from now on")
@@ -390,6 +433,12 @@ def _speakers(text: str) -> str:
     if text == "auto" or (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_SPEAKERS):
         return text
     raise argparse.ArgumentTypeError(f"give auto, or a number from 1 to {MOST_SPEAKERS}, not {text!r}")
+
+
+def _speaker(text: str) -> int:
+    """The number of a speaker; 0 for a new one."""
+    number: int = 0 if text == "new" else _number(1, 1 << 31)(text)
+    return number
 
 
 def _number(least: int, most: int) -> Any:
