@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 import unicodedata
 from collections.abc import Iterable
 from typing import Final
@@ -63,6 +62,8 @@ def parse(text: str) -> list[Rule]:
     Raises:
         ValueError: it is no such file; the text is a part of a sentence.
     """
+    import tomllib  # here: what applies rules reads no file
+
     try:
         words = tomllib.loads(text).get("words", {})
     except (tomllib.TOMLDecodeError, RecursionError) as error:
