@@ -5,11 +5,12 @@ In: a path. Out: pieces of s16le, 16 kHz, mono. This module sends nothing and ke
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
 from .errors import BadAudio
-from .messages import AudioFormat
+from .messages import SAMPLE_BYTES, AudioFormat
 
 PIECE = 32 * 1024
 """Bytes read at a time: one second of 16 kHz mono s16le."""
@@ -20,12 +21,10 @@ PACED_S = 0.04
 DECODED = AudioFormat(encoding="s16le", rate=16000, channels=1)
 """What `decode` gives."""
 
-_BYTES = {"s16le": 2, "f32le": 4, "mulaw": 1, "alaw": 1}
-
 
 def frame_bytes(audio: AudioFormat) -> int:
     """Bytes of one sample of all channels."""
-    return _BYTES[audio.encoding] * audio.channels
+    return SAMPLE_BYTES[audio.encoding] * audio.channels
 
 
 def seconds(audio: AudioFormat, count: int) -> float:
@@ -33,8 +32,23 @@ def seconds(audio: AudioFormat, count: int) -> float:
     return count / (frame_bytes(audio) * audio.rate)
 
 
-def decode(path: Path) -> Generator[bytes]:
-    """A media file's first audio track, about a second a piece.
+def wave_header(audio: AudioFormat, size: int) -> bytes:
+    """What makes a WAV file of so many bytes of live audio: their format, and their number as far as it can say it.
+
+    Raises:
+        BadAudio: there is no such encoding.
+    """
+    tag = {"s16le": 1, "f32le": 3, "alaw": 6, "mulaw": 7}.get(audio.encoding)
+    if tag is None:
+        raise BadAudio(f"Audio in {audio.encoding!r} cannot be read: use a newer convo.")
+    frame, bits = frame_bytes(audio), 8 * SAMPLE_BYTES[audio.encoding]
+    size = min(size, 0xFFFFFFFF - 36)
+    about = struct.pack("<HHIIHH", tag, audio.channels, audio.rate, audio.rate * frame, frame, bits)
+    return struct.pack("<4sI8sI", b"RIFF", size + 36, b"WAVEfmt ", 16) + about + struct.pack("<4sI", b"data", size)
+
+
+def decode(path: Path, track: int = 1) -> Generator[bytes]:
+    """One of a media file's audio tracks, from 1; about a second a piece.
 
     Raises:
         BadAudio: it cannot be read, has no audio track, or nothing of it can be decoded.
@@ -50,10 +64,10 @@ def decode(path: Path) -> Generator[bytes]:
         if path.is_file() and path.stat().st_size == 0:  # a pipe has no size, and may hold much
             raise BadAudio(f"{path.name} is empty: give a file with sound.")
         with path.open("rb") as file, av.open(file, **settings) as container:
-            if not container.streams.audio:
-                raise BadAudio(f"{path.name} has no audio track: give a file with sound.")
+            if len(container.streams.audio) < track:
+                raise BadAudio(f"{path.name} has no audio track{f' {track}' * (track > 1)}: give a file with sound.")
             waiting = bytearray()
-            for data in _samples(container):
+            for data in _samples(container, track):
                 found = True
                 waiting += data
                 if len(waiting) >= PIECE:
@@ -67,11 +81,11 @@ def decode(path: Path) -> Generator[bytes]:
         raise BadAudio(f"{path.name} holds no audio that can be decoded.")
 
 
-def _samples(container: object) -> Iterator[bytes]:
+def _samples(container: object, track: int) -> Iterator[bytes]:
     import av
 
     resampler = av.AudioResampler(format="s16", layout="mono", rate=DECODED.rate)
-    for packet in container.demux(audio=0):  # type: ignore[attr-defined]
+    for packet in container.demux(audio=track - 1):  # type: ignore[attr-defined]
         try:
             frames = packet.decode()
         except av.error.InvalidDataError:

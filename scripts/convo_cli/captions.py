@@ -1,4 +1,4 @@
-"""A session's events as a person or a program wants to read them while they happen.
+"""Print a session's events as they happen, for people or for programs.
 
 In: events in order. Out: finished lines (or JSON) on standard output; the sentence that is still being spoken, redrawn
 in one line, on a terminal's standard error; warnings there too. This module asks the daemon for nothing.
@@ -35,7 +35,7 @@ from .text import clean, clock, tail
 
 
 class Interim:
-    """The line at the bottom of a terminal that is written over and over."""
+    """The line at the bottom of a terminal that is redrawn in place."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -55,7 +55,7 @@ class Interim:
         self._shown = True
 
     def erase(self) -> None:
-        """Leave an empty line for what is printed next."""
+        """Clear the line for what is printed next."""
         if self._shown:
             self._write("\r\x1b[K")
             self._shown = False
@@ -100,19 +100,15 @@ class Captions:
         self._spoken = 0
         self._starts: dict[int, float] = {}
         self._preview = Preview(self._interim)
-        self.last_seq = 0
         self.state: SessionState | None = None
 
     @property
     def wants_interims(self) -> bool:
-        """Whether the sentence that is still being spoken is shown at all."""
+        """Whether interim captions are shown at all."""
         return self._json or self._interim is not None
 
     def show(self, event: Event) -> None:
-        """Show what is to be seen of an event."""
-        seq = getattr(event, "seq", None)
-        if seq is not None:
-            self.last_seq = seq
+        """Show an event."""
         if isinstance(event, SessionState):
             self.state = event
         if self._unlabelled is not None and not isinstance(event, SpeakerLabel | TranscriptPartial | AudioAck):
@@ -157,17 +153,17 @@ class Captions:
         return clean(self._names.get(speaker) or self._name_of(speaker))
 
     def note(self, sentence: str) -> None:
-        """Say something on standard error, without a word of it landing in the line that is being spoken."""
+        """Print a sentence on standard error, and not into the line that is being redrawn."""
         self.erase()
         note(sentence)
 
     def erase(self) -> None:
-        """Take the line that is being spoken off the screen."""
+        """Clear the interim caption."""
         if self._interim is not None:
             self._interim.erase()
 
     def outcome(self) -> None:
-        """Raise Problem unless the session came to a good end."""
+        """Raise Problem if the session failed or was cancelled."""
         self.erase()
         if self.state is None:
             return

@@ -7,6 +7,7 @@ import json
 import re
 from itertools import pairwise
 from typing import Any
+from xml.etree import ElementTree
 
 import msgspec
 import pytest
@@ -18,6 +19,12 @@ from convo.formats import FORMATS, render
 from convo.messages import ActionItem, Bookmark, GetSessionReply, Section, Segment, Speaker, State, Summary, Word
 from convo.transcript import Transcript, one_line, place_of
 
+XML, TT, TTM = (
+    f"{{{name}}}"
+    for name in (
+        "http://www.w3.org/XML/1998/namespace", "http://www.w3.org/ns/ttml", "http://www.w3.org/ns/ttml#metadata",
+    )
+)  # fmt: skip
 NASTY = "a\x00b\x1b[2Jc\x07\x9b <i>&</i> -->\r\nd\u2028e \ud800f"
 
 SUMMARY = Summary(
@@ -100,11 +107,11 @@ def parse_vtt(text: str) -> list[Cue]:
 
 
 def test_names() -> None:
-    assert list(FORMATS) == ["txt", "srt", "vtt", "json", "jsonl", "md"]
+    assert list(FORMATS) == ["txt", "srt", "vtt", "ttml", "json", "jsonl", "md"]
 
 
 def test_unknown_format_names_those_there_are() -> None:
-    with pytest.raises(ValueError, match=r"no format 'pdf'; use one of txt, srt, vtt, json, jsonl, md\."):
+    with pytest.raises(ValueError, match=r"no format 'pdf'; use one of txt, srt, vtt, ttml, json, jsonl, md\."):
         render(TALK, "pdf")
 
 
@@ -125,6 +132,27 @@ def test_vtt() -> None:
         "\n00:00:00.000 --> 00:00:01.500\nGood morning.\n"
         "\n00:59:59.500 --> 01:00:01.000\nGoodbye &amp; thanks &lt;all&gt;.\n"
     )
+
+
+def test_ttml() -> None:
+    talk = msgspec.structs.replace(CALL, title='A "<talk>"', summary=SUMMARY)
+    root = ElementTree.fromstring(render(talk, "ttml"))
+    assert root.attrib[f"{XML}lang"] == "en"
+    assert root.findtext(f".//{TTM}title") == 'A "<talk>"'
+    assert root.findtext(f".//{TTM}desc") == "On time. # Really"
+    agents = {agent.attrib[f"{XML}id"]: agent.findtext(f"{TTM}name") for agent in root.iter(f"{TTM}agent")}
+    assert agents == {"speaker1": "Speaker 1", "speaker2": "Ana <b> & *Bo* -->"}
+    said = [
+        (line.attrib["begin"], line.attrib["end"], *((span.attrib[f"{TTM}agent"], span.text) for span in line))
+        for line in root.iter(f"{TT}p")
+    ]
+    assert said[:2] == [
+        ("00:00:00.000", "00:00:02.000", ("speaker1", "Hello.")),
+        ("00:00:10.000", "00:00:12.000", ("speaker2", "Yes?")),
+    ]
+    assert said[3][2:] == ()
+    root = ElementTree.fromstring(render(transcript(segment(0, 0, 1, "a\ufffe\uffffb")), "ttml"))
+    assert [line.text for line in root.iter(f"{TT}p")] == ["ab"]
 
 
 def test_json_is_the_whole_transcript() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from convo_bench.diarization import labelled_rightly
 from convo_bench.options import Options
 from convo_bench.speakers import _label, _talks, _voiced
 from convo_bench.talk import decode
+from convo_cli import demo
 from convod.engine import ge2e
 from tests.support.daemon import running
 from tests.support.real import corpus, model
@@ -32,3 +34,14 @@ async def test_speech_time_is_labelled_rightly(tmp_path: Path, tiny_en: Path) ->
                 shares = [labelled_rightly(truth, labels) for labels in (first, final, of_file)]
                 assert shares[0] >= 0.92, (name, shares)
                 assert min(shares[1:]) >= 0.98, (name, shares)
+
+
+@pytest.mark.real
+def test_the_demo_tells_who_speaks(tmp_path: Path, tiny_en: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    talk = tmp_path / "interview.m4a"
+    whole = corpus().folder / "talks" / "multi2_en.flac"
+    subprocess.run(["ffmpeg", "-v", "error", "-t", "26", "-i", str(whole), str(talk)], check=True)
+    assert demo.main(["--sample", str(talk), "--fast", "--model", str(tiny_en), str(talk)]) == 0
+    captions = capfd.readouterr().out
+    assert "Speaker 1: " in captions
+    assert "Speaker 2: he asked himself" in captions

@@ -10,7 +10,7 @@ import pytest
 
 from convo_tui import __main__, settings
 from convo_tui.arguments import parse
-from convo_tui.settings import Settings, load, remember
+from convo_tui.settings import Settings, edited, load, remember
 
 
 def test_flags() -> None:
@@ -77,7 +77,48 @@ def test_a_setting_is_remembered_and_the_rest_of_the_file_stays(tmp_path: Path) 
     assert load(path)[0].device == 'A "good" \\ one\n'
     path.write_text('# mine\ntheme = "nord"  # the best\n[later]\nx = 1\n')
     assert remember(path, theme="convo-light", times=True) == ""
-    assert path.read_text() == 'times = true\n# mine\ntheme = "convo-light"\n[later]\nx = 1\n'
+    assert path.read_text() == '# mine\ntheme = "convo-light"  # the best\ntimes = true\n[later]\nx = 1\n'
+    path.chmod(0o640)
+    link = tmp_path / "tui.toml"
+    link.symlink_to(path)
+    assert remember(link, times=None) == ""
+    assert link.is_symlink()
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert path.read_text() == '# mine\ntheme = "convo-light"  # the best\n[later]\nx = 1\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "value", "changed"),
+    [
+        ("", "times", True, "times = true\n"),
+        ("times = false # why\n", "times", True, "times = true # why\n"),
+        ("times = false # why\n", "times", None, " # why\n"),
+        ("times = false", "times", None, ""),
+        ("  'times'=1\r\nascii = true\r\n", "times", True, "times = true\r\nascii = true\r\n"),
+        ('theme = "a # b"\n', "theme", "c", 'theme = "c"\n'),
+        ('theme = "a\\" # b" # mine\n', "theme", "c", 'theme = "c" # mine\n'),
+        ("theme = 'a'# mine", "theme", "c", 'theme = "c"# mine'),
+        ("summary_width = 38\n", "summary_width", 44, "summary_width = 44\n"),
+        ("[x]\ntimes = 1\n", "times", True, "times = true\n[x]\ntimes = 1\n"),
+        ('a = """\ntimes = false\n"""\n', "times", True, 'times = true\na = """\ntimes = false\n"""\n'),
+        ('a = [\n["x"],\n]\n', "times", True, 'times = true\na = [\n["x"],\n]\n'),
+        ("# only this\n", "ascii", True, "ascii = true\n# only this\n"),
+        ("times = true\n", "times", True, "times = true\n"),
+    ],
+)
+def test_one_setting_changes_and_nothing_else(text: str, name: str, value: object, changed: str) -> None:
+    assert edited(text, name, value) == changed  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [("theme =", "correct it first"), ('theme = """\na"""\n', 'write `theme = "c"` there yourself')],
+)
+def test_a_file_that_only_a_person_can_change_stays_as_it_is(tmp_path: Path, text: str, problem: str) -> None:
+    path = tmp_path / "tui.toml"
+    path.write_text(text)
+    assert problem in remember(path, theme="c")
+    assert path.read_text() == text
 
 
 def test_what_cannot_be_remembered_is_told(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ class Decoding:
         self.refusal = Code.INTERNAL, STALLED
 
     async def _waited_for(self, stdout: trio.abc.ReceiveStream) -> bytes:
-        """The next bytes. Time counts only while somebody waits for them: a busy engine is no fault of the file."""
+        """The next bytes. Time counts only while they are waited for: a busy engine is not the file's fault."""
         begun = trio.current_time()
         with trio.fail_after(min(STALL_S, STALL_S + self._given_s - self._waited_s)):
             data = await stdout.receive_some(PIECE)
@@ -141,7 +141,7 @@ async def decoding(
     """
     try:
         process = await _start(path, track or 1, limit_s, split)
-    except OSError as error:  # nobody knows that the file is to blame
+    except OSError as error:  # the file may not be to blame
         decoded = Decoding(None)
         decoded.died = error.strerror or str(error)
         yield decoded

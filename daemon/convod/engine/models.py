@@ -142,7 +142,7 @@ def repository_of(name: str) -> str:
         return name
     if name.startswith(("/", "./", "../", "~")):
         raise UnknownModel(
-            f"{name} is no directory; give one with a CTranslate2 Whisper model, or a name: builtin, a size such as "
+            f"{name} is not a directory; give one with a CTranslate2 Whisper model, or a name: builtin, a size such as "
             "small, or a hub id"
         )
     raise UnknownModel(

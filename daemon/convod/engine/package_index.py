@@ -74,7 +74,7 @@ class IndexSettings:
         try:
             return urlsplit(self.url or "").hostname or "its URL names no host"
         except ValueError:
-            return "its URL is none"
+            return "its URL is invalid"
 
 
 def index_settings(environment: Mapping[str, str], files: Iterable[Path] | None = None) -> IndexSettings:

@@ -108,9 +108,14 @@ _to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(Load | W
 _from_worker: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(Loaded | NotLoaded | Results | Trouble)
 
 
+def encoded(part: Part) -> bytes:
+    """The body of a part's frame."""
+    return _encoder.encode(part)
+
+
 def pack(part: Part) -> bytes:
     """The frame of a part."""
-    body = _encoder.encode(part)
+    body = encoded(part)
     return HEADER.pack(len(body)) + body
 
 

@@ -33,13 +33,13 @@ from convod.engine import models, voices
 from convod.engine.fetch import FetchFailed, fetch
 from convod.listen.auth import Right
 from convod.listen.client import Answers, Client
-from convod.measure import CONTENT_TYPE
+from convod.metrics import CONTENT_TYPE
 from convod.sessions import Manager, Refused
 from convod.summary import Summarizers
 
 
 class DaemonRequests:
-    """Answers them; `answers` says which."""
+    """Answers requests about the daemon; `answers` maps each to its method."""
 
     def __init__(
         self, manager: Manager, summarizers: Summarizers, metrics: Callable[[], Awaitable[str]] | None
@@ -72,6 +72,7 @@ class DaemonRequests:
             summarizer=await self._summarizers.status(),
             rejected=dict(self._manager.hallucination_filter.rejected),
             storage=await trio.to_thread.run_sync(self._manager.storage),  # it looks at the disk
+            cluster=None if engine.lanes is None else engine.lanes.status(),
         )
 
     async def _metrics(self, client: Client, request: Metrics) -> Reply:

@@ -12,12 +12,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from convo.messages import (
+    Ask,
     Code,
     DeleteSession,
     DeleteVoice,
     Error,
     Export,
     Finalize,
+    GetAudio,
     Metrics,
     PullModel,
     RenameSpeaker,
@@ -34,7 +36,7 @@ from convod.listen.history_requests import HistoryRequests
 from convod.listen.limits import ConnectionLimiter
 from convod.listen.session_requests import SessionRequests
 from convod.sessions import Manager, Refused
-from convod.sessions.session import SessionSettings
+from convod.sessions.session import SessionSettings, refused_by_disk
 from convod.speech.pcm import PcmFormat
 from convod.store import SpoolFailed, StoreFailed
 from convod.summary import Summarizers
@@ -84,6 +86,8 @@ class Service:
             | RenameSpeaker
             | Export
             | Search
+            | Ask
+            | GetAudio
             | Metrics
             | Status,
         )
@@ -121,9 +125,8 @@ class Service:
         except StoreFailed as error:
             client.outbox.put(Error(id=request.id, code=Code.BUSY, message=str(error)))
         except SpoolFailed as error:
-            client.outbox.put(
-                Error(id=request.id, code=Code.BUSY, message=f"{error.strerror}; look at the daemon's disk")
-            )
+            refused = refused_by_disk(error)
+            client.outbox.put(Error(id=request.id, code=refused.code, message=str(refused)))
         except Exception as error:
             if isinstance(error, OSError) and error.errno in SHORTAGES:
                 log.warning("a request found no descriptor or memory left", extra={"connection": client.number})

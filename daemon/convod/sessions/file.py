@@ -9,7 +9,6 @@ of its windows goes to the engine.
 from __future__ import annotations
 
 import logging
-from collections import deque
 from contextlib import aclosing
 from typing import Final
 
@@ -18,7 +17,7 @@ import trio
 
 from convo.messages import Code, Progress, QueuedFile, SessionWarning, State
 from convod.engine.decode import decoding
-from convod.engine.supervisor import Outcome, Refusal
+from convod.engine.supervisor import Outcome
 from convod.engine.wire import RATE
 from convod.sessions.file_queue import FileJob
 from convod.sessions.journal import Journal
@@ -50,7 +49,7 @@ class FileSession(Session):
 
     def __init__(self, journal: Journal, deps: SessionDeps) -> None:
         super().__init__(journal, deps)
-        self._results: deque[tuple[DecodeJob, Outcome]] = deque()
+
         self._jobs: dict[DecodeJob, None] = {}  # not answered, in their order
         self._held: dict[DecodeJob, None] = {}  # those that wait for the session's turn
         self._too_large = False
@@ -107,7 +106,7 @@ class FileSession(Session):
         record = self.record
         if self._spool.size < record.audio_bytes:
             # The power went before the disk had it all, and before the client was told that it has.
-            raise SessionFailed(Code.BAD_AUDIO, "a part of the audio was lost with the power; send the file again")
+            raise SessionFailed(Code.BAD_AUDIO, "a power cut took a part of the audio; send the file again")
         job = FileJob(
             session=self.id,
             owner=record.owner,
@@ -181,14 +180,14 @@ class FileSession(Session):
             async for piece in pieces:
                 if transcriber is None:  # the first byte says how many channels there are
                     transcriber, piece = self._split(piece[0]), piece[1:]
-                await self._follow(transcriber.audio(piece, trio.current_time()))
+                await self._execute(transcriber.audio(piece, trio.current_time()))
                 record.duration_s = transcriber.now / RATE
-                await self._take_results(transcriber)
-                self._say_progress(transcriber, decoded.total_s)
+                await self._take_outcomes(transcriber)
+                self._send_progress(transcriber, decoded.total_s)
                 while transcriber.waiting > AHEAD:
                     await self._wakeup.wait()
-                    await self._take_results(transcriber)
-                    self._say_progress(transcriber, decoded.total_s)
+                    await self._take_outcomes(transcriber)
+                    self._send_progress(transcriber, decoded.total_s)
                 await deps.file_queue.wait(self.id)
             refusal = decoded.refusal
         if refusal is not None:
@@ -196,11 +195,11 @@ class FileSession(Session):
         if transcriber is None:
             return decoded.died
         if decoded.died is None:
-            await self._follow(transcriber.flush(trio.current_time()))
+            await self._execute(transcriber.flush(trio.current_time()))
         while transcriber.waiting:
             await self._wakeup.wait()
-            await self._take_results(transcriber)
-            self._say_progress(transcriber, record.duration_s)
+            await self._take_outcomes(transcriber)
+            self._send_progress(transcriber, record.duration_s)
         if decoded.died is None and decoded.warning is not None:
             await self.journal.publish(SessionWarning, code=str(Code.BAD_AUDIO), message=decoded.warning)
         return decoded.died
@@ -244,7 +243,7 @@ class FileSession(Session):
             voiceprints=config.speakers != "off",
         )
 
-    def _say_progress(self, transcriber: FileTranscriber | SplitFile, total_s: float | None) -> None:
+    def _send_progress(self, transcriber: FileTranscriber | SplitFile, total_s: float | None) -> None:
         # Silence that turns out to be the pre-roll of speech is not settled any more; progress never goes back.
         done = max(round(max(transcriber.settled, self.record.checkpoint_sample) / RATE, 3), self._progress.done_s)
         total = None if total_s is None else round(max(total_s, done), 3)
@@ -255,7 +254,7 @@ class FileSession(Session):
 
     # --- the engine ---------------------------------------------------------------------------------------
 
-    async def _follow(self, commands: list[Command]) -> None:
+    async def _execute(self, commands: list[Command]) -> None:
         for command in commands:
             if isinstance(command, Decode):
                 self._ask(command.job)
@@ -271,21 +270,13 @@ class FileSession(Session):
 
     def _deliver(self, job: DecodeJob, outcome: Outcome) -> None:
         self._jobs.pop(job, None)
-        self._results.append((job, outcome))
-        self._wakeup.set()
+        super()._deliver(job, outcome)
 
-    async def _take_results(self, transcriber: FileTranscriber | SplitFile) -> None:
-        while self._results:
-            job, outcome = self._results.popleft()
-            if not isinstance(outcome, Refusal):
-                commands = transcriber.decoded(job, outcome)
-            elif outcome.code is Code.MODEL_UNAVAILABLE:
-                raise SessionFailed(outcome.code, outcome.message)
-            else:
-                commands = transcriber.refused(job, outcome.message)
+    async def _take_outcomes(self, transcriber: FileTranscriber | SplitFile) -> None:
+        for commands in self._commands_of(transcriber):
             # A checkpoint is stored with the language that led there: a restart must not detect another one.
             self.record.heard_language = transcriber.language
-            await self._follow(commands)
+            await self._execute(commands)
 
 
 def too_large(most: int) -> str:

@@ -15,10 +15,9 @@ import msgspec
 import trio
 
 from convo.messages import Code, SessionWarning, SpeechStarted, State
-from convod.engine.supervisor import Outcome, Refusal
 from convod.sessions.journal import Journal
 from convod.sessions.segments import publish_segments
-from convod.sessions.session import Refused, Session, SessionDeps, SessionFailed
+from convod.sessions.session import Refused, Session, SessionDeps
 from convod.sessions.vocabulary import hotwords_of
 from convod.speech.commands import (
     Command,
@@ -28,7 +27,7 @@ from convod.speech.commands import (
     Emit,
     Prioritize,
 )
-from convod.speech.decoding import DecodeJob, Kind, Options
+from convod.speech.decoding import Kind, Options
 from convod.speech.endpointer import EndpointSettings
 from convod.speech.live import LiveTranscriber
 from convod.speech.pcm import FRAME_MS, PcmFormat, PcmReader
@@ -77,10 +76,10 @@ class LiveSession(Session):
         )
         self._transcriber = self._split(settings) if self._splits else self._mixed(settings)
         self._engine.subscribe(self.id, self._transcriber.tell, owner=record.owner)
-        self._outcomes: deque[tuple[DecodeJob, Outcome]] = deque()
+
         self._arrivals: deque[tuple[int, float]] = deque()
         self._finalizing: deque[tuple[int, trio.Event]] = deque()
-        self._credit_said = 0
+        self._credit_announced = 0
         self._gather_bytes = GATHER_MS * self._pcm.bytes_per_second // 1000
         self._most_granted = 0
         self._all_out = False
@@ -154,7 +153,7 @@ class LiveSession(Session):
         return offset
 
     async def run(self) -> None:
-        """Run until a final state; then nobody waits for segments that will not come."""
+        """Run until a final state; then let no client wait for segments that will not come."""
         try:
             await super().run()
         finally:
@@ -184,14 +183,14 @@ class LiveSession(Session):
                     await trio.lowlevel.checkpoint()
                 continue
             if self._finalizing or self.record.ended:
-                await self._do(self._transcriber.flush())
+                await self._execute(self._transcriber.flush())
                 if not self._transcriber.waiting:
                     if not self._finalizing:
                         break
                     while self._finalizing and self._finalizing[0][0] <= self._read:
                         self._finalizing.popleft()[1].set()
                     continue  # more audio may have come after what was to be finalized
-            self._perhaps_more_credit()
+            self._announce_credit()
             await self._wait()
         if self.record.state is State.PENDING:
             await self.journal.enter(State.PROCESSING)
@@ -216,15 +215,15 @@ class LiveSession(Session):
             self._arrivals.popleft()
         arrived = self._arrivals[0][1] if self._arrivals else trio.current_time()
         mono = self._reader.feed(data)
-        await self._do(self._transcriber.audio(mono, arrived))
+        await self._execute(self._transcriber.audio(mono, arrived))
         self.record.duration_s = self._transcriber.now / self._pcm.rate
         return True
 
-    def _perhaps_more_credit(self) -> None:
+    def _announce_credit(self) -> None:
         # Announce credit that grew while no audio came, or a client that used it all would wait for ever.
         granted = self._granted()
-        if granted - self._credit_said >= self._pcm.bytes_per_second and self.producer is not None:
-            self._credit_said = granted
+        if granted - self._credit_announced >= self._pcm.bytes_per_second and self.producer is not None:
+            self._credit_announced = granted
             self._acknowledge()
 
     async def _wait(self) -> None:
@@ -247,7 +246,7 @@ class LiveSession(Session):
         if not scope.cancelled_caught:
             return
         if idle:
-            await self._do(self._transcriber.flush())
+            await self._execute(self._transcriber.flush())
         if self._gone_at is not None and trio.current_time() >= self._gone_at + settings.resume_s:
             self._end()
 
@@ -260,7 +259,7 @@ class LiveSession(Session):
 
     # --- the engine ---------------------------------------------------------------------------------------
 
-    async def _do(self, commands: list[Command]) -> None:
+    async def _execute(self, commands: list[Command]) -> None:
         for command in commands:
             if isinstance(command, Decode):
                 self._engine.submit(command.job, self._deliver)
@@ -275,24 +274,13 @@ class LiveSession(Session):
             else:
                 await self._commit(command)
 
-    def _deliver(self, job: DecodeJob, outcome: Outcome) -> None:
-        self._outcomes.append((job, outcome))
-        self._wakeup.set()
-
     async def _take_outcomes(self) -> None:
-        while self._outcomes:
-            job, outcome = self._outcomes.popleft()
-            if not isinstance(outcome, Refusal):
-                commands = self._transcriber.decoded(job, outcome)
-            elif outcome.code is Code.MODEL_UNAVAILABLE:
-                raise SessionFailed(outcome.code, outcome.message)
-            else:
-                commands = self._transcriber.refused(job, outcome.message)
-            await self._do(commands)
+        for commands in self._commands_of(self._transcriber):
+            await self._execute(commands)
 
     async def _commit(self, commit: Commit) -> None:
         # Stored with the segment that told it: a restart must not detect another one.
         self.record.heard_language = self._transcriber.language
         lag_s = await publish_segments(self.journal, commit, self.speakers)
         if commit.texts:
-            self._deps.measures.segment_lag.observe(lag_s)
+            self._deps.metrics.segment_lag.observe(lag_s)

@@ -9,6 +9,7 @@ import msgspec
 import trio
 
 from convo.messages import Code, DurableEvent, SessionWarning, TranscriptSegment
+from convo.text import clock
 from convod.sessions.journal import Journal
 from convod.sessions.speakers import Speakers
 from convod.sessions.vocabulary import correction
@@ -56,12 +57,6 @@ async def publish_segments(journal: Journal, commit: Commit, speakers: Speakers 
 def _uncovered(start_s: float, end_s: float) -> str:
     """Word the warning about a voice without words from `start_s` to `end_s` on the session's clock."""
     return (
-        f"somebody speaks from {_clock(start_s)} to {_clock(end_s)}, but not all of it could be made out; "
+        f"someone speaks from {clock(start_s)} to {clock(end_s)}, but not all of it could be transcribed; "
         "listen to it, or use a larger model"
     )
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(max(0, int(seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes:02}:{seconds:02}"

@@ -120,6 +120,8 @@ class DecodeJob:
         since: When it began to wait. An interim that replaces another one waits since that one did.
         due: When its text is needed.
         behind: Whether others of its session waited when it came.
+        deaths: How many workers ended with it alone.
+        losses: How many workers on other machines were lost to sight with it.
     """
 
     session: str
@@ -136,6 +138,7 @@ class DecodeJob:
     due: float = 0.0
     behind: bool = False
     deaths: int = field(default=0, init=False)
+    losses: int = field(default=0, init=False)
 
     @property
     def audio(self) -> bytes:

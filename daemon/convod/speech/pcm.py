@@ -17,8 +17,7 @@ from typing import Final
 
 import msgspec
 
-ENCODINGS: Final = {"s16le": 2, "f32le": 4, "mulaw": 1, "alaw": 1}
-"""Bytes of one sample by encoding."""
+from convo.messages import SAMPLE_BYTES
 
 FRAME_MS: Final = 30
 """Length of a frame, unless a client asks for another one."""
@@ -46,8 +45,8 @@ class PcmFormat(msgspec.Struct, frozen=True):
     channels: int = 1
 
     def __post_init__(self) -> None:
-        if self.encoding not in ENCODINGS:
-            raise UnsupportedAudio(f"send the audio as {', '.join(ENCODINGS)}; {self.encoding!r} is not known")
+        if self.encoding not in SAMPLE_BYTES:
+            raise UnsupportedAudio(f"send the audio as {', '.join(SAMPLE_BYTES)}; {self.encoding!r} is not known")
         if not RATES[0] <= self.rate <= RATES[1]:
             raise UnsupportedAudio(f"send the audio at a rate of {RATES[0]} to {RATES[1]} Hz, not {self.rate}")
         if not CHANNELS[0] <= self.channels <= CHANNELS[1]:
@@ -56,7 +55,7 @@ class PcmFormat(msgspec.Struct, frozen=True):
     @property
     def sample_bytes(self) -> int:
         """Bytes of one sample of one channel."""
-        return ENCODINGS[self.encoding]
+        return SAMPLE_BYTES[self.encoding]
 
     @property
     def frame_bytes(self) -> int:

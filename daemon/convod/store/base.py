@@ -1,13 +1,12 @@
 """What the rest of the daemon knows of the store: a session's record, and the calls it can make.
 
-The implementation is SQLite's (`sessions.SessionStore`); any other that keeps these promises will do. Each call that
-changes something is one transaction, and has been committed when it returns.
+The implementation is `sessions.SessionStore`, over SQLite or PostgreSQL; any other that keeps these promises will do.
+Each call that changes something is one transaction, and has been committed when it returns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Final, Literal, Protocol
 
 import msgspec
@@ -33,6 +32,10 @@ BY_USER: Final = "user"
 
 class StoreFailed(Exception):
     """The store refused a write, or cannot be opened; the text says why and what to do."""
+
+
+class StoreAway(StoreFailed):
+    """The store cannot be reached now; it may be back in a moment, and what it holds is safe."""
 
 
 class TookTooLong(Exception):
@@ -260,6 +263,3 @@ class Store(Protocol):
 
     async def tidy(self) -> None:
         """Finish what `delete` left for later; may be cancelled, and called again."""
-
-    async def backup(self, path: Path) -> None:
-        """Write a consistent copy, whole or not at all, while others read and write."""

@@ -252,6 +252,15 @@ class Spool:
                 return None
             raise
 
+    def read(self, session: str, offset: int, length: int) -> bytes:
+        """At most `length` bytes of the session's audio from `offset` on. Blocks: for a thread.
+
+        Raises:
+            SpoolFailed: the disk does not give them, or there is no audio.
+        """
+        with _told("the audio could not be read"), self.path(session).open("rb") as file:
+            return os.pread(file.fileno(), length, offset)
+
     def digest(self, session: str, go_on: Callable[[], bool] = lambda: True) -> str:
         """SHA-256 of the session's audio, hexadecimal. Reads all of it, or as long as `go_on` says so: for a thread."""
         digest = hashlib.sha256()

@@ -92,17 +92,67 @@ def parse_answer(answer: str, labels: Labels = NO_LABELS, *, closing: bool = Fal
     Raises:
         BadAnswer: there is no JSON object with a summary in it.
     """
-    text = _THOUGHTS.sub("", answer[:_ANSWER_CHARS]).strip()
-    if not text:
-        raise BadAnswer("an empty answer")
     best: dict[str, Any] = {}
-    for found in _objects(text, closing=closing):
+    for found in _objects(_after_thoughts(answer), closing=closing):
         # Words before the answer may quote a piece of JSON; the object that has fields of ours is it.
         if sum(name in found for name in _FIELDS) > sum(name in best for name in _FIELDS):
             best = found
     if not best:
         raise BadAnswer("no JSON object of a summary")
     return _draft(best, labels)
+
+
+def parse_sentences(answer: str, *, closing: bool = False) -> dict[str, list[int]]:
+    """The sentences of an answer to a question (`prompt.answer_schema`), each with the passages that it cites.
+
+    Raises:
+        BadAnswer: there is no JSON object with an answer in it.
+    """
+    for found in _objects(_after_thoughts(answer), closing=closing):
+        if "answer" in found:
+            return _points(found["answer"])
+    raise BadAnswer("no JSON object of an answer")
+
+
+class SentenceStream:
+    """Finds the sentences of such an answer while it is written: each when its object is whole."""
+
+    def __init__(self) -> None:
+        self._text = ""
+        self._at = 0
+        self._depth = 0
+        self._begin = 0
+        self._in_string = self._escaped = False
+
+    def feed(self, piece: str) -> Iterator[tuple[str, list[int]]]:
+        """The sentences that `piece` completes."""
+        self._text += piece
+        if self._text.lstrip().startswith("<think"):
+            end = self._text.find("</think")
+            self._at = max(self._at, len(self._text) if end < 0 else end)
+        for at in range(self._at, len(self._text)):
+            character = self._text[at]
+            if self._in_string:
+                self._in_string = self._escaped or character != '"'
+                self._escaped = character == "\\" and not self._escaped
+            elif character == '"':
+                self._in_string = self._depth > 0
+            elif character == "{":
+                self._depth += 1
+                if self._depth == 2:
+                    self._begin = at
+            elif character == "}" and self._depth:
+                self._depth -= 1
+                if self._depth == 1:
+                    yield from _points([_read(self._text[self._begin : at + 1])]).items()
+        self._at = len(self._text)
+
+
+def _after_thoughts(answer: str) -> str:
+    text = _THOUGHTS.sub("", answer[:_ANSWER_CHARS]).strip()
+    if not text:
+        raise BadAnswer("an empty answer")
+    return text
 
 
 def _objects(text: str, *, closing: bool) -> Iterator[dict[str, Any]]:
@@ -114,7 +164,7 @@ def _objects(text: str, *, closing: bool) -> Iterator[dict[str, Any]]:
         found = _read(text[at:]) or _read(_repaired(text[at:], closing=closing))
         if found:
             yield found
-            if any(name in found for name in _FIELDS):
+            if any(name in found for name in (*_FIELDS, "answer")):
                 return
 
 

@@ -16,7 +16,22 @@ import trio
 import convo
 from convo.messages import SummaryOptions
 
-from . import captions, engine, files, gateway, history, idle, live, load, make_talks, noise, silence, soak, speakers
+from . import (
+    captions,
+    cluster,
+    engine,
+    files,
+    gateway,
+    history,
+    idle,
+    live,
+    load,
+    make_talks,
+    noise,
+    silence,
+    soak,
+    speakers,
+)
 from .daemon import Daemon, running
 from .figures import Figures
 from .options import Options
@@ -35,6 +50,7 @@ BENCHES: dict[str, Bench] = {
     "engine": engine.bench,
     "files": files.bench,
     "history": history.bench,
+    "cluster": cluster.bench,
     "speakers": speakers.bench,
 }
 
@@ -74,7 +90,7 @@ def main() -> None:
     print(figures["machine"], flush=True)
     for name in BENCHES if arguments.bench == "all" else [arguments.bench]:
         # Bare engine and daemon are compared with one worker each.
-        one_worker = {"CONVOD_DEVICE": "cpu", "CONVOD_ENGINE_WORKERS": "1"} if name == "engine" else {}
+        one_worker = {"CONVOD_DEVICE": "cpu", "CONVOD_ENGINE_WORKERS": "1"} if name in ("engine", "cluster") else {}
         with running("--model", arguments.model, **one_worker) as daemon:
             result = trio.run(_warm_then, BENCHES[name], daemon, options)
         figures[name] = result
