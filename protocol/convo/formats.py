@@ -67,7 +67,7 @@ def render_pieces(transcript: Transcript, format: str, segments: Segments) -> It
 def _txt(transcript: Transcript, segments: Segments) -> Iterator[str]:
     """One line a segment."""
     names = transcript.names
-    for segment in segments:
+    for segment in _shown(segments):
         yield f"{_said_by(names, segment)}{one_line(segment.text)}\n"
 
 
@@ -163,7 +163,7 @@ def _md(transcript: Transcript, segments: Segments) -> Iterator[str]:
     parts.append("## Transcript")
     yield "\n\n".join(parts)
     names = transcript.names
-    for segment in segments:
+    for segment in _shown(segments):
         said_by = _escape_md(_said_by(names, segment))
         yield f"\n\n**{short_clock(segment.start)}** {f'**{said_by}** ' if said_by else ''}{_escape_md(segment.text)}"
     yield "\n"
@@ -186,7 +186,7 @@ def said_at(times: Sequence[float], segments: Segments) -> list[str]:
     said = [""] * len(times)
     coming = deque(sorted(range(len(times)), key=times.__getitem__))
     text = ""
-    for segment in segments:
+    for segment in _shown(segments):
         text = segment.text
         while coming and segment.end >= times[coming[0]]:
             said[coming.popleft()] = text
@@ -213,6 +213,11 @@ def short_clock(seconds: float) -> str:
 # --- pieces -----------------------------------------------------------------------------------------------
 
 
+def _shown(segments: Segments) -> Iterator[Segment]:
+    """All but those that a correction hides."""
+    return (segment for segment in segments if segment.text or segment.original is None)
+
+
 def _said_by(names: Mapping[int, str], segment: Segment) -> str:
     """What stands before a segment's text: the name of its speaker, if that is known."""
     name = None if segment.speaker is None else names.get(segment.speaker)
@@ -222,7 +227,7 @@ def _said_by(names: Mapping[int, str], segment: Segment) -> str:
 def _with_names(names: Mapping[int, str], segments: Segments) -> Iterator[Segment]:
     """The segments, the name of the speaker before the text of each that is another one's than the last."""
     before: int | None = None
-    for segment in segments:
+    for segment in _shown(segments):
         said_by = "" if segment.speaker == before else _said_by(names, segment)
         yield msgspec.structs.replace(segment, text=said_by + segment.text) if said_by else segment
         before = segment.speaker

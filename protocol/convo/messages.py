@@ -117,6 +117,13 @@ class SummaryOptions(Value, frozen=True, kw_only=True):
     language: str | None = None
 
 
+class Rule(Value, frozen=True, kw_only=True):
+    """Words that are misheard, and what they should be; empty: nothing."""
+
+    wrong: str
+    right: str
+
+
 class Word(Value, frozen=True, kw_only=True):
     """One word; times are seconds on the session's sample clock, confidence is 0 to 1."""
 
@@ -127,7 +134,10 @@ class Word(Value, frozen=True, kw_only=True):
 
 
 class Segment(Value, frozen=True, kw_only=True):
-    """A stored piece of transcript; its text never changes. `speaker`: who says it by what is known now, from 1."""
+    """A stored piece of transcript as it reads now. `speaker`: who says it by what is known now, from 1.
+
+    `original`: the text that was sent, if it was corrected since; an empty `text` hides the segment.
+    """
 
     segment: int
     start: float
@@ -137,6 +147,7 @@ class Segment(Value, frozen=True, kw_only=True):
     confidence: float
     words: list[Word] | None = None
     speaker: int | None = None
+    original: str | None = None
 
 
 class Label(Value, frozen=True, kw_only=True):
@@ -152,6 +163,14 @@ class Speaker(Value, frozen=True, kw_only=True):
 
     speaker: int
     name: str
+
+
+class Voice(Value, frozen=True, kw_only=True):
+    """A voice that is remembered: its name, since when (Unix seconds), and seconds of speech that it is known by."""
+
+    name: str
+    created: float
+    seconds: float
 
 
 class ActionItem(Value, frozen=True, kw_only=True):
@@ -557,6 +576,18 @@ class ListSummariesReply(Reply, frozen=True, kw_only=True, tag="ok"):
     more: bool = False
 
 
+class SetSpeakerReply(Reply, frozen=True, kw_only=True, tag="ok"):
+    """The number of the speaker."""
+
+    speaker: int
+
+
+class ListVoicesReply(Reply, frozen=True, kw_only=True, tag="ok"):
+    """In the order of their names."""
+
+    voices: list[Voice]
+
+
 class ListModelsReply(Reply, frozen=True, kw_only=True, tag="ok"):
     """The models that are here, and those that can be fetched by name."""
 
@@ -609,7 +640,7 @@ class CreateSession(Request[CreateSessionReply], frozen=True, kw_only=True, tag=
     """Opens a session and attaches the connection to it; the same `key` again gets the same session.
 
     `speakers`: whether voices are told apart: off, auto, or how many there are. `channels`: mix them, or split them, so
-    that each is a speaker, called as `channel_names` say.
+    that each is a speaker, called as `channel_names` say. `vocabulary`: corrections of words, for all segments.
     """
 
     Reply: ClassVar = CreateSessionReply
@@ -634,6 +665,7 @@ class CreateSession(Request[CreateSessionReply], frozen=True, kw_only=True, tag=
     speakers: str = "off"
     channels: Literal["mix", "split"] = "mix"
     channel_names: list[str] = []
+    vocabulary: list[Rule] = []
 
 
 class Finalize(Request[FinalizeReply], frozen=True, kw_only=True, tag="finalize"):
@@ -738,6 +770,55 @@ class ListSessions(Request[ListSessionsReply], frozen=True, kw_only=True, tag="l
     limit: Count = 100
     before: float | None = None
     prefix: str | None = None
+
+
+class CorrectSegment(Request[Reply], frozen=True, kw_only=True, tag="correct_segment"):
+    """Let a segment read otherwise from now on; an empty text hides it, its own text takes a correction back."""
+
+    session: str
+    segment: Count
+    text: str
+
+
+class RenameSpeaker(Request[Reply], frozen=True, kw_only=True, tag="rename_speaker"):
+    """Calls a speaker by a name, by its number again if that is empty; `remember`: recognise this voice in later
+    sessions of its owner.
+    """
+
+    session: str
+    speaker: Count
+    name: str
+    remember: bool = False
+
+
+class MergeSpeakers(Request[Reply], frozen=True, kw_only=True, tag="merge_speakers"):
+    """What `speaker` said, and will say, is said by `into`."""
+
+    session: str
+    speaker: Count
+    into: Count
+
+
+class SetSpeaker(Request[SetSpeakerReply], frozen=True, kw_only=True, tag="set_speaker"):
+    """Says who says a segment; None is somebody new."""
+
+    Reply: ClassVar = SetSpeakerReply
+
+    session: str
+    segment: Count
+    speaker: Count | None = None
+
+
+class ListVoices(Request[ListVoicesReply], frozen=True, kw_only=True, tag="list_voices"):
+    """The voices that this owner asked to be remembered."""
+
+    Reply: ClassVar = ListVoicesReply
+
+
+class DeleteVoice(Request[Reply], frozen=True, kw_only=True, tag="delete_voice"):
+    """Forget a voice and all that was kept of it."""
+
+    name: str
 
 
 class Search(Request[SearchReply], frozen=True, kw_only=True, tag="search"):
@@ -958,17 +1039,41 @@ class SessionRenamed(DurableEvent, frozen=True, kw_only=True, tag="session_renam
 
 
 class SpeakerLabel(DurableEvent, frozen=True, kw_only=True, tag="speaker_label"):
-    """Who says a segment, as far as is known when it comes."""
+    """Who says a segment, as far as is known when it comes; `by`: who says so if it was no voice or channel, user."""
 
     segment: int
     speaker: int
     confidence: float
+    by: str | None = None
 
 
 class SpeakersRevised(DurableEvent, frozen=True, kw_only=True, tag="speakers_revised"):
     """Labels in place of earlier ones, from a look at the whole session; segments that are not named keep theirs."""
 
     labels: list[Label]
+
+
+class SpeakerRenamed(DurableEvent, frozen=True, kw_only=True, tag="speaker_renamed"):
+    """A speaker is called `name` from now on. `by`: user, or voice if it is one that is remembered."""
+
+    speaker: int
+    name: str
+    by: str
+
+
+class SpeakersMerged(DurableEvent, frozen=True, kw_only=True, tag="speakers_merged"):
+    """All that `speaker` said so far is said by `into`; labels that come later say so themselves."""
+
+    speaker: int
+    into: int
+
+
+class SegmentCorrected(DurableEvent, frozen=True, kw_only=True, tag="segment_corrected"):
+    """A segment reads `text` from now on, hidden if that is empty. `by`: who says so, user or vocabulary."""
+
+    segment: int
+    text: str
+    by: str
 
 
 class Mark(DurableEvent, frozen=True, kw_only=True, tag="mark"):
@@ -1017,7 +1122,7 @@ def _by_name(*messages: type[Message]) -> dict[str, type[Message]]:
 REQUESTS: dict[str, type[Message]] = _by_name(
     Ping, Status, Metrics, CreateSession, Finalize, EndSession, CancelSession, DeleteSession, GetSession, Attach,
     Detach, ListSessions, Search, Export, Summarize, ListSummaries, ListModels, PullModel, UpdateSession, RetrySession,
-    AddMark,
+    AddMark, CorrectSegment, RenameSpeaker, MergeSpeakers, SetSpeaker, ListVoices, DeleteVoice,
     Retranscribe, ListQueue, PauseQueue, ResumeQueue,
     Ask, CancelAsk, GetAudio,
 )  # fmt: skip
@@ -1025,7 +1130,7 @@ REQUESTS: dict[str, type[Message]] = _by_name(
 
 DURABLE: dict[str, type[Message]] = _by_name(
     SessionState, TranscriptSegment, RollingSummary, FinalSummary, SessionWarning, SessionRenamed, Mark,
-    SpeakerLabel, SpeakersRevised,
+    SpeakerLabel, SpeakersRevised, SpeakerRenamed, SpeakersMerged, SegmentCorrected,
 )  # fmt: skip
 """Events that are stored, by wire name."""
 

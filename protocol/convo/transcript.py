@@ -44,6 +44,17 @@ class Transcript(msgspec.Struct, frozen=True, kw_only=True):
         return {each.speaker: one_line(each.name) for each in self.speakers}
 
 
+def corrected(segment: Segment, text: str) -> Segment:
+    """The segment as it reads after a correction; its own text takes an earlier one back.
+
+    The times of words are those of the original: a segment that reads otherwise has none.
+    """
+    own = segment.text if segment.original is None else segment.original
+    if text == own:
+        return msgspec.structs.replace(segment, text=own, original=None)
+    return msgspec.structs.replace(segment, text=text, original=own, words=None)
+
+
 class Ends(Protocol):
     """Something said that ends at a time, seconds."""
 

@@ -102,6 +102,16 @@ class Options(argparse.Namespace):
     style: str | None
     number: int | None
     name: str
+    source: str | None
+    print: bool
+    speaker: int | None
+    called: str | None
+    remember: bool
+    into: int | None
+    segments: list[int] | None
+    forget: str | None
+    wrong: str
+    right: str
 
 
 def parse(words: Sequence[str] | None = None) -> Options:
@@ -138,6 +148,8 @@ def _usage_error(options: Options) -> str | None:
         to_screen = options.output is None and options.output_dir is None
         if len(options.files) > 1 and to_screen and options.format in CAPTIONS:
             return f"several files in {options.format} need --output-dir DIR: one transcript each"
+    if options.command == "speakers":
+        return _speakers_complaint(options)
     if options.command == "export" and options.redact_names is not None and "names" not in options.redact:
         return "--redact-names is for names: give --redact names too"
     if options.command == "stream":
@@ -160,6 +172,18 @@ def _usage_error(options: Options) -> str | None:
         unsaid = options.encoding is None and (options.rate is not None or options.channels is not None)
         if unsaid and options.file not in (None, "-") and not is_raw(str(options.file)):
             return "--rate and --channels are for raw audio: give --encoding too, or leave them out"
+    return None
+
+
+def _speakers_complaint(options: Options) -> str | None:
+    if options.remember and options.called is None:
+        return "--remember keeps a voice under a name: give the NAME, too"
+    if options.into is not None and (options.called is not None or options.segments):
+        return "--into makes two speakers one: leave out NAME and --segments"
+    if options.speaker == 0 and not options.segments:
+        return "somebody new says something: give --segments, too"
+    if options.speaker is None and (options.into is not None or options.segments):
+        return "say whom it is about: give the NUMBER, too"
     return None
 
 
@@ -329,6 +353,46 @@ def _history(command: Any) -> None:
     parser.add_argument("query", metavar="WORDS", help="what was said")
     parser.add_argument("--limit", type=_number(1, 10_000), default=50, metavar="N", help="at most this many (50)")
 
+    parser = command("edit", "correct a session's transcript in an editor")
+    _session(parser)
+    lines = parser.add_mutually_exclusive_group()
+    lines.add_argument(
+        "--from", dest="source", metavar="FILE", help="take the edited lines from FILE (- is standard input)"
+    )
+    lines.add_argument("--print", action="store_true", help="print the lines, to be edited and given with --from")
+
+    parser = command("vocabulary", "list words that are misheard and what they should be, add or remove one")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+    for name, help in (("add", "correct a word from now on, and listen for it"), ("rm", "correct it no more")):
+        action = actions.add_parser(
+            name, help=help, description=_sentence(help), parents=[_everywhere(suppress=True)], allow_abbrev=False
+        )
+        action.add_argument("wrong", metavar="WRONG", help="the word, or several, as they are heard")
+        if name == "add":
+            action.add_argument("right", metavar="RIGHT", help="what they should be")
+
+    parser = command("speakers", "list who speaks in a session, give them names, or correct who says what")
+    _session(parser)
+    parser.add_argument(
+        "speaker",
+        metavar="NUMBER",
+        nargs="?",
+        type=_speaker,
+        help="as the list has it; new is somebody who is not in it",
+    )
+    parser.add_argument("called", metavar="NAME", nargs="?", help="what they are called from now on")
+    parser.add_argument("--remember", action="store_true", help="name this voice by itself in later sessions")
+    parser.add_argument("--into", metavar="N", type=_number(1, 1 << 31), help="they are the same as speaker N")
+    parser.add_argument(
+        "--segments",
+        metavar="N",
+        nargs="+",
+        type=_number(0, 1 << 31),
+        help="they say these (numbers as in `convo edit`)",
+    )
+
+    parser = command("voices", "list the voices that are remembered, or forget one")
+    parser.add_argument("--forget", metavar="NAME", help="forget this one, and all that was kept of it")
     parser = command("ask", "answer a question from what was said, with the places that say so")
     parser.add_argument("query", metavar="QUESTION", help="in the language of the talks")
     parser.add_argument("sessions", metavar="ID", nargs="*", help="only these sessions; the beginning is enough")
@@ -405,6 +469,12 @@ def _speakers(text: str) -> str:
     if text == "auto" or (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_SPEAKERS):
         return text
     raise argparse.ArgumentTypeError(f"give auto, or a number from 1 to {MOST_SPEAKERS}, not {text!r}")
+
+
+def _speaker(text: str) -> int:
+    """The number of a speaker; 0 for a new one."""
+    number: int = 0 if text == "new" else _number(1, 1 << 31)(text)
+    return number
 
 
 def _kinds(text: str) -> list[str]:

@@ -200,9 +200,12 @@ def _record_text(record: GetSessionReply, *, bold: bool) -> str:
     title = clean(record.title) or record.session
     about = f"{record.session}, {record.kind}, {record.state}, {moment(record.created)}, {clock(record.duration_s)}"
     text = f"{strong}{title}{plain}\n{clean(about)}\n"
-    if record.segments:
+    names = {speaker.speaker: f"{clean(speaker.name)}: " for speaker in record.speakers}
+    said = [segment for segment in record.segments if segment.text or segment.original is None]
+    if said:
         text += "\n" + "".join(
-            f"{dim}{clock(segment.start)}{plain}  {clean(segment.text)}\n" for segment in record.segments
+            f"{dim}{clock(segment.start)}{plain}  {names.get(segment.speaker or 0, '')}{clean(segment.text)}\n"
+            for segment in said
         )
     if record.summary is not None:
         text += "\n" + summary_for_output(record.summary, starts_of(record.segments))

@@ -33,9 +33,11 @@ from convo.messages import (
     Bookmark,
     CancelSession,
     ClusterStatus,
+    CorrectSegment,
     CreateSession,
     CreateSessionReply,
     DeleteSession,
+    DeleteVoice,
     Detach,
     DurableEvent,
     EndSession,
@@ -62,7 +64,10 @@ from convo.messages import (
     ListSessionsReply,
     ListSummaries,
     ListSummariesReply,
+    ListVoices,
+    ListVoicesReply,
     Mark,
+    MergeSpeakers,
     Message,
     Metrics,
     MetricsReply,
@@ -77,6 +82,7 @@ from convo.messages import (
     PullModelReply,
     QueuedFile,
     QueueStatus,
+    RenameSpeaker,
     Reply,
     ResumeQueue,
     Retranscribe,
@@ -85,11 +91,15 @@ from convo.messages import (
     Search,
     SearchReply,
     Segment,
+    SegmentCorrected,
     SessionCounts,
     SessionInfo,
     SessionRenamed,
     SessionState,
     SessionWarning,
+    SetSpeaker,
+    SetSpeakerReply,
+    Speaker,
     State,
     Status,
     StatusReply,
@@ -102,10 +112,11 @@ from convo.messages import (
     TranscriptPartial,
     TranscriptSegment,
     UpdateSession,
+    Voice,
     Welcome,
 )
 from convo.redaction import Redactor, render_redacted
-from convo.transcript import Transcript
+from convo.transcript import Transcript, corrected
 
 M = TypeVar("M", bound=Message)
 
@@ -149,6 +160,7 @@ class FakeSession:
     events: list[DurableEvent] = field(default_factory=list)
     segments: list[Segment] = field(default_factory=list)
     readers: set[Peer] = field(default_factory=set)
+    names: dict[int, str] = field(default_factory=dict)
     ended: bool = False
 
     def info(self) -> dict[str, Any]:
@@ -160,6 +172,9 @@ class FakeSession:
             "created": self.created,
             "duration_s": 2.0 * len(self.segments),
         }
+
+    def speakers(self) -> list[Speaker]:
+        return [Speaker(speaker=number, name=name) for number, name in sorted(self.names.items())]
 
     def marks(self) -> list[Bookmark]:
         marks = [event for event in self.events if isinstance(event, Mark)]
@@ -189,6 +204,8 @@ class FakeDaemon:
         self.path = path
         self.url = f"unix:{path}"
         self.credit = 1 << 20
+        self.features = ["corrections", "names", "voices"]
+        self.voices: list[Voice] = []
         self.token: str | None = None
         self.sessions: dict[str, FakeSession] = {}
         self.asked: list[Message] = []
@@ -308,7 +325,7 @@ class FakeDaemon:
                 await peer.stream.aclose()
                 return
             limits = Limits(audio_credit=self.credit, resume_s=self.resume_s)
-            await peer.send(Welcome(protocol=1, server="fake", limits=limits, features=[]))
+            await peer.send(Welcome(protocol=1, server="fake", limits=limits, features=self.features))
             return
         if isinstance(message, Audio):
             await self._audio(peer, message)
@@ -410,15 +427,17 @@ class FakeDaemon:
         session = self.sessions[message.session]
         marks = session.marks() if message.after_segment is None else []
         reply = GetSessionReply(
-            id=number, segments=session.segments, summary=session.summary, marks=marks, **session.info()
-        )
+            id=number, segments=session.segments, summary=session.summary, marks=marks, speakers=session.speakers(),
+            **session.info(),
+        )  # fmt: skip
         await peer.send(reply)
 
     async def on_Export(self, peer: Peer, message: Export, number: int) -> None:
         session = self.sessions[message.session]
         transcript = Transcript(
-            segments=session.segments, summary=session.summary, marks=session.marks(), **session.info()
-        )
+            segments=session.segments, summary=session.summary, marks=session.marks(), speakers=session.speakers(),
+            **session.info(),
+        )  # fmt: skip
         redactor = Redactor(message.redact, message.redact_names)
         content = "".join(render_redacted(transcript, message.format, transcript.segments, redactor))
         await peer.send(ExportReply(id=number, content=content))
@@ -522,6 +541,35 @@ class FakeDaemon:
         session = self.sessions[message.session]
         await peer.send(Reply(id=number))
         await self._say(session, self._store(session, Mark, time=message.time, text=message.text))
+
+    async def on_CorrectSegment(self, peer: Peer, message: CorrectSegment, number: int) -> None:
+        session = self.sessions[message.session]
+        session.segments[message.segment] = corrected(session.segments[message.segment], message.text)
+        event = self._store(session, SegmentCorrected, segment=message.segment, text=message.text, by="user")
+        await peer.send(Reply(id=number))
+        await self._say(session, event)
+
+    async def on_RenameSpeaker(self, peer: Peer, message: RenameSpeaker, number: int) -> None:
+        self.sessions[message.session].names[message.speaker] = message.name
+        await peer.send(Reply(id=number))
+
+    async def on_MergeSpeakers(self, peer: Peer, message: MergeSpeakers, number: int) -> None:
+        await peer.send(Reply(id=number))
+
+    async def on_SetSpeaker(self, peer: Peer, message: SetSpeaker, number: int) -> None:
+        session = self.sessions[message.session]
+        speaker = message.speaker or 101
+        session.names.setdefault(speaker, f"Speaker {speaker}")
+        one = session.segments[message.segment]
+        session.segments[message.segment] = msgspec.structs.replace(one, speaker=speaker)
+        await peer.send(SetSpeakerReply(id=number, speaker=speaker))
+
+    async def on_ListVoices(self, peer: Peer, message: ListVoices, number: int) -> None:
+        await peer.send(ListVoicesReply(id=number, voices=self.voices))
+
+    async def on_DeleteVoice(self, peer: Peer, message: DeleteVoice, number: int) -> None:
+        self.voices = [voice for voice in self.voices if voice.name != message.name]
+        await peer.send(Reply(id=number))
 
     async def on_Finalize(self, peer: Peer, message: Finalize, number: int) -> None:
         session = self.sessions[message.session]

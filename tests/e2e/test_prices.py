@@ -50,6 +50,7 @@ TEXT = "\x1b e\u0301 " * 40_000
 """Long, and not fit for any terminal."""
 
 NEW: Map = {"type": "create_session", "kind": "live", "summary": {"mode": "off"}, "prompt": "p" * 10_000}
+RULES = [{"wrong": f"{n}" + "w" * 90, "right": "r" * 100} for n in range(500)]
 IN_TALK = {"session": TALK}
 IN_NEW = {"session": "$new"}
 
@@ -59,7 +60,7 @@ WORST: dict[str, list[Map]] = {
     "metrics": [{}],
     "list_models": [{}],
     "pull_model": [{"model": "builtin"}, {"model": "x" * 100_000}],
-    "create_session": [NEW | {"title": TEXT, "hotwords": "h" * 10_000}],
+    "create_session": [NEW | {"title": TEXT, "hotwords": "h" * 10_000, "vocabulary": RULES}],
     "finalize": [NEW, IN_NEW, {"type": "cancel_session"} | IN_NEW],
     "end_session": [NEW, IN_NEW],
     "cancel_session": [NEW, IN_NEW],
@@ -75,9 +76,21 @@ WORST: dict[str, list[Map]] = {
     "resume_queue": [{"type": "pause_queue"}, {}],
     "list_summaries": [IN_TALK | {"limit": 1000}],
     "add_mark": [IN_TALK | {"time": 1.0, "text": TEXT}],
+    "correct_segment": [IN_TALK | {"segment": SEGMENTS - 1, "text": TEXT[:4000]}],
+    "rename_speaker": [IN_TALK | {"speaker": 1, "name": TEXT, "remember": True}],
+    "merge_speakers": [
+        IN_TALK | {"speaker": 1, "into": 2},
+        {"type": "set_speaker", "segment": 1, "speaker": 2} | IN_TALK,
+    ],
+    "set_speaker": [IN_TALK | {"segment": SEGMENTS - 1}],
+    "list_voices": [{}],
+    "delete_voice": [{"name": TEXT}],
     "get_session": [IN_TALK],
     "list_sessions": [{"limit": 1000, "prefix": "0"}],
-    "search": [{"query": " ".join(f"release budget ship friday thousand {n}" for n in range(5)), "limit": 1000}],
+    "search": [
+        {"query": 'speaker:"Ada" the release', "limit": 1000},
+        {"query": " ".join(f"release budget ship friday thousand {n}" for n in range(5)), "limit": 1000},
+    ],
     "ask": [
         {
             "query": " ".join(f"release budget ship friday thousand {n}" for n in range(5)),
@@ -122,7 +135,7 @@ class Place:
 
 async def fill(state: Path) -> None:
     async with stored(state) as store:
-        await put_talk(store, OWNER, TALK, SEGMENTS, marks=MARKS, summaries=SUMMARIES)
+        await put_talk(store, OWNER, TALK, SEGMENTS, marks=MARKS, summaries=SUMMARIES, speakers=2)
         await put_talk(store, OWNER, FAILED, 1, state=State.FAILED)
         await put_talk(store, OWNER, KEPT, 1, keep_audio=True)
         async with trio.open_nursery() as nursery:

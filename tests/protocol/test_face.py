@@ -11,6 +11,7 @@ import convo
 from convo import transport
 
 CORE = [
+    "annotations",
     "address",
     "captions",
     "client_core",
@@ -23,6 +24,7 @@ CORE = [
     "framing",
     "messages",
     "transcript",
+    "vocabulary",
 ]
 
 

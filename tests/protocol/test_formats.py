@@ -401,3 +401,19 @@ def test_json_names_speakers_and_their_segments_and_leaves_them_out_where_nobody
     assert [segment.get("speaker") for segment in told["segments"]] == [1, 2, 2, None]
     assert "speakers" not in json.loads(render(talk_of({}, (None, "Hm.")), "json"))
     assert json.loads(render(CALL, "jsonl").splitlines()[0])["speakers"] == told["speakers"]
+
+
+@pytest.mark.parametrize("format", ["txt", "srt", "vtt", "md", "json", "jsonl"])
+def test_a_segment_that_was_hidden_is_in_json_alone(format: str) -> None:
+    hidden = msgspec.structs.replace(CALL.segments[1], text="", original="Yes?")
+    talk = msgspec.structs.replace(
+        CALL, segments=[CALL.segments[0], hidden, *CALL.segments[2:]], marks=[Bookmark(time=11.0)]
+    )
+    text = render(talk, format)
+    assert "Hello." in text
+    assert "Go on." in text
+    if format.startswith("json"):
+        assert '"original": "Yes?"' in text
+    else:
+        assert "Yes?" not in text
+        assert ":\n" not in text.replace("**", "")  # no name without words

@@ -15,6 +15,7 @@ from convo.messages import (
     DurableEvent,
     FinalSummary,
     Mark,
+    SpeakerLabel,
     State,
     SummaryOptions,
     TranscriptSegment,
@@ -52,8 +53,9 @@ async def put_talk(
     words: bool = True,
     state: State = State.COMPLETED,
     keep_audio: bool = False,
+    speakers: int = 0,
 ) -> None:
-    """A talk of so many segments, six seconds each, with the times of its words."""
+    """A talk of so many segments, six seconds each, with the times of its words; of so many speakers by turns."""
     record = Record(
         id=session,
         owner=owner,
@@ -74,6 +76,17 @@ async def put_talk(
         for number in range(marks)
     ]
     events += [_summary(session, len(events) + number + 1) for number in range(summaries)]
+    if speakers:
+        events += [
+            SpeakerLabel(
+                session=session,
+                seq=len(events) + number + 1,
+                segment=number,
+                speaker=1 + number % speakers,
+                confidence=0.9,
+            )
+            for number in range(segments)
+        ]
     record.segments = segments
     await _save(store, record, events)
 

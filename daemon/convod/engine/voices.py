@@ -5,6 +5,8 @@ In: `engine.voices` of the settings. Out: a path, or a sentence that says what t
 
 from __future__ import annotations
 
+import hashlib
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +26,23 @@ def place(setting: str) -> Path:
     if setting != NAME:
         return Path(setting).expanduser().absolute()
     return models.package_store() / VOICES.directory / VOICES.made
+
+
+def fingerprint(setting: str) -> str:
+    """What tells this embedder from all others: only embeddings of the same one can be compared. Reads its file.
+
+    Raises:
+        NoVoices: it is not here.
+    """
+    path = find(setting)
+    about = path.stat()
+    return _digest(path, about.st_size, about.st_mtime_ns)
+
+
+@lru_cache(4)
+def _digest(path: Path, size: int, changed_ns: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def find(setting: str) -> Path:

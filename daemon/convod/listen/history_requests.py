@@ -68,7 +68,7 @@ class HistoryRequests:
         fits = _fitting(segments[:PAGE_SEGMENTS])
         marks = await store.marks(journal.id) if request.after_segment is None else []
         config = journal.record.config
-        labels = await store.labels(journal.id) if speakers.are_told(config) else {}
+        said = await store.speakers(journal.id) if request.after_segment is None else None
         info = journal.record.info
         return GetSessionReply(
             id=request.id,
@@ -78,11 +78,11 @@ class HistoryRequests:
             state=info.state,
             created=info.created,
             duration_s=info.duration_s,
-            segments=list(speakers.labelled(segments[:fits], labels)),
+            segments=segments[:fits],
             summary=await store.summary(journal.id),
             more=fits < len(segments),
             marks=marks[: _fitting(marks)],
-            speakers=speakers.named(config, labels.values()) if request.after_segment is None else [],
+            speakers=[] if said is None else speakers.named(config, said),
         )
 
     async def _list_sessions(self, client: Client, request: ListSessions) -> Reply:

@@ -15,12 +15,14 @@ from convo.messages import (
     Ask,
     Code,
     DeleteSession,
+    DeleteVoice,
     Error,
     Export,
     Finalize,
     GetAudio,
     Metrics,
     PullModel,
+    RenameSpeaker,
     Request,
     Search,
     Status,
@@ -76,7 +78,18 @@ class Service:
         """Whether the answer may take long."""
         return isinstance(
             request,
-            Finalize | PullModel | Summarize | DeleteSession | Export | Search | Ask | GetAudio | Metrics | Status,
+            Finalize
+            | PullModel
+            | Summarize
+            | DeleteSession
+            | DeleteVoice
+            | RenameSpeaker
+            | Export
+            | Search
+            | Ask
+            | GetAudio
+            | Metrics
+            | Status,
         )
 
     async def audio(self, client: Client, session_id: str, offset: int, pieces: Sequence[bytes]) -> None:

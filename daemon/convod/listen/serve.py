@@ -31,7 +31,7 @@ log = logging.getLogger("convod.listen")
 FEATURES = [
     "live", "file", "interim", "words", "resume", "summary", "rolling", "summaries", "search", "export", "pull_model",
     "queue", "update", "retry", "retranscribe", "rename", "marks", "speakers",
-    "channels",
+    "channels", "corrections", "names", "voices", "vocabulary",
     "ask", "audio",
 ]  # fmt: skip
 

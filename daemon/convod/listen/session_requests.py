@@ -16,22 +16,30 @@ from convo.messages import (
     AttachReply,
     CancelSession,
     Code,
+    CorrectSegment,
     CreateSession,
     CreateSessionReply,
     DeleteSession,
+    DeleteVoice,
     Detach,
     EndSession,
     Finalize,
     FinalizeReply,
     ListQueue,
     ListQueueReply,
+    ListVoices,
+    ListVoicesReply,
     Mark,
+    MergeSpeakers,
     PauseQueue,
+    RenameSpeaker,
     Reply,
     ResumeQueue,
     Retranscribe,
     RetranscribeReply,
     RetrySession,
+    SetSpeaker,
+    SetSpeakerReply,
     Summarize,
     SummaryOptions,
     UpdateSession,
@@ -66,6 +74,12 @@ class SessionRequests:
             PauseQueue: (self._pause_queue, Right.STREAM),
             ResumeQueue: (self._resume_queue, Right.STREAM),
             AddMark: (self._add_mark, Right.STREAM),
+            CorrectSegment: (self._correct_segment, Right.STREAM),
+            RenameSpeaker: (self._rename_speaker, Right.STREAM),
+            MergeSpeakers: (self._merge_speakers, Right.STREAM),
+            SetSpeaker: (self._set_speaker, Right.STREAM),
+            ListVoices: (self._list_voices, Right.READ),
+            DeleteVoice: (self._delete_voice, Right.STREAM),
         }
 
     # --- a session's life ---------------------------------------------------------------------------------
@@ -188,6 +202,33 @@ class SessionRequests:
         journal = await self._manager.journal(client.reach, request.session)
         self._manager.admission.check_room(journal.record.owner)
         await journal.publish(Mark, wait=False, time=request.time, text=cut_line(request.text))
+        return Reply(id=request.id)
+
+    async def _correct_segment(self, client: Client, request: CorrectSegment) -> Reply:
+        await self._manager.correct(client.reach, request.session, request.segment, request.text)
+        return Reply(id=request.id)
+
+    # --- speakers -----------------------------------------------------------------------------------------
+
+    async def _rename_speaker(self, client: Client, request: RenameSpeaker) -> Reply:
+        await self._manager.naming.rename(
+            client.reach, request.session, request.speaker, request.name, remember=request.remember
+        )
+        return Reply(id=request.id)
+
+    async def _merge_speakers(self, client: Client, request: MergeSpeakers) -> Reply:
+        await self._manager.naming.merge(client.reach, request.session, request.speaker, request.into)
+        return Reply(id=request.id)
+
+    async def _set_speaker(self, client: Client, request: SetSpeaker) -> Reply:
+        speaker = await self._manager.naming.assign(client.reach, request.session, request.segment, request.speaker)
+        return SetSpeakerReply(id=request.id, speaker=speaker)
+
+    async def _list_voices(self, client: Client, request: ListVoices) -> Reply:
+        return ListVoicesReply(id=request.id, voices=await self._manager.naming.voices(client.owner))
+
+    async def _delete_voice(self, client: Client, request: DeleteVoice) -> Reply:
+        await self._manager.naming.forget_voice(client.owner, request.name)
         return Reply(id=request.id)
 
 

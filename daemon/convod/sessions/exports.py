@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import IO, Final
@@ -21,13 +21,13 @@ import msgspec
 import trio
 
 from convo import formats
-from convo.messages import Code, Label, Segment
+from convo.messages import Code, Segment
 from convo.redaction import Redactor, render_redacted
 from convo.transcript import Transcript
 from convod.owner_limiter import OwnerLimiter
 from convod.sessions.journal import Journal
 from convod.sessions.session import Refused
-from convod.sessions.speakers import are_told, labelled, named
+from convod.sessions.speakers import named
 from convod.store import Store
 
 AT_ONCE: Final = 2
@@ -162,8 +162,7 @@ class _Kept(msgspec.Struct):
 class _Segments:
     """A session's first `count` segments, read from the store as they are iterated over; for another thread."""
 
-    def __init__(self, store: Store, session: str, count: int, labels: Mapping[int, Label]) -> None:
-        self._labels = labels
+    def __init__(self, store: Store, session: str, count: int) -> None:
         self._store = store
         self._session = session
         self._count = count
@@ -173,7 +172,7 @@ class _Segments:
         while after < self._count - 1:
             most = min(SEGMENTS, self._count - 1 - after)
             segments = trio.from_thread.run(self._store.segments, self._session, after, most)
-            yield from labelled(segments, self._labels)
+            yield from segments
             if len(segments) < most:
                 return
             after = segments[-1].segment
@@ -240,8 +239,7 @@ class Exports:
         async with self._limiter.turn(owner):
             revision = _revision(journal)
             record = journal.record
-            labels = await self._store.labels(journal.id) if are_told(record.config) else {}
-            info, segments = record.info, _Segments(self._store, journal.id, record.segments, labels)
+            info, segments = record.info, _Segments(self._store, journal.id, record.segments)
             text = Text(self._folder)
             self.rendering[key] = False
             try:
@@ -250,7 +248,7 @@ class Exports:
                     segments=[],
                     summary=await self._store.summary(journal.id),
                     marks=await self._store.marks(journal.id),
-                    speakers=named(record.config, labels.values()),
+                    speakers=named(record.config, await self._store.speakers(journal.id)),
                 )
                 if redactor is None:
                     pieces = formats.render_pieces(transcript, format, segments)

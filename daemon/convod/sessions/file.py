@@ -23,6 +23,7 @@ from convod.sessions.file_queue import FileJob
 from convod.sessions.journal import Journal
 from convod.sessions.segments import publish_segments
 from convod.sessions.session import Refused, Session, SessionDeps, SessionFailed
+from convod.sessions.vocabulary import hotwords_of
 from convod.speech.commands import Command, Commit, Decode
 from convod.speech.decoding import DecodeJob, Options
 from convod.speech.file import FileSettings, FileTranscriber
@@ -220,7 +221,7 @@ class FileSession(Session):
             language = self.record.heard_language
             return FileTranscriber(settings, self._deps.hallucination_filter, sample=sample, language=language)
 
-        ends = self._speakers.ends if self._speakers is not None else None
+        ends = self.speakers.ends if self.speakers is not None else None
         return SplitFile(make, channels, RATE, segment=self.record.segments, ends=ends, whole=True)
 
     def _settings(self) -> FileSettings:
@@ -235,7 +236,7 @@ class FileSession(Session):
             options=Options(
                 task=config.task,
                 prompt=config.prompt,
-                hotwords=config.hotwords,
+                hotwords=hotwords_of(config),
                 deterministic=True,
                 beam=self._deps.settings.beam,
             ),
@@ -258,7 +259,7 @@ class FileSession(Session):
             if isinstance(command, Decode):
                 self._ask(command.job)
             elif isinstance(command, Commit):
-                await publish_segments(self.journal, command, self._speakers)
+                await publish_segments(self.journal, command, self.speakers)
 
     def _ask(self, job: DecodeJob) -> None:
         self._jobs[job] = None

@@ -73,6 +73,7 @@ class Journal:
 
     def __init__(self, record: Record, deps: JournalDeps) -> None:
         self.record = record
+        self.store = deps.store
         self.feed = EventLog(record.id, deps.store, record.seq, keeper=self)
         self._deps = deps
         self.owned = deps.store.leases is None
@@ -323,14 +324,13 @@ class Journal:
         await self.publish(FinalSummary, also=also, **msgspec.structs.asdict(summary))
 
     async def _spoken(self) -> list[Segment]:
-        """Return all segments without the times of words, which take ten times as much memory."""
+        """Return all segments but hidden ones, without the times of words, which take ten times as much memory."""
         spoken: list[Segment] = []
-        while True:
-            after = spoken[-1].segment if spoken else -1
-            page = await self._read(partial(self._deps.store.segments, self.id, after, SEGMENTS))
-            spoken += [msgspec.structs.replace(segment, words=None) for segment in page]
-            if len(page) < SEGMENTS:
-                return spoken
+        after = -1
+        while page := await self._read(partial(self.store.segments, self.id, after, SEGMENTS)):
+            spoken += [msgspec.structs.replace(segment, words=None) for segment in page if segment.text]
+            after = page[-1].segment
+        return spoken
 
     async def _read(self, read: Callable[[], Awaitable[R]]) -> R:
         """Read from the store, again and again while it is away."""
@@ -354,7 +354,7 @@ class Journal:
 
         `every_s`: seconds of talk; what is new and less is summed up once that much time has passed.
         """
-        store = self._deps.store
+        store = self.store
         config = self.record.config
         last = await self._read(partial(store.summaries, self.id, RollingSummary))
         rolling = self._deps.summarizers.rolling(self.record.title, last[0].summary if last else None)
@@ -397,7 +397,7 @@ class Journal:
     async def _language(self) -> str:
         if self.record.config.language:
             return self.record.config.language
-        first = await self._read(partial(self._deps.store.segments, self.id, limit=1))
+        first = await self._read(partial(self.store.segments, self.id, limit=1))
         return first[0].language if first else ""
 
     def _begin_preview(self) -> _Preview:

@@ -6,6 +6,7 @@ from typing import Final
 
 from convo.messages import Code, CreateSession, SummaryOptions
 from convo.transcript import one_line
+from convo.vocabulary import LONGEST_TEXT
 from convod.sessions.session import Refused
 
 TITLE: Final = 200
@@ -25,8 +26,12 @@ LONGEST: Final = {
     "prompt": 10_000,
     "hotwords": 10_000,
     "query": 1000,
+    "text": LONGEST_TEXT,
 }
 """By the field's name; longer ones are refused. A model may be named by its directory."""
+
+CORRECTIONS: Final = 20_000
+"""Most corrections of one session."""
 
 QUERY_WORDS: Final = 32
 """Most words of a query: each is looked up, and looked for in all that is found."""

@@ -18,6 +18,7 @@ from convo.messages import Code, SessionWarning, SpeechStarted, State
 from convod.sessions.journal import Journal
 from convod.sessions.segments import publish_segments
 from convod.sessions.session import Refused, Session, SessionDeps
+from convod.sessions.vocabulary import hotwords_of
 from convod.speech.commands import (
     Command,
     Commit,
@@ -68,7 +69,9 @@ class LiveSession(Session):
             words=config.words,
             language=config.language,
             owner=record.owner,
-            options=Options(task=config.task, prompt=config.prompt, hotwords=config.hotwords, beam=deps.settings.beam),
+            options=Options(
+                task=config.task, prompt=config.prompt, hotwords=hotwords_of(config), beam=deps.settings.beam
+            ),
             voiceprints=config.speakers != "off",
         )
         self._transcriber = self._split(settings) if self._splits else self._mixed(settings)
@@ -107,7 +110,7 @@ class LiveSession(Session):
             self._pcm.rate,
             segment=self.record.segments,
             sample=self.record.checkpoint_sample,
-            ends=self._speakers.ends if self._speakers is not None else None,
+            ends=self.speakers.ends if self.speakers is not None else None,
         )
 
     @property
@@ -278,6 +281,6 @@ class LiveSession(Session):
     async def _commit(self, commit: Commit) -> None:
         # Stored with the segment that told it: a restart must not detect another one.
         self.record.heard_language = self._transcriber.language
-        lag_s = await publish_segments(self.journal, commit, self._speakers)
+        lag_s = await publish_segments(self.journal, commit, self.speakers)
         if commit.texts:
             self._deps.metrics.segment_lag.observe(lag_s)

@@ -21,11 +21,13 @@ from convo.messages import (
     Priority,
     QueuedFile,
     Search,
+    SegmentCorrected,
     SessionRenamed,
     State,
     StorageStatus,
     SummaryOptions,
 )
+from convo.transcript import one_line
 from convod.sessions.admission import Admission
 from convod.sessions.audio_recovery import claim_audio, count_audio
 from convod.sessions.creation import Creation
@@ -33,16 +35,17 @@ from convod.sessions.exports import Exports
 from convod.sessions.extra_summaries import SummaryRequests
 from convod.sessions.file import FileSession
 from convod.sessions.journal import Journal, JournalDeps
-from convod.sessions.lengths import check_query, cut_line
+from convod.sessions.lengths import CORRECTIONS, check_query, check_text, cut_line
 from convod.sessions.limits import RetentionSettings
 from convod.sessions.live import LiveSession
+from convod.sessions.naming import Naming
 from convod.sessions.questions import Questions
 from convod.sessions.registry import Registry, unknown
 from convod.sessions.request import check_summary
 from convod.sessions.retention import Retention
 from convod.sessions.session import Refused, SessionDeps, SessionSettings, refused_by_disk
 from convod.sessions.sharing import Sharing
-from convod.store import Record, SpoolFailed, StoreFailed, TookTooLong
+from convod.store import BY_USER, Record, SpoolFailed, StoreFailed, TookTooLong
 from convod.summary import SummarizerUnavailable
 
 log = logging.getLogger("convod.sessions")
@@ -85,6 +88,9 @@ class Manager:
         self.journal = self._registry.journal
         self.running = self._registry.running
         self.counts = self._registry.counts
+        self.naming = Naming(
+            self.store, self.spool, self.admission, self.journal, self.find, self.engine.settings.voices
+        )
         self._creation = Creation(self.store, self._registry, self.admission, self._summarizers)
         self.create = self._creation.create
         self.retranscribe = self._creation.retranscribe
@@ -290,6 +296,22 @@ class Manager:
             self.admission.check_room(record.owner)
             title = cut_line(title)
             await journal.publish(SessionRenamed, changes={"title": title}, wait=False, title=title)
+
+    async def correct(self, owner: str | None, session: str, segment: int, text: str) -> None:
+        """Let a segment read otherwise from now on.
+
+        Raises:
+            Refused: there is no such segment, the text is too long, or the session has too many corrections.
+        """
+        check_text("text", text)
+        journal = await self.journal(owner, session)
+        self.admission.check_room(journal.record.owner, len(text) + 1)
+        if segment >= journal.record.segments:
+            raise Refused(Code.BAD_REQUEST, f"the session has no segment {segment}; get_session lists them")
+        by_rules = journal.record.segments if journal.record.config.vocabulary else 0
+        if await self.store.count(session, SegmentCorrected) >= CORRECTIONS + by_rules:
+            raise Refused(Code.LIMIT_EXCEEDED, f"a session takes {CORRECTIONS} corrections; edit an export of this one")
+        await journal.publish(SegmentCorrected, wait=False, segment=segment, text=one_line(text), by=BY_USER)
 
     async def retry(self, owner: str | None, session: str) -> None:
         """Continue a failed session from where it failed.

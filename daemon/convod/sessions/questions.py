@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 from msgspec.structs import replace
 
-from convo.messages import AnswerProgress, AnswerSentence, Ask, AskReply, Code, Label, Passage, Segment
+from convo.messages import AnswerProgress, AnswerSentence, Ask, AskReply, Code, Passage, Segment
 from convod.owner_limiter import OwnerLimiter
 from convod.sessions.journal import Journal
 from convod.sessions.lengths import check_query
@@ -192,22 +192,19 @@ class Questions:
         except Refused:
             return None  # deleted meanwhile
         config = journal.record.config
-        labels = await self._store.labels(session) if are_told(config) else {}
-        names = {each.speaker: each.name for each in named(config, labels.values())}
-        return _Talk(journal, labels, names)
+        named_now = named(config, await self._store.speakers(session)) if are_told(config) else []
+        return _Talk(journal, {each.speaker: each.name for each in named_now})
 
 
 class _Talk:
     """What is said of a session in each of its passages."""
 
-    def __init__(self, journal: Journal, labels: Mapping[int, Label], names: Mapping[int, str]) -> None:
+    def __init__(self, journal: Journal, names: Mapping[int, str]) -> None:
         self._journal = journal
-        self._labels = labels
         self._names = names
 
     def passage(self, segment: Segment, *, match: bool) -> Passage:
         record = self._journal.record
-        label = self._labels.get(segment.segment)
         return Passage(
             session=record.id,
             title=record.title,
@@ -216,6 +213,6 @@ class _Talk:
             start=segment.start,
             end=segment.end,
             text=segment.text[:CHARACTERS],
-            speaker=None if label is None else self._names.get(label.speaker),
+            speaker=None if segment.speaker is None else self._names.get(segment.speaker),
             match=match,
         )

@@ -125,9 +125,9 @@ class Session:
         self._engine = deps.engine if transcribed else deps.engine_for(self.record.config.model)
         if not transcribed:
             self._engine.join(self.id, owner=self.record.owner, live=self.record.kind == "live")
-        self._speakers: Speakers | None = None
+        self.speakers: Speakers | None = None
         if not transcribed and are_told(self.record.config):
-            self._speakers = Speakers(self.record.config, deps.spool.voices(self.id), self.record.segments)
+            self.speakers = Speakers(self.record.config, deps.spool.voices(self.id), self.record.segments)
         self.record.audio_bytes = max(self.record.audio_bytes, self._spool.size)
         self.record.kept_bytes = self._spool.size
         self._outcomes: deque[tuple[DecodeJob, Outcome]] = deque()
@@ -360,10 +360,12 @@ class Session:
         if self.record.seq == 0:
             await self.journal.enter(State.PENDING)
         if self.record.state is not State.TRANSCRIBED:
+            if self.speakers is not None:
+                await self.speakers.load(self.journal, self._engine.settings.voices)
             await self._transcribe()
             self._engine.forget(self.id)
-            if self._speakers is not None:
-                await self._speakers.revise(self.journal)
+            if self.speakers is not None:
+                await self.speakers.revise(self.journal)
             await self.journal.enter(State.TRANSCRIBED)
         if self.record.config.summary.mode != "off":
             await self._summarize_until_done(self.record.config.summary)

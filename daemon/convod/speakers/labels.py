@@ -132,6 +132,22 @@ class SpeakerLabels:
                 said.shown = label
         return changed
 
+    def voices(self) -> dict[int, Group]:
+        """The voice of each speaker as they were labelled last, by number."""
+        found: dict[int, Group] = {}
+        for said in self._said:
+            if said.vector is not None and said.seconds >= LEAST_S:
+                if said.shown.speaker in found:
+                    found[said.shown.speaker].join(Group.of(said.vector, said.seconds))
+                else:
+                    found[said.shown.speaker] = Group.of(said.vector, said.seconds)
+        return found
+
+    @property
+    def speakers(self) -> dict[int, Group]:
+        """The voice of each speaker by what is sure so far, by number; before `revise`."""
+        return dict(enumerate(self._speakers, 1))
+
     # --- at once ------------------------------------------------------------------------------------------
 
     def _speaker_of(self, vector: Vector, seconds: float) -> tuple[int, float]:

@@ -41,3 +41,11 @@ def unpack(data: bytes) -> Vector:
     if sys.byteorder == "big":
         values.byteswap()
     return values
+
+
+def pack(vector: Vector) -> bytes:
+    """The vector as little-endian 32-bit floats."""
+    values = array("f", vector)
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values.tobytes()

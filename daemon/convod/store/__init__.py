@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convod.store.base import (
+    BY_USER,
     Held,
     LeaseLost,
     Leases,
     Member,
     Note,
     Record,
+    SpeakerNames,
     Store,
     StoreAway,
+    StoredVoice,
     StoreFailed,
     TookTooLong,
     TooMany,
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from convod.store.postgres import PostgresDatabase
 
 __all__ = [
+    "BY_USER",
     "Database",
     "Held",
     "LeaseLost",
@@ -42,11 +46,13 @@ __all__ = [
     "OwnerFull",
     "Record",
     "SessionStore",
+    "SpeakerNames",
     "Spool",
     "SpoolFailed",
     "Store",
     "StoreAway",
     "StoreFailed",
+    "StoredVoice",
     "TooMany",
     "TookTooLong",
     "Usage",

@@ -17,7 +17,6 @@ from convo.messages import (
     DurableEvent,
     FinalSummary,
     Hit,
-    Label,
     Segment,
     SessionInfo,
     State,
@@ -28,6 +27,9 @@ from convo.messages import (
 )
 
 ELSEWHERE: Final = "another convod works on this session; connect to that one, or try again in a moment"
+
+BY_USER: Final = "user"
+"""In events: it was not the daemon that said so."""
 
 
 class StoreFailed(Exception):
@@ -177,6 +179,29 @@ class Leases(Protocol):
         """Call `heard` with what other convods change, and `began` whenever that may be incomplete; until cancelled."""
 
 
+class SpeakerNames(msgspec.Struct, frozen=True, kw_only=True):
+    """The speakers of a session.
+
+    `speaking`: those who say something now, in order. `names`: what some are called. `merged`: who some were found to
+    be. `fixed`: segments whose speaker a user set.
+    """
+
+    speaking: list[int]
+    names: dict[int, str]
+    merged: dict[int, int]
+    fixed: set[int]
+
+
+class StoredVoice(msgspec.Struct, frozen=True, kw_only=True):
+    """A voice that its owner asked to be remembered: a sum of embeddings by `model`, as little-endian 32-bit floats."""
+
+    name: str
+    model: str
+    created: float
+    seconds: float
+    vector: bytes
+
+
 class Store(Protocol):
     """Sessions, their events, and the search over them. Every call may raise StoreFailed."""
 
@@ -255,7 +280,7 @@ class Store(Protocol):
         """Stored events with `seq` above `after`, oldest first."""
 
     async def segments(self, session: str, after: int = -1, limit: int = 1 << 30) -> list[Segment]:
-        """Transcript segments numbered above `after`, in order."""
+        """Transcript segments numbered above `after`, in order, as they read now and by whom."""
 
     async def summary(self, session: str) -> Summary | None:
         """The newest final summary, None before there is one."""
@@ -268,8 +293,14 @@ class Store(Protocol):
     async def marks(self, session: str) -> list[Bookmark]:
         """What was marked in a session, in the order of the times."""
 
-    async def labels(self, session: str) -> dict[int, Label]:
-        """The newest label of each segment that has one, by its number."""
+    async def speakers(self, session: str) -> SpeakerNames:
+        """The speakers of a session, and what was said of them."""
+
+    async def said_by(self, session: str, speaker: int) -> set[int]:
+        """The segments that a speaker says, by their newest labels."""
+
+    async def count(self, session: str, kind: type[DurableEvent]) -> int:
+        """How many events of one kind there are, other than segments."""
 
     async def search(
         self,
@@ -288,6 +319,19 @@ class Store(Protocol):
         Raises:
             TookTooLong: not all that must be read for it could be read within `within_s` seconds.
         """
+
+    async def voices(self, owner: str) -> list[StoredVoice]:
+        """The voices that an owner asked to be remembered, by name."""
+
+    async def put_voice(self, owner: str, voice: StoredVoice, most: int) -> None:
+        """Remember a voice, in place of the one of that name.
+
+        Raises:
+            TooMany: the owner has `most` others.
+        """
+
+    async def delete_voice(self, owner: str, name: str) -> bool:
+        """Forget a voice, as `delete` does a session; return whether there was one."""
 
     async def paused(self) -> set[str]:
         """Owners whose files are not worked on."""

@@ -33,10 +33,17 @@ def _summary_text_of(body: bytes) -> str:
     return summary_text(FinalSummary(session="", seq=0, provider="", model="", language="", **fields))
 
 
+def _labels_of(body: bytes) -> str:
+    fields = msgspec.msgpack.decode(body)
+    labels = fields.get("labels", [fields])
+    return msgspec.json.encode([(label["segment"], label["speaker"]) for label in labels]).decode()
+
+
 FUNCTIONS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "spaced": spaced,
     "unspaced": unspaced,
     "summary_text": _summary_text_of,
+    "labels": _labels_of,
 }
 """SQL functions that migrations use, each of one argument."""
 
@@ -61,9 +68,18 @@ class Fts5:
             "RETURNING id",
             (id, session, source, segment, start, end, text),
         ).fetchone()
-        connection.execute("INSERT INTO words (rowid, text) VALUES (?, ?)", (row, spaced(text)))
-        if unspaced(text):
-            connection.execute("INSERT INTO trigrams (rowid, text) VALUES (?, ?)", (row, text))
+        _insert(connection, row, text)
+
+    def correct(self, connection: Connection, session: str, segment: int, text: str) -> None:
+        """Index a segment with another text."""
+        row = connection.execute(
+            "SELECT id, text FROM lines WHERE session = ? AND source = 'segment' AND segment = ?", (session, segment)
+        ).fetchone()
+        if row is not None:
+            _delete(connection, *row)
+            connection.execute("UPDATE lines SET text = ? WHERE id = ?", (text, row[0]))
+            _insert(connection, row[0], text)
+            note_chore(connection)
 
     def renumber(self, connection: Connection) -> None:
         """A new id is one more than the highest, by itself."""
@@ -76,9 +92,7 @@ class Fts5:
             where, values = f"{where} AND source = ?", [*values, source]
         rows = connection.execute(f"SELECT id, text FROM lines WHERE {where}", values).fetchall()
         for row, text in rows:
-            connection.execute("INSERT INTO words (words, rowid, text) VALUES ('delete', ?, ?)", (row, spaced(text)))
-            if unspaced(text):
-                connection.execute("INSERT INTO trigrams (trigrams, rowid, text) VALUES ('delete', ?, ?)", (row, text))
+            _delete(connection, row, text)
         connection.execute(f"DELETE FROM lines WHERE {where}", values)
         if rows:
             note_chore(connection)
@@ -118,13 +132,26 @@ class Fts5:
         return None if row is None else row[0]
 
 
+def _insert(connection: Connection, row: int, text: str) -> None:
+    connection.execute("INSERT INTO words (rowid, text) VALUES (?, ?)", (row, spaced(text)))
+    if unspaced(text):
+        connection.execute("INSERT INTO trigrams (rowid, text) VALUES (?, ?)", (row, text))
+
+
+def _delete(connection: Connection, row: int, text: str) -> None:
+    connection.execute("INSERT INTO words (words, rowid, text) VALUES ('delete', ?, ?)", (row, spaced(text)))
+    if unspaced(text):
+        connection.execute("INSERT INTO trigrams (trigrams, rowid, text) VALUES ('delete', ?, ?)", (row, text))
+
+
 def _newest(connection: Connection, table: str, match: str, scope: Scope, since: int = 0) -> list[Line]:
+    narrowed, said = scope.narrowed
     rows = connection.execute(
         'SELECT lines.id, lines.session, source, segment, start, lines."end", lines.text, title '
         f"FROM {table} JOIN lines ON lines.id = {table}.rowid JOIN sessions ON sessions.id = lines.session "
-        f"WHERE {table} MATCH ? AND {table}.rowid >= ? AND (? IS NULL OR owner = ?) AND (? OR source = 'segment') "
-        f"ORDER BY {table}.rowid DESC LIMIT ?",
-        (match, since, scope.owner, scope.owner, scope.summaries, scope.limit),
+        f"WHERE {table} MATCH ? AND {table}.rowid >= ? AND (? IS NULL OR owner = ?) AND (? OR source = 'segment')"
+        f"{narrowed} ORDER BY {table}.rowid DESC LIMIT ?",
+        (match, since, scope.owner, scope.owner, scope.summaries, *said, scope.limit),
     )
     return [Line(*row) for row in rows]
 

@@ -38,9 +38,14 @@ ROWS: Final = {
         "",
     ),
     "events": ("seq, type, segment, body", "session", "seq"),
+    "annotations": ("segment, speaker, by_hand, text", "session", "segment"),
+    "speakers": ("speaker, name, folded, into_speaker", "session", "speaker"),
     "lines": ('id, source, segment, start, "end", text', "session", "id"),
 }
 """Of each table of a session's: columns, the one that names the session, the one that numbers its rows."""
+
+VOICES: Final = "owner, name, model, created, seconds, vector"
+"""The columns of the voices that are remembered."""
 
 Tell = Callable[[str], None]
 
@@ -173,6 +178,9 @@ class _Move:
     def _copy_rest(self) -> None:
         self._target.execute("DELETE FROM paused")
         self._target.executemany("INSERT INTO paused VALUES (?)", self._source.execute("SELECT owner FROM paused"))
+        self._target.execute("DELETE FROM voices")
+        voices = self._source.execute(f"SELECT {VOICES} FROM voices")
+        self._target.executemany(f"INSERT INTO voices ({VOICES}) VALUES (?, ?, ?, ?, ?, ?)", voices)
         self._target.execute("DELETE FROM notes WHERE name <> ?", (MOVING,))
         notes = self._source.execute("SELECT name, value FROM notes WHERE name <> ?", (MOVING,)).fetchall()
         self._target.executemany("INSERT INTO notes VALUES (?, ?)", notes)
@@ -180,7 +188,7 @@ class _Move:
 
     def _compare(self, there: list[str]) -> int:
         events = 0
-        for table in (*ROWS, "paused"):
+        for table in (*ROWS, "paused", "voices"):
             counts = [one.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for one in self._both]
             if counts[0] != counts[1]:
                 raise StoreFailed(f"{self._names[1]} has {counts[1]} {table} and not {counts[0]}; {AGAIN}")

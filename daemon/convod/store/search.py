@@ -17,7 +17,7 @@ from itertools import takewhile
 from typing import Final
 
 from convo.messages import FinalSummary, Hit
-from convod.store.sql import Connection, Index, Line, Phrase, Scope
+from convod.store.sql import IS_SAID, Connection, Index, Line, Phrase, Said, Scope
 
 SNIPPET: Final = 160
 """Characters of a snippet."""
@@ -82,6 +82,26 @@ def summary_text(summary: FinalSummary) -> str:
     return "\n".join(part for part in parts if part)
 
 
+def folded_name(name: str) -> str:
+    """A speaker's name as it is compared, without case and accents."""
+    return _fold(" ".join(name.split()))
+
+
+_SPEAKER: Final = re.compile(r'(?:^|(?<=\s))speaker:(?:"([^"]*)"|(\S*))', re.IGNORECASE)
+
+
+def speaker_in(query: str) -> tuple[str, Said | None]:
+    """A query without `speaker:NAME` or `speaker:"A NAME"`, and who that is; the last one counts."""
+    found = None
+    for found in _SPEAKER.finditer(query):  # noqa: B007
+        pass
+    if found is None:
+        return query, None
+    name = folded_name(found[1] if found[1] is not None else found[2])
+    number = int(name) if name.isascii() and name.isdigit() and len(name) < 10 else None
+    return _SPEAKER.sub(" ", query), Said(number, name)
+
+
 def find(
     index: Index,
     connection: Connection,
@@ -95,16 +115,22 @@ def find(
     """What an owner's talks said (everybody's if None), and their summaries if wanted, with all words of a query.
 
     Best first: the words as they stand, then the words anywhere, then beginnings of words; each time the newest first.
-    `check` is called between steps, and may raise to end it.
+    `speaker:NAME` in a query asks for what somebody said whose number this is, or whose name begins so. `check` is
+    called between steps, and may raise to end it.
     """
-    words = query.replace("\0", " ").split()  # SQLite takes a NUL for the end of a text
+    query, said = speaker_in(query.replace("\0", " "))  # SQLite takes a NUL for the end of a text
+    words = query.split()
+    if said is not None and not said.folded:
+        return []
+    if said is not None and not words:
+        return list(_hits(_said_by(connection, owner, said, limit), [], check))
     # Characters that are neither letters nor digits are in no index; a word of nothing else finds nothing.
     tokens = [spaced(word) for word in words]
     if not tokens or not all(any(char.isalnum() for char in token) for token in tokens):
         return []
 
     each = list(dict.fromkeys(tokens))  # the same word again would be looked up again
-    scope = Scope(owner, summaries, limit)
+    scope = Scope(owner, summaries and said is None, limit, said)  # nobody said a summary
 
     def newest(phrases: Sequence[Phrase], since: int = 0, common: bool = False) -> dict[int, Line]:
         check()
@@ -128,6 +154,21 @@ def find(
         if any(phrase.prefix for phrase in begins):
             found = found | newest(begins)
     return list(_hits(list(found.values())[:limit], words, check))
+
+
+def _said_by(connection: Connection, owner: str | None, said: Said, limit: int) -> list[Line]:
+    """The newest that somebody said in an owner's talks."""
+    rows = connection.execute(
+        'SELECT lines.id, lines.session, source, lines.segment, start, lines."end", lines.text, title '
+        "FROM sessions JOIN annotations AS said ON said.session = sessions.id "
+        "LEFT JOIN speakers AS named ON named.session = said.session AND named.speaker = said.speaker "
+        "JOIN lines ON lines.session = said.session AND source = 'segment' AND lines.segment = said.segment "
+        "WHERE (CAST(? AS TEXT) IS NULL OR owner = ?) "
+        f"AND {IS_SAID.format(speaker='said.speaker', folded='named.folded')} "
+        "AND lines.text <> '' ORDER BY lines.id DESC LIMIT ?",
+        (owner, owner, *said.values, limit),
+    )
+    return [Line(*row) for row in rows]
 
 
 def _is_common(index: Index, connection: Connection, token: str) -> bool:

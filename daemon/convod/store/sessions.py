@@ -25,8 +25,11 @@ from convo.messages import (
     Label,
     Mark,
     Segment,
+    SegmentCorrected,
     SessionInfo,
     SpeakerLabel,
+    SpeakerRenamed,
+    SpeakersMerged,
     SpeakersRevised,
     State,
     StoredSummary,
@@ -37,10 +40,11 @@ from convo.messages import (
     encode,
     from_map,
 )
+from convo.transcript import corrected
 from convod.store import search
-from convod.store.base import LeaseLost, Record, StoreFailed, TooMany
+from convod.store.base import BY_USER, LeaseLost, Record, SpeakerNames, StoredVoice, StoreFailed, TooMany
 from convod.store.readers import Deadline
-from convod.store.sql import Connection, SqlDatabase
+from convod.store.sql import Connection, Index, SqlDatabase
 from convod.store.usage import Usage
 
 log = logging.getLogger("convod.store")
@@ -110,6 +114,10 @@ class SessionStore:
                 if there is None:
                     raise StoreFailed("the session with this key was deleted just now; try again")
                 return there
+            for number, name in enumerate(record.config.channel_names, 1):
+                if name and record.config.channels == "split":
+                    folded = search.folded_name(name)
+                    insert(connection, "speakers", {"session": record.id, "speaker": number, "folded": folded})
             return record
 
         with trio.CancelScope(shield=True):  # what is stored must be counted
@@ -183,6 +191,8 @@ class SessionStore:
                     index.remove(connection, record.id, "summary")
                     text = search.summary_text(event)
                     index.add(connection, record.id, "summary", 0, 0.0, record.duration_s, text)
+                else:
+                    _annotate(index, connection, event)
 
         with trio.CancelScope(shield=True):
             await self.database.write(work, durable=durable)
@@ -205,6 +215,8 @@ class SessionStore:
         said = [segment for _, segment, _ in gone if segment is not None]
         if said:
             index.remove(connection, session, "segment", min(said))
+        if any(kind in _ANNOTATIONS for kind, *_ in gone):
+            _annotate_anew(index, connection, session)
         if any(kind == "final_summary" for kind, *_ in gone):
             index.remove(connection, session, "summary")
             before = connection.execute(
@@ -374,7 +386,7 @@ class SessionStore:
         return await self.database.read(work)
 
     async def segments(self, session: str, after: int = -1, limit: int = 1 << 30) -> list[Segment]:
-        """Transcript segments numbered above `after`, in order."""
+        """Transcript segments numbered above `after`, in order, as they read now."""
         found: list[Segment] = []
         while len(found) < limit:
             wanted = min(PAGE, limit - len(found))
@@ -387,10 +399,12 @@ class SessionStore:
     async def _segments(self, session: str, after: int, limit: int) -> list[Segment]:
         def work(connection: Connection) -> list[Segment]:
             rows = connection.execute(
-                "SELECT type, body FROM events WHERE session = ? AND segment > ? ORDER BY segment LIMIT ?",
+                "SELECT type, body, speaker, text FROM events LEFT JOIN annotations AS known "
+                "ON known.session = events.session AND known.segment = events.segment "
+                "WHERE events.session = ? AND events.segment > ? ORDER BY events.segment LIMIT ?",
                 (session, after, limit),
             )
-            return [segment_of(event) for row in rows if isinstance(event := _event(row), TranscriptSegment)]
+            return [_segment(row) for row in rows]
 
         return await self.database.read(work)
 
@@ -420,16 +434,51 @@ class SessionStore:
         marks = await self._all_of(session, Mark)
         return sorted((Bookmark(time=mark.time, text=mark.text) for mark in marks), key=lambda mark: mark.time)
 
-    async def labels(self, session: str) -> dict[int, Label]:
-        """The newest label of each segment that has one, by its number."""
-        found: dict[int, tuple[int, Label]] = {}  # with the number of the event that it came with
-        for one in await self._all_of(session, SpeakerLabel):
-            found[one.segment] = one.seq, label_of(one)
-        for revised in await self._all_of(session, SpeakersRevised):
-            for label in revised.labels:
-                if label.segment not in found or found[label.segment][0] < revised.seq:
-                    found[label.segment] = revised.seq, label
-        return {segment: label for segment, (_, label) in found.items()}
+    async def speakers(self, session: str) -> SpeakerNames:
+        """The speakers of a session, and what was said of them."""
+
+        def work(connection: Connection) -> SpeakerNames:
+            speaking = connection.execute(
+                "SELECT DISTINCT speaker FROM annotations WHERE session = ? AND speaker IS NOT NULL ORDER BY speaker",
+                (session,),
+            ).fetchall()
+            known = connection.execute(
+                "SELECT speaker, name, into_speaker FROM speakers WHERE session = ?", (session,)
+            ).fetchall()
+            fixed = connection.execute(
+                "SELECT segment FROM annotations WHERE session = ? AND by_hand = 1", (session,)
+            ).fetchall()
+            return SpeakerNames(
+                speaking=[number for (number,) in speaking],
+                names={number: name for number, name, *_ in known if name is not None},
+                merged={number: into for number, *_, into in known if into is not None},
+                fixed={segment for (segment,) in fixed},
+            )
+
+        return await self.database.read(work)
+
+    async def said_by(self, session: str, speaker: int) -> set[int]:
+        """The segments that a speaker says, by their newest labels."""
+
+        def work(connection: Connection) -> set[int]:
+            rows = connection.execute(
+                "SELECT segment FROM annotations WHERE session = ? AND speaker = ?", (session, speaker)
+            )
+            return {segment for (segment,) in rows}
+
+        return await self.database.read(work)
+
+    async def count(self, session: str, kind: type[DurableEvent]) -> int:
+        """How many events of one kind there are, other than segments."""
+
+        def work(connection: Connection) -> int:
+            row = connection.execute(
+                "SELECT count(*) FROM events WHERE session = ? AND type = ? AND segment IS NULL",
+                (session, kind.__struct_config__.tag),
+            ).fetchone()
+            return int(row[0])
+
+        return await self.database.read(work)
 
     async def _all_of(self, session: str, kind: type[E]) -> list[E]:
         """Events of one kind, oldest first."""
@@ -473,6 +522,47 @@ class SessionStore:
             )
 
         return await self.database.read_long(work, who=(owner or "") if who is None else who, within_s=within_s)
+
+    async def voices(self, owner: str) -> list[StoredVoice]:
+        """The voices that an owner asked to be remembered, by name."""
+
+        def work(connection: Connection) -> list[StoredVoice]:
+            rows = connection.execute(
+                "SELECT name, model, created, seconds, vector FROM voices WHERE owner = ? ORDER BY name", (owner,)
+            )
+            return [
+                StoredVoice(name=name, model=model, created=created, seconds=seconds, vector=vector)
+                for name, model, created, seconds, vector in rows
+            ]
+
+        return await self.database.read(work)
+
+    async def put_voice(self, owner: str, voice: StoredVoice, most: int) -> None:
+        """Remember a voice, in place of the one of that name.
+
+        Raises:
+            TooMany: the owner has `most` others.
+        """
+
+        def work(connection: Connection) -> None:
+            connection.execute("DELETE FROM voices WHERE owner = ? AND name = ?", (owner, voice.name))
+            (others,) = connection.execute("SELECT count(*) FROM voices WHERE owner = ?", (owner,)).fetchone()
+            if others >= most:
+                raise TooMany(owner)
+            insert(connection, "voices", {"owner": owner, **msgspec.structs.asdict(voice)})
+
+        await self.database.write(work)
+
+    async def delete_voice(self, owner: str, name: str) -> bool:
+        """Forget a voice, as `delete` does a session; return whether there was one."""
+
+        def work(connection: Connection) -> bool:
+            gone = connection.execute("DELETE FROM voices WHERE owner = ? AND name = ?", (owner, name))
+            return gone.rowcount > 0
+
+        found = await self.database.write(work, durable=True)
+        await self.tidy(TIDY_S)
+        return found
 
     async def paused(self) -> set[str]:
         """Owners whose files are not worked on."""
@@ -527,14 +617,91 @@ class SessionStore:
         return await self.database.size()
 
 
-def segment_of(event: TranscriptSegment) -> Segment:
-    """The segment that an event carries; who says it is told by others."""
-    return Segment(**{name: getattr(event, name) for name in Segment.__struct_fields__ if name != "speaker"})
+def _segment(row: tuple[Any, ...]) -> Segment:
+    """A segment as it reads now; the times of its words are those of its own text."""
+    kind, body, speaker, text = row
+    event = _event((kind, body))
+    assert isinstance(event, TranscriptSegment)
+    names = [name for name in Segment.__struct_fields__ if name not in ("speaker", "original")]
+    segment = Segment(**{name: getattr(event, name) for name in names}, speaker=speaker)
+    return segment if text is None else corrected(segment, text)
 
 
-def label_of(event: SpeakerLabel) -> Label:
-    """The label that an event carries."""
-    return Label(segment=event.segment, speaker=event.speaker, confidence=event.confidence)
+_ANNOTATIONS: Final = tuple(
+    str(kind.__struct_config__.tag)
+    for kind in (SpeakerLabel, SpeakersRevised, SpeakerRenamed, SpeakersMerged, SegmentCorrected)
+)
+"""Types of the events that say something about segments stored before them."""
+
+
+def _annotate_anew(index: Index, connection: Connection, session: str) -> None:
+    """Store what a session's events say about its segments, and nothing else."""
+    corrections = connection.execute(
+        "SELECT events.type, events.body FROM annotations AS known JOIN events ON events.session = known.session "
+        "AND events.segment = known.segment WHERE known.session = ? AND known.text IS NOT NULL",
+        (session,),
+    ).fetchall()
+    for row in corrections:
+        segment = cast(TranscriptSegment, _event(row))
+        index.correct(connection, session, segment.segment, segment.text)
+    for table in ("annotations", "speakers"):
+        connection.execute(f"DELETE FROM {table} WHERE session = ?", (session,))
+    rows = connection.execute(
+        f"SELECT type, body FROM events WHERE session = ? AND type IN ({', '.join('?' * len(_ANNOTATIONS))}) "
+        "AND segment IS NULL ORDER BY seq",
+        (session, *_ANNOTATIONS),
+    ).fetchall()
+    for row in rows:
+        _annotate(index, connection, _event(row))
+
+
+def _annotate(index: Index, connection: Connection, event: DurableEvent) -> None:
+    """Store what an event says about segments that were stored before it."""
+    match event:
+        case SpeakerLabel():
+            _label(connection, event.session, event)
+        case SpeakersRevised():
+            for label in event.labels:
+                _label(connection, event.session, label)
+        case SpeakerRenamed():
+            connection.execute(
+                "INSERT INTO speakers (session, speaker, name, folded) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT (session, speaker) DO UPDATE SET name = excluded.name, folded = excluded.folded",
+                (event.session, event.speaker, event.name, search.folded_name(event.name)),
+            )
+        case SpeakersMerged():
+            connection.execute(
+                "UPDATE annotations SET speaker = ? WHERE session = ? AND speaker = ?",
+                (event.into, event.session, event.speaker),
+            )
+            connection.execute(
+                "INSERT INTO speakers (session, speaker, into_speaker) VALUES (?, ?, ?) "
+                "ON CONFLICT (session, speaker) DO UPDATE SET into_speaker = excluded.into_speaker",
+                (event.session, event.speaker, event.into),
+            )
+            connection.execute(
+                "UPDATE speakers SET into_speaker = ? WHERE session = ? AND into_speaker = ?",
+                (event.into, event.session, event.speaker),
+            )
+            connection.execute(
+                "UPDATE speakers SET into_speaker = NULL WHERE session = ? AND speaker = ?", (event.session, event.into)
+            )
+        case SegmentCorrected():
+            connection.execute(
+                "INSERT INTO annotations (session, segment, text) VALUES (?, ?, ?) "
+                "ON CONFLICT (session, segment) DO UPDATE SET text = excluded.text",
+                (event.session, event.segment, event.text),
+            )
+            index.correct(connection, event.session, event.segment, event.text)
+
+
+def _label(connection: Connection, session: str, label: Label | SpeakerLabel) -> None:
+    by_hand = isinstance(label, SpeakerLabel) and label.by == BY_USER
+    connection.execute(
+        "INSERT INTO annotations (session, segment, speaker, by_hand) VALUES (?, ?, ?, ?) "
+        "ON CONFLICT (session, segment) DO UPDATE SET speaker = excluded.speaker, by_hand = excluded.by_hand",
+        (session, label.segment, label.speaker, int(by_hand)),
+    )
 
 
 def summary_of(event: DurableEvent) -> Summary:

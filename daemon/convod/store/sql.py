@@ -45,12 +45,44 @@ class Phrase(NamedTuple):
     prefix: bool = False
 
 
+class Said(NamedTuple):
+    """Who must have said what is found: a speaker of this number, or one whose folded name begins with these words."""
+
+    number: int | None
+    folded: str
+
+    @property
+    def values(self) -> tuple[int | None, int, str]:
+        """For `SAID_BY`."""
+        return self.number, len(self.folded) + 1, f"{self.folded} "
+
+
+IS_SAID: Final = "({speaker} = CAST(? AS INTEGER) OR substr({folded} || ' ', 1, CAST(? AS INTEGER)) = ?)"
+"""SQL with the values of a `Said`: whether a speaker is the one that is meant."""
+
+SAID_BY: Final = (
+    "EXISTS (SELECT 1 FROM annotations AS known LEFT JOIN speakers AS named "
+    "ON named.session = known.session AND named.speaker = known.speaker "
+    "WHERE known.session = lines.session AND known.segment = lines.segment "
+    f"AND {IS_SAID.format(speaker='known.speaker', folded='named.folded')})"
+)
+"""SQL with the values of a `Said`: whether that speaker said a line."""
+
+
 class Scope(NamedTuple):
-    """Whose texts are searched (everybody's if `owner` is None), summaries too or not, and how many are wanted."""
+    """Whose texts are searched (everybody's if `owner` is None), summaries too or not, how many are wanted, and who
+    must have said them.
+    """
 
     owner: str | None
     summaries: bool
     limit: int
+    said: Said | None = None
+
+    @property
+    def narrowed(self) -> tuple[str, tuple[int | str | None, ...]]:
+        """SQL that ends a condition, and its values."""
+        return ("", ()) if self.said is None else (f" AND {SAID_BY}", self.said.values)
 
 
 class Line(NamedTuple):
@@ -81,6 +113,9 @@ class Index(Protocol):
         id: int | None = None,
     ) -> None:
         """Index a text, under a new `id` unless one is given."""
+
+    def correct(self, connection: Connection, session: str, segment: int, text: str) -> None:
+        """Index a segment with another text, in its place among the others."""
 
     def renumber(self, connection: Connection) -> None:
         """Make new ids follow those that were given."""

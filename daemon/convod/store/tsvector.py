@@ -87,6 +87,16 @@ class TsVectors:
         else:
             connection.execute(f"INSERT INTO lines (id, {names}) VALUES (?, {places})", (id, *values))
 
+    def correct(self, connection: Connection, session: str, segment: int, text: str) -> None:
+        """Index a segment with another text."""
+        (owner,) = connection.execute("SELECT owner FROM sessions WHERE id = ?", (session,)).fetchone()
+        connection.execute(
+            "UPDATE lines SET text = ?, words = CAST(? AS tsvector), trigrams = CAST(? AS tsvector) "
+            "WHERE session = ? AND source = 'segment' AND segment = ?",
+            (text, *self.vectors(owner, text), session, segment),
+        )
+        note_chore(connection)
+
     def renumber(self, connection: Connection) -> None:
         """Make new ids follow those that were given."""
         connection.execute(
@@ -161,12 +171,13 @@ def _newest(
     first: Sequence[object] = (),
 ) -> list[Line]:
     """The newest of some `lines` (SQL with the values `first`) that fit a query and `more` (with `values`)."""
+    narrowed, said = scope.narrowed
     rows = connection.execute(
         'SELECT lines.id, lines.session, source, segment, start, lines."end", lines.text, title '
         f"FROM {lines} JOIN sessions ON sessions.id = lines.session "
         f"WHERE {column} @@ CAST(? AS tsquery) AND (CAST(? AS TEXT) IS NULL OR owner = ?) "
-        f"AND (CAST(? AS BOOLEAN) OR source = 'segment') AND {more} ORDER BY lines.id DESC LIMIT ?",
-        (*first, query, scope.owner, scope.owner, scope.summaries, *values, scope.limit),
+        f"AND (CAST(? AS BOOLEAN) OR source = 'segment') AND {more}{narrowed} ORDER BY lines.id DESC LIMIT ?",
+        (*first, query, scope.owner, scope.owner, scope.summaries, *values, *said, scope.limit),
     )
     return [Line(*row) for row in rows]
 

@@ -15,7 +15,6 @@ from convo.messages import (
     AudioFormat,
     Code,
     CreateSession,
-    Label,
     Speaker,
     SpeakerLabel,
     SpeakersRevised,
@@ -25,8 +24,9 @@ from convo.messages import (
 )
 from convod.engine.supervisor import EngineSettings
 from convod.sessions import Refused
-from convod.sessions.speakers import labelled, name_of, named
+from convod.sessions.speakers import name_of, named
 from convod.speech.decoding import DecodeJob, Voiceprints
+from convod.store import SpeakerNames
 from tests.daemon.support.files import upload
 from tests.daemon.support.house import Reader, ScriptedEngine, code_of, house
 from tests.daemon.support.sounds import RATE, silence
@@ -75,11 +75,7 @@ async def test_each_segment_is_followed_by_its_label(autojump_clock, tmp_path):
         for segment, label in zip(reader.of(TranscriptSegment), reader.of(SpeakerLabel), strict=True):
             assert (label.segment, label.seq) == (segment.segment, segment.seq + 1)
         assert [event.seq for event in durable] == list(range(1, len(durable) + 1))
-        assert {one: label.speaker for one, label in (await home.store.labels(session.id)).items()} == {
-            0: 1,
-            1: 2,
-            2: 1,
-        }
+        assert [segment.speaker for segment in await home.store.segments(session.id)] == [1, 2, 1]
         text, _ = await home.manager.exports.page(session.journal, "txt", 0, 1000, "me")
         assert text.splitlines() == [f"Speaker {who}: sentence {at}" for at, who in enumerate([1, 2, 1])]
         await session.wait_finished()
@@ -132,7 +128,7 @@ async def test_the_end_revises_what_was_shown(autojump_clock, tmp_path):
         (revised,) = reader.of(SpeakersRevised)
         assert [(label.segment, label.speaker) for label in revised.labels] == [(1, 1)]
         assert revised.seq == transcribed.seq - 1
-        assert (await home.store.labels(session.id))[1].speaker == 1
+        assert (await home.store.segments(session.id))[1].speaker == 1
 
 
 async def test_a_file_says_who_speaks_too(tmp_path):
@@ -253,14 +249,13 @@ async def test_a_number_of_speakers_is_taken(tmp_path):
 
 def test_names_and_numbers():
     config = CreateSession(kind="live", speakers="auto", summary=SummaryOptions(mode="off"))
-    labels = {0: Label(segment=0, speaker=3, confidence=1.0), 1: Label(segment=1, speaker=1, confidence=0.5)}
-    assert named(config, labels.values()) == [
-        Speaker(speaker=1, name="Speaker 1"),
+    said = SpeakerNames(speaking=[1, 3], names={1: "Ada", 2: "Bob"}, merged={2: 1}, fixed=set())
+    assert named(config, said) == [
+        Speaker(speaker=1, name="Ada"),
         Speaker(speaker=3, name="Speaker 3"),
     ]
     assert name_of(CreateSession(kind="live", channels="split", channel_names=["me"]), 1) == "me"
     assert name_of(CreateSession(kind="live", channels="split", channel_names=["me"]), 2) == "Channel 2"
-    assert list(labelled([], labels)) == []
 
 
 async def test_a_damaged_file_of_voices_is_no_reason_to_stop(autojump_clock, tmp_path):
