@@ -5,7 +5,8 @@ In: a path. Out: pieces of s16le, 16 kHz, mono. This module sends nothing and ke
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
+from contextlib import suppress
 from pathlib import Path
 
 from .errors import BadAudio
@@ -18,7 +19,7 @@ PACED_S = 0.04
 """Seconds of audio in a piece that goes out by the clock."""
 
 DECODED = AudioFormat(encoding="s16le", rate=16000, channels=1)
-"""What `decode` gives."""
+"""What `decode` gives, unless it splits channels."""
 
 _BYTES = {"s16le": 2, "f32le": 4, "mulaw": 1, "alaw": 1}
 
@@ -33,27 +34,52 @@ def seconds(audio: AudioFormat, count: int) -> float:
     return count / (frame_bytes(audio) * audio.rate)
 
 
-def decode(path: Path) -> Generator[bytes]:
-    """A media file's first audio track, about a second a piece.
+def channels(path: Path) -> int:
+    """How many channels the audio track has that `decode` decodes; 1 if it cannot be read, which `decode` will tell."""
+    import av
+
+    from .recording import TrackDecoder, choose_track, open_container
+
+    with suppress(OSError, ValueError, av.FFmpegError), path.open("rb") as file:
+        container = open_container(file)
+        if container.streams.audio:
+            container, number, _ = choose_track(file, container)
+            with container:
+                return TrackDecoder(container, number, split=True).channels
+    return 1
+
+
+def decode(path: Path, warnings: list[str] | None = None, *, split: bool = False) -> Generator[bytes]:
+    """The audio track of a media file that a listener would choose, about a second a piece; see `recording`.
+
+    Args:
+        path: The file.
+        warnings: Gets a sentence for each thing that is wrong with the file, at the latest at its end.
+        split: Give all channels, interleaved, instead of one.
 
     Raises:
         BadAudio: it cannot be read, has no audio track, or nothing of it can be decoded.
     """
     import av
 
+    from .recording import TrackDecoder, choose_track, open_container
+
+    warnings = [] if warnings is None else warnings
+    container = None
     found = False
-    # The file itself and nothing that it may refer to, such as the entries of a playlist.
-    settings: dict[str, object] = {"options": {"protocol_whitelist": "none"}}
-    if int(av.__version__.partition(".")[0]) < 19:
-        settings["metadata_errors"] = "ignore"  # newer ones have no other way
     try:
         if path.is_file() and path.stat().st_size == 0:  # a pipe has no size, and may hold much
             raise BadAudio(f"{path.name} is empty: give a file with sound.")
-        with path.open("rb") as file, av.open(file, **settings) as container:
+        with path.open("rb") as file:
+            container = open_container(file)
             if not container.streams.audio:
                 raise BadAudio(f"{path.name} has no audio track: give a file with sound.")
+            container, number, silent = choose_track(file, container)
+            if silent is not None:
+                warnings.append(f"Track {silent + 1} of {path.name} is silent, so track {number + 1} was sent.")
+            decoder = TrackDecoder(container, number, split=split)
             waiting = bytearray()
-            for data in _samples(container):
+            for data in decoder.pieces():
                 found = True
                 waiting += data
                 if len(waiting) >= PIECE:
@@ -61,27 +87,15 @@ def decode(path: Path) -> Generator[bytes]:
                     waiting.clear()
             if waiting:
                 yield bytes(waiting)
-    except (OSError, ValueError) as error:  # FFmpeg's errors are one or the other
+            if decoder.broken is not None:
+                warnings.append(f"{path.name} is damaged ({decoder.broken}); what could be read was sent.")
+    except (OSError, ValueError, av.FFmpegError) as error:
         raise BadAudio(f"Cannot read {path.name} as audio: {_reason(error)}.") from None
+    finally:
+        if container is not None:
+            container.close()
     if not found:
         raise BadAudio(f"{path.name} holds no audio that can be decoded.")
-
-
-def _samples(container: object) -> Iterator[bytes]:
-    import av
-
-    resampler = av.AudioResampler(format="s16", layout="mono", rate=DECODED.rate)
-    for packet in container.demux(audio=0):  # type: ignore[attr-defined]
-        try:
-            frames = packet.decode()
-        except av.error.InvalidDataError:
-            continue  # a damaged packet is skipped, as every player does
-        for frame in frames:
-            frame.pts = None  # times that jump would be refused by the resampler
-            for ready in resampler.resample(frame):
-                yield bytes(ready.planes[0])[: ready.samples * 2]
-    for ready in resampler.resample(None):
-        yield bytes(ready.planes[0])[: ready.samples * 2]
 
 
 def _reason(error: Exception) -> str:

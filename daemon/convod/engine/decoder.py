@@ -1,8 +1,9 @@
 """The decoding process: a recording on stdin to PCM on stdout, with notes as JSON lines on stderr.
 
-Run as `python -m convod.engine.decoder TRACK LIMIT_S`, with a file as stdin. Out: mono s16le at 16 kHz; the notes are
-`{"open"}` if the machine cannot enforce the whole sandbox, `{"total_s"}`, `{"warning"}` or `{"code", "error"}`. It
-holds one packet at a time, and reads nothing of the file before it is in its sandbox.
+Run as `python -m convod.engine.decoder TRACK LIMIT_S`, with a file as stdin; track 0 is the one that `choose_track`
+chooses. Out: mono s16le at 16 kHz; the notes are `{"open"}` if the machine cannot enforce the whole sandbox,
+`{"total_s", "track", "tracks"}`, `{"warning"}` or `{"code", "error"}`. It holds one packet at a time, and reads nothing
+of the file before it is in its sandbox.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ import av.subtitles.codeccontext
 import av.subtitles.stream  # PyAV imports these two for the first file, when nothing can be imported any more
 
 from convo.messages import Code
+from convo.recording import TrackDecoder, choose_track, open_container
 from convod.engine import sandbox
 from convod.engine.truncated import is_truncated, lacks_its_index, mp3_s
-from convod.engine.wire import RATE
 
 NICE: Final = 5
 """Files can wait: live speech goes first."""
@@ -74,7 +75,7 @@ def _decode_file(
     file: BinaryIO, track: int, limit_s: float, say: Callable[..., None], refuse: Callable[[Code, str], int]
 ) -> int:
     try:
-        container = _open(file)
+        container = open_container(file)
     except UNREADABLE as error:
         _raise_if_memory(error)
         if lacks_its_index(file):
@@ -82,37 +83,29 @@ def _decode_file(
                 Code.BAD_AUDIO, "the file is cut off: its end, where its index stands, is missing; copy it again"
             )
         return refuse(Code.BAD_AUDIO, "this is no audio file that FFmpeg can read; convert it to flac, mp3 or wav")
+    tracks = len(container.streams.audio)
+    if not tracks:
+        return refuse(Code.BAD_AUDIO, "the file has no audio track; send one that has")
+    if track > tracks:
+        has = "one audio track" if tracks == 1 else f"{tracks} audio tracks"
+        return refuse(Code.BAD_AUDIO, f"the file has {has}; choose one that it has, not {track}")
+    total_s = container.duration / av.time_base if container.duration else None
+    if limit_s and total_s is not None and total_s > limit_s and _is_honest(container):
+        return refuse(Code.LIMIT_EXCEEDED, _too_long(limit_s))
+    number = track - 1
+    if not track:
+        container, number, silent = choose_track(file, container)
+        if silent is not None:
+            say(hint=f"track {silent + 1} of the file is silent, so track {number + 1} of {tracks} was transcribed")
     with container:
-        if not container.streams.audio:
-            return refuse(Code.BAD_AUDIO, "the file has no audio track; send one that has")
-        tracks = len(container.streams.audio)
-        if track > tracks:
-            has = "one audio track" if tracks == 1 else f"{tracks} audio tracks"
-            return refuse(Code.BAD_AUDIO, f"the file has {has}; choose one that it has, not {track}")
-        total_s = container.duration / av.time_base if container.duration else None
-        say(total_s=total_s)
-        if limit_s and total_s is not None and total_s > limit_s and _is_honest(container):
-            return refuse(Code.LIMIT_EXCEEDED, _too_long(limit_s))
-        return _decode(container, track - 1, limit_s, file, say, refuse)
+        say(total_s=total_s, track=number + 1, tracks=tracks)
+        return _decode(container, number, limit_s, file, say, refuse)
 
 
 def _raise_if_memory(error: Exception) -> None:
     """Raise an error that means too much memory: such a file is neither damaged nor unknown."""
     if getattr(error, "errno", None) == errno.ENOMEM:
         raise error
-
-
-def _open(file: BinaryIO) -> Any:
-    # Without protocols, a list of other files (ffconcat, a playlist) is refused instead of followed.
-    options = {"protocol_whitelist": "none"}
-    try:
-        return av.open(file, metadata_errors="ignore", options=options)
-    except TypeError:  # PyAV 19 ignores unreadable metadata by itself
-        return av.open(file, options=options)
-
-
-def _resampler() -> Any:
-    return av.AudioResampler(format="s16", layout="mono", rate=RATE)
 
 
 def _is_honest(container: Any) -> bool:
@@ -132,65 +125,29 @@ def _decode(
     say: Callable[..., None],
     refuse: Callable[[Code, str], int],
 ) -> int:
-    resampler = _resampler()
-    shape: tuple[str, str, int] | None = None
+    decoder = TrackDecoder(container, number)
     out = sys.stdout.buffer
-    written = 0
-    broken: str | None = None
-    faults = 0
-
-    def write(frame: av.AudioFrame | None) -> None:
-        nonlocal written
-        for piece in resampler.resample(frame):
-            # Not as an array, which would import numpy; a plane may be longer than its samples.
-            data = memoryview(piece.planes[0])[: 2 * piece.samples]
-            out.write(data)
-            written += len(data)
-
-    def take(frame: av.AudioFrame) -> None:
-        nonlocal resampler, shape
-        now = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if shape not in (None, now):
-            # A stream may change its rate or channels; a resampler takes only one kind of frame.
-            write(None)
-            resampler = _resampler()
-        shape = now
-        frame.pts = None  # the resampler refuses times that jump
-        write(frame)
-
-    track = container.streams.audio[number]
-    if track.codec_context is not None:  # there is a decoder for it
-        track.codec_context.thread_count = 1  # no thread can be started in the sandbox
-    packets = container.demux(track)
-    while True:
-        try:
-            packet = next(packets)
-            for frame in packet.decode():
-                take(frame)
-            if limit_s and written > limit_s * 2 * RATE:
-                return refuse(Code.LIMIT_EXCEEDED, _too_long(limit_s))
-        except StopIteration:
-            break
-        except UNREADABLE as error:
-            _raise_if_memory(error)
-            # Skip a damaged packet, but do not read a file to its end that is nothing but damage.
-            broken = str(error)
-            faults += 1
-            if faults > 1000:
-                break
-    with contextlib.suppress(*UNREADABLE):  # nothing was resampled
-        write(None)
+    for piece in decoder.pieces():
+        out.write(piece)
+        if limit_s and decoder.seconds > limit_s:
+            return refuse(Code.LIMIT_EXCEEDED, _too_long(limit_s))
     out.flush()
-    if not written:
+    if not decoder.seconds:
         return refuse(Code.BAD_AUDIO, "no sound could be read from the file; convert it with ffmpeg and send that")
-    if (warning := _what_is_wrong(container, track, file, written / 2 / RATE, broken)) is not None:
+    track = container.streams.audio[number]
+    if (warning := _what_is_wrong(container, track, file, decoder)) is not None:
         say(warning=warning)
     return 0
 
 
-def _what_is_wrong(container: Any, track: Any, file: BinaryIO, seconds: float, broken: str | None) -> str | None:
-    """Return the warning about a file that gave so many seconds of sound, None if it is whole; `broken` is a fault."""
+def _what_is_wrong(container: Any, track: Any, file: BinaryIO, decoder: TrackDecoder) -> str | None:
+    """Return the warning about a file that was decoded, None if it is whole."""
+    seconds, broken = decoder.seconds, decoder.broken
     claimed = float(track.duration * track.time_base) if track.duration else 0.0
+    if container.format.name == "asf" and len(container.streams) > 1:
+        claimed = 0.0  # it announces the length of the longest stream only
+    if container.format.name == "wav" and claimed and seconds > claimed + SHORT_S:
+        return f"the file's header counts {claimed:.1f} s of sound, and it holds {seconds:.1f} s; all was transcribed"
     counted = claimed if container.format.name in COUNTED else 0.0
     if container.format.name == "mp3":
         counted = mp3_s(file) or 0.0

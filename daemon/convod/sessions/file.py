@@ -48,6 +48,7 @@ class FileSession(Session):
         self._jobs: dict[DecodeJob, None] = {}  # not answered, in their order
         self._held: dict[DecodeJob, None] = {}  # those that wait for the session's turn
         self._too_large = False
+        self._track = self._tracks = 1
         self._progress = Progress(session=self.id, done_s=round(self.record.checkpoint_sample / RATE, 3))
 
     # --- for connections ----------------------------------------------------------------------------------
@@ -204,6 +205,7 @@ class FileSession(Session):
             refusal = decoded.refusal
         if refusal is not None:
             raise SessionFailed(*refusal)
+        self._track, self._tracks = decoded.track, decoded.tracks
         if decoded.died is None:
             await self._follow(transcriber.flush(trio.current_time()))
         while transcriber.waiting:
@@ -212,7 +214,14 @@ class FileSession(Session):
             self._say_progress(transcriber, record.duration_s)
         if decoded.died is None and decoded.warning is not None:
             await self.journal.publish(SessionWarning, code=str(Code.BAD_AUDIO), message=decoded.warning)
+        if decoded.died is None and decoded.hint is not None:
+            await self.journal.publish(SessionWarning, code=str(Code.OTHER_TRACK), message=decoded.hint)
         return decoded.died
+
+    def _advice(self) -> str:
+        if self._tracks > 1:
+            return f"this is track {self._track} of its {self._tracks}: choose another one (--track)"
+        return "listen to it, and if somebody speaks in it, name the language, or use a larger model"
 
     def _say_progress(self, transcriber: FileTranscriber, total_s: float | None) -> None:
         # Silence that turns out to be the pre-roll of speech is not settled any more; progress never goes back.

@@ -223,6 +223,14 @@ class LiveSession(Session):
         if self._gone_at is not None and trio.current_time() >= self._gone_at + settings.resume_s:
             self._end()
 
+    def _advice(self) -> str:
+        pcm = self._pcm
+        channels = "1 channel" if pcm.channels == 1 else f"{pcm.channels} channels"
+        return (
+            f"it was taken for {pcm.encoding} at {pcm.rate} Hz with {channels}: check that it is, "
+            "and that the right microphone is on"
+        )
+
     async def _warn_about_rest(self) -> None:
         await self.journal.publish(
             SessionWarning,

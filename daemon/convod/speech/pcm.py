@@ -17,6 +17,8 @@ from typing import Final
 
 import msgspec
 
+from convo.mixing import StereoMixer
+
 ENCODINGS: Final = {"s16le": 2, "f32le": 4, "mulaw": 1, "alaw": 1}
 """Bytes of one sample by encoding."""
 
@@ -98,6 +100,7 @@ class PcmReader:
 
     def __init__(self, pcm: PcmFormat) -> None:
         self.pcm = pcm
+        self._mixer = StereoMixer(pcm.rate) if pcm.channels == 2 else None
         self._rest = b""
 
     @property
@@ -106,7 +109,9 @@ class PcmReader:
         return len(self._rest)
 
     def feed(self, data: bytes) -> bytes:
-        """Convert more of the stream: mono s16le of all complete frames, each the mean of its channels."""
+        """Convert more of the stream: mono s16le of all complete frames, each the mean of its channels; of two channels
+        that are each other upside down, half their difference.
+        """
         if self._rest:
             data = self._rest + data
         whole = len(data) - len(data) % self.pcm.frame_bytes
@@ -117,7 +122,9 @@ class PcmReader:
             return data
         samples = self._samples(data)
         channels = self.pcm.channels
-        if channels > 1:
+        if self._mixer is not None:
+            samples = self._mixer.mix(samples[0::2], samples[1::2])
+        elif channels > 1:
             total: list[int] = list(samples[0::channels])
             for channel in range(1, channels):
                 total = list(map(add, total, samples[channel::channels]))
