@@ -333,7 +333,8 @@ class Manager:
         if title is not None:
             self.admission.check_room(record.owner)
             title = cut_line(title)
-            await journal.publish(SessionRenamed, changes={"title": title}, wait=False, title=title)
+            config = msgspec.structs.replace(record.config, title=title)  # so that no other one takes its place
+            await journal.publish(SessionRenamed, changes={"title": title, "config": config}, wait=False, title=title)
 
     async def retry(self, owner: str | None, session: str) -> None:
         """Continue a failed session from where it failed.
@@ -372,7 +373,7 @@ class Manager:
         changes = {name: value for name, value in changes.items() if value is not None}
         config = self._validated(
             msgspec.structs.replace(
-                source.config, model=request.model, key=None, title=source.title, priority=request.priority,
+                source.config, model=request.model, key=None, priority=request.priority,
                 **changes,
             )
         )  # fmt: skip
