@@ -42,6 +42,8 @@ _TRIES: Final = 8
 
 _FIELDS: Final = ("title", "summary", "key_points", "action_items", "keywords")
 _THOUGHTS: Final = re.compile(r"\A\s*<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL)
+THOUGHTS_END: Final = re.compile(r"</think(?:ing)?>")
+"""Where a model's thoughts end, which its template may have begun for it: then the answer holds no beginning."""
 _BULLET: Final = re.compile(r"^\s*(?:[-*•·–]|\d{1,2}[.)])\s+")
 _CITED: Final = re.compile(r"\s*\[\s*(?:segments?\s*)?(\d{1,7}(?:\s*[,;–-]\s*\d{1,7})*)\s*\]")
 """Numbers of segments in a text, as the transcript in the prompt has them: they have a field of their own."""
@@ -95,11 +97,15 @@ def parse_answer(answer: str, labels: Labels = NO_LABELS, *, closing: bool = Fal
     text = _THOUGHTS.sub("", answer[:_ANSWER_CHARS]).strip()
     if not text:
         raise BadAnswer("an empty answer")
+    # A summary may speak of such a mark: what stands behind the last one counts only if it holds a summary.
     best: dict[str, Any] = {}
-    for found in _objects(text, closing=closing):
-        # Words before the answer may quote a piece of JSON; the object that has fields of ours is it.
-        if sum(name in found for name in _FIELDS) > sum(name in best for name in _FIELDS):
-            best = found
+    for part in (THOUGHTS_END.split(text)[-1], text):
+        for found in _objects(part, closing=closing):
+            # Words before the answer may quote a piece of JSON; the object that has fields of ours is it.
+            if sum(name in found for name in _FIELDS) > sum(name in best for name in _FIELDS):
+                best = found
+        if best:
+            break
     if not best:
         raise BadAnswer("no JSON object of a summary")
     return _draft(best, labels)

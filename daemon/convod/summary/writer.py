@@ -18,7 +18,7 @@ import msgspec
 import trio
 
 from convod.summary.base import AnswerCut, ChatMessage, Provider, Question, Show, SummarizerUnavailable
-from convod.summary.parse import BadAnswer, Draft, parse_answer
+from convod.summary.parse import THOUGHTS_END, BadAnswer, Draft, Labels, parse_answer
 from convod.summary.preview import SummaryText
 from convod.summary.prompt import Wanted, once_more, schema
 
@@ -26,6 +26,9 @@ log = logging.getLogger("convod.summary")
 
 _ANSWER_CHARS: Final = 200_000
 """A model that writes more characters than this repeats itself."""
+
+MARK_CHARS: Final = len("</thinking>")
+"""Of what came before a piece, as much may be the beginning of the mark that ends a model's thoughts."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ async def write_draft(
         context_tokens=asked.context_tokens,
         answer_tokens=answer_tokens,
     )
-    answer = await _answer(asked, question, SummaryText(labels), show)
+    answer = await _answer(asked, question, labels, show)
     try:
         if not answer.cut or answer.summary_ended:
             return parse_answer(answer.text, labels, closing=answer.cut)
@@ -89,9 +92,7 @@ async def write_draft(
     except BadAnswer as error:
         reason = str(error)
     log.warning("%s gave %s; it is asked once more", asked.who, reason)
-    answer = await _answer(
-        asked, msgspec.structs.replace(question, messages=once_more(messages)), SummaryText(labels), show
-    )
+    answer = await _answer(asked, msgspec.structs.replace(question, messages=once_more(messages)), labels, show)
     try:
         return parse_answer(answer.text, labels, closing=True)
     except BadAnswer as error:
@@ -100,8 +101,10 @@ async def write_draft(
         ) from error
 
 
-async def _answer(asked: Asked, question: Question, summary: SummaryText, show: Show | None) -> _Answer:
+async def _answer(asked: Asked, question: Question, labels: Labels, show: Show | None) -> _Answer:
+    summary = SummaryText(labels)
     pieces: list[str] = []
+    tail = ""
     length = 0
     cut = begun = False
     question = msgspec.structs.replace(question, counted=partial(asked.learn, question.messages))
@@ -122,6 +125,11 @@ async def _answer(asked: Asked, question: Question, summary: SummaryText, show: 
                 raise _timed_out(asked, total=trio.current_time() >= deadline)
             pieces.append(piece)
             length += len(piece)
+            tail = tail[-MARK_CHARS:] + piece
+            if (marks := THOUGHTS_END.split(tail))[1:]:
+                # What was shown until now were thoughts.
+                summary, begun, piece = SummaryText(labels), False, marks[-1]
+                tail = ""
             added = summary.feed(piece)
             if added and show is not None:
                 show(added, not begun)
