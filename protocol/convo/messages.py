@@ -72,6 +72,7 @@ class Code(StrEnum):
     UNCOVERED = "uncovered"
     NO_SPEECH = "no_speech"
     OTHER_TRACK = "other_track"
+    WRONG_RATE = "wrong_rate"
     INTERNAL = "internal"
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from math import log
 
+import msgspec
 import pytest
 import trio
 
@@ -24,6 +26,7 @@ from convod.speech.decoding import Kind
 from tests.daemon.support.house import Reader, house
 from tests.daemon.support.sounds import BYTES_S, RATE, silence
 from tests.daemon.support.talk import heard, sentence, talk
+from tests.support.speech import pcm
 
 # --- the way of a session ---------------------------------------------------------------------------------
 
@@ -423,3 +426,21 @@ async def test_silence_is_told_with_what_it_was_taken_for(autojump_clock, tmp_pa
             "and that the right microphone is on"
         )
         assert warnings == ([("no_speech", sentence)] if seconds > 3 else [])
+
+
+@pytest.mark.parametrize(
+    ("rate", "sure", "warned"),
+    [(16000, 0.5, ["wrong_rate"]), (16000, 0.9, []), (48000, 0.5, [])],
+    ids=["doubtful", "sure of its words", "no higher rate"],
+)
+async def test_dull_sound_with_doubtful_words_may_be_of_another_rate(autojump_clock, tmp_path, rate, sure, warned):
+    async with house(tmp_path, credit_s=60.0) as home:
+        home.engine.texts = lambda number, job: msgspec.structs.replace(heard("2-0-0-0"), avg_logprob=log(sure))
+        session = await home.live(audio=AudioFormat(rate=rate))
+        reader = Reader(session.feed)
+        home.send(session, pcm("talk.flac", 48000)[: 2 * 48000 * 18])
+        await session.end()
+        await reader.until_state(State.COMPLETED)
+        warnings = [warning for warning in reader.of(SessionWarning) if warning.code == Code.WRONG_RATE]
+        assert [warning.code for warning in warnings] == warned
+        assert all("if it was recorded at 48000 Hz, say so" in warning.message for warning in warnings)
