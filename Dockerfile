@@ -1,9 +1,9 @@
-# One image for the daemon and the gateway; compose.yaml says which one runs. What is installed is what was locked.
+# One image for the daemon, its workers and the gateway; compose.yaml says which one runs. What is installed is what was locked.
 FROM python:3.11-slim AS build
 WORKDIR /src
-COPY requirements.lock requirements-build.lock ./
+COPY requirements-cluster.lock requirements-build.lock ./
 RUN python -m venv /opt/convo \
-    && /opt/convo/bin/pip install --no-cache-dir --require-hashes -r requirements.lock \
+    && /opt/convo/bin/pip install --no-cache-dir --require-hashes -r requirements-cluster.lock \
     && /opt/convo/bin/pip install --no-cache-dir --require-hashes -r requirements-build.lock
 COPY pyproject.toml README.md LICENSE CHANGELOG.md ./
 COPY protocol protocol

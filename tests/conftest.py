@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import shutil
 import signal
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,9 @@ settings.register_profile("convo", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("convo")
 
 if TYPE_CHECKING:
+    from tests.support.postgres import Server
     from tests.support.real import Corpus
+    from tests.support.redis import RedisServer
 
 _HERE = Path(__file__).parent
 
@@ -60,6 +63,17 @@ def _is_async(function: object) -> bool:
 
 
 @pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A real redis-server; the test is skipped where it is not installed."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed")
+    from tests.support.redis import redis_server
+
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def real_corpus() -> Corpus:
     """Recorded speech and what is said in it; the test is skipped where it is not there."""
     from tests.support import real  # decodes audio, which few tests do
@@ -81,3 +95,22 @@ def base() -> Path:
     from tests.support import real
 
     return real.model("base")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL of this run's own; the test is skipped where it is not installed."""
+    from tests.support import postgres as support  # brings a client that few tests need
+
+    if support.programs() is None:
+        pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
+    with support.running() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def store_url(request: pytest.FixtureRequest) -> str:
+    """store.url of each store there is, without any session."""
+    if request.param == "sqlite":
+        return ""
+    return str(request.getfixturevalue("postgres").emptied())

@@ -100,7 +100,10 @@ def test_the_audit_lists_native_libraries_inside_wheels():
         assert re.search(r"opus \d+", of_av)
 
 
-LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-build.lock", "requirements-llama.lock")
+LOCKS = (
+    "requirements.lock", "requirements-cluster.lock", "requirements-dev.lock", "requirements-build.lock",
+    "requirements-llama.lock",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("lock", LOCKS)

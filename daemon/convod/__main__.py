@@ -1,4 +1,4 @@
-"""The program `convod`: flags to settings, faults to one line and an exit status.
+"""The program `convod`: flags become settings, errors one line and an exit status.
 
 Exit status: 0 stopped as told, 1 cannot run here, 2 wrong flags or settings.
 """
@@ -23,6 +23,7 @@ FLAGS = {
     "model": "engine.model",
     "device": "engine.device",
     "compute_type": "engine.compute_type",
+    "broker": "engine.broker",
     "state_dir": "state_dir",
     "log_level": "log.level",
     "log_format": "log.format",
@@ -75,6 +76,8 @@ def parser() -> argparse.ArgumentParser:
     install.add_argument("--user", action="store_true", help="a service of your own login instead of the system's")
     install.add_argument("--root", metavar="DIR", type=Path, default=Path("/"), help="write below here (for packages)")
 
+    command("worker", "Decode windows for convods on other machines, which find it by --broker.")
+
     backup = command("backup", "Write a copy of all transcripts and summaries, also while the daemon runs.")
     backup.add_argument(
         "file",
@@ -82,6 +85,14 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         help="to restore it, stop convod and put it in the place of convod.sqlite in the state directory",
     )
+
+    migrate = command("migrate-store", "Move all transcripts and summaries to another store, checked; audio stays.")
+    for name in ("source", "target"):
+        migrate.add_argument(
+            name,
+            metavar="FROM" if name == "source" else "TO",
+            help="a state directory or database, or postgresql://USER@HOST/DATABASE; its password in ~/.pgpass",
+        )
     return parse
 
 
@@ -104,6 +115,11 @@ def _settings(default: Any) -> argparse.ArgumentParser:
     )
     parse.add_argument("--device", choices=["auto", "cpu", "cuda"], help="where the model runs")
     parse.add_argument("--compute-type", metavar="TYPE", help="int8, float16, float32 … (default: the device's best)")
+    parse.add_argument(
+        "--broker",
+        metavar="redis://HOST",
+        help="the Redis by which workers on other machines are reached; or rediss://",
+    )
     parse.add_argument("--state-dir", metavar="DIR", help="keep sessions and audio here")
     parse.add_argument("--log-level", choices=["debug", "info", "warning", "error"], help="what is logged (info)")
     parse.add_argument(
@@ -135,10 +151,14 @@ def main(arguments: list[str] | None = None) -> int:
         return run(given, settings.state_path)
     if given.command == "backup":
         return _backup(settings, given.file)
+    if given.command == "migrate-store":
+        return _move(given.source, given.target)
     if given.command == "install":
         from convod.ops.install import install
 
         return install(given.root, user=given.user)
+    if given.command == "worker":
+        return _work(settings)
 
     def read_again() -> Any:
         fresh, source = read()
@@ -148,18 +168,41 @@ def main(arguments: list[str] | None = None) -> int:
     return _run(settings, file, read_again)
 
 
+def _work(settings: Any) -> int:
+    from convod import startup
+    from convod.ops import logs
+
+    logs.begin(settings.log)
+    try:
+        startup.check(settings, worker=True)
+    except startup.CannotStart as error:
+        print(f"convod: {error}", file=sys.stderr)
+        return 1
+    from convod.cluster.worker import run
+
+    status = run(settings.engine)
+    logs.flush()
+    return status
+
+
 def _warn(settings: Any, file: Path | None) -> None:
     import logging
 
-    from convod.ops.config import exposed_token
+    from convod.ops.config import exposed_secret
 
-    if (sentence := exposed_token(settings, file)) is not None:
+    if (sentence := exposed_secret(settings, file)) is not None:
         logging.getLogger("convod").warning("%s", sentence)
 
 
 def _backup(settings: Any, target: Path) -> int:
     from convod.store import StoreFailed, backup
 
+    if settings.store.url:
+        print(
+            "convod: sessions are in PostgreSQL (store.url): use pg_dump, or copy them with `convod migrate-store`",
+            file=sys.stderr,
+        )
+        return 1
     try:
         backup(settings.state_path / "convod.sqlite", target)
     except StoreFailed as error:
@@ -168,13 +211,30 @@ def _backup(settings: Any, target: Path) -> int:
     return 0
 
 
+def _move(source: str, target: str) -> int:
+    from convod.store import StoreFailed
+    from convod.store.move import move
+
+    try:
+        sessions, events = move(source, target, lambda text: print(f"convod: {text}", file=sys.stderr, flush=True))
+    except StoreFailed as error:
+        print(f"convod: {error}", file=sys.stderr)
+        return 1
+    print(f"{sessions} sessions with {events} events are there, all compared; what they were moved from is as it was")
+    return 0
+
+
 def _show(settings: Any, file: Path | None) -> int:
     import msgspec
+
+    from convod.ops.config import exposed_secret, without_password
 
     print(f"# settings from {file}" if file else "# no settings file")
     tree = msgspec.to_builtins(settings)
     if tree["listen"]["token"]:
         tree["listen"]["token"] = "(set)"
+    tree["engine"]["broker"] = without_password(tree["engine"]["broker"])
+    tree["store"]["url"] = without_password(tree["store"]["url"])
     plain = {key: value for key, value in tree.items() if not isinstance(value, dict)}
     for key, value in plain.items():
         print(f"{key} = {_toml(value)}")
@@ -184,9 +244,8 @@ def _show(settings: Any, file: Path | None) -> int:
             for key, value in values.items():
                 print(f"{key} = {_toml(value)}")
     from convod import startup
-    from convod.ops.config import exposed_token
 
-    if (sentence := exposed_token(settings, file)) is not None:
+    if (sentence := exposed_secret(settings, file)) is not None:
         print(f"convod: {sentence}", file=sys.stderr)
     try:
         startup.check(settings)
@@ -209,7 +268,8 @@ def _run(settings: Any, file: Path | None, read_settings: Callable[[], Any]) -> 
     import trio
 
     from convod import daemon
-    from convod.listen.front import BadAddress
+    from convod.hooks.hooks import BadHook
+    from convod.listen.tcp import BadAddress
     from convod.listen.tls import BadCertificate
     from convod.listen.unix import SocketTaken
     from convod.ops import logs
@@ -224,7 +284,7 @@ def _run(settings: Any, file: Path | None, read_settings: Callable[[], Any]) -> 
     try:
         trio.run(partial(daemon.run, settings, read_settings=read_settings))
     except* (
-        CannotStart, StoreFailed, SocketTaken, BadAddress, BadCertificate, BadActivation,
+        BadHook, CannotStart, StoreFailed, SocketTaken, BadAddress, BadCertificate, BadActivation,
         HttpUnavailable, OSError,
     ) as group:  # fmt: skip
         fault = group

@@ -29,21 +29,24 @@ from convo.codec import Json
 from convo.connection import Connection, Role
 from convo.framing import LengthPrefixed, WholeMessages
 from convo.unix_peer import peer_uid
+from convod.engine.models import Model
 from convod.engine.pool import EnginePool
-from convod.engine.supervisor import Engine
-from convod.listen import auth, front, unix
+from convod.engine.remote import Lanes
+from convod.engine.supervisor import Engine, EngineSettings
+from convod.hooks import Hooks
+from convod.listen import auth, tcp, unix
 from convod.listen.endpoint import WebSocketEndpoint
 from convod.listen.limits import ConnectionLimiter, Slot
 from convod.listen.link import Link
 from convod.listen.requests import Service
 from convod.listen.serve import ConnectionHandler
 from convod.listen.tls import Certificate
-from convod.listen.tokens import TokenBook
-from convod.measure import Measures
+from convod.listen.tokens import TokenFile
+from convod.metrics import SessionMetrics
 from convod.ops import http, logs, systemd
 from convod.ops.config import Settings
 from convod.ops.health import Health
-from convod.ops.metrics import Metrics
+from convod.ops.metrics import MetricsExporter
 from convod.ops.reload import ReloadableSettings
 from convod.ops.signals import ProcessControl
 from convod.sessions import Manager
@@ -52,12 +55,12 @@ from convod.sessions.journal import JournalDeps
 from convod.sessions.session import SessionDeps
 from convod.speech.hallucination import HallucinationFilter
 from convod.startup import check, raise_file_limit, state_directory
-from convod.store import Database, SessionStore, Spool, Usage
+from convod.store import SessionStore, Spool, Usage, database_at
 from convod.summary import Summarizers
 
 log = logging.getLogger("convod")
 
-GOODBYE_S: Final = 5.0
+CLOSE_S: Final = 5.0
 """How long connections to summarizers may take to close."""
 
 SWITCH_S: Final = 0.0005
@@ -79,7 +82,8 @@ async def run(
         read_settings: reads them again at SIGHUP.
 
     Raises:
-        CannotStart, StoreFailed, SocketTaken, BadAddress, BadCertificate, BadActivation: before anything was changed.
+        BadHook, CannotStart, StoreFailed, SocketTaken, BadAddress, BadCertificate, BadActivation: before anything was
+            changed.
     """
     check(settings)
     raise_file_limit()
@@ -87,6 +91,12 @@ async def run(
     with ExitStack() as resources:
         await _Daemon(ReloadableSettings(settings, read_settings), resources).run(task_status)
     log.info("convod has stopped")
+
+
+def _open_lanes(settings: EngineSettings, model: Model, engine: Engine) -> Lanes:
+    from convod.cluster import lanes  # needs Redis' client, which is imported only if a broker is set
+
+    return lanes.Lanes(settings, model, engine)
 
 
 class _Daemon:
@@ -98,7 +108,7 @@ class _Daemon:
         config.on_reload(lambda fresh: logs.begin(fresh.log))
 
         # The service manager and the operator.
-        self.activated = systemd.given_sockets(os.environ)
+        self.activated = systemd.activated_sockets(os.environ)
         notifier = systemd.Notifier.from_environment(os.environ)
         resources.callback(notifier.close)
         self.control = resources.enter_context(ProcessControl(config, notifier))
@@ -106,7 +116,7 @@ class _Daemon:
         # Who may connect.
         state = resources.enter_context(state_directory(settings.state_path))
         self.limiter = ConnectionLimiter()
-        self.authenticator = auth.Authenticator(TokenBook(state), config.listen)
+        self.authenticator = auth.Authenticator(TokenFile(state), config.listen)
         self.certificate = _certificate(config)
         config.on_reload(lambda fresh: self.authenticator.recheck())
 
@@ -116,7 +126,7 @@ class _Daemon:
         self.monitors = _monitor_sockets(self.activated, settings, resources)
 
         # What is stored.
-        self.database = Database(state / "convod.sqlite", durable=settings.spool.fsync)
+        self.database = database_at(settings.store.url, state / "convod.sqlite", durable=settings.spool.fsync)
         self.database.open()
         resources.callback(self.database.close)
         usage = Usage(settings.limits.owner_disk_bytes)
@@ -124,10 +134,10 @@ class _Daemon:
         spool = Spool(state / "spool", fsync=settings.spool.fsync, quota=settings.limits.disk_bytes, usage=usage)
 
         # What transcribes and summarises.
-        self.engine = Engine(settings.engine)
-        self.engine_pool = EnginePool(settings.engine)  # for sessions that ask for another model
+        self.engine = Engine(settings.engine, _open_lanes)
+        self.engine_pool = EnginePool(settings.engine, _open_lanes)  # for sessions that ask for another model
         self.summarizers = Summarizers(settings.summary)
-        measures = Measures()
+        session_metrics = SessionMetrics()
         session_deps = SessionDeps(
             spool=spool,
             engine=self.engine,
@@ -135,13 +145,14 @@ class _Daemon:
             hallucination_filter=HallucinationFilter(),
             file_queue=FileQueue(settings.sessions.files_at_once),
             limits=settings.limits,
-            measures=measures,
+            metrics=session_metrics,
         )
-        journal_deps = JournalDeps(store, self.summarizers, measures)
+        self.hooks = Hooks(settings.hooks, state / "hooks", store) if settings.hooks.enabled else None
+        journal_deps = JournalDeps(store, self.summarizers, session_metrics, self.hooks)
         self.manager = Manager(journal_deps, session_deps, config.sessions, settings.retention)
 
         # What answers, and how it is watched.
-        metrics = Metrics(self.manager, self.summarizers, self.limiter, self.authenticator, state)
+        metrics = MetricsExporter(self.manager, self.summarizers, self.limiter, self.authenticator, state)
         self.service = Service(self.manager, self.summarizers, self.limiter, config.sessions, metrics.text)
         self.health = Health(metrics.text, self.engine, self.manager, self.control)
 
@@ -156,15 +167,17 @@ class _Daemon:
                 trio.open_nursery() as connections,
                 trio.open_nursery() as listeners,
             ):
-                connections.start_soon(self.control.run)
+                connections.start_soon(self.control.run)  # beside the connections, which outlast the drain
                 with self.control.cancel_on_stop():  # a start may take long: a name that does not resolve, a slow disk
                     await engine_tasks.start(self.engine_pool.run)
                     await session_tasks.start(self.manager.run)
+                    if self.hooks is not None:
+                        engine_tasks.start_soon(self.hooks.run)  # outlives the sessions whose ends it reports
                     urls = await self._listen(listeners, connections)
                     connections.start_soon(self.control.report, self.engine, self.manager.counts)
                     # Last: its processes keep all cores busy for a while, and clients that connect now need not wait.
                     engine_tasks.start_soon(self.engine.run)
-                    gc.freeze()  # what exists by now stays: the collector need not look at it again
+                    gc.freeze()  # what exists by now stays: the collector need not examine it again
                     log.info("convod is ready on %s", " and ".join(urls))
                     self.control.ready()
                     task_status.started(urls)
@@ -172,12 +185,12 @@ class _Daemon:
                 await self.control.wait_stop()
                 if self.activated:
                     listeners.cancel_scope.cancel()  # new clients wait in the sockets for the next convod
-                with self.control.cancel_on_stop():
+                with self.control.cancel_on_stop():  # by a second signal
                     await self.manager.drain(self.config.settings.drain_s)
                 for tasks in (listeners, connections, session_tasks, engine_tasks):
                     tasks.cancel_scope.cancel()
             # Everything that writes has ended, and what it wrote last is stored.
-            with trio.move_on_after(GOODBYE_S, shield=True):
+            with trio.move_on_after(CLOSE_S, shield=True):
                 await self.summarizers.aclose()
             store_tasks.cancel_scope.cancel()
 
@@ -185,56 +198,49 @@ class _Daemon:
         """Accept connections in `listeners`, serve them in `connections`, and return the urls."""
         for listener in self.unix_listeners:
             listeners.start_soon(unix.listen, listener, self._serve_unix, connections)
-        bound = self.adopted + [await front.bind(address) for address in self.addresses]
+        bound = self.adopted + [await tcp.bind(address) for address in self.addresses]
         for one in bound:
-            listeners.start_soon(front.listen, one, self._endpoint(one), connections)
+            listeners.start_soon(tcp.listen, one, self._endpoint(one), connections)
         if bound:
             listeners.start_soon(self.authenticator.watch)
         for monitor in self.monitors:
             connections.start_soon(http.serve, monitor, self.health)
         return [*self.unix_urls, *(one.url for one in bound), *map(http.url_of, self.monitors)]
 
-    def _check_addresses(self, settings: Settings) -> tuple[list[front.Bound], list[Address]]:
+    def _check_addresses(self, settings: Settings) -> tuple[list[tcp.Bound], list[Address]]:
         """The WebSocket listeners that were opened for us, and the addresses to open; refuses what is not safe."""
         has_tokens, certified = self.authenticator.has_tokens(), self.certificate is not None
         insecure = settings.listen.insecure
         addresses = [
-            front.check(url, has_tokens=has_tokens, certified=certified, insecure=insecure)
+            tcp.check(url, has_tokens=has_tokens, certified=certified, insecure=insecure)
             for url in settings.listen.websocket
         ]
         adopted = [
-            front.adopt(one.socket, certified, has_tokens, insecure)
-            for one in self.activated
-            if one.role == "websocket"
+            tcp.adopt(one.socket, certified, has_tokens, insecure) for one in self.activated if one.role == "websocket"
         ]
         return adopted, addresses
 
     async def _serve_unix(self, link: unix.UnixLink, stream: trio.SocketStream) -> None:
-        listen = self.config.listen()
-        peer = f"uid:{peer_uid(stream.socket)}"
-
         async def authenticate(token: str | None) -> auth.Grant:
             return self.authenticator.authenticate_user(stream.socket)
 
-        with self.limiter.slot(listen, peer) as slot:
-            connection = Connection(Role.SERVER, LengthPrefixed(listen.message_bytes))
-            await ConnectionHandler(link, connection, authenticate, self.service, listen, slot, peer).run()
+        with self.limiter.slot(self.config.listen(), f"uid:{peer_uid(stream.socket)}") as slot:
+            connection = Connection(Role.SERVER, LengthPrefixed(slot.settings.message_bytes))
+            await ConnectionHandler(link, connection, authenticate, self.service, slot).run()
 
-    async def _serve_websocket(self, loopback: bool, link: Link, peer: str, slot: Slot) -> None:
-        listen = self.config.listen()
-
+    async def _serve_websocket(self, loopback: bool, link: Link, slot: Slot) -> None:
         async def authenticate(token: str | None) -> auth.Grant:
-            return await self.authenticator.authenticate(token, peer.rpartition(":")[0], loopback=loopback)
+            return await self.authenticator.authenticate(token, slot.peer.rpartition(":")[0], loopback=loopback)
 
         codec = Json() if link.is_json else None
-        connection = Connection(Role.SERVER, WholeMessages(listen.message_bytes), codec)
-        await ConnectionHandler(link, connection, authenticate, self.service, listen, slot, peer).run()
+        connection = Connection(Role.SERVER, WholeMessages(slot.settings.message_bytes), codec)
+        await ConnectionHandler(link, connection, authenticate, self.service, slot).run()
 
-    def _endpoint(self, bound: front.Bound) -> WebSocketEndpoint:
+    def _endpoint(self, bound: tcp.Bound) -> WebSocketEndpoint:
         loopback = bound.loopback
         requires_token = partial(self.authenticator.requires_token, loopback=loopback)
-        if requires_token() and (why := self.authenticator.why_nobody_comes_in()):
-            log.warning("%s lets nobody in yet: %s", bound.url, why)
+        if requires_token() and (why := self.authenticator.why_no_valid_token()):
+            log.warning("no client can connect to %s yet: %s", bound.url, why)
         handler = partial(self._serve_websocket, loopback)
         return WebSocketEndpoint(self.config.listen, requires_token, self.limiter, handler, self.certificate)
 
@@ -250,7 +256,7 @@ def _certificate(config: ReloadableSettings) -> Certificate | None:
 
 
 def _unix_listeners(
-    activated: list[systemd.Given], settings: Settings, resources: ExitStack
+    activated: list[systemd.ActivatedSocket], settings: Settings, resources: ExitStack
 ) -> tuple[list[trio.SocketListener], list[str]]:
     """The Unix sockets that were opened for us, or else the one in the settings; and their urls."""
     sockets = [one.socket for one in activated if one.role == "unix"]
@@ -262,7 +268,9 @@ def _unix_listeners(
     return [resources.enter_context(unix.bound(path, mode, settings.listen.socket_group))], [f"unix:{path}"]
 
 
-def _monitor_sockets(activated: list[systemd.Given], settings: Settings, resources: ExitStack) -> list[socket.socket]:
+def _monitor_sockets(
+    activated: list[systemd.ActivatedSocket], settings: Settings, resources: ExitStack
+) -> list[socket.socket]:
     """The sockets for monitors: those that were opened for us, and the one in the settings."""
     monitors = [one.socket for one in activated if one.role == "metrics"]
     if settings.metrics.http:

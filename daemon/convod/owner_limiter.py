@@ -52,7 +52,7 @@ class OwnerLimiter:
             self._turns.took(owner, self.waiting)
             first.set()
 
-    def _leave(self, owner: str, one: trio.Event) -> None:
-        self.waiting[owner].remove(one)
+    def _leave(self, owner: str, turn: trio.Event) -> None:
+        self.waiting[owner].remove(turn)
         if not self.waiting[owner]:
             del self.waiting[owner]

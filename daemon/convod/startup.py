@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib.util
 import os
 import resource
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from convo.messages import SummaryOptions
 from convod.disk import sync_folder
 from convod.engine import models, selection
 from convod.ops.config import Settings
+from convod.store import StoreFailed, database_at
 from convod.summary import Summarizers, SummarySettings
 
 
@@ -23,12 +25,16 @@ class CannotStart(Exception):
     """The daemon cannot run here; the text is a sentence that says what to do."""
 
 
-def check(settings: Settings) -> None:
-    """Check that the configured model, summarizer and style exist.
+def check(settings: Settings, *, worker: bool = False) -> None:
+    """Check that the configured model, summarizer and style exist, and the addresses of the store and the broker.
 
     Raises:
-        CannotStart: one does not.
+        CannotStart: one does not exist, or is no such address.
     """
+    try:
+        database_at(settings.store.url, Path())
+    except StoreFailed as error:
+        raise CannotStart(str(error)) from error
     try:
         if settings.engine.model != selection.AUTO:
             models.find(settings.engine.model)
@@ -36,11 +42,27 @@ def check(settings: Settings) -> None:
         raise CannotStart(f"engine.model: {error}") from error
     except models.ModelNotHere:
         pass  # the engine downloads it and reports progress
+    _check_broker(settings, worker)
     if settings.summary != SummarySettings():  # the defaults need no search through installed packages
         try:
             Summarizers(settings.summary).check(SummaryOptions())
         except ValueError as error:
             raise CannotStart(f"summary.provider or summary.style: {error}") from error
+
+
+def _check_broker(settings: Settings, worker: bool) -> None:
+    engine = settings.engine
+    if not engine.broker:
+        if worker:
+            raise CannotStart("a worker needs the convods' broker: convod worker --broker redis://HOST")
+        if engine.remote_only:
+            raise CannotStart("engine.remote_only = true leaves nothing to hear with: set engine.broker, too")
+        return
+    if not engine.broker.startswith(("redis://", "rediss://")):
+        raise CannotStart("engine.broker: expected a URL redis://USER:PASSWORD@HOST:PORT/DB, or rediss:// for TLS")
+    needed = ("redis", "celery") if worker else ("redis",)
+    if not all(importlib.util.find_spec(name) for name in needed):
+        raise CannotStart("engine.broker needs Celery and redis-py: run pip install 'convo[cluster]'")
 
 
 def raise_file_limit() -> None:
@@ -59,9 +81,8 @@ def state_directory(path: Path) -> Iterator[Path]:
     """
     try:
         # `parents` creates directories with the default mode, so the directory itself comes first.
-        made = not (
-            path / "lock"
-        ).exists()  # created last: without it an earlier start may have failed before it synced
+        # The lock is created last: without it an earlier start may have failed before it synced.
+        made = not (path / "lock").exists()
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         (path / "spool").mkdir(mode=0o700, exist_ok=True)
         if made:

@@ -22,7 +22,7 @@ _PORTS = {"ws": 80, "wss": 443}
 
 
 class UntrustedSocket(OSError):
-    """The place of the default socket may be somebody else's; the text says how, in half a sentence."""
+    """The place of the default socket may belong to another user; the text says how, in half a sentence."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def _fallback_directory() -> Path:
 
 
 def check_place(path: str) -> None:
-    """Check that nobody else can have made or can replace the directory of the default socket.
+    """Check that no other user can have created, or can replace, the directory of the default socket.
 
     Only the default socket among temporary files is checked, where any user could have made the directory first.
 
@@ -132,7 +132,7 @@ def check_place(path: str) -> None:
         return
     wrong = ""
     if not stat.S_ISDIR(about.st_mode):
-        wrong = "is no directory"
+        wrong = "is not a directory"
     elif about.st_uid != os.getuid():
         wrong = f"belongs to another user (uid {about.st_uid})"
     elif about.st_mode & 0o077:
@@ -144,7 +144,7 @@ def check_place(path: str) -> None:
 
 
 def default_url() -> str:
-    """Where to connect when nobody said: CONVO_URL, else the user's socket or the system's, whichever is there."""
+    """Return where to connect by default: CONVO_URL, else the user's socket or the system's, whichever exists."""
     url = os.environ.get("CONVO_URL")
     if url:
         return url

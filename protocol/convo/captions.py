@@ -60,11 +60,19 @@ _COST_TOO_SHORT = 40.0
 
 @dataclass(frozen=True)
 class Caption:
-    """What is shown from `start_ms` until `end_ms`: one or two lines, none of them empty."""
+    """What is shown from `start_ms` until `end_ms`: one or two lines, none of them empty.
+
+    `speakers`: who says each line, None for what nobody knows, which is the default.
+    """
 
     start_ms: int
     end_ms: int
     lines: tuple[str, ...]
+    speakers: tuple[int | None, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.speakers:
+            object.__setattr__(self, "speakers", (None,) * len(self.lines))
 
 
 @dataclass(frozen=True)
@@ -92,7 +100,7 @@ def each_caption(segments: Iterable[Segment]) -> Iterator[Caption]:
     shown: list[Caption] = []
     for segment in segments:
         for tokens in _cut(_tokens(segment)):
-            _show(shown, tokens)
+            _show(shown, tokens, segment.speaker)
         # Only the last one may be changed by what follows.
         yield from shown[:-1]
         del shown[:-1]
@@ -288,7 +296,7 @@ def _line(tokens: Sequence[_Token]) -> str:
 # --- showing ----------------------------------------------------------------------------------------------
 
 
-def _show(shown: list[Caption], tokens: Sequence[_Token]) -> None:
+def _show(shown: list[Caption], tokens: Sequence[_Token], speaker: int | None) -> None:
     lines = _lines(tokens)
     assert lines is not None, "a token is never wider than a line"
     start, end = tokens[0].start_ms, tokens[-1].end_ms
@@ -297,11 +305,11 @@ def _show(shown: list[Caption], tokens: Sequence[_Token]) -> None:
         joined = before.lines + lines
         until = max(before.end_ms, end, before.start_ms + _readable_ms(joined))
         if len(joined) <= LINES and until - before.start_ms <= LONGEST_MS:
-            shown[-1] = Caption(before.start_ms, until, joined)
+            shown[-1] = Caption(before.start_ms, until, joined, before.speakers + (speaker,) * len(lines))
             return
         start = before.end_ms
     end = min(max(end, start + _readable_ms(lines)), start + LONGEST_MS)
-    shown.append(Caption(start, end, lines))
+    shown.append(Caption(start, end, lines, (speaker,) * len(lines)))
 
 
 def _readable_ms(lines: tuple[str, ...]) -> int:

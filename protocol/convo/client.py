@@ -6,7 +6,7 @@ over a `Client`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, TypedDict, TypeVar, Unpack
 
 import msgspec
@@ -15,6 +15,9 @@ from .client_core import Attachment
 from .client_io import ClientIO
 from .errors import ConvoError, RemoteProtocolError
 from .messages import (
+    AnswerProgress,
+    Ask,
+    AskReply,
     Attach,
     AttachReply,
     AudioFormat,
@@ -28,6 +31,8 @@ from .messages import (
     Event,
     Export,
     Finalize,
+    GetAudio,
+    GetAudioReply,
     GetSession,
     GetSessionReply,
     ModelProgress,
@@ -37,6 +42,7 @@ from .messages import (
     Reply,
     Request,
     Segment,
+    Speaker,
     SummaryOptions,
     Welcome,
 )
@@ -64,6 +70,9 @@ class SessionOptions(TypedDict, total=False):
         summary: whether there is one, and who writes it how.
         priority: of a file in the queue.
         keep_audio: keep the audio when the session is completed.
+        speakers: tell voices apart: "off", "auto", or how many there are, such as "2".
+        channels: "split" transcribes each channel by itself, as a speaker.
+        channel_names: what the speakers of a session with split channels are called.
     """
 
     audio: AudioFormat
@@ -82,16 +91,19 @@ class SessionOptions(TypedDict, total=False):
     summary: SummaryOptions
     priority: Priority
     keep_audio: bool | None
+    speakers: str
+    channels: Literal["mix", "split"]
+    channel_names: list[str]
 
 
 class EventStream:
     """Events of one session, for `async for`.
 
-    Ends after an event for which `until` is true; without `until`, after the state that nothing follows
-    (completed, failed, cancelled). Ends when the session is detached, too.
+    Ends after an event for which `until` is true; without `until`, after the final state (completed, failed or
+    cancelled). It also ends when the session is detached.
 
     Raises:
-        EventsLost: the application was too slow; the text says how to go on.
+        EventsLost: the application was too slow; the text says how to continue.
         RequestError: the daemon refused this session's audio (told once).
         ConnectionLost: the connection ended.
     """
@@ -145,7 +157,7 @@ class ClientSession:
 
     @property
     def attached(self) -> bool:
-        """Whether this attachment still holds: it was neither detached nor made anew on this connection."""
+        """Whether this attachment still holds: it was neither detached nor replaced on this connection."""
         return not self._attachment.detached
 
     @property
@@ -167,12 +179,12 @@ class ClientSession:
     async def send_audio(self, data: bytes) -> None:
         """Send audio of any length; waits while the daemon has no room for it.
 
-        Bytes that are no whole sample yet (three at most) are kept for the next call, `finalize` or `end`.
+        Bytes that are not a whole sample yet (three at most) are kept for the next call, `finalize` or `end`.
         Cancelled, it has sent the audio up to `sent` and drops the rest.
 
         Raises:
             RequestError: the daemon refused this session's audio.
-            ConnectionLost: the connection ended; attach with `produce=True` and go on from `audio_offset`.
+            ConnectionLost: the connection ended; attach with `produce=True` and continue from `audio_offset`.
         """
         try:
             await self._io.send_audio(self._attachment, self._attachment.align(data))
@@ -181,14 +193,14 @@ class ClientSession:
             raise
 
     async def finalize(self) -> int:
-        """Wait until all audio sent is transcribed and its segments are here; returns its bytes."""
+        """Wait until all audio sent is transcribed and its segments have arrived; return how many bytes it was."""
         await self._flush()
         self._attachment.check()
         reply = await self._io.request(Finalize(session=self.id))
         return reply.offset
 
     async def end(self) -> None:
-        """No more audio comes; the last events follow."""
+        """Tell the daemon that no more audio comes; the last events follow."""
         if self._attachment.refused is None:
             await self._flush()
         await self._io.request(EndSession(session=self.id))
@@ -198,7 +210,7 @@ class ClientSession:
         await self._io.request(CancelSession(session=self.id))
 
     async def detach(self) -> None:
-        """Get no more events of the session; it goes on without this connection."""
+        """Stop receiving the session's events; it continues without this connection."""
         await self._io.request(Detach(session=self.id))
 
     async def _flush(self) -> None:
@@ -257,38 +269,77 @@ class Client:
     async def attach(self, session: str, *, after_seq: int = 0, produce: bool = False) -> ClientSession:
         """Get a session's events after `after_seq`, and with `produce` send its audio.
 
-        Go on with the audio from byte `audio_offset` of the reply. An older attachment of this connection to the
+        Continue the audio from byte `audio_offset` of the reply. An older attachment of this connection to the
         session ends. Raises like `request`.
         """
         reply = await self.request(Attach(session=session, after_seq=after_seq, produce=produce))
         return self._session(session, reply)
 
-    async def export(self, session: str, format: str) -> str:
-        """A transcript whole, in a format such as "srt". Raises like `request`."""
+    async def export(
+        self, session: str, format: str, *, redact: Sequence[str] = (), redact_names: Sequence[str] = ()
+    ) -> str:
+        """A transcript whole, in a format such as "srt", without what `redact` names. Raises like `request`."""
+        request = Export(session=session, format=format, redact=list(redact), redact_names=list(redact_names))
         pieces: list[str] = []
         offset: int | None = 0
         while offset is not None:
-            reply = await self.request(Export(session=session, format=format, offset=offset))
+            reply = await self.request(msgspec.structs.replace(request, offset=offset))
             pieces.append(reply.content)
             if reply.next is not None and reply.next <= offset:
                 raise RemoteProtocolError(Code.BAD_MESSAGE, "The daemon's export does not move on.")
             offset = reply.next
         return "".join(pieces)
 
+    async def get_audio(self, session: str, write: Callable[[bytes], object]) -> GetAudioReply:
+        """The kept audio of a session, as it was sent: `write` gets it, a piece at a time. Raises like `request`.
+
+        Returns: the last reply, which says what the bytes are.
+        """
+        offset = 0
+        while True:
+            reply = await self.request(GetAudio(session=session, offset=offset))
+            write(reply.data)
+            if reply.next is None:
+                return reply
+            if reply.next <= offset:
+                raise RemoteProtocolError(Code.BAD_MESSAGE, "The daemon's audio does not move on.")
+            offset = reply.next
+
     async def get_session(self, session: str) -> GetSessionReply:
         """A session whole, with all its segments. Raises like `request`."""
         segments: list[Segment] = []
         marks: list[Bookmark] = []
+        speakers: list[Speaker] = []
         after: int | None = None
         while True:
             reply = await self.request(GetSession(session=session, after_segment=after))
             segments += reply.segments
             marks += reply.marks
+            speakers += reply.speakers
             if not reply.more:
-                return msgspec.structs.replace(reply, segments=segments, marks=marks)
+                return msgspec.structs.replace(reply, segments=segments, marks=marks, speakers=speakers)
             if not reply.segments or (after is not None and reply.segments[-1].segment <= after):
                 raise RemoteProtocolError(Code.BAD_MESSAGE, "The daemon's transcript does not move on.")
             after = reply.segments[-1].segment
+
+    async def ask(
+        self,
+        query: str,
+        sessions: Sequence[str] = (),
+        *,
+        limit: int = 12,
+        progress: Callable[[AnswerProgress], None] | None = None,
+    ) -> AskReply:
+        """Answer a question about what was said. Cancelling ends the daemon's work on it. Raises like `request`.
+
+        Args:
+            query: the question.
+            sessions: whole ids of those that it is about; none: all of this owner.
+            limit: how many passages with words of the question it may be answered from.
+            progress: called with the passages, then with each sentence as it is written.
+        """
+        request = Ask(query=query, sessions=list(sessions), limit=limit)
+        return await self._io.ask(request, progress or (lambda message: None))
 
     async def pull_model(self, model: str, progress: Callable[[ModelProgress], None] | None = None) -> PullModelReply:
         """Fetch a model, and call `progress` with each message about it meanwhile. Raises like `request`."""
@@ -306,7 +357,7 @@ class Client:
     def _session(self, session: str, reply: CreateSessionReply | AttachReply) -> ClientSession:
         attachment = self._io.core.attached(session)
         if attachment is None:
-            # It went away again before this task ran: the connection was lost, or another task detached.
+            # It is gone before this task ran: the connection was lost, or another task detached.
             self._io.core.check()
             raise RemoteProtocolError(Code.BAD_MESSAGE, f"Session {session} was detached at once.")
         return ClientSession(self._io, attachment, reply)

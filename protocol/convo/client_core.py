@@ -1,7 +1,7 @@
-"""What a client knows, without a loop: requests in flight, sessions attached, audio that may be sent.
+"""A client without I/O: requests in flight, sessions attached, audio that may be sent.
 
-In: requests, audio and the daemon's bytes. Out: bytes for the daemon, and a list of what happened. This module
-never waits for anything and never reads a socket or a clock; `convo.client_io` adds the waiting.
+In: requests, audio and the daemon's bytes. Out: bytes for the daemon, and events. This module never waits for anything
+and never reads a socket or a clock; `convo.client_io` adds the waiting.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from .feed import Feed
 from .framing import Framing
 from .messages import (
     PROTOCOL,
+    SAMPLE_BYTES,
+    AnswerProgress,
     Attach,
     AttachReply,
     Audio,
@@ -40,16 +42,15 @@ from .messages import (
 R = TypeVar("R", bound=Reply)
 
 RECEIVE_BYTES = 16 << 20
-"""Largest message that a client takes."""
+"""Largest message that a client accepts."""
 
 PIECE_BYTES = 1 << 16
-"""Audio in one message at most."""
+"""Most audio in one message."""
 
 _ENVELOPE_BYTES = 1 << 10  # the message around the audio
 
 # A multiple of four bytes from the start of a stream holds whole samples of every encoding there is.
 _ALIGNED = 4
-_SAMPLE_BYTES = {"s16le": 2, "f32le": 4, "mulaw": 1, "alaw": 1}
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Opened:
 
 @dataclass(frozen=True)
 class Answered:
-    """A request was done, or refused."""
+    """A request was answered: with its reply, or with an error."""
 
     id: int
     result: Reply | RequestError
@@ -69,24 +70,31 @@ class Answered:
 
 @dataclass(frozen=True)
 class Changed:
-    """A session has events, room for audio or an error that it did not have before."""
+    """A session has new events, new credit, or an error."""
 
     session: Attachment
 
 
 @dataclass(frozen=True)
 class Fetching:
-    """A model that this connection asked for is on its way."""
+    """A model that this connection requested is being downloaded."""
 
     progress: ModelProgress
 
 
 @dataclass(frozen=True)
+class Answering:
+    """A question of this connection is being answered."""
+
+    progress: AnswerProgress
+
+
+@dataclass(frozen=True)
 class Lost:
-    """The connection is over; `ClientCore.check` says why."""
+    """The connection has ended; `ClientCore.check` says why."""
 
 
-Happening = Opened | Answered | Changed | Fetching | Lost
+CoreEvent = Opened | Answered | Changed | Fetching | Answering | Lost
 
 
 class Attachment:
@@ -110,7 +118,7 @@ class Attachment:
         self._carry = b""
 
     def align(self, data: bytes) -> bytes:
-        """What can be sent of what was kept and `data`: whole samples. The rest is kept, three bytes at most."""
+        """Return the whole samples of what was kept and `data`; the rest, three bytes at most, is kept."""
         if self._carry:
             data = self._carry + data
         cut = len(data) - len(data) % _ALIGNED
@@ -118,13 +126,13 @@ class Attachment:
         return data[:cut] if self._carry else data
 
     def flush(self) -> bytes:
-        """What was kept, cut to whole samples."""
+        """Return what was kept, cut to whole samples."""
         cut = len(self._carry) - len(self._carry) % self._sample_bytes
         data, self._carry = self._carry[:cut], self._carry[cut:]
         return data
 
     def drop_carry(self) -> None:
-        """Forget what was kept."""
+        """Discard what was kept."""
         self._carry = b""
 
     def check(self) -> None:
@@ -134,7 +142,7 @@ class Attachment:
             raise RequestError(self.refused.code, self.refused.message)
 
     def check_once(self) -> None:
-        """Like `check`, unless somebody was told before."""
+        """Raise like `check`, but only if that was not raised before."""
         if not self._refusal_told:
             self.check()
 
@@ -145,7 +153,7 @@ class ClientCore:
     Args:
         framing: the transport's.
         client: name and version of the program, for the daemon's log.
-        token: what proves who this is, where the daemon wants that.
+        token: authenticates the client, where the daemon requires it.
     """
 
     def __init__(self, framing: Framing, *, client: str, token: str | None = None) -> None:
@@ -158,28 +166,28 @@ class ClientCore:
         self.welcome: Welcome | None = None
 
     def start(self) -> bytes:
-        """The first bytes to send."""
+        """Return the first bytes to send."""
         return self._connection.send(self._hello)
 
     def check(self) -> None:
-        """Raise why the connection is over, if it is: ConnectionLost, or RequestError for a refused hello."""
+        """If the connection has ended, raise why: ConnectionLost, or RequestError for a refused hello."""
         if self._failure is not None:
             raise self._failure()
 
     @property
     def lost(self) -> bool:
-        """Whether the connection is over."""
+        """Whether the connection has ended."""
         return self._failure is not None
 
-    def lose(self, reason: str) -> list[Happening]:
-        """The transport is gone; `reason` is one sentence."""
+    def lose(self, reason: str) -> list[CoreEvent]:
+        """Take note that the transport ended; `reason` is one sentence."""
         return self._fail(lambda: ConnectionLost(reason))
 
     def request(self, request: Request[R]) -> tuple[int, bytes]:
-        """Number a request; returns its id and the bytes to send.
+        """Number a request; return its id and the bytes to send.
 
         Raises:
-            ConnectionLost: there is no connection any more.
+            ConnectionLost: the connection has ended.
             LocalProtocolError: it is too large, or the handshake is not done.
         """
         self.check()
@@ -190,26 +198,27 @@ class ClientCore:
         return number, data
 
     def abandon(self, number: int) -> None:
-        """Nobody waits for this answer any more: what it brings is dropped."""
+        """Discard the answer to a request when it comes."""
         self._requests.pop(number, None)
 
     def attached(self, session: str) -> Attachment | None:
-        """The session as the newest answer to create_session or attach left it."""
+        """Return a session's attachment, as the newest answer to create_session or attach made it."""
         return self._attached.get(session)
 
     def forget(self, session: str) -> None:
-        """Drop what still comes about a session."""
+        """Ignore what still comes about a session."""
         attachment = self._attached.pop(session, None)
         if attachment is not None:
             attachment.detached = True
 
     def audio(self, attachment: Attachment, data: memoryview) -> tuple[int, bytes] | None:
-        """One message with the beginning of `data`, which starts at a sample.
+        """Make one message of the beginning of `data`, which starts at a sample.
 
-        Returns: how many bytes it takes, and the bytes to send; None if there is no room for it now.
+        Returns:
+            How many bytes of `data` it holds, and the bytes to send; None if there is no credit for it now.
 
         Raises:
-            ConnectionLost: there is no connection any more.
+            ConnectionLost: the connection has ended.
             RequestError: the daemon refused this session's audio.
             LocalProtocolError: this connection sends no audio to this session.
         """
@@ -226,22 +235,22 @@ class ClientCore:
         piece = bytes(data[:size])
         return size, self._connection.send(Audio(session=attachment.session, offset=window.take(size), data=piece))
 
-    def receive(self, data: bytes) -> list[Happening]:
-        """Take bytes from the daemon; returns what happened, in order."""
-        happened: list[Happening] = []
+    def receive(self, data: bytes) -> list[CoreEvent]:
+        """Take bytes from the daemon; return what happened, in order."""
+        events: list[CoreEvent] = []
         try:
             self._connection.receive_data(data)
             while (event := self._connection.next_event()) is not NEED_DATA:
-                if not isinstance(event, Malformed):  # a server's word, never a client's
-                    happened += self._route(event)
+                if not isinstance(event, Malformed):  # only a server's connection gives these
+                    events += self._route(event)
         except RemoteProtocolError as error:
             reason = f"The daemon broke the contract: {error}"
-            happened += self._fail(lambda: ConnectionLost(reason))
-        return happened
+            events += self._fail(lambda: ConnectionLost(reason))
+        return events
 
     # --- routing ------------------------------------------------------------------------------------------
 
-    def _route(self, message: Message) -> list[Happening]:
+    def _route(self, message: Message) -> list[CoreEvent]:
         match message:
             case Welcome():
                 self.welcome = message
@@ -252,11 +261,13 @@ class ClientCore:
                 return self._refused(message)
             case ModelProgress():
                 return [Fetching(message)]
+            case AnswerProgress():
+                return [Answering(message)]
             case Event():
                 return self._event(message)
         return []
 
-    def _event(self, event: Event) -> list[Happening]:
+    def _event(self, event: Event) -> list[CoreEvent]:
         attachment = self._attached.get(event.session)
         if attachment is None:
             return []
@@ -265,7 +276,7 @@ class ClientCore:
         attachment.feed.put(event)
         return [Changed(attachment)]
 
-    def _done(self, reply: Reply) -> list[Happening]:
+    def _done(self, reply: Reply) -> list[CoreEvent]:
         request = self._requests.pop(reply.id, None)
         match request, reply:
             case CreateSession(), CreateSessionReply(session=session):
@@ -274,7 +285,7 @@ class ClientCore:
                         session,
                         Feed(session),
                         SendWindow(0, reply.credit),
-                        _SAMPLE_BYTES.get(request.audio.encoding, 1) if request.kind == "live" else 1,
+                        SAMPLE_BYTES.get(request.audio.encoding, 1) if request.kind == "live" else 1,
                     )
             case Attach(session=session), AttachReply():
                 older = self._attached.get(session)
@@ -292,25 +303,25 @@ class ClientCore:
                 return [Changed(gone)] if gone is not None else []
         return []
 
-    def _refused(self, error: Error) -> list[Happening]:
-        happened: list[Happening] = []
+    def _refused(self, error: Error) -> list[CoreEvent]:
+        events: list[CoreEvent] = []
         if error.id is not None:
             self._requests.pop(error.id, None)
-            happened.append(Answered(error.id, RequestError(error.code, error.message)))
+            events.append(Answered(error.id, RequestError(error.code, error.message)))
         elif error.session is not None:
             attachment = self._attached.get(error.session)
             if attachment is not None:
                 attachment.refused = attachment.refused or error
-                happened.append(Changed(attachment))
+                events.append(Changed(attachment))
         if self._connection.phase is Phase.CLOSED:
             if self.welcome is None:
-                happened += self._fail(lambda: RequestError(error.code, error.message))
+                events += self._fail(lambda: RequestError(error.code, error.message))
             else:
                 reason = f"The daemon closed the connection: {error.message} ({error.code})"
-                happened += self._fail(lambda: ConnectionLost(reason))
-        return happened
+                events += self._fail(lambda: ConnectionLost(reason))
+        return events
 
-    def _fail(self, failure: Callable[[], ConvoError]) -> list[Happening]:
+    def _fail(self, failure: Callable[[], ConvoError]) -> list[CoreEvent]:
         if self._failure is not None:
             return []
         self._failure = failure

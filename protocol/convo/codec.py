@@ -28,23 +28,23 @@ _AUDIO: Final = b"\xa4type\xa5audio"
 
 
 class Unreadable(ValueError):
-    """These bytes are no message in this writing."""
+    """These bytes are not a message in this encoding."""
 
 
 class Codec(Protocol):
-    """A writing; `what` is what a message is called in it."""
+    """An encoding of messages; `what` is what a message is called in it."""
 
     what: str
 
     def decode(self, payload: bytes) -> Any:
-        """Plain values.
+        """Return plain values.
 
         Raises:
-            Unreadable: the bytes are none.
+            Unreadable: the bytes are not a message.
         """
 
     def audio(self, payload: bytes) -> Audio | None:
-        """The audio message that the bytes are beyond doubt, read in one step; of all others `decode` can say more."""
+        """Return an audio message, decoded in one step; None for anything else, and for what `decode` must explain."""
 
     def encode(self, message: Message) -> bytes:
         """The bytes of a message."""

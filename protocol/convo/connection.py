@@ -21,6 +21,7 @@ from .messages import (
     FROM_SERVER,
     MESSAGE_BYTES,
     PROTOCOL,
+    AnswerProgress,
     Audio,
     Code,
     Error,
@@ -76,8 +77,8 @@ class _Kind(Enum):
     GOODBYE = auto()  # an error about the connection
 
 
-# The theory. A connection has one phase, the same at both ends but for the time that bytes travel. Every message
-# is somebody's to send in some phase, and only two kinds move it: a welcome opens it, an error about the
+# The theory. A connection has one phase, the same at both ends but for the time that bytes travel. The table says who
+# may send what in which phase. Only two kinds of message change it: a welcome opens it, an error about the
 # connection itself closes it. During the handshake all errors are of that kind. A server waits for hello before
 # it sends welcome: that is the one fact beside the phase, `_greeted`. Nothing leaves CLOSED, but a server that
 # closed because the client broke the contract may still say so, once: `_last_word`.
@@ -214,7 +215,7 @@ class Connection:
         try:
             fields = self._codec.decode(payload)
         except Unreadable as error:
-            raise self._broken(Code.BAD_MESSAGE, f"This is no {what}; send one with string keys a message.") from error
+            raise self._broken(Code.BAD_MESSAGE, f"This is not a {what} with string keys; send one.") from error
         if not isinstance(fields, dict) or not {str}.issuperset(map(type, fields)):
             raise self._broken(Code.BAD_MESSAGE, f"A message is a {what} with string keys; send one.")
         if not isinstance(fields.get("type"), str):
@@ -234,7 +235,7 @@ class Connection:
             return Malformed(
                 Error(
                     code=Code.BAD_MESSAGE,
-                    message=f"{shown(name)} is no message of a client; use a type that SPEC.md names.",
+                    message=f"{shown(name)} is not a message of a client; use a type that SPEC.md names.",
                     id=_id(fields),
                 )
             )
@@ -345,7 +346,7 @@ def _kind(message: Message) -> _Kind:
             return _Kind.GOODBYE if _is_goodbye(message) else _Kind.REFUSAL
         case Reply():
             return _Kind.REPLY
-        case Event() | ModelProgress():
+        case Event() | ModelProgress() | AnswerProgress():
             return _Kind.EVENT
         case Audio():
             return _Kind.AUDIO
@@ -355,7 +356,7 @@ def _kind(message: Message) -> _Kind:
             return _Kind.HELLO
         case Welcome():
             return _Kind.WELCOME
-    raise LocalProtocolError(f"{type(message).__name__} is no message of the contract.")
+    raise LocalProtocolError(f"{type(message).__name__} is not a message of the contract.")
 
 
 def _is_goodbye(error: Error) -> bool:
@@ -371,7 +372,7 @@ def _is_goodbye(error: Error) -> bool:
 
 
 def _id(fields: dict[str, Any]) -> int | None:
-    """The id of a map, None if it is no unsigned integer."""
+    """Return the id of a map, None if it is not an unsigned integer."""
     number = fields.get("id")
     if isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= _LARGEST_ID:
         return number

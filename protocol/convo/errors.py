@@ -76,7 +76,7 @@ class EventsLost(ConvoError):
 
 
 class SessionCutShort(ConvoError):
-    """The daemon ended a session before it had all of its audio; what it heard is kept."""
+    """The daemon ended a session before it had all of its audio; what it received is kept."""
 
 
 class BadAudio(ConvoError):

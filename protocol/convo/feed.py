@@ -1,8 +1,8 @@
 """The events of one session that wait for the application.
 
-In: events as the daemon sends them. Out: the same events in the same order, with those that a newer one makes
-worthless left out. This module never blocks and never grows without bound: stored events are counted, of each
-ephemeral kind one is kept.
+In: events as the daemon sends them. Out: the same events in the same order, without those that a newer one replaces.
+This module never blocks and never grows without bound: stored events are counted, and one of each ephemeral type is
+kept.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .messages import (
 )
 
 QUEUE_EVENTS = 1 << 16
-"""Stored events that wait for one session's reader before it is told to attach again."""
+"""Stored events that may wait for one session's reader; beyond, it has to attach again."""
 
 _LONGEST_DELTA = 1 << 20  # characters; the summary itself follows as a stored event
 
@@ -34,7 +34,7 @@ class Feed:
     Args:
         session: whose events these are.
         after_seq: number of the last event that the application has; None if the first one may have any.
-        replay_until: the newest stored event when the feed began; up to there it is told what was.
+        replay_until: the newest stored event when the feed began; up to there, events are replayed.
         state: the session's state at that event.
         bound: stored events that may wait.
     """
@@ -62,7 +62,7 @@ class Feed:
 
     @property
     def finished(self) -> bool:
-        """Whether the application has taken an event that says nothing follows by itself."""
+        """Whether the application has taken the event after which nothing follows by itself."""
         return self._state.final and self._delivered >= self._replay_until
 
     @property
@@ -71,7 +71,7 @@ class Feed:
         return len(self._waiting)
 
     def put(self, event: Event) -> None:
-        """Add an event that came."""
+        """Add an event from the daemon."""
         if self._lost:
             return
         if isinstance(event, DurableEvent):
@@ -80,7 +80,7 @@ class Feed:
             self._put_ephemeral(event)
 
     def take(self) -> Event | None:
-        """The next event, None if none waits.
+        """Return the next event, None if none waits.
 
         Raises:
             EventsLost: the next one was not kept.
@@ -118,7 +118,7 @@ class Feed:
         self._stored_waiting += 1
 
     def _put_ephemeral(self, event: Event) -> None:
-        """The latest of its kind stands last: it may come after stored events, and is never put before one."""
+        """Put the newest of its type last: it may come after stored events, and never moves before one."""
         if isinstance(event, TranscriptPartial) and event.segment <= self._finished_segment:
             return
         older = self._waiting.pop(type(event), None)

@@ -1,6 +1,6 @@
-"""Events of one session over as many connections as it takes, each stored one once.
+"""Events of one session over any number of connections, each stored one exactly once.
 
-In: a `Link` and a session's id. Out: its events. After a broken connection they go on behind the last one that was
+In: a `Link` and a session's id. Out: its events. After a broken connection they continue after the last one that was
 taken, as `convo.resume` decides. This module sends no audio.
 """
 
@@ -20,9 +20,9 @@ from .resume import ResumableSession
 
 
 class ResumedEvents(ABC):
-    """Events of one session over as many connections as it takes, for `async for`; each stored event comes once.
+    """Events of one session over any number of connections, for `async for`; each stored event comes once.
 
-    Ends after the state that nothing follows, unless it is followed for ever.
+    Ends after the final state, unless `forever`.
     """
 
     def __init__(self, link: Link, state: ResumableSession, *, forever: bool = False) -> None:
@@ -48,7 +48,7 @@ class ResumedEvents(ABC):
 
     async def __anext__(self) -> Event:
         while not self._over:
-            stream = await self._open()  # outside of what is tried again: there, no connection means for good
+            stream = await self._open()  # not in the `try`: what it raises is final
             try:
                 event = await self._next(stream)
                 if event is not None and self._state.take(event):
@@ -77,25 +77,25 @@ class ResumedEvents(ABC):
         """Wait for the session on another connection than `older`, or attached to anew."""
 
     def _lose(self, session: ClientSession | None) -> None:  # noqa: B027 - some need not know
-        """Nothing more comes of this attachment."""
+        """Take note that nothing more comes of this attachment."""
 
     def _finished(self) -> None:  # noqa: B027
-        """The last event was taken."""
+        """Take note that the last event was taken."""
 
 
 class Follower(ResumedEvents):
-    """Follows a session that somebody else speaks.
+    """Follows a session whose audio another client sends.
 
     Args:
         link: the connection.
         session: its id.
         after_seq: number of the last stored event that is known.
-        forever: go on after the final state: for a new summary, a title, a mark.
+        forever: continue after the final state: for a new summary, a title, a mark.
         attached: called at each attachment.
 
     Iterating raises:
         RequestError: the daemon does not show this session.
-        CannotConnect, ConnectionLost: there is no daemon any more.
+        CannotConnect, ConnectionLost: the link has given up.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Follower(ResumedEvents):
         self._attached = attached
 
     async def opened(self) -> AttachReply:
-        """Attach, unless that is done; returns what the daemon answered. Raises like iterating."""
+        """Attach, if that is not done yet; return the daemon's answer. Raises like iterating."""
         await self._open()
         assert self._reading is not None
         assert isinstance(self._reading.reply, AttachReply)

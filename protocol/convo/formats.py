@@ -66,14 +66,15 @@ def render_pieces(transcript: Transcript, format: str, segments: Segments) -> It
 @renders("txt")
 def _txt(transcript: Transcript, segments: Segments) -> Iterator[str]:
     """One line a segment."""
+    names = transcript.names
     for segment in segments:
-        yield f"{one_line(segment.text)}\n"
+        yield f"{_said_by(names, segment)}{one_line(segment.text)}\n"
 
 
 @renders("srt")
 def _srt(transcript: Transcript, segments: Segments) -> Iterator[str]:
     """SubRip."""
-    for number, caption in enumerate(each_caption(segments), 1):
+    for number, caption in enumerate(each_caption(_with_names(transcript.names, segments)), 1):
         if number > 1:
             yield "\n"
         yield f"{number}\n{_clock(caption.start_ms, ',')} --> {_clock(caption.end_ms, ',')}\n"
@@ -83,10 +84,40 @@ def _srt(transcript: Transcript, segments: Segments) -> Iterator[str]:
 @renders("vtt")
 def _vtt(transcript: Transcript, segments: Segments) -> Iterator[str]:
     """WebVTT."""
+    names = {speaker: _escape_vtt(name) for speaker, name in transcript.names.items()}
     yield "WEBVTT\n"
     for caption in each_caption(segments):
         yield f"\n{_clock(caption.start_ms, '.')} --> {_clock(caption.end_ms, '.')}\n"
-        yield from (f"{_escape_vtt(line)}\n" for line in caption.lines)
+        for line, speaker in zip(caption.lines, caption.speakers, strict=True):
+            name = None if speaker is None else names.get(speaker)
+            yield f"{_escape_vtt(line)}\n" if not name else f"<v {name}>{_escape_vtt(line)}</v>\n"
+
+
+@renders("ttml")
+def _ttml(transcript: Transcript, segments: Segments) -> Iterator[str]:
+    """Timed text as broadcasters exchange it (W3C, TTML2): captions, each line's speaker as its agent."""
+    language = next((segment.language for segment in segments), "")
+    yield (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        '<tt xmlns="http://www.w3.org/ns/ttml" xmlns:ttm="http://www.w3.org/ns/ttml#metadata" '
+        f'xml:lang="{language if _LANGUAGE_TAG.fullmatch(language) else ""}">\n<head>\n<metadata>\n'
+        f"<ttm:title>{_escape_xml(title_of(transcript))}</ttm:title>\n"
+    )
+    if transcript.summary is not None:
+        yield f"<ttm:desc>{_escape_xml(transcript.summary.summary)}</ttm:desc>\n"
+    names = transcript.names
+    for speaker, name in names.items():
+        yield f'<ttm:agent xml:id="speaker{speaker}" type="person"><ttm:name type="full">{_escape_xml(name)}</ttm:name>'
+        yield "</ttm:agent>\n"
+    yield "</metadata>\n</head>\n<body>\n<div>\n"
+    for caption in each_caption(segments):
+        lines = [
+            f'<span ttm:agent="speaker{speaker}">{_escape_xml(line)}</span>' if speaker in names else _escape_xml(line)
+            for line, speaker in zip(caption.lines, caption.speakers, strict=True)
+        ]
+        begin, end = _clock(caption.start_ms, "."), _clock(caption.end_ms, ".")
+        yield f'<p begin="{begin}" end="{end}">{"<br/>".join(lines)}</p>\n'
+    yield "</div>\n</body>\n</tt>\n"
 
 
 @renders("json")
@@ -123,22 +154,78 @@ def _jsonl(transcript: Transcript, segments: Segments) -> Iterator[str]:
 def _md(transcript: Transcript, segments: Segments) -> Iterator[str]:
     """Markdown: the summary with its lists, what was marked, then what was said and when."""
     summary = transcript.summary
-    title = transcript.title or (summary.title if summary is not None else "") or transcript.session
-    created = datetime.fromtimestamp(transcript.created, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    parts = [f"# {_escape_md(title)}", f"{created} · {_short_clock(transcript.duration_s)}"]
+    parts = [f"# {_escape_md(title_of(transcript))}", when_of(transcript)]
     if summary is not None:
         parts += _md_summary(summary, {segment.segment: segment.start for segment in segments})
     if transcript.marks:
-        said = _said_at([mark.time for mark in transcript.marks], segments)
+        said = said_at([mark.time for mark in transcript.marks], segments)
         parts += ["## Marks", "\n".join(map(_md_mark, transcript.marks, said))]
     parts.append("## Transcript")
     yield "\n\n".join(parts)
+    names = transcript.names
     for segment in segments:
-        yield f"\n\n**{_short_clock(segment.start)}** {_escape_md(segment.text)}"
+        said_by = _escape_md(_said_by(names, segment))
+        yield f"\n\n**{short_clock(segment.start)}** {f'**{said_by}** ' if said_by else ''}{_escape_md(segment.text)}"
     yield "\n"
 
 
+def title_of(transcript: Transcript) -> str:
+    """Its title, else its summary's, else the session's id; as one line."""
+    written = "" if transcript.summary is None else one_line(transcript.summary.title)
+    return one_line(transcript.title) or written or transcript.session
+
+
+def when_of(transcript: Transcript) -> str:
+    """When it was, and how long."""
+    created = datetime.fromtimestamp(transcript.created, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return f"{created} · {short_clock(transcript.duration_s)}"
+
+
+def said_at(times: Sequence[float], segments: Segments) -> list[str]:
+    """What is said at each of these times, else what is said next, or last; see `transcript.place_of`."""
+    said = [""] * len(times)
+    coming = deque(sorted(range(len(times)), key=times.__getitem__))
+    text = ""
+    for segment in segments:
+        text = segment.text
+        while coming and segment.end >= times[coming[0]]:
+            said[coming.popleft()] = text
+    for place in coming:
+        said[place] = text
+    return said
+
+
+def cited(sources: list[int] | None, starts: Mapping[int, float]) -> str:
+    """When what an item rests on was said; that it rests on nothing; or nothing, where neither is known."""
+    if sources is None:
+        return ""
+    if not sources:
+        return "no source"
+    return ", ".join(dict.fromkeys(short_clock(starts[number]) for number in sources[:3] if number in starts))
+
+
+def short_clock(seconds: float) -> str:
+    """minutes:seconds, with hours where there are any."""
+    whole = max(int(seconds), 0)
+    return _long_clock(whole) if whole >= 3600 else f"{whole // 60:02d}:{whole % 60:02d}"
+
+
 # --- pieces -----------------------------------------------------------------------------------------------
+
+
+def _said_by(names: Mapping[int, str], segment: Segment) -> str:
+    """What stands before a segment's text: the name of its speaker, if that is known."""
+    name = None if segment.speaker is None else names.get(segment.speaker)
+    return f"{name}: " if name else ""
+
+
+def _with_names(names: Mapping[int, str], segments: Segments) -> Iterator[Segment]:
+    """The segments, the name of the speaker before the text of each that is another one's than the last."""
+    before: int | None = None
+    for segment in segments:
+        said_by = "" if segment.speaker == before else _said_by(names, segment)
+        yield msgspec.structs.replace(segment, text=said_by + segment.text) if said_by else segment
+        before = segment.speaker
 
 
 def _md_summary(summary: Summary, starts: Mapping[int, float]) -> list[str]:
@@ -152,8 +239,8 @@ def _md_summary(summary: Summary, starts: Mapping[int, float]) -> list[str]:
     if summary.key_points:
         sources: Sequence[list[int] | None] = summary.key_point_sources or [None] * len(summary.key_points)
         points = [
-            f"- {_escape_md(point)}{_md_cited(cited, starts)}"
-            for point, cited in zip_longest(summary.key_points, sources[: len(summary.key_points)])
+            f"- {_escape_md(point)}{_md_cited(places, starts)}"
+            for point, places in zip_longest(summary.key_points, sources[: len(summary.key_points)])
         ]
         parts += ["## Key points", "\n".join(points)]
     if summary.action_items:
@@ -175,36 +262,19 @@ def _md_task(item: ActionItem, starts: Mapping[int, float]) -> str:
 def _md_mark(mark: Bookmark, said: str) -> str:
     """When, and what was written beside it; else what was said there."""
     about = _escape_md(mark.text) or (f"*{_escape_md(said)}*" if said else "")
-    return f"- **{_short_clock(mark.time)}** {about}".rstrip()
-
-
-def _said_at(times: Sequence[float], segments: Segments) -> list[str]:
-    """What is said at each of these times, else what is said next, or last; see `transcript.place_of`."""
-    said = [""] * len(times)
-    coming = deque(sorted(range(len(times)), key=times.__getitem__))
-    text = ""
-    for segment in segments:
-        text = segment.text
-        while coming and segment.end >= times[coming[0]]:
-            said[coming.popleft()] = text
-    for place in coming:
-        said[place] = text
-    return said
+    return f"- **{short_clock(mark.time)}** {about}".rstrip()
 
 
 def _without_segments(transcript: Transcript) -> dict[str, Any]:
     builtins: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(transcript, segments=[]))
+    if not transcript.speakers:
+        del builtins["speakers"]  # as before there were any
     return builtins
 
 
 def _md_cited(sources: list[int] | None, starts: Mapping[int, float]) -> str:
-    """When what an item rests on was said; that it rests on nothing; or nothing, where neither is known."""
-    if sources is None:
-        return ""
-    if not sources:
-        return " *(no source)*"
-    times = dict.fromkeys(_short_clock(starts[number]) for number in sources[:3] if number in starts)
-    return f" *({', '.join(times)})*" if times else ""
+    text = cited(sources, starts)
+    return f" *({text})*" if text else ""
 
 
 _MD_ANYWHERE = re.compile(r"([\\`*_\[\]<>|~$])")
@@ -223,6 +293,18 @@ def _escape_vtt(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
+_LANGUAGE_TAG = re.compile("[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
+
+
+def xml_text(text: str) -> str:
+    """Text as one line of characters that XML has."""
+    return one_line(text).replace("\ufffe", "").replace("\uffff", "")
+
+
+def _escape_xml(text: str) -> str:
+    return _escape_vtt(xml_text(text))
+
+
 def _clock(ms: int, point: str) -> str:
     """hours:minutes:seconds with milliseconds behind a point of one's choice."""
     seconds, ms = divmod(ms, 1000)
@@ -231,11 +313,6 @@ def _clock(ms: int, point: str) -> str:
 
 def _long_clock(seconds: int) -> str:
     return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
-
-
-def _short_clock(seconds: float) -> str:
-    whole = max(int(seconds), 0)
-    return _long_clock(whole) if whole >= 3600 else f"{whole // 60:02d}:{whole % 60:02d}"
 
 
 # JSON escapes the control characters below 32 by itself; these are the others that it would let through, and the

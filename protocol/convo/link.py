@@ -1,7 +1,7 @@
-"""A connection to a daemon that is made again when it breaks, for everything that a program asks.
+"""A connection to a daemon that reconnects when it breaks, shared by everything that a program asks.
 
-In: an address. Out: a `Client` for each task that waits for one, and what became of the connection. It stops trying
-where waiting does not help (a wrong token, a URL that is none), or when patience is at its end.
+In: an address. Out: a `Client` for each task that waits for one, and the state of the connection. It stops trying where
+waiting does not help (a wrong token, an invalid URL), or when the daemon has been away for too long.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from anyio.lowlevel import checkpoint
 
 from .address import default_url, parse
 from .client import Client
-from .client_io import AutoResetEvent
+from .client_io import Broadcast
 from .errors import CannotConnect, ConnectionLost, ConvoError, EventsLost, RequestError
 from .messages import Ping, Reply, Request
 from .resume import Backoff, LinkPhase, LinkState
@@ -26,19 +26,19 @@ R = TypeVar("R", bound=Reply)
 T = TypeVar("T")
 
 PATIENCE_S = 60.0
-"""How long a daemon may be away: it may be starting again, after looking into its store."""
+"""How long a daemon may be away: it may be restarting, and checking its store."""
 
 
 class Link:
-    """Connected as long as `run` runs.
+    """Connected while `run` runs.
 
     Args:
-        url: as for `convo.connect`; None for the usual place, looked for again at every try.
-        token: what proves who this is.
+        url: as for `convo.connect`; None for the default, which is looked up again at every try.
+        token: authenticates the client.
         client: name and version of this program, for the daemon's log.
-        patience_s: seconds that the daemon may be away before `client` raises; None waits for ever, for the first
-            connection, too.
-        ping_s: after how many silent seconds the daemon is asked whether it is there; None never asks.
+        patience_s: seconds that the daemon may be away before `client` raises; None waits for ever, also for the first
+            connection.
+        ping_s: after how many seconds without a sign of life the daemon is pinged; None never does.
         changed: called with every new state.
     """
 
@@ -61,8 +61,8 @@ class Link:
         self._tell = changed
         self._client: Client | None = None
         self._gave_up: ConvoError | None = None
-        self._changed = AutoResetEvent()
-        self._hurry = AutoResetEvent()
+        self._changed = Broadcast()
+        self._hurry = Broadcast()
 
     @property
     def address(self) -> str:
@@ -71,7 +71,7 @@ class Link:
 
     @property
     def patience_s(self) -> float | None:
-        """As the argument; counted from the next break on."""
+        """As the argument; a new value holds from the next broken connection on."""
         return self._backoff.patience_s
 
     @patience_s.setter
@@ -87,7 +87,7 @@ class Link:
         """Wait for the connection.
 
         Raises:
-            CannotConnect, ConnectionLost, RequestError: there will be none any more.
+            CannotConnect, ConnectionLost, RequestError: the link has given up.
         """
         while self._client is None or self._client.lost:
             if self._gave_up is not None:
@@ -96,7 +96,7 @@ class Link:
         return self._client
 
     async def ask(self, question: Callable[[Client], Awaitable[T]]) -> T:
-        """Do something that may be done twice, again on the next connection if this one breaks. Raises like both."""
+        """Call `question`, again on the next connection if this one breaks. Raises like `client` and `question`."""
         while True:
             client = await self.client()
             try:
@@ -113,15 +113,15 @@ class Link:
         return await self.ask(question)
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Keep a connection until cancelled, or until there will be none any more.
+        """Keep a connection until cancelled, or until the link gives up.
 
         Raises:
-            ValueError: the URL is none, and there never was a connection.
-            CannotConnect, ConnectionLost, RequestError: the first connection did not come about, with `patience_s`.
+            ValueError: the URL is invalid, and there never was a connection.
+            CannotConnect, ConnectionLost, RequestError: the first connection failed, with `patience_s`.
         """
         try:
             await self._run(task_status)
-        finally:  # nobody waits for a link that is over
+        finally:  # wakes the tasks that wait for a client
             self._gave_up = self._gave_up or ConnectionLost("The link to the daemon was closed.")
             self._client = None
             self._changed.set()
@@ -139,7 +139,7 @@ class Link:
                     self._backoff.connected()
                     self._become(client, LinkState(LinkPhase.UP, server=client.welcome.server))
                     await self._watch(client)
-                    lost = client.loss or ConnectionLost("The daemon says nothing any more.")
+                    lost = client.loss or ConnectionLost("The daemon does not answer any more.")
             except (CannotConnect, ConnectionLost, RequestError, ValueError) as trouble:
                 error = lost = trouble
             pause = self._backoff.pause(anyio.current_time(), error)
@@ -154,7 +154,7 @@ class Link:
                 await self._hurry.wait()
 
     async def _watch(self, client: Client) -> None:
-        """Return when the connection is lost, or silent for too long."""
+        """Wait until the connection is lost, or the daemon does not answer a ping."""
         if self._ping_s is None:
             await client.wait_lost()
             return

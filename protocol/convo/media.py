@@ -5,12 +5,13 @@ In: a path. Out: pieces of s16le, 16 kHz, mono. This module sends nothing and ke
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Generator
 from contextlib import suppress
 from pathlib import Path
 
 from .errors import BadAudio
-from .messages import AudioFormat
+from .messages import SAMPLE_BYTES, AudioFormat
 
 PIECE = 32 * 1024
 """Bytes read at a time: one second of 16 kHz mono s16le."""
@@ -21,12 +22,10 @@ PACED_S = 0.04
 DECODED = AudioFormat(encoding="s16le", rate=16000, channels=1)
 """What `decode` gives, unless it splits channels."""
 
-_BYTES = {"s16le": 2, "f32le": 4, "mulaw": 1, "alaw": 1}
-
 
 def frame_bytes(audio: AudioFormat) -> int:
     """Bytes of one sample of all channels."""
-    return _BYTES[audio.encoding] * audio.channels
+    return SAMPLE_BYTES[audio.encoding] * audio.channels
 
 
 def seconds(audio: AudioFormat, count: int) -> float:
@@ -49,12 +48,30 @@ def channels(path: Path) -> int:
     return 1
 
 
-def decode(path: Path, warnings: list[str] | None = None, *, split: bool = False) -> Generator[bytes]:
-    """The audio track of a media file that a listener would choose, about a second a piece; see `recording`.
+def wave_header(audio: AudioFormat, size: int) -> bytes:
+    """What makes a WAV file of so many bytes of live audio: their format, and their number as far as it can say it.
+
+    Raises:
+        BadAudio: there is no such encoding.
+    """
+    tag = {"s16le": 1, "f32le": 3, "alaw": 6, "mulaw": 7}.get(audio.encoding)
+    if tag is None:
+        raise BadAudio(f"Audio in {audio.encoding!r} cannot be read: use a newer convo.")
+    frame, bits = frame_bytes(audio), 8 * SAMPLE_BYTES[audio.encoding]
+    size = min(size, 0xFFFFFFFF - 36)
+    about = struct.pack("<HHIIHH", tag, audio.channels, audio.rate, audio.rate * frame, frame, bits)
+    return struct.pack("<4sI8sI", b"RIFF", size + 36, b"WAVEfmt ", 16) + about + struct.pack("<4sI", b"data", size)
+
+
+def decode(
+    path: Path, warnings: list[str] | None = None, *, track: int | None = None, split: bool = False
+) -> Generator[bytes]:
+    """An audio track of a media file, about a second a piece; see `recording`.
 
     Args:
         path: The file.
         warnings: Gets a sentence for each thing that is wrong with the file, at the latest at its end.
+        track: Which one, from 1; None is the one that a listener would choose.
         split: Give all channels, interleaved, instead of one.
 
     Raises:
@@ -72,11 +89,14 @@ def decode(path: Path, warnings: list[str] | None = None, *, split: bool = False
             raise BadAudio(f"{path.name} is empty: give a file with sound.")
         with path.open("rb") as file:
             container = open_container(file)
-            if not container.streams.audio:
-                raise BadAudio(f"{path.name} has no audio track: give a file with sound.")
-            container, number, silent = choose_track(file, container)
-            if silent is not None:
-                warnings.append(f"Track {silent + 1} of {path.name} is silent, so track {number + 1} was sent.")
+            number = (track or 1) - 1
+            if len(container.streams.audio) <= number:
+                which = f" {track}" if number else ""
+                raise BadAudio(f"{path.name} has no audio track{which}: give a file with sound.")
+            if track is None:
+                container, number, silent = choose_track(file, container)
+                if silent is not None:
+                    warnings.append(f"Track {silent + 1} of {path.name} is silent, so track {number + 1} was sent.")
             decoder = TrackDecoder(container, number, split=split)
             waiting = bytearray()
             for data in decoder.pieces():

@@ -9,7 +9,7 @@ A request names the struct of its reply in `Reply`; a durable event carries `seq
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -73,6 +73,7 @@ class Code(StrEnum):
     NO_SPEECH = "no_speech"
     OTHER_TRACK = "other_track"
     WRONG_RATE = "wrong_rate"
+    CANCELLED = "cancelled"
     INTERNAL = "internal"
 
 
@@ -85,6 +86,10 @@ class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 # --- values -----------------------------------------------------------------------------------------------
+
+
+SAMPLE_BYTES: Final = {"s16le": 2, "f32le": 4, "mulaw": 1, "alaw": 1}
+"""Bytes of one sample by encoding: all encodings of live audio."""
 
 
 class AudioFormat(Value, frozen=True, kw_only=True):
@@ -124,7 +129,7 @@ class Word(Value, frozen=True, kw_only=True):
 
 
 class Segment(Value, frozen=True, kw_only=True):
-    """A stored piece of transcript; its text never changes."""
+    """A stored piece of transcript; its text never changes. `speaker`: who says it by what is known now, from 1."""
 
     segment: int
     start: float
@@ -133,6 +138,22 @@ class Segment(Value, frozen=True, kw_only=True):
     language: str
     confidence: float
     words: list[Word] | None = None
+    speaker: int | None = None
+
+
+class Label(Value, frozen=True, kw_only=True):
+    """Who says a segment: a speaker's number, from 1, and how sure that is, 0 to 1."""
+
+    segment: int
+    speaker: int
+    confidence: float
+
+
+class Speaker(Value, frozen=True, kw_only=True):
+    """A speaker of a session: `speaker`, a number that stays the same, and a `name` for people."""
+
+    speaker: int
+    name: str
 
 
 class ActionItem(Value, frozen=True, kw_only=True):
@@ -153,7 +174,7 @@ class Section(Value, frozen=True, kw_only=True):
 
 
 class Bookmark(Value, frozen=True, kw_only=True):
-    """A place that somebody marked, seconds on the session's sample clock, and what they wrote beside it."""
+    """A bookmark: seconds on the session's sample clock, and its text."""
 
     time: float
     text: str = ""
@@ -168,7 +189,7 @@ class Origin(Value, frozen=True, kw_only=True):
 
 
 class Summary(Value, frozen=True, kw_only=True):
-    """The content of a summary, whoever wrote it.
+    """The content of a summary, of any provider.
 
     `key_point_sources` has an entry for each of `key_points`: the segments it rests on, none where it cites nothing.
     `sections` are the parts of `summary` where the style has named fields; `unverified` the names and numbers that the
@@ -197,7 +218,7 @@ class StoredSummary(Value, frozen=True, kw_only=True):
 
 
 class SessionInfo(Value, frozen=True, kw_only=True):
-    """A session in a list. `created` is Unix seconds, `duration_s` seconds of audio heard so far."""
+    """A session in a list. `created` is Unix seconds, `duration_s` seconds of audio so far."""
 
     session: str
     kind: Literal["live", "file"]
@@ -225,7 +246,7 @@ class Hit(Value, frozen=True, kw_only=True):
 
 
 class QueuedFile(Value, frozen=True, kw_only=True):
-    """A file session in the queue; `done_s` of `total_s` seconds (None while nobody knows) are transcribed."""
+    """A file session in the queue; `done_s` of `total_s` seconds (None if not known) are transcribed."""
 
     session: str
     title: str
@@ -291,10 +312,64 @@ class SummarizerStatus(Value, frozen=True, kw_only=True):
 
 
 class StorageStatus(Value, frozen=True, kw_only=True):
-    """What needs somebody's attention on the daemon's disk: audio that no session claims, and a sentence."""
+    """What needs attention on the daemon's disk: audio that no session claims, and a sentence."""
 
     unclaimed_files: int = 0
     unclaimed_bytes: int = 0
+    message: str | None = None
+
+
+class Passage(Value, frozen=True, kw_only=True):
+    """A segment that a question may be about; `match`: it has words of the question, else it stands beside one.
+
+    `speaker` is the name of who says it, where that is known; `created` of its session, Unix seconds.
+    """
+
+    session: str
+    title: str
+    created: float
+    segment: int
+    start: float
+    end: float
+    text: str
+    speaker: str | None = None
+    match: bool = True
+
+
+class AnswerSentence(Value, frozen=True, kw_only=True):
+    """A sentence of an answer. `sources`: the passages that it rests on, by their places in the list, from 0;
+    `unverified`: names and numbers in it that these do not have.
+    """
+
+    text: str
+    sources: list[int]
+    unverified: list[str] = []
+
+
+class RemoteWorkerStatus(Value, frozen=True, kw_only=True):
+    """A worker on another machine. `load` is that of its machine over its processors, `beat_s` the seconds since its
+    last sign of life. `reason` says why it gets no windows, if so; `note`, which ones it does not get.
+    """
+
+    worker: str
+    host: str
+    model: str
+    device: str
+    compute_type: str
+    slots: int = 1
+    busy: int = 0
+    load: float = 0.0
+    windows: int = 0
+    beat_s: float = 0.0
+    reason: str | None = None
+    note: str | None = None
+
+
+class ClusterStatus(Value, frozen=True, kw_only=True):
+    """The broker that brings windows to workers on other machines: whether it can be reached, and what is wrong."""
+
+    connected: bool
+    workers: list[RemoteWorkerStatus] = []
     message: str | None = None
 
 
@@ -354,7 +429,7 @@ class PingReply(Reply, frozen=True, kw_only=True, tag="ok"):
 
 class StatusReply(Reply, frozen=True, kw_only=True, tag="ok"):
     """How the daemon is. `rejected`: texts that were not shown since it started, by reason. `storage` is there when
-    something on its disk needs attention.
+    something on its disk needs attention, `cluster` where a broker is set.
     """
 
     version: str
@@ -365,6 +440,7 @@ class StatusReply(Reply, frozen=True, kw_only=True, tag="ok"):
     summarizer: SummarizerStatus | None = None
     rejected: dict[str, int] | None = None
     storage: StorageStatus | None = None
+    cluster: ClusterStatus | None = None
 
 
 class MetricsReply(Reply, frozen=True, kw_only=True, tag="ok"):
@@ -391,7 +467,7 @@ class FinalizeReply(Reply, frozen=True, kw_only=True, tag="ok"):
 class GetSessionReply(Reply, frozen=True, kw_only=True, tag="ok"):
     """A session whole. `more` is there when segments were left out: ask again with `after_segment`.
 
-    `marks` are in the order of their times, and come with the first page.
+    `marks` are in the order of their times, and come with the first page; so do `speakers`, in that of their numbers.
     """
 
     session: str
@@ -404,6 +480,7 @@ class GetSessionReply(Reply, frozen=True, kw_only=True, tag="ok"):
     summary: Summary | None
     more: bool = False
     marks: list[Bookmark] = []
+    speakers: list[Speaker] = []
 
 
 class AttachReply(Reply, frozen=True, kw_only=True, tag="ok"):
@@ -432,6 +509,33 @@ class ExportReply(Reply, frozen=True, kw_only=True, tag="ok"):
     """A transcript in a format. `next` is there when more follows: ask again with that `offset`."""
 
     content: str
+    next: int | None = None
+
+
+class AskReply(Reply, frozen=True, kw_only=True, tag="ok"):
+    """An answer, and the passages that it is made from. Without `answer`, `reason` says why.
+
+    `dropped`: sentences that were left out, because their passages do not say such a thing.
+    """
+
+    answer: list[AnswerSentence]
+    passages: list[Passage]
+    provider: str
+    model: str
+    dropped: int = 0
+    reason: str | None = None
+
+
+class GetAudioReply(Reply, frozen=True, kw_only=True, tag="ok"):
+    """Bytes of a session's audio as they were sent, `size` in all, and what they are (`kind`, `audio`).
+
+    `next` is there when more follows: ask again with that `offset`.
+    """
+
+    data: bytes
+    size: int
+    kind: Literal["live", "file"]
+    audio: AudioFormat
     next: int | None = None
 
 
@@ -504,7 +608,11 @@ class Metrics(Request[MetricsReply], frozen=True, kw_only=True, tag="metrics"):
 
 
 class CreateSession(Request[CreateSessionReply], frozen=True, kw_only=True, tag="create_session"):
-    """Opens a session and attaches the connection to it; the same `key` again gets the same session."""
+    """Opens a session and attaches the connection to it; the same `key` again gets the same session.
+
+    `speakers`: whether voices are told apart: off, auto, or how many there are. `channels`: mix them, or split them, so
+    that each is a speaker, called as `channel_names` say.
+    """
 
     Reply: ClassVar = CreateSessionReply
 
@@ -525,6 +633,9 @@ class CreateSession(Request[CreateSessionReply], frozen=True, kw_only=True, tag=
     summary: SummaryOptions = SummaryOptions()
     priority: Priority = "normal"
     keep_audio: bool | None = None
+    speakers: str = "off"
+    channels: Literal["mix", "split"] = "mix"
+    channel_names: list[str] = []
 
 
 class Finalize(Request[FinalizeReply], frozen=True, kw_only=True, tag="finalize"):
@@ -641,14 +752,44 @@ class Search(Request[SearchReply], frozen=True, kw_only=True, tag="search"):
     summaries: bool = False
 
 
+class GetAudio(Request[GetAudioReply], frozen=True, kw_only=True, tag="get_audio"):
+    """The audio of a session that is over and whose audio was kept, from `offset` bytes on."""
+
+    Reply: ClassVar = GetAudioReply
+
+    session: str
+    offset: Count = 0
+
+
+class Ask(Request[AskReply], frozen=True, kw_only=True, tag="ask"):
+    """A question about what was said, in some `sessions` or in all; `answer_progress` events come meanwhile."""
+
+    Reply: ClassVar = AskReply
+
+    query: str
+    sessions: list[str] = []
+    limit: Count = 12
+
+
+class CancelAsk(Request[Reply], frozen=True, kw_only=True, tag="cancel_ask"):
+    """Stop answering a question of this connection: the `ask` with the id `ask`."""
+
+    ask: Annotated[int, msgspec.Meta(ge=0)]
+
+
 class Export(Request[ExportReply], frozen=True, kw_only=True, tag="export"):
-    """The transcript as txt, srt, vtt, json, jsonl or md, from `offset` characters on."""
+    """The transcript as txt, srt, vtt, ttml, json, jsonl or md, from `offset` characters on.
+
+    `redact`: what is taken out, names, numbers or emails; `redact_names` are names that are known.
+    """
 
     Reply: ClassVar = ExportReply
 
     session: str
     format: str
     offset: Count = 0
+    redact: list[str] = []
+    redact_names: list[str] = []
 
 
 class Summarize(Request[Reply], frozen=True, kw_only=True, tag="summarize"):
@@ -818,6 +959,20 @@ class SessionRenamed(DurableEvent, frozen=True, kw_only=True, tag="session_renam
     title: str
 
 
+class SpeakerLabel(DurableEvent, frozen=True, kw_only=True, tag="speaker_label"):
+    """Who says a segment, as far as is known when it comes."""
+
+    segment: int
+    speaker: int
+    confidence: float
+
+
+class SpeakersRevised(DurableEvent, frozen=True, kw_only=True, tag="speakers_revised"):
+    """Labels in place of earlier ones, from a look at the whole session; segments that are not named keep theirs."""
+
+    labels: list[Label]
+
+
 class Mark(DurableEvent, frozen=True, kw_only=True, tag="mark"):
     """Somebody put a bookmark at `time`, seconds on the session's sample clock."""
 
@@ -831,6 +986,18 @@ class ModelProgress(Message, frozen=True, kw_only=True, tag="model_progress"):
     model: str
     done_bytes: int
     total_bytes: int | None = None
+
+
+class AnswerProgress(Message, frozen=True, kw_only=True, tag="answer_progress"):
+    """A question is being answered; goes to the connection that sent the `ask` with this id.
+
+    First come the `passages`, then a `sentence` at a time; with `restart`, sentences from before are void.
+    """
+
+    ask: int
+    passages: list[Passage] | None = None
+    sentence: AnswerSentence | None = None
+    restart: bool = False
 
 
 # --- tables -----------------------------------------------------------------------------------------------
@@ -854,16 +1021,18 @@ REQUESTS: dict[str, type[Message]] = _by_name(
     Detach, ListSessions, Search, Export, Summarize, ListSummaries, ListModels, PullModel, UpdateSession, RetrySession,
     AddMark,
     Retranscribe, ListQueue, PauseQueue, ResumeQueue,
+    Ask, CancelAsk, GetAudio,
 )  # fmt: skip
 """Requests by wire name."""
 
 DURABLE: dict[str, type[Message]] = _by_name(
-    SessionState, TranscriptSegment, RollingSummary, FinalSummary, SessionWarning, SessionRenamed, Mark
-)
+    SessionState, TranscriptSegment, RollingSummary, FinalSummary, SessionWarning, SessionRenamed, Mark,
+    SpeakerLabel, SpeakersRevised,
+)  # fmt: skip
 """Events that are stored, by wire name."""
 
 EVENTS: dict[str, type[Message]] = DURABLE | _by_name(
-    AudioAck, SpeechStarted, SpeechEnded, TranscriptPartial, Progress, SummaryDelta, ModelProgress
+    AudioAck, SpeechStarted, SpeechEnded, TranscriptPartial, Progress, SummaryDelta, ModelProgress, AnswerProgress
 )
 """Events by wire name."""
 

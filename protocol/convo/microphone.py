@@ -17,12 +17,12 @@ from .messages import AudioFormat
 
 RATE = 16000
 WAITING_S = 30.0
-"""Seconds that may wait while whoever takes them is slow."""
+"""Seconds that may wait for a slow reader."""
 
 
 @dataclass(frozen=True)
 class InputDevice:
-    """A microphone that can be chosen: `name` finds it again, `usual` is the system's choice."""
+    """A microphone: `name` finds it again, `usual` marks the system's default."""
 
     name: str
     channels: int
@@ -31,7 +31,7 @@ class InputDevice:
 
 
 def input_devices() -> list[InputDevice]:
-    """The microphones that are there now.
+    """List the microphones that are connected now.
 
     Raises:
         NoMicrophone: sounddevice or PortAudio is not installed.
@@ -76,11 +76,11 @@ class Microphone:
 
     @property
     def waiting_s(self) -> float:
-        """Seconds that nobody has taken yet."""
+        """Seconds that have not been taken yet."""
         return len(self._waiting) * PACED_S
 
     def take(self) -> bytes:
-        """All that came since."""
+        """Take everything that was recorded since the last call."""
         pieces = []
         while self._waiting:
             pieces.append(self._waiting.popleft())

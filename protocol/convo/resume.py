@@ -20,13 +20,13 @@ LONGEST_PAUSE_S = 2.0
 
 
 class LinkPhase(Enum):
-    """What became of the connection."""
+    """The state of a connection that reconnects."""
 
     CONNECTING = auto()
     UP = auto()
     LOST = auto()
-    ABSENT = auto()  # there was never one: no daemon
-    REFUSED = auto()  # and there will be none
+    ABSENT = auto()  # there has never been one: no daemon answers
+    REFUSED = auto()  # given up
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +124,13 @@ class End:
 
 
 class ResumableSession:
-    """A session of ours, whatever becomes of its connections.
+    """A session whose audio we send, over any number of connections.
 
-    On each connection: do what `opening` says and tell `opened`; then do what `next_step` says and tell `sent` or
-    `end_answered`, until it says None, and again after each change.
+    On each connection: do what `opening` says and call `opened`; then do what `next_step` says and call `sent` or
+    `end_answered`, until it returns None, and again after each change.
 
     Args:
-        session: one that exists, whose audio goes on where the daemon has it; without it, one is created.
+        session: an existing one, whose audio continues where the daemon has it; without it, one is created.
         after_seq: number of its last stored event that is known.
     """
 
@@ -158,13 +158,13 @@ class ResumableSession:
         self.buffer.add(data)
 
     def finish(self) -> None:
-        """No more audio comes."""
+        """Take note that no more audio comes."""
         self._finished = True
 
     # --- the connection -----------------------------------------------------------------------------------
 
     def opening(self) -> Create | Reattach:
-        """How this connection gets to the session."""
+        """Return how to get to the session on a new connection."""
         if not self.session:
             return Create()
         return Reattach(self.session, self.seq, produce=not self.ended)
@@ -186,7 +186,7 @@ class ResumableSession:
         if joined:
             self.buffer.skip(audio_offset)
         if ended and not self.ended:
-            # The end may have been heard just before the link broke; or the daemon did not wait any longer.
+            # The end may have arrived just before the connection broke; or the daemon stopped waiting.
             self.ended = True
             if audio_offset < self.buffer.end or not (self._finished or joined):
                 self.failure = self.failure or SessionCutShort(
@@ -196,7 +196,7 @@ class ResumableSession:
             self.buffer.after(audio_offset)
 
     def next_step(self) -> Send | End | None:
-        """What to send now; None while there is nothing."""
+        """Return what to send now; None while there is nothing."""
         if self.ended:
             return None
         if self.unsent:
@@ -204,21 +204,21 @@ class ResumableSession:
         return End() if self._finished or self._stopped else None
 
     def sent(self, size: int, stored: int) -> None:
-        """Bytes went out; the daemon has stored the first `stored` of the stream."""
+        """Take note that `size` bytes were sent, and that the daemon has stored the first `stored` of the stream."""
         self._at += size
         self.buffer.acknowledge(stored)
 
     def refused(self, error: RequestError) -> None:
-        """The daemon takes no more of the audio: only the end is left to say."""
+        """Take note that the daemon takes no more audio: only the end is still sent."""
         self.failure = self.failure or error
         self._stopped = True
 
     def end_answered(self) -> None:
-        """The daemon knows that no more audio comes."""
+        """Take note that the daemon knows that no more audio comes."""
         self.ended = True
 
     def take(self, event: Event) -> bool:
-        """Whether an event is new: a reattached session may tell stored ones twice."""
+        """Return whether an event is new: stored ones may come twice after attaching again."""
         if not isinstance(event, DurableEvent):
             return True
         new = event.seq > self.seq
@@ -230,8 +230,8 @@ class Backoff:
     """When to try to connect again.
 
     Args:
-        patience_s: seconds that a daemon may be away before nobody tries any more; the first connection must come
-            about at once. None tries for ever.
+        patience_s: seconds that a daemon may be away before it is given up; the first connection must succeed at once.
+            None tries for ever.
     """
 
     def __init__(self, patience_s: float | None) -> None:
@@ -241,21 +241,21 @@ class Backoff:
         self._pause = FIRST_PAUSE_S
 
     def connected(self) -> None:
-        """There is a connection."""
+        """Take note that there is a connection."""
         self._was_up = True
         self._until = None
         self._pause = FIRST_PAUSE_S
 
     def hurry(self) -> None:
-        """Begin with short pauses again."""
+        """Start with short pauses again."""
         self._pause = FIRST_PAUSE_S
 
     def pause(self, now: float, error: Exception | None) -> float | None:
-        """How long to wait before the next try, seconds; None to give up.
+        """Return the seconds to wait before the next try; None to give up.
 
         Args:
-            now: seconds on any steady clock.
-            error: why there is no connection; None if one broke that had been there.
+            now: seconds on any monotonic clock.
+            error: why there is no connection; None if an established one broke.
         """
         refused = isinstance(error, ValueError) or (isinstance(error, RequestError) and error.code != Code.BUSY)
         if error is not None and (refused or self._out_of_patience(now)):

@@ -1,7 +1,7 @@
 """Sessions whose audio we send and that survive their connections: live audio, and files.
 
-In: a `Link`, audio. Out: events, each stored one once. A broken link is waited for; the audio then goes on from the
-byte that the daemon has. What to do is decided in `convo.resume`; how events survive stands in `convo.follower`.
+In: a `Link`, audio. Out: events, each stored one exactly once. After a broken connection, the audio continues from the
+byte that the daemon has. `convo.resume` decides what to do; `convo.follower` keeps the events in order.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from .client import Client, ClientSession, EventStream, SessionOptions
-from .client_io import AutoResetEvent
+from .client_io import Broadcast
 from .errors import ConnectionLost, ConvoError, EventsLost, RequestError
 from .follower import ResumedEvents
 from .link import Link
@@ -33,7 +33,7 @@ _BUSY_S = 1.0  # before a daemon that has no room is asked again
 _GOODBYE_S = 3.0  # for cancelling a session while we ourselves are told to stop
 
 Read = Callable[[], Awaitable[bytes]]
-"""Gives the next bytes of a file, none at its end."""
+"""Returns the next bytes of a file, none at its end."""
 
 
 class _Producer(ResumedEvents):
@@ -45,9 +45,9 @@ class _Producer(ResumedEvents):
         super().__init__(link, state or ResumableSession())
         self._kind = kind
         self._busy: Callable[[RequestError], None] | None = None
-        # Asked for again after a lost answer, it is the same session.
+        # If the answer is lost and it is requested again, this makes it the same session.
         self._options: SessionOptions = {"key": secrets.token_hex(16), **options}
-        self._changed = AutoResetEvent()
+        self._changed = Broadcast()
         self._current: ClientSession | None = None
         self._attempt: anyio.CancelScope | None = None
         self._reader: anyio.CancelScope | None = None
@@ -67,7 +67,7 @@ class _Producer(ResumedEvents):
 
     @property
     def failure(self) -> Exception | None:
-        """Why the daemon does not have all of the audio, or why there is no session any more; None if it is well."""
+        """Why the daemon does not have all of the audio, or why the session was given up; None if all is well."""
         return self._state.failure or self._gave_up
 
     @property
@@ -86,7 +86,7 @@ class _Producer(ResumedEvents):
         return 0 if self._current is None else self._current.acknowledged
 
     async def opened(self) -> str:
-        """Wait until the daemon has made the session, or shown it; returns its id. Raises like iterating."""
+        """Wait until the session is created or attached to; return its id. Raises like iterating."""
         await self._until(lambda: self._opened)
         return self._state.session
 
@@ -106,7 +106,7 @@ class _Producer(ResumedEvents):
                 raise self._gave_up
             try:
                 return await anext(stream)
-            except RequestError as error:  # the audio was refused: what was heard before still comes
+            except RequestError as error:  # the audio was refused: events of earlier audio still come
                 self._refused(error)
         return None
 
@@ -180,7 +180,7 @@ class _Producer(ResumedEvents):
                 await self._send_next(session)
                 self._changed.set()
         except ConnectionLost:
-            return  # noticed by whoever waits for that
+            return  # `_once` waits for that, too
         except ConvoError as error:
             self._give_up(error)
 
@@ -207,7 +207,7 @@ class _Producer(ResumedEvents):
 
     @abstractmethod
     def _refused(self, error: RequestError) -> None:
-        """The daemon takes no more of this audio."""
+        """Take note that the daemon takes no more of this audio."""
 
     def _give_up(self, error: Exception) -> None:
         self._gave_up = self._gave_up or error
@@ -222,22 +222,22 @@ class _Producer(ResumedEvents):
 
 
 class LiveStream(_Producer):
-    """A live session of ours: audio in, events out. Open for the length of an `async with` block.
+    """A live session whose audio we send: audio in, events out. Open for the length of an `async with` block.
 
     The session is created as soon as there is a connection, unless `session` names one. Leaving the block before `end`
     leaves it to the daemon, which waits for `limits.resume_s` and then finishes it.
 
     Args:
-        link: the connection, shared with whatever else the program asks.
-        session: the id of one to go on with, from the byte that the daemon has; `options` are its own then.
+        link: the connection, shared with the program's other requests.
+        session: the id of one to continue, from the byte that the daemon has; it keeps its own options.
         after_seq: number of its last stored event that is known.
-        busy: called when the daemon has no room for the session, which is then asked for again every second; without
+        busy: called when the daemon has no room for the session, which is then requested again every second; without
             it, that is an error.
         options: fields of `CreateSession`; `audio` says what the bytes are, 16 kHz mono s16le unless said otherwise.
 
     Iterating raises:
         RequestError: the daemon refused the session, or its end.
-        CannotConnect, ConnectionLost: there is no daemon any more.
+        CannotConnect, ConnectionLost: the link has given up.
         RemoteProtocolError: the daemon lost audio that it had stored.
     """
 
@@ -259,15 +259,15 @@ class LiveStream(_Producer):
         Cancelled, the audio was taken all the same: it is sent in the background.
 
         Raises:
-            RequestError: the daemon refused this session's audio; what it heard before still comes as events.
+            RequestError: the daemon refused this session's audio; events of earlier audio still come.
             SessionCutShort: the connection was broken for too long.
-            ConvoError: there is no session any more, as iterating says.
+            ConvoError: the session was given up, as iterating says.
         """
         self.send_nowait(data)
         await self._until(lambda: not self._state.unsent)
 
     def send_nowait(self, data: bytes) -> None:
-        """Have audio sent in the background: for a last piece, as nothing holds up a program that sends too much.
+        """Have audio sent in the background: for a last piece, as nothing slows down a program that sends too much.
 
         Raises like `send`.
         """
@@ -279,7 +279,7 @@ class LiveStream(_Producer):
         self._changed.set()
 
     async def end(self) -> None:
-        """No more audio comes: wait until the daemon knows; the last events follow. Raises like `send`."""
+        """Wait until the daemon knows that no more audio comes; the last events follow. Raises like `send`."""
         self._state.finish()
         self._changed.set()
         while not (self._state.ended or self._over or self._gave_up is not None):
@@ -307,15 +307,15 @@ class LiveStream(_Producer):
 
 
 class FileUpload(_Producer):
-    """A file session of ours: its bytes in, events out. Open for the length of an `async with` block.
+    """A file that we upload: its bytes in, events out. Open for the length of an `async with` block.
 
-    Leaving the block before the daemon has all of the file cancels the session; after that it goes on by itself.
+    Leaving the block before the daemon has all of the file cancels the session; after that it continues by itself.
 
     Args:
-        link: the connection, shared with whatever else the program asks.
-        source: a path, or what gives the next bytes; what it raises, iterating and `uploaded` raise.
-        progress: called with the bytes sent so far, and whether the daemon has it all.
-        options: fields of `CreateSession`; of a path, `audio` and `title` are made of its name.
+        link: the connection, shared with the program's other requests.
+        source: a path, or a function that returns the next bytes; what it raises, iterating and `uploaded` raise.
+        progress: called with the bytes sent so far, and whether the daemon has them all.
+        options: fields of `CreateSession`; for a path, `audio` and `title` default to its name.
 
     Entering raises:
         OSError: the file cannot be opened.
@@ -323,7 +323,7 @@ class FileUpload(_Producer):
     Iterating raises:
         OSError: it cannot be read.
         RequestError: the daemon refused it.
-        CannotConnect, ConnectionLost: there is no daemon any more.
+        CannotConnect, ConnectionLost: the link has given up.
         RemoteProtocolError: the daemon lost audio that it had stored.
     """
 
@@ -372,7 +372,7 @@ class FileUpload(_Producer):
         await self._until(lambda: self._state.ended)
 
     async def cancel(self, within_s: float | None = _GOODBYE_S) -> None:
-        """Tell the daemon that nobody wants this any more, though we may be being cancelled ourselves.
+        """Cancel the session at the daemon, even while we are being cancelled ourselves.
 
         Args:
             within_s: how long to wait for a connection and the answer; None for ever.
@@ -394,7 +394,7 @@ class FileUpload(_Producer):
             await self._until(lambda: self._state.ended)
             self._progress(self.taken, True)
         except ConvoError:
-            return  # iterating tells
+            return  # iterating raises it
         except Exception as error:
             self._give_up(error)
 

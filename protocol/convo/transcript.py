@@ -12,14 +12,14 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from .messages import Bookmark, GetSessionReply, Segment, State, Summary
+from .messages import Bookmark, GetSessionReply, Segment, Speaker, State, Summary
 
 
 class Transcript(msgspec.Struct, frozen=True, kw_only=True):
     """A session with its segments, its marks and, once there is one, its summary.
 
     `created` is Unix seconds, `duration_s` seconds of audio; segments and marks are in the order of their times, which
-    are seconds on the session's sample clock.
+    are seconds on the session's sample clock. `speakers` are those that segments name by their numbers.
     """
 
     session: str
@@ -31,11 +31,17 @@ class Transcript(msgspec.Struct, frozen=True, kw_only=True):
     segments: list[Segment]
     summary: Summary | None
     marks: list[Bookmark] = []
+    speakers: list[Speaker] = []
 
     @classmethod
     def of(cls, reply: GetSessionReply) -> Transcript:
         """The transcript in a whole answer to get_session."""
         return cls(**{name: getattr(reply, name) for name in cls.__struct_fields__})
+
+    @property
+    def names(self) -> dict[int, str]:
+        """What each speaker is called, by number, as one line."""
+        return {each.speaker: one_line(each.name) for each in self.speakers}
 
 
 class Ends(Protocol):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _READ_BYTES = 1 << 16
 
 _CLOSE_S = 2.0
-"""For what was handed over to be written, and for the daemon's own goodbye."""
+"""Longest wait for the last writes, and for the daemon's closing handshake."""
 
 _GONE = "The daemon closed the connection."
 _CLOSED = "The connection was closed."
@@ -47,14 +47,14 @@ def connect(
 
     Args:
         url: `unix:PATH`, `ws://host:port` or `wss://host:port`; by default what `default_url` finds.
-        token: what proves who this is, where the daemon wants that.
+        token: authenticates the client, where the daemon requires it.
         client: name and version of this program, for the daemon's log.
         connect_timeout: seconds for connecting and the handshake.
         ssl_context: for wss, instead of the system's.
 
     Raises:
-        ValueError: the URL is none.
-        CannotConnect: nobody answered there.
+        ValueError: it is not a URL of a daemon.
+        CannotConnect: no daemon answered there.
         RequestError: the daemon refused this client, for example as `unauthorized`.
     """
     return _connect(parse(url or default_url()), token, client, connect_timeout, ssl_context)
@@ -103,7 +103,7 @@ async def _connect(
                 await _finish(io)
         finally:
             if io is not None:
-                io.lost(_CLOSED)  # whoever still waits, shielded from what ended the block, learns it
+                io.lost(_CLOSED)  # wakes tasks that still wait, shielded from what ended the block
             if stream is not None:  # before the tasks are cancelled: asyncio would cancel this, too
                 await stream.abort()
 
@@ -130,10 +130,10 @@ async def _open(address: Address, ssl_context: ssl.SSLContext | None) -> ByteStr
 
 
 async def _handshake(stream: _Stream, address: Address, *, client: str, token: str | None) -> ClientIO:
-    """Shake hands as a WebSocket where that is wanted; the contract's own handshake is in the outbox.
+    """Do the WebSocket's handshake, if there is one; the contract's own handshake is in the outbox.
 
     Raises:
-        ConnectionLost: the other side does not want this WebSocket, or went away.
+        ConnectionLost: the other side refused the WebSocket, or closed the connection.
     """
     framing: Framing = LengthPrefixed(RECEIVE_BYTES)
     websocket: WebSocketFraming | None = None
@@ -153,7 +153,7 @@ async def _handshake(stream: _Stream, address: Address, *, client: str, token: s
 
 
 async def _read(stream: _Stream, io: ClientIO) -> None:
-    """Pass on what comes, until nothing more does."""
+    """Pass on what comes, until the connection ends."""
     try:
         while not io.core.lost:
             data = await stream.receive()
@@ -166,7 +166,7 @@ async def _read(stream: _Stream, io: ClientIO) -> None:
 
 
 async def _write(stream: _Stream, io: ClientIO) -> None:
-    """Write what is to be sent, one message whole after the other."""
+    """Write what is to be sent, message by message."""
     try:
         while True:
             await stream.send(await io.next_outgoing())
@@ -176,9 +176,9 @@ async def _write(stream: _Stream, io: ClientIO) -> None:
 
 
 async def _finish(io: ClientIO) -> None:
-    """Return once everything is written and, for a WebSocket, both sides said goodbye."""
+    """Wait until everything is written and, for a WebSocket, both sides have closed it."""
     await io.drained()
-    if io.say_goodbye():
+    if io.start_close():
         await io.drained()
         await io.wait_lost()
 
@@ -204,7 +204,7 @@ class _Stream:
             raise _lost(error) from error
 
     async def abort(self) -> None:
-        # Everything worth saying was said: TLS's own goodbye is not waited for.
+        # Everything has been said: TLS's closing alert is not waited for.
         await anyio.aclose_forcefully(self._stream)
 
 
@@ -214,7 +214,7 @@ def _lost(error: Exception) -> ConnectionLost:
 
 
 def reason_of(error: BaseException) -> str:
-    """Why a connection could not be made, in half a sentence."""
+    """Say in half a sentence why a connection could not be made."""
     cause = error.__cause__
     if cause is not None and (type(error) is OSError or isinstance(error, anyio.BrokenResourceError)):
         # anyio tried every address of the host, or says only that TLS broke.
@@ -224,7 +224,7 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, FileNotFoundError):
         return "there is no such socket"
     if isinstance(error, ConnectionRefusedError):
-        return "nobody listens there"
+        return "nothing listens there"
     if isinstance(error, PermissionError):
         return "you may not open this socket (are you in its group?)"
     if isinstance(error, TimeoutError):

@@ -1,7 +1,7 @@
-"""A WebSocket's client side without a socket: a framing for `Connection`, with its own handshake and manners.
+"""A WebSocket's client side without a socket: a framing for `Connection`, with its own handshake and control frames.
 
-In: bytes of the stream below. Out: whole messages, and the bytes that a WebSocket wants sent by itself (the
-upgrade, pongs, closes). This module never reads a message; wsproto knows the frames, it only keeps their order.
+In: bytes of the stream below. Out: whole messages, and the bytes that a WebSocket sends by itself (the upgrade, pongs,
+closes). This module never reads a message; wsproto parses the frames.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from .messages import WEBSOCKET_SUBPROTOCOL
 class WebSocketFraming:
     """Messages of a WebSocket whose bytes come from a stream of any kind.
 
-    Send `data_to_send` first, give `receive_data` what comes, and send `data_to_send` again, until `opened`.
+    Send `data_to_send` first, pass what comes to `receive_data`, and send `data_to_send` again, until `opened`.
     """
 
     def __init__(self, address: Address, limit: int) -> None:
         self.limit = limit
         self.opened = False
         self.ended: str | None = None
-        """Why nothing more comes, as a sentence; None while it may."""
+        """Why it has ended, as a sentence; None while it is open."""
         self._websocket = WSConnection(ConnectionType.CLIENT)
         self._messages: deque[bytes] = deque()
         self._partial = bytearray()
@@ -48,11 +48,11 @@ class WebSocketFraming:
 
     @property
     def buffered(self) -> int:
-        """Bytes that are held of messages that came."""
+        """Bytes of received messages that are held."""
         return len(self._partial) + sum(map(len, self._messages))
 
     def data_to_send(self) -> bytes:
-        """What the WebSocket itself wants sent, perhaps nothing."""
+        """Return the bytes that the WebSocket itself sends, perhaps none."""
         data = b"".join(self._to_send)
         self._to_send.clear()
         return data
@@ -74,17 +74,17 @@ class WebSocketFraming:
                     case BytesMessage():
                         self._message(event)
                     case TextMessage():
-                        # No message of the contract: as nothing at all, the connection refuses it.
+                        # The contract has no text messages here: the connection refuses an empty one.
                         self._messages.append(b"")
                     case Ping():
                         self._to_send.append(self._websocket.send(event.response()))
                     case CloseConnection():
                         self._closed(event)
         except RemoteProtocolError as error:
-            self.ended = f"This is no WebSocket that it speaks: {str(error).rstrip('.')}."
+            self.ended = f"It does not speak WebSocket: {str(error).rstrip('.')}."
 
     def next_frame(self) -> bytes | None:
-        """The next whole message, None if there is none yet; FrameTooLarge once one is above the limit."""
+        """Return the next whole message, None if there is none yet; raise FrameTooLarge once one is above the limit."""
         if self._messages:
             return self._messages.popleft()
         if len(self._partial) > self.limit:
@@ -92,7 +92,7 @@ class WebSocketFraming:
         return None
 
     def wrap(self, payload: bytes) -> bytes:
-        """The payload as one binary message.
+        """Return the payload as one binary message.
 
         Raises:
             ConnectionLost: the WebSocket is closed.
@@ -103,8 +103,8 @@ class WebSocketFraming:
             raise ConnectionLost(self.ended or "The WebSocket is closed.") from None
 
     def close(self) -> None:
-        """Say goodbye with code 1000 in the next `data_to_send`, if that was not said yet."""
-        with suppress(LocalProtocolError):  # one side said it already
+        """Put a close frame with code 1000 into the next `data_to_send`, unless one side has closed already."""
+        with suppress(LocalProtocolError):  # one side has
             self._to_send.append(self._websocket.send(CloseConnection(code=1000)))
 
     def _accepted(self, event: AcceptConnection) -> None:
@@ -124,5 +124,5 @@ class WebSocketFraming:
     def _closed(self, event: CloseConnection) -> None:
         reason = f": {event.reason.rstrip('.')}" if event.reason else ""
         self.ended = f"The WebSocket was closed with code {event.code}{reason}."
-        with suppress(LocalProtocolError):  # this was the answer to our own goodbye
+        with suppress(LocalProtocolError):  # this was the answer to our own close frame
             self._to_send.append(self._websocket.send(event.response()))

@@ -26,6 +26,7 @@ HOMES = {
     "watch": "history",
     "export": "history",
     "search": "history",
+    "ask": "ask",
     "rename": "history",
     "queue": "jobs",
     "priority": "jobs",
@@ -41,11 +42,11 @@ HOMES = {
     "pull": "service",
     "mcp": "service",
 }
-"""In which module the function of a command is; it has the command's name, with _ for -."""
+"""The module that holds each command's function, which has the command's name, with _ for -."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run a command line; returns the exit code."""
+    """Run a command line; return the exit code."""
     _open_streams()
     options = parse(words)
     try:
@@ -56,7 +57,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def run(command: Command, options: Options) -> int:
-    """Run a command under trio; returns the exit code and says why it is not 0."""
+    """Run a command under trio; return the exit code, and say why if it is not 0."""
     import trio
 
     from .errors import ClosedPipe, Exit, Interrupted, explain
@@ -64,7 +65,7 @@ def run(command: Command, options: Options) -> int:
     from .output import note
 
     async def interruptible() -> None:
-        """A signal cancels the command, unless it has something better to do about it."""
+        """Run the command; a signal cancels it, unless the command handles signals itself."""
         with trio.CancelScope() as scope, on_interrupt(scope.cancel) as interrupts:
             await command(options)
         interrupts.check()
@@ -86,14 +87,14 @@ def run(command: Command, options: Options) -> int:
 
 
 def _open_streams() -> None:
-    """Put something in the place of a standard stream that was closed (`>&-`), or the next socket would sit there."""
+    """Replace standard streams that were closed (`>&-`), or the next socket would get their descriptors."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  # open as long as we run
 
 
 def _forget_output() -> None:
-    """Python flushes standard output once more at its end, and would complain that nobody reads it."""
+    """Redirect standard output: Python flushes it once more at its end, and would report the closed pipe."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

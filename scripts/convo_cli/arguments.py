@@ -1,7 +1,7 @@
-"""The command line: what may be written, and what each thing is called.
+"""The command line: commands, options and their help.
 
-In: a list of words. Out: `Options`, whose `command` names what to run. This module imports nothing but argparse,
-so that `--help` is there at once, and it never looks at the daemon, at files or at the terminal.
+In: a list of words. Out: `Options`, whose `command` names what to run. This module imports nothing but argparse, so
+that `--help` appears at once, and it never contacts the daemon, or looks at files or the terminal.
 """
 
 from __future__ import annotations
@@ -14,10 +14,15 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from convo.messages import Priority
 
-FORMATS = ("txt", "srt", "vtt", "json", "jsonl", "md")
+FORMATS = ("txt", "srt", "vtt", "ttml", "json", "jsonl", "md")
+CAPTIONS = ("srt", "vtt", "ttml")
+"""Formats of which several cannot follow each other in one file."""
+EXPORTS = (*FORMATS, "docx")
 ENCODINGS = ("s16le", "f32le", "mulaw", "alaw")
 STATES = ("pending", "processing", "transcribed", "completed", "failed", "cancelled")
 PRIORITIES = ("low", "normal", "high")
+REDACTED = ("names", "numbers", "emails")
+MOST_SPEAKERS = 16
 
 _RAW = (".raw", ".pcm", ".s16", ".s16le", ".sw")
 
@@ -30,17 +35,17 @@ exit codes:
   2    the command line is wrong
   3    no daemon answers
   4    the audio cannot be read
-  5    not allowed: the token is missing or wrong, or the session is someone else's
+  5    not allowed: the token is missing or wrong, or the session belongs to another user
   6    the session failed
   130  interrupted: a live session was ended and its last words printed, an upload cancelled
-  141  whoever read the output went away
+  141  the reader of the output closed the pipe
 
 environment: CONVO_URL is --connect, CONVO_TOKEN is --token.
 """
 
 
 class Options(argparse.Namespace):
-    """Every option there is; a command reads those that its parser sets."""
+    """All options of all commands; a command reads those that its parser sets."""
 
     command: str
     parser: argparse.ArgumentParser
@@ -76,12 +81,19 @@ class Options(argparse.Namespace):
     channels: int | None
     realtime: bool
     mic: bool
+    system: bool
     device: str | None
+    speakers: str | None
+    split_channels: bool
     sample: str
     fast: bool
     tui: bool
 
     session: str
+    sessions: list[str]
+    redact: list[str]
+    redact_names: str | None
+    audio: str | None
     query: str
     state: str | None
     kind: str | None
@@ -96,19 +108,20 @@ def parse(words: Sequence[str] | None = None) -> Options:
     """Read the command line; a wrong one, `--help` and `--version` end the program as argparse does (2 or 0)."""
     parser = make_parser()
     options = parser.parse_args(words, namespace=Options())
-    complaint = _complaint(options)
-    if complaint:
-        options.parser.error(complaint)
+    if (wrong := _usage_error(options)) is not None:
+        options.parser.error(wrong)
     return options
 
 
 def is_raw(file: str) -> bool:
-    """Whether a file's name says that it holds samples and nothing else."""
+    """Whether a file's name says that it is raw audio, without a header."""
     return file.lower().endswith(_RAW)
 
 
-def _complaint(options: Options) -> str | None:
-    """What argparse cannot see: options that do not go together."""
+def _usage_error(options: Options) -> str | None:
+    """Check what argparse cannot: options that do not go together."""
+    if options.command in ("transcribe", "stream") and options.split_channels and options.speakers:
+        return "--split-channels says who speaks by channel, --speakers by voice: give one of them"
     if options.command == "transcribe":
         if options.json and options.format is not None:
             return "--json prints events, --format a transcript: give one of them"
@@ -121,15 +134,27 @@ def _complaint(options: Options) -> str | None:
         if options.skip_existing and options.output is None and options.output_dir is None:
             return "--skip-existing looks for what --output-dir or -o would write: give one of them"
         if options.files.count("-") > 1:
-            return "standard input (-) can be read once"
+            return "standard input (-) can only be read once"
         to_screen = options.output is None and options.output_dir is None
-        if len(options.files) > 1 and to_screen and options.format in ("srt", "vtt"):
+        if len(options.files) > 1 and to_screen and options.format in CAPTIONS:
             return f"several files in {options.format} need --output-dir DIR: one transcript each"
+    if options.command == "export" and options.redact_names is not None and "names" not in options.redact:
+        return "--redact-names is for names: give --redact names too"
     if options.command == "stream":
         if options.mic and options.file is not None:
             return "--mic takes the place of a FILE: give one of them"
         if options.device is not None and not options.mic:
             return "--device names a microphone: give --mic too"
+        if options.system and options.file is not None:
+            return "--system takes the place of a FILE: give one of them"
+        if options.system and options.realtime:
+            return "--system comes as it is played: leave out --realtime"
+        if options.system and (options.encoding or options.rate or options.channels):
+            return "--encoding, --rate and --channels are for raw audio: leave them out with --system"
+        if options.system and options.split_channels:
+            return "--system has one channel, and with --mic each side is a speaker anyway: leave out --split-channels"
+        if options.system and options.mic and options.speakers:
+            return "--mic and --system are two speakers, me and them: leave out --speakers"
         if options.mic and options.encoding is not None:
             return "--encoding is for raw audio: leave it out with --mic"
         unsaid = options.encoding is None and (options.rate is not None or options.channels is not None)
@@ -139,7 +164,7 @@ def _complaint(options: Options) -> str | None:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+    """Make the parser of the whole command line."""
     everywhere = _everywhere(suppress=True)
     parser = argparse.ArgumentParser(
         prog="convo",
@@ -156,7 +181,7 @@ def make_parser() -> argparse.ArgumentParser:
         made: argparse.ArgumentParser = commands.add_parser(
             name, help=help, description=_sentence(help), parents=[everywhere], allow_abbrev=False, **more
         )
-        made.set_defaults(parser=made)  # which complains with its own usage
+        made.set_defaults(parser=made)  # its errors show its own usage
         return made
 
     _transcribe(command("transcribe", "turn recordings into transcripts"))
@@ -168,7 +193,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _everywhere(*, suppress: bool) -> argparse.ArgumentParser:
-    """Options that stand before or after the command; after it, one that is not given changes nothing."""
+    """Make the options that may come before or after the command; after it, one that is left out changes nothing."""
 
     def default(value: object) -> Any:
         return argparse.SUPPRESS if suppress else value
@@ -195,14 +220,14 @@ def _everywhere(*, suppress: bool) -> argparse.ArgumentParser:
 
 def _transcribe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "files", metavar="FILE", nargs="+", help="anything FFmpeg reads, a directory of such; - is standard input"
+        "files", metavar="FILE", nargs="+", help="anything FFmpeg reads, or a directory of them; - is standard input"
     )
     parser.add_argument("--format", choices=FORMATS, help="of the transcript (txt, or as the end of -o says)")
     parser.add_argument(
-        "-o", "--output", metavar="OUT", help="a file, or for several FILEs a directory; replaced when all is there"
+        "-o", "--output", metavar="OUT", help="a file, or a directory for several FILEs; replaced once complete"
     )
-    parser.add_argument("--output-dir", metavar="DIR", help="where a transcript of each FILE goes, named like it")
-    parser.add_argument("--skip-existing", action="store_true", help="leave out files whose transcript is there")
+    parser.add_argument("--output-dir", metavar="DIR", help="write a transcript of each FILE here, named after it")
+    parser.add_argument("--skip-existing", action="store_true", help="skip files whose transcript exists")
     _of_files(parser)
 
 
@@ -211,7 +236,7 @@ def _watch_folder(parser: argparse.ArgumentParser) -> None:
         "directory", metavar="DIR", help="the folder; NAME.FORMAT is written beside each recording NAME"
     )
     parser.add_argument("--format", choices=FORMATS, help="of the transcripts (txt)")
-    parser.add_argument("--recursive", action="store_true", help="watch the folders in it, too")
+    parser.add_argument("--recursive", action="store_true", help="watch its subfolders too")
     parser.add_argument(
         "--settle", type=_seconds(0.1, 3600.0), default=1.0, metavar="S", help="take files unchanged for S seconds (1)"
     )
@@ -220,9 +245,9 @@ def _watch_folder(parser: argparse.ArgumentParser) -> None:
 
 def _of_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--track", type=_number(1, 1000), metavar="N", help="which audio track (the first with sound)")
-    parser.add_argument("--priority", choices=PRIORITIES, default="normal", help="who goes before others (normal)")
+    parser.add_argument("--priority", choices=PRIORITIES, default="normal", help="place in the queue (normal)")
     parser.add_argument("--keep-audio", action="store_true", help="keep the audio, for `convo retranscribe`")
-    _hearing(parser)
+    _transcription(parser)
 
 
 def _stream(parser: argparse.ArgumentParser) -> None:
@@ -236,20 +261,25 @@ def _stream(parser: argparse.ArgumentParser) -> None:
     source = parser.add_argument_group("pace and source")
     source.add_argument("--realtime", action="store_true", help="send no faster than the audio plays")
     source.add_argument("--mic", action="store_true", help="listen to the microphone; Ctrl-C ends it")
+    source.add_argument(
+        "--system",
+        action="store_true",
+        help="listen to what this machine plays (Linux); with --mic both, as two speakers, me and them",
+    )
     source.add_argument("--device", metavar="NAME", help="which microphone: a part of its name, or its number")
     parser.add_argument("--times", action="store_true", help="begin each line with when it was said")
     parser.add_argument("--title", metavar="TEXT", help="what the session is called")
     parser.add_argument(
         "--rolling", action="store_true", help="summarise every few minutes of talk, and at the end (implies --summary)"
     )
-    _hearing(parser)
+    _transcription(parser)
 
 
-def _hearing(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("how to listen")
+def _transcription(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("transcription")
     group.add_argument("--summary", action="store_true", help="summarise, and print the summary after the words")
     group.add_argument("--style", metavar="STYLE", help=f"of the summary: {_STYLES}")
-    group.add_argument("--language", metavar="CODE", help="what is spoken, such as en or de; else it is heard out")
+    group.add_argument("--language", metavar="CODE", help="what is spoken, such as en or de (detected)")
     group.add_argument("--words", action="store_true", help="times and confidence of each word (JSON formats)")
     group.add_argument(
         "--task", choices=("transcribe", "translate"), default="transcribe", help="translate gives English"
@@ -257,6 +287,13 @@ def _hearing(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--prompt", metavar="TEXT", help="text as it might stand before: sets style and spelling")
     group.add_argument("--hotwords", metavar="WORDS", help="names and terms to listen for")
     group.add_argument("--model", metavar="NAME", help="a speech model other than the daemon's own")
+    group.add_argument(
+        "--speakers",
+        type=_speakers,
+        metavar="N",
+        help="tell voices apart: auto, or how many there are (needs `convo models pull voices`)",
+    )
+    group.add_argument("--split-channels", action="store_true", help="each channel is a speaker, heard by itself")
 
 
 def _history(command: Any) -> None:
@@ -265,34 +302,50 @@ def _history(command: Any) -> None:
     parser.add_argument("--kind", choices=("live", "file"), help="only live ones, or only files")
     parser.add_argument("--limit", type=_number(1, 100_000), default=50, metavar="N", help="at most this many (50)")
 
-    parser = command("show", "print a session: its words and its summary")
+    parser = command("show", "print a session's transcript and summary")
     _session(parser)
 
-    parser = command("watch", "print a session's words from the start, and go on until it ends")
+    parser = command("watch", "print a session's transcript from its start, and follow it to its end")
     _session(parser)
     parser.add_argument("--times", action="store_true", help="begin each line with when it was said")
 
     parser = command("export", "print a session's transcript in a format")
     _session(parser)
-    parser.add_argument("--format", choices=FORMATS, help="txt, or as the end of -o says")
-    parser.add_argument("-o", "--output", metavar="OUT", help="a file; replaced only when all is there")
+    parser.add_argument("--format", choices=EXPORTS, help="txt, or as the end of -o says; docx needs -o")
+    parser.add_argument("-o", "--output", metavar="OUT", help="a file; replaced only once complete")
+    parser.add_argument(
+        "--redact",
+        type=_kinds,
+        default=[],
+        metavar="KINDS",
+        help="take out what looks like it: names, numbers, emails, with commas between; read the result",
+    )
+    parser.add_argument(
+        "--audio", metavar="OUT.wav", help="write the kept sound, too (alone without -o); --redact puts silence into it"
+    )
+    parser.add_argument("--redact-names", metavar="FILE", help="names to take out, one a line, beside those found")
 
     parser = command("search", "find words in all transcripts")
     parser.add_argument("query", metavar="WORDS", help="what was said")
     parser.add_argument("--limit", type=_number(1, 10_000), default=50, metavar="N", help="at most this many (50)")
 
+    parser = command("ask", "answer a question from what was said, with the places that say so")
+    parser.add_argument("query", metavar="QUESTION", help="in the language of the talks")
+    parser.add_argument("sessions", metavar="ID", nargs="*", help="only these sessions; the beginning is enough")
+    parser.add_argument("--limit", type=_number(1, 40), default=12, metavar="N", help="use at most N passages (12)")
+
     parser = command("rename", "give a session another title")
     _session(parser)
     parser.add_argument("title", metavar="TITLE", help="what it is called from now on")
 
-    parser = command("queue", "list the files that wait, pause them, or go on")
+    parser = command("queue", "list the files in the queue, pause it, or resume it")
     parser.add_argument("action", nargs="?", choices=("pause", "resume"), help="instead of listing them")
 
-    parser = command("priority", "let a file that waits go before others, or after them")
+    parser = command("priority", "move a waiting file ahead of others, or behind them")
     _session(parser)
     parser.add_argument("priority", choices=PRIORITIES)
 
-    parser = command("retry", "let a session that failed go on where it failed")
+    parser = command("retry", "continue a failed session where it failed")
     _session(parser)
 
     parser = command("retranscribe", "transcribe kept audio again, as a new session")
@@ -301,9 +354,9 @@ def _history(command: Any) -> None:
     parser.add_argument("--language", metavar="CODE", help="what is spoken, such as en or de")
     parser.add_argument("--task", choices=("transcribe", "translate"), help="translate gives English")
     parser.add_argument("--words", action="store_true", default=None, help="times and confidence of each word")
-    parser.add_argument("--priority", choices=PRIORITIES, default="normal", help="who goes before others (normal)")
+    parser.add_argument("--priority", choices=PRIORITIES, default="normal", help="place in the queue (normal)")
 
-    parser = command("summarize", "summarise a session, or do it again in another way")
+    parser = command("summarize", "write a summary of a session, or another one")
     _session(parser)
     parser.add_argument(
         "--provider", metavar="NAME", help="who writes it: auto, ollama, openai, extractive, or one that was added"
@@ -316,16 +369,16 @@ def _history(command: Any) -> None:
     _session(parser)
     parser.add_argument("number", metavar="NUMBER", nargs="?", type=_number(1, 1 << 62), help="as the list has it")
 
-    parser = command("cancel", "stop a session; its words so far stay")
+    parser = command("cancel", "stop a session; what was transcribed is kept")
     _session(parser)
 
-    parser = command("rm", "forget a session: its audio, words and summary")
+    parser = command("rm", "delete a session: its audio, transcript and summaries")
     _session(parser)
 
 
 def _service(command: Any) -> None:
-    command("status", "say how the daemon is")
-    command("metrics", "say how the daemon is in numbers, for a monitor (Prometheus' text format)")
+    command("status", "show the state of the daemon")
+    command("metrics", "print the daemon's metrics, for a monitor (Prometheus' text format)")
 
     command("mcp", "let an assistant list, search, read and summarise talks (Model Context Protocol on stdio)")
 
@@ -347,6 +400,21 @@ def _session(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("session", metavar="ID", help="of the session; its beginning is enough")
 
 
+def _speakers(text: str) -> str:
+    """How many speakers there are, or auto."""
+    if text == "auto" or (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_SPEAKERS):
+        return text
+    raise argparse.ArgumentTypeError(f"give auto, or a number from 1 to {MOST_SPEAKERS}, not {text!r}")
+
+
+def _kinds(text: str) -> list[str]:
+    """What is to be taken out of a transcript."""
+    kinds = [kind.strip() for kind in text.split(",")]
+    if not set(kinds) <= set(REDACTED):
+        raise argparse.ArgumentTypeError(f"give some of {', '.join(REDACTED)}, with commas between, not {text!r}")
+    return kinds
+
+
 def _number(least: int, most: int) -> Any:
     def number(text: str) -> int:
         try:
@@ -354,7 +422,7 @@ def _number(least: int, most: int) -> Any:
         except ValueError:
             value = least - 1
         if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number between {least} and {most}")
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number between {least} and {most}")
         return value
 
     return number

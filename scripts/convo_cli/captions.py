@@ -1,4 +1,4 @@
-"""A session's events as a person or a program wants to read them while they happen.
+"""Print a session's events as they happen, for people or for programs.
 
 In: events in order. Out: finished lines (or JSON) on standard output; the sentence that is still being spoken, redrawn
 in one line, on a terminal's standard error; warnings there too. This module asks the daemon for nothing.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TextIO
 
@@ -18,6 +19,7 @@ from convo.messages import (
     RollingSummary,
     SessionState,
     SessionWarning,
+    SpeakerLabel,
     State,
     SummaryDelta,
     TranscriptPartial,
@@ -31,7 +33,7 @@ from .text import clean, clock, tail
 
 
 class Interim:
-    """The line at the bottom of a terminal that is written over and over."""
+    """The line at the bottom of a terminal that is redrawn in place."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -51,7 +53,7 @@ class Interim:
         self._shown = True
 
     def erase(self) -> None:
-        """Leave an empty line for what is printed next."""
+        """Clear the line for what is printed next."""
         if self._shown:
             self._write("\r\x1b[K")
             self._shown = False
@@ -69,9 +71,21 @@ class Interim:
 
 
 class Captions:
-    """Shows one session; `outcome` raises what the command ends with. `summary`: print one that comes."""
+    """Shows one session; `outcome` raises what the command ends with. `summary`: print one that comes. `name_of`: what
+    a speaker is called, where segments come with labels.
+    """
 
-    def __init__(self, lines: Lines, *, times: bool = False, json: bool = False, summary: bool = True) -> None:
+    def __init__(
+        self,
+        lines: Lines,
+        *,
+        times: bool = False,
+        json: bool = False,
+        summary: bool = True,
+        name_of: Callable[[int], str] | None = None,
+    ) -> None:
+        self._name_of = name_of
+        self._unlabelled: TranscriptSegment | None = None
         self._lines = lines
         self._times = times
         self._json = json
@@ -80,21 +94,19 @@ class Captions:
         self._spoken = 0
         self._starts: dict[int, float] = {}
         self._preview = Preview(self._interim)
-        self.last_seq = 0
         self.state: SessionState | None = None
 
     @property
     def wants_interims(self) -> bool:
-        """Whether the sentence that is still being spoken is shown at all."""
+        """Whether interim captions are shown at all."""
         return self._json or self._interim is not None
 
     def show(self, event: Event) -> None:
-        """Show what is to be seen of an event."""
-        seq = getattr(event, "seq", None)
-        if seq is not None:
-            self.last_seq = seq
+        """Show an event."""
         if isinstance(event, SessionState):
             self.state = event
+        if self._unlabelled is not None and not isinstance(event, SpeakerLabel | TranscriptPartial | AudioAck):
+            self._say(self._unlabelled)
         if self._json:
             if not isinstance(event, AudioAck):
                 self._lines.put(json_line(event))
@@ -102,10 +114,14 @@ class Captions:
         match event:
             case TranscriptPartial() if self._interim is not None:
                 self._interim.draw(self._stamp(event.start), event.stable, event.tentative)
-            case TranscriptSegment() if text := clean(event.text):
+            case TranscriptSegment() if clean(event.text):
                 self._starts[event.segment] = event.start
-                self._print(f"{self._stamp(event.start)}{text}\n")
-                self._spoken += 1
+                if self._name_of is None:
+                    self._say(event)
+                else:
+                    self._unlabelled = event  # its label is the next event
+            case SpeakerLabel() if self._unlabelled is not None and self._unlabelled.segment == event.segment:
+                self._say(self._unlabelled, event.speaker)
             case FinalSummary() if self._summary:
                 gap = "\n" if self._spoken else ""
                 self._print(gap + summary_for_output(event, self._starts))
@@ -116,18 +132,24 @@ class Captions:
             case SessionWarning():
                 self.note(event.message)
 
+    def _say(self, event: TranscriptSegment, speaker: int | None = None) -> None:
+        name = "" if speaker is None or self._name_of is None else f"{self._name_of(speaker)}: "
+        self._unlabelled = None
+        self._print(f"{self._stamp(event.start)}{name}{clean(event.text)}\n")
+        self._spoken += 1
+
     def note(self, sentence: str) -> None:
-        """Say something on standard error, without a word of it landing in the line that is being spoken."""
+        """Print a sentence on standard error, and not into the line that is being redrawn."""
         self.erase()
         note(sentence)
 
     def erase(self) -> None:
-        """Take the line that is being spoken off the screen."""
+        """Clear the interim caption."""
         if self._interim is not None:
             self._interim.erase()
 
     def outcome(self) -> None:
-        """Raise Problem unless the session came to a good end."""
+        """Raise Problem if the session failed or was cancelled."""
         self.erase()
         if self.state is None:
             return

@@ -14,14 +14,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import trio
 
 import convo
-from convo.messages import EngineStatus, Status, SummaryOptions
+from convo import SessionOptions
+from convo.messages import EngineStatus, PullModel, Status, SummaryOptions
 
 from .__main__ import run
 from .arguments import Options
@@ -31,6 +33,7 @@ from .interrupts import before_leaving
 from .live import Live
 from .output import Lines, colours, note, on_screen, put
 from .sources import Paced, Source, decoded
+from .speaking import name_of, speaking
 from .summaries import DIM, PLAIN
 from .text import clean, file_name
 
@@ -38,6 +41,9 @@ REAL: Final = "tiny.en"
 """The smallest model that understands people, of one language: fetched the first time, about 70 MB."""
 
 BUILTIN: Final = "builtin"
+
+VOICES: Final = "voices"
+"""The package that tells speakers apart."""
 
 _START_S = 60.0
 _LOOK_S = 0.05  # between two looks at a daemon that is starting
@@ -150,6 +156,9 @@ async def _show(options: Options, model: str) -> None:
     if options.tui:
         await _play_in_the_app(options)
         return
+    options.split_channels = False
+    real = model != BUILTIN and bool(options.files or options.mic)
+    options.speakers = "auto" if real and await _tells_voices(options) else None
     with_it = "its built-in model" if model == BUILTIN else f"the model {clean(model)}"
     _say(f"convod is up with {with_it}. ")
     if options.mic:
@@ -185,11 +194,14 @@ async def _play_file(options: Options, path: Path, title: str) -> None:
 
 async def _play(options: Options, source: Source, title: str) -> None:
     lines = Lines()
-    captions = Captions(lines, times=True)
-    wanted = convo.SessionOptions(
+    who = speaking(options)
+    named = partial(name_of, who) if who else None
+    captions = Captions(lines, times=True, name_of=named)
+    wanted = SessionOptions(
         audio=source.format,
         title=title,
         interim=captions.wants_interims,
+        **who,
         # The built-in summarizer: the same summary on every machine, whatever language model runs there.
         summary=SummaryOptions(mode="final", provider="extractive"),
     )
@@ -228,6 +240,15 @@ async def _model_missing(options: Options) -> str | None:
     if engine.state == "loading":
         return f"nothing came of {clean(engine.model)} for {STALL_S:.0f} s"
     return None
+
+
+async def _tells_voices(options: Options) -> bool:
+    """Fetch what tells voices apart, 17 MB the first time; without it the captions name no speakers."""
+    async with convo.connect(str(options.connect), client="convo-demo") as client:
+        with trio.move_on_after(STALL_S), suppress(convo.RequestError):
+            await client.request(PullModel(model=VOICES))
+            return True
+    return False
 
 
 # --- the daemon -------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What can go wrong, as an exit code and one sentence.
+"""Errors as an exit code and one sentence.
 
 In: exceptions of the client library, of the system, of this command. Out: a `Problem`, or None for a bug, which
 is left to show its traceback. This module prints nothing.
@@ -20,12 +20,11 @@ class Exit(IntEnum):
     BAD_AUDIO = 4
     NOT_ALLOWED = 5
     FAILED = 6
-    INTERRUPTED = 130
     CLOSED_PIPE = 141  # what a shell sees of a program that SIGPIPE ended
 
 
 class Problem(Exception):
-    """Ends the command with a sentence for the person and a code for the script."""
+    """Ends the command with a sentence for the user and a code for the script."""
 
     def __init__(self, code: Exit, sentence: str) -> None:
         super().__init__(sentence)
@@ -34,11 +33,11 @@ class Problem(Exception):
 
 
 class ClosedPipe(Exception):
-    """Whoever read our standard output is gone; there is nobody left to tell."""
+    """The reader of our standard output is gone, so nothing more is printed."""
 
 
 class Interrupted(Exception):
-    """SIGINT or SIGTERM (`signum`) came, and what had to be done about it was done."""
+    """SIGINT or SIGTERM (`signum`) came, and was handled."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signum)
@@ -54,7 +53,7 @@ _BY_CODE = {
 
 
 def refused(code: str, message: str) -> Problem:
-    """The daemon said no to a request."""
+    """Make the problem of a request that the daemon refused."""
     exit_code = _BY_CODE.get(code, Exit.OTHER)
     if code == "unauthorized":
         message = f"{message} (The token is taken from CONVO_TOKEN; on this machine the Unix socket needs none.)"
@@ -62,13 +61,13 @@ def refused(code: str, message: str) -> Problem:
 
 
 def failed(code: str | None, message: str | None) -> Problem:
-    """A session ended in the state failed, for this reason."""
+    """Make the problem of a session that failed, for this reason."""
     exit_code = _BY_CODE.get(code or "", Exit.FAILED)
     return Problem(exit_code, message or "The session failed, and the daemon did not say why: look into its log.")
 
 
 def explain(error: BaseException) -> Problem | ClosedPipe | Interrupted | None:
-    """The one thing to tell about an error, or a group of them; None if one of them is a bug."""
+    """Return what to report about an error, or a group of them; None if one of them is a bug."""
     told = [_explain_one(leaf) for leaf in _leaves(error)]
     if None in told:
         return None
@@ -103,7 +102,7 @@ def _explain_one(error: BaseException) -> Problem | ClosedPipe | Interrupted | N
         case theirs.ConnectionLost():
             return Problem(
                 Exit.NO_DAEMON,
-                f"The connection to the daemon broke: {error} What it heard is kept; `convo ls` lists it.",
+                f"The connection to the daemon broke: {error} What it received is kept; `convo ls` lists it.",
             )
         case theirs.SessionCutShort():
             return Problem(Exit.NO_DAEMON, str(error))

@@ -1,7 +1,7 @@
-"""Sessions that are there already: list, read, follow, search, rename, stop, forget.
+"""Stored sessions: list, read, follow, search, rename, stop, delete.
 
-In: a session's ID or its beginning, and the daemon's replies. Out: text for people, JSON lines for programs. What is
-printed of a session was cleaned before: titles, words and summaries are data.
+In: a session's ID or its beginning, and the daemon's replies. Out: text for people, JSON lines for programs. Titles,
+words and summaries are data: they are cleaned before they are printed.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from pathlib import Path
 import trio
 
 import convo
+from convo.docx_file import DOCX, NoDocx, render_docx
+from convo.errors import BadAudio
 from convo.messages import (
     CancelSession,
     DeleteSession,
@@ -21,14 +23,17 @@ from convo.messages import (
     State,
     UpdateSession,
 )
+from convo.redaction import NAME, NAMES, Redactor, silences
+from convo.transcript import Transcript
 
-from .arguments import Options
+from .arguments import EXPORTS, Options
 from .captions import Captions
-from .errors import failed
+from .errors import Exit, Problem, failed
 from .link import connected, find, linked, sessions
 from .output import Lines, colours, json_line, note, on_screen, put, write_file
+from .sound import export_sound
 from .summaries import BOLD, DIM, PLAIN, starts_of, summary_for_output
-from .text import clean, clock, moment, table
+from .text import clean, clock, file_name, moment, table
 from .transcripts import fit, format_of
 
 
@@ -73,16 +78,71 @@ async def watch(options: Options) -> None:
 
 
 async def export(options: Options) -> None:
-    """`convo export ID --format F [-o OUT]`."""
+    """`convo export ID --format F [-o OUT] [--audio OUT.wav]`."""
     output = Path(options.output) if options.output is not None else None
-    format = format_of(options.format, output, json=options.json)
+    format = format_of(options.format, output, json=options.json, formats=EXPORTS)
+    if format == DOCX and output is None:
+        raise Problem(Exit.USAGE, "A Word document needs a file: give -o OUT.docx.")
+    names = _names(options.redact_names)
     async with connected(options) as client:
         info = await find(client, options.session)
-        text = fit(await client.export(info.session, format), format)
+        if options.audio is not None:
+            await _export_sound(client, info.session, Path(options.audio), options.redact, names)
+            if output is None:
+                return
+        if format == DOCX:
+            content: str | bytes = await _document(client, info.session, options.redact, names)
+        else:
+            text = await client.export(info.session, format, redact=options.redact, redact_names=names)
+            content = fit(text, format)
     if output is None:
-        put(text)
+        put(str(content))
     else:
-        write_file(output, text)
+        write_file(output, content)
+
+
+async def _document(client: convo.Client, session: str, redact: list[str], names: list[str]) -> bytes:
+    transcript = Transcript.of(await client.get_session(session))
+
+    def render() -> bytes:
+        return render_docx(Redactor(redact, names).redacted(transcript) if redact else transcript)
+
+    try:
+        return await trio.to_thread.run_sync(render)
+    except NoDocx as error:
+        raise Problem(Exit.USAGE, str(error)) from None
+
+
+async def _export_sound(client: convo.Client, session: str, output: Path, redact: list[str], names: list[str]) -> None:
+    silent: list[tuple[float, float]] = []
+    if redact:
+        transcript = Transcript.of(await client.get_session(session))
+        silent = await trio.to_thread.run_sync(silences, Redactor(redact, names), transcript)
+        if silent and not any(segment.words for segment in transcript.segments):
+            note("This session has no times of words: whole segments are silent. `--words` keeps them.")
+    try:
+        await export_sound(client, session, output, silent)
+    except BadAudio as error:
+        raise Problem(Exit.BAD_AUDIO, str(error)) from None
+
+
+def _names(path: str | None) -> list[str]:
+    """The names in a file, one a line."""
+    if path is None:
+        return []
+    try:
+        names = [name for line in Path(path).read_text(encoding="utf-8").splitlines() if (name := line.strip())]
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
+        raise Problem(Exit.USAGE, f"Cannot read {file_name(path)}: {reason}.") from None
+    try:
+        Redactor(["names"], names)
+    except ValueError:
+        raise Problem(
+            Exit.USAGE,
+            f"{file_name(path)}: put at most {NAMES} names into it, one a line, of at most {NAME} characters.",
+        ) from None
+    return names
 
 
 async def search(options: Options) -> None:

@@ -1,7 +1,7 @@
-"""Ctrl-C, and being told to stop: the first time what must not be lost is saved, the second time we leave at once.
+"""Signals to stop: at the first one, what must not be lost is saved; the second one ends the process at once.
 
-In: SIGINT, SIGTERM, SIGHUP. Out: one call of `act` in the trio thread, and the number of the signal. A signal that
-whoever started us had ignored (`nohup`, a job in the background of a script) stays ignored.
+In: SIGINT, SIGTERM, SIGHUP. Out: one call of `act` in the trio thread, and the number of the signal. A signal that our
+parent process had ignored (`nohup`, a job in the background of a script) stays ignored.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupts:
-    """What came so far; `signum` is None while nothing did."""
+    """The signal that came; `signum` is None before one does."""
 
     def __init__(self) -> None:
         self.signum: int | None = None
@@ -59,7 +59,7 @@ def on_interrupt(act: Callable[[], None]) -> Iterator[Interrupts]:
 
 @contextmanager
 def before_leaving(act: Callable[[], None]) -> Iterator[None]:
-    """Within, a second signal calls `act` before it ends the process: for what must not stay behind."""
+    """Within the block, a second signal calls `act` before it ends the process: for what must not be left behind."""
     _before_leaving.append(act)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Files in the queue: list them, pause and resume, change their order, try again, hear again.
+"""Files in the queue: list them, pause and resume, change their order, retry, transcribe again.
 
 In: a session's ID or its beginning, and the daemon's replies. Out: a table or JSON lines on standard output.
 """

@@ -1,5 +1,4 @@
-"""The way to the daemon: a connection, one that is made again when it breaks, and the session that a few characters
-of an ID mean.
+"""Connections to the daemon: one that ends when it breaks, one that reconnects; and sessions by the start of their ID.
 
 In: `--connect`, `--token`, the beginning of an ID. Out: a `convo.Client`, a `convo.Link`, a `SessionInfo`. This module
 prints nothing.
@@ -31,7 +30,7 @@ async def connected(options: Options) -> AsyncIterator[convo.Client]:
     """A client connected to where the options say.
 
     Raises:
-        Problem: the URL is none.
+        Problem: the URL is invalid.
         CannotConnect, RequestError: as `convo.connect` does.
     """
     async with convo.connect(_url(options), token=options.token, client=_NAME) as client:
@@ -42,13 +41,13 @@ async def connected(options: Options) -> AsyncIterator[convo.Client]:
 async def linked(
     options: Options, tell: Callable[[str], None], *, why: bool = False, patience_s: float | None = PATIENCE_S
 ) -> AsyncIterator[convo.Link]:
-    """A link that makes itself again when it breaks. Raises like `connected`.
+    """A link that reconnects when it breaks. Raises like `connected`.
 
     Args:
         options: where to connect to.
-        tell: says a sentence to the person.
-        why: say why it broke.
-        patience_s: how long the daemon may be away; None waits for ever, for the first connection, too.
+        tell: shows a sentence to the user.
+        why: whether to say why it broke.
+        patience_s: how long the daemon may be away; None waits for ever, also for the first connection.
     """
 
     def changed(state: LinkState) -> None:
@@ -87,7 +86,7 @@ async def sessions(
             found.append(info)
             if len(found) == limit:
                 return found
-        if not page or (before is not None and page[-1].created >= before):  # the end, or it does not move on
+        if not page or (before is not None and page[-1].created >= before):  # the end, or the daemon repeats itself
             return found
         before = page[-1].created
 

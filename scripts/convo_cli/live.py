@@ -1,8 +1,8 @@
 """One live session from its first sample to its last word, over as many connections as that takes.
 
-In: a source of samples and a way to the daemon. Out: the session's events, shown by `captions.py`. The end of the
-audio, Ctrl-C and a closed pipe all end the session at the daemon, so that the last words are heard; a broken link is
-made again, and the audio goes on from where the daemon has it.
+In: a source of samples and the options that name the daemon. Out: the session's events, shown by `captions.py`. The end
+of the audio, Ctrl-C and a closed pipe all end the session at the daemon, so that the last words are transcribed; after
+a broken connection, the audio continues from where the daemon has it.
 """
 
 from __future__ import annotations
@@ -46,27 +46,27 @@ class Live:
         self._lines = lines
         self._announce = announce
         self._stream: convo.LiveStream | None = None
-        self._stopped = False  # somebody wants the session to end now
-        self._rested = False  # what stood in the source then was taken
+        self._stopped = False  # the session is to end now
+        self._rested = False  # what was left in the source then was taken
         self._trouble: Problem | ClosedPipe | None = None
-        self._everything = trio.CancelScope()
+        self._scope = trio.CancelScope()
         self._reading: trio.CancelScope | None = None
 
     async def run(self) -> None:
-        """Do it all; every word that was heard is printed before this raises.
+        """Run the session; every word that was transcribed is printed before this raises.
 
         Raises:
             Problem: the source or the session failed, or there is no daemon.
             Interrupted: a signal ended it.
-            ClosedPipe: nobody reads its words any more.
+            ClosedPipe: the reader of its output is gone.
         """
         failure: Exception | None = None
         with on_interrupt(self._interrupted) as interrupts:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._print)
                 try:
-                    with self._everything:
-                        await self._keep_talking()
+                    with self._scope:
+                        await self._stream_source()
                 except (Problem, convo.ConvoError) as error:
                     failure = error
                 self._lines.close()
@@ -86,7 +86,7 @@ class Live:
 
     def _interrupted(self) -> None:
         if self._stream is None or not self._stream.session:
-            self._everything.cancel()
+            self._scope.cancel()
         else:
             self._captions.note("Ending the session; its last words follow. Ctrl-C again leaves at once.")
             self._stop()
@@ -97,11 +97,11 @@ class Live:
             self._reading.cancel()
 
     def _give_up(self, trouble: Problem | ClosedPipe) -> None:
-        """There is no point in printing more: end the session, and leave without its last words."""
+        """End the session without waiting for its last words: nothing more can be printed."""
         self._trouble = self._trouble or trouble
         self._stop()
         if self._stream is None or not self._stream.session or self._stream.ended:
-            self._everything.cancel()
+            self._scope.cancel()
 
     async def _print(self) -> None:
         try:
@@ -111,13 +111,13 @@ class Live:
 
     # --- the session --------------------------------------------------------------------------------------
 
-    async def _keep_talking(self) -> None:
+    async def _stream_source(self) -> None:
         async with linked(self._options, self._captions.note, why=True) as link:
             resume_s = (await link.client()).welcome.limits.resume_s
-            first = await self._read()  # a pipe in which nothing comes leaves no empty session behind
+            first = await self._read()  # before the session is created: an empty pipe leaves no empty session behind
             if not first:
                 raise self._trouble or Problem(Exit.BAD_AUDIO, f"{self._source.name} ended before any audio came.")
-            link.patience_s = resume_s  # later the daemon has ended the session
+            link.patience_s = resume_s  # after that, the daemon has ended the session
             async with convo.LiveStream(link, **self._wanted) as stream, background_tasks() as tasks:
                 self._stream = stream
                 session = await stream.opened()
@@ -139,7 +139,7 @@ class Live:
             self._give_up(trouble)
 
     async def _feed(self, stream: convo.LiveStream, data: bytes) -> None:
-        """Send the audio, then say that it ended. What went wrong is the stream's to tell."""
+        """Send the audio, then its end. Errors are reported by the stream's iteration."""
         with suppress(convo.ConvoError):
             while data:
                 await stream.send(data)
@@ -147,14 +147,14 @@ class Live:
         with suppress(convo.ConvoError):
             await stream.end()
         if isinstance(self._trouble, ClosedPipe):
-            self._everything.cancel()
+            self._scope.cancel()
 
     async def _read(self) -> bytes:
         if not self._stopped:
             with trio.CancelScope() as self._reading:
                 try:
                     return await self._source.read()
-                except Problem as trouble:  # what came before it is heard all the same
+                except Problem as trouble:  # what came before it is still transcribed
                     self._trouble = trouble
                     return b""
         if self._rested:

@@ -1,4 +1,4 @@
-"""What an assistant may ask about talks: list, search, read, summarise.
+"""What an assistant may ask about talks: list, search, read, question, summarise.
 
 In: arguments as JSON objects, the way to the daemon. Out: structs that become JSON. Knows nothing of MCP's wire. What
 people said is data: it is returned in fields, never as part of a sentence of ours.
@@ -19,6 +19,7 @@ from convo.messages import (
     FinalSummary,
     GetSession,
     ListSessions,
+    Passage,
     Search,
     Segment,
     SessionInfo,
@@ -77,6 +78,16 @@ class SummarizeTalk(msgspec.Struct, forbid_unknown_fields=True):
     language: Annotated[_Name | None, Meta(description="of the summary, such as en")] = None
 
 
+class AskTalks(msgspec.Struct, forbid_unknown_fields=True):
+    """Answer a question from what was said, with the places that say so; without a language model, the places alone."""
+
+    question: Annotated[str, Meta(min_length=1, max_length=1000, description="in the language of the talks")]
+    talks: Annotated[
+        list[_Talk], Meta(max_length=20, description="only these: ids, their beginnings, or `live`; all unless given")
+    ] = []
+    limit: Annotated[int, Meta(ge=1, le=40, description="places that it may be answered from")] = 12
+
+
 class TalkInfo(msgspec.Struct):
     """A talk in a list. `created` in Unix seconds, `duration_s` in seconds."""
 
@@ -111,6 +122,23 @@ class Hits(msgspec.Struct):
     hits: list[Found]
 
 
+class Said(msgspec.Struct):
+    """A sentence of an answer, the talks and times that it rests on, and names and numbers that these do not have."""
+
+    text: str
+    sources: list[Found]
+    unverified: list[str] = []
+
+
+class Answer(msgspec.Struct):
+    """An answer. Without sentences, `reason` says why, and `places` are where words of the question were said."""
+
+    sentences: list[Said]
+    places: list[Found]
+    written_by: str
+    reason: str | None = None
+
+
 class Line(msgspec.Struct):
     """A segment: its number, times in seconds, text, language."""
 
@@ -132,7 +160,7 @@ class Page(msgspec.Struct):
 
 
 class Written(msgspec.Struct):
-    """A summary. `warning`: names or numbers in it that nobody said."""
+    """A summary. `warning`: names or numbers in it that the transcript does not contain."""
 
     talk: str
     title: str
@@ -237,6 +265,31 @@ async def summarize_talk(daemon: Daemon, asked: SummarizeTalk) -> Written:
     raise Problem(Exit.OTHER, "The talk ended without a summary: ask again.")
 
 
+async def ask_talks(daemon: Daemon, asked: AskTalks) -> Answer:
+    """Answer `ask_talks`."""
+
+    async def ask(client: convo.Client) -> Answer:
+        sessions = [(await talk_named(client, name)).session for name in asked.talks]
+        reply = await client.ask(asked.question, sessions, limit=asked.limit)
+        found = [_place(passage) for passage in reply.passages]
+        return Answer(
+            sentences=[
+                Said(clean(one.text), [found[source] for source in one.sources], list(map(clean, one.unverified)))
+                for one in reply.answer
+            ],
+            places=[] if reply.answer else [_place(passage) for passage in reply.passages if passage.match],
+            written_by=clean(f"{reply.provider} {reply.model}".strip()),
+            reason=reply.reason and clean(reply.reason),
+        )
+
+    return await daemon.link.ask(ask)
+
+
+def _place(passage: Passage) -> Found:
+    text = f"{passage.speaker}: {passage.text}" if passage.speaker else passage.text
+    return Found(passage.session, clean(passage.title), "segment", passage.segment, passage.start, clean(text))
+
+
 def _is_over(event: convo.Event) -> bool:
     return (
         isinstance(event, FinalSummary)
@@ -262,7 +315,7 @@ def _written(talk: str, summary: Summary | FinalSummary) -> Written:
         key_points=[clean(point) for point in summary.key_points],
         action_items=[clean(item.text) for item in summary.action_items],
         written_by=clean(f"{summary.provider} {summary.model}".strip()),
-        warning=f"nobody said these: {', '.join(unsaid)}" if unsaid else None,
+        warning=f"not in the transcript: {', '.join(unsaid)}" if unsaid else None,
     )
 
 
@@ -309,6 +362,7 @@ TOOLS: dict[str, Tool] = {
         Tool("list_talks", ListTalks, list_talks, Talks),
         Tool("search_talks", SearchTalks, search_talks, Hits),
         Tool("read_talk", ReadTalk, read_talk, Page),
+        Tool("ask_talks", AskTalks, ask_talks, Answer),
         Tool("summarize_talk", SummarizeTalk, summarize_talk, Written, reads=False),
     )
 }

@@ -1,6 +1,6 @@
 """The microphone as a source of a live session's samples, under trio.
 
-In: pieces of `convo.microphone`. Out: the same, awaited. What is dropped is counted and told.
+In: pieces of `convo.microphone`. Out: the same, awaited. What is dropped is counted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .sources import Source
 
 
 class Microphone(Source):
-    """Listens from the moment it is made until `close`. `device`: part of a name, or a number; None for the usual."""
+    """Records from its creation until `close`. `device`: part of a name, or a number; None for the default."""
 
     def __init__(self, device: str | None) -> None:
         self.name = "The microphone"
@@ -30,16 +30,16 @@ class Microphone(Source):
         self.format = self._microphone.format
 
     async def read(self) -> bytes:
-        """All that came since; waits if that is nothing."""
+        """Wait for audio, and return all that was recorded."""
         while not self._microphone.waiting and not self._microphone.ended:
             await self._news.wait()
             self._news = trio.Event()
         if not self._microphone.waiting:
-            raise Problem(Exit.BAD_AUDIO, "The microphone went away: plug it in and start again.")
+            raise Problem(Exit.BAD_AUDIO, "The microphone was disconnected: plug it in and start again.")
         return self._microphone.take()
 
     def rest(self) -> bytes:
-        """What was recorded until now."""
+        """Return what was recorded until now."""
         return self._microphone.rest()
 
     def lost_s(self) -> float:

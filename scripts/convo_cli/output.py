@@ -1,7 +1,7 @@
-"""Where things are written: data to standard output, all else to standard error, files whole or not at all.
+"""Output: data to standard output, everything else to standard error, files whole or not at all.
 
-In: text that is fit to be shown (see `text.py`) and messages. Out: bytes on the two streams and in files. This
-module decides nothing about what is said; whoever reads our output and goes away ends the command as `ClosedPipe`.
+In: text that is safe to show (see `text.py`) and messages. Out: bytes on the two streams and in files. This module does
+not word anything; when the reader of our output goes away, the command ends with `ClosedPipe`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import os
 import stat
 import sys
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any, TextIO
 
 import msgspec
 import trio
@@ -24,7 +25,7 @@ from .text import clean, clean_json, file_name
 
 
 def on_screen(stream: TextIO) -> bool:
-    """Whether a person looks at this stream, on a terminal that can redraw a line."""
+    """Whether this stream is a terminal that can redraw a line."""
     try:
         return stream.isatty() and os.environ.get("TERM") != "dumb"
     except ValueError:  # closed
@@ -40,7 +41,7 @@ def put(text: str) -> None:
     """Write to standard output, at once.
 
     Raises:
-        ClosedPipe: nobody reads it any more.
+        ClosedPipe: its reader is gone.
         Problem: it cannot be written, such as on a full disk.
     """
     # Past Python's buffer: a thread that waits in a write must not hold its lock when the program ends.
@@ -55,24 +56,24 @@ def put(text: str) -> None:
 
 
 def note(sentence: str) -> None:
-    """Say something to the person, on standard error; a stream that is gone is no reason to stop."""
+    """Print a sentence on standard error; if that is closed, continue without."""
     with suppress(OSError):
         sys.stderr.write(f"convo: {clean(sentence)}\n")
         sys.stderr.flush()
 
 
 def json_line(value: Any, **more: Any) -> str:
-    """One line of JSON; a message keeps its wire form, with `more` in front."""
+    """Return one line of JSON; a message keeps its wire form, after the fields `more`."""
     plain = msgspec.to_builtins(value)
     line = json.dumps({**more, **plain} if more else plain, ensure_ascii=False, allow_nan=False)
     return clean_json(line) + "\n"
 
 
 class Lines:
-    """Standard output as a task: a reader that is slow (`| less`) never holds up the one who listens to the daemon.
+    """Standard output as a task: a slow reader (`| less`) never delays the connection to the daemon.
 
-    Lines wait in memory; they are a few bytes a second of speech. A terminal is written to at once, so that nothing
-    else gets between.
+    Lines wait in memory; they are a few bytes a second of speech. A terminal is written to at once, so that the order
+    of lines on both streams is kept.
     """
 
     def __init__(self) -> None:
@@ -80,7 +81,7 @@ class Lines:
         self._at_once = on_screen(sys.stdout)
 
     def put(self, text: str) -> None:
-        """Have the text written next."""
+        """Queue the text."""
         if self._at_once:
             put(text)
         else:
@@ -88,21 +89,32 @@ class Lines:
                 self._send.send_nowait(text)
 
     def close(self) -> None:
-        """No more comes: `run` returns once all is written."""
+        """End the queue: `run` returns once everything is written."""
         self._send.close()
 
     async def run(self) -> None:
         """Write until `close`; raises what the function `put` raises."""
         async with self._receive:
             async for text in self._receive:
-                # A write may block for as long as the reader likes; it is given up when the command is.
+                # A write may block for as long as the reader does not read; it is abandoned with the command.
                 await trio.to_thread.run_sync(put, text, abandon_on_cancel=True)
 
 
-def write_file(path: Path, text: str, *, follow: bool = True) -> None:
-    """Write a file so that its name stands for the old text or the whole new one, never for a part.
+def write_file(path: Path, content: str | bytes, *, follow: bool = True) -> None:
+    """Write a file (see `replacing`).
 
-    A link is followed, or with `follow` false replaced. What is no regular file (a device, a pipe) is written as it is.
+    Raises:
+        Problem: it cannot be written.
+    """
+    with replacing(path, follow=follow) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def replacing(path: Path, *, follow: bool = True) -> Iterator[IO[bytes]]:
+    """A file to write to, so that its name stands for the old content or, after the block, the whole new one.
+
+    A link is followed, or replaced if `follow` is false. A device or a pipe is written to as it is.
 
     Raises:
         Problem: it cannot be written.
@@ -116,26 +128,23 @@ def write_file(path: Path, text: str, *, follow: bool = True) -> None:
         if not follow and stat.S_ISLNK(mode):
             mode = 0o666 & ~_umask()
         elif not stat.S_ISREG(mode):
-            target.write_text(text, encoding="utf-8")
+            with target.open("wb") as file:
+                yield file
             return
-        _replace(target, text, stat.S_IMODE(mode))
+        # Not called after the target, whose name may be as long as names can be.
+        descriptor, name = tempfile.mkstemp(prefix=".convo-", dir=target.parent)
+        try:
+            with os.fdopen(descriptor, "w+b") as file:
+                yield file
+                file.flush()
+                os.fchmod(file.fileno(), stat.S_IMODE(mode))
+                os.fsync(file.fileno())
+            os.replace(name, target)
+        except BaseException:
+            os.unlink(name)
+            raise
     except OSError as error:
         raise Problem(Exit.OTHER, f"Cannot write {file_name(str(path))}: {error.strerror}.") from None
-
-
-def _replace(target: Path, text: str, mode: int) -> None:
-    # Not called after the target, whose name may be as long as names can be.
-    descriptor, name = tempfile.mkstemp(prefix=".convo-", dir=target.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-        os.replace(name, target)
-    except BaseException:
-        os.unlink(name)
-        raise
 
 
 def _umask() -> int:

@@ -1,6 +1,6 @@
-"""Bars on a terminal's standard error while something takes long, each with its speed; silence everywhere else.
+"""Progress bars on a terminal's standard error, each with its speed; nothing where there is no terminal.
 
-In: how much is done of how much. Out: a line for each thing at work, gone when it is done. This module imports rich
+In: how much is done of how much. Out: a line for each running task, removed when it is done. This module imports rich
 only when there is a terminal to draw on.
 """
 
@@ -21,37 +21,37 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 LISTENING = "listening"
-"""What a bar does whose unit is seconds of audio."""
+"""The label of a bar whose unit is seconds of audio."""
 
 _NAME = 28  # columns for what a bar is about
 
 
 class Bar:
-    """How far one thing is."""
+    """The progress of one task."""
 
     def show(self, doing: str, done: float, total: float | None) -> None:
-        """`done` of `total` (None if nobody knows), in whatever unit; `doing` is a word or two."""
+        """Show `done` of `total` (None if not known), in any one unit; `doing` is a word or two."""
 
     def close(self) -> None:
-        """It is done."""
+        """Remove the bar."""
 
 
 class Bars:
-    """All that is at work; this one shows nothing."""
+    """The bars of all running tasks; this one shows nothing."""
 
     def add(self, name: str) -> Bar:
-        """A bar for something that begins now."""
+        """Add a bar for a task that starts now."""
         return Bar()
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Bars out of the way while something is printed on the same terminal."""
+        """Hide the bars while something is printed on the same terminal."""
         yield
 
 
 @contextmanager
 def bars() -> Iterator[Bars]:
-    """Bars if standard error is a terminal; nothing is left of them at the end."""
+    """Draw bars if standard error is a terminal; they are removed at the end."""
     if not on_screen(sys.stderr):
         yield Bars()
         return
@@ -131,6 +131,6 @@ class _RichBar(Bar):
 
 
 def _speed(doing: str, done: float, now: float, began: float, first: float) -> str:
-    """How many times faster than it plays a recording is heard; nothing for what has no such speed."""
+    """Return how many times faster than real time a recording is transcribed; nothing for other tasks."""
     passed = now - began
     return f"{(done - first) / passed:.1f}x" if doing == LISTENING and passed > 0.5 else ""

@@ -1,4 +1,4 @@
-"""The daemon itself: how it is, which models it has, fetching one.
+"""Requests about the daemon: its state, its metrics, its models.
 
 In: replies about the daemon. Out: a few lines for a person, or one line of JSON.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from convo.messages import ListModels, Metrics, ModelInfo, ModelProgress, Status, StatusReply
+from convo.messages import ListModels, Metrics, ModelInfo, ModelProgress, RemoteWorkerStatus, Status, StatusReply
 
 from .arguments import Options
 from .errors import Exit, Problem
@@ -77,6 +77,11 @@ def _status_text(reply: StatusReply) -> str:
         by = reply.summarizer
         model = f" ({by.model})" if by.model else ""
         lines.append(("summaries", f"{by.provider}{model}{'' if by.available else ' is away'}: {by.reason}"))
+    if (cluster := reply.cluster) is not None:
+        lines.append(
+            ("broker", cluster.message or "there" if cluster.connected else cluster.message or "not there yet")
+        )
+        lines += [("worker", _remote_worker(one)) for one in cluster.workers]
     if (disk := reply.storage) is not None:
         if disk.message is not None:
             lines.append(("disk", disk.message))
@@ -96,6 +101,16 @@ def _workers(reply: StatusReply) -> str:
     count, restarts = reply.engine.workers, reply.engine.restarts
     text = f"{count} worker" + ("s" if count != 1 else "")
     return text + (f", restarted {restarts} time" + ("s" if restarts != 1 else "") if restarts else "")
+
+
+def _remote_worker(one: RemoteWorkerStatus) -> str:
+    if one.reason is not None:
+        return f"{one.host} {one.worker}: gets nothing, for {one.reason}"
+    note = f"; {one.note}" if one.note is not None else ""
+    return (
+        f"{one.host} {one.worker}: {one.model} on {one.device} ({one.compute_type}), {one.busy} of {one.slots} busy, "
+        f"load {one.load:.0%}, {one.windows} windows, last beat {one.beat_s:.0f} s ago{note}"
+    )
 
 
 def _duration(seconds: float) -> str:

@@ -1,6 +1,6 @@
-"""Which files of a watched folder are ready: whole, and not done before.
+"""Which files of a watched folder are ready: complete, and not done before.
 
-In: what stands in the folder, and when that was looked at. Out: the files to do now. No I/O and no clock in here.
+In: the files in the folder, and when they were listed. Out: the files to transcribe now. Sans-IO, without a clock.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 
 class Stamp(NamedTuple):
-    """What tells one content of a file from another without reading it. A file that was renamed keeps it."""
+    """Identifies a file's content without reading it. A renamed file keeps its stamp."""
 
     device: int
     inode: int
@@ -21,7 +21,7 @@ class Stamp(NamedTuple):
 
     @property
     def key(self) -> str:
-        """The name under which the daemon is asked for its session: the same file is never two sessions."""
+        """The idempotency key of its session: the same file never gets two."""
         return f"watch-folder {self.device:x} {self.inode:x} {self.size:x} {self.modified_ns:x}"
 
 
@@ -45,7 +45,7 @@ class Settling:
         self._at_work: set[Stamp] = set()
 
     def look(self, now: float, files: Mapping[Path, Stamp]) -> list[Path]:
-        """Take in what stands in the folder at `now` (seconds of any clock); returns what is ready, oldest first."""
+        """Take the files in the folder at `now` (seconds of any clock); return those that are ready, oldest first."""
         before, self._seen = self._seen, {}
         for path, stamp in files.items():
             seen = before.get(path)
@@ -59,20 +59,20 @@ class Settling:
         return [path for _, path in sorted(ready)]
 
     def begin(self, path: Path) -> Stamp:
-        """A ready file is at work from now on."""
+        """Take note that a ready file is being transcribed."""
         stamp = self._seen[path].stamp
         self._at_work.add(stamp)
         return stamp
 
     def end(self, path: Path, stamp: Stamp) -> None:
-        """It is done: ready again only if it changes."""
+        """Take note that it is done: ready again only if it changes."""
         self._at_work.discard(stamp)
         seen = self._seen.get(path)
         if seen is not None and seen.stamp == stamp:
             seen.done = True
 
     def put_back(self, path: Path, stamp: Stamp, now: float) -> None:
-        """It could not be done now: it is ready again after another `settle_s`."""
+        """Take note that it could not be done now: it is ready again after another `settle_s`."""
         self._at_work.discard(stamp)
         seen = self._seen.get(path)
         if seen is not None and seen.stamp == stamp:

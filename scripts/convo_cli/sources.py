@@ -1,7 +1,7 @@
-"""Where a live session's samples come from: a pipe, a file of raw audio, anything that FFmpeg reads.
+"""Sources of a live session's samples: a pipe, a file of raw audio, anything that FFmpeg reads.
 
-In: a file name or standard input. Out: a `Source` that says its format and gives bytes, always whole sample
-frames. This module sends nothing and knows no daemon. The microphone is next door, in `microphone.py`.
+In: a file name or standard input. Out: a `Source` with its format, which gives whole sample frames. This module sends
+nothing and knows no daemon. The microphone is in `microphone.py`.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ class Source(ABC):
         """The next whole sample frames; empty at the end.
 
         Raises:
-            Problem: what comes is no audio, or cannot be read.
+            Problem: it cannot be read, or is not audio.
         """
 
     def rest(self) -> bytes:
-        """What had already arrived when reading was broken off; call it once, after that."""
+        """Return what had already arrived when reading was cancelled; call it once, after that."""
         return b""
 
     def lost_s(self) -> float:
-        """Seconds of audio that came and could not be kept."""
+        """Return the seconds of audio that arrived and were dropped."""
         return 0.0
 
     def warnings(self) -> list[str]:
@@ -58,13 +58,14 @@ class Source(ABC):
         return []
 
     def close(self) -> None:
-        """Let go of whatever it reads from."""
+        """Close what it reads from."""
         return
 
 
 class Raw(Source):
-    """Raw audio from a file or pipe, cut to whole sample frames. Unless that is what `surely` comes, what begins like
-    a file of another format is refused: it would be heard as noise.
+    """Raw audio from a file or pipe, cut to whole sample frames.
+
+    Unless it is `surely` raw, data that begins like a file of another format is refused: it would be noise.
     """
 
     def __init__(self, audio: AudioFormat, file: IO[bytes], name: str, *, surely: bool = True) -> None:
@@ -76,14 +77,14 @@ class Raw(Source):
         self._sure = surely
 
     async def read(self) -> bytes:
-        """What is there, without half a sample at its end."""
+        """Return what has arrived, in whole frames."""
         while True:
             try:
                 data = await read_some(self._descriptor, PIECE)
             except OSError as error:
                 raise unreadable(self.name, error) from None
             if not data:
-                return b""  # half a sample at the end is no audio
+                return b""  # half a sample at the end is dropped
             if not self._sure:
                 _refuse_container(data, self.name)
                 self._sure = True
@@ -92,7 +93,7 @@ class Raw(Source):
                 return whole
 
     def rest(self) -> bytes:
-        """What stands in the pipe."""
+        """Return what is in the pipe."""
         found = b""
         while len(found) < _MOST_WAITING and _ready(self._descriptor):
             data = os.read(self._descriptor, PIECE)
@@ -113,7 +114,7 @@ class Raw(Source):
 
 
 class _Stepped(Source):
-    """Audio that a generator makes, a piece a step, each step in a thread."""
+    """Audio from a generator, which runs in a thread piece by piece."""
 
     def __init__(self, audio: AudioFormat, pieces: Generator[bytes], name: str, warnings: list[str]) -> None:
         self.format = audio
@@ -122,7 +123,7 @@ class _Stepped(Source):
         self._warnings = warnings
 
     async def read(self) -> bytes:
-        """The next step's piece."""
+        """Return the generator's next piece."""
         return await trio.to_thread.run_sync(next, self._pieces, b"")
 
     def warnings(self) -> list[str]:
@@ -147,7 +148,7 @@ class Paced(Source):
         self._given = 0
 
     async def read(self) -> bytes:
-        """A short piece, once it would have been spoken."""
+        """Return a short piece, at the time at which it would have been recorded."""
         if self._begun is None:
             self._begun = trio.current_time()
         while len(self._waiting) < self._size and (more := await self._source.read()):
@@ -156,7 +157,7 @@ class Paced(Source):
             return b""
         piece, self._waiting = self._waiting[: self._size], self._waiting[self._size :]
         self._given += len(piece)
-        # A piece is there once its last sample was spoken. One that goes out late delays none after it.
+        # A piece is due once its last sample would have been recorded. One that is late delays none after it.
         await trio.sleep_until(self._begun + seconds(self.format, self._given))
         return piece
 
@@ -183,7 +184,7 @@ def _open(options: Options) -> Source:
     raw = AudioFormat(encoding=options.encoding or "s16le", rate=options.rate or 16000, channels=options.channels or 1)
     if options.file is None or options.file == "-":
         if sys.stdin.isatty():
-            raise Problem(Exit.USAGE, "Nothing to listen to: give a FILE, a pipe with raw audio, or --mic.")
+            raise Problem(Exit.USAGE, "There is no audio: give a FILE, a pipe with raw audio, or --mic.")
         sure = options.encoding is not None
         return Raw(raw, open(os.dup(sys.stdin.fileno()), "rb", buffering=0), "Standard input", surely=sure)
     path = Path(options.file)
@@ -204,12 +205,12 @@ def decoded(path: Path) -> Source:
 
 
 def unreadable(name: str, error: OSError) -> Problem:
-    """A file of the user's that cannot be opened or read."""
+    """Make the problem of a file that cannot be opened or read."""
     return Problem(Exit.BAD_AUDIO, f"Cannot read {file_name(name)}: {error.strerror or error}.")
 
 
 async def read_some(descriptor: int, most: int) -> bytes:
-    """What a pipe, terminal or file has now, at least one byte but at its end. Cancelled, nothing was taken."""
+    """Read what a pipe, terminal or file has now; nothing only at its end. If cancelled, nothing was taken."""
     try:
         await trio.lowlevel.wait_readable(descriptor)
     except OSError:  # a regular file, which no poll takes, and which is never waited for long
@@ -218,7 +219,7 @@ async def read_some(descriptor: int, most: int) -> bytes:
 
 
 def _refuse_container(data: bytes, name: str) -> None:
-    """Samples that begin like this by chance are rarer than people who pipe a file."""
+    """Refuse files of other formats: samples that begin like one by chance are rarer than users who pipe a file."""
     for magic, kind in _CONTAINERS.items():
         if data.startswith(magic):
             raise Problem(

@@ -1,4 +1,4 @@
-"""`convo stream`: captions of a pipe, a file or the microphone while it plays.
+"""`convo stream`: captions of a pipe, a file, the microphone or what the machine plays, while it plays.
 
 In: the options. Out: a source and what session is wanted, which `live.py` brings together.
 """
@@ -6,6 +6,7 @@ In: the options. Out: a source and what session is wanted, which `live.py` bring
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 from convo import SessionOptions, SummaryOptions
 
@@ -14,6 +15,7 @@ from .captions import Captions
 from .live import Live
 from .output import Lines, on_screen
 from .sources import Source, open_source
+from .speaking import name_of, speaking
 
 
 async def stream(options: Options) -> None:
@@ -21,8 +23,10 @@ async def stream(options: Options) -> None:
     source = _source(options)
     try:
         lines = Lines()
-        captions = Captions(lines, times=options.times, json=options.json)
-        wanted = _wanted(options, source, interim=captions.wants_interims)
+        who = speaking(options, source.format.channels if options.system else None)
+        naming = partial(name_of, who) if who else None
+        captions = Captions(lines, times=options.times, json=options.json, name_of=naming)
+        wanted = _wanted(options, source, who, interim=captions.wants_interims)
         announce = on_screen(sys.stderr) and not options.json
         await Live(options, wanted, source, captions, lines, announce=announce).run()
     finally:
@@ -30,6 +34,10 @@ async def stream(options: Options) -> None:
 
 
 def _source(options: Options) -> Source:
+    if options.system:
+        from .system_audio import SystemAudio
+
+        return SystemAudio(mic=options.mic, device=options.device)
     if not options.mic:
         return open_source(options)
     from .microphone import Microphone
@@ -37,8 +45,8 @@ def _source(options: Options) -> Source:
     return Microphone(options.device)
 
 
-def _wanted(options: Options, source: Source, *, interim: bool) -> SessionOptions:
-    return SessionOptions(
+def _wanted(options: Options, source: Source, who: SessionOptions, *, interim: bool) -> SessionOptions:
+    wanted = SessionOptions(
         audio=source.format,
         title=options.title,
         language=options.language,
@@ -52,3 +60,5 @@ def _wanted(options: Options, source: Source, *, interim: bool) -> SessionOption
             mode="rolling" if options.rolling else "final" if options.summary else "off", style=options.style
         ),
     )
+    wanted.update(who)
+    return wanted

@@ -1,4 +1,4 @@
-"""A summary as text for people. In: a `Summary` or one of its events. Out: lines that are fit to be shown."""
+"""A summary as text for people. In: a `Summary` or one of its events. Out: lines that are safe to show."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ Starts = Mapping[int, float]
 
 BOLD, DIM, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 
-_WIDEST = 100  # columns that an eye follows
-_CITED = 3  # places that are named behind a point
-_PREVIEW = 2000  # characters of a summary being written that are kept: a line shows its end
+_WIDEST = 100  # columns of a line that is easy to read
+_CITED = 3  # times that are named after a point
+_PREVIEW = 2000  # characters that are kept of a summary being written: a line shows its end
 
 
 class Line(Protocol):
-    """One line of a terminal that is written over; see `captions.Interim`."""
+    """One line of a terminal that is redrawn in place; see `captions.Interim`."""
 
     def draw(self, stamp: str, stable: str, tentative: str) -> None:
-        """Show the end of a text, in place of what is there."""
+        """Show the end of a text, instead of the last one."""
 
     def erase(self) -> None:
         """Leave an empty line."""
@@ -101,7 +101,7 @@ def summary_text(
 
 
 def summary_for_output(summary: Summary | FinalSummary | RollingSummary, starts: Starts | None = None) -> str:
-    """The same as standard output wants it: bold and broken to its width on a terminal, plain in a pipe."""
+    """Render a summary for standard output: bold and wrapped on a terminal, plain in a pipe."""
     columns = None
     if on_screen(sys.stdout):
         try:
@@ -112,7 +112,7 @@ def summary_for_output(summary: Summary | FinalSummary | RollingSummary, starts:
 
 
 def _cited(sources: list[int] | None, starts: Starts | None) -> str:
-    """When what a point rests on was said; that it rests on nothing; or nothing, where neither is known."""
+    """Return when the sources of a point were said; or that it has none; or nothing, if neither is known."""
     if sources is None or starts is None:
         return ""
     if not sources:

@@ -1,4 +1,4 @@
-"""Summaries of a session that is there already: a new one, and those that were written before.
+"""Summaries of a stored session: write a new one, list those that were written before.
 
 In: a session's ID or its beginning, and the daemon's replies. Out: text for people, JSON lines for programs. While a
 summary is written, a terminal shows its end; what is printed is the whole.
@@ -66,7 +66,7 @@ async def summarize(options: Options) -> None:
                 if isinstance(event, SessionState) and event.state is State.FAILED:
                     raise failed(event.code, event.message)
                 if isinstance(event, SessionWarning) and event.code == convo.Code.SUMMARIZER_UNAVAILABLE:
-                    raise Problem(Exit.OTHER, "No summary was written; the ones from before are kept.")
+                    raise Problem(Exit.OTHER, "No summary was written; the earlier ones are kept.")
         finally:
             preview.erase()
 

@@ -1,4 +1,4 @@
-"""Tables and lines for a terminal, made of text that is fit to be shown (`convo.text`).
+"""Tables and lines for a terminal, made of text that is safe to show (`convo.text`).
 
 In: cells and texts. Out: aligned lines. This module prints nothing.
 """
@@ -13,7 +13,7 @@ __all__ = ["clean", "clean_json", "clean_lines", "clock", "file_name", "moment",
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, screen: bool) -> str:
-    """Aligned columns under a head for a screen; for a pipe just the cells, with tabs between, as `cut` wants them."""
+    """Align columns under a head for a screen; for a pipe, return only the cells, separated by tabs for `cut`."""
     cells = [[clean(cell) for cell in row] for row in rows]
     if not screen:
         return "".join("\t".join(row) + "\n" for row in cells)
@@ -26,7 +26,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, screen: bool) -
 
 
 def tail(text: str, columns: int) -> str:
-    """As much of the text's end as fits; what is cut is shown by an ellipsis."""
+    """Return as much of the text's end as fits, after an ellipsis if something was cut."""
     if width(text) <= columns:
         return text
     room = columns - 1

@@ -1,8 +1,8 @@
-"""`convo transcribe`: recordings to transcripts, several side by side, results in the order they were asked for.
+"""`convo transcribe`: recordings to transcripts, several at once, printed in the order of the arguments.
 
-In: files and standard input. Out: transcripts on standard output or in files. Each file is a session of the daemon;
-one that cannot be done is said on standard error and does not stop the others. After Ctrl-C, what the daemon has in
-full goes on there by itself; what was still being sent is cancelled.
+In: files and standard input. Out: transcripts on standard output or in files. Each file is a session of the daemon; one
+that fails is reported on standard error and does not stop the others. After Ctrl-C, what the daemon has in full goes on
+there by itself; what was still being sent is cancelled.
 """
 
 from __future__ import annotations
@@ -34,13 +34,14 @@ from convo.messages import (
     TranscriptSegment,
 )
 
-from .arguments import Options
+from .arguments import CAPTIONS, Options
 from .errors import Exit, Problem, explain, failed
 from .interrupts import Interrupts, on_interrupt
 from .link import linked
 from .output import json_line, note, on_screen, put, write_file
 from .progress import LISTENING, Bar, Bars, bars
 from .sources import read_some, unreadable
+from .speaking import speaking
 from .summaries import summary_for_output, summary_text
 from .text import clean, clock, file_name
 from .transcripts import expand, fit, format_of, outputs
@@ -50,7 +51,7 @@ _SIDE_BY_SIDE = 4  # files sent and waited for at once; the daemon decides how m
 
 @dataclass
 class _Job:
-    """One file. What is to be printed comes through `printed`, which ends when the file is done."""
+    """One file. Its output goes through `printed`, which ends when the file is done."""
 
     file: str
     target: Path | None
@@ -67,11 +68,11 @@ class _Job:
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """Its name for people."""
         return "standard input" if self.file == "-" else file_name(self.file)
 
     def print(self, text: str) -> None:
-        """Have it written to standard output when it is this file's turn."""
+        """Queue text for standard output, where it appears when it is this file's turn."""
         self.printed[0].send_nowait(text)
 
 
@@ -83,7 +84,7 @@ async def transcribe(options: Options) -> None:
     work = _Transcribe(options, format_of(options.format, None if directory else output))
     files = expand(options.files)
     targets = outputs(files, output, work.format, directory=directory)
-    if output is None and len(files) > 1 and work.format in ("srt", "vtt") and not options.json:
+    if output is None and len(files) > 1 and work.format in CAPTIONS and not options.json:
         raise Problem(Exit.USAGE, f"Several files in {work.format} need --output-dir: one transcript each.")
     jobs = [_Job(file, target) for (file, _), target in zip(files, targets, strict=True)]
     if options.skip_existing:
@@ -116,7 +117,7 @@ class _Transcribe:
         self.interrupts: Interrupts | None = None
 
     async def all(self, link: convo.Link, jobs: list[_Job], shown: Bars) -> None:
-        """Do every job; what went wrong with one is its `problem`."""
+        """Run all jobs; one that fails gets a `problem`."""
         turn = trio.Semaphore(_SIDE_BY_SIDE)
         into_files = self.options.output is not None or self.options.output_dir is not None
         self.told = len(jobs) > 1 and not self.options.json and (into_files or on_screen(sys.stderr))
@@ -214,7 +215,7 @@ class _Transcribe:
                 if event.state is State.PROCESSING and not job.begun:
                     job.begun = trio.current_time()
                 if event.state is State.TRANSCRIBED and self.options.summary:
-                    bar.show("summing up", 0, None)
+                    bar.show("summarising", 0, None)
             case Progress():
                 job.seconds = max(job.seconds, event.done_s)
                 bar.show(LISTENING, event.done_s, event.total_s)
@@ -243,9 +244,9 @@ class _Transcribe:
 
 
 def session_options(options: Options, file: str | None, size: int | None) -> convo.SessionOptions:
-    """What the session of a file is to be like; without a name for standard input."""
+    """Return the options for the session of a file; `file` None is standard input, which has no name."""
     path = Path(file_name(file)) if file is not None else None
-    return {
+    fields: convo.SessionOptions = {
         "audio": AudioFormat(name=path.name if path else None, size=size, track=options.track),
         "title": path.stem if path else None,
         "language": options.language,
@@ -259,6 +260,8 @@ def session_options(options: Options, file: str | None, size: int | None) -> con
         "priority": options.priority,
         "keep_audio": True if options.keep_audio else None,
     }
+    fields.update(speaking(options))
+    return fields
 
 
 def _write(target: Path, text: str, make: bool) -> None:

@@ -58,7 +58,7 @@ def bound(host: str, port: int, stall_s: float) -> socket.socket:
     limit of its own for what it writes.
 
     Raises:
-        OSError: the address cannot be had.
+        OSError: the address is taken, or not this machine's.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.create_server((host, port), family=family)

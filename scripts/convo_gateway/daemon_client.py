@@ -14,6 +14,8 @@ import trio
 import convo
 from convo.address import parse
 from convo.messages import (
+    AnswerProgress,
+    AskReply,
     CancelSession,
     Code,
     DeleteSession,
@@ -68,6 +70,14 @@ class Daemon:
                     if isinstance(event, SessionState) and event.message:
                         why = (event.code or why[0], event.message)
         return why
+
+    async def question(
+        self, token: str | None, query: str, jobs: list[str], limit: int, progress: Callable[[AnswerProgress], None]
+    ) -> AskReply:
+        """Answer a question about some jobs, or all. Raises like `ask`."""
+        with translated():
+            async with self.connect(token) as client:
+                return await client.ask(query, jobs, limit=limit, progress=progress)
 
     async def export(self, token: str | None, job: str, format: str) -> str:
         """Return a transcript in a format of the daemon's. Raises like `ask`."""

@@ -22,7 +22,7 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 import convo
-from convo.client_io import AutoResetEvent
+from convo.client_io import Broadcast
 from convo.messages import (
     AudioFormat,
     Code,
@@ -186,7 +186,7 @@ class _Connection:
         self._received = 0  # bytes
         self._finalizing = False
         self._segment = -1  # the last that was told
-        self._told = AutoResetEvent()
+        self._told = Broadcast()
         self._speaking_since: float | None = None  # seconds
         self._last_word_end: float | None = None  # of an utterance whose end is still to be told
 

@@ -37,7 +37,7 @@ class Fanout:
 
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
-        # By token, too: whom the daemon does not show a job, nobody else's feed shows it.
+        # By token, too: another client's feed must not show a job to one that the daemon would refuse.
         self._feeds: dict[tuple[str | None, str], _Feed] = {}
         self._tasks: TaskGroup | None = None
 

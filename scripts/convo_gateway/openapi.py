@@ -91,6 +91,23 @@ _SCHEMAS: _Json = {
             )
         ),
     ),
+    "Answer": _object(
+        ["answer", "passages", "provider", "model", "dropped", "reason"],
+        answer=_array(
+            _object(
+                ["text", "sources"], text=_text(), unverified=_array(_text()),
+                sources={**_array(_INTEGER), "description": "places in `passages`, from 0"},
+            )
+        ),
+        passages=_array(
+            _object(
+                ["job_id", "title", "created", "segment", "start", "end", "text", "speaker", "match"],
+                job_id=_text(), title=_text(), created=_NUMBER, segment=_INTEGER, start=_NUMBER, end=_NUMBER,
+                text=_text(), speaker={"type": ["string", "null"]}, match={"type": "boolean"},
+            )
+        ),
+        provider=_text(), model=_text(), dropped=_INTEGER, reason={"type": ["string", "null"]},
+    ),
     "Transcription": _object(["text"], text=_text()),
     "VerboseTranscription": _object(
         ["task", "language", "duration", "text"],
@@ -240,6 +257,30 @@ DOCUMENT: _Json = {
                 },
             }
         },
+        "/api/v1/ask": {
+            "post": {
+                "operationId": "ask",
+                "summary": "Answer a question from what was said.",
+                "description": "Server-sent events: `passages`, then a `sentence` each, and last `answer`, which is "
+                "what holds; `restart` voids the sentences before it.",
+                "requestBody": {
+                    "required": True,
+                    "content": {
+                        "application/json": {
+                            "schema": _object(
+                                ["question"], question=_text(maxLength=1000),
+                                job_ids={**_array(_text()), "maxItems": 20},
+                                limit={**_INTEGER, "minimum": 1, "maximum": 40, "default": 12},
+                            )
+                        }
+                    },
+                },
+                "responses": {
+                    "200": _answer("events; the data of `answer`", _ref("Answer"), "text/event-stream"),
+                    **_errors("Error", "400", "401", "403", "404", "408", "429", "503"),
+                },
+            }
+        },
         "/api/v1/conversation/export/{job_id}": {
             "get": {
                 "operationId": "exportConversation",
@@ -248,7 +289,7 @@ DOCUMENT: _Json = {
                     _JOB_ID,
                     {
                         "name": "format", "in": "query",
-                        "schema": _text(enum=["txt", "srt", "vtt", "json", "jsonl", "md"], default="txt"),
+                        "schema": _text(enum=["txt", "srt", "vtt", "ttml", "json", "jsonl", "md"], default="txt"),
                     },
                 ],
                 "responses": {

@@ -120,7 +120,7 @@ def _problem(settings: Settings) -> str | None:
     if not local and settings.tls_cert is None and not settings.insecure:
         return f"{settings.listen} is open to the network: give --tls-cert and --tls-key, or --insecure behind a proxy"
     if settings.open_loopback and not local:
-        return "--open-loopback asks nobody for a token: listen on a loopback address, such as 127.0.0.1:8766"
+        return "--open-loopback requires no token: listen on a loopback address, such as 127.0.0.1:8766"
     if daemon.scheme == "unix" and not settings.open_loopback:
         return (
             "a Unix socket asks for no token, so every client would be this user: --connect to a WebSocket of the "

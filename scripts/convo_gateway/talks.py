@@ -1,25 +1,31 @@
-"""The conversation API's other half: list what there is, search it, export it, rename it, delete it.
+"""The conversation API's other half: list what there is, search it, ask about it, export it, rename it, delete it.
 
 In: HTTP requests. Out: JSON, or a transcript as a file. Jobs are the daemon's sessions, and whose they are it decides.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
-from typing import Any, Final
+from math import inf
+from typing import Annotated, Any, Final
 
 import msgspec
+import trio
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from convo.formats import FORMATS
 from convo.messages import (
+    AnswerProgress,
+    AskReply,
     CancelSession,
     Code,
     DeleteSession,
     ListSessions,
     ListSessionsReply,
+    Passage,
     Search,
     SearchReply,
     UpdateSession,
@@ -29,7 +35,7 @@ from .conversation import status_of
 from .daemon_client import Daemon
 from .errors import Refused
 from .settings import Settings
-from .web import Json, small_body, token_of
+from .web import EventStreamResponse, Json, small_body, sse, token_of
 
 PAGE: Final = 100
 """Jobs of a list, and hits of a search, unless the client asks for fewer."""
@@ -39,6 +45,7 @@ _TYPES: Final = {
     "jsonl": "application/x-ndjson",
     "md": "text/markdown; charset=utf-8",
     "srt": "application/x-subrip; charset=utf-8",
+    "ttml": "application/ttml+xml; charset=utf-8",
     "vtt": "text/vtt; charset=utf-8",
 }
 
@@ -55,6 +62,7 @@ class Talks:
         return [
             Route("/api/v1/conversation/list", self.list, methods=["GET"]),
             Route("/api/v1/conversation/search", self.search, methods=["GET"]),
+            Route("/api/v1/ask", self.ask, methods=["POST"]),
             Route("/api/v1/conversation/export/{job_id}", self.export, methods=["GET"]),
             Route("/api/v1/conversation/{job_id}", self.rename, methods=["PATCH"]),
             Route("/api/v1/conversation/{job_id}", self.delete, methods=["DELETE"]),
@@ -114,6 +122,46 @@ class Talks:
             },
         )
 
+    async def ask(self, request: Request) -> Response:
+        """Answer a question from what was said: server-sent events, ended by the whole answer. Leaving cancels it."""
+        token = token_of(request)
+        raw = await small_body(request, self._settings.stall_s)
+        try:
+            asked = msgspec.json.decode(raw, type=_Question)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            sentence = 'Send a JSON object such as {"question": "What did we decide?", "job_ids": []}.'
+            raise Refused(Code.BAD_REQUEST, sentence) from None
+
+        async def produce(put: Callable[[bytes], Awaitable[None]]) -> None:
+            send, receive = trio.open_memory_channel[AnswerProgress](inf)  # a few tens at most
+            outcome: AskReply | Refused | None = None
+            begun = False
+
+            async def question() -> None:
+                nonlocal outcome
+                with send:
+                    try:
+                        outcome = await self._daemon.question(
+                            token, asked.question, asked.job_ids, asked.limit, send.send_nowait
+                        )
+                    except Refused as error:
+                        outcome = error
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(question)
+                async for message in receive:
+                    for name, value in _told(message):
+                        begun = True
+                        await put(sse(value, event=name))
+            if isinstance(outcome, AskReply):
+                await put(sse(_answer(outcome), event="answer"))
+            elif outcome is not None and not begun:
+                raise outcome
+            elif outcome is not None:
+                await put(sse({"code": outcome.code, "message": outcome.message}, event="error"))
+
+        return EventStreamResponse(produce)
+
     async def rename(self, request: Request) -> Response:
         """Give a job another title."""
         raw = await small_body(request, self._settings.stall_s)
@@ -134,6 +182,35 @@ class Talks:
             await self._daemon.ask(token, CancelSession(session=job))
         await self._daemon.ask(token, DeleteSession(session=job))
         return Response(status_code=204)
+
+
+class _Question(msgspec.Struct):
+    """The body of a question."""
+
+    question: Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
+    job_ids: Annotated[list[str], msgspec.Meta(max_length=20)] = []
+    limit: Annotated[int, msgspec.Meta(ge=1, le=40)] = 12
+
+
+def _told(message: AnswerProgress) -> Iterator[tuple[str, Any]]:
+    """What is known of an answer, as events of this dialect."""
+    if message.passages is not None:
+        yield "passages", list(map(_passage, message.passages))
+    if message.restart:
+        yield "restart", {}
+    if message.sentence is not None:
+        yield "sentence", message.sentence
+
+
+def _answer(reply: AskReply) -> dict[str, Any]:
+    names = ("answer", "provider", "model", "dropped", "reason")
+    return {name: getattr(reply, name) for name in names} | {"passages": list(map(_passage, reply.passages))}
+
+
+def _passage(passage: Passage) -> dict[str, Any]:
+    told: dict[str, Any] = msgspec.structs.asdict(passage)
+    told["job_id"] = told.pop("session")
+    return told
 
 
 def _limit(request: Request) -> int:

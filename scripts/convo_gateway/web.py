@@ -97,7 +97,7 @@ async def body_of(request: Request, stall_s: float) -> AsyncGenerator[bytes, Non
 
 
 async def small_body(request: Request, stall_s: float) -> bytes:
-    """Return a body that is no recording. Raises like `body_of`, and where it is too large."""
+    """Return a body other than a recording. Raises like `body_of`, and if it is too large."""
     raw = bytearray()
     async with aclosing(body_of(request, stall_s)) as body:
         async for chunk in body:

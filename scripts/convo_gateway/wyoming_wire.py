@@ -60,7 +60,7 @@ class Parser:
         """Take bytes in and yield the events that are whole.
 
         Raises:
-            Refused: they are no events, or one is too long.
+            Refused: they are not events, or one is too long.
         """
         self._buffer += data
         while (event := self._next()) is not None:
@@ -91,7 +91,7 @@ def _header(line: bytes) -> _Header:
     try:
         header = msgspec.json.decode(line, type=_Header)
     except msgspec.DecodeError as error:
-        raise Refused(Code.BAD_MESSAGE, f"This is no event of Wyoming: {error}.") from None
+        raise Refused(Code.BAD_MESSAGE, f"This is not an event of Wyoming: {error}.") from None
     if not 0 <= (header.data_length or 0) <= DATA_BYTES or not 0 <= (header.payload_length or 0) <= PAYLOAD_BYTES:
         raise Refused(Code.TOO_LARGE, f"The data and the payload of an event have at most {DATA_BYTES} bytes each.")
     return header

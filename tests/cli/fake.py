@@ -16,18 +16,23 @@ from typing import Any, TypeVar
 import msgspec
 import trio
 
-from convo import formats
 from convo.connection import NEED_DATA, Connection, Role
 from convo.framing import LengthPrefixed
 from convo.messages import (
     ActionItem,
     AddMark,
+    AnswerProgress,
+    AnswerSentence,
+    Ask,
+    AskReply,
     Attach,
     AttachReply,
     Audio,
     AudioAck,
+    AudioFormat,
     Bookmark,
     CancelSession,
+    ClusterStatus,
     CreateSession,
     CreateSessionReply,
     DeleteSession,
@@ -42,6 +47,8 @@ from convo.messages import (
     Finalize,
     FinalizeReply,
     FinalSummary,
+    GetAudio,
+    GetAudioReply,
     GetSession,
     GetSessionReply,
     Hello,
@@ -62,6 +69,7 @@ from convo.messages import (
     ModelInfo,
     ModelProgress,
     Origin,
+    Passage,
     PauseQueue,
     Ping,
     PingReply,
@@ -96,6 +104,7 @@ from convo.messages import (
     UpdateSession,
     Welcome,
 )
+from convo.redaction import Redactor, render_redacted
 from convo.transcript import Transcript
 
 M = TypeVar("M", bound=Message)
@@ -198,17 +207,20 @@ class FakeDaemon:
             ),
             ModelInfo(name="small", here=False, size_bytes=0, context="full"),
         ]
+        self.answer: list[AnswerSentence] = []  # to any question
         self.refuse: dict[type[Message], Error] = {}
         self.on_created: Callable[[FakeSession], None] = lambda session: None
         self.fail_with: tuple[str, str] | None = None
         self.summarizer: SummarizerStatus | None = None
         self.storage: StorageStatus | None = None
+        self.cluster: ClusterStatus | None = None
         self.reason: str | None = None  # of the model
         self.writes = SUMMARY  # by summarize
         self.sums_up = SUMMARY  # at a session's end
         self.fails_to_write: str | None = None  # why summarize writes nothing
         self.silent_end = False  # nothing follows end_session
         self.stays_at_work = False  # a session is being transcribed for ever
+        self.pause_s = 0.5  # between two segments
         self.segment_every = 0  # bytes of audio after which a live session hears the next of `said`
         self.drop_after = 0  # bytes of audio after which the connection is closed, once
         self.cut_replay = 0  # events of a replay after which the connection is closed, once
@@ -330,6 +342,7 @@ class FakeDaemon:
             sessions=SessionCounts(live=1, file=0),
             summarizer=self.summarizer,
             storage=self.storage,
+            cluster=self.cluster,
         )
         await peer.send(reply)
 
@@ -409,7 +422,40 @@ class FakeDaemon:
         transcript = Transcript(
             segments=session.segments, summary=session.summary, marks=session.marks(), **session.info()
         )
-        await peer.send(ExportReply(id=number, content=formats.render(transcript, message.format)))
+        redactor = Redactor(message.redact, message.redact_names)
+        content = "".join(render_redacted(transcript, message.format, transcript.segments, redactor))
+        await peer.send(ExportReply(id=number, content=content))
+
+    async def on_GetAudio(self, peer: Peer, message: GetAudio, number: int) -> None:
+        session = self.sessions[message.session]
+        data = bytes(session.audio[message.offset : message.offset + 40_000])
+        end = message.offset + len(data)
+        await peer.send(
+            GetAudioReply(
+                id=number, data=data, size=len(session.audio), kind=session.kind, audio=AudioFormat(),
+                next=end if end < len(session.audio) else None,
+            )
+        )  # fmt: skip
+
+    async def on_Ask(self, peer: Peer, message: Ask, number: int) -> None:
+        passages = [
+            Passage(
+                session=session.id, title=session.title, created=session.created, segment=segment.segment,
+                start=segment.start, end=segment.end, text=segment.text,
+            )
+            for session in self.sessions.values()
+            if not message.sessions or session.id in message.sessions
+            for segment in session.segments
+        ]  # fmt: skip
+        await peer.send(AnswerProgress(ask=number, passages=passages))
+        for sentence in self.answer:
+            await peer.send(AnswerProgress(ask=number, sentence=sentence))
+        await peer.send(
+            AskReply(
+                id=number, answer=self.answer, passages=passages, provider="ollama", model="m",
+                dropped=1, reason=None if self.answer else "No language model answers questions.",
+            )
+        )  # fmt: skip
 
     async def on_Attach(self, peer: Peer, message: Attach, number: int) -> None:
         session = self.sessions[message.session]
@@ -543,8 +589,8 @@ class FakeDaemon:
         place = len(session.segments)
         fields: dict[str, Any] = {
             "segment": place,
-            "start": 2.0 * place,
-            "end": 2.0 * place + 1.5,
+            "start": (1.5 + self.pause_s) * place,
+            "end": (1.5 + self.pause_s) * place + 1.5,
             "text": text,
             "language": "en",
             "confidence": 0.9,

@@ -63,7 +63,7 @@ def test_what_a_line_means(line: str, expected: dict[str, Any]) -> None:
         ("stream a --device b", "--mic"),
         ("stream --mic --encoding mulaw", "leave it out"),
         ("stream - --rate 7999", "between 8000 and 48000"),
-        ("stream - --rate x", "'x' is no whole number between 8000 and 48000"),
+        ("stream - --rate x", "'x' is not a whole number between 8000 and 48000"),
         ("stream a.wav --rate 8000", "give --encoding too"),
         ("stream a.flac --channels 2", "give --encoding too"),
         ("stream a --device b", "usage: convo stream "),

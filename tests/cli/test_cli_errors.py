@@ -42,7 +42,7 @@ def test_a_session_that_failed(code: str | None, expected: Exit) -> None:
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (convo.CannotConnect("unix:/x", "nobody listens there"), Exit.NO_DAEMON),
+        (convo.CannotConnect("unix:/x", "nothing listens there"), Exit.NO_DAEMON),
         (convo.ConnectionLost("The daemon closed the connection."), Exit.NO_DAEMON),
         (convo.EventsLost("s", 3), Exit.OTHER),
         (convo.LocalProtocolError("Too large."), Exit.OTHER),

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from pathlib import Path
 
+import docx
 import pytest
 
 from convo.messages import (
     Attach,
     CancelSession,
+    ClusterStatus,
     DeleteSession,
     EndSession,
     Error,
     ListSessions,
     PullModel,
+    RemoteWorkerStatus,
     SessionState,
     State,
     StorageStatus,
     SummarizerStatus,
 )
-from tests.cli.conftest import Run, Start
+from tests.cli.conftest import Result, Run, Start
 from tests.cli.fake import SUMMARY, WAIT_S, FakeDaemon
 
 
@@ -129,7 +133,7 @@ def test_watching_a_session_that_failed(fake: FakeDaemon, run: Run) -> None:
     assert (result.code, result.out, result.err) == (6, "So far.\n", "convo: It broke.\n")
 
 
-@pytest.mark.parametrize("format", ["txt", "srt", "vtt", "md", "json", "jsonl"])
+@pytest.mark.parametrize("format", ["txt", "srt", "vtt", "ttml", "md", "json", "jsonl"])
 def test_export(history: FakeDaemon, run: Run, format: str, tmp_path: Path) -> None:
     result = run("export", "aaaa1", "--format", format)
     assert result.code == 0
@@ -137,6 +141,41 @@ def test_export(history: FakeDaemon, run: Run, format: str, tmp_path: Path) -> N
     target = tmp_path / f"talk.{format}"
     assert run("export", "aaaa1", "-o", target).out == ""
     assert target.read_text() == result.out
+
+
+def test_export_of_a_word_document(
+    history: FakeDaemon, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("export", "aaaa1", "--format", "docx").err == "convo: A Word document needs a file: give -o OUT.docx.\n"
+    target = tmp_path / "talk.docx"
+    assert run("export", "aaaa1", "-o", target) == Result(0, "", "")
+    assert docx.Document(str(target)).paragraphs[-1].text == "00:02 See you."
+    monkeypatch.setitem(sys.modules, "docx", None)
+    result = run("export", "aaaa1", "-o", target)
+    assert (result.code, "pip install 'convo[docx]'" in result.err) == (2, True)
+
+
+def test_export_without_names_and_numbers(fake: FakeDaemon, run: Run, tmp_path: Path) -> None:
+    fake.add("aaaa1111", "So Anna met Zoltan Kis in 2024.", "Mail bob@example.com.")
+    assert run("export", "aaaa", "--redact", "numbers,emails").out == (
+        "So Anna met Zoltan Kis in [number].\nMail [email].\n"
+    )
+    names = tmp_path / "names.txt"
+    names.write_text("\nbob\n", encoding="utf-8")
+    out = "So [name] met [name] in 2024.\nMail [name]@example.com.\n"
+    assert run("export", "aaaa", "--redact", "names", "--redact-names", names).out == out
+    target = tmp_path / "talk.docx"
+    assert run("export", "aaaa", "--redact", "names", "--redact-names", names, "-o", target) == Result(0, "", "")
+    assert docx.Document(str(target)).paragraphs[-2].text == "00:00 So [name] met [name] in 2024."
+    for words, said in [
+        (["--redact", "faces"], "names, numbers, emails"),
+        (["--redact-names", names], "--redact names"),
+        (["--redact", "names", "--redact-names", tmp_path / "none"], "Cannot read"),
+    ]:
+        result = run("export", "aaaa", *words)
+        assert (result.code, said in result.err) == (2, True)
+    names.write_text("x\n" * 201, encoding="utf-8")
+    assert "at most 200 names" in run("export", "aaaa", "--redact", "names", "--redact-names", names).err
 
 
 def test_search(history: FakeDaemon, run: Run) -> None:
@@ -194,6 +233,30 @@ def test_status_tells_what_the_disk_needs(fake: FakeDaemon, run: Run) -> None:
     out = run("status").out
     assert "disk       the disk is full\n" in out
     assert "disk       2 files of audio (70 kB) that no session knows" in out
+
+
+def test_status_lists_workers_on_other_machines(fake: FakeDaemon, run: Run) -> None:
+    assert "broker" not in run("status").out
+    worker = RemoteWorkerStatus(
+        worker="0c1d", host="no\x1b[31mrth", model="small", device="cuda", compute_type="float16", slots=2, busy=1,
+        load=0.5, windows=17, beat_s=1.6,
+    )  # fmt: skip
+    other = RemoteWorkerStatus(
+        worker="77", host="south", model="tiny", device="cpu", compute_type="int8", reason="it has another model"
+    )
+    third = RemoteWorkerStatus(
+        worker="78", host="west", model="small", device="cpu", compute_type="int8", note="it has no speaker model"
+    )
+    fake.cluster = ClusterStatus(connected=True, workers=[worker, other, third])
+    out = run("status").out
+    assert "broker     there\n" in out
+    assert (
+        "worker     north 0c1d: small on cuda (float16), 1 of 2 busy, load 50%, 17 windows, last beat 2 s ago\n" in out
+    )
+    assert "worker     south 77: gets nothing, for it has another model\n" in out
+    assert "last beat 0 s ago; it has no speaker model\n" in out
+    fake.cluster = ClusterStatus(connected=False, message="the broker is out of reach")
+    assert "broker     the broker is out of reach\n" in run("status").out
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ import convo
 from convo.messages import SummaryOptions
 from convo_cli.mcp_tools import TOOLS, schema
 from tests.cli.conftest import Run
+from tests.cli.fake import FakeDaemon
 from tests.support.daemon import Daemon
 from tests.support.speech import pcm
 
@@ -79,6 +80,13 @@ async def test_what_an_assistant_may_ask(real: Daemon) -> None:
 
         first = words.split()[0].strip(".,!?")
         assert talk in {hit["talk"] for hit in (await call(client, "search_talks", query=first))["hits"]}
+
+        answer = await call(client, "ask_talks", question=f"Who said {first}?", talks=[talk[:6]])
+        assert answer["sentences"] == []
+        assert (answer["written_by"], answer["reason"].split(" (")[0]) == (
+            "extractive", "No language model answers questions",
+        )  # fmt: skip
+        assert {place["talk"] for place in answer["places"]} == {talk}
 
         old = await call(client, "summarize_talk", talk=talk)
         new = await call(client, "summarize_talk", talk=talk, style="bullets")
@@ -198,6 +206,13 @@ def test_without_a_daemon(run: Run, tmp_path: Any) -> None:
     result = run("mcp", "--connect", f"unix:{tmp_path / 'none.sock'}")
     assert result.code == 3
     assert "convod" in result.err
+
+
+def test_without_the_token(fake: FakeDaemon, run: Run) -> None:
+    fake.token = "right"
+    result = run("mcp")
+    assert result.code == 5
+    assert "CONVO_TOKEN" in result.err
 
 
 def test_it_ends_with_its_input_and_at_a_signal(real: Daemon) -> None:

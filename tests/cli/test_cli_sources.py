@@ -115,7 +115,7 @@ def test_a_keyboard_is_no_source(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = os.openpty()
     with os.fdopen(theirs, "r") as stream:
         monkeypatch.setattr(sys, "stdin", stream)
-        with pytest.raises(Problem, match="Nothing to listen to") as caught:
+        with pytest.raises(Problem, match="There is no audio") as caught:
             open_source(options())
         monkeypatch.undo()
     os.close(ours)

@@ -51,7 +51,7 @@ def test_summarize_ends_when_nothing_is_written(history: FakeDaemon, run: Run) -
     result = run("summarize", "aaaa1")
     assert result.code == 1
     assert result.err == (
-        "convo: Ollama broke off in the middle\nconvo: No summary was written; the ones from before are kept.\n"
+        "convo: Ollama broke off in the middle\nconvo: No summary was written; the earlier ones are kept.\n"
     )
     assert not result.out
 

@@ -69,7 +69,7 @@ def test_two_of_the_same_name(tmp_path: Path) -> None:
 
 
 def test_several_files_into_one(tmp_path: Path) -> None:
-    with pytest.raises(Problem, match="no directory") as caught:
+    with pytest.raises(Problem, match="not a directory") as caught:
         outputs(expand(["a", "b"]), tmp_path / "x.txt", "txt")
     assert caught.value.code is Exit.USAGE
 

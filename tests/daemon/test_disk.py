@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from convod.disk import sync_folder
-from convod.listen.tokens import TokenBook
+from convod.listen.tokens import TokenFile
 from convod.startup import state_directory
 from convod.store import Database, Spool, backup
 
@@ -50,7 +50,7 @@ def test_a_backup_is_there_after_a_power_cut(tmp_path, synced):
 
 
 def test_tokens_are_made_and_revoked_for_good(tmp_path, synced):
-    book = TokenBook(tmp_path)
+    book = TokenFile(tmp_path)
     for change in (lambda: book.add("ann"), lambda: book.revoke("ann")):
         synced.clear()
         change()

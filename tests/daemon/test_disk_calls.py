@@ -23,7 +23,7 @@ from convo.messages import Code, Retranscribe, SessionWarning, State
 from convod.engine import package_index
 from convod.engine.package_index import IndexFailed, IndexSettings
 from convod.listen import unix
-from convod.listen.tokens import BadToken, TokenBook
+from convod.listen.tokens import BadToken, TokenFile
 from convod.ops import install
 from convod.sessions import Refused
 from convod.startup import CannotStart, state_directory
@@ -83,12 +83,12 @@ def sentence(kinds: type[Exception] | tuple[type[Exception], ...], work: Callabl
 
 @pytest.mark.parametrize("change", ["add", "revoke"])
 def test_tokens_are_the_old_or_the_new_ones(tmp_path, change):
-    def prepare(place: Path) -> TokenBook:
-        book = TokenBook(place / "state")
+    def prepare(place: Path) -> TokenFile:
+        book = TokenFile(place / "state")
         book.add("ann")
         return book
 
-    def alter(book: TokenBook) -> None:
+    def alter(book: TokenFile) -> None:
         if change == "add":
             book.add("bob")
         else:
@@ -106,7 +106,7 @@ def test_tokens_are_the_old_or_the_new_ones(tmp_path, change):
                 said = sentence(BadToken, partial(alter, book))
             assert said is not None
             assert "cannot be written" in said, disk.refused
-            names = [token.name for token in TokenBook(place / "state").tokens()]
+            names = [token.name for token in TokenFile(place / "state").tokens()]
             assert names in (before, after), disk.refused
             assert [file.name for file in (place / "state").glob("*.new")] == []
             if names == before:
@@ -213,7 +213,7 @@ def start_and_stop(place: Path) -> list[str]:
             with unix.bound(place / "run" / "convod.sock"):
                 reader = database._reader  # noqa: SLF001 - another connection would be more calls of the disk
                 assert reader is not None
-                return [row["value"] for row in reader.execute("SELECT value FROM notes")]
+                return [value for (value,) in reader.execute("SELECT value FROM notes")]
         finally:
             database.close()
 

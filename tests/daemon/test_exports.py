@@ -13,6 +13,7 @@ import trio.testing
 
 from convo import formats
 from convo.messages import Code, Mark
+from convo.redaction import Redactor
 from convo.transcript import Transcript
 from convod.owner_limiter import OwnerLimiter
 from convod.sessions import Refused, exports
@@ -65,6 +66,19 @@ async def test_the_pages_are_the_text_and_are_rendered_once(tmp_path, format, mo
         assert await all_pages(home, TALK, format) == whole
         assert await all_pages(home, TALK, format, "an admin") == whole
         assert home.manager.exports.rendered == 1
+
+
+async def test_what_is_taken_out_makes_another_text(tmp_path):
+    async with told(tmp_path, TALK) as home:
+        journal = await home.manager.journal(None, TALK)
+        page = home.manager.exports.page
+        whole, _ = await page(journal, "txt", 0, 1000, "me")
+        redacted, _ = await page(journal, "txt", 0, 1000, "me", Redactor(["numbers"]))
+        assert redacted == Redactor(["numbers"]).text(whole)
+        assert (await page(journal, "txt", 0, 1000, "me"))[0] == whole
+        assert home.manager.exports.rendered == 2
+        home.manager.exports.forget(TALK)
+        assert not home.manager.exports.kept
 
 
 async def test_a_long_text_lies_in_a_file_that_has_no_name(tmp_path):

@@ -5,6 +5,8 @@ import stat
 
 import pytest
 
+from convod import startup
+from convod.ops.config import build
 from convod.startup import CannotStart, state_directory
 
 
@@ -33,3 +35,29 @@ def test_a_place_that_cannot_be_made_is_a_sentence(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(CannotStart, match="--state-dir"), state_directory(tmp_path / "file" / "state"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("broker", "remote_only", "worker", "said"),
+    [
+        ("", False, False, None),
+        ("redis://h", False, False, None),
+        ("rediss://u:p@h:1/2?ssl_ca_certs=/c", True, True, None),
+        ("", False, True, "convod worker --broker redis://HOST"),
+        ("", True, False, "set engine.broker, too"),
+        ("amqp://h", False, False, "expected a URL redis://"),
+    ],
+)
+def test_what_a_broker_needs_is_said_before_the_start(broker, remote_only, worker, said):
+    settings = build({"engine.model": "builtin", "engine.broker": broker, "engine.remote_only": remote_only})
+    if said is None:
+        startup.check(settings, worker=worker)
+    else:
+        with pytest.raises(CannotStart, match=said):
+            startup.check(settings, worker=worker)
+
+
+def test_a_broker_without_its_extra_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(startup.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(CannotStart, match=r"pip install 'convo\[cluster\]'"):
+        startup.check(build({"engine.model": "builtin", "engine.broker": "redis://h"}))

@@ -18,7 +18,7 @@ import convo
 from convo import messages
 from convod import daemon
 from convod.engine.supervisor import Engine
-from convod.listen import front
+from convod.listen import tcp
 from convod.listen.settings import ListenSettings
 from convod.ops.config import Settings
 from convod.store import SessionStore
@@ -87,7 +87,7 @@ async def test_a_summarizer_that_cannot_be_hung_up_on_is_left(monkeypatch, tmp_p
         await trio.sleep_forever()
 
     monkeypatch.setattr(Summarizers, "aclose", forever)
-    monkeypatch.setattr(daemon, "GOODBYE_S", 0.1)
+    monkeypatch.setattr(daemon, "CLOSE_S", 0.1)
     async with stopped_by_its_operator(monkeypatch, settings(tmp_path)):
         pass
 
@@ -99,7 +99,7 @@ async def test_a_start_that_takes_for_ever_can_be_stopped(monkeypatch, tmp_path)
         begun.set()
         await trio.sleep_forever()  # a name that nobody resolves
 
-    monkeypatch.setattr(front, "bind", bind)
+    monkeypatch.setattr(tcp, "bind", bind)
     monkeypatch.setattr(daemon, "Engine", NoEngine)
     with trio.fail_after(PATIENCE_S):
         async with trio.open_nursery() as nursery:
@@ -113,14 +113,14 @@ async def test_a_reload_during_the_start_is_done_after_it(monkeypatch, tmp_path)
         manager.bind(str(tmp_path / "notify"))
         manager.setblocking(False)
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-        bind = front.bind
+        bind = tcp.bind
 
-        async def slow(address: Any) -> front.Bound:
+        async def slow(address: Any) -> tcp.Bound:
             signal.raise_signal(signal.SIGHUP)
             await trio.testing.wait_all_tasks_blocked()  # it has come
             return await bind(address)
 
-        monkeypatch.setattr(front, "bind", slow)
+        monkeypatch.setattr(tcp, "bind", slow)
         async with stopped_by_its_operator(monkeypatch, settings(tmp_path, "ws://127.0.0.1:0")):
             pass
         told = []

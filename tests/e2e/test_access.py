@@ -47,7 +47,7 @@ def settings_file(directory: Path, text: str) -> Path:
 
 async def test_this_machine_needs_a_token_by_websocket_and_none_by_the_unix_socket(tmp_path: Path) -> None:
     with running(tmp_path, environment=CLOSED) as daemon:
-        await daemon.wait_log("lets nobody in yet: there is no valid token; make one with `convod token add NAME`")
+        await daemon.wait_log(" yet: there is no valid token; make one with `convod token add NAME`")
         assert "convod token add" in await refusal(daemon.web)
         await refusal(daemon.web, "guess")
         async with convo.connect(daemon.url):
@@ -92,7 +92,7 @@ async def test_a_reload_opens_nothing_and_ends_what_the_old_settings_gave(tmp_pa
             await reload("", 2)
             with trio.fail_after(PATIENCE_S):
                 assert (await wire.wait_error())["code"] == "unauthorized"
-        await daemon.wait_log("nobody comes in by WebSocket")
+        await daemon.wait_log("no client can connect by WebSocket")
         for given in (None, "", "two"):
             await refusal(daemon.web, given)
 

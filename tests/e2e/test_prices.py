@@ -22,7 +22,7 @@ from convo import formats, messages
 from convo.messages import REQUESTS, State
 from convod.listen.auth import SCOPES
 from convod.listen.requests import Service
-from convod.listen.tokens import Scope, TokenBook
+from convod.listen.tokens import Scope, TokenFile
 from tests.support.daemon import Daemon, running
 from tests.support.flood import Flood, flooding
 from tests.support.history import put_talk, stored
@@ -78,7 +78,21 @@ WORST: dict[str, list[Map]] = {
     "get_session": [IN_TALK],
     "list_sessions": [{"limit": 1000, "prefix": "0"}],
     "search": [{"query": " ".join(f"release budget ship friday thousand {n}" for n in range(5)), "limit": 1000}],
-    "export": [IN_TALK | {"format": name, "offset": at} for at in (0, 100_000) for name in formats.FORMATS],
+    "ask": [
+        {
+            "query": " ".join(f"release budget ship friday thousand {n}" for n in range(5)),
+            "limit": 1000,
+            "sessions": named,
+        }
+        for named in ([], [TALK])
+    ],
+    "get_audio": [{"session": KEPT}],
+    "cancel_ask": [{"ask": 1}],
+    "export": [IN_TALK | {"format": name, "offset": at} for at in (0, 100_000) for name in formats.FORMATS]
+    + [
+        IN_TALK | {"format": "json", "redact": ["names", "numbers", "emails"], "redact_names": [f"{n}" * 100]}
+        for n in "ab"
+    ],
 }
 """By request: what is asked in turn, of this type unless another one is named."""
 
@@ -128,7 +142,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     state = directory / "state"
     (state / "spool").mkdir(parents=True)
     trio.run(fill, state)
-    book = TokenBook(state)
+    book = TokenFile(state)
     tokens: dict[Scope, str] = {scope: book.add(scope, scope=scope, owner=OWNER) for scope in SCOPES}
     with running(directory, environment={"CONVOD_DRAIN_S": "0"}) as daemon, flooding(daemon.web) as flood:
         yield Place(daemon, flood, tokens)

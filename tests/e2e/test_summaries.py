@@ -77,7 +77,12 @@ async def test_a_talk_is_summarised_by_the_language_model_that_is_named(house: H
     ):
         events = await talk_live(client, pcm("talk.flac"), summary=by(provider), title="Stand-up")
         shown = await client.get_session(events[0].session)
+        answer = await client.ask("Who said good morning?", [events[0].session]) if provider == "ollama" else None
     assert_whole(events)
+    if answer is not None:
+        assert answer.provider == "ollama"
+        assert answer.passages[answer.answer[0].sources[0]].text in answer.answer[0].text
+        ollama.questions.pop()
     (summary,) = of(messages.FinalSummary, events)
     assert summary.provider == provider
     assert summary.model == ("llama3.2:latest" if provider == "ollama" else "qwen2.5-7b-instruct")

@@ -58,6 +58,8 @@ def count_tokens(messages: list[dict[str, Any]], wide_tokens: float = 1.0) -> in
 def answer(messages: list[dict[str, Any]], schema: dict[str, Any] | None = None) -> str:
     """One JSON object as the prompts of this project ask for it; `schema` says which fields a summary has."""
     user = messages[-1]["content"]
+    if "answer" in (schema or {}).get("properties", {}):
+        return _answer_to_question(user)
     found = re.search(r"<(transcript|notes)>\n(.*)\n</\1>", user, re.DOTALL)
     data = found[2] if found else user
     numbers = [int(number) for number in _LINE.findall(data)]
@@ -87,6 +89,13 @@ def answer(messages: list[dict[str, Any]], schema: dict[str, Any] | None = None)
     )
 
 
+def _answer_to_question(user: str) -> str:
+    """A sentence for each of the first passages: that it was said."""
+    passages = re.findall(r"^\[(\d+)\] (.*)$", user, re.MULTILINE)
+    said = [{"text": f"They said: {text}", "sources": [int(number)]} for number, text in passages[:2]]
+    return json.dumps({"answer": said}, ensure_ascii=False)
+
+
 def faulty(text: str, fault: str | None) -> str:
     """The answer as a model with this fault would write it."""
     if fault == "broken_json":
@@ -99,6 +108,12 @@ def faulty(text: str, fault: str | None) -> str:
         return text[: text.index("They said") + 12]
     if fault == "made_up":
         answered = json.loads(text)
+        if "answer" in answered:
+            answered["answer"] = [
+                {"text": "They will pay Zebedee 4711 dollars.", "sources": [99999]},
+                {"text": "Zebedee agreed.", "sources": []},
+            ]
+            return json.dumps(answered)
         answered["key_points"] = [{"text": "They will pay Zebedee 4711 dollars.", "sources": [99999]}]
         answered["action_items"] = [{"text": "Pay", "owner": "Zebedee", "due": "", "sources": []}]
         return json.dumps(answered)

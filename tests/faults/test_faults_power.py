@@ -15,7 +15,7 @@ import trio
 
 import convo
 from convo import messages
-from convod.listen.tokens import TokenBook
+from convod.listen.tokens import TokenFile
 from convod.store import backup
 from tests.support import power
 from tests.support.daemon import Daemon, running
@@ -94,7 +94,7 @@ class Work:
 
     def operate(self) -> None:
         """Make a token, revoke another, write a backup."""
-        book = TokenBook(self.daemon.state)
+        book = TokenFile(self.daemon.state)
         tokens = self.answered.tokens
         name = f"t{self.dice.randrange(10**9)}"
         book.add(name)
@@ -158,7 +158,7 @@ async def check(image: Path, where: Path, told: Answered, *, fsync: bool) -> Non
                     if session not in told.completed and session not in told.ended:
                         assert attached.reply.audio_offset >= told.acknowledged.get(session, 0)
                     assert len((await client.get_session(session)).segments) >= told.segments.get(session, 0)
-        assert {token.name for token in TokenBook(daemon.state).tokens()} == told.tokens
+        assert {token.name for token in TokenFile(daemon.state).tokens()} == told.tokens
         for name in told.backups:
             with contextlib.closing(sqlite3.connect(daemon.state / name)) as copy:
                 assert copy.execute("PRAGMA integrity_check").fetchone()[0] == "ok"

@@ -8,7 +8,7 @@ from pathlib import Path
 import trio
 
 import convo
-from convod.listen.tokens import FILE, TokenBook
+from convod.listen.tokens import FILE, TokenFile
 from tests.support.daemon import Daemon, running
 from tests.support.faults import Row, unharmed
 from tests.support.sessions import OFF, talk_live
@@ -105,7 +105,7 @@ async def test_files_that_are_read_again(tmp_path: Path, row: Row) -> None:
                 await reload()
                 await refused(daemon, None)
                 await welcomed(daemon, "the-shared-one")
-            named = TokenBook(daemon.state).add("me")
+            named = TokenFile(daemon.state).add("me")
             whole = tokens.read_text()
             for text in TOKENS.values():
                 replaced(tokens, text)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -92,26 +92,27 @@ def events(data: bytes) -> None:
     sound ones, as what decodes them is no Python and shows nobody the way in.
     """
     from convod.store import StoreFailed
-    from convod.store.sessions import _event, _record
+    from convod.store.sessions import COLUMNS, _event, _record
 
     for body in (data, edited("events", data)):
         for kind in (*DURABLE, "nonsense"):
             with contextlib.suppress(StoreFailed):
-                Json().encode(_event({"type": kind, "body": body}))  # type: ignore[arg-type]
+                Json().encode(_event((kind, body)))
     for name in ("config", "asked", "state"):
         with contextlib.suppress(StoreFailed):
-            _record(_Row(_stored() | {name: _changed(str(_stored()[name]).encode(), data)}))  # type: ignore[arg-type]
+            fields = _stored() | {name: _changed(str(_stored()[name]).encode(), data)}
+            _record([fields[column] for column in COLUMNS])
 
 
 def tokens(data: bytes) -> None:
     """The file of tokens: as it comes, and as changes of a sound one."""
-    from convod.listen.tokens import FILE, BadToken, TokenBook
+    from convod.listen.tokens import FILE, BadToken, TokenFile
 
     with tempfile.TemporaryDirectory() as folder:
         for content in (data, edited("tokens", data)):
             Path(folder, FILE).write_bytes(content)
             with contextlib.suppress(BadToken):
-                assert TokenBook(Path(folder)).find(data[:64].decode("utf-8", "replace"), 0.0) is None
+                assert TokenFile(Path(folder)).find(data[:64].decode("utf-8", "replace"), 0.0) is None
 
 
 def edited(target: str, data: bytes) -> bytes:
@@ -136,13 +137,6 @@ def _changed(sound: bytes, data: bytes) -> bytes:
         elif len(made) < LIMIT:
             made[place:place] = made[place : place + value]
     return bytes(made)
-
-
-class _Row(dict[str, Any]):
-    """Stands for a row of SQLite's, which iterates over values."""
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.values())
 
 
 def _stored() -> dict[str, Any]:
@@ -188,7 +182,8 @@ _WHOLE: list[bytes] = []
 
 def _whole() -> bytes:
     """A database with a session in it, in one file."""
-    from convod.store import Database, search
+    from convod.store import Database
+    from convod.store.fts5 import Fts5
 
     if not _WHOLE:
         with tempfile.TemporaryDirectory() as folder:
@@ -197,7 +192,7 @@ def _whole() -> bytes:
             fresh.open()
             fresh.close()
             with contextlib.closing(sqlite3.connect(path)) as plain:
-                search.add(plain, "s", "segment", 0, 0.0, 1.0, "words")
+                Fts5().add(plain, "s", "segment", 0, 0.0, 1.0, "words")
                 plain.commit()
                 plain.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 plain.execute("PRAGMA journal_mode = DELETE")

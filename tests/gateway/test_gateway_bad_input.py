@@ -24,7 +24,8 @@ from convo_gateway.errors import Refused
 from convo_gateway.limits import Places
 from convo_gateway.metrics import Metrics
 from convo_gateway.web import Guard, body_of
-from convod.listen.tokens import TokenBook
+from convo_gateway.wyoming_wire import Event, Parser
+from convod.listen.tokens import TokenFile
 from tests.support.daemon import Daemon, running
 from tests.support.gateway import Gateway, gateway, websocket_to
 from tests.support.speech import DATA, pcm
@@ -396,9 +397,20 @@ async def test_web_pages_come_in_only_from_the_origins_that_are_listed(served: G
 async def test_tokens_and_owners_are_the_daemons_and_no_token_is_logged(tmp_path):
     state = tmp_path / "state"
     state.mkdir(mode=0o700)
-    book = TokenBook(state)
+    book = TokenFile(state)
     mine, other = book.add("mine"), book.add("other")
-    with running(tmp_path) as daemon, gateway(daemon.web) as served:
+    (tmp_path / "wrong").write_text("0" * 43)
+    wyoming = ("--wyoming", "tcp://127.0.0.1:0", "--wyoming-token-file", str(tmp_path / "wrong"))
+    with running(tmp_path) as daemon, gateway(daemon.web, *wyoming) as served:
+        assert (await wyoming_answer(served))["code"] == "unauthorized"
+        listen = f"{served.websocket}/v1/listen?encoding=linear16&sample_rate=16000"
+        with pytest.raises(trio_websocket.ConnectionRejected) as rejected:
+            async with trio_websocket.open_websocket_url(listen):
+                pass
+        assert rejected.value.status_code == 401
+        assert json.loads(rejected.value.body)["err_code"] == "UNAUTHORIZED"
+        async with trio_websocket.open_websocket_url(listen, extra_headers=[("authorization", f"Token {mine}")]):
+            pass
         async with httpx.AsyncClient(base_url=served.url, timeout=60) as client:
             nobody = await client.post("/api/v1/stream/create")
             assert nobody.status_code == 401
@@ -424,8 +436,27 @@ async def test_tokens_and_owners_are_the_daemons_and_no_token_is_logged(tmp_path
     assert other not in log
 
 
+async def wyoming_answer(served: Gateway) -> dict[str, Any]:
+    """What a Wyoming client is told that asks what there is."""
+    host, _, port = served.wyoming.removeprefix("tcp://").rpartition(":")
+    async with await trio.open_tcp_stream(host, int(port)) as stream:
+        await stream.send_all(Event("describe").encoded())
+        data = b"".join([bytes(piece) async for piece in stream])
+    (event,) = Parser().feed(data)
+    assert event.type == "error"
+    return event.data
+
+
+@UNREAD
 async def test_a_daemon_that_is_not_there_is_told_in_each_dialect():
-    with gateway("ws://127.0.0.1:9") as served:
+    with gateway("ws://127.0.0.1:9", "--open-loopback", "--wyoming", "tcp://127.0.0.1:0") as served:
+        assert (await wyoming_answer(served))["code"] == "unavailable"
+        with pytest.raises(trio_websocket.ConnectionRejected) as rejected:
+            async with trio_websocket.open_websocket_url(
+                f"{served.websocket}/v1/listen?encoding=linear16&sample_rate=16000"
+            ):
+                pass
+        assert (rejected.value.status_code, json.loads(rejected.value.body)["err_code"]) == (503, "UNAVAILABLE")
         async with httpx.AsyncClient(base_url=served.url) as client:
             for path in ("/api/v1/conversation/result/x", "/v1/models"):
                 answer = await client.get(path)

@@ -23,7 +23,7 @@ from convo_gateway.daemon_client import Daemon
 from convo_gateway.metrics import Metrics
 from convo_gateway.openapi import DOCUMENT
 from convo_gateway.settings import Settings
-from convod.listen.tokens import TokenBook
+from convod.listen.tokens import TokenFile
 from tests.support.daemon import running
 from tests.support.gateway import gateway
 
@@ -83,7 +83,28 @@ def test_images_run_as_nobody_in_particular_and_say_how_they_are():
             kept, _, place = volume.partition(":")
             assert kept in compose["volumes"]
             assert place in json.loads(stage["VOLUME"])
-    assert compose["services"]["ollama"]["profiles"] == ["ollama"]
+    services = compose["services"]
+    assert services["ollama"]["profiles"] == ["ollama"]
+    for name in ("worker", "redis", "postgres"):
+        assert services[name]["profiles"] == ["cluster"]
+        assert "ports" not in services[name]  # inside the network only
+        assert all(volume.partition(":")[0] in compose["volumes"] for volume in services[name].get("volumes", []))
+    assert services["worker"]["image"] == services["convod"]["image"]
+    assert services["worker"]["deploy"]["replicas"] == 2
+    assert services["worker"]["command"] == ["convod", "worker"]
+    assert services["redis"]["command"] == ["redis-server", "--save", "", "--appendonly", "no"]
+    cluster = dict(line.split("=", 1) for line in (ROOT / "cluster.env").read_text().splitlines() if line[0] != "#")
+    assert cluster.pop("COMPOSE_PROFILES") == "cluster"
+    assert {name: services["convod"]["environment"][name] for name in cluster} == {
+        name: f"${{{name}:-}}" for name in cluster
+    }
+    postgres = services["postgres"]["environment"]
+    assert cluster == {
+        "CONVOD_ENGINE_BROKER": "redis://redis",
+        "CONVOD_STORE_URL": "postgresql://{POSTGRES_USER}:{POSTGRES_PASSWORD}@postgres/{POSTGRES_DB}".format_map(
+            postgres
+        ),
+    }
     assert all(port.startswith("127.0.0.1:") for port in compose["services"]["gateway"]["ports"])
 
 
@@ -108,7 +129,7 @@ async def test_the_images_commands_serve_a_client_that_has_a_token(tmp_path: Pat
         return [places.get(word, word) for word in json.loads(command[command.index("[") :])]
 
     (tmp_path / "state").mkdir(mode=0o700)
-    token = TokenBook(tmp_path / "state").add("phone")
+    token = TokenFile(tmp_path / "state").add("phone")
     environment = {"CONVOD_LISTEN_OPEN_LOOPBACK": None}
     with running(tmp_path, *words("convod", "CMD")[1:], environment=environment) as daemon:
         program, *arguments = words("convod", "HEALTHCHECK")
@@ -144,7 +165,7 @@ def test_the_gateways_command_in_the_image_is_one():
     [
         (["--listen", "0.0.0.0:1", "--connect", "ws://x"], "open to the network"),
         (["--connect", "unix:/x"], "every client would be this user"),
-        (["--connect", "unix:/x", "--open-loopback", "--listen", "0.0.0.0:1", "--insecure"], "nobody for a token"),
+        (["--connect", "unix:/x", "--open-loopback", "--listen", "0.0.0.0:1", "--insecure"], "requires no token"),
         (["--connect", "http://x"], "ws://"),
         (["--listen", "here", "--connect", "ws://x"], "HOST:PORT"),
         (["--tls-cert", "x", "--connect", "ws://x"], "go together"),

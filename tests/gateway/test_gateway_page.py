@@ -21,7 +21,7 @@ import httpx
 import pytest
 import trio
 
-from convod.listen.tokens import TokenBook
+from convod.listen.tokens import TokenFile
 from tests.gateway.test_gateway_conversation import result, upload
 from tests.support.browser import PROGRAM, Browser, Page, browser
 from tests.support.daemon import running
@@ -67,7 +67,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def token(place: Path) -> str:
     state = place / "state"
     state.mkdir(mode=0o700)
-    return TokenBook(state).add("person")
+    return TokenFile(state).add("person")
 
 
 @pytest.fixture(scope="module")

@@ -37,6 +37,17 @@ async def test_a_talk_is_listed_found_exported_renamed_and_deleted(served: Gatew
         assert found["segment"]["title"] == "A contract"
         assert found["segment"]["text"] == done["segments"][0]["text"]
 
+        asked = {"question": "Where is the contract?", "job_ids": [job]}
+        async with client.stream("POST", "/api/v1/ask", json=asked) as response:
+            told = [(kind, data) async for kind, _, data in events(response)]
+        assert [kind for kind, _ in told] == ["passages", "answer"]
+        answer = valid(told[-1][1], "Answer")
+        assert (answer["answer"], answer["provider"]) == ([], "extractive")
+        assert answer["passages"] == told[0][1]
+        assert {each["job_id"] for each in answer["passages"]} == {job}
+        assert (await client.post("/api/v1/ask", json=asked | {"job_ids": ["none"]})).status_code == 404
+        assert (await client.post("/api/v1/ask", json={"question": 1})).status_code == 400
+
         for format in FORMATS:
             file = await client.get(f"{HERE}/export/{job}", params={"format": format})
             assert done["segments"][0]["text"].split()[0] in file.text

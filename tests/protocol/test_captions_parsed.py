@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import srt
 import webvtt
 from hypothesis import given
 from hypothesis import strategies as st
+from ttconv.imsc.reader import to_model
+from ttconv.model import Br, P, Text
 
 from convo.captions import captions
 from convo.formats import render
@@ -58,11 +63,31 @@ def of_vtt(text: str) -> list[tuple[float, float, str]]:
     return cues
 
 
-def test_both_formats_hold_the_captions() -> None:
+def leaves(element: Any) -> Iterator[Any]:
+    for child in element:
+        if isinstance(child, Text | Br):
+            yield child
+        else:
+            yield from leaves(child)
+
+
+def of_ttml(text: str) -> list[tuple[float, float, str]]:
+    document = to_model(ElementTree.ElementTree(ElementTree.fromstring(text)))
+    assert document is not None
+    cues = []
+    for paragraph in document.get_body().dfs_iterator():
+        if isinstance(paragraph, P):
+            words = [each.get_text() if isinstance(each, Text) else "\n" for each in leaves(paragraph)]
+            cues.append((float(paragraph.get_begin() or 0), float(paragraph.get_end()), "".join(words)))
+    return cues
+
+
+def test_all_formats_hold_the_captions() -> None:
     talk = transcript(SPEECH)
     shown = [(cue.start_ms / 1000, cue.end_ms / 1000, "\n".join(cue.lines)) for cue in captions(talk.segments)]
     assert len(shown) > 6
     assert of_srt(render(talk, "srt")) == shown
+    assert of_ttml(render(talk, "ttml")) == shown
     parsed = of_vtt(render(talk, "vtt"))
     assert [text for _, _, text in parsed] == [text for _, _, text in shown]
     for (start, end, _), (begin, finish, _) in zip(parsed, shown, strict=True):
@@ -89,10 +114,10 @@ _said = st.lists(
 )
 
 
-@pytest.mark.parametrize("format", ["srt", "vtt"])
+@pytest.mark.parametrize("format", ["srt", "vtt", "ttml"])
 @given(said=_said)
 def test_any_text_is_read_back_as_many_cues(format: str, said: list[tuple[float, float, str]]) -> None:
     talk = transcript(sorted((start, start + length, text) for start, length, text in said))
-    read = of_srt if format == "srt" else of_vtt
+    read = {"srt": of_srt, "vtt": of_vtt, "ttml": of_ttml}[format]
     cues = read(render(talk, format))
     assert [text.strip() for _, _, text in cues] == ["\n".join(cue.lines).strip() for cue in captions(talk.segments)]

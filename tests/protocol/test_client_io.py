@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from convo.client_core import ClientCore
-from convo.client_io import AutoResetEvent, ClientIO
+from convo.client_io import Broadcast, ClientIO
 from convo.errors import ConnectionLost
 from convo.framing import LengthPrefixed
 from convo.messages import Ping
@@ -25,7 +25,7 @@ def certificate_error() -> ssl.SSLCertVerificationError:
     ("error", "reason"),
     [
         (FileNotFoundError(2, "x"), "there is no such socket"),
-        (ConnectionRefusedError(111, "x"), "nobody listens there"),
+        (ConnectionRefusedError(111, "x"), "nothing listens there"),
         (PermissionError(13, "x"), "you may not open this socket (are you in its group?)"),
         (TimeoutError(), "no answer came in time"),
         (OSError(errno.EHOSTUNREACH, "Connect call failed"), "no route to host"),
@@ -42,7 +42,7 @@ def test_reason_of(error: Exception, reason: str) -> None:
 
 
 async def test_an_event_wakes_those_who_wait_now() -> None:
-    event = AutoResetEvent()
+    event = Broadcast()
     event.set()  # nobody waits
     woken = []
 

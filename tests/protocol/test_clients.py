@@ -9,14 +9,20 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 import trio
 import trio_websocket
 
 import convo
 from convo.messages import (
+    AnswerProgress,
+    AnswerSentence,
+    Ask,
+    AskReply,
     Audio,
     Bookmark,
+    CancelAsk,
     EndSession,
     Error,
     Export,
@@ -172,6 +178,44 @@ def test_pull_model_tells_how_far_it_is(daemon: Daemon, loop: Loop) -> None:
         async with loop.connect(url) as client:
             reply = await client.pull_model("small", told.append)
             assert reply.size_bytes == 2
+        assert told == progress
+
+    with daemon(script) as url:
+        loop.run(client, url)
+
+
+def test_a_question_tells_what_is_known_and_is_cancelled_with_its_task(daemon: Daemon, loop: Loop) -> None:
+    progress = [
+        AnswerProgress(ask=1, passages=[]),
+        AnswerProgress(ask=1, sentence=AnswerSentence(text="So.", sources=[])),
+        AnswerProgress(ask=2),
+    ]
+
+    async def script(peer: Peer) -> None:
+        await peer.greet()
+        request = await expect(peer, Ask)
+        assert (request.query, request.sessions, request.limit) == ("What?", ["s"], 3)
+        await peer.send(AnswerProgress(ask=99), *progress[:2])
+        await peer.send(AskReply(id=request.id, answer=[], passages=[], provider="p", model="m"))
+        assert (await expect(peer, Ask)).id == 2
+        await peer.send(progress[2])
+        assert (await expect(peer, CancelAsk)).ask == 2
+        await peer.send(PingReply(id=(await expect(peer, Ping)).id, time=1.0))
+        await peer.wait_gone()
+
+    async def client(url: str) -> None:
+        told: list[AnswerProgress] = []
+        async with loop.connect(url) as client:
+            assert (await client.ask("What?", ["s"], limit=3, progress=told.append)).provider == "p"
+            with anyio.CancelScope() as scope:
+
+                def cancel(message: AnswerProgress) -> None:
+                    told.append(message)
+                    scope.cancel()
+
+                await client.ask("What?", progress=cancel)
+            assert scope.cancelled_caught
+            await client.request(Ping())
         assert told == progress
 
     with daemon(script) as url:
@@ -335,9 +379,9 @@ def test_connecting_to_nothing_says_how_to_start_the_daemon(loop: Loop, tmp_path
     path = tmp_path / "s"
     url, reason = f"unix:{path}", "there is no such socket"
     if kind == "tcp":
-        url, reason = "ws://127.0.0.1:1/", "nobody listens there"
+        url, reason = "ws://127.0.0.1:1/", "nothing listens there"
     elif kind == "refused":
-        reason = "nobody listens there"
+        reason = "nothing listens there"
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(path))
 
@@ -356,7 +400,7 @@ def test_connecting_to_nothing_says_how_to_start_the_daemon(loop: Loop, tmp_path
     [
         ("reject", "It refused the WebSocket with HTTP 403"),
         ("subprotocol", "It does not speak the subprotocol convo.v1"),
-        ("http", "This is no WebSocket that it speaks"),
+        ("http", "It does not speak WebSocket"),
         ("close", "It closed the connection during the handshake"),
     ],
 )

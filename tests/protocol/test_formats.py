@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from itertools import pairwise
 from typing import Any
+from xml.etree import ElementTree
 
 import msgspec
 import pytest
+import webvtt
 from hypothesis import given
 from hypothesis import strategies as st
 
 from convo.formats import FORMATS, render
-from convo.messages import ActionItem, Bookmark, GetSessionReply, Section, Segment, State, Summary, Word
+from convo.messages import ActionItem, Bookmark, GetSessionReply, Section, Segment, Speaker, State, Summary, Word
 from convo.transcript import Transcript, one_line, place_of
 
+XML, TT, TTM = (
+    f"{{{name}}}"
+    for name in (
+        "http://www.w3.org/XML/1998/namespace", "http://www.w3.org/ns/ttml", "http://www.w3.org/ns/ttml#metadata",
+    )
+)  # fmt: skip
 NASTY = "a\x00b\x1b[2Jc\x07\x9b <i>&</i> -->\r\nd\u2028e \ud800f"
 
 SUMMARY = Summary(
@@ -98,11 +107,11 @@ def parse_vtt(text: str) -> list[Cue]:
 
 
 def test_names() -> None:
-    assert list(FORMATS) == ["txt", "srt", "vtt", "json", "jsonl", "md"]
+    assert list(FORMATS) == ["txt", "srt", "vtt", "ttml", "json", "jsonl", "md"]
 
 
 def test_unknown_format_names_those_there_are() -> None:
-    with pytest.raises(ValueError, match=r"no format 'pdf'; use one of txt, srt, vtt, json, jsonl, md\."):
+    with pytest.raises(ValueError, match=r"no format 'pdf'; use one of txt, srt, vtt, ttml, json, jsonl, md\."):
         render(TALK, "pdf")
 
 
@@ -123,6 +132,27 @@ def test_vtt() -> None:
         "\n00:00:00.000 --> 00:00:01.500\nGood morning.\n"
         "\n00:59:59.500 --> 01:00:01.000\nGoodbye &amp; thanks &lt;all&gt;.\n"
     )
+
+
+def test_ttml() -> None:
+    talk = msgspec.structs.replace(CALL, title='A "<talk>"', summary=SUMMARY)
+    root = ElementTree.fromstring(render(talk, "ttml"))
+    assert root.attrib[f"{XML}lang"] == "en"
+    assert root.findtext(f".//{TTM}title") == 'A "<talk>"'
+    assert root.findtext(f".//{TTM}desc") == "On time. # Really"
+    agents = {agent.attrib[f"{XML}id"]: agent.findtext(f"{TTM}name") for agent in root.iter(f"{TTM}agent")}
+    assert agents == {"speaker1": "Speaker 1", "speaker2": "Ana <b> & *Bo* -->"}
+    said = [
+        (line.attrib["begin"], line.attrib["end"], *((span.attrib[f"{TTM}agent"], span.text) for span in line))
+        for line in root.iter(f"{TT}p")
+    ]
+    assert said[:2] == [
+        ("00:00:00.000", "00:00:02.000", ("speaker1", "Hello.")),
+        ("00:00:10.000", "00:00:12.000", ("speaker2", "Yes?")),
+    ]
+    assert said[3][2:] == ()
+    root = ElementTree.fromstring(render(transcript(segment(0, 0, 1, "a\ufffe\uffffb")), "ttml"))
+    assert [line.text for line in root.iter(f"{TT}p")] == ["ab"]
 
 
 def test_json_is_the_whole_transcript() -> None:
@@ -300,3 +330,74 @@ def test_captions_and_plain_text_are_the_words_alone(name: str) -> None:
 @pytest.mark.parametrize(("time", "place"), [(0.0, 0), (1.5, 0), (1.6, 1), (3601.0, 1), (3602.0, 2)])
 def test_where_a_mark_belongs(time: float, place: int) -> None:
     assert place_of(time, TALK.segments) == place
+
+
+# --- speakers ---------------------------------------------------------------------------------------------
+
+
+def talk_of(names: dict[int, str], *said: tuple[int | None, str]) -> Transcript:
+    return Transcript(
+        session="s_01",
+        kind="live",
+        title="Call",
+        state=State.COMPLETED,
+        created=0.0,
+        duration_s=10.0 * len(said),
+        segments=[
+            Segment(
+                segment=at,
+                start=10.0 * at,
+                end=10.0 * at + 2,
+                text=text,
+                language="en",
+                confidence=0.9,
+                speaker=speaker,
+            )
+            for at, (speaker, text) in enumerate(said)
+        ],
+        summary=None,
+        speakers=[Speaker(speaker=number, name=name) for number, name in names.items()],
+    )
+
+
+CALL = talk_of({1: "Speaker 1", 2: "Ana <b> & *Bo*\n-->"}, (1, "Hello."), (2, "Yes?"), (2, "Go on."), (None, "Hm."))
+
+
+@pytest.mark.parametrize(
+    ("format", "lines"),
+    [
+        ("txt", ["Speaker 1: Hello.", "Ana <b> & *Bo* -->: Yes?", "Ana <b> & *Bo* -->: Go on.", "Hm."]),
+        ("srt", ["Speaker 1: Hello.", "Ana <b> & *Bo* ->: Yes?", "Go on.", "Hm."]),
+        (
+            "vtt",
+            [
+                "<v Speaker 1>Hello.</v>",
+                "<v Ana &lt;b&gt; &amp; *Bo* --&gt;>Yes?</v>",
+                "<v Ana &lt;b&gt; &amp; *Bo* --&gt;>Go on.</v>",
+                "Hm.",
+            ],
+        ),
+        ("md", ["**00:00** **Speaker 1:** Hello.", r"**00:10** **Ana \<b\> & \*Bo\* --\>:** Yes?", "**00:30** Hm."]),
+    ],
+)
+def test_who_speaks_is_in_every_text(format: str, lines: list[str]) -> None:
+    text = render(CALL, format).splitlines()
+    assert [line for line in text if line in lines] == lines
+
+
+def test_two_speakers_in_one_caption_have_a_voice_each() -> None:
+    segments = [
+        Segment(segment=0, start=0, end=0.2, text="Yes.", language="en", confidence=1, speaker=1),
+        Segment(segment=1, start=0.4, end=2.0, text="No.", language="en", confidence=1, speaker=2),
+    ]
+    both = msgspec.structs.replace(talk_of({1: "A", 2: "B"}), segments=segments)
+    assert "<v A>Yes.</v>\n<v B>No.</v>\n" in render(both, "vtt")
+    assert [cue.text for cue in webvtt.from_buffer(io.StringIO(render(both, "vtt")))] == ["Yes.\nNo."]
+
+
+def test_json_names_speakers_and_their_segments_and_leaves_them_out_where_nobody_knows() -> None:
+    told = json.loads(render(CALL, "json"))
+    assert told["speakers"][0] == {"speaker": 1, "name": "Speaker 1"}
+    assert [segment.get("speaker") for segment in told["segments"]] == [1, 2, 2, None]
+    assert "speakers" not in json.loads(render(talk_of({}, (None, "Hm.")), "json"))
+    assert json.loads(render(CALL, "jsonl").splitlines()[0])["speakers"] == told["speakers"]

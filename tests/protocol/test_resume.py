@@ -13,7 +13,7 @@ from convo.errors import CannotConnect, ConnectionLost, RemoteProtocolError, Req
 from convo.messages import AudioAck, SessionState, State
 from convo.resume import Backoff, Create, End, Reattach, ResumableSession, Send, UnackedBuffer
 
-GONE = CannotConnect("unix:/x", "nobody listens there")
+GONE = CannotConnect("unix:/x", "nothing listens there")
 BUSY = RequestError("busy", "Too many connections.")
 WRONG = RequestError("unauthorized", "The token is wrong.")
 REFUSED = RequestError("bad_audio", "Half a sample.")

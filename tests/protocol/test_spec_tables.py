@@ -101,6 +101,8 @@ def documented() -> Iterator[Any]:
             yield pytest.param(reply, (name, "reply"), id=f"{name}: ok")
     yield pytest.param(messages.EngineStatus, ("engine", "fields"), id="engine")
     yield pytest.param(messages.StorageStatus, ("storage", "fields"), id="storage")
+    yield pytest.param(messages.ClusterStatus, ("cluster", "fields"), id="cluster")
+    yield pytest.param(messages.RemoteWorkerStatus, ("worker", "fields"), id="worker")
     yield pytest.param(messages.Limits, ("limits", "fields"), id="limits")
     yield pytest.param(messages.AudioFormat, ("kind", "fields"), id="audio of create_session")
 
@@ -141,9 +143,11 @@ VALUES = [
     if struct.__name__
     not in (
         "AudioFormat",
+        "ClusterStatus",
         "EngineStatus",
         "Limits",
         "QueueStatus",
+        "RemoteWorkerStatus",
         "SessionCounts",
         "StorageStatus",
         "SummarizerStatus",

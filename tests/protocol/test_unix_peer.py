@@ -42,7 +42,7 @@ def plant(place: Path, how: str) -> str:
     if how == "link":
         (place.parent / "elsewhere").mkdir(mode=0o700)
         place.symlink_to("elsewhere")
-        return "is no directory"
+        return "is not a directory"
     if how == "replaceable":
         place.mkdir(mode=0o700)
         os.chmod(place.parent, 0o777)

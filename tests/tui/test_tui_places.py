@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from convo.messages import CreateSession, Error, PullModel
+from convo_tui.messages import SetupChanged
 from convo_tui.settings import settings_path
+from convo_tui.widgets.captions import BigCaptions
 from convo_tui.widgets.letters import LARGE, MIDDLE, NARROW
+from convo_tui.work.setup import Download
 from tests.cli.fake import SUMMARY, FakeDaemon
 from tests.fakes.portaudio import FakePortAudio
 from tests.tui.conftest import Open, Stage
@@ -56,7 +60,22 @@ async def test_captions_in_a_script_without_large_letters(
     async with connected(size=(80, 24)) as stage:
         await stage.press("2")
         await say(stage, sound, "안녕하세요 여러분.")
+        await stage.sees("안녕하세요 여러분.", "Large letters are drawn for the Latin script only")
+        await stage.pilot.resize_terminal(30, 5)
         await stage.sees("안녕하세요 여러분.")
+        await stage.sees_no("Large letters")
+
+
+async def test_captions_are_never_blank(connected: Open, fake: FakeDaemon, sound: FakePortAudio) -> None:
+    fake.says(["Hello there."])
+    fake.segment_every = 32000
+    async with connected("--captions", size=(100, 5)) as stage:
+        await say(stage, sound, "Hello there.")
+        captions = stage.app.screen.query_one(BigCaptions)
+        for _ in range(4):  # letters that would be higher than the screen
+            await stage.press("plus")
+            assert captions.letters() is None
+            await stage.sees("Hello there.")
 
 
 @pytest.mark.parametrize("size", [(80, 24), (40, 12), (20, 6)])
@@ -67,7 +86,7 @@ async def test_small_terminals_show_captions(
     fake.segment_every = 32000
     async with connected(size=size) as stage:
         await say(stage, sound, "Hello there.", "日本語です。")
-        await stage.sees("Hello there.", "日本語です。")
+        await stage.sees("Hello there.", "です。")
         assert all(len(line) <= size[0] for line in stage.text().splitlines())
 
 
@@ -121,9 +140,10 @@ async def test_without_the_package_it_says_what_to_install(connected: Open, monk
 
 
 async def test_help_lists_the_keys_that_work_here(connected: Open) -> None:
-    async with connected() as stage:
+    async with connected(size=(100, 60)) as stage:
         await stage.press("question_mark")
         await stage.sees("Start a session with the microphone", "Turn recordings into transcripts")
+        assert "End the session; the last words" not in stage.text()  # the other meaning of s
         await stage.press("escape", "3", "f1")
         await stage.sees("Search all transcripts")
 
@@ -248,7 +268,7 @@ async def test_the_first_start_waits_for_a_daemon(open_app: Open, tmp_path: Path
     async with open_app("--connect", f"unix:{path}") as stage:
         await stage.sees("No daemon answers", "convod --model small", "Start one until I quit")
         with fake_daemon(path):
-            await stage.sees("Connected to fake.")
+            await stage.sees("Connected to fake at")
             assert len(stage.app.screen_stack) == 1
 
 
@@ -267,3 +287,47 @@ async def test_a_first_start_with_a_private_daemon_that_ends_with_the_app(
         assert process.returncode is None
     assert process.returncode == 0
     assert not socket.exists()
+
+
+async def test_the_first_screen_says_what_it_would_use_and_downloads_a_model(
+    connected: Open, fake: FakeDaemon, sound: FakePortAudio
+) -> None:
+    async with connected(size=(80, 24)) as stage:
+        await stage.sees("Built-in Microphone, the system's default", "understands synthetic English only")
+        await stage.sees("Press D to", "Connected to fake at")
+        await stage.press("D")
+        await stage.sees("Speech model", "Automatic", "✓ tiny.en  78 MB, English only", "download: good, on most")
+        await stage.press("end", "up", "enter")
+        await stage.until(lambda: [one.model for one in fake.of(PullModel)] == ["small"], "asked for")
+        await stage.until(lambda: "small is here. The next session uses it." in stage.toasts(), "told")
+        await stage.press("escape")
+        await stage.sees("small, understands people")
+        assert 'model = "small"' in settings_path().read_text()
+        await say(stage, sound)
+        assert [one.model for one in fake.of(CreateSession)] == ["small"]
+
+
+async def test_a_download_shows_its_progress_and_why_it_failed(connected: Open, fake: FakeDaemon) -> None:
+    fake.refuse[PullModel] = Error(code="forbidden", message="Ask an admin to download it.")
+    async with connected(size=(80, 24)) as stage:
+        await stage.sees("Model ")
+        setup = stage.app.context.setup
+        setup.download = Download("small", 100_000_000, 400_000_000)
+        stage.app.post_message(SetupChanged())
+        await stage.sees("downloading small  ━━━─────────  100 MB of 400 MB")
+        setup.pull("base")
+        await stage.until(lambda: any("wait for its end" in toast for toast in stage.toasts()), "one at a time")
+        setup.download = None
+        await stage.press("D")
+        await stage.sees("Speech model")
+        await stage.press("end", "up", "enter")
+        await stage.until(lambda: "Ask an admin to download it." in stage.toasts(), "told")
+        assert not stage.app.context.settings.model
+
+
+async def test_without_a_microphone_the_first_screen_says_what_to_do(
+    connected: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    async with connected(size=(120, 30)) as stage:
+        await stage.sees("pip install", "'convo[mic]'", "start listening")

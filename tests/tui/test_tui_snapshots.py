@@ -15,9 +15,11 @@ from textual.widgets import Input
 
 from convo.messages import (
     AudioFormat,
+    EngineStatus,
     FinalSummary,
     Hit,
     Mark,
+    ModelInfo,
     QueuedFile,
     SessionInfo,
     SessionState,
@@ -35,6 +37,7 @@ from convo_tui.screens.history import HistoryScreen
 from convo_tui.screens.pick import MediaTree
 from convo_tui.screens.session import SessionScreen
 from convo_tui.work.session import LiveSession
+from convo_tui.work.setup import Download
 from convo_tui.work.sources import Source
 from tests.cli.fake import SUMMARY, TRUSTED, WAIT_S
 from tests.fakes.portaudio import FakePortAudio
@@ -71,6 +74,11 @@ class Still(ConvoApp):
 
     def _begin(self) -> None:
         self.context.daemon.state = LinkState(LinkPhase.UP, server="convod/0.1.0")
+        self.context.daemon.link.url = "unix:/run/user/1000/convod.sock"
+        self.context.setup.microphone = "Built-in Microphone"
+        self.context.setup.engine = EngineStatus(
+            state="ready", model="builtin", device="cpu", compute_type="int8", workers=1
+        )
         for screen in self.hooks:
             screen.link_changed()
 
@@ -169,12 +177,19 @@ async def show_history(app: Still, pilot: Pilot[None]) -> None:
 
 async def show_files(app: Still, pilot: Pilot[None]) -> None:
     app.context.uploads.jobs = [
-        FileJob(Path("interview.m4a"), step=Step.DONE, session="a", total_s=100, begun=0, ended=5),
+        FileJob(
+            Path("interview.m4a"), step=Step.DONE, session="a", total_s=100, begun=0, ended=5, languages={"en": 9.0}
+        ),
         FileJob(
             Path("a talk of an hour with a rather long name.flac"), step=Step.TRANSCRIBING, done_s=700, total_s=1800
         ),
         FileJob(Path("회의.wav"), step=Step.SENDING, sent=300, size=1000),
-        FileJob(Path("notes.txt"), step=Step.FAILED, problem="This is no audio file that FFmpeg can read."),
+        FileJob(
+            Path("notes.txt"),
+            step=Step.FAILED,
+            problem="This is no audio file that FFmpeg can read.",
+            remedy="ffprobe notes.txt",
+        ),
         FileJob(Path("later.mp3")),
     ]
     app.context.queue.model.update(
@@ -195,18 +210,28 @@ async def show_devices(app: Still, pilot: Pilot[None]) -> None:
     await pilot.press("d")
 
 
+async def show_models(app: Still, pilot: Pilot[None]) -> None:
+    app.context.setup.models = [
+        ModelInfo(name="builtin", here=True, size_bytes=5_600_000, context="short", loaded=True),
+        ModelInfo(name="tiny.en", here=True, size_bytes=78_000_000, context="full", languages=["en"]),
+        *[ModelInfo(name=name, here=False, size_bytes=0, context="full") for name in ("small", "turbo", "large-v3")],
+    ]
+    app.context.setup.download = Download("small", 210_000_000, 484_000_000)
+    await pilot.press("D")
+
+
 async def show_help(app: Still, pilot: Pilot[None]) -> None:
     await pilot.press("question_mark")
 
 
 async def show_name(app: Still, pilot: Pilot[None]) -> None:
     live(app)
-    await pilot.press("n")
+    await pilot.press("R")
 
 
 async def show_export(app: Still, pilot: Pilot[None]) -> None:
     await show_session(app, pilot)
-    await pilot.press("e")
+    await pilot.press("E")
 
 
 async def show_marks(app: Still, pilot: Pilot[None]) -> None:
@@ -246,7 +271,6 @@ async def show_no_history(app: Still, pilot: Pilot[None]) -> None:
 async def show_no_daemon(app: Still, pilot: Pilot[None]) -> None:
     from convo_tui.screens.welcome import WelcomeScreen
 
-    app.context.daemon.link.url = "unix:/run/user/1000/convod.sock"
     app.context.daemon.state = LinkState(LinkPhase.ABSENT)
     app.push_screen(WelcomeScreen(app.context.daemon))
 
@@ -262,6 +286,7 @@ PICTURES = [
     *[(show_history, size, theme) for size, theme in ((SMALL, DARK), (WIDE, LIGHT))],
     *[(show_files, size, theme) for size, theme in ((SMALL, LIGHT), (WIDE, DARK))],
     (show_devices, SMALL, DARK),
+    (show_models, SMALL, LIGHT),
     (show_help, SMALL, CONTRAST),
     (show_no_daemon, SMALL, DARK),
 ]

@@ -34,6 +34,7 @@ from .messages import (
     DaemonRequest,
     DeleteRequested,
     DeletesChanged,
+    DownloadRequested,
     FinalizeRequested,
     JobsChanged,
     LinkChanged,
@@ -45,6 +46,7 @@ from .messages import (
     SessionEnded,
     SessionEvents,
     SettingChanged,
+    SetupChanged,
     StartRequested,
     StopRequested,
 )
@@ -75,6 +77,7 @@ class ConvoApp(App[None]):
         Binding("4", "go('files')", "Files", tooltip="Turn recordings into transcripts", show=False),
         Binding("u", "undo", "Undo", tooltip="Restore the session you just deleted"),
         Binding("d", "devices", "Microphone", tooltip="Choose the microphone", show=False),
+        Binding("D", "models", "Model", tooltip="Choose or download a speech model", show=False),
         Binding("T", "next_theme", "Next theme", tooltip="Switch between dark, light and high contrast", show=False),
         Binding("question_mark,f1", "help", "Help", key_display="?", tooltip="All keys on this screen"),
         Binding("q,ctrl+q", "quit", "Quit", key_display="q", tooltip="Quit; a live session is ended", show=False),
@@ -120,6 +123,7 @@ class ConvoApp(App[None]):
             gc.freeze()
             gc.enable()
         self.context.daemon.begin()
+        self.context.setup.look()
         for problem in self._problems:
             self.post_message(Notice(problem, "warning"))
         if self.options.play is not None:
@@ -158,6 +162,8 @@ class ConvoApp(App[None]):
             self.post_message(Notice("Reconnected; nothing was lost."))
         elif state.phase is LinkPhase.REFUSED:
             self.post_message(Notice(reason(state), "error"))
+        if state.up:
+            self.context.setup.refresh()
         elif state.phase is LinkPhase.ABSENT and not self._welcomed:
             self._welcomed = True
             self.navigator.welcome()
@@ -188,6 +194,11 @@ class ConvoApp(App[None]):
             self.post_message(Notice(message.problem, "error"))
         for screen in self.hooks:
             screen.session_changed(message.model, Change.STATE)
+
+    @on(SetupChanged)
+    def _setup_changed(self) -> None:
+        for screen in self.hooks:
+            screen.setup_changed()
 
     @on(JobsChanged)
     def _jobs_changed(self) -> None:
@@ -226,6 +237,10 @@ class ConvoApp(App[None]):
     def _finalize_requested(self) -> None:
         start(self, partial(self._ask, self.context.live.finalize), group="ask")
 
+    @on(DownloadRequested)
+    def _download_requested(self, message: DownloadRequested) -> None:
+        self.context.setup.pull(message.model)
+
     @on(DaemonRequest)
     def _daemon_request(self, message: DaemonRequest) -> None:
         work = partial(self.context.daemon.link.request, message.request)
@@ -260,6 +275,8 @@ class ConvoApp(App[None]):
         self.context.settings = replace(self.context.settings, **{message.name: message.value})  # type: ignore[arg-type]
         if trouble := remember(settings_path(), **{message.name: message.value}):
             self.post_message(Notice(trouble, "warning"))
+        for screen in self.hooks:
+            screen.setup_changed()
 
     # --- colours ------------------------------------------------------------------------------------------
 
@@ -306,6 +323,10 @@ class ConvoApp(App[None]):
     def action_devices(self) -> None:
         """Choose the microphone."""
         self.navigator.devices()
+
+    def action_models(self) -> None:
+        """Choose or download a speech model."""
+        self.navigator.models()
 
     def action_help(self) -> None:
         """Show the keys of the screen in front."""

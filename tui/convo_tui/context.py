@@ -19,6 +19,7 @@ from .settings import Settings
 from .work.deletes import UndoableDelete
 from .work.link import DaemonLink
 from .work.live import LiveController
+from .work.setup import Setup
 
 if TYPE_CHECKING:
     from .work.queue import DaemonQueue
@@ -32,7 +33,8 @@ class Context:
         self.settings = settings
         self.glyphs = ASCII if options.ascii or settings.ascii else UNICODE
         self.daemon = DaemonLink(owner, options.connect or settings.connect or None, options.token)
-        self.live = LiveController(owner, self.daemon, settings, options.device or settings.device or None)
+        self.setup = Setup(owner, self.daemon)
+        self.live = LiveController(owner, self.daemon, lambda: self.settings, options.device or settings.device or None)
         self.deletes = UndoableDelete(owner, self.daemon)
         self._post = owner.post_message
 
@@ -41,7 +43,7 @@ class Context:
         """The files sent from here; created, and its module imported, on first use."""
         from .work.uploads import Uploads
 
-        return Uploads(self.daemon.link, self._post)
+        return Uploads(self.daemon.link, self._post, lambda: self.settings)
 
     @cached_property
     def queue(self) -> DaemonQueue:

@@ -67,6 +67,14 @@ class SessionEnded(Message):
     problem: str = ""
 
 
+class SetupChanged(Message):
+    """The microphone, the daemon's model or a download changed."""
+
+    def can_replace(self, message: Message) -> bool:
+        """The screens are drawn from the setup itself."""
+        return isinstance(message, SetupChanged)
+
+
 class JobsChanged(Message):
     """Files made progress, here or in the daemon's queue."""
 
@@ -133,6 +141,13 @@ class DeleteRequested(Message):
 
 
 @dataclass
+class DownloadRequested(Message):
+    """Download a speech model, and use it for sessions from then on."""
+
+    model: str
+
+
+@dataclass
 class DaemonRequest(Message):
     """Send a request to the daemon; on success, tell the user `done` and call `then`."""
 
@@ -146,4 +161,4 @@ class SettingChanged(Message):
     """Remember a setting for the next start."""
 
     name: str
-    value: str | bool
+    value: str | bool | int

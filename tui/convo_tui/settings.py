@@ -24,10 +24,13 @@ class Settings:
     theme: str = "convo-dark"
     ascii: bool = False
     captions: bool = False
-    times: bool = False
+    times: bool | None = None
+    doubts: bool = False
+    summary_width: int = 38
     summary: bool = True
     rolling: bool = True
     language: str = ""
+    model: str = ""
 
     @property
     def summary_mode(self) -> Literal["off", "final", "rolling"]:
@@ -42,6 +45,15 @@ def settings_path() -> Path:
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "convo" / "tui.toml"
 
 
+def kind_of(name: str) -> type:
+    """The type of a setting: str, bool or int. One that is None until it is set is a bool."""
+    default = getattr(Settings(), name)
+    return bool if default is None else type(default)
+
+
+_WORDED = {bool: "true or false", int: "a whole number", str: "a string in quotes"}
+
+
 def load(path: Path) -> tuple[Settings, list[str]]:
     """Read a file. Returns its settings (the defaults if there is no file) and a sentence for each problem."""
     try:
@@ -52,20 +64,20 @@ def load(path: Path) -> tuple[Settings, list[str]]:
         return Settings(), [f"Cannot read {path}: {error.strerror or error}."]
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         return Settings(), [f"{path} is not valid TOML: {error}. The defaults apply."]
-    kinds = {field.name: type(getattr(Settings(), field.name)) for field in fields(Settings)}
+    kinds = {field.name: kind_of(field.name) for field in fields(Settings)}
     wrong: list[str] = []
     good: dict[str, Any] = {}
     for name, value in found.items():
         if name not in kinds:
             wrong.append(f"{path}: unknown setting {name!r}; known are {', '.join(kinds)}.")
         elif type(value) is not kinds[name]:
-            wrong.append(f"{path}: {name} must be {'true or false' if kinds[name] is bool else 'a string in quotes'}.")
+            wrong.append(f"{path}: {name} must be {_WORDED[kinds[name]]}.")
         else:
             good[name] = value
     return replace(Settings(), **good), wrong
 
 
-def remember(path: Path, **changes: str | bool) -> str:
+def remember(path: Path, **changes: str | bool | int) -> str:
     """Write changed settings. Returns what went wrong, or an empty string."""
     try:
         old = path.read_text(encoding="utf-8") if path.exists() else ""
@@ -84,8 +96,10 @@ def remember(path: Path, **changes: str | bool) -> str:
     return ""
 
 
-def _toml(value: str | bool) -> str:
+def _toml(value: str | bool | int) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return '"' + "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in escaped) + '"'

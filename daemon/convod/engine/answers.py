@@ -34,7 +34,7 @@ DOUBTFUL_LOGPROB: Final = -1.0
 DOUBTFUL_RATIO: Final = 2.4
 
 TOKENS_PER_SECOND: Final = 12
-"""Speech has at most about 25 letters a second; so many tokens, plus a few, bound the cost of a loop."""
+"""Speech has at most about 25 letters a second; this many tokens, plus a few, bound the cost of a loop."""
 
 LIKELY_PER_SECOND: Final = 6
 """Most speech stays below this. A window of a file that has more to say is decoded again with the full limit; the
@@ -80,7 +80,7 @@ class Answers:
             leads: The text said first in each window, None where there is none; the answer continues from there, and
                 its words are timed from the window's start.
             temperature: Sample tokens at this temperature; 0 searches a beam.
-            no_repeat: No sequence of so many tokens may occur twice; 0 allows all.
+            no_repeat: No sequence of this many tokens may occur twice; 0 allows all.
         """
         tokenizers = [self.tokenizer(language, options.task) for language in languages]
         most = min(MOST_TOKENS, 24 + math.ceil(spoken / 100 * TOKENS_PER_SECOND))

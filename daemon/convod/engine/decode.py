@@ -82,7 +82,7 @@ class Decoding:
         self.refusal = Code.INTERNAL, STALLED
 
     async def _waited_for(self, stdout: trio.abc.ReceiveStream) -> bytes:
-        """The next bytes. Time counts only while somebody waits for them: a busy engine is no fault of the file."""
+        """The next bytes. Time counts only while they are waited for: a busy engine is not the file's fault."""
         begun = trio.current_time()
         with trio.fail_after(min(STALL_S, STALL_S + self._given_s - self._waited_s)):
             data = await stdout.receive_some(PIECE)
@@ -135,15 +135,18 @@ def _what_ended(status: int) -> str:
 
 
 @asynccontextmanager
-async def decoding(path: Path, *, track: int | None = None, limit_s: float = 0.0) -> AsyncIterator[Decoding]:
+async def decoding(
+    path: Path, *, track: int | None = None, limit_s: float = 0.0, split: bool = False
+) -> AsyncIterator[Decoding]:
     """Decode an audio track of the file at `path`; the process ends with the block.
 
     The track counts from 1; None is the one that a listener would choose. A file of more than `limit_s` seconds (0: as
-    many as there are) is refused.
+    many as there are) is refused. If `split`, the first byte says how many channels there are, and their samples are
+    interleaved.
     """
     try:
-        process = await _start(path, track or 0, limit_s)
-    except OSError as error:  # nobody knows that the file is to blame
+        process = await _start(path, track or 0, limit_s, split)
+    except OSError as error:  # the file may not be to blame
         decoded = Decoding(None)
         decoded.died = error.strerror or str(error)
         yield decoded
@@ -165,12 +168,20 @@ async def decoding(path: Path, *, track: int | None = None, limit_s: float = 0.0
                     await stream.aclose()
 
 
-async def _start(path: Path, track: int, limit_s: float) -> trio.Process:
+async def _start(path: Path, track: int, limit_s: float, split: bool) -> trio.Process:
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return await trio.lowlevel.open_process(
             # -P: no module is taken from the directory that the daemon happens to be in.
-            [sys.executable, "-P", "-m", "convod.engine.decoder", str(track), str(limit_s)],
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                "convod.engine.decoder",
+                str(track),
+                str(limit_s),
+                "split" if split else "mix",
+            ],
             stdin=file,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

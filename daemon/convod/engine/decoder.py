@@ -1,9 +1,10 @@
 """The decoding process: a recording on stdin to PCM on stdout, with notes as JSON lines on stderr.
 
-Run as `python -m convod.engine.decoder TRACK LIMIT_S`, with a file as stdin; track 0 is the one that `choose_track`
-chooses. Out: mono s16le at 16 kHz; the notes are `{"open"}` if the machine cannot enforce the whole sandbox,
-`{"total_s", "track", "tracks"}`, `{"warning"}` or `{"code", "error"}`. It holds one packet at a time, and reads nothing
-of the file before it is in its sandbox.
+Run as `python -m convod.engine.decoder TRACK LIMIT_S mix|split`, with a file as stdin; track 0 is the one that
+`choose_track` chooses. Out: s16le at 16 kHz, mono; if split, a byte that says how many channels, then all of them
+interleaved. The notes are `{"open"}` if the machine cannot enforce the whole sandbox, `{"total_s", "track", "tracks"}`,
+`{"hint"}`, `{"warning"}` or `{"code", "error"}`. It holds one packet at a time, and reads nothing of the file before it
+is in its sandbox.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from convo.messages import Code
 from convo.recording import TrackDecoder, choose_track, open_container
 from convod.engine import sandbox
 from convod.engine.truncated import is_truncated, lacks_its_index, mp3_s
+from convod.speech.pcm import CHANNELS
 
 NICE: Final = 5
 """Files can wait: live speech goes first."""
@@ -54,7 +56,7 @@ def main() -> int:
         say(code=code, error=sentence)
         return 1
 
-    track, limit_s = int(sys.argv[1]), float(sys.argv[2])
+    track, limit_s, split = int(sys.argv[1]), float(sys.argv[2]), sys.argv[3] == "split"
     file, size = sys.stdin.buffer, os.fstat(sys.stdin.fileno()).st_size
     av.logging.set_level(None)
     if missing := sandbox.enter(size):
@@ -62,7 +64,7 @@ def main() -> int:
     if size == 0:
         return refuse(Code.BAD_AUDIO, "the file is empty; send one that holds audio")
     try:
-        return _decode_file(file, track, limit_s, say, refuse)
+        return _decode_file(file, track, limit_s, split, say, refuse)
     except MemoryError:
         return refuse(Code.BAD_AUDIO, TOO_MUCH)
     except av.FFmpegError as error:
@@ -72,7 +74,12 @@ def main() -> int:
 
 
 def _decode_file(
-    file: BinaryIO, track: int, limit_s: float, say: Callable[..., None], refuse: Callable[[Code, str], int]
+    file: BinaryIO,
+    track: int,
+    limit_s: float,
+    split: bool,
+    say: Callable[..., None],
+    refuse: Callable[[Code, str], int],
 ) -> int:
     try:
         container = open_container(file)
@@ -99,7 +106,13 @@ def _decode_file(
             say(hint=f"track {silent + 1} of the file is silent, so track {number + 1} of {tracks} was transcribed")
     with container:
         say(total_s=total_s, track=number + 1, tracks=tracks)
-        return _decode(container, number, limit_s, file, say, refuse)
+        decoder = TrackDecoder(container, number, split=split)
+        if split:
+            if decoder.channels > CHANNELS[1]:
+                sentence = f"the file has {decoder.channels} channels; split at most {CHANNELS[1]}, or have them mixed"
+                return refuse(Code.UNSUPPORTED_AUDIO, sentence)
+            sys.stdout.buffer.write(bytes([decoder.channels]))
+        return _decode(container, container.streams.audio[number], decoder, limit_s, file, say, refuse)
 
 
 def _raise_if_memory(error: Exception) -> None:
@@ -119,13 +132,13 @@ def _too_long(limit_s: float) -> str:
 
 def _decode(
     container: Any,
-    number: int,
+    track: Any,
+    decoder: TrackDecoder,
     limit_s: float,
     file: BinaryIO,
     say: Callable[..., None],
     refuse: Callable[[Code, str], int],
 ) -> int:
-    decoder = TrackDecoder(container, number)
     out = sys.stdout.buffer
     for piece in decoder.pieces():
         out.write(piece)
@@ -134,7 +147,6 @@ def _decode(
     out.flush()
     if not decoder.seconds:
         return refuse(Code.BAD_AUDIO, "no sound could be read from the file; convert it with ffmpeg and send that")
-    track = container.streams.audio[number]
     if (warning := _what_is_wrong(container, track, file, decoder)) is not None:
         say(warning=warning)
     return 0

@@ -18,7 +18,7 @@ from convod.engine import environment
 from convod.engine.reap import reap
 
 TIDY_S: Final = 2.0
-"""How long a fetch that nobody wants any more may take to remove what it has so far."""
+"""How long a fetch that was cancelled may take to remove what it has so far."""
 
 
 class FetchFailed(Exception):
@@ -29,7 +29,7 @@ async def fetch(name: str, repository: str, progress: Callable[[int, int | None]
     """Fetch a model; `progress(done_bytes, total_bytes)` is called meanwhile.
 
     Raises:
-        FetchFailed: it cannot be had; nothing of it is left behind.
+        FetchFailed: it cannot be downloaded; nothing of it is left behind.
     """
     failure: str | None = f"model {name!r} was not fetched: the fetching process ended early"
     process = await trio.lowlevel.open_process(

@@ -1,7 +1,8 @@
 """The fetching process: a model from the hub into the hub's cache, else from the package index into the package store.
 
 Run as `python -m convod.engine.fetcher NAME HUB-ID`. Prints one JSON object a line: `{"done", "total"}` in bytes, at
-last `{"directory"}` or `{"error"}`, a sentence that says what works instead. Both places are asked at most once.
+last `{"directory"}` or `{"error"}`, a sentence that says what works instead. Both places are asked at most once; the
+hub has no `voices`, and is not asked for them.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from tqdm.auto import tqdm
 
 from convod.disk import FAILING, FULL
 from convod.engine import models
-from convod.engine.packaged import PACKAGES, ModelPackage
+from convod.engine.packaged import PACKAGES, VOICES, ModelPackage
 
 FILES: Final = ("config.json", "preprocessor_config.json", "model.bin", "tokenizer.json", "vocabulary.*")
 """What a CTranslate2 Whisper model consists of (as faster-whisper's download_model)."""
@@ -50,6 +51,9 @@ def main() -> None:
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave)
     name, repository = sys.argv[1:3]
+    if name == VOICES.directory:
+        _from_index(name, VOICES)
+        return
     package = PACKAGES.get(repository)
     try:
         directory = from_hub(repository, None if package is None else STALL_S)
@@ -166,22 +170,23 @@ def _without_package(name: str, hub: str) -> str:
 # --- the package index ------------------------------------------------------------------------------------
 
 
-def _from_index(name: str, package: ModelPackage, hub: str) -> None:
-    from convod.engine import package_index
+def _from_index(name: str, package: ModelPackage, hub: str | None = None) -> None:
+    """Fetch a model; `hub`: why that did not give it, if it was asked."""
+    from convod.engine import ge2e, package_index
 
     def progress(done: int, total: int | None) -> None:
         _say(done=done, total=total)
 
     try:
         settings = package_index.index_settings(os.environ)
-        directory = package_index.install(package, models.package_store(), settings, progress)
+        make = ge2e.convert if package.made else None
+        directory = package_index.install(package, models.package_store(), settings, progress, make)
     except package_index.IndexFailed as failure:
         why, _, remedy = str(failure).partition("; ")
         remedy = f"{remedy} and run" if remedy else "check the network and run"
-        _say(
-            error=f"{hub}, and {why}, so {name!r} is not fetched; {remedy} `convo models pull {name}` again, or "
-            "`convod --model builtin` without it"
-        )
+        why = why if hub is None else f"{hub}, and {why}"
+        without = "" if hub is None else ", or `convod --model builtin` without it"
+        _say(error=f"{why}, so {name!r} is not fetched; {remedy} `convo models pull {name}` again{without}")
     else:
         _say(directory=str(directory))
 

@@ -59,7 +59,7 @@ def resample(window: bytes, rate: int) -> Floats:
         pieces = [*resampler.resample(frame), *resampler.resample(None)]
         samples = np.concatenate([piece.to_ndarray()[0] for piece in pieces])
     sound = samples.astype(np.float32) / 32768.0
-    # A constant offset is no sound, yet the loudest feature: it would mask everything else.
+    # A constant offset is not audible, yet it is the loudest feature: it would mask everything else.
     if sound.size and abs(offset := float(sound.mean())) > OFFSET:
         sound -= np.float32(offset)
     return sound

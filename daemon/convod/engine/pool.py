@@ -13,7 +13,7 @@ import msgspec
 import trio
 
 from convod.engine import models
-from convod.engine.supervisor import Engine, EngineSettings
+from convod.engine.supervisor import Engine, EngineSettings, OpenLanes
 
 IDLE_S: Final = 60.0
 """Seconds that a model other than the daemon's own stays in memory without work."""
@@ -35,8 +35,9 @@ class _One:
 class EnginePool:
     """The other engines; `run` owns their tasks."""
 
-    def __init__(self, settings: EngineSettings) -> None:
+    def __init__(self, settings: EngineSettings, open_lanes: OpenLanes | None = None) -> None:
         self._settings = settings
+        self._open_lanes = open_lanes
         self._nursery: trio.Nursery | None = None
         self._engines: dict[str, _One] = {}
 
@@ -64,8 +65,8 @@ class EnginePool:
         if len(self._engines) >= MOST:
             self._give_up_one()
         assert self._nursery is not None, "it runs"
-        settings = msgspec.structs.replace(self._settings, model=model, workers=1, unload_s=IDLE_S)
-        one = self._engines[model] = _One(Engine(settings), trio.CancelScope())
+        settings = msgspec.structs.replace(self._settings, model=model, workers=1, remote_only=False, unload_s=IDLE_S)
+        one = self._engines[model] = _One(Engine(settings, self._open_lanes), trio.CancelScope())
         self._nursery.start_soon(self._keep, one)
         return one.engine
 

@@ -36,6 +36,10 @@ class WorkerDied(Exception):
     """The worker process ended or hung."""
 
 
+class WorkerLost(WorkerDied):
+    """A worker on another machine is out of sight: it may live, and its windows are not to blame."""
+
+
 class Abandoned(Exception):
     """The worker was decoding windows that nothing waits for any more."""
 
@@ -82,15 +86,22 @@ class Worker:
             Abandoned: `abandon` was called, and it was not done in time.
             WorkerDied: it ended, or was not done within `limit_s`.
         """
-        work = Work(windows=[job.window for job in batch], rate=batch[0].rate, options=batch[0].options)
-        self.batch, self._abandoned, self.busy_since = batch, False, trio.current_time()
+        self.batch = batch
+        try:
+            return await self.exchange(work_of(batch), limit_s)
+        finally:
+            self.batch = []
+
+    async def exchange(self, work: Work, limit_s: float) -> FromWorker:
+        """Decode windows; raises what `decode` does."""
+        self._abandoned, self.busy_since = False, trio.current_time()
         self._scope = trio.CancelScope(deadline=trio.current_time() + limit_s)
         try:
             with self._scope:
                 await self._send(work)
                 return await self._receive()
         finally:
-            self.batch, self.busy_since = [], None
+            self.busy_since = None
         if self._abandoned:
             raise Abandoned
         raise WorkerDied(f"it did not answer within {limit_s:.0f} s")
@@ -125,6 +136,11 @@ class Worker:
         taken = bytes(self._buffer[:size])
         del self._buffer[:size]
         return taken
+
+
+def work_of(batch: list[DecodeJob]) -> Work:
+    """What a worker is given of a batch."""
+    return Work(windows=[job.window for job in batch], rate=batch[0].rate, options=batch[0].options)
 
 
 @contextlib.asynccontextmanager

@@ -11,13 +11,16 @@ A batch whose worker died is tried again one window at a time in a fresh worker,
 window that is alone when its worker dies, three times, is given up: one that kills is known by it, and a worker may die
 of something else. A batch that the model could not decode is tried again in the same way, and a window that it cannot
 decode alone is given up at once: the worker lives and said so.
+
+A worker on another machine may be lost with its link or the broker, which says nothing of its windows: they are tried
+again as often as LOSSES, and where there are workers on this machine, by those.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter, OrderedDict, deque
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Final
 
 from convod.engine.wire import bucket, room
@@ -29,6 +32,9 @@ LEAST_SHARE: Final = 2
 
 TRIES: Final = 3
 """How often a window may take its worker with it."""
+
+LOSSES: Final = 9
+"""How often a window's worker may be lost to sight. What kills whole machines has an end, too."""
 
 FINALS_AHEAD: Final = 2
 """Batches of finals in a row that go before the interim of an owner who has none among them, nor waits for one."""
@@ -46,6 +52,9 @@ class _Queue:
 
     def __len__(self) -> int:
         return sum(len(windows) for sessions in self._owners.values() for windows in sessions.values())
+
+    def __iter__(self) -> Iterator[DecodeJob]:
+        return (job for sessions in self._owners.values() for windows in sessions.values() for job in windows)
 
     @property
     def owners(self) -> list[str]:
@@ -102,12 +111,12 @@ class _Queue:
 
 class Scheduler:
     """`batch` is the most windows that are decoded together, `files` the most windows of files; `bucketed` if windows
-    must be of about one length. The windows of files are shared out among so many `workers`.
+    must be of about one length. The windows of files are shared out among so many `workers`; that may change.
     """
 
     def __init__(self, batch: int = 1, *, files: int | None = None, bucketed: bool = True, workers: int = 1) -> None:
         self.batch = batch
-        self._workers = workers
+        self.workers = workers
         self.files = batch if files is None else files
         self._bucketed = bucketed
         self._waiting: dict[Kind, _Queue] = {kind: _Queue() for kind in Kind}
@@ -179,6 +188,32 @@ class Scheduler:
             return batch
         return []
 
+    def take_leaving(self, leaves: Callable[[DecodeJob], bool], now: float = 0.0) -> list[DecodeJob]:
+        """The next batch for a worker on another machine: a final that `leaves`, alone, else windows of a file that do.
+        Interims stay: they are needed at once.
+        """
+        for kind in (Kind.FINAL, Kind.FILE):
+            again = next((job for job in self._retry if job.kind is kind and leaves(job)), None)
+            if again is not None:
+                self._retry.remove(again)
+                return [again]
+            queue = self._waiting[kind]
+            if kind is Kind.FILE:
+                batch = self._file_batch(queue, self.files, now, leaves)
+            else:
+                heads = (windows[0] for sessions in queue.in_turn(now).values() for windows in sessions)
+                batch = [job for job in heads if leaves(job)][:1]
+            if batch:
+                queue.take(batch)
+                return batch
+        return []
+
+    @property
+    def waiting_s(self) -> float:
+        """Seconds of audio that wait."""
+        queued = (job for queue in self._waiting.values() for job in queue)
+        return sum(job.seconds for job in (*self._retry, *queued))
+
     def _passed_over(self) -> list[str]:
         """Owners whose interims are to go before the finals of others."""
         finals = self._waiting[Kind.FINAL].owners
@@ -196,14 +231,19 @@ class Scheduler:
             if owner not in served
         }
 
-    def died(self, batch: list[DecodeJob], wanted: Container[DecodeJob] | None = None) -> list[DecodeJob]:
+    def died(
+        self, batch: list[DecodeJob], wanted: Container[DecodeJob] | None = None, *, lost: bool = False
+    ) -> list[DecodeJob]:
         """The worker died over this batch. Returns the jobs that are given up; the others are first of their kind now.
 
         An interim that a newer one waits to replace is given up at once. What is not `wanted` any more (None: all is)
-        was dropped while it was at work, and is forgotten.
+        was dropped while it was at work, and is forgotten. A worker that was `lost` to sight may well live.
         """
         # Only a window that was alone is known to be the one that kills.
-        if len(batch) == 1:
+        if lost:
+            for job in batch:
+                job.losses += 1
+        elif len(batch) == 1:
             batch[0].deaths += 1
         return self._again(batch, wanted)
 
@@ -218,7 +258,8 @@ class Scheduler:
         for job in batch:
             if wanted is not None and job not in wanted:
                 continue
-            if job.deaths >= TRIES or (job.kind is Kind.INTERIM and self._has_interim(job)):
+            replaced = job.kind is Kind.INTERIM and self._has_interim(job)
+            if replaced or job.deaths >= TRIES or job.losses >= LOSSES:
                 given_up.append(job)
             else:
                 self._retry.append(job)
@@ -264,20 +305,23 @@ class Scheduler:
             return job
         return None
 
-    def _file_batch(self, queue: _Queue, most: int, now: float) -> list[DecodeJob]:
-        """Windows of the session whose turn it is; its answers may come in any order, so alike ones are picked out.
+    def _file_batch(
+        self, queue: _Queue, most: int, now: float, fits: Callable[[DecodeJob], bool] = lambda job: True
+    ) -> list[DecodeJob]:
+        """Windows that fit of the first session in turn that has any; its answers may come in any order, so alike ones
+        are picked out.
 
         What a model hears in a window depends on the length that it is padded to, and on the room that its answer has:
         only windows of one bucket go together, so that the text does not depend on what happened to wait. No worker
         takes what another could decode meanwhile: most recordings are a batch or two.
         """
-        share = math.ceil(self.waiting(Kind.FILE) / self._workers)
-        sessions = next(iter(queue.in_turn(now).values()))
-        first = sessions[0][0]
-        batch = [
-            job for job in sessions[0] if job.options == first.options and self._bucket(job) == self._bucket(first)
-        ]
-        return batch[: min(most, max(LEAST_SHARE, share))]
+        share = math.ceil(self.waiting(Kind.FILE) / max(1, self.workers))
+        for windows in (windows for sessions in queue.in_turn(now).values() for windows in sessions):
+            if fitting := [job for job in windows if fits(job)]:
+                options, size = fitting[0].options, self._bucket(fitting[0])
+                batch = [job for job in fitting if job.options == options and self._bucket(job) == size]
+                return batch[: min(most, max(LEAST_SHARE, share))]
+        return []
 
     def _bucket(self, job: DecodeJob) -> int:
         frames = len(job.audio) // 2 * 100 // job.rate

@@ -19,9 +19,14 @@ Tell = Callable[[News], None]
 
 
 class Subscribers:
-    """The subscribed sessions and the pressure of each owner. `run` tells them when a pressure is over."""
+    """The subscribed sessions and the pressure of each owner. `run` tells them when a pressure is over.
 
-    def __init__(self) -> None:
+    Args:
+        at_best: The most interims that anyone may ask for without any pressure.
+    """
+
+    def __init__(self, at_best: Interims = Interims.FULL) -> None:
+        self._at_best = at_best
         self._pressures: dict[str, Pressure] = {}
         self._sessions: dict[str, tuple[str, Tell]] = {}  # whose, and how to tell it
         self._changed = AutoResetEvent()
@@ -51,7 +56,7 @@ class Subscribers:
     def interims(self, owner: str | None = None) -> Interims:
         """Return how many interims an owner may ask for now; for None, the fewest of all owners."""
         levels = [self._look(one) for one in list(self._pressures) if owner in (None, one)]
-        return max(levels, default=Interims.FULL)
+        return max([self._at_best, *levels])
 
     def owner_gone(self, owner: str) -> None:
         """Forget the pressure of an owner without sessions."""
@@ -72,10 +77,12 @@ class Subscribers:
         return pressure.interims
 
     def _tell_if_changed(self, owner: str, before: Interims) -> None:
-        interims = self._pressures[owner].interims
-        if interims is before:
+        now = self._pressures[owner].interims
+        if now is before:
             return
         self._changed.set()
+        if (interims := max(self._at_best, now)) is max(self._at_best, before):
+            return
         for whose, tell in self._sessions.values():
             if whose == owner:
                 tell(LoadChanged(interims))

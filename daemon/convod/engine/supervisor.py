@@ -18,13 +18,14 @@ import trio
 from msgspec import Meta
 
 from convo.messages import Code, EngineStatus, QueueStatus
-from convod.engine import models, selection
+from convod.engine import models, selection, voices
 from convod.engine.fetch import FetchFailed, fetch
-from convod.engine.process import Abandoned, Unloadable, Worker, WorkerDied, worker_process
+from convod.engine.process import Abandoned, Unloadable, Worker, WorkerDied, WorkerLost, worker_process
+from convod.engine.remote import Lanes, RemoteWorker
 from convod.engine.scheduler import Scheduler
 from convod.engine.subscribers import Subscribers, Tell
 from convod.engine.wire import Load, Loaded, Results, Trouble
-from convod.measure import Histogram
+from convod.metrics import Histogram
 from convod.speech.commands import DecodeRequeued, DecodeStarted
 from convod.speech.decoding import DecodeJob, Hypothesis, Interims, Kind
 
@@ -45,6 +46,11 @@ percentile 3.7 s), one of two threads after 2.6 s (7.1 s)."""
 
 LIVE_S: Final = 15.0
 """Seconds for which a live session is expected to have a window, after it began, speech began, or the last window."""
+
+NO_WORKER: Final = (
+    "no worker that hears with this model has come by the broker yet; start one: convod worker --broker URL"
+)
+"""Without workers here nothing is decoded until one comes."""
 
 REPLACED_S: Final = 15.0
 """Seconds it may take to notice that a worker hangs and to end it."""
@@ -71,7 +77,9 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     `model`: `auto` is the best that is on this machine when the daemon starts, see `selection`.
     `deadline_s`: a worker that takes longer for each window of its batch hangs, and is replaced. `unload_s`: after so
-    long without work the model leaves memory, until it is needed again; 0 keeps it.
+    long without work the model leaves memory, until it is needed again; 0 keeps it. `voices`: what tells speakers
+    apart, `voices` from the package index or the path of an ONNX file, see `embedder`. `broker`: the URL of a Redis
+    through which workers on other machines get windows. With `remote_only` there are no others.
     """
 
     model: str = selection.AUTO
@@ -83,6 +91,9 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     deadline_s: Annotated[float, Meta(gt=0, le=86400)] = 120.0
     load_timeout_s: Annotated[float, Meta(gt=0, le=86400)] = 300.0
     unload_s: Annotated[float, Meta(ge=0, le=1e7)] = 0.0
+    voices: str = voices.NAME
+    broker: str = ""
+    remote_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +106,7 @@ class Refusal:
 
 Outcome = Hypothesis | Refusal
 Deliver = Callable[[DecodeJob, Outcome], None]
+OpenLanes = Callable[[EngineSettings, models.Model, "Engine"], Lanes]
 
 
 @dataclass(slots=True)
@@ -108,9 +120,14 @@ class _Plan:
 
 
 class Engine:
-    """The speech model behind one queue; `run` owns its processes."""
+    """The speech model behind one queue; `run` owns its processes.
 
-    def __init__(self, settings: EngineSettings) -> None:
+    Args:
+        settings: Its settings.
+        open_lanes: Makes what reaches workers on other machines; called if a broker is set.
+    """
+
+    def __init__(self, settings: EngineSettings, open_lanes: OpenLanes | None = None) -> None:
         self.settings = settings
         self.choice = selection.choose(settings.model, settings.device)
         self.restarts = 0
@@ -120,7 +137,8 @@ class Engine:
         self.message: str | None = None
         self.languages: list[str] = []
         self._scheduler = Scheduler()
-        self._subscribers = Subscribers()
+        # Interims do not leave this machine.
+        self._subscribers = Subscribers(Interims.NONE if settings.remote_only else Interims.FULL)
         self._deliver: dict[DecodeJob, Deliver] = {}
         self._at_hand: set[Worker] = set()  # loaded, and looking for work or waiting for it
         self._idle = trio.lowlevel.ParkingLot()  # those of them that wait
@@ -130,6 +148,9 @@ class Engine:
         self._loading = 0
         self._loaded: Loaded | None = None
         self.workers: set[Worker] = set()
+        self.lanes: Lanes | None = None
+        self._open_lanes = open_lanes
+        self._remote_workers: set[RemoteWorker] = set()
         self._ready = trio.Event()
         self._context = "short"
 
@@ -155,7 +176,8 @@ class Engine:
         if self._scheduler.drop(job) and trio.current_time() >= job.due:
             self._waited(job)
         self._deliver.pop(job, None)
-        for worker in self.workers:
+        workers: list[Worker | RemoteWorker] = [*self.workers, *self._remote_workers]
+        for worker in workers:
             if job.kind is Kind.FILE and job in worker.batch and not any(one in self._deliver for one in worker.batch):
                 worker.abandon(ABANDON_S)
 
@@ -214,8 +236,15 @@ class Engine:
             return
         if self._idle:
             self._idle.unpark()
-        elif not self._at_hand:
+            return
+        self._offer()
+        if self._scheduler and not self._at_hand:
             self._unloaded.unpark()
+
+    def _offer(self) -> None:
+        """Have workers on other machines look at what may leave."""
+        if self.lanes is not None and (self._scheduler.waiting(Kind.FILE) or self._scheduler.waiting(Kind.FINAL)):
+            self.lanes.offer(self.take_leaving)
 
     def status(self) -> EngineStatus:
         """Return the engine's status."""
@@ -236,6 +265,21 @@ class Engine:
         """Return how many windows wait."""
         waiting = self._scheduler.waiting
         return QueueStatus(final=waiting(Kind.FINAL), interim=waiting(Kind.INTERIM), file=waiting(Kind.FILE))
+
+    @property
+    def loaded(self) -> Loaded | None:
+        """What the workers said when their model was loaded."""
+        return self._loaded
+
+    @property
+    def slots(self) -> int:
+        """How many batches are decoded at once, here and on other machines."""
+        return len(self.workers) + len(self._remote_workers)
+
+    @property
+    def backlog_s(self) -> float:
+        """Seconds of audio that wait."""
+        return self._scheduler.waiting_s
 
     @property
     def busy(self) -> bool:
@@ -287,6 +331,9 @@ class Engine:
             self._scheduler = self._with_queue(
                 Scheduler(plan.batch, files=self.settings.batch or FILES, bucketed=bucketed, workers=plan.workers)
             )
+            if self.settings.broker and self._open_lanes is not None:
+                self.lanes = self._open_lanes(self.settings, plan.model, self)
+                nursery.start_soon(self.lanes.run)
             for _ in range(plan.workers):
                 nursery.start_soon(self._keep_worker, plan)
 
@@ -317,7 +364,9 @@ class Engine:
                     self.message = None
         cores = selection.cores()
         threads = settings.threads or model.threads or (1 if model.size_bytes < SMALL_BYTES else cores)
-        workers = settings.workers or max(1, min(4, cores // threads))
+        workers = (settings.workers or max(1, min(4, cores // threads))) if not settings.remote_only else 0
+        if settings.remote_only:
+            self.message = NO_WORKER
         # The built-in model is so small that a batch costs as much as its windows one by one; elsewhere it pays.
         batch = settings.batch or (1 if model.context == "short" and threads == 1 else 8)
         return _Plan(model, workers, threads, batch)
@@ -389,21 +438,25 @@ class Engine:
             device=self.settings.device,
             compute_type=self.settings.compute_type,
             threads=plan.threads,
+            voices=str(voices.place(self.settings.voices)),
         )
         async with worker_process() as worker:
             self._loading += 1
             try:
-                self._loaded = loaded = await worker.load(load, self.settings.load_timeout_s)
+                loaded = await worker.load(load, self.settings.load_timeout_s)
             finally:
                 self._loading -= 1
-            self.languages = loaded.languages
-            self.state, self.message = "ready", None
-            self._ready.set()
+            self._has_loaded(loaded)
             self.workers.add(worker)
             try:
                 yield worker
             finally:
                 self.workers.discard(worker)
+
+    def _has_loaded(self, loaded: Loaded) -> None:
+        self._loaded, self.languages = loaded, loaded.languages
+        self.state, self.message = "ready", None
+        self._ready.set()
 
     async def _serve(self, worker: Worker) -> None:
         while True:
@@ -412,28 +465,65 @@ class Engine:
                 batch = await self._next_batch(worker)
             finally:
                 self._at_hand.discard(worker)
-            # Jobs that came after it was woken counted on it, and it may not have taken all.
+            await self._decode(worker, batch)
+
+    async def serve_remote(self, worker: RemoteWorker, loaded: Loaded) -> None:
+        """Have a worker on another machine decode; raises `WorkerDied`, `WorkerLost` or `Abandoned` at its end."""
+        if self.settings.remote_only:
+            self._has_loaded(loaded)
+        self._remote_workers.add(worker)
+        self._scheduler.workers += 1
+        try:
+            while True:
+                if not (batch := self.take_leaving(worker)):
+                    self._call()  # what stays may need a worker here
+                    batch = await worker.wait_batch()
+                await self._decode(worker, batch)
+        finally:
+            self._remote_workers.discard(worker)
+            self._scheduler.workers -= 1
+            if self.settings.remote_only and not self._remote_workers:
+                self.state, self.message = "loading", NO_WORKER
             self._call()
-            begun = trio.current_time()
-            for job in batch:
-                self.waits[job.kind].observe(begun - job.since)
-                self._subscribers.tell(job, DecodeStarted(job))
-            try:
-                answer = await worker.decode(batch, self._limit_s(batch))
-            except WorkerDied:
-                refusal = Refusal(Code.INTERNAL, "this stretch of audio stopped the engine again and again")
-                self._again(batch, self._scheduler.died(batch, self._deliver), refusal)
-                raise
-            self.busy_s += trio.current_time() - begun
-            if isinstance(answer, Results):
-                self.decoded_s += sum(job.seconds for job in batch)
-                for job, hypothesis in zip(batch, answer.hypotheses, strict=True):
-                    self._finish(job, hypothesis)
-            elif isinstance(answer, Trouble):
-                if len(batch) > 1:
-                    log.warning("%d windows could not be decoded together: %s", len(batch), answer.message)
-                refusal = Refusal(Code.INTERNAL, f"the engine could not decode: {answer.message}")
-                self._again(batch, self._scheduler.failed(batch, self._deliver), refusal)
+
+    def take_leaving(self, worker: RemoteWorker) -> list[DecodeJob]:
+        """Take the next batch for a worker on another machine, empty where nothing may leave for it."""
+        now = trio.current_time()
+        local = not self.settings.remote_only
+
+        def leaves(job: DecodeJob) -> bool:
+            if job.window.voiceprints and not worker.tells_speakers:
+                return False
+            return not local or (not job.losses and (job.kind is Kind.FILE or worker.fits(job, now)))
+
+        batch = self._scheduler.take_leaving(leaves, now)
+        for job in batch:
+            self._waited(job)
+        return batch
+
+    async def _decode(self, worker: Worker | RemoteWorker, batch: list[DecodeJob]) -> None:
+        # Jobs that came after it was woken counted on it, and it may not have taken all.
+        self._call()
+        begun = trio.current_time()
+        for job in batch:
+            self.waits[job.kind].observe(begun - job.since)
+            self._subscribers.tell(job, DecodeStarted(job))
+        try:
+            answer = await worker.decode(batch, self._limit_s(batch))
+        except WorkerDied as death:
+            refusal = Refusal(Code.INTERNAL, "this stretch of audio stopped the engine again and again")
+            self._again(batch, self._scheduler.died(batch, self._deliver, lost=isinstance(death, WorkerLost)), refusal)
+            raise
+        self.busy_s += trio.current_time() - begun
+        if isinstance(answer, Results):
+            self.decoded_s += sum(job.seconds for job in batch)
+            for job, hypothesis in zip(batch, answer.hypotheses, strict=True):
+                self._finish(job, hypothesis)
+        elif isinstance(answer, Trouble):
+            if len(batch) > 1:
+                log.warning("%d windows could not be decoded together: %s", len(batch), answer.message)
+            refusal = Refusal(Code.INTERNAL, f"the engine could not decode: {answer.message}")
+            self._again(batch, self._scheduler.failed(batch, self._deliver), refusal)
 
     def _again(self, batch: list[DecodeJob], given_up: list[DecodeJob], refusal: Refusal) -> None:
         """Tell what comes of a batch without an answer: some jobs are given up, the others wait again."""
@@ -450,6 +540,7 @@ class Engine:
                 for job in batch:
                     self._waited(job)
                 return batch
+            self._offer()  # what this one may not take now: it is kept for live speech
             unload_s = self.settings.unload_s or float("inf")
             async with trio.open_nursery() as nursery:
                 nursery.cancel_scope.deadline = trio.current_time() + unload_s

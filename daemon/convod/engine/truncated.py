@@ -96,7 +96,7 @@ def _pass_id3(file: BinaryIO) -> None:
 
 
 def _counted_s(data: bytes, at: int, name: bytes) -> float | None:
-    """Return the seconds by the tag at `at`; None if that is no tag.
+    """Return the seconds by the tag at `at`; None if that is not a tag.
 
     A tag follows a frame's header and side information, whose length is in the header (ISO 11172-3 and 13818-3, section
     2.4.1); VBRI is where that of MPEG-1 stereo would end.

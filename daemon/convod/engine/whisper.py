@@ -202,7 +202,7 @@ class Whisper:
         return self._growing.of(samples, stream_key, unsettled)[:, :FULL_FRAMES]
 
     def _bucket(self, frames: int, options: Options, *, full: bool = False) -> int:
-        """Return the feature frames to encode for a window of so many."""
+        """Return how many feature frames to encode for a window of `frames`."""
         if full or (self._stock and options.margin is None):
             return FULL_FRAMES
         return min(FULL_FRAMES, bucket(frames, options.margin) if self._stock and options.margin else bucket(frames))

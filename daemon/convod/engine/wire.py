@@ -52,13 +52,16 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fi
 
 
 class Load(Part, frozen=True, kw_only=True, tag="load"):
-    """First to the worker: the model to load. `threads` 0 leaves the number to CTranslate2."""
+    """First to the worker: the model to load, and a speaker embedder for when it is needed. `threads` 0 leaves the
+    number to CTranslate2.
+    """
 
     directory: str
     context: str
     device: str = "auto"
     compute_type: str = "default"
     threads: int = 0
+    voices: str | None = None
 
 
 class Loaded(Part, frozen=True, kw_only=True, tag="loaded"):
@@ -105,9 +108,14 @@ _to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(Load | W
 _from_worker: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(Loaded | NotLoaded | Results | Trouble)
 
 
+def encoded(part: Part) -> bytes:
+    """The body of a part's frame."""
+    return _encoder.encode(part)
+
+
 def pack(part: Part) -> bytes:
     """The frame of a part."""
-    body = _encoder.encode(part)
+    body = encoded(part)
     return HEADER.pack(len(body)) + body
 
 

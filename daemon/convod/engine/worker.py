@@ -27,8 +27,10 @@ def main() -> None:
     if not isinstance(load, Load):
         raise SystemExit("the first message to a worker is `load`")
     try:
+        from convod.engine.embedder import WhenAsked
         from convod.engine.whisper import Whisper
 
+        embedder = WhenAsked(load.voices)
         whisper = Whisper(load)
         whisper.warm_up()
     except (ImportError, OSError, RuntimeError, ValueError) as error:
@@ -49,7 +51,7 @@ def main() -> None:
         assert isinstance(work, Work)
         begun = time.perf_counter()
         try:
-            hypotheses = whisper.decode(work.windows, work.rate, work.options)
+            hypotheses = embedder.with_voiceprints(work, whisper.decode(work.windows, work.rate, work.options))
         except (RuntimeError, ValueError) as error:
             link.sendall(pack(Trouble(message=str(error))))
         else:

@@ -22,7 +22,7 @@ import trio
 
 from convo.unix_peer import Socket, is_ambiguous, peer_uid
 from convod.listen.settings import ListenSettings
-from convod.listen.tokens import BadToken, Scope, Token, TokenBook
+from convod.listen.tokens import BadToken, Scope, Token, TokenFile
 from convod.owners import LOCAL_PREFIX
 
 log = logging.getLogger("convod.listen")
@@ -155,8 +155,8 @@ class Authenticator:
     tokens. Once that exception has ended, it never returns, whatever happens to settings and files.
     """
 
-    def __init__(self, book: TokenBook, settings: Callable[[], ListenSettings]) -> None:
-        self._book = book
+    def __init__(self, token_file: TokenFile, settings: Callable[[], ListenSettings]) -> None:
+        self._token_file = token_file
         self._settings = settings
         self._open: Lease | None = Lease()
         self._shared: dict[str, Lease] = {}
@@ -168,14 +168,14 @@ class Authenticator:
 
     def has_tokens(self) -> bool:
         """Whether there is a shared token, or tokens were ever made here."""
-        return bool(self._settings().token) or self._book.exists
+        return bool(self._settings().token) or self._token_file.exists
 
-    def why_nobody_comes_in(self) -> str | None:
+    def why_no_valid_token(self) -> str | None:
         """Return one sentence if there is no usable token; None if there is one."""
         if self._settings().token:
             return None
         try:
-            usable = any(token.valid(time.time()) for token in self._book.tokens())
+            usable = any(token.valid(time.time()) for token in self._token_file.tokens())
         except BadToken as error:
             return str(error)
         return None if usable else "there is no valid token; make one with `convod token add NAME`"
@@ -220,7 +220,7 @@ class Authenticator:
     def _match(self, given: str) -> Grant | None:
         shared = self._settings().token
         try:
-            token = self._book.find(given, time.time())
+            token = self._token_file.find(given, time.time())
         except BadToken as error:
             log.error("%s", error)
             token = None
@@ -249,22 +249,22 @@ class Authenticator:
         for shared in self._shared.keys() - {settings.token}:
             self._shared.pop(shared).end(NO_LONGER_VALID)
             log.info("the shared token has changed")
-            if (why := self.why_nobody_comes_in()) is not None:
-                log.warning("nobody comes in by WebSocket: %s", why)
+            if (why := self.why_no_valid_token()) is not None:
+                log.warning("no client can connect by WebSocket: %s", why)
         for owner in [
             owner for owner in self._admins if not _is_named(int(owner.removeprefix(LOCAL_PREFIX)), settings.admins)
         ]:
-            self._admins.pop(owner).end("You are no admin of this daemon any more; connect again.")
+            self._admins.pop(owner).end("You are no longer an admin of this daemon; connect again.")
         if not self._tokens:
             return
         now = time.time()
         try:
-            valid = {token for token in self._book.tokens() if token.valid(now)}
+            valid = {token for token in self._token_file.tokens() if token.valid(now)}
         except BadToken as error:
             if str(error) != self._reported:
                 log.error("%s", error)
             self._reported = str(error)
-            return  # it is being repaired, perhaps: nobody new comes in, those who are in stay
+            return  # perhaps it is being repaired: new clients are refused, those that are connected stay
         self._reported = ""
         for gone in self._tokens.keys() - valid:
             log.info("token is no longer valid", extra={"token_name": gone.name})

@@ -32,6 +32,7 @@ class Client:
         self.grant = Grant("", Right(0))  # nothing, until it said hello
         self.slow = trio.CapacityLimiter(SLOW_AT_ONCE)
         self.producing: dict[str, Session] = {}
+        self.asks: dict[int, trio.CancelScope] = {}  # questions that are being answered, by the ids of their requests
         self.streams = False  # whether audio is what came last
 
     @property

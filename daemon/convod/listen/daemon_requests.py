@@ -29,17 +29,17 @@ from convo.messages import (
     StatusReply,
 )
 from convod import __version__
-from convod.engine import models
+from convod.engine import models, voices
 from convod.engine.fetch import FetchFailed, fetch
 from convod.listen.auth import Right
 from convod.listen.client import Answers, Client
-from convod.measure import CONTENT_TYPE
+from convod.metrics import CONTENT_TYPE
 from convod.sessions import Manager, Refused
 from convod.summary import Summarizers
 
 
 class DaemonRequests:
-    """Answers them; `answers` says which."""
+    """Answers requests about the daemon; `answers` maps each to its method."""
 
     def __init__(
         self, manager: Manager, summarizers: Summarizers, metrics: Callable[[], Awaitable[str]] | None
@@ -72,6 +72,7 @@ class DaemonRequests:
             summarizer=await self._summarizers.status(),
             rejected=dict(self._manager.hallucination_filter.rejected),
             storage=await trio.to_thread.run_sync(self._manager.storage),  # it looks at the disk
+            cluster=None if engine.lanes is None else engine.lanes.status(),
         )
 
     async def _metrics(self, client: Client, request: Metrics) -> Reply:
@@ -106,12 +107,16 @@ class DaemonRequests:
 
         async with self._pulling:
             try:
+                if request.model == voices.NAME:
+                    await fetch(voices.NAME, voices.NAME, progress)
+                    size = voices.find(voices.NAME).stat().st_size
+                    return PullModelReply(id=request.id, model=voices.NAME, size_bytes=size)
                 if request.model != models.BUILTIN:
                     await fetch(request.model, models.repository_of(request.model), progress)
                 model = models.find(request.model)
             except models.UnknownModel as error:
                 raise Refused(Code.UNKNOWN_MODEL, str(error)) from error
-            except (FetchFailed, models.ModelNotHere) as error:
+            except (FetchFailed, models.ModelNotHere, voices.NoVoices) as error:
                 raise Refused(Code.MODEL_UNAVAILABLE, str(error)) from error
         return PullModelReply(id=request.id, model=model.name, size_bytes=model.size_bytes)
 

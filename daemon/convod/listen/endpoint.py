@@ -1,4 +1,4 @@
-"""What WebSocket connections to one listener meet. Types only: `front` accepts them, `websocket` shakes hands."""
+"""What serves the WebSocket connections of one listener. Types only: `tcp` accepts them, `websocket` shakes hands."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from convod.listen.tls import Certificate
 
 
 class WebSocketEndpoint(msgspec.Struct, frozen=True):
-    """The limits of a listener, and what serves its connections: `serve` gets link, peer and slot.
+    """The limits of a listener, and what serves its connections.
 
-    `settings` and `requires_token` are asked anew for each connection, as both may change while the daemon runs.
+    `settings` and `requires_token` are called for each connection, as both may change while the daemon runs.
     """
 
     settings: Callable[[], ListenSettings]
     requires_token: Callable[[], bool]
     limiter: ConnectionLimiter
-    serve: Callable[[Link, str, Slot], Awaitable[None]]
+    serve: Callable[[Link, Slot], Awaitable[None]]
     certificate: Certificate | None = None

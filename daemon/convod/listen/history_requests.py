@@ -9,11 +9,16 @@ from collections.abc import Sequence
 from typing import Final
 
 import msgspec
+import trio
 
 from convo.messages import (
+    Ask,
+    CancelAsk,
     Code,
     Export,
     ExportReply,
+    GetAudio,
+    GetAudioReply,
     GetSession,
     GetSessionReply,
     ListSessions,
@@ -24,9 +29,10 @@ from convo.messages import (
     Search,
     SearchReply,
 )
+from convo.redaction import Redactor
 from convod.listen.auth import Right
 from convod.listen.client import MOST, Answers, Client
-from convod.sessions import Manager, Refused
+from convod.sessions import Manager, Refused, speakers
 
 PAGE_SEGMENTS: Final = 500
 """Segments in one get_session reply; the rest is asked for by `after_segment`."""
@@ -34,9 +40,12 @@ PAGE_SEGMENTS: Final = 500
 PAGE_BYTES: Final = 400_000
 """Bytes of segments or content in one reply: well below the smallest message limit in use."""
 
+AUDIO_BYTES: Final = 256 << 10
+"""Bytes of audio in one reply."""
+
 
 class HistoryRequests:
-    """Answers them; `answers` says which."""
+    """Answers requests for what was said; `answers` maps each to its method."""
 
     def __init__(self, manager: Manager) -> None:
         self._manager = manager
@@ -46,6 +55,9 @@ class HistoryRequests:
             ListSummaries: (self._list_summaries, Right.READ),
             Search: (self._search, Right.READ),
             Export: (self._export, Right.READ),
+            Ask: (self._ask, Right.READ),
+            GetAudio: (self._get_audio, Right.READ),
+            CancelAsk: (self._cancel_ask, Right.READ),
         }
 
     async def _get_session(self, client: Client, request: GetSession) -> Reply:
@@ -55,6 +67,8 @@ class HistoryRequests:
         segments = await store.segments(journal.id, after, PAGE_SEGMENTS + 1)
         fits = _fitting(segments[:PAGE_SEGMENTS])
         marks = await store.marks(journal.id) if request.after_segment is None else []
+        config = journal.record.config
+        labels = await store.labels(journal.id) if speakers.are_told(config) else {}
         info = journal.record.info
         return GetSessionReply(
             id=request.id,
@@ -64,10 +78,11 @@ class HistoryRequests:
             state=info.state,
             created=info.created,
             duration_s=info.duration_s,
-            segments=segments[:fits],
+            segments=list(speakers.labelled(segments[:fits], labels)),
             summary=await store.summary(journal.id),
             more=fits < len(segments),
             marks=marks[: _fitting(marks)],
+            speakers=speakers.named(config, labels.values()) if request.after_segment is None else [],
         )
 
     async def _list_sessions(self, client: Client, request: ListSessions) -> Reply:
@@ -87,11 +102,52 @@ class HistoryRequests:
 
     async def _export(self, client: Client, request: Export) -> Reply:
         journal = await self._manager.journal(client.reach, request.session)
+        redactor = None
+        if request.redact or request.redact_names:
+            try:
+                redactor = Redactor(request.redact, request.redact_names)
+            except ValueError as error:
+                raise Refused(Code.BAD_REQUEST, str(error)) from error
         # A character takes at most four bytes.
         content, following = await self._manager.exports.page(
-            journal, request.format, request.offset, PAGE_BYTES // 4, client.owner
+            journal, request.format, request.offset, PAGE_BYTES // 4, client.owner, redactor
         )
         return ExportReply(id=request.id, content=content, next=following)
+
+    async def _ask(self, client: Client, request: Ask) -> Reply:
+        limit = _limit(request.limit)
+        with trio.CancelScope() as scope:
+            client.asks[request.id] = scope
+            try:
+                return await self._manager.questions.answer(
+                    client.reach, client.owner, request, limit, client.outbox.put
+                )
+            finally:
+                client.asks.pop(request.id, None)
+        raise Refused(Code.CANCELLED, "the question was cancelled; ask it again")
+
+    async def _get_audio(self, client: Client, request: GetAudio) -> Reply:
+        # By owner, not by reach: to run a daemon is no reason to hear what others said.
+        record = (await self._manager.journal(client.owner, request.session)).record
+        spool = self._manager.spool
+        size = spool.size(record.id) if record.state.final and record.ended else None
+        if not size:
+            raise Refused(Code.BAD_STATE, "the audio of this session was not kept (keep_audio), or is still needed")
+        data = await trio.to_thread.run_sync(spool.read, record.id, request.offset, AUDIO_BYTES)
+        end = request.offset + len(data)
+        return GetAudioReply(
+            id=request.id,
+            data=data,
+            size=size,
+            kind=record.kind,
+            audio=record.config.audio,
+            next=end if data and end < size else None,
+        )
+
+    async def _cancel_ask(self, client: Client, request: CancelAsk) -> Reply:
+        if (scope := client.asks.get(request.ask)) is not None:
+            scope.cancel()
+        return Reply(id=request.id)
 
     async def _list_summaries(self, client: Client, request: ListSummaries) -> Reply:
         journal = await self._manager.journal(client.reach, request.session)

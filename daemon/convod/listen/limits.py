@@ -16,22 +16,22 @@ import trio
 from convod.listen.settings import ListenSettings
 
 BURST_S: Final = 2.0
-"""A burst may have as much as this many seconds at the full rate."""
+"""A burst may be as large as this many seconds at the full rate."""
 
 STRANGER_BYTES: Final = 1 << 14
-"""Most bytes that are read of a client before its welcome."""
+"""Most bytes read from a client before its welcome."""
 
 RESERVE_AT_MOST: Final = 8
 """At most this fraction of all connections, an eighth, is reserved for the Unix socket and admins."""
 
 RESERVE_EACH: Final = 8
-"""An owner with so many connections may use none of the reserve."""
+"""An owner with this many connections may use none of the reserve."""
 
 NO_ROOM: Final = "The daemon has no room for more connections; try again later."
 
 
-class Pace:
-    """A token bucket: what exceeds the rate waits. `per_s` 0 is no limit."""
+class TokenBucket:
+    """What exceeds the rate waits. A `per_s` of 0 means no limit."""
 
     def __init__(self, per_s: float, now: float) -> None:
         self._per_s = per_s
@@ -47,13 +47,13 @@ class Pace:
         return max(0.0, -self._room / self._per_s)
 
 
-class Paces:
-    """Messages and bytes together."""
+class RateLimit:
+    """The rates of messages and of bytes together."""
 
     def __init__(self, messages_per_s: float, bytes_per_s: float) -> None:
         now = trio.current_time()
-        self._messages = Pace(messages_per_s, now)
-        self._bytes = Pace(bytes_per_s, now)
+        self._messages = TokenBucket(messages_per_s, now)
+        self._bytes = TokenBucket(bytes_per_s, now)
 
     def take(self, size: int, messages: int, now: float) -> float:
         """Count messages of `size` bytes in all; return the seconds to wait before the next."""
@@ -63,19 +63,27 @@ class Paces:
 class Slot:
     """The place of one open connection.
 
+    Args:
+        settings: those in force when the client connected.
+        number: of the connection, for the log.
+        peer: the client's address or user, for the log.
+        host: whose handshakes are counted together.
+
     `deadline`: when it must have said hello, on trio's clock. `spoke`: whether it has sent a request; of one host,
     those that have not are evicted first. `scope` is cancelled if it is evicted.
     """
 
-    def __init__(self, settings: ListenSettings, number: int, host: str) -> None:
+    def __init__(self, settings: ListenSettings, number: int, peer: str, host: str) -> None:
+        self.settings = settings
         self.number = number
+        self.peer = peer
         self.host = host
         self.owner: str | None = None
         self.scope = trio.CancelScope()
         self.deadline = trio.current_time() + settings.handshake_s
         self.spoke = False
-        self._own = Paces(settings.messages_per_s, settings.bytes_per_s)
-        self.shared: Paces | None = None
+        self._own = RateLimit(settings.messages_per_s, settings.bytes_per_s)
+        self.shared: RateLimit | None = None
 
     def pause(self, size: int, messages: int = 1) -> float:
         """Count messages with `size` bytes of audio in all; return the seconds before the next one may be read."""
@@ -94,7 +102,7 @@ class ConnectionLimiter:
         self.silent: dict[str, OrderedDict[int, Slot]] = {}  # by host: those that have not said hello, oldest first
         self.silent_count = 0
         self._owners: Counter[str] = Counter()
-        self._paces: dict[str, Paces] = {}
+        self._owner_limits: dict[str, RateLimit] = {}
 
     @property
     def greeted(self) -> int:
@@ -102,15 +110,17 @@ class ConnectionLimiter:
         return self._owners.total()
 
     @contextmanager
-    def slot(self, settings: ListenSettings, host: str = "") -> Iterator[Slot]:
+    def slot(self, settings: ListenSettings, peer: str = "", host: str | None = None) -> Iterator[Slot]:
         """Hold a slot for a connection, from its first byte to its last. Cancelled if the connection is evicted.
 
         Args:
             settings: those in force.
-            host: whose handshakes count together: an address, or a user of the Unix socket.
+            peer: the client's address, or its user at the Unix socket.
+            host: whose handshakes are counted together; None: the peer's.
         """
         self._numbers += 1
-        slot = Slot(settings, self._numbers, host)
+        host = peer if host is None else host
+        slot = Slot(settings, self._numbers, peer, host)
         self.connected += 1
         self.silent.setdefault(host, OrderedDict())[slot.number] = slot
         self.silent_count += 1
@@ -168,12 +178,12 @@ class ConnectionLimiter:
         self._end_handshake(slot)
         self._owners[owner] += 1
         slot.owner = owner
-        if owner not in self._paces:
-            self._paces[owner] = Paces(settings.owner_messages_per_s, settings.owner_bytes_per_s)
-        slot.shared = self._paces[owner]
+        if owner not in self._owner_limits:
+            self._owner_limits[owner] = RateLimit(settings.owner_messages_per_s, settings.owner_bytes_per_s)
+        slot.shared = self._owner_limits[owner]
         return None
 
     def _leave(self, owner: str) -> None:
         self._owners[owner] -= 1
         if not self._owners[owner]:
-            del self._owners[owner], self._paces[owner]
+            del self._owners[owner], self._owner_limits[owner]

@@ -15,9 +15,13 @@ from convo.messages import Message
 from convod.auto_reset_event import AutoResetEvent
 from convod.sessions import Subscription
 from convod.sessions.feed import EventLog
+from convod.store import StoreAway
 
 REPLIES: Final = 256
 """Most replies that may wait; beyond, no request is read until the client takes some."""
+
+AGAIN_S: Final = 0.5
+"""Until events are read again from a store that was away."""
 
 TOGETHER: Final = 64
 """Messages after which no more are collected: encoding thousands at once would delay every connection."""
@@ -82,9 +86,14 @@ class Outbox:
         """Wait for the next messages and return them; None when finished and empty."""
         while True:
             messages = self._take_replies()
+            away = False
             for session, attachment in list(self._attachments.items()):
                 if attachment.ready:
-                    messages += await attachment.take()
+                    try:
+                        messages += await attachment.take()
+                    except StoreAway:
+                        away = True
+                        continue
                     if self._attachments.get(session) is attachment:  # the others are first the next time
                         self._attachments[session] = self._attachments.pop(session)
                 if len(messages) >= TOGETHER:
@@ -93,7 +102,11 @@ class Outbox:
                 return messages
             if self._closing:
                 return None
-            await self._wakeup.wait()
+            if away:
+                with trio.move_on_after(AGAIN_S):
+                    await self._wakeup.wait()
+            else:
+                await self._wakeup.wait()
 
     def _take_replies(self) -> list[Message]:
         ready: list[Message] = []

@@ -22,15 +22,15 @@ READ_BYTES: Final = 1 << 14
 """Most bytes of one read: one that brings so many may have left some."""
 
 
-class _Moments:
-    """The moments, every REST_S, when all resting connections wake up: one sleeps until then, others wait for it."""
+class _SharedTimer:
+    """Wakes all resting connections every REST_S: one of them sleeps until then, the others wait for it."""
 
     def __init__(self) -> None:
         self._waiting = trio.lowlevel.ParkingLot()
         self._asleep = False
 
     async def wait(self) -> None:
-        """Wait until the next moment, or a little less if the connection that sleeps for all is cancelled."""
+        """Wait for the next tick, or a little less if the connection that sleeps for all is cancelled."""
         if self._asleep:
             await self._waiting.park()
             return
@@ -42,16 +42,16 @@ class _Moments:
             self._waiting.unpark_all()
 
 
-_LOOPS: Final = trio.lowlevel.RunVar[_Moments]("convod.listen.pace")
+_LOOPS: Final = trio.lowlevel.RunVar[_SharedTimer]("convod.listen.pace")
 
 
-def _moments() -> _Moments:
-    """Return those of this event loop."""
+def _timer() -> _SharedTimer:
+    """Return the one of this event loop."""
     try:
         return _LOOPS.get()
     except LookupError:
-        _LOOPS.set(moments := _Moments())
-        return moments
+        _LOOPS.set(timer := _SharedTimer())
+        return timer
 
 
 class PacedStream(trio.abc.HalfCloseableStream):
@@ -67,7 +67,7 @@ class PacedStream(trio.abc.HalfCloseableStream):
         """Return some bytes; none at the end."""
         most = max_bytes or READ_BYTES
         if self.rests and not self._more:
-            await _moments().wait()
+            await _timer().wait()
         data = await self._stream.receive_some(most)
         self._more = len(data) == most
         return data

@@ -12,11 +12,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from convo.messages import (
+    Ask,
     Code,
     DeleteSession,
     Error,
     Export,
     Finalize,
+    GetAudio,
     Metrics,
     PullModel,
     Request,
@@ -32,7 +34,7 @@ from convod.listen.history_requests import HistoryRequests
 from convod.listen.limits import ConnectionLimiter
 from convod.listen.session_requests import SessionRequests
 from convod.sessions import Manager, Refused
-from convod.sessions.session import SessionSettings
+from convod.sessions.session import SessionSettings, refused_by_disk
 from convod.speech.pcm import PcmFormat
 from convod.store import SpoolFailed, StoreFailed
 from convod.summary import Summarizers
@@ -73,7 +75,8 @@ class Service:
     def is_slow(request: Request[Any]) -> bool:
         """Whether the answer may take long."""
         return isinstance(
-            request, Finalize | PullModel | Summarize | DeleteSession | Export | Search | Metrics | Status
+            request,
+            Finalize | PullModel | Summarize | DeleteSession | Export | Search | Ask | GetAudio | Metrics | Status,
         )
 
     async def audio(self, client: Client, session_id: str, offset: int, pieces: Sequence[bytes]) -> None:
@@ -109,9 +112,8 @@ class Service:
         except StoreFailed as error:
             client.outbox.put(Error(id=request.id, code=Code.BUSY, message=str(error)))
         except SpoolFailed as error:
-            client.outbox.put(
-                Error(id=request.id, code=Code.BUSY, message=f"{error.strerror}; look at the daemon's disk")
-            )
+            refused = refused_by_disk(error)
+            client.outbox.put(Error(id=request.id, code=refused.code, message=str(refused)))
         except Exception as error:
             if isinstance(error, OSError) and error.errno in SHORTAGES:
                 log.warning("a request found no descriptor or memory left", extra={"connection": client.number})

@@ -24,14 +24,15 @@ from convod.listen.limits import NO_ROOM, STRANGER_BYTES, Slot
 from convod.listen.link import Link, LinkLost
 from convod.listen.outbox import Outbox
 from convod.listen.requests import Service
-from convod.listen.settings import ListenSettings
 from convod.sessions import Refused
 
 log = logging.getLogger("convod.listen")
 
 FEATURES = [
     "live", "file", "interim", "words", "resume", "summary", "rolling", "summaries", "search", "export", "pull_model",
-    "queue", "update", "retry", "retranscribe", "rename", "marks",
+    "queue", "update", "retry", "retranscribe", "rename", "marks", "speakers",
+    "channels",
+    "ask", "audio",
 ]  # fmt: skip
 
 GOODBYE_S = 5.0
@@ -104,9 +105,7 @@ class ConnectionHandler:
         connection: Connection,
         authenticate: Authenticate,
         service: Service,
-        settings: ListenSettings,
         slot: Slot,
-        peer: str,
     ) -> None:
         """Prepare to serve a client that has not said hello.
 
@@ -115,18 +114,16 @@ class ConnectionHandler:
             connection: the protocol's state, for the transport's framing and encoding.
             authenticate: tells what the token of a hello grants.
             service: answers the requests.
-            settings: those in force when the client connected.
             slot: the connection's place among all others.
-            peer: the client's address or user, for the log.
         """
         self._link = link
         self._connection = connection
         self._authenticate = authenticate
         self._service = service
-        self._settings = settings
+        self._settings = slot.settings
         self._slot = slot
         self._outbox = Outbox()
-        self._client = Client(self._outbox, peer, slot.number)
+        self._client = Client(self._outbox, slot.peer, slot.number)
         self._reader = _Reader(link, connection)
 
     async def run(self) -> None:
@@ -283,16 +280,17 @@ class ConnectionHandler:
     async def _take_request(self, request: Request[Any], nursery: trio.Nursery) -> None:
         if self._service.is_slow(request):
             # Its answer may take long, and what it waits for may be audio on this very connection.
-            await self._client.slow.acquire_on_behalf_of(request)
-            nursery.start_soon(self._answer_slowly, request)
+            place = object()  # requests may be equal, or have lists that cannot be hashed
+            await self._client.slow.acquire_on_behalf_of(place)
+            nursery.start_soon(self._answer_slowly, request, place)
         else:
             await self._service.answer(self._client, request)
 
-    async def _answer_slowly(self, request: Request[Any]) -> None:
+    async def _answer_slowly(self, request: Request[Any], place: object) -> None:
         try:
             await self._service.answer(self._client, request)
         finally:
-            self._client.slow.release_on_behalf_of(request)
+            self._client.slow.release_on_behalf_of(place)
 
     # --- writing ------------------------------------------------------------------------------------------
 

@@ -45,7 +45,7 @@ from convod.sessions.manager import settings_of
 
 
 class SessionRequests:
-    """Answers them; `answers` says which."""
+    """Answers requests about sessions; `answers` maps each to its method."""
 
     def __init__(self, manager: Manager) -> None:
         self._manager = manager

@@ -32,7 +32,7 @@ class ListenSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     that has most of them is cut. `handshake_s`: for TLS, HTTP and hello together. `stall_s`: a client that takes
     nothing for so long is disconnected; its sessions go on. `idle_s`: a client that says nothing for so long and
     follows no session is disconnected; 0 is never. `ping_s`: a sign of life goes to WebSocket clients this often, so
-    that nobody on the way takes silence for the end. Above `messages_per_s` and `bytes_per_s` (of audio) a connection
+    that no proxy drops an idle connection. Above `messages_per_s` and `bytes_per_s` (of audio) a connection
     is read more slowly, above `owner_…` all of one owner; 0 is no limit.
     """
 

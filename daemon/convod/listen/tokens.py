@@ -1,7 +1,7 @@
 """Tokens of remote clients: made once, shown once, kept as hashes in a file that may change while the daemon runs.
 
-In: a token as a client sends it. Out: its `Token`, or None. The file holds names, scopes and SHA-256 hashes, with which
-nobody can connect. A secret has 256 random bits, so a plain hash is as good as a slow one.
+In: a token as a client sends it. Out: its `Token`, or None. The file holds names, scopes and SHA-256 hashes, which do
+not let anyone connect. A secret has 256 random bits, so a plain hash is as good as a slow one.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
         return self.expires is None or now < self.expires
 
 
-class _Book(msgspec.Struct, kw_only=True):
+class _Content(msgspec.Struct, kw_only=True):
     version: int = 1
     tokens: list[Token] = []
 
 
-class TokenBook:
+class TokenFile:
     """The tokens of one state directory; the file is read again whenever it has changed."""
 
     def __init__(self, directory: Path) -> None:
@@ -73,7 +73,7 @@ class TokenBook:
     def exists(self) -> bool:
         """Whether tokens were ever made here: from then on one is asked for, also when all are revoked.
 
-        What cannot be looked at is there.
+        A file that cannot be examined counts as one that exists.
         """
         try:
             self.path.lstat()
@@ -93,14 +93,14 @@ class TokenBook:
             about = self.path.stat()
             seen = (about.st_ino, about.st_mtime_ns, about.st_size)
             if seen != self._seen:
-                self._tokens = tuple(msgspec.json.decode(self.path.read_bytes(), type=_Book).tokens)
+                self._tokens = tuple(msgspec.json.decode(self.path.read_bytes(), type=_Content).tokens)
                 self._seen = seen
         except FileNotFoundError:
             self._seen, self._tokens = None, ()
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise BadToken(
-                f"{self.path} cannot be read ({error}); nobody comes in by WebSocket until it is restored, or moved "
-                "aside and new tokens are made with `convod token add`"
+                f"{self.path} cannot be read ({error}); no client can connect by WebSocket until it is restored, or "
+                "moved aside and new tokens are made with `convod token add`"
             ) from error
         return self._tokens
 
@@ -121,12 +121,12 @@ class TokenBook:
             BadToken: the name is taken or no name, or the file cannot be written.
         """
         if not _NAME.fullmatch(name):
-            raise BadToken(f"{name!r} is no name for a token: use up to 64 letters, digits, dots, dashes")
+            raise BadToken(f"{name!r} cannot be the name of a token: use up to 64 letters, digits, dots, dashes")
         secret = PREFIX + secrets.token_urlsafe(32)
-        with self._changing() as book:
-            if any(token.name == name for token in book.tokens):
+        with self._changing() as content:
+            if any(token.name == name for token in content.tokens):
                 raise BadToken(f"there is a token {name!r} already: revoke it first, or take another name")
-            book.tokens.append(
+            content.tokens.append(
                 Token(
                     name=name, scope=scope, owner=owner or f"token:{secrets.token_hex(8)}", created=time.time(),
                     expires=expires, sha256=_hash(secret),
@@ -140,14 +140,14 @@ class TokenBook:
         Raises:
             BadToken: there is none of that name, or the file cannot be written.
         """
-        with self._changing() as book:
-            kept = [token for token in book.tokens if token.name != name]
-            if len(kept) == len(book.tokens):
+        with self._changing() as content:
+            kept = [token for token in content.tokens if token.name != name]
+            if len(kept) == len(content.tokens):
                 raise BadToken(f"there is no token {name!r}: `convod token list` shows them")
-            book.tokens = kept
+            content.tokens = kept
 
     @contextlib.contextmanager
-    def _changing(self) -> Iterator[_Book]:
+    def _changing(self) -> Iterator[_Content]:
         """Yield the file's content and write it back whole: a daemon that reads meanwhile sees the old or the new."""
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -158,9 +158,9 @@ class TokenBook:
             raise self._unwritten(error) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            book = _Book(tokens=list(self.tokens()))
-            yield book
-            self._write(msgspec.json.format(msgspec.json.encode(book)), lock)
+            content = _Content(tokens=list(self.tokens()))
+            yield content
+            self._write(msgspec.json.format(msgspec.json.encode(content)), lock)
         except OSError as error:
             raise self._unwritten(error) from error
         finally:

@@ -35,7 +35,7 @@ SPARE: Final = 32
 
 
 class SocketTaken(Exception):
-    """The socket cannot be had; the text says why and what to do."""
+    """The socket cannot be bound; the text says why and what to do."""
 
 
 class UnixLink:
@@ -103,12 +103,12 @@ def bound(path: Path, mode: int = 0o600, group: str = "") -> Iterator[trio.Socke
             raise SocketTaken(f"another convod listens on {path}; stop it, or choose another with --socket") from error
         if os.path.lexists(path):
             if not path.is_socket():
-                raise SocketTaken(f"{path} is there and is no socket; move it away, or choose another with --socket")
+                raise SocketTaken(f"{path} exists and is not a socket; move it away, or choose another with --socket")
             try:
                 path.unlink()
             except OSError as error:
                 raise SocketTaken(
-                    f"the socket {path} cannot be made anew ({error.strerror}); choose another with --socket"
+                    f"the socket {path} cannot be replaced ({error.strerror}); choose another with --socket"
                 ) from error
         listener = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
         try:
@@ -129,7 +129,7 @@ def bound(path: Path, mode: int = 0o600, group: str = "") -> Iterator[trio.Socke
             listener.close()
             try:
                 path.unlink(missing_ok=True)
-            except OSError as error:  # nobody listens there: the next start replaces it
+            except OSError as error:  # harmless: the next start replaces it
                 log.warning("the socket %s stays behind (%s)", path, error.strerror)
     finally:
         # The lock file stays: if it were removed, two daemons could hold locks on two files of one name.
@@ -142,7 +142,7 @@ def _open_to(path: Path, mode: int, group: str) -> None:
             os.chown(path, -1, grp.getgrnam(group).gr_gid)
         path.chmod(mode)
     except KeyError as error:
-        raise SocketTaken(f"there is no group {group!r}; set listen.socket_group to one that is") from error
+        raise SocketTaken(f"there is no group {group!r}; set listen.socket_group to one that exists") from error
     except OSError as error:
         raise SocketTaken(
             f"the socket {path} cannot be given to group {group!r} ({error.strerror}); be a member of that group"

@@ -36,7 +36,7 @@ GOING_AWAY: Final = 1001
 TOO_LARGE: Final = 1009
 
 EXTRA_WEIGHT: Final = 20
-"""A frame that is no message, or a tiny fragment, counts as this many messages."""
+"""A frame that carries no message, or a tiny fragment, counts as this many messages."""
 
 REFUSABLE: Final = 4
 """Messages of up to this many times the limit are read, so that they can be refused with a sentence."""
@@ -220,7 +220,7 @@ class WebSocketLink:
                 await self._stream.overflowed.wait()
                 break
             try:
-                # A pong, which nobody has to answer.
+                # A pong, because a ping would have to be answered.
                 await self._websocket.pong()
             except (trio_websocket.ConnectionClosed, LocalProtocolError):
                 return
@@ -235,9 +235,7 @@ class WebSocketLink:
             await self._stream.aclose()
 
 
-async def serve_connection(
-    stream: trio.SocketStream, secure: bool, endpoint: WebSocketEndpoint, slot: Slot, peer: str
-) -> None:
+async def serve_connection(stream: trio.SocketStream, secure: bool, endpoint: WebSocketEndpoint, slot: Slot) -> None:
     """Serve a connection from its handshake to its end.
 
     Raises:
@@ -249,8 +247,8 @@ async def serve_connection(
             with trio.CancelScope(deadline=slot.deadline) as handshake:
                 link = await _shake_hands(stream, secure, endpoint, slot, handshake, nursery)
             if link is not None:
-                nursery.start_soon(link.attend, endpoint.settings().ping_s)
-                await endpoint.serve(link, peer, slot)
+                nursery.start_soon(link.attend, slot.settings.ping_s)
+                await endpoint.serve(link, slot)
             nursery.cancel_scope.cancel()
     # The first where the peer reset it. The second where a ping came between our goodbye and its answer: no pong may be
     # sent then, but trio-websocket tries to.
@@ -262,8 +260,8 @@ async def _shake_hands(
     stream: trio.SocketStream, secure: bool, endpoint: WebSocketEndpoint, slot: Slot, handshake: trio.CancelScope,
     nursery: trio.Nursery,
 ) -> WebSocketLink | None:  # fmt: skip
-    """Do the handshakes of TLS and HTTP; None if the request was refused. What is no request gets HTTP 400."""
-    settings = endpoint.settings()
+    """Do the handshakes of TLS and HTTP; None if the request was refused. Anything but a request gets HTTP 400."""
+    settings = slot.settings
     paced = PacedStream(stream, abort=stream.socket.close)
     carrier: trio.abc.Stream = paced
     if secure:

@@ -40,7 +40,7 @@ class BackgroundHandler(logging.Handler):
                 self._lost += 1
                 return
             if self._lost:
-                self.lines.append((f"({self._lost} lines were lost: nobody took them)\n", self._lost))
+                self.lines.append((f"({self._lost} lines were lost: the log was not read)\n", self._lost))
                 self._lost = 0
             self.lines.append((line, 1))
             self.changed.notify_all()

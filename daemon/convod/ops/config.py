@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ import platformdirs
 from msgspec import Meta
 
 from convod.engine.supervisor import EngineSettings
+from convod.hooks.settings import HookSettings
 from convod.listen.settings import ListenSettings
 from convod.sessions.limits import LimitSettings, RetentionSettings
 from convod.sessions.session import SessionSettings
@@ -64,6 +66,12 @@ class SpoolSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     fsync: bool = False
 
 
+class StoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings `[store]`. `url` "" is SQLite in the state directory; postgresql://USER@HOST/DATABASE is a server."""
+
+    url: str = ""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All settings. `state_dir` "" is the user's state directory."""
 
@@ -76,7 +84,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     retention: RetentionSettings = RetentionSettings()
     summary: SummarySettings = SummarySettings()
     spool: SpoolSettings = SpoolSettings()
+    store: StoreSettings = StoreSettings()
     metrics: MetricsSettings = MetricsSettings()
+    hooks: HookSettings = HookSettings()
     log: LogSettings = LogSettings()
 
     @property
@@ -119,18 +129,34 @@ def load(
     return build(values), path
 
 
-def exposed_token(settings: Settings, file: Path | None) -> str | None:
-    """One sentence if the file holds the shared token and every user of this machine may read it."""
-    if not settings.listen.token or file is None:
+def exposed_secret(settings: Settings, file: Path | None) -> str | None:
+    """One sentence if the file holds a secret and every user of this machine may read it."""
+    broker, url = settings.engine.broker, settings.store.url
+    secrets = {
+        "listen.token": (settings.listen.token, "`convod token add`"),
+        "engine.broker": (broker if without_password(broker) != broker else "", "CONVOD_ENGINE_BROKER"),
+        "store.url": (url if without_password(url) != url else "", "CONVOD_STORE_URL, or a password in ~/.pgpass,"),
+    }
+    if file is None or not any(value for value, _ in secrets.values()):
         return None
     try:
         if not file.stat().st_mode & stat.S_IROTH:
             return None
-        if ("listen.token", settings.listen.token) not in _from_file(file, setting_types()):
-            return None
+        held = dict(_from_file(file, setting_types()))
     except (OSError, BadSettings):
         return None
-    return f"{file} holds listen.token and any user may read it: use `chmod o-r {file}`, or `convod token add` instead"
+    for key, (value, instead) in secrets.items():
+        if value and held.get(key) == value:
+            return f"{file} holds {key} and any user may read it: use `chmod o-r {file}`, or {instead} instead"
+    return None
+
+
+def without_password(url: str) -> str:
+    """An address as it may be shown."""
+    if url and not re.match("(postgres(ql)?|rediss?)://", url):
+        return "(set)"  # whatever it is
+    url = re.sub(r"^(\w+://[^:/@]*):.*@", r"\1:(set)@", url)
+    return re.sub(r"(?i)((?:ssl)?password=)[^&]*", r"\1(set)", url)
 
 
 def _parts(text: str) -> list[str]:

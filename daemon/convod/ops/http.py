@@ -14,14 +14,14 @@ from typing import Any
 
 import trio
 
-from convod.measure import CONTENT_TYPE
+from convod.metrics import CONTENT_TYPE
 from convod.ops.health import Health
 
 log = logging.getLogger("convod.http")
 
 
 class HttpUnavailable(Exception):
-    """The listener cannot be had; the text says what to do."""
+    """The listener cannot be opened; the text says what to do."""
 
 
 def bind(address: str, *, insecure: bool) -> socket.socket:

@@ -23,6 +23,7 @@ SYSTEM: Final = {
     "system/convod.service": "etc/systemd/system/convod.service",
     "system/convod.socket": "etc/systemd/system/convod.socket",
     "system/convod-web.socket": "etc/systemd/system/convod-web.socket",
+    "system/convod-worker@.service": "etc/systemd/system/convod-worker@.service",
     "system/convo-gateway.service": "etc/systemd/system/convo-gateway.service",
     "convod.sysusers": "etc/sysusers.d/convod.conf",
     "convod.tmpfiles": "etc/tmpfiles.d/convod.conf",

@@ -8,29 +8,33 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 import trio
 
-from convo.messages import SummaryOptions
+from convo.messages import RemoteWorkerStatus, SummaryOptions
 from convod import __version__
 from convod.engine.supervisor import Engine
 from convod.listen.auth import Authenticator
 from convod.listen.limits import ConnectionLimiter
-from convod.measure import Histogram
+from convod.metrics import Histogram
 from convod.sessions import Manager
+from convod.store import StoreFailed
 from convod.summary import Summarizers, SummarizerUnavailable
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
+    from convod.engine.remote import Lanes
+
 STATES: Final = ("loading", "ready", "unloaded", "failed")
 
 
-class Metrics(msgspec.Struct, frozen=True):
-    """`text` collects them from all parts."""
+class MetricsExporter(msgspec.Struct, frozen=True):
+    """Collects the metrics of all parts."""
 
     manager: Manager
     summarizers: Summarizers
@@ -48,6 +52,10 @@ class Metrics(msgspec.Struct, frozen=True):
             provider = None
         # Sizes of files and memory of processes are read from the system: not in the loop.
         measured = await trio.to_thread.run_sync(self.system, self.manager.engine.processes)
+        if (database := sum(map(size_of, self.state.glob("convod.sqlite*")))) == 0:  # it is elsewhere
+            with suppress(StoreFailed):
+                database = await self.manager.store.size()
+        measured.append(_gauge("convo_database_bytes", "Size of the database.", {(): database}))
         return _written([*self._daemon(provider), *self._engine(self.manager.engine), *measured])
 
     def _daemon(self, provider: str | None) -> Iterator[Metric]:
@@ -69,17 +77,17 @@ class Metrics(msgspec.Struct, frozen=True):
             "Texts that were not shown.",
             _by("reason", self.manager.hallucination_filter.rejected),
         )
-        measures = self.manager.measures
+        metrics = self.manager.metrics
         yield _histogram(
-            "convo_segment_lag_seconds", "From a segment's last audio to its text.", {(): measures.segment_lag}
+            "convo_segment_lag_seconds", "From a segment's last audio to its text.", {(): metrics.segment_lag}
         )
-        yield _counter("convo_audio_bytes", "Bytes of audio that were stored.", {(): measures.audio_bytes})
+        yield _counter("convo_audio_bytes", "Bytes of audio that were stored.", {(): metrics.audio_bytes})
         yield _gauge(
             "convo_summarizer_up", "Whether a summarizer answers, and which one would write.",
             {(("provider", provider or "none"),): int(provider is not None)},
         )  # fmt: skip
-        yield _counter("convo_summaries", "Tries at a summary.", _by("outcome", measures.summaries))
-        yield _histogram("convo_summary_seconds", "Time to write a summary.", {(): measures.summary_time})
+        yield _counter("convo_summaries", "Tries at a summary.", _by("outcome", metrics.summaries))
+        yield _histogram("convo_summary_seconds", "Time to write a summary.", {(): metrics.summary_time})
 
     def _engine(self, engine: Engine) -> Iterator[Metric]:
         status, queue = engine.status(), engine.queue()
@@ -91,6 +99,10 @@ class Metrics(msgspec.Struct, frozen=True):
         yield _gauge("convo_queue_windows", "Windows of audio that wait.", _by("kind", waiting))
         yield _histogram("convo_queue_wait_seconds", "How long a window waited.",
                          {(("kind", kind.name.lower()),): one for kind, one in engine.waits.items()})  # fmt: skip
+        yield _gauge("convo_backlog_seconds_per_slot", "Audio that waits for the model, over what decodes at once.",
+                     {(): engine.backlog_s / max(1, engine.slots)})  # fmt: skip
+        if engine.lanes is not None:
+            yield from _remote(engine.lanes)
         yield _counter("convo_decoded_audio_seconds", "Audio that was decoded.", {(): engine.decoded_s})
         yield _counter("convo_decoding_seconds", "Time spent on it; over the audio, it is the real-time factor.",
                        {(): engine.busy_s})  # fmt: skip
@@ -98,7 +110,6 @@ class Metrics(msgspec.Struct, frozen=True):
     def system(self, workers: list[int]) -> list[Metric]:
         """Measure disk and processes. Blocks."""
         spool = [size_of(file) for file in (self.state / "spool").glob("*.audio")]
-        database = sum(size_of(file) for file in self.state.glob("convod.sqlite*"))
         memory = {"convod": _resident(os.getpid()), "workers": sum(_resident(worker) for worker in workers)}
         times = os.times()
         return [
@@ -107,9 +118,29 @@ class Metrics(msgspec.Struct, frozen=True):
             _gauge("process_open_fds", "Open files and sockets.", {(): len(os.listdir("/proc/self/fd"))}),
             _gauge("convo_spool_bytes", "Audio on disk.", {(): sum(spool)}),
             _gauge("convo_spool_files", "Sessions with audio on disk.", {(): len(spool)}),
-            _gauge("convo_database_bytes", "Size of the database.", {(): database}),
             _gauge("convo_disk_free_bytes", "Room where convod keeps its state.", _free(self.state)),
         ]
+
+
+def _remote(lanes: Lanes) -> Iterator[Metric]:
+    status = lanes.status()
+    by_worker: list[tuple[Labels, RemoteWorkerStatus]] = [
+        ((("worker", one.worker), ("host", one.host)), one) for one in status.workers
+    ]
+    yield _gauge("convo_broker_up", "Whether the broker can be reached.", {(): int(status.connected)})
+    yield _counter("convo_broker_unexpected_replies", "Replies that nobody waited for: late, or delivered twice.",
+                   {(): lanes.unexpected})  # fmt: skip
+    yield _gauge("convo_worker_slots", "Slots of a worker on another machine; 0 if it gets nothing.",
+                 {labels: one.slots if one.reason is None else 0 for labels, one in by_worker})  # fmt: skip
+    yield _gauge("convo_worker_busy_slots", "Those that are at work.", {labels: one.busy for labels, one in by_worker})
+    yield _gauge("convo_worker_load", "The load of its machine over its processors.",
+                 {labels: one.load for labels, one in by_worker})  # fmt: skip
+    yield _gauge("convo_worker_beat_age_seconds", "Since its last sign of life.",
+                 {labels: one.beat_s for labels, one in by_worker})  # fmt: skip
+    yield _counter("convo_worker_windows", "Windows that it has decoded.",
+                   {labels: one.windows for labels, one in by_worker})  # fmt: skip
+    yield _gauge("convo_worker_way_seconds", "The way to it and back, without the decoding.",
+                 {(("worker", worker), ("host", host)): way_s for worker, host, way_s in lanes.ways()})  # fmt: skip
 
 
 Labels = tuple[tuple[str, str], ...]

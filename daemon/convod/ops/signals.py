@@ -65,7 +65,7 @@ class ProcessControl:
             self.reload()
 
     async def report(self, engine: Engine, counts: Callable[[], SessionCounts]) -> None:
-        """Keep the status line true and the watchdog fed, until cancelled.
+        """Keep the status line current and the watchdog fed, until cancelled.
 
         The watchdog is fed from the loop itself and only while the engine answers: a daemon that hangs is restarted.
         """

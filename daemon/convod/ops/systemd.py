@@ -24,17 +24,17 @@ Role = Literal["unix", "websocket", "metrics"]
 
 
 class BadActivation(Exception):
-    """A socket that was handed over is none that can be listened on; the text says which."""
+    """A socket that was handed over cannot be listened on; the text says which."""
 
 
-class Given(msgspec.Struct, frozen=True):
+class ActivatedSocket(msgspec.Struct, frozen=True):
     """A listening socket that was opened for us, and what it is for."""
 
     role: Role
     socket: socket.socket
 
 
-def given_sockets(environment: MutableMapping[str, str]) -> list[Given]:
+def activated_sockets(environment: MutableMapping[str, str]) -> list[ActivatedSocket]:
     """Return the sockets that were opened for this process, and remove the variables that name them.
 
     A socket named `metrics` is for the HTTP listener; of the others the family says what it is for.
@@ -56,10 +56,10 @@ def given_sockets(environment: MutableMapping[str, str]) -> list[Given]:
             opened = socket.socket(fileno=fd)
             listens = opened.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
         except OSError as error:
-            raise BadActivation(f"file descriptor {fd} ({name}) is no socket ({error.strerror})") from error
+            raise BadActivation(f"file descriptor {fd} ({name}) is not a socket ({error.strerror})") from error
         if opened.type != socket.SOCK_STREAM or not listens:
-            raise BadActivation(f"file descriptor {fd} ({name}) is no listening stream socket; use ListenStream=")
-        sockets.append(Given(_role(name, opened, fd), opened))
+            raise BadActivation(f"file descriptor {fd} ({name}) is not a listening stream socket; use ListenStream=")
+        sockets.append(ActivatedSocket(_role(name, opened, fd), opened))
     return sockets
 
 
@@ -87,7 +87,7 @@ class Notifier:
 
     @classmethod
     def from_environment(cls, environment: MutableMapping[str, str]) -> Notifier:
-        """Create it from the environment, and remove its variables. `watchdog_s`: when a sign of life is due."""
+        """Create it from the environment, and remove its variables. `watchdog_s`: the period of the watchdog."""
         address = environment.pop("NOTIFY_SOCKET", "")
         usec, pid = environment.pop("WATCHDOG_USEC", ""), environment.pop("WATCHDOG_PID", "")
         wanted = usec.isdigit() and int(usec) > 0 and pid in ("", str(os.getpid()))

@@ -13,14 +13,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from convod.listen.tokens import BadToken, TokenBook
+from convod.listen.tokens import BadToken, TokenFile
 
 _UNITS: Final = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 def run(given: argparse.Namespace, state: Path) -> int:
     """Run the command, and return the exit status."""
-    book = TokenBook(state)
+    book = TokenFile(state)
     try:
         if given.action == "add":
             expires = None if given.expires is None else parse_expiry(given.expires, time.time())
@@ -32,7 +32,9 @@ def run(given: argparse.Namespace, state: Path) -> int:
         elif given.action == "revoke":
             book.revoke(given.name)
             if not book.tokens():
-                print("That was the last one: nobody connects by WebSocket until another is made.", file=sys.stderr)
+                print(
+                    "That was the last one: no client can connect by WebSocket until another is made.", file=sys.stderr
+                )
         else:
             _list(book)
     except BadToken as error:
@@ -41,7 +43,7 @@ def run(given: argparse.Namespace, state: Path) -> int:
     return 0
 
 
-def _list(book: TokenBook) -> None:
+def _list(book: TokenFile) -> None:
     now = time.time()
     rows = [("NAME", "SCOPE", "OWNER", "CREATED", "EXPIRES")]
     rows += [

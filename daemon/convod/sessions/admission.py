@@ -31,7 +31,7 @@ class Admission:
         self._coming: Counter[str] = Counter()  # by owner: sessions that are being stored and are not running yet
 
     def check_room(self, owner: str, size: int = 1) -> None:
-        """Raise Refused if an owner may not store so many more bytes."""
+        """Raise Refused if an owner may not store `size` more bytes."""
         try:
             self._usage.check(owner, size)
         except OwnerFull as error:

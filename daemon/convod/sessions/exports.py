@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import IO, Final
@@ -21,11 +21,13 @@ import msgspec
 import trio
 
 from convo import formats
-from convo.messages import Code, Segment
+from convo.messages import Code, Label, Segment
+from convo.redaction import Redactor, render_redacted
 from convo.transcript import Transcript
 from convod.owner_limiter import OwnerLimiter
 from convod.sessions.journal import Journal
 from convod.sessions.session import Refused
+from convod.sessions.speakers import are_told, labelled, named
 from convod.store import Store
 
 AT_ONCE: Final = 2
@@ -160,7 +162,8 @@ class _Kept(msgspec.Struct):
 class _Segments:
     """A session's first `count` segments, read from the store as they are iterated over; for another thread."""
 
-    def __init__(self, store: Store, session: str, count: int) -> None:
+    def __init__(self, store: Store, session: str, count: int, labels: Mapping[int, Label]) -> None:
+        self._labels = labels
         self._store = store
         self._session = session
         self._count = count
@@ -170,7 +173,7 @@ class _Segments:
         while after < self._count - 1:
             most = min(SEGMENTS, self._count - 1 - after)
             segments = trio.from_thread.run(self._store.segments, self._session, after, most)
-            yield from segments
+            yield from labelled(segments, self._labels)
             if len(segments) < most:
                 return
             after = segments[-1].segment
@@ -182,7 +185,7 @@ class Exports:
     def __init__(self, store: Store, folder: Path) -> None:
         self._store = store
         self._folder = folder
-        self.kept: OrderedDict[tuple[str, str], _Kept] = OrderedDict()  # by session and format, last read last
+        self.kept: OrderedDict[tuple[str, str], _Kept] = OrderedDict()  # by session and text, last read last
         self._locks: WeakValueDictionary[tuple[str, str], trio.Lock] = WeakValueDictionary()
         self.rendering: dict[tuple[str, str], bool] = {}  # whether it is void, as its session was deleted meanwhile
         self._limiter = OwnerLimiter(AT_ONCE)
@@ -198,7 +201,9 @@ class Exports:
         finally:
             self._drop(list(self.kept))
 
-    async def page(self, journal: Journal, format: str, offset: int, most: int, owner: str) -> tuple[str, int | None]:
+    async def page(
+        self, journal: Journal, format: str, offset: int, most: int, owner: str, redactor: Redactor | None = None
+    ) -> tuple[str, int | None]:
         """Return at most `most` characters from `offset` on, and where the next page begins; None at the end.
 
         All pages of a text come from one rendering, whatever happens to the session meanwhile. It is rendered again
@@ -209,12 +214,12 @@ class Exports:
         """
         if format not in formats.FORMATS:
             raise Refused(Code.BAD_REQUEST, f"format must be one of {', '.join(formats.FORMATS)}, not {format!r}")
-        key = (journal.id, format)
+        key = (journal.id, format + (redactor.key if redactor is not None else ""))
         async with self._locks.setdefault(key, trio.Lock()):
             kept = self.kept.get(key)
             stale = kept is not None and kept.revision != _revision(journal)
             if kept is None or (stale and (offset == 0 or offset >= kept.text.characters)):
-                kept = await self._render(journal, format, owner)
+                kept = await self._render(journal, format, owner, key, redactor)
             kept.used = trio.current_time()
             if key in self.kept:
                 self.kept.move_to_end(key)
@@ -229,12 +234,14 @@ class Exports:
             if key[0] == session:
                 self.rendering[key] = True
 
-    async def _render(self, journal: Journal, format: str, owner: str) -> _Kept:
-        key = (journal.id, format)
+    async def _render(
+        self, journal: Journal, format: str, owner: str, key: tuple[str, str], redactor: Redactor | None
+    ) -> _Kept:
         async with self._limiter.turn(owner):
             revision = _revision(journal)
             record = journal.record
-            info, segments = record.info, _Segments(self._store, journal.id, record.segments)
+            labels = await self._store.labels(journal.id) if are_told(record.config) else {}
+            info, segments = record.info, _Segments(self._store, journal.id, record.segments, labels)
             text = Text(self._folder)
             self.rendering[key] = False
             try:
@@ -243,8 +250,13 @@ class Exports:
                     segments=[],
                     summary=await self._store.summary(journal.id),
                     marks=await self._store.marks(journal.id),
+                    speakers=named(record.config, labels.values()),
                 )
-                await trio.to_thread.run_sync(write_pieces, text, formats.render_pieces(transcript, format, segments))
+                if redactor is None:
+                    pieces = formats.render_pieces(transcript, format, segments)
+                else:
+                    pieces = render_redacted(transcript, format, segments, redactor)
+                await trio.to_thread.run_sync(write_pieces, text, pieces)
                 if self.rendering[key]:
                     raise Refused(
                         Code.UNKNOWN_SESSION, f"session {journal.id!r} was deleted; list_sessions shows yours"

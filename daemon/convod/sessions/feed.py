@@ -161,4 +161,5 @@ class EventLog:
             return []
         if self.recent and self.recent[0].seq <= seq + 1:
             return [event for event in self.recent if event.seq > seq]
-        return await self._store.events(self.session, seq, PAGE)
+        # What is stored beyond that was never told to have been, and will be undone.
+        return [event for event in await self._store.events(self.session, seq, PAGE) if event.seq <= self.seq]

@@ -9,15 +9,15 @@ of its windows goes to the engine.
 from __future__ import annotations
 
 import logging
-from collections import deque
 from contextlib import aclosing
 from typing import Final
 
+import msgspec
 import trio
 
 from convo.messages import Code, Progress, QueuedFile, SessionWarning, State
 from convod.engine.decode import decoding
-from convod.engine.supervisor import Outcome, Refusal
+from convod.engine.supervisor import Outcome
 from convod.engine.wire import RATE
 from convod.sessions.file_queue import FileJob
 from convod.sessions.journal import Journal
@@ -26,6 +26,7 @@ from convod.sessions.session import Refused, Session, SessionDeps, SessionFailed
 from convod.speech.commands import Command, Commit, Decode
 from convod.speech.decoding import DecodeJob, Options
 from convod.speech.file import FileSettings, FileTranscriber
+from convod.speech.split import SplitFile
 
 log = logging.getLogger("convod.sessions")
 
@@ -34,6 +35,9 @@ AHEAD: Final = 48
 
 TRIES: Final = 3
 """How often the decoding process may end early before the session fails; counted anew after progress."""
+
+PATIENCE_S: Final = 10.0
+"""Where channels are split, a window of one that falls silent is decoded after so long: others wait for its text."""
 
 PAUSE_S: Final = 2.0
 """Pause before the second try, and twice that before the third: there may be memory by then."""
@@ -44,7 +48,7 @@ class FileSession(Session):
 
     def __init__(self, journal: Journal, deps: SessionDeps) -> None:
         super().__init__(journal, deps)
-        self._results: deque[tuple[DecodeJob, Outcome]] = deque()
+
         self._jobs: dict[DecodeJob, None] = {}  # not answered, in their order
         self._held: dict[DecodeJob, None] = {}  # those that wait for the session's turn
         self._too_large = False
@@ -102,7 +106,7 @@ class FileSession(Session):
         record = self.record
         if self._spool.size < record.audio_bytes:
             # The power went before the disk had it all, and before the client was told that it has.
-            raise SessionFailed(Code.BAD_AUDIO, "a part of the audio was lost with the power; send the file again")
+            raise SessionFailed(Code.BAD_AUDIO, "a power cut took a part of the audio; send the file again")
         job = FileJob(
             session=self.id,
             owner=record.owner,
@@ -168,50 +172,35 @@ class FileSession(Session):
         If the decoder ends before that, what it gave is stored, and the reason returned.
         """
         record, config, deps = self.record, self.record.config, self._deps
-        transcriber = FileTranscriber(
-            FileSettings(
-                rate=RATE,
-                joined=self._engine.context == "full",
-                words=config.words,
-                language=config.language,
-                session=self.id,
-                owner=record.owner,
-                options=Options(
-                    task=config.task,
-                    prompt=config.prompt,
-                    hotwords=config.hotwords,
-                    deterministic=True,
-                    beam=deps.settings.beam,
-                ),
-            ),
-            deps.hallucination_filter,
-            segment=record.segments,
-            utterance=record.checkpoint_utterance,
-            language=record.heard_language,
-        )
+        splits = config.channels == "split"
+        transcriber = None if splits else self._mixed()
         limit_s = deps.limits.file_s
-        source = decoding(deps.spool.path(self.id), track=config.audio.track, limit_s=limit_s)
+        source = decoding(deps.spool.path(self.id), track=config.audio.track, limit_s=limit_s, split=splits)
         async with source as decoded, aclosing(decoded.pieces()) as pieces:
             async for piece in pieces:
-                await self._follow(transcriber.audio(piece, trio.current_time()))
+                if transcriber is None:  # the first byte says how many channels there are
+                    transcriber, piece = self._split(piece[0]), piece[1:]
+                await self._execute(transcriber.audio(piece, trio.current_time()))
                 record.duration_s = transcriber.now / RATE
-                await self._take_results(transcriber)
-                self._say_progress(transcriber, decoded.total_s)
+                await self._take_outcomes(transcriber)
+                self._send_progress(transcriber, decoded.total_s)
                 while transcriber.waiting > AHEAD:
                     await self._wakeup.wait()
-                    await self._take_results(transcriber)
-                    self._say_progress(transcriber, decoded.total_s)
+                    await self._take_outcomes(transcriber)
+                    self._send_progress(transcriber, decoded.total_s)
                 await deps.file_queue.wait(self.id)
             refusal = decoded.refusal
         if refusal is not None:
             raise SessionFailed(*refusal)
         self._track, self._tracks = decoded.track, decoded.tracks
+        if transcriber is None:
+            return decoded.died
         if decoded.died is None:
-            await self._follow(transcriber.flush(trio.current_time()))
+            await self._execute(transcriber.flush(trio.current_time()))
         while transcriber.waiting:
             await self._wakeup.wait()
-            await self._take_results(transcriber)
-            self._say_progress(transcriber, record.duration_s)
+            await self._take_outcomes(transcriber)
+            self._send_progress(transcriber, record.duration_s)
         if decoded.died is None and decoded.warning is not None:
             await self.journal.publish(SessionWarning, code=str(Code.BAD_AUDIO), message=decoded.warning)
         if decoded.died is None and decoded.hint is not None:
@@ -223,7 +212,46 @@ class FileSession(Session):
             return f"this is track {self._track} of its {self._tracks}: choose another one (--track)"
         return "listen to it, and if somebody speaks in it, name the language, or use a larger model"
 
-    def _say_progress(self, transcriber: FileTranscriber, total_s: float | None) -> None:
+    def _mixed(self) -> FileTranscriber | SplitFile:
+        record = self.record
+        return FileTranscriber(
+            self._settings(),
+            self._deps.hallucination_filter,
+            segment=record.segments,
+            utterance=record.checkpoint_utterance,
+            language=record.heard_language,
+        )
+
+    def _split(self, channels: int) -> SplitFile:
+        settings = msgspec.structs.replace(self._settings(), patience_s=PATIENCE_S)
+
+        def make(channel: int, sample: int) -> FileTranscriber:
+            language = self.record.heard_language
+            return FileTranscriber(settings, self._deps.hallucination_filter, sample=sample, language=language)
+
+        ends = self._speakers.ends if self._speakers is not None else None
+        return SplitFile(make, channels, RATE, segment=self.record.segments, ends=ends, whole=True)
+
+    def _settings(self) -> FileSettings:
+        config = self.record.config
+        return FileSettings(
+            rate=RATE,
+            joined=self._engine.context == "full",
+            words=config.words,
+            language=config.language,
+            session=self.id,
+            owner=self.record.owner,
+            options=Options(
+                task=config.task,
+                prompt=config.prompt,
+                hotwords=config.hotwords,
+                deterministic=True,
+                beam=self._deps.settings.beam,
+            ),
+            voiceprints=config.speakers != "off",
+        )
+
+    def _send_progress(self, transcriber: FileTranscriber | SplitFile, total_s: float | None) -> None:
         # Silence that turns out to be the pre-roll of speech is not settled any more; progress never goes back.
         done = max(round(max(transcriber.settled, self.record.checkpoint_sample) / RATE, 3), self._progress.done_s)
         total = None if total_s is None else round(max(total_s, done), 3)
@@ -234,12 +262,12 @@ class FileSession(Session):
 
     # --- the engine ---------------------------------------------------------------------------------------
 
-    async def _follow(self, commands: list[Command]) -> None:
+    async def _execute(self, commands: list[Command]) -> None:
         for command in commands:
             if isinstance(command, Decode):
                 self._ask(command.job)
             elif isinstance(command, Commit):
-                await publish_segments(self.journal, command)
+                await publish_segments(self.journal, command, self._speakers)
 
     def _ask(self, job: DecodeJob) -> None:
         self._jobs[job] = None
@@ -250,21 +278,13 @@ class FileSession(Session):
 
     def _deliver(self, job: DecodeJob, outcome: Outcome) -> None:
         self._jobs.pop(job, None)
-        self._results.append((job, outcome))
-        self._wakeup.set()
+        super()._deliver(job, outcome)
 
-    async def _take_results(self, transcriber: FileTranscriber) -> None:
-        while self._results:
-            job, outcome = self._results.popleft()
-            if not isinstance(outcome, Refusal):
-                commands = transcriber.decoded(job, outcome)
-            elif outcome.code is Code.MODEL_UNAVAILABLE:
-                raise SessionFailed(outcome.code, outcome.message)
-            else:
-                commands = transcriber.refused(job, outcome.message)
+    async def _take_outcomes(self, transcriber: FileTranscriber | SplitFile) -> None:
+        for commands in self._commands_of(transcriber):
             # A checkpoint is stored with the language that led there: a restart must not detect another one.
             self.record.heard_language = transcriber.language
-            await self._follow(commands)
+            await self._execute(commands)
 
 
 def too_large(most: int) -> str:

@@ -6,9 +6,10 @@ In: events and changes of the record. Out: first to the store, then to subscribe
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
 import msgspec
 import trio
@@ -23,18 +24,20 @@ from convo.messages import (
     SessionState,
     SessionWarning,
     State,
-    Summary,
     SummaryDelta,
     SummaryOptions,
     TranscriptSegment,
 )
 from convod.auto_reset_event import AutoResetEvent
-from convod.measure import Measures
+from convod.hooks import Hooks
+from convod.metrics import SessionMetrics
 from convod.sessions.feed import EventLog
-from convod.store import Record, Store, StoreFailed
+from convod.store import Record, Store, StoreAway, StoreFailed
 from convod.summary import Summarizers, SummarizerUnavailable, Transcript
 
 log = logging.getLogger("convod.sessions")
+
+R = TypeVar("R")
 
 SEGMENTS: Final = 500
 """Segments that are read from the store at once for a summary."""
@@ -62,7 +65,8 @@ class JournalDeps(msgspec.Struct, frozen=True):
 
     store: Store
     summarizers: Summarizers
-    measures: Measures = msgspec.field(default_factory=Measures)
+    metrics: SessionMetrics = msgspec.field(default_factory=SessionMetrics)
+    hooks: Hooks | None = None
 
 
 class Journal:
@@ -201,7 +205,7 @@ class Journal:
                 try:
                     # What is being stored is stored and sent whatever is cancelled meanwhile, or seq would have a gap.
                     with trio.CancelScope(shield=True):
-                        await self._deps.store.save(self.record, events, durable=durable)
+                        await self._store(events, durable)
                         return
                 except StoreFailed as error:
                     if not wait:
@@ -219,6 +223,15 @@ class Journal:
                 pause = min(10.0, pause * 2)
         finally:
             self._failure = None
+
+    async def _store(self, events: list[DurableEvent], durable: bool) -> None:
+        hooks = self._deps.hooks
+        end = hooks.end_in(events) if hooks is not None else None
+        if hooks is not None and end is not None:
+            await hooks.prepare(end)
+        await self._deps.store.save(self.record, events, durable=durable)
+        if hooks is not None and end is not None:
+            hooks.stored(end)
 
     async def enter(
         self,
@@ -263,16 +276,16 @@ class Journal:
             segments=await self._spoken(),
             owner=self.record.owner,
         )
-        measures, begun = self._deps.measures, trio.current_time()
+        metrics, begun = self._deps.metrics, trio.current_time()
         preview = self._begin_preview()
         try:
             summary = await self._deps.summarizers.write(transcript, options, preview)
         except SummarizerUnavailable:
             preview.break_off()
-            measures.summaries["unavailable"] += 1
+            metrics.summaries["unavailable"] += 1
             raise
-        measures.summaries["written"] += 1
-        measures.summary_time.observe(trio.current_time() - begun)
+        metrics.summaries["written"] += 1
+        metrics.summary_time.observe(trio.current_time() - begun)
         if summary.unverified:
             named = ", ".join(f'"{text}"' for text in summary.unverified)
             await self.publish(
@@ -280,17 +293,29 @@ class Journal:
                 code=str(Code.UNVERIFIED),
                 message=f"the summary names what the transcript does not contain, look it up: {named}",
             )
-        await self.publish(FinalSummary, also=also, **_fields(summary))
+        await self.publish(FinalSummary, also=also, **msgspec.structs.asdict(summary))
 
     async def _spoken(self) -> list[Segment]:
         """Return all segments without the times of words, which take ten times as much memory."""
         spoken: list[Segment] = []
         while True:
             after = spoken[-1].segment if spoken else -1
-            page = await self._deps.store.segments(self.id, after, SEGMENTS)
+            page = await self._read(partial(self._deps.store.segments, self.id, after, SEGMENTS))
             spoken += [msgspec.structs.replace(segment, words=None) for segment in page]
             if len(page) < SEGMENTS:
                 return spoken
+
+    async def _read(self, read: Callable[[], Awaitable[R]]) -> R:
+        """Read from the store, again and again while it is away."""
+        pause = 0.5
+        while True:
+            try:
+                return await read()
+            except StoreAway as error:
+                log.error("session waits for the store: %s", error, extra={"session": self.id})
+            with trio.move_on_after(pause):
+                await self._again.wait()
+            pause = min(10.0, pause * 2)
 
     async def wait_summarizer(self, seconds: float) -> None:
         """Wait for so long, or until an unavailable summarizer is back."""
@@ -304,11 +329,11 @@ class Journal:
         """
         store = self._deps.store
         config = self.record.config
-        last = await store.summaries(self.id, RollingSummary)
+        last = await self._read(partial(store.summaries, self.id, RollingSummary))
         rolling = self._deps.summarizers.rolling(self._given_title, last[0].summary if last else None)
 
         async def load(after: int) -> list[Segment]:
-            return await store.segments(self.id, after)
+            return await self._read(partial(store.segments, self.id, after))
 
         done_s = self.record.duration_s if rolling.through >= 0 else 0.0
         while True:
@@ -328,7 +353,7 @@ class Journal:
                 await trio.sleep(every_s)
             else:
                 done_s = spoken_s
-                await self.publish(RollingSummary, **_fields(summary))
+                await self.publish(RollingSummary, **msgspec.structs.asdict(summary))
 
     async def _new_talk(self, through: int, done_s: float, every_s: float) -> None:
         """Until there are segments after `through`, and `every_s` seconds of talk after `done_s` or of waiting."""
@@ -350,7 +375,7 @@ class Journal:
     async def _language(self) -> str:
         if self.record.config.language:
             return self.record.config.language
-        first = await self._deps.store.segments(self.id, limit=1)
+        first = await self._read(partial(self._deps.store.segments, self.id, limit=1))
         return first[0].language if first else ""
 
     def _begin_preview(self) -> _Preview:
@@ -378,7 +403,3 @@ class _Preview:
         """Void what was shown: this summary will not be finished, and another may take long to start."""
         if self._shown:
             self._journal.show(self, "", True)
-
-
-def _fields(summary: Summary) -> dict[str, Any]:
-    return {name: getattr(summary, name) for name in Summary.__struct_fields__}

@@ -33,7 +33,7 @@ QUERY_WORDS: Final = 32
 
 
 def cut_line(text: str, most: int = TITLE) -> str:
-    """The text as one line that a terminal can show, of so many characters at most.
+    """Return the text as one line that a terminal can show, of at most `most` characters.
 
     Cut first, and generously: cleaning megabytes would hold up every connection.
     """

@@ -11,13 +11,13 @@ import logging
 from collections import deque
 from typing import Final
 
+import msgspec
 import trio
 
 from convo.messages import Code, SessionWarning, SpeechStarted, State
-from convod.engine.supervisor import Outcome, Refusal
 from convod.sessions.journal import Journal
 from convod.sessions.segments import publish_segments
-from convod.sessions.session import Refused, Session, SessionDeps, SessionFailed
+from convod.sessions.session import Refused, Session, SessionDeps
 from convod.speech.commands import (
     Command,
     Commit,
@@ -26,11 +26,12 @@ from convod.speech.commands import (
     Emit,
     Prioritize,
 )
-from convod.speech.decoding import DecodeJob, Kind, Options
+from convod.speech.decoding import Kind, Options
 from convod.speech.dull import Dullness
 from convod.speech.endpointer import EndpointSettings
 from convod.speech.live import LiveTranscriber
 from convod.speech.pcm import FRAME_MS, RATES, PcmFormat, PcmReader
+from convod.speech.split import SplitLive
 from convod.speech.vad import VadSettings
 from convod.speech.windows import LiveSettings
 
@@ -55,43 +56,66 @@ class LiveSession(Session):
         record = journal.record
         config = record.config
         self._pcm = PcmFormat(config.audio.encoding, config.audio.rate, config.audio.channels)
-        self._reader = PcmReader(self._pcm)
+        self._splits = config.channels == "split"
+        self._reader = PcmReader(self._pcm, split=self._splits)
         self._read = record.checkpoint_sample * self._pcm.frame_bytes  # bytes of the spool that the transcriber has
         endpoint = EndpointSettings(
             endpoint_ms=config.endpoint_ms or EndpointSettings().endpoint_ms, patient_ms=deps.settings.patient_ms
         )
-        self._transcriber = LiveTranscriber(
-            LiveSettings(
-                session=record.id,
-                rate=self._pcm.rate,
-                kind=Kind.FINAL,
-                endpoint=endpoint,
-                vad=VadSettings(mode=VadSettings().mode if config.vad_mode is None else config.vad_mode),
-                frame_ms=config.frame_ms or FRAME_MS,
-                interim=config.interim and not record.ended,  # nobody follows the transcription of kept audio
-                words=config.words,
-                language=config.language,
-                owner=record.owner,
-                options=Options(
-                    task=config.task, prompt=config.prompt, hotwords=config.hotwords, beam=deps.settings.beam
-                ),
-            ),
-            deps.hallucination_filter,
+        settings = LiveSettings(
+            session=record.id,
+            rate=self._pcm.rate,
+            kind=Kind.FINAL,
+            endpoint=endpoint,
+            vad=VadSettings(mode=VadSettings().mode if config.vad_mode is None else config.vad_mode),
+            frame_ms=config.frame_ms or FRAME_MS,
+            interim=config.interim and not record.ended,  # nobody follows the transcription of kept audio
+            words=config.words,
+            language=config.language,
+            owner=record.owner,
+            options=Options(task=config.task, prompt=config.prompt, hotwords=config.hotwords, beam=deps.settings.beam),
+            voiceprints=config.speakers != "off",
+        )
+        self._transcriber = self._split(settings) if self._splits else self._mixed(settings)
+        self._engine.subscribe(self.id, self._transcriber.tell, owner=record.owner)
+
+        self._arrivals: deque[tuple[int, float]] = deque()
+        self._finalizing: deque[tuple[int, trio.Event]] = deque()
+        self._credit_announced = 0
+        self._gather_bytes = GATHER_MS * self._pcm.bytes_per_second // 1000
+        self._most_granted = 0
+        self._all_out = False
+        self._dullness = Dullness(self._pcm.channels if self._splits else 1)
+        self._spoken_s = self._sure_s = 0.0
+
+    def _mixed(self, settings: LiveSettings) -> LiveTranscriber | SplitLive:
+        record = self.record
+        return LiveTranscriber(
+            settings,
+            self._deps.hallucination_filter,
             segment=record.segments,
             utterance=record.checkpoint_utterance,
             sample=record.checkpoint_sample,
             language=record.heard_language,
         )
-        self._engine.subscribe(self.id, self._transcriber.tell, owner=record.owner)
-        self._outcomes: deque[tuple[DecodeJob, Outcome]] = deque()
-        self._arrivals: deque[tuple[int, float]] = deque()
-        self._finalizing: deque[tuple[int, trio.Event]] = deque()
-        self._credit_said = 0
-        self._gather_bytes = GATHER_MS * self._pcm.bytes_per_second // 1000
-        self._most_granted = 0
-        self._all_out = False
-        self._dullness = Dullness()
-        self._spoken_s = self._sure_s = 0.0
+
+    def _split(self, settings: LiveSettings) -> SplitLive:
+        def make(channel: int, sample: int) -> LiveTranscriber:
+            return LiveTranscriber(
+                msgspec.structs.replace(settings, channel=channel),
+                self._deps.hallucination_filter,
+                sample=sample,
+                language=self.record.heard_language,
+            )
+
+        return SplitLive(
+            make,
+            self._pcm.channels,
+            self._pcm.rate,
+            segment=self.record.segments,
+            sample=self.record.checkpoint_sample,
+            ends=self._speakers.ends if self._speakers is not None else None,
+        )
 
     @property
     def quiet(self) -> bool:
@@ -133,7 +157,7 @@ class LiveSession(Session):
         return offset
 
     async def run(self) -> None:
-        """Run until a final state; then nobody waits for segments that will not come."""
+        """Run until a final state; then let no client wait for segments that will not come."""
         try:
             await super().run()
         finally:
@@ -163,14 +187,14 @@ class LiveSession(Session):
                     await trio.lowlevel.checkpoint()
                 continue
             if self._finalizing or self.record.ended:
-                await self._do(self._transcriber.flush())
+                await self._execute(self._transcriber.flush())
                 if not self._transcriber.waiting:
                     if not self._finalizing:
                         break
                     while self._finalizing and self._finalizing[0][0] <= self._read:
                         self._finalizing.popleft()[1].set()
                     continue  # more audio may have come after what was to be finalized
-            self._perhaps_more_credit()
+            self._announce_credit()
             await self._wait()
         if self.record.state is State.PENDING:
             await self.journal.enter(State.PROCESSING)
@@ -195,17 +219,17 @@ class LiveSession(Session):
         while len(self._arrivals) > 1 and self._arrivals[0][0] < self._read:
             self._arrivals.popleft()
         arrived = self._arrivals[0][1] if self._arrivals else trio.current_time()
-        mono = self._reader.feed(data)
-        self._dullness.feed(mono)
-        await self._do(self._transcriber.audio(mono, arrived))
+        samples = self._reader.feed(data)
+        self._dullness.feed(samples)
+        await self._execute(self._transcriber.audio(samples, arrived))
         self.record.duration_s = self._transcriber.now / self._pcm.rate
         return True
 
-    def _perhaps_more_credit(self) -> None:
+    def _announce_credit(self) -> None:
         # Announce credit that grew while no audio came, or a client that used it all would wait for ever.
         granted = self._granted()
-        if granted - self._credit_said >= self._pcm.bytes_per_second and self.producer is not None:
-            self._credit_said = granted
+        if granted - self._credit_announced >= self._pcm.bytes_per_second and self.producer is not None:
+            self._credit_announced = granted
             self._acknowledge()
 
     async def _wait(self) -> None:
@@ -228,7 +252,7 @@ class LiveSession(Session):
         if not scope.cancelled_caught:
             return
         if idle:
-            await self._do(self._transcriber.flush())
+            await self._execute(self._transcriber.flush())
         if self._gone_at is not None and trio.current_time() >= self._gone_at + settings.resume_s:
             self._end()
 
@@ -259,7 +283,7 @@ class LiveSession(Session):
 
     # --- the engine ---------------------------------------------------------------------------------------
 
-    async def _do(self, commands: list[Command]) -> None:
+    async def _execute(self, commands: list[Command]) -> None:
         for command in commands:
             if isinstance(command, Decode):
                 self._engine.submit(command.job, self._deliver)
@@ -274,27 +298,16 @@ class LiveSession(Session):
             else:
                 await self._commit(command)
 
-    def _deliver(self, job: DecodeJob, outcome: Outcome) -> None:
-        self._outcomes.append((job, outcome))
-        self._wakeup.set()
-
     async def _take_outcomes(self) -> None:
-        while self._outcomes:
-            job, outcome = self._outcomes.popleft()
-            if not isinstance(outcome, Refusal):
-                commands = self._transcriber.decoded(job, outcome)
-            elif outcome.code is Code.MODEL_UNAVAILABLE:
-                raise SessionFailed(outcome.code, outcome.message)
-            else:
-                commands = self._transcriber.refused(job, outcome.message)
-            await self._do(commands)
+        for commands in self._commands_of(self._transcriber):
+            await self._execute(commands)
 
     async def _commit(self, commit: Commit) -> None:
         # Stored with the segment that told it: a restart must not detect another one.
         self.record.heard_language = self._transcriber.language
-        lag_s = await publish_segments(self.journal, commit)
+        lag_s = await publish_segments(self.journal, commit, self._speakers)
         for text in commit.texts:
             self._spoken_s += text.end - text.start
             self._sure_s += text.confidence * (text.end - text.start)
         if commit.texts:
-            self._deps.measures.segment_lag.observe(lag_s)
+            self._deps.metrics.segment_lag.observe(lag_s)

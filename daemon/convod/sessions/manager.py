@@ -1,4 +1,4 @@
-"""All sessions: created, found, continued after a restart, ended when the daemon stops.
+"""All sessions: found, continued after a restart, ended when the daemon stops; `creation` creates them.
 
 In: requests, with the owner who makes them. Out: sessions, journals, lists. A session belongs to its owner: for others
 it does not exist. The manager knows nothing of connections; a producer is any object that stays the same.
@@ -7,13 +7,9 @@ it does not exist. The manager knows nothing of connections; a producer is any o
 from __future__ import annotations
 
 import logging
-import secrets
-import time
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import Any, Final
-from weakref import WeakValueDictionary
 
 import msgspec
 import trio
@@ -24,7 +20,6 @@ from convo.messages import (
     Hit,
     Priority,
     QueuedFile,
-    Retranscribe,
     Search,
     SessionRenamed,
     State,
@@ -33,25 +28,20 @@ from convo.messages import (
 )
 from convod.sessions.admission import Admission
 from convod.sessions.audio_recovery import claim_audio, count_audio
+from convod.sessions.creation import Creation
 from convod.sessions.exports import Exports
 from convod.sessions.extra_summaries import SummaryRequests
 from convod.sessions.file import FileSession
 from convod.sessions.journal import Journal, JournalDeps
-from convod.sessions.lengths import check_query, check_text, cut_line
+from convod.sessions.lengths import check_query, cut_line
 from convod.sessions.limits import RetentionSettings
 from convod.sessions.live import LiveSession
+from convod.sessions.questions import Questions
 from convod.sessions.registry import Registry, unknown
-from convod.sessions.request import check_summary, validate_request
+from convod.sessions.request import check_summary
 from convod.sessions.retention import Retention
-from convod.sessions.session import Refused, Session, SessionDeps, SessionSettings
-from convod.store import (
-    NoRoom,
-    OverQuota,
-    Record,
-    SpoolFailed,
-    StoreFailed,
-    TookTooLong,
-)
+from convod.sessions.session import Refused, SessionDeps, SessionSettings, refused_by_disk
+from convod.store import SpoolFailed, StoreFailed, TookTooLong
 from convod.summary import SummarizerUnavailable
 
 log = logging.getLogger("convod.sessions")
@@ -81,7 +71,7 @@ class Manager:
         self.spool = deps.spool
         self.engine = deps.engine
         self.hallucination_filter = deps.hallucination_filter
-        self.measures = deps.measures
+        self.metrics = deps.metrics
         self.exports = Exports(self.store, self.spool.folder)
         self._limits = deps.limits
         self._file_queue = deps.file_queue
@@ -92,9 +82,11 @@ class Manager:
         self.journal = self._registry.journal
         self.running = self._registry.running
         self.counts = self._registry.counts
-        self._keys: WeakValueDictionary[tuple[str, str], trio.Lock] = WeakValueDictionary()
+        self._creation = Creation(self.store, self._registry, self.admission, self._summarizers)
+        self.create = self._creation.create
+        self.retranscribe = self._creation.retranscribe
+        self.questions = Questions(self.store, self.journal, self._summarizers, deps.limits)
         self._summary_requests = SummaryRequests(self._summarized)
-        self._stopping = False
         self._retention = Retention(self.store, self.spool, retention, self.forget, self.remove_audio)
 
     def storage(self) -> StorageStatus | None:
@@ -123,7 +115,7 @@ class Manager:
             await nursery.start(self._registry.run)
             await nursery.start(self._summary_requests.run)
             for record in records:
-                log.info("session goes on", extra={"session": record.id, "state": str(record.state)})
+                log.info("session continues", extra={"session": record.id, "state": str(record.state)})
                 self._registry.resume(record)
             for record in asked:
                 self._summary_requests.resume(self._registry.journal_of(record))
@@ -134,12 +126,12 @@ class Manager:
             await trio.sleep_forever()
 
     async def drain(self, seconds: float) -> None:
-        """Finish what can be finished within so many seconds; no session starts any more.
+        """Finish what can be finished within `seconds`; no further session starts.
 
         Live sessions publish what they have received and may be resumed after the next start; those that were ended get
         their last segments and, if a summarizer is at it, their summary. What takes longer goes on at the next start.
         """
-        self._stopping = True
+        self._creation.stopped = True
         with trio.move_on_after(seconds):
             async with trio.open_nursery() as nursery:
                 for session in self._registry:
@@ -160,77 +152,6 @@ class Manager:
                 await trio.to_thread.run_sync(self.spool.probe)
 
     # --- for connections ----------------------------------------------------------------------------------
-
-    async def create(self, owner: str, request: CreateSession, producer: object) -> tuple[Journal, Session | None]:
-        """Create a session, or find the owner's session with the same key; None stands for one that is over.
-
-        Raises:
-            Refused: the request cannot be met.
-        """
-        if self._stopping:
-            raise Refused(Code.BUSY, "the daemon is stopping; connect again in a moment")
-        check_text("key", request.key)
-        async with self._lock_of(owner, request.key):
-            # An existing session is found whatever the limits are and whatever else the request says.
-            record = await self._with_key(owner, request.key) or await self._store_new(owner, request)
-            if self._stopping:  # since it was stored: it starts with the next daemon, and is found by its key
-                raise Refused(Code.BUSY, "the daemon is stopping; connect again in a moment")
-            session = self.find(record.id)
-            if session is None:
-                if record.state.final:
-                    return self._registry.journal_of(record), None
-                session = await self._start_or_refuse(record)
-        session.prepare()
-        if session.takes_audio:
-            session.produce(producer)
-        return session.journal, session
-
-    async def _start_or_refuse(self, record: Record) -> Session:
-        """Start a new session, or one that was found by its key and is not running.
-
-        Raises:
-            Refused: its audio could not be opened.
-        """
-        try:
-            return self._registry.start(record)
-        except SpoolFailed as error:
-            if record.seq == 0:  # no client knows of it
-                with suppress(StoreFailed):  # otherwise the next start finds it, and times it out
-                    await self.store.delete(record.id)
-            raise Refused(Code.BUSY, f"{error.strerror}; look at the daemon's disk") from error
-
-    def _validated(self, request: CreateSession) -> CreateSession:
-        return validate_request(request, self._registry.deps_now(), self._summarizers)
-
-    def _lock_of(self, owner: str, key: str | None) -> trio.Lock:
-        """The lock for requests with that key: of two at once, the second finds what the first created."""
-        return trio.Lock() if key is None else self._keys.setdefault((owner, key), trio.Lock())
-
-    async def _with_key(self, owner: str, key: str | None) -> Record | None:
-        if key is None:
-            return None
-        for session in self._registry:
-            if (session.record.owner, session.record.key) == (owner, key):
-                return session.record
-        return await self.store.keyed(owner, key)
-
-    async def _store_new(self, owner: str, request: CreateSession) -> Record:
-        config = self._validated(request)
-        self.admission.check_room(owner, config.audio.size or 1)
-        with self.admission.reserve(owner):
-            return await self.admission.create(
-                self.store,
-                Record(
-                    id=new_id(),
-                    owner=owner,
-                    kind=config.kind,
-                    title=config.title or "",
-                    state=State.PENDING,
-                    created=time.time(),
-                    key=config.key,
-                    config=config,
-                ),
-            )
 
     async def summarize(self, owner: str | None, session: str, options: SummaryOptions) -> Journal:
         """Request another summary; its events go to subscribers. A restart does not lose it.
@@ -298,7 +219,7 @@ class Manager:
             ) from error
 
     async def forget(self, session: str) -> None:
-        """Delete a session, whoever owns it."""
+        """Delete a session of any owner."""
         owner = await self.store.owner(session)
         self._summary_requests.forget(session)
         if (running := self.find(session)) is not None:
@@ -354,54 +275,9 @@ class Manager:
             try:
                 self.spool.open(session, record.owner).close()
             except SpoolFailed as error:
-                raise Refused(Code.BUSY, f"{error.strerror}; look at the daemon's disk") from error
+                raise refused_by_disk(error) from error
             await journal.enter(State.PENDING, wait=False)
         self._registry.start_soon(record)
-
-    async def retranscribe(self, reach: str | None, owner: str, request: Retranscribe) -> str:
-        """Create a session with the audio of one whose audio was kept, and return its id.
-
-        Raises:
-            Refused: there is no such session, its audio was not kept, or the request cannot be met.
-        """
-        source = (await self.journal(reach, request.session)).record
-        if not source.ended or not self.spool.size(source.id):
-            raise Refused(
-                Code.BAD_STATE, "the audio of this session was not kept (keep_audio); send it again as a new session"
-            )
-        changes = {name: getattr(request, name) for name in ("language", "task", "words")}
-        changes = {name: value for name, value in changes.items() if value is not None}
-        config = self._validated(
-            msgspec.structs.replace(
-                source.config, model=request.model, key=None, priority=request.priority,
-                **changes,
-            )
-        )  # fmt: skip
-        record = Record(
-            id=new_id(),
-            owner=owner,
-            kind=source.kind,
-            title=source.title,
-            state=State.PENDING,
-            created=time.time(),
-            config=config,
-            ended=True,
-        )
-        with self.admission.reserve(owner):
-            try:
-                await trio.to_thread.run_sync(self.spool.share, source.id, record.id, owner)
-            except SpoolFailed as error:
-                code = Code.LIMIT_EXCEEDED if isinstance(error, OverQuota) else Code.BUSY
-                todo = "free some" if isinstance(error, NoRoom) else "look at the daemon's disk"
-                raise Refused(code, f"{error.strerror}; {todo}") from error
-            try:
-                await self.admission.create(self.store, record, durable=True)
-            except BaseException:
-                with suppress(SpoolFailed):
-                    self.spool.remove(record.id, owner)
-                raise
-        self._registry.start_soon(record)
-        return record.id
 
     def queue(self, owner: str) -> tuple[list[QueuedFile], bool]:
         """List the owner's files that run or wait, in order, then those being uploaded; and whether they are paused."""
@@ -427,11 +303,6 @@ class Manager:
             queue.pause(owner)
         elif queue.is_paused(owner):
             queue.resume(owner)
-
-
-def new_id() -> str:
-    """Return a new session id: hard to guess, and unique in its first few characters."""
-    return secrets.token_hex(10)
 
 
 def settings_of(config: CreateSession) -> dict[str, Any]:

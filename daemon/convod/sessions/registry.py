@@ -43,7 +43,7 @@ class Registry:
         self._deps = deps
         self._settings = settings
         self._sessions: dict[str, Session] = {}  # those that are not in a final state
-        # One journal a session, for as long as somebody reads or writes it: all readers must see what one writer adds.
+        # One journal for each session while it is read or written: all readers must see what one writer adds.
         self._journals: WeakValueDictionary[str, Journal] = WeakValueDictionary()
         self._nursery: trio.Nursery | None = None
         self._waiting: dict[str, Record] = {}  # sessions whose audio cannot be opened now
@@ -121,7 +121,7 @@ class Registry:
             self._retry_waiting.set()
 
     def start_soon(self, record: Record) -> None:
-        """Start a session that was just stored, and so promised; later, if its audio cannot be opened now."""
+        """Start a session that was just stored; later, if its audio cannot be opened now: a client counts on it."""
         self.resume(record)
         if (session := self.find(record.id)) is not None:
             session.prepare()

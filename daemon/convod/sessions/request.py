@@ -6,23 +6,29 @@ creates no session, though another model's engine may be started for it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
 from convo.messages import Code, CreateSession, SummaryOptions
-from convod.engine import models
+from convo.transcript import one_line
+from convod.engine import models, voices
 from convod.engine.models import ModelNotHere, UnknownModel
 from convod.engine.pool import NoRoomForModel
 from convod.engine.supervisor import Engine
 from convod.sessions.file import too_large
 from convod.sessions.lengths import TITLE, check_lengths, check_summary_lengths
 from convod.sessions.session import Refused, SessionDeps, keeps_audio
+from convod.speakers.labels import MOST_SPEAKERS
 from convod.speech.endpointer import EndpointSettings
-from convod.speech.pcm import FRAME_MS, PcmFormat, UnsupportedAudio
+from convod.speech.pcm import CHANNELS, FRAME_MS, PcmFormat, UnsupportedAudio
 from convod.speech.vad import VadSettings
 from convod.summary import Summarizers
+
+CHANNEL_NAME: Final = 100
+"""Most characters of the name of a channel."""
 
 ENDPOINT_MS: Final = (200, 3000)
 
@@ -55,6 +61,7 @@ def validate_request(request: CreateSession, deps: SessionDeps, summarizers: Sum
     if request.frame_ms not in (None, 10, 20, 30):
         raise Refused(Code.BAD_REQUEST, "frame_ms must be 10, 20 or 30")
     check_summary(request.summary, summarizers)
+    _check_speakers(request, engine)
     title = request.title or audio.name or None
     return msgspec.structs.replace(
         request, id=0, model=request.model or deps.engine.status().model,
@@ -63,7 +70,26 @@ def validate_request(request: CreateSession, deps: SessionDeps, summarizers: Sum
         vad_mode=VadSettings().mode if request.vad_mode is None else request.vad_mode,
         frame_ms=request.frame_ms or FRAME_MS,
         keep_audio=keeps_audio(request, deps.settings),
+        channel_names=[one_line(name) for name in request.channel_names],
     )  # fmt: skip
+
+
+def _check_speakers(request: CreateSession, engine: Engine) -> None:
+    """Raise Refused where nobody can say who speaks as it is asked for."""
+    wanted = request.speakers
+    if wanted not in ("off", "auto") and not (re.fullmatch("[1-9][0-9]?", wanted) and int(wanted) <= MOST_SPEAKERS):
+        raise Refused(Code.BAD_REQUEST, f"speakers must be off, auto, or how many there are, 1 to {MOST_SPEAKERS}")
+    if request.channels == "split" and wanted != "off":
+        raise Refused(Code.BAD_REQUEST, "with channels split each channel is a speaker: leave speakers off")
+    if len(request.channel_names) > CHANNELS[1] or any(len(name) > CHANNEL_NAME for name in request.channel_names):
+        raise Refused(
+            Code.BAD_REQUEST, f"channel_names holds at most {CHANNELS[1]} names of at most {CHANNEL_NAME} characters"
+        )
+    if wanted != "off":
+        try:
+            voices.find(engine.settings.voices)
+        except voices.NoVoices as error:
+            raise Refused(Code.MODEL_UNAVAILABLE, str(error)) from error
 
 
 def check_summary(options: SummaryOptions, summarizers: Summarizers) -> None:

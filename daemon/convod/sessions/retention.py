@@ -34,8 +34,12 @@ def running_s() -> float:
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
+Clocks = tuple[Callable[[], float], Callable[[], float]]
+"""The wall clock, Unix seconds, and one that is never set."""
+
+
 class Retention:
-    """`run` it once."""
+    """Deletes sessions and audio that are too old, while `run` runs."""
 
     def __init__(
         self,
@@ -44,16 +48,14 @@ class Retention:
         settings: RetentionSettings,
         delete: Callable[[str], Awaitable[None]],
         remove_audio: Callable[[str], Awaitable[None]],
-        now: Callable[[], float] = time.time,
-        running: Callable[[], float] = running_s,
+        clocks: Clocks = (time.time, running_s),
     ) -> None:
         self._store = store
         self._spool = spool
         self._settings = settings
         self._delete = delete
         self._remove = remove_audio
-        self._now = now
-        self._running = running
+        self._now, self._running = clocks
         self._looked: float | None = None  # by `running`: when this process last looked at the clock
         self.message: str | None = None
         """Why nothing is deleted for its age now."""

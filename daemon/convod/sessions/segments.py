@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import trio
 
-from convo.messages import Code, SessionWarning, TranscriptSegment
-from convo.text import width
+from convo.messages import Code, DurableEvent, SessionWarning, TranscriptSegment
+from convo.text import clock, width
 from convo.transcript import one_line
 from convod.sessions.journal import Journal
+from convod.sessions.speakers import Speakers
 from convod.speech.commands import Commit
 from convod.summary.text import clip
 
@@ -25,8 +26,11 @@ TITLE_FROM: Final = 8
 """Columns of a text that says something: "Hm." does not."""
 
 
-async def publish_segments(journal: Journal, commit: Commit) -> float:
-    """Publish the warnings and segments of a commit, with its checkpoint; return the seconds since their audio came."""
+async def publish_segments(journal: Journal, commit: Commit, speakers: Speakers | None = None) -> float:
+    """Publish the warnings and segments of a commit, with its checkpoint; return the seconds since their audio came.
+
+    `speakers` says who says them, if anybody wants to know.
+    """
     lag_s = max(0.0, trio.current_time() - commit.arrived)
     if commit.trouble is not None:
         await journal.publish(SessionWarning, code=str(Code.INTERNAL), message=commit.trouble)
@@ -39,14 +43,16 @@ async def publish_segments(journal: Journal, commit: Commit) -> float:
         return lag_s
     for number, text in enumerate(commit.texts, commit.segment):
         log.debug("segment is out", extra={"session": journal.id, "segment": number, "text": text.text})
+    events: list[tuple[type[DurableEvent], dict[str, Any]]] = []
+    for number, text in enumerate(commit.texts, commit.segment):
+        about = {
+            name: value for name, value in msgspec.structs.asdict(text).items() if name not in ("voice", "speaker")
+        }
+        events.append((TranscriptSegment, {"segment": number, "lag_ms": round(lag_s * 1000, 1), **about}))
+        if speakers is not None:
+            events.append(speakers.label(number, text))
     await journal.publish_all(
-        [
-            (
-                TranscriptSegment,
-                {"segment": number, "lag_ms": round(lag_s * 1000, 1), **msgspec.structs.asdict(text)},
-            )
-            for number, text in enumerate(commit.texts, commit.segment)
-        ],
+        events,
         title_if_none=_title(text.text for text in commit.texts) if not record.title else "",
         checkpoint_sample=commit.checkpoint_sample,
         checkpoint_utterance=commit.checkpoint_utterance,
@@ -64,12 +70,6 @@ def _title(texts: Iterable[str]) -> str:
 def _uncovered(start_s: float, end_s: float) -> str:
     """Word the warning about a voice without words from `start_s` to `end_s` on the session's clock."""
     return (
-        f"somebody speaks from {_clock(start_s)} to {_clock(end_s)}, but not all of it could be made out; "
+        f"someone speaks from {clock(start_s)} to {clock(end_s)}, but not all of it could be transcribed; "
         "listen to it, or use a larger model"
     )
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(max(0, int(seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes:02}:{seconds:02}"

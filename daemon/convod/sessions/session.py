@@ -8,7 +8,9 @@ is acknowledged, a segment in the store before it is sent.
 from __future__ import annotations
 
 import logging
-from typing import Annotated, Final, TypeVar
+from collections import deque
+from collections.abc import Iterator
+from typing import Annotated, Final, Protocol, TypeVar
 
 import msgspec
 import trio
@@ -18,11 +20,14 @@ from convo.messages import AudioAck, Code, CreateSession, SessionWarning, State,
 from convod.auto_reset_event import AutoResetEvent
 from convod.engine.models import ModelNotHere, UnknownModel
 from convod.engine.pool import EnginePool, NoRoomForModel
-from convod.engine.supervisor import Engine
-from convod.measure import Measures
+from convod.engine.supervisor import Engine, Outcome, Refusal
+from convod.metrics import SessionMetrics
 from convod.sessions.file_queue import FileQueue
 from convod.sessions.journal import Journal
 from convod.sessions.limits import LimitSettings
+from convod.sessions.speakers import Speakers, are_told
+from convod.speech.commands import Command
+from convod.speech.decoding import DecodeJob, Hypothesis
 from convod.speech.hallucination import HallucinationFilter
 from convod.store import NoRoom, OverQuota, Spool, SpoolFailed, StoreFailed
 from convod.summary import Backoff, SummarizerUnavailable
@@ -60,20 +65,18 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     keep_audio: bool = False
 
 
-class Refused(Exception):
+class _CodedError(Exception):
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Refused(_CodedError):
     """A request or audio that cannot be taken: an error code and a sentence that says what to do."""
 
-    def __init__(self, code: Code, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
-
-class SessionFailed(Exception):
+class SessionFailed(_CodedError):
     """The session cannot go on: an error code and a sentence."""
-
-    def __init__(self, code: Code, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 class SessionDeps(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +89,7 @@ class SessionDeps(msgspec.Struct, frozen=True, kw_only=True):
     file_queue: FileQueue
     limits: LimitSettings
     settings: SessionSettings = SessionSettings()
-    measures: Measures = msgspec.field(default_factory=Measures)
+    metrics: SessionMetrics = msgspec.field(default_factory=SessionMetrics)
 
     def engine_for(self, model: str | None) -> Engine:
         """Return the engine for a model, or the daemon's own engine where that model is not available any more."""
@@ -98,6 +101,16 @@ class SessionDeps(msgspec.Struct, frozen=True, kw_only=True):
         return self.engine
 
 
+class Transcriber(Protocol):
+    """The state machine of a live or file session."""
+
+    def decoded(self, job: DecodeJob, hypothesis: Hypothesis) -> list[Command]:
+        """Take the engine's result for a job."""
+
+    def refused(self, job: DecodeJob, trouble: str) -> list[Command]:
+        """Take note that the engine could not decode a job, and why (a sentence)."""
+
+
 class Session:
     """A session that is not in a final state."""
 
@@ -107,15 +120,18 @@ class Session:
         self.feed = journal.feed
         self.producer: object | None = None
         self._deps = deps
-        self._spool = deps.spool.open(
-            self.record.id, self.record.owner
-        )  # first: where it cannot be opened nothing has begun
+        # Before everything else: where it cannot be opened, nothing has begun.
+        self._spool = deps.spool.open(self.record.id, self.record.owner)
         transcribed = self.record.state is State.TRANSCRIBED
         self._engine = deps.engine if transcribed else deps.engine_for(self.record.config.model)
         if not transcribed:
             self._engine.join(self.id, owner=self.record.owner, live=self.record.kind == "live")
+        self._speakers: Speakers | None = None
+        if not transcribed and are_told(self.record.config):
+            self._speakers = Speakers(self.record.config, deps.spool.voices(self.id), self.record.segments)
         self.record.audio_bytes = max(self.record.audio_bytes, self._spool.size)
         self.record.kept_bytes = self._spool.size
+        self._outcomes: deque[tuple[DecodeJob, Outcome]] = deque()
         self._wakeup = AutoResetEvent()
         self._scope = trio.CancelScope()
         self._summarizing = trio.CancelScope()
@@ -187,13 +203,11 @@ class Session:
             try:
                 self._spool.append(fresh)
             except SpoolFailed as error:
-                code = Code.LIMIT_EXCEEDED if isinstance(error, OverQuota) else Code.BUSY
-                self._untaken = code is Code.BUSY
-                todo = "free some" if isinstance(error, NoRoom) else "look at the daemon's disk"
-                raise Refused(code, f"{error.strerror}; {todo} and send again from offset {have}") from error
+                self._untaken = not isinstance(error, OverQuota)
+                raise refused_by_disk(error, f" and send again from offset {have}") from error
             self._untaken = False
             self.record.audio_bytes = self.record.kept_bytes = self._spool.size
-            self._deps.measures.audio_bytes += len(fresh)
+            self._deps.metrics.audio_bytes += len(fresh)
             self._arrived(trio.current_time())
             self._acknowledge()
 
@@ -215,7 +229,7 @@ class Session:
                 await trio.to_thread.run_sync(self._spool.sync)
         except SpoolFailed as error:
             self._ending = False
-            raise Refused(Code.BUSY, f"{error.strerror}; look at the daemon's disk, then end it again") from error
+            raise refused_by_disk(error, ", then end it again") from error
         self.record.ended = True
         try:
             await self.journal.save(durable=True, wait=False)
@@ -304,7 +318,7 @@ class Session:
         try:
             with self._scope:
                 try:
-                    await self._live()
+                    await self._run_stages()
                 except* SessionFailed as group:
                     failure = _leaf(group)
                 except* SpoolFailed as group:
@@ -325,7 +339,7 @@ class Session:
             self._settled.set()
             self._finished.set()
 
-    async def _live(self) -> None:
+    async def _run_stages(self) -> None:
         if self.record.seq == 0:
             await self.journal.enter(State.PENDING)
         if self.record.state is not State.TRANSCRIBED:
@@ -334,6 +348,8 @@ class Session:
             if not self.record.segments and self.record.duration_s >= NO_SPEECH_S:
                 sentence = f"no speech was found in {self.record.duration_s:.0f} s of sound; {self._advice()}"
                 await self.journal.publish(SessionWarning, code=str(Code.NO_SPEECH), message=sentence)
+            if self._speakers is not None:
+                await self._speakers.revise(self.journal)
             await self.journal.enter(State.TRANSCRIBED)
         if self.record.config.summary.mode != "off":
             await self._summarize_until_done(self.record.config.summary)
@@ -355,7 +371,7 @@ class Session:
         try:
             self._deps.spool.remove(self.id, self.record.owner)
         except SpoolFailed as error:  # the next start tries again
-            log.error("audio that nobody needs is left: %s", error.strerror, extra={"session": self.id})
+            log.error("audio that is no longer needed is left: %s", error.strerror, extra={"session": self.id})
 
     def summarized(self) -> None:
         """Stop trying to write the session's own summary: a requested one was written."""
@@ -382,6 +398,25 @@ class Session:
                 self._settled.set()
                 await self.journal.wait_summarizer(pause)
 
+    def _deliver(self, job: DecodeJob, outcome: Outcome) -> None:
+        self._outcomes.append((job, outcome))
+        self._wakeup.set()
+
+    def _commands_of(self, transcriber: Transcriber) -> Iterator[list[Command]]:
+        """Hand the transcriber what came of its jobs, and yield its commands.
+
+        Raises:
+            SessionFailed: there is no model to decode with.
+        """
+        while self._outcomes:
+            job, outcome = self._outcomes.popleft()
+            if not isinstance(outcome, Refusal):
+                yield transcriber.decoded(job, outcome)
+            elif outcome.code is Code.MODEL_UNAVAILABLE:
+                raise SessionFailed(outcome.code, outcome.message)
+            else:
+                yield transcriber.refused(job, outcome.message)
+
     def _acknowledge(self) -> None:
         self.feed.send(AudioAck(session=self.id, offset=self._spool.size, credit=self.credit))
 
@@ -393,6 +428,13 @@ class Session:
 def keeps_audio(config: CreateSession, settings: SessionSettings) -> bool:
     """Return whether the audio of a session that starts now is kept when it is completed."""
     return settings.keep_audio if config.keep_audio is None else config.keep_audio
+
+
+def refused_by_disk(error: SpoolFailed, then: str = "") -> Refused:
+    """Return the refusal of audio that the disk did not take; `then`: what else to do about it."""
+    code = Code.LIMIT_EXCEEDED if isinstance(error, OverQuota) else Code.BUSY
+    todo = "free some" if isinstance(error, NoRoom) else "look at the daemon's disk"
+    return Refused(code, f"{error.strerror}; {todo}{then}")
 
 
 def _leaf(group: BaseExceptionGroup[F]) -> F:

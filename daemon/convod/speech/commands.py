@@ -6,6 +6,7 @@ import msgspec
 
 from convo.messages import Event, Word
 from convod.speech.decoding import DecodeJob, Interims
+from convod.speech.voice import Voice
 
 
 class Decode(msgspec.Struct, frozen=True):
@@ -34,7 +35,10 @@ class Emit(msgspec.Struct, frozen=True):
 
 
 class TimedText(msgspec.Struct, frozen=True):
-    """The text of a segment; `start` and `end` are seconds of the session. `words` have times, if asked for."""
+    """The text of a segment; `start` and `end` are seconds of the session. `words` have times, if asked for.
+
+    `voice`: whose it is to be told by; `speaker`: its channel, from 1, where channels are split.
+    """
 
     start: float
     end: float
@@ -42,6 +46,8 @@ class TimedText(msgspec.Struct, frozen=True):
     language: str
     confidence: float
     words: list[Word] | None
+    voice: Voice | None = None
+    speaker: int | None = None
 
 
 class Commit(msgspec.Struct, frozen=True, kw_only=True):

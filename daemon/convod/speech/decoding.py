@@ -92,12 +92,14 @@ class Window(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         stream_key: Names the sample it begins at; windows with the same key are beginnings of one another.
         lead: What comes right before it.
         expected: The language of what came before it: where the language is detected, it takes more to be another one.
+        voiceprints: Whether to embed the voice in it.
     """
 
     audio: bytes
     stream_key: str | None = None
     lead: Lead | None = None
     expected: str | None = None
+    voiceprints: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -118,6 +120,8 @@ class DecodeJob:
         since: When it began to wait. An interim that replaces another one waits since that one did.
         due: When its text is needed.
         behind: Whether others of its session waited when it came.
+        deaths: How many workers ended with it alone.
+        losses: How many workers on other machines were lost to sight with it.
     """
 
     session: str
@@ -134,6 +138,7 @@ class DecodeJob:
     due: float = 0.0
     behind: bool = False
     deaths: int = field(default=0, init=False)
+    losses: int = field(default=0, init=False)
 
     @property
     def audio(self) -> bytes:
@@ -162,6 +167,17 @@ class TimedWord(msgspec.Struct, frozen=True, kw_only=True):
     probability: float
 
 
+class Voiceprints(msgspec.Struct, frozen=True, kw_only=True):
+    """Embeddings of a voice: of a window of `window_s` seconds from each of `starts` on, seconds from the beginning.
+
+    `vectors`: little-endian 32-bit floats, of unit length; empty where nobody speaks.
+    """
+
+    starts: list[float]
+    window_s: float
+    vectors: list[bytes]
+
+
 class Hypothesis(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The text of one window, with the engine's figures.
 
@@ -177,6 +193,7 @@ class Hypothesis(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         voiced: A byte for each chunk of CHUNK_S, 1 where there is a voice; from stock models, for texts that stay.
         uncovered: From which to which second a voice has no words; likewise.
         truncated: Whether the text filled all its room and was cut off there.
+        voiceprints: The embeddings of its voice, if asked for, and if there is an embedder.
     """
 
     text: str
@@ -190,3 +207,4 @@ class Hypothesis(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     voiced: bytes | None = None
     uncovered: tuple[float, float] | None = None
     truncated: bool = False
+    voiceprints: Voiceprints | None = None

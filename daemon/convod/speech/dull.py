@@ -1,8 +1,8 @@
 """Tell whether sound has none of the hiss that speech has at its true rate. Sans-IO.
 
-In: mono s16le samples. Out: whether what was loud in them was dull throughout. Speech that was recorded at 48 kHz and
-is taken for 16 kHz ends at a third of its band: its fastest sounds (s, f, t) lie at 2 kHz instead of 6. Telephone
-lines and some microphones are as dull: this alone proves nothing.
+In: s16le samples, of several channels interleaved. Out: whether what was loud in them was dull throughout. Speech that
+was recorded at 48 kHz and is taken for 16 kHz ends at a third of its band: its fastest sounds (s, f, t) lie at 2 kHz
+instead of 6. Telephone lines and some microphones are as dull: this alone proves nothing.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ MOST: Final = 2000
 class Dullness:
     """Looks at a stream from its beginning."""
 
-    def __init__(self) -> None:
-        self._buffer = bytearray()
+    def __init__(self, channels: int = 1) -> None:
+        self._buffers = [array("h") for _ in range(channels)]
         self._loud = self._bright = 0
 
     @property
@@ -45,16 +45,18 @@ class Dullness:
         """Whether enough was loud, and next to nothing of it bright."""
         return self._loud >= FEWEST and self._bright < BRIGHT_PART * self._loud
 
-    def feed(self, mono: bytes) -> None:
-        """Take more of the stream."""
+    def feed(self, data: bytes) -> None:
+        """Take more of the stream: whole samples of all channels."""
         if self._loud >= MOST:
             return
-        self._buffer += mono
-        step, at = 2 * FRAME * EVERY, 0
-        while at + step <= len(self._buffer):
-            self._look(array("h", bytes(self._buffer[at : at + 2 * FRAME])))
-            at += step
-        del self._buffer[:at]
+        samples, step = array("h", data), FRAME * EVERY
+        for channel, buffer in enumerate(self._buffers):
+            buffer.extend(samples[channel :: len(self._buffers)])
+            at = 0
+            while at + step <= len(buffer):
+                self._look(buffer[at : at + FRAME])
+                at += step
+            del buffer[:at]
 
     def _look(self, frame: array[int]) -> None:
         energy = sum(map(mul, frame, frame))

@@ -46,6 +46,8 @@ class FileSettings(msgspec.Struct, frozen=True):
         session: Id of the session.
         owner: Whose session it is.
         options: How to decode; the machine decides on language and words.
+        voiceprints: Whether speakers are told apart by their voices.
+        patience_s: So long after its last utterance a joined window is decoded, full or not; None waits for more.
     """
 
     rate: int
@@ -55,6 +57,8 @@ class FileSettings(msgspec.Struct, frozen=True):
     session: str = ""
     owner: str = ""
     options: Options = msgspec.field(default_factory=lambda: Options(deterministic=True))
+    voiceprints: bool = False
+    patience_s: float | None = None
 
 
 class _Open(msgspec.Struct, eq=False):
@@ -85,6 +89,7 @@ class FileTranscriber:
         hallucination_filter: What judges the texts.
         segment: Number of the next segment, after a restart.
         utterance: Number of the next utterance.
+        sample: What ends before this sample is stored, too.
         language: The language detected before the restart.
     """
 
@@ -95,6 +100,7 @@ class FileTranscriber:
         *,
         segment: int = 0,
         utterance: int = 0,
+        sample: int = 0,
         language: str | None = None,
     ) -> None:
         self.settings = settings
@@ -102,6 +108,7 @@ class FileTranscriber:
         self.segment = segment
         self.language = settings.language or language
         self._skip = utterance
+        self._skip_sample = sample
         self._frames = Frames(settings.rate)
         self._vad = Vad(self._frames.vad_rate)
         self._endpointer = Endpointer(settings.rate, EndpointSettings())
@@ -140,6 +147,8 @@ class FileTranscriber:
             for event in self._endpointer.frame(frame.end, speech, level):
                 if isinstance(event, UtteranceEnded):
                     self._ended(event, arrived)
+        if self._endpointer.open_since is None and self._waits_too_long():
+            self._close_pack()
         self._trim()
         return list(self._send())
 
@@ -200,13 +209,20 @@ class FileTranscriber:
 
     def _close_pack(self) -> None:
         pack, self._pack = self._pack, _Pack()
-        if not pack.utterances or pack.utterances[-1].number < self._skip:
+        if not pack.utterances or self._is_stored(pack.utterances[-1]):
             return
         whole = _Open(self._job(tuple(pack.utterances), tuple(pack.begins), bytes(pack.audio)), pack.arrived)
-        if pack.utterances[0].number < self._skip:  # a part of it is stored: it had been taken apart
-            self._open += [part for part in self._parts(whole) if part.job.utterances[0].number >= self._skip]
+        if self._is_stored(pack.utterances[0]):  # a part of it is stored: it had been taken apart
+            self._open += [part for part in self._parts(whole) if not self._is_stored(part.job.utterances[0])]
         else:
             self._open.append(whole)
+
+    def _waits_too_long(self) -> bool:
+        patience_s, waiting = self.settings.patience_s, self._pack.utterances
+        return patience_s is not None and bool(waiting) and self.now - waiting[-1].end > patience_s * self.settings.rate
+
+    def _is_stored(self, utterance: UtteranceEnded) -> bool:
+        return utterance.number < self._skip or utterance.end <= self._skip_sample
 
     def _job(self, utterances: tuple[UtteranceEnded, ...], begins: tuple[int, ...], audio: bytes) -> FileDecodeJob:
         settings = self.settings
@@ -216,7 +232,7 @@ class FileTranscriber:
         return FileDecodeJob(
             settings.session,
             Kind.FILE,
-            Window(audio=audio),
+            Window(audio=audio, voiceprints=settings.voiceprints),
             settings.rate,
             options,
             owner=settings.owner,

@@ -16,6 +16,7 @@ from convod.speech.commands import TimedText
 from convod.speech.cues import Cue, cues
 from convod.speech.decoding import CHUNK_S, UNCOVERED_S, DecodeJob, Hypothesis, TimedWord
 from convod.speech.endpointer import UtteranceEnded
+from convod.speech.voice import reaching, voice_of, voiced_between
 
 FAINT_PROBABILITY: Final = 0.7
 """Words of an utterance without a voice are believed from this probability on: it may be a whisper."""
@@ -44,17 +45,25 @@ def texts(job: FileDecodeJob, hypothesis: Hypothesis, *, joined: bool, words: bo
     confidence = round(min(1.0, math.exp(hypothesis.avg_logprob)), 3)
     timed = hypothesis.words or [TimedWord(start=0.0, end=job.seconds, word=hypothesis.text, probability=1.0)]
     latest = 0.0
-    for cue in cues(hypothesis.text, timed, clock.ends) if joined else [Cue(0, hypothesis.text, list(timed))]:
+    found = list(cues(hypothesis.text, timed, clock.ends)) if joined else [Cue(0, hypothesis.text, list(timed))]
+    for place, cue in enumerate(found):
         if len(job.utterances) > 1 and not _is_believed(cue, clock.voice_s(cue.utterance, hypothesis.voiced)):
             continue
         # Not before the previous segment, and never without length, whatever times a model gives.
-        start, end = clock.begin(cue.words[0].start), clock.end(cue.words[-1].end)
+        begin_s, end_s = cue.words[0].start, cue.words[-1].end
+        if job.window.voiceprints:  # who speaks when is told by these times, and a pause is nobody's
+            earliest_s = found[place - 1].words[-1].end if place else 0.0
+            latest_s = found[place + 1].words[0].start if place + 1 < len(found) else job.seconds
+            begin_s, end_s = voiced_between(hypothesis.voiced, begin_s, end_s)
+            begin_s, end_s = reaching(hypothesis.voiced, begin_s, end_s, earliest_s, latest_s)
+        start, end = clock.begin(begin_s), clock.end(end_s)
         if not joined:
             start, end = clock.begin(0.0), clock.end(math.inf)
         start = max(latest, start)
         end = latest = max(end, round(start + 0.02, 3))
         own = _timed(cue.words, clock, start, end) if words and hypothesis.words is not None else None
-        yield TimedText(start, end, cue.text, hypothesis.language, confidence, own)
+        voice = voice_of(hypothesis.voiceprints, begin_s, end_s, hypothesis.voiced) if job.window.voiceprints else None
+        yield TimedText(start, end, cue.text, hypothesis.language, confidence, own, voice)
 
 
 def uncovered(job: FileDecodeJob, hypothesis: Hypothesis) -> tuple[float, float] | None:

@@ -20,6 +20,7 @@ from convod.speech.committed import merge_committed
 from convod.speech.decoding import LANGUAGE_SURE, UNCOVERED_S, DecodeJob, Hypothesis, Lead, TimedWord
 from convod.speech.endpointer import UtteranceEnded
 from convod.speech.hallucination import HallucinationFilter
+from convod.speech.voice import voice_of
 from convod.speech.windows import LiveSettings
 
 LEAD_S: Final = 8.0
@@ -172,7 +173,7 @@ class FinalQueue:
         """Return the text of an utterance; what was committed of it if the hypothesis was rejected."""
         utterance = final.utterance
         start, end = utterance.onset / self._rate, utterance.end / self._rate
-        text, words = final.committed, None
+        text, words, voice = final.committed, None, None
         language, confidence = self.language or "", 0.0
         if hypothesis is not None:
             text, timed = merge_committed(final.committed, hypothesis.text, hypothesis.words)
@@ -180,7 +181,10 @@ class FinalQueue:
             if self._settings.words:
                 words = _words(timed or (), utterance.start / self._rate, start, end)
             language, confidence = hypothesis.language, round(min(1.0, math.exp(hypothesis.avg_logprob)), 3)
-        return TimedText(round(start, 3), round(end, 3), text, language, confidence, words) if text else None
+            if self._settings.voiceprints:
+                before = start - utterance.start / self._rate
+                voice = voice_of(hypothesis.voiceprints, before, before + end - start, hypothesis.voiced)
+        return TimedText(round(start, 3), round(end, 3), text, language, confidence, words, voice) if text else None
 
     def _uncovered(self, final: PendingFinal) -> tuple[float, float] | None:
         place = final.hypothesis.uncovered if final.hypothesis is not None else None

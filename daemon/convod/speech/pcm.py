@@ -17,10 +17,8 @@ from typing import Final
 
 import msgspec
 
+from convo.messages import SAMPLE_BYTES
 from convo.mixing import StereoMixer
-
-ENCODINGS: Final = {"s16le": 2, "f32le": 4, "mulaw": 1, "alaw": 1}
-"""Bytes of one sample by encoding."""
 
 FRAME_MS: Final = 30
 """Length of a frame, unless a client asks for another one."""
@@ -48,8 +46,8 @@ class PcmFormat(msgspec.Struct, frozen=True):
     channels: int = 1
 
     def __post_init__(self) -> None:
-        if self.encoding not in ENCODINGS:
-            raise UnsupportedAudio(f"send the audio as {', '.join(ENCODINGS)}; {self.encoding!r} is not known")
+        if self.encoding not in SAMPLE_BYTES:
+            raise UnsupportedAudio(f"send the audio as {', '.join(SAMPLE_BYTES)}; {self.encoding!r} is not known")
         if not RATES[0] <= self.rate <= RATES[1]:
             raise UnsupportedAudio(f"send the audio at a rate of {RATES[0]} to {RATES[1]} Hz, not {self.rate}")
         if not CHANNELS[0] <= self.channels <= CHANNELS[1]:
@@ -58,7 +56,7 @@ class PcmFormat(msgspec.Struct, frozen=True):
     @property
     def sample_bytes(self) -> int:
         """Bytes of one sample of one channel."""
-        return ENCODINGS[self.encoding]
+        return SAMPLE_BYTES[self.encoding]
 
     @property
     def frame_bytes(self) -> int:
@@ -96,11 +94,12 @@ _G711: Final = {"mulaw": _mulaw_table(), "alaw": _alaw_table()}
 
 
 class PcmReader:
-    """Converts a stream's bytes to mono s16le, keeping the bytes of an incomplete frame."""
+    """Converts a stream's bytes to s16le, keeping the bytes of an incomplete frame: mono, or interleaved if `split`."""
 
-    def __init__(self, pcm: PcmFormat) -> None:
+    def __init__(self, pcm: PcmFormat, *, split: bool = False) -> None:
         self.pcm = pcm
-        self._mixer = StereoMixer(pcm.rate) if pcm.channels == 2 else None
+        self._split = split
+        self._mixer = StereoMixer(pcm.rate) if pcm.channels == 2 and not split else None
         self._rest = b""
 
     @property
@@ -109,8 +108,8 @@ class PcmReader:
         return len(self._rest)
 
     def feed(self, data: bytes) -> bytes:
-        """Convert more of the stream: mono s16le of all complete frames, each the mean of its channels; of two channels
-        that are each other upside down, half their difference.
+        """Convert more of the stream: s16le of all complete frames, each the mean of its channels unless split; of two
+        channels that are each other upside down, half their difference.
         """
         if self._rest:
             data = self._rest + data
@@ -118,13 +117,13 @@ class PcmReader:
         self._rest = data[whole:]
         if whole != len(data):
             data = data[:whole]
-        if self.pcm.encoding == "s16le" and self.pcm.channels == 1:
+        if self.pcm.encoding == "s16le" and (self.pcm.channels == 1 or self._split):
             return data
         samples = self._samples(data)
         channels = self.pcm.channels
         if self._mixer is not None:
             samples = self._mixer.mix(samples[0::2], samples[1::2])
-        elif channels > 1:
+        elif channels > 1 and not self._split:
             total: list[int] = list(samples[0::channels])
             for channel in range(1, channels):
                 total = list(map(add, total, samples[channel::channels]))

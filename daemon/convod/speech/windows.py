@@ -28,6 +28,8 @@ class LiveSettings(msgspec.Struct, frozen=True):
         language: The language, or None to detect it.
         owner: Whose session it is.
         options: How to decode; the machine decides on language, words, voice, margin, and the beam of interims.
+        voiceprints: Whether speakers are told apart by their voices.
+        channel: Which channel it is, where each is transcribed by itself.
     """
 
     session: str
@@ -41,6 +43,8 @@ class LiveSettings(msgspec.Struct, frozen=True):
     language: str | None = None
     owner: str = ""
     options: Options = msgspec.field(default_factory=Options)
+    voiceprints: bool = False
+    channel: int = 0
 
 
 class WindowCutter:
@@ -76,10 +80,17 @@ class WindowCutter:
             beam=1 if interim else settings.options.beam,
             margin=INTERIM_MARGIN if interim else FINAL_MARGIN,
         )
+        window = Window(
+            audio=self._buffer.samples(start, end),
+            stream_key=self._key(start),
+            lead=lead,
+            expected=expected,
+            voiceprints=settings.voiceprints and not interim,
+        )
         return DecodeJob(
             settings.session,
             kind,
-            Window(audio=self._buffer.samples(start, end), stream_key=self._key(start), lead=lead, expected=expected),
+            window,
             settings.rate,
             options,
             owner=settings.owner,
@@ -98,4 +109,4 @@ class WindowCutter:
         return dataclasses.replace(job, window=window, options=options, start=start, spare_s=0.0, due=0.0)
 
     def _key(self, start: int) -> str:
-        return f"{self._settings.session}:{start}"
+        return f"{self._settings.session}:{self._settings.channel}:{start}"

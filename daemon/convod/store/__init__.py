@@ -1,13 +1,22 @@
-"""What survives: `database` keeps sessions, events and search in SQLite, `spool` keeps audio in files.
+"""What survives: `database` keeps sessions, events and search in SQLite, or `postgres` in PostgreSQL; `spool` keeps
+audio in files.
 
 `base` says what the rest of the daemon may ask of it.
 """
 
-from convod.store.base import Record, Store, StoreFailed, TookTooLong, TooMany
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from convod.store.base import Record, Store, StoreAway, StoreFailed, TookTooLong, TooMany
 from convod.store.database import Database, backup
 from convod.store.sessions import SessionStore
 from convod.store.spool import NoRoom, OverQuota, Spool, SpoolFailed
 from convod.store.usage import OwnerFull, Usage
+
+if TYPE_CHECKING:
+    from convod.store.postgres import PostgresDatabase
 
 __all__ = [
     "Database",
@@ -19,9 +28,33 @@ __all__ = [
     "Spool",
     "SpoolFailed",
     "Store",
+    "StoreAway",
     "StoreFailed",
     "TooMany",
     "TookTooLong",
     "Usage",
     "backup",
+    "database_at",
 ]
+
+
+def database_at(url: str, path: Path, *, durable: bool = False, alone: bool = False) -> Database | PostgresDatabase:
+    """The database at an address of PostgreSQL; if that is "", the file at `path`.
+
+    Raises:
+        StoreFailed: it is no such address, or there is no client for it.
+    """
+    if not url:
+        return Database(path, durable=durable, alone=alone)
+    if not is_address(url):
+        raise StoreFailed('store.url is no address of PostgreSQL: expected postgresql://USER@HOST/DATABASE, or ""')
+    try:
+        from convod.store.postgres import PostgresDatabase
+    except ImportError as error:
+        raise StoreFailed("PostgreSQL needs a client that is not here: pip install 'convo[cluster]'") from error
+    return PostgresDatabase(url, durable=durable, alone=alone)
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is meant as an address of PostgreSQL."""
+    return text.startswith(("postgresql://", "postgres://"))

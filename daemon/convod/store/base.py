@@ -1,13 +1,12 @@
 """What the rest of the daemon knows of the store: a session's record, and the calls it can make.
 
-The implementation is SQLite's (`sessions.SessionStore`); any other that keeps these promises will do. Each call that
-changes something is one transaction, and has been committed when it returns.
+The implementation is `sessions.SessionStore`, over SQLite or PostgreSQL; any other that keeps these promises will do.
+Each call that changes something is one transaction, and has been committed when it returns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Literal, Protocol
 
 import msgspec
@@ -18,6 +17,7 @@ from convo.messages import (
     DurableEvent,
     FinalSummary,
     Hit,
+    Label,
     Segment,
     SessionInfo,
     State,
@@ -30,6 +30,10 @@ from convo.messages import (
 
 class StoreFailed(Exception):
     """The store refused a write, or cannot be opened; the text says why and what to do."""
+
+
+class StoreAway(StoreFailed):
+    """The store cannot be reached now; it may be back in a moment, and what it holds is safe."""
 
 
 class TookTooLong(Exception):
@@ -170,6 +174,9 @@ class Store(Protocol):
     async def marks(self, session: str) -> list[Bookmark]:
         """What was marked in a session, in the order of the times."""
 
+    async def labels(self, session: str) -> dict[int, Label]:
+        """The newest label of each segment that has one, by its number."""
+
     async def search(
         self,
         owner: str | None,
@@ -212,6 +219,3 @@ class Store(Protocol):
 
     async def tidy(self) -> None:
         """Finish what `delete` left for later; may be cancelled, and called again."""
-
-    async def backup(self, path: Path) -> None:
-        """Write a consistent copy, whole or not at all, while others read and write."""

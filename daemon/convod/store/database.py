@@ -1,8 +1,7 @@
-"""SQLite behind queues: one thread writes, one makes short reads, a few make long ones; the event loop never waits for
-a disk.
+"""SQLite: one file, which is looked through once a run.
 
-In: functions that take a connection. Out: what they return. Writes that wait together are committed together, each
-in a savepoint of its own, and a write has been committed when its call returns. It knows nothing of sessions.
+In: functions that take a connection. Out: what they return. Writes that are committed together have a savepoint each.
+It knows nothing of sessions.
 """
 
 from __future__ import annotations
@@ -11,31 +10,26 @@ import contextlib
 import logging
 import os
 import sqlite3
-from collections import deque
+import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import ClassVar, Final, TypeVar
 
 import trio
 
 from convod.disk import sync_folder
+from convod.store import threads
 from convod.store.base import StoreFailed, TookTooLong
-from convod.store.readers import Deadline, Readers, unwatch
-from convod.store.search import FUNCTIONS
+from convod.store.fts5 import FUNCTIONS, Fts5
+from convod.store.readers import Deadline, unwatch
 from convod.store.soundness import TO_DO, examine, record_clean_shutdown, take_clean_shutdown
+from convod.store.sql import check_whole, chore, migrations
+from convod.store.threads import Pending, ThreadedDatabase
 
 log = logging.getLogger("convod.store")
 
 T = TypeVar("T")
-
-BATCH: Final = 256
-"""Most writes in one transaction."""
-
-READ_S: Final = 30.0
-"""Most seconds of a read that others wait for: a sick disk, or more than was ever meant to be read at once."""
-
-LONG_AT_ONCE: Final = 2
-"""Long reads at a time."""
 
 LOG_BYTES: Final = 64 << 20
 """A log longer than this is emptied between two long reads: while one reads, SQLite cannot begin it anew."""
@@ -44,44 +38,27 @@ LARGE: Final = 100 << 20
 """Bytes of a file that takes long enough to look through that the log says so."""
 
 
-class _Pending:
-    """A write that waits for its commit; one that is `bare` runs alone and outside any transaction, and one that is
-    `durable` has reached the disk when it is done, with all that was committed before it.
-    """
-
-    def __init__(self, work: Callable[[sqlite3.Connection], Any], *, bare: bool = False, durable: bool = False) -> None:
-        self.work = work
-        self.bare = bare
-        self.durable = durable
-        self.done = trio.Event()
-        self.result: Any = None
-        self.error: Exception | None = None
-
-
-class Database:
+class Database(ThreadedDatabase[sqlite3.Connection]):
     """`open` it, keep `run` running and have it `check`ed, then `write` and `read` from any task.
 
     It is looked through whole once a run: before anything else, unless a clean stop came before and nothing touched the
     file since. Then only the disk can have harmed it, and it is looked through while it is served. With `durable` every
-    commit survives a power cut.
+    commit survives a power cut. `alone`: it is opened to be filled or emptied, and may be half a copy.
     """
 
-    def __init__(self, path: Path, *, durable: bool = False) -> None:
+    ERROR = sqlite3.Error
+    DIFFERS: ClassVar[str] = "IS NOT"  # what standard SQL calls it, SQLite knows since 3.39
+
+    def __init__(self, path: Path, *, durable: bool = False, alone: bool = False) -> None:
+        super().__init__(str(path), durable=durable)
         self.path = path
-        self._durable = durable
-        self._queue: deque[_Pending] = deque()
-        self._writer_parked = trio.lowlevel.ParkingLot()
-        self._ended = False
-        self._write_limit = trio.CapacityLimiter(1)
-        self._read_limit = trio.CapacityLimiter(1)
-        self._writer: sqlite3.Connection | None = None
+        self._alone = alone
+        self.index = Fts5()
+        self.writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
-        self._long = Readers(self._connect, LONG_AT_ONCE)
         self._sound = False
         self._checking: trio.Event | None = None
         self._log_doubtful = False  # a write to the log failed: what the system says it wrote before may be lost
-        self.trouble: str | None = None
-        """Why nothing can be written, as far as is known."""
 
     def open(self) -> None:
         """Open, check and migrate the file. Blocks: for the start. `check` must follow.
@@ -93,15 +70,17 @@ class Database:
             # What was said is for its user alone; SQLite gives its other files the same mode.
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             untouched = take_clean_shutdown(self.path)
-            self._writer = self._connect()
+            self.writer = self._connect()
             if untouched:
-                examine(self._writer, self.path, "sessions")
+                examine(self.writer, self.path, "sessions")
             else:
                 if (size := self.path.stat().st_size) > LARGE:
                     log.info("the database is looked through, as no clean stop came before: %d MiB", size >> 20)
-                examine(self._writer, self.path)
+                examine(self.writer, self.path)
                 self._sound = True
-            _migrate(self._writer, self.path)
+            _migrate(self.writer, self.path)
+            if not self._alone:
+                check_whole(self.writer, self.name)
             self._reader = self._connect()
         except StoreFailed:
             self._give_up()
@@ -112,7 +91,6 @@ class Database:
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None, timeout=5)
-        connection.row_factory = sqlite3.Row
         for name, function in FUNCTIONS.items():
             connection.create_function(name, 1, function, deterministic=True)
         # WAL with NORMAL loses nothing when the process dies; a power cut may lose the last commits, but never
@@ -125,6 +103,12 @@ class Database:
             raise
         return connection
 
+    def _disconnect(self, connection: sqlite3.Connection) -> None:
+        connection.close()
+
+    def _interrupt(self, connection: sqlite3.Connection) -> None:
+        connection.interrupt()
+
     def _give_up(self) -> None:
         self._sound = False  # it may lack tables: the next start looks at all of it
         self.close()
@@ -132,12 +116,12 @@ class Database:
     def close(self) -> None:
         """Close the file; what was committed is safe."""
         self._long.close()
-        for connection in (self._reader, self._writer):
+        for connection in (self._reader, self.writer):
             if connection is not None:
                 connection.close()
-        if self._sound and self._writer is not None:
+        if self._sound and self.writer is not None:
             record_clean_shutdown(self.path)
-        self._reader = self._writer = None
+        self._reader = self.writer = None
 
     async def check(self) -> None:
         """Look the whole file through, if `open` did not, while others read and write.
@@ -154,7 +138,7 @@ class Database:
             with contextlib.closing(sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=5)) as connection:
                 async with trio.open_nursery() as nursery:
                     ended = trio.Event()
-                    nursery.start_soon(_interrupt_when_cancelled, connection, ended)
+                    nursery.start_soon(self.interrupt_when_cancelled, connection, ended)
                     try:
                         await trio.to_thread.run_sync(examine, connection, self.path)
                     except (sqlite3.Error, StoreFailed) as error:
@@ -173,15 +157,6 @@ class Database:
             raise StoreFailed(f"{self.path} is damaged ({failure}); {TO_DO}") from failure
         self._sound = True
 
-    async def write(self, work: Callable[[sqlite3.Connection], T], *, durable: bool = False) -> T:
-        """Run `work` in the writing thread and wait for its commit; if `durable`, until a power cut cannot undo it.
-
-        Raises:
-            StoreFailed: the disk is full, or the file cannot be written.
-        """
-        result: T = await self._write(_Pending(work, durable=durable or self._durable))
-        return result
-
     async def checkpoint(self) -> None:
         """Empty the log, so that nothing of what was deleted is left in it; readers may put that off."""
 
@@ -191,7 +166,7 @@ class Database:
         if self._checking is not None:
             await self._checking.wait()  # it reads for long, and the log cannot be emptied before
         async with self._long.paused():  # while one reads, the writer would wait, and all who write with it
-            await self._write(_Pending(work, bare=True))
+            await self._write(Pending(work, bare=True))
 
     async def flush(self) -> None:
         """Wait until a power cut cannot undo anything that was committed so far, by this process or an earlier one.
@@ -204,7 +179,7 @@ class Database:
             # A checkpoint syncs the whole log first, however much of it can be moved.
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
-        await self._write(_Pending(work, bare=True))
+        await self._write(Pending(work, bare=True))
 
     async def backup(self, path: Path) -> None:
         """Write a consistent copy to `path`, whole or not at all; others go on reading and writing.
@@ -214,40 +189,43 @@ class Database:
         """
         await trio.to_thread.run_sync(backup, self.path, path)
 
-    async def _write(self, pending: _Pending) -> Any:
-        if self._ended:
-            # The writer has ended: a write that is shielded from cancellation would wait forever.
-            raise StoreFailed(f"{self.path} is closed: convod is stopping")
-        self._queue.append(pending)
-        self._writer_parked.unpark()
-        await pending.done.wait()
-        if type(pending.error) is sqlite3.DatabaseError:  # its subclasses are other things
+    async def size(self) -> int:
+        """Bytes that all of it takes, without what could be used again."""
+
+        def work(connection: sqlite3.Connection) -> int:
+            page, count, free = (
+                connection.execute(f"PRAGMA {name}").fetchone()[0]
+                for name in ("page_size", "page_count", "freelist_count")
+            )
+            return int(page * (count - free))
+
+        return await self.read(work)
+
+    async def scrub(self, most_s: float) -> None:
+        """Rid the index and the log of what was deleted, for at most that long."""
+        until = time.monotonic() + most_s
+        done = not await self.read(lambda connection: chore(connection) is not None)
+        begin = True
+        while not done and (begin or time.monotonic() < until):
+            done = await self.write(partial(self.index.scrub, begin=begin))
+            begin = False
+        await self.checkpoint()
+
+    def unwritten(self, error: Exception) -> Exception:
+        """Return what the caller of a write that failed is told."""
+        if type(error) is sqlite3.DatabaseError:  # its subclasses are other things
             self._sound = False
-            raise StoreFailed(f"{self.path} is damaged ({pending.error}); {TO_DO}")
-        if isinstance(pending.error, sqlite3.OperationalError):
-            todo = "make room on its disk" if "full" in str(pending.error) else "look at its disk"
-            self.trouble = f"{self.path} cannot be written ({pending.error}); {todo}"
-            raise StoreFailed(self.trouble)
-        if pending.error is not None:
-            raise pending.error
-        self.trouble = None
-        return pending.result
+            return StoreFailed(f"{self.path} is damaged ({error}); {TO_DO}")
+        if isinstance(error, sqlite3.OperationalError):
+            todo = "make room on its disk" if "full" in str(error) else "look at its disk"
+            self.trouble = f"{self.path} cannot be written ({error}); {todo}"
+            return StoreFailed(self.trouble)
+        return error
 
-    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `work`, which must be short, in the reading thread.
-
-        Raises:
-            StoreFailed: the file cannot be read, is damaged, or took longer than READ_S.
-        """
-        reader = self._reader
-        assert reader is not None
-        try:
-            return await trio.to_thread.run_sync(self._timed, reader, work, limiter=self._read_limit)
-        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-            raise self._unreadable(error) from error
-
-    def _timed(self, connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
-        deadline = Deadline(READ_S)
+    def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        connection = self._reader
+        assert connection is not None
+        deadline = Deadline(threads.READ_S)
         deadline.watch(connection)
         try:
             return work(connection)
@@ -255,7 +233,7 @@ class Database:
             if not deadline.passed:
                 raise
             raise StoreFailed(
-                f"{self.path} was not read within {READ_S:g} s; try again, or look at its disk"
+                f"{self.path} was not read within {deadline.seconds:g} s; try again, or look at its disk"
             ) from error
         finally:
             unwatch(connection)
@@ -264,82 +242,27 @@ class Database:
         self._sound = False  # the next start looks it through
         return StoreFailed(f"{self.path} cannot be read ({error}); look into the daemon's log")
 
-    async def read_long(
-        self,
-        work: Callable[[sqlite3.Connection, Deadline], T],
-        *,
-        who: str = "",
-        within_s: float = float("inf"),
+    def _read_long(
+        self, connection: sqlite3.Connection, work: Callable[[sqlite3.Connection, Deadline], T], deadline: Deadline
     ) -> T:
-        """Run `work`, which checks its deadline, beside all others: only long reads of the same `who` wait for it.
-
-        The seconds count from when it begins. It ends soon if it is cancelled.
-
-        Raises:
-            TookTooLong: it was not done in time.
-            StoreFailed: the file cannot be read, or is damaged.
-        """
-        done: list[T] = []
-        failure: Exception | None = None
+        deadline.watch(connection)
         try:
-            async with self._long.reader(who) as connection, trio.open_nursery() as nursery:
-                deadline = Deadline(within_s)
-                nursery.start_soon(_give_up_when_cancelled, deadline)
-                try:
-                    done.append(await trio.to_thread.run_sync(_long, connection, work, deadline))
-                except (sqlite3.Error, UnicodeDecodeError, TookTooLong, StoreFailed) as error:
-                    failure = error
-                nursery.cancel_scope.cancel()
-        except sqlite3.Error as error:  # there is no connection
-            failure = error
-        await trio.lowlevel.checkpoint_if_cancelled()  # what was given up is a failure, too
-        await self._empty_long_log()
-        if isinstance(failure, sqlite3.Error | UnicodeDecodeError):
-            raise self._unreadable(failure) from failure
-        if failure is not None:
-            raise failure
-        return done[0]
+            return work(connection, deadline)
+        except sqlite3.OperationalError as error:
+            if not deadline.passed:
+                raise
+            raise TookTooLong(deadline.seconds) from error
+        finally:
+            unwatch(connection)
 
-    async def _empty_long_log(self) -> None:
+    async def _after_long_read(self) -> None:
         with contextlib.suppress(OSError, StoreFailed):
             if self.path.with_name(f"{self.path.name}-wal").stat().st_size > LOG_BYTES:
                 await self.checkpoint()
 
-    async def run(self) -> None:
-        """Commit writes until cancelled; those that wait then are still committed, those that come later refused."""
-        self._ended = False
-        try:
-            while True:
-                if self._queue:
-                    await trio.lowlevel.checkpoint_if_cancelled()
-                else:
-                    await self._writer_parked.park()
-                await self._commit()
-        finally:
-            while self._queue:
-                await self._commit()
-            self._ended = True
-
-    async def _commit(self) -> None:
-        batch = [self._queue.popleft()]
-        while not batch[0].bare and self._queue and not self._queue[0].bare and len(batch) < BATCH:
-            batch.append(self._queue.popleft())
-        apply = self._apply_bare if batch[0].bare else self._apply
-        try:
-            # Cancelled before its thread began, it would say of writes that they are done which never were.
-            with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(apply, batch, limiter=self._write_limit)
-        except BaseException:
-            for pending in batch:  # no caller may believe that it was written
-                pending.error = pending.error or StoreFailed(f"{self.path} was not written; look into the log")
-            raise
-        finally:
-            for pending in batch:
-                pending.done.set()
-
-    def _apply(self, batch: list[_Pending]) -> None:
-        assert self._writer is not None
-        connection = self._writer
+    def _apply(self, batch: list[Pending[sqlite3.Connection]]) -> None:
+        assert self.writer is not None
+        connection = self.writer
         try:
             # FULL waits at the commit until the whole log is on the disk.
             durable = any(pending.durable for pending in batch)
@@ -369,11 +292,11 @@ class Database:
                 with contextlib.suppress(sqlite3.Error):  # then the next one cannot begin, and tries it again
                     connection.execute("ROLLBACK")
 
-    def _apply_bare(self, batch: list[_Pending]) -> None:
-        assert self._writer is not None
+    def _apply_bare(self, batch: list[Pending[sqlite3.Connection]]) -> None:
+        assert self.writer is not None
         for pending in batch:
             try:
-                pending.result = pending.work(self._writer)
+                pending.result = pending.work(self.writer)
             except Exception as error:  # handed to the task that asked
                 pending.error = error
 
@@ -434,46 +357,10 @@ def _todo(error: Exception) -> str:
     return TO_DO
 
 
-def _long(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection, Deadline], T], deadline: Deadline) -> T:
-    deadline.watch(connection)
-    try:
-        return work(connection, deadline)
-    except sqlite3.OperationalError as error:
-        if not deadline.passed:
-            raise
-        raise TookTooLong(deadline.seconds) from error
-    finally:
-        unwatch(connection)
-
-
-async def _give_up_when_cancelled(deadline: Deadline) -> None:
-    """Make a read in a thread end soon when its caller is cancelled."""
-    try:
-        await trio.sleep_forever()
-    finally:
-        deadline.give_up()
-
-
-async def _interrupt_when_cancelled(connection: sqlite3.Connection, ended: trio.Event) -> None:
-    """Interrupt a statement that runs in a thread when its caller is cancelled."""
-    try:
-        await ended.wait()
-    except trio.Cancelled:
-        with trio.CancelScope(shield=True):
-            while not ended.is_set():
-                connection.interrupt()  # for nothing if the statement has not begun yet
-                with trio.move_on_after(0.02):
-                    await ended.wait()
-        raise
-
-
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    scripts = sorted(
-        (file for file in Path(__file__).with_name("migrations").iterdir() if file.name[0].isdigit()),
-        key=lambda file: file.name,
-    )
+    scripts = migrations("migrations")
     have = connection.execute("PRAGMA user_version").fetchone()[0]
     if have > len(scripts):
         raise StoreFailed(f"{path} was written by a newer convod (version {have}); start that one")
     for number, script in enumerate(scripts[have:], have + 1):
-        connection.executescript(f"BEGIN;\n{script.read_text()}\nPRAGMA user_version = {number};\nCOMMIT;")
+        connection.executescript(f"BEGIN;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")

@@ -9,11 +9,13 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import trio
 
 from convod.store.base import TookTooLong
+
+C = TypeVar("C")
 
 STEPS: Final = 1000
 """SQLite's instructions between two checks of the deadline: well below a millisecond."""
@@ -26,6 +28,11 @@ class Deadline:
         self.seconds = seconds
         self._until = time.monotonic() + seconds
         self._given_up = False
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left, 0 at least."""
+        return 0.0 if self._given_up else max(0.0, self._until - time.monotonic())
 
     @property
     def passed(self) -> bool:
@@ -57,13 +64,14 @@ class _Waiting:
         self.given = trio.Event()
 
 
-class Readers:
+class Readers(Generic[C]):
     """At most `size` connections, each made with `connect` (in a thread) when it is first needed."""
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection], size: int) -> None:
+    def __init__(self, connect: Callable[[], C], disconnect: Callable[[C], None], size: int) -> None:
         self._connect = connect
+        self._disconnect = disconnect
         self._size = size
-        self._idle: list[sqlite3.Connection] = []
+        self._idle: list[C] = []
         self._reading: set[str] = set()
         self._waiting: list[_Waiting] = []  # in the order in which they came
         self.last_turns: dict[str, int] = {}  # of each that waits or reads: its last turn
@@ -72,7 +80,7 @@ class Readers:
         self._none_reads = trio.lowlevel.ParkingLot()
 
     @asynccontextmanager
-    async def reader(self, who: str) -> AsyncIterator[sqlite3.Connection]:
+    async def reader(self, who: str) -> AsyncIterator[C]:
         """A connection for one of `who`, once it is their turn."""
         mine = _Waiting(who)
         self._waiting.append(mine)
@@ -110,7 +118,7 @@ class Readers:
     def close(self) -> None:
         """Close the connections; all reads have ended."""
         while self._idle:
-            self._idle.pop().close()
+            self._disconnect(self._idle.pop())
 
     def _hand_out(self) -> None:
         while not self._pauses and len(self._reading) < self._size:

@@ -1,29 +1,23 @@
 """The full-text index over what was said and what was summarised.
 
-In: texts on their way into the store, queries. Out: rows of the index and `Hit`s. Everything here runs in the
-database's threads. Two indexes without text of their own serve it: words for all scripts, and trigrams for those that
-put no spaces between words, where a word cannot be told from its neighbours. A query's words are looked for as they
-stand, then anywhere in the same text, then as beginnings of words; each time the newest come first, and no more are
-read than are asked for, so a common word costs no more than a rare one.
-
-What is read for a query grows with the store in one place only, where all words are common and seldom side by side: to
-know that, both their lists are read to the end, 6 ms for a million segments. Looking at the newest alone would be
-faster for ten million and more, and would put what stands as it was asked for behind what does not.
+In: texts on their way into the store, queries. Out: what to ask an index for, and `Hit`s. Everything here runs in the
+database's threads. A query's words are looked for as they stand, then anywhere in the same text, then as beginnings of
+words; each time the newest come first, and no more are read than are asked for, so a common word costs no more than a
+rare one. An index (`sql.Index`) has words for all scripts, and trigrams for those that put no spaces between words,
+where a word cannot be told from its neighbours.
 """
 
 from __future__ import annotations
 
 import re
-import sqlite3
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, lru_cache
 from itertools import takewhile
-from typing import Any, Final
+from typing import Final
 
-import msgspec
-
-from convo.messages import ActionItem, FinalSummary, Hit
+from convo.messages import FinalSummary, Hit
+from convod.store.sql import Connection, Index, Line, Phrase, Scope
 
 SNIPPET: Final = 160
 """Characters of a snippet."""
@@ -38,8 +32,8 @@ PREFIX: Final = 3
 """Fewer characters than this are not looked up as a prefix: too many words begin with them."""
 
 COMMON: Final = 50_000
-"""Beside other words, one of more texts than this is no beginning of longer ones: FTS5 would copy the list of all these
-texts first, 0.1 ms a thousand, to find the few more.
+"""Beside other words, one of more texts than this is no beginning of longer ones: SQLite's FTS5 would copy the list of
+all these texts first, 0.1 ms a thousand, to find the few more.
 """
 
 SAMPLE: Final = 1000
@@ -88,71 +82,9 @@ def summary_text(summary: FinalSummary) -> str:
     return "\n".join(part for part in parts if part)
 
 
-def _summary_text_of(body: bytes) -> str:
-    fields = msgspec.msgpack.decode(body)
-    names = ("title", "summary", "key_points", "keywords")
-    fields = {name: fields.get(name, [] if name != "title" else "") for name in names} | {
-        "action_items": msgspec.convert(fields.get("action_items", []), list[ActionItem])
-    }
-    return summary_text(FinalSummary(session="", seq=0, provider="", model="", language="", **fields))
-
-
-FUNCTIONS: Final[Mapping[str, Callable[[Any], Any]]] = {
-    "spaced": spaced,
-    "unspaced": unspaced,
-    "summary_text": _summary_text_of,
-}
-"""SQL functions that migrations use, each of one argument."""
-
-
-def add(
-    connection: sqlite3.Connection, session: str, source: str, segment: int, start: float, end: float, text: str
-) -> None:
-    """Index a text."""
-    row = connection.execute(
-        'INSERT INTO lines (session, source, segment, start, "end", text) VALUES (?, ?, ?, ?, ?, ?)',
-        (session, source, segment, start, end, text),
-    ).lastrowid
-    connection.execute("INSERT INTO words (rowid, text) VALUES (?, ?)", (row, spaced(text)))
-    if unspaced(text):
-        connection.execute("INSERT INTO trigrams (rowid, text) VALUES (?, ?)", (row, text))
-
-
-def remove(connection: sqlite3.Connection, session: str, source: str | None = None) -> None:
-    """Take a session's texts out of the index; `scrub` must follow before they are gone from the file."""
-    where, values = ("session = ?", (session,)) if source is None else ("session = ? AND source = ?", (session, source))
-    rows = connection.execute(f"SELECT id, text FROM lines WHERE {where}", values).fetchall()
-    for row, text in rows:
-        connection.execute("INSERT INTO words (words, rowid, text) VALUES ('delete', ?, ?)", (row, spaced(text)))
-        if unspaced(text):
-            connection.execute("INSERT INTO trigrams (trigrams, rowid, text) VALUES ('delete', ?, ?)", (row, text))
-    connection.execute(f"DELETE FROM lines WHERE {where}", values)
-    if rows:
-        connection.execute("INSERT OR IGNORE INTO chores VALUES ('scrub')")
-
-
-def scrub(connection: sqlite3.Connection, *, begin: bool) -> bool:
-    """A piece of work on what removed texts left in the index; True when nothing of them is left.
-
-    FTS5 only notes that a text is gone, until the parts of its index are merged. `begin`: merge all of them, not what
-    is left of an earlier merge.
-    """
-    before = connection.total_changes
-    for table in ("words", "trigrams"):
-        connection.execute(f"INSERT INTO {table} ({table}, rank) VALUES ('merge', {-PAGES if begin else PAGES})")
-    # Two changes are those of the two commands: nothing was merged (FTS5, "The 'merge' command").
-    done = not begin and connection.total_changes - before <= 4
-    if done:
-        connection.execute("DELETE FROM chores WHERE name = 'scrub'")
-    return done
-
-
-PAGES: Final = 200
-"""Pages of the index that are merged at a time: some milliseconds, while others wait to write."""
-
-
 def find(
-    connection: sqlite3.Connection,
+    index: Index,
+    connection: Connection,
     owner: str | None,
     query: str,
     limit: int,
@@ -172,65 +104,60 @@ def find(
         return []
 
     each = list(dict.fromkeys(tokens))  # the same word again would be looked up again
+    scope = Scope(owner, summaries, limit)
 
-    def newest(match: str, table: str = "words", since: int = 0) -> dict[int, sqlite3.Row]:
-        rows = connection.execute(
-            'SELECT lines.id, lines.session, source, segment, start, lines."end", lines.text, title '
-            f"FROM {table} JOIN lines ON lines.id = {table}.rowid JOIN sessions ON sessions.id = lines.session "
-            f"WHERE {table} MATCH ? AND {table}.rowid >= ? AND (? IS NULL OR owner = ?) AND (? OR source = 'segment') "
-            f"ORDER BY {table}.rowid DESC LIMIT ?",
-            (match, since, owner, owner, summaries, limit),
-        )
-        return {row["id"]: row for row in rows}
+    def newest(phrases: Sequence[Phrase], since: int = 0, common: bool = False) -> dict[int, Line]:
+        check()
+        return {line.id: line for line in index.newest(connection, phrases, scope, since, common)}
 
     if all(_unspaced().fullmatch(char) for word in words for char in word) and min(map(len, words)) >= 3:
-        rows = newest(" AND ".join(map(_quoted, dict.fromkeys(words))), "trigrams").values()
-        return list(_hits(rows, words, check))
-    found = newest(" AND ".join(map(_quoted, each)))
+        return list(_hits(index.newest_with(connection, list(dict.fromkeys(words)), scope), words, check))
+    found = newest([Phrase(token) for token in each])
     if len(tokens) > 1 and found:
         # All that have them as they stand are among those, or there may be older ones.
-        found = newest(_quoted(" ".join(tokens)), since=min(found) if len(found) < limit else 0) | found
+        all_found = len(found) < limit
+        common = not all_found and _are_common(connection, len(found), min(found))
+        found = newest([Phrase(" ".join(tokens))], min(found) if all_found else 0, common) | found
     if len(found) < limit:
         long = {token for word, token in zip(words, tokens, strict=True) if len(word) >= PREFIX or unspaced(word)}
         begins = []
         for token in each:
             check()
-            may = token in long and (len(each) == 1 or not _is_common(connection, token))
-            begins.append(_quoted(token) + ("*" if may else ""))
-        if any(part.endswith("*") for part in begins):
-            found = found | newest(" AND ".join(begins))
+            may = token in long and (len(each) == 1 or not _is_common(index, connection, token))
+            begins.append(Phrase(token, prefix=may))
+        if any(phrase.prefix for phrase in begins):
+            found = found | newest(begins)
     return list(_hits(list(found.values())[:limit], words, check))
 
 
-def _is_common(connection: sqlite3.Connection, token: str) -> bool:
+def _is_common(index: Index, connection: Connection, token: str) -> bool:
     """Whether more than `COMMON` texts have a word, as far as the newest that have it tell."""
+    oldest = index.nth_newest(connection, Phrase(token), SAMPLE)
+    return oldest is not None and _are_common(connection, SAMPLE, oldest)
+
+
+def _are_common(connection: Connection, count: int, oldest: int) -> bool:
+    """Whether there are more than `COMMON` texts of a kind, if so many are among those from `oldest` on."""
     (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM lines").fetchone()
-    row = connection.execute(
-        "SELECT rowid FROM words WHERE words MATCH ? ORDER BY rowid DESC LIMIT 1 OFFSET ?", (_quoted(token), SAMPLE - 1)
-    ).fetchone()
-    return row is not None and SAMPLE * last > COMMON * (last - row[0] + 1)
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace('"', '""') + '"'
+    return count * int(last) > COMMON * (int(last) - oldest + 1)
 
 
 # --- snippets ---------------------------------------------------------------------------------------------
 
 
-def _hits(rows: Iterable[sqlite3.Row], words: Sequence[str], check: Callable[[], None]) -> Iterator[Hit]:
+def _hits(lines: Iterable[Line], words: Sequence[str], check: Callable[[], None]) -> Iterator[Hit]:
     patterns = _patterns(words)
-    for row in rows:
+    for line in lines:
         check()
-        snippet, marks = _snip(row["text"], patterns)
+        snippet, marks = _snip(line.text, patterns)
         yield Hit(
-            session=row["session"],
-            segment=row["segment"],
-            start=row["start"],
-            end=row["end"],
-            text=row["text"],
-            source=row["source"],
-            title=row["title"],
+            session=line.session,
+            segment=line.segment,
+            start=line.start,
+            end=line.end,
+            text=line.text,
+            source=line.source,
+            title=line.title,
             snippet=snippet,
             marks=marks,
         )

@@ -1,4 +1,4 @@
-"""Sessions and their events in SQLite: what `base.Store` promises.
+"""Sessions and their events in an SQL database: what `base.Store` promises.
 
 In and out: structs. One call that changes a session is one transaction: its events, its counters and the search
 index move together. It never sends anything to anybody.
@@ -9,11 +9,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import secrets
-import sqlite3
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
 import trio
@@ -25,9 +22,12 @@ from convo.messages import (
     DurableEvent,
     FinalSummary,
     Hit,
+    Label,
     Mark,
     Segment,
     SessionInfo,
+    SpeakerLabel,
+    SpeakersRevised,
     State,
     StoredSummary,
     Summary,
@@ -39,11 +39,13 @@ from convo.messages import (
 )
 from convod.store import search
 from convod.store.base import Record, StoreFailed, TooMany
-from convod.store.database import Database
 from convod.store.readers import Deadline
+from convod.store.sql import Connection, SqlDatabase
 from convod.store.usage import Usage
 
 log = logging.getLogger("convod.store")
+
+E = TypeVar("E", bound=DurableEvent)
 
 FIXED: Final = ("id", "owner", "kind", "created", "key")
 """Columns of `sessions` that never change."""
@@ -59,14 +61,20 @@ OFTEN: Final = (
 INFO: Final = ("id", "kind", "title", "state", "created", "duration_s")
 """What lists show."""
 
+COLUMNS: Final = (*FIXED, *SELDOM, *OFTEN, "config")
+"""Those of a `Record`."""
+
 RECORDS: Final = (
-    f"SELECT {', '.join((*FIXED, *SELDOM, *OFTEN))}, config FROM sessions "
+    f"SELECT {', '.join(COLUMNS)} FROM sessions "
     "JOIN progress ON progress.session = id LEFT JOIN configs ON configs.session = id"
 )
 """All that a `Record` holds."""
 
 FINAL: Final = "state IN ('completed', 'failed', 'cancelled')"
 """SQL: the session is over, as the index has it."""
+
+THEIRS: Final = "(CAST(? AS TEXT) IS NULL OR owner = ?)"
+"""SQL: the session is an owner's, who is named twice; or anybody's if that is NULL."""
 
 PAGE: Final = 1000
 """Segments or marks that are read at a time: other reads come in between."""
@@ -78,7 +86,7 @@ TIDY_S: Final = 2.0
 class SessionStore:
     """Sessions in a database. What they take is counted in `usage`."""
 
-    def __init__(self, database: Database, usage: Usage | None = None) -> None:
+    def __init__(self, database: SqlDatabase, usage: Usage | None = None) -> None:
         self.database = database
         self._usage = usage or Usage()
 
@@ -90,7 +98,7 @@ class SessionStore:
         """
         new = rows(record)
 
-        def work(connection: sqlite3.Connection) -> Record:
+        def work(connection: Connection) -> Record:
             if record.key is not None and (there := _keyed(connection, record.owner, record.key)) is not None:
                 return there
             if most and _count(connection, record.owner, most) >= most:
@@ -112,8 +120,11 @@ class SessionStore:
         config = msgspec.json.encode(record.config).decode()
         bodies = [encode(event) for event in events]
         more = sum(map(len, bodies))
+        index = self.database.index
 
-        def work(connection: sqlite3.Connection) -> None:
+        def work(connection: Connection) -> None:
+            if self.database.in_doubt:
+                self._undo(connection, record.id, events[0].seq if events else record.seq + 1)
             sets = ", ".join(f"{name} = ?" for name in often)
             connection.execute(
                 f"UPDATE progress SET {sets}, text_bytes = text_bytes + ? WHERE session = ?",
@@ -122,7 +133,7 @@ class SessionStore:
             # Written only where something changed: a row is written whole, and with it its page.
             connection.execute(
                 f"UPDATE sessions SET ({', '.join(seldom)}) = ({_places(seldom)}) "
-                f"WHERE id = ? AND ({', '.join(seldom)}) IS NOT ({_places(seldom)})",
+                f"WHERE id = ? AND ({', '.join(seldom)}) {self.database.DIFFERS} ({_places(seldom)})",
                 (*seldom.values(), record.id, *seldom.values()),
             )
             connection.execute(
@@ -135,21 +146,49 @@ class SessionStore:
                     (record.id, event.seq, event.__struct_config__.tag, segment, body),
                 )
                 if isinstance(event, TranscriptSegment):
-                    search.add(connection, record.id, "segment", event.segment, event.start, event.end, event.text)
+                    index.add(connection, record.id, "segment", event.segment, event.start, event.end, event.text)
                 elif isinstance(event, FinalSummary):
-                    search.remove(connection, record.id, "summary")
+                    index.remove(connection, record.id, "summary")
                     text = search.summary_text(event)
-                    search.add(connection, record.id, "summary", 0, 0.0, record.duration_s, text)
+                    index.add(connection, record.id, "summary", 0, 0.0, record.duration_s, text)
 
         with trio.CancelScope(shield=True):
             await self.database.write(work, durable=durable)
         self._usage.count(record.owner, more)
 
+    def _undo(self, connection: Connection, session: str, seq: int) -> None:
+        """Remove events from `seq` on: they were stored as a connection was lost, and their writer was told that they
+        were not.
+        """
+        gone = connection.execute(
+            "DELETE FROM events WHERE session = ? AND seq >= ? RETURNING type, segment, length(body)", (session, seq)
+        ).fetchall()
+        if not gone:
+            return
+        index = self.database.index
+        connection.execute(
+            "UPDATE progress SET text_bytes = text_bytes - ? WHERE session = ?",
+            (sum(size for *_, size in gone), session),
+        )
+        said = [segment for _, segment, _ in gone if segment is not None]
+        if said:
+            index.remove(connection, session, "segment", min(said))
+        if any(kind == "final_summary" for kind, *_ in gone):
+            index.remove(connection, session, "summary")
+            before = connection.execute(
+                "SELECT type, body FROM events WHERE session = ? AND type = 'final_summary' AND segment IS NULL "
+                "ORDER BY seq DESC LIMIT 1", (session,),
+            ).fetchone()  # fmt: skip
+            if before is not None:
+                text = search.summary_text(cast(FinalSummary, _event(before)))
+                (end,) = connection.execute("SELECT duration_s FROM progress WHERE session = ?", (session,)).fetchone()
+                index.add(connection, session, "summary", 0, 0.0, end, text)
+
     async def delete(self, session: str) -> None:
         """Forget a session, its events and its words."""
 
-        def work(connection: sqlite3.Connection) -> tuple[str, int] | None:
-            search.remove(connection, session)
+        def work(connection: Connection) -> tuple[str, int] | None:
+            self.database.index.remove(connection, session)
             taken = connection.execute(
                 "SELECT owner, text_bytes FROM sessions JOIN progress ON session = id WHERE id = ?", (session,)
             ).fetchone()
@@ -169,21 +208,12 @@ class SessionStore:
 
     async def tidy(self, most_s: float = float("inf")) -> None:
         """Rid the index and the log of what was deleted, for at most that long."""
-
-        def due(connection: sqlite3.Connection) -> bool:
-            return connection.execute("SELECT 1 FROM chores WHERE name = 'scrub'").fetchone() is not None
-
-        if await self.database.read(due):
-            until = time.monotonic() + most_s
-            done = await self.database.write(lambda connection: search.scrub(connection, begin=True))
-            while not done and time.monotonic() < until:
-                done = await self.database.write(lambda connection: search.scrub(connection, begin=False))
-        await self.database.checkpoint()
+        await self.database.scrub(most_s)
 
     async def get(self, session: str) -> Record | None:
         """Return a session, None if there is none with that id."""
 
-        def work(connection: sqlite3.Connection) -> Record | None:
+        def work(connection: Connection) -> Record | None:
             row = connection.execute(f"{RECORDS} WHERE id = ?", (session,)).fetchone()
             return None if row is None else _record(row)
 
@@ -192,7 +222,7 @@ class SessionStore:
     async def owner(self, session: str) -> str | None:
         """Return the owner of a session, even of a damaged one; None if there is no such session."""
 
-        def work(connection: sqlite3.Connection) -> str | None:
+        def work(connection: Connection) -> str | None:
             row = connection.execute("SELECT owner FROM sessions WHERE id = ?", (session,)).fetchone()
             return None if row is None else str(row[0])
 
@@ -211,7 +241,7 @@ class SessionStore:
         return await self._oldest_first("asked <> '[]'")
 
     async def _oldest_first(self, where: str) -> list[Record]:
-        def work(connection: sqlite3.Connection, deadline: Deadline) -> list[Record]:
+        def work(connection: Connection, deadline: Deadline) -> list[Record]:
             return list(_records(connection.execute(f"{RECORDS} WHERE {where} ORDER BY created")))
 
         return await self.database.read_long(work)
@@ -221,9 +251,9 @@ class SessionStore:
     ) -> list[Record]:
         """Sessions in a final state, of an owner or of all, created before that time, oldest first."""
 
-        def work(connection: sqlite3.Connection, deadline: Deadline) -> list[Record]:
+        def work(connection: Connection, deadline: Deadline) -> list[Record]:
             rows = connection.execute(
-                f"{RECORDS} WHERE {FINAL} AND created < ? AND (? IS NULL OR owner = ?) ORDER BY created LIMIT ?",
+                f"{RECORDS} WHERE {FINAL} AND created < ? AND {THEIRS} ORDER BY created LIMIT ?",
                 (float("inf") if before is None else before, owner, owner, limit),
             )
             return list(_records(rows))
@@ -233,7 +263,7 @@ class SessionStore:
     async def kept(self) -> dict[str, int]:
         """Sessions that have audio, as of when each was last saved, and the bytes of it."""
 
-        def work(connection: sqlite3.Connection, deadline: Deadline) -> dict[str, int]:
+        def work(connection: Connection, deadline: Deadline) -> dict[str, int]:
             return dict(map(tuple, connection.execute("SELECT session, kept_bytes FROM progress WHERE kept_bytes > 0")))
 
         return await self.database.read_long(work)
@@ -241,11 +271,9 @@ class SessionStore:
     async def set_kept(self, sizes: Mapping[str, int]) -> None:
         """Correct the bytes of audio that sessions have."""
 
-        def work(connection: sqlite3.Connection) -> None:
-            connection.executemany(
-                "UPDATE progress SET kept_bytes = ? WHERE session = ?",
-                [(size, session) for session, size in sizes.items()],
-            )
+        def work(connection: Connection) -> None:
+            for session, size in sizes.items():
+                connection.execute("UPDATE progress SET kept_bytes = ? WHERE session = ?", (size, session))
 
         await self.database.write(work)
 
@@ -254,10 +282,11 @@ class SessionStore:
         state alone.
         """
 
-        def work(connection: sqlite3.Connection, deadline: Deadline) -> dict[str, int]:
+        def work(connection: Connection, deadline: Deadline) -> dict[str, int]:
             rows = connection.execute(
-                "SELECT owner, sum(text_bytes + kept_bytes) FROM sessions JOIN progress ON session = id "
-                f"WHERE (? IS NULL OR owner = ?) AND {FINAL if final else 'TRUE'} GROUP BY owner",
+                "SELECT owner, CAST(sum(text_bytes + kept_bytes) AS BIGINT) "
+                "FROM sessions JOIN progress ON session = id "
+                f"WHERE {THEIRS} AND {FINAL if final else 'TRUE'} GROUP BY owner",
                 (owner, owner),
             )
             return dict(map(tuple, rows))
@@ -283,11 +312,11 @@ class SessionStore:
         if before is not None:
             wanted.append(("created < ?", before))
         if prefix:
-            wanted.append(("id BETWEEN ? AND ? || char(1114111)", prefix))
+            wanted += [("id >= ?", prefix), ("id <= ?", prefix + chr(0x10FFFF))]
         where = " AND ".join(clause for clause, _ in wanted) or "TRUE"
-        values = [value for clause, value in wanted for _ in range(clause.count("?"))]
+        values = [value for _, value in wanted]
 
-        def work(connection: sqlite3.Connection) -> list[SessionInfo]:
+        def work(connection: Connection) -> list[SessionInfo]:
             rows = connection.execute(
                 f"SELECT {', '.join(INFO)} FROM sessions JOIN progress ON progress.session = id WHERE {where} "
                 "ORDER BY created DESC, id LIMIT ?",
@@ -300,7 +329,7 @@ class SessionStore:
     async def events(self, session: str, after: int, limit: int) -> list[DurableEvent]:
         """Stored events with `seq` above `after`, oldest first."""
 
-        def work(connection: sqlite3.Connection) -> list[DurableEvent]:
+        def work(connection: Connection) -> list[DurableEvent]:
             rows = connection.execute(
                 "SELECT type, body FROM events WHERE session = ? AND seq > ? ORDER BY seq LIMIT ?",
                 (session, after, limit),
@@ -321,7 +350,7 @@ class SessionStore:
         return found
 
     async def _segments(self, session: str, after: int, limit: int) -> list[Segment]:
-        def work(connection: sqlite3.Connection) -> list[Segment]:
+        def work(connection: Connection) -> list[Segment]:
             rows = connection.execute(
                 "SELECT type, body FROM events WHERE session = ? AND segment > ? ORDER BY segment LIMIT ?",
                 (session, after, limit),
@@ -340,9 +369,9 @@ class SessionStore:
     ) -> list[StoredSummary]:
         """Summaries of one kind, newest first, those with `seq` below `before`."""
 
-        def work(connection: sqlite3.Connection) -> list[StoredSummary]:
+        def work(connection: Connection) -> list[StoredSummary]:
             rows = connection.execute(
-                "SELECT type, body FROM events INDEXED BY events_by_type "
+                "SELECT type, body FROM events "
                 "WHERE session = ? AND type = ? AND segment IS NULL AND seq < ? ORDER BY seq DESC LIMIT ?",
                 (session, kind.__struct_config__.tag, before if before is not None else 1 << 62, limit),
             )
@@ -353,21 +382,35 @@ class SessionStore:
 
     async def marks(self, session: str) -> list[Bookmark]:
         """What was marked in a session, in the order of the times."""
-        marks: list[Bookmark] = []
-        after = 0
-        while page := await self._marks(session, after):
-            marks += [Bookmark(time=mark.time, text=mark.text) for mark in page]
-            after = page[-1].seq
-        return sorted(marks, key=lambda mark: mark.time)
+        marks = await self._all_of(session, Mark)
+        return sorted((Bookmark(time=mark.time, text=mark.text) for mark in marks), key=lambda mark: mark.time)
 
-    async def _marks(self, session: str, after: int) -> list[Mark]:
-        def work(connection: sqlite3.Connection) -> list[Mark]:
+    async def labels(self, session: str) -> dict[int, Label]:
+        """The newest label of each segment that has one, by its number."""
+        found: dict[int, tuple[int, Label]] = {}  # with the number of the event that it came with
+        for one in await self._all_of(session, SpeakerLabel):
+            found[one.segment] = one.seq, label_of(one)
+        for revised in await self._all_of(session, SpeakersRevised):
+            for label in revised.labels:
+                if label.segment not in found or found[label.segment][0] < revised.seq:
+                    found[label.segment] = revised.seq, label
+        return {segment: label for segment, (_, label) in found.items()}
+
+    async def _all_of(self, session: str, kind: type[E]) -> list[E]:
+        """Events of one kind, oldest first."""
+        found: list[E] = []
+        while page := await self._page_of(session, kind, found[-1].seq if found else 0):
+            found += page
+        return found
+
+    async def _page_of(self, session: str, kind: type[E], after: int) -> list[E]:
+        def work(connection: Connection) -> list[E]:
             rows = connection.execute(
-                "SELECT type, body FROM events INDEXED BY events_by_type "
-                "WHERE session = ? AND type = 'mark' AND segment IS NULL AND seq > ? ORDER BY seq LIMIT ?",
-                (session, after, PAGE),
+                "SELECT type, body FROM events "
+                "WHERE session = ? AND type = ? AND segment IS NULL AND seq > ? ORDER BY seq LIMIT ?",
+                (session, kind.__struct_config__.tag, after, PAGE),
             )
-            return [event for row in rows if isinstance(event := _event(row), Mark)]
+            return [event for row in rows if isinstance(event := _event(row), kind)]
 
         return await self.database.read(work)
 
@@ -389,8 +432,10 @@ class SessionStore:
             TookTooLong: not all that must be read for it could be read within `within_s` seconds.
         """
 
-        def work(connection: sqlite3.Connection, deadline: Deadline) -> list[Hit]:
-            return search.find(connection, owner, query, limit, summaries=summaries, check=deadline.check)
+        def work(connection: Connection, deadline: Deadline) -> list[Hit]:
+            return search.find(
+                self.database.index, connection, owner, query, limit, summaries=summaries, check=deadline.check
+            )
 
         return await self.database.read_long(work, who=(owner or "") if who is None else who, within_s=within_s)
 
@@ -402,13 +447,15 @@ class SessionStore:
 
     async def pause(self, owner: str, paused: bool) -> None:
         """Remember whether an owner's files are worked on."""
-        change = "INSERT OR IGNORE INTO paused VALUES (?)" if paused else "DELETE FROM paused WHERE owner = ?"
-        await self.database.write(lambda connection: connection.execute(change, (owner,)).fetchall())
+        change = (
+            "INSERT INTO paused VALUES (?) ON CONFLICT DO NOTHING" if paused else "DELETE FROM paused WHERE owner = ?"
+        )
+        await self.database.write(lambda connection: connection.execute(change, (owner,)).rowcount)
 
     async def note(self, name: str) -> str | None:
         """What was noted under a name, None if nothing was."""
 
-        def work(connection: sqlite3.Connection) -> str | None:
+        def work(connection: Connection) -> str | None:
             row = connection.execute("SELECT value FROM notes WHERE name = ?", (name,)).fetchone()
             return None if row is None else str(row[0])
 
@@ -417,8 +464,10 @@ class SessionStore:
     async def set_note(self, name: str, value: str) -> None:
         """Note something, in place of what was noted under that name before."""
 
-        def work(connection: sqlite3.Connection) -> None:
-            connection.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, value))
+        def work(connection: Connection) -> None:
+            connection.execute(
+                "INSERT INTO notes VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", (name, value)
+            )
 
         await self.database.write(work)
 
@@ -434,24 +483,17 @@ class SessionStore:
 
     async def size(self) -> int:
         """Bytes that all of it takes, without what could be used again."""
-
-        def work(connection: sqlite3.Connection) -> int:
-            page, count, free = (
-                connection.execute(f"PRAGMA {name}").fetchone()[0]
-                for name in ("page_size", "page_count", "freelist_count")
-            )
-            return int(page * (count - free))
-
-        return await self.database.read(work)
-
-    async def backup(self, path: Path) -> None:
-        """Write a consistent copy, whole or not at all, while others read and write."""
-        await self.database.backup(path)
+        return await self.database.size()
 
 
 def segment_of(event: TranscriptSegment) -> Segment:
-    """The segment that an event carries."""
-    return Segment(**{name: getattr(event, name) for name in Segment.__struct_fields__})
+    """The segment that an event carries; who says it is told by others."""
+    return Segment(**{name: getattr(event, name) for name in Segment.__struct_fields__ if name != "speaker"})
+
+
+def label_of(event: SpeakerLabel) -> Label:
+    """The label that an event carries."""
+    return Label(segment=event.segment, speaker=event.speaker, confidence=event.confidence)
 
 
 def summary_of(event: DurableEvent) -> Summary:
@@ -460,13 +502,13 @@ def summary_of(event: DurableEvent) -> Summary:
     return Summary(**{name: getattr(event, name) for name in Summary.__struct_fields__})
 
 
-def _keyed(connection: sqlite3.Connection, owner: str, key: str) -> Record | None:
+def _keyed(connection: Connection, owner: str, key: str) -> Record | None:
     row = connection.execute(f"{RECORDS} WHERE owner = ? AND key = ?", (owner, key)).fetchone()
     return None if row is None else _record(row)
 
 
-def _count(connection: sqlite3.Connection, owner: str, most: int) -> int:
-    counted = "SELECT count(*) FROM (SELECT 1 FROM sessions WHERE owner = ? LIMIT ?)"
+def _count(connection: Connection, owner: str, most: int) -> int:
+    counted = "SELECT count(*) FROM (SELECT 1 FROM sessions WHERE owner = ? LIMIT ?) AS theirs"
     return int(connection.execute(counted, (owner, most)).fetchone()[0])
 
 
@@ -480,7 +522,7 @@ def rows(record: Record) -> dict[str, dict[str, Any]]:
     }
 
 
-def insert(connection: sqlite3.Connection, table: str, row: Mapping[str, Any]) -> None:
+def insert(connection: Connection, table: str, row: Mapping[str, Any]) -> None:
     """Insert a row into one of the tables."""
     connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({_places(row)})", tuple(row.values()))
 
@@ -500,8 +542,8 @@ def _values(record: Record, names: Iterable[str]) -> dict[str, Any]:
     return values
 
 
-def _record(row: sqlite3.Row) -> Record:
-    fields = dict(zip(row.keys(), tuple(row), strict=True))
+def _record(row: Sequence[Any]) -> Record:
+    fields = dict(zip(COLUMNS, row, strict=True))
     try:
         fields["config"] = msgspec.json.decode(fields["config"], type=CreateSession)
         fields["asked"] = msgspec.json.decode(fields["asked"], type=list[SummaryOptions])
@@ -514,7 +556,7 @@ def _record(row: sqlite3.Row) -> Record:
     return Record(**fields)
 
 
-def _records(rows: Iterable[sqlite3.Row]) -> Iterator[Record]:
+def _records(rows: Iterable[Sequence[Any]]) -> Iterator[Record]:
     """The sessions that can be read; one that cannot does not hide the others."""
     for row in rows:
         try:
@@ -523,9 +565,9 @@ def _records(rows: Iterable[sqlite3.Row]) -> Iterator[Record]:
             log.error("a session is left out: %s", error)
 
 
-def _infos(rows: Iterable[sqlite3.Row]) -> Iterator[SessionInfo]:
+def _infos(rows: Iterable[Sequence[Any]]) -> Iterator[SessionInfo]:
     for row in rows:
-        fields = dict(zip(INFO, tuple(row), strict=True))
+        fields = dict(zip(INFO, row, strict=True))
         try:
             fields["state"] = State(fields["state"])
         except ValueError as error:
@@ -535,9 +577,10 @@ def _infos(rows: Iterable[sqlite3.Row]) -> Iterator[SessionInfo]:
         yield SessionInfo(session=fields.pop("id"), **fields)
 
 
-def _event(row: sqlite3.Row) -> DurableEvent:
+def _event(row: Sequence[Any]) -> DurableEvent:
+    kind, body = row
     try:
-        event = from_map(msgspec.msgpack.decode(row["body"]), DURABLE[row["type"]])
+        event = from_map(msgspec.msgpack.decode(body), DURABLE[kind])
     except (msgspec.MsgspecError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise StoreFailed(f"an event in the database is damaged ({error}); restore a backup") from error
     assert isinstance(event, DurableEvent)

@@ -213,6 +213,10 @@ class Spool:
             raise ValueError(f"{session!r} is no session id")
         return self.folder / f"{session}.audio"
 
+    def voices(self, session: str) -> Path:
+        """Where what is known of a session's voices is, as long as its audio is here."""
+        return self.path(session).with_suffix(".voices")
+
     def open(self, session: str, owner: str = "") -> SpoolFile:
         """The session's file, which is the owner's, made if it is not there.
 
@@ -247,6 +251,15 @@ class Spool:
             if error.errno == errno.ENOENT:
                 return None
             raise
+
+    def read(self, session: str, offset: int, length: int) -> bytes:
+        """At most `length` bytes of the session's audio from `offset` on. Blocks: for a thread.
+
+        Raises:
+            SpoolFailed: the disk does not give them, or there is no audio.
+        """
+        with _told("the audio could not be read"), self.path(session).open("rb") as file:
+            return os.pread(file.fileno(), length, offset)
 
     def digest(self, session: str, go_on: Callable[[], bool] = lambda: True) -> str:
         """SHA-256 of the session's audio, hexadecimal. Reads all of it, or as long as `go_on` says so: for a thread."""
@@ -304,6 +317,7 @@ class Spool:
         If `durable`, a power cut does not bring it back.
         """
         with _told("the audio could not be deleted", self):
+            self.voices(session).unlink(missing_ok=True)
             size = self.size(session)
             if size is not None:
                 self.path(session).unlink(missing_ok=True)

@@ -63,10 +63,10 @@ class Breaker:
         self._failures, self._trying, self.reason = 0, False, ""
         self._backoff = Backoff(self._first, self._most, self._chance)
 
-    def failed(self, now: float, reason: str, *, hopeless: bool = False) -> None:
-        """Note a failure; `hopeless` opens at once, since the same would happen again."""
+    def failed(self, now: float, reason: str, *, permanent: bool = False) -> None:
+        """Note a failure; a `permanent` one opens it at once, since the same would happen again."""
         self._trying = False
-        self._failures = max(self._failures + 1, self._limit if hopeless else 0)
+        self._failures = max(self._failures + 1, self._limit if permanent else 0)
         self.reason = reason
         if self._failures >= self._limit:
             self._until = now + self._backoff.pause()

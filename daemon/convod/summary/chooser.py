@@ -85,7 +85,7 @@ class Chooser:
             return known
 
     async def wait_back(self) -> None:
-        """Wait until a provider that was away answers again, whoever asks it."""
+        """Wait until a provider that was away answers anyone again."""
         await self._back.wait()
 
     @contextmanager
@@ -100,7 +100,7 @@ class Chooser:
         try:
             yield
         except SummarizerUnavailable as error:
-            breaker.failed(trio.current_time(), str(error), hopeless=not error.retry)
+            breaker.failed(trio.current_time(), str(error), permanent=not error.retry)
             self.choices.clear()
             raise
         except Exception as error:

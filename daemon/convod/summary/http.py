@@ -75,7 +75,7 @@ def failures_named(who: str, url: str) -> Iterator[None]:
 
     where = f"{who} at {place(url)}"
     no_address = SummarizerUnavailable(
-        f"{where} has an address that is none: correct it in the settings under [summary]", retry=False
+        f"{where} has an invalid address: correct it in the settings under [summary]", retry=False
     )
     if place(url) == _UNREADABLE:
         raise no_address  # httpx would look the host up and try a port that is out of range

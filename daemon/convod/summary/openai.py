@@ -212,7 +212,7 @@ class OpenAi:
             return {}
         if not _KEY.fullmatch(key):
             # Said without the key itself, which the HTTP library would quote.
-            raise SummarizerUnavailable(f"The key in {where} is none: it must be one word of ASCII", retry=False)
+            raise SummarizerUnavailable(f"The key in {where} is invalid: it must be one word of ASCII", retry=False)
         self._key = key
         return {"authorization": f"Bearer {key}"}
 

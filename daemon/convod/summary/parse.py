@@ -42,8 +42,9 @@ _TRIES: Final = 8
 
 _FIELDS: Final = ("title", "summary", "key_points", "action_items", "keywords")
 _THOUGHTS: Final = re.compile(r"\A\s*<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL)
-THOUGHTS_END: Final = re.compile(r"</think(?:ing)?>")
+_THOUGHTS_END: Final = re.compile(r"</think(?:ing)?>")
 """Where a model's thoughts end, which its template may have begun for it: then the answer holds no beginning."""
+_MARK_CHARS: Final = len("</thinking>")
 _BULLET: Final = re.compile(r"^\s*(?:[-*•·–]|\d{1,2}[.)])\s+")
 _CITED: Final = re.compile(r"\s*\[\s*(?:segments?\s*)?(\d{1,7}(?:\s*[,;–-]\s*\d{1,7})*)\s*\]")
 """Numbers of segments in a text, as the transcript in the prompt has them: they have a field of their own."""
@@ -94,12 +95,8 @@ def parse_answer(answer: str, labels: Labels = NO_LABELS, *, closing: bool = Fal
     Raises:
         BadAnswer: there is no JSON object with a summary in it.
     """
-    text = _THOUGHTS.sub("", answer[:_ANSWER_CHARS]).strip()
-    if not text:
-        raise BadAnswer("an empty answer")
-    # A summary may speak of such a mark: what stands behind the last one counts only if it holds a summary.
     best: dict[str, Any] = {}
-    for part in (THOUGHTS_END.split(text)[-1], text):
+    for part in _parts(answer):
         for found in _objects(part, closing=closing):
             # Words before the answer may quote a piece of JSON; the object that has fields of ours is it.
             if sum(name in found for name in _FIELDS) > sum(name in best for name in _FIELDS):
@@ -111,6 +108,79 @@ def parse_answer(answer: str, labels: Labels = NO_LABELS, *, closing: bool = Fal
     return _draft(best, labels)
 
 
+def parse_sentences(answer: str, *, closing: bool = False) -> dict[str, list[int]]:
+    """The sentences of an answer to a question (`prompt.answer_schema`), each with the passages that it cites.
+
+    Raises:
+        BadAnswer: there is no JSON object with an answer in it.
+    """
+    for part in _parts(answer):
+        for found in _objects(part, closing=closing):
+            if "answer" in found:
+                return _points(found["answer"])
+    raise BadAnswer("no JSON object of an answer")
+
+
+class SentenceStream:
+    """Finds the sentences of such an answer while it is written: each when its object is whole."""
+
+    def __init__(self) -> None:
+        self._text = ""
+        self._at = 0
+        self._depth = 0
+        self._begin = 0
+        self._in_string = self._escaped = False
+
+    def feed(self, piece: str) -> Iterator[tuple[str, list[int]]]:
+        """The sentences that `piece` completes."""
+        self._text += piece
+        if self._text.lstrip().startswith("<think"):
+            end = self._text.find("</think")
+            self._at = max(self._at, len(self._text) if end < 0 else end)
+        for at in range(self._at, len(self._text)):
+            character = self._text[at]
+            if self._in_string:
+                self._in_string = self._escaped or character != '"'
+                self._escaped = character == "\\" and not self._escaped
+            elif character == '"':
+                self._in_string = self._depth > 0
+            elif character == "{":
+                self._depth += 1
+                if self._depth == 2:
+                    self._begin = at
+            elif character == "}" and self._depth:
+                self._depth -= 1
+                if self._depth == 1:
+                    yield from _points([_read(self._text[self._begin : at + 1])]).items()
+        self._at = len(self._text)
+
+
+class ThoughtsEnd:
+    """Finds the mark that ends a model's thoughts in an answer that comes in pieces."""
+
+    def __init__(self) -> None:
+        self._tail = ""
+
+    def feed(self, piece: str) -> str | None:
+        """What of `piece` stands behind the last such mark; None if none ends in it."""
+        # What came before may hold the beginning of a mark.
+        self._tail = self._tail[-_MARK_CHARS:] + piece
+        _, *behind = _THOUGHTS_END.split(self._tail)
+        if not behind:
+            return None
+        self._tail = ""
+        return behind[-1]
+
+
+def _parts(answer: str) -> tuple[str, str]:
+    """Where to look for the answer, one after the other."""
+    text = _THOUGHTS.sub("", answer[:_ANSWER_CHARS]).strip()
+    if not text:
+        raise BadAnswer("an empty answer")
+    # An answer may speak of such a mark: what stands behind the last one counts only if it holds an answer.
+    return _THOUGHTS_END.split(text)[-1], text
+
+
 def _objects(text: str, *, closing: bool) -> Iterator[dict[str, Any]]:
     at = -1
     for _ in range(_TRIES):
@@ -120,7 +190,7 @@ def _objects(text: str, *, closing: bool) -> Iterator[dict[str, Any]]:
         found = _read(text[at:]) or _read(_repaired(text[at:], closing=closing))
         if found:
             yield found
-            if any(name in found for name in _FIELDS):
+            if any(name in found for name in (*_FIELDS, "answer")):
                 return
 
 

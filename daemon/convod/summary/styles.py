@@ -1,7 +1,7 @@
 """How a summary is written: the built-in styles, and the user's own templates.
 
 In: a name, and a directory of templates. Out: a `Style`, or one sentence that says what is wrong with a template. A
-style's name may come from the network: it is compared with the names of files that are there and is never made into a
+style's name may come from the network: it is compared with the names of existing files and is never made into a
 path. It never does more than read that directory.
 
 A style with fields asks for a text under each of several names; without, for one text. A template is a TOML file whose
@@ -181,7 +181,7 @@ def read(path: Path) -> Style:
         raise BadTemplate(f"The summary template {path} has {len(fields)} fields: leave at most {FIELDS}")
     stray = sorted(labels.keys() - fields.keys())
     if stray:
-        raise BadTemplate(f"The summary template {path} has a label for {stray[0]!r}, which is none of its [fields]")
+        raise BadTemplate(f"The summary template {path} has a label for {stray[0]!r}, which is not among its [fields]")
     return Style(
         name=path.stem,
         instructions=_text(path, "instructions", tree.get("instructions", "Write what the fields ask for.")),
@@ -194,7 +194,7 @@ def read(path: Path) -> Style:
 def _texts(path: Path, tree: Mapping[str, Any], table: str) -> dict[str, str]:
     values = tree.get(table, {})
     if not isinstance(values, dict):
-        raise BadTemplate(f"The summary template {path} has {table} that is no table: write [{table}] above its lines")
+        raise BadTemplate(f"In the summary template {path}, {table} is not a table: write [{table}] above its lines")
     for name in values:
         if not _NAME.fullmatch(name):
             raise BadTemplate(

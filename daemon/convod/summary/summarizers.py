@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 
     from convod.summary.base import ChatMessage
     from convod.summary.extractive import Digest
+    from convod.summary.questions import Answered, Checker, Found, ShowSentence
     from convod.summary.rolling import Load, Rolling
+
+    Answer = Callable[[str, Found, Asked, Checker, ShowSentence], Awaitable[Answered]]
 
 T = TypeVar("T")
 
@@ -104,20 +107,37 @@ class Summarizers:
         """
         style = self._style_now(options)
         segments = transcript.segments
+        through = segments[-1].segment if segments else None
         if not any(segment.text.strip() for segment in segments):
-            return self._signed(Draft(title="", summary=""), None, style, _language_of(transcript), segments)
+            return self._signed(Draft(title="", summary=""), None, style, _language_of(transcript), through)
         status = await self.choose(options)
         if status.provider == EXTRACTIVE:
             language = _language_of(transcript)
-            digest = await self._in_thread(transcript, partial(_extract, segments, style, language))
+            digest = await self._in_thread(transcript.owner, partial(_extract, segments, style, language))
             show(digest.draft.summary, True)
-            return self._signed(digest.draft, status, style, language, segments)
+            return self._signed(digest.draft, status, style, language, through)
         language = self._language(options, transcript)
         wanted = Wanted(style=style, language=language, title=transcript.title)
         with self.chooser.at_work(status):
             draft = await summarise(transcript, wanted, await self._work(status, wanted, show))
-        missing = await self._in_thread(transcript, partial(_missing, transcript, draft, language))
-        return self._signed(draft, status, style, language, segments, missing)
+        missing = await self._in_thread(transcript.owner, partial(_missing, transcript, draft, language))
+        return self._signed(draft, status, style, language, through, missing)
+
+    async def answer(
+        self, question: str, found: Found, owner: str, show: ShowSentence
+    ) -> tuple[Answered, SummarizerStatus]:
+        """Let the language model of the settings answer a question from passages. Cancelling closes the request.
+
+        Raises:
+            SummarizerUnavailable: there is no language model, or it fails; the text says why.
+        """
+        status = await self.choose(SummaryOptions())
+        if status.provider == EXTRACTIVE:
+            raise SummarizerUnavailable(f"No language model answers questions ({status.reason}).", retry=False)
+        # As its patterns, of facts above all, take a while to compile.
+        answer, checker = await self._in_thread(owner, partial(_prepare_answer, question, found))
+        with self.chooser.at_work(status):
+            return await answer(question, found, await self._asked(status), checker, show), status
 
     def rolling(self, title: str, last: Summary | None) -> Rolling:
         """Begin the rolling summary of a talk, from its title and its last summary before a restart."""
@@ -138,7 +158,7 @@ class Summarizers:
         if status.provider == EXTRACTIVE:
             draft = await rolling.extracted(load, style, transcript.language)
             show(draft.summary, True)
-            return self._signed(draft, status, style, transcript.language, (), through=rolling.through)
+            return self._signed(draft, status, style, transcript.language, rolling.through)
         language = self._language(options, transcript)
         wanted = Wanted(style=style, language=language, title=transcript.title)
 
@@ -151,33 +171,35 @@ class Summarizers:
 
         draft = await rolling.refined(load, refine)
         missing = rolling.facts.missing(draft, language)
-        return self._signed(draft, status, style, language, (), missing, through=rolling.through)
+        return self._signed(draft, status, style, language, rolling.through, missing)
 
-    async def _in_thread(self, transcript: Transcript, work: Callable[[], T]) -> T:
-        async with self._threads.turn(transcript.owner):
+    async def _in_thread(self, owner: str, work: Callable[[], T]) -> T:
+        async with self._threads.turn(owner):
             return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
 
     async def aclose(self) -> None:
         """Close all connections; writing again reopens them."""
         await self._connections.aclose()
 
-    async def _work(self, status: SummarizerStatus, wanted: Wanted, show: Show) -> Work:
+    async def _asked(self, status: SummarizerStatus) -> Asked:
         provider = self.chooser.provider(status.provider)
-        context_tokens = await provider.context_tokens(status.model)
-        gauge = self._gauge(status)
-        asked = Asked(
+        return Asked(
             provider=provider,
             model=status.model,
-            context_tokens=context_tokens,
+            context_tokens=await provider.context_tokens(status.model),
             silence_s=self._settings.first_token_timeout_s,
             total_s=self._settings.total_timeout_s,
-            learn=gauge.learn,
+            learn=self._gauge(status).learn,
         )
+
+    async def _work(self, status: SummarizerStatus, wanted: Wanted, show: Show) -> Work:
+        asked = await self._asked(status)
 
         async def ask(question: list[ChatMessage], answer_tokens: int, shown: bool) -> Draft:
             return await write_draft(asked, question, wanted, answer_tokens, show if shown else None)
 
-        return Work(ask=ask, notes=self._notes, writer=asked.who, context_tokens=context_tokens, gauge=gauge)
+        gauge = self._gauge(status)
+        return Work(ask=ask, notes=self._notes, writer=asked.who, context_tokens=asked.context_tokens, gauge=gauge)
 
     def _gauge(self, status: SummarizerStatus) -> Gauge:
         """What is known of a model's vocabulary."""
@@ -221,10 +243,8 @@ class Summarizers:
         status: SummarizerStatus | None,
         style: Style,
         language: str,
-        segments: Sequence[Segment],
+        through: int | None,
         missing: Sequence[str] = (),
-        *,
-        through: int | None = None,
     ) -> Summary:
         """Make a summary of a draft. `status`: who wrote it, None if there was nothing to write."""
         return Summary(
@@ -242,7 +262,7 @@ class Summarizers:
             origin=Origin(
                 created=round(self._clock(), 3),
                 style=style.name,
-                through=segments[-1].segment if segments else through,
+                through=through,
             ),
         )
 
@@ -275,6 +295,12 @@ def _extract(segments: Sequence[Segment], style: Style, language: str) -> Digest
     )
 
     return extract(segments, style, language)
+
+
+def _prepare_answer(question: str, found: Found) -> tuple[Answer, Checker]:
+    from convod.summary.questions import Checker, answer
+
+    return answer, Checker(question, found.passages)
 
 
 def _missing(transcript: Transcript, draft: Draft, language: str) -> list[str]:

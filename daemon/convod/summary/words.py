@@ -138,7 +138,7 @@ def says_nothing(sentence: str) -> bool:
 def keywords(texts: Sequence[str], most: int) -> list[str]:
     """The words and names a talk comes back to, most frequent first; equals in the order of the talk.
 
-    A word counts if it is no function word: it is not in the lists, it does not stand in every fifth sentence
+    A word counts if it is not a function word: it is not in the lists, it does not stand in every fifth sentence
     (in talks long enough to tell), and it has three letters or is an abbreviation. Two words that keep standing
     together are one keyword.
     """
@@ -184,7 +184,7 @@ def _one_syllable(forms: Collection[str]) -> dict[str, str]:
 
 
 def _key(form: str) -> str:
-    """What a written form is counted as; "" for what is no keyword. Long runs of Chinese are for `_add_han`."""
+    """What a written form is counted as; "" for what is not a keyword. Long runs of Chinese are for `_add_han`."""
     if _IS_HANGUL.match(form):
         stem = _KOREAN_PARTICLES.sub("", form) if len(form) > 2 else form
         stem = stem if len(stem) >= 2 else form

@@ -18,7 +18,7 @@ import msgspec
 import trio
 
 from convod.summary.base import AnswerCut, ChatMessage, Provider, Question, Show, SummarizerUnavailable
-from convod.summary.parse import THOUGHTS_END, BadAnswer, Draft, Labels, parse_answer
+from convod.summary.parse import BadAnswer, Draft, Labels, ThoughtsEnd, parse_answer
 from convod.summary.preview import SummaryText
 from convod.summary.prompt import Wanted, once_more, schema
 
@@ -26,9 +26,6 @@ log = logging.getLogger("convod.summary")
 
 _ANSWER_CHARS: Final = 200_000
 """A model that writes more characters than this repeats itself."""
-
-MARK_CHARS: Final = len("</thinking>")
-"""Of what came before a piece, as much may be the beginning of the mark that ends a model's thoughts."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +50,12 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class _Answer:
+class Answer:
+    """What a model wrote."""
+
     text: str
     cut: bool
     """It ended because there was no more room."""
-    summary_ended: bool
-    """The end of the summary had come by then."""
 
 
 async def write_draft(
@@ -84,29 +81,54 @@ async def write_draft(
         context_tokens=asked.context_tokens,
         answer_tokens=answer_tokens,
     )
-    answer = await _answer(asked, question, labels, show)
+    answer, ended = await _shown(asked, question, labels, show)
     try:
-        if not answer.cut or answer.summary_ended:
+        if not answer.cut or ended:
             return parse_answer(answer.text, labels, closing=answer.cut)
         reason = "an answer that was cut off"
     except BadAnswer as error:
         reason = str(error)
     log.warning("%s gave %s; it is asked once more", asked.who, reason)
-    answer = await _answer(asked, msgspec.structs.replace(question, messages=once_more(messages)), labels, show)
+    answer, _ = await _shown(asked, msgspec.structs.replace(question, messages=once_more(messages)), labels, show)
     try:
         return parse_answer(answer.text, labels, closing=True)
     except BadAnswer as error:
-        raise SummarizerUnavailable(
-            f"{asked.who} gave {reason}, then {error}: try again, or choose another model"
-        ) from error
+        raise useless(asked, reason, error) from error
 
 
-async def _answer(asked: Asked, question: Question, labels: Labels, show: Show | None) -> _Answer:
-    summary = SummaryText(labels)
+def useless(asked: Asked, reason: str, error: BadAnswer) -> SummarizerUnavailable:
+    """What to say of a model that gave two answers that cannot be used."""
+    return SummarizerUnavailable(f"{asked.who} gave {reason}, then {error}: try again, or choose another model")
+
+
+async def _shown(asked: Asked, question: Question, labels: Labels, show: Show | None) -> tuple[Answer, bool]:
+    """The answer, and whether the end of its summary came; the summary is shown as it is written."""
+    summary, begun = SummaryText(labels), False
+    thoughts = ThoughtsEnd()
+
+    def took(piece: str) -> None:
+        nonlocal summary, begun
+        if (behind := thoughts.feed(piece)) is not None:
+            # What was shown until now were thoughts.
+            summary, begun, piece = SummaryText(labels), False, behind
+        if (added := summary.feed(piece)) and show is not None:
+            show(added, not begun)
+            begun = True
+
+    answer = await ask(asked, question, took)
+    return answer, summary.ended
+
+
+async def ask(asked: Asked, question: Question, took: Callable[[str], None]) -> Answer:
+    """Ask a model, within its time-outs; `took` gets each piece of the answer as it comes.
+
+    Raises:
+        SummarizerUnavailable: no answer in time, or a failing server.
+        PromptTooLong: the model did not see the whole question.
+    """
     pieces: list[str] = []
-    tail = ""
     length = 0
-    cut = begun = False
+    cut = False
     question = msgspec.structs.replace(question, counted=partial(asked.learn, question.messages))
     stream = asked.provider.complete(question)
     deadline = trio.current_time() + asked.total_s
@@ -125,17 +147,8 @@ async def _answer(asked: Asked, question: Question, labels: Labels, show: Show |
                 raise _timed_out(asked, total=trio.current_time() >= deadline)
             pieces.append(piece)
             length += len(piece)
-            tail = tail[-MARK_CHARS:] + piece
-            if (marks := THOUGHTS_END.split(tail))[1:]:
-                # What was shown until now were thoughts.
-                summary, begun, piece = SummaryText(labels), False, marks[-1]
-                tail = ""
-            added = summary.feed(piece)
-            if added and show is not None:
-                show(added, not begun)
-                begun = True
-    cut = cut or length >= _ANSWER_CHARS
-    return _Answer(text="".join(pieces), cut=cut, summary_ended=summary.ended)
+            took(piece)
+    return Answer(text="".join(pieces), cut=cut or length >= _ANSWER_CHARS)
 
 
 def _timed_out(asked: Asked, *, total: bool) -> SummarizerUnavailable:

@@ -16,7 +16,22 @@ import trio
 import convo
 from convo.messages import SummaryOptions
 
-from . import captions, engine, files, gateway, history, idle, live, load, make_talks, noise, silence, soak
+from . import (
+    captions,
+    cluster,
+    engine,
+    files,
+    gateway,
+    history,
+    idle,
+    live,
+    load,
+    make_talks,
+    noise,
+    silence,
+    soak,
+    speakers,
+)
 from .daemon import Daemon, running
 from .figures import Figures
 from .options import Options
@@ -35,6 +50,8 @@ BENCHES: dict[str, Bench] = {
     "engine": engine.bench,
     "files": files.bench,
     "history": history.bench,
+    "cluster": cluster.bench,
+    "speakers": speakers.bench,
 }
 
 
@@ -50,6 +67,7 @@ def main() -> None:
         "--talks", type=Path, metavar="DIR", help="recorded talks, NAME.flac beside NAME.json; or one NAME.json"
     )
     parser.add_argument("--noises", type=Path, metavar="DIR", help="recordings in which nobody speaks")
+    parser.add_argument("--clips", type=Path, metavar="FILE", help="speakers: a manifest of recordings with turns")
     parser.add_argument("--seconds", type=float, metavar="N", help="so much of each talk; load: of each part (60)")
     parser.add_argument("--minutes", type=float, metavar="N", help="files: how long the file is")
     parser.add_argument("--at-once", type=_counts, metavar="N,…", help="load: so many talks at once")
@@ -63,6 +81,7 @@ def main() -> None:
         seconds=arguments.seconds,
         minutes=arguments.minutes,
         at_once=arguments.at_once,
+        clips=arguments.clips,
     )
     figures: dict[str, object] = {
         "machine": f"{platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}, "
@@ -71,7 +90,7 @@ def main() -> None:
     print(figures["machine"], flush=True)
     for name in BENCHES if arguments.bench == "all" else [arguments.bench]:
         # Bare engine and daemon are compared with one worker each.
-        one_worker = {"CONVOD_DEVICE": "cpu", "CONVOD_ENGINE_WORKERS": "1"} if name == "engine" else {}
+        one_worker = {"CONVOD_DEVICE": "cpu", "CONVOD_ENGINE_WORKERS": "1"} if name in ("engine", "cluster") else {}
         with running("--model", arguments.model, **one_worker) as daemon:
             result = trio.run(_warm_then, BENCHES[name], daemon, options)
         figures[name] = result

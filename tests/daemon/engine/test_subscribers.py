@@ -38,6 +38,18 @@ async def test_sessions_are_told_of_their_owners_pressure_and_of_its_end_without
         nursery.cancel_scope.cancel()
 
 
+async def test_where_no_interims_are_possible_sessions_are_told_once_whatever_the_pressure(autojump_clock):
+    subscribers = Subscribers(Interims.NONE)
+    told: list[News] = []
+    subscribers.add("mine", "me", told.append)
+    await trio.sleep(STEP_S)
+    for _ in range(10):
+        subscribers.waited(job("me"), LATE)
+    await trio.sleep(2 * RELIEF_S)
+    assert subscribers.interims("me") is subscribers.interims() is Interims.NONE
+    assert told == [LoadChanged(Interims.NONE)]
+
+
 async def test_the_pressure_of_an_owner_who_left_is_forgotten(autojump_clock):
     subscribers = Subscribers()
     await trio.sleep(STEP_S)

@@ -20,7 +20,7 @@ from convod.engine.wire import (
     read_frame,
     to_worker,
 )
-from convod.speech.decoding import Hypothesis, Lead, Options, TimedWord, Window
+from convod.speech.decoding import Hypothesis, Lead, Options, TimedWord, Voiceprints, Window
 
 HEARD = Hypothesis(
     text="Grüße, 世界",
@@ -33,6 +33,7 @@ HEARD = Hypothesis(
     voiced=b"\x00\x01\x01",
     uncovered=(0.5, 1.5),
     truncated=True,
+    voiceprints=Voiceprints(starts=[0.0, 0.8], window_s=1.6, vectors=[b"\x00\x00\x80\x3f", b""]),
 )
 
 
@@ -40,10 +41,10 @@ HEARD = Hypothesis(
     "part",
     [
         Load(directory="/m", context="full"),
-        Load(directory="/m", context="short", device="cuda", compute_type="float16", threads=3),
+        Load(directory="/m", context="short", device="cuda", compute_type="float16", threads=3, voices="/v"),
         Work(
             windows=[
-                Window(audio=b"", stream_key="a:0"),
+                Window(audio=b"", stream_key="a:0", voiceprints=True),
                 Window(audio=b"\x00\x01", lead=Lead(audio=b"\x02\x03", text="Grüße,"), expected="de"),
             ],
             rate=16000,

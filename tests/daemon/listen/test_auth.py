@@ -22,12 +22,12 @@ from convod.listen.auth import (
     unix_grant,
 )
 from convod.listen.settings import ListenSettings
-from convod.listen.tokens import TokenBook
+from convod.listen.tokens import TokenFile
 
 
 def authenticator(directory, **settings) -> Authenticator:
     fixed = ListenSettings(**settings)
-    return Authenticator(TokenBook(directory), lambda: fixed)
+    return Authenticator(TokenFile(directory), lambda: fixed)
 
 
 async def refused(door: Authenticator, given: str | None, host: str = "h", **where) -> str:
@@ -71,7 +71,7 @@ async def test_this_machine_comes_in_without_a_token_only_if_the_settings_say_so
 
 
 HAPPENS = {
-    "the first token is made": lambda place: TokenBook(place).add("a"),
+    "the first token is made": lambda place: TokenFile(place).add("a"),
     "a shared token is set": lambda place: ListenSettings(open_loopback=True, token="s"),
     "the setting is gone": lambda place: ListenSettings(),
 }
@@ -80,7 +80,7 @@ HAPPENS = {
 @pytest.mark.parametrize("what", HAPPENS)
 async def test_an_open_port_closes_and_never_opens_again(autojump_clock, tmp_path, what):
     now = [before := ListenSettings(open_loopback=True)]
-    book = TokenBook(tmp_path)
+    book = TokenFile(tmp_path)
     door = Authenticator(book, lambda: now[0])
     grant = await door.authenticate(None, "h", loopback=True)
     assert grant.lease is not None
@@ -101,7 +101,7 @@ async def test_an_open_port_closes_and_never_opens_again(autojump_clock, tmp_pat
 @pytest.mark.parametrize("damage", ["missing", "broken", "unreadable", "dangling link"])
 async def test_a_tokens_file_that_is_gone_or_broken_opens_nothing(autojump_clock, tmp_path, damage, monkeypatch):
     """Whether it happens while the daemon runs or, where no port is open without tokens, before it starts again."""
-    book = TokenBook(tmp_path)
+    book = TokenFile(tmp_path)
     book.add("a")
     running = authenticator(tmp_path, open_loopback=True)
     assert running.requires_token(loopback=True)
@@ -128,7 +128,7 @@ def raising(error: Exception):
 
 
 async def test_a_token_is_known_by_its_secret(autojump_clock, tmp_path):
-    book = TokenBook(tmp_path)
+    book = TokenFile(tmp_path)
     door = authenticator(tmp_path)
     assert not door.has_tokens()
     secret = book.add("phone", scope="read")
@@ -182,9 +182,9 @@ async def until_ended(lease: Lease, limit_s: float) -> None:
 async def test_a_grant_ends_when_its_token_is_revoked_expires_or_is_another(
     autojump_clock, tmp_path, monkeypatch, nursery, caplog
 ):
-    book = TokenBook(tmp_path)
+    book = TokenFile(tmp_path)
     door = authenticator(tmp_path)
-    assert "convod token add" in door.why_nobody_comes_in()
+    assert "convod token add" in door.why_no_valid_token()
     began = time.time()
     monkeypatch.setattr(time, "time", lambda: began + trio.current_time())
     start = trio.current_time()
@@ -201,18 +201,18 @@ async def test_a_grant_ends_when_its_token_is_revoked_expires_or_is_another(
     assert leases["expires"].ended is None
     await until_ended(leases["expires"], 110)
     assert leases["stays"].ended is None
-    assert door.why_nobody_comes_in() is None
+    assert door.why_no_valid_token() is None
     book.path.write_bytes(b"broken")
     await trio.sleep(10)
     assert leases["stays"].ended is None
     assert sum("cannot be read" in record.getMessage() for record in caplog.records) == 1, "it is said once"
-    assert "cannot be read" in door.why_nobody_comes_in()
+    assert "cannot be read" in door.why_no_valid_token()
     nursery.cancel_scope.cancel()
 
 
 async def test_a_shared_token_ends_with_the_settings_that_hold_it(autojump_clock, tmp_path, caplog):
     now = [ListenSettings(token="old")]
-    door = Authenticator(TokenBook(tmp_path), lambda: now[0])
+    door = Authenticator(TokenFile(tmp_path), lambda: now[0])
     lease = (await door.authenticate("old", "h")).lease
     door.recheck()
     assert lease.ended is None
@@ -224,7 +224,7 @@ async def test_a_shared_token_ends_with_the_settings_that_hold_it(autojump_clock
     now[0] = ListenSettings()
     door.recheck()
     assert lease.ended
-    assert "nobody comes in by WebSocket" in caplog.text
+    assert "no client can connect by WebSocket" in caplog.text
     await refused(door, None)
 
 
@@ -268,7 +268,7 @@ def test_a_user_without_an_id_here_is_nobodys_owner(monkeypatch, admins):
 
 async def test_an_admin_is_one_as_long_as_the_settings_say_so(autojump_clock, tmp_path):
     now = [ListenSettings(admins=["54321"])]
-    door = Authenticator(TokenBook(tmp_path), lambda: now[0])
+    door = Authenticator(TokenFile(tmp_path), lambda: now[0])
     grant = door.authenticate_user(Peer(54321))
     assert grant.reach is None
     door.recheck()

@@ -225,15 +225,14 @@ async def test_the_handshakes_time_is_counted_from_the_first_byte(autojump_clock
             await trio.sleep(4)
             raise Unauthorized("no")
 
-        listen = ListenSettings(handshake_s=10)
         ours, theirs = trio.testing.memory_stream_pair()
         began = trio.current_time()
-        with place.service.limiter.slot(listen) as slot:
+        with place.service.limiter.slot(ListenSettings(handshake_s=10)) as slot:
             await trio.sleep(7)  # for TLS and HTTP
             async with trio.open_nursery() as nursery:
                 connection = Connection(Role.SERVER, LengthPrefixed())
                 peer = Peer(theirs, MemoryLink(ours))
-                handler = ConnectionHandler(peer.link, connection, slow, place.service, listen, slot, "peer")
+                handler = ConnectionHandler(peer.link, connection, slow, place.service, slot)
                 nursery.start_soon(handler.run)
                 assert of(Code.UNAUTHORIZED)(await peer.hello("guess")), "also if its time ends before the pause does"
                 assert trio.current_time() - began == pytest.approx(10)

@@ -8,14 +8,14 @@ import time
 
 import pytest
 
-from convod.listen.tokens import BadToken, TokenBook
+from convod.listen.tokens import BadToken, TokenFile
 from convod.ops.tokens import parse_expiry
 
 NOW = 1_000_000_000.0
 
 
 def test_a_token_is_found_by_its_secret_which_is_nowhere_on_disk(tmp_path):
-    book = TokenBook(tmp_path)
+    book = TokenFile(tmp_path)
     secret = book.add("phone", scope="read")
     found = book.find(secret, NOW)
     assert found is not None
@@ -27,7 +27,7 @@ def test_a_token_is_found_by_its_secret_which_is_nowhere_on_disk(tmp_path):
 
 def test_a_secret_is_compared_with_every_token_in_constant_time(tmp_path, monkeypatch):
     """Whichever it is, and whether it is any: how long it takes tells nothing."""
-    book = TokenBook(tmp_path)
+    book = TokenFile(tmp_path)
     own = [book.add(f"n{i}") for i in range(5)]
     compare, compared = hmac.compare_digest, []
     monkeypatch.setattr(hmac, "compare_digest", lambda *two: compared.append(two) or compare(*two))
@@ -39,7 +39,7 @@ def test_a_secret_is_compared_with_every_token_in_constant_time(tmp_path, monkey
 
 
 def test_the_file_is_for_its_user_alone(tmp_path):
-    book = TokenBook(tmp_path / "state")
+    book = TokenFile(tmp_path / "state")
     before = os.umask(0)
     try:
         book.add("phone")
@@ -49,7 +49,7 @@ def test_the_file_is_for_its_user_alone(tmp_path):
 
 
 def test_what_another_process_changes_is_seen_at_once(tmp_path):
-    daemon, command = TokenBook(tmp_path), TokenBook(tmp_path)
+    daemon, command = TokenFile(tmp_path), TokenFile(tmp_path)
     assert not daemon.exists
     first, second = command.add("one"), command.add("two", owner="uid:7")
     assert daemon.exists
@@ -63,7 +63,7 @@ def test_what_another_process_changes_is_seen_at_once(tmp_path):
 
 
 def test_a_token_is_over_when_it_expires(tmp_path):
-    book = TokenBook(tmp_path)
+    book = TokenFile(tmp_path)
     secret = book.add("guest", expires=NOW)
     assert book.find(secret, NOW - 0.1) is not None
     assert book.find(secret, NOW) is None
@@ -71,12 +71,12 @@ def test_a_token_is_over_when_it_expires(tmp_path):
 
 @pytest.mark.parametrize("name", ["", "-x", "a b", "a\nb", "../x", "ä", "x" * 65])
 def test_a_name_is_plain(tmp_path, name):
-    with pytest.raises(BadToken, match="no name"):
-        TokenBook(tmp_path).add(name)
+    with pytest.raises(BadToken, match="cannot be the name"):
+        TokenFile(tmp_path).add(name)
 
 
 def test_a_name_is_taken_once_and_missed_by_name(tmp_path):
-    book = TokenBook(tmp_path)
+    book = TokenFile(tmp_path)
     book.add("a")
     with pytest.raises(BadToken, match="already"):
         book.add("a")
@@ -86,7 +86,7 @@ def test_a_name_is_taken_once_and_missed_by_name(tmp_path):
 
 
 def test_a_name_that_is_made_again_is_another_owner(tmp_path):
-    book = TokenBook(tmp_path)
+    book = TokenFile(tmp_path)
     first = book.find(book.add("phone"), NOW)
     book.revoke("phone")
     second = book.find(book.add("phone"), NOW)
@@ -96,7 +96,7 @@ def test_a_name_that_is_made_again_is_another_owner(tmp_path):
 
 
 def test_a_token_of_an_earlier_version_is_the_owner_that_it_was(tmp_path):
-    book = TokenBook(tmp_path)
+    book = TokenFile(tmp_path)
     secret = "convo_old"
     book.path.write_text(
         '{"version": 1, "tokens": [{"name": "phone", "scope": "stream", "owner": "token:phone", "created": 1.0, '
@@ -111,7 +111,7 @@ def test_a_token_of_an_earlier_version_is_the_owner_that_it_was(tmp_path):
     "damage", [b"", b"{", b"[]", b'{"tokens": [{"name": "a"}]}', b'{"tokens": [{"name": "\xcc"}]}']
 )
 def test_a_damaged_file_lets_nobody_in_and_is_left_as_it_is(tmp_path, damage):
-    book = TokenBook(tmp_path)
+    book = TokenFile(tmp_path)
     secret = book.add("a")
     book.path.write_bytes(damage)
     with pytest.raises(BadToken, match="restore"):
@@ -144,6 +144,6 @@ def test_root_writes_through_no_link_that_the_daemons_user_put_there(tmp_path, n
     owner = elsewhere.stat().st_uid, elsewhere.stat().st_gid
     (state / name).symlink_to(elsewhere)
     with pytest.raises(BadToken, match="cannot be written"):
-        TokenBook(state).add("ann")
+        TokenFile(state).add("ann")
     assert elsewhere.read_text() == "root's"
     assert (elsewhere.stat().st_uid, elsewhere.stat().st_gid) == owner

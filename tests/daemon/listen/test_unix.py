@@ -66,7 +66,7 @@ def test_what_is_no_socket_is_left_alone(tmp_path, what):
         path.mkdir()
     else:
         path.symlink_to(tmp_path / "nothing")
-    with pytest.raises(SocketTaken, match="is no socket"), bound(path):
+    with pytest.raises(SocketTaken, match="is not a socket"), bound(path):
         pass
     assert os.path.lexists(path)
 

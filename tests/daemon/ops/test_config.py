@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal, get_args, get_origin
 
@@ -93,7 +94,7 @@ def test_short_names_in_the_environment_are_settings(short, key):
     assert getattr(getattr(settings, section), name) in (value, [value])
 
 
-PATTERNS = {"listen.socket_mode": "0660", "metrics.http": "127.0.0.1:9464"}
+PATTERNS = {"listen.socket_mode": "0660", "metrics.http": "127.0.0.1:9464", "hooks.url": "http://127.0.0.1/"}
 
 
 def test_every_setting_can_be_given_in_the_environment_and_in_a_file(write):
@@ -105,7 +106,8 @@ def test_every_setting_can_be_given_in_the_environment_and_in_a_file(write):
         elif get_origin(kind) is Literal:
             kind, value = str, get_args(kind)[-1]
         elif get_origin(kind) is list:
-            kind, value = list[str], "ws://a:1,ws://b:2"
+            (of,) = get_args(kind)
+            kind, value = list[str], ",".join(get_args(of)[-2:]) if get_origin(of) is Literal else "ws://a:1,ws://b:2"
         elif get_origin(kind) is Annotated:
             kind, bounds = get_args(kind)
             # A number that is within the bounds and not the default of any setting.
@@ -114,7 +116,8 @@ def test_every_setting_can_be_given_in_the_environment_and_in_a_file(write):
             value = text[kind]
         settings, _ = config.load({}, {config.ENVIRONMENT + key.replace(".", "_").upper(): value})
         assert settings != config.Settings(), key
-        plain = {bool: value, int: value, float: value, list[str]: '["ws://a:1", "ws://b:2"]'}.get(kind, f'"{value}"')
+        listed = json.dumps(value.split(","))
+        plain = {bool: value, int: value, float: value, list[str]: listed}.get(kind, f'"{value}"')
         section, _, name = key.rpartition(".")
         file = write(f"[{section}]\n{name} = {plain}\n" if section else f"{name} = {plain}\n")
         assert config.load({}, {}, file)[0] == settings, key
@@ -149,11 +152,11 @@ def test_the_state_directory_is_the_users_unless_it_is_given():
 @pytest.mark.parametrize(
     ("text", "key", "expected"),
     [
-        ("[engine]\nmodle = 'x'\n", "engine.modle", "one of batch, compute_type, "),
+        ("[engine]\nmodle = 'x'\n", "engine.modle", "one of batch, broker, compute_type, "),
         ("[engine]\nmodle = 'x'\n", "engine.modle", "(perhaps you mean engine.model)"),
         ("model = 'x'\n", "model", "(perhaps you mean engine.model)"),
         ("[limits]\nmessage_bytes = 1\n", "limits.message_bytes", "(perhaps you mean listen.message_bytes)"),
-        ("[motor]\nmodel = 'x'\n", "motor", "one of drain_s, state_dir, or one of the sections engine, limits, listen"),
+        ("[motor]\nmodel = 'x'\n", "motor", "one of drain_s, state_dir, or one of the sections engine, hooks, limits"),
         ("[engines]\nmodel = 'x'\n", "engines", "(perhaps you mean engine)"),
         ("engine = 'x'\n", "engine", "a section [engine]"),
         ("[engine]\nmodel = 3\n", "engine.model", "text"),
@@ -242,10 +245,10 @@ def run(monkeypatch, *arguments: str, **environment: str) -> int:
 
 
 def test_check_config_prints_settings_that_give_the_same_settings_and_no_token(monkeypatch, capsys, write, tmp_path):
-    file = write('[listen]\ntoken = "secret"\nwebsocket = ["ws://127.0.0.1:1"]\n[summary]\nmodel = "a\\"b"\n')
+    file = write('[listen]\ntoken = "s3cret"\nwebsocket = ["ws://127.0.0.1:1"]\n[summary]\nmodel = "a\\"b"\n')
     assert run(monkeypatch, "check-config", "--config", str(file), "--log-level", "debug") == 0
     printed = capsys.readouterr().out
-    assert "secret" not in printed
+    assert "s3cret" not in printed
     again = tmp_path / "again.toml"
     again.write_text(printed)
     settings, _ = config.load({}, {}, again)
@@ -261,6 +264,9 @@ def test_check_config_prints_settings_that_give_the_same_settings_and_no_token(m
         ('[listen]\ntoken = "secret"\n', 0o640, False),
         ('[listen]\ntoken = "secret"\n', 0o600, False),
         ("[listen]\n", 0o644, False),
+        ('[store]\nurl = "postgresql://ann:secret@host/db"\n', 0o644, True),
+        ('[store]\nurl = "postgresql://ann@host/db?sslpassword=secret"\n', 0o644, True),
+        ('[store]\nurl = "postgresql://ann@host/db"\n', 0o644, False),
     ],
 )
 def test_a_token_that_any_user_may_read_is_told(monkeypatch, capsys, write, text, mode, exposed):
@@ -270,15 +276,32 @@ def test_a_token_that_any_user_may_read_is_told(monkeypatch, capsys, write, text
     said = capsys.readouterr().err
     assert ("any user may read it" in said) is exposed
     assert "secret" not in said
-    run(monkeypatch, "check-config", "--config", str(file), CONVOD_TOKEN="of the environment")
+    run(monkeypatch, "check-config", "--config", str(file), CONVOD_TOKEN="of the environment", CONVOD_STORE_URL="")
     assert "any user" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://ann:s3cret@host/db", "postgres://ann:se@cr:s3cret@host/db", "postgresql://ann:1/s3cret@host/db",
+        "postgresql://host/db?user=ann&password=s3cret", "postgresql://ann:s3cret@host:port/db", "ann:s3cret@host",
+        "mysql://ann:s3cret@host/db", "host=h password=s3cret", "postgresql://ann:%zzs3cret@host",
+    ],
+)  # fmt: skip
+def test_a_stores_password_is_never_printed(monkeypatch, capsys, url):
+    run(monkeypatch, "check-config", CONVOD_STORE_URL=url)
+    run(monkeypatch, "backup", "/nowhere/file", CONVOD_STORE_URL=url)
+    printed = capsys.readouterr()
+    assert "s3cret" not in printed.out + printed.err
+    assert "(set)" in printed.out
+    assert "pg_dump" in printed.err
 
 
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
         ("CONVOD_MODEL", "smal", "engine.model: no model is called 'smal'"),
-        ("CONVOD_MODEL", "/no/such/place", "engine.model: /no/such/place is no directory"),
+        ("CONVOD_MODEL", "/no/such/place", "engine.model: /no/such/place is not a directory"),
         ("CONVOD_SUMMARY_PROVIDER", "gpt", "no summarizer 'gpt': choose one of auto, ollama"),
         ("CONVOD_SUMMARY_STYLE", "../x", "no summary style '../x': choose one of brief"),
     ],
@@ -313,3 +336,24 @@ def test_a_value_out_of_range_is_one_line_with_the_range(name, value, expected):
     with pytest.raises(config.BadSettings, match=f"{name}: expected {expected}") as wrong:
         config.load({}, {name: value})
     assert "\n" not in str(wrong.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("", ""),
+        ("redis://h:1/2", "redis://h:1/2"),
+        ("redis://u:p@h", "redis://u:(set)@h"),
+        ("rediss://:p%40@h?ssl_ca_certs=/a", "rediss://:(set)@h?ssl_ca_certs=/a"),
+    ],
+)
+def test_a_brokers_password_is_not_shown_and_a_file_with_it_must_be_private(write, url, shown):
+    assert config.without_password(url) == shown
+    file = write(f"[engine]\nbroker = '{url}'\n")
+    file.chmod(0o644)
+    settings, _ = config.load({}, {}, file)
+    told = config.exposed_secret(settings, file)
+    use = f"use `chmod o-r {file}`, or CONVOD_ENGINE_BROKER instead"
+    assert told == (None if url == shown else f"{file} holds engine.broker and any user may read it: {use}")
+    file.chmod(0o640)
+    assert config.exposed_secret(settings, file) is None

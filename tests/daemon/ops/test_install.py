@@ -35,7 +35,8 @@ def analyze(*arguments: str | Path, **environment: str) -> subprocess.CompletedP
 def test_no_place_holder_is_left_and_the_program_is_the_one_that_ran(units, tmp_path):
     texts = {path.name: path.read_text() for path in tmp_path.joinpath("root").rglob("*") if path.is_file()}
     assert set(texts) == {
-        "convod.service", "convod.socket", "convod-web.socket", "convo-gateway.service", "convod.conf", "convod.toml"
+        "convod.service", "convod.socket", "convod-web.socket", "convod-worker@.service", "convo-gateway.service",
+        "convod.conf", "convod.toml",
     }  # fmt: skip
     assert not [name for name, text in texts.items() if re.search(r"@[A-Z_]+@", text)]
     assert f"ExecStart={tmp_path}/convod" in texts["convod.service"]
@@ -85,10 +86,10 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path, capsys):
 
 
 @needs_systemd
-@pytest.mark.parametrize("service", ["convod.service", "convo-gateway.service"])
+@pytest.mark.parametrize("service", ["convod.service", "convod-worker@.service", "convo-gateway.service"])
 def test_the_service_is_exposed_to_2_0_at_most(units, service):
     done = analyze("security", "--offline=true", "--threshold=20", units / service)
-    rated = re.search(rf"exposure level for {service}: (\d+\.\d)", done.stdout)
+    rated = re.search(rf"exposure level for {service.replace('@', '@[^.]*')}: (\d+\.\d)", done.stdout)
     assert rated, done.stdout + done.stderr
     assert float(rated[1]) <= 2.0
     assert done.returncode == 0

@@ -231,7 +231,7 @@ def test_a_terminal_that_takes_nothing_holds_nobody_up_and_what_was_lost_is_coun
         handler.close()
         os.close(writes)
         assert pipe.read() == b""
-    notes = [int(line[1:].split()[0]) for line in lines if line.endswith(b" lines were lost: nobody took them)\n")]
+    notes = [int(line[1:].split()[0]) for line in lines if line.endswith(b" lines were lost: the log was not read)\n")]
     kept = [int(line.split(b"x")[0].split()[1]) for line in lines if line.startswith(b"line")]
     assert len(notes) + len(kept) == len(lines)
     assert sum(notes) == 3 * background_handler.WAITING - len(kept) > 0
@@ -275,7 +275,7 @@ def test_a_file_on_a_disk_that_is_full_for_a_while_has_whole_lines_again_and_the
         handler.emit(record("after"))
         handler.close()
     lines = path.read_text().splitlines()
-    assert lines == ["before", "half", "(3 lines were lost: nobody took them)", "after"]
+    assert lines == ["before", "half", "(3 lines were lost: the log was not read)", "after"]
 
 
 def test_a_journal_that_begins_anew_is_found_again(tmp_path):

@@ -18,7 +18,7 @@ def test_a_file_that_is_deleted_meanwhile_and_a_disk_that_says_nothing_are_no_fa
 
     monkeypatch.setattr(os, "statvfs", statvfs)
     assert metrics.size_of(tmp_path / "spool" / "gone.audio") == 0
-    made = metrics.Metrics(None, None, None, None, tmp_path).system([])  # type: ignore[arg-type]
+    made = metrics.MetricsExporter(None, None, None, None, tmp_path).system([])  # type: ignore[arg-type]
     values = {one.name: [sample.value for sample in one.samples] for one in made}
     assert values["convo_spool_bytes"] == [4]
     assert values["convo_disk_free_bytes"] == []

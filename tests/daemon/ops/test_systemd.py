@@ -11,10 +11,10 @@ from convod.ops.systemd import Notifier
 
 SCRIPT = """
 import os, sys, json
-from convod.ops.systemd import given_sockets, BadActivation
+from convod.ops.systemd import activated_sockets, BadActivation
 os.environ["LISTEN_PID"] = str(os.getpid()) if os.environ["LISTEN_PID"] == "me" else os.environ["LISTEN_PID"]
 try:
-    given = [(one.role, one.socket.fileno(), one.socket) for one in given_sockets(os.environ)]
+    given = [(one.role, one.socket.fileno(), one.socket) for one in activated_sockets(os.environ)]
     print([(role, number, os.get_inheritable(number)) for role, number, _ in given])
 except BadActivation as error:
     print(error)
@@ -76,8 +76,9 @@ def test_a_name_that_does_not_fit_is_told(tcp):
 def test_what_does_not_listen_is_told(tcp):
     with socket.socket() as deaf, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
         for one in (deaf, datagrams):
-            assert "no listening stream socket" in given(one, names="websocket")[0]
-    assert "is no socket" in given(names="unix", count="1")[0] or "no listening" in given(names="unix", count="1")[0]
+            assert "not a listening stream socket" in given(one, names="websocket")[0]
+    refusal = given(names="unix", count="1")[0]
+    assert "is not a socket" in refusal or "not a listening" in refusal
 
 
 @pytest.fixture

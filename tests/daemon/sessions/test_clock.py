@@ -65,7 +65,7 @@ class Clock:
     def retention(self, home: House, **settings) -> Retention:
         return Retention(
             home.store, home.spool, RetentionSettings(**{"failed_audio_days": 0.0} | settings), home.manager.forget,
-            home.manager.remove_audio, lambda: self.now, lambda: self.running,
+            home.manager.remove_audio, (lambda: self.now, lambda: self.running),
         )  # fmt: skip
 
     def pass_(self, seconds: float) -> None:

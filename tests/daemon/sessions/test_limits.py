@@ -19,7 +19,7 @@ from convo.messages import (
 from convod.sessions import Refused
 from convod.sessions.clock import DAY_S, ClockNote
 from convod.sessions.limits import LimitSettings, RetentionSettings
-from convod.sessions.retention import CLOCK, Retention
+from convod.sessions.retention import CLOCK, Retention, running_s
 from convod.store import StoreFailed
 from tests.daemon.support.files import (
     GONE,
@@ -166,7 +166,7 @@ async def look(home: House, now: float, **settings) -> None:
     await home.store.set_note(CLOCK, msgspec.json.encode(ClockNote(now)).decode())
     await Retention(
         home.store, home.spool, RetentionSettings(**settings), home.manager.forget, home.manager.remove_audio,
-        lambda: now,
+        (lambda: now, running_s),
     ).look()  # fmt: skip
 
 

@@ -149,7 +149,7 @@ async def test_a_recording_that_lost_its_end_with_the_power_is_not_taken_for_who
         reader = Reader(session.feed)
         state = await reader.until_state(State.FAILED)
         assert (state.code, state.message) == (
-            "bad_audio", "a part of the audio was lost with the power; send the file again",
+            "bad_audio", "a power cut took a part of the audio; send the file again",
         )  # fmt: skip
 
 

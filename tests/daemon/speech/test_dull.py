@@ -13,6 +13,27 @@ def tone(hz: float, seconds: float, loud: int = 3000) -> bytes:
     return array("h", (round(loud * sin(2 * pi * hz * at / 16000)) for at in range(int(16000 * seconds)))).tobytes()
 
 
+def beside(left: bytes, right: bytes) -> bytes:
+    sides = zip(array("h", left), array("h", right), strict=True)
+    return array("h", (sample for pair in sides for sample in pair)).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "dull"),
+    [
+        pytest.param(tone(400, 10), tone(500, 10), True, id="both"),
+        pytest.param(tone(400, 10), bytes(320000), True, id="one, the other is silent"),
+        pytest.param(tone(400, 10), tone(5000, 10), False, id="one"),
+    ],
+)
+def test_channels_are_looked_at_each_by_itself(left, right, dull):
+    sides = Dullness(2)
+    sound = beside(left, right)
+    for at in range(0, len(sound), 3204):
+        sides.feed(sound[at : at + 3204])
+    assert sides.dull is dull
+
+
 @pytest.mark.parametrize(
     ("sound", "dull"),
     [

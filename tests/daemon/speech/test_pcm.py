@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convod.speech.pcm import CHANNELS, ENCODINGS, RATES, Frames, PcmFormat, PcmReader, UnsupportedAudio
+from convo.messages import SAMPLE_BYTES
+from convod.speech.pcm import CHANNELS, RATES, Frames, PcmFormat, PcmReader, UnsupportedAudio
 
 
 def shorts(data: bytes) -> list[int]:
@@ -33,12 +34,12 @@ def test_a_format_out_of_range_is_refused_with_what_is_in_range(fields, named):
         PcmFormat(**fields)
 
 
-@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("encoding", SAMPLE_BYTES)
 @pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("channels", CHANNELS)
 def test_the_borders_of_the_range_are_in_it(encoding, rate, channels):
     pcm = PcmFormat(encoding, rate, channels)
-    assert pcm.bytes_per_second == ENCODINGS[encoding] * rate * channels
+    assert pcm.bytes_per_second == SAMPLE_BYTES[encoding] * rate * channels
 
 
 def test_mono_s16le_passes_through_untouched():
@@ -62,6 +63,11 @@ def test_sides_that_are_each_other_upside_down_do_not_cancel(encoding):
     assert mono[320:] == left[320:]
 
 
+def test_channels_that_are_split_are_not_mixed_even_upside_down():
+    pairs = array("h", (side for at in range(1600) for side in (at, -at))).tobytes()
+    assert PcmReader(PcmFormat(channels=2), split=True).feed(pairs) == pairs
+
+
 def test_floats_are_scaled_and_clipped_and_what_is_no_number_is_silence():
     data = struct.pack("<8f", 0.0, 0.5, -0.5, 1.0, -1.0, math.inf, -math.inf, math.nan)
     reader = PcmReader(PcmFormat("f32le"))
@@ -83,7 +89,7 @@ def test_alaw_is_g711():
 
 
 FORMATS = st.builds(
-    PcmFormat, st.sampled_from(sorted(ENCODINGS)), st.sampled_from([8000, 16000, 44100]), st.integers(1, 8)
+    PcmFormat, st.sampled_from(sorted(SAMPLE_BYTES)), st.sampled_from([8000, 16000, 44100]), st.integers(1, 8)
 )
 
 

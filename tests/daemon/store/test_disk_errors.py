@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from convod.listen.tokens import BadToken, TokenBook
+from convod.listen.tokens import BadToken, TokenFile
 from convod.store import Database, NoRoom, Spool, SpoolFailed, StoreFailed, backup
 
 ID = "0123456789abcdef"
@@ -125,20 +125,20 @@ def test_audio_that_cannot_be_set_aside_stays(tmp_path, disk, call, number):
 @pytest.mark.parametrize("number", ERRORS)
 @pytest.mark.parametrize(("call", "where", "done"), [("fsync", ".new", False), ("replace", "", False)])
 def test_tokens_are_as_they_were(tmp_path, disk, call, where, done, number):
-    book = TokenBook(tmp_path)
+    book = TokenFile(tmp_path)
     secret = book.add("ann")
     for change in (lambda: book.add("bob"), lambda: book.revoke("ann")):
         disk.refuse(call, number, where=where)
         with pytest.raises(BadToken, match="cannot be written"):
             change()
-        assert [token.name for token in TokenBook(tmp_path).tokens()] == ["ann"]
+        assert [token.name for token in TokenFile(tmp_path).tokens()] == ["ann"]
     assert book.find(secret, 0.0) is not None
     book.add("bob")
 
 
 @pytest.mark.parametrize("number", ERRORS)
 def test_a_token_whose_end_may_not_last_is_told(tmp_path, disk, number):
-    book = TokenBook(tmp_path)
+    book = TokenFile(tmp_path)
     book.add("ann")
     disk.refuse("fsync", number, after=1)
     with pytest.raises(BadToken, match="cannot be written"):

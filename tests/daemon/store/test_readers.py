@@ -45,7 +45,7 @@ class Reading:
 @pytest.fixture
 async def reading(monkeypatch):
     run_inline(monkeypatch)  # while a thread opens a connection all tasks are blocked, and nobody has a turn yet
-    readers = Readers(lambda: sqlite3.connect(":memory:", check_same_thread=False), 2)
+    readers = Readers(lambda: sqlite3.connect(":memory:", check_same_thread=False), sqlite3.Connection.close, 2)
     async with trio.open_nursery() as nursery:
         yield Reading(readers, nursery)
         nursery.cancel_scope.cancel()

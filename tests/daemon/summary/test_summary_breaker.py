@@ -27,11 +27,17 @@ STORIES = {
     "closed": [(0, "fail", 0), (1, "fail", 0)],
     "opens at the third failure": [(0, "fail", 0), (1, "fail", 0), (2, "fail", 30), (12, "", 20), (32, "", 0)],
     "a success in between starts over": [(0, "fail", 0), (1, "fail", 0), (2, "ok", 0), (3, "fail", 0), (4, "fail", 0)],
-    "one may try, the others wait": [(0, "hopeless", 30), (30, "", 0), (30, "begin", 1), (31, "ok", 0)],
-    "a trial that fails opens it for twice as long": [(0, "hopeless", 30), (31, "begin", 1), (31, "fail", 60)],
-    "a trial that is given up is nobody's": [(0, "hopeless", 30), (31, "begin", 1), (32, "given up", 0)],
-    "it closes for good": [(0, "hopeless", 30), (31, "begin", 1), (31, "ok", 0), (32, "fail", 0), (33, "hopeless", 30)],
-    "never longer than the most": [(at * 1000, "hopeless", min(600, 30 * 2**at)) for at in range(8)],
+    "one may try, the others wait": [(0, "permanent", 30), (30, "", 0), (30, "begin", 1), (31, "ok", 0)],
+    "a trial that fails opens it for twice as long": [(0, "permanent", 30), (31, "begin", 1), (31, "fail", 60)],
+    "a trial that is given up is nobody's": [(0, "permanent", 30), (31, "begin", 1), (32, "given up", 0)],
+    "it closes for good": [
+        (0, "permanent", 30),
+        (31, "begin", 1),
+        (31, "ok", 0),
+        (32, "fail", 0),
+        (33, "permanent", 30),
+    ],
+    "never longer than the most": [(at * 1000, "permanent", min(600, 30 * 2**at)) for at in range(8)],
 }
 
 
@@ -40,8 +46,8 @@ def test_stories(story: str) -> None:
     breaker = Breaker(chance=lambda: 0.0)
     for now, what, wait in STORIES[story]:
         match what:
-            case "fail" | "hopeless":
-                breaker.failed(now, f"at {now}", hopeless=what == "hopeless")
+            case "fail" | "permanent":
+                breaker.failed(now, f"at {now}", permanent=what == "permanent")
                 assert breaker.reason == f"at {now}"
             case "ok":
                 breaker.succeeded()

@@ -65,7 +65,7 @@ def test_loads() -> None:
 @pytest.mark.parametrize("url", ["nonsense", "ftp://host/x", "http://", "http://localhost:99999999/", "http://\x00/"])
 async def test_an_address_that_is_none(url: str) -> None:
     async with client_factory(1.0)() as client:
-        with pytest.raises(SummarizerUnavailable, match="has an address that is none"):
+        with pytest.raises(SummarizerUnavailable, match="has an invalid address"):
             await get_json(client, "GET", url, who="It", timeout_s=5)
 
 

@@ -150,10 +150,9 @@ class Hall:
 
         async def run() -> None:
             self.connections += 1
-            listen = ListenSettings(**settings)
-            with self.service.limiter.slot(listen, host) as slot:
+            with self.service.limiter.slot(ListenSettings(**settings), "peer", host) as slot:
                 connection = Connection(Role.SERVER, LengthPrefixed())
-                await ConnectionHandler(link, connection, authenticate, self.service, listen, slot, "peer").run()
+                await ConnectionHandler(link, connection, authenticate, self.service, slot).run()
             self.connections -= 1
             self.left.set()
 

@@ -15,6 +15,7 @@ import pytest
 import trio
 
 from convo.messages import (
+    AnswerSentence,
     AudioFormat,
     Code,
     CreateSession,
@@ -32,7 +33,7 @@ from convo.messages import (
 )
 from convod.auto_reset_event import AutoResetEvent
 from convod.engine.subscribers import Tell
-from convod.engine.supervisor import Deliver, Outcome
+from convod.engine.supervisor import Deliver, EngineSettings, Outcome
 from convod.sessions import Manager, Refused, Session, exports
 from convod.sessions.feed import EventLog
 from convod.sessions.file_queue import FileQueue
@@ -46,6 +47,7 @@ from convod.speech.vad import level_dbfs
 from convod.store import Database, SessionStore, Spool, Usage
 from convod.summary import Show, SummarizerUnavailable, Transcript
 from convod.summary.parse import Draft
+from convod.summary.questions import Answered, Found, ShowSentence
 from convod.summary.rolling import Load, Rolling
 from tests.daemon.support.talk import heard
 
@@ -81,6 +83,7 @@ class ScriptedEngine:
     """Has the interface of `Engine` that sessions use. Answers by itself unless `hold` is set."""
 
     def __init__(self) -> None:
+        self.settings = EngineSettings()
         self.state = "ready"
         self.message: str | None = None
         self.languages = ["en", "de"]
@@ -193,6 +196,9 @@ class ScriptedSummarizers:
         self.gate: trio.Event | None = None
         self.back = trio.Event()
         self.unverified: list[str] = []
+        self.questions: list[str] = []
+        self.answers = 1
+        """Sentences of an answer that hold: 0 or 1."""
 
     def check(self, options: SummaryOptions) -> None:
         if options.style == "sonnet":
@@ -220,6 +226,19 @@ class ScriptedSummarizers:
             await self.gate.wait()
             show("They spoke on.", True)
         return self._summary(None)
+
+    async def answer(
+        self, question: str, found: Found, owner: str, show: ShowSentence
+    ) -> tuple[Answered, SummarizerStatus]:
+        self.questions.append(question)
+        await self.choose(SummaryOptions())
+        sentence = AnswerSentence(text="They said so.", sources=[0])
+        show(sentence)
+        if self.breaks:
+            raise self.breaks.pop(0)
+        if self.gate is not None:
+            await self.gate.wait()
+        return Answered([sentence] * self.answers, 1 - self.answers), await self.status()
 
     def rolling(self, title: str, last: Summary | None) -> Rolling:
         return Rolling(title, last)

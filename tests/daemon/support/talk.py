@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import asdict
 
 from convod.speech.commands import Commit
-from convod.speech.decoding import Hypothesis, TimedWord
+from convod.speech.decoding import Hypothesis, TimedWord, Voiceprints
 from tests.daemon.support.sounds import silence
 from tests.support.speech import pcm
 
@@ -41,6 +41,7 @@ def heard(
     voiced: bytes | None = None,
     uncovered: tuple[float, float] | None = None,
     truncated: bool = False,
+    voiceprints: Voiceprints | None = None,
 ) -> Hypothesis:
     return Hypothesis(
         text=text,
@@ -54,6 +55,7 @@ def heard(
         voiced=voiced,
         uncovered=uncovered,
         truncated=truncated,
+        voiceprints=voiceprints,
     )
 
 

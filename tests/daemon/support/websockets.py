@@ -17,7 +17,7 @@ from wsproto.events import AcceptConnection, CloseConnection, Event, Request
 
 from convo.address import parse
 from convo.messages import WEBSOCKET_SUBPROTOCOL, Code
-from convod.listen import front
+from convod.listen import tcp
 from convod.listen.limits import ConnectionLimiter, Slot
 from convod.listen.pace import READ_BYTES, PacedStream
 from convod.listen.settings import ListenSettings
@@ -39,7 +39,7 @@ class EchoServer:
         self.stopping = False
         self.broken = False
 
-    async def serve(self, link: WebSocketLink, peer: str, slot: Slot) -> None:
+    async def serve(self, link: WebSocketLink, slot: Slot) -> None:
         self.links.append(link)
         if self.broken:
             raise RuntimeError("oh")
@@ -53,9 +53,9 @@ class EchoServer:
     async def start(self, nursery: trio.Nursery, limit: int = 1000) -> str:
         """Listen; returns the url."""
         settings = ListenSettings(message_bytes=limit, token=self.token, origins=self.origins)
-        bound = await front.bind(parse("ws://127.0.0.1:0"))
-        endpoint = front.WebSocketEndpoint(lambda: settings, lambda: bool(self.token), ConnectionLimiter(), self.serve)
-        nursery.start_soon(front.listen, bound, endpoint)
+        bound = await tcp.bind(parse("ws://127.0.0.1:0"))
+        endpoint = tcp.WebSocketEndpoint(lambda: settings, lambda: bool(self.token), ConnectionLimiter(), self.serve)
+        nursery.start_soon(tcp.listen, bound, endpoint)
         return bound.url
 
 

@@ -11,10 +11,14 @@ from enum import StrEnum
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from convo.messages import Code
+from convo.text import clean
+
 _MEDIA = """
 .aac .aif .aiff .amr .avi .flac .m4a .m4b .mka .mkv .mov .mp2 .mp3 .mp4 .mpeg .mpg .oga .ogg .opus .ts .wav .wave .webm
 .wma .wmv .3gp
 """
+_MOST_LANGUAGES = 20  # of one file
 MEDIA = frozenset(_MEDIA.split())
 """File name extensions that the picker shows."""
 
@@ -50,6 +54,9 @@ class FileJob:
     done_s: float = 0.0
     total_s: float | None = None
     problem: str = ""
+    remedy: str = ""
+    summed_up: bool = True
+    languages: dict[str, float] = field(default_factory=dict)
     begun: float | None = None
     ended: float | None = None
     _first: tuple[float, float] | None = field(default=None, repr=False)
@@ -78,17 +85,31 @@ class FileJob:
         self.done_s = max(self.done_s, done_s)
         self.total_s = total_s if total_s else self.total_s
 
-    def enter(self, step: Step, now: float, problem: str = "") -> None:
-        """Enter a step that ends the transcription or follows it."""
+    def said_in(self, language: str, seconds: float) -> None:
+        """`seconds` of it were said in a language."""
+        if language in self.languages or len(self.languages) < _MOST_LANGUAGES:
+            self.languages[language] = self.languages.get(language, 0.0) + max(0.0, seconds)
+
+    @property
+    def language(self) -> str:
+        """The languages of a tenth of it or more, the one spoken most first."""
+        whole = sum(self.languages.values())
+        most = sorted(self.languages.items(), key=lambda item: -item[1])
+        return ", ".join(name for name, seconds in most if name and seconds * 10 >= whole)
+
+    def enter(self, step: Step, now: float, problem: str = "", remedy: str = "") -> None:
+        """Enter a step that ends the transcription or follows it; `remedy` is a command that may help."""
         self.step = step
         self.problem = problem
+        self.remedy = remedy
         if step.over:
             self.ended = now
 
     def retry(self) -> None:
         """Start over."""
         self.step, self.session, self.sent, self.done_s, self.total_s = Step.WAITING, None, 0, 0.0, None
-        self.problem, self.begun, self.ended, self._first = "", None, None, None
+        self.problem, self.remedy, self.begun, self.ended, self._first = "", "", None, None, None
+        self.languages = {}
 
     @property
     def fraction(self) -> float | None:
@@ -118,6 +139,24 @@ class FileJob:
         return max(0.0, (self.total_s - self.done_s) / speed)
 
 
+def remedy(code: str, path: Path, session: str | None) -> str:
+    """A command that helps where a file failed with an error code of the daemon; empty if none does."""
+    match code:
+        case Code.BAD_AUDIO | Code.UNSUPPORTED_AUDIO:
+            quoted = shlex.quote(str(path))
+            # A name with control characters cannot be typed as it is shown.
+            return f"ffprobe {quoted}" if quoted == clean(quoted) else ""
+        case Code.UNKNOWN_MODEL | Code.MODEL_UNAVAILABLE:
+            return "convo models pull small"
+        case Code.TOO_LARGE | Code.LIMIT_EXCEEDED:
+            return "convod check-config"
+        case Code.UNAUTHORIZED | Code.FORBIDDEN:
+            return "convod token add NAME --scope stream"
+        case Code.BUSY:
+            return "convo queue"
+    return f"convo retry {clean(session)[:8]}" if session else "convo status"
+
+
 def pasted_paths(text: str) -> list[str]:
     """Find the paths in pasted or typed text: one per line, quoted for a shell, or as file: URLs."""
     found: list[str] = []
@@ -136,6 +175,12 @@ def pasted_paths(text: str) -> list[str]:
             words = [line] if not any(map(_exists, words)) else words
         found += words
     return [_plain(path) for path in found]
+
+
+def existing_paths(text: str) -> list[str]:
+    """The paths in a pasted text if it is about files: if one of them is there. Those that are not are among them."""
+    paths = pasted_paths(text)
+    return paths if any(map(_exists, paths)) else []
 
 
 def _exists(word: str) -> bool:

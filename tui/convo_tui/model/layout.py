@@ -21,21 +21,26 @@ _WORDS = re.compile(r"\S+\s*")
 
 def wrap(text: str, width: int) -> list[str]:
     """Wrap a text to rows of at most `width` cells, at least one row. Only words longer than a row are cut."""
+    return [text[start:end] for start, end in spans(text, width)]
+
+
+def spans(text: str, width: int) -> list[tuple[int, int]]:
+    """Where each row of a text starts and ends in it, wrapped as by `wrap`."""
     width = max(2, width)
     if (len(text) if text.isascii() else cell_len(text)) <= width:
-        return [text]
-    rows: list[str] = []
-    row, used = "", 0
+        return [(0, len(text))]
+    rows: list[tuple[int, int]] = []
+    start = at = len(text) - len(text.lstrip())
+    used = 0
     for word, cells in _pieces(text, width):
-        bare = word.rstrip()
-        need = cells - (len(word) - len(bare))
+        need = cells - (len(word) - len(word.rstrip()))
         if used and used + need > width:
-            rows.append(row.rstrip())
-            row, used = "", 0
-        row += word
+            rows.append((start, start + len(text[start:at].rstrip())))
+            start, used = at, 0
+        at += len(word)
         used += cells
-    if row or not rows:
-        rows.append(row.rstrip())
+    if at > start or not rows:
+        rows.append((start, start + len(text[start:at].rstrip())))
     return rows
 
 
@@ -58,17 +63,46 @@ def _pieces(text: str, width: int) -> Iterator[tuple[str, int]]:
         if bare <= width and not _breakable(word):
             yield word, cells
             continue
-        for cluster in clusters(word):
-            yield cluster, cell_len(cluster)
+        for unit in _units(word, width):
+            yield unit, cell_len(unit)
 
 
-_UNSPACED = (("\u3040", "\u30ff"), ("\u3400", "\u9fff"), ("\uf900", "\ufaff"), ("\u0e00", "\u0eff"))
+def _units(word: str, width: int) -> Iterator[str]:
+    """Yield the unbreakable pieces of a word of an unspaced script: a loan word of katakana, a character, both with
+    what may not begin a row after them.
+    """
+    for match in _UNITS.finditer(word):
+        unit = match.group()
+        if _LOAN.match(unit) and cell_len(unit) <= width:
+            yield unit
+        else:
+            yield from _attached(unit, width)
+
+
+def _attached(text: str, width: int) -> Iterator[str]:
+    unit = ""
+    for cluster in clusters(text):
+        if unit and (cluster[0] not in _NEVER_FIRST or cell_len(unit + cluster) > width):
+            yield unit
+            unit = ""
+        unit += cluster
+    yield unit
+
+
+_NEVER_FIRST = "、。，．！？：；」』）】〉》…ー々ぁぃぅぇぉっゃゅょァィゥェォッャュョ"
+_LOAN = re.compile("[\u30a1-\u30fa\u30fc-\u30fe]{2}")
+_UNITS = re.compile(
+    f"[\u30a1-\u30fa\u30fc-\u30fe]{{2,}}[{_NEVER_FIRST}]*|(?:(?![\u30a1-\u30fa\u30fc-\u30fe]{{2}}).)+", re.DOTALL
+)
+
+
+UNSPACED = (("\u3040", "\u30ff"), ("\u3400", "\u9fff"), ("\uf900", "\ufaff"), ("\u0e00", "\u0eff"))
 
 
 @lru_cache(4096)
 def _breakable(word: str) -> bool:
     """Whether it contains a script without spaces between words: Han, kana, Thai (Hangul has spaces)."""
-    return any(low <= char <= high for char in word for low, high in _UNSPACED)
+    return any(low <= char <= high for char in word for low, high in UNSPACED)
 
 
 _JOINER = "\u200d"
@@ -112,7 +146,7 @@ class Layout:
         self._lead = lead
         self._width = 80
         self._starts = [0]  # of each text, and of the next one to come
-        self._rows: OrderedDict[int, list[str]] = OrderedDict()
+        self._rows: OrderedDict[int, list[tuple[int, int]]] = OrderedDict()
 
     @property
     def width(self) -> int:
@@ -148,8 +182,15 @@ class Layout:
         starts, width, text, lead = self._starts, self._width, self._text, self._lead
         for index in range(len(starts) - 1, count):
             said = text(index)
-            rows = 1 if len(said) <= width and said.isascii() else len(wrap(said, width))
+            rows = 1 if len(said) <= width and said.isascii() else len(spans(said, width))
             starts.append(starts[-1] + lead(index) + rows)
+
+    def truncate(self, count: int) -> None:
+        """Forget the texts from `count` on: they changed, or are gone."""
+        if count < self.count:
+            del self._starts[count + 1 :]
+            for index in [index for index in self._rows if index >= count]:
+                del self._rows[index]
 
     def at(self, row: int) -> tuple[int, int]:
         """The text at a row, and which of its rows that is (negative in the empty rows above it)."""
@@ -164,11 +205,11 @@ class Layout:
         """The row after a text."""
         return self._starts[index + 1]
 
-    def rows(self, index: int) -> list[str]:
-        """The rows of a text."""
+    def rows(self, index: int) -> list[tuple[int, int]]:
+        """Where each row of a text starts and ends in it."""
         rows = self._rows.get(index)
         if rows is None:
-            rows = self._rows[index] = wrap(self._text(index), self._width)
+            rows = self._rows[index] = spans(self._text(index), self._width)
             if len(self._rows) > _KEPT:
                 self._rows.popitem(last=False)
         else:

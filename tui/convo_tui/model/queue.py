@@ -60,7 +60,7 @@ class QueueModel:
             step = _OVER.get(info.state, Step.SUMMING_UP)
             job = known or FileJob(Path(), title=_title(info.title, info.session), session=info.session)
             if job.step is not step:
-                job.enter(step, now)
+                job.enter(step, now, remedy=f"convo retry {job.session}" if step is Step.FAILED else "")
             over.append(job)
         self.jobs = waiting + over[:MOST_OVER]
         self._known = {str(job.session): job for job in self.jobs}

@@ -40,6 +40,9 @@ from convo.transcript import place_of
 TURN_S = 1.5
 """A pause this long starts a new turn: the protocol does not name speakers, but silence says that one stopped."""
 
+DOUBTFUL = 0.5
+"""Words and lines of less confidence than this are in doubt."""
+
 _LONGEST_DELTA = 1 << 16  # characters of an unfinished summary
 _MOST_WARNINGS = 50
 _MOST_SUMMARIES = 100  # final ones, to page through
@@ -62,13 +65,18 @@ class Change(Flag):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A finished segment. `turn`: it starts after a pause."""
+    """A finished segment. `turn`: it starts after a pause. `speaker` is a number, None while nobody is named.
+
+    `doubts` are the places in its text of words that the model was not sure of; without words, the whole text is one.
+    """
 
     number: int
     start: float
     end: float
     text: str
     turn: bool = False
+    speaker: int | None = None
+    doubts: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +126,7 @@ class SessionModel:
     state: State | None = None
     failure: str = ""
     lines: list[Line] = field(default_factory=list)
+    words: int = 0  # in all lines
     partial: Partial | None = None
     speaking: bool = False
     duration_s: float = 0.0
@@ -236,8 +245,11 @@ class SessionModel:
         if self.lines and event.segment <= self.lines[-1].number:
             return Change.NOTHING
         start, end = _time(event.start), _time(event.end)
-        turn = bool(self.lines) and start - self.lines[-1].end >= TURN_S
-        self.lines.append(Line(event.segment, start, max(start, end), clean(event.text), turn))
+        turn = bool(self.lines) and is_turn(self.lines[-1], start)
+        text = clean(event.text)
+        # Labels of speakers, once the protocol has them, go into `speaker`: a paragraph ends where it changes.
+        self.lines.append(Line(event.segment, start, max(start, end), text, turn, doubts=doubts(text, event)))
+        self.words += len(text.split())
         self._reached(end)
         change = Change.LINES
         if isinstance(event, TranscriptSegment):
@@ -272,6 +284,31 @@ class SessionModel:
 
     def _reached(self, at: float) -> None:
         self.duration_s = max(self.duration_s, _time(at))
+
+
+def is_turn(before: Line, start: float) -> bool:
+    """Whether what starts at `start` follows a line after a pause."""
+    return start - before.end >= TURN_S
+
+
+def doubts(text: str, segment: Segment | TranscriptSegment) -> tuple[tuple[int, int], ...]:
+    """The places of words of low confidence in a cleaned text; the whole text if only its own confidence is known."""
+    if not segment.words:
+        return ((0, len(text)),) if text and segment.confidence < DOUBTFUL else ()
+    found: list[tuple[int, int]] = []
+    at = 0
+    for word in segment.words:
+        said = clean(word.word)
+        place = text.find(said, at) if said else -1
+        if place < 0:
+            continue
+        at = place + len(said)
+        if word.confidence < DOUBTFUL:
+            if found and not text[found[-1][1] : place].strip():
+                found[-1] = (found[-1][0], at)
+            else:
+                found.append((place, at))
+    return tuple(found)
 
 
 def summary_text(summary: Summary | RollingSummary | FinalSummary, *, final: bool = True) -> SummaryText:

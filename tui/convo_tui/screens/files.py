@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -15,6 +16,7 @@ from typing import ClassVar
 from rich.text import Text
 from textual import events, on
 from textual.binding import Binding, BindingType
+from textual.message import Message
 from textual.timer import Timer
 from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
@@ -25,7 +27,8 @@ from convo.text import clean, clock, width
 from ..context import Context
 from ..glyphs import ASCII
 from ..messages import OpenSession
-from ..model.files import MEDIA, FileJob, Step, pasted_paths
+from ..model.files import MEDIA, FileJob, Step, existing_paths, pasted_paths
+from ..model.layout import wrap
 from ..model.session import SessionModel
 from ..widgets.status import Heading, bar, cut
 from ..work.start import start
@@ -38,12 +41,31 @@ Paste or drop recordings here, press a to type a path, or p to pick.
 The daemon gets them as they are; nothing leaves its machine."""
 
 _REDRAW_S = 0.1
+_PROBLEM_ROWS = 3  # of a sentence on why a file failed
 _TICK_S = 1.0  # between two updates of speed and time left
+
+
+class PathLine(Input):
+    """An input line for paths: files that are pasted or dropped into it are queued at once."""
+
+    @dataclass
+    class Dropped(Message):
+        """Files were pasted, or dropped into the terminal."""
+
+        paths: list[str]
+
+    def _on_paste(self, event: events.Paste) -> None:
+        paths = existing_paths(event.text)
+        if paths:
+            event.stop()
+            event.prevent_default()  # Textual's own takes the first line only
+            self.post_message(self.Dropped(paths))
 
 
 class FilesScreen(RowsScreen[FileJob | None]):
     """Lists files; None among the rows is a heading."""
 
+    LINE = PathLine
     PLACEHOLDER = "Paths of recordings; paste or drop as many as you like"
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -51,6 +73,7 @@ class FilesScreen(RowsScreen[FileJob | None]):
         Binding("p", "pick", "Pick", tooltip="Pick recordings from a tree"),
         Binding("x,delete", "cancel", "Cancel", key_display="x", tooltip="Cancel it; the transcript so far stays"),
         Binding("x,delete", "forget", "Clear", key_display="x", tooltip="Remove it from this list; its session stays"),
+        Binding("E", "export", "Export", tooltip="Export its transcript to a file, in any format", show=False),
         Binding("r", "retry", "Retry", tooltip="Try again"),
         Binding("space", "pause", "Pause", key_display="space", tooltip="Pause the daemon's queue of files"),
         Binding("space", "resume", "Resume", key_display="space", tooltip="Resume the daemon's queue of files"),
@@ -146,8 +169,9 @@ class FilesScreen(RowsScreen[FileJob | None]):
         text.append(f"{sign} ", self.colour(colour))
         text.append(cut(clean(job.name), max(6, room), glyphs.ellipsis))
         if job.problem:
-            text.append(f"\n  {cut(job.problem, size - 4, glyphs.ellipsis)}", self.colour("error"))
-            return text
+            for row in wrap(job.problem, size - 4)[:_PROBLEM_ROWS]:
+                text.append(f"\n  {row}", self.colour("error"))
+            return self._with_remedy(text, job)
         text.append(" " * max(1, size - text.cell_len - cells - width(right) - 2))
         if cells and not job.step.over:
             fraction = job.fraction
@@ -158,10 +182,18 @@ class FilesScreen(RowsScreen[FileJob | None]):
         else:
             text.append(" " * cells)
         text.append(f"  {right}", self.colour("faint"))
+        return self._with_remedy(text, job)
+
+    def _with_remedy(self, text: Text, job: FileJob) -> Text:
+        if job.remedy:
+            text.append("\n  This may help: ", self.colour("faint"))
+            text.append(cut(job.remedy, max(10, self.cells - 19), self.context.glyphs.ellipsis))
         return text
 
     def _right(self, job: FileJob, now: float) -> str:
         parts = [str(job.step)]
+        if job.language:
+            parts.append(job.language)
         if job.step is Step.WAITING and job.priority != "normal":
             parts.insert(0, f"{job.priority} priority")
         if job.step is Step.SENDING and job.size:
@@ -185,6 +217,8 @@ class FilesScreen(RowsScreen[FileJob | None]):
             return job is not None and not job.step.over
         if action == "forget":
             return job is not None and job.step.over
+        if action == "export":
+            return job is not None and job.session is not None
         if action == "retry":
             return job is not None and (job.step is Step.FAILED or (job.step.over and self._own(job)))
         if action in ("pause", "resume"):
@@ -224,11 +258,14 @@ class FilesScreen(RowsScreen[FileJob | None]):
             self.row_list.focus()
 
     def on_paste(self, event: events.Paste) -> None:
-        """Queue pasted or dropped files at once; other text goes into the input line."""
-        paths = pasted_paths(event.text)
-        if paths and all(Path(path).exists() for path in paths):
+        """Queue files that are pasted or dropped while the list has the focus."""
+        if paths := existing_paths(event.text):
             event.stop()
             self.add(paths)
+
+    @on(PathLine.Dropped)
+    def _dropped(self, message: PathLine.Dropped) -> None:
+        self.add(message.paths)
 
     def action_pick(self) -> None:
         """Pick recordings from a tree."""
@@ -249,6 +286,13 @@ class FilesScreen(RowsScreen[FileJob | None]):
         if (job := self.here) is not None and job.session is not None:
             title = clean(job.title or job.path.stem)
             self.post_message(OpenSession(SessionModel(session=job.session, kind="file", title=title)))
+
+    def action_export(self) -> None:
+        """Export its transcript."""
+        from .export import ask_export
+
+        if (job := self.here) is not None and job.session is not None:
+            ask_export(self, job.session, clean(job.title or job.path.stem))
 
     def action_cancel(self) -> None:
         """Cancel the file."""

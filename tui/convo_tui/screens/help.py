@@ -9,9 +9,11 @@ from typing import Any, ClassVar
 
 from rich.table import Table
 from rich.text import Text
+from textual.actions import parse
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
+from textual.dom import DOMNode
 from textual.screen import Screen
 from textual.widgets import Static
 
@@ -21,7 +23,9 @@ from .window import Window
 
 _NAMES = {
     "question_mark": "?", "slash": "/", "space": "space", "escape": "esc", "enter": "enter", "pageup": "page up",
-    "pagedown": "page down", "left_square_bracket": "[", "right_square_bracket": "]", "ctrl+p": "ctrl p", "f1": "F1",
+    "pagedown": "page down", "left_square_bracket": "[", "right_square_bracket": "]", "left_curly_bracket": "{",
+    "right_curly_bracket": "}", "colon": ":", "shift+up": "shift ↑", "shift+down": "shift ↓",
+    "ctrl+p": "ctrl p", "f1": "F1",
     "up": "↑", "down": "↓", "ctrl+q": "ctrl q", "comma": ",", "full_stop": ".", "plus": "+", "minus": "-",
     "equals_sign": "=",
 }  # fmt: skip
@@ -39,6 +43,19 @@ def _our_actions(kind: type) -> set[str]:
         for binding in each.__dict__.get("BINDINGS", ())
         if isinstance(binding, Binding)
     }
+
+
+def _applying(node: DOMNode, found: list[Binding]) -> list[Binding]:
+    """Of several actions of one key, the one that works now, else the first; an action alone is listed anyway."""
+    if len(found) < 2:
+        return found
+    works = [binding for binding in found if _works(node, binding)]
+    return (works or found)[:1]
+
+
+def _works(node: DOMNode, binding: Binding) -> bool:
+    namespace, name, parameters = parse(binding.action)
+    return (node.app if namespace == "app" else node).check_action(name, parameters) is not False
 
 
 def _room(node: object) -> tuple[int, str]:
@@ -73,7 +90,7 @@ class HelpScreen(Window[None]):
             ours = _our_actions(type(node))
             rows = rooms.setdefault(_room(node)[1], {})
             for key, found in bindings.key_to_bindings.items():
-                for binding in found:
+                for binding in _applying(node, found):
                     about = binding.tooltip or binding.description
                     if about and binding.action in ours and (key, about) not in known:
                         known.add((key, about))

@@ -60,7 +60,8 @@ class HistoryScreen(RowsScreen[Row]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "type", "Search", key_display="/", tooltip="Search all transcripts"),
-        Binding("n", "rename", "Name", tooltip="Give the session a title"),
+        Binding("R", "rename", "Name", tooltip="Give the session a title"),
+        Binding("E", "export", "Export", tooltip="Export the session to a file, in any format", show=False),
         Binding("x,delete", "delete", "Delete", key_display="x", tooltip="Delete the session; u restores it"),
         Binding("r", "again", "Refresh", tooltip="Reload the list", show=False),
         Binding("escape", "back", "Back", key_display="esc", tooltip="Leave the search, or go back"),
@@ -235,7 +236,7 @@ class HistoryScreen(RowsScreen[Row]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer only what makes sense now."""
-        if action in ("rename", "delete"):
+        if action in ("rename", "export", "delete"):
             return bool(self.rows)
         return super().check_action(action, parameters)
 
@@ -257,6 +258,13 @@ class HistoryScreen(RowsScreen[Row]):
         """Rename the session."""
         if (row := self.here) is not None:
             self.ask_name(row.info.session, clean(row.info.title))
+
+    def action_export(self) -> None:
+        """Export the session."""
+        from .export import ask_export
+
+        if (row := self.here) is not None:
+            ask_export(self, row.info.session, clean(row.info.title))
 
     def action_delete(self) -> None:
         """Delete the session; it can be undone."""

@@ -17,6 +17,9 @@ class Hooks:
     def link_changed(self) -> None:
         """The connection came up or went down."""
 
+    def setup_changed(self) -> None:
+        """The microphone, the daemon's model or a download changed."""
+
     def jobs_changed(self) -> None:
         """Files made progress."""
 

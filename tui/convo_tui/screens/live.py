@@ -5,6 +5,7 @@ In: the live session. Out: messages: start, stop, pause, mute, finalise, bookmar
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 from rich.text import Text
@@ -15,15 +16,27 @@ from textual.widgets import Static
 
 from convo.messages import State
 from convo.resume import LinkPhase
-from convo.text import clean
+from convo.text import clean, clock, moment
 
 from ..messages import FinalizeRequested, OpenSession
+from ..model.layout import wrap
 from ..model.session import Change, SessionModel
-from ..widgets.body import SessionBody
+from ..model.speech_models import sentence
 from ..widgets.keys import Keys
-from ..widgets.status import FLOOR_DBFS, Heading, Masthead, StatusLine
+from ..widgets.status import FLOOR_DBFS, Heading, Masthead, StatusLine, cut, progress_text
 from ..work.link import reason
 from .mixins import BodyKeys, LiveKeys
+
+_KEYS: tuple[tuple[str, str, str | None], ...] = (
+    ("s", "start listening", None),
+    ("d", "choose the microphone", None),
+    ("D", "choose or download a model", None),
+    ("o", "play a recording", "as if it were live"),
+    ("3", "history", "read, search, export"),
+    ("4", "files", "recordings to transcripts"),
+    ("?", "all keys", None),
+)
+"""What the first screen offers; those without a third text are shown in low terminals too."""
 
 
 class LiveScreen(BodyKeys, LiveKeys):
@@ -36,9 +49,12 @@ class LiveScreen(BodyKeys, LiveKeys):
         Binding("f", "finalize", "Write", tooltip="Finish the current sentence now"),
         Binding("b", "mark", "Mark", tooltip="Bookmark this moment"),
         Binding("B", "note", "Note", tooltip="Bookmark this moment, with a note", show=False),
-        Binding("n", "rename", "Name", tooltip="Give the session a title", show=False),
+        Binding("R", "rename", "Name", tooltip="Give the session a title", show=False),
+        *BodyKeys.FINDING,
+        Binding("escape", "leave", "Leave", key_display="esc", tooltip="Leave the search", show=False),
+        Binding("E", "export", "Export", tooltip="Export what was said until now, in any format", show=False),
         *BodyKeys.READING,
-        Binding("y", "copy", "Copy", tooltip="Copy the selected line, or the transcript", show=False),
+        Binding("y", "copy", "Copy", tooltip="Copy the selected passage, or the transcript", show=False),
         Binding("o", "app.play_file", "Play", tooltip="Play a recording as if it were live", show=False),
         Binding("2", "app.go('captions')", "Captions", tooltip="Large captions for a shared screen"),
         Binding("3", "app.go('history')", "History", tooltip="Browse and search all sessions"),
@@ -49,7 +65,8 @@ class LiveScreen(BodyKeys, LiveKeys):
         """Lay out the masthead, the session and the keys."""
         context = self.context
         yield Masthead(context.glyphs)
-        yield SessionBody(context.live.model, glyphs=context.glyphs, times=context.settings.times)
+        yield self.make_body(context.live.model)
+        yield self.make_find()
         with Container(id="idle"):
             yield Static(id="idle-text")
         yield Keys()
@@ -79,6 +96,7 @@ class LiveScreen(BodyKeys, LiveKeys):
             return
         if self.body.model is not model:
             self.body.show(model)
+            self.found = ""
         if change:
             self.body.changed(change)
         if change & Change.SUMMARY:
@@ -89,6 +107,7 @@ class LiveScreen(BodyKeys, LiveKeys):
         model, session = self.shown, self.context.live.session
         begun = session is not None or bool(model.session) or bool(model.lines)
         if not meter_only:
+            self.body.transcript.facts = tuple(self._session_facts(model)) if begun else ()
             self.body.display = begun
             self.query_one("#idle").display = not begun
             if not begun:
@@ -104,6 +123,20 @@ class LiveScreen(BodyKeys, LiveKeys):
         )
         if begun:
             self.body.meter.status = self._status_line(model)
+
+    def _session_facts(self, model: SessionModel) -> Iterator[tuple[str, str]]:
+        """What fills the empty space above the first lines."""
+        live, settings, setup = self.context.live, self.context.settings, self.context.setup
+        if model.created is not None:
+            yield "Started", moment(model.created)
+        if live.session is not None:
+            yield "Sound", clean(live.session.source.name)
+        if setup.engine is not None:
+            yield "Model", sentence(setup.engine, settings.model)[0]
+        yield "Language", settings.language or "detected, sentence by sentence"
+        yield "Summary", {"off": "none", "final": "at the end"}.get(settings.summary_mode, "as you speak")
+        if model.session:
+            yield "Session", model.session[:8]
 
     def _badge(self, model: SessionModel) -> tuple[str, str]:
         session = self.context.live.session
@@ -126,9 +159,9 @@ class LiveScreen(BodyKeys, LiveKeys):
     def _status_line(self, model: SessionModel) -> StatusLine:
         live, session = self.context.live, self.context.live.session
         if session is None:
-            words = sum(len(line.text.split()) for line in model.lines[-2000:])
-            said = f"{len(model.lines)} lines, {words} words" if model.lines else "nothing was said"
-            return StatusLine(note=live.problem or said)
+            words = "1 word" if model.words == 1 else f"{model.words} words"
+            said = f"{clock(model.duration_s)}, {words}" if model.lines else "nothing was said"
+            return StatusLine(note=self.found or live.problem or said)
         activity = "paused" if session.paused else "muted" if session.muted else "speech" if model.speaking else "quiet"
         if session.stopped:
             activity = "summing up" if model.summing_up else "ending"
@@ -139,34 +172,58 @@ class LiveScreen(BodyKeys, LiveKeys):
             lag_ms=model.lag_ms,
             pace=live.health.pace if not session.stopped else None,
             source=session.source.name,
+            note=self.found,
         )
 
+    def setup_changed(self) -> None:
+        """Redraw what the first screen tells."""
+        self._draw()
+
     def _idle(self) -> Text:
+        """What to press, and what it would use: microphone, model, daemon."""
         accent, faint = self.colour("accent") or "bold", self.colour("faint")
         bright = f"bold {self.colour('bright')}".strip()
-        wide, gap = self.size.width >= 60, "\n" if self.size.height >= 14 else ""
+        wide, tall = self.size.width >= 60, self.size.height >= 20
         text = Text(justify="left")
         text.append("Captions of what is said, as it is said\n" if wide else "Captions of what is said\n", bright)
-        text.append(gap)
-        rows = [
-            ("s", "start listening", self.context.live.device or "the default microphone"),
-            ("d", "choose the microphone", ""),
-            ("o", "play a recording", "as if it were live"),
-            ("3", "history", "read, search, export"),
-            ("4", "files", "recordings to transcripts"),
-            ("?", "all keys", ""),
-        ]
-        for key, does, about in rows:
-            text.append(f"  {key}   ", accent)
-            text.append(does.ljust(24 if about and wide else 0))
-            text.append(f"{clean(about) if wide else ''}\n", faint)
-        state = self.context.daemon.state
+        text.append("\n" if tall else "")
+        for key, does, about in _KEYS:
+            if tall or about is None:
+                text.append(f"  {key}   ", accent)
+                text.append(does.ljust(30 if about and wide else 0))
+                text.append(f"{about if about and wide else ''}\n", faint)
+        text.append("\n" if tall else "")
+        room = min(self.size.width * 9 // 10, 90)
+        for label, said, good in self._facts():
+            lead = f"  {label}".ljust(15) if wide else ""
+            rows = wrap(said, room - len(lead)) if tall else [cut(said, room, self.context.glyphs.ellipsis)]
+            text.append(lead, faint)
+            text.append(("\n" + " " * len(lead)).join(rows) + "\n", "" if good else self.colour("warning"))
+        if (download := self.context.setup.download) is not None:
+            text.append(" " * (15 if wide else 0))
+            text.append_text(
+                progress_text(self.app, download.model, download.done_bytes, download.total_bytes, self.context.glyphs)
+            )
+        text.rstrip()
+        return text
+
+    def _facts(self) -> Iterator[tuple[str, str, bool]]:
+        """A label, a sentence, and whether all is well with it."""
+        setup, state = self.context.setup, self.context.daemon.state
+        named = clean(self.context.live.device or "")
+        if not named and setup.microphone:
+            named = f"{setup.microphone}, the system's default"
+        yield "Microphone", named or setup.problem or "the system's default", bool(named) or not setup.problem
+        if setup.engine is not None and state.up:
+            said, understands = sentence(setup.engine, self.context.settings.model)
+            yield "Model", said if understands else f"{said}. Press D to download one that does", understands
         said = {
-            LinkPhase.UP: f"Connected to {clean(state.server)}.",
+            LinkPhase.UP: f"Connected to {clean(state.server)}",
             LinkPhase.CONNECTING: "Connecting to the daemon.",
         }.get(state.phase, reason(state))
-        text.append(f"{gap}{clean(said)}", faint)
-        return text
+        if state.up:
+            said += f" at {clean(self.context.daemon.link.address)}"
+        yield "Daemon", clean(said), state.up or state.phase is LinkPhase.CONNECTING
 
     # --- actions ------------------------------------------------------------------------------------------
 
@@ -177,9 +234,13 @@ class LiveScreen(BodyKeys, LiveKeys):
             return live.session is None and bool(live.model.session)
         if action in ("finalize", "mark", "note"):
             return live.running and bool(live.model.session)
-        if action in ("rename", "summary", "times", "copy"):
+        if action in ("rename", "summary", "widen", "times", "doubts", "copy"):
             return bool(live.model.session)
         return super().check_action(action, parameters)
+
+    def action_leave(self) -> None:
+        """Leave the search."""
+        self.leave_find()
 
     def action_open(self) -> None:
         """Open the session that is over."""

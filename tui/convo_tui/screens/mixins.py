@@ -7,14 +7,19 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from textual import on
 from textual.binding import Binding, BindingType
+from textual.widgets import Input
 
 from convo.messages import AddMark
 from convo.text import clock
+from convo.transcript import place_of
 
 from ..messages import MuteRequested, PauseRequested, SettingChanged, StartRequested, StopRequested
 from ..model.session import SessionModel
+from ..model.times import time_of
 from ..widgets.body import SessionBody
+from ..widgets.transcript import TranscriptView
 from .base import ConvoScreen
 
 
@@ -58,12 +63,41 @@ class LiveKeys(ConvoScreen):
 class BodyKeys(ConvoScreen):
     """A screen with a `SessionBody`: a transcript and its summary."""
 
+    FINDING: ClassVar[list[BindingType]] = [
+        Binding("slash", "find", "Find", key_display="/", tooltip="Find a text in this talk"),
+        Binding("n", "next", "Next match", tooltip="Go to the next match", show=False),
+        Binding("N", "before", "Previous match", tooltip="Go to the previous match", show=False),
+        Binding("colon", "jump", "Go to", key_display=":", tooltip="Go to a time of the talk", show=False),
+    ]
     READING: ClassVar[list[BindingType]] = [
         Binding("v", "summary", "Summary", tooltip="Show or hide the summary", show=False),
         Binding("comma", "turn(-1)", "Older summary", key_display=",", tooltip="Show the previous summary", show=False),
         Binding("full_stop", "turn(1)", "Newer summary", key_display=".", tooltip="Show the next summary", show=False),
+        Binding("left_square_bracket", "widen(-6)", "Narrower", tooltip="Make the summary narrower", show=False),
+        Binding("right_square_bracket", "widen(6)", "Wider", tooltip="Make the summary wider", show=False),
         Binding("t", "times", "Times", tooltip="Show or hide when each line was said", show=False),
+        Binding("w", "doubts", "Doubts", tooltip="Underline words that the model was not sure of", show=False),
     ]
+
+    found = ""
+    """Which match is shown, of how many."""
+
+    def make_find(self) -> Input:
+        """The input line of a search."""
+        find = Input(placeholder="Find in this talk; then n and N go from match to match", id="find")
+        find.display = False
+        return find
+
+    def make_body(self, model: SessionModel) -> SessionBody:
+        """The transcript and summary as the settings want them."""
+        settings = self.context.settings
+        return SessionBody(
+            model,
+            glyphs=self.context.glyphs,
+            times=settings.times,
+            doubts=settings.doubts,
+            summary_cells=settings.summary_width,
+        )
 
     @property
     def body(self) -> SessionBody:
@@ -84,6 +118,10 @@ class BodyKeys(ConvoScreen):
         """Offer only what makes sense now."""
         if action == "turn":
             return len(self.shown.summaries) > 1
+        if action in ("next", "before"):
+            return bool(self.body.transcript.needle) if self.is_mounted else False
+        if action in ("find", "jump", "export"):
+            return bool(self.shown.session)
         return super().check_action(action, parameters)
 
     def action_summary(self) -> None:
@@ -98,15 +136,104 @@ class BodyKeys(ConvoScreen):
         """Show or hide times, and remember it."""
         self.post_message(SettingChanged("times", self.body.toggle_times()))
 
+    def action_widen(self, step: int) -> None:
+        """Make the summary wider or narrower, and remember it."""
+        self.body.widen_summary(step)
+        self.post_message(SettingChanged("summary_width", self.body.summary_cells))
+
+    def action_doubts(self) -> None:
+        """Underline words of low confidence, and have later sessions tell them; remember it."""
+        self.post_message(SettingChanged("doubts", shown := self.body.toggle_doubts()))
+        if shown and not any(line.doubts for line in self.shown.lines):
+            self.say("Sessions that start now tell which words are in doubt; older ones only which sentences.")
+
     def action_copy(self) -> None:
-        """Copy the selected line, or all lines if none is selected."""
-        lines, selected = self.shown.lines, self.body.transcript.selected
-        if selected is not None and selected < len(lines):
-            self.app.copy_to_clipboard(lines[selected].text)
-            self.say("Copied the line.")
+        """Copy what is selected with the mouse, else the selected sentences, else all."""
+        view, lines = self.body.transcript, self.shown.lines
+        if text := self.get_selected_text():
+            self.app.copy_to_clipboard(text)
+            self.say("Copied the selected text.")
         elif lines:
-            self.app.copy_to_clipboard("\n".join(line.text for line in lines))
-            self.say(f"Copied {len(lines)} lines.")
+            first, last = view.passage or (0, len(lines) - 1)
+            self.app.copy_to_clipboard(view.text_of(first, last))
+            count = last - first + 1
+            self.say("Copied one sentence." if count == 1 else f"Copied {count} sentences.")
+
+    def action_export(self) -> None:
+        """Export the session as it is now."""
+        from .export import ask_export
+
+        ask_export(self, self.shown.session, self.shown.name)
+
+    # --- going to a place -----------------------------------------------------------------------------------
+
+    def action_find(self) -> None:
+        """Open the search line."""
+        find = self.query_one("#find", Input)
+        find.display = True
+        find.focus()
+
+    def leave_find(self) -> bool:
+        """End the search. Returns whether there was one."""
+        find = self.query_one("#find", Input)
+        if not find.display and not self.body.transcript.needle:
+            return False
+        find.value = ""
+        find.display = False
+        self._look_for("", 1)
+        self.body.transcript.focus()
+        return True
+
+    @on(Input.Changed, "#find")
+    def _finding(self, event: Input.Changed) -> None:
+        if event.value.strip():  # the first match, from the beginning
+            self.body.transcript.selected = None
+        self._look_for(event.value.strip(), 1)
+
+    @on(Input.Submitted, "#find")
+    def _submitted(self, event: Input.Submitted) -> None:
+        event.input.display = bool(event.value.strip())
+        self.body.transcript.focus()
+        self.refresh_bindings()
+
+    def _look_for(self, needle: str, step: int) -> None:
+        place, count = self.body.transcript.find(needle, step)
+        self.found = (f"match {place} of {count}" if count else "no match") if needle else ""
+        self._draw()
+
+    def action_next(self) -> None:
+        """Go to the next match."""
+        self._look_for(self.body.transcript.needle, 1)
+
+    def action_before(self) -> None:
+        """Go to the previous match."""
+        self._look_for(self.body.transcript.needle, -1)
+
+    def action_jump(self) -> None:
+        """Ask for a time, and go there."""
+        from .ask import AskScreen
+
+        view, lines = self.body.transcript, self.shown.lines
+        here = lines[view.selected].start if view.passage is not None and view.selected is not None else self.place_s
+
+        def typed(text: str | None) -> None:
+            if not text:
+                return
+            at = time_of(text, here)
+            if at is None:
+                self.show_error(f"{text} is no time: type 1:30, 1:02:03, 90, +30 or -30.")
+            elif lines:
+                view.go_to(place_of(at, lines), top=True)
+
+        self.app.push_screen(AskScreen("Go to a time", "1:30, 1:02:03, or +30 and -30 seconds from here"), typed)
+
+    # --- titles and bookmarks -------------------------------------------------------------------------------
+
+    @on(TranscriptView.MarkWanted)
+    def _mark_wanted(self, message: TranscriptView.MarkWanted) -> None:
+        """The margin was clicked: a sentence gets one bookmark in this way, however often that happens."""
+        if not self.shown.marked(message.line):
+            self._mark(self.shown.lines[message.line].end)
 
     def action_rename(self) -> None:
         """Give the session a title."""

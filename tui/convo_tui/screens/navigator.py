@@ -66,6 +66,12 @@ class Navigator:
 
         self._app.push_screen(DevicesScreen(self._context), chosen)
 
+    def models(self) -> None:
+        """Choose or download a speech model."""
+        from .models import ModelsScreen
+
+        self._app.push_screen(ModelsScreen(self._context))
+
     def help(self) -> None:
         """Show the keys of the screen in front."""
         from .help import HelpScreen

@@ -26,6 +26,7 @@ RowT = TypeVar("RowT")
 class RowsScreen(ConvoScreen, Generic[RowT]):
     """An input line, a list of rows that can be opened, and a note. `rows` are the items in order."""
 
+    LINE: ClassVar[type[Input]] = Input
     PLACEHOLDER: ClassVar[str]
 
     def __init__(self, context: Context, suggester: Suggester | None = None) -> None:
@@ -36,7 +37,7 @@ class RowsScreen(ConvoScreen, Generic[RowT]):
     def compose(self) -> ComposeResult:
         """Lay out the screen."""
         yield Masthead(self.context.glyphs)
-        yield Input(placeholder=self.PLACEHOLDER, suggester=self._suggester, id="line")
+        yield self.LINE(placeholder=self.PLACEHOLDER, suggester=self._suggester, id="line")
         with Container(classes="rows"):
             yield Rows(id="rows")
             yield Static("", id="empty")

@@ -5,25 +5,19 @@ In: the session's events, past and new. Out: an exported file; messages: summari
 
 from __future__ import annotations
 
-from functools import partial
-from pathlib import Path
 from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.widgets import Input
 
-import convo
-from convo.formats import FORMATS
 from convo.messages import CancelSession, EndSession, Finalize, State, Summarize
-from convo.text import clean, clean_json, clean_lines, clock, moment
+from convo.text import clean, clock, moment
 
 from ..context import Context
 from ..messages import DeleteRequested
 from ..model.pace import Health
 from ..model.session import Change, SessionModel
-from ..widgets.body import SessionBody
 from ..widgets.keys import Keys
 from ..widgets.status import Heading, Masthead, StatusLine
 from ..widgets.transcript import TranscriptView
@@ -31,14 +25,6 @@ from ..work.session import Watch
 from ..work.start import start
 from .mixins import BodyKeys
 
-_FORMATS = {
-    "txt": "plain text, one segment per line",
-    "md": "Markdown with summary and times",
-    "srt": "SubRip captions",
-    "vtt": "WebVTT captions",
-    "json": "everything, as one object",
-    "jsonl": "everything, one object per line",
-}
 _STYLES = [
     ("", "Default", "as set in the daemon"),
     ("brief", "Brief", "a few sentences"),
@@ -54,17 +40,16 @@ class SessionScreen(BodyKeys):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", "Back", key_display="esc", tooltip="Leave the search, or go back"),
-        Binding("slash", "find", "Find", key_display="/", tooltip="Find a word in this transcript"),
+        *BodyKeys.FINDING,
         Binding("enter", "next", "Next", tooltip="Go to the next match", show=False),
-        Binding("N", "before", "Previous", tooltip="Go to the previous match", show=False),
-        Binding("y", "copy", "Copy", tooltip="Copy the selected line, or the transcript"),
-        Binding("e", "export", "Export", tooltip="Export it to a file, in any format"),
+        Binding("y", "copy", "Copy", tooltip="Copy the selected passage, or the transcript"),
+        Binding("E", "export", "Export", tooltip="Export it to a file, in any format"),
         Binding("z", "summarize", "Sum up", tooltip="Summarise it again, in another style"),
         *BodyKeys.READING,
         Binding("b", "mark", "Mark", tooltip="Bookmark the selected line", show=False),
         Binding("B", "note", "Note", tooltip="Bookmark the selected line, with a note", show=False),
         Binding("M", "marks", "Marks", tooltip="List all bookmarks; Enter goes to one"),
-        Binding("n", "rename", "Name", tooltip="Give the session a title"),
+        Binding("R", "rename", "Name", tooltip="Give the session a title"),
         Binding("f", "finalize", "Write", tooltip="Finish the current sentence now", show=False),
         Binding("s", "stop", "End", tooltip="End the session, wherever it is recorded"),
         Binding("x,delete", "delete", "Delete", key_display="x", tooltip="Delete the session; u restores it"),
@@ -80,13 +65,12 @@ class SessionScreen(BodyKeys):
             duration_s=model.duration_s,
         )
         self._segment = segment
-        self._problem = ""
 
     def compose(self) -> ComposeResult:
         """Lay out the masthead, the session, the search line and the keys."""
         yield Masthead(self.context.glyphs)
-        yield SessionBody(self.model, glyphs=self.context.glyphs, times=self.context.settings.times)
-        yield Input(placeholder="Find in this transcript; Enter goes to the next match", id="find")
+        yield self.make_body(self.model)
+        yield self.make_find()
         yield Keys()
 
     @property
@@ -102,7 +86,6 @@ class SessionScreen(BodyKeys):
 
     def on_mount(self) -> None:
         """Start to follow its events."""
-        self.query_one("#find").display = False
         self.body.transcript.focus()
         self.body.summary.hint = "Press z to write one."
         self._draw()
@@ -161,7 +144,7 @@ class SessionScreen(BodyKeys):
             title=model.name, badge=badge, tone=tone, clock_s=float(int(model.duration_s)), trouble=self.trouble
         )
         running = model.state in (State.PENDING, State.PROCESSING)
-        note = model.failure or self._problem
+        note = model.failure or self.found
         selected = self.body.transcript.selected
         if not note and selected is not None:
             sign = self.context.glyphs.mark
@@ -191,47 +174,12 @@ class SessionScreen(BodyKeys):
             return self.model.state in (State.TRANSCRIBED, State.COMPLETED, State.CANCELLED, State.FAILED)
         if action == "marks":
             return bool(self.model.marks and self.model.lines)
-        if action == "next":
-            return bool(self.body.transcript.needle) if self.is_mounted else False
         return super().check_action(action, parameters)
 
     def action_back(self) -> None:
         """Leave the search, or go back."""
-        find = self.query_one("#find", Input)
-        if find.display or self.body.transcript.needle:
-            find.value = ""
-            find.display = False
-            self.body.transcript.find("")
-            self.body.transcript.focus()
-            self._draw()
-        else:
+        if not self.leave_find():
             self.app.pop_screen()
-
-    def action_find(self) -> None:
-        """Open the search line."""
-        find = self.query_one("#find", Input)
-        find.display = True
-        find.focus()
-
-    @on(Input.Changed, "#find")
-    def _finding(self, event: Input.Changed) -> None:
-        self.body.transcript.selected = None
-        count = self.body.transcript.find(event.value.strip())
-        self._problem = (f"{count} matches" if count != 1 else "1 match") if event.value.strip() else ""
-        self._draw()
-
-    @on(Input.Submitted, "#find")
-    def _found(self, event: Input.Submitted) -> None:
-        self.body.transcript.focus()
-        self.action_next()
-
-    def action_next(self) -> None:
-        """Go to the next match."""
-        self.body.transcript.find(self.body.transcript.needle, 1)
-
-    def action_before(self) -> None:
-        """Go to the previous match."""
-        self.body.transcript.find(self.body.transcript.needle, -1)
 
     def action_marks(self) -> None:
         """Choose a bookmark and go to it."""
@@ -276,44 +224,3 @@ class SessionScreen(BodyKeys):
     def action_delete(self) -> None:
         """Delete the session; it can be undone."""
         self.post_message(DeleteRequested(self.model.session, self.model.name))
-
-    def action_export(self) -> None:
-        """Ask for a format, then a path, and export."""
-        from .ask import AskScreen, ChooseScreen
-
-        def named(path: str | None) -> None:
-            if path:
-                start(self, partial(self._export, Path(path).expanduser(), chosen_format[0]), group="export")
-
-        def chosen(format: str | None) -> None:
-            if format is not None:
-                chosen_format.append(format)
-                path = f"{_file_name(self.model.name) or self.model.session[:8]}.{format}"
-                self.app.push_screen(AskScreen("Export to", "path of a file", value=path, paths=True), named)
-
-        chosen_format: list[str] = []
-        formats = [(name, name, _FORMATS.get(name, "")) for name in sorted(FORMATS, key=list(_FORMATS).index)]
-        self.app.push_screen(ChooseScreen("Export as", formats), chosen)
-
-    async def _export(self, path: Path, format: str) -> None:
-        async def get(client: convo.Client) -> str:
-            return await client.export(self.model.session, format)
-
-        try:
-            text = await self.context.daemon.link.ask(get)
-            text = clean_json(text) if format in ("json", "jsonl") else clean_lines(text)
-            with path.open("x", encoding="utf-8") as file:  # never overwrites
-                file.write(text)
-        except FileExistsError:
-            self.show_error(f"{path} already exists: choose another name.")
-        except OSError as error:
-            self.show_error(f"Cannot write {path}: {error.strerror or error}.")
-        except convo.ConvoError as error:
-            self.show_error(str(error))
-        else:
-            self.say(f"Saved to {path}.")
-
-
-def _file_name(title: str) -> str:
-    """Turn a title into a file name: no separators, no leading dots."""
-    return "".join(char if char.isalnum() or char in " -_." else "-" for char in title).strip(" .")[:80]

@@ -40,7 +40,7 @@ class WelcomeScreen(Window[None]):
                 "One started here uses the best speech model on this machine; if there is none, a built-in one that "
                 "understands only synthetic English. "
             )
-        about.append("To download a real model, start convod in another terminal:\n\n")
+        about.append("Once it runs, D downloads one that understands people. Or start convod in another terminal:\n\n")
         about.append("    convod --model small\n", "bold")
         yield Static(about, id="welcome-about")
         choices = {"wait": "Wait for one", "quit": "Quit"}

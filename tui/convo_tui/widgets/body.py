@@ -20,20 +20,38 @@ from .transcript import TranscriptView
 _SUMMARY = Change.SUMMARY | Change.STATE
 
 
+WIDE = 100
+"""Columns of a terminal from which on times are shown unless the user said otherwise."""
+
+NARROWEST, WIDEST = 26, 80
+"""Cells of the summary beside the transcript; half of the terminal is the most."""
+
+
 class SessionBody(Widget):
     """Draws a session."""
 
-    def __init__(self, model: SessionModel, *, glyphs: Glyphs = UNICODE, times: bool = False) -> None:
+    def __init__(
+        self,
+        model: SessionModel,
+        *,
+        glyphs: Glyphs = UNICODE,
+        times: bool | None = None,
+        doubts: bool = False,
+        summary_cells: int = 38,
+    ) -> None:
+        """With `times` None, times are shown where the terminal is wide. `summary_cells`: beside the transcript."""
         super().__init__()
         self.model = model
         self._glyphs = glyphs
         self._times = times
+        self._doubts = doubts
         self._summary_shown: bool | None = None  # None: if there is room and something to show
+        self.summary_cells = summary_cells
 
     def compose(self) -> ComposeResult:
         """Lay out transcript and summary, with the meter below."""
         view = TranscriptView(self.model, glyphs=self._glyphs, id="transcript")
-        view.set_reactive(TranscriptView.times, self._times)
+        view.set_reactive(TranscriptView.doubts, self._doubts)
         with Container(id="panes"):
             with Container(id="transcript-pane"):
                 yield view
@@ -95,16 +113,36 @@ class SessionBody(Widget):
 
     def toggle_times(self) -> bool:
         """Show or hide the time of each line. Returns whether they are shown now."""
-        self.transcript.times = not self.transcript.times
-        return self.transcript.times
+        self._times = self.transcript.times = not self.transcript.times
+        return self._times
+
+    def toggle_doubts(self) -> bool:
+        """Underline words of low confidence, or stop it. Returns whether they are underlined now."""
+        self.transcript.doubts = not self.transcript.doubts
+        return self.transcript.doubts
+
+    def widen_summary(self, step: int) -> None:
+        """Make the summary wider, or narrower; below the transcript, higher or lower."""
+        if not self.summary.display:
+            self.toggle_summary()
+        self.summary_cells = max(NARROWEST, min(WIDEST, self.summary_cells + step))
+        self.place_panes()
 
     def place_panes(self) -> None:
-        """Put the summary beside the transcript if it is wide, below if it is tall and there is something to show."""
+        """Put the summary beside the transcript if it is wide, else below; fold it away while there is none."""
         wide, tall = self.size.width >= 96, self.size.height >= 14
         shown = self._summary_shown
         if shown is None:
-            shown = (wide or tall) and self.summary.wanted if not wide else True
-        self.summary.display = shown
+            shown = (wide or tall) and self.summary.wanted
+        summary = self.summary
+        summary.display = shown
+        summary.brief = not wide and self.size.height < 30
+        if wide:
+            summary.styles.width, summary.styles.height = min(self.summary_cells, self.size.width // 2), "1fr"
+        else:
+            # 38 cells beside it are 45 % below it.
+            summary.styles.width, summary.styles.height = "1fr", f"{max(20, min(80, self.summary_cells + 7))}%"
+        self.transcript.times = self.app.size.width >= WIDE if self._times is None else self._times
         self.set_class(wide, "-beside")
         self.set_class(not wide, "-below")
 

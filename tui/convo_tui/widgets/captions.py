@@ -21,6 +21,13 @@ _LINES = 12  # finished lines to consider
 _ENOUGH = 16  # letters per line that make captions readable
 _SIZES: tuple[Size | None, ...] = (None, NARROW, MIDDLE, LARGE)
 
+NO_LETTERS = (
+    "Large letters are drawn for the Latin script only: the characters of others are tens of thousands. "
+    "Enlarge the terminal's own font instead, in most terminals with ctrl and +."
+)
+"""Shown while the last words cannot be drawn. The bitmap fonts that have these characters are of another licence than
+this program, or larger than it."""
+
 Run = tuple[str, str]
 """A piece of text, and the name of its style."""
 
@@ -59,7 +66,10 @@ class BigCaptions(Widget):
                 across = 5 * size.across
                 if self.size.width / across >= _ENOUGH and self.size.height // size.rows >= 3:
                     best = place
-        return _SIZES[max(0, min(len(_SIZES) - 1, best + self._step))]
+        wanted = max(0, min(len(_SIZES) - 1, best + self._step))
+        # Letters higher than the widget would leave it empty.
+        fits = [size for size in _SIZES[: wanted + 1] if size is None or size.rows <= self.size.height - 2]
+        return fits[-1]
 
     def render_line(self, y: int) -> Strip:
         """Draw one row."""
@@ -86,7 +96,18 @@ class BigCaptions(Widget):
                 rows = drawn[len(drawn) - room // whole * whole :] + rows if room >= whole else rows
                 break
             rows = drawn + rows
+        if self._small_by_need and self.size.height - len(rows) >= 2:
+            style = self._style("note")
+            said = [[Segment("  "), Segment(row, style)] for row in wrap(NO_LETTERS, self.size.width - 4)]
+            if self.size.height - len(rows) > len(said):
+                rows = [*said, *[[] for _ in range(self.size.height - len(rows) - len(said))], *rows]
         return rows
+
+    @property
+    def _small_by_need(self) -> bool:
+        """Whether large letters are wanted, and there are none for what was said last."""
+        said = self._said()
+        return bool(said) and self.letters() is not None and not drawable("".join(text for text, _ in said[-1]))
 
     def _said(self) -> list[list[Run]]:
         said: list[list[Run]] = [[(line.text, "final")] for line in self.model.lines[-_LINES:] if line.text]

@@ -6,16 +6,18 @@ In: plain values. Out: one row of cells each.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rich.text import Text
+from textual.app import App
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from convo.text import clean, clock, width
+from convo.text import clean, clock, size, width
 
 from ..glyphs import UNICODE, Glyphs
 from ..model.pace import Pace
+from ..themes import colour
 
 FLOOR_DBFS = -60.0
 
@@ -155,6 +157,17 @@ def bar(fraction: float, cells: int, glyphs: Glyphs, on: object, off: object) ->
     halves = round(max(0.0, min(1.0, fraction)) * cells * 2)
     text = Text(glyphs.bar * (halves // 2) + (glyphs.bar_half if halves % 2 else ""), on, no_wrap=True, end="")  # type: ignore[arg-type]
     text.append(glyphs.bar_rest * (cells - text.cell_len), off)  # type: ignore[arg-type]
+    return text
+
+
+def progress_text(app: App[Any], name: str, done_bytes: int, total_bytes: int | None, glyphs: Glyphs) -> Text:
+    """Draw a download: its name, a bar if the total is known, how much of it is there."""
+    text = Text(f"downloading {clean(name)}  ", no_wrap=True, end="")
+    if total_bytes:
+        text.append_text(bar(done_bytes / total_bytes, 12, glyphs, colour(app, "accent"), colour(app, "rule")))
+        text.append(f"  {size(done_bytes)} of {size(total_bytes)}", colour(app, "faint"))
+    else:
+        text.append(size(done_bytes), colour(app, "faint"))
     return text
 
 

@@ -10,6 +10,7 @@ from typing import ClassVar
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
+from textual.reactive import reactive
 from textual.widgets import Static
 
 from convo.text import clock, moment
@@ -32,6 +33,9 @@ class SummaryPane(VerticalScroll):
         "summary--task",
         "summary--warning",
     }
+
+    brief: reactive[bool] = reactive(False)
+    """Whether there is little room: key points and tasks come before prose."""
 
     def __init__(self, model: SessionModel, *, glyphs: Glyphs = UNICODE, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -68,6 +72,10 @@ class SummaryPane(VerticalScroll):
         """Redraw: the theme's colours are part of the text."""
         super().notify_style_update()
         self.call_later(self.refresh_model)
+
+    def watch_brief(self) -> None:
+        """Draw it in the other order."""
+        self.refresh_model()
 
     @property
     def wanted(self) -> bool:
@@ -126,23 +134,19 @@ class SummaryPane(VerticalScroll):
             text.append(f" {page + 1}/{self.pages}", style("summary--text"))
             keys = [", older"] * (page > 0) + [". newer"] * (page < self.pages - 1)
             text.append("   " + "  ".join(keys), style("summary--faint"))
-        text.append("\n")
+        text.append("" if self.brief and summary.title else "\n")
         if summary.title:
-            text.append(f"\n{summary.title}\n", style("summary--title"))
+            text.append(f"   {summary.title}\n" if self.brief else f"\n{summary.title}\n", style("summary--title"))
+        if self.brief:
+            self._items(text, summary)
         if summary.sections:
             for label, said in summary.sections:
                 text.append(f"\n{label}\n", style("summary--head"))
                 text.append(f"{said}\n", style("summary--text"))
         elif summary.text:
             text.append(f"\n{summary.text}\n", style("summary--text"))
-        for head, sign, items in (
-            ("Key points", glyphs.bullet, summary.key_points),
-            ("To do", glyphs.task, summary.action_items),
-        ):
-            if items:
-                text.append(f"\n{head}\n", style("summary--head"))
-                for item in items:
-                    self._item(text, sign, item)
+        if not self.brief:
+            self._items(text, summary)
         if summary.unverified:
             text.append(f"\nNot in the transcript: {', '.join(summary.unverified)}\n", style("summary--warning"))
         if summary.keywords:
@@ -153,6 +157,17 @@ class SummaryPane(VerticalScroll):
         by += [f" {glyphs.dot} ".join(made)] if made else []
         text.append("".join(f"\n{line}" for line in by), style("summary--faint"))
         return text
+
+    def _items(self, text: Text, summary: SummaryText) -> None:
+        """Add the key points and the tasks."""
+        for head, sign, items in (
+            ("Key points", self._glyphs.bullet, summary.key_points),
+            ("To do", self._glyphs.task, summary.action_items),
+        ):
+            if items:
+                text.append(f"\n{head}\n", self.get_component_rich_style("summary--head"))
+                for item in items:
+                    self._item(text, sign, item)
 
     def _item(self, text: Text, sign: str, item: Item) -> None:
         """Add a point with the times of its sources, wrapped with a hanging indent."""

@@ -1,13 +1,15 @@
-"""A transcript of any length: finished lines, the current sentence, times, marks, a selected line, hits.
+"""A transcript of any length: paragraphs, the current sentence, times, marks, a selected passage, hits, doubts.
 
-In: a `SessionModel` that others change. Out: the rows in view (only those are ever drawn), and `Behind` when new lines
-come below them. It follows the end until the user scrolls up.
+In: a `SessionModel` that others change. Out: the rows in view (only those are ever drawn), `Behind` when new lines come
+below them, `MarkWanted` when the margin is clicked. It follows the end until the user scrolls up.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 from rich.segment import Segment
@@ -24,11 +26,27 @@ from textual.strip import Strip
 from convo.text import clock, width
 
 from ..glyphs import UNICODE, Glyphs
-from ..model.layout import Layout, wrap
+from ..model.layout import Layout, spans
+from ..model.paragraphs import Flow, Paragraphs, joint
 from ..model.session import SessionModel
 
 _MEASURE = 88
 """The most cells of a row: longer ones are hard to read."""
+
+_SIGNS = 3  # cells of the cursor, the mark and a space, left of the times
+_HANG = 2  # cells by which a paragraph's rows are indented below its first, where no times do that
+
+
+@dataclass(frozen=True, slots=True)
+class _Tail:
+    """What ends in the current sentence: it alone, or the last paragraph with it, without empty rows above."""
+
+    flow: Flow | None
+    text: str
+    rows: Sequence[tuple[int, int]]
+    said: int  # where the current sentence begins in the text
+    stable: int  # where its stable words end
+    lead: int
 
 
 class TranscriptView(ScrollView, can_focus=True):
@@ -43,6 +61,7 @@ class TranscriptView(ScrollView, can_focus=True):
         "transcript--cursor",
         "transcript--hit",
         "transcript--caret",
+        "transcript--doubt",
     }
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -52,14 +71,18 @@ class TranscriptView(ScrollView, can_focus=True):
         Binding("pagedown", "page_down", "Page down", show=False),
         Binding("home,g", "scroll_home", "Beginning", tooltip="Go to the first line", show=False),
         Binding("end,G", "follow", "Newest", tooltip="Go to the newest line and follow", show=False),
-        Binding("k", "select(-1)", "Select the line above", show=False),
-        Binding("j", "select(1)", "Select the line below", show=False),
-        Binding("left_square_bracket", "jump_mark(-1)", "Previous mark", tooltip="Go to the previous mark", show=False),
-        Binding("right_square_bracket", "jump_mark(1)", "Next mark", tooltip="Go to the next mark", show=False),
+        Binding("k", "select(-1)", "Select the sentence above", show=False),
+        Binding("j", "select(1)", "Select the sentence below", show=False),
+        Binding("K,shift+up", "select(-1, True)", "Extend the selection up", show=False),
+        Binding("J,shift+down", "select(1, True)", "Extend the selection down", show=False),
+        Binding("left_curly_bracket", "jump_mark(-1)", "Previous mark", tooltip="Go to the previous mark", show=False),
+        Binding("right_curly_bracket", "jump_mark(1)", "Next mark", tooltip="Go to the next mark", show=False),
     ]
 
     times: reactive[bool] = reactive(False)
+    doubts: reactive[bool] = reactive(False)
     selected: reactive[int | None] = reactive(None)
+    facts: reactive[tuple[tuple[str, str], ...]] = reactive(())
 
     @dataclass
     class Behind(Message):
@@ -74,33 +97,43 @@ class TranscriptView(ScrollView, can_focus=True):
     class Selected(Message):
         """Another line was selected."""
 
+    @dataclass
+    class MarkWanted(Message):
+        """The margin beside a line was clicked."""
+
+        line: int
+
     def __init__(self, model: SessionModel, *, glyphs: Glyphs = UNICODE, id: str | None = None) -> None:
-        """With `grounded` set, a short transcript stands at the bottom, so that the newest words stay in one place."""
+        """With `grounded` set, a short transcript stands at the bottom, so that the newest words stay in one place; the
+        empty space above it holds `facts`, a label and a text each.
+        """
         super().__init__(id=id)
-        self.model = model
         self.following = True
         self.grounded = False
         self.needle = ""
         self._glyphs = glyphs
-        self._layout = Layout(self._said, self._lead)
-        self._partial: list[tuple[str, int]] = []  # its rows, and the number of stable characters in each
-        self._seen = 0
         self._known_styles: dict[str, Style] = {}
+        self._take(model)
 
     # --- what changed -------------------------------------------------------------------------------------
 
+    def _take(self, model: SessionModel) -> None:
+        self.model = model
+        self._paragraphs = Paragraphs(model.lines)
+        self._layout = Layout(self._paragraphs.text, self._paragraphs.lead)
+        self._tail: _Tail | None = None
+        self._anchor: int | None = None  # the other end of a selected passage
+        self._seen = 0
+
     def show(self, model: SessionModel) -> None:
         """Show another model, following its end."""
-        self.model = model
-        self._layout = Layout(self._said, self._lead)
-        self.following, self.selected, self._seen, self.needle = True, None, 0, ""
+        self._take(model)
+        self.following, self.selected, self.needle = True, None, ""
         self._lay_out()
 
     def refresh_model(self) -> None:
         """Redraw after a change of the model."""
-        self._layout.extend(len(self.model.lines))
-        self._wrap_partial()
-        self._resize_virtual()
+        self._extend()
         if self.following:
             self._seen = len(self.model.lines)
             self._to_end()
@@ -112,50 +145,58 @@ class TranscriptView(ScrollView, can_focus=True):
     def margin_cells(self) -> int:
         """Width of the margin left of the text, in cells."""
         if not self.times:
-            return 3
-        return 3 + (8 if self.model.duration_s < 3600 else 10) - 1
+            return _SIGNS
+        return _SIGNS + (7 if self.model.duration_s < 3600 else 9)
 
-    def _said(self, index: int) -> str:
-        return self.model.lines[index].text
-
-    def _lead(self, index: int) -> int:
-        return 1 if self.model.lines[index].turn else 0
+    @property
+    def _hang(self) -> int:
+        return 0 if self.times or self.size.width < 60 else _HANG
 
     def _lay_out(self) -> None:
         if self.size.width == 0:
             return
         room = self.scrollable_content_region.width - self.margin_cells - 1
-        self._layout.resize(min(room, _MEASURE))
-        self._layout.extend(len(self.model.lines))
-        self._wrap_partial()
-        self._resize_virtual()
+        self._layout.resize(min(room, _MEASURE) - self._hang)
+        self._extend()
         if self.following:
             self._seen = len(self.model.lines)
             self._to_end()
         self.refresh()
 
-    def _wrap_partial(self) -> None:
-        partial = self.model.partial
-        self._partial = []
-        if partial is None:
-            return
-        whole = f"{partial.stable} {partial.tentative}".strip()
-        at = 0
-        for row in wrap(whole, self._layout.width):
-            at = max(at, whole.find(row, at))
-            self._partial.append((row, max(0, min(len(row), len(partial.stable) - at))))
-            at += len(row)
-
-    def _resize_virtual(self) -> None:
+    def _extend(self) -> None:
+        """Lay out new lines and the current sentence, which flows on in the last paragraph unless a pause ended it."""
+        paragraphs, layout, partial = self._paragraphs, self._layout, self.model.partial
+        layout.truncate(paragraphs.extend())
+        count = len(paragraphs)
+        self._tail = None
+        if partial is not None:
+            flows = paragraphs.takes(partial)
+            count -= flows
+            layout.truncate(count)
+            flow = paragraphs.flow(count) if flows else None
+            before = flow.text if flow is not None else ""
+            said = f"{partial.stable} {partial.tentative}".strip()
+            text = before + joint(before, said) + said
+            at = len(text) - len(said)
+            lead = paragraphs.lead(count) if flows else int(bool(count))
+            self._tail = _Tail(flow, text, spans(text, layout.width), at, at + len(partial.stable), lead)
+        layout.extend(count)
         # One empty row at the end, so that the current sentence does not stick to the edge.
-        self.virtual_size = Size(self.scrollable_content_region.width, self._layout.height + len(self._partial) + 1)
+        self.virtual_size = Size(self.scrollable_content_region.width, self._height + 1)
+
+    @property
+    def _height(self) -> int:
+        """The rows of all text."""
+        return self._layout.height + (self._tail.lead + len(self._tail.rows) if self._tail is not None else 0)
+
+    @property
+    def _free(self) -> int:
+        """The empty rows above a short transcript."""
+        return max(0, self.scrollable_content_region.height - self.virtual_size.height) if self.grounded else 0
 
     def _row_at(self, y: int) -> int:
         """The row of the transcript at a row of the view; negative above the first."""
-        row = y + round(self.scroll_y)
-        if self.grounded:
-            row -= max(0, self.scrollable_content_region.height - self.virtual_size.height)
-        return row
+        return y + round(self.scroll_y) - self._free
 
     def _to_end(self) -> None:
         self.scroll_to(y=self.max_scroll_y, animate=False, force=True, immediate=True)
@@ -169,14 +210,18 @@ class TranscriptView(ScrollView, can_focus=True):
 
     def on_resize(self, event: events.Resize) -> None:
         """Wrap again, with the same line at the top."""
-        top = None if self.following or not self._layout.count else self._layout.at(round(self.scroll_y))[0]
+        top = None if self.following or not self.model.lines else self._line_at(round(self.scroll_y))
         self._lay_out()
         if top is not None:
-            self.scroll_to(y=self._layout.start(top), animate=False, force=True, immediate=True)
+            self.scroll_to(y=self._rows_of(top)[0], animate=False, force=True, immediate=True)
 
     def watch_times(self) -> None:
         """Wrap again: the gutter has another width."""
         self._lay_out()
+
+    def watch_doubts(self) -> None:
+        """Draw the doubts."""
+        self.refresh()
 
     def watch_selected(self) -> None:
         """Draw the selection."""
@@ -200,6 +245,42 @@ class TranscriptView(ScrollView, can_focus=True):
         self._known_styles.clear()
         super().notify_style_update()
 
+    # --- lines and rows -----------------------------------------------------------------------------------
+
+    def _place(self, row: int) -> tuple[Flow | None, str, Sequence[tuple[int, int]], int]:
+        """The paragraph at a row: its lines, its text, its rows, and which of them it is (negative above it)."""
+        if row < self._layout.height:
+            index, within = self._layout.at(row)
+            flow = self._paragraphs.flow(index)
+            return flow, flow.text, self._layout.rows(index), within
+        tail = self._tail
+        if tail is None or row >= self._height:
+            return None, "", (), -1
+        return tail.flow, tail.text, tail.rows, row - self._layout.height - tail.lead
+
+    def _line_at(self, row: int, column: int = 0) -> int:
+        """The line at a row and a cell of its text; the last one below all lines."""
+        flow, text, rows, within = self._place(max(0, row))
+        if flow is None:
+            return len(self.model.lines) - 1
+        start, end = rows[max(0, within)]
+        return min(flow.line_at(start + _chars(text[start:end], column)), len(self.model.lines) - 1)
+
+    def _rows_of(self, line: int) -> tuple[int, int]:
+        """The first row of a line, and the one after its last."""
+        index = self._paragraphs.of(line)
+        flow = self._paragraphs.flow(index)
+        if index < self._layout.count:
+            top, rows = self._layout.start(index), self._layout.rows(index)
+        else:
+            assert self._tail is not None
+            top, rows = self._layout.height + self._tail.lead, list(self._tail.rows)
+        start, end = flow.span(line)
+        starts = [row[0] for row in rows]
+        first = max(0, bisect_left(starts, start + 1) - 1)
+        last = max(first, bisect_left(starts, end) - 1)
+        return top + first, top + last + 1
+
     # --- actions ------------------------------------------------------------------------------------------
 
     def action_follow(self) -> None:
@@ -210,15 +291,16 @@ class TranscriptView(ScrollView, can_focus=True):
         self._tell_behind()
         self.refresh()
 
-    def action_select(self, step: int) -> None:
-        """Select the line below or above."""
+    def action_select(self, step: int, extend: bool = False) -> None:
+        """Select the line below or above; with `extend`, the passage up to it."""
         if not self.model.lines:
             return
         if self.selected is None:
-            top = self._layout.at(round(self.scroll_y))[0] if not self.following else len(self.model.lines) - 1
-            self.go_to(top)
+            self.go_to(self._line_at(round(self.scroll_y)) if not self.following else len(self.model.lines) - 1)
         else:
+            anchor = self.selected if self._anchor is None else self._anchor
             self.go_to(self.selected + step)
+            self._anchor = anchor if extend else None
 
     def action_jump_mark(self, step: int) -> None:
         """Go to the next or previous mark."""
@@ -230,46 +312,72 @@ class TranscriptView(ScrollView, can_focus=True):
         if others:
             self.go_to(others[0] if step > 0 else others[-1])
 
+    @property
+    def passage(self) -> tuple[int, int] | None:
+        """The first and last of the selected lines."""
+        if self.selected is None or self.selected >= len(self.model.lines):
+            return None
+        anchor = self.selected if self._anchor is None else self._anchor
+        return min(anchor, self.selected), max(anchor, self.selected)
+
+    def text_of(self, first: int, last: int) -> str:
+        """The text of lines `first` to `last`, a row per paragraph."""
+        return self._paragraphs.joined(first, last)
+
     def go_to(self, line: int, *, top: bool = False) -> None:
         """Select a line and scroll it into view."""
         if not self.model.lines:
             return
         line = max(0, min(line, len(self.model.lines) - 1))
-        self._layout.extend(len(self.model.lines))
+        self._extend()
+        self._anchor = None
         self.selected = line
-        start, end = self._layout.start(line), self._layout.end(line)
+        start, end = self._rows_of(line)
         height = self.scrollable_content_region.height
         if top or start < self.scroll_y or end > self.scroll_y + height:
             self.following = False
             self._seen = len(self.model.lines)
             target = start - height // 3
             self.scroll_to(y=max(0, min(target, self.max_scroll_y)), animate=False, force=True, immediate=True)
+        self.refresh()
         self.post_message(self.Selected())
 
     def line_of(self, number: int) -> int:
         """The line of a segment, by its number."""
         return bisect_left(self.model.lines, number, key=lambda line: line.number)
 
-    def find(self, needle: str, step: int = 1) -> int:
-        """Highlight a text, and go to its next or previous line. Returns the number of lines with it."""
+    def find(self, needle: str, step: int = 1) -> tuple[int, int]:
+        """Highlight a text, and go to its next or previous line.
+
+        Returns:
+            which of the lines with it that is, from 1, and how many there are; zeros if there are none.
+        """
         self.needle = needle.casefold()
         self.refresh()
         if not self.needle:
-            return 0
+            return 0, 0
         found = [place for place, line in enumerate(self.model.lines) if self.needle in line.text.casefold()]
-        if found:
-            here = self.selected if self.selected is not None else -1
-            if step > 0:
-                self.go_to(next((place for place in found if place > here), found[0]))
-            else:
-                self.go_to(next((place for place in reversed(found) if place < here), found[-1]))
-        return len(found)
+        if not found:
+            return 0, 0
+        here = self.selected if self.selected is not None else -1
+        if step > 0:
+            at = next((at for at, place in enumerate(found) if place > here), 0)
+        else:
+            at = next((at for at in range(len(found) - 1, -1, -1) if found[at] < here), len(found) - 1)
+        self.go_to(found[at])
+        return at + 1, len(found)
 
     def on_click(self, event: events.Click) -> None:
-        """Select the clicked line."""
+        """Select the clicked line; in the margin, mark it."""
         row = self._row_at(event.y)
-        if self.model.lines and 0 <= row < self._layout.height:
-            self.go_to(self._layout.at(row)[0])
+        if not self.model.lines or not 0 <= row < self._height:
+            return
+        if event.x < self.margin_cells:
+            self.post_message(self.MarkWanted(self._line_at(row)))
+        elif not self.text_selection:  # the end of a drag is no click
+            anchor = self.selected if self._anchor is None else self._anchor
+            self.go_to(self._line_at(row, event.x - self.margin_cells))
+            self._anchor = anchor if event.shift else None
 
     # --- drawing ------------------------------------------------------------------------------------------
 
@@ -277,7 +385,7 @@ class TranscriptView(ScrollView, can_focus=True):
         """Draw one row of the view."""
         row = self._row_at(y)
         room = self.size.width
-        segments = self._row(row) if row >= 0 else []
+        segments = self._row(row) if row >= 0 else self._fact(y)
         base = self._style("")
         strip = Strip(segments).adjust_cell_length(room, base).apply_style(base)
         selection = self.text_selection
@@ -299,52 +407,80 @@ class TranscriptView(ScrollView, can_focus=True):
             self._known_styles[name] = style
         return style
 
+    def _fact(self, y: int) -> list[Segment]:
+        """A row of the empty space above the first line."""
+        if y >= len(self.facts) or self._free <= len(self.facts):
+            return []
+        label, text = self.facts[y]
+        wide = max(len(label) for label, _ in self.facts) + 2
+        return [Segment(" " * _SIGNS + label.ljust(wide), self._style("time")), Segment(text, self._style("final"))]
+
     def _row(self, row: int) -> list[Segment]:
-        if row < self._layout.height:
-            index, within = self._layout.at(row)
-            if within < 0:
-                return []
-            return self._line_row(index, within)
-        row -= self._layout.height
-        if row < len(self._partial):
-            return self._partial_row(row)
-        return []
-
-    def _line_row(self, index: int, within: int) -> list[Segment]:
-        line = self.model.lines[index]
-        here = index == self.selected
-        style = self._style("cursor" if here else "final")
-        gutter = self._gutter(line.start if within == 0 else None, within == 0 and self.model.marked(index), here)
-        text = self._layout.rows(index)[within]
-        if self.needle and self.needle in line.text.casefold():
-            return [*gutter, *self._with_hits(text, style)]
-        return [*gutter, Segment(text, style)]
-
-    def _with_hits(self, text: str, style: Style) -> list[Segment]:
-        folded = text.casefold()
-        if len(folded) != len(text):  # case folding changed the length: positions would be wrong
-            return [Segment(text, style)]
-        segments: list[Segment] = []
-        at = 0
-        while (found := folded.find(self.needle, at)) >= 0:
-            segments.append(Segment(text[at:found], style))
-            segments.append(Segment(text[found : found + len(self.needle)], self._style("hit")))
-            at = found + len(self.needle)
-        segments.append(Segment(text[at:], style))
-        return segments
-
-    def _partial_row(self, row: int) -> list[Segment]:
-        partial = self.model.partial
-        assert partial is not None
-        text, stable = self._partial[row]
-        segments = self._gutter(partial.start if row == 0 else None, row == 0 and self.model.mark_ahead, False)
-        if stable:
-            segments.append(Segment(text[:stable], self._style("stable")))
-        if text[stable:]:
-            segments.append(Segment(text[stable:], self._style("tentative")))
-        if row == len(self._partial) - 1:
+        flow, text, rows, within = self._place(row)
+        if not 0 <= within < len(rows):
+            return []
+        start, end = rows[within]
+        lines = _lines(flow, start, end)
+        passage = self.passage
+        here = passage is not None and any(passage[0] <= line <= passage[1] for line in lines)
+        tail = self._tail if row >= self._layout.height else None
+        # A mark stands at the row in which its line begins.
+        marked = any(self.model.marked(line) for line in lines if flow is not None and flow.span(line)[0] >= start)
+        if tail is not None and start <= tail.said < max(end, 1):
+            marked = marked or self.model.mark_ahead
+        time = None
+        if within == 0:
+            time = self.model.lines[flow.first].start if flow is not None else self._partial_start
+        segments = self._gutter(time, marked, here)
+        if within and self._hang:
+            segments.append(Segment(" " * self._hang))
+        segments += self._runs(flow, text, start, end, tail)
+        if tail is not None and within == len(rows) - 1:
             segments.append(Segment(self._glyphs.caret, self._style("caret")))
         return segments
+
+    @property
+    def _partial_start(self) -> float | None:
+        return self.model.partial.start if self.model.partial is not None else None
+
+    def _runs(self, flow: Flow | None, text: str, start: int, end: int, tail: _Tail | None) -> Iterator[Segment]:
+        """The text of a row, cut where its style changes."""
+        layers: list[tuple[int, int, Style]] = []
+        passage = self.passage
+        if flow is not None:
+            for line in _lines(flow, start, end):
+                at, stop = flow.span(line)
+                if passage is not None and passage[0] <= line <= passage[1]:
+                    # What lies between two lines of a passage belongs to it.
+                    layers.append((at, stop + (line < passage[1]), self._style("cursor")))
+                if self.doubts:
+                    style = self._style("doubt")
+                    layers += [(at + first, at + last, style) for first, last in self.model.lines[line].doubts]
+                if self.needle:
+                    layers += [(at + first, at + last, self._style("hit")) for first, last in self._hits(line)]
+        if tail is not None:
+            layers.append((tail.said, tail.stable, self._style("stable")))
+            layers.append((tail.stable, len(text), self._style("tentative")))
+        places = {start, end}
+        for first, last, _ in layers:
+            places.update(place for place in (first, last) if start < place < end)
+        cuts = sorted(places)
+        for at, stop in pairwise(cuts):
+            style = self._style("final")
+            for first, last, own in layers:
+                if first <= at < last:
+                    style += own
+            yield Segment(text[at:stop], style)
+
+    def _hits(self, line: int) -> Iterator[tuple[int, int]]:
+        said = self.model.lines[line].text
+        folded = said.casefold()
+        if len(folded) != len(said):  # case folding changed the length: positions would be wrong
+            return
+        at = folded.find(self.needle)
+        while at >= 0:
+            yield at, at + len(self.needle)
+            at = folded.find(self.needle, at + len(self.needle))
 
     def _gutter(self, start: float | None, marked: bool, here: bool) -> list[Segment]:
         side = self._glyphs.cursor if here else " "
@@ -354,39 +490,55 @@ class TranscriptView(ScrollView, can_focus=True):
             Segment(" ", None),
         ]
         if self.times:
+            room = self.margin_cells - _SIGNS
             said = clock(start) if start is not None else ""
-            segments.append(
-                Segment(said.rjust(self.margin_cells - 5).ljust(self.margin_cells - 3), self._style("time"))
-            )
+            segments.append(Segment(said.rjust(room - 2).ljust(room), self._style("time")))
         return segments
 
+    # --- text selected with the mouse -----------------------------------------------------------------------
+
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
-        """The text selected with the mouse."""
-        height = self._layout.height + len(self._partial)
+        """The text selected with the mouse, without the margin; the rows of a paragraph are one line."""
         first = selection.start.y if selection.start is not None else 0
-        last = min(selection.end.y if selection.end is not None else height, height)
-        rows = []
-        for row in range(first, last + 1):
-            said = "".join(segment.text for segment in self._row(row)) if row < height else ""
+        last = min(selection.end.y if selection.end is not None else self._height, self._height - 1)
+        pieces: list[str] = []
+        before = ("", 0)  # the paragraph of the row above, and where that row ends
+        for row in range(max(0, first), last + 1):
+            _, text, rows, within = self._place(row)
             span = selection.get_span(row)
-            if span is None:
+            if span is None or not 0 <= within < len(rows):
                 continue
-            start, end = span
-            piece = _cells(said, start, width(said) if end == -1 else end)
-            rows.append(piece if start else piece[self.margin_cells :])
-        return "\n".join(rows), "\n"
+            start, end = rows[within]
+            margin = self.margin_cells + (self._hang if within else 0)
+            said = text[start:end]
+            begin = _chars(said, span[0] - margin)
+            stop = len(said) if span[1] == -1 else _chars(said, span[1] - margin)
+            if pieces:
+                goes_on = before[0] == text and before[1] <= start
+                pieces.append(text[before[1] : start] if goes_on else "\n")
+            pieces.append(said[begin:stop])
+            before = text, end
+        return "".join(pieces), "\n"
 
     def selection_updated(self, selection: Selection | None) -> None:
         """Redraw the selection."""
         self.refresh()
 
 
-def _cells(text: str, start: int, end: int) -> str:
-    """The part of a text that lies in a range of cells."""
-    at, kept = 0, []
-    for char in text:
-        size = width(char)
-        if start <= at < end:
-            kept.append(char)
-        at += size
-    return "".join(kept)
+def _lines(flow: Flow | None, start: int, end: int) -> range:
+    """The lines that have text between two places; none where only the current sentence has."""
+    if flow is None or start >= flow.bounds[-1]:
+        return range(0)
+    return range(flow.line_at(start), flow.line_at(max(start, end - 1)) + 1)
+
+
+def _chars(text: str, cells: int) -> int:
+    """The number of characters that begin in the first `cells` cells of a text."""
+    if text.isascii():
+        return max(0, min(len(text), cells))
+    at = 0
+    for place, char in enumerate(text):
+        if at >= cells:
+            return place
+        at += width(char)
+    return len(text)

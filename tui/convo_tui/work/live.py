@@ -7,6 +7,8 @@ backlog, pace.
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -34,7 +36,9 @@ class LiveController:
     Screens read it; what they want done they post as messages.
     """
 
-    def __init__(self, owner: DOMNode, daemon: DaemonLink, settings: Settings, device: str | None) -> None:
+    def __init__(
+        self, owner: DOMNode, daemon: DaemonLink, settings: Callable[[], Settings], device: str | None
+    ) -> None:
         self.model = SessionModel()
         self.session: LiveSession | None = None
         self.device = device
@@ -83,12 +87,15 @@ class LiveController:
             source.close()
             self._owner.post_message(Notice("A session is already live: stop it first.", "warning"))
             return
-        self.model = SessionModel(title=title or "")
+        self.model = SessionModel(title=title or "", created=time.time())
         self.level, self.backlog_s, self.problem = None, 0.0, ""
+        settings = self._settings()
         options = convo.SessionOptions(
             title=title,
-            language=self._settings.language or None,
-            summary=SummaryOptions(mode=self._settings.summary_mode),
+            language=settings.language or None,
+            model=settings.model or None,
+            words=settings.doubts,
+            summary=SummaryOptions(mode=settings.summary_mode),
         )
         self.session = LiveSession(self._daemon.link, self.model, self._owner.post_message, source, options)
         self._worker = start(self._owner, self.session.run, group="live")

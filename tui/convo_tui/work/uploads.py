@@ -6,29 +6,31 @@ In: jobs. Out: `JobsChanged` at each step. The client library survives broken li
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections.abc import Callable
 
 from textual.message import Message
 
 import convo
-from convo.messages import Event, Progress, SessionState, State, SummaryOptions
+from convo.messages import Event, Progress, SessionState, State, SummaryOptions, TranscriptSegment
 from convo.text import clean
 
 from ..messages import JobsChanged
-from ..model.files import FileJob, Step
+from ..model.files import FileJob, Step, remedy
+from ..settings import Settings
 
 SIDE_BY_SIDE = 3
 """Files sent and followed at once; the daemon decides how many it works on."""
 
 
 class Uploads:
-    """The queue. `post` takes messages for the app; with `summary` each file gets a summary."""
+    """The queue. `post` takes messages for the app; `settings` are read whenever a file's turn comes."""
 
-    def __init__(self, link: convo.Link, post: Callable[[Message], object], *, summary: bool = True) -> None:
+    def __init__(self, link: convo.Link, post: Callable[[Message], object], settings: Callable[[], Settings]) -> None:
         self.jobs: list[FileJob] = []
         self._link = link
         self._post = post
-        self._summary = summary
+        self._settings = settings
         self._turn = asyncio.Semaphore(SIDE_BY_SIDE)
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._uploads: dict[int, convo.FileUpload] = {}
@@ -87,39 +89,58 @@ class Uploads:
         async with self._turn:
             try:
                 job.size = job.path.stat().st_size
-                summary = SummaryOptions(mode="final" if self._summary else "off")
-                upload = convo.FileUpload(self._link, job.path, progress=progress, interim=False, summary=summary)
+                settings = self._settings()
+                job.summed_up = settings.summary
+                upload = convo.FileUpload(
+                    self._link,
+                    job.path,
+                    progress=progress,
+                    interim=False,
+                    language=settings.language or None,
+                    model=settings.model or None,
+                    words=settings.doubts,
+                    summary=SummaryOptions(mode="final" if settings.summary else "off"),
+                )
                 self._uploads[id(job)] = upload
                 async with upload:
                     job.session = await upload.opened()
                     async for event in upload:
                         self._take(job, event)
             except OSError as error:
-                self._fail(job, f"Cannot read {job.path.name}: {error.strerror or error}.")
+                self._fail(
+                    job,
+                    f"Cannot read {job.path.name}: {error.strerror or error}.",
+                    f"ls -l {shlex.quote(str(job.path))}",
+                )
+            except convo.RequestError as error:
+                self._fail(job, str(error), remedy(error.code, job.path, job.session))
             except convo.ConvoError as error:
-                self._fail(job, str(error))
+                self._fail(job, str(error), "convo status")
 
     def _take(self, job: FileJob, event: Event) -> None:
         now = self._now()
         match event:
+            case TranscriptSegment():
+                job.said_in(clean(event.language), event.end - event.start)
             case Progress():
                 job.transcribed(event.done_s, event.total_s, now)
-            case SessionState(state=State.TRANSCRIBED) if self._summary:
+            case SessionState(state=State.TRANSCRIBED) if job.summed_up:
                 job.enter(Step.SUMMING_UP, now)
             case SessionState(state=State.COMPLETED):
                 job.enter(Step.DONE, now)
             case SessionState(state=State.CANCELLED):
                 job.enter(Step.CANCELLED, now)
             case SessionState(state=State.FAILED):
-                self._fail(job, clean(event.message or event.code or "The daemon gave no reason."))
+                problem = event.message or event.code or "The daemon gave no reason."
+                self._fail(job, problem, remedy(event.code or "", job.path, job.session))
                 return
             case _:
                 return
         self._post(JobsChanged())
 
-    def _fail(self, job: FileJob, problem: str) -> None:
+    def _fail(self, job: FileJob, problem: str, command: str = "") -> None:
         if not job.step.over:
-            job.enter(Step.FAILED, self._now(), clean(problem))
+            job.enter(Step.FAILED, self._now(), clean(problem), clean(command))
             self._post(JobsChanged())
 
     def _now(self) -> float:

@@ -5,8 +5,8 @@ import trio
 import trio_websocket
 
 from convo.messages import WEBSOCKET_SUBPROTOCOL
-from convod.listen import front
-from convod.listen.front import BadAddress, check
+from convod.listen import tcp
+from convod.listen.tcp import BadAddress, check
 from tests.daemon.support.websockets import PATIENCE_S, EchoServer, opened, port_of
 
 OPEN = {"has_tokens": False, "certified": False, "insecure": False}
@@ -56,8 +56,8 @@ def test_what_is_no_address_to_listen_on_is_refused_with_a_sentence(url):
     ],
 )
 def test_an_ipv6_host_is_all_addresses_that_it_may_take(peer, network):
-    assert front.network_of(peer) == front.network_of(f"[{network}]:7" if ":" in network else f"{network}:7")
-    assert front.network_of(peer) != front.network_of("10.0.0.2:5")
+    assert tcp.network_of(peer) == tcp.network_of(f"[{network}]:7" if ":" in network else f"{network}:7")
+    assert tcp.network_of(peer) != tcp.network_of("10.0.0.2:5")
 
 
 @pytest.mark.parametrize(

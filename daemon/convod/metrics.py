@@ -1,4 +1,4 @@
-"""Cheap measurements: a histogram is a few counters. `ops/metrics` shows them."""
+"""Metrics of sessions, cheap to count: a histogram is a few counters. `ops/metrics` exports them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Histogram:
         return buckets
 
 
-class Measures(msgspec.Struct):
+class SessionMetrics(msgspec.Struct):
     """What sessions count, all of them together. `segment_lag` and `summary_time` in seconds."""
 
     segment_lag: Histogram = msgspec.field(default_factory=Histogram)

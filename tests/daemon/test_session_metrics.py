@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from convod.measure import Histogram
+from convod.metrics import Histogram
 
 
 def test_a_histogram_counts_what_is_not_above_each_bound():

@@ -1,4 +1,4 @@
-"""WebSocket listeners: their addresses, and who may listen where.
+"""TCP listeners for WebSockets: their addresses, and which may be opened.
 
 In: `ws://HOST:PORT` or `wss://HOST:PORT`, or a socket that was bound for us. Out: listening sockets, and their
 connections, each handed to `websocket`. It reads and writes nothing itself.
@@ -22,7 +22,7 @@ from convod.listen.endpoint import WebSocketEndpoint
 log = logging.getLogger("convod.listen")
 
 KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
-"""Seconds, seconds, probes: a host that is gone without a word is noticed within two minutes."""
+"""Seconds, seconds, probes: a host that vanished is noticed within two minutes."""
 
 SPARE: Final = 64
 """Descriptors that are left free for requests and the Unix socket."""
@@ -42,7 +42,7 @@ def check(url: str, *, has_tokens: bool, certified: bool, insecure: bool) -> Add
         insecure: whether plain `ws://` is allowed beyond this machine.
 
     Raises:
-        BadAddress: it is no such address, or too open.
+        BadAddress: it is not such an address, or it is too open.
     """
     try:
         address = parse(url)
@@ -110,7 +110,7 @@ class Bound(msgspec.Struct, frozen=True):
 
     @property
     def url(self) -> str:
-        """Where they listen, with the port that was given."""
+        """Where they listen, with the port that the system chose."""
         host, port = self.listeners[0].socket.getsockname()[:2]
         host = f"[{host}]" if ":" in host else host
         return f"{'wss' if self.secure else 'ws'}://{host}:{port}"
@@ -142,14 +142,14 @@ async def listen(bound: Bound, endpoint: WebSocketEndpoint, connections: trio.Nu
             peer = _peer(stream)
         except OSError:
             return  # it is gone already
-        with endpoint.limiter.slot(endpoint.settings(), network_of(peer)) as slot:
+        with endpoint.limiter.slot(endpoint.settings(), peer, network_of(peer)) as slot:
             # A peer that breaks off its handshake raises: that is the end of this connection only.
             try:
                 for option, value in KEEPALIVE:
                     stream.setsockopt(socket.IPPROTO_TCP, option, value)
                 stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
                 async with stream:
-                    await serve_connection(stream, bound.secure, endpoint, slot, peer)
+                    await serve_connection(stream, bound.secure, endpoint, slot)
             except* (trio.BrokenResourceError, OSError):
                 log.debug("a connection broke off its handshake", extra={"connection": slot.number})
             except* Exception:

@@ -1,0 +1,73 @@
+"""A Redis as both sides know it: its URL, a client with time limits, what is wrong in one sentence. No Celery."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from redis import Redis
+from redis.backoff import ConstantBackoff
+from redis.connection import parse_url
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
+from redis.retry import Retry
+
+CONNECT_S: Final = 3.0
+ANSWER_S: Final = 5.0
+"""How long the broker may take to accept a connection, and to answer."""
+
+BROKEN: Final = (RedisError, OSError)
+"""What its being away looks like."""
+
+
+def client(url: str) -> Redis:
+    """A client of the Redis at a URL, for threads.
+
+    Raises:
+        ValueError: it is no such URL.
+    """
+    # Tried twice: a connection of the pool may have been closed since it was used. Nothing here is harmed by being done
+    # twice, for tasks and replies have ids.
+    return Redis.from_url(
+        url,
+        protocol=2,
+        socket_timeout=ANSWER_S,
+        socket_connect_timeout=CONNECT_S,
+        retry=Retry(ConstantBackoff(0.05), 1),
+        max_connections=64,
+    )
+
+
+def tls_options(url: str) -> dict[str, Any] | None:
+    """The TLS options of a rediss:// URL (its parameters `ssl_…`) as Celery takes them; None where there is no TLS."""
+    if urlsplit(url).scheme != "rediss":
+        return None
+    options: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
+    given = {name: value for name, value in options.items() if name.startswith("ssl_")}
+    return {"ssl_cert_reqs": "required", **given}
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether the broker is there and lets us not in: waiting does not mend that."""
+    return isinstance(error, (AuthenticationError, NoPermissionError)) or (
+        isinstance(error, ResponseError) and str(error).startswith(("WRONGPASS", "NOAUTH", "NOPERM"))
+    )
+
+
+def place(url: str) -> str:
+    """Where the broker is, without the secret in its URL."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname or '127.0.0.1'}:{parts.port or 6379}"
+
+
+def what_it_keeps(redis: Redis) -> str | None:
+    """A sentence if the broker writes what it holds to its disk, as far as it lets us see its settings."""
+    try:
+        kept = redis.config_get("save", "appendonly")
+    except ResponseError:
+        return None  # an ACL may well not allow it
+    if kept.get("save") or kept.get("appendonly") == "yes":
+        return (
+            "the broker writes what it holds to its disk, so that talks may stay there that are deleted here: start "
+            'redis-server with --save "" --appendonly no'
+        )
+    return None

@@ -1,0 +1,225 @@
+"""What daemons and workers leave for each other in Redis: names of keys, tasks, replies, beats. Structs only, no I/O.
+
+    convo:q:MODEL:WORKER   list      tasks of one worker, in Celery's form
+    convo:w:ID             string    the windows of a task; gone as soon as nobody wants its result
+    convo:r:DAEMON         stream    replies to one run of a daemon
+    convo:beats            stream    signs of life of all workers
+
+A worker has a queue of its own: Redis may hand a task to a connection that is cut and does not know it yet, and a queue
+that all share would lose one window after the other so. MODEL is in the name, so that no window reaches another model.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+from hashlib import sha256
+from typing import Any, Final, Literal
+
+import msgspec
+
+from convod.engine.wire import FromWorker, Loaded, NotLoaded, Results, Trouble
+
+PREFIX: Final = "convo:"
+BEATS: Final = f"{PREFIX}beats"
+TASK: Final = "convo.decode"
+
+BEATS_KEPT: Final = 1000
+"""Beats in the stream: more than all workers of a daemon send while it is away for a moment."""
+
+REPLY_S: Final = 600
+"""Seconds after which replies vanish that no daemon has read."""
+
+
+def queue_name(model: str, worker: str) -> str:
+    """A worker's queue as Celery knows it, which adds PREFIX itself."""
+    return f"q:{model}:{worker}"
+
+
+def window_key(task: str) -> str:
+    """Where the windows of a task are."""
+    return f"{PREFIX}w:{task}"
+
+
+def reply_key(daemon: str) -> str:
+    """The stream of replies to a daemon."""
+    return f"{PREFIX}r:{daemon}"
+
+
+class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
+    """What a text depends on besides its window. In what a daemon wants, "" is any.
+
+    Args:
+        digest: SHA-256 of the model's files.
+        context: `full` or `short`, see `models`.
+        device: Such as `cpu` or `cuda`.
+        compute_type: Such as `int8`.
+        versions: Of the programs that have a part in it.
+    """
+
+    digest: str
+    context: str
+    device: str
+    compute_type: str
+    versions: str
+
+    @property
+    def name(self) -> str:
+        """A short name for all of it."""
+        return sha256(msgspec.json.encode(self)).hexdigest()[:16]
+
+    def why_not(self, other: Fingerprint) -> str | None:
+        """Why a worker with the `other` one gets nothing from a daemon that wants this one, if so: a phrase."""
+        if (self.digest, self.context) != (other.digest, other.context):
+            return "it has another model"
+        if self.versions != other.versions:
+            return f"it runs {other.versions}, this convod {self.versions}"
+        if self.device not in ("", other.device) or self.compute_type not in ("", other.compute_type):
+            return (
+                f"it computes on {other.device} ({other.compute_type}), this convod on {self.device} "
+                f"({self.compute_type})"
+            )
+        return None
+
+
+class Beat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A worker's sign of life.
+
+    Args:
+        worker: Its id, of one run of its process.
+        host: The name of its machine.
+        fingerprint: What it hears with.
+        model: The model's name there.
+        languages: As in `Loaded`,
+        multilingual: and so is this.
+        slots: How many tasks it takes at once.
+        busy: How many it has.
+        load: The machine's load over its processors.
+        windows: How many it has decoded.
+        voices: SHA-256 of its speaker embedder, "" if it has none. Not in the fingerprint: it may be installed later.
+        state: `leaving` takes no more tasks and finishes what it has, `gone` has ended.
+    """
+
+    worker: str
+    host: str
+    fingerprint: Fingerprint
+    model: str
+    languages: list[str]
+    multilingual: bool
+    slots: int = 1
+    busy: int = 0
+    load: float = 0.0
+    windows: int = 0
+    voices: str = ""
+    state: Literal["serving", "leaving", "gone"] = "serving"
+
+    @property
+    def loaded(self) -> Loaded:
+        """What a worker process of this machine would have said when its model was loaded."""
+        return Loaded(
+            device=self.fingerprint.device,
+            compute_type=self.fingerprint.compute_type,
+            languages=self.languages,
+            multilingual=self.multilingual,
+        )
+
+
+Verdict = Literal["answer", "died", "dropped"]
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """What became of a task. `answer`: the worker process's own, in `body`. `died`: that process did, and `body` says
+    how. `dropped`: its windows were not there any more, or vanished while it was at work.
+    """
+
+    task: str
+    verdict: Verdict
+    body: bytes = b""
+
+    @property
+    def fields(self) -> dict[Any, Any]:
+        """The fields of a stream's entry."""
+        return {"task": self.task, "verdict": self.verdict, "body": self.body}
+
+
+class Malformed(ValueError):
+    """What was read from the broker is nothing that belongs there."""
+
+
+_beats: Final = msgspec.msgpack.Decoder(Beat)
+_answers: Final[msgspec.msgpack.Decoder[FromWorker]] = msgspec.msgpack.Decoder(Loaded | NotLoaded | Results | Trouble)
+
+
+def beat_fields(beat: Beat) -> dict[Any, Any]:
+    """The fields of a stream's entry."""
+    return {"beat": msgspec.msgpack.encode(beat)}
+
+
+def read_beat(fields: dict[bytes, bytes]) -> Beat:
+    """Read an entry of the stream of beats.
+
+    Raises:
+        Malformed: it is none.
+    """
+    try:
+        return _beats.decode(fields[b"beat"])
+    except (KeyError, msgspec.DecodeError) as error:
+        raise Malformed(str(error)) from error
+
+
+def read_reply(fields: dict[bytes, bytes]) -> Reply:
+    """Read an entry of a daemon's stream.
+
+    Raises:
+        Malformed: it is none.
+    """
+    try:
+        return msgspec.convert(
+            {
+                "task": fields[b"task"].decode(),
+                "verdict": fields[b"verdict"].decode(),
+                "body": fields.get(b"body", b""),
+            },
+            Reply,
+        )
+    except (KeyError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        raise Malformed(str(error)) from error
+
+
+def read_answer(body: bytes, windows: int) -> Results | Trouble:
+    """Read what a worker answered to so many windows.
+
+    Raises:
+        Malformed: it is nothing of that kind.
+    """
+    try:
+        answer = _answers.decode(body)
+    except msgspec.DecodeError as error:
+        raise Malformed(str(error)) from error
+    if isinstance(answer, Trouble) or (isinstance(answer, Results) and len(answer.hypotheses) == windows):
+        return answer
+    raise Malformed("it does not answer what was asked")
+
+
+def task_message(task: str, queue: str, daemon: str, model: str, limit_s: float) -> str:
+    """A task as Celery reads it from its queue (message protocol 2 in Kombu's envelope for Redis). It holds no audio.
+
+    Written here, and not with Celery, so that one transaction puts it there together with its windows, and the daemon
+    needs neither Celery's memory nor its connections.
+    """
+    body = json.dumps([[task, daemon, model, limit_s], {}, {}])
+    return json.dumps(
+        {
+            "body": base64.b64encode(body.encode()).decode(),
+            "content-encoding": "utf-8",
+            "content-type": "application/json",
+            "headers": {"lang": "py", "task": TASK, "id": task, "root_id": task, "argsrepr": "", "kwargsrepr": ""},
+            "properties": {
+                "correlation_id": task,
+                "delivery_tag": secrets.token_hex(8),
+                "delivery_info": {"exchange": "", "routing_key": queue},
+                "body_encoding": "base64",
+            },
+        }
+    )

@@ -1,0 +1,133 @@
+"""The full-text index in SQLite: FTS5, as `sql.Index` wants it.
+
+Both of its tables hold no text of their own: words for all scripts, of those without spaces each character is one, and
+trigrams of texts in such scripts alone, where three characters in a row are much rarer than each of them.
+
+What is read for a query grows with the store in one place only, where all words are common and seldom side by side: to
+know that, both their lists are read to the end, 6 ms for a million segments. Looking at the newest alone would be
+faster for ten million and more, and would put what stands as it was asked for behind what does not.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from convo.messages import ActionItem, FinalSummary
+from convod.store.search import spaced, summary_text, unspaced
+from convod.store.sql import Connection, Line, Phrase, Scope, note_chore
+
+PAGES: Final = 200
+"""Pages of the index that are merged at a time: some milliseconds, while others wait to write."""
+
+
+def _summary_text_of(body: bytes) -> str:
+    fields = msgspec.msgpack.decode(body)
+    names = ("title", "summary", "key_points", "keywords")
+    fields = {name: fields.get(name, [] if name != "title" else "") for name in names} | {
+        "action_items": msgspec.convert(fields.get("action_items", []), list[ActionItem])
+    }
+    return summary_text(FinalSummary(session="", seq=0, provider="", model="", language="", **fields))
+
+
+FUNCTIONS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "spaced": spaced,
+    "unspaced": unspaced,
+    "summary_text": _summary_text_of,
+}
+"""SQL functions that migrations use, each of one argument."""
+
+
+class Fts5:
+    """The index; it keeps nothing itself."""
+
+    def add(
+        self,
+        connection: Connection,
+        session: str,
+        source: str,
+        segment: int,
+        start: float,
+        end: float,
+        text: str,
+        id: int | None = None,
+    ) -> None:
+        """Index a text."""
+        (row,) = connection.execute(
+            'INSERT INTO lines (id, session, source, segment, start, "end", text) VALUES (?, ?, ?, ?, ?, ?, ?) '
+            "RETURNING id",
+            (id, session, source, segment, start, end, text),
+        ).fetchone()
+        connection.execute("INSERT INTO words (rowid, text) VALUES (?, ?)", (row, spaced(text)))
+        if unspaced(text):
+            connection.execute("INSERT INTO trigrams (rowid, text) VALUES (?, ?)", (row, text))
+
+    def renumber(self, connection: Connection) -> None:
+        """A new id is one more than the highest, by itself."""
+
+    def remove(self, connection: Connection, session: str, source: str | None = None, since: int = 0) -> None:
+        """Take texts out of the index; `scrub` must follow before they are gone from the file."""
+        values: list[Any]
+        where, values = "session = ? AND segment >= ?", [session, since]
+        if source is not None:
+            where, values = f"{where} AND source = ?", [*values, source]
+        rows = connection.execute(f"SELECT id, text FROM lines WHERE {where}", values).fetchall()
+        for row, text in rows:
+            connection.execute("INSERT INTO words (words, rowid, text) VALUES ('delete', ?, ?)", (row, spaced(text)))
+            if unspaced(text):
+                connection.execute("INSERT INTO trigrams (trigrams, rowid, text) VALUES ('delete', ?, ?)", (row, text))
+        connection.execute(f"DELETE FROM lines WHERE {where}", values)
+        if rows:
+            note_chore(connection)
+
+    def scrub(self, connection: sqlite3.Connection, *, begin: bool) -> bool:
+        """A piece of work on what removed texts left in the index; True when nothing of them is left.
+
+        FTS5 only notes that a text is gone, until the parts of its index are merged. `begin`: merge all of them, not
+        what is left of an earlier merge.
+        """
+        before = connection.total_changes
+        for table in ("words", "trigrams"):
+            connection.execute(f"INSERT INTO {table} ({table}, rank) VALUES ('merge', {-PAGES if begin else PAGES})")
+        # Two changes are those of the two commands: nothing was merged (FTS5, "The 'merge' command").
+        done = not begin and connection.total_changes - before <= 4
+        if done:
+            connection.execute("DELETE FROM chores WHERE name = 'scrub'")
+        return done
+
+    def newest(
+        self, connection: Connection, phrases: Sequence[Phrase], scope: Scope, since: int = 0, common: bool = False
+    ) -> list[Line]:
+        """Texts with all phrases, of those with an `id` from `since` on."""
+        match = " AND ".join(_quoted(phrase.text) + ("*" if phrase.prefix else "") for phrase in phrases)
+        return _newest(connection, "words", match, scope, since)
+
+    def newest_with(self, connection: Connection, words: Sequence[str], scope: Scope) -> list[Line]:
+        """Texts that hold all words anywhere."""
+        return _newest(connection, "trigrams", " AND ".join(map(_quoted, words)), scope)
+
+    def nth_newest(self, connection: Connection, phrase: Phrase, number: int) -> int | None:
+        """The `id` of so manieth newest text with a phrase."""
+        row = connection.execute(
+            "SELECT rowid FROM words WHERE words MATCH ? ORDER BY rowid DESC LIMIT 1 OFFSET ?",
+            (_quoted(phrase.text), number - 1),
+        ).fetchone()
+        return None if row is None else row[0]
+
+
+def _newest(connection: Connection, table: str, match: str, scope: Scope, since: int = 0) -> list[Line]:
+    rows = connection.execute(
+        'SELECT lines.id, lines.session, source, segment, start, lines."end", lines.text, title '
+        f"FROM {table} JOIN lines ON lines.id = {table}.rowid JOIN sessions ON sessions.id = lines.session "
+        f"WHERE {table} MATCH ? AND {table}.rowid >= ? AND (? IS NULL OR owner = ?) AND (? OR source = 'segment') "
+        f"ORDER BY {table}.rowid DESC LIMIT ?",
+        (match, since, scope.owner, scope.owner, scope.summaries, scope.limit),
+    )
+    return [Line(*row) for row in rows]
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'

@@ -1,0 +1,559 @@
+"""PostgreSQL: a server somewhere, which may go and come back while it is used.
+
+In: functions that take a connection. Out: what they return. A connection that was lost is opened again by who needs it
+next. What was sent to be committed when it was lost may have been committed: then the caller is told that it was not,
+and `in_doubt` says that the store must look. It knows nothing of sessions, and no error or log line names a password.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import re
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from typing import Any, ClassVar, Final, LiteralString, TypeVar
+
+import psycopg
+from psycopg import conninfo, errors, pq
+
+from convod.store import threads
+from convod.store.base import StoreAway, StoreFailed, TookTooLong
+from convod.store.readers import Deadline
+from convod.store.sql import check_whole, chore, migrations, note_chore, without_nul
+from convod.store.threads import Pending, ThreadedDatabase
+from convod.store.tsvector import TsVectors
+
+log = logging.getLogger("convod.store")
+
+T = TypeVar("T")
+
+OLDEST: Final = 130000
+"""The oldest server that will do."""
+
+LOCK: Final = 0x636F6E766F64
+"""The advisory lock that a convod has for as long as it works, and who moves a store meanwhile."""
+
+LOCK_S: Final = 3.0
+"""How long it is waited for: a convod that was killed lets go of it as soon as the server has noticed."""
+
+DEFAULTS: Final = {
+    "application_name": "convod",
+    # A server that does not answer is noticed by then; the system's own limits are some minutes.
+    "connect_timeout": "5",
+    "keepalives_idle": "5",
+    "keepalives_interval": "3",
+    "keepalives_count": "2",
+    "tcp_user_timeout": "10000",
+}
+"""Parameters of connections, unless the address says otherwise."""
+
+SILENT_S: Final = 0.5
+"""A connection that fails after so long got no answer; one that is refused is told at once."""
+
+BEGINNING: Final = (
+    "SET client_encoding = 'UTF8'; SET standard_conforming_strings = on; SET jit = off; SET bytea_output = 'hex'; "
+    # A text may be anywhere on the disk, which is none that turns.
+    "SET random_page_cost = 1.1; SET work_mem = '32MB'; "
+    "SET statement_timeout = {timeout}; SET idle_in_transaction_session_timeout = 60000; "
+    # The server, too, must notice a machine that is gone: it holds locks for it.
+    "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
+)
+
+TABLES: Final = ("sessions", "configs", "progress", "events", "paused", "chores", "notes", "lines")
+
+GONE: Final = ("08", "57P")
+"""SQLSTATEs, by how they begin, of a server that is stopping, starting or gone."""
+
+TO_DO: Final = {
+    "28": "look at the user and the password in its address, and at the server's pg_hba.conf",
+    "3D": "create it (`createdb --encoding UTF8 NAME`), or name another in store.url",
+    "53100": "make room on its disk",
+    "53300": "raise its max_connections, or end others",
+    "53": "look at the server's memory and disk",
+    "25006": "store.url must name a server that takes writes, not a standby",
+    "42501": "make the user the database's owner, or GRANT it what it may not do",
+    "58": "look at the server's disk",
+    "XX001": "the database is damaged: restore a backup",
+    "XX002": "an index of the database is damaged: run `reindexdb`",
+    "57014": "try again, or look at what else the server does",
+    "55P03": "try again, or look at what else the server does",
+}
+"""What to do, by how the SQLSTATE begins; the longest that fits counts."""
+
+
+REFUSED: Final = {
+    "authentication": "28",
+    "pg_hba.conf": "28",
+    "no password supplied": "28",
+    "role ": "28",
+    "database ": "3D",
+    "connection slots": "53300",
+    "too many clients": "53300",
+}
+"""What a server says to who connects, where libpq passes on its words alone, and the SQLSTATE of it."""
+
+
+class Raw(psycopg.Connection[tuple[Any, ...]]):
+    """A connection as psycopg has it."""
+
+
+class PostgresConnection:
+    """A connection that can be opened again; `execute` takes what SQLite's does."""
+
+    def __init__(self, parameters: dict[str, Any], *, timeout_s: float | None = None) -> None:
+        self._parameters = parameters
+        self._timeout_s = timeout_s
+        self.raw: Raw | None = None
+        self._timeout_ms: int | None = None
+        self.deadline: Deadline | None = None
+        """Until when statements may run, where that is known."""
+
+    @property
+    def lost(self) -> bool:
+        """Whether it is closed, by whomever."""
+        return self.raw is None or self.raw.closed or self.raw.broken
+
+    def open(self) -> bool:
+        """Open it unless it is; whether that was necessary.
+
+        Raises:
+            psycopg.Error: it cannot be opened.
+        """
+        if not self.lost:
+            return False
+        self.close()
+        self.raw = Raw.connect(**self._parameters, autocommit=True)
+        try:
+            self._timeout_ms = None
+            seconds = threads.READ_S if self._timeout_s is None else self._timeout_s
+            self.run(BEGINNING.format(timeout=round(seconds * 1000)))
+        except BaseException:
+            self.close()
+            raise
+        return True
+
+    def close(self) -> None:
+        """Close it; it can be opened again."""
+        if self.raw is not None:
+            self.raw.close()
+        self.raw = None
+
+    def cancel(self) -> None:
+        """End the statement that runs in another thread."""
+        raw = self.raw
+        if raw is not None:
+            with contextlib.suppress(psycopg.Error):
+                raw.cancel_safe(timeout=2)
+
+    def run(self, sql: str) -> None:
+        """Run statements without values."""
+        assert self.raw is not None
+        self.raw.execute(sql)
+
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> psycopg.Cursor[tuple[Any, ...]]:
+        """Run a statement, for as long as there is time."""
+        assert self.raw is not None
+        if self.deadline is not None:
+            self.deadline.check()
+            self._limit(self.deadline.left)
+        return self.raw.execute(_translated(sql), [without_nul(value) for value in values])
+
+    def executemany(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Run a statement for each row."""
+        assert self.raw is not None
+        with self.raw.cursor() as cursor:
+            cursor.executemany(_translated(sql), [[without_nul(value) for value in row] for row in rows])
+
+    def copy(self, table: str, columns: Iterable[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Insert many rows at once."""
+        assert self.raw is not None
+        names = ", ".join(f'"{column}"' for column in columns)
+        with self.raw.cursor().copy(f"COPY {table} ({names}) FROM STDIN") as into:
+            for row in rows:
+                into.write_row([without_nul(value) for value in row])
+
+    def _limit(self, seconds: float) -> None:
+        wanted = 0 if seconds == math.inf else max(1, math.ceil(seconds * 1000))
+        if wanted != self._timeout_ms:
+            self.run(f"SET statement_timeout = {wanted}")
+            self._timeout_ms = wanted
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open, be it one that failed."""
+        return self.raw is not None and self.raw.info.transaction_status in (
+            pq.TransactionStatus.INTRANS,
+            pq.TransactionStatus.INERROR,
+        )
+
+    @property
+    def pid(self) -> int:
+        """The server's process for it."""
+        assert self.raw is not None
+        return self.raw.info.backend_pid
+
+    @property
+    def version(self) -> int:
+        """The server's, such as 150004."""
+        assert self.raw is not None
+        return self.raw.info.server_version
+
+
+@lru_cache(256)
+def _translated(sql: str) -> LiteralString:
+    return sql.replace("%", "%%").replace("?", "%s")
+
+
+class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
+    """`open` it and keep `run` running, then `write` and `read` from any task.
+
+    Every commit has reached the server's disk before it is told: a server that is killed must not forget what was
+    said. With `durable` it has reached the standbys, too, that the server waits for (synchronous_commit).
+
+    Args:
+        address: `postgresql://USER@HOST/DATABASE`, as libpq takes it.
+        durable: whether every commit survives what standbys are there for.
+        alone: whether it is opened to be filled or emptied, and may be half a copy.
+
+    Raises:
+        StoreFailed: it is no such address.
+    """
+
+    ERROR = psycopg.Error
+    DIFFERS: ClassVar[str] = "IS DISTINCT FROM"
+
+    def __init__(self, address: str, *, durable: bool = False, alone: bool = False) -> None:
+        self._parameters = parameters_of(address)
+        super().__init__(name_of(self._parameters), durable=durable)
+        self._alone = alone
+        self._silent: tuple[float, psycopg.Error] | None = None  # until when it is not tried again, and why
+        self._pid: int | None = None  # the server's process for the writer's last connection
+        self.index = TsVectors()
+        self.writer = PostgresConnection(self._parameters, timeout_s=0.0 if alone else None)
+        self._reader = self._connect()
+
+    def open(self) -> None:
+        """Connect, and migrate the tables. Blocks: for the start.
+
+        Raises:
+            StoreFailed: it cannot be reached or used, or was written by a newer convod.
+        """
+        try:
+            self.writer.open()
+            if self.writer.version < OLDEST:
+                raise StoreFailed(f"{self.name} is older than PostgreSQL {OLDEST // 10000}; use a newer one")
+            (encoding,) = self._one("SHOW server_encoding")
+            if encoding != "UTF8":
+                raise StoreFailed(f"{self.name} has encoding {encoding}; create it with `createdb --encoding UTF8`")
+            self._join()
+            _migrate(self.writer, self.name)
+            if not self._alone:
+                check_whole(self.writer, self.name)
+        except psycopg.Error as error:
+            self.close()
+            raise self._failed(error) from error
+        except StoreFailed:
+            self.close()
+            raise
+
+    def _one(self, sql: str, *values: Any) -> tuple[Any, ...]:
+        row = self.writer.execute(sql, values).fetchone()
+        assert row is not None
+        return row
+
+    def _join(self) -> None:
+        """Take the advisory lock, which lasts as long as the writer's connection."""
+        until = time.monotonic() + LOCK_S
+        while not self._one("SELECT pg_try_advisory_lock(?)", LOCK)[0]:
+            if self._pid is not None:
+                # The server has not noticed that our last connection is gone.
+                self.writer.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid = ? "
+                    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+                    (self._pid,),
+                )
+            if time.monotonic() >= until:
+                raise StoreFailed(f"another convod, or `convod migrate-store`, works with {self.name}; stop it first")
+            time.sleep(0.05)
+        self._pid = self.writer.pid
+
+    def close(self) -> None:
+        """Close all connections; what was committed is safe."""
+        self._long.close()
+        for connection in (self._reader, self.writer):
+            connection.close()
+
+    async def check(self) -> None:
+        """Nothing to look through: the server looks after its files."""
+
+    async def flush(self) -> None:
+        """Wait until nothing can undo what was committed so far, by this process or an earlier one.
+
+        Raises:
+            StoreFailed: it cannot be written now.
+        """
+
+        def work(connection: PostgresConnection) -> None:
+            # A commit waits for all before it, if it writes anything.
+            connection.execute("INSERT INTO notes VALUES ('flush', '') ON CONFLICT (name) DO UPDATE SET value = ''")
+
+        await self.write(work, durable=True)
+
+    async def size(self) -> int:
+        """Bytes that all of it takes."""
+
+        def work(connection: PostgresConnection) -> int:
+            sizes = " + ".join(f"pg_total_relation_size('{table}')" for table in TABLES)
+            return int((connection.execute(f"SELECT {sizes}").fetchone() or (0,))[0])
+
+        return await self.read(work)
+
+    async def scrub(self, most_s: float) -> None:
+        """Rid tables and indexes of what was deleted, for at most that long."""
+        if await self.read(chore) is None:
+            return
+        # First: what is deleted meanwhile is noted anew.
+        await self.write(lambda connection: connection.execute("DELETE FROM chores WHERE name = 'scrub'").rowcount)
+        done = False
+        try:
+            with contextlib.suppress(TookTooLong):
+                await self.read_long(lambda connection, _: _vacuum(connection), who="\0vacuum", within_s=most_s)
+                done = True
+        finally:
+            if not done:
+                with contextlib.suppress(StoreFailed):
+                    await self.write(note_chore)
+
+    # --- connections ---------------------------------------------------------------------------------------------
+
+    def _connect(self) -> PostgresConnection:
+        return PostgresConnection(self._parameters)  # opened by who uses it
+
+    def _disconnect(self, connection: PostgresConnection) -> None:
+        connection.close()
+
+    def _open(self, connection: PostgresConnection) -> bool:
+        """Open a connection unless it is; whether that was necessary.
+
+        Who waits behind one that got no answer is told so at once, and does not wait as long again.
+        """
+        if connection.lost and self._silent is not None and time.monotonic() < self._silent[0]:
+            raise self._silent[1]
+        begun = time.monotonic()
+        try:
+            fresh = connection.open()
+        except psycopg.OperationalError as error:
+            if (took := time.monotonic() - begun) > SILENT_S:
+                self._silent = begun + 2 * took, error
+            raise
+        self._silent = None
+        return fresh
+
+    def _interrupt(self, connection: PostgresConnection) -> None:
+        connection.cancel()
+
+    def _read(self, work: Callable[[PostgresConnection], T]) -> T:
+        deadline = Deadline(threads.READ_S)
+        try:
+            return self._reading(self._reader, work, deadline)
+        except (errors.QueryCanceled, TookTooLong) as error:
+            if not deadline.passed:
+                raise
+            raise StoreFailed(
+                f"{self.name} was not read within {deadline.seconds:g} s; try again, or look at what else it does"
+            ) from error
+
+    def _read_long(
+        self, connection: PostgresConnection, work: Callable[[PostgresConnection, Deadline], T], deadline: Deadline
+    ) -> T:
+        try:
+            return self._reading(connection, lambda one: work(one, deadline), deadline)
+        except errors.QueryCanceled as error:
+            if not deadline.passed:
+                raise
+            raise TookTooLong(deadline.seconds) from error
+
+    def _reading(
+        self, connection: PostgresConnection, work: Callable[[PostgresConnection], T], deadline: Deadline
+    ) -> T:
+        fresh = self._open(connection)
+        connection.deadline = deadline
+        try:
+            return work(connection)
+        except psycopg.OperationalError:
+            if fresh or not connection.lost:
+                raise
+            self._open(connection)  # the server was started again since the last read
+            return work(connection)
+        finally:
+            connection.deadline = None
+
+    # --- writes ---------------------------------------------------------------------------------------------------
+
+    def _apply(self, batch: list[Pending[PostgresConnection]]) -> None:
+        for last in (False, True):
+            fresh = committing = False
+            try:
+                fresh = self._open_writer()
+                self._begin(any(pending.durable for pending in batch))
+                if self._work(batch):
+                    committing = True
+                    self.writer.run("COMMIT")
+            except (psycopg.Error, StoreFailed) as error:
+                lost = self.writer.lost
+                if committing and lost:
+                    self.in_doubt = True
+                elif lost and not fresh and not last:
+                    continue  # nothing was committed: the server was started again since the last write
+                self._roll_back()
+                for pending in batch:
+                    pending.error = pending.error or error
+            return
+
+    def _open_writer(self) -> bool:
+        fresh = self._open(self.writer)
+        if fresh:
+            try:
+                self._join()
+            except StoreFailed as error:
+                self.trouble = str(error)
+                self.writer.close()
+                raise
+        return fresh
+
+    def _begin(self, durable: bool) -> None:
+        self.writer.run(f"BEGIN; SET LOCAL synchronous_commit = {'on' if durable else 'local'}")
+
+    def _work(self, batch: list[Pending[PostgresConnection]]) -> bool:
+        """Do each in a savepoint of its own; whether there is anything to commit."""
+        connection = self.writer
+        for pending in batch:
+            pending.error = None
+            if len(batch) > 1:
+                connection.run("SAVEPOINT one")
+            try:
+                pending.result = pending.work(connection)
+            except Exception as error:  # handed to the task that asked
+                if connection.lost:
+                    raise
+                pending.error = error
+                if len(batch) == 1:
+                    connection.run("ROLLBACK")
+                    return False
+                connection.run("ROLLBACK TO one")
+            if len(batch) > 1:
+                connection.run("RELEASE one")
+        return True
+
+    def _roll_back(self) -> None:
+        with contextlib.suppress(psycopg.Error):
+            if not self.writer.lost and self.writer.in_transaction:
+                self.writer.run("ROLLBACK")
+
+    def _apply_bare(self, batch: list[Pending[PostgresConnection]]) -> None:
+        raise NotImplementedError  # nothing here is written outside a transaction
+
+    # --- what callers are told ------------------------------------------------------------------------------------
+
+    def unwritten(self, error: Exception) -> Exception:
+        """Return what the caller of a write that failed is told."""
+        if isinstance(error, psycopg.OperationalError | psycopg.InternalError | errors.InsufficientPrivilege):
+            failed = self._failed(error)
+            self.trouble = str(failed)
+            return failed
+        return error
+
+    def _unreadable(self, error: Exception) -> StoreFailed:
+        failed = self._failed(error)
+        if isinstance(error, psycopg.OperationalError) and _is_gone(error):
+            self.trouble = str(failed)
+        return failed
+
+    def _failed(self, error: Exception) -> StoreFailed:
+        """One sentence with what to do."""
+        if isinstance(error, psycopg.OperationalError) and _is_gone(error):
+            return StoreAway(f"{self.name} cannot be reached ({_reason(error)}); start it, or look at the network")
+        state = getattr(error, "sqlstate", None) or next(
+            (state for text, state in REFUSED.items() if text in str(error)), ""
+        )
+        fits = [begin for begin in TO_DO if state.startswith(begin)]
+        todo = TO_DO[max(fits, key=len)] if fits else "look into its log"
+        return StoreFailed(f"{self.name} cannot be used ({_reason(error)}); {todo}")
+
+
+def _is_gone(error: psycopg.OperationalError) -> bool:
+    """Whether the server is not there, or not yet, or not any more."""
+    if error.sqlstate is not None:
+        return error.sqlstate.startswith(GONE)
+    return not any(text in str(error) for text in REFUSED)
+
+
+def _reason(error: Exception) -> str:
+    """An error in one line: the server's own words, or libpq's last ones."""
+    diagnosis = getattr(error, "diag", None)
+    text = (diagnosis and diagnosis.message_primary) or str(error)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    *_, line = [one for one in lines if not one.startswith(("Is the server", "Multiple connection"))] or [""]
+    return line.rpartition("failed: ")[2].removeprefix("FATAL:").strip().rstrip(".") or type(error).__name__
+
+
+def parameters_of(address: str) -> dict[str, Any]:
+    """Parameters of connections to an address.
+
+    Raises:
+        StoreFailed: it is no address of PostgreSQL; the text does not repeat it, as a password may stand in it.
+    """
+    try:
+        given = conninfo.conninfo_to_dict(address)
+    except psycopg.Error:
+        raise StoreFailed(BAD_ADDRESS) from None  # its text quotes what it does not understand
+    # A password with a sign that has a meaning ends up in the host, the port or the name, which errors show.
+    odd = any(sign in str(given.get(part, "")) for part, signs in ODD.items() for sign in signs)
+    if odd or not re.fullmatch("[0-9,]*", str(given.get("port", ""))):
+        raise StoreFailed(BAD_ADDRESS)
+    return {**DEFAULTS, **given}
+
+
+ODD: Final = {"host": "@?#", "dbname": "@/?#:"}
+"""Signs that no part of an address has, but for a mistake."""
+
+
+BAD_ADDRESS: Final = (
+    "store.url is no address that PostgreSQL's client understands: expected postgresql://USER@HOST:PORT/DATABASE, "
+    "with %40 for @ and %2F for / within a part"
+)
+
+
+def name_of(parameters: dict[str, Any]) -> str:
+    """What errors call a database: where it is, and nothing of who comes with which password."""
+    host = parameters.get("host") or parameters.get("hostaddr") or parameters.get("service") or "the default host"
+    port = f":{parameters['port']}" if "port" in parameters else ""
+    database = parameters.get("dbname") or parameters.get("user") or ""
+    return f"the PostgreSQL database {database + ' ' if database else ''}at {host}{port}"
+
+
+def _vacuum(connection: PostgresConnection) -> None:
+    connection.execute(f"VACUUM {', '.join(TABLES)}")
+
+
+def _migrate(connection: PostgresConnection, name: str) -> None:
+    scripts = migrations("migrations_postgres")
+    connection.run("BEGIN")
+    try:
+        connection.run("CREATE TABLE IF NOT EXISTS versions (version INTEGER NOT NULL)")
+        row = connection.execute("SELECT max(version) FROM versions").fetchone()
+        have = (row and row[0]) or 0
+        if have > len(scripts):
+            raise StoreFailed(f"{name} was written by a newer convod (version {have}); start that one")
+        for number, script in enumerate(scripts[have:], have + 1):
+            connection.run(script)
+            connection.execute("INSERT INTO versions VALUES (?)", (number,))
+        connection.run("COMMIT")
+    except BaseException:
+        with contextlib.suppress(psycopg.Error):
+            if not connection.lost:
+                connection.run("ROLLBACK")
+        raise

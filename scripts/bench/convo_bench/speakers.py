@@ -1,0 +1,157 @@
+"""Who speaks: talks of several speakers as live sessions and as files, short conversations as files.
+
+`--talks` are recorded talks whose utterances name their speaker; `--clips` is a manifest of recordings, of which those
+with `turns` are scored by the diarization error rate. Audio is sent as fast as the daemon takes it: labels come with
+the segments, and do not hang on the clock.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import trio
+
+import convo
+from convo.messages import AudioFormat, SpeakerLabel, SpeakersRevised, SummaryOptions, TranscriptSegment
+from convod.engine import environment
+
+from .daemon import Daemon
+from .diarization import Turn, error_rate, labelled_rightly, pyannote_error_rate
+from .figures import Figures
+from .options import Options
+from .talk import RATE, SECOND, decode
+
+PIECE = SECOND // 2
+OFF = SummaryOptions(mode="off")
+
+
+async def bench(daemon: Daemon, options: Options) -> Figures:
+    """A row for each talk and each clip, then the cost of an embedding."""
+    rows: Figures = {}
+    async with convo.connect(daemon.socket) as client:
+        for name, audio, utterances in _talks(options):
+            truth = await trio.to_thread.run_sync(_voiced, audio, utterances)
+            first, final = await _label(client, decode(audio), "live")
+            _, of_file = await _label(client, audio.read_bytes(), "file")
+            rows[name] = {
+                "labelled rightly, first shown live, %": _percent(labelled_rightly(truth, first)),
+                "labelled rightly, live at the end, %": _percent(labelled_rightly(truth, final)),
+                "labelled rightly, as a file, %": _percent(labelled_rightly(truth, of_file)),
+                "speakers told / true": f"{_count(of_file)} / {_count(truth)}",
+            }
+            print(f"{name}: {rows[name]}", file=sys.stderr, flush=True)
+        for name, audio, truth in _clips(options):
+            row: dict[str, Any] = {}
+            seconds = len(decode(audio)) / SECOND
+            for count in ("auto", str(_count(truth))):
+                _, labels = await _label(client, audio.read_bytes(), "file", count)
+                row[f"error rate, speakers={count}, % (pyannote.metrics)"] = (
+                    f"{_percent(error_rate(truth, labels, seconds))} "
+                    f"({_percent(pyannote_error_rate(truth, labels, seconds))})"
+                )
+                row[f"speakers told / true, speakers={count}"] = f"{_count(labels)} / {_count(truth)}"
+            rows[name] = row
+            print(f"{name}: {row}", file=sys.stderr, flush=True)
+    # In a process of its own, with the environment of a worker: numpy's own threads would only wait for each other.
+    cost = [sys.executable, "-c", "from convo_bench.speakers import _cost; print(_cost())"]
+    kept = {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    told = await trio.run_process(cost, capture_stdout=True, env=environment.for_worker() | kept)
+    rows["embedding of 5 s, processor ms"] = float(told.stdout)
+    return rows
+
+
+async def _label(client: Any, data: bytes, kind: str, speakers: str = "auto") -> tuple[list[Turn], list[Turn]]:
+    """The labels of a recording as they were first, and as they are at the end."""
+    session = await client.create_session(
+        kind=kind, audio=AudioFormat(), speakers=speakers, language="en", interim=False, summary=OFF
+    )
+    spans: dict[int, tuple[float, float]] = {}
+    first: dict[int, int] = {}
+    final: dict[int, int] = {}
+
+    async def send() -> None:
+        for at in range(0, len(data), PIECE):
+            await session.send_audio(data[at : at + PIECE])
+        await session.end()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send)
+        async for event in session.events():
+            if isinstance(event, TranscriptSegment):
+                spans[event.segment] = event.start, event.end
+            elif isinstance(event, SpeakerLabel):
+                first[event.segment] = final[event.segment] = event.speaker
+            elif isinstance(event, SpeakersRevised):
+                final |= {label.segment: label.speaker for label in event.labels}
+    turns = [[Turn(*spans[segment], str(speaker)) for segment, speaker in labels.items()] for labels in (first, final)]
+    return turns[0], turns[1]
+
+
+def _talks(options: Options) -> list[tuple[str, Path, list[Turn]]]:
+    if options.talks is None:
+        return []
+    truths = [options.talks] if options.talks.suffix == ".json" else sorted(options.talks.glob("*.json"))
+    return [
+        (path.stem, path.with_suffix(".flac"), _turns(json.loads(path.read_text())["utterances"])) for path in truths
+    ]
+
+
+def _voiced(audio: Path, truth: Sequence[Turn]) -> list[Turn]:
+    """The parts of the utterances with a voice in them, by Silero: a pause in a sentence is nobody's speech."""
+    from convod.engine.voice import CHUNK, VOICE, Voice
+
+    samples = np.frombuffer(decode(audio), np.int16).astype(np.float32) / np.float32(32768)
+    chunk = CHUNK / RATE
+    spoken = []
+    for at in np.flatnonzero(Voice().chunks(samples) >= VOICE):
+        begin, end = float(at) * chunk, float(at + 1) * chunk
+        for turn in truth:
+            if turn.start < end and turn.end > begin:
+                spoken.append(Turn(max(begin, turn.start), min(end, turn.end), turn.speaker))
+    return spoken
+
+
+def _clips(options: Options) -> list[tuple[str, Path, list[Turn]]]:
+    if options.clips is None:
+        return []
+    found = []
+    for line in options.clips.read_text().splitlines():
+        about = json.loads(line)
+        turns = about.get("turns") or []
+        if about.get("channels") == 1 and turns and all(turn.get("end") is not None for turn in turns):
+            found.append((Path(about["file"]).stem, options.clips.parent / about["file"], _turns(turns)))
+    return found
+
+
+def _turns(said: Sequence[dict[str, Any]]) -> list[Turn]:
+    return [Turn(float(one["start"]), float(one["end"]), str(one["speaker"])) for one in said]
+
+
+def _count(turns: Sequence[Turn]) -> int:
+    return len({turn.speaker for turn in turns})
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else round(100 * share, 1)
+
+
+def _cost() -> float:
+    """Processor milliseconds for 5 s of noise, the least of 20."""
+    from convod.engine import voices
+    from convod.engine.embedder import Embedder
+
+    embedder = Embedder(voices.find(voices.NAME))
+    samples = np.random.default_rng(0).standard_normal(5 * RATE).astype(np.float32) * np.float32(0.05)
+    costs = []
+    for _ in range(20):
+        begun = time.process_time()
+        embedder.embed(samples)
+        costs.append(time.process_time() - begun)
+    return round(1000 * min(costs), 1)

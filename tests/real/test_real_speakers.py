@@ -1,0 +1,47 @@
+"""Recorded talks of two and four speakers, labelled live and as files."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import convo
+from convo_bench.diarization import labelled_rightly
+from convo_bench.options import Options
+from convo_bench.speakers import _label, _talks, _voiced
+from convo_bench.talk import decode
+from convo_cli import demo
+from convod.engine import ge2e
+from tests.support.daemon import running
+from tests.support.real import corpus, model
+
+
+@pytest.mark.real
+async def test_speech_time_is_labelled_rightly(tmp_path: Path, tiny_en: Path) -> None:
+    (tmp_path / ge2e.CHECKPOINT).symlink_to(model("voices") / ge2e.CHECKPOINT)
+    ge2e.convert(tmp_path)
+    environment = {"CONVOD_ENGINE_VOICES": str(tmp_path / ge2e.MODEL)}
+    talks = [talk for talk in _talks(Options(talks=corpus().folder / "talks")) if talk[0].startswith("multi")]
+    assert talks
+    with running(tmp_path / "convod", "--model", str(tiny_en), environment=environment) as daemon:
+        async with convo.connect(daemon.url) as client:
+            for name, audio, utterances in talks:
+                truth = _voiced(audio, utterances)
+                first, final = await _label(client, decode(audio), "live")
+                _, of_file = await _label(client, audio.read_bytes(), "file")
+                shares = [labelled_rightly(truth, labels) for labels in (first, final, of_file)]
+                assert shares[0] >= 0.92, (name, shares)
+                assert min(shares[1:]) >= 0.98, (name, shares)
+
+
+@pytest.mark.real
+def test_the_demo_tells_who_speaks(tmp_path: Path, tiny_en: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    talk = tmp_path / "interview.m4a"
+    whole = corpus().folder / "talks" / "multi2_en.flac"
+    subprocess.run(["ffmpeg", "-v", "error", "-t", "26", "-i", str(whole), str(talk)], check=True)
+    assert demo.main(["--sample", str(talk), "--fast", "--model", str(tiny_en), str(talk)]) == 0
+    captions = capfd.readouterr().out
+    assert "Speaker 1: " in captions
+    assert "Speaker 2: he asked himself" in captions
