@@ -43,12 +43,17 @@ _NEVER_LAST = frozenset("([{«“‘「『（〔【〈《")
 _JOINS = "\u200d"  # what stands on both sides of it is one picture
 _HANGUL = re.compile("[\u1100-\u11ff\u3130-\u318f\ua960-\ua97f\uac00-\ud7ff\uffa0-\uffdc]")
 """Wide like its neighbours, but written with spaces: its words are not cut."""
+_KATAKANA = re.compile("[\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff]")
+_HIRAGANA = re.compile("[\u3041-\u309f]")
+_WIDE_LETTER = re.compile("[\uff10-\uff19\uff21-\uff3a\uff41-\uff5a]")
+"""Latin letters and digits of the width of their neighbours. A row of them, or of katakana, is a word."""
 
 # What a cut costs. One caption more is worse than any place to cut, so text is not scattered; among the ways that
 # need the same number, the ends of sentences and clauses win, then captions of about the same length.
 _COST_CAPTION = 100.0
 _COST_CLAUSE = 8.0
 _COST_WORD = 25.0
+_COST_INSIDE = 45.0
 _COST_UNEVEN = 20.0
 _COST_TOO_SHORT = 40.0
 
@@ -144,6 +149,8 @@ def _parts(one: str, other: str) -> bool:
     """Whether a line may end between two characters of a word."""
     if other in _NEVER_FIRST or one in _NEVER_LAST or one == _JOINS or unicodedata.category(other)[0] == "M":
         return False
+    if any(kind.match(one) and kind.match(other) for kind in (_KATAKANA, _WIDE_LETTER)):
+        return False
     return any(columns_of(char) == 2 and not _HANGUL.match(char) for char in (one, other))
 
 
@@ -206,7 +213,7 @@ def _cut(tokens: Sequence[_Token]) -> Iterator[Sequence[_Token]]:
             columns += tokens[last].width + tokens[last].spaced
             cost = cheapest[first] + _cost(columns, lasts)
             if last + 1 < len(tokens):
-                cost += _break_cost(tokens[last].text)
+                cost += _break_cost(tokens[last], tokens[last + 1])
             if cost < cheapest[last + 1]:
                 cheapest[last + 1], begins[last + 1] = cost, first
     cuts = [len(tokens)]
@@ -239,11 +246,24 @@ def _cost(columns: int, lasts_ms: int) -> float:
     return cost + _COST_TOO_SHORT if lasts_ms < SHORTEST_MS else cost
 
 
-def _break_cost(text: str) -> float:
-    text = text.rstrip(_CLOSERS)
+def _break_cost(token: _Token, following: _Token) -> float:
+    text = token.text.rstrip(_CLOSERS)
     if text.endswith(_SENTENCE_ENDS):
         return 0
-    return _COST_CLAUSE if text.endswith(_CLAUSE_ENDS) else _COST_WORD
+    if text.endswith(_CLAUSE_ENDS):
+        return _COST_CLAUSE
+    if following.spaced or _begins_word(token.text[-1], following.text[0]):
+        return _COST_WORD
+    return _COST_INSIDE
+
+
+def _begins_word(one: str, other: str) -> bool:
+    """Whether a word seems to begin between two characters without a space: Japanese words end in hiragana, which are
+    their endings and particles, and what is borrowed is in another script.
+    """
+    if _HIRAGANA.match(other):
+        return False
+    return any(bool(kind.match(one)) is not bool(kind.match(other)) for kind in (_HIRAGANA, _KATAKANA, _WIDE_LETTER))
 
 
 def _columns(tokens: Sequence[_Token]) -> int:
@@ -261,7 +281,7 @@ def _lines(tokens: Sequence[_Token]) -> tuple[str, ...] | None:
         upper += tokens[cut - 1].width + (tokens[cut - 1].spaced and cut > 1)
         lower = whole - upper - tokens[cut].spaced
         if upper <= COLUMNS and lower <= COLUMNS:
-            cost = abs(upper - lower) + _break_cost(tokens[cut - 1].text) / 2
+            cost = abs(upper - lower) + _break_cost(tokens[cut - 1], tokens[cut]) / 2
             if best is None or cost < best[0]:
                 best = (cost, cut)
     if best is None:

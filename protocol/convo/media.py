@@ -6,7 +6,8 @@ In: a path. Out: pieces of s16le, 16 kHz, mono. This module sends nothing and ke
 from __future__ import annotations
 
 import struct
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
+from contextlib import suppress
 from pathlib import Path
 
 from .errors import BadAudio
@@ -19,7 +20,7 @@ PACED_S = 0.04
 """Seconds of audio in a piece that goes out by the clock."""
 
 DECODED = AudioFormat(encoding="s16le", rate=16000, channels=1)
-"""What `decode` gives."""
+"""What `decode` gives, unless it splits channels."""
 
 
 def frame_bytes(audio: AudioFormat) -> int:
@@ -30,6 +31,21 @@ def frame_bytes(audio: AudioFormat) -> int:
 def seconds(audio: AudioFormat, count: int) -> float:
     """How long `count` bytes of this format play."""
     return count / (frame_bytes(audio) * audio.rate)
+
+
+def channels(path: Path) -> int:
+    """How many channels the audio track has that `decode` decodes; 1 if it cannot be read, which `decode` will tell."""
+    import av
+
+    from .recording import TrackDecoder, choose_track, open_container
+
+    with suppress(OSError, ValueError, av.FFmpegError), path.open("rb") as file:
+        container = open_container(file)
+        if container.streams.audio:
+            container, number, _ = choose_track(file, container)
+            with container:
+                return TrackDecoder(container, number, split=True).channels
+    return 1
 
 
 def wave_header(audio: AudioFormat, size: int) -> bytes:
@@ -47,27 +63,43 @@ def wave_header(audio: AudioFormat, size: int) -> bytes:
     return struct.pack("<4sI8sI", b"RIFF", size + 36, b"WAVEfmt ", 16) + about + struct.pack("<4sI", b"data", size)
 
 
-def decode(path: Path, track: int = 1) -> Generator[bytes]:
-    """One of a media file's audio tracks, from 1; about a second a piece.
+def decode(
+    path: Path, warnings: list[str] | None = None, *, track: int | None = None, split: bool = False
+) -> Generator[bytes]:
+    """An audio track of a media file, about a second a piece; see `recording`.
+
+    Args:
+        path: The file.
+        warnings: Gets a sentence for each thing that is wrong with the file, at the latest at its end.
+        track: Which one, from 1; None is the one that a listener would choose.
+        split: Give all channels, interleaved, instead of one.
 
     Raises:
         BadAudio: it cannot be read, has no audio track, or nothing of it can be decoded.
     """
     import av
 
+    from .recording import TrackDecoder, choose_track, open_container
+
+    warnings = [] if warnings is None else warnings
+    container = None
     found = False
-    # The file itself and nothing that it may refer to, such as the entries of a playlist.
-    settings: dict[str, object] = {"options": {"protocol_whitelist": "none"}}
-    if int(av.__version__.partition(".")[0]) < 19:
-        settings["metadata_errors"] = "ignore"  # newer ones have no other way
     try:
         if path.is_file() and path.stat().st_size == 0:  # a pipe has no size, and may hold much
             raise BadAudio(f"{path.name} is empty: give a file with sound.")
-        with path.open("rb") as file, av.open(file, **settings) as container:
-            if len(container.streams.audio) < track:
-                raise BadAudio(f"{path.name} has no audio track{f' {track}' * (track > 1)}: give a file with sound.")
+        with path.open("rb") as file:
+            container = open_container(file)
+            number = (track or 1) - 1
+            if len(container.streams.audio) <= number:
+                which = f" {track}" if number else ""
+                raise BadAudio(f"{path.name} has no audio track{which}: give a file with sound.")
+            if track is None:
+                container, number, silent = choose_track(file, container)
+                if silent is not None:
+                    warnings.append(f"Track {silent + 1} of {path.name} is silent, so track {number + 1} was sent.")
+            decoder = TrackDecoder(container, number, split=split)
             waiting = bytearray()
-            for data in _samples(container, track):
+            for data in decoder.pieces():
                 found = True
                 waiting += data
                 if len(waiting) >= PIECE:
@@ -75,27 +107,15 @@ def decode(path: Path, track: int = 1) -> Generator[bytes]:
                     waiting.clear()
             if waiting:
                 yield bytes(waiting)
-    except (OSError, ValueError) as error:  # FFmpeg's errors are one or the other
+            if decoder.broken is not None:
+                warnings.append(f"{path.name} is damaged ({decoder.broken}); what could be read was sent.")
+    except (OSError, ValueError, av.FFmpegError) as error:
         raise BadAudio(f"Cannot read {path.name} as audio: {_reason(error)}.") from None
+    finally:
+        if container is not None:
+            container.close()
     if not found:
         raise BadAudio(f"{path.name} holds no audio that can be decoded.")
-
-
-def _samples(container: object, track: int) -> Iterator[bytes]:
-    import av
-
-    resampler = av.AudioResampler(format="s16", layout="mono", rate=DECODED.rate)
-    for packet in container.demux(audio=track - 1):  # type: ignore[attr-defined]
-        try:
-            frames = packet.decode()
-        except av.error.InvalidDataError:
-            continue  # a damaged packet is skipped, as every player does
-        for frame in frames:
-            frame.pts = None  # times that jump would be refused by the resampler
-            for ready in resampler.resample(frame):
-                yield bytes(ready.planes[0])[: ready.samples * 2]
-    for ready in resampler.resample(None):
-        yield bytes(ready.planes[0])[: ready.samples * 2]
 
 
 def _reason(error: Exception) -> str:

@@ -71,6 +71,9 @@ class Code(StrEnum):
     UNVERIFIED = "unverified"
     UNCOVERED = "uncovered"
     AUDIO_ELSEWHERE = "audio_elsewhere"
+    NO_SPEECH = "no_speech"
+    OTHER_TRACK = "other_track"
+    WRONG_RATE = "wrong_rate"
     CANCELLED = "cancelled"
     INTERNAL = "internal"
 
@@ -95,7 +98,7 @@ class AudioFormat(Value, frozen=True, kw_only=True):
 
     A live session reads `encoding` (s16le, f32le, mulaw, alaw), `rate` in Hz (8000 to 48000) and `channels` (1 to
     8, interleaved). A file session reads `container` ("auto"), `name` (for people only), `size` in bytes, and `track`:
-    which of the file's audio tracks, from 1, the first unless given.
+    which of the file's audio tracks, from 1; unless given, the default one, or one with sound if that is silent.
     """
 
     encoding: str = "s16le"

@@ -268,7 +268,7 @@ def _watch_folder(parser: argparse.ArgumentParser) -> None:
 
 
 def _of_files(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--track", type=_number(1, 1000), metavar="N", help="which audio track (1)")
+    parser.add_argument("--track", type=_number(1, 1000), metavar="N", help="which audio track (the first with sound)")
     parser.add_argument("--priority", choices=PRIORITIES, default="normal", help="place in the queue (normal)")
     parser.add_argument("--keep-audio", action="store_true", help="keep the audio, for `convo retranscribe`")
     _transcription(parser)

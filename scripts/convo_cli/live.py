@@ -73,6 +73,8 @@ class Live:
             self._captions.erase()
             if (lost := self._source.lost_s()) > _WORTH_TELLING_S:
                 note(f"{lost:.1f} s of the microphone are missing: this machine or the daemon was too slow for them.")
+            for sentence in self._source.warnings():
+                note(sentence)
             if self._trouble is not None:
                 raise self._trouble
             if failure is not None:

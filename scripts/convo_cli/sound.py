@@ -43,7 +43,7 @@ def _created(path: Path) -> IO[bytes]:
 
 
 def _write(sent: Path, whole: Path, last: convo.GetAudioReply, output: Path, silences: Silences) -> None:
-    source, track = sent, last.audio.track or 1
+    source, track = sent, last.audio.track
     if last.kind == "live":
         source = whole
         with sent.open("rb") as raw, whole.open("wb") as wrapped:
@@ -54,7 +54,7 @@ def _write(sent: Path, whole: Path, last: convo.GetAudioReply, output: Path, sil
         sound.setnchannels(1)
         sound.setsampwidth(2)
         sound.setframerate(DECODED.rate)
-        for piece in silenced(decode(source, track), silences):
+        for piece in silenced(decode(source, track=track), silences):
             sound.writeframes(piece)
 
 

@@ -1,4 +1,4 @@
-"""Sources of a live session's samples: a pipe, a file of raw audio, a WAV, anything that FFmpeg reads.
+"""Sources of a live session's samples: a pipe, a file of raw audio, anything that FFmpeg reads.
 
 In: a file name or standard input. Out: a `Source` with its format, which gives whole sample frames. This module sends
 nothing and knows no daemon. The microphone is in `microphone.py`.
@@ -52,6 +52,10 @@ class Source(ABC):
     def lost_s(self) -> float:
         """Return the seconds of audio that arrived and were dropped."""
         return 0.0
+
+    def warnings(self) -> list[str]:
+        """What was wrong with what was read so far, a sentence each."""
+        return []
 
     def close(self) -> None:
         """Close what it reads from."""
@@ -112,14 +116,19 @@ class Raw(Source):
 class _Stepped(Source):
     """Audio from a generator, which runs in a thread piece by piece."""
 
-    def __init__(self, audio: AudioFormat, pieces: Generator[bytes], name: str) -> None:
+    def __init__(self, audio: AudioFormat, pieces: Generator[bytes], name: str, warnings: list[str]) -> None:
         self.format = audio
         self.name = name
         self._pieces = pieces
+        self._warnings = warnings
 
     async def read(self) -> bytes:
         """Return the generator's next piece."""
         return await trio.to_thread.run_sync(next, self._pieces, b"")
+
+    def warnings(self) -> list[str]:
+        """What the decoder says of the file."""
+        return self._warnings
 
     def close(self) -> None:
         """Let go of it."""
@@ -152,6 +161,10 @@ class Paced(Source):
         await trio.sleep_until(self._begun + seconds(self.format, self._given))
         return piece
 
+    def warnings(self) -> list[str]:
+        """What its source says."""
+        return self._source.warnings()
+
     def close(self) -> None:
         """Let go of it."""
         self._source.close()
@@ -181,16 +194,14 @@ def _open(options: Options) -> Source:
         raise unreadable(options.file, error) from None
     if options.encoding is not None or is_raw(path.name):
         return Raw(raw, file, path.name)
-    with file:
-        wav = _wav_format(file) if path.suffix.lower() in (".wav", ".wave") else None
-    if wav is not None:
-        return _Stepped(wav, _wav_pieces(path), path.name)
+    file.close()
     return decoded(path)
 
 
 def decoded(path: Path) -> Source:
-    """A media file's first audio track as s16le, 16 kHz, mono; read when it is asked for."""
-    return _Stepped(DECODED, _decode(path), path.name)
+    """A media file as s16le, 16 kHz, mono; read when it is asked for."""
+    warnings: list[str] = []
+    return _Stepped(DECODED, _decode(path, warnings), path.name, warnings)
 
 
 def unreadable(name: str, error: OSError) -> Problem:
@@ -222,39 +233,8 @@ def _ready(descriptor: int) -> bool:
     return bool(select.select([descriptor], [], [], 0)[0])
 
 
-# --- WAV --------------------------------------------------------------------------------------------------
-
-
-def _wav_format(file: IO[bytes]) -> AudioFormat | None:
-    """The format of a WAV that can go out as it is; None for one that FFmpeg is to read."""
-    import wave
-
+def _decode(path: Path, warnings: list[str]) -> Generator[bytes]:
     try:
-        with wave.open(file, "rb") as wav:
-            width, rate, channels = wav.getsampwidth(), wav.getframerate(), wav.getnchannels()
-    except (wave.Error, EOFError):
-        return None
-    if width == 2 and 8000 <= rate <= 48000 and 1 <= channels <= 8:
-        return AudioFormat(encoding="s16le", rate=rate, channels=channels)
-    return None
-
-
-def _wav_pieces(path: Path) -> Generator[bytes]:
-    import wave
-
-    with wave.open(str(path), "rb") as wav:
-        frame = wav.getsampwidth() * wav.getnchannels()
-        while data := wav.readframes(PIECE // frame):
-            # A file that was cut off may end within a sample.
-            if whole := data[: len(data) - len(data) % frame]:
-                yield whole
-
-
-# --- everything else --------------------------------------------------------------------------------------
-
-
-def _decode(path: Path) -> Generator[bytes]:
-    try:
-        yield from decode(path)
+        yield from decode(path, warnings)
     except BadAudio as error:
         raise Problem(Exit.BAD_AUDIO, str(error)) from None

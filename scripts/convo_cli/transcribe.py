@@ -1,7 +1,8 @@
 """`convo transcribe`: recordings to transcripts, several at once, printed in the order of the arguments.
 
 In: files and standard input. Out: transcripts on standard output or in files. Each file is a session of the daemon; one
-that fails is reported on standard error and does not stop the others. Ctrl-C cancels those that are running.
+that fails is reported on standard error and does not stop the others. After Ctrl-C, what the daemon has in full goes on
+there by itself; what was still being sent is cancelled.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from convo.messages import (
 
 from .arguments import CAPTIONS, Options
 from .errors import Exit, Problem, explain, failed
-from .interrupts import on_interrupt
+from .interrupts import Interrupts, on_interrupt
 from .link import linked
 from .output import json_line, note, on_screen, put, write_file
 from .progress import LISTENING, Bar, Bars, bars
@@ -61,6 +62,7 @@ class _Job:
     starts: dict[int, float] = field(default_factory=dict)
     seconds: float = 0.0
     begun: float = 0.0  # when it was its turn at the daemon
+    goes_on: str = ""  # the session that nobody here follows any more
     printed: tuple[trio.MemorySendChannel[str], trio.MemoryReceiveChannel[str]] = field(
         default_factory=lambda: trio.open_memory_channel[str](inf)
     )
@@ -113,6 +115,7 @@ class _Transcribe:
         self.options = options
         self.format = format
         self.told = False  # whether a line says of each file that it is done
+        self.interrupts: Interrupts | None = None
 
     async def all(self, link: convo.Link, jobs: list[_Job], shown: Bars) -> None:
         """Run all jobs; one that fails gets a `problem`."""
@@ -128,10 +131,12 @@ class _Transcribe:
                     whole.show("done", max(0, place - _SIDE_BY_SIDE + 1), len(jobs))
                     nursery.start_soon(self._one, link, job, turn, shown)
 
-            with on_interrupt(nursery.cancel_scope.cancel) as interrupts:
+            with on_interrupt(nursery.cancel_scope.cancel) as self.interrupts:
                 nursery.start_soon(begin_each)
                 await self._print(jobs, shown)
-        interrupts.check()
+        if self.interrupts.signum is not None:
+            note(_what_goes_on(jobs))
+        self.interrupts.check()
 
     async def _print(self, jobs: list[_Job], shown: Bars) -> None:
         """Print each job's text when those before it are done."""
@@ -188,7 +193,10 @@ class _Transcribe:
                         async for event in upload:
                             self._show(event, job, bar, shown)
                     finally:
-                        if not upload.over:
+                        interrupted = self.interrupts is not None and self.interrupts.signum is not None
+                        if interrupted and upload.ended and not upload.over:
+                            job.goes_on = upload.session
+                        elif not upload.over:
                             await upload.cancel()
             except OSError as error:
                 raise unreadable(job.name, error) from None
@@ -265,6 +273,14 @@ def _write(target: Path, text: str, make: bool) -> None:
         except OSError as error:
             raise Problem(Exit.OTHER, f"Cannot make {target.parent}: {error.strerror}.") from None
     write_file(target, text)
+
+
+def _what_goes_on(jobs: list[_Job]) -> str:
+    """What becomes of the files after Ctrl-C, and how to look."""
+    left = ", ".join(f"{job.name} ({job.goes_on})" for job in jobs if job.goes_on)
+    if not left:
+        return "Interrupted: no file goes on by itself."
+    return f"Goes on by itself: {left}. `convo watch ID` follows it, `convo cancel ID` stops it."
 
 
 def _done_line(job: _Job, took_s: float) -> str:

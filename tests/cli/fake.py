@@ -236,6 +236,7 @@ class FakeDaemon:
         self.sums_up = SUMMARY  # at a session's end
         self.fails_to_write: str | None = None  # why summarize writes nothing
         self.silent_end = False  # nothing follows end_session
+        self.stays_at_work = False  # a session is being transcribed for ever
         self.pause_s = 0.5  # between two segments
         self.segment_every = 0  # bytes of audio after which a live session hears the next of `said`
         self.drop_after = 0  # bytes of audio after which the connection is closed, once
@@ -397,6 +398,8 @@ class FakeDaemon:
             return
         if session.state is State.PENDING:
             await self._say(session, self.enter(session, State.PROCESSING))
+        if self.stays_at_work:
+            return
         if self.fail_with is not None:
             code, text = self.fail_with
             session.state = State.FAILED

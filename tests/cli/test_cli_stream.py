@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import wave
@@ -14,6 +15,7 @@ import pytest
 from convo.messages import Attach, Audio, CancelSession, CreateSession, EndSession, Error
 from tests.cli.conftest import Run, Start
 from tests.cli.fake import WAIT_S, FakeDaemon, FakeSession
+from tests.support.speech import DATA
 
 WORDS = "Hello there.\nGood bye.\n"
 
@@ -59,8 +61,23 @@ def test_a_wav_at_the_pace_of_the_clock(fake: FakeDaemon, run: Run, tmp_path: Pa
         wav.writeframes(bytes(48_000))
     assert run("stream", tmp_path / "a.wav", "--realtime", "--times").out == "00:00  Hello there.\n00:02  Good bye.\n"
     (request,) = fake.of(CreateSession)
-    assert (request.audio.rate, request.audio.channels) == (48000, 2)
-    assert {len(audio.data) for audio in fake.of(Audio)} == {7680, 48_000 % 7680}  # 40 ms each
+    assert (request.audio.rate, request.audio.channels) == (16000, 1)
+    *pieces, last = [len(audio.data) for audio in fake.of(Audio)]
+    assert set(pieces) == {1280}  # 40 ms each
+    assert 1280 * len(pieces) + last == pytest.approx(8000, abs=100)
+
+
+def test_what_is_wrong_with_a_file_is_said_after_its_words(fake: FakeDaemon, run: Run, tmp_path: Path) -> None:
+    whole = (DATA / "talk.mp3").read_bytes()
+    (tmp_path / "hole.mp3").write_bytes(whole[:100_000] + bytes(3000) + whole[103_000:])
+    result = run("stream", tmp_path / "hole.mp3")
+    assert (result.code, result.out) == (0, WORDS)
+    assert re.fullmatch(r"convo: hole\.mp3 is damaged \(.+\); what could be read was sent\.\n", result.err)
+    (tmp_path / "evil.wav").write_bytes(b"RIFF$\0\0\0WAVEfmt \x10\0\0\0" + bytes(100))
+    result = run("stream", tmp_path / "evil.wav")
+    assert result.code == 4
+    assert result.err.count("\n") == 1
+    assert "Traceback" not in result.err
 
 
 def test_events_as_json(fake: FakeDaemon, run: Run, speech: Path) -> None:

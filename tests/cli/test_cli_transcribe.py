@@ -189,6 +189,26 @@ def test_an_upload_that_is_interrupted_is_cancelled(fake: FakeDaemon, start: Sta
     assert child.wait(WAIT_S) == code
     fake.wait_for(CancelSession)
     assert not fake.of(EndSession)
+    assert child.stderr is not None
+    assert child.stderr.read() == b"convo: Interrupted: no file goes on by itself.\n"
+
+
+def test_after_ctrl_c_what_was_sent_goes_on_and_a_line_says_so(
+    fake: FakeDaemon, start: Start, files: list[Path]
+) -> None:
+    fake.stays_at_work = True
+    child = start("transcribe", files[0], "--json")
+    assert child.stdout is not None
+    while b'"processing"' not in (line := child.stdout.readline()):
+        assert line
+    child.send_signal(signal.SIGINT)
+    _, err = child.communicate(timeout=WAIT_S)
+    assert child.returncode == 130
+    assert err.decode() == (
+        f"convo: Goes on by itself: {files[0]} ({fake.only.id}). "
+        "`convo watch ID` follows it, `convo cancel ID` stops it.\n"
+    )
+    assert not fake.of(CancelSession)
 
 
 def test_a_closed_pipe_cancels_the_rest(fake: FakeDaemon, start: Start, files: list[Path]) -> None:

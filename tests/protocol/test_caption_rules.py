@@ -100,6 +100,37 @@ def test_what_belongs_together_stands_on_one_line(text: str, together: str) -> N
     assert sum(line.count(together) for line in lines) == text.count(together)
 
 
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        (
+            "新しいコンピューターシステムのインターネットセキュリティについて説明したいと思います。",
+            ["新しいコンピューターシステムの", "インターネットセキュリティに", "ついて説明したいと思います。"],
+        ),
+        (
+            "来週の会議ではプロジェクトマネージャーがスケジュールを発表する予定です。",
+            ["来週の会議ではプロジェクトマネージャーが", "スケジュールを発表する予定です。"],
+        ),
+        (
+            "東京オリンピックのボランティアスタッフとしてインターナショナルコミュニケーションを担当しました。",
+            [
+                "東京オリンピックの",
+                "ボランティアスタッフとして",
+                "インターナショナルコミュニケーションを",
+                "担当しました。",
+            ],
+        ),
+        (
+            "昨日ＡＢＣデパートで１２３４５円のワンピースとスニーカーを買いましたが、少し大きかったです。",
+            ["昨日ＡＢＣデパートで１２３４５円の", "ワンピースとスニーカーを買いましたが、", "少し大きかったです。"],
+        ),
+        ("ア" * 50, ["ア" * 21, "ア" * 21, "ア" * 8]),
+    ],
+)
+def test_no_line_ends_inside_a_word_of_katakana(text: str, lines: list[str]) -> None:
+    assert [line for caption in captions([segment(text, 0, 8)]) for line in caption.lines] == lines
+
+
 @pytest.mark.parametrize("end", ["؟", "۔", "।", "。", "?"])
 def test_captions_end_with_sentences_of_any_script(end: str) -> None:
     text = " ".join(["ماذا"] * 8) + end + " " + " ".join(["نعم"] * 12)

@@ -1,7 +1,8 @@
 """Recorded speech and real weights for tests marked `real`, which are skipped by name where either is missing.
 
 In: `$CONVO_REAL_SPEECH`, a folder with recordings and their truth (default: `shared/real` beside the repository), and
-`$CONVO_REAL_WEIGHTS` (`tests.support.weights` fetches them). Out: talks, utterances, noises, models. None of it is ever
+`$CONVO_REAL_WEIGHTS` (`tests.support.weights` fetches them); `shared/cases`, small inputs that users reported. Out:
+talks, utterances, noises, cases, models. None of it is ever
 part of the repository. With CONVO_REAL=required what is missing is a failure.
 """
 
@@ -21,6 +22,7 @@ from convo_bench.talk import Talk, decode, load_folder
 from tests.support import weights
 
 BESIDE = Path(__file__).resolve().parents[3] / "shared" / "real"
+CASES = BESIDE.with_name("cases")
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,14 @@ def corpus() -> Corpus:
     if not (folder / "manifest.jsonl").is_file():
         _missing(f"needs recorded speech: {folder} has no manifest.jsonl; set CONVO_REAL_SPEECH to a folder that has")
     return Corpus(folder)
+
+
+def case(name: str) -> Path:
+    """An input of `shared/cases` beside the repository; skips the test if it is not there."""
+    path = CASES / name
+    if not path.is_file():
+        _missing(f"needs the input {path}")
+    return path
 
 
 def model(name: str) -> Path:

@@ -48,10 +48,10 @@ TOO_SLOW: Final = (
 class Decoding:
     """A file being decoded.
 
-    `total_s` is what the container claims, None while it says nothing. After the last piece, `refusal` is an error
-    code and a sentence if it has no audio, `warning` a sentence if the file was damaged. `died` is what ended a
-    process that did not come to its end and said nothing of the file: a signal's name, its exit status, or why it could
-    not be started.
+    `total_s` is what the container claims, None while it says nothing; `track` of its `tracks` is decoded. After the
+    last piece, `refusal` is an error code and a sentence if it has no audio, `warning` a sentence if the file was
+    damaged, `hint` one about the track that was chosen. `died` is what ended a process that did not come to its end and
+    said nothing of the file: a signal's name, its exit status, or why it could not be started.
     """
 
     def __init__(self, process: trio.Process | None) -> None:
@@ -60,7 +60,9 @@ class Decoding:
         self._said_all = trio.Event()
         self._given_s = self._waited_s = 0.0
         self.total_s: float | None = None
+        self.track = self.tracks = 1
         self.warning: str | None = None
+        self.hint: str | None = None
         self.refusal: tuple[Code, str] | None = None
         self.died: str | None = None
 
@@ -118,7 +120,9 @@ class Decoding:
         if "error" in said:
             self.refusal = Code(said["code"]), said["error"]
         self.warning = said.get("warning", self.warning)
+        self.hint = said.get("hint", self.hint)
         self.total_s = said.get("total_s", self.total_s)
+        self.track, self.tracks = said.get("track", self.track), said.get("tracks", self.tracks)
 
 
 def _what_ended(status: int) -> str:
@@ -134,13 +138,14 @@ def _what_ended(status: int) -> str:
 async def decoding(
     path: Path, *, track: int | None = None, limit_s: float = 0.0, split: bool = False
 ) -> AsyncIterator[Decoding]:
-    """Decode an audio track (from 1; None is the first) of the file at `path`; the process ends with the block.
+    """Decode an audio track of the file at `path`; the process ends with the block.
 
-    A file of more than `limit_s` seconds (0: as many as there are) is refused. If `split`, the first byte says how many
-    channels there are, and their samples are interleaved.
+    The track counts from 1; None is the one that a listener would choose. A file of more than `limit_s` seconds (0: as
+    many as there are) is refused. If `split`, the first byte says how many channels there are, and their samples are
+    interleaved.
     """
     try:
-        process = await _start(path, track or 1, limit_s, split)
+        process = await _start(path, track or 0, limit_s, split)
     except OSError as error:  # the file may not be to blame
         decoded = Decoding(None)
         decoded.died = error.strerror or str(error)

@@ -1,9 +1,10 @@
 """The decoding process: a recording on stdin to PCM on stdout, with notes as JSON lines on stderr.
 
-Run as `python -m convod.engine.decoder TRACK LIMIT_S mix|split`, with a file as stdin. Out: s16le at 16 kHz, mono; if
-split, a byte that says how many channels, then all of them interleaved. The notes are `{"open"}` if the machine cannot
-enforce the whole sandbox, `{"total_s"}`, `{"warning"}` or `{"code", "error"}`. It holds one packet at a time, and reads
-nothing of the file before it is in its sandbox.
+Run as `python -m convod.engine.decoder TRACK LIMIT_S mix|split`, with a file as stdin; track 0 is the one that
+`choose_track` chooses. Out: s16le at 16 kHz, mono; if split, a byte that says how many channels, then all of them
+interleaved. The notes are `{"open"}` if the machine cannot enforce the whole sandbox, `{"total_s", "track", "tracks"}`,
+`{"hint"}`, `{"warning"}` or `{"code", "error"}`. It holds one packet at a time, and reads nothing of the file before it
+is in its sandbox.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ import av.subtitles.codeccontext
 import av.subtitles.stream  # PyAV imports these two for the first file, when nothing can be imported any more
 
 from convo.messages import Code
+from convo.recording import TrackDecoder, choose_track, open_container
 from convod.engine import sandbox
 from convod.engine.truncated import is_truncated, lacks_its_index, mp3_s
-from convod.engine.wire import RATE
 from convod.speech.pcm import CHANNELS
 
 NICE: Final = 5
@@ -81,7 +82,7 @@ def _decode_file(
     refuse: Callable[[Code, str], int],
 ) -> int:
     try:
-        container = _open(file)
+        container = open_container(file)
     except UNREADABLE as error:
         _raise_if_memory(error)
         if lacks_its_index(file):
@@ -89,45 +90,35 @@ def _decode_file(
                 Code.BAD_AUDIO, "the file is cut off: its end, where its index stands, is missing; copy it again"
             )
         return refuse(Code.BAD_AUDIO, "this is no audio file that FFmpeg can read; convert it to flac, mp3 or wav")
+    tracks = len(container.streams.audio)
+    if not tracks:
+        return refuse(Code.BAD_AUDIO, "the file has no audio track; send one that has")
+    if track > tracks:
+        has = "one audio track" if tracks == 1 else f"{tracks} audio tracks"
+        return refuse(Code.BAD_AUDIO, f"the file has {has}; choose one that it has, not {track}")
+    total_s = container.duration / av.time_base if container.duration else None
+    if limit_s and total_s is not None and total_s > limit_s and _is_honest(container):
+        return refuse(Code.LIMIT_EXCEEDED, _too_long(limit_s))
+    number = track - 1
+    if not track:
+        container, number, silent = choose_track(file, container)
+        if silent is not None:
+            say(hint=f"track {silent + 1} of the file is silent, so track {number + 1} of {tracks} was transcribed")
     with container:
-        if not container.streams.audio:
-            return refuse(Code.BAD_AUDIO, "the file has no audio track; send one that has")
-        tracks = len(container.streams.audio)
-        if track > tracks:
-            has = "one audio track" if tracks == 1 else f"{tracks} audio tracks"
-            return refuse(Code.BAD_AUDIO, f"the file has {has}; choose one that it has, not {track}")
-        total_s = container.duration / av.time_base if container.duration else None
-        say(total_s=total_s)
-        if limit_s and total_s is not None and total_s > limit_s and _is_honest(container):
-            return refuse(Code.LIMIT_EXCEEDED, _too_long(limit_s))
-        layout, channels = "mono", 1
+        say(total_s=total_s, track=number + 1, tracks=tracks)
+        decoder = TrackDecoder(container, number, split=split)
         if split:
-            context = container.streams.audio[track - 1].codec_context
-            layout, channels = ("mono", 1) if context is None else (context.layout.name, context.channels)
-            if channels > CHANNELS[1]:
-                sentence = f"the file has {channels} channels; split at most {CHANNELS[1]}, or have them mixed"
+            if decoder.channels > CHANNELS[1]:
+                sentence = f"the file has {decoder.channels} channels; split at most {CHANNELS[1]}, or have them mixed"
                 return refuse(Code.UNSUPPORTED_AUDIO, sentence)
-            sys.stdout.buffer.write(bytes([channels]))
-        return _decode(container, track - 1, limit_s, layout, channels, file, say, refuse)
+            sys.stdout.buffer.write(bytes([decoder.channels]))
+        return _decode(container, container.streams.audio[number], decoder, limit_s, file, say, refuse)
 
 
 def _raise_if_memory(error: Exception) -> None:
     """Raise an error that means too much memory: such a file is neither damaged nor unknown."""
     if getattr(error, "errno", None) == errno.ENOMEM:
         raise error
-
-
-def _open(file: BinaryIO) -> Any:
-    # Without protocols, a list of other files (ffconcat, a playlist) is refused instead of followed.
-    options = {"protocol_whitelist": "none"}
-    try:
-        return av.open(file, metadata_errors="ignore", options=options)
-    except TypeError:  # PyAV 19 ignores unreadable metadata by itself
-        return av.open(file, options=options)
-
-
-def _resampler(layout: str) -> Any:
-    return av.AudioResampler(format="s16", layout=layout, rate=RATE)
 
 
 def _is_honest(container: Any) -> bool:
@@ -141,74 +132,34 @@ def _too_long(limit_s: float) -> str:
 
 def _decode(
     container: Any,
-    number: int,
+    track: Any,
+    decoder: TrackDecoder,
     limit_s: float,
-    layout: str,
-    channels: int,
     file: BinaryIO,
     say: Callable[..., None],
     refuse: Callable[[Code, str], int],
 ) -> int:
-    resampler = _resampler(layout)
-    second = 2 * channels * RATE
-    shape: tuple[str, str, int] | None = None
     out = sys.stdout.buffer
-    written = 0
-    broken: str | None = None
-    faults = 0
-
-    def write(frame: av.AudioFrame | None) -> None:
-        nonlocal written
-        for piece in resampler.resample(frame):
-            # Not as an array, which would import numpy; a plane may be longer than its samples.
-            data = memoryview(piece.planes[0])[: 2 * channels * piece.samples]
-            out.write(data)
-            written += len(data)
-
-    def take(frame: av.AudioFrame) -> None:
-        nonlocal resampler, shape
-        now = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if shape not in (None, now):
-            # A stream may change its rate or channels; a resampler takes only one kind of frame.
-            write(None)
-            resampler = _resampler(layout)
-        shape = now
-        frame.pts = None  # the resampler refuses times that jump
-        write(frame)
-
-    track = container.streams.audio[number]
-    if track.codec_context is not None:  # there is a decoder for it
-        track.codec_context.thread_count = 1  # no thread can be started in the sandbox
-    packets = container.demux(track)
-    while True:
-        try:
-            packet = next(packets)
-            for frame in packet.decode():
-                take(frame)
-            if limit_s and written > limit_s * second:
-                return refuse(Code.LIMIT_EXCEEDED, _too_long(limit_s))
-        except StopIteration:
-            break
-        except UNREADABLE as error:
-            _raise_if_memory(error)
-            # Skip a damaged packet, but do not read a file to its end that is nothing but damage.
-            broken = str(error)
-            faults += 1
-            if faults > 1000:
-                break
-    with contextlib.suppress(*UNREADABLE):  # nothing was resampled
-        write(None)
+    for piece in decoder.pieces():
+        out.write(piece)
+        if limit_s and decoder.seconds > limit_s:
+            return refuse(Code.LIMIT_EXCEEDED, _too_long(limit_s))
     out.flush()
-    if not written:
+    if not decoder.seconds:
         return refuse(Code.BAD_AUDIO, "no sound could be read from the file; convert it with ffmpeg and send that")
-    if (warning := _what_is_wrong(container, track, file, written / second, broken)) is not None:
+    if (warning := _what_is_wrong(container, track, file, decoder)) is not None:
         say(warning=warning)
     return 0
 
 
-def _what_is_wrong(container: Any, track: Any, file: BinaryIO, seconds: float, broken: str | None) -> str | None:
-    """Return the warning about a file that gave so many seconds of sound, None if it is whole; `broken` is a fault."""
+def _what_is_wrong(container: Any, track: Any, file: BinaryIO, decoder: TrackDecoder) -> str | None:
+    """Return the warning about a file that was decoded, None if it is whole."""
+    seconds, broken = decoder.seconds, decoder.broken
     claimed = float(track.duration * track.time_base) if track.duration else 0.0
+    if container.format.name == "asf" and len(container.streams) > 1:
+        claimed = 0.0  # it announces the length of the longest stream only
+    if container.format.name == "wav" and claimed and seconds > claimed + SHORT_S:
+        return f"the file's header counts {claimed:.1f} s of sound, and it holds {seconds:.1f} s; all was transcribed"
     counted = claimed if container.format.name in COUNTED else 0.0
     if container.format.name == "mp3":
         counted = mp3_s(file) or 0.0

@@ -116,9 +116,7 @@ class Creation:
         changes = {name: getattr(request, name) for name in ("language", "task", "words")}
         changes = {name: value for name, value in changes.items() if value is not None}
         config = self._validated(
-            msgspec.structs.replace(
-                source.config, model=request.model, key=None, title=source.title, priority=request.priority, **changes
-            )
+            msgspec.structs.replace(source.config, model=request.model, key=None, priority=request.priority, **changes)
         )
         record = _new_record(owner, config, title=source.title, ended=True)
         with self._admission.reserve(owner):

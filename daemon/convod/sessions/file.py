@@ -53,6 +53,7 @@ class FileSession(Session):
         self._jobs: dict[DecodeJob, None] = {}  # not answered, in their order
         self._held: dict[DecodeJob, None] = {}  # those that wait for the session's turn
         self._too_large = False
+        self._track = self._tracks = 1
         self._progress = Progress(session=self.id, done_s=round(self.record.checkpoint_sample / RATE, 3))
 
     # --- for connections ----------------------------------------------------------------------------------
@@ -192,6 +193,7 @@ class FileSession(Session):
             refusal = decoded.refusal
         if refusal is not None:
             raise SessionFailed(*refusal)
+        self._track, self._tracks = decoded.track, decoded.tracks
         if transcriber is None:
             return decoded.died
         if decoded.died is None:
@@ -202,7 +204,14 @@ class FileSession(Session):
             self._send_progress(transcriber, record.duration_s)
         if decoded.died is None and decoded.warning is not None:
             await self.journal.publish(SessionWarning, code=str(Code.BAD_AUDIO), message=decoded.warning)
+        if decoded.died is None and decoded.hint is not None:
+            await self.journal.publish(SessionWarning, code=str(Code.OTHER_TRACK), message=decoded.hint)
         return decoded.died
+
+    def _advice(self) -> str:
+        if self._tracks > 1:
+            return f"this is track {self._track} of its {self._tracks}: choose another one (--track)"
+        return "listen to it, and if somebody speaks in it, name the language, or use a larger model"
 
     def _mixed(self) -> FileTranscriber | SplitFile:
         record = self.record

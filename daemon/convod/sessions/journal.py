@@ -20,6 +20,7 @@ from convo.messages import (
     FinalSummary,
     RollingSummary,
     Segment,
+    SessionRenamed,
     SessionState,
     SessionWarning,
     State,
@@ -122,10 +123,17 @@ class Journal:
         durable: bool = False,
         make_room: MakeRoom | None = None,
         wait: bool = True,
+        title_if_none: str = "",
         **changes: Any,
     ) -> None:
-        """Store several events, or none, and the record with its changes as one, then send them; as `publish` does."""
+        """Store several events, or none, and the record with its changes as one, then send them; as `publish` does.
+
+        `title_if_none`: the session's title from now on if it has none, and no user wants it so.
+        """
         async with self._turn(wait):
+            if title_if_none and not self.record.title and self.record.config.title is None:
+                changes["title"] = title_if_none
+                events = [*events, (SessionRenamed, {"title": title_if_none})]
             while True:
                 await self._own(wait)
                 over = self.record.state.final
@@ -299,7 +307,7 @@ class Journal:
             SummarizerUnavailable: not now.
         """
         transcript = Transcript(
-            title=self.record.title,
+            title=self._given_title,
             language=self.record.config.language or "",
             segments=await self._spoken(),
             owner=self.record.owner,
@@ -357,7 +365,7 @@ class Journal:
         store = self.store
         config = self.record.config
         last = await self._read(partial(store.summaries, self.id, RollingSummary))
-        rolling = self._deps.summarizers.rolling(self.record.title, last[0].summary if last else None)
+        rolling = self._deps.summarizers.rolling(self._given_title, last[0].summary if last else None)
 
         async def load(after: int) -> list[Segment]:
             return await self._read(partial(store.segments, self.id, after))
@@ -366,7 +374,7 @@ class Journal:
         while True:
             await self._new_talk(rolling.through, done_s, every_s)
             spoken_s = self.record.duration_s
-            transcript = Transcript(title=self.record.title, language=await self._language(), segments=())
+            transcript = Transcript(title=self._given_title, language=await self._language(), segments=())
             preview = self._begin_preview()
             try:
                 summary = await self._deps.summarizers.roll(rolling, transcript, load, config.summary, preview)
@@ -393,6 +401,11 @@ class Journal:
                     return
             with trio.move_on_at(waits_since + every_s):
                 await self._segment_stored.wait()
+
+    @property
+    def _given_title(self) -> str:
+        """The title that a user gave: one of the talk's own words tells a summarizer nothing."""
+        return self.record.config.title or ""
 
     async def _language(self) -> str:
         if self.record.config.language:

@@ -295,7 +295,8 @@ class Manager:
         if title is not None:
             self.admission.check_room(record.owner)
             title = cut_line(title)
-            await journal.publish(SessionRenamed, changes={"title": title}, wait=False, title=title)
+            config = msgspec.structs.replace(record.config, title=title)  # so that no other one takes its place
+            await journal.publish(SessionRenamed, changes={"title": title, "config": config}, wait=False, title=title)
 
     async def correct(self, owner: str | None, session: str, segment: int, text: str) -> None:
         """Let a segment read otherwise from now on.

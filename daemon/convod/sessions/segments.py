@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Final
 
 import msgspec
 import trio
 
 from convo.messages import Code, DurableEvent, SessionWarning, TranscriptSegment
-from convo.text import clock
+from convo.text import clock, width
+from convo.transcript import one_line
 from convod.sessions.journal import Journal
 from convod.sessions.speakers import Speakers
 from convod.sessions.vocabulary import correction
 from convod.speech.commands import Commit
+from convod.summary.text import clip
 
 log = logging.getLogger("convod.sessions")
+
+TITLE: Final = 60
+"""Characters of a talk's first words that are its title where nobody gave it one."""
+
+TITLE_FROM: Final = 8
+"""Columns of a text that says something: "Hm." does not."""
 
 
 async def publish_segments(journal: Journal, commit: Commit, speakers: Speakers | None = None) -> float:
@@ -47,11 +56,18 @@ async def publish_segments(journal: Journal, commit: Commit, speakers: Speakers 
             events.append(corrected)
     await journal.publish_all(
         events,
+        title_if_none=_title(text.text for text in commit.texts) if not record.title else "",
         checkpoint_sample=commit.checkpoint_sample,
         checkpoint_utterance=commit.checkpoint_utterance,
         segments=commit.segment + len(commit.texts),
     )
     return lag_s
+
+
+def _title(texts: Iterable[str]) -> str:
+    """The first words of the first text that says something; empty if none does."""
+    first = next((text for each in texts if width(text := one_line(each)) >= TITLE_FROM), "")
+    return clip(first, TITLE)
 
 
 def _uncovered(start_s: float, end_s: float) -> str:

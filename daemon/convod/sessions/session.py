@@ -36,6 +36,9 @@ log = logging.getLogger("convod.sessions")
 
 F = TypeVar("F", bound=Exception)
 
+NO_SPEECH_S: Final = 3.0
+"""In less audio than this nobody need have spoken."""
+
 LONGEST_PAUSE_S: Final = 300.0
 """Longest pause between two tries at a summary."""
 
@@ -310,6 +313,10 @@ class Session:
     def _arrived(self, at: float) -> None:
         """Bytes were stored at time `at`."""
 
+    def _advice(self) -> str:
+        """What to try if nothing was said in all of the audio."""
+        raise NotImplementedError
+
     async def _transcribe(self) -> None:
         """Transcribe the audio to the last segment.
 
@@ -364,6 +371,9 @@ class Session:
                 await self.speakers.load(self.journal, self._engine.settings.voices)
             await self._transcribe()
             self._engine.forget(self.id)
+            if not self.record.segments and self.record.duration_s >= NO_SPEECH_S:
+                sentence = f"no speech was found in {self.record.duration_s:.0f} s of sound; {self._advice()}"
+                await self.journal.publish(SessionWarning, code=str(Code.NO_SPEECH), message=sentence)
             if self.speakers is not None:
                 await self.speakers.revise(self.journal)
             await self.journal.enter(State.TRANSCRIBED)

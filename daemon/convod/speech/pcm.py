@@ -18,6 +18,7 @@ from typing import Final
 import msgspec
 
 from convo.messages import SAMPLE_BYTES
+from convo.mixing import StereoMixer
 
 FRAME_MS: Final = 30
 """Length of a frame, unless a client asks for another one."""
@@ -98,6 +99,7 @@ class PcmReader:
     def __init__(self, pcm: PcmFormat, *, split: bool = False) -> None:
         self.pcm = pcm
         self._split = split
+        self._mixer = StereoMixer(pcm.rate) if pcm.channels == 2 and not split else None
         self._rest = b""
 
     @property
@@ -106,7 +108,9 @@ class PcmReader:
         return len(self._rest)
 
     def feed(self, data: bytes) -> bytes:
-        """Convert more of the stream: s16le of all complete frames, each the mean of its channels unless split."""
+        """Convert more of the stream: s16le of all complete frames, each the mean of its channels unless split; of two
+        channels that are each other upside down, half their difference.
+        """
         if self._rest:
             data = self._rest + data
         whole = len(data) - len(data) % self.pcm.frame_bytes
@@ -117,7 +121,9 @@ class PcmReader:
             return data
         samples = self._samples(data)
         channels = self.pcm.channels
-        if channels > 1 and not self._split:
+        if self._mixer is not None:
+            samples = self._mixer.mix(samples[0::2], samples[1::2])
+        elif channels > 1 and not self._split:
             total: list[int] = list(samples[0::channels])
             for channel in range(1, channels):
                 total = list(map(add, total, samples[channel::channels]))

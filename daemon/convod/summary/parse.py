@@ -42,6 +42,9 @@ _TRIES: Final = 8
 
 _FIELDS: Final = ("title", "summary", "key_points", "action_items", "keywords")
 _THOUGHTS: Final = re.compile(r"\A\s*<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL)
+_THOUGHTS_END: Final = re.compile(r"</think(?:ing)?>")
+"""Where a model's thoughts end, which its template may have begun for it: then the answer holds no beginning."""
+_MARK_CHARS: Final = len("</thinking>")
 _BULLET: Final = re.compile(r"^\s*(?:[-*•·–]|\d{1,2}[.)])\s+")
 _CITED: Final = re.compile(r"\s*\[\s*(?:segments?\s*)?(\d{1,7}(?:\s*[,;–-]\s*\d{1,7})*)\s*\]")
 """Numbers of segments in a text, as the transcript in the prompt has them: they have a field of their own."""
@@ -93,10 +96,13 @@ def parse_answer(answer: str, labels: Labels = NO_LABELS, *, closing: bool = Fal
         BadAnswer: there is no JSON object with a summary in it.
     """
     best: dict[str, Any] = {}
-    for found in _objects(_after_thoughts(answer), closing=closing):
-        # Words before the answer may quote a piece of JSON; the object that has fields of ours is it.
-        if sum(name in found for name in _FIELDS) > sum(name in best for name in _FIELDS):
-            best = found
+    for part in _parts(answer):
+        for found in _objects(part, closing=closing):
+            # Words before the answer may quote a piece of JSON; the object that has fields of ours is it.
+            if sum(name in found for name in _FIELDS) > sum(name in best for name in _FIELDS):
+                best = found
+        if best:
+            break
     if not best:
         raise BadAnswer("no JSON object of a summary")
     return _draft(best, labels)
@@ -108,9 +114,10 @@ def parse_sentences(answer: str, *, closing: bool = False) -> dict[str, list[int
     Raises:
         BadAnswer: there is no JSON object with an answer in it.
     """
-    for found in _objects(_after_thoughts(answer), closing=closing):
-        if "answer" in found:
-            return _points(found["answer"])
+    for part in _parts(answer):
+        for found in _objects(part, closing=closing):
+            if "answer" in found:
+                return _points(found["answer"])
     raise BadAnswer("no JSON object of an answer")
 
 
@@ -148,11 +155,30 @@ class SentenceStream:
         self._at = len(self._text)
 
 
-def _after_thoughts(answer: str) -> str:
+class ThoughtsEnd:
+    """Finds the mark that ends a model's thoughts in an answer that comes in pieces."""
+
+    def __init__(self) -> None:
+        self._tail = ""
+
+    def feed(self, piece: str) -> str | None:
+        """What of `piece` stands behind the last such mark; None if none ends in it."""
+        # What came before may hold the beginning of a mark.
+        self._tail = self._tail[-_MARK_CHARS:] + piece
+        _, *behind = _THOUGHTS_END.split(self._tail)
+        if not behind:
+            return None
+        self._tail = ""
+        return behind[-1]
+
+
+def _parts(answer: str) -> tuple[str, str]:
+    """Where to look for the answer, one after the other."""
     text = _THOUGHTS.sub("", answer[:_ANSWER_CHARS]).strip()
     if not text:
         raise BadAnswer("an empty answer")
-    return text
+    # An answer may speak of such a mark: what stands behind the last one counts only if it holds an answer.
+    return _THOUGHTS_END.split(text)[-1], text
 
 
 def _objects(text: str, *, closing: bool) -> Iterator[dict[str, Any]]:

@@ -17,7 +17,7 @@ import msgspec
 from convo.messages import AnswerSentence, Passage
 from convod.summary.base import ChatMessage, PromptTooLong, Question, SummarizerUnavailable
 from convod.summary.facts import Facts
-from convod.summary.parse import BadAnswer, Draft, SentenceStream, parse_sentences
+from convod.summary.parse import BadAnswer, Draft, SentenceStream, ThoughtsEnd, parse_sentences
 from convod.summary.passages import stems
 from convod.summary.prompt import answer_schema, for_question, numbered, once_more
 from convod.summary.text import line
@@ -120,10 +120,17 @@ async def _asked_once(
     messages: Sequence[ChatMessage], asked: Asked, answer_tokens: int, checker: Checker, show: ShowSentence
 ) -> Answered:
     stream = SentenceStream()
+    thoughts = ThoughtsEnd()
     shown = 0
 
     def took(piece: str) -> None:
-        nonlocal shown
+        nonlocal stream, shown
+        if (behind := thoughts.feed(piece)) is not None:
+            # What was shown until now were thoughts.
+            stream, piece = SentenceStream(), behind
+            if shown:
+                show(None)
+                shown = 0
         for text, sources in stream.feed(piece):
             if shown < SENTENCES and (sentence := checker.checked(text, sources)) is not None:
                 show(sentence)

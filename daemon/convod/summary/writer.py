@@ -18,7 +18,7 @@ import msgspec
 import trio
 
 from convod.summary.base import AnswerCut, ChatMessage, Provider, Question, Show, SummarizerUnavailable
-from convod.summary.parse import BadAnswer, Draft, Labels, parse_answer
+from convod.summary.parse import BadAnswer, Draft, Labels, ThoughtsEnd, parse_answer
 from convod.summary.preview import SummaryText
 from convod.summary.prompt import Wanted, once_more, schema
 
@@ -104,14 +104,19 @@ def useless(asked: Asked, reason: str, error: BadAnswer) -> SummarizerUnavailabl
 async def _shown(asked: Asked, question: Question, labels: Labels, show: Show | None) -> tuple[Answer, bool]:
     """The answer, and whether the end of its summary came; the summary is shown as it is written."""
     summary, begun = SummaryText(labels), False
+    thoughts = ThoughtsEnd()
 
     def took(piece: str) -> None:
-        nonlocal begun
+        nonlocal summary, begun
+        if (behind := thoughts.feed(piece)) is not None:
+            # What was shown until now were thoughts.
+            summary, begun, piece = SummaryText(labels), False, behind
         if (added := summary.feed(piece)) and show is not None:
             show(added, not begun)
             begun = True
 
-    return await ask(asked, question, took), summary.ended
+    answer = await ask(asked, question, took)
+    return answer, summary.ended
 
 
 async def ask(asked: Asked, question: Question, took: Callable[[str], None]) -> Answer:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
 import threading
 from contextlib import asynccontextmanager
+from fractions import Fraction
 
+import av
 import pytest
 import trio
 
@@ -27,7 +30,7 @@ from convod.sessions.feed import EventLog
 from convod.speech.decoding import Kind
 from tests.daemon.support.house import House, Reader, house
 from tests.daemon.support.talk import heard
-from tests.support.speech import DATA
+from tests.support.speech import DATA, pcm
 from tests.support.until import until
 
 AHEAD = 16
@@ -183,6 +186,43 @@ async def test_a_damaged_file_gives_what_can_be_read_and_a_warning(tmp_path):
         (warning,) = reader.of(SessionWarning)
         assert warning.code == Code.BAD_AUDIO
         assert "damaged" in warning.message
+
+
+def flac(*tracks: bytes) -> bytes:
+    """A recording with these tracks, mono s16le at 16 kHz."""
+    file = io.BytesIO()
+    with av.open(file, "w", "matroska") as out:
+        streams = [out.add_stream("flac", rate=16000, layout="mono") for _ in tracks]
+        for stream, data in zip(streams, tracks, strict=True):
+            frame = av.AudioFrame("s16", "mono", len(data) // 2)
+            frame.planes[0].update(data)
+            frame.sample_rate, frame.pts, frame.time_base = 16000, 0, Fraction(1, 16000)
+            for piece in [*av.AudioResampler(frame_size=stream.frame_size or 1024).resample(frame), None]:
+                out.mux(stream.encode(piece))
+    return file.getvalue()
+
+
+SILENCE = bytes(2 * 16000 * 4)
+
+
+@pytest.mark.parametrize(
+    ("tracks", "warned"),
+    [
+        ([SILENCE], [("no_speech", "no speech was found in 4 s of sound; listen to it")]),
+        ([SILENCE, SILENCE], [("no_speech", "this is track 1 of its 2: choose another one (--track)")]),
+        ([SILENCE, pcm("single.flac")], [("other_track", "track 1 of the file is silent, so track 2 of 2")]),
+        ([SILENCE[:32000]], []),
+    ],
+    ids=["silence", "two silent tracks", "one silent track", "a second of silence"],
+)
+async def test_where_nothing_is_said_a_warning_says_what_to_try(tmp_path, tracks, warned):
+    async with house(tmp_path) as home:
+        _, reader = await upload(home, flac(*tracks))
+        await reader.until_state(State.COMPLETED)
+        assert bool(reader.texts) is any(any(track) for track in tracks)
+        warnings = [(warning.code, warning.message) for warning in reader.of(SessionWarning)]
+        assert [code for code, _ in warnings] == [code for code, _ in warned]
+        assert all(part in sentence for (_, sentence), (_, part) in zip(warnings, warned, strict=True))
 
 
 async def test_decoding_waits_while_the_engine_is_behind(tmp_path, monkeypatch):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from math import log
 
+import msgspec
 import pytest
 import trio
 
@@ -12,6 +14,7 @@ from convo.messages import (
     AudioFormat,
     Code,
     Retranscribe,
+    SessionRenamed,
     SessionWarning,
     SpeechEnded,
     State,
@@ -23,6 +26,7 @@ from convod.speech.decoding import Kind
 from tests.daemon.support.house import Reader, house
 from tests.daemon.support.sounds import BYTES_S, RATE, silence
 from tests.daemon.support.talk import heard, sentence, talk
+from tests.support.speech import pcm
 
 # --- the way of a session ---------------------------------------------------------------------------------
 
@@ -369,3 +373,74 @@ async def test_without_a_model_a_session_fails_with_the_reason_and_says_so_in_th
         await trio.testing.wait_all_tasks_blocked()
         assert (failed.code, failed.message) == (Code.MODEL_UNAVAILABLE, "the model is broken; use builtin")
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said", "renamed"),
+    [
+        (None, "Hello there.", "Hello there."),
+        (None, "Hm.", None),
+        (None, "おはようございます。", "おはようございます。"),
+        (None, "So the first thing that we have to talk about is the budget of the next year, and then the rest",
+         "So the first thing that we have to talk about is the…"),
+        ("Interview", "Hello there.", None),
+    ],
+)  # fmt: skip
+async def test_a_talk_without_a_title_is_named_after_its_first_words(autojump_clock, tmp_path, wanted, said, renamed):
+    async with house(tmp_path) as home:
+        home.engine.texts = lambda number, job: heard(said if number == 0 else "And so on, and so on.")
+        session = await home.live(title=wanted, summary="final")
+        reader = Reader(session.feed)
+        home.send(session, talk(1 if renamed is None else 2))
+        await session.end()
+        await reader.until_state(State.COMPLETED)
+        assert [event.title for event in reader.of(SessionRenamed)] == [renamed] * (renamed is not None)
+        assert session.record.title == (renamed or wanted or "")
+        assert home.summarizers.asked[0].title == (wanted or "")  # its own words tell a summarizer nothing
+
+
+@pytest.mark.parametrize("title", ["Mine", ""])
+async def test_a_title_that_a_user_gave_stays(autojump_clock, tmp_path, title):
+    async with house(tmp_path) as home:
+        session = await home.live()
+        reader = Reader(session.feed)
+        await home.manager.update("me", session.id, title, None)
+        home.send(session, talk(2))
+        await session.end()
+        await reader.until_state(State.COMPLETED)
+        assert [event.title for event in reader.of(SessionRenamed)] == [title]
+        assert session.record.title == title
+
+
+@pytest.mark.parametrize("seconds", [4.0, 1.0])
+async def test_silence_is_told_with_what_it_was_taken_for(autojump_clock, tmp_path, seconds):
+    async with house(tmp_path) as home:
+        session = await home.live()
+        reader = Reader(session.feed)
+        home.send(session, silence(seconds))
+        await session.end()
+        await reader.until_state(State.COMPLETED)
+        warnings = [(warning.code, warning.message) for warning in reader.of(SessionWarning)]
+        sentence = (
+            "no speech was found in 4 s of sound; it was taken for s16le at 16000 Hz with 1 channel: check that it is, "
+            "and that the right microphone is on"
+        )
+        assert warnings == ([("no_speech", sentence)] if seconds > 3 else [])
+
+
+@pytest.mark.parametrize(
+    ("rate", "sure", "warned"),
+    [(16000, 0.5, ["wrong_rate"]), (16000, 0.9, []), (48000, 0.5, [])],
+    ids=["doubtful", "sure of its words", "no higher rate"],
+)
+async def test_dull_sound_with_doubtful_words_may_be_of_another_rate(autojump_clock, tmp_path, rate, sure, warned):
+    async with house(tmp_path, credit_s=60.0) as home:
+        home.engine.texts = lambda number, job: msgspec.structs.replace(heard("2-0-0-0"), avg_logprob=log(sure))
+        session = await home.live(audio=AudioFormat(rate=rate))
+        reader = Reader(session.feed)
+        home.send(session, pcm("talk.flac", 48000)[: 2 * 48000 * 18])
+        await session.end()
+        await reader.until_state(State.COMPLETED)
+        warnings = [warning for warning in reader.of(SessionWarning) if warning.code == Code.WRONG_RATE]
+        assert [warning.code for warning in warnings] == warned
+        assert all("if it was recorded at 48000 Hz, say so" in warning.message for warning in warnings)

@@ -52,6 +52,22 @@ def test_channels_are_averaged_without_overflow():
     assert shorts(PcmReader(PcmFormat(channels=2)).feed(data)) == [32767, -32768, 25]
 
 
+@pytest.mark.parametrize("encoding", ["s16le", "f32le"])
+def test_sides_that_are_each_other_upside_down_do_not_cancel(encoding):
+    left = [round(5000 * math.sin(at / 5)) for at in range(1600)]
+    pairs = [side for sample in left for side in (sample, -sample)]
+    kind, scale = ("h", 1) if encoding == "s16le" else ("f", 32768)
+    data = array(kind, (sample if scale == 1 else sample / scale for sample in pairs)).tobytes()
+    mono = shorts(PcmReader(PcmFormat(encoding, 16000, 2)).feed(data))
+    assert mono[:320] == [0] * 320  # before anything is known
+    assert mono[320:] == left[320:]
+
+
+def test_channels_that_are_split_are_not_mixed_even_upside_down():
+    pairs = array("h", (side for at in range(1600) for side in (at, -at))).tobytes()
+    assert PcmReader(PcmFormat(channels=2), split=True).feed(pairs) == pairs
+
+
 def test_floats_are_scaled_and_clipped_and_what_is_no_number_is_silence():
     data = struct.pack("<8f", 0.0, 0.5, -0.5, 1.0, -1.0, math.inf, -math.inf, math.nan)
     reader = PcmReader(PcmFormat("f32le"))

@@ -171,6 +171,28 @@ def test_control_characters_are_stripped_everywhere() -> None:
     assert draft.action_items == [ActionItem(text="abc", owner="abc", due="abc", sources=[])]
 
 
+DRAFT = '{"title": "Draft", "summary": "A draft", "key_points": ["x"], "action_items": [], "keywords": ["y"]}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(f"Let me see. {DRAFT} But no.\n</think>\n\n{WHOLE}", id="thoughts that never began"),
+        pytest.param(f"{DRAFT}</thinking>```json\n{WHOLE}\n```", id="of the other name"),
+        pytest.param(f"<think>{DRAFT}</think> Hm. {DRAFT} </think>{WHOLE}", id="twice"),
+        pytest.param(f"{WHOLE}</think>", id="nothing behind"),
+        pytest.param(f"{WHOLE}</think> That is it.", id="words behind"),
+    ],
+)
+def test_the_answer_stands_behind_the_last_thought(text: str) -> None:
+    assert parse_answer(text).title == "Weekly sync"
+
+
+def test_a_summary_may_speak_of_the_mark_that_ends_thoughts() -> None:
+    said = "They met </think> in a template."
+    assert parse_answer(json.dumps({"title": "t", "summary": said, "key_points": ["{a}"]})).summary == said
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

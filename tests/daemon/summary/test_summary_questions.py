@@ -99,6 +99,16 @@ async def test_what_cannot_be_used_is_asked_for_once_more(faults: list[str | Non
     assert (None in shown) == (questions == 2)
 
 
+async def test_thoughts_that_never_began_are_no_answer() -> None:
+    text = said(("They ship on Friday.", [3])) + "</think>" + said(("The budget is forty thousand pounds.", [2]))
+    async with running_ollama() as (fake, url):
+        fake.answers = [text]
+        answer, shown = await answered(url)
+    assert [sentence.sources for sentence in answer.sentences] == [[1]]
+    assert shown[-1:] == answer.sentences
+    assert None in shown[:-1] or len(shown) == 1
+
+
 @pytest.mark.parametrize("fault", ["error_500", "die", "broken_json", "error_in_stream", "not_found", "too_long"])
 async def test_a_model_that_fails_is_unavailable(fault: str) -> None:
     async with running_ollama(fault=fault) as (_, url):

@@ -90,6 +90,13 @@ async def test_an_answer_cut_after_its_summary_is_used() -> None:
     assert await drafted(provider) == ("They spoke.", ["a", "b"], "They spoke.")
 
 
+@pytest.mark.parametrize("size", [1, 5, 1000])
+async def test_thoughts_that_never_began_are_neither_shown_nor_kept(size: int) -> None:
+    text = GOOD.replace("They", "Perhaps they") + "\n</think>\n" + GOOD
+    provider = Scripted([[text[at : at + size] for at in range(0, len(text), size)]])
+    assert await drafted(provider) == ("They spoke.", ["a", "b"], "They spoke.")
+
+
 async def test_an_answer_cut_in_its_summary_is_asked_again_and_shown_anew() -> None:
     provider = Scripted([[GOOD[:30], AnswerCut()], [GOOD.replace("They spoke", "We spoke")]])
     summary, _, shown = await drafted(provider)

@@ -193,6 +193,8 @@ class LiveSession(Watch):
             if (lost := self.source.lost_s()) > _WORTH_REPORTING_S:
                 sentence = f"{lost:.1f} s of microphone audio were lost: the daemon was away or too slow."
                 self._post(Notice(sentence, "warning"))
+            for sentence in self.source.warnings():
+                self._post(Notice(sentence, "warning"))
             self._finish(self._problem or str(self.stream.failure or ""))
 
     def _busy(self, error: convo.RequestError) -> None:

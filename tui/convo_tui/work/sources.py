@@ -66,6 +66,10 @@ class Source(ABC):
         """Seconds of audio dropped."""
         return 0.0
 
+    def warnings(self) -> list[str]:
+        """What was wrong with what was read so far, a sentence each."""
+        return []
+
     def close(self) -> None:
         """Release what it reads from."""
         return
@@ -150,7 +154,8 @@ class PlayedFile(Source):
     def __init__(self, path: Path) -> None:
         self.name = path.name
         self.format = DECODED
-        self._pieces: Generator[bytes] = decode(path)
+        self._warnings: list[str] = []
+        self._pieces: Generator[bytes] = decode(path, self._warnings)
         self._size = round(PACED_S * DECODED.rate) * frame_bytes(DECODED)
         self._waiting = b""
         self._begun: float | None = None
@@ -176,6 +181,10 @@ class PlayedFile(Source):
     def resume(self) -> None:
         """Resume where it stopped."""
         self._begun = None
+
+    def warnings(self) -> list[str]:
+        """What the decoder says of the file."""
+        return self._warnings
 
     def close(self) -> None:
         """Close the file."""
