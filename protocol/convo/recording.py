@@ -25,8 +25,8 @@ CHANGES: Final = "its sound changes its kind, which FFmpeg cannot follow"
 TRACKS: Final = 8
 """Tracks that are looked at for sound."""
 
-LOOK_S: Final = 1800.0
-"""A track that is silent for so long counts as silent."""
+LOOK_S: Final = 3600.0
+"""Seconds of all tracks together that are looked at for sound: what is silent for so long counts as silent."""
 
 SILENT: Final = 128
 """Silence in unsigned bytes, which round off all below -48 dBFS."""
@@ -252,7 +252,7 @@ def _first_with_sound(container: Any, order: Sequence[int]) -> int | None:
             if at in loud:
                 continue
             for frame in packet.decode():
-                looked_s += frame.samples / frame.sample_rate if at == order[0] else 0.0
+                looked_s += frame.samples / frame.sample_rate
                 shape = (frame.format.name, frame.layout.name, frame.sample_rate)
                 if at not in resamplers or resamplers[at][0] != shape:
                     resamplers[at] = shape, av.AudioResampler(format="u8", layout="mono", rate=8000)

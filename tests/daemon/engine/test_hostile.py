@@ -21,7 +21,7 @@ def test_a_header_that_lies_takes_little(tmp_path, name):
     path.write_bytes(FILES[name]())
     begun = time.monotonic()
     with path.open("rb") as file:
-        words = [sys.executable, "-P", "-m", "convod.engine.decoder", "1", "86400", "mix"]
+        words = [sys.executable, "-P", "-m", "convod.engine.decoder", "0", "86400", "mix"]
         with subprocess.Popen(words, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={}) as process:
             assert process.stdout is not None
             assert process.stderr is not None
