@@ -204,7 +204,7 @@ def paragraphs_of(model: SessionModel) -> tuple[Paragraphs, list[str]]:
         (said("안녕", "여러분"), ["안녕 여러분"]),
         (said("a" * LONG + ".", "Next."), ["a" * LONG + ".", "Next."]),
         (said("a" * LONG, "and on."), ["a" * LONG + " and on."]),
-        (said("a" * 2 * LONG, "and on."), ["a" * 2 * LONG, "and on."]),
+        (said("a" * 3 * LONG, "and on."), ["a" * 3 * LONG, "and on."]),
         (SessionModel(), []),
     ],
 )

@@ -66,6 +66,14 @@ async def test_captions_in_a_script_without_large_letters(
         await stage.sees_no("Large letters")
 
 
+async def test_captions_flow_on_until_a_pause(connected: Open, fake: FakeDaemon, sound: FakePortAudio) -> None:
+    fake.says(["I think the", "plan is late."])
+    fake.segment_every = 32000
+    async with connected("--captions", "--ascii", size=(80, 24)) as stage:
+        await say(stage, sound, "I think the", "plan is late.")
+        await stage.sees("I think the plan is late.")
+
+
 async def test_captions_are_never_blank(connected: Open, fake: FakeDaemon, sound: FakePortAudio) -> None:
     fake.says(["Hello there."])
     fake.segment_every = 32000

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from .layout import UNSPACED
 from .session import Line, Partial, is_turn
 
-LONG = 400
-"""Characters from which on the end of a sentence ends a paragraph; at twice as many any line does."""
+LONG = 120
+"""Characters from which on the end of a sentence ends a paragraph, so that times are not far apart; at three times as
+many any line does."""
 
 _ENDS = tuple(".!?…。！？؟۔।॥")
 _CLOSERS = "\"')]}»”’」』）】"
@@ -69,7 +70,7 @@ class Paragraphs:
         return changed
 
     def _flows_on(self, line: Line, before: Line) -> bool:
-        if line.turn or line.speaker != before.speaker or self._length >= 2 * LONG:
+        if line.turn or line.speaker != before.speaker or self._length >= 3 * LONG:
             return False
         return self._length < LONG or not _ends_sentence(before.text)
 

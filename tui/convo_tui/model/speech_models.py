@@ -43,7 +43,7 @@ def choices(models: Iterable[ModelInfo]) -> list[Choice]:
     rows: list[tuple[tuple[int, int, str], Choice]] = []
     for model in models:
         if model.name == BUILTIN:
-            choice = Choice(model.name, model.here, "synthetic English only, for trying things out")
+            choice = Choice(model.name, model.here, "synthetic English only, for trials")
         elif model.here:
             known = "English only" if model.languages == ["en"] else "many languages"
             parts = ["in use" if model.loaded else "", size(model.size_bytes), known]

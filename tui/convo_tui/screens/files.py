@@ -87,6 +87,7 @@ class FilesScreen(RowsScreen[FileJob | None]):
         self._uploads = context.uploads
         self._queue = context.queue
         self._drawn: list[FileJob | None] = []
+        self._right_cells = 0
         self._pending: Timer | None = None
         self._looking: Timer | None = None
 
@@ -109,6 +110,10 @@ class FilesScreen(RowsScreen[FileJob | None]):
         others = self._queue.model.others(job.session for job in jobs)
         self.rows = [*jobs, *([None, *others] if others else [])]
         now = asyncio.get_running_loop().time()
+        # Bars stand below each other.
+        self._right_cells = max(
+            (width(self._right(job, now)) for job in self.rows if job and not job.step.over), default=0
+        )
         prompts = [self._prompt(job, now) if job is not None else self._head(len(jobs)) for job in self.rows]
         if self.rows == self._drawn:
             for place, prompt in enumerate(prompts):
@@ -163,6 +168,8 @@ class FilesScreen(RowsScreen[FileJob | None]):
         }.get(job.step, (glyphs.work, "accent"))
         size = max(24, self.cells)
         right = self._right(job, now)
+        if not job.step.over:
+            right += " " * (self._right_cells - width(right))
         cells = 16 if size >= 100 else 10 if size >= 60 else 0
         room = size - width(right) - cells - 6
         text = Text(no_wrap=True, end="")

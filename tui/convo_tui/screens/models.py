@@ -27,7 +27,7 @@ class ModelsScreen(Window[None]):
     """Lists models; Enter uses one, and downloads it before if need be."""
 
     def __init__(self, context: Context) -> None:
-        super().__init__("Speech model", "Enter uses one; it is downloaded if need be. Esc goes back.")
+        super().__init__("Speech model", "Enter uses one, or downloads it first.  Esc goes back.")
         self.context = context
         self._choices: list[Choice] = []
 

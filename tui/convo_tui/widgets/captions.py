@@ -14,7 +14,8 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from ..model.layout import wrap
-from ..model.session import SessionModel
+from ..model.paragraphs import joint
+from ..model.session import SessionModel, is_turn
 from .letters import LARGE, MIDDLE, NARROW, Size, draw, drawable, wrap_letters
 
 _LINES = 12  # finished lines to consider
@@ -110,13 +111,16 @@ class BigCaptions(Widget):
         return bool(said) and self.letters() is not None and not drawable("".join(text for text, _ in said[-1]))
 
     def _said(self) -> list[list[Run]]:
-        said: list[list[Run]] = [[(line.text, "final")] for line in self.model.lines[-_LINES:] if line.text]
+        said: list[list[Run]] = []
+        lines = [line for line in self.model.lines[-_LINES:] if line.text]
+        for line in lines:
+            _flow(said, [(line.text, "final")], line.turn)
         partial = self.model.partial
         if partial is not None:
             runs = [(partial.stable, "stable")] if partial.stable else []
             if partial.tentative:
                 runs.append(((" " if runs else "") + partial.tentative, "tentative"))
-            said.append(runs)
+            _flow(said, runs, bool(lines) and is_turn(lines[-1], partial.start))
         if not said and self.note:
             said.append([(self.note, "note")])
         return [runs for runs in said if runs]
@@ -153,6 +157,18 @@ class BigCaptions(Widget):
 
     def _style(self, name: str) -> Style:
         return self.get_component_rich_style(f"captions--{name}")
+
+
+def _flow(said: list[list[Run]], runs: list[Run], turn: bool) -> None:
+    """Add what was said: it flows on unless a pause precedes it, or only one of both can be drawn large."""
+    text = "".join(part for part, _ in runs)
+    before = "".join(part for part, _ in said[-1]) if said else ""
+    if not before or turn or drawable(before) != drawable(text):
+        said.append(runs)
+        return
+    if gap := joint(before, text):
+        said[-1].append((gap, runs[0][1]))
+    said[-1].extend(runs)
 
 
 def _pieces(runs: list[Run], start: int, end: int) -> list[Run]:

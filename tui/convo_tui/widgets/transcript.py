@@ -29,6 +29,7 @@ from ..glyphs import UNICODE, Glyphs
 from ..model.layout import Layout, spans
 from ..model.paragraphs import Flow, Paragraphs, joint
 from ..model.session import SessionModel
+from .status import cut
 
 _MEASURE = 88
 """The most cells of a row: longer ones are hard to read."""
@@ -419,15 +420,17 @@ class TranscriptView(ScrollView, can_focus=True):
             return []
         label, text = self.facts[y]
         wide = max(len(label) for label, _ in self.facts) + 2
-        return [Segment(" " * _SIGNS + label.ljust(wide), self._style("time")), Segment(text, self._style("final"))]
+        said = cut(text, max(1, self.scrollable_content_region.width - _SIGNS - wide), self._glyphs.ellipsis)
+        return [Segment(" " * _SIGNS + label.ljust(wide), self._style("time")), Segment(said, self._style("final"))]
 
     def _row(self, row: int) -> list[Segment]:
         flow, text, rows, within = self._place(row)
         if not 0 <= within < len(rows):
             return []
         start, end = rows[within]
-        lines = _lines(flow, start, end)
         passage = self.passage
+        # Most rows have none of it, and all are drawn at every word.
+        lines = _lines(flow, start, end) if passage is not None or self.model.marks else range(0)
         here = passage is not None and any(passage[0] <= line <= passage[1] for line in lines)
         tail = self._tail if row >= self._layout.height else None
         # A mark stands at the row in which its line begins.
@@ -453,7 +456,7 @@ class TranscriptView(ScrollView, can_focus=True):
         """The text of a row, cut where its style changes."""
         layers: list[tuple[int, int, Style]] = []
         passage = self.passage
-        if flow is not None:
+        if flow is not None and (passage is not None or self.doubts or self.needle):
             for line in _lines(flow, start, end):
                 at, stop = flow.span(line)
                 if passage is not None and passage[0] <= line <= passage[1]:
@@ -467,6 +470,9 @@ class TranscriptView(ScrollView, can_focus=True):
         if tail is not None:
             layers.append((tail.said, tail.stable, self._style("stable")))
             layers.append((tail.stable, len(text), self._style("tentative")))
+        if not layers:
+            yield Segment(text[start:end], self._style("final"))
+            return
         places = {start, end}
         for first, last, _ in layers:
             places.update(place for place in (first, last) if start < place < end)
