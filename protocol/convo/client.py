@@ -36,6 +36,7 @@ from .messages import (
     PullModelReply,
     Reply,
     Request,
+    Rule,
     Segment,
     Speaker,
     SummaryOptions,
@@ -68,6 +69,7 @@ class SessionOptions(TypedDict, total=False):
         speakers: tell voices apart: "off", "auto", or how many there are, such as "2".
         channels: "split" transcribes each channel by itself, as a speaker.
         channel_names: what the speakers of a session with split channels are called.
+        vocabulary: words that are misheard and what they should be, for all segments.
     """
 
     audio: AudioFormat
@@ -89,6 +91,7 @@ class SessionOptions(TypedDict, total=False):
     speakers: str
     channels: Literal["mix", "split"]
     channel_names: list[str]
+    vocabulary: list[Rule]
 
 
 class EventStream:

@@ -111,6 +111,13 @@ class SummaryOptions(Value, frozen=True, kw_only=True):
     language: str | None = None
 
 
+class Rule(Value, frozen=True, kw_only=True):
+    """Words that are misheard, and what they should be; empty: nothing."""
+
+    wrong: str
+    right: str
+
+
 class Word(Value, frozen=True, kw_only=True):
     """One word; times are seconds on the session's sample clock, confidence is 0 to 1."""
 
@@ -545,7 +552,7 @@ class CreateSession(Request[CreateSessionReply], frozen=True, kw_only=True, tag=
     """Opens a session and attaches the connection to it; the same `key` again gets the same session.
 
     `speakers`: whether voices are told apart: off, auto, or how many there are. `channels`: mix them, or split them, so
-    that each is a speaker, called as `channel_names` say.
+    that each is a speaker, called as `channel_names` say. `vocabulary`: corrections of words, for all segments.
     """
 
     Reply: ClassVar = CreateSessionReply
@@ -570,6 +577,7 @@ class CreateSession(Request[CreateSessionReply], frozen=True, kw_only=True, tag=
     speakers: str = "off"
     channels: Literal["mix", "split"] = "mix"
     channel_names: list[str] = []
+    vocabulary: list[Rule] = []
 
 
 class Finalize(Request[FinalizeReply], frozen=True, kw_only=True, tag="finalize"):

@@ -30,6 +30,7 @@ HOMES = {
     "edit": "edit",
     "speakers": "speakers",
     "voices": "speakers",
+    "vocabulary": "vocabulary",
     "queue": "jobs",
     "priority": "jobs",
     "retry": "jobs",

@@ -102,6 +102,8 @@ class Options(argparse.Namespace):
     into: int | None
     segments: list[int] | None
     forget: str | None
+    wrong: str
+    right: str
 
 
 def parse(words: Sequence[str] | None = None) -> Options:
@@ -338,6 +340,16 @@ def _history(command: Any) -> None:
         "--from", dest="source", metavar="FILE", help="take the edited lines from FILE (- is standard input)"
     )
     lines.add_argument("--print", action="store_true", help="print the lines, to be edited and given with --from")
+
+    parser = command("vocabulary", "list words that are misheard and what they should be, add or remove one")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+    for name, help in (("add", "correct a word from now on, and listen for it"), ("rm", "correct it no more")):
+        action = actions.add_parser(
+            name, help=help, description=_sentence(help), parents=[_everywhere(suppress=True)], allow_abbrev=False
+        )
+        action.add_argument("wrong", metavar="WRONG", help="the word, or several, as they are heard")
+        if name == "add":
+            action.add_argument("right", metavar="RIGHT", help="what they should be")
 
     parser = command("speakers", "list who speaks in a session, give them names, or correct who says what")
     _session(parser)

@@ -20,11 +20,13 @@ from convo.messages import (
     SessionState,
     SessionWarning,
     SpeakerLabel,
+    SpeakerRenamed,
     State,
     SummaryDelta,
     TranscriptPartial,
     TranscriptSegment,
 )
+from convo.vocabulary import Vocabulary
 
 from .errors import Exit, Problem, failed
 from .output import Lines, colours, json_line, note, on_screen
@@ -72,7 +74,8 @@ class Interim:
 
 class Captions:
     """Shows one session; `outcome` raises what the command ends with. `summary`: print one that comes. `name_of`: what
-    a speaker is called, where segments come with labels.
+    a speaker is called, where segments come with labels. `vocabulary`: rules of the session, which the daemon applies
+    just behind each segment.
     """
 
     def __init__(
@@ -83,8 +86,11 @@ class Captions:
         json: bool = False,
         summary: bool = True,
         name_of: Callable[[int], str] | None = None,
+        vocabulary: Vocabulary | None = None,
     ) -> None:
+        self._vocabulary = vocabulary or Vocabulary([])
         self._name_of = name_of
+        self._names: dict[int, str] = {}
         self._unlabelled: TranscriptSegment | None = None
         self._lines = lines
         self._times = times
@@ -124,6 +130,8 @@ class Captions:
                     self._say(event)
                 else:
                     self._unlabelled = event  # its label is the next event
+            case SpeakerRenamed() if self._name_of is not None:
+                self._names[event.speaker] = event.name
             case SpeakerLabel() if self._unlabelled is not None and self._unlabelled.segment == event.segment:
                 self._say(self._unlabelled, event.speaker)
             case FinalSummary() if self._summary:
@@ -137,10 +145,16 @@ class Captions:
                 self.note(event.message)
 
     def _say(self, event: TranscriptSegment, speaker: int | None = None) -> None:
-        name = "" if speaker is None or self._name_of is None else f"{self._name_of(speaker)}: "
+        name = "" if speaker is None or self._name_of is None else f"{self._called(speaker)}: "
         self._unlabelled = None
-        self._print(f"{self._stamp(event.start)}{name}{clean(event.text)}\n")
-        self._spoken += 1
+        text = self._vocabulary.apply(clean(event.text))
+        if text:
+            self._print(f"{self._stamp(event.start)}{name}{text}\n")
+            self._spoken += 1
+
+    def _called(self, speaker: int) -> str:
+        assert self._name_of is not None
+        return clean(self._names.get(speaker) or self._name_of(speaker))
 
     def note(self, sentence: str) -> None:
         """Say something on standard error, without a word of it landing in the line that is being spoken."""

@@ -12,20 +12,25 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import trio
 
 from convo.messages import CorrectSegment, GetSessionReply
+from convo.vocabulary import same
 
-from . import sheet
+from . import sheet, vocabulary
 from .arguments import Options
 from .errors import Exit, Problem
 from .link import connected, find
 from .output import json_line, note, put
 from .text import clean, file_name
+
+_OFFERED: Final = 5
+"""Most rules that are offered at once."""
 
 
 async def edit(options: Options) -> None:
@@ -126,6 +131,16 @@ async def _store(options: Options, record: GetSessionReply, edited: str) -> None
         put("".join(json_line({"segment": number, "text": changes[number]}) for number in done))
     else:
         note(f"Corrected {len(done)} segment{'s' if len(done) > 1 else ''}.")
+        _offer(sheet.repeated(record.segments, changes))
+
+
+def _offer(repeated: Sequence[tuple[str, str, int]]) -> None:
+    """Say how what was corrected more than once becomes a rule, unless it is one."""
+    known = vocabulary.rules()
+    new = [one for one in repeated if not any(same(rule.wrong, one[0]) for rule in known)]
+    for wrong, right, times in new[:_OFFERED]:
+        rule = f"convo vocabulary add {shlex.quote(wrong)} {shlex.quote(right)}"
+        note(f"{wrong!r} became {right!r} {times} times; to have it so from now on: {rule}")
 
 
 async def _send(options: Options, session: str, changes: Mapping[int, str]) -> list[int]:

@@ -9,6 +9,7 @@ import sys
 from functools import partial
 
 from convo import SessionOptions, SummaryOptions
+from convo.vocabulary import Vocabulary
 
 from .arguments import Options
 from .captions import Captions
@@ -16,6 +17,7 @@ from .live import Live
 from .output import Lines, on_screen
 from .sources import Source, open_source
 from .speaking import name_of, speaking
+from .vocabulary import rules
 
 
 async def stream(options: Options) -> None:
@@ -25,8 +27,12 @@ async def stream(options: Options) -> None:
         lines = Lines()
         who = speaking(options, source.format.channels if options.system else None)
         naming = partial(name_of, who) if who else None
-        captions = Captions(lines, times=options.times, json=options.json, name_of=naming)
+        vocabulary = rules()
+        captions = Captions(
+            lines, times=options.times, json=options.json, name_of=naming, vocabulary=Vocabulary(vocabulary)
+        )
         wanted = _wanted(options, source, who, interim=captions.wants_interims)
+        wanted["vocabulary"] = vocabulary
         announce = on_screen(sys.stderr) and not options.json
         await Live(options, wanted, source, captions, lines, announce=announce).run()
     finally:

@@ -44,6 +44,7 @@ from .speaking import speaking
 from .summaries import summary_for_output, summary_text
 from .text import clean, clock, file_name
 from .transcripts import expand, fit, format_of, outputs
+from .vocabulary import rules
 
 _SIDE_BY_SIDE = 4  # files sent and waited for at once; the daemon decides how many it works on
 
@@ -251,6 +252,7 @@ def session_options(options: Options, file: str | None, size: int | None) -> con
         "summary": SummaryOptions(mode="final" if options.summary else "off", style=options.style),
         "priority": options.priority,
         "keep_audio": True if options.keep_audio else None,
+        "vocabulary": rules(),
     }
     fields.update(speaking(options))
     return fields

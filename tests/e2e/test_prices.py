@@ -50,6 +50,7 @@ TEXT = "\x1b e\u0301 " * 40_000
 """Long, and not fit for any terminal."""
 
 NEW: Map = {"type": "create_session", "kind": "live", "summary": {"mode": "off"}, "prompt": "p" * 10_000}
+RULES = [{"wrong": f"{n}" + "w" * 90, "right": "r" * 100} for n in range(500)]
 IN_TALK = {"session": TALK}
 IN_NEW = {"session": "$new"}
 
@@ -59,7 +60,7 @@ WORST: dict[str, list[Map]] = {
     "metrics": [{}],
     "list_models": [{}],
     "pull_model": [{"model": "builtin"}, {"model": "x" * 100_000}],
-    "create_session": [NEW | {"title": TEXT, "hotwords": "h" * 10_000}],
+    "create_session": [NEW | {"title": TEXT, "hotwords": "h" * 10_000, "vocabulary": RULES}],
     "finalize": [NEW, IN_NEW, {"type": "cancel_session"} | IN_NEW],
     "end_session": [NEW, IN_NEW],
     "cancel_session": [NEW, IN_NEW],

@@ -24,6 +24,7 @@ CORE = [
     "framing",
     "messages",
     "transcript",
+    "vocabulary",
 ]
 
 

@@ -32,7 +32,7 @@ log = logging.getLogger("convod.listen")
 FEATURES = [
     "live", "file", "interim", "words", "resume", "summary", "rolling", "summaries", "search", "export", "pull_model",
     "queue", "update", "retry", "retranscribe", "rename", "marks", "speakers",
-    "channels", "corrections", "names", "voices",
+    "channels", "corrections", "names", "voices", "vocabulary",
 ]  # fmt: skip
 
 GOODBYE_S = 5.0

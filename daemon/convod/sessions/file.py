@@ -24,6 +24,7 @@ from convod.sessions.file_queue import FileJob
 from convod.sessions.journal import Journal
 from convod.sessions.segments import publish_segments
 from convod.sessions.session import Refused, Session, SessionDeps, SessionFailed
+from convod.sessions.vocabulary import hotwords_of
 from convod.speech.commands import Command, Commit, Decode
 from convod.speech.decoding import DecodeJob, Options
 from convod.speech.file import FileSettings, FileTranscriber
@@ -236,7 +237,7 @@ class FileSession(Session):
             options=Options(
                 task=config.task,
                 prompt=config.prompt,
-                hotwords=config.hotwords,
+                hotwords=hotwords_of(config),
                 deterministic=True,
                 beam=self._deps.settings.beam,
             ),

@@ -6,6 +6,7 @@ from typing import Final
 
 from convo.messages import Code, CreateSession, SummaryOptions
 from convo.transcript import one_line
+from convo.vocabulary import LONGEST_TEXT
 from convod.sessions.session import Refused
 
 TITLE: Final = 200
@@ -25,7 +26,7 @@ LONGEST: Final = {
     "prompt": 10_000,
     "hotwords": 10_000,
     "query": 1000,
-    "text": 4000,
+    "text": LONGEST_TEXT,
 }
 """By the field's name; longer ones are refused. A model may be named by its directory."""
 

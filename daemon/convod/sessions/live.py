@@ -19,6 +19,7 @@ from convod.engine.supervisor import Outcome, Refusal
 from convod.sessions.journal import Journal
 from convod.sessions.segments import publish_segments
 from convod.sessions.session import Refused, Session, SessionDeps, SessionFailed
+from convod.sessions.vocabulary import hotwords_of
 from convod.speech.commands import (
     Command,
     Commit,
@@ -69,7 +70,9 @@ class LiveSession(Session):
             words=config.words,
             language=config.language,
             owner=record.owner,
-            options=Options(task=config.task, prompt=config.prompt, hotwords=config.hotwords, beam=deps.settings.beam),
+            options=Options(
+                task=config.task, prompt=config.prompt, hotwords=hotwords_of(config), beam=deps.settings.beam
+            ),
             voiceprints=config.speakers != "off",
         )
         self._transcriber = self._split(settings) if self._splits else self._mixed(settings)

@@ -353,7 +353,8 @@ class Manager:
         self.admission.check_room(journal.record.owner, len(text) + 1)
         if segment >= journal.record.segments:
             raise Refused(Code.BAD_REQUEST, f"the session has no segment {segment}; get_session lists them")
-        if await self.store.count(session, SegmentCorrected) >= CORRECTIONS:
+        by_rules = journal.record.segments if journal.record.config.vocabulary else 0
+        if await self.store.count(session, SegmentCorrected) >= CORRECTIONS + by_rules:
             raise Refused(Code.LIMIT_EXCEEDED, f"a session takes {CORRECTIONS} corrections; edit an export of this one")
         await journal.publish(SegmentCorrected, wait=False, segment=segment, text=one_line(text), by=BY_USER)
 

@@ -14,6 +14,7 @@ import msgspec
 
 from convo.messages import Code, CreateSession, SummaryOptions
 from convo.transcript import one_line
+from convo.vocabulary import MOST_RULES, check
 from convod.engine import models, voices
 from convod.engine.models import ModelNotHere, UnknownModel
 from convod.engine.pool import NoRoomForModel
@@ -62,6 +63,7 @@ def validate_request(request: CreateSession, deps: SessionDeps, summarizers: Sum
         raise Refused(Code.BAD_REQUEST, "frame_ms must be 10, 20 or 30")
     check_summary(request.summary, summarizers)
     _check_speakers(request, engine)
+    _check_vocabulary(request)
     title = request.title or audio.name or None
     return msgspec.structs.replace(
         request, id=0, model=request.model or deps.engine.status().model,
@@ -90,6 +92,16 @@ def _check_speakers(request: CreateSession, engine: Engine) -> None:
             voices.find(engine.settings.voices)
         except voices.NoVoices as error:
             raise Refused(Code.MODEL_UNAVAILABLE, str(error)) from error
+
+
+def _check_vocabulary(request: CreateSession) -> None:
+    if len(request.vocabulary) > MOST_RULES:
+        raise Refused(Code.BAD_REQUEST, f"vocabulary has {len(request.vocabulary)} rules; send at most {MOST_RULES}")
+    for rule in request.vocabulary:
+        try:
+            check(rule)
+        except ValueError as error:
+            raise Refused(Code.BAD_REQUEST, f"vocabulary cannot be used: {error}") from error
 
 
 def check_summary(options: SummaryOptions, summarizers: Summarizers) -> None:

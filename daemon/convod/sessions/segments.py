@@ -11,6 +11,7 @@ import trio
 from convo.messages import Code, DurableEvent, SessionWarning, TranscriptSegment
 from convod.sessions.journal import Journal
 from convod.sessions.speakers import Speakers
+from convod.sessions.vocabulary import correction
 from convod.speech.commands import Commit
 
 log = logging.getLogger("convod.sessions")
@@ -41,6 +42,8 @@ async def publish_segments(journal: Journal, commit: Commit, speakers: Speakers 
         events.append((TranscriptSegment, {"segment": number, "lag_ms": round(lag_s * 1000, 1), **about}))
         if speakers is not None:
             events += speakers.events(number, text)
+        if (corrected := correction(record.config, number, text.text)) is not None:
+            events.append(corrected)
     await journal.publish_all(
         events,
         checkpoint_sample=commit.checkpoint_sample,

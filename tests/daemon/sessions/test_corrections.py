@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from convo.messages import Code, Search, SegmentCorrected, State, SummaryOptions
+from convo.messages import Code, Rule, Search, SegmentCorrected, State, SummaryOptions, TranscriptSegment
 from convod.sessions import Refused, lengths, manager
 from tests.daemon.support.house import House, Reader, code_of, house
 from tests.daemon.support.talk import talk
@@ -91,3 +91,42 @@ async def test_what_cannot_be_corrected_is_refused(autojump_clock, tmp_path, mon
         with pytest.raises(Refused) as refused:
             await home.manager.correct("me", session, 0, "x")
         assert code_of(refused) is Code.LIMIT_EXCEEDED
+
+
+# --- rules ------------------------------------------------------------------------------------------------
+
+RULES = [Rule(wrong="sentence 0", right="Centence"), Rule(wrong="1", right="")]
+
+
+async def test_rules_correct_what_follows_and_keep_what_was_heard(autojump_clock, tmp_path):
+    async with house(tmp_path) as home:
+        session, reader = await spoken(home, 3, vocabulary=RULES, hotwords="Ann")
+        assert reader.texts == ["sentence 0", "sentence 1", "sentence 2"]
+        corrected = reader.of(SegmentCorrected)
+        assert [(event.segment, event.text, event.by) for event in corrected] == [
+            (0, "Centence", "vocabulary"),
+            (1, "sentence", "vocabulary"),
+        ]
+        for event, segment in zip(corrected, reader.of(TranscriptSegment), strict=False):
+            assert event.seq == segment.seq + 1
+        assert await text_of(home, session) == "Centence\nsentence\nsentence 2\n"
+        assert {job.options.hotwords for job in home.engine.seen} == {"Ann, Centence"}
+        await home.manager.correct("me", session, 0, "sentence 0")  # a user knows better
+        assert (await text_of(home, session)).startswith("sentence 0\n")
+
+
+@pytest.mark.parametrize(
+    ("rules", "named"),
+    [
+        ([Rule(wrong="", right="x")], "which words are wrong"),
+        ([Rule(wrong="\x1b ", right="x")], "which words are wrong"),
+        ([Rule(wrong="x" * 101, right="x")], "at most 100"),
+        ([Rule(wrong="x", right="x" * 101)], "at most 100"),
+        ([Rule(wrong=str(at), right="x") for at in range(501)], "at most 500"),
+    ],
+)
+async def test_rules_that_cannot_be_used_are_refused(autojump_clock, tmp_path, rules, named):
+    async with house(tmp_path) as home:
+        with pytest.raises(Refused, match=named) as refused:
+            await home.live(vocabulary=rules)
+        assert code_of(refused) is Code.BAD_REQUEST
