@@ -83,6 +83,7 @@ from convo.messages import (
     Search,
     SearchReply,
     Segment,
+    SegmentCorrected,
     SessionCounts,
     SessionInfo,
     SessionRenamed,
@@ -498,7 +499,9 @@ class FakeDaemon:
     async def on_CorrectSegment(self, peer: Peer, message: CorrectSegment, number: int) -> None:
         session = self.sessions[message.session]
         session.segments[message.segment] = corrected(session.segments[message.segment], message.text)
+        event = self._store(session, SegmentCorrected, segment=message.segment, text=message.text, by="user")
         await peer.send(Reply(id=number))
+        await self._say(session, event)
 
     async def on_RenameSpeaker(self, peer: Peer, message: RenameSpeaker, number: int) -> None:
         self.sessions[message.session].names[message.speaker] = message.name

@@ -10,6 +10,7 @@ import pytest
 from convo.messages import (
     AddMark,
     CancelSession,
+    CorrectSegment,
     DeleteSession,
     EndSession,
     Error,
@@ -123,7 +124,7 @@ async def test_export_to_any_format_never_over_a_file(connected: Open, past: Fak
     async with connected("--session", "bbbb0002") as stage:
         await stage.sees("The budget is small.")
         for _ in range(2):
-            await stage.press("e")
+            await stage.press("E")
             await stage.sees("Export as", "SubRip captions")
             await stage.press("down", "down", "enter")
             await stage.sees("Export to", "Release.srt")
@@ -173,6 +174,22 @@ async def test_what_is_deleted_is_gone_when_the_app_is_left(connected: Open, pas
         await stage.sees("3 sessions")
         await stage.press("x", "q")
         past.wait_for(DeleteSession)
+
+
+async def test_a_line_is_corrected_and_hidden(connected: Open, past: FakeDaemon) -> None:
+    async with connected("--session", "bbbb") as stage:
+        await stage.sees("The release is late.")
+        await stage.press("e")
+        await stage.until(lambda: any("Select the line" in told for told in stage.toasts()), "told what is missing")
+        await stage.press("j", "j", "e")
+        await stage.sees("Correct the line at 00:02")
+        await stage.press(*["backspace"] * 6, *"tiny.", "enter")
+        await stage.sees("▌  The budget is tiny.")
+        await stage.press("e", "escape")
+        await stage.press("e", "enter")  # nothing was changed
+        await stage.press("e", "ctrl+u", "enter")
+        await stage.sees_no("The budget")
+        assert [(one.segment, one.text) for one in past.of(CorrectSegment)] == [(1, "The budget is tiny."), (1, "")]
 
 
 async def test_renamed_in_the_list(connected: Open, past: FakeDaemon) -> None:

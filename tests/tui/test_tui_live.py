@@ -197,4 +197,4 @@ async def test_a_session_that_is_over_is_opened_and_a_mark_has_a_note(
         await stage.press("s")
         await stage.sees("✓ done", "enter Open")
         await stage.press("enter")
-        await stage.sees("e Export", "Hello there.", "M Marks")
+        await stage.sees("E Export", "Hello there.", "M Marks")

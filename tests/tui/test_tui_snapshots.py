@@ -206,7 +206,7 @@ async def show_name(app: Still, pilot: Pilot[None]) -> None:
 
 async def show_export(app: Still, pilot: Pilot[None]) -> None:
     await show_session(app, pilot)
-    await pilot.press("e")
+    await pilot.press("E")
 
 
 async def show_marks(app: Still, pilot: Pilot[None]) -> None:

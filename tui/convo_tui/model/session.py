@@ -7,7 +7,7 @@ way in; invalid times become 0. Nothing here draws, or asks the daemon.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Flag, auto
 from math import isfinite
 
@@ -22,6 +22,7 @@ from convo.messages import (
     Progress,
     RollingSummary,
     Segment,
+    SegmentCorrected,
     SessionInfo,
     SessionRenamed,
     SessionState,
@@ -58,11 +59,12 @@ class Change(Flag):
     MARKS = auto()
     WARNING = auto()
     PROGRESS = auto()
+    TEXTS = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A finished segment. `turn`: it starts after a pause."""
+    """A finished segment as it reads now, empty if it was hidden. `turn`: it starts after a pause."""
 
     number: int
     start: float
@@ -168,6 +170,8 @@ class SessionModel:
                 return self._segment(event)
             case TranscriptPartial():
                 return self._partial(event)
+            case SegmentCorrected():
+                return self._correct(event)
             case SpeechStarted() | SpeechEnded():
                 self.speaking = isinstance(event, SpeechStarted)
                 self._reached(event.time)
@@ -246,6 +250,13 @@ class SessionModel:
             self.partial = None
             change |= Change.PARTIAL
         return change
+
+    def _correct(self, event: SegmentCorrected) -> Change:
+        at = bisect_left(self.lines, event.segment, key=lambda line: line.number)
+        if at == len(self.lines) or self.lines[at].number != event.segment:
+            return Change.NOTHING
+        self.lines[at] = replace(self.lines[at], text=clean(event.text))
+        return Change.TEXTS
 
     def _partial(self, event: TranscriptPartial) -> Change:
         if self.lines and event.segment <= self.lines[-1].number:

@@ -74,7 +74,9 @@ class SessionBody(Widget):
 
     def changed(self, change: Change) -> None:
         """Redraw what changed."""
-        if change & (Change.LINES | Change.PARTIAL):
+        if change & Change.TEXTS:
+            self.transcript.reread()
+        elif change & (Change.LINES | Change.PARTIAL):
             self.transcript.refresh_model()
         elif change & Change.MARKS:
             self.transcript.refresh()

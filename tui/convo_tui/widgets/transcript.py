@@ -108,6 +108,11 @@ class TranscriptView(ScrollView, can_focus=True):
             self._tell_behind()
         self.refresh()
 
+    def reread(self) -> None:
+        """Lay all lines out anew: some of them read otherwise now."""
+        self._layout = Layout(self._said, self._lead)
+        self._lay_out()
+
     @property
     def margin_cells(self) -> int:
         """Width of the margin left of the text, in cells."""
