@@ -109,7 +109,7 @@ class Naming:
         Raises:
             Refused: there is no such segment or speaker, or too many were added.
         """
-        journal = await self._changed(owner, session, SpeakerLabel, spare=None)
+        journal = await self._changed(owner, session, SpeakerLabel)
         if segment >= journal.record.segments:
             raise Refused(Code.BAD_REQUEST, f"the session has no segment {segment}; get_session lists them")
         async with self._turn(session):
@@ -175,15 +175,11 @@ class Naming:
 
     # --- pieces -------------------------------------------------------------------------------------------
 
-    async def _changed(
-        self, owner: str | None, session: str, kind: type[DurableEvent], spare: int | None = 0
-    ) -> Journal:
-        """The session's journal, if it takes one more event of a kind. `spare`: how many come by themselves, None for
-        one a segment.
-        """
+    async def _changed(self, owner: str | None, session: str, kind: type[DurableEvent]) -> Journal:
+        """The session's journal, if it takes one more event of a kind; labels come by themselves, too."""
         journal = await self._journal(owner, session)
         self._admission.check_room(journal.record.owner)
-        most = CHANGES + (journal.record.segments if spare is None else spare)
+        most = CHANGES + (journal.record.segments if kind is SpeakerLabel else 0)
         if await self._store.count(session, kind) >= most:
             raise Refused(Code.LIMIT_EXCEEDED, f"a session takes {CHANGES} such changes; edit an export of this one")
         return journal
