@@ -44,7 +44,7 @@ def test_a_place_that_cannot_be_made_is_a_sentence(tmp_path):
         ("redis://h", False, False, None),
         ("rediss://u:p@h:1/2?ssl_ca_certs=/c", True, True, None),
         ("", False, True, "convod worker --broker redis://HOST"),
-        ("", True, False, "set engine.broker, too"),
+        ("", True, False, "set engine.broker as well"),
         ("amqp://h", False, False, "expected a URL redis://"),
     ],
 )
