@@ -76,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
     install.add_argument("--user", action="store_true", help="a service of your own login instead of the system's")
     install.add_argument("--root", metavar="DIR", type=Path, default=Path("/"), help="write below here (for packages)")
 
-    command("worker", "Decode windows for convods on other machines, which find it by --broker.")
+    command("worker", "Decode audio for convods on other machines; --broker says where they meet.")
 
     backup = command("backup", "Write a copy of all transcripts and summaries, also while the daemon runs.")
     backup.add_argument(
@@ -118,7 +118,7 @@ def _settings(default: Any) -> argparse.ArgumentParser:
     parse.add_argument(
         "--broker",
         metavar="redis://HOST",
-        help="the Redis by which workers on other machines are reached; or rediss://",
+        help="the Redis through which workers on other machines get audio; or rediss://",
     )
     parse.add_argument("--state-dir", metavar="DIR", help="keep sessions and audio here")
     parse.add_argument("--log-level", choices=["debug", "info", "warning", "error"], help="what is logged (info)")

@@ -100,9 +100,9 @@ def _check_broker(settings: Settings, worker: bool) -> None:
     engine = settings.engine
     if not engine.broker:
         if worker:
-            raise CannotStart("a worker needs the convods' broker: convod worker --broker redis://HOST")
+            raise CannotStart("a worker needs the address of a Redis: convod worker --broker redis://HOST")
         if engine.remote_only:
-            raise CannotStart("engine.remote_only = true leaves nothing to hear with: set engine.broker, too")
+            raise CannotStart("engine.remote_only = true leaves no worker: set engine.broker as well")
         return
     if not engine.broker.startswith(("redis://", "rediss://")):
         raise CannotStart("engine.broker: expected a URL redis://USER:PASSWORD@HOST:PORT/DB, or rediss:// for TLS")

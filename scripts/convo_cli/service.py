@@ -79,7 +79,7 @@ def _status_text(reply: StatusReply) -> str:
         lines.append(("summaries", f"{by.provider}{model}{'' if by.available else ' is away'}: {by.reason}"))
     if (cluster := reply.cluster) is not None:
         lines.append(
-            ("broker", cluster.message or "there" if cluster.connected else cluster.message or "not there yet")
+            ("broker", cluster.message or "connected" if cluster.connected else cluster.message or "not connected yet")
         )
         lines += [("worker", _remote_worker(one)) for one in cluster.workers]
     if (disk := reply.storage) is not None:
@@ -105,7 +105,7 @@ def _workers(reply: StatusReply) -> str:
 
 def _remote_worker(one: RemoteWorkerStatus) -> str:
     if one.reason is not None:
-        return f"{one.host} {one.worker}: gets nothing, for {one.reason}"
+        return f"{one.host} {one.worker}: gets no audio: {one.reason}"
     note = f"; {one.note}" if one.note is not None else ""
     return (
         f"{one.host} {one.worker}: {one.model} on {one.device} ({one.compute_type}), {one.busy} of {one.slots} busy, "

@@ -249,14 +249,14 @@ def test_status_lists_workers_on_other_machines(fake: FakeDaemon, run: Run) -> N
     )
     fake.cluster = ClusterStatus(connected=True, workers=[worker, other, third])
     out = run("status").out
-    assert "broker     there\n" in out
+    assert "broker     connected\n" in out
     assert (
         "worker     north 0c1d: small on cuda (float16), 1 of 2 busy, load 50%, 17 windows, last beat 2 s ago\n" in out
     )
-    assert "worker     south 77: gets nothing, for it has another model\n" in out
+    assert "worker     south 77: gets no audio: it has another model\n" in out
     assert "last beat 0 s ago; it has no speaker model\n" in out
-    fake.cluster = ClusterStatus(connected=False, message="the broker is out of reach")
-    assert "broker     the broker is out of reach\n" in run("status").out
+    fake.cluster = ClusterStatus(connected=False, message="the broker cannot be reached")
+    assert "broker     the broker cannot be reached\n" in run("status").out
 
 
 @pytest.mark.parametrize(

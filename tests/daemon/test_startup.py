@@ -74,7 +74,7 @@ def test_audio_may_be_in_a_folder_that_convods_share(tmp_path):
         ("redis://h", False, False, None),
         ("rediss://u:p@h:1/2?ssl_ca_certs=/c", True, True, None),
         ("", False, True, "convod worker --broker redis://HOST"),
-        ("", True, False, "set engine.broker, too"),
+        ("", True, False, "set engine.broker as well"),
         ("amqp://h", False, False, "expected a URL redis://"),
     ],
 )

@@ -182,7 +182,7 @@ class RemoteWorker:
     @property
     def id(self) -> str:
         """Its name in beats; empty while its model is not loaded."""
-        found = re.findall(r"hears with .* worker=(\w+)", "".join(self.log))
+        found = re.findall(r"decodes with .* worker=(\w+)", "".join(self.log))
         return str(found[-1]) if found else ""
 
     @property

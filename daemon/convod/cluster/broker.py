@@ -1,4 +1,4 @@
-"""A Redis as both sides know it: its URL, a client with time limits, what is wrong in one sentence. No Celery."""
+"""Redis for both sides: its URL, a client with time limits, its faults in one sentence. No Celery."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from redis.retry import Retry
 
 CONNECT_S: Final = 3.0
 ANSWER_S: Final = 5.0
-"""How long the broker may take to accept a connection, and to answer."""
+"""Seconds in which the broker must accept a connection, and answer."""
 
 BROKEN: Final = (RedisError, OSError)
-"""What its being away looks like."""
+"""Raised when it cannot be reached, or refuses."""
 
 
 def client(url: str) -> Redis:
-    """A client of the Redis at a URL, for threads.
+    """Return a client of the Redis at a URL, for use in threads.
 
     Raises:
-        ValueError: it is no such URL.
+        ValueError: the URL is invalid.
     """
-    # Tried twice: a connection of the pool may have been closed since it was used. Nothing here is harmed by being done
-    # twice, for tasks and replies have ids.
+    # Tried twice: a connection of the pool may have been closed since it was used. Doing anything
+    # here twice is harmless, because tasks and replies have ids.
     return Redis.from_url(
         url,
         protocol=2,
@@ -38,7 +38,7 @@ def client(url: str) -> Redis:
 
 
 def tls_options(url: str) -> dict[str, Any] | None:
-    """The TLS options of a rediss:// URL (its parameters `ssl_…`) as Celery takes them; None where there is no TLS."""
+    """Return the TLS options of a rediss:// URL (its parameters `ssl_…`) as Celery takes them; None without TLS."""
     if urlsplit(url).scheme != "rediss":
         return None
     options: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
@@ -47,27 +47,27 @@ def tls_options(url: str) -> dict[str, Any] | None:
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether the broker is there and lets us not in: waiting does not mend that."""
+    """Return whether the broker refuses to let us in: waiting does not help."""
     return isinstance(error, (AuthenticationError, NoPermissionError)) or (
         isinstance(error, ResponseError) and str(error).startswith(("WRONGPASS", "NOAUTH", "NOPERM"))
     )
 
 
 def place(url: str) -> str:
-    """Where the broker is, without the secret in its URL."""
+    """Return the broker's address without user and password."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.hostname or '127.0.0.1'}:{parts.port or 6379}"
 
 
 def what_it_keeps(redis: Redis) -> str | None:
-    """A sentence if the broker writes what it holds to its disk, as far as it lets us see its settings."""
+    """Return a sentence if the broker stores its data on disk, as far as it lets us see its settings."""
     try:
         kept = redis.config_get("save", "appendonly")
     except ResponseError:
         return None  # an ACL may well not allow it
     if kept.get("save") or kept.get("appendonly") == "yes":
         return (
-            "the broker writes what it holds to its disk, so that talks may stay there that are deleted here: start "
+            "the broker stores data on its disk, where audio and text may remain after they are deleted here: start "
             'redis-server with --save "" --appendonly no'
         )
     return None

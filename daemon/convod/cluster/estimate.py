@@ -1,5 +1,6 @@
-"""How long the way to a worker and back takes, without the decoding there: the smoothed time and its deviation, as TCP
-does it (RFC 6298). In: measured times. Out: whether a window's text would come in time. No clock.
+"""The round trip to a worker, without the decoding: smoothed time and deviation, as TCP computes them (RFC 6298).
+
+In: measured times. Out: whether a window's text would come in time. No clock.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ _DEVIATION: Final = 1 / 4
 
 
 class WayEstimate:
-    """The way to one worker. `mean_s` is None until it was measured."""
+    """The round trip to one worker. `mean_s` is None until it was measured."""
 
     def __init__(self) -> None:
         self.mean_s: float | None = None
         self._deviation_s = 0.0
 
     def measured(self, seconds: float) -> None:
-        """The way took so long once."""
+        """Take one measured time."""
         seconds = max(0.0, seconds)
         if self.mean_s is None:
             self.mean_s, self._deviation_s = seconds, seconds / 2
@@ -32,9 +33,9 @@ class WayEstimate:
 
     @property
     def likely_s(self) -> float:
-        """It hardly ever takes longer; infinite until it was measured."""
+        """Seconds that are hardly ever exceeded; infinite until it was measured."""
         return float("inf") if self.mean_s is None else self.mean_s + 4 * self._deviation_s
 
     def fits(self, job: DecodeJob, now: float) -> bool:
-        """Whether a final that leaves at `now` is late by its way alone: by more than what counts as late here, too."""
+        """Return whether a final that leaves at `now` comes back before it counts as late."""
         return now + self.likely_s <= max(job.since, job.due) + STRAINED_S[Kind.FINAL]

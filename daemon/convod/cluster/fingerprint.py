@@ -11,15 +11,14 @@ from convod import __version__
 from convod.engine.models import DESCRIPTION
 
 PROGRAMS: Final = ("ctranslate2", "faster-whisper", "av", "onnxruntime")
-"""They decode, resample, and find voices."""
-
+"""Packages that decode, resample and find voices."""
 
 READ: Final = ("model.bin", "config.json", "tokenizer.json", "preprocessor_config.json", "vocabulary.*", DESCRIPTION)
-"""Files of a model that are read; what lies beside them depends on where it came from."""
+"""Files of a model that are read; other files depend on where it came from."""
 
 
 def digest(directory: Path) -> str:
-    """SHA-256 of a model's files. Reads gigabytes: not in the loop."""
+    """Return the SHA-256 of a model's files. It reads gigabytes: call it in a thread."""
     whole = hashlib.sha256()
     for file in sorted(file for pattern in READ for file in directory.glob(pattern)):
         with file.open("rb") as opened:
@@ -54,5 +53,5 @@ class VoicesDigest:
 
 
 def versions() -> str:
-    """Of convod and PROGRAMS."""
+    """Return the versions of convod and PROGRAMS."""
     return ", ".join([f"convod {__version__}", *(f"{name} {version(name)}" for name in PROGRAMS)])

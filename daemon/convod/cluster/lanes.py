@@ -1,8 +1,8 @@
-"""The daemon's side: a lane for each slot of each live worker that hears as this daemon does.
+"""The daemon's side: a lane for each slot of each live worker whose model gives the same text as this daemon's.
 
 In: the broker's streams of beats and replies, batches from the engine. Out: the workers' answers, or `WorkerLost` as
-soon as a worker or the broker is out of sight. The engine decides what goes where; no more than one batch for each slot
-is ever out. Redis is spoken to in threads, here and nowhere else in the daemon.
+soon as a worker or the broker cannot be reached. The engine decides what goes where; at most one batch per slot is out.
+Only this module of the daemon talks to Redis, in threads.
 """
 
 from __future__ import annotations
@@ -36,26 +36,26 @@ if TYPE_CHECKING:
 log = logging.getLogger("convod.cluster")
 
 READ_S: Final = 1.0
-"""How long one read waits for news: so often, at least, missed beats are looked for."""
+"""Seconds that one read waits for news; missed beats are checked after each."""
 
 PAUSE_S: Final = 1.0
-"""Between two tries to reach the broker, and before a worker that broke down is tried again."""
+"""Seconds between two tries to reach the broker, and before a worker that failed is tried again."""
 
 KEPT_S: Final = 30
-"""Seconds that windows outlast their deadline in the broker, if nobody deletes them."""
+"""Seconds after their deadline that windows stay at the broker if nothing deletes them."""
 
 THREADS: Final = 16
-"""That hand out windows at once."""
+"""Threads that hand out windows at the same time."""
 
 GOODBYE_S: Final = 2.0
-"""How long the broker may take to delete what is left when the daemon stops."""
+"""Seconds in which the broker must delete what is left when the daemon stops."""
 
 PROBE: Final = Work(windows=[Window(audio=bytes(RATE // 5))], rate=RATE, options=Options(beam=1))
-"""Silence. Who answers to it takes tasks, and tells how long the way is."""
+"""Silence. A worker that answers it takes tasks, and the time it takes measures the round trip."""
 
 
 NO_SPEAKERS: Final = (
-    "it gets no audio whose speakers are told apart, because its speaker model is missing or another one: run "
+    "it gets no audio whose speakers are told apart, because it has not the same speaker model: run "
     "`convo models pull voices` on its machine"
 )
 
@@ -64,7 +64,7 @@ _Streams = list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]
 
 
 class _Task(NamedTuple):
-    """What was handed out: its id, the queue it is in, and as what."""
+    """A task at the broker: its id, its queue, and its message there."""
 
     id: str
     queue: str
@@ -92,10 +92,10 @@ class RemoteWorker:
         self._abandoned = False
 
     async def load(self, limit_s: float) -> Loaded:
-        """See whether it takes tasks, and measure the way.
+        """Check that it takes tasks, and measure the round trip.
 
         Raises:
-            WorkerLost: the worker or the broker is out of sight.
+            WorkerLost: the worker or the broker cannot be reached.
             WorkerDied: it does not answer within `limit_s`.
         """
         await self._exchange(PROBE, limit_s)
@@ -106,7 +106,7 @@ class RemoteWorker:
 
         Raises:
             Abandoned: `abandon` was called, and it was not done in time.
-            WorkerLost: the worker or the broker is out of sight.
+            WorkerLost: the worker or the broker cannot be reached.
             WorkerDied: its process ended over this batch, or was not done within `limit_s`.
         """
         self.batch = batch
@@ -118,7 +118,7 @@ class RemoteWorker:
         return answer
 
     def abandon(self, within_s: float) -> None:
-        """Nothing waits for what it decodes: its windows are deleted, and by that the worker knows."""
+        """Nothing waits for what it decodes: its windows are deleted, which tells the worker."""
         if self._task is not None and not self._abandoned:
             self._abandoned = True
             self._lanes.delete(self._task)
@@ -144,7 +144,7 @@ class RemoteWorker:
         """Wait until it is offered a batch.
 
         Raises:
-            WorkerLost: the worker or the broker is out of sight.
+            WorkerLost: the worker or the broker cannot be reached.
         """
         self._lanes.idle[self] = None
         try:
@@ -156,10 +156,10 @@ class RemoteWorker:
         batch, self._offered = self._offered, []
         return batch
 
-    # --- what comes from outside --------------------------------------------------------------------------
+    # --- told by `Lanes` --------------------------------------------------------------------------
 
     def lose(self, why: str) -> None:
-        """The worker or the broker is out of sight."""
+        """The worker or the broker cannot be reached."""
         self._lost = why
         self.look_again()
 
@@ -170,11 +170,11 @@ class RemoteWorker:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing will come of it any more."""
+        """Whether it takes no more batches."""
         return self._lost is not None or self.member.beat.state != "serving"
 
     def replied(self, reply: Reply) -> None:
-        """What became of its task."""
+        """Take the reply to its task."""
         self._reply = reply
         self._news.set()
 
@@ -182,7 +182,7 @@ class RemoteWorker:
         if self._lost is not None:
             raise WorkerLost(self._lost)
         if self.member.beat.state != "serving":
-            raise WorkerLost("it is leaving")
+            raise WorkerLost("the worker is stopping")
 
     async def _exchange(self, work: Work, limit_s: float) -> Results | Trouble:
         self._check()
@@ -192,7 +192,7 @@ class RemoteWorker:
             self._task = task
             try:
                 await self._lanes.hand_out(task, encoded(work), limit_s)
-                if self._abandoned:  # while it was on its way: it was not there to be deleted
+                if self._abandoned:  # on its way there it could not be deleted
                     self._lanes.delete(task)
                 with trio.move_on_at(begun + limit_s):
                     while self._reply is None and self._lost is None:
@@ -212,21 +212,21 @@ class RemoteWorker:
         if reply.verdict == "dropped":
             if self._abandoned:
                 raise Abandoned
-            raise WorkerLost("the windows were not at the broker any more")
+            raise WorkerLost("the windows were no longer at the broker")
         if reply.verdict == "died":
             raise WorkerDied(reply.body.decode(errors="replace"))
         try:
             answer = wire.read_answer(reply.body, windows)
         except Malformed as error:
-            raise WorkerDied(f"it sent what is no answer: {error}") from error
+            raise WorkerDied(f"its answer is malformed: {error}") from error
         if isinstance(answer, Results):
             self.way.measured(took_s - answer.seconds)
         return answer
 
 
 class Lanes:
-    """All that a daemon does with a broker; `run` owns its tasks. `serving` are the lanes that may have batches, `idle`
-    those that wait for one.
+    """The daemon's use of a broker; `run` owns its tasks. `serving` are the lanes that get batches, `idle` those of
+    them that wait for one.
     """
 
     def __init__(self, settings: EngineSettings, model: Model, engine: Engine) -> None:
@@ -238,7 +238,7 @@ class Lanes:
         self._engine = engine
         self._redis = broker.client(settings.broker)
         self._limiter = trio.CapacityLimiter(THREADS)
-        self._daemon = secrets.token_hex(8)  # of this run: what another one asked for is nobody's
+        self._daemon = secrets.token_hex(8)  # one run: answers to an earlier one are dropped
         self.outstanding: Outstanding[RemoteWorker] = Outstanding(self._daemon)
         self._of_member: dict[str, list[RemoteWorker]] = {}
         self._members = Members()
@@ -268,12 +268,12 @@ class Lanes:
     # --- for the engine -----------------------------------------------------------------------------------
 
     def offer(self, take: Callable[[RemoteWorker], list[DecodeJob]]) -> None:
-        """Have idle workers look at what may leave, those with the shortest way first."""
+        """Let idle workers take what may leave, those with the shortest round trip first."""
         for tells_speakers in (False, True):
             while among := [one for one in self.idle if one.tells_speakers is tells_speakers]:
                 worker = min(among, key=lambda one: one.way.likely_s)
                 if not (batch := take(worker)):
-                    break  # one that is further away may not have it either
+                    break  # nor may one that is further away have it
                 worker.offer(batch)
 
     def tells_speakers(self, member: Member) -> bool:
@@ -319,7 +319,7 @@ class Lanes:
 
     @contextmanager
     def expecting(self, worker: RemoteWorker, queue: str, limit_s: float) -> Iterator[_Task]:
-        """A new task whose reply goes to `worker`; who replies after the block is not heard."""
+        """Create a task whose reply goes to `worker`; a reply after the block is dropped."""
         id = self.outstanding.new(worker)
         model = worker.member.beat.fingerprint.name
         task = _Task(id, wire.PREFIX + queue, wire.task_message(id, queue, self._daemon, model, limit_s))
@@ -333,13 +333,13 @@ class Lanes:
         """Leave a task and its windows at the broker.
 
         Raises:
-            WorkerLost: the broker is out of reach.
+            WorkerLost: the broker cannot be reached.
         """
         try:
-            # Not left behind when cancelled: what is put there must be deleted again.
+            # Not abandoned when cancelled: what was put there must be deleted again.
             await trio.to_thread.run_sync(self._put, task, frame, limit_s + KEPT_S, limiter=self._limiter)
         except broker.BROKEN as error:
-            raise WorkerLost(f"the broker is out of reach: {error}") from error
+            raise WorkerLost(f"the broker cannot be reached: {error}") from error
 
     def _put(self, task: _Task, frame: bytes, kept_s: float) -> None:
         with self._redis.pipeline() as transaction:
@@ -358,7 +358,7 @@ class Lanes:
     async def _delete_abandoned(self) -> None:
         while True:
             await self._deletion.wait()
-            # Where the broker is away, their time limit deletes them.
+            # If the broker cannot be reached, their time limit deletes them.
             with suppress(*broker.BROKEN):
                 await trio.to_thread.run_sync(self._forget, self._taken_deletions(), limiter=self._limiter)
 
@@ -388,7 +388,7 @@ class Lanes:
         self._message = await trio.to_thread.run_sync(broker.what_it_keeps, self._redis, abandon_on_cancel=True)
         if self._message is not None:
             log.warning("%s", self._message)
-        log.info("the broker at %s is there", broker.place(self._settings.broker))
+        log.info("connected to the broker at %s", broker.place(self._settings.broker))
         read: list[bytes] = []
         while True:
             wait = partial(self._read_streams, dict(last), read)
@@ -405,15 +405,15 @@ class Lanes:
                     else:
                         self._beaten(fields, now)
             for member in self._members.silent(now):
-                self._lose(member, f"{MISSED} beats of it did not come ({MISSED * BEAT_S:.0f} s)")
+                self._lose(member, f"it missed {MISSED} beats ({MISSED * BEAT_S:.0f} s)")
 
     def _greet(self) -> str:
-        """See whether the broker is there, and return where its stream of beats is now."""
+        """Check that the broker answers, and return the end of its stream of beats."""
         newest = cast("list[tuple[bytes, object]]", self._redis.xrevrange(wire.BEATS, count=1))
         return newest[0][0].decode() if newest else "0-0"
 
     def _read_streams(self, last: dict[Any, Any], done: list[bytes]) -> _Streams:
-        """Read both streams, waiting for news. What was read before holds words, so it is deleted first."""
+        """Read both streams, waiting for news. Entries read before hold words, so they are deleted first."""
         self._voices_digest = self._voices.read()
         with self._redis.pipeline(transaction=False) as pipeline:
             if done:
@@ -425,16 +425,16 @@ class Lanes:
         try:
             reply = wire.read_reply(fields)
         except Malformed as error:
-            log.warning("a reply was left out that is none: %s", error)
+            log.warning("a malformed reply was ignored: %s", error)
             return
         worker = self.outstanding.answered(reply.task)
         if worker is None:
-            log.debug("a reply came that nobody waits for", extra={"task": reply.task})
+            log.debug("a reply came that nothing waits for", extra={"task": reply.task})
         else:
             worker.replied(reply)
 
     def _want(self) -> None:
-        """Say what workers must hear with, once that is known: as the workers of this machine do."""
+        """Set what workers must decode with, once it is known: the same as this machine's workers."""
         if self._members.is_wanting:
             return
         settings, loaded = self._settings, self._engine.loaded
@@ -458,7 +458,7 @@ class Lanes:
         try:
             member = self._members.beat(wire.read_beat(fields), now)
         except Malformed as error:
-            log.warning("a beat was left out that is none: %s", error)
+            log.warning("a malformed beat was ignored: %s", error)
             return
         if member.beat.state == "gone":
             self._lose(member, "it has ended")
@@ -467,7 +467,7 @@ class Lanes:
                 lane.look_again()
         else:
             self._open(member)
-            self.offer(self._engine.take_leaving)  # it may have got the speaker embedder that windows wait for
+            self.offer(self._engine.take_leaving)  # it may have a speaker embedder by now
 
     def _open(self, member: Member) -> None:
         """Open the lanes of a worker that is new."""
@@ -477,9 +477,9 @@ class Lanes:
         where = {"worker": id, "host": member.beat.host}
         self._of_member[id] = []
         if member.why_not is not None:
-            log.warning("a worker gets no windows: %s", member.why_not, extra=where)
+            log.warning("a worker gets no audio: %s", member.why_not, extra=where)
             return
-        log.info("a worker has come, with %d slots", member.beat.slots, extra=where)
+        log.info("a worker joined, slots: %d", member.beat.slots, extra=where)
         assert self._nursery is not None
         for _ in range(member.beat.slots):
             lane = RemoteWorker(self, member)
@@ -501,7 +501,7 @@ class Lanes:
                 if lane.is_over:
                     return
             except WorkerDied as death:
-                log.warning("a worker on another machine was lost: %s", death, extra=where)
+                log.warning("a remote worker failed: %s", death, extra=where)
             except Abandoned:
                 continue
             await trio.sleep(PAUSE_S)
@@ -512,9 +512,9 @@ class Lanes:
 
     def _lose_all(self, error: BaseException) -> None:
         if self.connected or self._message is None:
-            hint = "; look at its user and password" if broker.is_refusal(error) else ""
-            log.warning("the broker at %s is out of reach: %s%s", broker.place(self._settings.broker), error, hint)
-        self.connected, self._message = False, f"the broker is out of reach: {error}"
+            hint = "; check the user and password in engine.broker" if broker.is_refusal(error) else ""
+            log.warning("the broker at %s cannot be reached: %s%s", broker.place(self._settings.broker), error, hint)
+        self.connected, self._message = False, f"the broker cannot be reached: {error}"
         for member in list(self._members):
             self._lose(member, self._message)
         self._members.clear()

@@ -1,6 +1,6 @@
-"""Which workers live, by their beats, and which of them may have windows. State machines: no I/O, times are handed in.
+"""Which workers are alive, by their beats, and which of them may get windows. State machines: no I/O, no clock.
 
-In: beats and the time. Out: who is new, who is gone and why. It sends nothing.
+In: beats and the time. Out: which workers are new or dead. It sends nothing.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ BEAT_S: Final = 2.0
 """Seconds between two beats of a worker."""
 
 MISSED: Final = 3
-"""So many beats in a row that do not come mean that the worker is dead, or cut off."""
+"""After so many missing beats in a row a worker is dead, or cut off."""
 
 STUCK_LOOKS: Final = 3
-"""So often in a row a worker must find itself idle beside a full queue to know that its consumer is stuck."""
+"""A consumer that is idle beside a full queue so many times in a row is stuck."""
 
 
 @dataclass(slots=True)
@@ -31,7 +31,7 @@ class Member:
 
 
 class Members:
-    """The workers that a daemon hears of."""
+    """The workers that a daemon knows."""
 
     def __init__(self) -> None:
         self._wanted: Fingerprint | None = None
@@ -42,17 +42,17 @@ class Members:
 
     @property
     def is_wanting(self) -> bool:
-        """Whether it is known who may have windows."""
+        """Whether `want` was called."""
         return self._wanted is not None
 
     def want(self, wanted: Fingerprint) -> None:
-        """Say which workers may have windows; until then none may."""
+        """Set which workers may get windows; until then none may."""
         self._wanted = wanted
         for member in self._members.values():
             member.why_not = self._why_not(member.beat)
 
     def beat(self, beat: Beat, now: float) -> Member:
-        """A beat came at `now`; the worker that it is of."""
+        """Take a beat that came at `now`; return its worker."""
         member = self._members.setdefault(beat.worker, Member(beat, now, self._why_not(beat)))
         member.beat, member.at = beat, now
         if beat.state == "gone":
@@ -60,29 +60,29 @@ class Members:
         return member
 
     def silent(self, now: float) -> list[Member]:
-        """Take out those that are dead at `now`."""
+        """Remove and return those that are dead at `now`."""
         dead = [member for member in self._members.values() if now - member.at >= MISSED * BEAT_S]
         for member in dead:
             del self._members[member.beat.worker]
         return dead
 
     def clear(self) -> None:
-        """Nothing is known of anybody any more."""
+        """Forget all workers."""
         self._members.clear()
 
     def _why_not(self, beat: Beat) -> str | None:
         if self._wanted is None:
-            return "this convod has not loaded its model yet"
+            return "this convod is still loading its model"
         return self._wanted.why_not(beat.fingerprint)
 
 
 class StuckWatch:
-    """Tells a worker whose consumer takes nothing any more, as may happen once a broker was away, from an idle one."""
+    """Tells a consumer that takes nothing any more, which can happen after the broker was away, from an idle one."""
 
     def __init__(self) -> None:
         self._looks = 0
 
     def look(self, *, queued: int, busy: bool) -> bool:
-        """Look at the queue once; whether the consumer is stuck."""
+        """Look at the queue once; return whether the consumer is stuck."""
         self._looks = self._looks + 1 if queued and not busy else 0
         return self._looks >= STUCK_LOOKS

@@ -1,7 +1,6 @@
-"""What was handed out and not answered, so that each answer counts once. A state machine: no I/O, no clock.
+"""Tasks without an answer yet, so that each answer counts once. A state machine: no I/O, no clock.
 
-Ids carry the run of the daemon that made them: what another run asked for, and what is answered a second time or too
-late, is nobody's.
+Ids carry the daemon's run: answers to another run, second answers and late ones are dropped.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ T = TypeVar("T")
 
 
 class Outstanding(Generic[T]):
-    """Who waits for which task. `unexpected` counts answers that nobody waited for."""
+    """Who waits for which task. `unexpected` counts answers that nothing waited for."""
 
     def __init__(self, run: str) -> None:
         self.unexpected = 0
@@ -22,17 +21,17 @@ class Outstanding(Generic[T]):
         self._waiting: dict[str, T] = {}
 
     def new(self, who: T) -> str:
-        """Make an id; its answer is for `who`."""
+        """Create an id; its answer is for `who`."""
         task = f"{self._run}-{next(self._numbers)}"
         self._waiting[task] = who
         return task
 
     def answered(self, task: str) -> T | None:
-        """An answer came: who waited for it, if anybody does still."""
+        """Take an answer; return who waited for it, if anyone still does."""
         who = self._waiting.pop(task, None)
         self.unexpected += who is None
         return who
 
     def give_up(self, task: str) -> bool:
-        """Wait no more for a task; whether it was not answered yet."""
+        """Stop waiting for a task; return whether it was unanswered."""
         return self._waiting.pop(task, None) is not None

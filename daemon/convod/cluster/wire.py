@@ -1,12 +1,12 @@
 """What daemons and workers leave for each other in Redis: names of keys, tasks, replies, beats. Structs only, no I/O.
 
     convo:q:MODEL:WORKER   list      tasks of one worker, in Celery's form
-    convo:w:ID             string    the windows of a task; gone as soon as nobody wants its result
+    convo:w:ID             string    the windows of a task; deleted as soon as nothing wants its result
     convo:r:DAEMON         stream    replies to one run of a daemon
-    convo:beats            stream    signs of life of all workers
+    convo:beats            stream    beats of all workers
 
-A worker has a queue of its own: Redis may hand a task to a connection that is cut and does not know it yet, and a queue
-that all share would lose one window after the other so. MODEL is in the name, so that no window reaches another model.
+Each worker has its own queue: Redis may hand a task to a connection that is cut and does not know it yet; a shared
+queue would lose window after window that way. MODEL is in the name, so that no window reaches another model.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ BEATS: Final = f"{PREFIX}beats"
 TASK: Final = "convo.decode"
 
 BEATS_KEPT: Final = 1000
-"""Beats in the stream: more than all workers of a daemon send while it is away for a moment."""
+"""Beats in the stream: more than all workers send during a short outage."""
 
 REPLY_S: Final = 600
-"""Seconds after which replies vanish that no daemon has read."""
+"""Seconds after which unread replies vanish."""
 
 
 def queue_name(model: str, worker: str) -> str:
-    """A worker's queue as Celery knows it, which adds PREFIX itself."""
+    """Return a worker's queue as Celery knows it; Celery adds PREFIX."""
     return f"q:{model}:{worker}"
 
 
@@ -48,14 +48,14 @@ def reply_key(daemon: str) -> str:
 
 
 class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
-    """What a text depends on besides its window. In what a daemon wants, "" is any.
+    """What a text depends on besides its window. In what a daemon wants, "" means any.
 
     Args:
         digest: SHA-256 of the model's files.
         context: `full` or `short`, see `models`.
         device: Such as `cpu` or `cuda`.
         compute_type: Such as `int8`.
-        versions: Of the programs that have a part in it.
+        versions: Versions of the packages involved.
     """
 
     digest: str
@@ -70,7 +70,7 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
         return sha256(msgspec.json.encode(self)).hexdigest()[:16]
 
     def why_not(self, other: Fingerprint) -> str | None:
-        """Why a worker with the `other` one gets nothing from a daemon that wants this one, if so: a phrase."""
+        """Return why a worker with the `other` one gets nothing from a daemon that wants this one, or None."""
         if (self.digest, self.context) != (other.digest, other.context):
             return "it has another model"
         if self.versions != other.versions:
@@ -84,12 +84,12 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Beat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A worker's sign of life.
+    """A worker's regular message.
 
     Args:
         worker: Its id, of one run of its process.
         host: The name of its machine.
-        fingerprint: What it hears with.
+        fingerprint: What it decodes with.
         model: The model's name there.
         languages: As in `Loaded`,
         multilingual: and so is this.
@@ -129,8 +129,8 @@ Verdict = Literal["answer", "died", "dropped"]
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """What became of a task. `answer`: the worker process's own, in `body`. `died`: that process did, and `body` says
-    how. `dropped`: its windows were not there any more, or vanished while it was at work.
+    """The result of a task. `answer`: the worker process's own, in `body`. `died`: that process did, and `body` says
+    how. `dropped`: its windows were gone, or vanished while it was decoding.
     """
 
     task: str
@@ -144,7 +144,7 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class Malformed(ValueError):
-    """What was read from the broker is nothing that belongs there."""
+    """What was read from the broker does not belong there."""
 
 
 _beats: Final = msgspec.msgpack.Decoder(Beat)
@@ -160,7 +160,7 @@ def read_beat(fields: dict[bytes, bytes]) -> Beat:
     """Read an entry of the stream of beats.
 
     Raises:
-        Malformed: it is none.
+        Malformed: it is invalid.
     """
     try:
         return _beats.decode(fields[b"beat"])
@@ -172,7 +172,7 @@ def read_reply(fields: dict[bytes, bytes]) -> Reply:
     """Read an entry of a daemon's stream.
 
     Raises:
-        Malformed: it is none.
+        Malformed: it is invalid.
     """
     try:
         return msgspec.convert(
@@ -191,7 +191,7 @@ def read_answer(body: bytes, windows: int) -> Results | Trouble:
     """Read what a worker answered to so many windows.
 
     Raises:
-        Malformed: it is nothing of that kind.
+        Malformed: it is invalid.
     """
     try:
         answer = _answers.decode(body)
@@ -203,10 +203,10 @@ def read_answer(body: bytes, windows: int) -> Results | Trouble:
 
 
 def task_message(task: str, queue: str, daemon: str, model: str, limit_s: float) -> str:
-    """A task as Celery reads it from its queue (message protocol 2 in Kombu's envelope for Redis). It holds no audio.
+    """Return a task as Celery reads it from its queue (message protocol 2 in Kombu's envelope for Redis).
 
-    Written here, and not with Celery, so that one transaction puts it there together with its windows, and the daemon
-    needs neither Celery's memory nor its connections.
+    It has no audio. Written here and not with Celery, so that one transaction stores it together with its windows, and
+    the daemon needs neither Celery's memory nor its connections.
     """
     body = json.dumps([[task, daemon, model, limit_s], {}, {}])
     return json.dumps(

@@ -1,8 +1,8 @@
-"""`convod worker`: takes windows from a broker and decodes them in the same child process that convod uses.
+"""`convod worker`: takes windows from a broker and decodes them in the same kind of child process as convod.
 
-In: the settings of the engine. Out: an exit status, when it was told to stop and what it had was done. Celery's
+In: the settings of the engine. Out: an exit status, once it was told to stop and has finished its task. Celery's
 consumer runs in the main thread (`--pool solo`: one task at a time) and hands each task to a loop of trio in another
-one, which owns the child process, the beats and the replies. It stores nothing and decides nothing.
+one, which owns the child process, the beats and the replies. It stores and decides nothing.
 """
 
 from __future__ import annotations
@@ -31,17 +31,18 @@ from convod.engine.fetch import FetchFailed, fetch
 from convod.engine.process import Abandoned, Unloadable, Worker, WorkerDied, worker_process
 from convod.engine.supervisor import ABANDON_S, SMALL_BYTES, EngineSettings
 from convod.engine.wire import Load, Loaded, Work, encoded, to_worker
+from convod.ops import logs
 
 log = logging.getLogger("convod.cluster")
 
 LOOK_S: Final = 0.25
-"""How often a worker looks whether what it decodes is still wanted."""
+"""Seconds between two checks whether what it decodes is still wanted."""
 
 PAUSE_S: Final = 1.0
-"""Before a child process that ended is started again."""
+"""Seconds before a child process that ended is started again."""
 
 SPARE_S: Final = 60.0
-"""How much longer than its deadline Celery would keep a task that nobody acknowledged: none is kept."""
+"""Seconds beyond its deadline that Celery would keep an unacknowledged task; there are none."""
 
 
 class CannotServe(Exception):
@@ -85,8 +86,8 @@ class Agent:
                 fault = fault.exceptions[0]
             self.failure = str(fault)
         except* Exception:
-            log.exception("the worker has a fault")
-            self.failure = "the worker has a fault, see above"
+            log.exception("the worker failed")
+            self.failure = "the worker failed with the error above; please report it"
         if self.started.is_set() and self.failure is not None:
             os.kill(os.getpid(), signal.SIGTERM)
         self.started.set()
@@ -130,7 +131,7 @@ class Agent:
                     versions=versions(),
                 )
                 self.queue = wire.queue_name(self.fingerprint.name, self._id)
-                log.info("hears with %s on %s", self._model.name, self._loaded.device, extra={"worker": self._id})
+                log.info("decodes with %s on %s", self._model.name, self._loaded.device, extra={"worker": self._id})
                 self.started.set()
                 await self._beat()
         if self.started.is_set():
@@ -173,7 +174,7 @@ class Agent:
                         await self._replace.wait()
                         nursery.cancel_scope.cancel()
             except WorkerDied as death:
-                log.warning("the model's process was lost, a new one starts: %s", death)
+                log.warning("the model's process was lost and is restarted: %s", death)
             except (Unloadable, OSError) as error:
                 if not self.started.is_set():
                     raise
@@ -186,7 +187,7 @@ class Agent:
 
     async def _watch_child(self, child: Worker) -> None:
         status = await child.process.wait()
-        log.warning("the model's process ended with status %d, a new one starts", status)
+        log.warning("the model's process ended with status %d and is restarted", status)
         self._replace.set()
 
     # --- beats --------------------------------------------------------------------------------------------
@@ -218,7 +219,7 @@ class Agent:
             queued = await trio.to_thread.run_sync(self._put_beat, beat, abandon_on_cancel=True)
         except broker.BROKEN as error:
             if not self._away:
-                log.warning("the broker at %s is out of reach: %s", broker.place(self._settings.broker), error)
+                log.warning("the broker at %s cannot be reached: %s", broker.place(self._settings.broker), error)
             self._away = True
             return 0
         self._away = False
@@ -232,12 +233,14 @@ class Agent:
             return int(pipeline.execute()[-1])
 
     async def _start_again(self) -> None:
-        """Become a new process with the same command line. Celery's consumer may stop taking tasks after its connection
-        was cut, and nothing but a new start is known to mend that for sure.
+        """Replace this process by a new one with the same command line.
+
+        Celery's consumer may stop taking tasks after its connection was cut, and only a restart is known to help.
         """
-        log.error("tasks are queued and none is taken: the worker starts again")
+        log.error("tasks are queued and none is taken: the worker restarts")
         self._state = "gone"
         await self._send_beat()
+        logs.flush()
         os.execv(sys.executable, sys.orig_argv)
 
     # --- tasks --------------------------------------------------------------------------------------------
@@ -251,7 +254,7 @@ class Agent:
             took_ms = round(1000 * (trio.current_time() - begun))
             log.debug("a task is done", extra={"task": task, "verdict": reply.verdict, "ms": took_ms})
         except broker.BROKEN as error:
-            log.warning("a task came to nothing, for the broker is out of reach: %s", error, extra={"task": task})
+            log.warning("a task came to nothing, for the broker cannot be reached: %s", error, extra={"task": task})
         finally:
             self._busy -= 1
 
@@ -260,13 +263,13 @@ class Agent:
         get: Callable[[str], Any] = self._redis.get
         frame: bytes | None = await trio.to_thread.run_sync(get, key, abandon_on_cancel=True)
         if frame is None:
-            return Reply(task, "dropped")  # nobody waits for it any more
+            return Reply(task, "dropped")  # nothing waits for it any more
         try:
             work = to_worker(frame)
             if model != self.fingerprint.name or not isinstance(work, Work):
-                raise ValueError("it is for another model, or holds no windows")
+                raise ValueError("it is for another model, or has no windows")
         except (ValueError, msgspec.DecodeError) as error:
-            log.warning("a task was left out: %s", error, extra={"task": task})
+            log.warning("a task was ignored: %s", error, extra={"task": task})
             return Reply(task, "dropped")
         with trio.move_on_after(limit_s):
             while self._child is None:
@@ -303,7 +306,7 @@ class Agent:
             self._child_is_there = trio.Event()
 
     async def _abandon_unwanted(self, child: Worker, key: str) -> None:
-        """End the child's work once its windows are gone: their session was cancelled, or others have decoded them."""
+        """Abandon the child's work once its windows are deleted: the session was cancelled, or others decoded them."""
         while True:
             await trio.sleep(LOOK_S)
             try:
@@ -324,7 +327,7 @@ class Agent:
 
 
 def _load() -> float:
-    """The machine's load over its processors; 0 where the system does not say, as to a unit with ProcSubset=pid."""
+    """Return the machine's load per processor; 0 if the system hides it, as from a unit with ProcSubset=pid."""
     try:
         return os.getloadavg()[0] / selection.cores()
     except OSError:
@@ -332,13 +335,13 @@ def _load() -> float:
 
 
 def consumer(settings: EngineSettings, agent: Agent) -> Any:
-    """Celery's worker, with what is known to go wrong with Redis switched off."""
+    """Return Celery's worker, without the features that are known to fail with Redis."""
     from celery import Celery
     from celery.platforms import SecurityWarning
     from celery.signals import setup_logging, worker_shutting_down
     from kombu import Exchange, Queue
 
-    # Under root it warns of messages that are programs (pickle), of which it takes none here.
+    # As root it warns about pickle, which is not accepted here.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     app = Celery("convo", broker=settings.broker, set_as_current=False)
     app.conf.update(
@@ -351,16 +354,16 @@ def consumer(settings: EngineSettings, agent: Agent) -> Any:
             "socket_connect_timeout": broker.CONNECT_S,
             "socket_keepalive": True,
             "health_check_interval": int(broker.ANSWER_S),
-            # No task is kept back to be delivered again (`no_ack`), which is for the daemon to decide.
+            # No task is kept for redelivery (`no_ack`): the daemon decides that.
             "visibility_timeout": settings.deadline_s * 64 + SPARE_S,
         },
-        # Acknowledged as it is taken, and none is taken in advance: a task that waits in a worker can go nowhere else.
+        # Acknowledged when taken, never taken in advance: a task that waits in a worker can go nowhere else.
         task_queues=[Queue(agent.queue, Exchange(""), routing_key=agent.queue, no_ack=True)],
         task_acks_late=False,
         worker_disable_prefetch=True,
         worker_prefetch_multiplier=1,
         worker_enable_prefetch_count_reduction=False,
-        # Nothing that Celery tells or asks other workers, and nothing that it would unpickle.
+        # No messages between workers, and nothing to unpickle.
         accept_content=["json"],
         task_serializer="json",
         result_backend=None,
@@ -376,7 +379,7 @@ def consumer(settings: EngineSettings, agent: Agent) -> Any:
         agent.leave()
 
     def keep(**_: Any) -> None:
-        """Who listens to this signal has set up the logs, and Celery does not."""
+        """Listening to this signal keeps Celery from setting up logs."""
 
     worker_shutting_down.connect(leave, weak=False)
     setup_logging.connect(keep, weak=False)
@@ -397,9 +400,12 @@ def run(settings: EngineSettings) -> int:
         broker.client(settings.broker).ping()
     except broker.BROKEN as error:
         if broker.is_refusal(error):
-            print(f"convod: the broker refuses us ({error}); look at the user and password in its URL", file=sys.stderr)
+            print(
+                f"convod: the broker refused the login ({error}); check the user and password in its URL",
+                file=sys.stderr,
+            )
             return 1
-        log.warning("the broker at %s is not there yet: %s", broker.place(settings.broker), error)
+        log.warning("the broker at %s cannot be reached yet: %s", broker.place(settings.broker), error)
     agent = Agent(settings)
     thread = threading.Thread(target=agent.main, name="agent", daemon=True)
     thread.start()

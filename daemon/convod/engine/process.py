@@ -37,7 +37,7 @@ class WorkerDied(Exception):
 
 
 class WorkerLost(WorkerDied):
-    """A worker on another machine is out of sight: it may live, and its windows are not to blame."""
+    """A worker on another machine cannot be reached: it may be alive, and its windows are not to blame."""
 
 
 class Abandoned(Exception):

@@ -12,8 +12,8 @@ window that is alone when its worker dies, three times, is given up: one that ki
 of something else. A batch that the model could not decode is tried again in the same way, and a window that it cannot
 decode alone is given up at once: the worker lives and said so.
 
-A worker on another machine may be lost with its link or the broker, which says nothing of its windows: they are tried
-again as often as LOSSES, and where there are workers on this machine, by those.
+A worker on another machine may be lost with its connection or the broker, which says nothing about its windows: they
+are tried again up to LOSSES times, by local workers if there are any.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TRIES: Final = 3
 """How often a window may take its worker with it."""
 
 LOSSES: Final = 9
-"""How often a window's worker may be lost to sight. What kills whole machines has an end, too."""
+"""How often a window's worker may be lost. A window that kills whole machines is given up as well."""
 
 FINALS_AHEAD: Final = 2
 """Batches of finals in a row that go before the interim of an owner who has none among them, nor waits for one."""

@@ -48,9 +48,9 @@ LIVE_S: Final = 15.0
 """Seconds for which a live session is expected to have a window, after it began, speech began, or the last window."""
 
 NO_WORKER: Final = (
-    "no worker that hears with this model has come by the broker yet; start one: convod worker --broker URL"
+    "no remote worker with this model is connected to the broker; start one with `convod worker --broker URL`"
 )
-"""Without workers here nothing is decoded until one comes."""
+"""With `remote_only`, nothing is decoded until one is."""
 
 REPLACED_S: Final = 15.0
 """Seconds it may take to notice that a worker hangs and to end it."""

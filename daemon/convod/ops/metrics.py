@@ -100,7 +100,7 @@ class MetricsExporter(msgspec.Struct, frozen=True):
         yield _gauge("convo_queue_windows", "Windows of audio that wait.", _by("kind", waiting))
         yield _histogram("convo_queue_wait_seconds", "How long a window waited.",
                          {(("kind", kind.name.lower()),): one for kind, one in engine.waits.items()})  # fmt: skip
-        yield _gauge("convo_backlog_seconds_per_slot", "Audio that waits for the model, over what decodes at once.",
+        yield _gauge("convo_backlog_seconds_per_slot", "Audio that waits for the model, per worker slot.",
                      {(): engine.backlog_s / max(1, engine.slots)})  # fmt: skip
         if engine.lanes is not None:
             yield from _remote(engine.lanes)
@@ -129,18 +129,18 @@ def _remote(lanes: Lanes) -> Iterator[Metric]:
         ((("worker", one.worker), ("host", one.host)), one) for one in status.workers
     ]
     yield _gauge("convo_broker_up", "Whether the broker can be reached.", {(): int(status.connected)})
-    yield _counter("convo_broker_unexpected_replies", "Replies that nobody waited for: late, or delivered twice.",
+    yield _counter("convo_broker_unexpected_replies", "Replies that nothing waited for: late, or delivered twice.",
                    {(): lanes.unexpected})  # fmt: skip
     yield _gauge("convo_worker_slots", "Slots of a worker on another machine; 0 if it gets nothing.",
                  {labels: one.slots if one.reason is None else 0 for labels, one in by_worker})  # fmt: skip
-    yield _gauge("convo_worker_busy_slots", "Those that are at work.", {labels: one.busy for labels, one in by_worker})
-    yield _gauge("convo_worker_load", "The load of its machine over its processors.",
+    yield _gauge("convo_worker_busy_slots", "Slots that are decoding.", {labels: one.busy for labels, one in by_worker})
+    yield _gauge("convo_worker_load", "Load of its machine per processor.",
                  {labels: one.load for labels, one in by_worker})  # fmt: skip
-    yield _gauge("convo_worker_beat_age_seconds", "Since its last sign of life.",
+    yield _gauge("convo_worker_beat_age_seconds", "Seconds since its last beat.",
                  {labels: one.beat_s for labels, one in by_worker})  # fmt: skip
-    yield _counter("convo_worker_windows", "Windows that it has decoded.",
+    yield _counter("convo_worker_windows", "Windows it has decoded.",
                    {labels: one.windows for labels, one in by_worker})  # fmt: skip
-    yield _gauge("convo_worker_way_seconds", "The way to it and back, without the decoding.",
+    yield _gauge("convo_worker_way_seconds", "Round trip to it, without the decoding.",
                  {(("worker", worker), ("host", host)): way_s for worker, host, way_s in lanes.ways()})  # fmt: skip
 
 

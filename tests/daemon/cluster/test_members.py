@@ -75,7 +75,7 @@ def test_one_that_beats_again_is_back_and_one_that_says_so_is_gone_at_once():
 def test_only_who_hears_as_this_daemon_does_gets_windows(wanted, theirs, why):
     members = Members()
     early = members.beat(beat("early", **theirs), 0.0)
-    assert "not loaded its model yet" in early.why_not
+    assert "still loading its model" in early.why_not
     members.want(msgspec.structs.replace(OURS, **wanted))
     for member in (early, members.beat(beat("late", **theirs), 0.0)):
         assert member.why_not is None if why is None else why in member.why_not
