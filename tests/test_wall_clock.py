@@ -19,6 +19,7 @@ MAY_POLL = {
     "support/browser.py": "of a page",
     "support/daemon.py": "of a daemon's log",
     "support/faults.py": "of another process",
+    "support/redis.py": "a wire that is as long as a test says, in a thread",
 }
 
 

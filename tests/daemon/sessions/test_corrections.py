@@ -48,7 +48,7 @@ async def test_a_correction_is_in_all_that_is_read(autojump_clock, tmp_path):
 
 async def test_an_empty_correction_hides_a_segment(autojump_clock, tmp_path):
     async with house(tmp_path) as home:
-        session, _ = await spoken(home)
+        session, _ = await spoken(home, title="a talk")  # else the first words are its title
         await home.manager.correct("me", session, 0, "")
         for format in ("txt", "srt", "vtt", "md"):
             text = await text_of(home, session, format)

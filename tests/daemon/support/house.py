@@ -88,6 +88,7 @@ class ScriptedEngine:
         self.state = "ready"
         self.message: str | None = None
         self.languages = ["en", "de"]
+        self.lanes = None
         self.hold = False
         self.sessions: dict[str, bool] = {}  # is it live?
         self.woken: list[bool] = []  # for somebody who is going to speak?
