@@ -101,6 +101,14 @@ def test_speech_over_a_hum_is_still_heard():
     assert utterances(mixed)[0] == 1
 
 
+def test_under_a_loud_hum_as_much_is_heard_as_without_it():
+    said = pcm("talk.flac")[: 2 * 30 * RATE]
+    rumble = sounds.hum(30.0, -33)
+    heard = verdicts(mixed(said, rumble))
+    assert sum(heard) > 0.8 * sum(verdicts(said))
+    assert utterances(rumble) == (0, 0, 0)
+
+
 @pytest.mark.parametrize(
     "sound",
     [
