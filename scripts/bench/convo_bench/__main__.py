@@ -16,7 +16,7 @@ import trio
 import convo
 from convo.messages import SummaryOptions
 
-from . import captions, engine, files, gateway, history, idle, live, load, make_talks, noise, silence, soak
+from . import captions, engine, files, gateway, history, idle, live, load, make_talks, noise, silence, soak, times
 from .daemon import Daemon, running
 from .figures import Figures
 from .options import Options
@@ -34,6 +34,7 @@ BENCHES: dict[str, Bench] = {
     "gateway": gateway.bench,
     "engine": engine.bench,
     "files": files.bench,
+    "times": times.bench,
     "history": history.bench,
 }
 
