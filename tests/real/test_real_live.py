@@ -38,7 +38,7 @@ async def test_live_talks_have_no_more_errors_than_with_plain_faster_whisper(
 async def test_captions_of_a_talk_grow_and_are_never_blank(daemon: Daemon, real_corpus: Corpus) -> None:
     async with convo.connect(daemon.url) as client:
         showing = await speak(client, real_corpus.talk("multi4_en").part(20))
-    seen = look([showing])
+    seen = look([showing], 0.0)
     assert len(showing.partials) >= 10
     assert seen["blank captions"] == 0
     shown = showing.shown_words()

@@ -22,6 +22,7 @@ from convod.engine.loading import UNSETTLED, load_model, resample
 from convod.engine.tries import further_tries, is_doubtful, worth
 from convod.engine.voice import CHUNK, LEAST_VOICE_S, VOICE, Voice, extent, is_silent
 from convod.engine.wire import FULL_FRAMES, RATE, Load, bucket, room
+from convod.engine.word_times import within_voice
 from convod.speech.decoding import FINAL_MARGIN, Hypothesis, Lead, Options, Window
 
 SWITCH: Final = 0.8
@@ -93,7 +94,7 @@ class Whisper:
         )
         return [
             _replace(
-                hypotheses.get(i, silence),
+                _timed_by_voice(hypotheses.get(i, silence), voice.voiced, len(samples[i]) / RATE),
                 voice_s=None if voice.seconds is None else round(voice.seconds if i in hypotheses else 0.0, 3),
                 voice_end=None if voice.end is None else round(voice.end if i in hypotheses else 0.0, 3),
                 voiced=voice.voiced,
@@ -290,6 +291,12 @@ def _on_its_own_clock(hypothesis: Hypothesis, window: _Wanted) -> Hypothesis:
         return _replace(hypothesis, words=words)
     gap = uncovered(words, window.voiced)
     return _replace(hypothesis, words=words, uncovered=None if gap is None else (gap.start, gap.end))
+
+
+def _timed_by_voice(hypothesis: Hypothesis, voiced: bytes | None, seconds: float) -> Hypothesis:
+    if voiced is None or not hypothesis.words:
+        return hypothesis
+    return _replace(hypothesis, words=within_voice(hypothesis.words, voiced, seconds))
 
 
 def _replace(hypothesis: Hypothesis, **changes: Any) -> Hypothesis:

@@ -1,6 +1,7 @@
 """Split the text of a window into segments where the speaker pauses, and where a sentence ends.
 
-In: a window's text, its words with times, and when its utterances end. Out: the text in parts, each with its words; no
+In: a window's text, its words with times, and when its utterances end. An utterance may hold a long pause, where noise
+or music goes on. Out: the text in parts, each with its words; no
 letter is lost. No audio, no clock, no I/O.
 """
 
@@ -16,6 +17,10 @@ from convod.speech.sentences import ends_sentence
 
 SENTENCE_WORDS: Final = 4
 """A sentence of fewer words is joined with the next one of its utterance."""
+
+
+PAUSE_S: Final = 1.0
+"""A segment is split where nobody speaks for this long."""
 
 
 class Cue(msgspec.Struct, frozen=True):
@@ -45,7 +50,7 @@ def cues(text: str, words: Sequence[TimedWord], ends: Sequence[float]) -> list[C
         place = utterance
         while place < len(ends) and at >= ends[place]:
             place += 1
-        if place != utterance or (len(current) >= SENTENCE_WORDS and ends_sentence(current[-1].word)):
+        if place != utterance or (current and _ends(current, word)):
             close()
             utterance = place
         current.append(word)
@@ -54,6 +59,14 @@ def cues(text: str, words: Sequence[TimedWord], ends: Sequence[float]) -> list[C
         last = found[-1]
         found[-1] = Cue(last.utterance, f"{last.text} {rest.strip()}", last.words)
     return [cue for cue in found if cue.text]
+
+
+def _ends(current: Sequence[TimedWord], following: TimedWord) -> bool:
+    """Whether a segment with the `current` words ends before the `following` one."""
+    last = current[-1]
+    if following.start - last.end >= PAUSE_S:
+        return True
+    return len(current) >= SENTENCE_WORDS and ends_sentence(last.word)
 
 
 def _taken(text: str, letters: int) -> tuple[str, str]:

@@ -57,7 +57,8 @@ class UtteranceStarted(msgspec.Struct, frozen=True):
 class UtteranceEnded(msgspec.Struct, frozen=True):
     """Utterance `number` is the samples `start` to `end`.
 
-    Its first speech is at sample `onset`, and `spoken` samples were speech. `cut` if the speaker went on.
+    Its first speech is at sample `onset`, its last one ends at `last_speech`, and `spoken` samples were speech. `cut`
+    if the speaker went on.
     """
 
     number: int
@@ -66,6 +67,7 @@ class UtteranceEnded(msgspec.Struct, frozen=True):
     end: int
     spoken: int
     cut: bool = False
+    last_speech: int = 0
 
 
 class Paused(msgspec.Struct, frozen=True):
@@ -267,7 +269,9 @@ class Endpointer:
         return events
 
     def _close(self, end: int) -> UtteranceEnded:
-        closed = UtteranceEnded(self._number, self._start, self._onset, end, self._spoken)
+        closed = UtteranceEnded(
+            self._number, self._start, self._onset, end, self._spoken, last_speech=min(end, self._last_speech)
+        )
         self._number += 1
         self._free = end
         self._open = self._patient = False
@@ -288,7 +292,7 @@ class Endpointer:
                 spoken_after += end - begin
             begin = end
         closed = UtteranceEnded(
-            self._number, self._start, self._onset, cut, max(0, self._spoken - spoken_after), cut=True
+            self._number, self._start, self._onset, cut, max(0, self._spoken - spoken_after), cut=True, last_speech=cut
         )
         self._number += 1
         self._free = self._start = self._onset = cut

@@ -16,6 +16,7 @@ from convod.speech.commands import TimedText
 from convod.speech.cues import Cue, cues
 from convod.speech.decoding import CHUNK_S, UNCOVERED_S, DecodeJob, Hypothesis, TimedWord
 from convod.speech.endpointer import UtteranceEnded
+from convod.speech.segment_bounds import bound, with_bounds
 from convod.speech.voice import reaching, voice_of, voiced_between
 
 FAINT_PROBABILITY: Final = 0.7
@@ -49,19 +50,27 @@ def texts(job: FileDecodeJob, hypothesis: Hypothesis, *, joined: bool, words: bo
     for place, cue in enumerate(found):
         if len(job.utterances) > 1 and not _is_believed(cue, clock.voice_s(cue.utterance, hypothesis.voiced)):
             continue
-        # Not before the previous segment, and never without length, whatever times a model gives.
         begin_s, end_s = cue.words[0].start, cue.words[-1].end
         if job.window.voiceprints:  # who speaks when is told by these times, and a pause is nobody's
             earliest_s = found[place - 1].words[-1].end if place else 0.0
             latest_s = found[place + 1].words[0].start if place + 1 < len(found) else job.seconds
             begin_s, end_s = voiced_between(hypothesis.voiced, begin_s, end_s)
             begin_s, end_s = reaching(hypothesis.voiced, begin_s, end_s, earliest_s, latest_s)
-        start, end = clock.begin(begin_s), clock.end(end_s)
+        start, end = clock.begin(cue.utterance, begin_s), clock.end(cue.utterance, end_s)
         if not joined:
-            start, end = clock.begin(0.0), clock.end(math.inf)
+            start, end = clock.begin(0, 0.0), clock.end(0, math.inf)
+        elif hypothesis.voiced is not None and not job.window.voiceprints:
+            utterance = job.utterances[cue.utterance]
+            if place == 0 or found[place - 1].utterance != cue.utterance:
+                start = bound(start, utterance.onset, job.rate)
+            if place + 1 == len(found) or found[place + 1].utterance != cue.utterance:
+                end = bound(end, utterance.last_speech, job.rate)
+        # Not before the previous segment, and never without length, whatever times a model gives.
         start = max(latest, start)
         end = latest = max(end, round(start + 0.02, 3))
-        own = _timed(cue.words, clock, start, end) if words and hypothesis.words is not None else None
+        own = _timed(cue, clock, start, end) if words and hypothesis.words is not None else None
+        if own is not None and hypothesis.voiced is not None:
+            own = with_bounds(own, start, end)
         voice = voice_of(hypothesis.voiceprints, begin_s, end_s, hypothesis.voiced) if job.window.voiceprints else None
         yield TimedText(start, end, cue.text, hypothesis.language, confidence, own, voice)
 
@@ -72,7 +81,7 @@ def uncovered(job: FileDecodeJob, hypothesis: Hypothesis) -> tuple[float, float]
     if place is None or place[1] - place[0] < UNCOVERED_S:
         return None
     clock = _Clock(job)
-    return clock.at(place[0], last=False)[1], clock.at(place[1], last=True)[1]
+    return clock.at(place[0], last=False), clock.at(place[1], last=True)
 
 
 def _is_believed(cue: Cue, voice_s: float) -> bool:
@@ -104,25 +113,27 @@ class _Clock:
             return length
         return voiced[int(begin / CHUNK_S) : math.ceil((begin + length) / CHUNK_S)].count(1) * CHUNK_S
 
-    def at(self, time: float, *, last: bool) -> tuple[UtteranceEnded, float]:
-        """Find the utterance at a time of the window, and the recording's time; on a border the `last` or the next."""
+    def at(self, time: float, *, last: bool) -> float:
+        """Convert a time of the window; on a border it belongs to the `last` utterance or the next."""
         place = bisect_right(self._begins, time - 1e-6 if last else time + 1e-6) - 1
-        utterance = self._utterances[min(max(place, 0), len(self._utterances) - 1)]
-        begin = self._begins[min(max(place, 0), len(self._utterances) - 1)]
-        moment = utterance.start / self._rate + max(0.0, time - begin)
-        return utterance, min(moment, utterance.end / self._rate)
+        return self.within(min(max(place, 0), len(self._utterances) - 1), time)
 
-    def begin(self, time: float) -> float:
-        """When a piece begins that begins at `time` in the window: not before its first speech."""
-        utterance, moment = self.at(time, last=False)
-        return round(max(moment, utterance.onset / self._rate), 3)
+    def within(self, utterance: int, time: float) -> float:
+        """Convert a time of the window at which something is said in an utterance: it may seem to lie outside of it."""
+        one = self._utterances[utterance]
+        moment = one.start / self._rate + max(0.0, time - self._begins[utterance])
+        return min(moment, one.end / self._rate)
 
-    def end(self, time: float) -> float:
+    def begin(self, utterance: int, time: float) -> float:
+        """When a piece begins that begins at `time` in the window: not before the first speech of its utterance."""
+        return round(max(self.within(utterance, time), self._utterances[utterance].onset / self._rate), 3)
+
+    def end(self, utterance: int, time: float) -> float:
         """When a piece ends that ends at `time` in the window."""
-        return round(self.at(time, last=True)[1], 3)
+        return round(self.within(utterance, time), 3)
 
 
-def _timed(words: list[TimedWord], clock: _Clock, start: float, end: float) -> list[Word]:
+def _timed(cue: Cue, clock: _Clock, start: float, end: float) -> list[Word]:
     """Put words on the recording's clock, within their segment: alignment gives silence to the word beside it."""
 
     def within(time: float) -> float:
@@ -130,10 +141,10 @@ def _timed(words: list[TimedWord], clock: _Clock, start: float, end: float) -> l
 
     return [
         Word(
-            start=within(round(clock.at(word.start, last=False)[1], 3)),
-            end=within(clock.end(word.end)),
+            start=within(round(clock.within(cue.utterance, word.start), 3)),
+            end=within(clock.end(cue.utterance, word.end)),
             word=word.word,
             confidence=word.probability,
         )
-        for word in words
+        for word in cue.words
     ]

@@ -20,6 +20,7 @@ from convod.speech.committed import merge_committed
 from convod.speech.decoding import LANGUAGE_SURE, UNCOVERED_S, DecodeJob, Hypothesis, Lead, TimedWord
 from convod.speech.endpointer import UtteranceEnded
 from convod.speech.hallucination import HallucinationFilter
+from convod.speech.segment_bounds import bound, with_bounds
 from convod.speech.voice import voice_of
 from convod.speech.windows import LiveSettings
 
@@ -178,13 +179,26 @@ class FinalQueue:
         if hypothesis is not None:
             text, timed = merge_committed(final.committed, hypothesis.text, hypothesis.words)
             self._previous = self._last_words(utterance, timed or ())
+            start, end = self._bounds(utterance, hypothesis)
             if self._settings.words:
                 words = _words(timed or (), utterance.start / self._rate, start, end)
+                words = words if hypothesis.voiced is None else with_bounds(words, start, end)
             language, confidence = hypothesis.language, round(min(1.0, math.exp(hypothesis.avg_logprob)), 3)
             if self._settings.voiceprints:
                 before = start - utterance.start / self._rate
                 voice = voice_of(hypothesis.voiceprints, before, before + end - start, hypothesis.voiced)
         return TimedText(round(start, 3), round(end, 3), text, language, confidence, words, voice) if text else None
+
+    def _bounds(self, utterance: UtteranceEnded, hypothesis: Hypothesis) -> tuple[float, float]:
+        """When the voice of an utterance begins and ends, where the worker looked for it."""
+        start, end = utterance.onset / self._rate, utterance.end / self._rate
+        words = hypothesis.words
+        if hypothesis.voiced is None or not words:
+            return start, end
+        begin = utterance.start / self._rate
+        first = bound(max(start, begin + words[0].start), utterance.onset, self._rate)
+        last = bound(min(utterance.end / self._rate, begin + words[-1].end), utterance.last_speech, self._rate)
+        return (first, last) if first < last else (start, end)
 
     def _uncovered(self, final: PendingFinal) -> tuple[float, float] | None:
         place = final.hypothesis.uncovered if final.hypothesis is not None else None

@@ -31,6 +31,7 @@ from . import (
     silence,
     soak,
     speakers,
+    times,
 )
 from .daemon import Daemon, running
 from .figures import Figures
@@ -49,6 +50,7 @@ BENCHES: dict[str, Bench] = {
     "gateway": gateway.bench,
     "engine": engine.bench,
     "files": files.bench,
+    "times": times.bench,
     "history": history.bench,
     "cluster": cluster.bench,
     "speakers": speakers.bench,

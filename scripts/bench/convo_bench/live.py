@@ -48,30 +48,30 @@ async def bench(daemon: Daemon, options: Options) -> Figures:
             work = daemon.cpu_s() - before
             measured.append(Measured(showing, {CONVO: showing.text, **texts}, work))
             print(f"{talk.name}: {talk.seconds:.0f} s spoken", file=sys.stderr, flush=True)
-    return _rows(measured)
+    return _rows(measured, options.tail_s)
 
 
-def _rows(measured: Sequence[Measured]) -> Figures:
-    rows: Figures = {one.showing.talk.name: _row([one]) for one in measured}
+def _rows(measured: Sequence[Measured], tail_s: float) -> Figures:
+    rows: Figures = {one.showing.talk.name: _row([one], tail_s) for one in measured}
     for language in sorted({one.showing.talk.language for one in measured}):
         together = [one for one in measured if one.showing.talk.language == language]
         if len(together) > 1:
-            rows[f"all in {language}"] = _row(together)
+            rows[f"all in {language}"] = _row(together, tail_s)
     return rows
 
 
-def _row(measured: Sequence[Measured]) -> Figures:
+def _row(measured: Sequence[Measured], tail_s: float) -> Figures:
     showings = [one.showing for one in measured]
     seconds = sum(showing.talk.seconds for showing in showings)
     return {
         **compare([showing.talk for showing in showings], [one.texts for one in measured]),
-        **look(showings),
+        **look(showings, tail_s),
         "processor seconds an audio second": round(sum(one.work_s for one in measured) / seconds, 4),
     }
 
 
-def look(showings: Sequence[Showing]) -> Figures:
-    """Latencies, and how steady the captions are."""
+def look(showings: Sequence[Showing], tail_s: float) -> Figures:
+    """Latencies, and how steady the captions are; `tail_s` as in `Options`."""
     seconds = sum(showing.talk.seconds for showing in showings)
     said = sum(len(showing.talk.words) for showing in showings)
     latencies = [latency for showing in showings for latency in showing.word_latencies()]
@@ -82,7 +82,7 @@ def look(showings: Sequence[Showing]) -> Figures:
         "word shown after its end p50 / p95, ms": p50_p95(latencies),
         "words that appeared, %": percent(len(latencies), said),
         "final beyond the endpoint p50 / p95, by the segment's times, ms": p50_p95(
-            [latency for showing in showings for latency in showing.final_latencies(ENDPOINT_S)]
+            [latency for showing in showings for latency in showing.final_latencies(ENDPOINT_S, tail_s)]
         ),
         "final beyond the endpoint p50 / p95, by the truth's times, ms": p50_p95(
             [latency for showing in showings for latency in showing.final_latencies_of_truth(ENDPOINT_S)]

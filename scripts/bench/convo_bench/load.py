@@ -44,7 +44,7 @@ async def bench(daemon: Daemon, options: Options) -> Figures:
     bare = round((time.process_time() - begun) / talk.seconds, 4)
     figures["bare engine for the finals alone, processor seconds a second and talk"] = bare
     for count in options.at_once or STEPS:
-        row, showings = await _at_once(daemon, [talk] * count)
+        row, showings = await _at_once(daemon, [talk] * count, options.tail_s)
         figures[f"{count} talks"] = {**row, **compare([talk] * count, [{CONVO: one.text} for one in showings])}
         if _late(row):
             break
@@ -67,11 +67,11 @@ async def _recorded(daemon: Daemon, options: Options) -> Figures:
     texts = [await trio.to_thread.run_sync(yardstick.transcribe, talk) for talk in talks]
     figures: Figures = {}
     for count in steps:
-        row, showings = await _at_once(daemon, talks[:count])
+        row, showings = await _at_once(daemon, talks[:count], options.tail_s)
         by_talk = {showing.talk.name: showing for showing in showings}
         shown = [by_talk[talk.name] for talk in talks[:count]]
         sides: list[Texts] = [{CONVO: one.text, **text} for one, text in zip(shown, texts, strict=False)]
-        figures[f"{count} talks"] = {**row, **look(shown), **compare(talks[:count], sides)}
+        figures[f"{count} talks"] = {**row, **look(shown, options.tail_s), **compare(talks[:count], sides)}
     return figures
 
 
@@ -94,7 +94,7 @@ def different_parts(talks: Sequence[Talk], count: int, seconds: float) -> list[T
     return parts
 
 
-async def _at_once(daemon: Daemon, talks: Sequence[Talk]) -> tuple[Figures, list[Showing]]:
+async def _at_once(daemon: Daemon, talks: Sequence[Talk], tail_s: float) -> tuple[Figures, list[Showing]]:
     count = len(talks)
     seconds = max(talk.seconds for talk in talks)
     showings: list[Showing] = []
@@ -116,7 +116,7 @@ async def _at_once(daemon: Daemon, talks: Sequence[Talk]) -> tuple[Figures, list
         watching.cancel_scope.cancel()
     latencies = [latency for showing in showings for latency in showing.word_latencies()]
     return {
-        FINAL: p50_p95([latency for showing in showings for latency in showing.final_latencies(ENDPOINT_S)]),
+        FINAL: p50_p95([latency for showing in showings for latency in showing.final_latencies(ENDPOINT_S, tail_s)]),
         "word latency p50 / p95, ms": p50_p95(latencies),
         "partials a second and talk": round(
             sum(len(showing.partials) for showing in showings) / sum(talk.seconds for talk in talks), 2

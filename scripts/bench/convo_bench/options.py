@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from .showing import TAIL_S
 from .talk import Talk, load, load_folder
 
 BUILT_IN_TALKS = ("talk", "minutes")
@@ -32,6 +33,11 @@ class Options:
     minutes: float | None = None
     at_once: tuple[int, ...] | None = None
     clips: Path | None = None
+
+    @property
+    def tail_s(self) -> float:
+        """How long after its last speech a segment of the model ends."""
+        return TAIL_S if self.model == "builtin" else 0.0
 
     def load_talks(self, *, whole: bool = False) -> list[Talk]:
         """The talks, each cut to `--seconds` unless they are wanted `whole`."""

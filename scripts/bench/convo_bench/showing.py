@@ -17,7 +17,7 @@ from .scoring import align, units
 from .talk import Talk
 
 TAIL_S: Final = 0.2
-"""A segment ends so long after its last speech."""
+"""A segment of the built-in model ends so long after its last speech; one of other models ends with it."""
 
 SLACK_S: Final = 0.5
 """Words are looked for so far outside a segment's own times."""
@@ -81,9 +81,9 @@ class Showing:
                     first.setdefault(i, time)
         return [time - words[i].end for i, time in first.items()]
 
-    def final_latencies(self, endpoint_s: float) -> list[float]:
+    def final_latencies(self, endpoint_s: float, tail_s: float = TAIL_S) -> list[float]:
         """Seconds from the endpoint (last speech + endpoint) to the segment, over all segments, by their own times."""
-        return [time - (segment.end - TAIL_S + endpoint_s) for time, segment in self.segments]
+        return [time - (segment.end - tail_s + endpoint_s) for time, segment in self.segments]
 
     def final_latencies_of_truth(self, endpoint_s: float) -> list[float]:
         """Seconds from the endpoint to the final text of an utterance's last word, by the truth's times.

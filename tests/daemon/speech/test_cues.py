@@ -52,6 +52,12 @@ def test_a_cue_ends_with_its_utterance_or_a_sentence_of_some_words(text, ends, e
     assert parts(text, timed(text), ends) == expected
 
 
+@pytest.mark.parametrize(("pause_s", "texts"), [(0.9, ["We ship on Friday"]), (1.1, ["We ship", "on Friday"])])
+def test_a_cue_ends_where_nobody_speaks_for_a_while(pause_s, texts):
+    words = [*timed("We ship"), *timed("on Friday", 1.0 + pause_s)]
+    assert [text for _, text, _ in parts("We ship on Friday", words, [])] == texts
+
+
 def test_a_text_keeps_its_own_spaces():
     """Words of scripts without spaces are characters with their punctuation; a text may have spaces all the same."""
     characters = [*"今日は会", "議。", *"明日も", "だ。"]

@@ -36,7 +36,7 @@ def test_a_sentence_opens_with_a_pre_roll_pauses_and_closes_a_little_after_its_l
     assert [one for _, one in happened] == [
         UtteranceStarted(0, onset - ms(300), onset),
         Paused(0, last),
-        UtteranceEnded(0, onset - ms(300), onset, last + ms(200), 30 * FRAME),
+        UtteranceEnded(0, onset - ms(300), onset, last + ms(200), 30 * FRAME, last_speech=last),
     ]
 
 
@@ -85,7 +85,9 @@ def test_the_endpoint_is_as_long_as_it_was_set(endpoint_ms):
 
 def test_flush_closes_at_the_last_sample_that_came():
     endpointer, _ = play("#" * 10)
-    assert endpointer.flush(10 * FRAME + 123) == [UtteranceEnded(0, 0, 0, 10 * FRAME + 123, 10 * FRAME)]
+    assert endpointer.flush(10 * FRAME + 123) == [
+        UtteranceEnded(0, 0, 0, 10 * FRAME + 123, 10 * FRAME, last_speech=10 * FRAME)
+    ]
     assert endpointer.open_since is None
     assert endpointer.flush(10 * FRAME + 123) == []
 
@@ -308,7 +310,7 @@ def test_a_voice_that_went_on_opens_an_utterance_where_the_last_one_ended(late):
     assert endpointer.resume(END) == [], "once is enough"
     later = goes_on(endpointer, "." * 30, 47 + late)
     # What came before it was told of may all be speech; from there on the ordinary rules hold.
-    assert later == [Paused(1, now), UtteranceEnded(1, END, END, now + ms(200), now - END)]
+    assert later == [Paused(1, now), UtteranceEnded(1, END, END, now + ms(200), now - END, last_speech=now)]
 
 
 def test_a_voice_told_of_long_after_takes_a_bounded_stretch_for_speech():
@@ -316,7 +318,7 @@ def test_a_voice_told_of_long_after_takes_a_bounded_stretch_for_speech():
     doubted = END + ms(2000)
     assert endpointer.resume(END) == [
         UtteranceStarted(1, END, END),
-        UtteranceEnded(1, END, END, doubted + ms(200), ms(2000)),
+        UtteranceEnded(1, END, END, doubted + ms(200), ms(2000), last_speech=doubted),
     ]
     assert endpointer.open_since is None
     assert endpointer.needed_from > doubted, "and nothing is kept for it"
@@ -342,7 +344,10 @@ def test_an_utterance_that_is_open_begins_where_the_last_one_ended():
     assert endpointer.open_since == END
     # What was decoded at the pause had another beginning.
     later = goes_on(endpointer, "." * 10, 88)
-    assert later == [Paused(1, 80 * FRAME), UtteranceEnded(1, END, END, 80 * FRAME + ms(200), 10 * FRAME)]
+    assert later == [
+        Paused(1, 80 * FRAME),
+        UtteranceEnded(1, END, END, 80 * FRAME + ms(200), 10 * FRAME, last_speech=80 * FRAME),
+    ]
 
 
 @pytest.mark.parametrize("frames", range(880, 900))
@@ -369,7 +374,11 @@ def test_a_voice_at_the_very_end_of_what_there_is_goes_on_with_the_next_frame(re
     assert endpointer.open_since is None
     assert endpointer.flush(now) == [], "as long as there is none, there is no utterance"
     later = goes_on(endpointer, "." * 30, 30)
-    assert later == [UtteranceStarted(1, now, now), Paused(1, now), UtteranceEnded(1, now, now, now + ms(200), 0)]
+    assert later == [
+        UtteranceStarted(1, now, now),
+        Paused(1, now),
+        UtteranceEnded(1, now, now, now + ms(200), 0, last_speech=now),
+    ]
 
 
 @pytest.mark.parametrize(("voiced", "onset"), [(None, 10 * FRAME), (8 * FRAME, 0)])

@@ -132,6 +132,44 @@ def test_times_that_make_no_sense_are_put_in_order():
         last = end
 
 
+@pytest.mark.parametrize(
+    ("early", "late", "expected"),
+    [
+        (0.0, 0.0, (0.0, 0.0)),
+        (0.4, 0.4, (0.0, 0.0)),  # a soft consonant: the gate knows better
+        (0.9, 0.8, (0.9, 0.8)),  # music, or a hum: the gate took it for speech
+    ],
+)
+def test_a_piece_begins_and_ends_with_its_voice(early, late, expected):
+    play = Play(joined=True, words=True).all_audio()
+    (job, *_) = play.waiting
+    one, two = job.utterances[0].onset / RATE, job.utterances[0].last_speech / RATE
+    begin = job.utterances[0].start / RATE
+    words = [
+        TimedWord(start=one - begin + early, end=one - begin + 1.0, word="we", probability=0.9),
+        TimedWord(start=one - begin + 1.0, end=two - begin - late, word="ship", probability=0.9),
+    ]
+    voiced = b"\1" * int(job.seconds / CHUNK_S)
+    play.answer(job, heard("we ship", voice_s=20.0, words=words, voiced=voiced))
+    ((piece,),) = [keep.texts for keep in play.kept]
+    assert piece.start == piece.words[0].start == pytest.approx(one + expected[0], abs=0.01)
+    assert piece.end == piece.words[-1].end == pytest.approx(two - expected[1], abs=0.01)
+
+
+def test_a_word_that_seems_to_end_in_the_next_utterance_ends_with_its_own():
+    """Joined without the silence between them, one voice seems to go on into the other."""
+    play = Play(joined=True).all_audio()
+    (job, *_) = play.waiting
+    (begin, end), (following, _) = begins_and_ends(job)[:2]
+    words = [
+        TimedWord(start=begin + 0.3, end=end + 0.15, word="one", probability=0.9),
+        TimedWord(start=following + 0.3, end=following + 0.9, word="two", probability=0.9),
+    ]
+    play.answer(job, heard("one two", voice_s=20.0, words=words, voiced=b"\1" * int(job.seconds / CHUNK_S)))
+    ends = [end for _, end, _ in play.pieces]
+    assert ends[0] == pytest.approx(job.utterances[0].last_speech / RATE, abs=0.01)
+
+
 def test_words_go_with_their_piece():
     play = Play(joined=True, words=True).all_audio()
     (job, *_) = play.waiting
