@@ -17,6 +17,7 @@ import trio
 from convo.messages import (
     Code,
     CreateSession,
+    DurableEvent,
     Hit,
     Priority,
     QueuedFile,
@@ -43,6 +44,7 @@ from convod.sessions.questions import Questions
 from convod.sessions.registry import Registry, unknown
 from convod.sessions.request import check_summary
 from convod.sessions.retention import Retention
+from convod.sessions.segments import title_from
 from convod.sessions.session import Refused, SessionDeps, SessionSettings, refused_by_disk
 from convod.sessions.sharing import Sharing
 from convod.store import BY_USER, Record, SpoolFailed, StoreFailed, TookTooLong
@@ -52,6 +54,9 @@ log = logging.getLogger("convod.sessions")
 
 PROBE_S: Final = 5.0
 """Between two checks whether a disk that refused writes takes them again."""
+
+TITLE_SEGMENTS: Final = 50
+"""A title is looked for in so many segments when one of them is corrected."""
 
 
 class Manager:
@@ -312,7 +317,26 @@ class Manager:
         by_rules = journal.record.segments if journal.record.config.vocabulary else 0
         if await self.store.count(session, SegmentCorrected) >= CORRECTIONS + by_rules:
             raise Refused(Code.LIMIT_EXCEEDED, f"a session takes {CORRECTIONS} corrections; edit an export of this one")
-        await journal.publish(SegmentCorrected, wait=False, segment=segment, text=one_line(text), by=BY_USER)
+        text = one_line(text)
+        events: list[tuple[type[DurableEvent], dict[str, Any]]] = [
+            (SegmentCorrected, {"segment": segment, "text": text, "by": BY_USER})
+        ]
+        changes: dict[str, Any] = {}
+        if (title := await self._title_corrected(journal.record, segment, text)) is not None:
+            events.append((SessionRenamed, {"title": title}))
+            changes["title"] = title
+        await journal.publish_all(events, wait=False, **changes)
+
+    async def _title_corrected(self, record: Record, segment: int, text: str) -> str | None:
+        """The title of a session whose own is the words of a segment that reads `text` now; None if it stays."""
+        if record.config.title is not None or not record.title:
+            return None
+        texts = [one.text for one in await self.store.segments(record.id, limit=TITLE_SEGMENTS)]
+        if segment >= len(texts) or title_from(texts) != record.title:
+            return None
+        texts[segment] = text
+        title = title_from(texts)
+        return None if title == record.title else title
 
     async def retry(self, owner: str | None, session: str) -> None:
         """Continue a failed session from where it failed.

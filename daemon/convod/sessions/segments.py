@@ -45,6 +45,7 @@ async def publish_segments(journal: Journal, commit: Commit, speakers: Speakers 
     for number, text in enumerate(commit.texts, commit.segment):
         log.debug("segment is out", extra={"session": journal.id, "segment": number, "text": text.text})
     events: list[tuple[type[DurableEvent], dict[str, Any]]] = []
+    said: list[str] = []
     for number, text in enumerate(commit.texts, commit.segment):
         about = {
             name: value for name, value in msgspec.structs.asdict(text).items() if name not in ("voice", "speaker")
@@ -52,11 +53,13 @@ async def publish_segments(journal: Journal, commit: Commit, speakers: Speakers 
         events.append((TranscriptSegment, {"segment": number, "lag_ms": round(lag_s * 1000, 1), **about}))
         if speakers is not None:
             events += speakers.events(number, text)
+        said.append(text.text)
         if (corrected := correction(record.config, number, text.text)) is not None:
             events.append(corrected)
+            said[-1] = corrected[1]["text"]
     await journal.publish_all(
         events,
-        title_if_none=_title(text.text for text in commit.texts) if not record.title else "",
+        title_if_none=title_from(said) if not record.title else "",
         checkpoint_sample=commit.checkpoint_sample,
         checkpoint_utterance=commit.checkpoint_utterance,
         segments=commit.segment + len(commit.texts),
@@ -64,7 +67,7 @@ async def publish_segments(journal: Journal, commit: Commit, speakers: Speakers 
     return lag_s
 
 
-def _title(texts: Iterable[str]) -> str:
+def title_from(texts: Iterable[str]) -> str:
     """The first words of the first text that says something; empty if none does."""
     first = next((text for each in texts if width(text := one_line(each)) >= TITLE_FROM), "")
     return clip(first, TITLE)

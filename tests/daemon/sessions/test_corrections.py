@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from convo.messages import Code, Rule, Search, SegmentCorrected, State, SummaryOptions, TranscriptSegment
+from convo.messages import (
+    Code,
+    Rule,
+    Search,
+    SegmentCorrected,
+    SessionRenamed,
+    State,
+    SummaryOptions,
+    TranscriptSegment,
+)
 from convod.sessions import Refused, lengths, manager
 from tests.daemon.support.house import House, Reader, code_of, house
 from tests.daemon.support.talk import talk
@@ -48,7 +57,7 @@ async def test_a_correction_is_in_all_that_is_read(autojump_clock, tmp_path):
 
 async def test_an_empty_correction_hides_a_segment(autojump_clock, tmp_path):
     async with house(tmp_path) as home:
-        session, _ = await spoken(home, title="a talk")  # else the first words are its title
+        session, _ = await spoken(home)
         await home.manager.correct("me", session, 0, "")
         for format in ("txt", "srt", "vtt", "md"):
             text = await text_of(home, session, format)
@@ -59,6 +68,21 @@ async def test_an_empty_correction_hides_a_segment(autojump_clock, tmp_path):
         await home.manager.summarize("me", session, SummaryOptions())
         await until(lambda: home.summarizers.asked)
         assert [one.segment for one in home.summarizers.asked[-1].segments] == [1]
+
+
+async def test_a_title_of_first_words_is_corrected_with_them(autojump_clock, tmp_path):
+    async with house(tmp_path) as home:
+        session, reader = await spoken(home, 3)
+        titles = [(await home.manager.journal("me", session)).record.title]
+        for segment, text in ((1, "nothing of it"), (0, "First words"), (0, ""), (1, ""), (2, "")):
+            await home.manager.correct("me", session, segment, text)
+            titles.append((await home.manager.journal("me", session)).record.title)
+        assert titles == ["sentence 0", "sentence 0", "First words", "nothing of it", "sentence 2", ""]
+        renamed = [event.title for event in await reader.take() if isinstance(event, SessionRenamed)]
+        assert renamed[-4:] == ["First words", "nothing of it", "sentence 2", ""]
+        given, _ = await spoken(home, title="sentence 0")
+        await home.manager.correct("me", given, 0, "")
+        assert (await home.manager.journal("me", given)).record.title == "sentence 0"
 
 
 async def test_a_running_session_is_corrected_too(autojump_clock, tmp_path):
