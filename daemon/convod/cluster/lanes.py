@@ -64,11 +64,12 @@ _Streams = list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]
 
 
 class _Task(NamedTuple):
-    """A task at the broker: its id, its queue, and its message there."""
+    """A task at the broker: its id, its queue, its message there, and until when its windows are kept (trio's time)."""
 
     id: str
     queue: str
     message: str
+    until: float
 
 
 class RemoteWorker:
@@ -322,7 +323,8 @@ class Lanes:
         """Create a task whose reply goes to `worker`; a reply after the block is dropped."""
         id = self.outstanding.new(worker)
         model = worker.member.beat.fingerprint.name
-        task = _Task(id, wire.PREFIX + queue, wire.task_message(id, queue, self._daemon, model, limit_s))
+        message = wire.task_message(id, queue, self._daemon, model, limit_s)
+        task = _Task(id, wire.PREFIX + queue, message, trio.current_time() + limit_s + KEPT_S)
         try:
             yield task
         finally:
@@ -358,22 +360,34 @@ class Lanes:
     async def _delete_abandoned(self) -> None:
         while True:
             await self._deletion.wait()
-            # If the broker cannot be reached, their time limit deletes them.
-            with suppress(*broker.BROKEN):
-                await trio.to_thread.run_sync(self._forget, self._taken_deletions(), limiter=self._limiter)
+            tasks = self._taken_deletions()
+            try:
+                untaken = await trio.to_thread.run_sync(self._forget, tasks, limiter=self._limiter)
+            except broker.BROKEN:
+                # The words are to go, too, if it was the connection that broke. In the end, their time limit ends them.
+                self._deletions += [task for task in tasks if trio.current_time() < task.until]
+                self._deletion.set()
+                await trio.sleep(PAUSE_S)
+                continue
+            for task in untaken:
+                # No worker knows of it, so none will say that it was dropped.
+                if (worker := self.outstanding.answered(task.id)) is not None:
+                    worker.replied(Reply(task.id, "dropped"))
 
     def _taken_deletions(self) -> list[_Task]:
         taken, self._deletions = self._deletions, []
         return taken
 
-    def _forget(self, tasks: list[_Task], *keys: str) -> None:
+    def _forget(self, tasks: list[_Task], *keys: str) -> list[_Task]:
+        """Delete tasks and their windows, and return those that no worker had taken."""
         with self._redis.pipeline(transaction=False) as pipeline:
             for task in tasks:
                 pipeline.delete(wire.window_key(task.id))
                 pipeline.lrem(task.queue, 1, task.message)
             for key in keys:
                 pipeline.delete(key)
-            pipeline.execute()
+            removed = pipeline.execute()[1 : 2 * len(tasks) : 2]
+        return [task for task, count in zip(tasks, removed, strict=True) if count]
 
     async def _say_goodbye(self) -> None:
         with trio.move_on_after(GOODBYE_S, shield=True), suppress(*broker.BROKEN):

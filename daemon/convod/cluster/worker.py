@@ -41,6 +41,9 @@ LOOK_S: Final = 0.25
 PAUSE_S: Final = 1.0
 """Seconds before a child process that ended is started again."""
 
+REPLIES: Final = 5
+"""Tries to send a reply. A daemon that the broker's loss was told of has given the task to another by then."""
+
 SPARE_S: Final = 60.0
 """Seconds beyond its deadline that Celery would keep an unacknowledged task; there are none."""
 
@@ -250,7 +253,7 @@ class Agent:
         begun = trio.current_time()
         try:
             reply = await self._answer(task, model, limit_s)
-            await trio.to_thread.run_sync(self._put_reply, daemon, reply, abandon_on_cancel=True)
+            await self._send_reply(daemon, reply)
             took_ms = round(1000 * (trio.current_time() - begun))
             log.debug("a task is done", extra={"task": task, "verdict": reply.verdict, "ms": took_ms})
         except broker.BROKEN as error:
@@ -316,6 +319,18 @@ class Agent:
             if not wanted:
                 child.abandon(ABANDON_S)
                 return
+
+    async def _send_reply(self, daemon: str, reply: Reply) -> None:
+        """Send a reply, and again if the connection breaks: without it, the daemon waits until the deadline.
+
+        One that arrives twice counts once.
+        """
+        for _ in range(REPLIES - 1):
+            with suppress(*broker.BROKEN):
+                await trio.to_thread.run_sync(self._put_reply, daemon, reply, abandon_on_cancel=True)
+                return
+            await trio.sleep(PAUSE_S)
+        await trio.to_thread.run_sync(self._put_reply, daemon, reply, abandon_on_cancel=True)
 
     def _put_reply(self, daemon: str, reply: Reply) -> None:
         stream = wire.reply_key(daemon)

@@ -477,8 +477,11 @@ class Engine:
             while True:
                 if not (batch := self.take_leaving(worker)):
                     self._call()  # what stays may need a worker here
-                    batch = await worker.wait_batch()
-                await self._decode(worker, batch)
+                    offered = await worker.wait_batch()
+                    # What was dropped since it was offered would be decoded for nobody.
+                    batch = [job for job in offered if job in self._deliver]
+                if batch:
+                    await self._decode(worker, batch)
         finally:
             self._remote_workers.discard(worker)
             self._scheduler.workers -= 1

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import redis
 import trio
 
 from convod.cluster import wire
@@ -79,8 +80,8 @@ class Stage:
         self.reply(task, daemon, *["" for _ in probe.windows])
         await until(lambda: self.engine.lanes.idle)
 
-    def submit(self, kind: Kind, session: str, *, voiceprints: bool = False) -> DecodeJob:
-        window = Window(audio=pcm("single.flac"), voiceprints=voiceprints)
+    def submit(self, kind: Kind, session: str, *, voiceprints: bool = False, seconds: int = 60) -> DecodeJob:
+        window = Window(audio=pcm("single.flac")[: 2 * RATE * seconds], voiceprints=voiceprints)
         job = DecodeJob(session, kind, window, RATE, Options(language="en", beam=1))
         self.outcomes[job] = []
         self.engine.submit(job, lambda job, outcome: self.outcomes[job].append(outcome))
@@ -252,5 +253,47 @@ async def test_what_is_dropped_is_deleted_there_and_its_lane_is_free_when_the_wo
         task, daemon, probe = await one.take()
         one.reply(task, daemon, *["" for _ in probe.windows])
         task, daemon, _ = await one.take()
+        one.reply(task, daemon, "next")
+        assert await one.text(job) == "next"
+
+
+async def test_what_is_dropped_before_its_worker_took_it_frees_the_lane_though_nobody_says_so(
+    broker: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget, tries = Lanes._forget, 0  # noqa: SLF001
+
+    def breaks_once(self: Lanes, *tasks: object) -> object:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise redis.ConnectionError
+        return forget(self, *tasks)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Lanes, "_forget", breaks_once)
+    monkeypatch.setattr("convod.cluster.lanes.PAUSE_S", 0.01)
+    async with stage(broker) as one:
+        one.submit(Kind.FILE, "gone")
+        await until(lambda: broker.names("convo:w:*"))
+        gone = broker.names("convo:w:*")
+        one.engine.forget("gone")
+        await until(lambda: broker.names("convo:w:*") not in ([], gone))
+        task, daemon, probe = await one.take()
+        assert len(probe.windows[0].audio) < RATE  # silence: is it there?
+        one.reply(task, daemon, "")
+        job = one.submit(Kind.FILE, "next")
+        task, daemon, _ = await one.take()
+        one.reply(task, daemon, "next")
+        assert await one.text(job) == "next"
+        assert tries > 1
+
+
+async def test_what_is_dropped_as_it_was_offered_is_given_to_nobody(broker: RedisServer) -> None:
+    async with stage(broker) as one:
+        one.submit(Kind.FILE, "gone")
+        assert not one.engine.queue().file  # the lane has it, and is about to wake up
+        one.engine.forget("gone")
+        job = one.submit(Kind.FILE, "next", seconds=1)
+        task, daemon, work = await one.take()
+        assert [window.audio for window in work.windows] == [job.audio]
         one.reply(task, daemon, "next")
         assert await one.text(job) == "next"
