@@ -129,7 +129,8 @@ class _Daemon:
         folder = spool_directory(settings, state)
         member = None
         if settings.store.url:
-            member = Member(folder_id(state), folder_id(folder), settings.store.lease_s)
+            name = settings.store.name or socket.gethostname()
+            member = Member(folder_id(state), folder_id(folder), settings.store.lease_s, name)
         self.database = database_at(
             settings.store.url, state / "convod.sqlite", durable=settings.spool.fsync, member=member
         )
@@ -188,6 +189,8 @@ class _Daemon:
                     if self.hooks is not None:
                         engine_tasks.start_soon(self.hooks.run)  # outlives the sessions whose ends it reports
                     urls = await self._listen(listeners, connections)
+                    if self.service.forwarder is not None:
+                        connections.start_soon(self.service.forwarder.run)
                     connections.start_soon(self.control.report, self.engine, self.manager.counts)
                     # Last: its processes keep all cores busy for a while, and clients that connect now need not wait.
                     engine_tasks.start_soon(self.engine.run)

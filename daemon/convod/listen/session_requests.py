@@ -48,9 +48,10 @@ from convo.transcript import one_line
 from convod.listen.auth import Right
 from convod.listen.client import MOST, Answers, Client, check_right
 from convod.sessions import Manager, Refused
+from convod.sessions.journal import Journal
 from convod.sessions.lengths import check_text, cut_line
 from convod.sessions.manager import settings_of
-from convod.sessions.registry import elsewhere, is_elsewhere
+from convod.sessions.registry import is_elsewhere
 
 
 class SessionRequests:
@@ -133,7 +134,7 @@ class SessionRequests:
         session = self._manager.find(request.session)
         credit = 0
         if request.produce and session is None and is_elsewhere(journal):
-            raise elsewhere()
+            raise await self._manager.elsewhere(request.session)
         if request.produce and session is not None and session.takes_audio:
             session.produce(client)
             client.producing[session.id] = session
@@ -162,11 +163,7 @@ class SessionRequests:
         options = SummaryOptions(
             provider=request.provider, model=request.model, style=request.style, language=request.language
         )
-        journal = await self._manager.summarize(client.reach, request.session, options)
-        # A session that has ended since it was attached to has another feed now.
-        attachment = client.outbox.attachment(journal.id)
-        if attachment is None or attachment.log is not journal.feed:
-            client.outbox.attach(journal.feed, journal.feed.seq if attachment is None else attachment.cursor)
+        follow(client, await self._manager.summarize(client.reach, request.session, options))
         return Reply(id=request.id)
 
     # --- the queue ----------------------------------------------------------------------------------------
@@ -230,6 +227,14 @@ class SessionRequests:
     async def _delete_voice(self, client: Client, request: DeleteVoice) -> Reply:
         await self._manager.naming.forget_voice(client.owner, request.name)
         return Reply(id=request.id)
+
+
+def follow(client: Client, journal: Journal) -> None:
+    """Send the events of a session from now on, unless that is done already."""
+    # A session that has ended since it was attached to has another feed now.
+    attachment = client.outbox.attachment(journal.id)
+    if attachment is None or attachment.log is not journal.feed:
+        client.outbox.attach(journal.feed, journal.feed.seq if attachment is None else attachment.cursor)
 
 
 def _cleaned(request: CreateSession) -> CreateSession:

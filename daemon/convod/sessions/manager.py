@@ -92,6 +92,7 @@ class Manager:
         self.find = self._registry.find
         self.journal = self._registry.journal
         self.running = self._registry.running
+        self.elsewhere = self._registry.elsewhere
         self.counts = self._registry.counts
         self.naming = Naming(
             self.store, self.spool, self.admission, self.journal, self.find, self.engine.settings.voices

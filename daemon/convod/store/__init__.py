@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING
 
 from convod.store.base import (
     BY_USER,
+    Asked,
+    Asking,
     Held,
+    Holder,
     LeaseLost,
     Leases,
     Member,
@@ -35,8 +38,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BY_USER",
+    "Asked",
+    "Asking",
     "Database",
     "Held",
+    "Holder",
     "LeaseLost",
     "Leases",
     "Member",

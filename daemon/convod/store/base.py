@@ -7,6 +7,7 @@ Each call that changes something is one transaction, and has been committed when
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Final, Literal, NamedTuple, Protocol
 
 import msgspec
@@ -25,8 +26,7 @@ from convo.messages import (
     SummaryEvent,
     SummaryOptions,
 )
-
-ELSEWHERE: Final = "another convod works on this session; connect to that one, or try again in a moment"
+from convod.auto_reset_event import AutoResetEvent
 
 BY_USER: Final = "user"
 """In events: it was not the daemon that said so."""
@@ -99,11 +99,35 @@ class Record(msgspec.Struct, kw_only=True):
 
 
 class Member(NamedTuple):
-    """A convod among others: ids of its state directory and of its folder of audio, and for how long a lease holds."""
+    """A convod among others: ids of its state directory and of its folder of audio, for how long a lease holds, and
+    what errors call it.
+    """
 
     home: str
     spool: str
     lease_s: float = 30.0
+    name: str = ""
+
+
+class Holder(NamedTuple):
+    """Another convod, which works on a session; or, with `has_audio`, has the audio of one that nobody works on."""
+
+    epoch: int
+    name: str
+    alive: bool
+    has_audio: bool = False
+
+    def __str__(self) -> str:
+        return f"the convod on {self.name}" if self.name else "another convod"
+
+    @property
+    def sentence(self) -> str:
+        """What to do where this one is needed."""
+        if self.has_audio:
+            return f"{self} has the audio of this session{'; ask that one' if self.alive else ', but has stopped; start it'}"
+        if self.alive:
+            return f"{self} works on this session; send its audio there, or try again in a moment"
+        return f"{self} works on this session, but has stopped; try again in a moment, when another one continues it"
 
 
 class Held(NamedTuple):
@@ -125,10 +149,61 @@ class Note(NamedTuple):
     seq: int
 
 
+class Asked(NamedTuple):
+    """A request that a client of another convod makes of this one."""
+
+    id: int
+    session: str
+    body: bytes
+
+
+class Asking(NamedTuple):
+    """What became of a request to another convod so far.
+
+    `taken`: that one has begun, or may have. `answer`: what it said; empty if it does not work on the session any more,
+    and has done nothing. `alive`: whether that convod is.
+    """
+
+    taken: bool
+    answer: bytes | None
+    alive: bool
+
+
+class Requests(Protocol):
+    """Requests between convods that share a store. Every call may raise StoreFailed."""
+
+    async def holder(self, session: str, owner: str | None, *, audio: bool = False) -> Holder | None:
+        """Return the other convod that works on a session of the owner (anybody's if None); with `audio`, if none does,
+        one that has its audio, which is not here. None: this convod may do what is asked.
+        """
+
+    async def ask(self, session: str, epoch: int, body: bytes) -> int | None:
+        """Make a request of a convod; None if the session was deleted."""
+
+    def answered(self, id: int) -> AbstractContextManager[AutoResetEvent]:
+        """An event that is set when there may be an answer."""
+
+    async def look(self, id: int) -> Asking | None:
+        """Return what became of a request; None if it is gone."""
+
+    async def withdraw(self, id: int) -> Asking | None:
+        """Take a request back, and return what had become of it; None if it is gone."""
+
+    async def wait_asked(self) -> None:
+        """Wait until this convod may have been asked for something."""
+
+    async def take(self, most: int) -> list[Asked]:
+        """Take some requests made of this convod, oldest first; each is taken once."""
+
+    async def answer(self, id: int, answer: bytes) -> None:
+        """Answer a request; empty: it was not done, and belongs elsewhere."""
+
+
 class Leases(Protocol):
     """Who may write which session, where several convods share a store. Every call may raise StoreFailed."""
 
     member: Member
+    requests: Requests
 
     @property
     def epoch(self) -> int:

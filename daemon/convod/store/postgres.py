@@ -13,7 +13,7 @@ import math
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar, Final, LiteralString, TypeVar
 
@@ -23,8 +23,9 @@ from psycopg import conninfo, errors, pq
 
 from convod.store import threads
 from convod.store.base import Member, StoreAway, StoreFailed, TookTooLong
-from convod.store.leases import ALIVE, LOCKS, SharedLeases
+from convod.store.leases import SharedLeases
 from convod.store.readers import Deadline
+from convod.store.requests import ALIVE, LOCKS
 from convod.store.sql import check_whole, chore, migrations, note_chore, without_nul
 from convod.store.threads import Pending, ThreadedDatabase
 from convod.store.tsvector import TsVectors
@@ -74,7 +75,7 @@ BEGINNING: Final = (
     "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
 )
 
-TABLES: Final = ("sessions", "configs", "progress", "events", "paused", "chores", "notes", "lines", "removed")
+TABLES: Final = ("sessions", "configs", "progress", "events", "paused", "chores", "notes", "lines", "removed", "requests")
 
 GONE: Final = ("08", "57P")
 """SQLSTATEs, by how they begin, of a server that is stopping, starting or gone."""
@@ -199,8 +200,8 @@ class PostgresConnection:
         assert self.raw is not None
         return self.raw.fileno()
 
-    def notes(self) -> Iterator[str]:
-        """What was notified and has arrived; call it once the socket can be read.
+    def notes(self) -> Iterator[tuple[str, str]]:
+        """What was notified and has arrived, each with its channel; call it once the socket can be read.
 
         Raises:
             psycopg.Error: it is lost.
@@ -208,7 +209,7 @@ class PostgresConnection:
         assert self.raw is not None
         self.raw.pgconn.consume_input()
         while (note := self.raw.pgconn.notifies()) is not None:
-            yield note.extra.decode(errors="replace")
+            yield note.relname.decode(errors="replace"), note.extra.decode(errors="replace")
 
     @property
     def in_transaction(self) -> bool:
@@ -322,10 +323,13 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
         )
         self.writer.run("BEGIN")
         self.writer.execute(
-            f"DELETE FROM daemons WHERE epoch NOT IN {ALIVE} AND epoch NOT IN (SELECT epoch FROM progress)"
+            f"DELETE FROM daemons WHERE epoch NOT IN {ALIVE} AND epoch NOT IN (SELECT epoch FROM progress) "
+            # Of the others it is still told whose audio they have.
+            "AND (home = ? OR spool NOT IN (SELECT spool FROM progress WHERE kept_bytes > 0))",
+            (self._member.home,),
         )
-        member = self._member.home, self._member.spool
-        (self.epoch,) = self._one("INSERT INTO daemons (home, spool) VALUES (?, ?) RETURNING epoch", *member)
+        sql = "INSERT INTO daemons (home, spool, name) VALUES (?, ?, ?) RETURNING epoch"
+        (self.epoch,) = self._one(sql, self._member.home, self._member.spool, self._member.name)
         self._one("SELECT pg_advisory_lock(?::INTEGER, ?::INTEGER)", LOCKS, self.epoch)
         self.writer.run("COMMIT")  # from now on it is seen, and alive
         self._joined()
@@ -336,8 +340,8 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
         mine = "SELECT pg_try_advisory_lock(?::INTEGER, ?::INTEGER)"
         self._wait(self._take_back(mine), f"{self.name} has not noticed yet that a connection was lost; try again")
         self.writer.execute(
-            "INSERT INTO daemons VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-            (self.epoch, self._member.home, self._member.spool),
+            "INSERT INTO daemons (epoch, home, spool, name) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (self.epoch, self._member.home, self._member.spool, self._member.name),
         )
         self._joined()
 
@@ -371,19 +375,21 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
             # A convod that hangs keeps its connection: the server must not take it for alive.
             self.writer.run(f"SET idle_session_timeout = {limit}")
 
-    async def listen(self, channel: str, began: Callable[[], None], heard: Callable[[str], None]) -> None:
-        """Call `heard` with each note on a channel, and `began` whenever some may have been missed; until cancelled."""
+    async def listen(self, began: Callable[[], None], heard: Mapping[str, Callable[[str], None]]) -> None:
+        """Call what `heard` names for a channel with each note on it, and `began` whenever some may have been missed;
+        until cancelled.
+        """
         connection = PostgresConnection(self._parameters)
         try:
             while True:
                 try:
                     await trio.to_thread.run_sync(connection.open)
-                    connection.run(f"LISTEN {channel}")
+                    connection.run("; ".join(f"LISTEN {channel}" for channel in heard))
                     began()
                     while True:
                         await trio.lowlevel.wait_readable(connection.fileno)
-                        for text in connection.notes():
-                            heard(text)
+                        for channel, text in connection.notes():
+                            heard[channel](text)
                 except (psycopg.Error, OSError) as error:
                     log.info("notes of other convods are missed: %s", _reason(error))
                 connection.close()

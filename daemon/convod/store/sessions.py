@@ -42,7 +42,7 @@ from convo.messages import (
 )
 from convo.transcript import corrected
 from convod.store import search
-from convod.store.base import BY_USER, LeaseLost, Record, SpeakerNames, StoredVoice, StoreFailed, TooMany
+from convod.store.base import BY_USER, Record, SpeakerNames, StoredVoice, StoreFailed, TooMany
 from convod.store.readers import Deadline
 from convod.store.sql import Connection, Index, SqlDatabase
 from convod.store.usage import Usage
@@ -165,7 +165,7 @@ class SessionStore:
             ).rowcount
             if leases is not None:
                 if not changed:
-                    raise LeaseLost("another convod has taken this session over; connect to that one")
+                    raise leases.lost(connection, record.id)
                 if events:
                     leases.tell(connection, record.id, events[-1].seq)
             if self.database.in_doubt:

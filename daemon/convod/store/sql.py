@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, NamedTuple, Protocol, TypeVar
 
-from convod.store.base import Leases, StoreFailed
+from convod.store.base import LeaseLost, Leases, StoreFailed
 from convod.store.readers import Deadline
 
 T = TypeVar("T")
@@ -137,6 +137,9 @@ class Index(Protocol):
 
 class SqlLeases(Leases, Protocol):
     """Leases, and what is written about them with a session."""
+
+    def lost(self, connection: Connection, session: str) -> LeaseLost:
+        """Return the error for who wrote a session that this convod does not hold."""
 
     def tell(self, connection: Connection, session: str = "", seq: int = 0) -> None:
         """Tell other convods of a change, if it is committed."""
