@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 from convod.store.base import (
     BY_USER,
+    AlreadyStored,
     Asked,
     Asking,
     Held,
     Holder,
+    InDoubt,
     LeaseLost,
     Leases,
     Member,
@@ -38,11 +40,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BY_USER",
+    "AlreadyStored",
     "Asked",
     "Asking",
     "Database",
     "Held",
     "Holder",
+    "InDoubt",
     "LeaseLost",
     "Leases",
     "Member",

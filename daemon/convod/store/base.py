@@ -40,6 +40,14 @@ class StoreAway(StoreFailed):
     """The store cannot be reached now; it may be back in a moment, and what it holds is safe."""
 
 
+class InDoubt(StoreAway):
+    """The store was lost as it committed: what was written may be stored, or not."""
+
+
+class AlreadyStored(Exception):
+    """What an earlier write was in doubt about is stored; nothing else was written."""
+
+
 class LeaseLost(StoreFailed):
     """Another convod works on the session: nothing was written, and nothing of it may be written here."""
 
@@ -292,11 +300,20 @@ class Store(Protocol):
             TooMany: the owner has `most` sessions (0: any number).
         """
 
-    async def save(self, record: Record, events: Sequence[DurableEvent] = (), *, durable: bool = False) -> None:
+    async def save(
+        self,
+        record: Record,
+        events: Sequence[DurableEvent] = (),
+        *,
+        durable: bool = False,
+        in_doubt: Sequence[DurableEvent] = (),
+    ) -> None:
         """Store a session's changed fields together with new events; their `seq` are the next ones. If `durable`, this
-        and all that was stored before survives a power cut.
+        and all that was stored before survives a power cut. `in_doubt`: events that may be stored by an earlier write.
 
         Raises:
+            AlreadyStored: they are.
+            InDoubt: nobody knows whether these are.
             LeaseLost: it is not leased to this convod.
         """
 

@@ -84,10 +84,10 @@ class Fts5:
     def renumber(self, connection: Connection) -> None:
         """A new id is one more than the highest, by itself."""
 
-    def remove(self, connection: Connection, session: str, source: str | None = None, since: int = 0) -> None:
+    def remove(self, connection: Connection, session: str, source: str | None = None) -> None:
         """Take texts out of the index; `scrub` must follow before they are gone from the file."""
         values: list[Any]
-        where, values = "session = ? AND segment >= ?", [session, since]
+        where, values = "session = ?", [session]
         if source is not None:
             where, values = f"{where} AND source = ?", [*values, source]
         rows = connection.execute(f"SELECT id, text FROM lines WHERE {where}", values).fetchall()

@@ -1,8 +1,8 @@
 """PostgreSQL: a server somewhere, which may go and come back while it is used.
 
 In: functions that take a connection. Out: what they return. A connection that was lost is opened again by who needs it
-next. What was sent to be committed when it was lost may have been committed: then the caller is told that it was not,
-and `in_doubt` says that the store must look. It knows nothing of sessions, and no error or log line names a password.
+next. What was sent to be committed when it was lost may have been committed: then the caller is told `InDoubt`. It knows
+nothing of sessions, and no error or log line names a password.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import trio
 from psycopg import conninfo, errors, pq
 
 from convod.store import threads
-from convod.store.base import Member, StoreAway, StoreFailed, TookTooLong
+from convod.store.base import InDoubt, Member, StoreAway, StoreFailed, TookTooLong
 from convod.store.leases import SharedLeases
 from convod.store.readers import Deadline
 from convod.store.requests import ALIVE, LOCKS
@@ -107,6 +107,10 @@ REFUSED: Final = {
     "too many clients": "53300",
 }
 """What a server says to who connects, where libpq passes on its words alone, and the SQLSTATE of it."""
+
+
+class _LostAtCommit(psycopg.OperationalError):
+    """A commit got no answer."""
 
 
 class Raw(psycopg.Connection[tuple[Any, ...]]):
@@ -522,7 +526,7 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
             except (psycopg.Error, StoreFailed) as error:
                 lost = self.writer.lost
                 if committing and lost:
-                    self.in_doubt = True
+                    error = _LostAtCommit(_reason(error))
                 elif lost and not fresh and not last:
                     continue  # nothing was committed: the server was started again since the last write
                 self._roll_back()
@@ -592,7 +596,8 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
     def _failed(self, error: Exception) -> StoreFailed:
         """One sentence with what to do."""
         if isinstance(error, psycopg.OperationalError) and _is_gone(error):
-            return StoreAway(f"{self.name} cannot be reached ({_reason(error)}); start it, or look at the network")
+            kind = InDoubt if isinstance(error, _LostAtCommit) else StoreAway
+            return kind(f"{self.name} cannot be reached ({_reason(error)}); start it, or look at the network")
         state = getattr(error, "sqlstate", None) or next(
             (state for text, state in REFUSED.items() if text in str(error)), ""
         )

@@ -42,7 +42,7 @@ from convo.messages import (
 )
 from convo.transcript import corrected
 from convod.store import search
-from convod.store.base import BY_USER, Record, SpeakerNames, StoredVoice, StoreFailed, TooMany
+from convod.store.base import BY_USER, AlreadyStored, Record, SpeakerNames, StoredVoice, StoreFailed, TooMany
 from convod.store.readers import Deadline
 from convod.store.sql import Connection, Index, SqlDatabase
 from convod.store.usage import Usage
@@ -138,12 +138,20 @@ class SessionStore:
             insert(connection, table, row)
         return True
 
-    async def save(self, record: Record, events: Sequence[DurableEvent] = (), *, durable: bool = False) -> None:
+    async def save(
+        self,
+        record: Record,
+        events: Sequence[DurableEvent] = (),
+        *,
+        durable: bool = False,
+        in_doubt: Sequence[DurableEvent] = (),
+    ) -> None:
         """Store a session's changed fields together with new events; their `seq` are the next ones.
 
         One that is over is leased to nobody afterwards, unless summaries of it are requested.
 
         Raises:
+            AlreadyStored: the events that were `in_doubt` are stored, and nothing else was written.
             LeaseLost: it is not leased to this convod.
         """
         often, seldom = _values(record, OFTEN), _values(record, SELDOM)
@@ -158,6 +166,9 @@ class SessionStore:
             often["epoch"] = 0 if record.state.final and not record.asked else leases.epoch
 
         def work(connection: Connection) -> None:
+            # First: with them, the session may have been leased to nobody.
+            if in_doubt and _are_stored(connection, in_doubt):
+                raise AlreadyStored
             sets = ", ".join(f"{name} = ?" for name in often)
             changed = connection.execute(
                 f"UPDATE progress SET {sets}, text_bytes = text_bytes + ? WHERE session = ?{fence}",
@@ -168,8 +179,6 @@ class SessionStore:
                     raise leases.lost(connection, record.id)
                 if events:
                     leases.tell(connection, record.id, events[-1].seq)
-            if self.database.in_doubt:
-                self._undo(connection, record.id, events[0].seq if events else record.seq + 1)
             # Written only where something changed: a row is written whole, and with it its page.
             connection.execute(
                 f"UPDATE sessions SET ({', '.join(seldom)}) = ({_places(seldom)}) "
@@ -194,39 +203,13 @@ class SessionStore:
                 else:
                     _annotate(index, connection, event)
 
-        with trio.CancelScope(shield=True):
-            await self.database.write(work, durable=durable)
+        try:
+            with trio.CancelScope(shield=True):
+                await self.database.write(work, durable=durable)
+        except AlreadyStored:
+            self._usage.count(record.owner, sum(len(encode(event)) for event in in_doubt))
+            raise
         self._usage.count(record.owner, more)
-
-    def _undo(self, connection: Connection, session: str, seq: int) -> None:
-        """Remove events from `seq` on: they were stored as a connection was lost, and their writer was told that they
-        were not.
-        """
-        gone = connection.execute(
-            "DELETE FROM events WHERE session = ? AND seq >= ? RETURNING type, segment, length(body)", (session, seq)
-        ).fetchall()
-        if not gone:
-            return
-        index = self.database.index
-        connection.execute(
-            "UPDATE progress SET text_bytes = text_bytes - ? WHERE session = ?",
-            (sum(size for *_, size in gone), session),
-        )
-        said = [segment for _, segment, _ in gone if segment is not None]
-        if said:
-            index.remove(connection, session, "segment", min(said))
-        if any(kind in _ANNOTATIONS for kind, *_ in gone):
-            _annotate_anew(index, connection, session)
-        if any(kind == "final_summary" for kind, *_ in gone):
-            index.remove(connection, session, "summary")
-            before = connection.execute(
-                "SELECT type, body FROM events WHERE session = ? AND type = 'final_summary' AND segment IS NULL "
-                "ORDER BY seq DESC LIMIT 1", (session,),
-            ).fetchone()  # fmt: skip
-            if before is not None:
-                text = search.summary_text(cast(FinalSummary, _event(before)))
-                (end,) = connection.execute("SELECT duration_s FROM progress WHERE session = ?", (session,)).fetchone()
-                index.add(connection, session, "summary", 0, 0.0, end, text)
 
     async def delete(self, session: str) -> None:
         """Forget a session, its events and its words."""
@@ -627,32 +610,13 @@ def _segment(row: tuple[Any, ...]) -> Segment:
     return segment if text is None else corrected(segment, text)
 
 
-_ANNOTATIONS: Final = tuple(
-    str(kind.__struct_config__.tag)
-    for kind in (SpeakerLabel, SpeakersRevised, SpeakerRenamed, SpeakersMerged, SegmentCorrected)
-)
-"""Types of the events that say something about segments stored before them."""
-
-
-def _annotate_anew(index: Index, connection: Connection, session: str) -> None:
-    """Store what a session's events say about its segments, and nothing else."""
-    corrections = connection.execute(
-        "SELECT events.type, events.body FROM annotations AS known JOIN events ON events.session = known.session "
-        "AND events.segment = known.segment WHERE known.session = ? AND known.text IS NOT NULL",
-        (session,),
+def _are_stored(connection: Connection, events: Sequence[DurableEvent]) -> bool:
+    """Whether these very events are stored; another convod may have stored others with their numbers."""
+    found = connection.execute(
+        "SELECT body FROM events WHERE session = ? AND seq >= ? ORDER BY seq LIMIT ?",
+        (events[0].session, events[0].seq, len(events)),
     ).fetchall()
-    for row in corrections:
-        segment = cast(TranscriptSegment, _event(row))
-        index.correct(connection, session, segment.segment, segment.text)
-    for table in ("annotations", "speakers"):
-        connection.execute(f"DELETE FROM {table} WHERE session = ?", (session,))
-    rows = connection.execute(
-        f"SELECT type, body FROM events WHERE session = ? AND type IN ({', '.join('?' * len(_ANNOTATIONS))}) "
-        "AND segment IS NULL ORDER BY seq",
-        (session, *_ANNOTATIONS),
-    ).fetchall()
-    for row in rows:
-        _annotate(index, connection, _event(row))
+    return [bytes(body) for (body,) in found] == [encode(event) for event in events]
 
 
 def _annotate(index: Index, connection: Connection, event: DurableEvent) -> None:

@@ -120,8 +120,8 @@ class Index(Protocol):
     def renumber(self, connection: Connection) -> None:
         """Make new ids follow those that were given."""
 
-    def remove(self, connection: Connection, session: str, source: str | None = None, since: int = 0) -> None:
-        """Take a session's texts out of the index: those of a source if it is given, numbered from `since` on."""
+    def remove(self, connection: Connection, session: str, source: str | None = None) -> None:
+        """Take a session's texts out of the index: those of a source if it is given."""
 
     def newest(
         self, connection: Connection, phrases: Sequence[Phrase], scope: Scope, since: int = 0, common: bool = False
@@ -155,7 +155,6 @@ class SqlDatabase(Protocol):
     """The operator that is true of values which differ, NULL or not."""
 
     trouble: str | None
-    in_doubt: bool
 
     @property
     def leases(self) -> SqlLeases | None:

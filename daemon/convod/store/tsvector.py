@@ -103,11 +103,11 @@ class TsVectors:
             "SELECT setval(pg_get_serial_sequence('lines', 'id'), coalesce(max(id), 0) + 1, false) FROM lines"
         )
 
-    def remove(self, connection: Connection, session: str, source: str | None = None, since: int = 0) -> None:
+    def remove(self, connection: Connection, session: str, source: str | None = None) -> None:
         """Take texts out of the index; VACUUM must follow before they are gone from its pages."""
         gone = connection.execute(
-            "DELETE FROM lines WHERE session = ? AND (CAST(? AS TEXT) IS NULL OR source = ?) AND segment >= ?",
-            (session, source, source, since),
+            "DELETE FROM lines WHERE session = ? AND (CAST(? AS TEXT) IS NULL OR source = ?)",
+            (session, source, source),
         ).rowcount
         if gone:
             note_chore(connection)
