@@ -155,7 +155,7 @@ class _Daemon:
             metrics=session_metrics,
             may_append=self._may_append if settings.spool.path else lambda: True,
         )
-        self.hooks = Hooks(settings.hooks, state / "hooks", store) if settings.hooks.enabled else None
+        self.hooks = Hooks(settings.hooks, store) if settings.hooks.enabled else None
         journal_deps = JournalDeps(store, self.summarizers, session_metrics, self.hooks)
         self.manager = Manager(
             journal_deps, session_deps, config.sessions, settings.retention, settings.store.audio_grace_s

@@ -295,11 +295,10 @@ class Journal:
     async def _store(self, events: list[DurableEvent], durable: bool) -> None:
         hooks = self._deps.hooks
         end = hooks.end_in(events) if hooks is not None else None
-        if hooks is not None and end is not None:
-            await hooks.prepare(end)
+        deliver = 0 if end is None else end.seq
         in_doubt = () if self._doubt is None else self._doubt[0]
         try:
-            await self._deps.store.save(self.record, events, durable=durable, in_doubt=in_doubt)
+            await self._deps.store.save(self.record, events, durable=durable, in_doubt=in_doubt, deliver=deliver)
         except AlreadyStored:
             if in_doubt is not events:
                 raise

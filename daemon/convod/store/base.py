@@ -157,6 +157,19 @@ class Note(NamedTuple):
     seq: int
 
 
+class Delivery(NamedTuple):
+    """An end of a session that hooks must tell of: its event, since when (Unix seconds), and by which convod.
+
+    `ours`: that was an earlier start of this one.
+    """
+
+    session: str
+    seq: int
+    since: float
+    epoch: int = 0
+    ours: bool = True
+
+
 class Asked(NamedTuple):
     """A request that a client of another convod makes of this one."""
 
@@ -246,6 +259,12 @@ class Leases(Protocol):
     async def of_others(self) -> list[Held]:
         """Return sessions that others hold, or nobody, and on which there is something to do."""
 
+    async def left_deliveries(self) -> list[Delivery]:
+        """Return what hooks of convods that are dead have not told."""
+
+    async def take_delivery(self, delivery: Delivery) -> bool:
+        """Have hooks of this convod tell it; False if its convod came back, or another one was first."""
+
     async def positions(self, sessions: Iterable[str]) -> dict[str, tuple[int, int]]:
         """Return the newest event of each session that is stored, and the epoch that it is leased to."""
 
@@ -307,9 +326,11 @@ class Store(Protocol):
         *,
         durable: bool = False,
         in_doubt: Sequence[DurableEvent] = (),
+        deliver: int = 0,
     ) -> None:
         """Store a session's changed fields together with new events; their `seq` are the next ones. If `durable`, this
         and all that was stored before survives a power cut. `in_doubt`: events that may be stored by an earlier write.
+        `deliver`: the `seq` of the one that hooks must tell of, if any.
 
         Raises:
             AlreadyStored: they are.
@@ -436,6 +457,15 @@ class Store(Protocol):
 
     async def set_note(self, name: str, value: str) -> None:
         """Note something, in place of what was noted under that name before."""
+
+    async def deliveries(self) -> list[Delivery]:
+        """What hooks of this convod must still tell, oldest first."""
+
+    async def must_deliver(self, session: str, seq: int) -> bool:
+        """Whether hooks of this convod must still tell of that event."""
+
+    async def delivered(self, session: str, seq: int) -> None:
+        """Note that hooks need not tell of that event any more."""
 
     @property
     def trouble(self) -> str | None:

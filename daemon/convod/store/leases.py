@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Protocol
 
-from convod.store.base import Held, LeaseLost, Member, Note, Record
+from convod.store.base import Delivery, Held, LeaseLost, Member, Note, Record
 from convod.store.requests import ALIVE, SharedRequests, holder_of
 from convod.store.requests import CHANNEL as REQUESTS
 from convod.store.sessions import FINAL, RECORDS, record_of
@@ -146,6 +146,31 @@ class SharedLeases:
             return {session: (seq, epoch) for session, seq, epoch in rows}
 
         return await self._database.read(work) if ids else {}
+
+    # --- hooks ----------------------------------------------------------------------------------------------------
+
+    async def left_deliveries(self) -> list[Delivery]:
+        """Return what hooks of convods that are dead have not told."""
+
+        def work(connection: Connection) -> list[Delivery]:
+            rows = connection.execute(
+                "SELECT session, seq, since, deliveries.epoch, coalesce(home = ?, FALSE) FROM deliveries "
+                "LEFT JOIN daemons ON daemons.epoch = deliveries.epoch "
+                f"WHERE deliveries.epoch <> ? AND deliveries.epoch NOT IN {ALIVE} ORDER BY since",
+                (self.member.home, self.epoch),
+            )
+            return [Delivery(*row) for row in rows]
+
+        return await self._database.read(work)
+
+    async def take_delivery(self, delivery: Delivery) -> bool:
+        """Have hooks of this convod tell it; False if its convod came back, or another one was first."""
+        sql = (
+            "UPDATE deliveries SET epoch = ? WHERE session = ? AND seq = ? AND epoch = ? "
+            f"AND epoch NOT IN {ALIVE}"
+        )  # fmt: skip
+        values = (self.epoch, delivery.session, delivery.seq, delivery.epoch)
+        return await self._database.write(lambda connection: connection.execute(sql, values).rowcount > 0)
 
     # --- audio ----------------------------------------------------------------------------------------------------
 

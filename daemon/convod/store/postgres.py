@@ -75,7 +75,7 @@ BEGINNING: Final = (
     "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
 )
 
-TABLES: Final = ("sessions", "configs", "progress", "events", "paused", "chores", "notes", "lines", "removed", "requests")
+TABLES: Final = ("sessions", "configs", "progress", "events", "paused", "chores", "notes", "lines", "removed", "requests", "deliveries")
 
 GONE: Final = ("08", "57P")
 """SQLSTATEs, by how they begin, of a server that is stopping, starting or gone."""
@@ -328,6 +328,7 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
         self.writer.run("BEGIN")
         self.writer.execute(
             f"DELETE FROM daemons WHERE epoch NOT IN {ALIVE} AND epoch NOT IN (SELECT epoch FROM progress) "
+            "AND epoch NOT IN (SELECT epoch FROM deliveries) "
             # Of the others it is still told whose audio they have.
             "AND (home = ? OR spool NOT IN (SELECT spool FROM progress WHERE kept_bytes > 0))",
             (self._member.home,),

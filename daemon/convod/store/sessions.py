@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import secrets
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any, Final, TypeVar, cast
 
@@ -42,7 +43,7 @@ from convo.messages import (
 )
 from convo.transcript import corrected
 from convod.store import search
-from convod.store.base import BY_USER, AlreadyStored, Record, SpeakerNames, StoredVoice, StoreFailed, TooMany
+from convod.store.base import BY_USER, AlreadyStored, Delivery, Record, SpeakerNames, StoredVoice, StoreFailed, TooMany
 from convod.store.readers import Deadline
 from convod.store.sql import Connection, Index, SqlDatabase
 from convod.store.usage import Usage
@@ -126,6 +127,10 @@ class SessionStore:
             self._usage.count(record.owner, new["progress"]["text_bytes"])
         return stored
 
+    @property
+    def _epoch(self) -> int:
+        return 0 if self.leases is None else self.leases.epoch
+
     def _insert(self, connection: Connection, new: dict[str, dict[str, Any]]) -> bool:
         """Insert the rows of a session; whether there was none with its key."""
         about = dict(new)
@@ -145,6 +150,7 @@ class SessionStore:
         *,
         durable: bool = False,
         in_doubt: Sequence[DurableEvent] = (),
+        deliver: int = 0,
     ) -> None:
         """Store a session's changed fields together with new events; their `seq` are the next ones.
 
@@ -188,6 +194,12 @@ class SessionStore:
             connection.execute(
                 "UPDATE configs SET config = ? WHERE session = ? AND config <> ?", (config, record.id, config)
             )
+            if deliver:
+                connection.execute(
+                    "INSERT INTO deliveries VALUES (?, ?, ?, ?) ON CONFLICT (session) "
+                    "DO UPDATE SET seq = excluded.seq, since = excluded.since, epoch = excluded.epoch",
+                    (record.id, deliver, time.time(), self._epoch),
+                )
             for event, body in zip(events, bodies, strict=True):
                 segment = event.segment if isinstance(event, TranscriptSegment) else None
                 connection.execute(
@@ -584,6 +596,27 @@ class SessionStore:
             )
 
         await self.database.write(work)
+
+    async def deliveries(self) -> list[Delivery]:
+        """What hooks of this convod must still tell, oldest first."""
+        sql = "SELECT session, seq, since, epoch FROM deliveries WHERE epoch = ? ORDER BY since"
+
+        def work(connection: Connection) -> list[Delivery]:
+            return [Delivery(*row) for row in connection.execute(sql, (self._epoch,))]
+
+        return await self.database.read(work)
+
+    async def must_deliver(self, session: str, seq: int) -> bool:
+        """Whether hooks of this convod must still tell of that event."""
+        sql = "SELECT 1 FROM deliveries WHERE session = ? AND seq = ? AND epoch = ?"
+        values = (session, seq, self._epoch)
+        return await self.database.read(lambda connection: connection.execute(sql, values).fetchone() is not None)
+
+    async def delivered(self, session: str, seq: int) -> None:
+        """Note that hooks need not tell of that event any more."""
+        sql = "DELETE FROM deliveries WHERE session = ? AND seq = ? AND epoch = ?"
+        values = (session, seq, self._epoch)
+        await self.database.write(lambda connection: connection.execute(sql, values).rowcount)
 
     @property
     def trouble(self) -> str | None:

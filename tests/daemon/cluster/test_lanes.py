@@ -260,16 +260,16 @@ async def test_what_is_dropped_is_deleted_there_and_its_lane_is_free_when_the_wo
 async def test_what_is_dropped_before_its_worker_took_it_frees_the_lane_though_nobody_says_so(
     broker: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forget, tries = Lanes._forget, 0  # noqa: SLF001
+    lrem, tries = redis.client.Pipeline.lrem, 0
 
-    def breaks_once(self: Lanes, *tasks: object) -> object:
+    def breaks_once(self: redis.client.Pipeline, *arguments: object) -> object:
         nonlocal tries
         tries += 1
         if tries == 1:
             raise redis.ConnectionError
-        return forget(self, *tasks)  # type: ignore[arg-type]
+        return lrem(self, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Lanes, "_forget", breaks_once)
+    monkeypatch.setattr(redis.client.Pipeline, "lrem", breaks_once)
     monkeypatch.setattr("convod.cluster.lanes.PAUSE_S", 0.01)
     async with stage(broker) as one:
         one.submit(Kind.FILE, "gone")
