@@ -132,7 +132,8 @@ class Holder(NamedTuple):
     def sentence(self) -> str:
         """What to do where this one is needed."""
         if self.has_audio:
-            return f"{self} has the audio of this session{'; ask that one' if self.alive else ', but has stopped; start it'}"
+            todo = "; ask that one" if self.alive else ", but has stopped; start it"
+            return f"{self} has the audio of this session{todo}"
         if self.alive:
             return f"{self} works on this session; send its audio there, or try again in a moment"
         return f"{self} works on this session, but has stopped; try again in a moment, when another one continues it"
@@ -224,7 +225,10 @@ class Leases(Protocol):
     """Who may write which session, where several convods share a store. Every call may raise StoreFailed."""
 
     member: Member
-    requests: Requests
+
+    @property
+    def requests(self) -> Requests:
+        """What it asks others, and they it."""
 
     @property
     def epoch(self) -> int:

@@ -1,8 +1,8 @@
 """PostgreSQL: a server somewhere, which may go and come back while it is used.
 
 In: functions that take a connection. Out: what they return. A connection that was lost is opened again by who needs it
-next. What was sent to be committed when it was lost may have been committed: then the caller is told `InDoubt`. It knows
-nothing of sessions, and no error or log line names a password.
+next. What was sent to be committed when it was lost may have been committed: then the caller is told `InDoubt`. It
+knows nothing of sessions, and no error or log line names a password.
 """
 
 from __future__ import annotations
@@ -75,7 +75,11 @@ BEGINNING: Final = (
     "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
 )
 
-TABLES: Final = ("sessions", "configs", "progress", "events", "paused", "chores", "notes", "lines", "removed", "requests", "deliveries")
+TABLES: Final = (
+    "sessions", "configs", "progress", "events", "annotations", "speakers", "voices", "paused", "chores", "notes",
+    "lines", "removed", "requests", "deliveries",
+)  # fmt: skip
+"""All that may hold a word of somebody, or take room."""
 
 GONE: Final = ("08", "57P")
 """SQLSTATEs, by how they begin, of a server that is stopping, starting or gone."""

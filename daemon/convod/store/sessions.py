@@ -11,7 +11,7 @@ import logging
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 import msgspec
 import trio
@@ -45,7 +45,7 @@ from convo.transcript import corrected
 from convod.store import search
 from convod.store.base import BY_USER, AlreadyStored, Delivery, Record, SpeakerNames, StoredVoice, StoreFailed, TooMany
 from convod.store.readers import Deadline
-from convod.store.sql import Connection, Index, SqlDatabase
+from convod.store.sql import Connection, Index, SqlDatabase, note_chore
 from convod.store.usage import Usage
 
 log = logging.getLogger("convod.store")
@@ -552,8 +552,10 @@ class SessionStore:
         """Forget a voice, as `delete` does a session; return whether there was one."""
 
         def work(connection: Connection) -> bool:
-            gone = connection.execute("DELETE FROM voices WHERE owner = ? AND name = ?", (owner, name))
-            return gone.rowcount > 0
+            gone = connection.execute("DELETE FROM voices WHERE owner = ? AND name = ?", (owner, name)).rowcount
+            if gone:
+                note_chore(connection)
+            return gone > 0
 
         found = await self.database.write(work, durable=True)
         await self.tidy(TIDY_S)

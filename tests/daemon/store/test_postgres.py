@@ -9,8 +9,26 @@ import psycopg
 import pytest
 import trio
 
-from convo.messages import CreateSession, FinalSummary, Mark, State, TranscriptSegment
-from convod.store import AlreadyStored, InDoubt, Record, SessionStore, StoreAway, StoreFailed, Usage, database_at
+from convo.messages import (
+    CreateSession,
+    FinalSummary,
+    Mark,
+    SegmentCorrected,
+    SpeakerRenamed,
+    State,
+    TranscriptSegment,
+)
+from convod.store import (
+    AlreadyStored,
+    InDoubt,
+    Record,
+    SessionStore,
+    StoreAway,
+    StoredVoice,
+    StoreFailed,
+    Usage,
+    database_at,
+)
 from convod.store.postgres import PostgresDatabase
 from convod.store.sql import migrations
 from tests.support.postgres import lose_at_commit
@@ -262,7 +280,16 @@ async def test_deleted_words_are_in_no_page_of_a_table_any_more(postgres):
             for text in ("xyzzy plugh", "秘密の会議"):
                 await store.save(one, [segment(one, text)])
                 one.seq, one.segments = one.seq + 1, one.segments + 1
+            for event in (
+                SegmentCorrected(session=one.id, seq=3, segment=0, text="another secret", by="user"),
+                SpeakerRenamed(session=one.id, seq=4, speaker=1, name="Ann", by="user"),
+                Mark(session=one.id, seq=5, time=1.0, text="here"),
+            ):
+                await store.save(one, [event], deliver=event.seq)
+                one.seq = event.seq
+            await store.put_voice("me", StoredVoice(name="Ann", model="m", created=1.0, seconds=9.0, vector=b"v"), 9)
             assert await pages(store)
+            assert await store.delete_voice("me", "Ann")
             await store.delete(one.id)
             assert await pages(store) == 0
             assert await store.database.read(lambda one: one.execute("SELECT * FROM chores").fetchall()) == []
@@ -273,7 +300,9 @@ async def pages(store: SessionStore) -> int:
 
     def work(connection) -> int:
         count = 0
-        for table in ("sessions", "configs", "progress", "events", "lines"):
+        for table in (
+            "sessions", "configs", "progress", "events", "annotations", "speakers", "voices", "lines", "deliveries"
+        ):  # fmt: skip
             size = connection.execute("SELECT pg_relation_size(?) / 8192", (table,)).fetchone()[0]
             for page in range(size):
                 rows = "heap_page_items(get_raw_page(?, ?)) WHERE t_data IS NOT NULL"
