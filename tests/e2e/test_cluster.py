@@ -220,7 +220,7 @@ async def test_a_worker_with_another_model_or_version_gets_nothing_and_distance_
         redis.set(wire.window_key("t"), encoded(PROBE), ex=30)
         redis.lpush(wire.PREFIX + queue, wire.task_message("t", queue, "nobody", "another", 10.0))
         for one in workers:
-            cluster.link(one).delay_s = 0.05
+            cluster.link(one).delay_s = 0.025  # each way
         assert await rest(await begin(client)) == expected
         for one in workers:
             cluster.link(one).delay_s = 0.0

@@ -21,7 +21,7 @@ from convod.auto_reset_event import AutoResetEvent
 from convod.cluster import broker, wire
 from convod.cluster.estimate import WayEstimate
 from convod.cluster.fingerprint import VoicesDigest, digest, versions
-from convod.cluster.members import BEAT_S, MISSED, Member, Members
+from convod.cluster.members import MISSED, Member, Members
 from convod.cluster.outstanding import Outstanding
 from convod.cluster.wire import Fingerprint, Malformed, Reply
 from convod.engine import voices
@@ -419,7 +419,7 @@ class Lanes:
                     else:
                         self._beaten(fields, now)
             for member in self._members.silent(now):
-                self._lose(member, f"it missed {MISSED} beats ({MISSED * BEAT_S:.0f} s)")
+                self._lose(member, f"it missed {MISSED} beats ({member.silent_s:g} s)")
 
     def _greet(self) -> str:
         """Check that the broker answers, and return the end of its stream of beats."""

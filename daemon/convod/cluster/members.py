@@ -11,9 +11,6 @@ from typing import Final
 
 from convod.cluster.wire import Beat, Fingerprint
 
-BEAT_S: Final = 2.0
-"""Seconds between two beats of a worker."""
-
 MISSED: Final = 3
 """After so many missing beats in a row a worker is dead, or cut off."""
 
@@ -28,6 +25,11 @@ class Member:
     beat: Beat
     at: float
     why_not: str | None
+
+    @property
+    def silent_s(self) -> float:
+        """After so long without a beat it is dead."""
+        return MISSED * self.beat.every_s
 
 
 class Members:
@@ -61,7 +63,7 @@ class Members:
 
     def silent(self, now: float) -> list[Member]:
         """Remove and return those that are dead at `now`."""
-        dead = [member for member in self._members.values() if now - member.at >= MISSED * BEAT_S]
+        dead = [member for member in self._members.values() if now - member.at >= member.silent_s]
         for member in dead:
             del self._members[member.beat.worker]
         return dead

@@ -24,7 +24,7 @@ import trio
 
 from convod.cluster import broker, wire
 from convod.cluster.fingerprint import VoicesDigest, digest, versions
-from convod.cluster.members import BEAT_S, StuckWatch
+from convod.cluster.members import StuckWatch
 from convod.cluster.wire import Beat, Fingerprint, Reply
 from convod.engine import models, selection, voices
 from convod.engine.fetch import FetchFailed, fetch
@@ -201,7 +201,7 @@ class Agent:
             queued = await self._send_beat()
             if self._watch.look(queued=queued, busy=bool(self._busy)):
                 await self._start_again()
-            with trio.move_on_after(BEAT_S):
+            with trio.move_on_after(self._settings.beat_s):
                 await self._beat_now.wait()
 
     async def _send_beat(self) -> int:
@@ -216,6 +216,7 @@ class Agent:
             busy=self._busy,
             load=_load(),
             windows=self._windows,
+            every_s=self._settings.beat_s,
             state=self._state,
         )
         try:

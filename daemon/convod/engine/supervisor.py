@@ -79,7 +79,8 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     `deadline_s`: a worker that takes longer for each window of its batch hangs, and is replaced. `unload_s`: after so
     long without work the model leaves memory, until it is needed again; 0 keeps it. `voices`: what tells speakers
     apart, `voices` from the package index or the path of an ONNX file, see `embedder`. `broker`: the URL of a Redis
-    through which workers on other machines get windows. With `remote_only` there are no others.
+    through which workers on other machines get windows. With `remote_only` there are no others. `beat_s`: how often a
+    worker says that it is alive; after three times as long without a word, its windows go elsewhere.
     """
 
     model: str = selection.AUTO
@@ -94,6 +95,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     voices: str = voices.NAME
     broker: str = ""
     remote_only: bool = False
+    beat_s: Annotated[float, Meta(ge=0.1, le=60)] = 2.0
 
 
 @dataclass(frozen=True, slots=True)

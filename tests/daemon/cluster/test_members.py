@@ -3,8 +3,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from convod.cluster.members import BEAT_S, MISSED, STUCK_LOOKS, Members, StuckWatch
-from convod.cluster.wire import Beat, Fingerprint
+from convod.cluster.members import MISSED, STUCK_LOOKS, Members, StuckWatch
+from convod.cluster.wire import BEAT_S, Beat, Fingerprint
 
 OURS = Fingerprint(digest="d", context="short", device="cpu", compute_type="int8", versions="convod 1")
 
@@ -41,6 +41,14 @@ def test_a_worker_is_dead_when_three_beats_did_not_come(beats, now, alive):
     assert [member.beat.worker for member in members] == alive
     assert dead == known - set(alive)
     assert members.silent(now) == []  # told once
+
+
+def test_each_worker_says_how_often_it_beats():
+    members = wanting()
+    members.beat(msgspec.structs.replace(beat("often"), every_s=0.5), 0.0)
+    members.beat(beat("seldom"), 0.0)
+    assert [member.beat.worker for member in members.silent(MISSED * 0.5)] == ["often"]
+    assert [member.beat.worker for member in members] == ["seldom"]
 
 
 def test_one_that_beats_again_is_back_and_one_that_says_so_is_gone_at_once():
