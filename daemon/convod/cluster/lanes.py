@@ -81,7 +81,6 @@ class RemoteWorker:
         self.batch: list[DecodeJob] = []
         self.busy_since: float | None = None
         self.way = WayEstimate()
-        self.decoded_s = 0.0
         self.member = member
         self._lanes = lanes
         self._queue = wire.queue_name(member.beat.fingerprint.name, member.beat.worker)
@@ -112,11 +111,9 @@ class RemoteWorker:
         """
         self.batch = batch
         try:
-            answer = await self._exchange(work_of(batch), limit_s)
+            return await self._exchange(work_of(batch), limit_s)
         finally:
             self.batch = []
-        self.decoded_s += sum(job.seconds for job in batch)
-        return answer
 
     def abandon(self, within_s: float) -> None:
         """Nothing waits for what it decodes: its windows are deleted, which tells the worker."""
@@ -193,6 +190,7 @@ class RemoteWorker:
             self._task = task
             try:
                 await self._lanes.hand_out(task, encoded(work), limit_s)
+                self._log("a task is out", task)
                 if self._abandoned:  # on its way there it could not be deleted
                     self._lanes.delete(task)
                 with trio.move_on_at(begun + limit_s):
@@ -200,11 +198,21 @@ class RemoteWorker:
                         await self._news.wait()
             finally:
                 self._task, self.busy_since = None, None
+                self._log("a task is over", task, ms=round(1000 * (trio.current_time() - begun)))
         if self._reply is None:
             if self._lost is not None:
                 raise WorkerLost(self._lost)
             raise WorkerDied(f"it did not answer within {limit_s:.0f} s")
         return self._read(self._reply, len(work.windows), trio.current_time() - begun)
+
+    def _log(self, message: str, task: _Task, **more: object) -> None:
+        """Log what became of a task: its worker logs the same id."""
+        if log.isEnabledFor(logging.DEBUG):
+            beat = self.member.beat
+            verdict = "" if self._reply is None else self._reply.verdict
+            sessions = " ".join(dict.fromkeys(job.session for job in self.batch))
+            about = {"task": task.id, "worker": beat.worker, "host": beat.host, "session": sessions, "verdict": verdict}
+            log.debug("%s", message, extra=about | more)
 
     def _forget_last(self) -> None:
         self._reply, self._abandoned = None, False

@@ -125,7 +125,10 @@ async def stage(broker: RedisServer, **settings: str) -> AsyncIterator[Stage]:
     assert broker.names("convo:w:*") == broker.names("convo:r:*") == []  # nothing is left behind
 
 
-async def test_finals_leave_if_the_way_fits_their_deadline_and_interims_stay(broker: RedisServer) -> None:
+async def test_finals_leave_if_the_way_fits_their_deadline_and_interims_stay(
+    broker: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", "convod.cluster")
     async with stage(broker) as one:
         (lane,) = one.engine.lanes.serving
         measured(lane, 0.005)
@@ -135,6 +138,12 @@ async def test_finals_leave_if_the_way_fits_their_deadline_and_interims_stay(bro
         assert [window.audio for window in work.windows] == [near.audio]
         one.reply(task, daemon, "from afar")
         assert await one.text(near) == "from afar"
+        # Its worker logs the same id: what became of a session is found across machines.
+        logged = [record for record in caplog.records if getattr(record, "task", "") == task]
+        assert [(one.getMessage(), one.session) for one in logged] == [  # type: ignore[attr-defined]
+            ("a task is out", "near"),
+            ("a task is over", "near"),
+        ]
 
         measured(lane, 1.0)  # the network has become slow
         far = one.submit(Kind.FINAL, "far")
