@@ -124,8 +124,9 @@ class Raw(psycopg.Connection[tuple[Any, ...]]):
 class PostgresConnection:
     """A connection that can be opened again; `execute` takes what SQLite's does."""
 
-    def __init__(self, parameters: dict[str, Any], *, timeout_s: float | None = None) -> None:
+    def __init__(self, parameters: dict[str, Any], *, timeout_s: float | None = None, plans_anew: bool = False) -> None:
         self._parameters = parameters
+        self._plans_anew = plans_anew  # else a statement that comes often is planned for any values
         self._timeout_s = timeout_s
         self.raw: Raw | None = None
         self._timeout_ms: int | None = None
@@ -151,6 +152,8 @@ class PostgresConnection:
             self._timeout_ms = None
             seconds = threads.READ_S if self._timeout_s is None else self._timeout_s
             self.run(BEGINNING.format(timeout=round(seconds * 1000)))
+            if self._plans_anew:
+                self.run("SET plan_cache_mode = force_custom_plan")
         except BaseException:
             self.close()
             raise
@@ -280,7 +283,7 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
         self._pid: int | None = None  # the server's process for the writer's last connection
         self.index = TsVectors()
         self.writer = PostgresConnection(self._parameters, timeout_s=0.0 if alone else None)
-        self._reader = self._connect()
+        self._reader = PostgresConnection(self._parameters)
 
     def open(self) -> None:
         """Connect, and migrate the tables. Blocks: for the start.
@@ -456,7 +459,8 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
     # --- connections ---------------------------------------------------------------------------------------------
 
     def _connect(self) -> PostgresConnection:
-        return PostgresConnection(self._parameters)  # opened by who uses it
+        # Opened by who uses it. It is for searches: how to look up a word depends on how common that is.
+        return PostgresConnection(self._parameters, plans_anew=True)
 
     def _disconnect(self, connection: PostgresConnection) -> None:
         connection.close()

@@ -124,15 +124,22 @@ class Index(Protocol):
         """Take a session's texts out of the index: those of a source if it is given."""
 
     def newest(
-        self, connection: Connection, phrases: Sequence[Phrase], scope: Scope, since: int = 0, common: bool = False
+        self,
+        connection: Connection,
+        phrases: Sequence[Phrase],
+        scope: Scope,
+        among: Sequence[int] = (),
+        oldest: int | None = None,
     ) -> list[Line]:
-        """Texts with all phrases, of those with an `id` from `since` on; `common`: very many have all the words."""
+        """Texts with all phrases, of those with an `id` among these if any are given. `oldest`: as many texts as are
+        wanted, from this one on, have all the words, wherever they stand.
+        """
 
     def newest_with(self, connection: Connection, words: Sequence[str], scope: Scope) -> list[Line]:
         """Texts that hold all words, of three characters and more in scripts without spaces, anywhere."""
 
-    def nth_newest(self, connection: Connection, phrase: Phrase, number: int) -> int | None:
-        """The `id` of so manieth newest text with a phrase, from 1 on; None if there are fewer."""
+    def has(self, connection: Connection, phrase: Phrase, number: int, since: int) -> bool:
+        """Whether so many texts with an `id` from `since` on have a phrase."""
 
 
 class SqlLeases(Leases, Protocol):
