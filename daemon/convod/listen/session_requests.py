@@ -183,6 +183,7 @@ class SessionRequests:
 
     async def _list_queue(self, client: Client, request: ListQueue) -> Reply:
         jobs, paused = self._manager.queue(client.owner)
+        jobs += await self._manager.queued_elsewhere(client.owner)
         return ListQueueReply(id=request.id, jobs=jobs[:MOST], paused=paused)
 
     async def _pause_queue(self, client: Client, request: PauseQueue) -> Reply:

@@ -359,8 +359,8 @@ class Store(Protocol):
     async def keyed(self, owner: str, key: str) -> Record | None:
         """The owner's session with that key, None if there is none."""
 
-    async def unfinished(self) -> list[Record]:
-        """Sessions that are in no final state, oldest first."""
+    async def unfinished(self, owner: str | None = None) -> list[Record]:
+        """Sessions that are in no final state, of an owner or of all, oldest first."""
 
     async def asked(self) -> list[Record]:
         """Return sessions with requested summaries that are not written yet, oldest first."""

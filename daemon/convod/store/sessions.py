@@ -274,17 +274,17 @@ class SessionStore:
         """The owner's session with that key, None if there is none."""
         return await self.database.read(lambda connection: _keyed(connection, owner, key))
 
-    async def unfinished(self) -> list[Record]:
-        """Sessions that are in no final state, oldest first."""
-        return await self._oldest_first("state NOT IN ('completed', 'failed', 'cancelled')")
+    async def unfinished(self, owner: str | None = None) -> list[Record]:
+        """Sessions that are in no final state, of an owner or of all, oldest first."""
+        return await self._oldest_first(f"state NOT IN ('completed', 'failed', 'cancelled') AND {THEIRS}", owner, owner)
 
     async def asked(self) -> list[Record]:
         """Return sessions with requested summaries that are not written yet, oldest first."""
         return await self._oldest_first("asked <> '[]'")
 
-    async def _oldest_first(self, where: str) -> list[Record]:
+    async def _oldest_first(self, where: str, *values: object) -> list[Record]:
         def work(connection: Connection, deadline: Deadline) -> list[Record]:
-            return list(_records(connection.execute(f"{RECORDS} WHERE {where} ORDER BY created")))
+            return list(_records(connection.execute(f"{RECORDS} WHERE {where} ORDER BY created", values)))
 
         return await self.database.read_long(work)
 

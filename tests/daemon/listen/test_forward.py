@@ -162,6 +162,26 @@ async def test_one_is_cancelled_and_a_summary_is_asked_for_where_another_is_writ
         assert (len(a.home.summarizers.wanted), b.home.summarizers.wanted) == (2, [])
 
 
+async def test_files_at_every_convod_are_listed_put_forward_and_cancelled_from_one(postgres, tmp_path):
+    async with two(postgres, tmp_path) as (a, b):
+        here, there = await a.client(), await b.client()
+        await done(here, messages.PauseQueue)
+        kind = {"kind": "file", "summary": messages.SummaryOptions(mode="off")}
+        files = []
+        for one in (here, there):
+            request = one.numbered(messages.CreateSession, **kind)
+            await one.send(request)
+            files.append((await one.until(lambda reply: getattr(reply, "id", None) == request.id)).session)  # noqa: B023
+        await done(there, messages.UpdateSession, session=files[0], priority="high")
+        listed = (await done(there, messages.ListQueue)).jobs
+        assert [(one.session, one.priority) for one in listed] == [(files[1], "normal"), (files[0], "high")]
+        assert [one.session for one in (await done(here, messages.ListQueue)).jobs] == files
+        assert (await done(await a.client(owner="you"), messages.ListQueue)).jobs == []
+        await done(there, messages.CancelSession, session=files[0])
+        await over(a, files[0])
+        assert [one.session for one in (await done(there, messages.ListQueue)).jobs] == files[1:]
+
+
 async def test_for_others_a_session_is_nowhere(postgres, tmp_path):
     async with two(postgres, tmp_path) as (a, b):
         session = await speaking(a, await a.client(), 1)
