@@ -21,7 +21,7 @@ from convod.auto_reset_event import AutoResetEvent
 from convod.cluster import broker, wire
 from convod.cluster.estimate import WayEstimate
 from convod.cluster.fingerprint import VoicesDigest, digest, versions
-from convod.cluster.members import MISSED, Member, Members
+from convod.cluster.members import MISSED, LostWatch, Member, Members
 from convod.cluster.outstanding import Outstanding
 from convod.cluster.wire import Fingerprint, Malformed, Reply
 from convod.engine import voices
@@ -89,6 +89,7 @@ class RemoteWorker:
         self._reply: Reply | None = None
         self._task: _Task | None = None
         self._lost: str | None = None
+        self._lost_watch = LostWatch()
         self._abandoned = False
 
     async def load(self, limit_s: float) -> Loaded:
@@ -171,6 +172,12 @@ class RemoteWorker:
         """Whether it takes no more batches."""
         return self._lost is not None or self.member.beat.state != "serving"
 
+    def beaten(self) -> None:
+        """Its worker has sent a beat."""
+        task = "" if self._task is None or self._reply is not None else self._task.id
+        if self._lost_watch.beat(task, busy=bool(self.member.beat.busy)):
+            self.replied(Reply(task, "dropped"))
+
     def replied(self, reply: Reply) -> None:
         """Take the reply to its task."""
         self._reply = reply
@@ -221,7 +228,7 @@ class RemoteWorker:
         if reply.verdict == "dropped":
             if self._abandoned:
                 raise Abandoned
-            raise WorkerLost("the windows were no longer at the broker")
+            raise WorkerLost("the task was lost, or its windows were no longer at the broker")
         if reply.verdict == "died":
             raise WorkerDied(reply.body.decode(errors="replace"))
         try:
@@ -489,6 +496,8 @@ class Lanes:
                 lane.look_again()
         else:
             self._open(member)
+            for lane in self._of_member.get(member.beat.worker, ()):
+                lane.beaten()
             self.offer(self._engine.take_leaving)  # it may have a speaker embedder by now
 
     def _open(self, member: Member) -> None:

@@ -75,6 +75,7 @@ class Agent:
         self._busy = self._windows = 0
         self._beat_now = trio.Event()
         self._watch = StuckWatch()
+        self._consumes = False
         self._away = False
 
     # --- for the main thread ------------------------------------------------------------------------------
@@ -98,6 +99,10 @@ class Agent:
     def decode(self, task: str, daemon: str, model: str, limit_s: float) -> None:
         """Do a task, from the main thread."""
         trio.from_thread.run(self._decode, task, daemon, model, float(limit_s), trio_token=self._token)
+
+    def consume(self) -> None:
+        """Say that tasks are taken from now on."""
+        self._consumes = True
 
     def leave(self) -> None:
         """Say that no more tasks are taken."""
@@ -199,7 +204,7 @@ class Agent:
         while True:
             self._beat_now = trio.Event()
             queued = await self._send_beat()
-            if self._watch.look(queued=queued, busy=bool(self._busy)):
+            if self._watch.look(queued=queued if self._consumes else 0, busy=bool(self._busy)):
                 await self._start_again()
             with trio.move_on_after(self._settings.beat_s):
                 await self._beat_now.wait()
@@ -354,7 +359,7 @@ def consumer(settings: EngineSettings, agent: Agent) -> Any:
     """Return Celery's worker, without the features that are known to fail with Redis."""
     from celery import Celery
     from celery.platforms import SecurityWarning
-    from celery.signals import setup_logging, worker_shutting_down
+    from celery.signals import setup_logging, worker_ready, worker_shutting_down
     from kombu import Exchange, Queue
 
     # As root it warns about pickle, which is not accepted here.
@@ -394,9 +399,13 @@ def consumer(settings: EngineSettings, agent: Agent) -> Any:
     def leave(**_: Any) -> None:
         agent.leave()
 
+    def consume(**_: Any) -> None:
+        agent.consume()
+
     def keep(**_: Any) -> None:
         """Listening to this signal keeps Celery from setting up logs."""
 
+    worker_ready.connect(consume, weak=False)
     worker_shutting_down.connect(leave, weak=False)
     setup_logging.connect(keep, weak=False)
     return app.Worker(

@@ -21,6 +21,7 @@ from convod.cluster import wire
 from convod.cluster.estimate import WayEstimate
 from convod.cluster.fingerprint import VoicesDigest, digest, versions
 from convod.cluster.lanes import Lanes, RemoteWorker
+from convod.cluster.members import LOST_BEATS
 from convod.cluster.wire import Beat, Fingerprint, Reply
 from convod.engine.models import BUILTIN, BUILTIN_DIRECTORY
 from convod.engine.supervisor import Engine, EngineSettings
@@ -306,3 +307,16 @@ async def test_what_is_dropped_as_it_was_offered_is_given_to_nobody(broker: Redi
         assert [window.audio for window in work.windows] == [job.audio]
         one.reply(task, daemon, "next")
         assert await one.text(job) == "next"
+
+
+async def test_a_task_that_its_worker_never_got_is_done_elsewhere(broker: RedisServer) -> None:
+    async with stage(broker) as one:
+        job = one.submit(Kind.FILE, "file")
+        await one.take()
+        for _ in range(LOST_BEATS + 1):
+            one.send_beat()
+        await until(lambda: one.engine.queue().file == 1)
+        assert (job.losses, job.deaths) == (1, 0)
+        await until(lambda: len(broker.names("convo:w:*")) == 1)  # its windows are deleted, and the lane is tried
+        one.let_go()
+        assert await one.text(job) != ""
