@@ -32,6 +32,8 @@ from convo.messages import (
     TranscriptSegment,
 )
 from convod.auto_reset_event import AutoResetEvent
+from convod.engine.models import ModelNotHere
+from convod.engine.pool import NoRoomForModel
 from convod.engine.subscribers import Tell
 from convod.engine.supervisor import Deliver, EngineSettings, Outcome
 from convod.sessions import Manager, Refused, Session, exports
@@ -181,6 +183,24 @@ class ScriptedEngine:
 
     def queue(self) -> QueueStatus:
         return QueueStatus(final=0, interim=0, file=0)
+
+
+class ScriptedPool:
+    """Has the interface of `EnginePool` that sessions use: one other model, `larger`."""
+
+    def __init__(self) -> None:
+        self.engine = ScriptedEngine()
+        self.full = False
+
+    def check(self, model: str) -> None:
+        if model != "larger":
+            raise ModelNotHere(model, model)
+
+    def get(self, model: str) -> ScriptedEngine:
+        self.check(model)
+        if self.full:
+            raise NoRoomForModel("two others are in use")
+        return self.engine
 
 
 class ScriptedSummarizers:
@@ -346,6 +366,7 @@ async def house(
     database: PostgresDatabase | None = None,
     audio_grace_s: float = 600.0,
     may_append: Callable[[], bool] = lambda: True,
+    pool: ScriptedPool | None = None,
     **settings: Any,
 ) -> AsyncIterator[House]:
     """A manager that runs until the end of the block, then stops as the daemon would be killed: nothing is drained."""
@@ -365,6 +386,7 @@ async def house(
     deps = SessionDeps(
         spool=spool,
         engine=engine,
+        engine_pool=pool,
         hallucination_filter=HallucinationFilter(),
         file_queue=queue,
         limits=limits,
