@@ -32,7 +32,8 @@ from convo.messages import (
 from convo.redaction import Redactor
 from convod.listen.auth import Right
 from convod.listen.client import MOST, Answers, Client
-from convod.sessions import Manager, Refused, speakers
+from convod.sessions import Manager, Refused
+from convod.sessions.speaker_names import named, with_names
 
 PAGE_SEGMENTS: Final = 500
 """Segments in one get_session reply; the rest is asked for by `after_segment`."""
@@ -69,6 +70,7 @@ class HistoryRequests:
         marks = await store.marks(journal.id) if request.after_segment is None else []
         config = journal.record.config
         said = await store.speakers(journal.id) if request.after_segment is None else None
+        summary = await store.summary(journal.id)
         info = journal.record.info
         return GetSessionReply(
             id=request.id,
@@ -79,10 +81,10 @@ class HistoryRequests:
             created=info.created,
             duration_s=info.duration_s,
             segments=segments[:fits],
-            summary=await store.summary(journal.id),
+            summary=summary if said is None else with_names(summary, config, said),
             more=fits < len(segments),
             marks=marks[: _fitting(marks)],
-            speakers=[] if said is None else speakers.named(config, said),
+            speakers=[] if said is None else named(config, said),
         )
 
     async def _list_sessions(self, client: Client, request: ListSessions) -> Reply:

@@ -20,7 +20,8 @@ from convod.sessions.admission import Admission
 from convod.sessions.journal import Journal
 from convod.sessions.lengths import cut_line
 from convod.sessions.session import Refused, Session
-from convod.sessions.speakers import Speakers, name_of, voice_of
+from convod.sessions.speaker_names import name_of
+from convod.sessions.speakers import Speakers, voice_of
 from convod.speakers.clusters import Group
 from convod.speakers.vectors import pack, total, unpack
 from convod.store import BY_USER, Spool, Store, StoredVoice, TooMany

@@ -25,7 +25,8 @@ from convod.metrics import SessionMetrics
 from convod.sessions.file_queue import FileQueue
 from convod.sessions.journal import Journal
 from convod.sessions.limits import LimitSettings
-from convod.sessions.speakers import Speakers, are_told
+from convod.sessions.speaker_names import are_told
+from convod.sessions.speakers import Speakers
 from convod.speech.commands import Command
 from convod.speech.decoding import DecodeJob, Hypothesis
 from convod.speech.hallucination import HallucinationFilter

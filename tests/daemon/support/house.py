@@ -15,6 +15,7 @@ import pytest
 import trio
 
 from convo.messages import (
+    ActionItem,
     AnswerSentence,
     AudioFormat,
     Code,
@@ -218,6 +219,7 @@ class ScriptedSummarizers:
         self.gate: trio.Event | None = None
         self.back = trio.Event()
         self.unverified: list[str] = []
+        self.action_items: list[ActionItem] = []
         self.questions: list[str] = []
         self.answers = 1
         """Sentences of an answer that hold: 0 or 1."""
@@ -280,7 +282,7 @@ class ScriptedSummarizers:
     def _summary(self, through: int | None) -> Summary:
         return Summary(
             provider="scripted", model="m", title="Talk", summary="They spoke.",
-            key_points=[], action_items=[], keywords=[], language="en", unverified=self.unverified,
+            key_points=[], action_items=self.action_items, keywords=[], language="en", unverified=self.unverified,
             origin=Origin(created=1.0, style="brief", through=through),
         )  # fmt: skip
 
