@@ -290,6 +290,34 @@ async def test_a_remembered_voice_is_named_by_itself_until_it_is_forgotten(autoj
     assert "Ada" not in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("kept", "said"),
+    [
+        (False, "while its session runs, and afterwards only if the session's audio is kept"),
+        (True, "too little is heard of this voice: it takes 1.2 seconds"),
+    ],
+)
+async def test_why_a_voice_cannot_be_remembered(autojump_clock, tmp_path, kept, said):
+    engine = speaking(path=tmp_path)
+    engine.texts = lambda number, job: heard("yes", voiceprints=None)
+    async with house(tmp_path, engine) as home:
+        session, _ = await spoken(home, 1, keep_audio=kept)
+        with pytest.raises(Refused, match=said) as refused:
+            await home.manager.naming.rename("me", session, 1, "Ada", remember=True)
+        assert code_of(refused) is Code.BAD_STATE
+
+
+async def test_a_channel_has_no_voice_to_remember(autojump_clock, tmp_path):
+    async with house(tmp_path) as home:
+        session = await home.live(audio=SIDES, channels="split", keep_audio=True)
+        reader = Reader(session.feed)
+        home.send(session, by_turns())
+        await session.end()
+        await reader.until_state(State.COMPLETED)
+        with pytest.raises(Refused, match="tells channels apart and no voices"):
+            await home.manager.naming.rename("me", session.id, 1, "Ada", remember=True)
+
+
 async def test_a_user_knows_better_than_a_voice(autojump_clock, tmp_path):
     async with house(tmp_path, speaking(0, 0, 0, 0, 0, path=tmp_path)) as home:
         session, _ = await spoken(home, 2, keep_audio=True)
