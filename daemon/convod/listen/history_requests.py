@@ -81,7 +81,7 @@ class HistoryRequests:
             created=info.created,
             duration_s=info.duration_s,
             segments=segments[:fits],
-            summary=summary if said is None else with_names(summary, config, said),
+            summary=summary if summary is None or said is None else with_names(summary, config, said),
             more=fits < len(segments),
             marks=marks[: _fitting(marks)],
             speakers=[] if said is None else named(config, said),
@@ -154,7 +154,11 @@ class HistoryRequests:
     async def _list_summaries(self, client: Client, request: ListSummaries) -> Reply:
         journal = await self._manager.journal(client.reach, request.session)
         limit = _limit(request.limit)
-        found = await self._manager.store.summaries(journal.id, before=request.before, limit=limit + 1)
+        store, config = self._manager.store, journal.record.config
+        found = await store.summaries(journal.id, before=request.before, limit=limit + 1)
+        said = await store.speakers(journal.id) if found else None
+        if said is not None:
+            found = [msgspec.structs.replace(one, summary=with_names(one.summary, config, said)) for one in found]
         fits = _fitting(found[:limit])
         return ListSummariesReply(id=request.id, summaries=found[:fits], more=fits < len(found))
 

@@ -244,10 +244,11 @@ class Exports:
             self.rendering[key] = False
             try:
                 said = await self._store.speakers(journal.id)
+                summary = await self._store.summary(journal.id)
                 transcript = Transcript(
                     **msgspec.structs.asdict(info),
                     segments=[],
-                    summary=with_names(await self._store.summary(journal.id), record.config, said),
+                    summary=None if summary is None else with_names(summary, record.config, said),
                     marks=await self._store.marks(journal.id),
                     speakers=named(record.config, said),
                 )

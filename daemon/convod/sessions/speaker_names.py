@@ -26,9 +26,9 @@ def named(config: CreateSession, said: SpeakerNames) -> list[Speaker]:
     return [Speaker(speaker=number, name=said.names.get(number) or name_of(config, number)) for number in said.speaking]
 
 
-def with_names(summary: Summary | None, config: CreateSession, said: SpeakerNames) -> Summary | None:
+def with_names(summary: Summary, config: CreateSession, said: SpeakerNames) -> Summary:
     """The summary with owners as they are called now: it may have been written before they had names."""
-    if summary is None or not (said.names or said.merged):
+    if not (said.names or said.merged):
         return summary
     now: dict[str, str] = {}
     for number in {*said.speaking, *said.merged, *said.names}:
