@@ -22,7 +22,7 @@ def test_a_segment_comes_with_its_label() -> None:
     assert labels.take(segment(0)) is None
     assert labels.take(Progress(session="s", done_s=1.0)) is None
     assert labels.take(label(0, 3)) == (segment(0), 3)
-    assert labels.take(label(0, 2)) is None  # somebody set another speaker
+    assert labels.take(label(0, 2)) is None  # a user set another speaker
     assert labels.take(segment(1)) is None
     assert labels.take(label(0, 1)) is None  # of one that was told
     assert labels.take(label(1, 2)) == (segment(1), 2)

@@ -343,7 +343,7 @@ class Journal:
         return spoken
 
     async def _names(self) -> dict[int, str]:
-        """What the speakers are called; nobody, where nobody says who speaks."""
+        """Return what the speakers are called, by number; empty if the session does not tell speakers apart."""
         said = await self._read(partial(self.store.speakers, self.id))
         return {each.speaker: each.name for each in named(self.record.config, said)}
 

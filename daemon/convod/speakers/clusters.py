@@ -70,7 +70,7 @@ def agglomerate(groups: Sequence[Group], count: int | None, same: float = SAME, 
 
     Centroid linkage: the cosine of two groups is that of their centroids. Once no more than `count` groups of
     `lasting_s` seconds or more are left, two of these are joined only if they are as near as `same`, or nothing else is
-    left to join: else a few words that are like nobody's would take the place of a speaker.
+    left to join: else a few words in an unusual voice would take the place of a speaker.
     """
     left = [msgspec.structs.replace(group) for group in groups]
     cosines = {(a, b): dot(left[a].centroid, left[b].centroid) for b in range(len(left)) for a in range(b)}

@@ -124,14 +124,14 @@ _IDLE_KOREAN: Final = re.compile(
 # It must be done: by whom, or until when?
 _DUTY_KOREAN: Final = re.compile("야\\s?(?:합니다|해요|돼요|됩니다|할\\s|하고|한다|겠)")
 _SELF_KOREAN: Final = re.compile(r"(?:^|\s)(?:(?P<one>제가|저는)|저희가|우리가|저희는|우리는)\s")
-# These endings are the speaker's own promise, whoever is left out of the sentence.
+# These endings are the speaker's own promise, though the sentence leaves the speaker out.
 _PROMISE_KOREAN: Final = re.compile("(?:겠습니다|[가-힣]게요)\\W*$")
 
 
 def action_item(sentence: str, speaker: str | None = None) -> ActionItem | None:
     """Return the action that a sentence announces, with its owner and date if it names them.
 
-    `speaker`: who says it, and is the owner of what they promise themselves.
+    `speaker`: who says it; the owner of what they promise to do themselves.
     """
     sentence = line(sentence, TEXT_CHARS)
     found = _korean(sentence, speaker) if re.search("[가-힣]", sentence) else _english(sentence, speaker)

@@ -53,7 +53,7 @@ class SummarySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 class Transcript(msgspec.Struct, frozen=True):
     """What was said, in a session of `owner`. `language` is a code such as "en", or empty when it is not known.
 
-    `speakers`: what those are called whom segments name by their numbers.
+    `speakers`: what speakers are called, by the numbers that segments have.
     """
 
     title: str

@@ -26,7 +26,7 @@ from convo.messages import ActionItem, Section, Segment
 from convod.summary.actions import TEXT_CHARS, action_item
 from convod.summary.cues import consultation_field, is_about_the_call, is_decision, is_open, leans_on_another
 from convod.summary.parse import ITEM_CHARS, SECTION_CHARS, SUMMARY_CHARS, TITLE_CHARS, Draft, joined
-from convod.summary.promises import NOBODY, Names, name_of
+from convod.summary.promises import UNKNOWN, Names, name_of
 from convod.summary.styles import Style
 from convod.summary.text import block, clip, line, safe
 from convod.summary.words import fluent, is_function_word, keywords, says_nothing, sentences, weigh
@@ -90,7 +90,7 @@ class Digest:
     kept: list[Said]
 
 
-def said_in(segments: Sequence[Segment], names: Names = NOBODY) -> list[Said]:
+def said_in(segments: Sequence[Segment], names: Names = UNKNOWN) -> list[Said]:
     """Return the sentences of segments in order, safe and without hesitations."""
     return [
         Said(text, segment.segment, name_of(segment, names))
@@ -105,7 +105,7 @@ def extract(
     style: Style,
     language: str = "",
     before: Digest | None = None,
-    names: Names = NOBODY,
+    names: Names = UNKNOWN,
 ) -> Digest:
     """Write the draft of a talk in a style; `before` is a digest of what came before these segments, `names` what their
     speakers are called.

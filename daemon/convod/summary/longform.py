@@ -27,7 +27,7 @@ import trio
 from convo.messages import Segment
 from convod.summary.base import ChatMessage, PromptTooLong, SummarizerUnavailable, Transcript
 from convod.summary.parse import Draft
-from convod.summary.promises import NOBODY, Names, name_of
+from convod.summary.promises import UNKNOWN, Names, name_of
 from convod.summary.prompt import Wanted, for_merge, for_part, for_update, for_whole, numbered
 from convod.summary.text import clip
 from convod.summary.tokens import MOST, UPPER, Costs, Gauge, costs_of
@@ -91,7 +91,7 @@ class Line(msgspec.Struct, frozen=True, dict=True):
         return gauge.of(self.costs) + 1
 
 
-def lines_of(segments: Sequence[Segment], names: Names = NOBODY) -> list[Line]:
+def lines_of(segments: Sequence[Segment], names: Names = UNKNOWN) -> list[Line]:
     """The lines of a transcript, weighed; segments without words are left out."""
     lines = [
         Line(segment.segment, text, name_of(segment, names)) for segment in segments if (text := segment.text.strip())

@@ -1,8 +1,8 @@
 """Who promised what: the owners of action items, by who says the segments that they rest on.
 
 In: a draft, the segments of the talk with the numbers of their speakers, what those are called. Out: the draft with its
-owners. Whoever says "I will" is the owner, whatever a model made of it; else the owner is the one who was named. What
-speakers are called is data as much as what they say.
+owners. The speaker who says "I will" is the owner, even if a model wrote another name; else the owner is the one who
+was named. What speakers are called is data as much as what they say.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from convod.summary.text import line
 Names = Mapping[int, str]
 """What speakers are called, by their numbers."""
 
-NOBODY: Final[Names] = MappingProxyType({})
+UNKNOWN: Final[Names] = MappingProxyType({})
+"""For talks that do not say who speaks."""
 
 _SAID_BY: Final = "\0"
-"""Stands for the speaker of a sentence: nobody is called so."""
+"""Stands for the speaker of a sentence: no name is like it."""
 
 _NOT_NAMED: Final = re.compile(
     "(?i:i|me|we|us|you|he|she|they|(?:the )?speaker|the person (?:who is )?speaking|나|저|제가|저희|본인|화자)"
@@ -34,7 +35,7 @@ _NOT_NAMED: Final = re.compile(
 
 
 def name_of(segment: Segment, names: Names) -> str | None:
-    """What the speaker of a segment is called; None if nobody knows."""
+    """What the speaker of a segment is called; None if that is not known."""
     name = names.get(segment.speaker) if segment.speaker is not None else None
     return line(name, NAME_CHARS) or None if name is not None else None
 
@@ -63,7 +64,7 @@ def _owner(item: ActionItem, said: Mapping[int, Segment], names: Names) -> str |
             if found == _SAID_BY and (name := name_of(segment, names)) is not None:
                 promised.add(name)
             elif owner is not None and found is not None and found.casefold() == owner.casefold():
-                return owner  # beside a promise somebody is asked by name
+                return owner  # a request to them by name stands beside the promise
     return next(iter(promised)) if len(promised) == 1 else owner
 
 

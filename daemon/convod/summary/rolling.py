@@ -16,7 +16,7 @@ from convo.messages import Segment, Summary
 from convod.summary.extractive import Digest, extract
 from convod.summary.facts import Facts
 from convod.summary.parse import Draft
-from convod.summary.promises import NOBODY, Names
+from convod.summary.promises import UNKNOWN, Names
 from convod.summary.styles import Style
 
 Load = Callable[[int], Awaitable[Sequence[Segment]]]
@@ -51,7 +51,7 @@ class Rolling:
         """The last segment that the last summary takes in; -1 before there is one."""
         return self._written.through
 
-    async def extracted(self, load: Load, style: Style, language: str, names: Names = NOBODY) -> Draft:
+    async def extracted(self, load: Load, style: Style, language: str, names: Names = UNKNOWN) -> Draft:
         """The next draft, without a language model; `names`: what speakers are called."""
         segments = await self._hear(load, self._digested)
         digest = await trio.to_thread.run_sync(partial(extract, segments, style, language, self._digest, names))
@@ -60,7 +60,7 @@ class Rolling:
         self._draft = digest.draft
         return digest.draft
 
-    async def refined(self, load: Load, refine: Refine, names: Names = NOBODY) -> Draft:
+    async def refined(self, load: Load, refine: Refine, names: Names = UNKNOWN) -> Draft:
         """The next draft, by a language model; `names`: what speakers are called."""
         self.facts.add(names.values())
         segments = await self._hear(load, self._written)

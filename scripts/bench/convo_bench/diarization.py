@@ -70,7 +70,7 @@ def joined(labels: Sequence[Turn], pause_s: float = PAUSE_S) -> list[Turn]:
 
 @dataclass(frozen=True)
 class Errors:
-    """Shares of the speech that is scored: not labelled, labelled where nobody speaks, labelled as somebody else's."""
+    """Shares of the speech that is scored: without a label, labelled in silence, labelled as another speaker's."""
 
     missed: float
     false_alarm: float

@@ -98,7 +98,7 @@ def test_not_found(text: str) -> None:
         ("김민수 과장님이 금요일까지 보고서를 보내야 합니다.", "김민수 과장님"),
     ],
 )
-def test_whoever_promises_it_is_the_owner(text: str, owner: str | None) -> None:
+def test_the_speaker_who_promises_it_is_the_owner(text: str, owner: str | None) -> None:
     item = action_item(text, "Ann")
     assert item is not None
     assert item.owner == owner

@@ -23,8 +23,8 @@ SAID = [
     ("I will send the minutes tomorrow.", 2),
     ("I'll book a room. Ben will bring the samples.", 1),
     ("We will ship it on Friday.", 1),
-    ("Nobody knows who says that I will pay.", None),
-    ("I will write the report.", 3),  # a speaker whom nobody named
+    ("I will pay for it, says a voice from the hall.", None),
+    ("I will write the report.", 3),  # a speaker without a name
 ]
 
 
@@ -39,7 +39,7 @@ def segments(said: Sequence[tuple[str, int | None]] = SAID) -> list[Segment]:
     ("owner", "sources", "now"),
     [
         (None, [1], "Speaker 2"),
-        ("Ann", [1], "Speaker 2"),  # the model took somebody else's word for it
+        ("Ann", [1], "Speaker 2"),  # the model named another one
         ("I", [1], "Speaker 2"),
         ("the speaker", [1], "Speaker 2"),
         ("I", [3], "Ann"),  # the model says that it is who speaks
@@ -49,7 +49,7 @@ def segments(said: Sequence[tuple[str, int | None]] = SAID) -> list[Segment]:
         ("ben", [2], "ben"),
         (None, [2], "Ann"),
         ("Carl", [2], "Ann"),
-        (None, [1, 2], None),  # two promises: whose it is nobody knows
+        (None, [1, 2], None),  # two promises: it may be either's
         ("Ben", [1, 2], "Ben"),
         ("Us", [3], "Ann"),
         ("the team", [3], "the team"),
@@ -69,7 +69,7 @@ def test_owners_come_from_who_says_what_is_cited(owner: str | None, sources: lis
     assert with_owners(draft, segments(), {}) is draft
 
 
-def test_a_speaker_may_be_called_as_nobody_is_named() -> None:
+def test_a_speaker_may_have_a_name_that_is_otherwise_none() -> None:
     """A channel is often "me", and then it is a name."""
     draft = Draft(title="", summary="", action_items=[ActionItem(text="Do it", owner="me", sources=[0])])
     assert with_owners(draft, segments(), {1: "me", 2: "them"}).action_items[0].owner == "me"
@@ -103,8 +103,8 @@ def test_the_built_in_summarizer_knows_who_promised_what() -> None:
     assert [item.owner for item in extract(said, style, "en", names=NAMES).draft.action_items] == owners
     begun = extract(said[:2], style, "en", names=NAMES)
     assert [item.owner for item in extract(said[2:], style, "en", begun, NAMES).draft.action_items] == owners
-    nobody = extract(said, style, "en").draft.action_items
-    assert [item.owner for item in nobody] == ["Ben", None, None, "Ben", None, None, None]
+    unlabelled = extract(said, style, "en").draft.action_items
+    assert [item.owner for item in unlabelled] == ["Ben", None, None, "Ben", None, None, None]
 
 
 async def test_a_language_model_is_told_who_speaks_and_has_no_say_in_who_promised() -> None:
