@@ -99,6 +99,12 @@ async def test_it_is_said_who_speaks_and_kept_sound_is_given(served: Gateway):
         assert sound.headers["x-content-type-options"] == "nosniff"
         head = await client.head(path)
         assert (head.headers["content-length"], head.content) == (str(size), b"")
+        page = {"file": ("talk.html", (DATA / "single.flac").read_bytes())}
+        answer = await client.post(f"{HERE}/request", files=page, data={"keep_audio": "true", "language": "en"})
+        await result(client, answer.json()["job_id"])
+        sound = await client.get(f"{HERE}/audio/{answer.json()['job_id']}", headers={"range": "bytes=0-3"})
+        assert (sound.status_code, sound.headers["content-type"]) == (206, "application/octet-stream")
+        assert sound.headers["content-disposition"] == 'attachment; filename="audio.bin"'
 
 
 async def test_live_sound_is_a_wav_and_what_was_not_kept_is_not_there(served: Gateway):
