@@ -22,6 +22,7 @@ from convo.messages import (
     Summarize,
     UpdateSession,
 )
+from convo_tui.widgets.transcript import TranscriptView
 from convo_tui.work import deletes
 from tests.cli.fake import SUMMARY, TRUSTED, FakeDaemon
 from tests.tui.conftest import Open
@@ -192,6 +193,10 @@ async def test_a_line_is_corrected_and_hidden(connected: Open, past: FakeDaemon)
         await stage.press("e", "enter")  # nothing was changed
         await stage.press("e", "ctrl+u", "enter")
         await stage.sees_no("The budget")
+        await stage.sees("live   1 line")
+        assert stage.app.screen.query_one(TranscriptView).virtual_size.height == 2  # with the empty one at the end
+        await stage.press("k", "j", "y")
+        assert stage.app.clipboard == "The release is late."
         assert [(one.segment, one.text) for one in past.of(CorrectSegment)] == [(1, "The budget is tiny."), (1, "")]
 
 

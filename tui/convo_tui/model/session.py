@@ -67,8 +67,7 @@ class Change(Flag):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A finished segment as it reads now, empty if it was hidden. `turn`: it starts after a pause. `speaker` is a
-    number, None while nobody is named.
+    """A finished segment as it reads now, empty if it was hidden. `speaker` is a number, None while nobody is named.
 
     `doubts` are the places in its text of words that the model was not sure of; without words, the whole text is one.
     """
@@ -77,7 +76,6 @@ class Line:
     start: float
     end: float
     text: str
-    turn: bool = False
     speaker: int | None = None
     doubts: tuple[tuple[int, int], ...] = ()
 
@@ -221,18 +219,24 @@ class SessionModel:
         return bool(self.marks_of(line))
 
     def marks_of(self, line: int) -> list[Bookmark]:
-        """The marks set during a line or in the pause before it; the last line also has those after it."""
-        if not self.marks or not 0 <= line < len(self.lines):
+        """The marks set during a line or in the pause before it, where hidden lines may be; the last line also has
+        those after it.
+        """
+        if not self.marks or not 0 <= line < len(self.lines) or not self.lines[line].text:
             return []
-        begins = self.lines[line - 1].end if line else -1.0
-        last = self.over and line == len(self.lines) - 1
+        before = line - 1
+        while before >= 0 and not self.lines[before].text:
+            before -= 1
+        begins = self.lines[before].end if before >= 0 else -1.0
+        last = self.over and not any(self.lines[at].text for at in range(line + 1, len(self.lines)))
         ends = float("inf") if last else self.lines[line].end
         first = bisect_right(self.marks, begins, key=lambda mark: mark.time)
         return self.marks[first : bisect_right(self.marks, ends, key=lambda mark: mark.time)]
 
     def line_of(self, mark: Bookmark) -> int:
         """The line that a mark belongs to (the last if it lies after it); -1 if there are no lines."""
-        return min(place_of(mark.time, self.lines), len(self.lines) - 1)
+        at = min(place_of(mark.time, self.lines), len(self.lines) - 1)
+        return next((seen for seen in range(max(0, at), len(self.lines)) if self.lines[seen].text), at)
 
     @property
     def mark_ahead(self) -> bool:
@@ -250,10 +254,9 @@ class SessionModel:
         if self.lines and event.segment <= self.lines[-1].number:
             return Change.NOTHING
         start, end = _time(event.start), _time(event.end)
-        turn = bool(self.lines) and is_turn(self.lines[-1], start)
         text = clean(event.text)
         # Labels of speakers, once the protocol has them, go into `speaker`: a paragraph ends where it changes.
-        self.lines.append(Line(event.segment, start, max(start, end), text, turn, doubts=doubts(text, event)))
+        self.lines.append(Line(event.segment, start, max(start, end), text, doubts=doubts(text, event)))
         self.words += len(text.split())
         self._reached(end)
         change = Change.LINES
@@ -268,7 +271,9 @@ class SessionModel:
         at = bisect_left(self.lines, event.segment, key=lambda line: line.number)
         if at == len(self.lines) or self.lines[at].number != event.segment:
             return Change.NOTHING
-        self.lines[at] = replace(self.lines[at], text=clean(event.text))
+        line, text = self.lines[at], clean(event.text)
+        self.words += len(text.split()) - len(line.text.split())
+        self.lines[at] = replace(line, text=text, doubts=())  # whoever corrects is sure
         return Change.TEXTS
 
     def _partial(self, event: TranscriptPartial) -> Change:

@@ -161,7 +161,7 @@ class BodyKeys(ConvoScreen):
         elif lines:
             first, last = view.passage or (0, len(lines) - 1)
             self.app.copy_to_clipboard(view.text_of(first, last))
-            count = last - first + 1
+            count = sum(bool(line.text) for line in lines[first : last + 1])
             self.say("Copied one sentence." if count == 1 else f"Copied {count} sentences.")
 
     def action_export(self) -> None:

@@ -151,7 +151,9 @@ class SessionScreen(BodyKeys):
             sign = self.context.glyphs.mark
             note = "   ".join(f"{sign} {mark.text}" for mark in model.marks_of(selected) if mark.text)
         if not note and model.created is not None and not running:
-            note = f"{moment(model.created)}   {model.kind}   {len(model.lines)} lines"
+            count = sum(bool(line.text) for line in model.lines)
+            lines = "1 line" if count == 1 else f"{count} lines"
+            note = f"{moment(model.created)}   {model.kind}   {lines}"
         self.body.meter.status = StatusLine(
             activity=("speech" if model.speaking else "quiet") if running and model.kind == "live" else "",
             speech=model.speaking,

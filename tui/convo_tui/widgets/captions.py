@@ -113,8 +113,8 @@ class BigCaptions(Widget):
     def _said(self) -> list[list[Run]]:
         said: list[list[Run]] = []
         lines = [line for line in self.model.lines[-_LINES:] if line.text]
-        for line in lines:
-            _flow(said, [(line.text, "final")], line.turn)
+        for before, line in zip([None, *lines], lines, strict=False):
+            _flow(said, [(line.text, "final")], before is not None and is_turn(before, line.start))
         partial = self.model.partial
         if partial is not None:
             runs = [(partial.stable, "stable")] if partial.stable else []

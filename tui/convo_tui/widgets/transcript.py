@@ -143,9 +143,8 @@ class TranscriptView(ScrollView, can_focus=True):
         self.refresh()
 
     def reread(self) -> None:
-        """Lay all lines out anew: some of them read otherwise now."""
-        self._paragraphs = Paragraphs(self.model.lines)
-        self._layout = Layout(self._paragraphs.text, self._paragraphs.lead)
+        """Lay out lines that read otherwise now, and what follows them."""
+        self._layout.truncate(self._paragraphs.reread())
         self._lay_out()
 
     @property
@@ -305,8 +304,10 @@ class TranscriptView(ScrollView, can_focus=True):
         if self.selected is None:
             self.go_to(self._line_at(round(self.scroll_y)) if not self.following else len(self.model.lines) - 1)
         else:
-            anchor = self.selected if self._anchor is None else self._anchor
-            self.go_to(self.selected + step)
+            anchor, at = self.selected if self._anchor is None else self._anchor, self.selected + step
+            while 0 <= at < len(self.model.lines) and not self.model.lines[at].text:  # hidden
+                at += step
+            self.go_to(at if 0 <= at < len(self.model.lines) else self.selected)
             self._anchor = anchor if extend else None
 
     def action_jump_mark(self, step: int) -> None:
@@ -439,7 +440,7 @@ class TranscriptView(ScrollView, can_focus=True):
             marked = marked or self.model.mark_ahead
         time = None
         if within == 0:
-            time = self.model.lines[flow.first].start if flow is not None else self._partial_start
+            time = self.model.lines[flow.head].start if flow is not None else self._partial_start
         segments = self._gutter(time, marked, here)
         if within and self._hang:
             segments.append(Segment(" " * self._hang))
