@@ -100,6 +100,9 @@ from convo.messages import (
     SetSpeaker,
     SetSpeakerReply,
     Speaker,
+    SpeakerLabel,
+    SpeakerRenamed,
+    SpeakersMerged,
     State,
     Status,
     StatusReply,
@@ -553,11 +556,17 @@ class FakeDaemon:
         await self._say(session, event)
 
     async def on_RenameSpeaker(self, peer: Peer, message: RenameSpeaker, number: int) -> None:
-        self.sessions[message.session].names[message.speaker] = message.name
+        session = self.sessions[message.session]
+        session.names[message.speaker] = message.name
+        event = self._store(session, SpeakerRenamed, speaker=message.speaker, name=message.name, by="user")
         await peer.send(Reply(id=number))
+        await self._say(session, event)
 
     async def on_MergeSpeakers(self, peer: Peer, message: MergeSpeakers, number: int) -> None:
+        session = self.sessions[message.session]
+        event = self._store(session, SpeakersMerged, speaker=message.speaker, into=message.into)
         await peer.send(Reply(id=number))
+        await self._say(session, event)
 
     async def on_SetSpeaker(self, peer: Peer, message: SetSpeaker, number: int) -> None:
         session = self.sessions[message.session]
@@ -565,7 +574,9 @@ class FakeDaemon:
         session.names.setdefault(speaker, f"Speaker {speaker}")
         one = session.segments[message.segment]
         session.segments[message.segment] = msgspec.structs.replace(one, speaker=speaker)
+        event = self.label(session, message.segment, speaker, by="user")
         await peer.send(SetSpeakerReply(id=number, speaker=speaker))
+        await self._say(session, event)
 
     async def on_ListVoices(self, peer: Peer, message: ListVoices, number: int) -> None:
         await peer.send(ListVoicesReply(id=number, voices=self.voices))
@@ -645,6 +656,12 @@ class FakeDaemon:
         }
         session.segments.append(Segment(**fields))
         return self._store(session, TranscriptSegment, lag_ms=100.0, **fields)
+
+    def label(self, session: FakeSession, segment: int, speaker: int, **fields: Any) -> DurableEvent:
+        """A label of a segment; `confidence` is 1 unless given."""
+        return self._store(
+            session, SpeakerLabel, **({"segment": segment, "speaker": speaker, "confidence": 1.0} | fields)
+        )
 
     async def _say(self, session: FakeSession, event: Event) -> None:
         for peer in tuple(session.readers):

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import OptionList
 
 from convo_tui.app import ConvoApp
 from convo_tui.arguments import parse
@@ -74,6 +75,12 @@ class Stage:
     async def press(self, *keys: str) -> None:
         """Press keys, one after the other."""
         await self.pilot.press(*keys)
+
+    async def choose(self, option: str) -> None:
+        """Choose an option of the list in front, wherever it stands."""
+        options = self.app.screen.query_one(OptionList)
+        options.highlighted = options.get_option_index(option)
+        await self.press("enter")
 
     async def sees(self, *texts: str) -> None:
         """Wait until all of these are on the screen."""

@@ -23,6 +23,8 @@ from convo.messages import (
     QueuedFile,
     SessionInfo,
     SessionState,
+    SpeakerLabel,
+    SpeakerRenamed,
     SpeechStarted,
     State,
     TranscriptPartial,
@@ -97,6 +99,13 @@ def fill(model: SessionModel, *, running: bool) -> None:
                 confidence=1, lag_ms=320,
             )
         )  # fmt: skip
+    for number, speaker in enumerate((1, 1, 2, 3, 3)):
+        seq += 1
+        model.apply(
+            SpeakerLabel(session="s", seq=seq, segment=number, speaker=speaker, confidence=0.4 if number == 4 else 0.9)
+        )
+    seq += 1
+    model.apply(SpeakerRenamed(session="s", seq=seq, speaker=2, name="Ada", by="user"))
     model.apply(Mark(session="s", seq=seq + 1, time=12.5, text="who was that?"))
     if running:
         model.apply(SessionState(session="s", seq=seq + 2, state=State.PROCESSING))
@@ -124,7 +133,9 @@ def live(app: Still) -> None:
     app.context.live.session.stream.send_nowait(bytes(32000 * 21))
     app.context.live.model.stored_bytes = 32000 * 21
     app.context.live.level = -18.0
-    app.context.live.tell(Change.STATE | Change.LINES | Change.PARTIAL | Change.TITLE | Change.SUMMARY)
+    app.context.live.tell(
+        Change.STATE | Change.LINES | Change.PARTIAL | Change.TITLE | Change.SUMMARY | Change.SPEAKERS
+    )
 
 
 async def until(pilot: Pilot[None], condition: Callable[[], object]) -> None:
@@ -152,7 +163,7 @@ async def show_session(app: Still, pilot: Pilot[None]) -> None:
     app.push_screen(screen)
     await pilot.pause()
     fill(screen.model, running=False)
-    everything = Change.STATE | Change.LINES | Change.TITLE | Change.SUMMARY
+    everything = Change.STATE | Change.SPEAKERS | Change.LINES | Change.TITLE | Change.SUMMARY
     screen.session_changed(screen.model, everything)
     await pilot.press("t", "j", "j")
 
@@ -233,6 +244,11 @@ async def show_name(app: Still, pilot: Pilot[None]) -> None:
     await pilot.press("R")
 
 
+async def show_speakers(app: Still, pilot: Pilot[None]) -> None:
+    await show_session(app, pilot)
+    await pilot.press("p")
+
+
 async def show_export(app: Still, pilot: Pilot[None]) -> None:
     await show_session(app, pilot)
     await pilot.press("E")
@@ -298,6 +314,7 @@ PICTURES = [
 TEXTS = [
     (show_name, ["Name this session", "Release planning", "Enter confirms, Esc cancels."]),
     (show_settings, ["Settings", "Enter changes one.", "times          auto", "the daemon's address (next start)"]),
+    (show_speakers, ["Speakers", "Speaker 1", "Ada", "1 line", "v remembers the voice"]),
     (show_export, ["Export as", "srt    SubRip captions", "jsonl  everything, one object per line"]),
     (show_marks, ["Go to a bookmark", "00:12  who was that?"]),
     (show_palette, ["Search for commands", "Large captions for a shared screen", "Turn recordings into transcripts"]),

@@ -285,9 +285,7 @@ class ConvoApp(App[None]):
         """Give our own colours a stand-in in themes that do not define them."""
         theme = self.current_theme
         if self.native_ansi_color:
-            return {
-                "bright": "ansi_default", "faint": "ansi_default", "rule": "ansi_default", "live": "ansi_default",
-            }  # fmt: skip
+            return dict.fromkeys(FALLBACK, "ansi_default")
         known = theme.to_color_system().generate()
         return {name: known.get(stand_in, theme.primary) for name, stand_in in FALLBACK.items()}
 

@@ -34,6 +34,7 @@ class Settings:
     rolling: bool = True
     language: str = ""
     model: str = ""
+    speakers: str = "off"
 
     @property
     def summary_mode(self) -> Literal["off", "final", "rolling"]:

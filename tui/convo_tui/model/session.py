@@ -7,6 +7,7 @@ way in; invalid times become 0. Nothing here draws, or asks the daemon.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import Flag, auto
 from math import isfinite
@@ -18,6 +19,7 @@ from convo.messages import (
     DurableEvent,
     Event,
     FinalSummary,
+    Label,
     Mark,
     Progress,
     RollingSummary,
@@ -27,6 +29,11 @@ from convo.messages import (
     SessionRenamed,
     SessionState,
     SessionWarning,
+    Speaker,
+    SpeakerLabel,
+    SpeakerRenamed,
+    SpeakersMerged,
+    SpeakersRevised,
     SpeechEnded,
     SpeechStarted,
     State,
@@ -39,10 +46,10 @@ from convo.text import clean, clean_lines
 from convo.transcript import place_of
 
 TURN_S = 1.5
-"""A pause this long starts a new turn: the protocol does not name speakers, but silence says that one stopped."""
+"""A pause this long starts a new turn: silence says that somebody stopped, where nothing tells who speaks."""
 
 DOUBTFUL = 0.5
-"""Words and lines of less confidence than this are in doubt."""
+"""Words, lines and labels of speakers of less confidence than this are in doubt."""
 
 _LONGEST_DELTA = 1 << 16  # characters of an unfinished summary
 _MOST_WARNINGS = 50
@@ -63,11 +70,13 @@ class Change(Flag):
     WARNING = auto()
     PROGRESS = auto()
     TEXTS = auto()
+    SPEAKERS = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A finished segment as it reads now, empty if it was hidden. `speaker` is a number, None while nobody is named.
+    """A finished segment as it reads now, empty if it was hidden. `speaker` is a number, None while nobody is named;
+    `sure`: that it is this one.
 
     `doubts` are the places in its text of words that the model was not sure of; without words, the whole text is one.
     """
@@ -77,6 +86,7 @@ class Line:
     end: float
     text: str
     speaker: int | None = None
+    sure: bool = True
     doubts: tuple[tuple[int, int], ...] = ()
 
 
@@ -138,6 +148,7 @@ class SessionModel:
     writing: str = ""
     marks: list[Bookmark] = field(default_factory=list)  # in order of time
     warnings: list[str] = field(default_factory=list)
+    speakers: dict[int, str] = field(default_factory=dict)  # names by number, in the order in which they first spoke
     seq: int = 0
 
     @classmethod
@@ -180,6 +191,14 @@ class SessionModel:
                 return self._partial(event)
             case SegmentCorrected():
                 return self._correct(event)
+            case SpeakerLabel():
+                return self._label([event])
+            case SpeakersRevised():
+                return self._label(event.labels)
+            case SpeakersMerged():
+                return self._merge(event)
+            case SpeakerRenamed():
+                return self.name_speakers([Speaker(speaker=event.speaker, name=event.name)])
             case SpeechStarted() | SpeechEnded():
                 self.speaking = isinstance(event, SpeechStarted)
                 self._reached(event.time)
@@ -243,6 +262,11 @@ class SessionModel:
         """Whether a mark belongs to the current sentence."""
         return bool(self.marks) and (not self.lines or self.marks[-1].time > self.lines[-1].end)
 
+    def name_speakers(self, speakers: Iterable[Speaker]) -> Change:
+        """Call speakers by their names."""
+        self.speakers.update({each.speaker: clean(each.name) or f"Speaker {each.speaker}" for each in speakers})
+        return Change.SPEAKERS
+
     def said_at(self, number: int) -> float | None:
         """When a segment starts, in seconds; None if there is no such segment."""
         at = bisect_left(self.lines, number, key=lambda line: line.number)
@@ -255,7 +279,6 @@ class SessionModel:
             return Change.NOTHING
         start, end = _time(event.start), _time(event.end)
         text = clean(event.text)
-        # Labels of speakers, once the protocol has them, go into `speaker`: a paragraph ends where it changes.
         self.lines.append(Line(event.segment, start, max(start, end), text, doubts=doubts(text, event)))
         self.words += len(text.split())
         self._reached(end)
@@ -275,6 +298,29 @@ class SessionModel:
         self.words += len(text.split()) - len(line.text.split())
         self.lines[at] = replace(line, text=text, doubts=())  # whoever corrects is sure
         return Change.TEXTS
+
+    def _label(self, labels: Iterable[SpeakerLabel | Label]) -> Change:
+        change = Change.NOTHING
+        for label in labels:
+            at = bisect_left(self.lines, label.segment, key=lambda line: line.number)
+            if at == len(self.lines) or self.lines[at].number != label.segment:
+                continue
+            self._met(label.speaker)
+            line = replace(self.lines[at], speaker=label.speaker, sure=label.confidence >= DOUBTFUL)
+            if line != self.lines[at]:
+                self.lines[at] = line
+                change |= Change.SPEAKERS
+        return change
+
+    def _merge(self, event: SpeakersMerged) -> Change:
+        self._met(event.into)
+        for at, line in enumerate(self.lines):
+            if line.speaker == event.speaker:
+                self.lines[at] = replace(line, speaker=event.into)
+        return Change.SPEAKERS
+
+    def _met(self, speaker: int) -> None:
+        self.speakers.setdefault(speaker, f"Speaker {speaker}")
 
     def _partial(self, event: TranscriptPartial) -> Change:
         if self.lines and event.segment <= self.lines[-1].number:

@@ -135,6 +135,8 @@ class LiveScreen(BodyKeys, LiveKeys):
         if setup.engine is not None:
             yield "Model", sentence(setup.engine, settings.model)[0]
         yield "Language", settings.language or "detected, sentence by sentence"
+        if settings.speakers != "off":
+            yield "Speakers", "told apart by their voices"
         yield "Summary", {"off": "none", "final": "at the end"}.get(settings.summary_mode, "as you speak")
         if model.session:
             yield "Session", model.session[:8]

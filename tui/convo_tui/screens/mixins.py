@@ -5,21 +5,25 @@ In: keys. Out: messages about what the user wants.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar
 
 from textual import on
 from textual.binding import Binding, BindingType
 from textual.widgets import Input
 
-from convo.messages import AddMark
+import convo
+from convo.messages import AddMark, SetSpeaker
 from convo.text import clock
 from convo.transcript import place_of
 
 from ..messages import MuteRequested, PauseRequested, SettingChanged, StartRequested, StopRequested
 from ..model.session import SessionModel
+from ..model.speakers import spoke
 from ..model.times import time_of
 from ..widgets.body import SessionBody
 from ..widgets.transcript import TranscriptView
+from ..work.start import start
 from .base import ConvoScreen
 
 
@@ -76,6 +80,8 @@ class BodyKeys(ConvoScreen):
         Binding("left_square_bracket", "widen(-6)", "Narrower", tooltip="Make the summary narrower", show=False),
         Binding("right_square_bracket", "widen(6)", "Wider", tooltip="Make the summary wider", show=False),
         Binding("t", "times", "Times", tooltip="Show or hide when each line was said", show=False),
+        Binding("p", "speakers", "Speakers", tooltip="Rename or merge speakers, remember a voice", show=False),
+        Binding("P", "whose", "Whose", tooltip="Say who says the selected sentences", show=False),
         Binding("w", "doubts", "Doubts", tooltip="Underline words that the model was not sure of", show=False),
     ]
 
@@ -127,6 +133,10 @@ class BodyKeys(ConvoScreen):
             return bool(self.body.transcript.needle) if self.is_mounted else False
         if action in ("find", "jump", "export"):
             return bool(self.shown.session)
+        if action == "speakers":
+            return bool(self.shown.speakers)
+        if action == "whose":
+            return bool(self.shown.lines)
         return super().check_action(action, parameters)
 
     def action_summary(self) -> None:
@@ -231,6 +241,47 @@ class BodyKeys(ConvoScreen):
                 view.go_to(place_of(at, lines), top=True)
 
         self.app.push_screen(AskScreen("Go to a time", "1:30, 1:02:03, or +30 and -30 seconds from here"), typed)
+
+    # --- speakers -------------------------------------------------------------------------------------------
+
+    def action_speakers(self) -> None:
+        """List the speakers, to rename or merge them."""
+        from .speakers import SpeakersScreen
+
+        self.app.push_screen(SpeakersScreen(self.shown, self.context.glyphs))
+
+    @on(TranscriptView.NameWanted)
+    def _name_wanted(self, message: TranscriptView.NameWanted) -> None:
+        from .speakers import ask_speaker_name
+
+        ask_speaker_name(self, self.shown, message.speaker)
+
+    def action_whose(self) -> None:
+        """Ask who says the selected sentences."""
+        from .ask import ChooseScreen
+
+        passage, model = self.body.transcript.passage, self.shown
+        if passage is None:
+            self.say("Select what somebody says with j and k first.")
+            return
+        segments = [line.number for line in model.lines[passage[0] : passage[1] + 1] if line.text]
+
+        def chosen(speaker: str | None) -> None:
+            if speaker is not None:
+                wanted = int(speaker) if speaker else None
+                start(self, partial(self._assign, model.session, segments, wanted), group="assign")
+
+        known = [(str(said.speaker), model.speakers[said.speaker], "") for said in spoke(model.speakers, model.lines)]
+        self.app.push_screen(ChooseScreen("Who says this?", [*known, ("", "Somebody new", "")]), chosen)
+
+    async def _assign(self, session: str, segments: list[int], speaker: int | None) -> None:
+        """Say that a speaker says some segments; if it is None, somebody new."""
+        try:
+            for segment in segments:
+                request = SetSpeaker(session=session, segment=segment, speaker=speaker)
+                speaker = (await self.context.daemon.link.request(request)).speaker
+        except convo.ConvoError as error:
+            self.show_error(str(error))
 
     # --- titles and bookmarks -------------------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ _ROWS = {
     "device": "microphone",
     "model": "speech model",
     "language": "such as en or ko",
+    "speakers": "tell who speaks, by their voices",
     "summary": "sessions get a summary",
     "rolling": "live ones while they run, too",
     "theme": "colours",
@@ -40,6 +41,11 @@ _ROWS = {
     "connect": "the daemon's address (next start)",
 }
 _EMPTY = {"device": "system's default", "model": "daemon's choice", "language": "detected", "connect": "usual place"}
+_SPEAKERS = [
+    ("off", "off", "nobody is named"),
+    ("auto", "auto", "as many as there are voices"),
+    *[(f"{count}", f"{count}", f"{count} voices") for count in range(2, 7)],
+]
 _TIMES = [("auto", "auto", "from 100 columns on"), ("yes", "yes", "always"), ("no", "no", "never")]
 
 
@@ -84,6 +90,8 @@ class SettingsScreen(Window[None]):
             case "theme":
                 names = sorted(self.app.available_themes)
                 self.app.push_screen(ChooseScreen("Theme", [(each, each, "") for each in names]), self._choose_theme)
+            case "speakers":
+                self.app.push_screen(ChooseScreen("Speakers", _SPEAKERS), self._choose_speakers)
             case "times":
                 self.app.push_screen(ChooseScreen("Times", _TIMES), self._choose_times)
             case _ if kind_of(name) is bool:
@@ -98,6 +106,10 @@ class SettingsScreen(Window[None]):
     def _choose_theme(self, theme: str | None) -> None:
         if theme is not None:
             self.app.theme = theme  # the app remembers it
+
+    def _choose_speakers(self, speakers: str | None) -> None:
+        if speakers is not None:
+            self._change("speakers", speakers)
 
     def _choose_times(self, choice: str | None) -> None:
         if choice is not None:

@@ -15,7 +15,8 @@ from textual.widget import Widget
 
 from ..model.layout import wrap
 from ..model.paragraphs import joint
-from ..model.session import SessionModel, is_turn
+from ..model.session import Line, SessionModel, is_turn
+from ..model.speakers import COLOURS, colour_of, is_unnamed
 from .letters import LARGE, MIDDLE, NARROW, Size, draw, drawable, wrap_letters
 
 _LINES = 12  # finished lines to consider
@@ -41,6 +42,7 @@ class BigCaptions(Widget):
         "captions--stable",
         "captions--tentative",
         "captions--note",
+        *(f"captions--speaker-{number}" for number in range(1, COLOURS + 1)),
     }
 
     def __init__(self, model: SessionModel, *, ascii_only: bool = False, id: str | None = None) -> None:
@@ -75,7 +77,8 @@ class BigCaptions(Widget):
     def render_line(self, y: int) -> Strip:
         """Draw one row."""
         state = (
-            self.size, self._step, self.note, len(self.model.lines), self.model.partial, id(self.model), self.app.theme,
+            self.size, self._step, self.note, self.model.lines[-_LINES:], self.model.partial, id(self.model),
+            list(self.model.speakers.items()), self.app.theme,
         )  # fmt: skip
         if self._rows is None or state != self._drawn:
             self._drawn = state
@@ -114,7 +117,11 @@ class BigCaptions(Widget):
         said: list[list[Run]] = []
         lines = [line for line in self.model.lines[-_LINES:] if line.text]
         for before, line in zip([None, *lines], lines, strict=False):
-            _flow(said, [(line.text, "final")], before is not None and is_turn(before, line.start))
+            runs = [(line.text, "final")]
+            other = line.speaker is not None and (before is None or before.speaker != line.speaker)
+            if other and line.speaker is not None:
+                runs.insert(0, self._who(line.speaker, line))
+            _flow(said, runs, other or (before is not None and is_turn(before, line.start)))
         partial = self.model.partial
         if partial is not None:
             runs = [(partial.stable, "stable")] if partial.stable else []
@@ -124,6 +131,16 @@ class BigCaptions(Widget):
         if not said and self.note:
             said.append([(self.note, "note")])
         return [runs for runs in said if runs]
+
+    def _who(self, speaker: int, line: Line) -> Run:
+        """Who speaks, before what they say: a name, or only the number where there is none, to leave room."""
+        name = self.model.speakers.get(speaker, "")
+        # A name in another script would keep the line from being drawn large.
+        short = is_unnamed(speaker, name) or (drawable(line.text) and not drawable(name))
+        called = str(speaker) if short else name
+        if not line.sure:
+            return f"{called}?: ", "tentative"
+        return f"{called}: ", f"speaker-{colour_of(self.model.speakers, speaker)}"
 
     def _row_height(self, runs: list[Run]) -> int:
         size = self.letters()

@@ -95,6 +95,7 @@ class LiveController:
             language=settings.language or None,
             model=settings.model or None,
             words=settings.doubts,
+            speakers=settings.speakers,
             summary=SummaryOptions(mode=settings.summary_mode),
         )
         self.session = LiveSession(self._daemon.link, self.model, self._owner.post_message, source, options)

@@ -99,6 +99,7 @@ class Uploads:
                     language=settings.language or None,
                     model=settings.model or None,
                     words=settings.doubts,
+                    speakers=settings.speakers,
                     summary=SummaryOptions(mode="final" if settings.summary else "off"),
                 )
                 self._uploads[id(job)] = upload
