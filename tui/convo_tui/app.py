@@ -42,6 +42,7 @@ from .messages import (
     Notice,
     OpenSession,
     PauseRequested,
+    RuleChanged,
     SessionChanged,
     SessionEnded,
     SessionEvents,
@@ -276,6 +277,18 @@ class ConvoApp(App[None]):
         self.context.settings = replace(self.context.settings, **{message.name: message.value})  # type: ignore[arg-type]
         if trouble := remember(settings_path(), **{message.name: message.value}):
             self.post_message(Notice(trouble, "warning"))
+        for screen in self.hooks:
+            screen.setup_changed()
+
+    @on(RuleChanged)
+    def _rule_changed(self, message: RuleChanged) -> None:
+        from .work.vocabulary import change_rule
+
+        if trouble := change_rule(message.wrong, message.right):
+            self.post_message(Notice(trouble, "error"))
+        elif message.right is not None:
+            then = f"be {message.right!r}" if message.right else "be left out"
+            self.post_message(Notice(f"{message.wrong!r} will {then} in later sessions."))
         for screen in self.hooks:
             screen.setup_changed()
 

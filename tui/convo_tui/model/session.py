@@ -75,8 +75,8 @@ class Change(Flag):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A finished segment as it reads now, empty if it was hidden. `speaker` is a number, None while nobody is named;
-    `sure`: that it is this one.
+    """A finished segment as it reads now, empty if it was hidden; `original`: what was heard, if it was corrected.
+    `speaker` is a number, None while nobody is named; `sure`: that it is this one.
 
     `doubts` are the places in its text of words that the model was not sure of; without words, the whole text is one.
     """
@@ -87,6 +87,7 @@ class Line:
     text: str
     speaker: int | None = None
     sure: bool = True
+    original: str | None = None
     doubts: tuple[tuple[int, int], ...] = ()
 
 
@@ -296,7 +297,8 @@ class SessionModel:
             return Change.NOTHING
         line, text = self.lines[at], clean(event.text)
         self.words += len(text.split()) - len(line.text.split())
-        self.lines[at] = replace(line, text=text, doubts=())  # whoever corrects is sure
+        original = line.text if line.original is None else line.original
+        self.lines[at] = replace(line, text=text, original=original, doubts=())  # whoever corrects is sure
         return Change.TEXTS
 
     def _label(self, labels: Iterable[SpeakerLabel | Label]) -> Change:

@@ -13,11 +13,12 @@ from textual.binding import Binding, BindingType
 from textual.widgets import Input
 
 import convo
-from convo.messages import AddMark, SetSpeaker
+from convo.messages import AddMark, CorrectSegment, SetSpeaker
 from convo.text import clock
 from convo.transcript import place_of
 
-from ..messages import MuteRequested, PauseRequested, SettingChanged, StartRequested, StopRequested
+from ..context import Context
+from ..messages import MuteRequested, PauseRequested, RuleChanged, SettingChanged, StartRequested, StopRequested
 from ..model.session import SessionModel
 from ..model.speakers import spoke
 from ..model.times import time_of
@@ -80,6 +81,7 @@ class BodyKeys(ConvoScreen):
         Binding("left_square_bracket", "widen(-6)", "Narrower", tooltip="Make the summary narrower", show=False),
         Binding("right_square_bracket", "widen(6)", "Wider", tooltip="Make the summary wider", show=False),
         Binding("t", "times", "Times", tooltip="Show or hide when each line was said", show=False),
+        Binding("e", "correct", "Correct", tooltip="Correct the selected line; what was heard is kept", show=False),
         Binding("p", "speakers", "Speakers", tooltip="Rename or merge speakers, remember a voice", show=False),
         Binding("P", "whose", "Whose", tooltip="Say who says the selected sentences", show=False),
         Binding("w", "doubts", "Doubts", tooltip="Underline words that the model was not sure of", show=False),
@@ -87,6 +89,10 @@ class BodyKeys(ConvoScreen):
 
     found = ""
     """Which match is shown, of how many."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._declined: set[str] = set()  # words that are to become no rule
 
     def make_find(self) -> Input:
         """The input line of a search."""
@@ -135,7 +141,7 @@ class BodyKeys(ConvoScreen):
             return bool(self.shown.session)
         if action == "speakers":
             return bool(self.shown.speakers)
-        if action == "whose":
+        if action in ("correct", "whose"):
             return bool(self.shown.lines)
         return super().check_action(action, parameters)
 
@@ -282,6 +288,48 @@ class BodyKeys(ConvoScreen):
                 speaker = (await self.context.daemon.link.request(request)).speaker
         except convo.ConvoError as error:
             self.show_error(str(error))
+
+    # --- corrections ----------------------------------------------------------------------------------------
+
+    def action_correct(self) -> None:
+        """Ask what the selected line should read; without words it is hidden."""
+        from .ask import AskScreen
+
+        at, model = self.body.transcript.selected, self.shown
+        if at is None or at >= len(model.lines):
+            self.say("Select the line to correct with j and k first.")
+            return
+        line = model.lines[at]
+
+        def written(text: str | None) -> None:
+            if text is not None and text != line.text:
+                done = "" if text else f"The line is hidden; `convo edit {model.session[:8]}` shows it again."
+                request = CorrectSegment(session=model.session, segment=line.number, text=text)
+                self.ask_daemon(request, done, then=partial(self._offer_rule, model, line.number, text))
+
+        question = f"Correct the line at {clock(line.start)}"
+        self.app.push_screen(AskScreen(question, "nothing: the line is hidden", value=line.text), written)
+
+    def _offer_rule(self, model: SessionModel, segment: int, text: str) -> None:
+        """Offer to correct later sessions so, too, if the same words were corrected so before."""
+        from ..work.vocabulary import known_rules, offered
+        from .ask import ChooseScreen
+
+        found = offered(model.lines, segment, text, known_rules(self.post_message), self._declined)
+        if found is None or not self.is_current:
+            return
+        wrong, right, times = found
+
+        def chosen(answer: str | None) -> None:
+            if answer == "yes":
+                self.post_message(RuleChanged(wrong, right))
+            else:
+                self._declined.add(wrong)
+
+        answers = [("yes", "Yes", "add it to the vocabulary"), ("no", "No", "")]
+        often = "twice" if times == 2 else f"{times} times"
+        question = f"{wrong!r} became {right!r} {often}. Have it so in later sessions?"
+        self.app.push_screen(ChooseScreen(question, answers), chosen)
 
     # --- titles and bookmarks -------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
-from convo.messages import CancelSession, CorrectSegment, EndSession, Finalize, State, Summarize
+from convo.messages import CancelSession, EndSession, Finalize, State, Summarize
 from convo.text import clean, clock, moment
 
 from ..context import Context
@@ -44,7 +44,6 @@ class SessionScreen(BodyKeys):
         Binding("enter", "next", "Next", tooltip="Go to the next match", show=False),
         Binding("y", "copy", "Copy", tooltip="Copy the selected passage, or the transcript"),
         Binding("E", "export", "Export", tooltip="Export it to a file, in any format"),
-        Binding("e", "correct", "Correct", tooltip="Correct the selected line; what was heard is kept", show=False),
         Binding("z", "summarize", "Sum up", tooltip="Summarise it again, in another style"),
         *BodyKeys.READING,
         Binding("b", "mark", "Mark", tooltip="Bookmark the selected line", show=False),
@@ -200,23 +199,6 @@ class SessionScreen(BodyKeys):
             for at, mark in enumerate(marks)
         ]
         self.app.push_screen(ChooseScreen("Go to a bookmark", choices), chosen)
-
-    def action_correct(self) -> None:
-        """Ask what the selected line should read; without words it is hidden."""
-        from .ask import AskScreen
-
-        at = self.body.transcript.selected
-        if at is None or at >= len(self.model.lines):
-            self.say("Select the line to correct with j and k first.")
-            return
-        line = self.model.lines[at]
-
-        def written(text: str | None) -> None:
-            if text is not None and text != line.text:
-                self.ask_daemon(CorrectSegment(session=self.model.session, segment=line.number, text=text))
-
-        question = f"Correct the line at {clock(line.start)}"
-        self.app.push_screen(AskScreen(question, "nothing: the line is hidden", value=line.text), written)
 
     def action_finalize(self) -> None:
         """Finish the current sentence now."""

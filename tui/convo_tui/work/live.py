@@ -28,6 +28,7 @@ from .link import DaemonLink
 from .session import LiveSession
 from .sources import MicrophoneSource, PlayedFile, Source
 from .start import ended, start
+from .vocabulary import known_rules
 
 
 class LiveController:
@@ -96,6 +97,7 @@ class LiveController:
             model=settings.model or None,
             words=settings.doubts,
             speakers=settings.speakers,
+            vocabulary=known_rules(self._owner.post_message),
             summary=SummaryOptions(mode=settings.summary_mode),
         )
         self.session = LiveSession(self._daemon.link, self.model, self._owner.post_message, source, options)

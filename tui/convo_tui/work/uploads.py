@@ -18,6 +18,7 @@ from convo.text import clean
 from ..messages import JobsChanged
 from ..model.files import FileJob, Step, remedy
 from ..settings import Settings
+from .vocabulary import known_rules
 
 SIDE_BY_SIDE = 3
 """Files sent and followed at once; the daemon decides how many it works on."""
@@ -100,6 +101,7 @@ class Uploads:
                     model=settings.model or None,
                     words=settings.doubts,
                     speakers=settings.speakers,
+                    vocabulary=known_rules(self._post),
                     summary=SummaryOptions(mode="final" if settings.summary else "off"),
                 )
                 self._uploads[id(job)] = upload
