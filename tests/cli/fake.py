@@ -31,6 +31,7 @@ from convo.messages import (
     AudioAck,
     AudioFormat,
     Bookmark,
+    CancelAsk,
     CancelSession,
     ClusterStatus,
     CorrectSegment,
@@ -229,6 +230,7 @@ class FakeDaemon:
         ]
         self.answer: list[AnswerSentence] = []  # to any question
         self.refuse: dict[type[Message], Error] = {}
+        self.ignores: set[type[Message]] = set()  # requests that get no answer
         self.on_created: Callable[[FakeSession], None] = lambda session: None
         self.fail_with: tuple[str, str] | None = None
         self.summarizer: SummarizerStatus | None = None
@@ -333,6 +335,8 @@ class FakeDaemon:
             return
         if isinstance(message, Audio):
             await self._audio(peer, message)
+            return
+        if type(message) in self.ignores:
             return
         error = self.refuse.get(type(message))
         number: int = message.id  # type: ignore[attr-defined]
@@ -478,6 +482,9 @@ class FakeDaemon:
                 dropped=1, reason=None if self.answer else "No language model answers questions.",
             )
         )  # fmt: skip
+
+    async def on_CancelAsk(self, peer: Peer, message: CancelAsk, number: int) -> None:
+        await peer.send(Reply(id=number))
 
     async def on_Attach(self, peer: Peer, message: Attach, number: int) -> None:
         session = self.sessions[message.session]

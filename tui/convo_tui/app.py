@@ -76,6 +76,7 @@ class ConvoApp(App[None]):
         Binding("2", "go('captions')", "Captions", tooltip="Large captions for a shared screen", show=False),
         Binding("3", "go('history')", "History", tooltip="Browse and search all sessions", show=False),
         Binding("4", "go('files')", "Files", tooltip="Turn recordings into transcripts", show=False),
+        Binding("5", "go('questions')", "Ask", tooltip="Ask what was said in any session", show=False),
         Binding("u", "undo", "Undo", tooltip="Restore the session you just deleted"),
         Binding("d", "devices", "Microphone", tooltip="Choose the microphone", show=False),
         Binding("D", "models", "Model", tooltip="Choose or download a speech model", show=False),
@@ -325,7 +326,7 @@ class ConvoApp(App[None]):
         return super().check_action(action, parameters)
 
     def action_go(self, place: str) -> None:
-        """Go to live, captions, history or files."""
+        """Go to live, captions, history, files or questions."""
         self.navigator.go(place)
 
     def action_undo(self) -> None:

@@ -34,6 +34,7 @@ _KEYS: tuple[tuple[str, str, str | None], ...] = (
     ("o", "play a recording", "as if it were live"),
     ("3", "history", "read, search, export"),
     ("4", "files", "recordings to transcripts"),
+    ("5", "questions", "answered from what was said"),
     ("S", "settings", "language, theme, summaries"),
     ("?", "all keys", None),
 )

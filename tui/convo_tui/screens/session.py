@@ -44,6 +44,7 @@ class SessionScreen(BodyKeys):
         Binding("enter", "next", "Next", tooltip="Go to the next match", show=False),
         Binding("y", "copy", "Copy", tooltip="Copy the selected passage, or the transcript"),
         Binding("E", "export", "Export", tooltip="Export it to a file, in any format"),
+        Binding("a", "ask", "Ask", tooltip="Ask something about this session"),
         Binding("z", "summarize", "Sum up", tooltip="Summarise it again, in another style"),
         *BodyKeys.READING,
         Binding("b", "mark", "Mark", tooltip="Bookmark the selected line", show=False),
@@ -199,6 +200,12 @@ class SessionScreen(BodyKeys):
             for at, mark in enumerate(marks)
         ]
         self.app.push_screen(ChooseScreen("Go to a bookmark", choices), chosen)
+
+    def action_ask(self) -> None:
+        """Ask something about this session."""
+        from .questions import QuestionsScreen
+
+        self.app.push_screen(QuestionsScreen(self.context, self.model))
 
     def action_finalize(self) -> None:
         """Finish the current sentence now."""
