@@ -35,6 +35,7 @@ class Settings:
     language: str = ""
     model: str = ""
     speakers: str = "off"
+    keep_audio: bool = False
 
     @property
     def summary_mode(self) -> Literal["off", "final", "rolling"]:

@@ -5,12 +5,14 @@ In: the session's events, past and new. Out: an exported file; messages: summari
 
 from __future__ import annotations
 
-from typing import ClassVar
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
+import convo
 from convo.messages import CancelSession, EndSession, Finalize, State, Summarize
 from convo.text import clean, clock, moment
 
@@ -24,6 +26,9 @@ from ..widgets.transcript import TranscriptView
 from ..work.session import Watch
 from ..work.start import start
 from .mixins import BodyKeys
+
+if TYPE_CHECKING:
+    from ..work.playback import Playback
 
 _STYLES = [
     ("", "Default", "as set in the daemon"),
@@ -45,6 +50,9 @@ class SessionScreen(BodyKeys):
         Binding("y", "copy", "Copy", tooltip="Copy the selected passage, or the transcript"),
         Binding("E", "export", "Export", tooltip="Export it to a file, in any format"),
         Binding("a", "ask", "Ask", tooltip="Ask something about this session"),
+        Binding(
+            "space", "play", "Play", key_display="space", tooltip="Play the sound of the selected sentences, or stop"
+        ),
         Binding("z", "summarize", "Sum up", tooltip="Summarise it again, in another style"),
         *BodyKeys.READING,
         Binding("b", "mark", "Mark", tooltip="Bookmark the selected line", show=False),
@@ -66,6 +74,8 @@ class SessionScreen(BodyKeys):
             duration_s=model.duration_s,
         )
         self._segment = segment
+        self._playback: Playback | None = None
+        self._playing = ""  # what is played, or that it is fetched
 
     def compose(self) -> ComposeResult:
         """Lay out the masthead, the session, the search line and the keys."""
@@ -92,6 +102,11 @@ class SessionScreen(BodyKeys):
         self._draw()
         watch = Watch(self.context.daemon.link, self.model, self.app.post_message)
         start(self, watch.run, group="watch")
+
+    def on_unmount(self) -> None:
+        """Give up the sound."""
+        if self._playback is not None:
+            self._playback.close()
 
     # --- what changed -------------------------------------------------------------------------------------
 
@@ -145,7 +160,7 @@ class SessionScreen(BodyKeys):
             title=model.name, badge=badge, tone=tone, clock_s=float(int(model.duration_s)), trouble=self.trouble
         )
         running = model.state in (State.PENDING, State.PROCESSING)
-        note = model.failure or self.found
+        note = self._playing or model.failure or self.found
         selected = self.body.transcript.selected
         if not note and selected is not None:
             sign = self.context.glyphs.mark
@@ -175,6 +190,8 @@ class SessionScreen(BodyKeys):
             return (running and self.model.kind == "live") or (action == "stop" and running)
         if action == "summarize":
             return self.model.state in (State.TRANSCRIBED, State.COMPLETED, State.CANCELLED, State.FAILED)
+        if action == "play":
+            return self.model.over and bool(self.model.lines)
         if action == "marks":
             return bool(self.model.marks and self.model.lines)
         return super().check_action(action, parameters)
@@ -200,6 +217,34 @@ class SessionScreen(BodyKeys):
             for at, mark in enumerate(marks)
         ]
         self.app.push_screen(ChooseScreen("Go to a bookmark", choices), chosen)
+
+    def action_play(self) -> None:
+        """Play the sound of the selected lines, or stop it."""
+        passage = self.body.transcript.passage
+        if self._playing:
+            self.workers.cancel_group(self, "play")
+            self._tell_playing("")
+        elif passage is None:
+            self.say("Select what to play with j and k first.")
+        else:
+            first, last = (self.model.lines[at] for at in passage)
+            start(self, partial(self._play, first.start, last.end), group="play", exclusive=True)
+
+    async def _play(self, begin: float, end: float) -> None:
+        from ..work.playback import Playback  # here: it is rarely wanted
+
+        if self._playback is None:
+            self._playback = Playback(self.context.daemon.link, self.model.session)
+        try:
+            self._tell_playing("Fetching the sound; space stops.")
+            await self._playback.play(begin, end, lambda: self._tell_playing(f"Playing {clock(begin)}; space stops."))
+        except convo.ConvoError as error:
+            self.show_error(str(error))
+        self._tell_playing("")
+
+    def _tell_playing(self, said: str) -> None:
+        self._playing = said
+        self._draw()
 
     def action_ask(self) -> None:
         """Ask something about this session."""

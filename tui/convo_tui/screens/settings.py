@@ -33,6 +33,7 @@ _ROWS = {
     "language": "such as en or ko",
     "speakers": "tell who speaks, by their voices",
     "vocabulary": "words that are misheard",
+    "keep_audio": "keep the sound, to play it back",
     "summary": "sessions get a summary",
     "rolling": "live ones while they run, too",
     "theme": "colours",

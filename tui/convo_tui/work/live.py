@@ -97,6 +97,7 @@ class LiveController:
             model=settings.model or None,
             words=settings.doubts,
             speakers=settings.speakers,
+            keep_audio=settings.keep_audio or None,  # else as the daemon does
             vocabulary=known_rules(self._owner.post_message),
             summary=SummaryOptions(mode=settings.summary_mode),
         )

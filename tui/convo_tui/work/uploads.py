@@ -101,6 +101,7 @@ class Uploads:
                     model=settings.model or None,
                     words=settings.doubts,
                     speakers=settings.speakers,
+                    keep_audio=settings.keep_audio or None,  # else as the daemon does
                     vocabulary=known_rules(self._post),
                     summary=SummaryOptions(mode="final" if settings.summary else "off"),
                 )
