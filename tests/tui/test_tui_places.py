@@ -60,10 +60,30 @@ async def test_captions_in_a_script_without_large_letters(
     async with connected(size=(80, 24)) as stage:
         await stage.press("2")
         await say(stage, sound, "안녕하세요 여러분.")
-        await stage.sees("안녕하세요 여러분.", "Large letters are drawn for the Latin script only")
+        await stage.sees("안녕하세요 여러분.", "need the font Unifont")
         await stage.pilot.resize_terminal(30, 5)
         await stage.sees("안녕하세요 여러분.")
-        await stage.sees_no("Large letters")
+        await stage.sees_no("Unifont")
+
+
+async def test_a_font_that_is_installed_draws_them(
+    connected: Open, fake: FakeDaemon, sound: FakePortAudio, tmp_path: Path
+) -> None:
+    font = tmp_path / "data" / "unifont" / "unifont.hex"
+    font.parent.mkdir(parents=True)
+    font.write_text("0020:" + "00" * 16 + "\n" + "".join(f"{ord(char):04X}:{'FFFF' * 16}\n" for char in "日本語です。"))
+    fake.says(["日本語です。", "Ж", "ok"])
+    fake.segment_every = 32000
+    async with connected(size=(80, 24)) as stage:
+        await stage.press("2")
+        await say(stage, sound, "日本語です。")
+        await stage.sees(8 * 6 * "█")
+        assert stage.text().count(8 * 6 * "█") == 8
+        sound.say(SECOND)
+        await stage.sees("Ж", "There are no large letters for what was said last")
+        font.unlink()
+        await stage.press("1", "2")
+        await stage.sees("日本語です。", "Ж", "need the font Unifont")
 
 
 async def test_captions_flow_on_until_a_pause(connected: Open, fake: FakeDaemon, sound: FakePortAudio) -> None:
