@@ -43,7 +43,7 @@ def reply(*answer: AnswerSentence, passages: list[Passage] = PASSAGES, **fields:
         (
             [AnswerProgress(ask=1, sentence=SAYS), reply(SAYS, dropped=1)],
             SAID,
-            "Written by ollama m; 1 more sentence left out: what is cited does not say so.",
+            "Written by ollama m; 1 sentence without support left out.",
         ),
         ([reply(SAYS)], SAID, "Written by ollama m."),
         ([reply(reason="No model\x07 answers.")], [SAID[2], SAID[1]], "No model answers."),
@@ -71,7 +71,7 @@ async def test_an_answer_cites_and_opens_the_talk_at_that_line(connected: Open, 
         await stage.press(*"budget?", "enter")
         await stage.sees(
             "The budget is ten.", "Not in what is cited: Bob", "00:00  Second  The budget", "01:45  First  Line 30.",
-            "Written by ollama m; 1 more sentence left out",
+            "Written by ollama m; 1 sentence without support left out.",
         )  # fmt: skip
         assert [(one.query, one.sessions) for one in fake.of(Ask)] == [("budget?", [])]
         await stage.press("down", "enter")

@@ -11,16 +11,21 @@ import pytest
 from rich.cells import cell_len
 from textual.command import CommandList
 from textual.pilot import Pilot
-from textual.widgets import Input
+from textual.widgets import Input, OptionList
 
+from convo import vocabulary_file
 from convo.messages import (
+    AnswerSentence,
+    AskReply,
     AudioFormat,
     EngineStatus,
     FinalSummary,
     Hit,
     Mark,
     ModelInfo,
+    Passage,
     QueuedFile,
+    Rule,
     SessionInfo,
     SessionState,
     SpeakerLabel,
@@ -37,6 +42,7 @@ from convo_tui.model.files import FileJob, Step
 from convo_tui.model.session import Change, SessionModel
 from convo_tui.screens.history import HistoryScreen
 from convo_tui.screens.pick import MediaTree
+from convo_tui.screens.questions import QuestionsScreen
 from convo_tui.screens.session import SessionScreen
 from convo_tui.work.session import LiveSession
 from convo_tui.work.setup import Download
@@ -235,6 +241,45 @@ async def show_settings(app: Still, pilot: Pilot[None]) -> None:
     await pilot.press("S")
 
 
+async def show_vocabulary(app: Still, pilot: Pilot[None]) -> None:
+    for rule in (Rule(wrong="pie torch", right="PyTorch"), Rule(wrong="um", right="")):
+        vocabulary_file.add(rule)
+    await pilot.press("S")
+    app.screen.query_one(OptionList).highlighted = 4
+    await pilot.press("enter")
+
+
+async def show_no_questions(app: Still, pilot: Pilot[None]) -> None:
+    await pilot.press("5")
+
+
+async def show_questions(app: Still, pilot: Pilot[None]) -> None:
+    await pilot.press("5", *"When will we release?")
+    screen = app.screen
+    assert isinstance(screen, QuestionsScreen)
+    passages = [
+        Passage(
+            session=session, title=title, created=1.7e9, segment=3, start=start, end=start + 4, text=text,
+            speaker=speaker,
+        )
+        for session, title, start, text, speaker in (
+            ("a", "Release planning", 75.0, "We release on Monday, if the tests of the payment system pass.", "Ada"),
+            ("b", "회의록", 3725.0, "The date stays.", None),
+        )
+    ]  # fmt: skip
+    answer = [
+        AnswerSentence(
+            text="The release is on Monday if all tests of the payment system that the mobile team wrote pass.",
+            sources=[0],
+        ),
+        AnswerSentence(text="Bob says that the date stays.", sources=[1, 0], unverified=["Bob"]),
+    ]
+    reply = AskReply(id=1, answer=answer, passages=passages, provider="ollama", model="gemma3", dropped=1)
+    screen.answer.finish(reply)
+    screen._draw()
+    await pilot.press("down")
+
+
 async def show_help(app: Still, pilot: Pilot[None]) -> None:
     await pilot.press("question_mark")
 
@@ -307,6 +352,7 @@ PICTURES = [
     *[(show_files, size, theme) for size, theme in ((SMALL, LIGHT), (WIDE, DARK))],
     (show_devices, SMALL, DARK),
     (show_models, SMALL, LIGHT),
+    (show_questions, SMALL, DARK),
     (show_help, SMALL, CONTRAST),
     (show_no_daemon, SMALL, DARK),
 ]
@@ -315,6 +361,8 @@ TEXTS = [
     (show_name, ["Name this session", "Release planning", "Enter confirms, Esc cancels."]),
     (show_settings, ["Settings", "Enter changes one.", "times          auto", "the daemon's address (next start)"]),
     (show_speakers, ["Speakers", "Speaker 1", "Ada", "1 line", "v remembers the voice"]),
+    (show_vocabulary, ["Vocabulary", "pie torch                     PyTorch", "um                            nothing"]),
+    (show_no_questions, ["Questions about all talks", "Without one, you get the places that are about it."]),
     (show_export, ["Export as", "srt    SubRip captions", "jsonl  everything, one object per line"]),
     (show_marks, ["Go to a bookmark", "00:12  who was that?"]),
     (show_palette, ["Search for commands", "Large captions for a shared screen", "Turn recordings into transcripts"]),

@@ -67,8 +67,8 @@ class Answer:
         elif not self.note:
             self.note = f"Written by {clean(f'{reply.provider} {reply.model}')}"
             if reply.dropped:
-                left = "1 more sentence" if reply.dropped == 1 else f"{reply.dropped} more sentences"
-                self.note += f"; {left} left out: what is cited does not say so"
+                left = "1 sentence" if reply.dropped == 1 else f"{reply.dropped} sentences"
+                self.note += f"; {left} without support left out"
             self.note += "."
 
     def _sentence(self, sentence: AnswerSentence) -> Iterable[Row]:

@@ -37,7 +37,7 @@ class VocabularyScreen(Window[None]):
     ]
 
     def __init__(self, context: Context) -> None:
-        super().__init__("Vocabulary", "a adds words, Enter changes what they should be, x removes them.")
+        super().__init__("Vocabulary", "a adds a rule, Enter changes one, x removes it.")
         self.context = context
         self._rules: list[Rule] = []
 
