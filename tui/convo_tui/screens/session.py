@@ -50,9 +50,6 @@ class SessionScreen(BodyKeys):
         Binding("y", "copy", "Copy", tooltip="Copy the selected passage, or the transcript"),
         Binding("E", "export", "Export", tooltip="Export it to a file, in any format"),
         Binding("a", "ask", "Ask", tooltip="Ask something about this session"),
-        Binding(
-            "space", "play", "Play", key_display="space", tooltip="Play the sound of the selected sentences, or stop"
-        ),
         Binding("z", "summarize", "Sum up", tooltip="Summarise it again, in another style"),
         *BodyKeys.READING,
         Binding("b", "mark", "Mark", tooltip="Bookmark the selected line", show=False),
@@ -62,6 +59,9 @@ class SessionScreen(BodyKeys):
         Binding("f", "finalize", "Write", tooltip="Finish the current sentence now", show=False),
         Binding("s", "stop", "End", tooltip="End the session, wherever it is recorded"),
         Binding("x,delete", "delete", "Delete", key_display="x", tooltip="Delete the session; u restores it"),
+        Binding(
+            "space", "play", "Play", key_display="space", tooltip="Play the sound of the selected sentences, or stop"
+        ),
     ]
 
     def __init__(self, context: Context, model: SessionModel, *, segment: int | None = None) -> None:
