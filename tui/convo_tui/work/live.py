@@ -28,7 +28,6 @@ from .link import DaemonLink
 from .session import LiveSession
 from .sources import MicrophoneSource, PlayedFile, Source
 from .start import ended, start
-from .vocabulary import known_rules
 
 
 class LiveController:
@@ -84,6 +83,8 @@ class LiveController:
             self._fail(f"{path} is not a file.")
 
     def _begin(self, source: Source, title: str | None) -> None:
+        from .vocabulary import known_rules  # here: the first screen needs none
+
         if self.session is not None:
             source.close()
             self._owner.post_message(Notice("A session is already live: stop it first.", "warning"))
