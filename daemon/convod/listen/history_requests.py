@@ -62,6 +62,7 @@ class HistoryRequests:
 
     async def _get_session(self, client: Client, request: GetSession) -> Reply:
         journal = await self._manager.journal(client.reach, request.session)
+        info = journal.info  # before what it counts is read: a session that is over is told with all of it
         store = self._manager.store
         after = -1 if request.after_segment is None else request.after_segment
         segments = await store.segments(journal.id, after, PAGE_SEGMENTS + 1)
@@ -69,7 +70,6 @@ class HistoryRequests:
         marks = await store.marks(journal.id) if request.after_segment is None else []
         config = journal.record.config
         said = await store.speakers(journal.id) if request.after_segment is None else None
-        info = journal.record.info
         return GetSessionReply(
             id=request.id,
             session=info.session,

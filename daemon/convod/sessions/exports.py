@@ -239,7 +239,7 @@ class Exports:
         async with self._limiter.turn(owner):
             revision = _revision(journal)
             record = journal.record
-            info, segments = record.info, _Segments(self._store, journal.id, record.segments)
+            info, segments = journal.info, _Segments(self._store, journal.id, record.segments)
             text = Text(self._folder)
             self.rendering[key] = False
             try:
@@ -303,7 +303,7 @@ class Exports:
 
 
 def _revision(journal: Journal) -> Revision:
-    return journal.feed.seq, journal.record.info
+    return journal.feed.seq, journal.info
 
 
 def write_pieces(text: Text, pieces: Iterator[str]) -> None:

@@ -79,6 +79,8 @@ class Journal:
         self._deps = deps
         self.owned = deps.store.leases is None
         """Whether this convod alone writes it, and `record` is as it is stored."""
+        self.info = record.info
+        """What lists say of the session: as it is stored, which `record` may be ahead of while it is being stored."""
         self._writing = trio.Lock()
         self._segment_stored = AutoResetEvent()
         self._preview: _Preview | None = None  # of the summary that was begun last
@@ -178,6 +180,7 @@ class Journal:
             return
         for name in Record.__struct_fields__:
             setattr(self.record, name, getattr(record, name))
+        self.info = self.record.info
         self.feed.move(record.seq)
 
     async def _own(self, wait: bool) -> None:
@@ -242,6 +245,7 @@ class Journal:
                     # What is being stored is stored and sent whatever is cancelled meanwhile, or seq would have a gap.
                     with trio.CancelScope(shield=True):
                         await self._store(events, durable)
+                        self.info = self.record.info
                         # One that is over may be written by any convod.
                         self.owned = self._deps.store.leases is None or not self.record.state.final
                         return
