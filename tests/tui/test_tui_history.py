@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import docx
 import msgspec
 import pytest
 
@@ -127,13 +128,16 @@ async def test_marks_are_put_and_found(connected: Open, past: FakeDaemon) -> Non
 async def test_export_to_any_format_never_over_a_file(connected: Open, past: FakeDaemon, tmp_path: Path) -> None:
     async with connected("--session", "bbbb0002") as stage:
         await stage.sees("The budget is small.")
-        for _ in range(2):
+        for format in ("srt", "docx", "srt"):
             await stage.press("E")
             await stage.sees("Export as", "SubRip captions")
-            await stage.press("down", "down", "enter")
-            await stage.sees("Export to", "Release.srt")
+            await stage.choose(format)
+            await stage.sees("Export to", f"Release.{format}")
             await stage.press("enter")
+            await stage.until(lambda format=format: any(f".{format}" in toast for toast in stage.toasts()), "told")
         await stage.until(lambda: any("already exists" in toast for toast in stage.toasts()), "told")
+        said = [paragraph.text for paragraph in docx.Document(str(tmp_path / "Release.docx")).paragraphs]
+        assert any("The budget is small." in text for text in said)
         written = (tmp_path / "Release.srt").read_text()
         assert written.startswith("1\n00:00:00,000 -->")
         assert {request.format for request in past.of(Export)} == {"srt"}
