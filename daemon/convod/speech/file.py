@@ -232,7 +232,11 @@ class FileTranscriber:
         return FileDecodeJob(
             settings.session,
             Kind.FILE,
-            Window(audio=audio, voiceprints=settings.voiceprints),
+            Window(
+                audio=audio,
+                utterances=tuple(begin / settings.rate for begin in begins) if len(begins) > 1 else (),
+                voiceprints=settings.voiceprints,
+            ),
             settings.rate,
             options,
             owner=settings.owner,

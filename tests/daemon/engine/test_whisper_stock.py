@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -145,19 +146,96 @@ def test_what_comes_before_is_put_there_if_it_fits_and_has_a_text(
     assert bool(set(given) & set(asked["prompts"][0])) is led
 
 
-@pytest.mark.parametrize(("language", "led"), [("de", True), ("ko", False)])
+@pytest.mark.parametrize(
+    ("behind", "alone", "language", "led"),
+    [
+        ("de", None, "de", True),  # what is encoded tells enough
+        ("ko", "ko", "ko", False),
+        ("ko", "de", "de", True),
+    ],
+)
 def test_a_language_is_detected_without_the_lead_which_is_left_out_if_it_is_in_another(
-    polyglot: Whisper, monkeypatch: pytest.MonkeyPatch, language: str, led: bool
+    polyglot: Whisper, monkeypatch: pytest.MonkeyPatch, behind: str, alone: str | None, language: str, led: bool
 ) -> None:
     monkeypatch.setattr(polyglot, "context", "full")
     core = watched(polyglot, monkeypatch)
-    core.languages = [ranked(language, 0.95)]
+    core.languages = [ranked(found, 0.95) for found in (behind, alone) if found]
     options = Options(beam=1, margin=FINAL_MARGIN)
     (heard,) = decode(polyglot, [TALK], RATE, options, leads=[EARLIER], expected=["de"])
-    assert (heard.language, core.detected) == (language, 1)
-    alone, asked = core.encoded
-    assert alone[-1] == bucket(900, FINAL_MARGIN)
-    assert (asked[-1] > alone[-1]) is led
+    assert (heard.language, core.detected, len(core.encoded)) == (language, 1 + bool(alone), 1 + bool(alone))
+    (asked,) = core.generated
+    given = polyglot.answers.tokens(EARLIER.text)
+    assert (asked["prompts"][0][-len(given) :] == given) is led
+
+
+THREE = (0.0, 3.0, 6.0)
+"""When the utterances of TALK begin."""
+
+
+@pytest.fixture
+def listening(polyglot: Whisper, monkeypatch: pytest.MonkeyPatch) -> Core:
+    """The polyglot, taken for a stock model."""
+    monkeypatch.setattr(polyglot, "context", "full")
+    return watched(polyglot, monkeypatch)
+
+
+def languages_asked(whisper: Whisper, core: Core) -> list[str]:
+    tokens = {whisper.model.hf_tokenizer.token_to_id(f"<|{code}|>"): code for code in ("en", "de", "ko")}
+    return [
+        next(tokens[id] for id in prompt if id in tokens) for asked in core.generated for prompt in asked["prompts"]
+    ]
+
+
+@pytest.mark.parametrize("beam", [1, 5])
+def test_each_passage_of_a_window_is_decoded_in_its_language(polyglot: Whisper, listening: Core, beam: int) -> None:
+    core = listening
+    core.scores = [-0.2] * 9
+    core.languages = [ranked("de", 0.99), ranked("ko", 0.999), ranked("de", 0.99), ranked("ko", 0.9)]
+    mixed, plain = decode(
+        polyglot,
+        [TALK, SINGLE],
+        RATE,
+        Options(beam=beam, words=True, margin=FINAL_MARGIN),
+        utterances=[THREE, ()],
+        expected=["de", None],
+    )
+    assert (mixed.language, mixed.language_probability) == ("de", 0.99)
+    # With a beam, text made of dice is tried again.
+    assert [language for language, _ in groupby(languages_asked(polyglot, core))] == ["ko", "de", "ko", "de"]
+    for word in mixed.words:
+        assert word.language == ("ko" if 3.0 <= (word.start + word.end) / 2 < 6.0 else "de")
+    assert all(word.language is None for word in plain.words)
+    assert bucket(300, FINAL_MARGIN) in [shape[-1] for shape in core.encoded]
+
+
+def test_a_window_in_one_language_is_decoded_whole(polyglot: Whisper, listening: Core) -> None:
+    core = listening
+    core.languages = [ranked("de", 0.99)] * 3
+    (heard,) = decode(polyglot, [TALK], RATE, Options(beam=1, words=True), utterances=[THREE])
+    assert (len(core.encoded), core.detected, languages_asked(polyglot, core)) == (1, 3, ["de"])
+    assert all(word.language is None for word in heard.words)
+
+
+def test_an_utterance_whose_language_is_unclear_in_its_window_is_looked_at_by_itself(
+    polyglot: Whisper, listening: Core
+) -> None:
+    core = listening
+    core.languages = [ranked("de", 0.99), ranked("ko", 0.6), ranked("de", 0.99), ranked("de", 0.99)]
+    decode(polyglot, [TALK], RATE, Options(beam=1, words=True), utterances=[THREE])
+    assert [shape[-1] for shape in core.encoded] == [FULL_FRAMES, bucket(300, INTERIM_MARGIN)]
+    assert languages_asked(polyglot, core) == ["de"]
+
+
+@pytest.mark.parametrize("utterances", [(), THREE])
+def test_no_language_is_found_that_may_not_be_spoken(
+    polyglot: Whisper, listening: Core, utterances: tuple[float, ...]
+) -> None:
+    core = listening
+    core.languages = [ranked("de", 0.9)] * 6
+    options = Options(beam=1, words=True, languages=("ko", "en"))
+    (heard,) = decode(polyglot, [TALK], RATE, options, utterances=[utterances], expected=["de"])
+    assert (heard.language, heard.language_probability) == ("ko", 0.5)
+    assert set(languages_asked(polyglot, core)) == {"ko"}
 
 
 def test_the_built_in_model_hears_no_lead(core: Core) -> None:
