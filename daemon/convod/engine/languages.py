@@ -1,6 +1,6 @@
 """Decide which language is spoken where, by what the model finds probable. Sans-IO.
 
-In: languages with their probabilities, of a window or of each utterance in it. Out: languages. It never
+In: languages with their probabilities, of a window or of each part of it between two pauses. Out: languages. It never
 detects one.
 """
 
@@ -16,18 +16,18 @@ from typing import Final
 import msgspec
 
 CHANGE: Final = 3.0
-"""What a change of language must bring, in nats: most people continue in the same one. Utterances are a hidden Markov
-chain, and their languages its most probable path (Viterbi 1967)."""
+"""What a change of language must bring, in nats: most people continue in the same one. The parts of a window are a
+hidden Markov chain, and their languages its most probable path (Viterbi 1967)."""
 
 LEAST: Final = 0.001
 """No language is less probable than this: a detector that is sure of a wrong one does not outweigh all others."""
 
 WHOLE_S: Final = 2.5
-"""A shorter utterance says less about its language, by its length: of a few words a model guesses."""
+"""A shorter part says less about its language, by its length: of a few words a model guesses."""
 
 UNCLEAR: Final = 0.7
 UNCLEAR_S: Final = 0.8
-"""An utterance of this length whose language is less probable by what a window has of it is encoded by itself:
+"""A part of this length whose language is less probable by what a window has of it is encoded by itself:
 what is said around it may hide it.
 
 Seconds in a wrong language of 506 s in recordings of two to four languages and of 199 s in those of one, base: as files
@@ -54,6 +54,10 @@ class Spoken(msgspec.Struct, frozen=True):
     probability: float = 1.0
     passages: tuple[Passage, ...] = ()
 
+    def is_all(self, language: str | None) -> bool:
+        """Whether nothing else is spoken."""
+        return self.language == language and not self.passages
+
 
 def among(found: Probabilities, allowed: Sequence[str] | None) -> dict[str, float]:
     """Return the probabilities of the allowed languages, given that it is one of them; None allows all."""
@@ -64,16 +68,21 @@ def among(found: Probabilities, allowed: Sequence[str] | None) -> dict[str, floa
     return {language: share / whole if whole else 1 / len(some) for language, share in some.items()}
 
 
-def parts(begins: Sequence[float], seconds: float) -> list[tuple[float, float]]:
-    """Return from when to when each utterance of a window of so many seconds is, by the seconds at which they begin."""
-    return list(pairwise([*begins, seconds]))
+def parts(phrases: Sequence[tuple[float, float]], seconds: float) -> list[tuple[float, float]]:
+    """Divide a window of so many seconds in the middle of the pauses between its phrases.
+
+    Silence belongs to them: of 25 phrases of one to two seconds base told the language of 23 by what was encoded of
+    them and of half the pauses around, and that of 12 without.
+    """
+    cuts = [(end + start) / 2 for (_, end), (start, _) in pairwise(phrases)]
+    return list(pairwise([0.0, *cuts, seconds]))
 
 
 def languages_of(found: Sequence[Probabilities], seconds: Sequence[float], expected: str | None) -> list[str]:
-    """Choose the language of each utterance of a window, which most likely are those of a few passages.
+    """Choose the language of each part of a window, which most likely are those of a few passages.
 
     Args:
-        found: For each utterance languages with their probabilities.
+        found: For each part languages with their probabilities.
         seconds: Its length.
         expected: The language of what came before, if it may be spoken.
     """
@@ -93,7 +102,7 @@ def languages_of(found: Sequence[Probabilities], seconds: Sequence[float], expec
 
 
 def is_unclear(found: Probabilities, language: str, seconds: float) -> bool:
-    """Whether an utterance may be in another language than the one that was chosen for it."""
+    """Whether a part may be in another language than the one that was chosen for it."""
     return seconds >= UNCLEAR_S and found.get(language, 0.0) < UNCLEAR
 
 
@@ -101,7 +110,7 @@ def spoken_in(found: Sequence[Probabilities], spans: Sequence[tuple[float, float
     """Choose the languages of a window.
 
     Args:
-        found: For each of its utterances languages with their probabilities.
+        found: For each of its parts languages with their probabilities.
         spans: From which to which second it is.
         expected: The language of what came before, if it may be spoken.
     """

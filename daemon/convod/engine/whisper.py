@@ -8,6 +8,7 @@ believed (that is the hallucination filter), apart from further tries of a doubt
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, Final
 
 import ctranslate2
@@ -33,7 +34,7 @@ from convod.engine.passages import joined
 from convod.engine.tries import further_tries, is_doubtful, worth
 from convod.engine.voice import CHUNK, LEAST_VOICE_S, VOICE, Voice, extent, is_silent
 from convod.engine.wire import FULL_FRAMES, RATE, Load, bucket, room
-from convod.engine.word_times import within_voice
+from convod.engine.word_times import phrases, within_voice
 from convod.speech.decoding import FINAL_MARGIN, INTERIM_MARGIN, LANGUAGE_SURE, Hypothesis, Lead, Options, Window
 
 ENCODED_S: Final = 0.02
@@ -92,7 +93,6 @@ class Whisper:
                 samples[i],
                 voices[i].voiced,
                 expected=_if_allowed(windows[i].expected, options),
-                parts=parts(windows[i].utterances, len(samples[i]) / RATE),
             )
             for i in spoken
         ]
@@ -181,7 +181,7 @@ class Whisper:
         hypotheses = []
         for passage in found:
             part = self._part(window, passage.start, passage.end)
-            encoded = self._encode([part.features], self._bucket(part.features.shape[1], _with_margin(options)))
+            encoded = self._encode_part(part, options.margin or FINAL_MARGIN)
             one = self._answer(encoded, [part], [passage.language], options)[0]
             hypotheses.append(self._try_again(part, one, passage.language, options) if options.beam > 1 else one)
         return joined(found, hypotheses, window.voiced or b"")
@@ -198,44 +198,42 @@ class Whisper:
         known = options.language if self.multilingual else "en"
         if known is not None:
             return encoded, [Spoken(known)] * len(windows)
-        if all(window.led is None and not window.parts for window in windows):
-            found = self._detect(encoded)
-            return encoded, [_spoken_in(one, window, options) for one, window in zip(found, windows, strict=True)]
+        if all(window.led is None and len(window.parts) == 1 for window in windows):
+            found = [among(one, options.languages) for one in self._detect(encoded)]
+            return encoded, [
+                spoken_in([one], window.parts, window.expected) for one, window in zip(found, windows, strict=True)
+            ]
         batch = array_of(encoded)
         spoken = []
         for i, window in enumerate(windows):
-            if window.parts:
-                spoken.append(self._of_utterances(batch[i], window, options))
-                continue
-            one = self._behind_lead(batch[i], window)
-            if one is None:
+            one = self._spoken(batch[i], window, options)
+            if window.led is not None and not (one.is_all(window.expected) and one.probability >= LANGUAGE_SURE):
                 # What is said in another language is not decoded behind the lead, nor is the language told behind it.
-                alone = batch[i] if window.led is None else array_of(self._encode([window.features], frames))[0]
-                one = _spoken_in(self._detect(_view(alone))[0], window, options)
-                if window.led is not None and one.language != window.expected:
-                    window.lead, window.led, window.lead_frames, batch[i] = None, None, 0, alone
+                led, window.led = window.led, None
+                alone = array_of(self._encode([window.features], frames))[0]
+                one = self._spoken(alone, window, options)
+                if one.is_all(window.expected):
+                    window.led = led
+                else:
+                    window.lead, window.lead_frames, batch[i] = None, 0, alone
             spoken.append(one)
         return ctranslate2.StorageView.from_array(batch), spoken
 
-    def _behind_lead(self, encoded: Floats, window: _Wanted) -> Spoken | None:
-        """Return the expected language of a window that is encoded behind its lead, if it surely is in that."""
-        if window.led is None or window.expected is None:
-            return None
-        start = window.lead_frames / 100
-        probability = self._detect_between(encoded, start, start + window.seconds).get(window.expected, 0.0)
-        return Spoken(window.expected, probability) if probability >= LANGUAGE_SURE else None
-
-    def _of_utterances(self, encoded: Floats, window: _Wanted, options: Options) -> Spoken:
-        """Find the languages of a window's utterances, by what is encoded of each."""
-        seconds = [end - start for start, end in window.parts]
-        found = [self._detect_between(encoded, start, end) for start, end in window.parts]
-        languages = languages_of([among(one, options.languages) for one in found], seconds, window.expected)
-        for i, (start, end) in enumerate(window.parts):
-            if is_unclear(found[i], languages[i], seconds[i]):
-                part = self._part(window, start, end)
-                frames = self._bucket(part.features.shape[1], _with_margin(options, INTERIM_MARGIN))
-                (found[i],) = self._detect(self._encode([part.features], frames))
-        return spoken_in([among(one, options.languages) for one in found], window.parts, window.expected)
+    def _spoken(self, encoded: Floats, window: _Wanted, options: Options) -> Spoken:
+        """Find the languages of a window by what is encoded of its parts, or of it behind its lead."""
+        if window.led is None and len(window.parts) == 1:
+            return spoken_in([among(self._detect(_view(encoded))[0], options.languages)], window.parts, window.expected)
+        before = 0.0 if window.led is None else window.lead_frames / 100
+        found = [self._detect_between(encoded, before + start, before + end) for start, end in window.parts]
+        if window.led is None:
+            seconds = [end - start for start, end in window.parts]
+            languages = languages_of([among(one, options.languages) for one in found], seconds, window.expected)
+            for i, (start, end) in enumerate(window.parts):
+                if is_unclear(found[i], languages[i], seconds[i]):
+                    part = self._part(window, start, end)
+                    (found[i],) = self._detect(self._encode_part(part, INTERIM_MARGIN))
+            found = [among(one, options.languages) for one in found]
+        return spoken_in(found, window.parts, window.expected)
 
     def _detect_between(self, encoded: Floats, start: float, end: float) -> Probabilities:
         """Find how probable languages are between two seconds of an encoded window (positions, dimensions)."""
@@ -276,7 +274,7 @@ class Whisper:
                 break
             begin, end = max(0.0, gap.start - GAP_PREROLL_S), min(gap.end, len(window.samples) / RATE)
             part = self._part(window, begin, end)
-            encoded = self._encode([part.features], self._bucket(part.features.shape[1], _with_margin(options)))
+            encoded = self._encode_part(part, options.margin or FINAL_MARGIN)
             more = self._answer(encoded, [part], [language], options)[0]
             if not more.words or is_doubtful(more) or len(more.words) <= gap.last - gap.first:
                 break
@@ -313,6 +311,10 @@ class Whisper:
             row[:, : piece.shape[1]] = piece
         return self.core.encode(ctranslate2.StorageView.from_array(batch))
 
+    def _encode_part(self, part: _Wanted, margin: int) -> Any:
+        """Encode a part of a window, which is not worth 30 s."""
+        return self._encode([part.features], min(FULL_FRAMES, bucket(part.features.shape[1], margin)))
+
     def _answer(
         self, encoded: Any, windows: list[_Wanted], languages: list[str], options: Options, **freedom: Any
     ) -> list[Hypothesis]:
@@ -334,11 +336,10 @@ class _VoiceOf(msgspec.Struct):
     voiced: bytes | None = None
 
 
-class _Wanted(msgspec.Struct):
+class _Wanted(msgspec.Struct, dict=True):
     """A window to decode: its features, samples, and where it has voice.
 
-    With a `lead`, `led` are the features of both, the first `lead_frames` of them the lead's. `parts` are its
-    utterances, by their seconds, if it has several.
+    With a `lead`, `led` are the features of both, the first `lead_frames` of them the lead's.
     """
 
     features: Floats
@@ -348,25 +349,15 @@ class _Wanted(msgspec.Struct):
     led: Floats | None = None
     lead_frames: int = 0
     expected: str | None = None
-    parts: list[tuple[float, float]] = []
 
-    @property
-    def seconds(self) -> float:
-        """Its length."""
-        return float(self.features.shape[1] / 100)
-
-
-def _spoken_in(found: Probabilities, window: _Wanted, options: Options) -> Spoken:
-    return spoken_in([among(found, options.languages)], [(0.0, window.seconds)], window.expected)
+    @cached_property
+    def parts(self) -> list[tuple[float, float]]:
+        """From which to which second there may be one language: between its pauses, if they were looked for."""
+        return parts(list(phrases(self.voiced or b"")), self.features.shape[1] / 100)
 
 
 def _if_allowed(language: str | None, options: Options) -> str | None:
     return language if not options.languages or language in options.languages else None
-
-
-def _with_margin(options: Options, margin: int = FINAL_MARGIN) -> Options:
-    """The options for a part of a window, which is not worth 30 s."""
-    return options if options.margin is not None else msgspec.structs.replace(options, margin=margin)
 
 
 def _view(encoded: Floats) -> Any:

@@ -94,8 +94,6 @@ class Window(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         stream_key: Names the sample it begins at; windows with the same key are beginnings of one another.
         lead: What comes right before it.
         expected: The language of what came before it: where the language is detected, it takes more to be another one.
-        utterances: The second at which each of its utterances begins, where several were joined: each may be in a
-            language of its own.
         voiceprints: Whether to embed the voice in it.
     """
 
@@ -103,7 +101,6 @@ class Window(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     stream_key: str | None = None
     lead: Lead | None = None
     expected: str | None = None
-    utterances: tuple[float, ...] = ()
     voiceprints: bool = False
 
 

@@ -232,11 +232,7 @@ class FileTranscriber:
         return FileDecodeJob(
             settings.session,
             Kind.FILE,
-            Window(
-                audio=audio,
-                utterances=tuple(begin / settings.rate for begin in begins) if len(begins) > 1 else (),
-                voiceprints=settings.voiceprints,
-            ),
+            Window(audio=audio, voiceprints=settings.voiceprints),
             settings.rate,
             options,
             owner=settings.owner,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import pytest
 from hypothesis import given
@@ -72,17 +72,31 @@ def test_the_probability_of_a_language_is_that_of_its_own_utterances() -> None:
     st.sampled_from(["a", "x", None]),
 )
 def test_passages_are_of_several_languages_and_leave_nothing_out(
-    utterances: list[tuple[float, dict[str, float]]], expected: str | None
+    said: list[tuple[float, dict[str, float]]], expected: str | None
 ) -> None:
-    begins = [sum(seconds for seconds, _ in utterances[:i]) for i in range(len(utterances) + 1)]
-    spans = parts(begins[:-1], begins[-1])
-    passages = spoken_in([one for _, one in utterances], spans, expected).passages
+    ends = list(accumulate(seconds for seconds, _ in said))
+    spans = list(pairwise([0.0, *ends]))
+    passages = spoken_in([one for _, one in said], spans, expected).passages
     assert len(passages) != 1
     if passages:
-        assert (passages[0].start, passages[-1].end) == (0, begins[-1])
+        assert (passages[0].start, passages[-1].end) == (0, ends[-1])
         for one, following in pairwise(passages):
             assert one.end == following.start
             assert one.language != following.language
+
+
+@pytest.mark.parametrize(
+    ("phrases", "divided"),
+    [
+        ([], [(0.0, 9.0)]),
+        ([(1.0, 8.0)], [(0.0, 9.0)]),
+        ([(0.2, 2.8), (3.2, 5.0), (6.0, 8.0)], [(0.0, 3.0), (3.0, 5.5), (5.5, 9.0)]),
+    ],
+)
+def test_a_window_may_be_divided_in_its_pauses(
+    phrases: list[tuple[float, float]], divided: list[tuple[float, float]]
+) -> None:
+    assert parts(phrases, 9.0) == divided
 
 
 @pytest.mark.parametrize(
@@ -101,7 +115,5 @@ def test_only_languages_that_may_be_spoken_are_found(allowed: tuple[str, ...] | 
 @pytest.mark.parametrize(
     ("probability", "seconds", "unclear"), [(0.6, 2.0, True), (0.75, 2.0, False), (0.6, 0.7, False)]
 )
-def test_an_utterance_is_looked_at_by_itself_where_that_tells_more(
-    probability: float, seconds: float, unclear: bool
-) -> None:
+def test_a_part_is_looked_at_by_itself_where_that_tells_more(probability: float, seconds: float, unclear: bool) -> None:
     assert is_unclear(found("de", probability), "de", seconds) is unclear

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -168,14 +167,22 @@ def test_a_language_is_detected_without_the_lead_which_is_left_out_if_it_is_in_a
     assert (asked["prompts"][0][-len(given) :] == given) is led
 
 
-THREE = (0.0, 3.0, 6.0)
-"""When the utterances of TALK begin."""
+PHRASES = [(0.2, 2.8), (3.2, 5.8), (6.2, 8.8)]
+"""When there is a voice in TALK: it may be divided at seconds 3 and 6."""
 
 
 @pytest.fixture
 def listening(polyglot: Whisper, monkeypatch: pytest.MonkeyPatch) -> Core:
-    """The polyglot, taken for a stock model."""
+    """The polyglot, taken for a stock model, with a voice in PHRASES; none of its texts is tried again."""
+
+    def chunks(samples: Any) -> Any:
+        times = (np.arange(-(-samples.size // 512)) + 0.5) * CHUNK_S
+        return np.array([any(start <= time < end for start, end in PHRASES) for time in times], np.float32)
+
     monkeypatch.setattr(polyglot, "context", "full")
+    monkeypatch.setattr(polyglot.voice, "chunks", chunks)
+    monkeypatch.setattr("convod.engine.whisper.uncovered", lambda words, voiced: None)
+    monkeypatch.setattr("convod.engine.whisper.is_doubtful", lambda text: False)
     return watched(polyglot, monkeypatch)
 
 
@@ -186,54 +193,56 @@ def languages_asked(whisper: Whisper, core: Core) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("beam", [1, 5])
-def test_each_passage_of_a_window_is_decoded_in_its_language(polyglot: Whisper, listening: Core, beam: int) -> None:
+DE, KO = ranked("de", 0.99), ranked("ko", 0.999)
+
+
+@pytest.mark.parametrize(
+    ("found", "passages"),
+    [
+        ([DE, KO, DE], [("de", 3.0), ("ko", 6.0), ("de", 9.0)]),
+        ([DE, KO, KO], [("de", 3.0), ("ko", 9.0)]),
+        ([DE, DE, DE], []),
+        ([DE, ranked("ko", 0.6), DE, DE], []),  # encoded by itself, it is the same one
+        ([DE, ranked("ko", 0.6), DE, KO], [("de", 3.0), ("ko", 6.0), ("de", 9.0)]),
+    ],
+)
+def test_each_passage_of_a_window_is_decoded_in_its_language(
+    polyglot: Whisper, listening: Core, found: list[Any], passages: list[tuple[str, float]]
+) -> None:
     core = listening
-    core.scores = [-0.2] * 9
-    core.languages = [ranked("de", 0.99), ranked("ko", 0.999), ranked("de", 0.99), ranked("ko", 0.9)]
-    mixed, plain = decode(
-        polyglot,
-        [TALK, SINGLE],
-        RATE,
-        Options(beam=beam, words=True, margin=FINAL_MARGIN),
-        utterances=[THREE, ()],
-        expected=["de", None],
-    )
-    assert (mixed.language, mixed.language_probability) == ("de", 0.99)
-    # With a beam, text made of dice is tried again.
-    assert [language for language, _ in groupby(languages_asked(polyglot, core))] == ["ko", "de", "ko", "de"]
+    core.languages = [*found, ranked("ko", 0.9)]
+    windows, expected = [TALK, SINGLE[: 2 * 2 * RATE]], ["de", None]
+    mixed, plain = decode(polyglot, windows, RATE, Options(margin=FINAL_MARGIN), expected=expected)
+    asked = languages_asked(polyglot, core)
+    assert asked == (["ko", *(language for language, _ in passages)] if passages else ["de", "ko"])
+    parts = [round(100 * (end - start)) for (_, end), start in zip(passages, [0.0, 3.0, 6.0], strict=False)]
+    alone = [bucket(300, INTERIM_MARGIN)] * (len(found) - 3)
+    assert [shape[-1] for shape in core.encoded[2:]] == [*alone, *(bucket(part, FINAL_MARGIN) for part in parts)]
     for word in mixed.words:
-        assert word.language == ("ko" if 3.0 <= (word.start + word.end) / 2 < 6.0 else "de")
-    assert all(word.language is None for word in plain.words)
-    assert bucket(300, FINAL_MARGIN) in [shape[-1] for shape in core.encoded]
+        middle = (word.start + word.end) / 2
+        assert word.language == next((language for language, end in passages if middle < end), None)
+    assert (mixed.language, plain.language) == ("ko" if found == [DE, KO, KO] else "de", "ko")
 
 
-def test_a_window_in_one_language_is_decoded_whole(polyglot: Whisper, listening: Core) -> None:
-    core = listening
-    core.languages = [ranked("de", 0.99)] * 3
-    (heard,) = decode(polyglot, [TALK], RATE, Options(beam=1, words=True), utterances=[THREE])
-    assert (len(core.encoded), core.detected, languages_asked(polyglot, core)) == (1, 3, ["de"])
-    assert all(word.language is None for word in heard.words)
-
-
-def test_an_utterance_whose_language_is_unclear_in_its_window_is_looked_at_by_itself(
+def test_a_window_is_decoded_behind_its_lead_if_all_of_it_is_in_that_language(
     polyglot: Whisper, listening: Core
 ) -> None:
     core = listening
-    core.languages = [ranked("de", 0.99), ranked("ko", 0.6), ranked("de", 0.99), ranked("de", 0.99)]
-    decode(polyglot, [TALK], RATE, Options(beam=1, words=True), utterances=[THREE])
-    assert [shape[-1] for shape in core.encoded] == [FULL_FRAMES, bucket(300, INTERIM_MARGIN)]
-    assert languages_asked(polyglot, core) == ["de"]
+    core.languages = [DE, DE, DE]
+    decode(polyglot, [TALK], RATE, Options(margin=FINAL_MARGIN), leads=[EARLIER], expected=["de"])
+    assert (len(core.encoded), languages_asked(polyglot, core)) == (1, ["de"])
+    core.languages = [DE, KO, DE, DE, KO, DE]
+    decode(polyglot, [TALK], RATE, Options(margin=FINAL_MARGIN), leads=[EARLIER], expected=["de"])
+    assert languages_asked(polyglot, core)[1:] == ["de", "ko", "de"]
+    given = polyglot.answers.tokens(EARLIER.text)
+    assert [asked["prompts"][0][-len(given) :] == given for asked in core.generated] == [True, False, False, False]
 
 
-@pytest.mark.parametrize("utterances", [(), THREE])
-def test_no_language_is_found_that_may_not_be_spoken(
-    polyglot: Whisper, listening: Core, utterances: tuple[float, ...]
-) -> None:
+@pytest.mark.parametrize("beam", [1, 5])
+def test_no_language_is_found_that_may_not_be_spoken(polyglot: Whisper, listening: Core, beam: int) -> None:
     core = listening
     core.languages = [ranked("de", 0.9)] * 6
-    options = Options(beam=1, words=True, languages=("ko", "en"))
-    (heard,) = decode(polyglot, [TALK], RATE, options, utterances=[utterances], expected=["de"])
+    (heard,) = decode(polyglot, [TALK], RATE, Options(beam=beam, languages=("ko", "en")), expected=["de"])
     assert (heard.language, heard.language_probability) == ("ko", 0.5)
     assert set(languages_asked(polyglot, core)) == {"ko"}
 

@@ -290,14 +290,6 @@ def test_while_the_language_is_not_known_the_first_window_decides():
     assert play.kept[-1].texts[0].language == "fr"
 
 
-def test_a_joined_window_tells_where_its_utterances_begin():
-    play = Play(joined=True, language=None).all_audio()
-    (first,) = play.waiting
-    assert len(first.utterances) > 1
-    assert first.window.utterances == tuple(begin for begin, _ in begins_and_ends(first))
-    assert all(job.window.utterances == () for job in Play(language="en").all_audio().waiting)
-
-
 def test_each_segment_has_the_language_of_its_words():
     play = Play(joined=True, language=None).all_audio()
     (first,) = play.waiting

@@ -76,15 +76,12 @@ def decode(
     *,
     leads: list[Lead | None] | None = None,
     expected: list[str | None] | None = None,
-    utterances: list[tuple[float, ...]] | None = None,
 ) -> list[Hypothesis]:
     nothing = [None] * len(windows)
     return whisper.decode(
         [
-            Window(audio=audio, lead=lead, expected=language, utterances=begins)
-            for audio, lead, language, begins in zip(
-                windows, leads or nothing, expected or nothing, utterances or [()] * len(windows), strict=True
-            )
+            Window(audio=audio, lead=lead, expected=language)
+            for audio, lead, language in zip(windows, leads or nothing, expected or nothing, strict=True)
         ],
         rate,
         options,
