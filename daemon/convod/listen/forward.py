@@ -29,6 +29,7 @@ from convo.messages import (
     Finalize,
     MergeSpeakers,
     Message,
+    Refine,
     RenameSpeaker,
     Reply,
     Request,
@@ -55,6 +56,7 @@ Forwarded = (
     | EndSession
     | Finalize
     | MergeSpeakers
+    | Refine
     | RenameSpeaker
     | Retranscribe
     | RetrySession
@@ -219,13 +221,15 @@ def is_repeatable(request: Forwarded) -> bool:
         return request.speaker is not None
     if isinstance(request, RenameSpeaker):
         return not request.remember
+    if isinstance(request, Refine):
+        return request.cancel
     return not isinstance(request, AddMark | Retranscribe | Summarize)
 
 
 def _needs_audio(request: Forwarded) -> bool:
     if isinstance(request, RenameSpeaker):
         return request.remember  # the voice is beside the audio
-    return isinstance(request, Retranscribe | RetrySession)
+    return isinstance(request, Refine | Retranscribe | RetrySession)
 
 
 def _reply(answer: bytes, request: Forwarded) -> Message:

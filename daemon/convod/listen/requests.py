@@ -23,6 +23,7 @@ from convo.messages import (
     Message,
     Metrics,
     PullModel,
+    Refine,
     RenameSpeaker,
     Request,
     Search,
@@ -83,6 +84,7 @@ class Service:
             request,
             Finalize
             | PullModel
+            | Refine
             | Summarize
             | DeleteSession
             | DeleteVoice
@@ -161,6 +163,6 @@ class Service:
             client.outbox.put(reply)
             return
         journal = await self._manager.journal(client.reach, request.session)
-        if isinstance(request, Summarize):
+        if isinstance(request, Summarize | Refine):
             follow(client, journal)
         client.outbox.put(reply, after=client.outbox.attachment(journal.id), seq=journal.feed.seq)

@@ -32,6 +32,8 @@ from convo.messages import (
     Mark,
     MergeSpeakers,
     PauseQueue,
+    Refine,
+    RefineReply,
     RenameSpeaker,
     Reply,
     ResumeQueue,
@@ -71,6 +73,7 @@ class SessionRequests:
             UpdateSession: (self._update_session, Right.STREAM),
             RetrySession: (self._retry_session, Right.STREAM),
             Retranscribe: (self._retranscribe, Right.STREAM),
+            Refine: (self._refine, Right.STREAM),
             ListQueue: (self._list_queue, Right.READ),
             PauseQueue: (self._pause_queue, Right.STREAM),
             ResumeQueue: (self._resume_queue, Right.STREAM),
@@ -181,6 +184,12 @@ class SessionRequests:
             id=request.id, session=await self._manager.retranscribe(client.reach, client.owner, request)
         )
 
+    async def _refine(self, client: Client, request: Refine) -> Reply | None:
+        journal, model = await self._manager.refine(client.reach, request)
+        client.outbox.put(RefineReply(id=request.id, model=model))
+        follow(client, journal)
+        return None  # the answer is in the outbox, before the events that follow
+
     async def _list_queue(self, client: Client, request: ListQueue) -> Reply:
         jobs, paused = self._manager.queue(client.owner)
         jobs += await self._manager.queued_elsewhere(client.owner)
@@ -231,8 +240,10 @@ class SessionRequests:
 
 
 def follow(client: Client, journal: Journal) -> None:
-    """Send the events of a session from now on, unless that is done already."""
-    # A session that has ended since it was attached to has another feed now.
+    """Attach a client to what is to come of a session that is over, if it is not.
+
+    One that has ended since it was attached to has another feed now.
+    """
     attachment = client.outbox.attachment(journal.id)
     if attachment is None or attachment.log is not journal.feed:
         client.outbox.attach(journal.feed, journal.feed.seq if attachment is None else attachment.cursor)
