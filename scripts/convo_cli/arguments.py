@@ -271,7 +271,7 @@ def _watch_folder(parser: argparse.ArgumentParser) -> None:
 def _of_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--track", type=_number(1, 1000), metavar="N", help="which audio track (the first with sound)")
     parser.add_argument("--priority", choices=PRIORITIES, default="normal", help="place in the queue (normal)")
-    parser.add_argument("--keep-audio", action="store_true", help="keep the audio, for `convo retranscribe`")
+    parser.add_argument("--keep-audio", action="store_true", help="keep the audio, to transcribe or refine it again")
     _transcription(parser)
 
 
@@ -432,6 +432,14 @@ def _history(command: Any) -> None:
     parser.add_argument("--words", action="store_true", default=None, help="times and confidence of each word")
     parser.add_argument("--priority", choices=PRIORITIES, default="normal", help="place in the queue (normal)")
 
+    parser = command("refine", "have doubtful segments heard again by a larger model, from kept audio")
+    _session(parser)
+    parser.add_argument("--model", metavar="NAME", help="which one (the largest on the daemon's disk)")
+    parser.add_argument(
+        "--below", type=_share, default=0.75, metavar="C", help="segments of a lower confidence; 1: all (0.75)"
+    )
+    parser.add_argument("--cancel", action="store_true", help="stop it instead; what was corrected stays")
+
     parser = command("summarize", "write a summary of a session, or another one")
     _session(parser)
     parser.add_argument(
@@ -516,6 +524,16 @@ def _number(least: int, most: int) -> Any:
         return value
 
     return number
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and 1")
+    return value
 
 
 def _seconds(least: float, most: float) -> Any:

@@ -19,6 +19,7 @@ from faster_whisper import WhisperModel
 from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import get_suppressed_tokens, merge_punctuations
 
+from convod.engine.echo import heard, may_be_echo
 from convod.speech.agreement import begins_wide
 from convod.speech.decoding import Hypothesis, Options, TimedWord
 
@@ -112,7 +113,17 @@ class Answers:
                 one = self._read(result, given[i], tokenizers[i], languages[i], most)
             tokens.append([token for token in _answer_of(result, given[i]) if token < tokenizers[i].eot])
             hypotheses.append(one)
-        return self._aligned(encoded, tokenizers, given, tokens, lengths, hypotheses) if options.words else hypotheses
+        if not options.words:
+            return hypotheses
+        hypotheses = self._aligned(encoded, tokenizers, given, tokens, lengths, hypotheses)
+        bare = msgspec.structs.replace(options, prompt=None, hotwords=None)
+        for i in [i for i, one in enumerate(hypotheses) if may_be_echo(one, options)]:
+            (alone,) = self.of(
+                rows(encoded, [i]), [lengths[i]], [languages[i]], bare,
+                spoken=spoken, leads=leads[i : i + 1], temperature=temperature, no_repeat=no_repeat,
+            )  # fmt: skip
+            hypotheses[i] = heard(hypotheses[i], alone)
+        return hypotheses
 
     def _generate(self, encoded: Any, prompts: list[list[int]], answer: int, how: dict[str, Any]) -> Any:
         """Return CTranslate2's results, one for each prompt, with room for `answer` tokens."""

@@ -99,21 +99,23 @@ def _places(words: Sequence[TimedWord], phrases: Sequence[_Phrase]) -> list[int 
         if i in whispered:
             places.append(None)
             continue
-        place = max(least, _nearest(words, i, phrases) if choice is None else choice)
-        places.append(place)
-        least = place
+        if choice is None:  # not behind the next word that has a voice, which it would take along
+            following = next((one for one in choices[i:] if one is not None), len(phrases))
+            choice = min(_nearest(words, i, phrases), following)
+        least = max(least, choice)
+        places.append(least)
     return places
 
 
 def _heard_in(word: TimedWord, phrases: Sequence[_Phrase]) -> int | None:
-    """The phrase of which a word has most; None if it lies in silence."""
+    """The phrase of which a word has most, or in which one without length lies; None if it lies in silence."""
     overlaps = [phrase.overlap(word) for phrase in phrases]
     if ends_sentence(word.word):
         for i, overlap in enumerate(overlaps):
             if overlap >= HOLD_S:
                 return i
     most = max(overlaps)
-    return overlaps.index(most) if most > 0.0 else None
+    return overlaps.index(most) if most >= 0.0 else None
 
 
 def _whispered(words: Sequence[TimedWord], choices: Sequence[int | None]) -> set[int]:

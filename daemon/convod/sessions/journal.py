@@ -32,6 +32,7 @@ from convod.auto_reset_event import AutoResetEvent
 from convod.hooks import Hooks
 from convod.metrics import SessionMetrics
 from convod.sessions.feed import EventLog
+from convod.sessions.speaker_names import named
 from convod.store import LeaseLost, Record, Store, StoreAway, StoreFailed
 from convod.summary import Summarizers, SummarizerUnavailable, Transcript
 
@@ -79,6 +80,8 @@ class Journal:
         self._deps = deps
         self.owned = deps.store.leases is None
         """Whether this convod alone writes it, and `record` is as it is stored."""
+        self.info = record.info
+        """What lists say of the session: as it is stored, which `record` may be ahead of while it is being stored."""
         self._writing = trio.Lock()
         self._segment_stored = AutoResetEvent()
         self._preview: _Preview | None = None  # of the summary that was begun last
@@ -178,6 +181,7 @@ class Journal:
             return
         for name in Record.__struct_fields__:
             setattr(self.record, name, getattr(record, name))
+        self.info = self.record.info
         self.feed.move(record.seq)
 
     async def _own(self, wait: bool) -> None:
@@ -242,6 +246,7 @@ class Journal:
                     # What is being stored is stored and sent whatever is cancelled meanwhile, or seq would have a gap.
                     with trio.CancelScope(shield=True):
                         await self._store(events, durable)
+                        self.info = self.record.info
                         # One that is over may be written by any convod.
                         self.owned = self._deps.store.leases is None or not self.record.state.final
                         return
@@ -311,6 +316,7 @@ class Journal:
             language=self.record.config.language or "",
             segments=await self._spoken(),
             owner=self.record.owner,
+            speakers=await self._names(),
         )
         metrics, begun = self._deps.metrics, trio.current_time()
         preview = self._begin_preview()
@@ -339,6 +345,11 @@ class Journal:
             spoken += [msgspec.structs.replace(segment, words=None) for segment in page if segment.text]
             after = page[-1].segment
         return spoken
+
+    async def _names(self) -> dict[int, str]:
+        """Return what the speakers are called, by number; empty if the session does not tell speakers apart."""
+        said = await self._read(partial(self.store.speakers, self.id))
+        return {each.speaker: each.name for each in named(self.record.config, said)}
 
     async def _read(self, read: Callable[[], Awaitable[R]]) -> R:
         """Read from the store, again and again while it is away."""
@@ -374,7 +385,13 @@ class Journal:
         while True:
             await self._new_talk(rolling.through, done_s, every_s)
             spoken_s = self.record.duration_s
-            transcript = Transcript(title=self._given_title, language=await self._language(), segments=())
+            transcript = Transcript(
+                title=self._given_title,
+                language=await self._language(),
+                segments=(),
+                owner=self.record.owner,
+                speakers=await self._names(),
+            )
             preview = self._begin_preview()
             try:
                 summary = await self._deps.summarizers.roll(rolling, transcript, load, config.summary, preview)

@@ -41,7 +41,7 @@ def cues(text: str, words: Sequence[TimedWord], ends: Sequence[float]) -> list[C
     def close() -> None:
         nonlocal rest
         if current:
-            part, rest = _taken(rest, sum(len("".join(word.word.split())) for word in current))
+            part, rest = taken(rest, sum(len("".join(word.word.split())) for word in current))
             found.append(Cue(utterance, part, list(current)))
             current.clear()
 
@@ -69,7 +69,7 @@ def _ends(current: Sequence[TimedWord], following: TimedWord) -> bool:
     return len(current) >= SENTENCE_WORDS and ends_sentence(last.word)
 
 
-def _taken(text: str, letters: int) -> tuple[str, str]:
+def taken(text: str, letters: int) -> tuple[str, str]:
     """Split a text after so many characters, spaces not counted."""
     at = 0
     while at < len(text) and letters > 0:

@@ -136,8 +136,9 @@ def test_times_that_make_no_sense_are_put_in_order():
     ("early", "late", "expected"),
     [
         (0.0, 0.0, (0.0, 0.0)),
-        (0.4, 0.4, (0.0, 0.0)),  # a soft consonant: the gate knows better
-        (0.9, 0.8, (0.9, 0.8)),  # music, or a hum: the gate took it for speech
+        (0.1, -0.1, (0.0, 0.0)),  # a soft consonant, and a voice that rings on: the gate knows better
+        (0.3, 0.3, (0.3, 0.3)),  # hiss, a breath, or music: the gate took it for speech
+        (0.9, 0.8, (0.9, 0.8)),
     ],
 )
 def test_a_piece_begins_and_ends_with_its_voice(early, late, expected):
