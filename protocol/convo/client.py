@@ -78,6 +78,7 @@ class SessionOptions(TypedDict, total=False):
         channels: "split" transcribes each channel by itself, as a speaker.
         channel_names: what the speakers of a session with split channels are called.
         vocabulary: words that are misheard and what they should be, for all segments.
+        languages: those that are spoken, where `language` is detected; None allows any.
     """
 
     audio: AudioFormat
@@ -100,6 +101,7 @@ class SessionOptions(TypedDict, total=False):
     channels: Literal["mix", "split"]
     channel_names: list[str]
     vocabulary: list[Rule]
+    languages: list[str] | None
 
 
 class EventStream:

@@ -650,6 +650,7 @@ class CreateSession(Request[CreateSessionReply], frozen=True, kw_only=True, tag=
 
     `speakers`: whether voices are told apart: off, auto, or how many there are. `channels`: mix them, or split them, so
     that each is a speaker, called as `channel_names` say. `vocabulary`: corrections of words, for all segments.
+    `languages`: those that are spoken, where each passage's language is detected; None: any.
     """
 
     Reply: ClassVar = CreateSessionReply
@@ -675,6 +676,7 @@ class CreateSession(Request[CreateSessionReply], frozen=True, kw_only=True, tag=
     channels: Literal["mix", "split"] = "mix"
     channel_names: list[str] = []
     vocabulary: list[Rule] = []
+    languages: list[str] | None = None
 
 
 class Finalize(Request[FinalizeReply], frozen=True, kw_only=True, tag="finalize"):
@@ -728,6 +730,7 @@ class Retranscribe(Request[RetranscribeReply], frozen=True, kw_only=True, tag="r
     task: Literal["transcribe", "translate"] | None = None
     words: bool | None = None
     priority: Priority = "normal"
+    languages: list[str] | None = None
 
 
 class Refine(Request[RefineReply], frozen=True, kw_only=True, tag="refine"):

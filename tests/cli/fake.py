@@ -31,6 +31,7 @@ from convo.messages import (
     AudioAck,
     AudioFormat,
     Bookmark,
+    CancelAsk,
     CancelSession,
     ClusterStatus,
     CorrectSegment,
@@ -104,6 +105,9 @@ from convo.messages import (
     SetSpeaker,
     SetSpeakerReply,
     Speaker,
+    SpeakerLabel,
+    SpeakerRenamed,
+    SpeakersMerged,
     State,
     Status,
     StatusReply,
@@ -230,6 +234,7 @@ class FakeDaemon:
         ]
         self.answer: list[AnswerSentence] = []  # to any question
         self.refuse: dict[type[Message], Error] = {}
+        self.ignores: set[type[Message]] = set()  # requests that get no answer
         self.on_created: Callable[[FakeSession], None] = lambda session: None
         self.fail_with: tuple[str, str] | None = None
         self.summarizer: SummarizerStatus | None = None
@@ -335,6 +340,8 @@ class FakeDaemon:
             return
         if isinstance(message, Audio):
             await self._audio(peer, message)
+            return
+        if type(message) in self.ignores:
             return
         error = self.refuse.get(type(message))
         number: int = message.id  # type: ignore[attr-defined]
@@ -481,6 +488,9 @@ class FakeDaemon:
             )
         )  # fmt: skip
 
+    async def on_CancelAsk(self, peer: Peer, message: CancelAsk, number: int) -> None:
+        await peer.send(Reply(id=number))
+
     async def on_Attach(self, peer: Peer, message: Attach, number: int) -> None:
         session = self.sessions[message.session]
         seq = len(session.events)
@@ -558,11 +568,17 @@ class FakeDaemon:
         await self._say(session, event)
 
     async def on_RenameSpeaker(self, peer: Peer, message: RenameSpeaker, number: int) -> None:
-        self.sessions[message.session].names[message.speaker] = message.name
+        session = self.sessions[message.session]
+        session.names[message.speaker] = message.name
+        event = self._store(session, SpeakerRenamed, speaker=message.speaker, name=message.name, by="user")
         await peer.send(Reply(id=number))
+        await self._say(session, event)
 
     async def on_MergeSpeakers(self, peer: Peer, message: MergeSpeakers, number: int) -> None:
+        session = self.sessions[message.session]
+        event = self._store(session, SpeakersMerged, speaker=message.speaker, into=message.into)
         await peer.send(Reply(id=number))
+        await self._say(session, event)
 
     async def on_SetSpeaker(self, peer: Peer, message: SetSpeaker, number: int) -> None:
         session = self.sessions[message.session]
@@ -570,7 +586,9 @@ class FakeDaemon:
         session.names.setdefault(speaker, f"Speaker {speaker}")
         one = session.segments[message.segment]
         session.segments[message.segment] = msgspec.structs.replace(one, speaker=speaker)
+        event = self.label(session, message.segment, speaker, by="user")
         await peer.send(SetSpeakerReply(id=number, speaker=speaker))
+        await self._say(session, event)
 
     async def on_ListVoices(self, peer: Peer, message: ListVoices, number: int) -> None:
         await peer.send(ListVoicesReply(id=number, voices=self.voices))
@@ -659,6 +677,12 @@ class FakeDaemon:
         }
         session.segments.append(Segment(**fields))
         return self._store(session, TranscriptSegment, lag_ms=100.0, **fields)
+
+    def label(self, session: FakeSession, segment: int, speaker: int, **fields: Any) -> DurableEvent:
+        """A label of a segment; `confidence` is 1 unless given."""
+        return self._store(
+            session, SpeakerLabel, **({"segment": segment, "speaker": speaker, "confidence": 1.0} | fields)
+        )
 
     async def _say(self, session: FakeSession, event: Event) -> None:
         for peer in tuple(session.readers):

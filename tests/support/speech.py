@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import wave
 from collections.abc import Iterable
 from functools import cache
 from itertools import permutations
@@ -33,6 +35,17 @@ def pcm(name: str, rate: int = RATE) -> bytes:
         for frame in container.decode(audio=0):
             pieces += [piece.to_ndarray()[0] for piece in resampler.resample(frame)]
     return np.concatenate(pieces).astype(np.int16).tobytes()
+
+
+def wav(pcm: bytes, rate: int = RATE) -> bytes:
+    """Mono s16le as a WAV file."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(rate)
+        out.writeframes(pcm)
+    return file.getvalue()
 
 
 def excerpt(name: str, until: float) -> tuple[bytes, str]:
