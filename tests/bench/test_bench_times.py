@@ -48,10 +48,12 @@ def test_a_bound_within_a_segment_is_judged_by_its_word_alone_and_a_lost_word_no
     assert errors.cue_ends == pytest.approx([0.0])
 
 
-def test_hiss_and_a_click_before_a_voice_are_not_its_beginning() -> None:
+@pytest.mark.parametrize("rumble", [0, 1000])
+def test_hiss_rumble_and_a_click_before_a_voice_are_not_its_beginning(rumble: int) -> None:
     sound = np.random.default_rng(1).standard_normal(2 * RATE) * 10
     sound[RATE // 10 : RATE // 10 + 300] *= 300
     sound[RATE // 2 : RATE * 3 // 2] *= 300
+    sound += rumble * np.sin(2 * np.pi * 50 / RATE * np.arange(sound.size))
     talk = Talk("made", sound.astype(np.int16).tobytes(), (Utterance(0.0, 2.0, (TimedWord("we", 2.0),)),))
     (utterance,) = voiced_part(talk).utterances
     assert (utterance.start, utterance.end) == (pytest.approx(0.5, abs=0.05), pytest.approx(1.5, abs=0.05))

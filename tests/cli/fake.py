@@ -83,6 +83,9 @@ from convo.messages import (
     PullModelReply,
     QueuedFile,
     QueueStatus,
+    Refine,
+    RefineProgress,
+    RefineReply,
     RenameSpeaker,
     Reply,
     ResumeQueue,
@@ -95,6 +98,7 @@ from convo.messages import (
     SegmentCorrected,
     SessionCounts,
     SessionInfo,
+    SessionRefined,
     SessionRenamed,
     SessionState,
     SessionWarning,
@@ -239,6 +243,7 @@ class FakeDaemon:
         self.reason: str | None = None  # of the model
         self.writes = SUMMARY  # by summarize
         self.sums_up = SUMMARY  # at a session's end
+        self.refined: dict[str, Any] | None = {"heard_s": 62.0, "corrected": 1}  # None: never
         self.fails_to_write: str | None = None  # why summarize writes nothing
         self.silent_end = False  # nothing follows end_session
         self.stays_at_work = False  # a session is being transcribed for ever
@@ -628,6 +633,15 @@ class FakeDaemon:
 
     async def on_Retranscribe(self, peer: Peer, message: Retranscribe, number: int) -> None:
         await peer.send(RetranscribeReply(id=number, session="0009new"))
+
+    async def on_Refine(self, peer: Peer, message: Refine, number: int) -> None:
+        session = self.sessions[message.session]
+        await peer.send(RefineReply(id=number, model="" if message.cancel else "small"))
+        if message.cancel:
+            return
+        await self._say(session, RefineProgress(session=session.id, model="small", done_s=1.0, total_s=2.0))
+        if self.refined is not None:
+            await self._say(session, self._store(session, SessionRefined, model="small", **self.refined))
 
     async def on_ListQueue(self, peer: Peer, message: ListQueue, number: int) -> None:
         await peer.send(ListQueueReply(id=number, jobs=self.queue, paused=self.paused))

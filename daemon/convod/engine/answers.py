@@ -19,6 +19,7 @@ from faster_whisper import WhisperModel
 from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import get_suppressed_tokens, merge_punctuations
 
+from convod.engine.echo import heard, may_be_echo
 from convod.speech.agreement import begins_wide
 from convod.speech.decoding import Hypothesis, Options, TimedWord
 
@@ -108,11 +109,21 @@ class Answers:
             one = self._read(result, given[i], tokenizers[i], languages[i], most)
             # It was cut off, and made sense so far.
             if first <= len(_answer_of(result, given[i])) < most and not doubtful(one):
-                (result,) = self._generate(_rows(encoded, [i]), [prompts[i]], most, how)
+                (result,) = self._generate(rows(encoded, [i]), [prompts[i]], most, how)
                 one = self._read(result, given[i], tokenizers[i], languages[i], most)
             tokens.append([token for token in _answer_of(result, given[i]) if token < tokenizers[i].eot])
             hypotheses.append(one)
-        return self._aligned(encoded, tokenizers, given, tokens, lengths, hypotheses) if options.words else hypotheses
+        if not options.words:
+            return hypotheses
+        hypotheses = self._aligned(encoded, tokenizers, given, tokens, lengths, hypotheses)
+        bare = msgspec.structs.replace(options, prompt=None, hotwords=None)
+        for i in [i for i, one in enumerate(hypotheses) if may_be_echo(one, options)]:
+            (alone,) = self.of(
+                rows(encoded, [i]), [lengths[i]], [languages[i]], bare,
+                spoken=spoken, leads=leads[i : i + 1], temperature=temperature, no_repeat=no_repeat,
+            )  # fmt: skip
+            hypotheses[i] = heard(hypotheses[i], alone)
+        return hypotheses
 
     def _generate(self, encoded: Any, prompts: list[list[int]], answer: int, how: dict[str, Any]) -> Any:
         """Return CTranslate2's results, one for each prompt, with room for `answer` tokens."""
@@ -157,12 +168,12 @@ class Answers:
             # Words are split by the rules of one language.
             return [
                 self._aligned(
-                    _rows(encoded, [i]), [tokenizers[i]], [given[i]], [tokens_of[i]], [lengths[i]], [hypotheses[i]]
+                    rows(encoded, [i]), [tokenizers[i]], [given[i]], [tokens_of[i]], [lengths[i]], [hypotheses[i]]
                 )[0]
                 for i in range(len(hypotheses))
             ]
         if len(some) != len(hypotheses):
-            encoded = _rows(encoded, some)
+            encoded = rows(encoded, some)
         tokenizer = tokenizers[some[0]]
         aligned = hypotheses.copy()
         found = self._model.find_alignment(
@@ -215,9 +226,16 @@ class Answers:
         return Tokenizer(self._model.hf_tokenizer, self._multilingual, task=task, language=language)
 
 
-def _rows(encoded: Any, which: list[int]) -> Any:
+def array_of(encoded: Any) -> np.ndarray[Any, Any]:
+    """Copy encoded windows to the processor's memory: (windows, positions, dimensions)."""
+    if encoded.device != "cpu":
+        encoded = encoded.to(ctranslate2.DataType.float32).to_device(ctranslate2.Device.cpu)
+    return np.array(encoded)
+
+
+def rows(encoded: Any, which: list[int]) -> Any:
     """Select windows of an encoded batch."""
-    return ctranslate2.StorageView.from_array(np.ascontiguousarray(np.array(encoded)[which]))
+    return ctranslate2.StorageView.from_array(np.ascontiguousarray(array_of(encoded)[which]))
 
 
 def _answer_of(result: Any, given: list[int]) -> list[int]:

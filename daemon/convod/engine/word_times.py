@@ -57,19 +57,19 @@ def within_voice(words: Sequence[TimedWord], voiced: bytes, seconds: float) -> l
         The words, each within a phrase: voice between two pauses. The first one of a phrase begins with it, and the
         last one ends with it.
     """
-    phrases = [_Phrase(start, min(end, seconds)) for start, end in _phrases(voiced) if start < seconds]
-    if not phrases or voiced.count(1) * CHUNK_S < max(FAINT_VOICE_S, FAINT_WORD_S * len(words)):
+    voices = [_Phrase(start, min(end, seconds)) for start, end in phrases(voiced) if start < seconds]
+    if not voices or voiced.count(1) * CHUNK_S < max(FAINT_VOICE_S, FAINT_WORD_S * len(words)):
         return list(words)
-    places = _places(words, phrases)
+    places = _places(words, voices)
     moved: list[TimedWord] = []
     for place, group in groupby(range(len(words)), key=lambda i: places[i]):
         some = [words[i] for i in group]
-        moved += some if place is None else _fitted(some, phrases[place])
+        moved += some if place is None else _fitted(some, voices[place])
     return _in_order(moved)
 
 
-def _phrases(voiced: bytes) -> Iterator[tuple[float, float]]:
-    """Find the voice between pauses."""
+def phrases(voiced: bytes) -> Iterator[tuple[float, float]]:
+    """Find the voice between pauses, by a byte for each chunk: from which to which second it is."""
     begin: int | None = None
     last = 0
     for i, chunk in enumerate(voiced):
@@ -99,21 +99,23 @@ def _places(words: Sequence[TimedWord], phrases: Sequence[_Phrase]) -> list[int 
         if i in whispered:
             places.append(None)
             continue
-        place = max(least, _nearest(words, i, phrases) if choice is None else choice)
-        places.append(place)
-        least = place
+        if choice is None:  # not behind the next word that has a voice, which it would take along
+            following = next((one for one in choices[i:] if one is not None), len(phrases))
+            choice = min(_nearest(words, i, phrases), following)
+        least = max(least, choice)
+        places.append(least)
     return places
 
 
 def _heard_in(word: TimedWord, phrases: Sequence[_Phrase]) -> int | None:
-    """The phrase of which a word has most; None if it lies in silence."""
+    """The phrase of which a word has most, or in which one without length lies; None if it lies in silence."""
     overlaps = [phrase.overlap(word) for phrase in phrases]
     if ends_sentence(word.word):
         for i, overlap in enumerate(overlaps):
             if overlap >= HOLD_S:
                 return i
     most = max(overlaps)
-    return overlaps.index(most) if most > 0.0 else None
+    return overlaps.index(most) if most >= 0.0 else None
 
 
 def _whispered(words: Sequence[TimedWord], choices: Sequence[int | None]) -> set[int]:

@@ -32,7 +32,8 @@ from convo.messages import (
 from convo.redaction import Redactor
 from convod.listen.auth import Right
 from convod.listen.client import MOST, Answers, Client
-from convod.sessions import Manager, Refused, speakers
+from convod.sessions import Manager, Refused
+from convod.sessions.speaker_names import named, with_names
 
 PAGE_SEGMENTS: Final = 500
 """Segments in one get_session reply; the rest is asked for by `after_segment`."""
@@ -70,6 +71,7 @@ class HistoryRequests:
         marks = await store.marks(journal.id) if request.after_segment is None else []
         config = journal.record.config
         said = await store.speakers(journal.id) if request.after_segment is None else None
+        summary = await store.summary(journal.id)
         return GetSessionReply(
             id=request.id,
             session=info.session,
@@ -79,10 +81,10 @@ class HistoryRequests:
             created=info.created,
             duration_s=info.duration_s,
             segments=segments[:fits],
-            summary=await store.summary(journal.id),
+            summary=summary if summary is None or said is None else with_names(summary, config, said),
             more=fits < len(segments),
             marks=marks[: _fitting(marks)],
-            speakers=[] if said is None else speakers.named(config, said),
+            speakers=[] if said is None else named(config, said),
         )
 
     async def _list_sessions(self, client: Client, request: ListSessions) -> Reply:
@@ -152,7 +154,11 @@ class HistoryRequests:
     async def _list_summaries(self, client: Client, request: ListSummaries) -> Reply:
         journal = await self._manager.journal(client.reach, request.session)
         limit = _limit(request.limit)
-        found = await self._manager.store.summaries(journal.id, before=request.before, limit=limit + 1)
+        store, config = self._manager.store, journal.record.config
+        found = await store.summaries(journal.id, before=request.before, limit=limit + 1)
+        said = await store.speakers(journal.id) if found else None
+        if said is not None:
+            found = [msgspec.structs.replace(one, summary=with_names(one.summary, config, said)) for one in found]
         fits = _fitting(found[:limit])
         return ListSummariesReply(id=request.id, summaries=found[:fits], more=fits < len(found))
 

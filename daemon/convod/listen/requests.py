@@ -22,6 +22,7 @@ from convo.messages import (
     GetAudio,
     Metrics,
     PullModel,
+    Refine,
     RenameSpeaker,
     Request,
     Search,
@@ -80,6 +81,7 @@ class Service:
             request,
             Finalize
             | PullModel
+            | Refine
             | Summarize
             | DeleteSession
             | DeleteVoice

@@ -32,6 +32,8 @@ from convo.messages import (
     Mark,
     MergeSpeakers,
     PauseQueue,
+    Refine,
+    RefineReply,
     RenameSpeaker,
     Reply,
     ResumeQueue,
@@ -48,6 +50,7 @@ from convo.transcript import one_line
 from convod.listen.auth import Right
 from convod.listen.client import MOST, Answers, Client, check_right
 from convod.sessions import Manager, Refused
+from convod.sessions.journal import Journal
 from convod.sessions.lengths import check_text, cut_line
 from convod.sessions.manager import settings_of
 from convod.sessions.registry import elsewhere, is_elsewhere
@@ -70,6 +73,7 @@ class SessionRequests:
             UpdateSession: (self._update_session, Right.STREAM),
             RetrySession: (self._retry_session, Right.STREAM),
             Retranscribe: (self._retranscribe, Right.STREAM),
+            Refine: (self._refine, Right.STREAM),
             ListQueue: (self._list_queue, Right.READ),
             PauseQueue: (self._pause_queue, Right.STREAM),
             ResumeQueue: (self._resume_queue, Right.STREAM),
@@ -163,10 +167,7 @@ class SessionRequests:
             provider=request.provider, model=request.model, style=request.style, language=request.language
         )
         journal = await self._manager.summarize(client.reach, request.session, options)
-        # A session that has ended since it was attached to has another feed now.
-        attachment = client.outbox.attachment(journal.id)
-        if attachment is None or attachment.log is not journal.feed:
-            client.outbox.attach(journal.feed, journal.feed.seq if attachment is None else attachment.cursor)
+        _follow(client, journal)
         return Reply(id=request.id)
 
     # --- the queue ----------------------------------------------------------------------------------------
@@ -183,6 +184,12 @@ class SessionRequests:
         return RetranscribeReply(
             id=request.id, session=await self._manager.retranscribe(client.reach, client.owner, request)
         )
+
+    async def _refine(self, client: Client, request: Refine) -> Reply | None:
+        journal, model = await self._manager.refine(client.reach, request)
+        client.outbox.put(RefineReply(id=request.id, model=model))
+        _follow(client, journal)
+        return None  # the answer is in the outbox, before the events that follow
 
     async def _list_queue(self, client: Client, request: ListQueue) -> Reply:
         jobs, paused = self._manager.queue(client.owner)
@@ -230,6 +237,16 @@ class SessionRequests:
     async def _delete_voice(self, client: Client, request: DeleteVoice) -> Reply:
         await self._manager.naming.forget_voice(client.owner, request.name)
         return Reply(id=request.id)
+
+
+def _follow(client: Client, journal: Journal) -> None:
+    """Attach a client to what is to come of a session that is over, if it is not.
+
+    One that has ended since it was attached to has another feed now.
+    """
+    attachment = client.outbox.attachment(journal.id)
+    if attachment is None or attachment.log is not journal.feed:
+        client.outbox.attach(journal.feed, journal.feed.seq if attachment is None else attachment.cursor)
 
 
 def _cleaned(request: CreateSession) -> CreateSession:

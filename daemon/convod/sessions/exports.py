@@ -27,7 +27,7 @@ from convo.transcript import Transcript
 from convod.owner_limiter import OwnerLimiter
 from convod.sessions.journal import Journal
 from convod.sessions.session import Refused
-from convod.sessions.speakers import named
+from convod.sessions.speaker_names import named, with_names
 from convod.store import Store
 
 AT_ONCE: Final = 2
@@ -243,12 +243,14 @@ class Exports:
             text = Text(self._folder)
             self.rendering[key] = False
             try:
+                said = await self._store.speakers(journal.id)
+                summary = await self._store.summary(journal.id)
                 transcript = Transcript(
                     **msgspec.structs.asdict(info),
                     segments=[],
-                    summary=await self._store.summary(journal.id),
+                    summary=None if summary is None else with_names(summary, record.config, said),
                     marks=await self._store.marks(journal.id),
-                    speakers=named(record.config, await self._store.speakers(journal.id)),
+                    speakers=named(record.config, said),
                 )
                 if redactor is None:
                     pieces = formats.render_pieces(transcript, format, segments)

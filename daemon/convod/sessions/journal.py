@@ -32,6 +32,7 @@ from convod.auto_reset_event import AutoResetEvent
 from convod.hooks import Hooks
 from convod.metrics import SessionMetrics
 from convod.sessions.feed import EventLog
+from convod.sessions.speaker_names import named
 from convod.store import LeaseLost, Record, Store, StoreAway, StoreFailed
 from convod.summary import Summarizers, SummarizerUnavailable, Transcript
 
@@ -315,6 +316,7 @@ class Journal:
             language=self.record.config.language or "",
             segments=await self._spoken(),
             owner=self.record.owner,
+            speakers=await self._names(),
         )
         metrics, begun = self._deps.metrics, trio.current_time()
         preview = self._begin_preview()
@@ -343,6 +345,11 @@ class Journal:
             spoken += [msgspec.structs.replace(segment, words=None) for segment in page if segment.text]
             after = page[-1].segment
         return spoken
+
+    async def _names(self) -> dict[int, str]:
+        """Return what the speakers are called, by number; empty if the session does not tell speakers apart."""
+        said = await self._read(partial(self.store.speakers, self.id))
+        return {each.speaker: each.name for each in named(self.record.config, said)}
 
     async def _read(self, read: Callable[[], Awaitable[R]]) -> R:
         """Read from the store, again and again while it is away."""
@@ -378,7 +385,13 @@ class Journal:
         while True:
             await self._new_talk(rolling.through, done_s, every_s)
             spoken_s = self.record.duration_s
-            transcript = Transcript(title=self._given_title, language=await self._language(), segments=())
+            transcript = Transcript(
+                title=self._given_title,
+                language=await self._language(),
+                segments=(),
+                owner=self.record.owner,
+                speakers=await self._names(),
+            )
             preview = self._begin_preview()
             try:
                 summary = await self._deps.summarizers.roll(rolling, transcript, load, config.summary, preview)

@@ -16,7 +16,7 @@ from convod.speech.commands import TimedText
 from convod.speech.cues import Cue, cues
 from convod.speech.decoding import CHUNK_S, UNCOVERED_S, DecodeJob, Hypothesis, TimedWord
 from convod.speech.endpointer import UtteranceEnded
-from convod.speech.segment_bounds import bound, with_bounds
+from convod.speech.segment_bounds import begin_of, end_of, with_bounds
 from convod.speech.voice import reaching, voice_of, voiced_between
 
 FAINT_PROBABILITY: Final = 0.7
@@ -62,9 +62,9 @@ def texts(job: FileDecodeJob, hypothesis: Hypothesis, *, joined: bool, words: bo
         elif hypothesis.voiced is not None and not job.window.voiceprints:
             utterance = job.utterances[cue.utterance]
             if place == 0 or found[place - 1].utterance != cue.utterance:
-                start = bound(start, utterance.onset, job.rate)
+                start = begin_of(start, utterance.onset, job.rate)
             if place + 1 == len(found) or found[place + 1].utterance != cue.utterance:
-                end = bound(end, utterance.last_speech, job.rate)
+                end = end_of(end, utterance.last_speech, job.rate)
         # Not before the previous segment, and never without length, whatever times a model gives.
         start = max(latest, start)
         end = latest = max(end, round(start + 0.02, 3))
@@ -72,7 +72,8 @@ def texts(job: FileDecodeJob, hypothesis: Hypothesis, *, joined: bool, words: bo
         if own is not None and hypothesis.voiced is not None:
             own = with_bounds(own, start, end)
         voice = voice_of(hypothesis.voiceprints, begin_s, end_s, hypothesis.voiced) if job.window.voiceprints else None
-        yield TimedText(start, end, cue.text, hypothesis.language, confidence, own, voice)
+        language = cue.words[0].language or hypothesis.language
+        yield TimedText(start, end, cue.text, language, confidence, own, voice)
 
 
 def uncovered(job: FileDecodeJob, hypothesis: Hypothesis) -> tuple[float, float] | None:

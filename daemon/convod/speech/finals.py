@@ -20,7 +20,7 @@ from convod.speech.committed import merge_committed
 from convod.speech.decoding import LANGUAGE_SURE, UNCOVERED_S, DecodeJob, Hypothesis, Lead, TimedWord
 from convod.speech.endpointer import UtteranceEnded
 from convod.speech.hallucination import HallucinationFilter
-from convod.speech.segment_bounds import bound, with_bounds
+from convod.speech.segment_bounds import begin_of, end_of, with_bounds
 from convod.speech.voice import voice_of
 from convod.speech.windows import LiveSettings
 
@@ -196,8 +196,8 @@ class FinalQueue:
         if hypothesis.voiced is None or not words:
             return start, end
         begin = utterance.start / self._rate
-        first = bound(max(start, begin + words[0].start), utterance.onset, self._rate)
-        last = bound(min(utterance.end / self._rate, begin + words[-1].end), utterance.last_speech, self._rate)
+        first = begin_of(max(start, begin + words[0].start), utterance.onset, self._rate)
+        last = end_of(min(utterance.end / self._rate, begin + words[-1].end), utterance.last_speech, self._rate)
         return (first, last) if first < last else (start, end)
 
     def _uncovered(self, final: PendingFinal) -> tuple[float, float] | None:

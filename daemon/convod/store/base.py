@@ -7,7 +7,7 @@ Each call that changes something is one transaction, and has been committed when
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -25,6 +25,8 @@ from convo.messages import (
     SummaryEvent,
     SummaryOptions,
 )
+
+E = TypeVar("E", bound=DurableEvent)
 
 ELSEWHERE: Final = "another convod works on this session; connect to that one, or try again in a moment"
 
@@ -56,13 +58,29 @@ class TooMany(Exception):
     """The owner has reached the limit of stored sessions."""
 
 
+class Refining(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A session is heard again by `model`, where its confidence is lower than `below`.
+
+    `done`: windows that were heard; `heard_s`: seconds of speech in them; `corrected`: segments that read otherwise for
+    it. `idle`: nobody asked for it, and it waits until the machine has nothing else to do.
+    """
+
+    model: str
+    below: float
+    idle: bool = False
+    done: int = 0
+    heard_s: float = 0.0
+    corrected: int = 0
+
+
 class Record(msgspec.Struct, kw_only=True):
     """A session as it is stored.
 
     `audio_bytes`: bytes of audio that were received; `kept_bytes`: those on disk when the session was last saved.
     `checkpoint_sample` and `checkpoint_utterance`: transcription goes on from there after a restart. `heard_language`:
     the detected language, once it is certain. `digest`: SHA-256 of a file's bytes in hexadecimal, once it is uploaded.
-    `asked`: summaries that were requested beside the session's own and are not written yet.
+    `asked`: summaries that were requested beside the session's own and are not written yet. `refining`: how far the
+    session is heard again, while it is.
     """
 
     id: str
@@ -84,6 +102,7 @@ class Record(msgspec.Struct, kw_only=True):
     heard_language: str | None = None
     digest: str | None = None
     asked: list[SummaryOptions] = msgspec.field(default_factory=list)
+    refining: Refining | None = None
 
     @property
     def info(self) -> SessionInfo:
@@ -246,7 +265,7 @@ class Store(Protocol):
         """Sessions that are in no final state, oldest first."""
 
     async def asked(self) -> list[Record]:
-        """Return sessions with requested summaries that are not written yet, oldest first."""
+        """Return sessions of which something was requested that is not done, oldest first."""
 
     async def finished(
         self, *, owner: str | None = None, before: float | None = None, limit: int = 100
@@ -298,6 +317,9 @@ class Store(Protocol):
 
     async def said_by(self, session: str, speaker: int) -> set[int]:
         """The segments that a speaker says, by their newest labels."""
+
+    async def of_kind(self, session: str, kind: type[E]) -> list[E]:
+        """All events of one kind, other than segments, oldest first."""
 
     async def count(self, session: str, kind: type[DurableEvent]) -> int:
         """How many events of one kind there are, other than segments."""

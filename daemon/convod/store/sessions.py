@@ -10,7 +10,7 @@ import contextlib
 import logging
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, cast
 
 import msgspec
 import trio
@@ -42,20 +42,19 @@ from convo.messages import (
 )
 from convo.transcript import corrected
 from convod.store import search
-from convod.store.base import BY_USER, LeaseLost, Record, SpeakerNames, StoredVoice, StoreFailed, TooMany
+from convod.store.base import BY_USER, E, LeaseLost, Record, Refining, SpeakerNames, StoredVoice, StoreFailed, TooMany
 from convod.store.readers import Deadline
 from convod.store.sql import Connection, Index, SqlDatabase
 from convod.store.usage import Usage
 
 log = logging.getLogger("convod.store")
 
-E = TypeVar("E", bound=DurableEvent)
-
 FIXED: Final = ("id", "owner", "kind", "created", "key")
 """Columns of `sessions` that never change."""
 
 SELDOM: Final = ("title", "state", "heard_language", "digest", "asked")
-"""Columns of `sessions` that do."""
+"""Columns of `sessions` that do. `asked`: all that was requested of a session and is not done, as a JSON list: options
+of summaries, and `{"refine": …}` where it is heard again."""
 
 OFTEN: Final = (
     "duration_s", "ended", "audio_bytes", "kept_bytes", "seq", "segments", "checkpoint_sample", "checkpoint_utterance"
@@ -141,7 +140,7 @@ class SessionStore:
     async def save(self, record: Record, events: Sequence[DurableEvent] = (), *, durable: bool = False) -> None:
         """Store a session's changed fields together with new events; their `seq` are the next ones.
 
-        One that is over is leased to nobody afterwards, unless summaries of it are requested.
+        One that is over is leased to nobody afterwards, unless something is requested of it that is not done.
 
         Raises:
             LeaseLost: it is not leased to this convod.
@@ -155,7 +154,7 @@ class SessionStore:
         fence = ""
         if leases is not None:
             fence = f" AND epoch = {leases.epoch}"
-            often["epoch"] = 0 if record.state.final and not record.asked else leases.epoch
+            often["epoch"] = 0 if record.state.final and not (record.asked or record.refining) else leases.epoch
 
         def work(connection: Connection) -> None:
             sets = ", ".join(f"{name} = ?" for name in often)
@@ -284,7 +283,7 @@ class SessionStore:
         return await self._oldest_first("state NOT IN ('completed', 'failed', 'cancelled')")
 
     async def asked(self) -> list[Record]:
-        """Return sessions with requested summaries that are not written yet, oldest first."""
+        """Return sessions of which something was requested that is not done, oldest first."""
         return await self._oldest_first("asked <> '[]'")
 
     async def _oldest_first(self, where: str) -> list[Record]:
@@ -431,7 +430,7 @@ class SessionStore:
 
     async def marks(self, session: str) -> list[Bookmark]:
         """What was marked in a session, in the order of the times."""
-        marks = await self._all_of(session, Mark)
+        marks = await self.of_kind(session, Mark)
         return sorted((Bookmark(time=mark.time, text=mark.text) for mark in marks), key=lambda mark: mark.time)
 
     async def speakers(self, session: str) -> SpeakerNames:
@@ -468,6 +467,13 @@ class SessionStore:
 
         return await self.database.read(work)
 
+    async def of_kind(self, session: str, kind: type[E]) -> list[E]:
+        """All events of one kind, other than segments, oldest first."""
+        found: list[E] = []
+        while page := await self._page_of(session, kind, found[-1].seq if found else 0):
+            found += page
+        return found
+
     async def count(self, session: str, kind: type[DurableEvent]) -> int:
         """How many events of one kind there are, other than segments."""
 
@@ -479,13 +485,6 @@ class SessionStore:
             return int(row[0])
 
         return await self.database.read(work)
-
-    async def _all_of(self, session: str, kind: type[E]) -> list[E]:
-        """Events of one kind, oldest first."""
-        found: list[E] = []
-        while page := await self._page_of(session, kind, found[-1].seq if found else 0):
-            found += page
-        return found
 
     async def _page_of(self, session: str, kind: type[E], after: int) -> list[E]:
         def work(connection: Connection) -> list[E]:
@@ -744,7 +743,8 @@ def _values(record: Record, names: Iterable[str]) -> dict[str, Any]:
     """Some of a record's fields as their columns hold them."""
     values = {name: getattr(record, name) for name in names}
     if "asked" in values:
-        values["asked"] = msgspec.json.encode(record.asked).decode()
+        refine = [] if record.refining is None else [{"refine": record.refining}]
+        values["asked"] = msgspec.json.encode([*record.asked, *refine]).decode()
         values["state"] = str(record.state)
     else:
         values["ended"] = int(record.ended)
@@ -756,7 +756,9 @@ def record_of(row: Sequence[Any]) -> Record:
     fields = dict(zip(COLUMNS, row, strict=True))
     try:
         fields["config"] = msgspec.json.decode(fields["config"], type=CreateSession)
-        fields["asked"] = msgspec.json.decode(fields["asked"], type=list[SummaryOptions])
+        asked = msgspec.json.decode(fields["asked"], type=list[dict[str, Any]])
+        fields["asked"] = [msgspec.convert(one, SummaryOptions) for one in asked if "refine" not in one]
+        fields["refining"] = next((msgspec.convert(one["refine"], Refining) for one in asked if "refine" in one), None)
         fields["state"] = State(fields["state"])
     except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
         raise StoreFailed(

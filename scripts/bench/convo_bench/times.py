@@ -5,8 +5,8 @@ judged: within one, nobody knows when a word began. A bound counts if its word w
 the segment begins or ends with that word. Live talks are fed faster than real time, without captions: times are those
 of the samples.
 
-Talks are joined of recordings, and the truth of some begins with a recording's hiss and not with its voice, up to 0.6 s
-later. So errors are given twice: against the truth as it is, and against its voiced part (`voiced_part`).
+Talks are joined of recordings, and the truth of some begins with a recording's hiss or rumble and not with its voice,
+up to 0.6 s later. So errors are given twice: against the truth as it is, and against its voiced part (`voiced_part`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ WORD_S: Final = 0.12
 
 
 HISS_DB: Final = 25.0
-"""A bound is moved over what is this far below the loud part of its utterance: hiss, not voice."""
+"""A bound is moved over what is this far below the loud part of its utterance: hiss, not voice;"""
+
+RUMBLE_HZ: Final = 150
+"""what is lower does not count: rumble, of which a recording may have more than of a quiet voice."""
 
 FRAME: Final = RATE // 50
 CLICK: Final = 5
@@ -53,7 +56,8 @@ def _without_hiss(utterance: Utterance, samples: np.ndarray[Any, np.dtype[np.flo
     begin = round(utterance.start * RATE)
     within = samples[begin : round(utterance.end * RATE)]
     frames = within[: within.size // FRAME * FRAME].reshape(-1, FRAME)
-    levels = 10 * np.log10((frames * frames).mean(1) + 1e-12)
+    spectra = np.abs(np.fft.rfft(frames * np.hanning(FRAME), axis=1)) ** 2
+    levels = 10 * np.log10(spectra[:, RUMBLE_HZ * FRAME // RATE :].sum(1) + 1e-12)
     around = np.lib.stride_tricks.sliding_window_view(np.pad(levels, CLICK // 2, mode="edge"), CLICK)
     levels = np.median(around, axis=1)
     loud = np.flatnonzero(levels >= np.percentile(levels, 90) - HISS_DB)

@@ -61,6 +61,18 @@ def spans(timed: list[TimedWord]) -> list[tuple[float, float]]:
             [(0.0, 1.0), (2.2, 3.0)],
             [(0.0, 1.0), (2.2, 2.6), (2.6, 3.0)],
         ),
+        # A word without length within a voice stays there, and so do the words behind it.
+        (
+            [(0.0, 1.0, "do."), (1.6, 1.6, "we"), (1.6, 2.0, "ship"), (2.0, 2.5, "it")],
+            [(0.0, 1.0), (1.5, 2.5), (4.0, 5.0)],
+            [(0.0, 1.0), (1.5, 1.6), (1.6, 2.0), (2.0, 2.5)],
+        ),
+        # A word in silence takes no word along that has a voice.
+        (
+            [(0.0, 1.0, "do."), (1.2, 1.4, "we"), (1.4, 1.9, "ship"), (1.9, 2.5, "it")],
+            [(0.0, 1.0), (1.5, 2.5), (4.0, 5.0)],
+            [(0.0, 1.0), (1.5, 1.64), (1.64, 1.9), (1.9, 2.5)],
+        ),
         # The rest of the voice is that of a first or last word; more of it means that words are missing.
         ([(0.7, 1.0, "we"), (1.0, 1.3, "do")], [(0.0, 2.0)], [(0.0, 1.0), (1.0, 2.0)]),
         ([(1.0, 1.3, "we"), (1.3, 1.6, "do")], [(0.0, 2.6)], [(1.0, 1.3), (1.3, 1.6)]),

@@ -136,8 +136,9 @@ def test_times_that_make_no_sense_are_put_in_order():
     ("early", "late", "expected"),
     [
         (0.0, 0.0, (0.0, 0.0)),
-        (0.4, 0.4, (0.0, 0.0)),  # a soft consonant: the gate knows better
-        (0.9, 0.8, (0.9, 0.8)),  # music, or a hum: the gate took it for speech
+        (0.1, -0.1, (0.0, 0.0)),  # a soft consonant, and a voice that rings on: the gate knows better
+        (0.3, 0.3, (0.3, 0.3)),  # hiss, a breath, or music: the gate took it for speech
+        (0.9, 0.8, (0.9, 0.8)),
     ],
 )
 def test_a_piece_begins_and_ends_with_its_voice(early, late, expected):
@@ -288,6 +289,18 @@ def test_while_the_language_is_not_known_the_first_window_decides():
     play.answer(third, named(third, language="fr"))
     assert play.recording.language == "de"
     assert play.kept[-1].texts[0].language == "fr"
+
+
+def test_each_segment_has_the_language_of_its_words():
+    play = Play(joined=True, language=None).all_audio()
+    (first,) = play.waiting
+    told = named(first, language="de")
+    at = len(told.words) // 2
+    words = [msgspec.structs.replace(word, language="ko" if i < at else "de") for i, word in enumerate(told.words)]
+    play.answer(first, msgspec.structs.replace(told, words=words))
+    languages = [text.language for text in play.kept[0].texts]
+    assert languages == sorted(languages, reverse=True)
+    assert set(languages) == {"ko", "de"}
 
 
 def test_a_language_that_was_asked_for_is_heard():
