@@ -368,8 +368,8 @@ class TranscriptView(ScrollView, can_focus=True):
         return min(anchor, self.selected), max(anchor, self.selected)
 
     def text_of(self, first: int, last: int) -> str:
-        """The text of lines `first` to `last`, a row per paragraph."""
-        return self._paragraphs.joined(first, last)
+        """The text of lines `first` to `last`, a row per paragraph, and who says it if there are several speakers."""
+        return self._paragraphs.joined(first, last, self.model.speakers)
 
     def go_to(self, line: int, *, top: bool = False) -> None:
         """Select a line and scroll it into view."""
