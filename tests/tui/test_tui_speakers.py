@@ -164,6 +164,10 @@ async def test_labels_name_and_colour_what_is_said_as_it_is_spoken_and_later(
         await stage.until(lambda: stage.text().count("Ada  ") == 2, "both lines are hers")
         await stage.pilot.resize_terminal(50, 24)
         await stage.sees("   A  Line 0.")
+        await stage.pilot.resize_terminal(80, 24)
+        tell(stage, *[SpeakerRenamed(session="s", seq=6 + at, speaker=at, name="A" * 20, by="user") for at in (1, 2)])
+        await stage.sees("   AAAAAAAAA… 2  Line 0.")
+        tell(stage, SpeakerRenamed(session="s", seq=9, speaker=2, name="Ada", by="user"))
         await stage.press("2", *["minus"] * 3)
         await stage.sees("Ada: Line 0.")
 
