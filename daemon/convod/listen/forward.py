@@ -229,7 +229,9 @@ def is_repeatable(request: Forwarded) -> bool:
 def _needs_audio(request: Forwarded) -> bool:
     if isinstance(request, RenameSpeaker):
         return request.remember  # the voice is beside the audio
-    return isinstance(request, Refine | Retranscribe | RetrySession)
+    if isinstance(request, Refine):
+        return not request.cancel
+    return isinstance(request, Retranscribe | RetrySession)
 
 
 def _reply(answer: bytes, request: Forwarded) -> Message:

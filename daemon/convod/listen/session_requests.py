@@ -166,7 +166,8 @@ class SessionRequests:
         options = SummaryOptions(
             provider=request.provider, model=request.model, style=request.style, language=request.language
         )
-        follow(client, await self._manager.summarize(client.reach, request.session, options))
+        journal = await self._manager.summarize(client.reach, request.session, options)
+        follow(client, journal)
         return Reply(id=request.id)
 
     # --- the queue ----------------------------------------------------------------------------------------

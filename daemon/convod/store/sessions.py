@@ -54,7 +54,7 @@ from convod.store.base import (
     StoredVoice,
     StoreFailed,
     TooMany,
-)
+)  # fmt: skip
 from convod.store.readers import Deadline
 from convod.store.sql import Connection, Index, SqlDatabase, note_chore
 from convod.store.usage import Usage

@@ -56,9 +56,9 @@ def test_what_becomes_of_a_request_that_was_taken_back(asking, repeatable, becom
         (messages.SetSpeaker(session="s", segment=0, speaker=1), True),
         (messages.RenameSpeaker(session="s", speaker=1, name="Ann", remember=True), False),
         (messages.RenameSpeaker(session="s", speaker=1, name="Ann"), True),
+        (messages.CancelSession(session="s"), True),
         (messages.Refine(session="s"), False),
         (messages.Refine(session="s", cancel=True), True),
-        (messages.CancelSession(session="s"), True),
     ],
 )
 def test_what_may_be_done_twice(request_, repeatable):
