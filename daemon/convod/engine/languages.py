@@ -15,6 +15,8 @@ from typing import Final
 
 import msgspec
 
+from convod.speech.decoding import LANGUAGE_SURE
+
 CHANGE: Final = 3.0
 """What a change of language must bring, in nats: most people continue in the same one. The parts of a window are a
 hidden Markov chain, and their languages its most probable path (Viterbi 1967)."""
@@ -37,6 +39,12 @@ none and 2 live, as before, and none as files. There 14 and 9 % are added to the
 live.
 """
 
+LIKELY: Final = 0.1
+MOST_OTHERS: Final = 2
+"""Where nothing is expected and the language is unsure, so many others of this probability are tried, too. The text
+that the model finds most probable is kept: the sounds of one language make no text in another. Of twelve such
+utterances base told the language of one by detection alone, and of six so; the others have a word or two."""
+
 UNSPOKEN: Final = frozenset({"la"})
 """Found only where it is named. Whisper finds Latin in English that is read aloud: it was trained on much that a
 detector had labelled so."""
@@ -53,11 +61,15 @@ class Passage(msgspec.Struct, frozen=True):
 
 
 class Spoken(msgspec.Struct, frozen=True):
-    """The language of most of a window, how probable it is, and the passages of a window in several languages."""
+    """The language of most of a window, how probable it is, and the passages of a window in several languages.
+
+    `others`: what the language may be instead, with probabilities, if it is unsure and nothing was expected.
+    """
 
     language: str
     probability: float = 1.0
     passages: tuple[Passage, ...] = ()
+    others: tuple[tuple[str, float], ...] = ()
 
     def is_all(self, language: str | None) -> bool:
         """Whether nothing else is spoken."""
@@ -87,8 +99,9 @@ def languages_of(found: Sequence[Probabilities], seconds: Sequence[float], expec
     Args:
         found: For each part languages with their probabilities.
         seconds: Its length.
-        expected: The language of what came before, if it may be spoken.
+        expected: The language of what came before.
     """
+    expected = _if_found(expected, found)
     candidates = list(dict.fromkeys(max(one, key=one.__getitem__) for one in found))
     if expected is not None and expected not in candidates:
         candidates.append(expected)
@@ -104,6 +117,11 @@ def languages_of(found: Sequence[Probabilities], seconds: Sequence[float], expec
     return paths[max(candidates, key=scores.__getitem__)]
 
 
+def _if_found(language: str | None, found: Sequence[Probabilities]) -> str | None:
+    """Return the language if it may be spoken."""
+    return language if language in found[0] else None
+
+
 def is_unclear(found: Probabilities, language: str, seconds: float) -> bool:
     """Whether a part may be in another language than the one that was chosen for it."""
     return seconds >= UNCLEAR_S and found.get(language, 0.0) < UNCLEAR
@@ -115,7 +133,7 @@ def spoken_in(found: Sequence[Probabilities], spans: Sequence[tuple[float, float
     Args:
         found: For each of its parts languages with their probabilities.
         spans: From which to which second it is.
-        expected: The language of what came before, if it may be spoken.
+        expected: The language of what came before.
     """
     languages = languages_of(found, [end - start for start, end in spans], expected)
     shares: dict[str, float] = defaultdict(float)
@@ -128,4 +146,21 @@ def spoken_in(found: Sequence[Probabilities], spans: Sequence[tuple[float, float
     for language, some in groupby(zip(languages, spans, strict=True), key=itemgetter(0)):
         own = [span for _, span in some]
         passages.append(Passage(language, own[0][0], own[-1][1]))
-    return Spoken(most, likely[most] / shares[most], tuple(passages) if len(passages) > 1 else ())
+    probability = likely[most] / shares[most]
+    if len(passages) > 1:
+        return Spoken(most, probability, tuple(passages))
+    return Spoken(most, probability, others=_others(found, spans, most) if _if_found(expected, found) is None else ())
+
+
+def _others(
+    found: Sequence[Probabilities], spans: Sequence[tuple[float, float]], most: str
+) -> tuple[tuple[str, float], ...]:
+    """What a window that is all in one language may be in but in `most`, the most probable first."""
+    shares: dict[str, float] = defaultdict(float)
+    for one, (start, end) in zip(found, spans, strict=True):
+        for language, probability in one.items():
+            shares[language] += probability * (end - start) / (spans[-1][1] - spans[0][0])
+    if shares[most] >= LANGUAGE_SURE:
+        return ()
+    ranked = sorted(shares.items(), key=itemgetter(1), reverse=True)
+    return tuple((language, share) for language, share in ranked if language != most and share >= LIKELY)[:MOST_OTHERS]

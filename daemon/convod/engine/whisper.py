@@ -92,7 +92,7 @@ class Whisper:
                 self._features(samples[i], windows[i].stream_key, unsettled),
                 samples[i],
                 voices[i].voiced,
-                expected=_if_allowed(windows[i].expected, options),
+                expected=windows[i].expected,
             )
             for i in spoken
         ]
@@ -172,9 +172,24 @@ class Whisper:
         if len(which) < len(windows):
             encoded = rows(encoded, which)
         answers = self._answer(encoded, [windows[i] for i in which], [spoken[i].language for i in which], options)
-        for i, one in zip(which, answers, strict=True):
-            hypotheses[i] = self._try_again(windows[i], one, spoken[i].language, options) if options.beam > 1 else one
+        for row, (i, one) in enumerate(zip(which, answers, strict=True)):
+            hypotheses[i] = one
+            if options.beam > 1:
+                if spoken[i].others and one.text:
+                    spoken[i], one = self._try_others(rows(encoded, [row]), windows[i], spoken[i], one, options)
+                hypotheses[i] = self._try_again(windows[i], one, spoken[i].language, options)
         return hypotheses
+
+    def _try_others(
+        self, encoded: Any, window: _Wanted, found: Spoken, first: Hypothesis, options: Options
+    ) -> tuple[Spoken, Hypothesis]:
+        """Decode a window in the other languages it may be in, and keep the most probable text."""
+        spoken, best = found, first
+        for language, probability in found.others:
+            again = self._answer(encoded, [window], [language], options)[0]
+            if again.text and again.avg_logprob > best.avg_logprob:
+                spoken, best = Spoken(language, probability), again
+        return spoken, best
 
     def _decode_passages(self, window: _Wanted, found: Sequence[Passage], options: Options) -> Hypothesis:
         """Decode each passage of a window by itself, in its language."""
@@ -354,10 +369,6 @@ class _Wanted(msgspec.Struct, dict=True):
     def parts(self) -> list[tuple[float, float]]:
         """From which to which second there may be one language: between its pauses, if they were looked for."""
         return parts(list(phrases(self.voiced or b"")), self.features.shape[1] / 100)
-
-
-def _if_allowed(language: str | None, options: Options) -> str | None:
-    return language if not options.languages or language in options.languages else None
 
 
 def _view(encoded: Floats) -> Any:

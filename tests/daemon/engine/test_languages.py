@@ -25,8 +25,7 @@ def found(first: str, probability: float) -> dict[str, float]:
         ("de", 0.92, "en", 2.5, ("de", 0.92)),
         ("de", 0.9, "en", 9.0, ("en", 0.05)),  # not sure
         ("de", 0.99, "en", 1.0, ("en", 0.005)),  # a word or two
-        ("de", 0.7, "fr", 9.0, ("de", 0.7)),  # the one before is out of the question
-        ("de", 0.7, "fr", 0.9, ("fr", 0.0)),
+        ("de", 0.7, "fr", 0.9, ("de", 0.7)),  # it may not be spoken
     ],
 )
 def test_a_language_changes_when_another_is_so_much_more_probable_and_enough_is_heard(
@@ -35,6 +34,22 @@ def test_a_language_changes_when_another_is_so_much_more_probable_and_enough_is_
     spoken = spoken_in([found(language, probability)], [(0.0, seconds)], expected)
     assert (spoken.language, spoken.passages) == (chosen[0], ())
     assert spoken.probability == pytest.approx(chosen[1])
+
+
+@pytest.mark.parametrize(
+    ("probability", "expected", "others"),
+    [
+        (0.4, None, [("en", 0.3), ("ko", 0.3)]),
+        (0.4, "de", []),
+        (0.6, None, []),  # sure
+    ],
+)
+def test_what_else_an_unsure_language_may_be_is_told_where_nothing_is_expected(
+    probability: float, expected: str | None, others: list[tuple[str, float]]
+) -> None:
+    spoken = spoken_in([found("de", probability)], [(0.0, 3.0)], expected)
+    assert [language for language, _ in spoken.others] == [language for language, _ in others]
+    assert [share for _, share in spoken.others] == pytest.approx([share for _, share in others])
 
 
 SPANS = [(0.0, 4.0), (4.0, 7.0), (7.0, 8.0), (8.0, 12.0)]

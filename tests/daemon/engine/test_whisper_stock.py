@@ -238,6 +238,22 @@ def test_a_window_is_decoded_behind_its_lead_if_all_of_it_is_in_that_language(
     assert [asked["prompts"][0][-len(given) :] == given for asked in core.generated] == [True, False, False, False]
 
 
+@pytest.mark.parametrize(
+    ("scores", "language"), [([-0.5, -0.9, -0.3], "en"), ([-0.5, -0.9, -0.6], "de"), ([-0.5, -0.2, -0.3], "ko")]
+)
+def test_of_a_window_whose_language_is_unsure_the_most_probable_text_is_kept(
+    polyglot: Whisper, listening: Core, scores: list[float], language: str
+) -> None:
+    core = listening
+    core.scores = list(scores)
+    core.languages = [[("<|de|>", 0.4), ("<|ko|>", 0.35), ("<|en|>", 0.25)]]
+    (heard,) = decode(polyglot, [TALK[: 2 * 2 * RATE]], RATE, Options(margin=FINAL_MARGIN))
+    assert languages_asked(polyglot, core) == ["de", "ko", "en"]
+    assert (heard.language, heard.avg_logprob) == (language, pytest.approx(max(scores), rel=0.1))
+    assert heard.language_probability == {"de": 0.4, "ko": 0.35, "en": 0.25}[language]
+    assert len(core.encoded) == 1
+
+
 @pytest.mark.parametrize("beam", [1, 5])
 def test_no_language_is_found_that_may_not_be_spoken(polyglot: Whisper, listening: Core, beam: int) -> None:
     core = listening
