@@ -26,7 +26,7 @@ def found(first: str, probability: float) -> dict[str, float]:
         ("de", 0.9, "en", 9.0, ("en", 0.05)),  # not sure
         ("de", 0.99, "en", 1.0, ("en", 0.005)),  # a word or two
         ("de", 0.7, "fr", 9.0, ("de", 0.7)),  # the one before is out of the question
-        ("de", 0.7, "fr", 1.0, ("fr", 0.0)),
+        ("de", 0.7, "fr", 0.9, ("fr", 0.0)),
     ],
 )
 def test_a_language_changes_when_another_is_so_much_more_probable_and_enough_is_heard(
@@ -102,8 +102,9 @@ def test_a_window_may_be_divided_in_its_pauses(
 @pytest.mark.parametrize(
     ("allowed", "left"),
     [
-        (None, {"en": 0.3, "de": 0.1, "la": 0.6}),
+        (None, {"en": 0.75, "de": 0.25}),  # nobody speaks Latin who does not say so
         (("en", "de"), {"en": 0.75, "de": 0.25}),
+        (("en", "la"), {"en": 1 / 3, "la": 2 / 3}),
         (("ko", "de"), {"ko": 0.0, "de": 1.0}),
         (("ko", "ja"), {"ko": 0.5, "ja": 0.5}),
     ],
@@ -113,7 +114,7 @@ def test_only_languages_that_may_be_spoken_are_found(allowed: tuple[str, ...] | 
 
 
 @pytest.mark.parametrize(
-    ("probability", "seconds", "unclear"), [(0.6, 2.0, True), (0.75, 2.0, False), (0.6, 0.7, False)]
+    ("probability", "seconds", "unclear"), [(0.4, 2.0, True), (0.6, 2.0, False), (0.4, 0.7, False)]
 )
 def test_a_part_is_looked_at_by_itself_where_that_tells_more(probability: float, seconds: float, unclear: bool) -> None:
     assert is_unclear(found("de", probability), "de", seconds) is unclear

@@ -202,8 +202,8 @@ DE, KO = ranked("de", 0.99), ranked("ko", 0.999)
         ([DE, KO, DE], [("de", 3.0), ("ko", 6.0), ("de", 9.0)]),
         ([DE, KO, KO], [("de", 3.0), ("ko", 9.0)]),
         ([DE, DE, DE], []),
-        ([DE, ranked("ko", 0.6), DE, DE], []),  # encoded by itself, it is the same one
-        ([DE, ranked("ko", 0.6), DE, KO], [("de", 3.0), ("ko", 6.0), ("de", 9.0)]),
+        ([DE, ranked("ko", 0.4), DE, DE], []),  # encoded by itself, it is the same one
+        ([DE, ranked("ko", 0.4), DE, KO], [("de", 3.0), ("ko", 6.0), ("de", 9.0)]),
     ],
 )
 def test_each_passage_of_a_window_is_decoded_in_its_language(
