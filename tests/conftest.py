@@ -45,6 +45,17 @@ def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str
 
 wall_clock.install()
 
+# Whoever waits for processes goes first, the quick tables last: near the end no processor is left waiting for one file.
+_ORDER = ("e2e", "faults", "fuzz", "cli", "gateway", "tui", "daemon", "protocol")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def rank(item: pytest.Item) -> int:
+        room = item.path.relative_to(_HERE).parts[0]
+        return _ORDER.index(room) if room in _ORDER else len(_ORDER)
+
+    items.sort(key=rank)
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:

@@ -39,10 +39,13 @@ from .messages import (
     Priority,
     PullModel,
     PullModelReply,
+    Refine,
+    RefineProgress,
     Reply,
     Request,
     Rule,
     Segment,
+    SessionRefined,
     Speaker,
     SummaryOptions,
     Welcome,
@@ -75,6 +78,7 @@ class SessionOptions(TypedDict, total=False):
         channels: "split" transcribes each channel by itself, as a speaker.
         channel_names: what the speakers of a session with split channels are called.
         vocabulary: words that are misheard and what they should be, for all segments.
+        languages: those that are spoken, where `language` is detected; None allows any.
     """
 
     audio: AudioFormat
@@ -97,6 +101,7 @@ class SessionOptions(TypedDict, total=False):
     channels: Literal["mix", "split"]
     channel_names: list[str]
     vocabulary: list[Rule]
+    languages: list[str] | None
 
 
 class EventStream:
@@ -343,6 +348,35 @@ class Client:
         """
         request = Ask(query=query, sessions=list(sessions), limit=limit)
         return await self._io.ask(request, progress or (lambda message: None))
+
+    async def refine(
+        self,
+        session: str,
+        model: str | None = None,
+        *,
+        below: float = 0.75,
+        progress: Callable[[RefineProgress], None] | None = None,
+    ) -> SessionRefined:
+        """Have a session's doubtful segments heard again by a larger model, and wait until that is done.
+
+        It attaches to the session. If it is cancelled, the daemon goes on: `Refine` with `cancel` stops that. Raises
+        like `request`.
+
+        Args:
+            session: its id.
+            model: which model; None leaves it to the daemon.
+            below: segments of a lower confidence are heard, 0 to 1.
+            progress: called after each stretch of speech.
+        """
+        past = await self.request(Attach(session=session))
+        attached = await self.attach(session, after_seq=past.seq)
+        await self.request(Refine(session=session, model=model, below=below))
+        async for event in attached.events(until=lambda event: isinstance(event, SessionRefined)):
+            if isinstance(event, RefineProgress) and progress is not None:
+                progress(event)
+            elif isinstance(event, SessionRefined):
+                return event
+        raise RemoteProtocolError(Code.BAD_MESSAGE, f"Session {session} was detached at once.")
 
     async def pull_model(self, model: str, progress: Callable[[ModelProgress], None] | None = None) -> PullModelReply:
         """Fetch a model, and call `progress` with each message about it meanwhile. Raises like `request`."""

@@ -572,6 +572,12 @@ class RetranscribeReply(Reply, frozen=True, kw_only=True, tag="ok"):
     session: str
 
 
+class RefineReply(Reply, frozen=True, kw_only=True, tag="ok"):
+    """The model that hears it again; empty if that was cancelled."""
+
+    model: str
+
+
 class ListSummariesReply(Reply, frozen=True, kw_only=True, tag="ok"):
     """Newest first. `more` is there when older ones were left out: ask again with `before`."""
 
@@ -644,6 +650,7 @@ class CreateSession(Request[CreateSessionReply], frozen=True, kw_only=True, tag=
 
     `speakers`: whether voices are told apart: off, auto, or how many there are. `channels`: mix them, or split them, so
     that each is a speaker, called as `channel_names` say. `vocabulary`: corrections of words, for all segments.
+    `languages`: those that are spoken, where each passage's language is detected; None: any.
     """
 
     Reply: ClassVar = CreateSessionReply
@@ -669,6 +676,7 @@ class CreateSession(Request[CreateSessionReply], frozen=True, kw_only=True, tag=
     channels: Literal["mix", "split"] = "mix"
     channel_names: list[str] = []
     vocabulary: list[Rule] = []
+    languages: list[str] | None = None
 
 
 class Finalize(Request[FinalizeReply], frozen=True, kw_only=True, tag="finalize"):
@@ -722,6 +730,21 @@ class Retranscribe(Request[RetranscribeReply], frozen=True, kw_only=True, tag="r
     task: Literal["transcribe", "translate"] | None = None
     words: bool | None = None
     priority: Priority = "normal"
+    languages: list[str] | None = None
+
+
+class Refine(Request[RefineReply], frozen=True, kw_only=True, tag="refine"):
+    """Hear segments of a lower confidence than `below` again with another model; None is the best one that is here.
+
+    What comes of it are corrections. `cancel` stops it: what was corrected stays.
+    """
+
+    Reply: ClassVar = RefineReply
+
+    session: str
+    model: str | None = None
+    below: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.75
+    cancel: bool = False
 
 
 class ListQueue(Request[ListQueueReply], frozen=True, kw_only=True, tag="list_queue"):
@@ -1072,11 +1095,35 @@ class SpeakersMerged(DurableEvent, frozen=True, kw_only=True, tag="speakers_merg
 
 
 class SegmentCorrected(DurableEvent, frozen=True, kw_only=True, tag="segment_corrected"):
-    """A segment reads `text` from now on, hidden if that is empty. `by`: who says so, user or vocabulary."""
+    """A segment reads `text` from now on, hidden if that is empty.
+
+    `by`: who says so: user, vocabulary, or `model:` and the name of a model that heard it again.
+    """
 
     segment: int
     text: str
     by: str
+
+
+class RefineProgress(Event, frozen=True, kw_only=True, tag="refine_progress"):
+    """Seconds of speech that `model` has heard again, and in all."""
+
+    model: str
+    done_s: float
+    total_s: float
+
+
+class SessionRefined(DurableEvent, frozen=True, kw_only=True, tag="session_refined"):
+    """A session was heard again by `model`: so many seconds of speech, so many segments corrected.
+
+    `code` and `message` say why it ended before all was heard.
+    """
+
+    model: str
+    heard_s: float
+    corrected: int
+    code: str | None = None
+    message: str | None = None
 
 
 class Mark(DurableEvent, frozen=True, kw_only=True, tag="mark"):
@@ -1126,19 +1173,27 @@ REQUESTS: dict[str, type[Message]] = _by_name(
     Ping, Status, Metrics, CreateSession, Finalize, EndSession, CancelSession, DeleteSession, GetSession, Attach,
     Detach, ListSessions, Search, Export, Summarize, ListSummaries, ListModels, PullModel, UpdateSession, RetrySession,
     AddMark, CorrectSegment, RenameSpeaker, MergeSpeakers, SetSpeaker, ListVoices, DeleteVoice,
-    Retranscribe, ListQueue, PauseQueue, ResumeQueue,
+    Retranscribe, Refine, ListQueue, PauseQueue, ResumeQueue,
     Ask, CancelAsk, GetAudio,
 )  # fmt: skip
 """Requests by wire name."""
 
 DURABLE: dict[str, type[Message]] = _by_name(
     SessionState, TranscriptSegment, RollingSummary, FinalSummary, SessionWarning, SessionRenamed, Mark,
-    SpeakerLabel, SpeakersRevised, SpeakerRenamed, SpeakersMerged, SegmentCorrected,
+    SpeakerLabel, SpeakersRevised, SpeakerRenamed, SpeakersMerged, SegmentCorrected, SessionRefined,
 )  # fmt: skip
 """Events that are stored, by wire name."""
 
 EVENTS: dict[str, type[Message]] = DURABLE | _by_name(
-    AudioAck, SpeechStarted, SpeechEnded, TranscriptPartial, Progress, SummaryDelta, ModelProgress, AnswerProgress
+    AudioAck,
+    SpeechStarted,
+    SpeechEnded,
+    TranscriptPartial,
+    Progress,
+    SummaryDelta,
+    RefineProgress,
+    ModelProgress,
+    AnswerProgress,
 )
 """Events by wire name."""
 

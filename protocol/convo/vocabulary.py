@@ -1,7 +1,8 @@
 """Words that are always misheard, and what they should be: rules, their file, and how they change a text.
 
 In: rules, or the text of the file that a person keeps them in (TOML: a table `[words]` of wrong = "right"). Out: texts,
-words to listen for. A rule is for whole words, whatever their case. This module opens no file.
+words to listen for, corrections that may become rules. A rule is for whole words, whatever their case. This module
+opens no file.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from .messages import Rule
@@ -23,6 +25,9 @@ LONGEST: Final = 100
 
 LONGEST_TEXT: Final = 4000
 """A text that rules would make longer than this stays what it was."""
+
+_WORDS: Final = 3
+"""Most words of each side of a correction that may become a rule."""
 
 _HEAD: Final = (
     "# Words that are misheard, and what they should be; `convo vocabulary add WRONG RIGHT` adds one.\n[words]\n"
@@ -79,8 +84,81 @@ def parse(text: str) -> list[Rule]:
 
 
 def write(rules: Iterable[Rule]) -> str:
-    """The file with these rules."""
-    return _HEAD + "".join(f"{_quoted(rule.wrong)} = {_quoted(rule.right)}\n" for rule in rules)
+    """A new file with these rules."""
+    return _HEAD + "".join(f"{_line(rule)}\n" for rule in rules)
+
+
+def edited(text: str, rules: Sequence[Rule]) -> str:
+    """A file's text with these rules in place of those that it has; comments and other lines stay.
+
+    Raises:
+        ValueError: it is no such file.
+    """
+    before, wanted = parse(text), {rule.wrong: rule for rule in rules}
+    stay = {rule.wrong for rule in before if wanted.get(rule.wrong) == rule}
+    newline = "\r\n" if "\r\n" in text else "\n"
+    lines: list[str] = []
+    end, in_words = 0, False
+    for line in re.split(r"\r?\n", text.rstrip("\r\n")):
+        head = line.partition("#")[0].strip()
+        in_words = head == "[words]" if head.startswith("[") else in_words
+        wrong = _wrong_of(line) if in_words else None
+        if wrong is None or wrong in stay:
+            lines.append(line)
+        if in_words and head:
+            end = len(lines)
+    lines[end:end] = [_line(rule) for rule in rules if rule.wrong not in stay]
+    changed = "".join(line + newline for line in lines)
+    try:
+        if {rule.wrong: rule for rule in parse(changed)} == wanted:
+            return changed
+    except ValueError:
+        pass
+    return write(rules)  # the file is written in another way than a line a rule
+
+
+def _wrong_of(line: str) -> str | None:
+    """The words that a line of the file is a rule for; None if it is none."""
+    import tomllib
+
+    try:
+        ((wrong, right),) = tomllib.loads(line).items()
+    except ValueError:  # also that of TOML
+        return None
+    return one_line(wrong) if isinstance(right, str) else None
+
+
+def repeated(texts: Iterable[tuple[str, str, bool]]) -> list[tuple[str, str, int]]:
+    """Words that were corrected the same way twice or more: wrong, right, and how often.
+
+    Args:
+        texts: what was heard, what it reads now, and whether that is new; only what is new at least once is told.
+    """
+    count: Counter[tuple[str, str]] = Counter()
+    new: set[tuple[str, str]] = set()
+    for heard, reads, is_new in texts:
+        for pair in _replaced(heard.split(), reads.split()) if heard != reads else ():
+            count[pair] += 1
+            if is_new:
+                new.add(pair)
+    return [(*pair, times) for pair, times in count.most_common() if times > 1 and pair in new]
+
+
+def _replaced(heard: Sequence[str], reads: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Words that stand in place of others, without what stands around them."""
+    from difflib import SequenceMatcher  # here: what applies rules compares nothing
+
+    wrong, right = ([_bare(word) for word in words] for words in (heard, reads))
+    for what, first, last, begin, end in SequenceMatcher(None, wrong, right, autojunk=False).get_opcodes():
+        if what == "replace" and last - first <= _WORDS and end - begin <= _WORDS:
+            pair = " ".join(wrong[first:last]).strip().lower(), " ".join(right[begin:end]).strip()
+            if all(pair) and pair[0] != pair[1]:
+                yield pair
+
+
+def _bare(word: str) -> str:
+    """A word without the marks around it."""
+    return re.sub(r"^\W+|\W+$", "", word)
 
 
 def check(rule: Rule) -> None:
@@ -111,6 +189,10 @@ def _joins(char: str) -> bool:
     if not (char.isalnum() or char == "_"):
         return False
     return unicodedata.east_asian_width(char) not in "WF" or "\uac00" <= char <= "\ud7a3"
+
+
+def _line(rule: Rule) -> str:
+    return f"{_quoted(rule.wrong)} = {_quoted(rule.right)}"
 
 
 def _quoted(text: str) -> str:

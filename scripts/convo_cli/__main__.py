@@ -36,6 +36,7 @@ HOMES = {
     "priority": "jobs",
     "retry": "jobs",
     "retranscribe": "jobs",
+    "refine": "refine",
     "summarize": "summarize",
     "summaries": "summarize",
     "cancel": "history",

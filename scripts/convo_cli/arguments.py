@@ -71,6 +71,7 @@ class Options(argparse.Namespace):
     words: bool
     times: bool
     language: str | None
+    languages: list[str] | None
     task: Literal["transcribe", "translate"]
     title: str | None
     prompt: str | None
@@ -270,7 +271,7 @@ def _watch_folder(parser: argparse.ArgumentParser) -> None:
 def _of_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--track", type=_number(1, 1000), metavar="N", help="which audio track (the first with sound)")
     parser.add_argument("--priority", choices=PRIORITIES, default="normal", help="place in the queue (normal)")
-    parser.add_argument("--keep-audio", action="store_true", help="keep the audio, for `convo retranscribe`")
+    parser.add_argument("--keep-audio", action="store_true", help="keep the audio, to transcribe or refine it again")
     _transcription(parser)
 
 
@@ -303,7 +304,7 @@ def _transcription(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("transcription")
     group.add_argument("--summary", action="store_true", help="summarise, and print the summary after the words")
     group.add_argument("--style", metavar="STYLE", help=f"of the summary: {_STYLES}")
-    group.add_argument("--language", metavar="CODE", help="what is spoken, such as en or de (detected)")
+    _languages(group)
     group.add_argument("--words", action="store_true", help="times and confidence of each word (JSON formats)")
     group.add_argument(
         "--task", choices=("transcribe", "translate"), default="transcribe", help="translate gives English"
@@ -318,6 +319,17 @@ def _transcription(parser: argparse.ArgumentParser) -> None:
         help="tell voices apart: auto, or how many there are (needs `convo models pull voices`)",
     )
     group.add_argument("--split-channels", action="store_true", help="each channel is a speaker, heard by itself")
+
+
+def _languages(group: Any) -> None:
+    spoken = group.add_mutually_exclusive_group()
+    spoken.add_argument("--language", metavar="CODE", help="what is spoken, such as en or de (detected)")
+    spoken.add_argument(
+        "--languages",
+        type=_codes,
+        metavar="CODES",
+        help="which may be spoken, such as de,ko,en: each passage's is detected (any)",
+    )
 
 
 def _history(command: Any) -> None:
@@ -415,10 +427,18 @@ def _history(command: Any) -> None:
     parser = command("retranscribe", "transcribe kept audio again, as a new session")
     _session(parser)
     parser.add_argument("--model", metavar="NAME", help="a speech model other than the daemon's own")
-    parser.add_argument("--language", metavar="CODE", help="what is spoken, such as en or de")
+    _languages(parser)
     parser.add_argument("--task", choices=("transcribe", "translate"), help="translate gives English")
     parser.add_argument("--words", action="store_true", default=None, help="times and confidence of each word")
     parser.add_argument("--priority", choices=PRIORITIES, default="normal", help="place in the queue (normal)")
+
+    parser = command("refine", "have doubtful segments heard again by a larger model, from kept audio")
+    _session(parser)
+    parser.add_argument("--model", metavar="NAME", help="which one (the largest on the daemon's disk)")
+    parser.add_argument(
+        "--below", type=_share, default=0.75, metavar="C", help="segments of a lower confidence; 1: all (0.75)"
+    )
+    parser.add_argument("--cancel", action="store_true", help="stop it instead; what was corrected stays")
 
     parser = command("summarize", "write a summary of a session, or another one")
     _session(parser)
@@ -485,6 +505,14 @@ def _kinds(text: str) -> list[str]:
     return kinds
 
 
+def _codes(text: str) -> list[str]:
+    """Languages; the daemon knows which there are."""
+    codes = [code.strip() for code in text.split(",")]
+    if not all(codes):
+        raise argparse.ArgumentTypeError(f"give codes with commas between, such as de,ko,en, not {text!r}")
+    return codes
+
+
 def _number(least: int, most: int) -> Any:
     def number(text: str) -> int:
         try:
@@ -496,6 +524,16 @@ def _number(least: int, most: int) -> Any:
         return value
 
     return number
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and 1")
+    return value
 
 
 def _seconds(least: float, most: float) -> Any:

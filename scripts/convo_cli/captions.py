@@ -17,6 +17,7 @@ from convo.messages import (
     Event,
     FinalSummary,
     RollingSummary,
+    SegmentCorrected,
     SessionState,
     SessionWarning,
     SpeakerLabel,
@@ -99,6 +100,7 @@ class Captions:
         self._interim = Interim(sys.stderr) if on_screen(sys.stderr) and not json else None
         self._spoken = 0
         self._starts: dict[int, float] = {}
+        self._texts: dict[int, str] = {}
         self._preview = Preview(self._interim)
         self.state: SessionState | None = None
 
@@ -126,6 +128,10 @@ class Captions:
                     self._say(event)
                 else:
                     self._unlabelled = event  # its label is the next event
+            case SegmentCorrected() if clean(event.text) != self._texts.get(event.segment):
+                self._texts[event.segment] = clean(event.text)
+                at = clock(self._starts.get(event.segment, 0.0))
+                self.note(f"Corrected at {at}: {clean(event.text) or '(nothing was said)'}")
             case SpeakerRenamed() if self._name_of is not None:
                 self._names[event.speaker] = event.name
             case SpeakerLabel() if self._unlabelled is not None and self._unlabelled.segment == event.segment:
@@ -143,7 +149,7 @@ class Captions:
     def _say(self, event: TranscriptSegment, speaker: int | None = None) -> None:
         name = "" if speaker is None or self._name_of is None else f"{self._called(speaker)}: "
         self._unlabelled = None
-        text = self._vocabulary.apply(clean(event.text))
+        text = self._texts[event.segment] = self._vocabulary.apply(clean(event.text))
         if text:
             self._print(f"{self._stamp(event.start)}{name}{text}\n")
             self._spoken += 1

@@ -58,7 +58,7 @@ async def retry(options: Options) -> None:
 async def retranscribe(options: Options) -> None:
     """`convo retranscribe ID`: prints the new session's ID."""
     changes: dict[str, Any] = {
-        name: getattr(options, name) for name in ("model", "language", "task", "words", "priority")
+        name: getattr(options, name) for name in ("model", "language", "languages", "task", "words", "priority")
     }
     async with connected(options) as client:
         info = await find(client, options.session)

@@ -7,11 +7,10 @@ and writes nothing, and never guesses: a line that it cannot read is named, and 
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from difflib import SequenceMatcher
+from collections.abc import Mapping, Sequence
 from typing import Final
 
+from convo import vocabulary
 from convo.messages import Segment
 
 from .text import clean
@@ -23,10 +22,6 @@ _HEAD: Final = """\
 """
 
 _LINE: Final = re.compile(r"(\d{1,15})(?:\s+(.*))?")
-
-
-_WORDS: Final = 3
-"""Most words of each side of what is offered as a rule."""
 
 
 class BrokenSheet(ValueError):
@@ -69,31 +64,14 @@ def changes(sheet: str, segments: Sequence[Segment]) -> dict[int, str]:
 
 def repeated(segments: Sequence[Segment], changed: Mapping[int, str]) -> list[tuple[str, str, int]]:
     """Words that were corrected the same way twice or more, one of these now: wrong, right, and how often."""
-    count: Counter[tuple[str, str]] = Counter()
-    now: set[tuple[str, str]] = set()
-    for segment in segments:
-        heard = segment.text if segment.original is None else segment.original
-        reads = changed.get(segment.segment, segment.text)
-        for pair in _replaced(clean(heard).split(), clean(reads).split()) if heard != reads else ():
-            count[pair] += 1
-            if segment.segment in changed:
-                now.add(pair)
-    return [(*pair, times) for pair, times in count.most_common() if times > 1 and pair in now]
-
-
-def _replaced(heard: Sequence[str], reads: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Words that stand in place of others, without what stands around them."""
-    wrong, right = ([_bare(word) for word in words] for words in (heard, reads))
-    for what, first, last, begin, end in SequenceMatcher(None, wrong, right, autojunk=False).get_opcodes():
-        if what == "replace" and last - first <= _WORDS and end - begin <= _WORDS:
-            pair = " ".join(wrong[first:last]).strip().lower(), " ".join(right[begin:end]).strip()
-            if all(pair) and pair[0] != pair[1]:
-                yield pair
-
-
-def _bare(word: str) -> str:
-    """A word without the marks around it."""
-    return re.sub(r"^\W+|\W+$", "", word)
+    return vocabulary.repeated(
+        (
+            clean(segment.text if segment.original is None else segment.original),
+            clean(changed.get(segment.segment, segment.text)),
+            segment.segment in changed,
+        )
+        for segment in segments
+    )
 
 
 def _short(line: str) -> str:

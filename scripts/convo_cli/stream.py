@@ -56,6 +56,7 @@ def _wanted(options: Options, source: Source, who: SessionOptions, *, interim: b
         audio=source.format,
         title=options.title,
         language=options.language,
+        languages=options.languages,
         task=options.task,
         model=options.model,
         prompt=options.prompt,

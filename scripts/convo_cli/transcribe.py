@@ -251,6 +251,7 @@ def session_options(options: Options, file: str | None, size: int | None) -> con
         "audio": AudioFormat(name=path.name if path else None, size=size, track=options.track),
         "title": path.stem if path else None,
         "language": options.language,
+        "languages": options.languages,
         "task": options.task,
         "model": options.model,
         "prompt": options.prompt,

@@ -28,6 +28,10 @@ from convo.messages import (
     Progress,
     SessionState,
     SessionWarning,
+    SpeakerLabel,
+    SpeakerRenamed,
+    SpeakersMerged,
+    SpeakersRevised,
     State,
     SummaryDelta,
     SummaryOptions,
@@ -45,7 +49,7 @@ from .settings import Settings
 from .text import joined
 from .web import EventStreamResponse, Json, body_of, small_body, sse, token_of
 
-FIELDS: Final = ("language", "prompt", "title", "model", "style")
+FIELDS: Final = ("language", "prompt", "title", "model", "style", "speakers", "channels", "keep_audio")
 """Form fields and JSON fields that a job can be given."""
 
 INCLUDED: Final = frozenset({"transcript_partial", "summary_delta"})
@@ -166,6 +170,8 @@ class Conversations:
         try:
             fields = msgspec.json.decode(raw, type=dict[str, Any]) if raw.strip() else {}
             given = {name: fields[name] for name in FIELDS if fields.get(name) is not None}
+            if isinstance(kept := given.get("keep_audio"), bool):
+                given["keep_audio"] = str(kept).lower()
             options = _session_fields(msgspec.convert(given, dict[str, str]))
         except (msgspec.MsgspecError, UnicodeDecodeError):
             raise Refused(Code.BAD_REQUEST, "Send a JSON object whose fields are texts, or no body.") from None
@@ -267,6 +273,8 @@ def result_of(session: GetSessionReply) -> dict[str, Any]:
         "segments": session.segments,
         "summary": session.summary,
     }
+    if session.speakers:
+        answer["speakers"] = session.speakers
     if session.state is State.CANCELLED:
         answer["error"] = {"code": "cancelled", "message": "The job was cancelled; what was transcribed stays."}
     return answer
@@ -278,9 +286,12 @@ def status_of(state: State) -> str:
 
 
 def _session_fields(fields: dict[str, str]) -> dict[str, Any]:
-    options: dict[str, Any] = {
-        name: fields[name] for name in ("language", "prompt", "title", "model") if fields.get(name)
-    }
+    plain = ("language", "prompt", "title", "model", "speakers", "channels")
+    options: dict[str, Any] = {name: fields[name] for name in plain if fields.get(name)}
+    if kept := fields.get("keep_audio"):
+        if kept not in ("true", "false"):
+            raise Refused(Code.BAD_REQUEST, "keep_audio must be true or false.", param="keep_audio")
+        options["keep_audio"] = kept == "true"
     if style := fields.get("style"):
         options["summary"] = SummaryOptions(style=style)
     return options
@@ -291,7 +302,16 @@ def _told(event: Event, include: Collection[str]) -> dict[str, Any] | None:
     match event:
         case TranscriptPartial() | SummaryDelta() if event.__struct_config__.tag not in include:
             return None
-        case TranscriptSegment() | TranscriptPartial() | FinalSummary() | SummaryDelta():
+        case (
+            TranscriptSegment()
+            | SpeakerLabel()
+            | SpeakersRevised()
+            | SpeakerRenamed()
+            | SpeakersMerged()
+            | TranscriptPartial()
+            | FinalSummary()
+            | SummaryDelta()
+        ):
             told: dict[str, Any] = msgspec.to_builtins(event)
             del told["session"]
             if isinstance(event, TranscriptPartial):

@@ -19,6 +19,7 @@ from convo.messages import (
     CancelSession,
     Code,
     DeleteSession,
+    GetAudio,
     GetSessionReply,
     ListModels,
     ModelInfo,
@@ -84,6 +85,19 @@ class Daemon:
         with translated():
             async with self.connect(token) as client:
                 return await client.export(job, format)
+
+    async def sound(
+        self, token: str | None, job: str, begin: int, end: int, put: Callable[[bytes], Awaitable[None]]
+    ) -> None:
+        """Give bytes `begin` to `end` of a job's kept audio to `put`, a piece at a time. Raises like `ask`."""
+        with translated():
+            async with self.connect(token) as client:
+                while begin < end:
+                    data = (await client.request(GetAudio(session=job, offset=begin))).data[: end - begin]
+                    if not data:
+                        raise Refused(Code.BAD_STATE, "The audio is not here any more.")
+                    await put(data)
+                    begin += len(data)
 
     async def models(self, token: str | None) -> list[ModelInfo]:
         """Return the speech models that are on the daemon's disk. Raises like `ask`."""

@@ -1,7 +1,8 @@
 """Deepgram's live WebSocket: binary audio in, `Results` out.
 
 In: options in the query, audio, and `Finalize`, `KeepAlive`, `CloseStream`. Out: `Results`, interim and final, and if
-asked for `SpeechStarted` and `UtteranceEnd`; at the end `Metadata`. The daemon's session begins with the connection.
+asked for `SpeechStarted`, `UtteranceEnd` and the speaker of each word; at the end `Metadata`. The daemon's session
+begins with the connection.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from convo.messages import (
     GetSession,
     ModelInfo,
     SessionState,
+    SpeakerLabel,
     SpeechEnded,
     SpeechStarted,
     State,
@@ -44,6 +46,7 @@ from .errors import Refused, translated
 from .metrics import Metrics
 from .openai_audio import NO_SUMMARY
 from .settings import Settings
+from .speakers import Labelled
 from .web import Json, checked_token, token_of
 
 _THEIRS: Final = re.compile(r"(nova|enhanced|base|general|whisper|flux|meeting|phonecall|2-)\S*")
@@ -69,6 +72,7 @@ class Options:
     utterance_end: int | None
     vad_events: bool
     hotwords: str | None
+    diarize: bool
 
     @property
     def bytes_per_second(self) -> int:
@@ -102,6 +106,8 @@ def options_of(query: Mapping[str, str], terms: list[str], models: list[ModelInf
                 Code.UNKNOWN_MODEL, "The daemon has no such model; leave `model` out for its own.", status=400
             )
         model = None
+    if query.get("diarize_model", "latest") not in ("latest", "v1"):
+        raise _wrong("diarize_model", "`diarize_model` must be latest or v1: there are no others for live audio.")
     language = query.get("language") or None
     endpointing = None if query.get("endpointing") in ("true", "false") else _number(query, "endpointing", 10, 5000)
     return Options(
@@ -115,6 +121,7 @@ def options_of(query: Mapping[str, str], terms: list[str], models: list[ModelInf
         utterance_end=_number(query, "utterance_end_ms", 1000, 5000),
         vad_events=_flag(query, "vad_events"),
         hotwords=", ".join(term.partition(":")[0] for term in terms) or None,
+        diarize=_flag(query, "diarize") or "diarize_model" in query,
     )
 
 
@@ -154,6 +161,7 @@ class Listen:
                 endpoint_ms=options.endpointing,
                 interim=options.interim,
                 words=True,
+                speakers="auto" if options.diarize else "off",
                 summary=NO_SUMMARY,
             ) as stream:
                 job = stream.session
@@ -188,6 +196,7 @@ class _Connection:
         self._segment = -1  # the last that was told
         self._told = Broadcast()
         self._speaking_since: float | None = None  # seconds
+        self._labels = Labelled()
         self._last_word_end: float | None = None  # of an utterance whose end is still to be told
 
     async def run(self) -> None:
@@ -296,17 +305,22 @@ class _Connection:
             case TranscriptPartial():
                 text = f"{event.stable}{event.tentative}".strip()
                 await self._send(self._results(text, event.start, event.end, [], 0.0, final=False, spoken=False))
-            case TranscriptSegment():
-                self._segment = event.segment
-                self._last_word_end = event.end
-                words = [_word(word) for word in event.words or ()]
-                await self._send(
-                    self._results(
-                        event.text, event.start, event.end, words, event.confidence,
-                        final=True, spoken=self._finalizing or not self._goes_on((event.start + event.end) / 2),
-                    )
-                )  # fmt: skip
-                self._told.set()
+            case TranscriptSegment() if not self._options.diarize:
+                await self._tell_segment(event, None)
+            case TranscriptSegment() | SpeakerLabel() if (complete := self._labels.take(event)) is not None:
+                await self._tell_segment(*complete)
+
+    async def _tell_segment(self, segment: TranscriptSegment, speaker: int | None) -> None:
+        self._segment = segment.segment
+        self._last_word_end = segment.end
+        words = [_word(word, speaker) for word in segment.words or ()]
+        await self._send(
+            self._results(
+                segment.text, segment.start, segment.end, words, segment.confidence,
+                final=True, spoken=self._finalizing or not self._goes_on((segment.start + segment.end) / 2),
+            )
+        )  # fmt: skip
+        self._told.set()
 
     def _goes_on(self, time: float) -> bool:
         """Whether speech that was heard at this time goes on: a long one comes in several segments."""
@@ -363,15 +377,16 @@ class _Connection:
             await self._websocket.close(1011 if error.status >= 500 or error.code == "timeout" else 1008)
 
 
-def _word(word: Word) -> dict[str, Any]:
+def _word(word: Word, speaker: int | None) -> dict[str, Any]:
     text = word.word.strip()
-    return {
+    told = {
         "word": _NOT_PUNCTUATION.sub("", text).lower() or text,
         "start": round(word.start, 3),
         "end": round(word.end, 3),
         "confidence": word.confidence,
         "punctuated_word": text,
     }
+    return told if speaker is None else told | {"speaker": speaker - 1}  # theirs are numbered from 0
 
 
 def _token_of(connection: HTTPConnection) -> tuple[str | None, str | None]:

@@ -23,6 +23,7 @@ import convo
 from convo.messages import (
     AudioFormat,
     Code,
+    GetSessionReply,
     ModelInfo,
     Segment,
     SessionState,
@@ -38,6 +39,7 @@ from .limits import Budget
 from .metrics import Metrics
 from .multipart import Field, FileData, FileStart, Form
 from .settings import Settings
+from .speakers import Labelled, Letters
 from .text import gap, joined
 from .web import EventStreamResponse, Json, body_of, sse, token_of, unless_gone
 
@@ -45,6 +47,11 @@ ALIASES: Final = ("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe", "g
 """OpenAI's own names: each means the model that the daemon has chosen."""
 
 FORMATS: Final = ("json", "text", "srt", "vtt", "verbose_json")
+
+DIARIZED: Final = "diarized_json"
+"""The format that says who speaks; of transcriptions only."""
+
+Task = Literal["transcribe", "translate"]
 
 _PIECE: Final = 1 << 16
 
@@ -61,6 +68,11 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool
     words: bool
     segments: bool
+
+    @property
+    def diarized(self) -> bool:
+        """Whether it is to be said who speaks."""
+        return self.format == DIARIZED
 
 
 class Transcriptions:
@@ -102,11 +114,11 @@ class Transcriptions:
         """Transcribe a recording in English."""
         return await self._answer(request, "translate")
 
-    async def _answer(self, request: Request, task: Literal["transcribe", "translate"]) -> Response:
+    async def _answer(self, request: Request, task: Task) -> Response:
         token = token_of(request)
         spool = _Spool(self._budget)
         try:
-            wanted, name = await self._read(request, spool)
+            wanted, name = await self._read(request, spool, task)
             if wanted.stream:
 
                 async def produce(put: Callable[[bytes], Awaitable[None]]) -> None:
@@ -120,20 +132,20 @@ class Transcriptions:
         async with spool:
             return await unless_gone(request, lambda: self._whole(token, wanted, task, name, spool))
 
-    async def _whole(
-        self, token: str | None, wanted: Wanted, task: Literal["transcribe", "translate"], name: str, spool: _Spool
-    ) -> Response:
+    async def _whole(self, token: str | None, wanted: Wanted, task: Task, name: str, spool: _Spool) -> Response:
         """Return the text in the requested format."""
         async with self._session(token, wanted, task, name, spool) as upload:
-            text = joined([segment.text async for segment in _segments(upload)])
+            text = joined([segment.text async for segment, _ in _segments(upload)])
             if wanted.format in ("srt", "vtt"):
                 return PlainTextResponse(await self._daemon.export(token, upload.session, wanted.format))
-            if wanted.format == "verbose_json":
+            if wanted.format in ("verbose_json", DIARIZED):
                 session = await self._daemon.session(token, upload.session)
+                if wanted.diarized:
+                    return Json(diarized(session))
                 return Json(verbose(session.segments, session.duration_s, task, wanted))
         return PlainTextResponse(text + "\n") if wanted.format == "text" else Json({"text": text})
 
-    async def _read(self, request: Request, spool: _Spool) -> tuple[Wanted, str]:
+    async def _read(self, request: Request, spool: _Spool, task: Task) -> tuple[Wanted, str]:
         """Read the form; the recording goes to disk."""
         fields: dict[str, list[str]] = {}
         name: str | None = None
@@ -148,7 +160,7 @@ class Transcriptions:
                 elif isinstance(part, FileData):
                     self._metrics.audio.inc(len(part.data))
                     await spool.write(part.data)
-        wanted = wanted_of(fields)
+        wanted = wanted_of(fields, task)
         if name is None:
             raise Refused(Code.BAD_REQUEST, "Send the recording in the field `file`.", param="file")
         if not spool.size:
@@ -156,7 +168,7 @@ class Transcriptions:
         return wanted, name
 
     def _session(
-        self, token: str | None, wanted: Wanted, task: Literal["transcribe", "translate"], name: str, spool: _Spool
+        self, token: str | None, wanted: Wanted, task: Task, name: str, spool: _Spool
     ) -> AbstractAsyncContextManager[convo.FileUpload]:
         """Hand the recording to the daemon; the session is gone afterwards unless the settings keep it."""
         return self._daemon.upload(
@@ -170,6 +182,7 @@ class Transcriptions:
             prompt=wanted.prompt,
             words=wanted.words,
             interim=False,
+            speakers="auto" if wanted.diarized else "off",
             summary=NO_SUMMARY,
         )
 
@@ -177,7 +190,7 @@ class Transcriptions:
         self,
         token: str | None,
         wanted: Wanted,
-        task: Literal["transcribe", "translate"],
+        task: Task,
         name: str,
         spool: _Spool,
         put: Callable[[bytes], Awaitable[None]],
@@ -189,11 +202,15 @@ class Transcriptions:
                 await put(b"")
                 begun = True
                 text = before = ""
-                async for segment in _segments(upload):
+                letters = Letters()
+                async for segment, speaker in _segments(upload, labelled=wanted.diarized):
                     said = segment.text.strip()
                     delta = gap(before, said) + said
                     text, before = text + delta, said or before
-                    await put(sse({"type": "transcript.text.delta", "delta": delta}))
+                    about = {} if speaker is None else {"segment_id": _id(segment)}
+                    await put(sse({"type": "transcript.text.delta", "delta": delta, **about}))
+                    if speaker is not None:
+                        await put(sse(_diarized_segment(segment, letters.of(speaker))))
                 await put(sse({"type": "transcript.text.done", "text": text}))
         except Refused as error:
             if not begun:
@@ -260,21 +277,26 @@ class _Owned(Response):
             await self._inner(scope, receive, send)
 
 
-async def _segments(upload: convo.FileUpload) -> AsyncIterator[TranscriptSegment]:
-    """Yield the segments of a recording.
+async def _segments(
+    upload: convo.FileUpload, *, labelled: bool = False
+) -> AsyncIterator[tuple[TranscriptSegment, int | None]]:
+    """Yield the segments of a recording, and if they are `labelled` the number of who says them.
 
     Raises:
         Refused: the session failed or was cancelled.
     """
+    labels = Labelled()
     async for event in upload:
-        if isinstance(event, TranscriptSegment):
-            yield event
+        if labelled and (complete := labels.take(event)) is not None:
+            yield complete
+        elif isinstance(event, TranscriptSegment) and not labelled:
+            yield event, None
         elif isinstance(event, SessionState) and event.state in (State.FAILED, State.CANCELLED):
             message = event.message or "The session was cancelled at the daemon."
             raise Refused(event.code or Code.INTERNAL, message)
 
 
-def wanted_of(fields: dict[str, list[str]]) -> Wanted:
+def wanted_of(fields: dict[str, list[str]], task: Task) -> Wanted:
     """Return what the fields of a form ask for.
 
     Raises:
@@ -282,8 +304,12 @@ def wanted_of(fields: dict[str, list[str]]) -> Wanted:
     """
     last = {name: values[-1] for name, values in fields.items()}
     format = last.get("response_format") or "json"
-    if format not in FORMATS:
-        raise _wrong("response_format", f"response_format must be one of {', '.join(FORMATS)}.")
+    formats = FORMATS if task == "translate" else (*FORMATS, DIARIZED)
+    if format not in formats:
+        raise _wrong("response_format", f"response_format must be one of {', '.join(formats)}.")
+    if fields.get("known_speaker_names") or fields.get("known_speaker_references"):
+        sentence = "Leave known_speaker_names and known_speaker_references out: have convo remember a voice instead."
+        raise _wrong("known_speaker_names", sentence)
     granularities = fields.get("timestamp_granularities", [])
     if wrong := set(granularities) - {"word", "segment"}:
         raise _wrong(
@@ -349,6 +375,34 @@ def _verbose_segment(segment: Segment) -> dict[str, Any]:
         "compression_ratio": len(raw) / len(zlib.compress(raw)),
         "no_speech_prob": 0.0,
     }
+
+
+def diarized(session: GetSessionReply) -> dict[str, Any]:
+    """Return a transcript as diarized_json: speakers are letters, but for those whose voice is remembered by a name."""
+    letters = Letters()
+    names = {one.speaker: one.name for one in session.speakers if one.name != f"Speaker {one.speaker}"}
+    said = [(segment, segment.speaker or 1) for segment in session.segments]
+    return {
+        "task": "transcribe",
+        "duration": session.duration_s,
+        "text": joined(segment.text for segment in session.segments),
+        "segments": [_diarized_segment(segment, names.get(who) or letters.of(who)) for segment, who in said],
+    }
+
+
+def _diarized_segment(segment: Segment | TranscriptSegment, speaker: str) -> dict[str, Any]:
+    return {
+        "type": "transcript.text.segment",
+        "id": _id(segment),
+        "start": segment.start,
+        "end": segment.end,
+        "text": segment.text,
+        "speaker": speaker,
+    }
+
+
+def _id(segment: Segment | TranscriptSegment) -> str:
+    return f"seg_{segment.segment}"
 
 
 def _models(models: Sequence[ModelInfo]) -> list[dict[str, Any]]:

@@ -9,6 +9,8 @@ from typing import Any
 
 import convo
 
+from .openai_audio import DIARIZED, FORMATS
+
 _Json = dict[str, Any]
 
 
@@ -46,8 +48,9 @@ _SCHEMAS: _Json = {
     "Segment": _object(
         ["segment", "start", "end", "text", "language", "confidence"],
         segment=_INTEGER, start=_NUMBER, end=_NUMBER, text=_text(), language=_text(), confidence=_NUMBER,
-        words=_array(_ref("Word")),
+        words=_array(_ref("Word")), speaker={**_INTEGER, "description": "who says it, from 1"},
     ),
+    "Speaker": _object(["speaker", "name"], speaker=_INTEGER, name=_text()),
     "Summary": _object(
         ["provider", "model", "title", "summary", "key_points", "action_items", "keywords", "language"],
         provider=_text(), model=_text(), title=_text(), summary=_text(), key_points=_array(_text()),
@@ -65,6 +68,7 @@ _SCHEMAS: _Json = {
         status=_text(enum=["pending", "processing", "transcribed", "completed", "failed"]),
         segments=_array(_ref("Segment")),
         summary={"anyOf": [_ref("Summary"), _NULL]},
+        speakers=_array(_ref("Speaker")),
         error=_object(["code", "message"], code=_text(), message=_text()),
     ),
     "Jobs": _object(
@@ -122,6 +126,17 @@ _SCHEMAS: _Json = {
         ),
         words=_array(_ref("Word")),
     ),
+    "DiarizedTranscription": _object(
+        ["task", "duration", "text", "segments"],
+        task={"const": "transcribe"}, duration=_NUMBER, text=_text(),
+        segments=_array(
+            _object(
+                ["type", "id", "start", "end", "text", "speaker"],
+                type={"const": "transcript.text.segment"}, id=_text(), start=_NUMBER, end=_NUMBER, text=_text(),
+                speaker=_text("A, B, … in the order in which they speak, or the name of a voice that is remembered"),
+            )
+        ),
+    ),
     "Model": _object(
         ["id", "object", "created", "owned_by"],
         id=_text(), object={"const": "model"}, created=_INTEGER, owned_by=_text(),
@@ -147,6 +162,9 @@ def _multipart(required: list[str], **properties: _Json) -> _Json:
     return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
 
 
+_SOUND: _Json = {
+    "description": "the sound", "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+}  # fmt: skip
 _JOB_ID: _Json = {"name": "job_id", "in": "path", "required": True, "schema": _text()}
 _LIMIT: _Json = {
     "name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 100, "default": 100}
@@ -157,20 +175,26 @@ _JOB_FIELDS: dict[str, _Json] = {
     "title": _text(),
     "model": _text("a speech model of the daemon"),
     "style": _text("of the summary, such as minutes"),
-}
+    "speakers": _text("off, auto, or how many there are: whether voices are told apart", default="off"),
+    "channels": _text("split: each channel is a speaker", enum=["mix", "split"], default="mix"),
+    "keep_audio": {
+        "type": "boolean", "description": "whether the sound stays to be fetched; what the daemon does unless given"
+    },
+}  # fmt: skip
 
 
-def _audio(operation: str, summary: str, **more: _Json) -> _Json:
+def _audio(operation: str, summary: str, formats: tuple[str, ...], **more: _Json) -> _Json:
     form = _multipart(
         ["file", "model"],
         model=_text("whisper-1 and OpenAI's other names mean the daemon's model"),
         prompt=_text(),
-        response_format=_text(enum=["json", "text", "srt", "vtt", "verbose_json"], default="json"),
+        response_format=_text(enum=list(formats), default="json"),
         temperature={"type": "number", "minimum": 0, "maximum": 1},
         stream={"type": "boolean", "default": False},
         **more,
     )
-    either = {"anyOf": [_ref("VerboseTranscription"), _ref("Transcription")]}
+    kinds = ["DiarizedTranscription"] if DIARIZED in formats else []
+    either = {"anyOf": [_ref(name) for name in (*kinds, "VerboseTranscription", "Transcription")]}
     answer = _answer("the text, in the format that was asked for", either)
     answer["content"] |= {"text/plain": {"schema": _text()}, "text/event-stream": {"schema": _text()}}
     errors = _errors("OpenAIError", "400", "401", "403", "404", "408", "503")
@@ -212,7 +236,9 @@ DOCUMENT: _Json = {
         "/api/v1/conversation/stream-events/{job_id}": {
             "get": {
                 "operationId": "streamEvents",
-                "summary": "Follow a job: transcript_segment, final_summary, progress, error; then the stream ends.",
+                "summary": "Follow a job: transcript_segment, final_summary, progress, error; then the stream ends. "
+                "With `speakers` or split channels, also speaker_label behind each segment, speakers_revised, "
+                "speaker_renamed and speakers_merged.",
                 "parameters": [
                     _JOB_ID,
                     {
@@ -298,6 +324,22 @@ DOCUMENT: _Json = {
                 },
             }
         },
+        "/api/v1/conversation/audio/{job_id}": {
+            "get": {
+                "operationId": "getAudio",
+                "summary": "Fetch the kept sound of a job that is over: a recording as it was sent, live audio as WAV.",
+                "parameters": [
+                    _JOB_ID,
+                    {"name": "Range", "in": "header", "schema": _text(), "description": "one range of bytes"},
+                ],
+                "responses": {
+                    "200": _SOUND,
+                    "206": _SOUND,
+                    "416": _answer("there is nothing in this range"),
+                    **_errors("Error", "401", "403", "404", "409", "503"),
+                },
+            }
+        },
         "/api/v1/conversation/{job_id}": {
             "patch": {
                 "operationId": "renameConversation",
@@ -333,11 +375,11 @@ DOCUMENT: _Json = {
         },
         "/v1/audio/transcriptions": {
             "post": _audio(
-                "createTranscription", "Transcribe a recording.", language=_text("such as en"),
+                "createTranscription", "Transcribe a recording.", (*FORMATS, DIARIZED), language=_text("such as en"),
                 **{"timestamp_granularities[]": _array(_text(enum=["word", "segment"]))},
             )
         },
-        "/v1/audio/translations": {"post": _audio("createTranslation", "Transcribe a recording in English.")},
+        "/v1/audio/translations": {"post": _audio("createTranslation", "Transcribe a recording in English.", FORMATS)},
         "/v1/models": {
             "get": {
                 "operationId": "listModels",

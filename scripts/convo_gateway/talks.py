@@ -1,10 +1,12 @@
 """The conversation API's other half: list what there is, search it, ask about it, export it, rename it, delete it.
 
-In: HTTP requests. Out: JSON, or a transcript as a file. Jobs are the daemon's sessions, and whose they are it decides.
+In: HTTP requests. Out: JSON, a transcript as a file, or kept sound. Jobs are the daemon's sessions, and whose they are
+it decides.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from math import inf
@@ -17,12 +19,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from convo.formats import FORMATS
+from convo.media import wave_header
 from convo.messages import (
     AnswerProgress,
     AskReply,
     CancelSession,
     Code,
     DeleteSession,
+    GetAudio,
+    GetAudioReply,
     ListSessions,
     ListSessionsReply,
     Passage,
@@ -35,10 +40,13 @@ from .conversation import status_of
 from .daemon_client import Daemon
 from .errors import Refused
 from .settings import Settings
-from .web import EventStreamResponse, Json, small_body, sse, token_of
+from .web import EventStreamResponse, Json, StreamedResponse, small_body, sse, token_of
 
 PAGE: Final = 100
 """Jobs of a list, and hits of a search, unless the client asks for fewer."""
+
+_BEYOND: Final = 1 << 62
+"""A place behind all audio: the daemon's answer says what there is, and holds none of it."""
 
 _TYPES: Final = {
     "json": "application/json",
@@ -48,6 +56,22 @@ _TYPES: Final = {
     "ttml": "application/ttml+xml; charset=utf-8",
     "vtt": "text/vtt; charset=utf-8",
 }
+
+_SOUNDS: Final = {
+    "aac": "audio/aac",
+    "flac": "audio/flac",
+    "m4a": "audio/mp4",
+    "mp3": "audio/mpeg",
+    "mp4": "video/mp4",
+    "oga": "audio/ogg",
+    "ogg": "audio/ogg",
+    "opus": "audio/ogg",
+    "wav": "audio/wav",
+    "webm": "video/webm",
+}
+"""Kinds of files that are told by the end of their name; the others are bytes to a browser."""
+
+_RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
 class Talks:
@@ -64,6 +88,7 @@ class Talks:
             Route("/api/v1/conversation/search", self.search, methods=["GET"]),
             Route("/api/v1/ask", self.ask, methods=["POST"]),
             Route("/api/v1/conversation/export/{job_id}", self.export, methods=["GET"]),
+            Route("/api/v1/conversation/audio/{job_id}", self.audio, methods=["GET"]),
             Route("/api/v1/conversation/{job_id}", self.rename, methods=["PATCH"]),
             Route("/api/v1/conversation/{job_id}", self.delete, methods=["DELETE"]),
         ]
@@ -121,6 +146,41 @@ class Talks:
                 "x-content-type-options": "nosniff",
             },
         )
+
+    async def audio(self, request: Request) -> Response:
+        """Give the kept sound of a job: a recording as it was sent, live audio as WAV; all of it, or a `Range`."""
+        token, job = token_of(request), request.path_params["job_id"]
+        about: GetAudioReply
+        (about,) = await self._daemon.ask(token, GetAudio(session=job, offset=_BEYOND))
+        header, kind = b"", "wav"
+        if about.kind == "live":
+            header = wave_header(about.audio, about.size)
+        else:
+            kind = (about.audio.name or "").rpartition(".")[2].lower()
+        size = len(header) + about.size
+        begin, end = _range(request.headers.get("range", ""), size)
+        headers = {
+            "content-type": _SOUNDS.get(kind, "application/octet-stream"),
+            "content-disposition": f'attachment; filename="audio.{kind if kind in _SOUNDS else "bin"}"',
+            "accept-ranges": "bytes",
+            "cache-control": "no-store",
+            "x-content-type-options": "nosniff",
+        }
+        if begin >= end:
+            return Response(status_code=416, headers=headers | {"content-range": f"bytes */{size}"})
+        part = (begin, end) != (0, size)
+        headers |= {"content-length": str(end - begin)}
+        headers |= {"content-range": f"bytes {begin}-{end - 1}/{size}"} if part else {}
+
+        async def produce(put: Callable[[bytes], Awaitable[None]]) -> None:
+            if begin < len(header):
+                await put(header[begin:end])
+            await self._daemon.sound(token, job, max(0, begin - len(header)), max(0, end - len(header)), put)
+
+        status = 206 if part else 200
+        if request.method == "HEAD":
+            return Response(status_code=status, headers=headers)
+        return StreamedResponse(produce, status, headers)
 
     async def ask(self, request: Request) -> Response:
         """Answer a question from what was said: server-sent events, ended by the whole answer. Leaving cancels it."""
@@ -211,6 +271,18 @@ def _passage(passage: Passage) -> dict[str, Any]:
     told: dict[str, Any] = msgspec.structs.asdict(passage)
     told["job_id"] = told.pop("session")
     return told
+
+
+def _range(wanted: str, size: int) -> tuple[int, int]:
+    """Return from which byte to which a client wants; all of it, unless it names one range."""
+    found = _RANGE.fullmatch(wanted.replace(" ", ""))
+    if found is None or not (found[1] or found[2]):
+        return 0, size
+    if not found[1]:
+        return max(0, size - int(found[2])), size
+    end = min(size, int(found[2]) + 1) if found[2] else size
+    # One that ends before it begins is none, and says nothing.
+    return (0, size) if found[2] and int(found[2]) < int(found[1]) else (int(found[1]), end)
 
 
 def _limit(request: Request) -> int:

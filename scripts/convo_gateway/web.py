@@ -143,22 +143,24 @@ def sse(data: Any, *, event: str | None = None, id: int | None = None) -> bytes:
     return "\n".join([*lines, "data: "]).encode() + json_bytes(data) + b"\n\n"
 
 
-class EventStreamResponse(Response):
-    """Server-sent events from `produce`, which gets a function that sends one, until it returns or the client goes.
+Produce = Callable[[Callable[[bytes], Awaitable[None]]], Awaitable[None]]
 
-    The answer begins with the first event, an empty one included: until then an error is an HTTP status. Without any,
-    it is 204, after which an EventSource does not come back.
+
+class StreamedResponse(Response):
+    """A body from `produce`, which gets a function that sends a piece of it, until it returns or the client goes.
+
+    The answer begins with the first piece, an empty one included: until then an error is an HTTP status. Without any,
+    it is 204.
     """
 
-    media_type = "text/event-stream"
-
-    def __init__(self, produce: Callable[[Callable[[bytes], Awaitable[None]]], Awaitable[None]]) -> None:
-        super().__init__(b"", 200, {"cache-control": "no-store", "x-accel-buffering": "no"})
-        del self.headers["content-length"]
+    def __init__(self, produce: Produce, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(b"", status, headers)
+        if headers is None or "content-length" not in headers:
+            del self.headers["content-length"]
         self._produce = produce
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve it; a fault of `produce` after the first event ends the connection."""
+        """Serve it; a fault of `produce` after the first piece ends the connection."""
         sending = trio.Lock()
         begun = False
 
@@ -167,21 +169,34 @@ class EventStreamResponse(Response):
             async with sending:
                 if not begun:
                     begun = True
-                    await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+                    start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+                    await send(start)
                 await send({"type": "http.response.body", "body": data, "more_body": True})
 
-        async def ping() -> None:
-            while True:
-                await trio.sleep(PING_S)
-                await put(b": \n\n")
-
         async with background_tasks() as tasks:
-            tasks.start_soon(ping)
+            tasks.start_soon(self._keep_alive, put)
             tasks.start_soon(_cancel_when_gone, receive, tasks)
             await self._produce(put)
         if not begun:
             await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _keep_alive(self, put: Callable[[bytes], Awaitable[None]]) -> None:
+        """Send what keeps the connection from looking dead; nothing."""
+
+
+class EventStreamResponse(StreamedResponse):
+    """Server-sent events; after a 204 an EventSource does not come back."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, produce: Produce) -> None:
+        super().__init__(produce, headers={"cache-control": "no-store", "x-accel-buffering": "no"})
+
+    async def _keep_alive(self, put: Callable[[bytes], Awaitable[None]]) -> None:
+        while True:
+            await trio.sleep(PING_S)
+            await put(b": \n\n")
 
 
 class Guard:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from convo_bench.diarization import Turn, error_rate, labelled_rightly
+from convo_bench.diarization import Turn, errors, joined, labelled_rightly
 
 TRUTH = [Turn(0, 10, "a"), Turn(10, 20, "b")]
 
@@ -22,10 +22,24 @@ TRUTH = [Turn(0, 10, "a"), Turn(10, 20, "b")]
 )
 def test_shares(labels, share, wrong):
     assert labelled_rightly(TRUTH, labels) == pytest.approx(share)
-    assert error_rate(TRUTH, labels, 20.0) == pytest.approx(wrong, abs=0.02)
+    assert errors(TRUTH, labels, 20.0).rate == pytest.approx(wrong, abs=0.02)
 
 
 def test_borders_and_overlaps_are_left_out():
-    assert error_rate([Turn(0, 10, "a")], [Turn(0.2, 9.8, "x")], 10.0) == 0.0
+    assert errors([Turn(0, 10, "a")], [Turn(0.2, 9.8, "x")], 10.0).rate == 0.0
     both = [Turn(0, 10, "a"), Turn(4, 6, "b")]
-    assert error_rate(both, [Turn(0, 10, "x")], 10.0) == 0.0
+    assert errors(both, [Turn(0, 10, "x")], 10.0).rate == 0.0
+
+
+def test_errors_are_of_three_kinds():
+    truth = [Turn(0, 4, "a"), Turn(6, 12, "b")]
+    labels = [Turn(0, 4, "x"), Turn(4, 5.25, "x"), Turn(6, 10, "y"), Turn(10, 11, "x")]
+    kinds = errors(truth, labels, 12.0)  # of 3.5 and 5.5 seconds that are scored
+    assert (kinds.missed, kinds.false_alarm, kinds.confusion) == pytest.approx((0.75 / 9, 1 / 9, 1 / 9), abs=0.01)
+    assert errors([], [], 1.0).rate == 0.0
+
+
+def test_turns_go_on_over_pauses():
+    labels = [Turn(0, 1, "a"), Turn(2, 3, "a"), Turn(3, 4, "b"), Turn(4.5, 5, "a"), Turn(7.5, 8, "a")]
+    assert joined(labels) == [Turn(0, 3, "a"), Turn(3, 4, "b"), Turn(4.5, 5, "a"), Turn(7.5, 8, "a")]
+    assert joined([]) == []

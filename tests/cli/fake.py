@@ -31,6 +31,7 @@ from convo.messages import (
     AudioAck,
     AudioFormat,
     Bookmark,
+    CancelAsk,
     CancelSession,
     ClusterStatus,
     CorrectSegment,
@@ -82,6 +83,9 @@ from convo.messages import (
     PullModelReply,
     QueuedFile,
     QueueStatus,
+    Refine,
+    RefineProgress,
+    RefineReply,
     RenameSpeaker,
     Reply,
     ResumeQueue,
@@ -94,12 +98,16 @@ from convo.messages import (
     SegmentCorrected,
     SessionCounts,
     SessionInfo,
+    SessionRefined,
     SessionRenamed,
     SessionState,
     SessionWarning,
     SetSpeaker,
     SetSpeakerReply,
     Speaker,
+    SpeakerLabel,
+    SpeakerRenamed,
+    SpeakersMerged,
     State,
     Status,
     StatusReply,
@@ -226,6 +234,7 @@ class FakeDaemon:
         ]
         self.answer: list[AnswerSentence] = []  # to any question
         self.refuse: dict[type[Message], Error] = {}
+        self.ignores: set[type[Message]] = set()  # requests that get no answer
         self.on_created: Callable[[FakeSession], None] = lambda session: None
         self.fail_with: tuple[str, str] | None = None
         self.summarizer: SummarizerStatus | None = None
@@ -234,6 +243,7 @@ class FakeDaemon:
         self.reason: str | None = None  # of the model
         self.writes = SUMMARY  # by summarize
         self.sums_up = SUMMARY  # at a session's end
+        self.refined: dict[str, Any] | None = {"heard_s": 62.0, "corrected": 1}  # None: never
         self.fails_to_write: str | None = None  # why summarize writes nothing
         self.silent_end = False  # nothing follows end_session
         self.stays_at_work = False  # a session is being transcribed for ever
@@ -330,6 +340,8 @@ class FakeDaemon:
             return
         if isinstance(message, Audio):
             await self._audio(peer, message)
+            return
+        if type(message) in self.ignores:
             return
         error = self.refuse.get(type(message))
         number: int = message.id  # type: ignore[attr-defined]
@@ -476,6 +488,9 @@ class FakeDaemon:
             )
         )  # fmt: skip
 
+    async def on_CancelAsk(self, peer: Peer, message: CancelAsk, number: int) -> None:
+        await peer.send(Reply(id=number))
+
     async def on_Attach(self, peer: Peer, message: Attach, number: int) -> None:
         session = self.sessions[message.session]
         seq = len(session.events)
@@ -553,11 +568,17 @@ class FakeDaemon:
         await self._say(session, event)
 
     async def on_RenameSpeaker(self, peer: Peer, message: RenameSpeaker, number: int) -> None:
-        self.sessions[message.session].names[message.speaker] = message.name
+        session = self.sessions[message.session]
+        session.names[message.speaker] = message.name
+        event = self._store(session, SpeakerRenamed, speaker=message.speaker, name=message.name, by="user")
         await peer.send(Reply(id=number))
+        await self._say(session, event)
 
     async def on_MergeSpeakers(self, peer: Peer, message: MergeSpeakers, number: int) -> None:
+        session = self.sessions[message.session]
+        event = self._store(session, SpeakersMerged, speaker=message.speaker, into=message.into)
         await peer.send(Reply(id=number))
+        await self._say(session, event)
 
     async def on_SetSpeaker(self, peer: Peer, message: SetSpeaker, number: int) -> None:
         session = self.sessions[message.session]
@@ -565,7 +586,9 @@ class FakeDaemon:
         session.names.setdefault(speaker, f"Speaker {speaker}")
         one = session.segments[message.segment]
         session.segments[message.segment] = msgspec.structs.replace(one, speaker=speaker)
+        event = self.label(session, message.segment, speaker, by="user")
         await peer.send(SetSpeakerReply(id=number, speaker=speaker))
+        await self._say(session, event)
 
     async def on_ListVoices(self, peer: Peer, message: ListVoices, number: int) -> None:
         await peer.send(ListVoicesReply(id=number, voices=self.voices))
@@ -611,6 +634,15 @@ class FakeDaemon:
     async def on_Retranscribe(self, peer: Peer, message: Retranscribe, number: int) -> None:
         await peer.send(RetranscribeReply(id=number, session="0009new"))
 
+    async def on_Refine(self, peer: Peer, message: Refine, number: int) -> None:
+        session = self.sessions[message.session]
+        await peer.send(RefineReply(id=number, model="" if message.cancel else "small"))
+        if message.cancel:
+            return
+        await self._say(session, RefineProgress(session=session.id, model="small", done_s=1.0, total_s=2.0))
+        if self.refined is not None:
+            await self._say(session, self._store(session, SessionRefined, model="small", **self.refined))
+
     async def on_ListQueue(self, peer: Peer, message: ListQueue, number: int) -> None:
         await peer.send(ListQueueReply(id=number, jobs=self.queue, paused=self.paused))
 
@@ -645,6 +677,12 @@ class FakeDaemon:
         }
         session.segments.append(Segment(**fields))
         return self._store(session, TranscriptSegment, lag_ms=100.0, **fields)
+
+    def label(self, session: FakeSession, segment: int, speaker: int, **fields: Any) -> DurableEvent:
+        """A label of a segment; `confidence` is 1 unless given."""
+        return self._store(
+            session, SpeakerLabel, **({"segment": segment, "speaker": speaker, "confidence": 1.0} | fields)
+        )
 
     async def _say(self, session: FakeSession, event: Event) -> None:
         for peer in tuple(session.readers):

@@ -69,6 +69,8 @@ def test_what_a_line_means(line: str, expected: dict[str, Any]) -> None:
         ("stream a --device b", "usage: convo stream "),
         ("transcribe - -", "usage: convo transcribe "),
         ("stream - --channels 9", "between 1 and 8"),
+        ("stream - --languages de,,ko", "give codes with commas between, such as de,ko,en, not 'de,,ko'"),
+        ("transcribe a --language de --languages de,ko", "not allowed with argument --language"),
         ("show", "ID"),
         ("export abc --format doc", "invalid choice"),
         ("models push small", "invalid choice"),

@@ -20,6 +20,7 @@ from convo.messages import (
     ListSessions,
     PullModel,
     RemoteWorkerStatus,
+    SegmentCorrected,
     SessionState,
     State,
     StorageStatus,
@@ -99,6 +100,20 @@ def test_watch_tells_what_was(history: FakeDaemon, run: Run) -> None:
     result = run("watch", "aaaa1", "--times")
     assert result.code == 0
     assert result.out.startswith("00:00  The budget is fine.\n00:02  See you.\n\nThe plan\n")
+
+
+def test_corrections_are_told_where_one_watches(history: FakeDaemon, run: Run) -> None:
+    session = history.sessions["aaaa1111"]
+    for segment, text in ((1, "See you \x1b[2Jlater."), (0, ""), (1, "See you \x1b[2Jlater.")):
+        session.events.append(
+            SegmentCorrected(session="aaaa1111", seq=len(session.events) + 1, segment=segment, text=text, by="user")
+        )
+    result = run("watch", "aaaa1")
+    assert result.out.startswith("The budget is fine.\nSee you.\n")
+    assert result.err.splitlines() == [
+        "convo: Corrected at 00:02: See you later.",
+        "convo: Corrected at 00:00: (nothing was said)",
+    ]
 
 
 @pytest.mark.parametrize("cut", [1, 2, 3, 4])

@@ -62,3 +62,5 @@ def test_retranscribe(fake: FakeDaemon, run: Run) -> None:
     assert run("retranscribe", "ab", "--model", "small", "--language", "de").out == "0009new\n"
     (request,) = fake.of(Retranscribe)
     assert (request.session, request.model, request.language, request.words) == ("ab12", "small", "de", None)
+    run("retranscribe", "ab", "--languages", "de,ko")
+    assert fake.of(Retranscribe)[-1].languages == ["de", "ko"]

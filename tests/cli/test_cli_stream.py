@@ -49,8 +49,10 @@ def test_options_are_passed_on(fake: FakeDaemon, run: Run, speech: Path) -> None
     (request,) = fake.of(CreateSession)
     assert (request.audio.encoding, request.audio.rate, request.audio.channels) == ("mulaw", 8000, 1)
     assert (request.language, request.title, request.prompt, request.model) == ("de", "T", "P", "M")
-    assert (request.words, request.summary.mode) == (True, "final")
+    assert (request.words, request.summary.mode, request.languages) == (True, "final", None)
     assert result.out.startswith(WORDS + "\nThe plan\n")
+    run("stream", speech, "--languages", "de, ko")
+    assert fake.of(CreateSession)[-1].languages == ["de", "ko"]
 
 
 def test_a_wav_at_the_pace_of_the_clock(fake: FakeDaemon, run: Run, tmp_path: Path) -> None:

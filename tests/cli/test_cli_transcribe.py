@@ -47,10 +47,10 @@ def test_one_file(fake: FakeDaemon, run: Run, files: list[Path]) -> None:
 
 
 def test_options_are_passed_on(fake: FakeDaemon, run: Run, files: list[Path]) -> None:
-    line = "--language de --words --task translate --prompt P --hotwords H --model small --summary"
+    line = "--languages de,en --words --task translate --prompt P --hotwords H --model small --summary"
     run("transcribe", files[0], *line.split())
     (request,) = fake.of(CreateSession)
-    assert (request.language, request.words, request.task) == ("de", True, "translate")
+    assert (request.languages, request.words, request.task) == (["de", "en"], True, "translate")
     assert (request.prompt, request.hotwords, request.model) == ("P", "H", "small")
     assert request.summary.mode == "final"
 

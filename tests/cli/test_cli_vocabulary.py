@@ -31,6 +31,24 @@ def test_rules_are_added_listed_and_removed(run: Run) -> None:
     assert (result.code, result.err) == (1, "convo: No rule is for 'um': `convo vocabulary` lists them.\n")
 
 
+def test_the_file_keeps_its_comments_its_mode_and_a_link(run: Run, file: Path, tmp_path: Path) -> None:
+    file.parent.mkdir(parents=True)
+    own = tmp_path / "dotfiles.toml"
+    own.write_text('# mine\n[words]\na = "b"  # a word\n')
+    own.chmod(0o600)
+    file.symlink_to(own)
+    assert run("vocabulary", "add", "c", "d").code == 0
+    assert own.read_text() == '# mine\n[words]\na = "b"  # a word\n"c" = "d"\n'
+    assert own.stat().st_mode & 0o777 == 0o600
+    assert file.is_symlink()
+    assert list(tmp_path.glob(".convo-*")) == []
+    own.unlink()
+    file.unlink()
+    file.mkdir()
+    result = run("vocabulary", "add", "a", "b")
+    assert (result.code, result.err.count("\n")) == (2, 1)
+
+
 @pytest.mark.parametrize(("wrong", "right"), [(" ", "x"), ("x" * 101, "y"), ("x", "y" * 101)])
 def test_what_is_no_rule(run: Run, file: Path, wrong: str, right: str) -> None:
     result = run("vocabulary", "add", wrong, right)

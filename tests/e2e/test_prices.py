@@ -71,6 +71,11 @@ WORST: dict[str, list[Map]] = {
     "update_session": [IN_TALK | {"title": TEXT}],
     "retry_session": [{"session": FAILED}],
     "retranscribe": [{"session": KEPT}],
+    "refine": [
+        {"session": KEPT, "below": 1.0},
+        {"session": KEPT, "cancel": True},
+        {"session": KEPT, "model": "x" * 1000},
+    ],
     "list_queue": [{}],
     "pause_queue": [{}],
     "resume_queue": [{"type": "pause_queue"}, {}],

@@ -24,6 +24,10 @@ class Status:
         return self.input_overflow
 
 
+class CallbackStop(Exception):
+    """As a callback raises it to end its stream."""
+
+
 class Stream:
     """A stream that was opened with `settings`."""
 
@@ -34,7 +38,7 @@ class Stream:
 
     def start(self) -> None:
         self.running = True
-        self.module.events.append(f"start {self.settings['device']}")
+        self.module.events.append(f"start {self.settings.get('device')}")
 
     def stop(self) -> None:
         if self.running:
@@ -46,7 +50,23 @@ class Stream:
 
     def close(self) -> None:
         self.running = False
-        self.module.events.append(f"close {self.settings['device']}")
+        self.module.events.append(f"close {self.settings.get('device')}")
+
+    def play(self, frames: int) -> bytes:
+        """What a loudspeaker gets, in PortAudio's own thread; an output stream ends when its callback says so."""
+        out = bytearray(2 * frames)
+
+        def played() -> None:
+            try:
+                self.settings["callback"](memoryview(out), frames, None, Status())
+            except CallbackStop:
+                self.running = False
+                self.settings["finished_callback"]()
+
+        thread = threading.Thread(target=played)
+        thread.start()
+        thread.join()
+        return bytes(out)
 
     def call(self, data: bytes, status: Status | None = None) -> None:
         self.settings["callback"](memoryview(data), len(data) // 2, None, status or Status())
@@ -56,11 +76,13 @@ class FakePortAudio(types.ModuleType):
     """As much of the package as a microphone and a picker need. `devices`: name to rate."""
 
     PortAudioError = PortAudioError
+    CallbackStop = CallbackStop
 
     def __init__(self) -> None:
         super().__init__("sounddevice")
         self.devices = {"Built-in Microphone": 48000.0, "USB Headset": 44100.0}
         self.rates = {16000, 44100, 48000}
+        self.outputs = {16000, 48000}  # rates that the loudspeaker takes; none: there is none
         self.broken: set[str] = set()
         self.streams: list[Stream] = []
         self.events: list[str] = []
@@ -74,6 +96,10 @@ class FakePortAudio(types.ModuleType):
                 for name, rate in self.devices.items()
             ]
             return [*listed, {"name": "Speakers", "max_input_channels": 0, "default_samplerate": 48000.0}]
+        if kind == "output":
+            if not self.outputs:
+                raise PortAudioError("Error querying device -1")
+            return {"name": "Speakers", "default_samplerate": 48000.0}
         if isinstance(device, str) and device not in self.devices:
             raise ValueError(f"No input device matching {device!r}")
         name = device if isinstance(device, str) else next(iter(self.devices))
@@ -82,6 +108,15 @@ class FakePortAudio(types.ModuleType):
     def check_input_settings(self, *, samplerate: int, **rest: object) -> None:
         if samplerate not in self.rates:
             raise PortAudioError("Invalid sample rate")
+
+    def check_output_settings(self, *, samplerate: int, **rest: object) -> None:
+        if samplerate not in self.outputs:
+            raise PortAudioError("Invalid sample rate")
+
+    def RawOutputStream(self, **settings: Any) -> Stream:
+        stream = Stream(self, settings)
+        self.streams.append(stream)
+        return stream
 
     def RawInputStream(self, **settings: Any) -> Stream:
         if settings["device"] in self.broken:

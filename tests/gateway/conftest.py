@@ -10,6 +10,7 @@ import pytest
 
 from tests.e2e.conftest import limited
 from tests.support.daemon import Daemon, running
+from tests.support.embedder import write_embedder
 from tests.support.gateway import Gateway, gateway
 
 _HERE = Path(__file__).parent
@@ -24,8 +25,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A daemon whose WebSocket asks for no token."""
-    with running(tmp_path_factory.mktemp("convod")) as daemon:
+    """A daemon whose WebSocket asks for no token, and who tells the voices of the recorded talks apart."""
+    directory = tmp_path_factory.mktemp("convod")
+    voices = {"CONVOD_ENGINE_VOICES": str(write_embedder(directory / "voices.onnx"))}
+    with running(directory, environment=voices) as daemon:
         yield daemon
 
 

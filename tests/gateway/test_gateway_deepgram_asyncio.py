@@ -17,7 +17,7 @@ import convo
 from convo.messages import ListSessions
 from tests.support.daemon import Daemon
 from tests.support.gateway import Gateway
-from tests.support.speech import pcm, truth, word_error_rate
+from tests.support.speech import pcm, told_apart, truth, word_error_rate
 
 pytestmark = pytest.mark.asyncio
 
@@ -53,8 +53,9 @@ def text(results: list[Any]) -> str:
 
 async def test_a_live_talk(daemon: Daemon, served: Gateway) -> None:
     async with listening(
-        served, language="en-US", interim_results="true", vad_events="true", utterance_end_ms="1000", keyterm="budget"
-    ) as connection:
+        served, language="en-US", interim_results="true", vad_events="true", utterance_end_ms="1000", keyterm="budget",
+        diarize="true",
+    ) as connection:  # fmt: skip
         await send(connection, pcm("talk.flac"))
         messages = await to_the_end(connection)
     results = of("Results", messages)
@@ -69,6 +70,9 @@ async def test_a_live_talk(daemon: Daemon, served: Gateway) -> None:
         assert times == sorted(times)
         assert one.start - 0.3 <= times[0] < times[-1] <= one.start + one.duration + 0.3
         assert all(word.word == word.word.lower() for word in alternative.words)
+    spoken = [word for one in finals for word in one.channel.alternatives[0].words]
+    assert {word.speaker for word in spoken} == {0, 1}
+    assert told_apart("talk", [(word.start, word.end, word.speaker) for word in spoken]) > 0.8
     assert of("SpeechStarted", messages)
     last = messages[-1]
     assert last.type == "Metadata"
@@ -130,6 +134,7 @@ async def test_mulaw_of_two_channels(served: Gateway) -> None:
         ("encoding=linear16&sample_rate=9" + "9" * 30, {}, 400, "between 8000 and 48000"),
         ("encoding=linear16&sample_rate=16000&channels=2&multichannel=true", {}, 400, "Channels are mixed here"),
         ("encoding=linear16&sample_rate=16000&model=tiny-mistake", {}, 400, "no such model"),
+        ("encoding=linear16&sample_rate=16000&diarize_model=v2", {}, 400, "latest or v1"),
         ("encoding=linear16&sample_rate=16000&endpointing=soon", {}, 400, "`endpointing` must be"),
         ("encoding=linear16&sample_rate=16000&language=xx", {}, 400, "xx"),
         ("encoding=linear16&sample_rate=16000", {"Authorization": "Basic abc"}, 401, "token"),

@@ -12,9 +12,10 @@ import numpy as np
 import openai
 import pytest
 import pytest_asyncio
+from openai.types.audio import TranscriptionDiarized
 
 from tests.support.gateway import Gateway
-from tests.support.speech import DATA, pcm, truth, word_error_rate
+from tests.support.speech import DATA, pcm, told_apart, truth, word_error_rate
 
 LIMIT_S = 60
 
@@ -74,6 +75,30 @@ async def test_a_transcript_is_streamed(client: openai.AsyncOpenAI):
     assert right(deltas)
 
 
+async def test_it_is_said_who_speaks(client: openai.AsyncOpenAI):
+    with (DATA / "talk.flac").open("rb") as file:
+        answer: Any = await client.audio.transcriptions.create(
+            file=file, model="gpt-4o-transcribe-diarize", response_format="diarized_json", chunking_strategy="auto"
+        )
+    assert type(answer) is TranscriptionDiarized
+    assert answer.duration == pytest.approx(len(pcm("talk.flac")) / 32000, abs=0.1)
+    assert word_error_rate(truth("talk"), answer.text) < 0.2
+    assert {one.type for one in answer.segments} == {"transcript.text.segment"}
+    assert [one.id for one in answer.segments] == [f"seg_{at}" for at in range(len(answer.segments))]
+    assert told_apart("talk", [(one.start, one.end, one.speaker) for one in answer.segments]) > 0.9
+    assert answer.segments[0].speaker == "A"
+    with (DATA / "single.flac").open("rb") as file:
+        stream = await client.audio.transcriptions.create(
+            file=file, model="gpt-4o-transcribe-diarize", response_format="diarized_json", stream=True
+        )
+        events: list[Any] = [event async for event in stream]
+    assert [event.type for event in events] == [
+        "transcript.text.delta", "transcript.text.segment", "transcript.text.done",
+    ]  # fmt: skip
+    assert events[0].segment_id == events[1].id == "seg_0"
+    assert (events[1].speaker, events[1].text) == ("A", events[2].text)
+
+
 async def test_models_are_listed(client: openai.AsyncOpenAI):
     names = [model.id async for model in client.models.list()]
     assert "whisper-1" in names
@@ -100,6 +125,18 @@ async def test_what_is_wrong_is_told_as_the_sdk_expects(client: openai.AsyncOpen
     with pytest.raises(openai.APIError) as streamed:
         _ = [event async for event in broken]
     assert streamed.value.code == "bad_audio"
+    with pytest.raises(openai.BadRequestError) as caught:
+        await client.audio.transcriptions.create(
+            file=("x.wav", b"RIFF"), model="whisper-1", response_format="diarized_json", known_speaker_names=["Ada"]
+        )
+    assert caught.value.param == "known_speaker_names"
+    with pytest.raises(openai.BadRequestError) as caught:
+        await client.audio.translations.create(
+            file=("x.wav", b"RIFF"),
+            model="whisper-1",
+            response_format="diarized_json",  # type: ignore[call-overload]
+        )
+    assert caught.value.param == "response_format"
     with pytest.raises(openai.BadRequestError) as caught:
         await client.audio.translations.create(file=("x.wav", b"RIFF"), model="whisper-1", temperature=7)
     assert caught.value.param == "temperature"

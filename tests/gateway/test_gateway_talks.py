@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import wave
 from typing import Any
 
 import httpx
@@ -12,7 +14,7 @@ import trio
 from convo.formats import FORMATS
 from tests.gateway.test_gateway_conversation import CHUNK, events, result, upload, valid
 from tests.support.gateway import Gateway, websocket_to
-from tests.support.speech import pcm, truth, word_error_rate
+from tests.support.speech import DATA, pcm, told_apart, truth, word_error_rate
 
 HERE = "/api/v1/conversation"
 
@@ -61,6 +63,73 @@ async def test_a_talk_is_listed_found_exported_renamed_and_deleted(served: Gatew
         assert (await client.delete(f"{HERE}/{job}")).status_code == 404
 
 
+async def test_it_is_said_who_speaks_and_kept_sound_is_given(served: Gateway):
+    sent = (DATA / "talk.flac").read_bytes()
+    async with httpx.AsyncClient(base_url=served.url, timeout=60) as client:
+        job = await upload(client, "talk.flac", speakers="auto", keep_audio="true")
+        labels: dict[int, int] = {}
+        async with client.stream("GET", f"{HERE}/stream-events/{job}") as response:
+            async for kind, _, data in events(response):
+                told = data["labels"] if kind == "speakers_revised" else [data] if kind == "speaker_label" else []
+                labels |= {one["segment"]: one["speaker"] for one in told}
+        done = await result(client, job)
+        said = done["segments"]
+        assert {one["segment"]: one["speaker"] for one in said} == labels
+        assert told_apart("talk", [(one["start"], one["end"], one["speaker"]) for one in said]) > 0.9
+        assert done["speakers"] == [{"speaker": at, "name": f"Speaker {at}"} for at in sorted(set(labels.values()))]
+
+        path, size = f"{HERE}/audio/{job}", len(sent)
+        for wanted, status, begin, end in [
+            (None, 200, 0, size),
+            ("bytes=0-", 200, 0, size),
+            ("bytes=10-19", 206, 10, 20),
+            (f"bytes={size - 5}-{size + 100}", 206, size - 5, size),
+            ("bytes=-7", 206, size - 7, size),
+            ("bytes=1-2,5-6", 200, 0, size),
+            ("bytes=9-3", 200, 0, size),
+            (f"bytes={'9' * 30}-", 200, 0, size),
+            (f"bytes={size}-", 416, 0, 0),
+        ]:
+            sound = await client.get(path, headers={} if wanted is None else {"range": wanted})
+            assert (sound.status_code, sound.content) == (status, sent[begin:end]), wanted
+            about = {200: None, 206: f"bytes {begin}-{end - 1}/{size}", 416: f"bytes */{size}"}[status]
+            assert sound.headers.get("content-range") == about
+        assert sound.headers["content-type"] == "audio/flac"
+        assert sound.headers["content-disposition"] == 'attachment; filename="audio.flac"'
+        assert sound.headers["x-content-type-options"] == "nosniff"
+        head = await client.head(path)
+        assert (head.headers["content-length"], head.content) == (str(size), b"")
+        page = {"file": ("talk.html", (DATA / "single.flac").read_bytes())}
+        answer = await client.post(f"{HERE}/request", files=page, data={"keep_audio": "true", "language": "en"})
+        await result(client, answer.json()["job_id"])
+        sound = await client.get(f"{HERE}/audio/{answer.json()['job_id']}", headers={"range": "bytes=0-3"})
+        assert (sound.status_code, sound.headers["content-type"]) == (206, "application/octet-stream")
+        assert sound.headers["content-disposition"] == 'attachment; filename="audio.bin"'
+
+
+async def test_live_sound_is_a_wav_and_what_was_not_kept_is_not_there(served: Gateway):
+    speech = pcm("single.flac")
+    async with httpx.AsyncClient(base_url=served.url, timeout=60) as client:
+        for kept in (True, False):
+            job = (await client.post("/api/v1/stream/create", json={"keep_audio": kept})).json()["job_id"]
+            assert (await client.get(f"{HERE}/audio/{job}")).status_code == 409
+            async with websocket_to(f"{served.websocket}/api/v1/stream/ws/{job}") as websocket:
+                await websocket.send_message(speech)
+                await websocket.send_message('{"type": "end"}')
+                while json.loads(await websocket.get_message())["type"] != "final_summary":
+                    pass
+            await result(client, job)
+            whole = await client.get(f"{HERE}/audio/{job}")
+            if not kept:
+                assert whole.status_code == 409
+                assert "keep_audio" in valid(whole.json(), "Error")["error"]["message"]
+                continue
+            with wave.open(io.BytesIO(whole.content)) as sound:
+                assert (sound.getframerate(), sound.readframes(1 << 30)) == (16000, speech)
+            part = await client.get(f"{HERE}/audio/{job}", headers={"range": "bytes=40-47"})
+            assert (part.status_code, part.content) == (206, whole.content[40:48])
+
+
 async def test_a_talk_that_is_at_work_is_deleted_too(served: Gateway):
     async with httpx.AsyncClient(base_url=served.url, timeout=60) as client:
         job = await upload(client, "talk.mp3")
@@ -78,12 +147,13 @@ async def test_a_talk_that_is_at_work_is_deleted_too(served: Gateway):
         ("GET", f"{HERE}/search?q=%20", "`q`"),
         ("GET", f"{HERE}/export/x?format=exe", "txt, srt"),
         ("GET", f"{HERE}/stream-events/x?include=transcript_partial,everything", "`include`"),
+        ("POST", "/api/v1/stream/create", "keep_audio must be"),
         ("PATCH", f"{HERE}/x", '{"title": "Interview"}'),
     ],
 )
 async def test_what_makes_no_sense_is_refused_with_a_sentence(served: Gateway, method: str, path: str, said: str):
     async with httpx.AsyncClient(base_url=served.url, timeout=60) as client:
-        answer = await client.request(method, path)
+        answer = await client.request(method, path, json={"keep_audio": "maybe"} if method == "POST" else None)
     assert answer.status_code == 400
     assert said in valid(answer.json(), "Error")["error"]["message"]
 

@@ -25,7 +25,11 @@ from convo.messages import (
     FinalizeReply,
     Ping,
     PingReply,
+    Refine,
+    RefineProgress,
+    RefineReply,
     Reply,
+    SessionRefined,
     SessionState,
     SessionWarning,
     State,
@@ -243,6 +247,32 @@ def test_a_reader_that_stalls_loses_events_and_no_request(
             session = await client.attach("s", after_seq=caught.value.after_seq)
             await collect(session, told)
             assert told == warnings[:6]
+
+    with daemon(script) as url:
+        loop.run(client, url)
+
+
+def test_a_session_is_refined_and_waited_for(daemon: Daemon, loop: Loop) -> None:
+    progress = RefineProgress(session="s", model="small", done_s=1.0, total_s=2.0)
+    end = SessionRefined(session="s", seq=2, model="small", heard_s=2.0, corrected=1)
+
+    async def script(peer: Peer) -> None:
+        await peer.greet()
+        for after in (0, 1):
+            attach = await expect(peer, Attach)
+            assert attach.after_seq == after, "what is past is not waited for"
+            reply = AttachReply(id=attach.id, state=State.COMPLETED, seq=1, audio_offset=0, credit=0, ended=True)
+            await peer.send(reply, *([] if after else [state(1, State.COMPLETED)]))
+        request = await expect(peer, Refine)
+        assert (request.session, request.model, request.below) == ("s", "small", 0.5)
+        await peer.send(RefineReply(id=request.id, model="small"), progress, end)
+        await peer.wait_gone()
+
+    async def client(url: str) -> None:
+        told: list[Event] = []
+        async with loop.connect(url) as client:
+            assert await client.refine("s", "small", below=0.5, progress=told.append) == end
+        assert told == [progress]
 
     with daemon(script) as url:
         loop.run(client, url)

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from convo.messages import Rule
-from convo.vocabulary import LONGEST, LONGEST_TEXT, MOST_RULES, Vocabulary, parse, write
+from convo.vocabulary import LONGEST, LONGEST_TEXT, MOST_RULES, Vocabulary, edited, parse, write
 
 
 def rules(**words: str) -> list[Rule]:
@@ -85,3 +85,35 @@ def test_a_file_that_is_none(text: str, says: str) -> None:
     with pytest.raises(ValueError, match=re.escape(says)) as error:
         parse(text)
     assert "\n" not in str(error.value)
+
+
+HEAD = "# mine\n\n[words]  # these\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "known", "after"),
+    [
+        ("", rules(a="b"), write(rules(a="b"))),
+        (HEAD, rules(a="b"), HEAD + '"a" = "b"\n'),
+        (HEAD + "a = 'b'  # a word", rules(a="b", c="d"), HEAD + 'a = \'b\'  # a word\n"c" = "d"\n'),
+        (HEAD + 'a = "b"\n# the end\n', rules(a="x"), HEAD + '"a" = "x"\n# the end\n'),
+        (HEAD + 'a = "b"\nc = "d"\n', rules(c="d"), HEAD + 'c = "d"\n'),
+        (HEAD + 'a = "b"\n', [], HEAD),
+        (
+            'top = 1\n[words]\na = "b"\n\n[other]\nc = "d"\n',
+            rules(a="b", e="f"),
+            'top = 1\n[words]\na = "b"\n"e" = "f"\n\n[other]\nc = "d"\n',
+        ),
+        ('[words]\r\na = "b"\r\n', rules(a="b", c="d"), '[words]\r\na = "b"\r\n"c" = "d"\r\n'),
+        ('words = {a = "b"}\n', rules(c="d"), write(rules(c="d"))),
+        ('[words]\n"[x" = "y"\na = """\nb"""\n', [Rule(wrong="[x", right="y")], write([Rule(wrong="[x", right="y")])),
+    ],
+)
+def test_a_file_keeps_what_is_no_changed_rule(text: str, known: list[Rule], after: str) -> None:
+    assert edited(text, known) == after
+    assert sorted(rule.wrong for rule in parse(after)) == sorted(rule.wrong for rule in known)
+
+
+def test_a_broken_file_is_not_edited() -> None:
+    with pytest.raises(ValueError, match="no TOML"):
+        edited("[words", [])

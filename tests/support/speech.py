@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import wave
+from collections.abc import Iterable
 from functools import cache
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +37,17 @@ def pcm(name: str, rate: int = RATE) -> bytes:
     return np.concatenate(pieces).astype(np.int16).tobytes()
 
 
+def wav(pcm: bytes, rate: int = RATE) -> bytes:
+    """Mono s16le as a WAV file."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(rate)
+        out.writeframes(pcm)
+    return file.getvalue()
+
+
 def excerpt(name: str, until: float) -> tuple[bytes, str]:
     """The first seconds of a recording as mono s16le at 16 kHz, and what is said in them; cut in a pause."""
     about: dict[str, Any] = json.loads((DATA / f"{name}.json").read_text())
@@ -55,3 +70,20 @@ def word_error_rate(reference: str, hypothesis: str) -> float:
         for j, other in enumerate(heard, 1):
             above, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, above + (one != other))
     return row[-1] / max(1, len(said))
+
+
+def told_apart(name: str, labels: Iterable[tuple[float, float, object]]) -> float:
+    """The share of what is said in a recording that lies in labels (start, end, whose) of its speaker."""
+    about: dict[str, Any] = json.loads((DATA / f"{name}.json").read_text())
+    shared: dict[tuple[str, object], float] = {}
+    spoken = 0.0
+    told = list(labels)
+    for said in about["utterances"]:
+        spoken += said["end"] - said["start"]
+        for start, end, whose in told:
+            within = max(0.0, min(end, said["end"]) - max(start, said["start"]))
+            shared[said["speaker"], whose] = shared.get((said["speaker"], whose), 0.0) + within
+    speakers = sorted({speaker for speaker, _ in shared})
+    called = sorted({whose for _, whose in shared}, key=str) + [None] * len(speakers)
+    ways = permutations(called, len(speakers))
+    return max(sum(shared.get(pair, 0.0) for pair in zip(speakers, way, strict=True)) for way in ways) / spoken

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import Input, OptionList
 
 from convo_tui.app import ConvoApp
 from convo_tui.arguments import parse
@@ -27,6 +28,8 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("XDG_DATA_DIRS", str(tmp_path / "data"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("TZ", "UTC")
     monkeypatch.setitem(sys.modules, "sounddevice", FakePortAudio())
@@ -74,6 +77,19 @@ class Stage:
     async def press(self, *keys: str) -> None:
         """Press keys, one after the other."""
         await self.pilot.press(*keys)
+
+    async def choose(self, option: str) -> None:
+        """Choose an option of the list in front, wherever it stands."""
+        options = self.app.screen.query_one(OptionList)
+        options.highlighted = options.get_option_index(option)
+        await self.press("enter")
+
+    async def answer(self, text: str) -> None:
+        """Enter a text, all at once, into the input line that has the focus."""
+        line = self.app.focused
+        assert isinstance(line, Input)
+        line.value = text
+        await self.press("enter")
 
     async def sees(self, *texts: str) -> None:
         """Wait until all of these are on the screen."""

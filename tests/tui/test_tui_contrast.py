@@ -6,6 +6,7 @@ import pytest
 from textual.color import Color
 from textual.theme import Theme
 
+from convo_tui.model.speakers import COLOURS
 from convo_tui.themes import THEMES
 
 AA = 4.5
@@ -14,7 +15,8 @@ AA = 4.5
 AAA = 7.0
 """The least of text that is to be read from afar or by weak eyes, criterion 1.4.6."""
 
-SIGNS = ("bright", "foreground", "faint", "accent", "success", "warning", "error", "live")
+SPEAKERS = tuple(f"speaker-{number}" for number in range(1, COLOURS + 1))
+SIGNS = ("bright", "foreground", "faint", "accent", "success", "warning", "error", "live", *SPEAKERS)
 PAIRS = [
     *[(name, ground) for ground in ("background", "surface", "block-cursor-background") for name in SIGNS],
     *[(name, "panel") for name in ("bright", "foreground", "faint", "accent", "warning", "error")],
@@ -62,4 +64,4 @@ def test_text_has_contrast(theme: Theme) -> None:
 def test_large_captions_are_readable_from_afar(theme: Theme) -> None:
     ground = Color.parse("#000000" if theme.dark else "#ffffff")  # as app.tcss has it
     assert contrast(Color.parse(theme.variables["bright"]), ground) >= AAA
-    assert contrast(Color.parse(theme.variables["faint"]), ground) >= AA
+    assert all(contrast(Color.parse(theme.variables[name]), ground) >= AA for name in ("faint", *SPEAKERS))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import docx
 import msgspec
 import pytest
 
@@ -22,6 +23,7 @@ from convo.messages import (
     Summarize,
     UpdateSession,
 )
+from convo_tui.widgets.transcript import TranscriptView
 from convo_tui.work import deletes
 from tests.cli.fake import SUMMARY, TRUSTED, FakeDaemon
 from tests.tui.conftest import Open
@@ -126,13 +128,16 @@ async def test_marks_are_put_and_found(connected: Open, past: FakeDaemon) -> Non
 async def test_export_to_any_format_never_over_a_file(connected: Open, past: FakeDaemon, tmp_path: Path) -> None:
     async with connected("--session", "bbbb0002") as stage:
         await stage.sees("The budget is small.")
-        for _ in range(2):
+        for format in ("srt", "docx", "srt"):
             await stage.press("E")
             await stage.sees("Export as", "SubRip captions")
-            await stage.press("down", "down", "enter")
-            await stage.sees("Export to", "Release.srt")
+            await stage.choose(format)
+            await stage.sees("Export to", f"Release.{format}")
             await stage.press("enter")
+            await stage.until(lambda format=format: any(f".{format}" in toast for toast in stage.toasts()), "told")
         await stage.until(lambda: any("already exists" in toast for toast in stage.toasts()), "told")
+        said = [paragraph.text for paragraph in docx.Document(str(tmp_path / "Release.docx")).paragraphs]
+        assert any("The budget is small." in text for text in said)
         written = (tmp_path / "Release.srt").read_text()
         assert written.startswith("1\n00:00:00,000 -->")
         assert {request.format for request in past.of(Export)} == {"srt"}
@@ -192,6 +197,10 @@ async def test_a_line_is_corrected_and_hidden(connected: Open, past: FakeDaemon)
         await stage.press("e", "enter")  # nothing was changed
         await stage.press("e", "ctrl+u", "enter")
         await stage.sees_no("The budget")
+        await stage.sees("live   1 line")
+        assert stage.app.screen.query_one(TranscriptView).virtual_size.height == 2  # with the empty one at the end
+        await stage.press("k", "j", "y")
+        assert stage.app.clipboard == "The release is late."
         assert [(one.segment, one.text) for one in past.of(CorrectSegment)] == [(1, "The budget is tiny."), (1, "")]
 
 

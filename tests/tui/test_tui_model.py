@@ -1,4 +1,4 @@
-"""What is on the screen, from tables: sessions, layout, pace, files, history, letters. No screen, no daemon."""
+"""What is on the screen, from tables: sessions, layout, pace, files, history. No screen, no daemon."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from convo.messages import (
     QueuedFile,
     RollingSummary,
     Section,
+    SegmentCorrected,
     SessionInfo,
     SessionRenamed,
     SessionState,
@@ -41,10 +42,9 @@ from convo_tui.model.layout import Layout, clusters, wrap
 from convo_tui.model.pace import REDRAW_S, Batch, Health, Pace
 from convo_tui.model.paragraphs import LONG, Paragraphs
 from convo_tui.model.queue import FAILED_S, QueueModel
-from convo_tui.model.session import TURN_S, Change, Item, Partial, SessionModel
+from convo_tui.model.session import TURN_S, Change, Item, Partial, SessionModel, is_turn
 from convo_tui.model.speech_models import choices, sentence
 from convo_tui.model.times import time_of
-from convo_tui.widgets.letters import HEIGHT, LARGE, MIDDLE, NARROW, cells, draw, drawable, letter, wrap_letters
 
 SUMMARY = {
     "provider": "extractive", "model": "", "title": "Plan", "summary": "Text.", "key_points": ["a"], "action_items": [],
@@ -135,11 +135,14 @@ def test_a_pause_begins_a_turn_and_marks_belong_to_lines() -> None:
     model = SessionModel()
     for number, start in enumerate((0.0, 1.2, 5.0)):
         model.apply(segment(number, "x", start))
-    assert [line.turn for line in model.lines] == [False, False, True]
+    assert [is_turn(*pair) for pair in zip(model.lines, (1.2, 5.0), strict=False)] == [False, True]
     for seq, at in enumerate((0.0, 3.0), 10):
         model.apply(Mark(session="s", seq=seq, time=at))
     assert [model.marked(place) for place in range(-1, 4)] == [False, True, False, True, False]
     assert [model.line_of(mark) for mark in model.marks] == [0, 2]
+    model.apply(SegmentCorrected(session="s", seq=20, segment=0, text="", by="user"))
+    assert [model.marked(place) for place in range(3)] == [False, True, True]
+    assert [model.line_of(mark) for mark in model.marks] == [1, 2]
 
 
 def test_a_mark_behind_the_last_line_belongs_to_what_is_spoken_then_to_the_last_line() -> None:
@@ -231,9 +234,56 @@ def test_a_paragraph_grows_and_knows_its_lines() -> None:
     model.apply(segment(3, "Four.", 30.0))
     assert paragraphs.extend() == 1
     assert [paragraphs.of(line) for line in range(4)] == [0, 0, 0, 1]
-    assert paragraphs.joined(1, 3) == "Two. Three.\nFour."
+    assert paragraphs.joined(1, 3, {}) == "Two. Three.\nFour."
     assert paragraphs.takes(Partial(4, 31.5, 32, "And", ""))
     assert not paragraphs.takes(Partial(4, 40, 41, "And", ""))
+
+
+def correct(model: SessionModel, segment: int, text: str) -> None:
+    change = model.apply(SegmentCorrected(session="s", seq=model.seq + 1, segment=segment, text=text, by="user"))
+    assert change is Change.TEXTS
+
+
+@pytest.mark.parametrize(
+    ("hidden", "texts"),
+    [
+        ([1], ["One. Three.", "Four."]),
+        ([0], ["Two. Three.", "Four."]),
+        ([3], ["One. Two. Three."]),
+        ([0, 1, 2], ["Four."]),
+        ([0, 1, 2, 3], [""]),
+    ],
+)
+def test_hidden_lines_take_no_room(hidden: list[int], texts: list[str]) -> None:
+    model = said("One.", "Two.", "Three.")
+    model.apply(segment(3, "Four.", 30.0))
+    paragraphs, _ = paragraphs_of(model)
+    for number in hidden:
+        correct(model, number, "")
+    assert paragraphs.reread() == 0
+    assert [paragraphs.text(index) for index in range(len(paragraphs))] == texts == paragraphs_of(model)[1]
+    layout = Layout(paragraphs.text, paragraphs.lead)
+    layout.extend(len(paragraphs))
+    assert layout.height == sum(map(bool, texts)) + (len(texts) > 1)
+    assert paragraphs.flow(0).head == next((at for at in range(4) if at not in hidden), 0)
+    assert paragraphs.joined(0, 3, {}) == "\n".join(filter(None, texts))
+    assert paragraphs.takes(Partial(4, 31.5, 32, "And", "")) == (3 not in hidden)
+    for number, text in enumerate(("One.", "Two.", "Three.", "Four.")):
+        correct(model, number, text)
+    paragraphs.reread()
+    assert [paragraphs.text(index) for index in range(len(paragraphs))] == ["One. Two. Three.", "Four."]
+
+
+def test_only_what_changed_and_what_follows_is_read_again() -> None:
+    model = said(*[f"Line {number}." for number in range(50)], gap=TURN_S)
+    paragraphs, _ = paragraphs_of(model)
+    assert paragraphs.reread() == 50
+    correct(model, 40, "Another.")
+    assert paragraphs.reread() == 39
+    assert paragraphs.text(40) == "Another."
+    model.apply(segment(50, "Line 50.", 200.0, seq=99))
+    assert paragraphs.reread() == 50
+    assert model.words == 101
 
 
 WORDS = [
@@ -258,6 +308,8 @@ def test_which_words_are_in_doubt(confidence: float, words: list[Word] | None, f
     model.apply(msgspec.structs.replace(segment(0, "In the the end."), confidence=confidence, words=words))
     (line,) = model.lines
     assert tuple(line.text[start:end] for start, end in line.doubts) == found
+    correct(model, 0, "In the beginning.")
+    assert not model.lines[0].doubts
 
 
 @pytest.mark.parametrize(
@@ -558,33 +610,3 @@ def test_rows_of_the_history() -> None:
     ]  # fmt: skip
     model.hidden = {"a"}
     assert model.rows() == []
-
-
-# --- letters ----------------------------------------------------------------------------------------------
-
-
-def test_letters_for_what_europeans_write() -> None:
-    assert drawable("The quick brown fox jumps over the lazy dog. 0123456789 !?,;:'\"()-")
-    assert drawable("Größe, façade, naïve, Ångström, žluťoučký, año, ÉÜÑ, đaëïöü“”’…–")
-    assert not drawable("日")
-    assert not drawable("ж")
-    for char in "AaÄçéÅgjI.ñ":
-        rows = letter(char)
-        assert rows is not None
-        assert len(rows) == HEIGHT
-        assert len({len(row) for row in rows}) == 1
-    assert letter("a") != letter("ä")
-    assert letter("E") != letter("É")
-
-
-@pytest.mark.parametrize("size", [NARROW, MIDDLE, LARGE])
-def test_large_lines_fit_and_lose_no_letter(size) -> None:  # type: ignore[no-untyped-def]
-    text = "It will take about three days. Extraordinarilylongword!"
-    lines = wrap_letters(text, 60, size)
-    assert "".join(text[start:end] for start, end in lines).replace(" ", "") == text.replace(" ", "")
-    for start, end in lines:
-        rows = draw(text[start:end], size)
-        assert len(rows) == size.rows
-        assert len({len(row) for row in rows}) == 1
-        assert len(rows[0]) <= 60 + 2 or end - start == 1
-        assert abs(len(rows[0]) - cells(text[start:end], size)) <= 1

@@ -60,10 +60,30 @@ async def test_captions_in_a_script_without_large_letters(
     async with connected(size=(80, 24)) as stage:
         await stage.press("2")
         await say(stage, sound, "안녕하세요 여러분.")
-        await stage.sees("안녕하세요 여러분.", "Large letters are drawn for the Latin script only")
+        await stage.sees("안녕하세요 여러분.", "need the font Unifont")
         await stage.pilot.resize_terminal(30, 5)
         await stage.sees("안녕하세요 여러분.")
-        await stage.sees_no("Large letters")
+        await stage.sees_no("Unifont")
+
+
+async def test_a_font_that_is_installed_draws_them(
+    connected: Open, fake: FakeDaemon, sound: FakePortAudio, tmp_path: Path
+) -> None:
+    font = tmp_path / "data" / "unifont" / "unifont.hex"
+    font.parent.mkdir(parents=True)
+    font.write_text("0020:" + "00" * 16 + "\n" + "".join(f"{ord(char):04X}:{'FFFF' * 16}\n" for char in "日本語です。"))
+    fake.says(["日本語です。", "Ж", "ok"])
+    fake.segment_every = 32000
+    async with connected(size=(80, 24)) as stage:
+        await stage.press("2")
+        await say(stage, sound, "日本語です。")
+        await stage.sees(8 * 6 * "█")
+        assert stage.text().count(8 * 6 * "█") == 8
+        sound.say(SECOND)
+        await stage.sees("Ж", "There are no large letters for what was said last")
+        font.unlink()
+        await stage.press("1", "2")
+        await stage.sees("日本語です。", "Ж", "need the font Unifont")
 
 
 async def test_captions_flow_on_until_a_pause(connected: Open, fake: FakeDaemon, sound: FakePortAudio) -> None:
@@ -242,6 +262,16 @@ async def test_no_color_is_obeyed(
     fake.segment_every = 32000
     async with connected() as stage:
         await say(stage, sound, "Hello there.")
+        await stage.press("S")
+        await stage.sees("Settings")
+        strips = stage.app.screen._compositor.render_strips()
+        assert [
+            segment.text.split()[0]
+            for strip in strips
+            for segment in strip
+            if segment.style and segment.style.underline and segment.text.strip()
+        ] == ["device"]  # the chosen row
+        await stage.press("escape")
         for place in "3", "4", "2":
             await stage.press(place)
             await stage.pilot.pause()
@@ -349,19 +379,20 @@ async def test_settings_are_changed_at_once_and_written_with_their_comments(conn
         await stage.sees("Hello there.")
         await stage.press("S")
         await stage.sees("Settings", "rolling        yes", "times          auto", "language       detected")
-        await stage.press(*["down"] * 4, "enter")
+        await stage.choose("rolling")
         await stage.sees("rolling        no")
-        await stage.press("up", "up", "enter")
+        await stage.choose("language")
         await stage.sees("language: such as en or ko")
         await stage.press(*"ko", "enter")
         await stage.sees("language       ko")
-        await stage.press("end", "enter", *"ftp://x", "enter")
+        await stage.choose("connect")
+        await stage.press(*"ftp://x", "enter")
         await stage.until(lambda: any("ftp" in toast for toast in stage.toasts()), "told")
-        await stage.press("up", "up", "up", "enter")
+        await stage.choose("summary_width")
         await stage.sees("summary_width: cells")
         await stage.press("backspace", "backspace", "9", "enter")
         await stage.until(lambda: any("from 26 to 80" in toast for toast in stage.toasts()), "told")
-        await stage.press("up", "up", "enter")
+        await stage.choose("times")
         await stage.sees("from 100 columns on")
         await stage.press("down", "enter")
         await stage.sees("times          yes", "summary_width  38")

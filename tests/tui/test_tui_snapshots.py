@@ -11,18 +11,25 @@ import pytest
 from rich.cells import cell_len
 from textual.command import CommandList
 from textual.pilot import Pilot
-from textual.widgets import Input
+from textual.widgets import Input, OptionList
 
+from convo import vocabulary_file
 from convo.messages import (
+    AnswerSentence,
+    AskReply,
     AudioFormat,
     EngineStatus,
     FinalSummary,
     Hit,
     Mark,
     ModelInfo,
+    Passage,
     QueuedFile,
+    Rule,
     SessionInfo,
     SessionState,
+    SpeakerLabel,
+    SpeakerRenamed,
     SpeechStarted,
     State,
     TranscriptPartial,
@@ -35,6 +42,7 @@ from convo_tui.model.files import FileJob, Step
 from convo_tui.model.session import Change, SessionModel
 from convo_tui.screens.history import HistoryScreen
 from convo_tui.screens.pick import MediaTree
+from convo_tui.screens.questions import QuestionsScreen
 from convo_tui.screens.session import SessionScreen
 from convo_tui.work.session import LiveSession
 from convo_tui.work.setup import Download
@@ -97,6 +105,13 @@ def fill(model: SessionModel, *, running: bool) -> None:
                 confidence=1, lag_ms=320,
             )
         )  # fmt: skip
+    for number, speaker in enumerate((1, 1, 2, 3, 3)):
+        seq += 1
+        model.apply(
+            SpeakerLabel(session="s", seq=seq, segment=number, speaker=speaker, confidence=0.4 if number == 4 else 0.9)
+        )
+    seq += 1
+    model.apply(SpeakerRenamed(session="s", seq=seq, speaker=2, name="Ada", by="user"))
     model.apply(Mark(session="s", seq=seq + 1, time=12.5, text="who was that?"))
     if running:
         model.apply(SessionState(session="s", seq=seq + 2, state=State.PROCESSING))
@@ -124,7 +139,9 @@ def live(app: Still) -> None:
     app.context.live.session.stream.send_nowait(bytes(32000 * 21))
     app.context.live.model.stored_bytes = 32000 * 21
     app.context.live.level = -18.0
-    app.context.live.tell(Change.STATE | Change.LINES | Change.PARTIAL | Change.TITLE | Change.SUMMARY)
+    app.context.live.tell(
+        Change.STATE | Change.LINES | Change.PARTIAL | Change.TITLE | Change.SUMMARY | Change.SPEAKERS
+    )
 
 
 async def until(pilot: Pilot[None], condition: Callable[[], object]) -> None:
@@ -152,7 +169,7 @@ async def show_session(app: Still, pilot: Pilot[None]) -> None:
     app.push_screen(screen)
     await pilot.pause()
     fill(screen.model, running=False)
-    everything = Change.STATE | Change.LINES | Change.TITLE | Change.SUMMARY
+    everything = Change.STATE | Change.SPEAKERS | Change.LINES | Change.TITLE | Change.SUMMARY
     screen.session_changed(screen.model, everything)
     await pilot.press("t", "j", "j")
 
@@ -224,6 +241,45 @@ async def show_settings(app: Still, pilot: Pilot[None]) -> None:
     await pilot.press("S")
 
 
+async def show_vocabulary(app: Still, pilot: Pilot[None]) -> None:
+    for rule in (Rule(wrong="pie torch", right="PyTorch"), Rule(wrong="um", right="")):
+        vocabulary_file.add(rule)
+    await pilot.press("S")
+    app.screen.query_one(OptionList).highlighted = 4
+    await pilot.press("enter")
+
+
+async def show_no_questions(app: Still, pilot: Pilot[None]) -> None:
+    await pilot.press("5")
+
+
+async def show_questions(app: Still, pilot: Pilot[None]) -> None:
+    await pilot.press("5", *"When will we release?")
+    screen = app.screen
+    assert isinstance(screen, QuestionsScreen)
+    passages = [
+        Passage(
+            session=session, title=title, created=1.7e9, segment=3, start=start, end=start + 4, text=text,
+            speaker=speaker,
+        )
+        for session, title, start, text, speaker in (
+            ("a", "Release planning", 75.0, "We release on Monday, if the tests of the payment system pass.", "Ada"),
+            ("b", "회의록", 3725.0, "The date stays.", None),
+        )
+    ]  # fmt: skip
+    answer = [
+        AnswerSentence(
+            text="The release is on Monday if all tests of the payment system that the mobile team wrote pass.",
+            sources=[0],
+        ),
+        AnswerSentence(text="Bob says that the date stays.", sources=[1, 0], unverified=["Bob"]),
+    ]
+    reply = AskReply(id=1, answer=answer, passages=passages, provider="ollama", model="gemma3", dropped=1)
+    screen.answer.finish(reply)
+    screen._draw()
+    await pilot.press("down")
+
+
 async def show_help(app: Still, pilot: Pilot[None]) -> None:
     await pilot.press("question_mark")
 
@@ -231,6 +287,11 @@ async def show_help(app: Still, pilot: Pilot[None]) -> None:
 async def show_name(app: Still, pilot: Pilot[None]) -> None:
     live(app)
     await pilot.press("R")
+
+
+async def show_speakers(app: Still, pilot: Pilot[None]) -> None:
+    await show_session(app, pilot)
+    await pilot.press("p")
 
 
 async def show_export(app: Still, pilot: Pilot[None]) -> None:
@@ -291,6 +352,7 @@ PICTURES = [
     *[(show_files, size, theme) for size, theme in ((SMALL, LIGHT), (WIDE, DARK))],
     (show_devices, SMALL, DARK),
     (show_models, SMALL, LIGHT),
+    (show_questions, SMALL, DARK),
     (show_help, SMALL, CONTRAST),
     (show_no_daemon, SMALL, DARK),
 ]
@@ -298,6 +360,9 @@ PICTURES = [
 TEXTS = [
     (show_name, ["Name this session", "Release planning", "Enter confirms, Esc cancels."]),
     (show_settings, ["Settings", "Enter changes one.", "times          auto", "the daemon's address (next start)"]),
+    (show_speakers, ["Speakers", "Speaker 1", "Ada", "1 line", "v remembers the voice"]),
+    (show_vocabulary, ["Vocabulary", "pie torch                     PyTorch", "um                            nothing"]),
+    (show_no_questions, ["Questions about all talks", "Without one, you get the places that are about it."]),
     (show_export, ["Export as", "srt    SubRip captions", "jsonl  everything, one object per line"]),
     (show_marks, ["Go to a bookmark", "00:12  who was that?"]),
     (show_palette, ["Search for commands", "Large captions for a shared screen", "Turn recordings into transcripts"]),

@@ -42,6 +42,7 @@ from .messages import (
     Notice,
     OpenSession,
     PauseRequested,
+    RuleChanged,
     SessionChanged,
     SessionEnded,
     SessionEvents,
@@ -75,6 +76,7 @@ class ConvoApp(App[None]):
         Binding("2", "go('captions')", "Captions", tooltip="Large captions for a shared screen", show=False),
         Binding("3", "go('history')", "History", tooltip="Browse and search all sessions", show=False),
         Binding("4", "go('files')", "Files", tooltip="Turn recordings into transcripts", show=False),
+        Binding("5", "go('questions')", "Ask", tooltip="Ask what was said in any session", show=False),
         Binding("u", "undo", "Undo", tooltip="Restore the session you just deleted"),
         Binding("d", "devices", "Microphone", tooltip="Choose the microphone", show=False),
         Binding("D", "models", "Model", tooltip="Choose or download a speech model", show=False),
@@ -279,15 +281,25 @@ class ConvoApp(App[None]):
         for screen in self.hooks:
             screen.setup_changed()
 
+    @on(RuleChanged)
+    def _rule_changed(self, message: RuleChanged) -> None:
+        from .work.vocabulary import change_rule
+
+        if trouble := change_rule(message.wrong, message.right):
+            self.post_message(Notice(trouble, "error"))
+        elif message.right is not None:
+            then = f"be {message.right!r}" if message.right else "be left out"
+            self.post_message(Notice(f"{message.wrong!r} will {then} in later sessions."))
+        for screen in self.hooks:
+            screen.setup_changed()
+
     # --- colours ------------------------------------------------------------------------------------------
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Give our own colours a stand-in in themes that do not define them."""
         theme = self.current_theme
         if self.native_ansi_color:
-            return {
-                "bright": "ansi_default", "faint": "ansi_default", "rule": "ansi_default", "live": "ansi_default",
-            }  # fmt: skip
+            return dict.fromkeys(FALLBACK, "ansi_default")
         known = theme.to_color_system().generate()
         return {name: known.get(stand_in, theme.primary) for name, stand_in in FALLBACK.items()}
 
@@ -314,7 +326,7 @@ class ConvoApp(App[None]):
         return super().check_action(action, parameters)
 
     def action_go(self, place: str) -> None:
-        """Go to live, captions, history or files."""
+        """Go to live, captions, history, files or questions."""
         self.navigator.go(place)
 
     def action_undo(self) -> None:

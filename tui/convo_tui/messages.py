@@ -157,6 +157,14 @@ class DaemonRequest(Message):
 
 
 @dataclass
+class RuleChanged(Message):
+    """Correct `wrong` to `right` in later sessions; with None, no more."""
+
+    wrong: str
+    right: str | None
+
+
+@dataclass
 class SettingChanged(Message):
     """Change a setting and remember it; None is its default."""
 

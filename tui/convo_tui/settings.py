@@ -34,6 +34,8 @@ class Settings:
     rolling: bool = True
     language: str = ""
     model: str = ""
+    speakers: str = "off"
+    keep_audio: bool = False
 
     @property
     def summary_mode(self) -> Literal["off", "final", "rolling"]:

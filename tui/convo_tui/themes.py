@@ -31,6 +31,12 @@ THEMES = (
             "faint": "#919ca9",
             "rule": "#2a333d",
             "live": "#f08189",
+            "speaker-1": "#7fb4e6",
+            "speaker-2": "#f0a35e",
+            "speaker-3": "#8fd19e",
+            "speaker-4": "#e79ac2",
+            "speaker-5": "#6fd3d3",
+            "speaker-6": "#c8a6f2",
             "footer-background": "#161b21",
             "footer-key-foreground": "#e3b778",
             "footer-description-foreground": "#8e98a5",
@@ -67,6 +73,12 @@ THEMES = (
             "faint": "#5b616a",
             "rule": "#d9d5cc",
             "live": "#ac2b36",
+            "speaker-1": "#1f5fa8",
+            "speaker-2": "#8a4b00",
+            "speaker-3": "#2b6b2f",
+            "speaker-4": "#a1246b",
+            "speaker-5": "#00626b",
+            "speaker-6": "#5b3fa8",
             "footer-background": "#f3f1ec",
             "footer-key-foreground": "#7d4e08",
             "footer-description-foreground": "#5b616a",
@@ -103,6 +115,12 @@ THEMES = (
             "faint": "#c4c4c4",
             "rule": "#9a9a9a",
             "live": "#ff8080",
+            "speaker-1": "#80c8ff",
+            "speaker-2": "#ffb84d",
+            "speaker-3": "#7dff8a",
+            "speaker-4": "#ff9bd6",
+            "speaker-5": "#66ffff",
+            "speaker-6": "#d2b3ff",
             "footer-background": "#000000",
             "footer-key-foreground": "#ffff00",
             "footer-description-foreground": "#ffffff",
@@ -117,7 +135,11 @@ THEMES = (
     ),
 )
 
-FALLBACK = {"bright": "foreground", "faint": "foreground-muted", "rule": "panel", "live": "error"}
+_SPEAKERS = ("primary", "warning", "success", "accent", "secondary", "error")
+
+FALLBACK = {"bright": "foreground", "faint": "foreground-muted", "rule": "panel", "live": "error"} | {
+    f"speaker-{number}": name for number, name in enumerate(_SPEAKERS, 1)
+}
 """Our own variables, and the stand-in for each in Textual's themes."""
 
 

@@ -226,9 +226,16 @@ class Answers:
         return Tokenizer(self._model.hf_tokenizer, self._multilingual, task=task, language=language)
 
 
+def array_of(encoded: Any) -> np.ndarray[Any, Any]:
+    """Copy encoded windows to the processor's memory: (windows, positions, dimensions)."""
+    if encoded.device != "cpu":
+        encoded = encoded.to(ctranslate2.DataType.float32).to_device(ctranslate2.Device.cpu)
+    return np.array(encoded)
+
+
 def rows(encoded: Any, which: list[int]) -> Any:
     """Select windows of an encoded batch."""
-    return ctranslate2.StorageView.from_array(np.ascontiguousarray(np.array(encoded)[which]))
+    return ctranslate2.StorageView.from_array(np.ascontiguousarray(array_of(encoded)[which]))
 
 
 def _answer_of(result: Any, given: list[int]) -> list[int]:

@@ -57,11 +57,7 @@ class EnginePool:
         """
         if (one := self._engines.get(model)) is not None:
             return one.engine
-        if model not in {one.name for one in models.here()}:
-            # Not `find`, which takes directories, too: clients may not name paths.
-            if model.startswith(("/", "./", "../", "~")):
-                raise models.UnknownModel(f"{model} is a path, which a session cannot name; choose from `convo models`")
-            raise models.ModelNotHere(model, models.repository_of(model))
+        self.check(model)
         if len(self._engines) >= MOST:
             self._give_up_one()
         assert self._nursery is not None, "it runs"
@@ -69,6 +65,15 @@ class EnginePool:
         one = self._engines[model] = _One(Engine(settings, self._open_lanes), trio.CancelScope())
         self._nursery.start_soon(self._keep, one)
         return one.engine
+
+    def check(self, model: str) -> None:
+        """Raise UnknownModel or ModelNotHere unless `models.here` lists it."""
+        if model in self._engines or model in {one.name for one in models.here()}:
+            return
+        # Not `find`, which takes directories, too: clients may not name paths.
+        if model.startswith(("/", "./", "../", "~")):
+            raise models.UnknownModel(f"{model} is a path, which a session cannot name; choose from `convo models`")
+        raise models.ModelNotHere(model, models.repository_of(model))
 
     def _give_up_one(self) -> None:
         for model, one in self._engines.items():

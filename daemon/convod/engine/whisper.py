@@ -8,26 +8,37 @@ believed (that is the hallucination filter), apart from further tries of a doubt
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, Final
 
 import ctranslate2
 import msgspec
 import numpy as np
 
-from convod.engine.answers import Answers
+from convod.engine.answers import Answers, array_of, rows
 from convod.engine.coverage import uncovered
 from convod.engine.features import HOP, Floats, GrowingFeatures
 from convod.engine.gaps import GAP_PREROLL_S, MOST_GAPS, with_gap_filled
+from convod.engine.languages import (
+    Passage,
+    Probabilities,
+    Spoken,
+    among,
+    is_unclear,
+    languages_of,
+    parts,
+    spoken_in,
+)
 from convod.engine.loading import UNSETTLED, load_model, resample
+from convod.engine.passages import joined
 from convod.engine.tries import further_tries, is_doubtful, worth
 from convod.engine.voice import CHUNK, LEAST_VOICE_S, VOICE, Voice, extent, is_silent
 from convod.engine.wire import FULL_FRAMES, RATE, Load, bucket, room
-from convod.engine.word_times import within_voice
-from convod.speech.decoding import FINAL_MARGIN, Hypothesis, Lead, Options, Window
+from convod.engine.word_times import phrases, within_voice
+from convod.speech.decoding import FINAL_MARGIN, INTERIM_MARGIN, LANGUAGE_SURE, Hypothesis, Lead, Options, Window
 
-SWITCH: Final = 0.8
-SWITCH_S: Final = 1.5
-"""Probability and length of window from which a language may be another than the one before."""
+ENCODED_S: Final = 0.02
+"""What one position of the encoder's output stands for."""
 
 
 class Whisper:
@@ -52,6 +63,7 @@ class Whisper:
         ]
         self.voice = Voice()
         self.answers = Answers(self.model, multilingual=self.multilingual, untimed=load.context == "full")
+        self._mels = self.model.feature_extractor.mel_filters.shape[0]
         self._growing = GrowingFeatures(self.model.feature_extractor.mel_filters.astype(np.float32))
 
     @property
@@ -138,32 +150,122 @@ class Whisper:
         if self._stock and options.beam > 1:
             # The times of words show whether the text is complete.
             options = msgspec.structs.replace(options, words=True)
-        told = [self._language_behind_lead(window, options) for window in windows]
-        features = [window.led if window.led is not None else window.features for window in windows]
-        encoded = self._encode_all(features, self._bucket(max(one.shape[1] for one in features), options))
-        found = self._languages(encoded, windows, options) if None in told else []
-        languages = [found[i] if language is None else language for i, language in enumerate(told)]
-        hypotheses = self._answer(encoded, windows, [language for language, _ in languages], options)
-        if options.beam > 1:
-            for i, window in enumerate(windows):
-                hypotheses[i] = self._try_again(window, hypotheses[i], languages[i][0], options)
+        encoded, spoken = self._encode_and_detect(windows, options)
+        hypotheses = self._decode_whole(encoded, windows, spoken, options)
         return [
-            _replace(result, language=language, language_probability=round(probability, 3))
-            for result, (language, probability) in zip(hypotheses, languages, strict=True)
+            _replace(
+                one if one is not None else self._decode_passages(window, found.passages, options),
+                language=found.language,
+                language_probability=round(found.probability, 3),
+            )
+            for one, window, found in zip(hypotheses, windows, spoken, strict=True)
         ]
 
-    def _language_behind_lead(self, window: _Wanted, options: Options) -> tuple[str, float] | None:
-        """Detect the language of a window without its lead, whose language would be detected with it.
+    def _decode_whole(
+        self, encoded: Any, windows: list[_Wanted], spoken: list[Spoken], options: Options
+    ) -> list[Hypothesis | None]:
+        """Decode the windows that are in one language; None stands for the others."""
+        hypotheses: list[Hypothesis | None] = [None] * len(windows)
+        which = [i for i, found in enumerate(spoken) if not found.passages]
+        if not which:
+            return hypotheses
+        if len(which) < len(windows):
+            encoded = rows(encoded, which)
+        answers = self._answer(encoded, [windows[i] for i in which], [spoken[i].language for i in which], options)
+        for row, (i, one) in enumerate(zip(which, answers, strict=True)):
+            hypotheses[i] = one
+            if options.beam > 1:
+                if spoken[i].others and one.text:
+                    spoken[i], one = self._try_others(rows(encoded, [row]), windows[i], spoken[i], one, options)
+                hypotheses[i] = self._try_again(windows[i], one, spoken[i].language, options)
+        return hypotheses
 
-        A lead in another language is left out. Returns None if there is no lead, or nothing to detect.
-        """
-        if window.led is None or options.language is not None or not self.multilingual:
-            return None
-        encoded = self._encode([window.features], self._bucket(window.features.shape[1], options))
-        (language,) = self._languages(encoded, [window], options)
-        if language[0] != window.expected:
-            window.lead, window.led, window.lead_frames = None, None, 0
-        return language
+    def _try_others(
+        self, encoded: Any, window: _Wanted, found: Spoken, first: Hypothesis, options: Options
+    ) -> tuple[Spoken, Hypothesis]:
+        """Decode a window in the other languages it may be in, and keep the most probable text."""
+        spoken, best = found, first
+        for language, probability in found.others:
+            again = self._answer(encoded, [window], [language], options)[0]
+            if again.text and again.avg_logprob > best.avg_logprob:
+                spoken, best = Spoken(language, probability), again
+        return spoken, best
+
+    def _decode_passages(self, window: _Wanted, found: Sequence[Passage], options: Options) -> Hypothesis:
+        """Decode each passage of a window by itself, in its language."""
+        hypotheses = []
+        for passage in found:
+            part = self._part(window, passage.start, passage.end)
+            encoded = self._encode_part(part, options.margin or FINAL_MARGIN)
+            one = self._answer(encoded, [part], [passage.language], options)[0]
+            hypotheses.append(self._try_again(part, one, passage.language, options) if options.beam > 1 else one)
+        return joined(found, hypotheses, window.voiced or b"")
+
+    # --- languages ----------------------------------------------------------------------------------------
+
+    def _encode_and_detect(self, windows: list[_Wanted], options: Options) -> tuple[Any, list[Spoken]]:
+        """Encode windows, each behind its lead unless that is in another language, and find their languages."""
+        features = [window.led if window.led is not None else window.features for window in windows]
+        frames = self._bucket(max(one.shape[1] for one in features), options)
+        encoded = self._encode_all(features, frames)
+        if options.language is not None and self.multilingual and options.language not in self.languages:
+            raise ValueError(f"the model does not know language {options.language!r}")
+        known = options.language if self.multilingual else "en"
+        if known is not None:
+            return encoded, [Spoken(known)] * len(windows)
+        if all(window.led is None and len(window.parts) == 1 for window in windows):
+            found = [among(one, options.languages) for one in self._detect(encoded)]
+            return encoded, [
+                spoken_in([one], window.parts, window.expected) for one, window in zip(found, windows, strict=True)
+            ]
+        batch = array_of(encoded)
+        spoken = []
+        for i, window in enumerate(windows):
+            one = self._spoken(batch[i], window, options)
+            if window.led is not None and not (one.is_all(window.expected) and one.probability >= LANGUAGE_SURE):
+                # What is said in another language is not decoded behind the lead, nor is the language told behind it.
+                led, window.led = window.led, None
+                alone = array_of(self._encode([window.features], frames))[0]
+                one = self._spoken(alone, window, options)
+                if one.is_all(window.expected):
+                    window.led = led
+                else:
+                    window.lead, window.lead_frames, batch[i] = None, 0, alone
+            spoken.append(one)
+        return ctranslate2.StorageView.from_array(batch), spoken
+
+    def _spoken(self, encoded: Floats, window: _Wanted, options: Options) -> Spoken:
+        """Find the languages of a window by what is encoded of its parts, or of it behind its lead."""
+        if window.led is None and len(window.parts) == 1:
+            return spoken_in([among(self._detect(_view(encoded))[0], options.languages)], window.parts, window.expected)
+        before = 0.0 if window.led is None else window.lead_frames / 100
+        found = [self._detect_between(encoded, before + start, before + end) for start, end in window.parts]
+        if window.led is None:
+            seconds = [end - start for start, end in window.parts]
+            languages = languages_of([among(one, options.languages) for one in found], seconds, window.expected)
+            for i, (start, end) in enumerate(window.parts):
+                if is_unclear(found[i], languages[i], seconds[i]):
+                    part = self._part(window, start, end)
+                    (found[i],) = self._detect(self._encode_part(part, INTERIM_MARGIN))
+            found = [among(one, options.languages) for one in found]
+        return spoken_in(found, window.parts, window.expected)
+
+    def _detect_between(self, encoded: Floats, start: float, end: float) -> Probabilities:
+        """Find how probable languages are between two seconds of an encoded window (positions, dimensions)."""
+        first = int(start / ENCODED_S)
+        last = max(first + 1, min(len(encoded), round(end / ENCODED_S)))
+        if last - first == self._mels:  # see BUCKET_FRAMES
+            last -= 1
+        return self._detect(_view(encoded[first:last]))[0]
+
+    def _detect(self, encoded: Any) -> list[Probabilities]:
+        """Find how probable languages are in each window of an encoded batch."""
+        return [
+            {token[2:-2]: float(probability) for token, probability in ranked}
+            for ranked in self.core.detect_language(encoded)
+        ]
+
+    # --- further tries ------------------------------------------------------------------------------------
 
     def _try_again(self, window: _Wanted, first: Hypothesis, language: str, options: Options) -> Hypothesis:
         """Decode the window of a doubtful text again, in ways that may help, and return the best text."""
@@ -186,17 +288,19 @@ class Whisper:
             if gap is None:
                 break
             begin, end = max(0.0, gap.start - GAP_PREROLL_S), min(gap.end, len(window.samples) / RATE)
-            samples = window.samples[int(begin * RATE) : int(end * RATE)]
-            part = _Wanted(
-                self._features(samples), samples, voiced[int(begin * RATE) // CHUNK :][: len(samples) // CHUNK]
-            )
-            margin = options if options.margin is not None else msgspec.structs.replace(options, margin=FINAL_MARGIN)
-            encoded = self._encode([part.features], self._bucket(part.features.shape[1], margin))
+            part = self._part(window, begin, end)
+            encoded = self._encode_part(part, options.margin or FINAL_MARGIN)
             more = self._answer(encoded, [part], [language], options)[0]
             if not more.words or is_doubtful(more) or len(more.words) <= gap.last - gap.first:
                 break
             hypothesis = with_gap_filled(hypothesis, gap, more, begin, voiced)
         return hypothesis
+
+    def _part(self, window: _Wanted, begin: float, end: float) -> _Wanted:
+        """Cut what is between two seconds out of a window."""
+        samples = window.samples[int(begin * RATE) : int(end * RATE)]
+        voiced = window.voiced and window.voiced[int(begin * RATE) // CHUNK :][: len(samples) // CHUNK]
+        return _Wanted(self._features(samples), samples, voiced)
 
     def _features(self, samples: Floats, stream_key: str | None = None, unsettled: int = 0) -> Floats:
         """Compute log-mel features (mels, frames) of samples (n,) at 16 kHz."""
@@ -222,23 +326,9 @@ class Whisper:
             row[:, : piece.shape[1]] = piece
         return self.core.encode(ctranslate2.StorageView.from_array(batch))
 
-    def _languages(self, encoded: Any, windows: list[_Wanted], options: Options) -> list[tuple[str, float]]:
-        """Find the language of each window, and how probable it is."""
-        if not self.multilingual:
-            return [("en", 1.0)] * len(windows)
-        if options.language is not None:
-            if options.language not in self.languages:
-                raise ValueError(f"the model does not know language {options.language!r}")
-            return [(options.language, 1.0)] * len(windows)
-        found = self.core.detect_language(encoded)
-        return [
-            choose_language(
-                [(token[2:-2], float(probability)) for token, probability in ranked],
-                window.expected,
-                window.features.shape[1] / 100,
-            )
-            for ranked, window in zip(found, windows, strict=True)
-        ]
+    def _encode_part(self, part: _Wanted, margin: int) -> Any:
+        """Encode a part of a window, which is not worth 30 s."""
+        return self._encode([part.features], min(FULL_FRAMES, bucket(part.features.shape[1], margin)))
 
     def _answer(
         self, encoded: Any, windows: list[_Wanted], languages: list[str], options: Options, **freedom: Any
@@ -261,7 +351,7 @@ class _VoiceOf(msgspec.Struct):
     voiced: bytes | None = None
 
 
-class _Wanted(msgspec.Struct):
+class _Wanted(msgspec.Struct, dict=True):
     """A window to decode: its features, samples, and where it has voice.
 
     With a `lead`, `led` are the features of both, the first `lead_frames` of them the lead's.
@@ -274,6 +364,15 @@ class _Wanted(msgspec.Struct):
     led: Floats | None = None
     lead_frames: int = 0
     expected: str | None = None
+
+    @cached_property
+    def parts(self) -> list[tuple[float, float]]:
+        """From which to which second there may be one language: between its pauses, if they were looked for."""
+        return parts(list(phrases(self.voiced or b"")), self.features.shape[1] / 100)
+
+
+def _view(encoded: Floats) -> Any:
+    return ctranslate2.StorageView.from_array(np.ascontiguousarray(encoded[np.newaxis]))
 
 
 def _on_its_own_clock(hypothesis: Hypothesis, window: _Wanted) -> Hypothesis:
@@ -301,19 +400,3 @@ def _timed_by_voice(hypothesis: Hypothesis, voiced: bytes | None, seconds: float
 
 def _replace(hypothesis: Hypothesis, **changes: Any) -> Hypothesis:
     return msgspec.structs.replace(hypothesis, **changes)
-
-
-def choose_language(ranked: Sequence[tuple[str, float]], expected: str | None, seconds: float) -> tuple[str, float]:
-    """Choose the language of a window.
-
-    Most people continue in the same language, so a short window or an uncertain detection does not change it.
-
-    Args:
-        ranked: Languages with their probabilities, the most probable first.
-        expected: The language of what came before.
-        seconds: Length of the window.
-    """
-    language, probability = ranked[0]
-    if expected is None or language == expected or (probability >= SWITCH and seconds >= SWITCH_S):
-        return language, probability
-    return expected, dict(ranked).get(expected, 0.0)

@@ -62,19 +62,19 @@ def within_voice(words: Sequence[TimedWord], voiced: bytes, seconds: float) -> l
         The words, each within a phrase: voice between two pauses. The first one of a phrase begins with it, and the
         last one ends with it.
     """
-    phrases = [_Phrase(start, min(end, seconds)) for start, end in _phrases(voiced) if start < seconds]
-    if not phrases or voiced.count(1) * CHUNK_S < max(FAINT_VOICE_S, FAINT_WORD_S * len(words)):
+    voices = [_Phrase(start, min(end, seconds)) for start, end in phrases(voiced) if start < seconds]
+    if not voices or voiced.count(1) * CHUNK_S < max(FAINT_VOICE_S, FAINT_WORD_S * len(words)):
         return list(words)
-    places = _places(words, phrases)
+    places = _places(words, voices)
     moved: list[TimedWord] = []
     for place, group in groupby(range(len(words)), key=lambda i: places[i]):
         some = [words[i] for i in group]
-        moved += some if place is None else _fitted(some, phrases[place])
+        moved += some if place is None else _fitted(some, voices[place])
     return _in_order(moved)
 
 
-def _phrases(voiced: bytes) -> Iterator[tuple[float, float]]:
-    """Find the voice between pauses."""
+def phrases(voiced: bytes) -> Iterator[tuple[float, float]]:
+    """Find the voice between pauses, by a byte for each chunk: from which to which second it is."""
     begin: int | None = None
     last = 0
     for i, chunk in enumerate(voiced):

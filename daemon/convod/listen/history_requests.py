@@ -32,7 +32,8 @@ from convo.messages import (
 from convo.redaction import Redactor
 from convod.listen.auth import Right
 from convod.listen.client import MOST, Answers, Client
-from convod.sessions import Manager, Refused, speakers
+from convod.sessions import Manager, Refused
+from convod.sessions.speaker_names import named, with_names
 
 PAGE_SEGMENTS: Final = 500
 """Segments in one get_session reply; the rest is asked for by `after_segment`."""
@@ -62,6 +63,7 @@ class HistoryRequests:
 
     async def _get_session(self, client: Client, request: GetSession) -> Reply:
         journal = await self._manager.journal(client.reach, request.session)
+        info = journal.info  # before what it counts is read: a session that is over is told with all of it
         store = self._manager.store
         after = -1 if request.after_segment is None else request.after_segment
         segments = await store.segments(journal.id, after, PAGE_SEGMENTS + 1)
@@ -69,7 +71,7 @@ class HistoryRequests:
         marks = await store.marks(journal.id) if request.after_segment is None else []
         config = journal.record.config
         said = await store.speakers(journal.id) if request.after_segment is None else None
-        info = journal.record.info
+        summary = await store.summary(journal.id)
         return GetSessionReply(
             id=request.id,
             session=info.session,
@@ -79,10 +81,10 @@ class HistoryRequests:
             created=info.created,
             duration_s=info.duration_s,
             segments=segments[:fits],
-            summary=await store.summary(journal.id),
+            summary=summary if summary is None or said is None else with_names(summary, config, said),
             more=fits < len(segments),
             marks=marks[: _fitting(marks)],
-            speakers=[] if said is None else speakers.named(config, said),
+            speakers=[] if said is None else named(config, said),
         )
 
     async def _list_sessions(self, client: Client, request: ListSessions) -> Reply:
@@ -132,6 +134,9 @@ class HistoryRequests:
         spool = self._manager.spool
         size = spool.size(record.id) if record.state.final and record.ended else None
         if not size:
+            leases = self._manager.store.leases
+            if leases is not None and (holder := await leases.requests.holder(record.id, client.owner, audio=True)):
+                raise Refused(Code.AUDIO_ELSEWHERE, holder.sentence)
             raise Refused(Code.BAD_STATE, "the audio of this session was not kept (keep_audio), or is still needed")
         data = await trio.to_thread.run_sync(spool.read, record.id, request.offset, AUDIO_BYTES)
         end = request.offset + len(data)
@@ -152,7 +157,11 @@ class HistoryRequests:
     async def _list_summaries(self, client: Client, request: ListSummaries) -> Reply:
         journal = await self._manager.journal(client.reach, request.session)
         limit = _limit(request.limit)
-        found = await self._manager.store.summaries(journal.id, before=request.before, limit=limit + 1)
+        store, config = self._manager.store, journal.record.config
+        found = await store.summaries(journal.id, before=request.before, limit=limit + 1)
+        said = await store.speakers(journal.id) if found else None
+        if said is not None:
+            found = [msgspec.structs.replace(one, summary=with_names(one.summary, config, said)) for one in found]
         fits = _fitting(found[:limit])
         return ListSummariesReply(id=request.id, summaries=found[:fits], more=fits < len(found))
 

@@ -32,7 +32,7 @@ FEATURES = [
     "live", "file", "interim", "words", "resume", "summary", "rolling", "summaries", "search", "export", "pull_model",
     "queue", "update", "retry", "retranscribe", "rename", "marks", "speakers",
     "channels", "corrections", "names", "voices", "vocabulary",
-    "ask", "audio",
+    "ask", "audio", "refine",
 ]  # fmt: skip
 
 GOODBYE_S = 5.0

@@ -32,6 +32,8 @@ from convo.messages import (
     Mark,
     MergeSpeakers,
     PauseQueue,
+    Refine,
+    RefineReply,
     RenameSpeaker,
     Reply,
     ResumeQueue,
@@ -48,9 +50,10 @@ from convo.transcript import one_line
 from convod.listen.auth import Right
 from convod.listen.client import MOST, Answers, Client, check_right
 from convod.sessions import Manager, Refused
+from convod.sessions.journal import Journal
 from convod.sessions.lengths import check_text, cut_line
 from convod.sessions.manager import settings_of
-from convod.sessions.registry import elsewhere, is_elsewhere
+from convod.sessions.registry import is_elsewhere
 
 
 class SessionRequests:
@@ -70,6 +73,7 @@ class SessionRequests:
             UpdateSession: (self._update_session, Right.STREAM),
             RetrySession: (self._retry_session, Right.STREAM),
             Retranscribe: (self._retranscribe, Right.STREAM),
+            Refine: (self._refine, Right.STREAM),
             ListQueue: (self._list_queue, Right.READ),
             PauseQueue: (self._pause_queue, Right.STREAM),
             ResumeQueue: (self._resume_queue, Right.STREAM),
@@ -133,7 +137,7 @@ class SessionRequests:
         session = self._manager.find(request.session)
         credit = 0
         if request.produce and session is None and is_elsewhere(journal):
-            raise elsewhere()
+            raise await self._manager.elsewhere(request.session)
         if request.produce and session is not None and session.takes_audio:
             session.produce(client)
             client.producing[session.id] = session
@@ -163,10 +167,7 @@ class SessionRequests:
             provider=request.provider, model=request.model, style=request.style, language=request.language
         )
         journal = await self._manager.summarize(client.reach, request.session, options)
-        # A session that has ended since it was attached to has another feed now.
-        attachment = client.outbox.attachment(journal.id)
-        if attachment is None or attachment.log is not journal.feed:
-            client.outbox.attach(journal.feed, journal.feed.seq if attachment is None else attachment.cursor)
+        follow(client, journal)
         return Reply(id=request.id)
 
     # --- the queue ----------------------------------------------------------------------------------------
@@ -184,8 +185,15 @@ class SessionRequests:
             id=request.id, session=await self._manager.retranscribe(client.reach, client.owner, request)
         )
 
+    async def _refine(self, client: Client, request: Refine) -> Reply | None:
+        journal, model = await self._manager.refine(client.reach, request)
+        client.outbox.put(RefineReply(id=request.id, model=model))
+        follow(client, journal)
+        return None  # the answer is in the outbox, before the events that follow
+
     async def _list_queue(self, client: Client, request: ListQueue) -> Reply:
         jobs, paused = self._manager.queue(client.owner)
+        jobs += await self._manager.queued_elsewhere(client.owner)
         return ListQueueReply(id=request.id, jobs=jobs[:MOST], paused=paused)
 
     async def _pause_queue(self, client: Client, request: PauseQueue) -> Reply:
@@ -230,6 +238,16 @@ class SessionRequests:
     async def _delete_voice(self, client: Client, request: DeleteVoice) -> Reply:
         await self._manager.naming.forget_voice(client.owner, request.name)
         return Reply(id=request.id)
+
+
+def follow(client: Client, journal: Journal) -> None:
+    """Attach a client to what is to come of a session that is over, if it is not.
+
+    One that has ended since it was attached to has another feed now.
+    """
+    attachment = client.outbox.attachment(journal.id)
+    if attachment is None or attachment.log is not journal.feed:
+        client.outbox.attach(journal.feed, journal.feed.seq if attachment is None else attachment.cursor)
 
 
 def _cleaned(request: CreateSession) -> CreateSession:

@@ -113,8 +113,10 @@ class Creation:
             raise Refused(
                 Code.BAD_STATE, "the audio of this session was not kept (keep_audio); send it again as a new session"
             )
-        changes = {name: getattr(request, name) for name in ("language", "task", "words")}
+        changes = {name: getattr(request, name) for name in ("task", "words")}
         changes = {name: value for name, value in changes.items() if value is not None}
+        if request.language is not None or request.languages:  # one takes the other's place
+            changes |= {"language": request.language, "languages": request.languages}
         config = self._validated(
             msgspec.structs.replace(source.config, model=request.model, key=None, priority=request.priority, **changes)
         )

@@ -27,7 +27,7 @@ from convo.transcript import Transcript
 from convod.owner_limiter import OwnerLimiter
 from convod.sessions.journal import Journal
 from convod.sessions.session import Refused
-from convod.sessions.speakers import named
+from convod.sessions.speaker_names import named, with_names
 from convod.store import Store
 
 AT_ONCE: Final = 2
@@ -239,16 +239,18 @@ class Exports:
         async with self._limiter.turn(owner):
             revision = _revision(journal)
             record = journal.record
-            info, segments = record.info, _Segments(self._store, journal.id, record.segments)
+            info, segments = journal.info, _Segments(self._store, journal.id, record.segments)
             text = Text(self._folder)
             self.rendering[key] = False
             try:
+                said = await self._store.speakers(journal.id)
+                summary = await self._store.summary(journal.id)
                 transcript = Transcript(
                     **msgspec.structs.asdict(info),
                     segments=[],
-                    summary=await self._store.summary(journal.id),
+                    summary=None if summary is None else with_names(summary, record.config, said),
                     marks=await self._store.marks(journal.id),
-                    speakers=named(record.config, await self._store.speakers(journal.id)),
+                    speakers=named(record.config, said),
                 )
                 if redactor is None:
                     pieces = formats.render_pieces(transcript, format, segments)
@@ -303,7 +305,7 @@ class Exports:
 
 
 def _revision(journal: Journal) -> Revision:
-    return journal.feed.seq, journal.record.info
+    return journal.feed.seq, journal.info
 
 
 def write_pieces(text: Text, pieces: Iterator[str]) -> None:

@@ -243,6 +243,7 @@ class FileSession(Session):
             session=self.id,
             owner=self.record.owner,
             options=Options(
+                languages=None if config.languages is None else tuple(config.languages),
                 task=config.task,
                 prompt=config.prompt,
                 hotwords=hotwords_of(config),

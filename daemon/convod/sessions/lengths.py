@@ -55,6 +55,8 @@ def check_lengths(request: CreateSession) -> None:
     """Raise Refused for a request with a text that is too long."""
     for name in ("key", "language", "model", "prompt", "hotwords"):
         check_text(name, getattr(request, name))
+    for code in request.languages or ():
+        check_text("language", code)
     for name in ("name", "encoding", "container"):
         check_text(f"audio.{name}", getattr(request.audio, name))
     check_summary_lengths(request.summary)

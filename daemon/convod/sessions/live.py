@@ -75,7 +75,11 @@ class LiveSession(Session):
             language=config.language,
             owner=record.owner,
             options=Options(
-                task=config.task, prompt=config.prompt, hotwords=hotwords_of(config), beam=deps.settings.beam
+                languages=None if config.languages is None else tuple(config.languages),
+                task=config.task,
+                prompt=config.prompt,
+                hotwords=hotwords_of(config),
+                beam=deps.settings.beam,
             ),
             voiceprints=config.speakers != "off",
         )

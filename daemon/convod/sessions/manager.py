@@ -21,6 +21,7 @@ from convo.messages import (
     Hit,
     Priority,
     QueuedFile,
+    Refine,
     Search,
     SegmentCorrected,
     SessionRenamed,
@@ -29,6 +30,7 @@ from convo.messages import (
     SummaryOptions,
 )
 from convo.transcript import one_line
+from convod.engine.wire import RATE
 from convod.sessions.admission import Admission
 from convod.sessions.audio_recovery import claim_audio, count_audio
 from convod.sessions.creation import Creation
@@ -41,22 +43,20 @@ from convod.sessions.limits import RetentionSettings
 from convod.sessions.live import LiveSession
 from convod.sessions.naming import Naming
 from convod.sessions.questions import Questions
+from convod.sessions.refinements import Refinements
 from convod.sessions.registry import Registry, unknown
 from convod.sessions.request import check_summary
 from convod.sessions.retention import Retention
-from convod.sessions.segments import title_from
+from convod.sessions.segments import title_corrected
 from convod.sessions.session import Refused, SessionDeps, SessionSettings, refused_by_disk
 from convod.sessions.sharing import Sharing
-from convod.store import BY_USER, Record, SpoolFailed, StoreFailed, TookTooLong
+from convod.store import BY_USER, Record, Refining, SpoolFailed, StoreFailed, TookTooLong
 from convod.summary import SummarizerUnavailable
 
 log = logging.getLogger("convod.sessions")
 
 PROBE_S: Final = 5.0
 """Between two checks whether a disk that refused writes takes them again."""
-
-TITLE_SEGMENTS: Final = 50
-"""A title is looked for in so many segments when one of them is corrected."""
 
 
 class Manager:
@@ -88,10 +88,16 @@ class Manager:
         self._file_queue = deps.file_queue
         self._summarizers = journal_deps.summarizers
         self._registry = Registry(journal_deps, deps, settings)
-        self.admission = Admission(deps.limits, self.spool.usage, self._registry.count)
+        self.refinements = Refinements(self._registry)
+        self.admission = Admission(
+            deps.limits,
+            self.spool.usage,
+            lambda owner: self._registry.count(owner) + self.refinements.count(owner),
+        )
         self.find = self._registry.find
         self.journal = self._registry.journal
         self.running = self._registry.running
+        self.elsewhere = self._registry.elsewhere
         self.counts = self._registry.counts
         self.naming = Naming(
             self.store, self.spool, self.admission, self.journal, self.find, self.engine.settings.voices
@@ -107,7 +113,13 @@ class Manager:
             None
             if leases is None
             else Sharing(
-                leases, self.store, self.spool, self._registry, self._summary_requests, audio_grace_s, self._note_paused
+                leases,
+                self.store,
+                self.spool,
+                self._registry,
+                self._resume_asked,
+                audio_grace_s,
+                self._note_paused,
             )
         )
         self._retention = Retention(self.store, self.spool, retention, self.forget, self.remove_audio)
@@ -136,6 +148,7 @@ class Manager:
         async with trio.open_nursery() as nursery:
             await nursery.start(self._registry.run)
             await nursery.start(self._summary_requests.run)
+            await nursery.start(self.refinements.run)
             if self._sharing is not None:
                 await nursery.start(self._sharing.run)
             else:
@@ -151,7 +164,12 @@ class Manager:
             log.info("session continues", extra={"session": record.id, "state": str(record.state)})
             self._registry.resume(record)
         for record in asked:
-            self._summary_requests.resume(self._registry.journal_of(record))
+            self._resume_asked(self._registry.journal_of(record))
+
+    def _resume_asked(self, journal: Journal) -> None:
+        """Go on with what was asked for beside a session's own text and summary."""
+        self._summary_requests.resume(journal)
+        self.refinements.resume(journal)
 
     async def _note_paused(self) -> None:
         """Pause the files of owners who have paused them, and resume those of others; another convod was told, too."""
@@ -268,6 +286,7 @@ class Manager:
         """Delete a session of any owner."""
         owner = await self.store.owner(session)
         self._summary_requests.forget(session)
+        await self.refinements.forget(session)
         if (running := self.find(session)) is not None:
             if not running.record.state.final:
                 running.cancel()
@@ -314,29 +333,41 @@ class Manager:
         self.admission.check_room(journal.record.owner, len(text) + 1)
         if segment >= journal.record.segments:
             raise Refused(Code.BAD_REQUEST, f"the session has no segment {segment}; get_session lists them")
-        by_rules = journal.record.segments if journal.record.config.vocabulary else 0
-        if await self.store.count(session, SegmentCorrected) >= CORRECTIONS + by_rules:
-            raise Refused(Code.LIMIT_EXCEEDED, f"a session takes {CORRECTIONS} corrections; edit an export of this one")
+        await self._check_corrections(journal.record)
         text = one_line(text)
         events: list[tuple[type[DurableEvent], dict[str, Any]]] = [
             (SegmentCorrected, {"segment": segment, "text": text, "by": BY_USER})
         ]
         changes: dict[str, Any] = {}
-        if (title := await self._title_corrected(journal.record, segment, text)) is not None:
+        if (title := await title_corrected(journal, {segment: text})) is not None:
             events.append((SessionRenamed, {"title": title}))
             changes["title"] = title
+        self.refinements.corrected(session, segment)
         await journal.publish_all(events, wait=False, **changes)
 
-    async def _title_corrected(self, record: Record, segment: int, text: str) -> str | None:
-        """The title of a session whose own is the words of a segment that reads `text` now; None if it stays."""
-        if record.config.title is not None or not record.title:
-            return None
-        texts = [one.text for one in await self.store.segments(record.id, limit=TITLE_SEGMENTS)]
-        if segment >= len(texts) or title_from(texts) != record.title:
-            return None
-        texts[segment] = text
-        title = title_from(texts)
-        return None if title == record.title else title
+    async def _check_corrections(self, record: Record) -> None:
+        """Raise Refused if a session has as many corrections as it takes, those by rules of its own not counted."""
+        by_rules = record.segments if record.config.vocabulary else 0
+        if await self.store.count(record.id, SegmentCorrected) >= CORRECTIONS + by_rules:
+            raise Refused(Code.LIMIT_EXCEEDED, f"a session takes {CORRECTIONS} corrections; edit an export of this one")
+
+    async def refine(self, owner: str | None, request: Refine) -> tuple[Journal, str]:
+        """Have the doubtful segments of a session heard again by a larger model, or stop that; with the model's name.
+
+        Raises:
+            Refused: the session or the model is not there, or the audio was not kept.
+        """
+        journal = await self.journal(owner, request.session)
+        if request.cancel:
+            await self.refinements.cancel(journal)
+            return journal, ""
+        record = journal.record
+        model = self.refinements.check(record, request.model)
+        self.admission.check_room(record.owner)
+        await self._check_corrections(record)
+        with self.admission.reserve(record.owner):
+            await self.refinements.ask(journal, Refining(model=model, below=request.below))
+        return journal, model
 
     async def retry(self, owner: str | None, session: str) -> None:
         """Continue a failed session from where it failed.
@@ -372,6 +403,23 @@ class Manager:
         }
         ordered = [files.pop(job.session) for job in queue.order(owner) if job.session in files]
         return [session.queued for session in (*ordered, *files.values())], queue.is_paused(owner)
+
+    async def queued_elsewhere(self, owner: str) -> list[QueuedFile]:
+        """List the owner's files that other convods work on, oldest first, as far as they were when last stored."""
+        if self.store.leases is None:
+            return []
+        return [
+            QueuedFile(
+                session=record.id,
+                title=record.title,
+                priority=record.config.priority,
+                state=record.state,
+                created=record.created,
+                done_s=round(record.checkpoint_sample / RATE, 3),
+            )
+            for record in await self.store.unfinished(owner)
+            if record.kind == "file" and record.state is not State.TRANSCRIBED and self.find(record.id) is None
+        ]
 
     async def pause(self, owner: str, paused: bool) -> None:
         """Pause or resume the owner's files; a restart does not forget it."""

@@ -20,7 +20,9 @@ from convod.sessions.admission import Admission
 from convod.sessions.journal import Journal
 from convod.sessions.lengths import cut_line
 from convod.sessions.session import Refused, Session
-from convod.sessions.speakers import Speakers, name_of, voice_of
+from convod.sessions.speaker_names import name_of
+from convod.sessions.speakers import Speakers, voice_of
+from convod.speakers import LEAST_S
 from convod.speakers.clusters import Group
 from convod.speakers.vectors import pack, total, unpack
 from convod.store import BY_USER, Spool, Store, StoredVoice, TooMany
@@ -152,13 +154,10 @@ class Naming:
         if not name:
             raise Refused(Code.BAD_REQUEST, "a voice is remembered by a name: give one")
         said = await self._store.said_by(journal.id, speaker)
-        voice = await trio.to_thread.run_sync(voice_of, self._spool.voices(journal.id), said)
+        voices = self._spool.voices(journal.id)
+        voice = await trio.to_thread.run_sync(voice_of, voices, said)
         if voice is None:
-            raise Refused(
-                Code.BAD_STATE,
-                "nothing is kept of this voice: name it while the session goes on, or keep the audio of the next "
-                "session (keep_audio)",
-            )
+            raise Refused(Code.BAD_STATE, _why_no_voice(journal, kept=await trio.to_thread.run_sync(voices.exists)))
         try:
             model = await trio.to_thread.run_sync(fingerprint, self._embedder)
         except NoVoices as error:
@@ -206,6 +205,17 @@ class Naming:
             return
         with speakers.undone_if_it_fails():
             yield speakers
+
+
+def _why_no_voice(journal: Journal, *, kept: bool) -> str:
+    if journal.record.config.channels == "split":
+        return "this session tells channels apart and no voices: remember one of a session with speakers"
+    if kept:
+        return f"too little is heard of this voice: it takes {LEAST_S:g} seconds in one piece, so try again later"
+    return (
+        "this voice is not kept any more: a voice can be remembered while its session runs, and afterwards only if the "
+        "session's audio is kept (keep_audio)"
+    )
 
 
 def _joined(name: str, model: str, voice: Group, before: StoredVoice | None) -> StoredVoice:

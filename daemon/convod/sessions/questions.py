@@ -19,7 +19,7 @@ from convod.sessions.journal import Journal
 from convod.sessions.lengths import check_query
 from convod.sessions.limits import LimitSettings
 from convod.sessions.session import Refused
-from convod.sessions.speakers import are_told, named
+from convod.sessions.speaker_names import are_told, named
 from convod.store import Store, TookTooLong
 from convod.summary import Summarizers, SummarizerUnavailable
 from convod.summary.base import EXTRACTIVE

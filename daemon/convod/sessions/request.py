@@ -54,7 +54,7 @@ def validate_request(request: CreateSession, deps: SessionDeps, summarizers: Sum
     else:
         _check_size(audio.size or 0, deps)
     engine = _engine_for(request.model, deps)
-    _check_language(request, engine)
+    request = _with_languages(request, engine)
     if request.endpoint_ms is not None and not ENDPOINT_MS[0] <= request.endpoint_ms <= ENDPOINT_MS[1]:
         raise Refused(Code.BAD_REQUEST, f"endpoint_ms must be {ENDPOINT_MS[0]} to {ENDPOINT_MS[1]}")
     if request.vad_mode is not None and request.vad_mode > 3:
@@ -145,18 +145,24 @@ def _engine_for(model: str | None, deps: SessionDeps) -> Engine:
         raise Refused(Code.BUSY, str(error)) from error
 
 
-def _check_language(request: CreateSession, engine: Engine) -> None:
+def _with_languages(request: CreateSession, engine: Engine) -> CreateSession:
+    """Return the request with `languages` that are several and different, or None; of one it is the `language`."""
     model = engine.status().model
     # While a model loads, only its name is known.
     languages: Sequence[str] = engine.languages or models.languages(model)
-    if request.language is not None and request.language not in languages:
-        raise Refused(
-            Code.BAD_REQUEST,
-            f"model {model!r} does not know language {request.language!r}; it knows {', '.join(languages)}",
-        )
+    wanted = list(dict.fromkeys(request.languages or ()))
+    if wanted and request.language is not None:
+        raise Refused(Code.BAD_REQUEST, "language says what is spoken: leave languages out, or leave out language")
+    for code in wanted if request.language is None else [request.language]:
+        if code not in languages:
+            raise Refused(
+                Code.BAD_REQUEST, f"model {model!r} does not know language {code!r}; it knows {', '.join(languages)}"
+            )
     if request.task == "translate" and len(languages) == 1:
         raise Refused(
             Code.BAD_REQUEST,
             f"model {model!r} knows no language but {languages[0]!r} and cannot translate; leave task as transcribe, "
             "or choose a model of many languages",
         )
+    language = wanted[0] if len(wanted) == 1 else request.language
+    return msgspec.structs.replace(request, language=language, languages=wanted if len(wanted) > 1 else None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -25,6 +25,9 @@ TITLE: Final = 60
 
 TITLE_FROM: Final = 8
 """Columns of a text that says something: "Hm." does not."""
+
+TITLE_SEGMENTS: Final = 50
+"""A title is looked for in so many segments when one of them is corrected."""
 
 
 async def publish_segments(journal: Journal, commit: Commit, speakers: Speakers | None = None) -> float:
@@ -71,6 +74,18 @@ def title_from(texts: Iterable[str]) -> str:
     """The first words of the first text that says something; empty if none does."""
     first = next((text for each in texts if width(text := one_line(each)) >= TITLE_FROM), "")
     return clip(first, TITLE)
+
+
+async def title_corrected(journal: Journal, corrected: Mapping[int, str]) -> str | None:
+    """The title of a session whose own is the words of a segment that reads otherwise now; None if it stays."""
+    record = journal.record
+    if record.config.title is not None or not record.title or min(corrected) >= TITLE_SEGMENTS:
+        return None
+    texts = [one.text for one in await journal.store.segments(record.id, limit=TITLE_SEGMENTS)]
+    if title_from(texts) != record.title:
+        return None
+    title = title_from(corrected.get(number, text) for number, text in enumerate(texts))
+    return None if title == record.title else title
 
 
 def _uncovered(start_s: float, end_s: float) -> str:

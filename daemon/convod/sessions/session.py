@@ -25,7 +25,8 @@ from convod.metrics import SessionMetrics
 from convod.sessions.file_queue import FileQueue
 from convod.sessions.journal import Journal
 from convod.sessions.limits import LimitSettings
-from convod.sessions.speakers import Speakers, are_told
+from convod.sessions.speaker_names import are_told
+from convod.sessions.speakers import Speakers
 from convod.speech.commands import Command
 from convod.speech.decoding import DecodeJob, Hypothesis
 from convod.speech.hallucination import HallucinationFilter
@@ -50,7 +51,8 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     mid-utterance gets its final after this and the endpoint. `rolling_s`: a rolling summary takes in so much new talk
     (or what there is, once it has waited so long). `patient_ms`: after so much silence an utterance ends whose text so
     far is in mid-sentence (0: at the endpoint, as any other). `credit_s`: audio that may wait for the engine, more than
-    the longest utterance (28 s).
+    the longest utterance (28 s). `refine_model`: hears segments of a lower confidence than `refine_below` again, in
+    sessions with kept audio, once there was nothing else to do for `refine_idle_s`; empty: none does.
     """
 
     resume_s: Annotated[float, Meta(ge=0, le=86400)] = 30.0
@@ -63,6 +65,9 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     beam: Annotated[int, Meta(ge=1, le=20)] = 5
     rolling_s: Annotated[float, Meta(gt=0, le=86400)] = 120.0
     keep_audio: bool = False
+    refine_model: str = ""
+    refine_below: Annotated[float, Meta(ge=0, le=1)] = 0.75
+    refine_idle_s: Annotated[float, Meta(ge=0, le=1e7)] = 300.0
 
 
 class _CodedError(Exception):

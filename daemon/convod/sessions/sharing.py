@@ -15,7 +15,7 @@ import trio
 
 from convo.messages import Code, State
 from convod.auto_reset_event import AutoResetEvent
-from convod.sessions.extra_summaries import SummaryRequests
+from convod.sessions.journal import Journal
 from convod.sessions.registry import Registry
 from convod.sessions.takeover import TakeOver, TakeOvers
 from convod.store import Held, Leases, Note, Record, Spool, Store, StoreFailed
@@ -42,7 +42,7 @@ class Sharing:
         store: what all of them share.
         spool: this convod's audio.
         registry: what runs here.
-        summary_requests: what writes summaries here.
+        resume_asked: goes on with what was asked for of a session, such as another summary.
         audio_grace_s: how long a convod is waited for that alone has a session's audio.
         on_paused: called when owners were paused or resumed.
     """
@@ -53,7 +53,7 @@ class Sharing:
         store: Store,
         spool: Spool,
         registry: Registry,
-        summary_requests: SummaryRequests,
+        resume_asked: Callable[[Journal], None],
         audio_grace_s: float,
         on_paused: Callable[[], Awaitable[None]],
     ) -> None:
@@ -61,7 +61,7 @@ class Sharing:
         self._store = store
         self._spool = spool
         self._registry = registry
-        self._summary_requests = summary_requests
+        self._resume_asked = resume_asked
         self._on_paused = on_paused
         lease_s = leases.member.lease_s
         self._every_s = lease_s / LOOKS
@@ -139,7 +139,7 @@ class Sharing:
 
     def _resume(self, record: Record) -> None:
         if record.state.final:
-            self._summary_requests.resume(self._registry.own(record))
+            self._resume_asked(self._registry.own(record))
         else:
             self._registry.resume(record)
 
@@ -151,7 +151,7 @@ class Sharing:
             journal.record.asked.append(options)
         await journal.enter(State.COMPLETED, wait=False)
         if options.mode != "off":
-            self._summary_requests.resume(journal)
+            self._resume_asked(journal)
 
     async def _fail(self, record: Record) -> None:
         journal = self._registry.own(record)

@@ -22,7 +22,6 @@ from convo.messages import (
     CreateSession,
     DurableEvent,
     Label,
-    Speaker,
     SpeakerLabel,
     SpeakerRenamed,
     SpeakersRevised,
@@ -34,7 +33,7 @@ from convod.speakers.clusters import Group
 from convod.speakers.known import LEAST_S as KNOWN_S
 from convod.speakers.vectors import Vector, unit, unpack
 from convod.speech.commands import TimedText
-from convod.store import SpeakerNames, StoreFailed
+from convod.store import StoreFailed
 
 log = logging.getLogger("convod.sessions")
 
@@ -195,24 +194,6 @@ class Speakers:
                 os.close(file)
         except OSError as error:  # only a restart would miss it
             log.warning("a voice is not kept for a restart: %s", error.strerror)
-
-
-def are_told(config: CreateSession) -> bool:
-    """Whether a session says who speaks."""
-    return config.speakers != "off" or config.channels == "split"
-
-
-def name_of(config: CreateSession, speaker: int) -> str:
-    """What a speaker is called."""
-    if config.channels != "split":
-        return f"Speaker {speaker}"
-    named = config.channel_names[speaker - 1 : speaker]
-    return named[0] if named and named[0] else f"Channel {speaker}"
-
-
-def named(config: CreateSession, said: SpeakerNames) -> list[Speaker]:
-    """Those who say something, with what they are called."""
-    return [Speaker(speaker=number, name=said.names.get(number) or name_of(config, number)) for number in said.speaking]
 
 
 def voice_of(path: Path, segments: Collection[int]) -> Group | None:

@@ -24,10 +24,15 @@ def hotwords_of(config: CreateSession) -> str | None:
 
 def correction(config: CreateSession, segment: int, text: str) -> tuple[type[DurableEvent], dict[str, Any]] | None:
     """What the rules make of a segment, as an event; None if they leave it alone."""
-    changed = _compiled(tuple(config.vocabulary)).apply(text) if config.vocabulary else text
+    changed = with_rules(config, text)
     if changed == text:
         return None
     return SegmentCorrected, {"segment": segment, "text": changed, "by": BY_VOCABULARY}
+
+
+def with_rules(config: CreateSession, text: str) -> str:
+    """What the rules make of a text."""
+    return _compiled(tuple(config.vocabulary)).apply(text) if config.vocabulary else text
 
 
 @lru_cache(64)

@@ -65,16 +65,23 @@ def add_alike(groups: list[Group], vector: Vector, seconds: float) -> None:
         groups.append(Group.of(vector, seconds))
 
 
-def agglomerate(groups: Sequence[Group], count: int | None, same: float = SAME) -> list[Group]:
+def agglomerate(groups: Sequence[Group], count: int | None, same: float = SAME, lasting_s: float = 0.0) -> list[Group]:
     """Join the two nearest groups until `count` are left; for None, until no two are as near as `same`.
 
-    Centroid linkage: the cosine of two groups is that of their centroids.
+    Centroid linkage: the cosine of two groups is that of their centroids. Once no more than `count` groups of
+    `lasting_s` seconds or more are left, two of these are joined only if they are as near as `same`, or nothing else is
+    left to join: else a few words in an unusual voice would take the place of a speaker.
     """
     left = [msgspec.structs.replace(group) for group in groups]
     cosines = {(a, b): dot(left[a].centroid, left[b].centroid) for b in range(len(left)) for a in range(b)}
     alive = set(range(len(left)))
     while len(alive) > (count or 1) and cosines:
-        (a, b), near = max(cosines.items(), key=lambda item: item[1])
+        lasting = {at for at in alive if left[at].seconds >= lasting_s}
+        full = count is not None and len(lasting) <= count
+        (a, b), near = max(
+            cosines.items(),
+            key=lambda item: (not (full and item[1] < same and lasting.issuperset(item[0])), item[1]),
+        )
         if count is None and near < same:
             break
         left[a].join(left[b])

@@ -166,7 +166,7 @@ class SpeakerLabels:
     # --- at the end ---------------------------------------------------------------------------------------
 
     def _final_speakers(self) -> list[Group]:
-        final = agglomerate(self._alike, self.count)
+        final = agglomerate(self._alike, self.count, lasting_s=BRIEF_S)
         if self.count is None:
             lasting = [group for group in final if group.seconds >= BRIEF_S]
             final = (lasting or final)[:MOST_SPEAKERS]

@@ -1,4 +1,4 @@
-"""Split the text of a window into segments where the speaker pauses, and where a sentence ends.
+"""Split a text into segments where the speaker pauses, where the language changes, and where a sentence ends.
 
 In: a window's text, its words with times, and when its utterances end. An utterance may hold a long pause, where noise
 or music goes on. Out: the text in parts, each with its words; no
@@ -41,7 +41,7 @@ def cues(text: str, words: Sequence[TimedWord], ends: Sequence[float]) -> list[C
     def close() -> None:
         nonlocal rest
         if current:
-            part, rest = _taken(rest, sum(len("".join(word.word.split())) for word in current))
+            part, rest = taken(rest, sum(len("".join(word.word.split())) for word in current))
             found.append(Cue(utterance, part, list(current)))
             current.clear()
 
@@ -64,12 +64,12 @@ def cues(text: str, words: Sequence[TimedWord], ends: Sequence[float]) -> list[C
 def _ends(current: Sequence[TimedWord], following: TimedWord) -> bool:
     """Whether a segment with the `current` words ends before the `following` one."""
     last = current[-1]
-    if following.start - last.end >= PAUSE_S:
+    if following.start - last.end >= PAUSE_S or following.language != last.language:
         return True
     return len(current) >= SENTENCE_WORDS and ends_sentence(last.word)
 
 
-def _taken(text: str, letters: int) -> tuple[str, str]:
+def taken(text: str, letters: int) -> tuple[str, str]:
     """Split a text after so many characters, spaces not counted."""
     at = 0
     while at < len(text) and letters > 0:

@@ -50,6 +50,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Args:
         language: The language, or None to detect it.
+        languages: Those it may be where it is detected; None allows all.
         task: `transcribe` or `translate`.
         prompt: Text that comes before the session's.
         hotwords: Words to expect.
@@ -63,6 +64,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     language: str | None = None
+    languages: tuple[str, ...] | None = None
     task: str = "transcribe"
     prompt: str | None = None
     hotwords: str | None = None
@@ -158,13 +160,14 @@ UNCOVERED_S: Final = 2.0
 """A voice without words is reported from this length on: less may be laughter."""
 
 
-class TimedWord(msgspec.Struct, frozen=True, kw_only=True):
-    """A word; `start` and `end` are seconds from the window's start."""
+class TimedWord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A word; `start` and `end` are seconds from the window's start. `language` is told where a window has several."""
 
     start: float
     end: float
     word: str
     probability: float
+    language: str | None = None
 
 
 class Voiceprints(msgspec.Struct, frozen=True, kw_only=True):
@@ -183,7 +186,7 @@ class Hypothesis(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Args:
         text: The text, empty where nobody speaks.
-        language: The language it is in.
+        language: The language it is in; of several the one that is spoken most.
         language_probability: How probable that language is.
         avg_logprob: Mean log-probability of its tokens.
         no_speech_prob: Whisper's probability that the window holds no speech.

@@ -72,7 +72,8 @@ def texts(job: FileDecodeJob, hypothesis: Hypothesis, *, joined: bool, words: bo
         if own is not None and hypothesis.voiced is not None:
             own = with_bounds(own, start, end)
         voice = voice_of(hypothesis.voiceprints, begin_s, end_s, hypothesis.voiced) if job.window.voiceprints else None
-        yield TimedText(start, end, cue.text, hypothesis.language, confidence, own, voice)
+        language = cue.words[0].language or hypothesis.language
+        yield TimedText(start, end, cue.text, language, confidence, own, voice)
 
 
 def uncovered(job: FileDecodeJob, hypothesis: Hypothesis) -> tuple[float, float] | None:

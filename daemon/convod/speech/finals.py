@@ -154,7 +154,8 @@ class FinalQueue:
             if not self._hallucination_filter.judge_hypothesis(hypothesis, spoken_s).keep:
                 hypothesis = None
         # Nothing of a rejected text is kept: a language detected in noise would be expected of every later window.
-        if hypothesis is not None and hypothesis.language_probability >= LANGUAGE_SURE:
+        # It takes more than that to find another language than the expected one.
+        if hypothesis is not None and (self.language or hypothesis.language_probability >= LANGUAGE_SURE):
             self.language = self._settings.language or hypothesis.language
         self._previous = None
         text = self._text(final, hypothesis)

@@ -72,7 +72,7 @@ _CALLED_LAST: Final = re.compile(
     r"^(?i:please|can\s+you|could\s+you|would\s+you|will\s+you)\b.*,\s*(?P<who>" + _NAME + r")\s*[?.!]*$"
 )
 _SELF: Final = re.compile(
-    rf"\b(?i:I|we)(?:\s+|(?=['’]))(?i:will|['’]ll|need\s+to|have\s+to|must|should|(?:am|are|['’]m|['’]re)\s+going\s+to|"
+    rf"\b(?:(?P<one>(?i:I))|(?i:we))(?:\s+|(?=['’]))(?i:will|['’]ll|need\s+to|have\s+to|must|should|(?:am|are|['’]m|['’]re)\s+going\s+to|"
     rf"(?:plan|promised?)\s+to)\s+{_ADVERB}{_IDLE}(?=\w)"
 )
 _ASKED: Final = re.compile(
@@ -80,7 +80,9 @@ _ASKED: Final = re.compile(
 )
 _MARKED: Final = re.compile(r"^(?i:action\s+item|to-?do|next\s+step)s?\s*:\s*(?=\w)")
 # Promised by "I will have a draft", if it is said by when.
-_HANDED_IN: Final = re.compile(r"\b(?i:I|we)(?:['’]ll|\s+will)\s+(?i:have)\s+(?i:an?|the|it|that|this|my|our)\b")
+_HANDED_IN: Final = re.compile(
+    r"\b(?:(?P<one>(?i:I))|(?i:we))(?:['’]ll|\s+will)\s+(?i:have)\s+(?i:an?|the|it|that|this|my|our)\b"
+)
 # What to do was said by someone else, before.
 _SAME: Final = re.compile(r"(?i:\bdo\s+(?:that|it|this|so))\W*$")
 # Capitalised because they begin a sentence, not because they are names.
@@ -121,18 +123,23 @@ _IDLE_KOREAN: Final = re.compile(
 )
 # It must be done: by whom, or until when?
 _DUTY_KOREAN: Final = re.compile("야\\s?(?:합니다|해요|돼요|됩니다|할\\s|하고|한다|겠)")
-_SELF_KOREAN: Final = re.compile(r"(?:^|\s)(?:제가|저희가|우리가|저희는|우리는|저는)\s")
+_SELF_KOREAN: Final = re.compile(r"(?:^|\s)(?:(?P<one>제가|저는)|저희가|우리가|저희는|우리는)\s")
+# These endings are the speaker's own promise, though the sentence leaves the speaker out.
+_PROMISE_KOREAN: Final = re.compile("(?:겠습니다|[가-힣]게요)\\W*$")
 
 
-def action_item(sentence: str) -> ActionItem | None:
-    """Return the action that a sentence announces, with its owner and date if it names them."""
+def action_item(sentence: str, speaker: str | None = None) -> ActionItem | None:
+    """Return the action that a sentence announces, with its owner and date if it names them.
+
+    `speaker`: who says it; the owner of what they promise to do themselves.
+    """
     sentence = line(sentence, TEXT_CHARS)
-    found = _korean(sentence) if re.search("[가-힣]", sentence) else _english(sentence)
+    found = _korean(sentence, speaker) if re.search("[가-힣]", sentence) else _english(sentence, speaker)
     # "Give us an update" is over when it is said; "by Friday" it is not.
     return None if found is not None and found.due is None and is_about_the_call(sentence) else found
 
 
-def _english(sentence: str) -> ActionItem | None:
+def _english(sentence: str, speaker: str | None) -> ActionItem | None:
     for pattern in (_ASSIGNED, _CALLED, _CALLED_LAST, _OWNED):
         found = pattern.search(sentence)
         if found:
@@ -144,11 +151,12 @@ def _english(sentence: str) -> ActionItem | None:
     if _SAME.search(sentence):
         return None
     due = _due_english(sentence)
-    if _HANDED_IN.search(sentence) and due and not question:
-        return _item(sentence, None, due)
-    if _MARKED.search(sentence) or _ASKED.search(sentence) or (_SELF.search(sentence) and not question):
-        return _item(sentence, None, due)
-    return None
+    handed_in, promised = _HANDED_IN.search(sentence), None if question else _SELF.search(sentence)
+    if handed_in and due and not question:
+        return _item(sentence, speaker if handed_in["one"] else None, due)
+    if promised:
+        return _item(sentence, speaker if promised["one"] else None, due)
+    return _item(sentence, None, due) if _MARKED.search(sentence) or _ASKED.search(sentence) else None
 
 
 def _owner(who: str) -> str | None:
@@ -165,16 +173,18 @@ def _due_english(sentence: str) -> str | None:
     return None
 
 
-def _korean(sentence: str) -> ActionItem | None:
+def _korean(sentence: str, speaker: str | None) -> ActionItem | None:
     if not _CUE_KOREAN.search(sentence) or _IDLE_KOREAN.search(sentence):
         return None
     who = _WHO_KOREAN.search(sentence)
     owner = who["who"] if who and not _NO_KOREAN_NAMES.match(who["who"]) else None
     if owner is None and is_decision(sentence):
         return None  # a joint decision is not one person's task
-    due = _DUE_KOREAN.search(sentence)
-    if owner is None and due is None and _DUTY_KOREAN.search(sentence) and not _SELF_KOREAN.search(sentence):
+    due, themselves = _DUE_KOREAN.search(sentence), _SELF_KOREAN.search(sentence)
+    if owner is None and due is None and _DUTY_KOREAN.search(sentence) and not themselves:
         return None
+    if owner is None and (themselves["one"] if themselves else _PROMISE_KOREAN.search(sentence)):
+        owner = speaker
     return _item(sentence, owner, due[0].removesuffix("까지").strip() if due else None)
 
 

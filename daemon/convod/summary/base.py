@@ -51,12 +51,16 @@ class SummarySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class Transcript(msgspec.Struct, frozen=True):
-    """What was said, in a session of `owner`. `language` is a code such as "en", or empty when it is not known."""
+    """What was said, in a session of `owner`. `language` is a code such as "en", or empty when it is not known.
+
+    `speakers`: what speakers are called, by the numbers that segments have.
+    """
 
     title: str
     language: str
     segments: Sequence[Segment]
     owner: str = ""
+    speakers: Mapping[int, str] = msgspec.field(default_factory=dict)
 
 
 Show = Callable[[str, bool], None]

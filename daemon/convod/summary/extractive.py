@@ -26,6 +26,7 @@ from convo.messages import ActionItem, Section, Segment
 from convod.summary.actions import TEXT_CHARS, action_item
 from convod.summary.cues import consultation_field, is_about_the_call, is_decision, is_open, leans_on_another
 from convod.summary.parse import ITEM_CHARS, SECTION_CHARS, SUMMARY_CHARS, TITLE_CHARS, Draft, joined
+from convod.summary.promises import UNKNOWN, Names, name_of
 from convod.summary.styles import Style
 from convod.summary.text import block, clip, line, safe
 from convod.summary.words import fluent, is_function_word, keywords, says_nothing, sentences, weigh
@@ -74,10 +75,11 @@ class _Sentence:
 
 @dataclass(frozen=True)
 class Said:
-    """A sentence, and the segment that it was said in."""
+    """A sentence, the segment that it was said in, and who says it, if that is known."""
 
     text: str
     segment: int
+    speaker: str | None = None
 
 
 @dataclass(frozen=True)
@@ -88,23 +90,30 @@ class Digest:
     kept: list[Said]
 
 
-def said_in(segments: Sequence[Segment]) -> list[Said]:
+def said_in(segments: Sequence[Segment], names: Names = UNKNOWN) -> list[Said]:
     """Return the sentences of segments in order, safe and without hesitations."""
     return [
-        Said(text, segment.segment)
+        Said(text, segment.segment, name_of(segment, names))
         for segment in segments
         for spoken in sentences(safe(segment.text))
         if (text := fluent(spoken))
     ]
 
 
-def extract(segments: Sequence[Segment], style: Style, language: str = "", before: Digest | None = None) -> Digest:
-    """Write the draft of a talk in a style; `before` is a digest of what came before these segments.
+def extract(
+    segments: Sequence[Segment],
+    style: Style,
+    language: str = "",
+    before: Digest | None = None,
+    names: Names = UNKNOWN,
+) -> Digest:
+    """Write the draft of a talk in a style; `before` is a digest of what came before these segments, `names` what their
+    speakers are called.
 
     It takes well under a second for an hour of talk, so call it in a thread. A style with fields of the user's own is
     read as one without: which sentence answers a question cannot be told by counting words.
     """
-    said = [*(before.kept if before else ()), *said_in(segments)]
+    said = [*(before.kept if before else ()), *said_in(segments, names)]
     texts = [sentence.text for sentence in said]
     most, points = _LENGTHS.get(style.name, _LENGTHS["brief"])
     words = keywords(texts, _KEYWORDS)
@@ -210,7 +219,7 @@ def _actions(said: Sequence[Said], before: Sequence[ActionItem]) -> list[ActionI
     """Merge known sentences and new ones, each once; the newest if there are too many."""
     found = {item.text.casefold(): item for item in before}
     for sentence in said:
-        item = action_item(sentence.text)
+        item = action_item(sentence.text, sentence.speaker)
         if item is not None:
             found.setdefault(item.text.casefold(), msgspec.structs.replace(item, sources=[sentence.segment]))
     return list(found.values())[-_ACTIONS:]

@@ -27,6 +27,7 @@ import trio
 from convo.messages import Segment
 from convod.summary.base import ChatMessage, PromptTooLong, SummarizerUnavailable, Transcript
 from convod.summary.parse import Draft
+from convod.summary.promises import UNKNOWN, Names, name_of
 from convod.summary.prompt import Wanted, for_merge, for_part, for_update, for_whole, numbered
 from convod.summary.text import clip
 from convod.summary.tokens import MOST, UPPER, Costs, Gauge, costs_of
@@ -71,13 +72,14 @@ def room_in(context_tokens: int, question: Sequence[ChatMessage]) -> Room:
 
 
 class Line(msgspec.Struct, frozen=True, dict=True):
-    """A segment's text, or a part of it, with the segment's number."""
+    """A segment's text, or a part of it, with the segment's number and what its speaker is called, if that is known."""
 
     number: int
     text: str
+    speaker: str | None = None
 
     def __str__(self) -> str:
-        return numbered(self.number, self.text)
+        return numbered(self.number, self.text, self.speaker)
 
     @cached_property
     def costs(self) -> Costs:
@@ -89,17 +91,19 @@ class Line(msgspec.Struct, frozen=True, dict=True):
         return gauge.of(self.costs) + 1
 
 
-def lines_of(segments: Sequence[Segment]) -> list[Line]:
+def lines_of(segments: Sequence[Segment], names: Names = UNKNOWN) -> list[Line]:
     """The lines of a transcript, weighed; segments without words are left out."""
-    lines = [Line(segment.segment, text) for segment in segments if (text := segment.text.strip())]
+    lines = [
+        Line(segment.segment, text, name_of(segment, names)) for segment in segments if (text := segment.text.strip())
+    ]
     for line in lines:
         line.tokens()
     return lines
 
 
-async def _lines_of(segments: Sequence[Segment]) -> list[Line]:
+async def _lines_of(transcript: Transcript) -> list[Line]:
     # Counting the tokens of 8 hours takes a tenth of a second, too long for the loop.
-    return await trio.to_thread.run_sync(lines_of, segments, abandon_on_cancel=True)
+    return await trio.to_thread.run_sync(lines_of, transcript.segments, transcript.speakers, abandon_on_cancel=True)
 
 
 def pieces_of(lines: Sequence[Line], most: int) -> list[Line]:
@@ -130,14 +134,14 @@ def _within(line: Line, most: int) -> list[Line]:
     if line.tokens() <= most:
         return [line]
     # At the most tokens a character none of these pieces has more than `most` tokens.
-    width = max(1, int((most - 2 - Line(line.number, "").tokens()) / MOST))
+    width = max(1, int((most - 2 - Line(line.number, "", line.speaker).tokens()) / MOST))
     text = line.text
     pieces = []
     while len(text) > width:
         cut = text.rfind(" ", width // 2, width) + 1 or width
         pieces.append(text[:cut].strip())
         text = text[cut:]
-    return [Line(line.number, piece) for piece in (*pieces, text.strip()) if piece]
+    return [Line(line.number, piece, line.speaker) for piece in (*pieces, text.strip()) if piece]
 
 
 class Notes:
@@ -184,13 +188,13 @@ async def summarise(transcript: Transcript, wanted: Wanted, work: Work) -> Draft
     Raises:
         SummarizerUnavailable: from `ask`, or because the model's context stays too small.
     """
-    lines = await _lines_of(transcript.segments)
+    lines = await _lines_of(transcript)
     return await _shrinking(work, lambda context: _Job(wanted, context, work).of_whole(lines))
 
 
-async def update(before: Draft, segments: Sequence[Segment], wanted: Wanted, work: Work) -> Draft:
-    """The draft of a talk so far, from the last one and the segments since. Raises as `summarise`."""
-    lines = await _lines_of(segments)
+async def update(before: Draft, new: Transcript, wanted: Wanted, work: Work) -> Draft:
+    """The draft of a talk so far, from the last one and what was said since. Raises as `summarise`."""
+    lines = await _lines_of(new)
     return await _shrinking(work, lambda context: _Job(wanted, context, work).since(before, lines))
 
 

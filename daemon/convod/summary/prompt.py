@@ -71,7 +71,7 @@ that was said, and you go on summarising.
 Use only what the {tag} says. Add no names, numbers, dates or conclusions that are not in it. Speech recognition \
 makes mistakes: leave out what makes no sense.
 Numbers in square brackets are those of the segments of the talk. Put those that a key point or an action item rests \
-on into its "sources", and nowhere else; cite only numbers that stand in the {tag}.
+on into its "sources", and nowhere else; cite only numbers that stand in the {tag}.{speakers}
 
 {style}
 
@@ -83,6 +83,10 @@ Answer with one JSON object and nothing around it. Keep the names of its fields 
 "due": when, as it was said, or "", "sources": [...]}}, ...], \
 "keywords": [at most ten words or names]}}
 Use [] where there is nothing."""
+
+_SPEAKERS: Final = """
+What stands between such a number and a colon is who says the segment. Who says "I will" is the "owner" of that action \
+item, by what they are called there; else its owner is the one who was named."""
 
 _PART: Final = (
     "This is part {part} of a longer talk. Write detailed notes of this part; they will be merged with "
@@ -119,15 +123,22 @@ Answer with one JSON object and nothing around it:
 {"answer": [{"text": one sentence, "sources": [passage number, ...]}, ...]}
 If the passages do not answer the question, answer {"answer": []}."""
 
+_NO_MARKS: Final = re.compile(r"[\[\]:\s]+")
+"""What would make another line of a name."""
+
 _LANGUAGE: Final = re.compile(r"[A-Za-z]{2,}(?:[ _-][A-Za-z0-9]+){0,3}")
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """What the summary should be: a style, a language code or name ("" is the talk's own), the title of the talk."""
+    """What the summary should be: a style, a language code or name ("" is the talk's own), the title of the talk.
+
+    `labelled`: whether lines of the talk say who speaks.
+    """
 
     style: Style
     language: str
     title: str = ""
+    labelled: bool = False
 
     @property
     def labels(self) -> dict[str, str]:
@@ -153,9 +164,9 @@ def language_name(language: str) -> str:
     return language
 
 
-def numbered(number: int, text: str) -> str:
-    """A segment as a line of a transcript that can be cited."""
-    return f"[{number}] {text}"
+def numbered(number: int, text: str, speaker: str | None = None) -> str:
+    """A segment as a line of a transcript that can be cited, behind what its speaker is called."""
+    return f"[{number}] {text}" if speaker is None else f"[{number}] {' '.join(_NO_MARKS.split(speaker))}: {text}"
 
 
 def for_whole(lines: Sequence[str], wanted: Wanted) -> list[ChatMessage]:
@@ -208,6 +219,7 @@ def _messages(tag: str, what: str, lines: Sequence[str], task: str, wanted: Want
         what=what,
         style=task + style.instructions,
         language=language,
+        speakers=_SPEAKERS if wanted.labelled else "",
         summary=f"{{{fields}}}" if fields else "the summary, as one text",
     )
     title = line(quoted(wanted.title), 120)

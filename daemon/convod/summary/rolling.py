@@ -16,6 +16,7 @@ from convo.messages import Segment, Summary
 from convod.summary.extractive import Digest, extract
 from convod.summary.facts import Facts
 from convod.summary.parse import Draft
+from convod.summary.promises import UNKNOWN, Names
 from convod.summary.styles import Style
 
 Load = Callable[[int], Awaitable[Sequence[Segment]]]
@@ -50,17 +51,18 @@ class Rolling:
         """The last segment that the last summary takes in; -1 before there is one."""
         return self._written.through
 
-    async def extracted(self, load: Load, style: Style, language: str) -> Draft:
-        """The next draft, without a language model."""
+    async def extracted(self, load: Load, style: Style, language: str, names: Names = UNKNOWN) -> Draft:
+        """The next draft, without a language model; `names`: what speakers are called."""
         segments = await self._hear(load, self._digested)
-        digest = await trio.to_thread.run_sync(partial(extract, segments, style, language, self._digest))
+        digest = await trio.to_thread.run_sync(partial(extract, segments, style, language, self._digest, names))
         self._digest = digest
         self._reach(segments, self._digested)
         self._draft = digest.draft
         return digest.draft
 
-    async def refined(self, load: Load, refine: Refine) -> Draft:
-        """The next draft, by a language model."""
+    async def refined(self, load: Load, refine: Refine, names: Names = UNKNOWN) -> Draft:
+        """The next draft, by a language model; `names`: what speakers are called."""
+        self.facts.add(names.values())
         segments = await self._hear(load, self._written)
         self._draft = await refine(self._draft, segments)
         self._reach(segments, self._written)

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
+import msgspec
 import trio
 
 from convo.messages import Origin, Segment, SummarizerStatus, Summary, SummaryOptions
@@ -20,6 +21,7 @@ from convod.summary.chooser import Chooser
 from convod.summary.http import ClientFactory, client_factory
 from convod.summary.longform import Notes, Work, summarise, update
 from convod.summary.parse import Draft
+from convod.summary.promises import with_owners
 from convod.summary.prompt import Wanted
 from convod.summary.providers import is_known, names
 from convod.summary.styles import BadTemplate, Style, Styles
@@ -113,14 +115,14 @@ class Summarizers:
         status = await self.choose(options)
         if status.provider == EXTRACTIVE:
             language = _language_of(transcript)
-            digest = await self._in_thread(transcript.owner, partial(_extract, segments, style, language))
+            digest = await self._in_thread(transcript.owner, partial(_extract, transcript, style, language))
             show(digest.draft.summary, True)
             return self._signed(digest.draft, status, style, language, through)
         language = self._language(options, transcript)
-        wanted = Wanted(style=style, language=language, title=transcript.title)
+        wanted = _wanted(style, language, transcript)
         with self.chooser.at_work(status):
             draft = await summarise(transcript, wanted, await self._work(status, wanted, show))
-        missing = await self._in_thread(transcript.owner, partial(_missing, transcript, draft, language))
+        draft, missing = await self._in_thread(transcript.owner, partial(_checked, transcript, draft, language))
         return self._signed(draft, status, style, language, through, missing)
 
     async def answer(
@@ -148,7 +150,7 @@ class Summarizers:
     async def roll(
         self, rolling: Rolling, transcript: Transcript, load: Load, options: SummaryOptions, show: Show
     ) -> Summary:
-        """Write the next rolling summary; `transcript` has the talk's title and language, `load` its segments.
+        """Write the next rolling summary; `transcript` has all of the talk but its segments, `load` those.
 
         Raises:
             SummarizerUnavailable: as `write`.
@@ -156,20 +158,20 @@ class Summarizers:
         style = self._style_now(options)
         status = await self.choose(options)
         if status.provider == EXTRACTIVE:
-            draft = await rolling.extracted(load, style, transcript.language)
+            draft = await rolling.extracted(load, style, transcript.language, transcript.speakers)
             show(draft.summary, True)
             return self._signed(draft, status, style, transcript.language, rolling.through)
         language = self._language(options, transcript)
-        wanted = Wanted(style=style, language=language, title=transcript.title)
+        wanted = _wanted(style, language, transcript)
 
         async def refine(before: Draft | None, segments: Sequence[Segment]) -> Draft:
+            new = msgspec.structs.replace(transcript, segments=segments)
             with self.chooser.at_work(status):
                 work = await self._work(status, wanted, show)
-                if before is None:
-                    return await summarise(Transcript(transcript.title, transcript.language, segments), wanted, work)
-                return await update(before, segments, wanted, work)
+                draft = await (summarise(new, wanted, work) if before is None else update(before, new, wanted, work))
+            return await self._in_thread(transcript.owner, partial(with_owners, draft, segments, transcript.speakers))
 
-        draft = await rolling.refined(load, refine)
+        draft = await rolling.refined(load, refine, transcript.speakers)
         missing = rolling.facts.missing(draft, language)
         return self._signed(draft, status, style, language, rolling.through, missing)
 
@@ -289,12 +291,16 @@ def _default_factory(settings: SummarySettings) -> ClientFactory:
     return client_factory(settings.connect_timeout_s)
 
 
-def _extract(segments: Sequence[Segment], style: Style, language: str) -> Digest:
+def _wanted(style: Style, language: str, transcript: Transcript) -> Wanted:
+    return Wanted(style=style, language=language, title=transcript.title, labelled=bool(transcript.speakers))
+
+
+def _extract(transcript: Transcript, style: Style, language: str) -> Digest:
     from convod.summary.extractive import (
         extract,  # its patterns take 30 ms to compile, which start and loop can do without
     )
 
-    return extract(segments, style, language)
+    return extract(transcript.segments, style, language, names=transcript.speakers)
 
 
 def _prepare_answer(question: str, found: Found) -> tuple[Answer, Checker]:
@@ -303,12 +309,14 @@ def _prepare_answer(question: str, found: Found) -> tuple[Answer, Checker]:
     return answer, Checker(question, found.passages)
 
 
-def _missing(transcript: Transcript, draft: Draft, language: str) -> list[str]:
+def _checked(transcript: Transcript, draft: Draft, language: str) -> tuple[Draft, list[str]]:
+    """A model's draft with its owners, and the names and numbers in it that are not in the transcript."""
     from convod.summary.facts import Facts
 
+    draft = with_owners(draft, transcript.segments, transcript.speakers)
     facts = Facts()
-    facts.add([transcript.title, *(segment.text for segment in transcript.segments)])
-    return facts.missing(draft, language)
+    facts.add([transcript.title, *transcript.speakers.values(), *(segment.text for segment in transcript.segments)])
+    return draft, facts.missing(draft, language)
 
 
 def _language_of(transcript: Transcript) -> str:

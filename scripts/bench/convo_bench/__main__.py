@@ -28,6 +28,7 @@ from . import (
     load,
     make_talks,
     noise,
+    refine,
     silence,
     soak,
     speakers,
@@ -54,6 +55,7 @@ BENCHES: dict[str, Bench] = {
     "history": history.bench,
     "cluster": cluster.bench,
     "speakers": speakers.bench,
+    "refine": refine.bench,
 }
 
 
@@ -70,6 +72,7 @@ def main() -> None:
     )
     parser.add_argument("--noises", type=Path, metavar="DIR", help="recordings in which nobody speaks")
     parser.add_argument("--clips", type=Path, metavar="FILE", help="speakers: a manifest of recordings with turns")
+    parser.add_argument("--larger", type=Path, metavar="DIR", help="refine: the model that hears it again")
     parser.add_argument("--seconds", type=float, metavar="N", help="so much of each talk; load: of each part (60)")
     parser.add_argument("--minutes", type=float, metavar="N", help="files: how long the file is")
     parser.add_argument("--at-once", type=_counts, metavar="N,…", help="load: so many talks at once")
@@ -84,6 +87,7 @@ def main() -> None:
         minutes=arguments.minutes,
         at_once=arguments.at_once,
         clips=arguments.clips,
+        larger=arguments.larger,
     )
     figures: dict[str, object] = {
         "machine": f"{platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}, "
@@ -93,7 +97,10 @@ def main() -> None:
     for name in BENCHES if arguments.bench == "all" else [arguments.bench]:
         # Bare engine and daemon are compared with one worker each.
         one_worker = {"CONVOD_DEVICE": "cpu", "CONVOD_ENGINE_WORKERS": "1"} if name in ("engine", "cluster") else {}
-        with running("--model", arguments.model, **one_worker) as daemon:
+        with (
+            refine.hub_with(options.larger) as hub,
+            running("--model", arguments.model, **one_worker, **hub) as daemon,
+        ):
             result = trio.run(_warm_then, BENCHES[name], daemon, options)
         figures[name] = result
         _show(name, result)

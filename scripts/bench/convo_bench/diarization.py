@@ -18,6 +18,9 @@ import numpy as np
 FRAME_S: Final = 0.01
 COLLAR_S: Final = 0.25
 
+PAUSE_S: Final = 2.0
+"""The turns that people marked go on over pauses like this: a third of their time in meetings holds no voice."""
+
 
 @dataclass(frozen=True)
 class Turn:
@@ -53,8 +56,34 @@ def best_mapping(shared: Mapping[tuple[str, str], float]) -> float:
     return best(0, frozenset(label for _, label in shared))
 
 
-def error_rate(truth: Sequence[Turn], labels: Sequence[Turn], seconds: float) -> float:
-    """Missed speech, false alarm and confusion as a share of the speech that is scored."""
+def joined(labels: Sequence[Turn], pause_s: float = PAUSE_S) -> list[Turn]:
+    """The turns that labels in a row with one speaker make, over pauses of up to `pause_s`."""
+    turns: list[Turn] = []
+    for label in sorted(labels, key=lambda one: one.start):
+        last = turns[-1] if turns else None
+        if last is not None and last.speaker == label.speaker and label.start - last.end <= pause_s:
+            turns[-1] = Turn(last.start, max(last.end, label.end), last.speaker)
+        else:
+            turns.append(label)
+    return turns
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Shares of the speech that is scored: without a label, labelled in silence, labelled as another speaker's."""
+
+    missed: float
+    false_alarm: float
+    confusion: float
+
+    @property
+    def rate(self) -> float:
+        """All of them: the diarization error rate."""
+        return self.missed + self.false_alarm + self.confusion
+
+
+def errors(truth: Sequence[Turn], labels: Sequence[Turn], seconds: float) -> Errors:
+    """What is wrong with labels, by its kind."""
     count = int(seconds / FRAME_S) + 1
 
     def frames(turns: Sequence[Turn]) -> dict[str, np.ndarray[Any, np.dtype[np.bool_]]]:
@@ -70,11 +99,14 @@ def error_rate(truth: Sequence[Turn], labels: Sequence[Turn], seconds: float) ->
         for border in (turn.start, turn.end):
             scored[max(0, round((border - COLLAR_S) / FRAME_S)) : round((border + COLLAR_S) / FRAME_S)] = False
     labelled = sum((one.astype(int) for one in told.values()), np.zeros(count, int))
-    total = int(speaking[scored].sum())
+    total = max(1, int(speaking[scored].sum()))
     shared = {(a, b): float((x & y & scored).sum()) for a, x in said.items() for b, y in told.items()}
-    right = best_mapping(shared)
-    wrong = np.maximum(speaking, labelled)[scored].sum() - right
-    return float(wrong / total) if total else 0.0
+    either = np.minimum(speaking, labelled)[scored].sum()
+    return Errors(
+        missed=float((speaking[scored].sum() - either) / total),
+        false_alarm=float((labelled[scored].sum() - either) / total),
+        confusion=float((either - best_mapping(shared)) / total),
+    )
 
 
 def pyannote_error_rate(truth: Sequence[Turn], labels: Sequence[Turn], seconds: float) -> float | None:

@@ -18,12 +18,12 @@ PIECE_S = 0.02
 """Audio comes in pieces of this length, as from a microphone."""
 
 
-async def speak(client: Any, talk: Talk, *, delay_s: float = 0.0, interim: bool = True) -> Showing:
-    """Speak a talk in real time as a live session; returns when it is transcribed."""
+async def speak(client: Any, talk: Talk, *, delay_s: float = 0.0, interim: bool = True, **fields: Any) -> Showing:
+    """Speak a talk in real time as a live session (with more `fields` if given); returns when it is transcribed."""
     showing = Showing(talk)
     await trio.sleep(delay_s)
     session = await client.create_session(
-        kind="live", language=talk.language, interim=interim, summary=messages.SummaryOptions(mode="off")
+        kind="live", language=talk.language, interim=interim, summary=messages.SummaryOptions(mode="off"), **fields
     )
     begin = trio.current_time()
 

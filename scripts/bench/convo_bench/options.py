@@ -24,6 +24,7 @@ class Options:
         minutes: how long the file of the files bench is.
         at_once: how many talks at once the load bench tries.
         clips: a manifest of recordings, some of which say who speaks when.
+        larger: a directory with a larger model.
     """
 
     model: str = "builtin"
@@ -33,6 +34,7 @@ class Options:
     minutes: float | None = None
     at_once: tuple[int, ...] | None = None
     clips: Path | None = None
+    larger: Path | None = None
 
     @property
     def tail_s(self) -> float:

@@ -2,7 +2,8 @@
 
 `--talks` are recorded talks whose utterances name their speaker; `--clips` is a manifest of recordings, of which those
 with `turns` are scored by the diarization error rate. Audio is sent as fast as the daemon takes it: labels come with
-the segments, and do not hang on the clock.
+the segments, and do not hang on the clock. Latencies of words do: the first talk is spoken in real time, `--seconds` of
+it (60), in turn with speakers and without.
 """
 
 from __future__ import annotations
@@ -23,17 +24,24 @@ from convo.messages import AudioFormat, SpeakerLabel, SpeakersRevised, SummaryOp
 from convod.engine import environment
 
 from .daemon import Daemon
-from .diarization import Turn, error_rate, labelled_rightly, pyannote_error_rate
-from .figures import Figures
+from .diarization import Turn, errors, joined, labelled_rightly, pyannote_error_rate
+from .figures import Figures, p50_p95
+from .listener import speak
 from .options import Options
 from .talk import RATE, SECOND, decode
+from .yardstick import Yardstick
 
 PIECE = SECOND // 2
+TURNS = ("off", "auto", "auto", "off")
+"""In which order latencies are taken, for each part of the talk: the speed of a machine moves."""
+
+PART_S = 15.0
+
 OFF = SummaryOptions(mode="off")
 
 
 async def bench(daemon: Daemon, options: Options) -> Figures:
-    """A row for each talk and each clip, then the cost of an embedding."""
+    """A row for each talk and each clip, then what it costs."""
     rows: Figures = {}
     async with convo.connect(daemon.socket) as client:
         for name, audio, utterances in _talks(options):
@@ -52,19 +60,44 @@ async def bench(daemon: Daemon, options: Options) -> Figures:
             seconds = len(decode(audio)) / SECOND
             for count in ("auto", str(_count(truth))):
                 _, labels = await _label(client, audio.read_bytes(), "file", count)
-                row[f"error rate, speakers={count}, % (pyannote.metrics)"] = (
-                    f"{_percent(error_rate(truth, labels, seconds))} "
-                    f"({_percent(pyannote_error_rate(truth, labels, seconds))})"
-                )
+                for what, turns in (("turns", joined(labels)), ("segments", labels)):
+                    kinds = errors(truth, turns, seconds)
+                    shares = (kinds.missed, kinds.false_alarm, kinds.confusion)
+                    row[
+                        f"error rate of {what}, speakers={count}, % (missed, false alarm, confusion; pyannote.metrics)"
+                    ] = (
+                        f"{_percent(kinds.rate)} ({', '.join(str(_percent(share)) for share in shares)}; "
+                        f"{_percent(pyannote_error_rate(truth, turns, seconds))})"
+                    )
                 row[f"speakers told / true, speakers={count}"] = f"{_count(labels)} / {_count(truth)}"
             rows[name] = row
             print(f"{name}: {row}", file=sys.stderr, flush=True)
+        rows |= await _latencies(client, options)
     # In a process of its own, with the environment of a worker: numpy's own threads would only wait for each other.
     cost = [sys.executable, "-c", "from convo_bench.speakers import _cost; print(_cost())"]
     kept = {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
     told = await trio.run_process(cost, capture_stdout=True, env=environment.for_worker() | kept)
     rows["embedding of 5 s, processor ms"] = float(told.stdout)
     return rows
+
+
+async def _latencies(client: Any, options: Options) -> Figures:
+    """How late words are shown while voices are told apart, and while they are not."""
+    if options.talks is None:
+        return {}
+    yardstick = await trio.to_thread.run_sync(Yardstick, options.model)
+    whole = options.load_talks()[0]
+    late: dict[str, list[float]] = {"off": [], "auto": []}
+    first, left_s = 0, options.seconds or 60.0
+    while left_s > 0 and first < len(whole.utterances):
+        part = await trio.to_thread.run_sync(yardstick.time_words, whole.part(min(PART_S, left_s), first=first))
+        for wanted in TURNS:
+            late[wanted] += (await speak(client, part, speakers=wanted)).word_latencies()
+        first, left_s = first + len(part.utterances), left_s - part.seconds
+    return {
+        f"{whole.name}, word shown after its end p50 / p95, speakers={wanted}, ms": p50_p95(latencies)
+        for wanted, latencies in late.items()
+    }
 
 
 async def _label(client: Any, data: bytes, kind: str, speakers: str = "auto") -> tuple[list[Turn], list[Turn]]:

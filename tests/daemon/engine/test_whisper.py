@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from convod.engine import answers
 from convod.engine.answers import LIKELY_PER_SECOND
 from convod.engine.loading import resample
-from convod.engine.whisper import Whisper, choose_language
+from convod.engine.whisper import Whisper
 from convod.engine.wire import FULL_FRAMES, bucket
 from convod.speech.decoding import Options
 from tests.daemon.support.ears import model
@@ -245,25 +245,6 @@ def test_windows_of_different_languages_are_one_batch_and_each_has_its_own(
     # The rules for words are those of one language, so each window is aligned by its own.
     assert len(core.aligned) == 4
     assert all(one.words is not None for one in heard)
-
-
-@pytest.mark.parametrize(
-    ("found", "probability", "expected", "seconds", "chosen"),
-    [
-        ("de", 0.3, None, 0.5, ("de", 0.3)),  # nothing is known yet
-        ("de", 0.3, "de", 0.5, ("de", 0.3)),
-        ("de", 0.8, "en", 1.5, ("de", 0.8)),
-        ("de", 0.79, "en", 9.0, ("en", 0.105)),  # not sure
-        ("de", 0.99, "en", 1.49, ("en", 0.005)),  # a word or two
-        ("de", 0.7, "fr", 9.0, ("fr", 0.0)),  # one that was not even found
-    ],
-)
-def test_a_language_changes_when_the_model_is_sure_of_another_and_has_heard_enough(
-    found: str, probability: float, expected: str | None, seconds: float, chosen: tuple[str, float]
-) -> None:
-    bare = [(token[2:-2], share) for token, share in ranked(found, probability)]
-    language, share = choose_language(bare, expected, seconds)
-    assert (language, share) == (chosen[0], pytest.approx(chosen[1]))
 
 
 @pytest.mark.parametrize("language", ["en", "de", "ko"])

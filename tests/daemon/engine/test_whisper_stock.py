@@ -145,19 +145,122 @@ def test_what_comes_before_is_put_there_if_it_fits_and_has_a_text(
     assert bool(set(given) & set(asked["prompts"][0])) is led
 
 
-@pytest.mark.parametrize(("language", "led"), [("de", True), ("ko", False)])
+@pytest.mark.parametrize(
+    ("behind", "alone", "language", "led"),
+    [
+        ("de", None, "de", True),  # what is encoded tells enough
+        ("ko", "ko", "ko", False),
+        ("ko", "de", "de", True),
+    ],
+)
 def test_a_language_is_detected_without_the_lead_which_is_left_out_if_it_is_in_another(
-    polyglot: Whisper, monkeypatch: pytest.MonkeyPatch, language: str, led: bool
+    polyglot: Whisper, monkeypatch: pytest.MonkeyPatch, behind: str, alone: str | None, language: str, led: bool
 ) -> None:
     monkeypatch.setattr(polyglot, "context", "full")
     core = watched(polyglot, monkeypatch)
-    core.languages = [ranked(language, 0.95)]
+    core.languages = [ranked(found, 0.95) for found in (behind, alone) if found]
     options = Options(beam=1, margin=FINAL_MARGIN)
     (heard,) = decode(polyglot, [TALK], RATE, options, leads=[EARLIER], expected=["de"])
-    assert (heard.language, core.detected) == (language, 1)
-    alone, asked = core.encoded
-    assert alone[-1] == bucket(900, FINAL_MARGIN)
-    assert (asked[-1] > alone[-1]) is led
+    assert (heard.language, core.detected, len(core.encoded)) == (language, 1 + bool(alone), 1 + bool(alone))
+    (asked,) = core.generated
+    given = polyglot.answers.tokens(EARLIER.text)
+    assert (asked["prompts"][0][-len(given) :] == given) is led
+
+
+PHRASES = [(0.2, 2.8), (3.2, 5.8), (6.2, 8.8)]
+"""When there is a voice in TALK: it may be divided at seconds 3 and 6."""
+
+
+@pytest.fixture
+def listening(polyglot: Whisper, monkeypatch: pytest.MonkeyPatch) -> Core:
+    """The polyglot, taken for a stock model, with a voice in PHRASES; none of its texts is tried again."""
+
+    def chunks(samples: Any) -> Any:
+        times = (np.arange(-(-samples.size // 512)) + 0.5) * CHUNK_S
+        return np.array([any(start <= time < end for start, end in PHRASES) for time in times], np.float32)
+
+    monkeypatch.setattr(polyglot, "context", "full")
+    monkeypatch.setattr(polyglot.voice, "chunks", chunks)
+    monkeypatch.setattr("convod.engine.whisper.uncovered", lambda words, voiced: None)
+    monkeypatch.setattr("convod.engine.whisper.is_doubtful", lambda text: False)
+    return watched(polyglot, monkeypatch)
+
+
+def languages_asked(whisper: Whisper, core: Core) -> list[str]:
+    tokens = {whisper.model.hf_tokenizer.token_to_id(f"<|{code}|>"): code for code in ("en", "de", "ko")}
+    return [
+        next(tokens[id] for id in prompt if id in tokens) for asked in core.generated for prompt in asked["prompts"]
+    ]
+
+
+DE, KO = ranked("de", 0.99), ranked("ko", 0.999)
+
+
+@pytest.mark.parametrize(
+    ("found", "passages"),
+    [
+        ([DE, KO, DE], [("de", 3.0), ("ko", 6.0), ("de", 9.0)]),
+        ([DE, KO, KO], [("de", 3.0), ("ko", 9.0)]),
+        ([DE, DE, DE], []),
+        ([DE, ranked("ko", 0.4), DE, DE], []),  # encoded by itself, it is the same one
+        ([DE, ranked("ko", 0.4), DE, KO], [("de", 3.0), ("ko", 6.0), ("de", 9.0)]),
+    ],
+)
+def test_each_passage_of_a_window_is_decoded_in_its_language(
+    polyglot: Whisper, listening: Core, found: list[Any], passages: list[tuple[str, float]]
+) -> None:
+    core = listening
+    core.languages = [*found, ranked("ko", 0.9)]
+    windows, expected = [TALK, SINGLE[: 2 * 2 * RATE]], ["de", None]
+    mixed, plain = decode(polyglot, windows, RATE, Options(margin=FINAL_MARGIN), expected=expected)
+    asked = languages_asked(polyglot, core)
+    assert asked == (["ko", *(language for language, _ in passages)] if passages else ["de", "ko"])
+    parts = [round(100 * (end - start)) for (_, end), start in zip(passages, [0.0, 3.0, 6.0], strict=False)]
+    alone = [bucket(300, INTERIM_MARGIN)] * (len(found) - 3)
+    assert [shape[-1] for shape in core.encoded[2:]] == [*alone, *(bucket(part, FINAL_MARGIN) for part in parts)]
+    for word in mixed.words:
+        middle = (word.start + word.end) / 2
+        assert word.language == next((language for language, end in passages if middle < end), None)
+    assert (mixed.language, plain.language) == ("ko" if found == [DE, KO, KO] else "de", "ko")
+
+
+def test_a_window_is_decoded_behind_its_lead_if_all_of_it_is_in_that_language(
+    polyglot: Whisper, listening: Core
+) -> None:
+    core = listening
+    core.languages = [DE, DE, DE]
+    decode(polyglot, [TALK], RATE, Options(margin=FINAL_MARGIN), leads=[EARLIER], expected=["de"])
+    assert (len(core.encoded), languages_asked(polyglot, core)) == (1, ["de"])
+    core.languages = [DE, KO, DE, DE, KO, DE]
+    decode(polyglot, [TALK], RATE, Options(margin=FINAL_MARGIN), leads=[EARLIER], expected=["de"])
+    assert languages_asked(polyglot, core)[1:] == ["de", "ko", "de"]
+    given = polyglot.answers.tokens(EARLIER.text)
+    assert [asked["prompts"][0][-len(given) :] == given for asked in core.generated] == [True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("scores", "language"), [([-0.5, -0.9, -0.3], "en"), ([-0.5, -0.9, -0.6], "de"), ([-0.5, -0.2, -0.3], "ko")]
+)
+def test_of_a_window_whose_language_is_unsure_the_most_probable_text_is_kept(
+    polyglot: Whisper, listening: Core, scores: list[float], language: str
+) -> None:
+    core = listening
+    core.scores = list(scores)
+    core.languages = [[("<|de|>", 0.4), ("<|ko|>", 0.35), ("<|en|>", 0.25)]]
+    (heard,) = decode(polyglot, [TALK[: 2 * 2 * RATE]], RATE, Options(margin=FINAL_MARGIN))
+    assert languages_asked(polyglot, core) == ["de", "ko", "en"]
+    assert (heard.language, heard.avg_logprob) == (language, pytest.approx(max(scores), rel=0.1))
+    assert heard.language_probability == {"de": 0.4, "ko": 0.35, "en": 0.25}[language]
+    assert len(core.encoded) == 1
+
+
+@pytest.mark.parametrize("beam", [1, 5])
+def test_no_language_is_found_that_may_not_be_spoken(polyglot: Whisper, listening: Core, beam: int) -> None:
+    core = listening
+    core.languages = [ranked("de", 0.9)] * 6
+    (heard,) = decode(polyglot, [TALK], RATE, Options(beam=beam, languages=("ko", "en")), expected=["de"])
+    assert (heard.language, heard.language_probability) == ("ko", 0.5)
+    assert set(languages_asked(polyglot, core)) == {"ko"}
 
 
 def test_the_built_in_model_hears_no_lead(core: Core) -> None:

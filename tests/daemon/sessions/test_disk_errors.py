@@ -109,7 +109,7 @@ async def test_a_request_that_waits_its_turn_is_refused_when_that_does_not_come(
         await Reader(session.feed).until_state(State.PENDING)
         gate = trio.Event()
 
-        async def saved(record, events=(), *, durable=False):
+        async def saved(record, events=(), **how):
             await gate.wait()
             raise StoreFailed("the disk is full")
 
@@ -277,3 +277,29 @@ async def test_a_session_that_was_promised_begins_when_its_audio_can_be_opened(t
         monkeypatch.setattr(home.spool, "open", opened)
         reader = Reader((await home.manager.journal("me", new)).feed)
         await reader.until_state(State.COMPLETED)
+
+
+async def test_what_is_being_stored_is_not_told_yet(tmp_path, autojump_clock, monkeypatch):
+    async with house(tmp_path) as home:
+        session = await home.live(summary="off")
+        save, stored, may = home.store.save, trio.Event(), trio.Event()
+
+        async def slow(record, events, **options):
+            if any(isinstance(event, SessionState) and event.state is State.COMPLETED for event in events):
+                stored.set()
+                await may.wait()
+            await save(record, events, **options)
+
+        monkeypatch.setattr(home.store, "save", slow)
+        home.send(session, talk(1))
+        await session.end()
+        await stored.wait()
+        journal = await home.manager.journal("me", session.id)
+        (listed,) = await home.store.newest(None)
+        assert journal.info == listed
+        assert listed.state is not State.COMPLETED
+        may.set()
+        await session.wait_finished()
+        (listed,) = await home.store.newest(None)
+        assert journal.info == listed
+        assert listed.state is State.COMPLETED

@@ -234,6 +234,10 @@ async def test_kept_audio_is_transcribed_anew_as_a_session_of_its_own(tmp_path):
         await Reader(home.manager.find(new).feed).until_state(State.COMPLETED)
         assert (home.engine.seen[-1].options.language, home.engine.seen[-1].options.words) == ("de", True)
         assert {info.title for info in await home.store.newest("me")} == {"Talk"}
+        again = await home.manager.retranscribe("me", "me", Retranscribe(session=new, languages=["de", "en"]))
+        await Reader(home.manager.find(again).feed).until_state(State.COMPLETED)
+        asked = home.engine.seen[-1].options
+        assert (asked.language, asked.languages, asked.words) == (None, ("de", "en"), True)
         await home.manager.delete("me", session)
         assert home.spool.size(new) == len(SINGLE)
         with pytest.raises(Refused) as refused:

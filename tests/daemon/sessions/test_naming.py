@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import pytest
 
 from convo.messages import (
+    ActionItem,
     Code,
     CreateSession,
     Search,
@@ -19,10 +21,11 @@ from convo.messages import (
     SummaryOptions,
 )
 from convod.sessions import Refused, naming
-from convod.sessions.speakers import named
+from convod.sessions.journal import Journal
+from convod.sessions.speaker_names import named
 from convod.speakers.vectors import unit, unpack
 from tests.daemon.sessions.test_speakers import SIDES, by_turns, prints, speaking
-from tests.daemon.support.house import House, Reader, code_of, house
+from tests.daemon.support.house import House, Reader, ScriptedSummarizers, code_of, house
 from tests.daemon.support.talk import heard, talk
 
 
@@ -48,6 +51,11 @@ async def who(home: House, session: str) -> list[int | None]:
 async def found(home: House, query: str, owner: str = "me") -> list[int]:
     hits = await home.manager.search(owner, owner, Search(query=query, summaries=True), 10)
     return [hit.segment for hit in hits]
+
+
+async def owners_in(home: House, journal: Journal) -> list[str | None]:
+    text, _ = await home.manager.exports.page(journal, "json", 0, 10_000, "me")
+    return [item.get("owner") for item in json.loads(text)["summary"]["action_items"]]
 
 
 # --- names ------------------------------------------------------------------------------------------------
@@ -83,6 +91,24 @@ async def test_a_name_is_in_all_that_is_read(autojump_clock, tmp_path):
         await rename("me", session, 2, "", remember=False)
         assert (await lines_of(home, session))[1] == "Speaker 2: sentence 1"
         assert await found(home, "speaker:ada") == []
+
+
+async def test_a_summary_knows_who_speaks_and_its_owners_get_the_names_that_come_later(autojump_clock, tmp_path):
+    summarizers = ScriptedSummarizers()
+    summarizers.action_items = [
+        ActionItem(text="Pay", owner=owner) for owner in ("Speaker 2", "Speaker 3", "Bob", None)
+    ]
+    async with house(tmp_path, speaking(0, 1, 2, path=tmp_path), summarizers) as home:
+        session, _ = await spoken(home, 3, summary="final")
+        (transcript,) = summarizers.asked
+        assert transcript.speakers == {1: "Speaker 1", 2: "Speaker 2", 3: "Speaker 3"}
+        assert [segment.speaker for segment in transcript.segments] == [1, 2, 3]
+        await home.manager.naming.rename("me", session, 2, "Ada", remember=False)
+        await home.manager.naming.merge("me", session, 3, 2)
+        journal = await home.manager.journal("me", session)
+        assert await owners_in(home, journal) == ["Ada", "Ada", "Bob", None]
+        await home.manager.naming.rename("me", session, 2, "", remember=False)
+        assert await owners_in(home, journal) == ["Speaker 2", "Speaker 2", "Bob", None]
 
 
 async def test_channels_are_found_by_their_names_and_get_others(autojump_clock, tmp_path):
@@ -262,6 +288,34 @@ async def test_a_remembered_voice_is_named_by_itself_until_it_is_forgotten(autoj
             assert [(event.speaker, event.name) for event in reader.of(SpeakerRenamed)] == wanted
             assert {event.by for event in reader.of(SpeakerRenamed)} <= {"voice"}
     assert "Ada" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("kept", "said"),
+    [
+        (False, "while its session runs, and afterwards only if the session's audio is kept"),
+        (True, "too little is heard of this voice: it takes 1.2 seconds"),
+    ],
+)
+async def test_why_a_voice_cannot_be_remembered(autojump_clock, tmp_path, kept, said):
+    engine = speaking(path=tmp_path)
+    engine.texts = lambda number, job: heard("yes", voiceprints=None)
+    async with house(tmp_path, engine) as home:
+        session, _ = await spoken(home, 1, keep_audio=kept)
+        with pytest.raises(Refused, match=said) as refused:
+            await home.manager.naming.rename("me", session, 1, "Ada", remember=True)
+        assert code_of(refused) is Code.BAD_STATE
+
+
+async def test_a_channel_has_no_voice_to_remember(autojump_clock, tmp_path):
+    async with house(tmp_path) as home:
+        session = await home.live(audio=SIDES, channels="split", keep_audio=True)
+        reader = Reader(session.feed)
+        home.send(session, by_turns())
+        await session.end()
+        await reader.until_state(State.COMPLETED)
+        with pytest.raises(Refused, match="tells channels apart and no voices"):
+            await home.manager.naming.rename("me", session.id, 1, "Ada", remember=True)
 
 
 async def test_a_user_knows_better_than_a_voice(autojump_clock, tmp_path):

@@ -123,6 +123,9 @@ async def test_audio_from_a_connection_that_does_not_produce_is_refused(autojump
         ({"model": "large-v3"}, Code.UNKNOWN_MODEL, "builtin"),
         ({"language": "xx"}, Code.BAD_REQUEST, "en, de"),
         ({"language": ""}, Code.BAD_REQUEST, "en, de"),
+        ({"languages": ["de", "xx"]}, Code.BAD_REQUEST, "does not know language 'xx'; it knows en, de"),
+        ({"languages": ["de"], "language": "en"}, Code.BAD_REQUEST, "leave languages out"),
+        ({"languages": ["x" * 101]}, Code.BAD_REQUEST, "language has 101 characters"),
         ({"prompt": "x" * 10_001}, Code.BAD_REQUEST, "prompt has 10001 characters; send at most 10000"),
         ({"hotwords": "x" * 10_001}, Code.BAD_REQUEST, "hotwords has 10001 characters"),
     ],
@@ -154,6 +157,23 @@ async def test_a_model_of_many_languages_translates(autojump_clock, tmp_path):
         await session.finalize()
         asked = home.engine.seen[-1].options
         assert (asked.task, asked.language, asked.prompt, asked.hotwords) == ("translate", "de", "p", "h")
+
+
+@pytest.mark.parametrize(
+    ("given", "language", "languages"),
+    [(["en", "de", "en"], None, ["en", "de"]), (["de", "de"], "de", None), ([], None, None), (None, None, None)],
+)
+async def test_languages_narrow_what_may_be_spoken_and_one_is_the_language(
+    autojump_clock, tmp_path, given, language, languages
+):
+    async with house(tmp_path) as home:
+        session = await home.live(languages=given)
+        config = session.record.config
+        assert (config.language, config.languages) == (language, languages)
+        home.send(session, talk(1))
+        await session.finalize()
+        asked = home.engine.seen[-1].options
+        assert (asked.language, asked.languages) == (language, languages and tuple(languages))
 
 
 async def test_without_a_model_no_session_begins(autojump_clock, tmp_path):

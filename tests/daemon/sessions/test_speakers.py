@@ -24,7 +24,7 @@ from convo.messages import (
 )
 from convod.engine.supervisor import EngineSettings
 from convod.sessions import Refused
-from convod.sessions.speakers import name_of, named
+from convod.sessions.speaker_names import name_of, named
 from convod.speech.decoding import DecodeJob, Voiceprints
 from convod.store import SpeakerNames
 from tests.daemon.support.files import upload

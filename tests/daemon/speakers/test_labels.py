@@ -167,6 +167,20 @@ def test_groups_are_joined_until_as_many_are_left(count, left):
     assert [group.seconds for group in groups] == [2.0] * 6  # they are not changed themselves
 
 
+@pytest.mark.parametrize(
+    ("second", "left"),
+    [
+        (0.6, [10.0, 11.5]),  # two speakers, and the odd words are one's of them
+        (0.8, [1.5, 20.0]),  # one speaker who was heard in two ways, and another one
+    ],
+)
+def test_a_few_odd_words_are_not_one_of_the_speakers_that_there_are(second, left):
+    voices = [((1.0, 0.0, 0.0), 10.0), ((second, math.sqrt(1 - second**2), 0.0), 10.0), ((0.0, 0.1, 1.0), 1.5)]
+    groups = [Group.of(unit(values), seconds) for values, seconds in voices]
+    assert sorted(group.seconds for group in agglomerate(groups, 2, lasting_s=2.0)) == left
+    assert len(agglomerate(groups, 1, lasting_s=2.0)) == 1
+
+
 def test_nearest_of_none_one_and_more():
     a, b = Group.of(voice(0), 1.0), Group.of(voice(1), 1.0)
     assert nearest(voice(0), []) == (-1, -1.0, -1.0)

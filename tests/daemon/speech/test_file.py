@@ -293,6 +293,18 @@ def test_while_the_language_is_not_known_the_first_window_decides():
     assert play.kept[-1].texts[0].language == "fr"
 
 
+def test_each_segment_has_the_language_of_its_words():
+    play = Play(joined=True, language=None).all_audio()
+    (first,) = play.waiting
+    told = named(first, language="de")
+    at = len(told.words) // 2
+    words = [msgspec.structs.replace(word, language="ko" if i < at else "de") for i, word in enumerate(told.words)]
+    play.answer(first, msgspec.structs.replace(told, words=words))
+    languages = [text.language for text in play.kept[0].texts]
+    assert languages == sorted(languages, reverse=True)
+    assert set(languages) == {"ko", "de"}
+
+
 def test_a_language_that_was_asked_for_is_heard():
     play = Play(language="en").all_audio()
     assert {(job.options.language, job.window.expected) for job in play.waiting} == {("en", "en")}

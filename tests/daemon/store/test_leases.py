@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from convo.messages import CreateSession, Mark, SessionRenamed, State, SummaryOptions
-from convod.store import LeaseLost, Member, Note, Record, SessionStore, StoreFailed
+from convod.store import LeaseLost, Member, Note, Record, Refining, SessionStore, StoreFailed
 from convod.store.postgres import PostgresDatabase
 
 
@@ -64,12 +64,12 @@ async def test_one_that_is_over_is_written_by_any_of_them_in_turn(postgres):
             one = await store.leases.lease(one.id)
             await store.save(one, [mark(one)])
         assert [event.seq for event in await a.events(one.id, 0, 10)] == [1, 2, 3]
-        # While one of them writes a summary of it, that one alone.
+        # While one of them writes a summary of it or hears it again, that one alone.
         one = await a.leases.lease(one.id)
-        one.asked = [SummaryOptions()]
-        await a.save(one)
-        with pytest.raises(LeaseLost):
-            await b.leases.lease(one.id)
+        for one.asked, one.refining in (([SummaryOptions()], None), ([], Refining(model="m", below=0.5))):
+            await a.save(one)
+            with pytest.raises(LeaseLost):
+                await b.leases.lease(one.id)
 
 
 async def test_a_dead_convods_session_is_taken_over_once_and_fenced(postgres):

@@ -27,7 +27,7 @@ from convo.messages import (
     TranscriptSegment,
     Word,
 )
-from convod.store import OwnerFull, Record, SessionStore, StoreFailed, TooMany, Usage, database_at
+from convod.store import OwnerFull, Record, Refining, SessionStore, StoreFailed, TooMany, Usage, database_at
 from convod.store.search import snip
 
 Opened = Callable[..., AbstractAsyncContextManager[SessionStore]]
@@ -469,6 +469,12 @@ async def test_what_seldom_changes_is_stored_when_it_does(opened):
         one.asked, one.kept_bytes, one.ended = [SummaryOptions(style="brief")], 77, True
         await store.save(one)
         assert await store.get(one.id) == one
+        one.asked, one.refining = [], Refining(model="base", below=0.75, done=3, heard_s=2.5, corrected=1)
+        await store.save(one)
+        assert await store.asked() == [one]
+        one.refining = None
+        await store.save(one)
+        assert await store.asked() == []
 
 
 async def test_what_a_session_takes_is_counted_and_no_more_once_it_is_gone(opened):

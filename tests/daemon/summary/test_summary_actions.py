@@ -77,6 +77,33 @@ def test_not_found(text: str) -> None:
     assert action_item(text) is None
 
 
+@pytest.mark.parametrize(
+    ("text", "owner"),
+    [
+        ("I will send the minutes tomorrow.", "Ann"),
+        ("I'll send the minutes tomorrow.", "Ann"),
+        ("Okay, I’m going to book the room.", "Ann"),
+        ("I'll have a draft by Wednesday.", "Ann"),
+        ("We will ship it on Friday.", None),  # one of us
+        ("We'll have a draft by Wednesday.", None),
+        ("I think we should call the lab.", None),
+        ("Ben will call the lab.", "Ben"),
+        ("Ben, can you call the lab?", "Ben"),
+        ("Please call the lab.", None),
+        ("To-do: order the cables", None),
+        ("제가 내일까지 자료를 정리하겠습니다.", "Ann"),
+        ("다음 주까지 개발을 시작하겠습니다.", "Ann"),
+        ("우리가 내일까지 자료를 정리하겠습니다.", None),
+        ("금요일까지 진행 상황을 공유해 주세요.", None),
+        ("김민수 과장님이 금요일까지 보고서를 보내야 합니다.", "김민수 과장님"),
+    ],
+)
+def test_the_speaker_who_promises_it_is_the_owner(text: str, owner: str | None) -> None:
+    item = action_item(text, "Ann")
+    assert item is not None
+    assert item.owner == owner
+
+
 def test_no_sentence_takes_long() -> None:
     """No pattern backtracks without bound, however long and strange a sentence is."""
     for text in (

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from convo.messages import ActionItem, Segment
-from convod.summary import STYLES, SummarizerUnavailable
+from convod.summary import STYLES, SummarizerUnavailable, Transcript
 from convod.summary.base import ChatMessage, PromptTooLong
 from convod.summary.longform import (
     Ask,
@@ -185,6 +185,10 @@ async def test_citations_survive_the_merge_and_only_those_of_the_notes_may_be_re
 # --- a talk that goes on ----------------------------------------------------------------------------------
 
 
+def since(segments: list[Segment]) -> Transcript:
+    return Transcript("", "en", segments)
+
+
 def fresh(begin: int, end: int) -> list[Segment]:
     texts = [f"#{at} and then somebody said something about it." for at in range(end)]
     return list(talk(texts).segments[begin:])
@@ -196,7 +200,7 @@ async def test_an_update_sees_the_last_draft_and_what_is_new_only() -> None:
     before = Draft(
         title="So it was", summary="What was said.", key_points=["k"], key_point_sources=[[7]], keywords=["old"]
     )
-    draft = await update(before, fresh(100, 110), WANTED, work(model.ask, 8192))
+    draft = await update(before, since(fresh(100, 110)), WANTED, work(model.ask, 8192))
     (question,) = model.questions
     data = question[1]["content"]
     assert "So far: So it was\nWhat was said.\n- k [7]\nKeywords: old\nSaid since:\n[100] #100 and" in data
@@ -209,7 +213,7 @@ async def test_the_cost_of_an_update_does_not_grow_with_the_talk() -> None:
     model = Model()
     draft = Draft(title="", summary="")
     for begin in range(0, 10_000, 50):
-        draft = await update(draft, fresh(begin, begin + 50), WANTED, work(model.ask, 8192))
+        draft = await update(draft, since(fresh(begin, begin + 50)), WANTED, work(model.ask, 8192))
     sizes = [UPPER.of_messages(question) for question in model.questions]
     assert len(sizes) == 200
     assert max(sizes) < 1.5 * sizes[2]
@@ -217,7 +221,7 @@ async def test_the_cost_of_an_update_does_not_grow_with_the_talk() -> None:
 
 async def test_more_news_than_fit_go_one_after_the_other() -> None:
     model = Model(reads=4096)
-    await update(Draft(title="", summary=""), fresh(0, 400), WANTED, work(model.ask, 4096))
+    await update(Draft(title="", summary=""), since(fresh(0, 400)), WANTED, work(model.ask, 4096))
     seen = [found for question in model.questions for found in re.findall(r"\[(\d+)\] #", question[1]["content"])]
     assert seen == [str(at) for at in range(400)]
     assert model.shown == [False] * (len(model.shown) - 1) + [True]
@@ -225,6 +229,6 @@ async def test_more_news_than_fit_go_one_after_the_other() -> None:
 
 async def test_an_update_that_was_cut_goes_in_smaller_parts() -> None:
     model = Model(reads=3000)  # the server says 16384
-    draft = await update(Draft(title="", summary="x"), fresh(0, 300), WANTED, work(model.ask, 16384))
+    draft = await update(Draft(title="", summary="x"), since(fresh(0, 300)), WANTED, work(model.ask, 16384))
     assert draft.summary
     assert len(model.questions) > 2

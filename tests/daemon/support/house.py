@@ -15,6 +15,7 @@ import pytest
 import trio
 
 from convo.messages import (
+    ActionItem,
     AnswerSentence,
     AudioFormat,
     Code,
@@ -32,6 +33,8 @@ from convo.messages import (
     TranscriptSegment,
 )
 from convod.auto_reset_event import AutoResetEvent
+from convod.engine.models import ModelNotHere
+from convod.engine.pool import NoRoomForModel
 from convod.engine.subscribers import Tell
 from convod.engine.supervisor import Deliver, EngineSettings, Outcome
 from convod.sessions import Manager, Refused, Session, exports
@@ -183,6 +186,24 @@ class ScriptedEngine:
         return QueueStatus(final=0, interim=0, file=0)
 
 
+class ScriptedPool:
+    """Has the interface of `EnginePool` that sessions use: one other model, `larger`."""
+
+    def __init__(self) -> None:
+        self.engine = ScriptedEngine()
+        self.full = False
+
+    def check(self, model: str) -> None:
+        if model != "larger":
+            raise ModelNotHere(model, model)
+
+    def get(self, model: str) -> ScriptedEngine:
+        self.check(model)
+        if self.full:
+            raise NoRoomForModel("two others are in use")
+        return self.engine
+
+
 class ScriptedSummarizers:
     """Has the interface of `Summarizers` that sessions use. `away` is why none can be had."""
 
@@ -198,6 +219,7 @@ class ScriptedSummarizers:
         self.gate: trio.Event | None = None
         self.back = trio.Event()
         self.unverified: list[str] = []
+        self.action_items: list[ActionItem] = []
         self.questions: list[str] = []
         self.answers = 1
         """Sentences of an answer that hold: 0 or 1."""
@@ -260,7 +282,7 @@ class ScriptedSummarizers:
     def _summary(self, through: int | None) -> Summary:
         return Summary(
             provider="scripted", model="m", title="Talk", summary="They spoke.",
-            key_points=[], action_items=[], keywords=[], language="en", unverified=self.unverified,
+            key_points=[], action_items=self.action_items, keywords=[], language="en", unverified=self.unverified,
             origin=Origin(created=1.0, style="brief", through=through),
         )  # fmt: skip
 
@@ -316,6 +338,7 @@ class House:
     spool: Spool
     settings: SessionSettings
     """Of sessions that start from now on."""
+    file_queue: FileQueue
     producer: object = field(default_factory=object)
 
     async def live(self, *, summary: str = "off", audio: AudioFormat | None = None, **fields: Any) -> Session:
@@ -346,6 +369,7 @@ async def house(
     database: PostgresDatabase | None = None,
     audio_grace_s: float = 600.0,
     may_append: Callable[[], bool] = lambda: True,
+    pool: ScriptedPool | None = None,
     **settings: Any,
 ) -> AsyncIterator[House]:
     """A manager that runs until the end of the block, then stops as the daemon would be killed: nothing is drained."""
@@ -365,6 +389,7 @@ async def house(
     deps = SessionDeps(
         spool=spool,
         engine=engine,
+        engine_pool=pool,
         hallucination_filter=HallucinationFilter(),
         file_queue=queue,
         limits=limits,
@@ -372,7 +397,7 @@ async def house(
     )  # type: ignore[arg-type]
     journal_deps = JournalDeps(store, summarizers)  # type: ignore[arg-type]
     manager = Manager(journal_deps, deps, lambda: home.settings, retention, audio_grace_s)
-    home = House(manager, engine, summarizers, store, spool, SessionSettings(**wanted))
+    home = House(manager, engine, summarizers, store, spool, SessionSettings(**wanted), queue)
     try:
         async with trio.open_nursery() as store_tasks:
             store_tasks.start_soon(opened.run)

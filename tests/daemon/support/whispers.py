@@ -27,7 +27,7 @@ class Core:
         self.aligned: list[list[int]] = []
         self.scores: list[float] = []
         self.languages: list[list[tuple[str, float]]] = []
-        """What it finds in each window of the next batch, if anything is said of it."""
+        """What it finds in the next windows, one after the other, as far as anything is said of it."""
         self.answered: list[int] = []
 
     def encode(self, features: Any, *args: Any) -> Any:
@@ -45,7 +45,9 @@ class Core:
 
     def detect_language(self, encoded: Any) -> Any:
         self.detected += 1
-        return self.languages or self.core.detect_language(encoded)
+        count = encoded.shape[0]
+        found, self.languages = self.languages[:count], self.languages[count:]
+        return found or self.core.detect_language(encoded)
 
     def align(self, encoded: Any, start: list[int], *args: Any, **how: Any) -> Any:
         self.aligned.append(start)

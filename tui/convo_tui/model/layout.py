@@ -138,7 +138,7 @@ class Layout:
 
     Args:
         text: returns the text at an index.
-        lead: returns the number of empty rows above the text at an index.
+        lead: returns the number of empty rows above the text at an index. An empty text has no row of its own.
     """
 
     def __init__(self, text: Callable[[int], str], lead: Callable[[int], int]) -> None:
@@ -182,7 +182,7 @@ class Layout:
         starts, width, text, lead = self._starts, self._width, self._text, self._lead
         for index in range(len(starts) - 1, count):
             said = text(index)
-            rows = 1 if len(said) <= width and said.isascii() else len(spans(said, width))
+            rows = (1 if len(said) <= width and said.isascii() else len(spans(said, width))) if said else 0
             starts.append(starts[-1] + lead(index) + rows)
 
     def truncate(self, count: int) -> None:

@@ -7,6 +7,7 @@ way in; invalid times become 0. Nothing here draws, or asks the daemon.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import Flag, auto
 from math import isfinite
@@ -18,6 +19,7 @@ from convo.messages import (
     DurableEvent,
     Event,
     FinalSummary,
+    Label,
     Mark,
     Progress,
     RollingSummary,
@@ -27,6 +29,11 @@ from convo.messages import (
     SessionRenamed,
     SessionState,
     SessionWarning,
+    Speaker,
+    SpeakerLabel,
+    SpeakerRenamed,
+    SpeakersMerged,
+    SpeakersRevised,
     SpeechEnded,
     SpeechStarted,
     State,
@@ -39,10 +46,10 @@ from convo.text import clean, clean_lines
 from convo.transcript import place_of
 
 TURN_S = 1.5
-"""A pause this long starts a new turn: the protocol does not name speakers, but silence says that one stopped."""
+"""A pause this long starts a new turn: silence says that somebody stopped, where nothing tells who speaks."""
 
 DOUBTFUL = 0.5
-"""Words and lines of less confidence than this are in doubt."""
+"""Words, lines and labels of speakers of less confidence than this are in doubt."""
 
 _LONGEST_DELTA = 1 << 16  # characters of an unfinished summary
 _MOST_WARNINGS = 50
@@ -63,12 +70,13 @@ class Change(Flag):
     WARNING = auto()
     PROGRESS = auto()
     TEXTS = auto()
+    SPEAKERS = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A finished segment as it reads now, empty if it was hidden. `turn`: it starts after a pause. `speaker` is a
-    number, None while nobody is named.
+    """A finished segment as it reads now, empty if it was hidden; `original`: what was heard, if it was corrected.
+    `speaker` is a number, None while nobody is named; `sure`: that it is this one.
 
     `doubts` are the places in its text of words that the model was not sure of; without words, the whole text is one.
     """
@@ -77,8 +85,9 @@ class Line:
     start: float
     end: float
     text: str
-    turn: bool = False
     speaker: int | None = None
+    sure: bool = True
+    original: str | None = None
     doubts: tuple[tuple[int, int], ...] = ()
 
 
@@ -140,6 +149,7 @@ class SessionModel:
     writing: str = ""
     marks: list[Bookmark] = field(default_factory=list)  # in order of time
     warnings: list[str] = field(default_factory=list)
+    speakers: dict[int, str] = field(default_factory=dict)  # names by number, in the order in which they first spoke
     seq: int = 0
 
     @classmethod
@@ -182,6 +192,14 @@ class SessionModel:
                 return self._partial(event)
             case SegmentCorrected():
                 return self._correct(event)
+            case SpeakerLabel():
+                return self._label([event])
+            case SpeakersRevised():
+                return self._label(event.labels)
+            case SpeakersMerged():
+                return self._merge(event)
+            case SpeakerRenamed():
+                return self.name_speakers([Speaker(speaker=event.speaker, name=event.name)])
             case SpeechStarted() | SpeechEnded():
                 self.speaking = isinstance(event, SpeechStarted)
                 self._reached(event.time)
@@ -221,23 +239,34 @@ class SessionModel:
         return bool(self.marks_of(line))
 
     def marks_of(self, line: int) -> list[Bookmark]:
-        """The marks set during a line or in the pause before it; the last line also has those after it."""
-        if not self.marks or not 0 <= line < len(self.lines):
+        """The marks set during a line or in the pause before it, where hidden lines may be; the last line also has
+        those after it.
+        """
+        if not self.marks or not 0 <= line < len(self.lines) or not self.lines[line].text:
             return []
-        begins = self.lines[line - 1].end if line else -1.0
-        last = self.over and line == len(self.lines) - 1
+        before = line - 1
+        while before >= 0 and not self.lines[before].text:
+            before -= 1
+        begins = self.lines[before].end if before >= 0 else -1.0
+        last = self.over and not any(self.lines[at].text for at in range(line + 1, len(self.lines)))
         ends = float("inf") if last else self.lines[line].end
         first = bisect_right(self.marks, begins, key=lambda mark: mark.time)
         return self.marks[first : bisect_right(self.marks, ends, key=lambda mark: mark.time)]
 
     def line_of(self, mark: Bookmark) -> int:
         """The line that a mark belongs to (the last if it lies after it); -1 if there are no lines."""
-        return min(place_of(mark.time, self.lines), len(self.lines) - 1)
+        at = min(place_of(mark.time, self.lines), len(self.lines) - 1)
+        return next((seen for seen in range(max(0, at), len(self.lines)) if self.lines[seen].text), at)
 
     @property
     def mark_ahead(self) -> bool:
         """Whether a mark belongs to the current sentence."""
         return bool(self.marks) and (not self.lines or self.marks[-1].time > self.lines[-1].end)
+
+    def name_speakers(self, speakers: Iterable[Speaker]) -> Change:
+        """Call speakers by their names."""
+        self.speakers.update({each.speaker: clean(each.name) or f"Speaker {each.speaker}" for each in speakers})
+        return Change.SPEAKERS
 
     def said_at(self, number: int) -> float | None:
         """When a segment starts, in seconds; None if there is no such segment."""
@@ -250,10 +279,8 @@ class SessionModel:
         if self.lines and event.segment <= self.lines[-1].number:
             return Change.NOTHING
         start, end = _time(event.start), _time(event.end)
-        turn = bool(self.lines) and is_turn(self.lines[-1], start)
         text = clean(event.text)
-        # Labels of speakers, once the protocol has them, go into `speaker`: a paragraph ends where it changes.
-        self.lines.append(Line(event.segment, start, max(start, end), text, turn, doubts=doubts(text, event)))
+        self.lines.append(Line(event.segment, start, max(start, end), text, doubts=doubts(text, event)))
         self.words += len(text.split())
         self._reached(end)
         change = Change.LINES
@@ -268,8 +295,34 @@ class SessionModel:
         at = bisect_left(self.lines, event.segment, key=lambda line: line.number)
         if at == len(self.lines) or self.lines[at].number != event.segment:
             return Change.NOTHING
-        self.lines[at] = replace(self.lines[at], text=clean(event.text))
+        line, text = self.lines[at], clean(event.text)
+        self.words += len(text.split()) - len(line.text.split())
+        original = line.text if line.original is None else line.original
+        self.lines[at] = replace(line, text=text, original=original, doubts=())  # whoever corrects is sure
         return Change.TEXTS
+
+    def _label(self, labels: Iterable[SpeakerLabel | Label]) -> Change:
+        change = Change.NOTHING
+        for label in labels:
+            at = bisect_left(self.lines, label.segment, key=lambda line: line.number)
+            if at == len(self.lines) or self.lines[at].number != label.segment:
+                continue
+            self._met(label.speaker)
+            line = replace(self.lines[at], speaker=label.speaker, sure=label.confidence >= DOUBTFUL)
+            if line != self.lines[at]:
+                self.lines[at] = line
+                change |= Change.SPEAKERS
+        return change
+
+    def _merge(self, event: SpeakersMerged) -> Change:
+        self._met(event.into)
+        for at, line in enumerate(self.lines):
+            if line.speaker == event.speaker:
+                self.lines[at] = replace(line, speaker=event.into)
+        return Change.SPEAKERS
+
+    def _met(self, speaker: int) -> None:
+        self.speakers.setdefault(speaker, f"Speaker {speaker}")
 
     def _partial(self, event: TranscriptPartial) -> Change:
         if self.lines and event.segment <= self.lines[-1].number:

@@ -5,12 +5,15 @@ In: a format and a path that the user is asked for. Out: a file, never over anot
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from pathlib import Path
 
 import convo
+from convo.docx_file import DOCX, render_docx
 from convo.formats import FORMATS
 from convo.text import clean_json, clean_lines
+from convo.transcript import Transcript
 
 from ..work.start import start
 from .ask import AskScreen, ChooseScreen
@@ -19,6 +22,7 @@ from .base import ConvoScreen
 _FORMATS = {
     "txt": "plain text, one segment per line",
     "md": "Markdown with summary and times",
+    DOCX: "a Word document, like Markdown",
     "srt": "SubRip captions",
     "vtt": "WebVTT captions",
     "ttml": "TTML captions",
@@ -41,19 +45,21 @@ def ask_export(screen: ConvoScreen, session: str, name: str) -> None:
         path = f"{_file_name(name) or session[:8]}.{format}"
         screen.app.push_screen(AskScreen("Export to", "path of a file", value=path, paths=True), named)
 
-    formats = [(name, name, _FORMATS.get(name, "")) for name in sorted(FORMATS, key=list(_FORMATS).index)]
+    formats = [(name, name, about) for name, about in _FORMATS.items() if name == DOCX or name in FORMATS]
     screen.app.push_screen(ChooseScreen("Export as", formats), chosen)
 
 
 async def _export(screen: ConvoScreen, session: str, path: Path, format: str) -> None:
-    async def get(client: convo.Client) -> str:
-        return await client.export(session, format)
+    async def get(client: convo.Client) -> bytes:
+        if format == DOCX:
+            return await asyncio.to_thread(render_docx, Transcript.of(await client.get_session(session)))
+        text = await client.export(session, format)
+        return (clean_json(text) if format in ("json", "jsonl") else clean_lines(text)).encode()
 
     try:
-        text = await screen.context.daemon.link.ask(get)
-        text = clean_json(text) if format in ("json", "jsonl") else clean_lines(text)
-        with path.open("x", encoding="utf-8") as file:  # never overwrites
-            file.write(text)
+        content = await screen.context.daemon.link.ask(get)
+        with path.open("xb") as file:  # never overwrites
+            file.write(content)
     except FileExistsError:
         screen.show_error(f"{path} already exists: choose another name.")
     except OSError as error:

@@ -34,6 +34,7 @@ _KEYS: tuple[tuple[str, str, str | None], ...] = (
     ("o", "play a recording", "as if it were live"),
     ("3", "history", "read, search, export"),
     ("4", "files", "recordings to transcripts"),
+    ("5", "questions", "answered from what was said"),
     ("S", "settings", "language, theme, summaries"),
     ("?", "all keys", None),
 )
@@ -135,6 +136,8 @@ class LiveScreen(BodyKeys, LiveKeys):
         if setup.engine is not None:
             yield "Model", sentence(setup.engine, settings.model)[0]
         yield "Language", settings.language or "detected, sentence by sentence"
+        if settings.speakers != "off":
+            yield "Speakers", "told apart by their voices"
         yield "Summary", {"off": "none", "final": "at the end"}.get(settings.summary_mode, "as you speak")
         if model.session:
             yield "Session", model.session[:8]

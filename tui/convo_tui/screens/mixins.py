@@ -5,21 +5,26 @@ In: keys. Out: messages about what the user wants.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar
 
 from textual import on
 from textual.binding import Binding, BindingType
 from textual.widgets import Input
 
-from convo.messages import AddMark
+import convo
+from convo.messages import AddMark, CorrectSegment, SetSpeaker
 from convo.text import clock
 from convo.transcript import place_of
 
-from ..messages import MuteRequested, PauseRequested, SettingChanged, StartRequested, StopRequested
+from ..context import Context
+from ..messages import MuteRequested, PauseRequested, RuleChanged, SettingChanged, StartRequested, StopRequested
 from ..model.session import SessionModel
+from ..model.speakers import spoke
 from ..model.times import time_of
 from ..widgets.body import SessionBody
 from ..widgets.transcript import TranscriptView
+from ..work.start import start
 from .base import ConvoScreen
 
 
@@ -76,11 +81,18 @@ class BodyKeys(ConvoScreen):
         Binding("left_square_bracket", "widen(-6)", "Narrower", tooltip="Make the summary narrower", show=False),
         Binding("right_square_bracket", "widen(6)", "Wider", tooltip="Make the summary wider", show=False),
         Binding("t", "times", "Times", tooltip="Show or hide when each line was said", show=False),
+        Binding("e", "correct", "Correct", tooltip="Correct the selected line; what was heard is kept", show=False),
+        Binding("p", "speakers", "Speakers", tooltip="Rename or merge speakers, remember a voice", show=False),
+        Binding("P", "whose", "Whose", tooltip="Say who says the selected sentences", show=False),
         Binding("w", "doubts", "Doubts", tooltip="Underline words that the model was not sure of", show=False),
     ]
 
     found = ""
     """Which match is shown, of how many."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._declined: set[str] = set()  # words that are to become no rule
 
     def make_find(self) -> Input:
         """The input line of a search."""
@@ -127,6 +139,10 @@ class BodyKeys(ConvoScreen):
             return bool(self.body.transcript.needle) if self.is_mounted else False
         if action in ("find", "jump", "export"):
             return bool(self.shown.session)
+        if action == "speakers":
+            return bool(self.shown.speakers)
+        if action in ("correct", "whose"):
+            return bool(self.shown.lines)
         return super().check_action(action, parameters)
 
     def action_summary(self) -> None:
@@ -161,7 +177,7 @@ class BodyKeys(ConvoScreen):
         elif lines:
             first, last = view.passage or (0, len(lines) - 1)
             self.app.copy_to_clipboard(view.text_of(first, last))
-            count = last - first + 1
+            count = sum(bool(line.text) for line in lines[first : last + 1])
             self.say("Copied one sentence." if count == 1 else f"Copied {count} sentences.")
 
     def action_export(self) -> None:
@@ -231,6 +247,89 @@ class BodyKeys(ConvoScreen):
                 view.go_to(place_of(at, lines), top=True)
 
         self.app.push_screen(AskScreen("Go to a time", "1:30, 1:02:03, or +30 and -30 seconds from here"), typed)
+
+    # --- speakers -------------------------------------------------------------------------------------------
+
+    def action_speakers(self) -> None:
+        """List the speakers, to rename or merge them."""
+        from .speakers import SpeakersScreen
+
+        self.app.push_screen(SpeakersScreen(self.shown, self.context.glyphs))
+
+    @on(TranscriptView.NameWanted)
+    def _name_wanted(self, message: TranscriptView.NameWanted) -> None:
+        from .speakers import ask_speaker_name
+
+        ask_speaker_name(self, self.shown, message.speaker)
+
+    def action_whose(self) -> None:
+        """Ask who says the selected sentences."""
+        from .ask import ChooseScreen
+
+        passage, model = self.body.transcript.passage, self.shown
+        if passage is None:
+            self.say("Select what somebody says with j and k first.")
+            return
+        segments = [line.number for line in model.lines[passage[0] : passage[1] + 1] if line.text]
+
+        def chosen(speaker: str | None) -> None:
+            if speaker is not None:
+                wanted = int(speaker) if speaker else None
+                start(self, partial(self._assign, model.session, segments, wanted), group="assign")
+
+        known = [(str(said.speaker), model.speakers[said.speaker], "") for said in spoke(model.speakers, model.lines)]
+        self.app.push_screen(ChooseScreen("Who says this?", [*known, ("", "Somebody new", "")]), chosen)
+
+    async def _assign(self, session: str, segments: list[int], speaker: int | None) -> None:
+        """Say that a speaker says some segments; if it is None, somebody new."""
+        try:
+            for segment in segments:
+                request = SetSpeaker(session=session, segment=segment, speaker=speaker)
+                speaker = (await self.context.daemon.link.request(request)).speaker
+        except convo.ConvoError as error:
+            self.show_error(str(error))
+
+    # --- corrections ----------------------------------------------------------------------------------------
+
+    def action_correct(self) -> None:
+        """Ask what the selected line should read; without words it is hidden."""
+        from .ask import AskScreen
+
+        at, model = self.body.transcript.selected, self.shown
+        if at is None or at >= len(model.lines):
+            self.say("Select the line to correct with j and k first.")
+            return
+        line = model.lines[at]
+
+        def written(text: str | None) -> None:
+            if text is not None and text != line.text:
+                done = "" if text else f"The line is hidden; `convo edit {model.session[:8]}` shows it again."
+                request = CorrectSegment(session=model.session, segment=line.number, text=text)
+                self.ask_daemon(request, done, then=partial(self._offer_rule, model, line.number, text))
+
+        question = f"Correct the line at {clock(line.start)}"
+        self.app.push_screen(AskScreen(question, "nothing: the line is hidden", value=line.text), written)
+
+    def _offer_rule(self, model: SessionModel, segment: int, text: str) -> None:
+        """Offer to correct later sessions so, too, if the same words were corrected so before."""
+        from ..work.vocabulary import known_rules, offered
+        from .ask import ChooseScreen
+
+        found = offered(model.lines, segment, text, known_rules(self.post_message), self._declined)
+        if found is None or not self.is_current:
+            return
+        wrong, right, times = found
+
+        def chosen(answer: str | None) -> None:
+            if answer == "yes":
+                self.post_message(RuleChanged(wrong, right))
+            else:
+                self._declined.add(wrong)
+
+        answers = [("yes", "Yes", "add it to the vocabulary"), ("no", "No", "")]
+        often = "twice" if times == 2 else f"{times} times"
+        question = f"{wrong!r} became {right!r} {often}. Have it so in later sessions?"
+        self.app.push_screen(ChooseScreen(question, answers), chosen)
 
     # --- titles and bookmarks -------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Navigation between the four places, and the screens and windows in front of them.
+"""Navigation between the five places, and the screens and windows in front of them.
 
 In: where to go. Out: screens pushed and popped. Each screen's module is imported on first use.
 """
@@ -23,7 +23,7 @@ _NAMED = 100  # sessions listed for a prefix
 
 
 def place(name: str) -> type[ConvoScreen]:
-    """The screen of a place: live, captions, history or files."""
+    """The screen of a place: live, captions, history, files or questions."""
     if name == "captions":
         from .captions import CaptionsScreen
 
@@ -36,6 +36,10 @@ def place(name: str) -> type[ConvoScreen]:
         from .files import FilesScreen
 
         return FilesScreen
+    if name == "questions":
+        from .questions import QuestionsScreen
+
+        return QuestionsScreen
     return LiveScreen
 
 
@@ -47,7 +51,7 @@ class Navigator:
         self._context = context
 
     def go(self, name: str) -> None:
-        """Go to one of the four places."""
+        """Go to one of the five places."""
         app, wanted = self._app, place(name)
         while len(app.screen_stack) > 1:
             if isinstance(app.screen, wanted) and name != "live":

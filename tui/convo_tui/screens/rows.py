@@ -67,7 +67,7 @@ class RowsScreen(ConvoScreen, Generic[RowT]):
 
     def show_note(self, note: str, empty: str) -> None:
         """Show a note below the rows, and in the middle why there are none (`empty`)."""
-        self.query_one("#note", Static).update(Text(f" {note}" if note else ""))
+        self.query_one("#note", Static).update(Text(note))
         middle = self.query_one("#empty", Static)
         middle.update(Text(empty))
         middle.display = bool(empty)

@@ -5,13 +5,15 @@ In: the session's events, past and new. Out: an exported file; messages: summari
 
 from __future__ import annotations
 
-from typing import ClassVar
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
-from convo.messages import CancelSession, CorrectSegment, EndSession, Finalize, State, Summarize
+import convo
+from convo.messages import CancelSession, EndSession, Finalize, State, Summarize
 from convo.text import clean, clock, moment
 
 from ..context import Context
@@ -24,6 +26,9 @@ from ..widgets.transcript import TranscriptView
 from ..work.session import Watch
 from ..work.start import start
 from .mixins import BodyKeys
+
+if TYPE_CHECKING:
+    from ..work.playback import Playback
 
 _STYLES = [
     ("", "Default", "as set in the daemon"),
@@ -44,7 +49,7 @@ class SessionScreen(BodyKeys):
         Binding("enter", "next", "Next", tooltip="Go to the next match", show=False),
         Binding("y", "copy", "Copy", tooltip="Copy the selected passage, or the transcript"),
         Binding("E", "export", "Export", tooltip="Export it to a file, in any format"),
-        Binding("e", "correct", "Correct", tooltip="Correct the selected line; what was heard is kept", show=False),
+        Binding("a", "ask", "Ask", tooltip="Ask something about this session"),
         Binding("z", "summarize", "Sum up", tooltip="Summarise it again, in another style"),
         *BodyKeys.READING,
         Binding("b", "mark", "Mark", tooltip="Bookmark the selected line", show=False),
@@ -54,6 +59,9 @@ class SessionScreen(BodyKeys):
         Binding("f", "finalize", "Write", tooltip="Finish the current sentence now", show=False),
         Binding("s", "stop", "End", tooltip="End the session, wherever it is recorded"),
         Binding("x,delete", "delete", "Delete", key_display="x", tooltip="Delete the session; u restores it"),
+        Binding(
+            "space", "play", "Play", key_display="space", tooltip="Play the sound of the selected sentences, or stop"
+        ),
     ]
 
     def __init__(self, context: Context, model: SessionModel, *, segment: int | None = None) -> None:
@@ -66,6 +74,8 @@ class SessionScreen(BodyKeys):
             duration_s=model.duration_s,
         )
         self._segment = segment
+        self._playback: Playback | None = None
+        self._playing = ""  # what is played, or that it is fetched
 
     def compose(self) -> ComposeResult:
         """Lay out the masthead, the session, the search line and the keys."""
@@ -92,6 +102,11 @@ class SessionScreen(BodyKeys):
         self._draw()
         watch = Watch(self.context.daemon.link, self.model, self.app.post_message)
         start(self, watch.run, group="watch")
+
+    def on_unmount(self) -> None:
+        """Give up the sound."""
+        if self._playback is not None:
+            self._playback.close()
 
     # --- what changed -------------------------------------------------------------------------------------
 
@@ -145,13 +160,15 @@ class SessionScreen(BodyKeys):
             title=model.name, badge=badge, tone=tone, clock_s=float(int(model.duration_s)), trouble=self.trouble
         )
         running = model.state in (State.PENDING, State.PROCESSING)
-        note = model.failure or self.found
+        note = self._playing or model.failure or self.found
         selected = self.body.transcript.selected
         if not note and selected is not None:
             sign = self.context.glyphs.mark
             note = "   ".join(f"{sign} {mark.text}" for mark in model.marks_of(selected) if mark.text)
         if not note and model.created is not None and not running:
-            note = f"{moment(model.created)}   {model.kind}   {len(model.lines)} lines"
+            count = sum(bool(line.text) for line in model.lines)
+            lines = "1 line" if count == 1 else f"{count} lines"
+            note = f"{moment(model.created)}   {model.kind}   {lines}"
         self.body.meter.status = StatusLine(
             activity=("speech" if model.speaking else "quiet") if running and model.kind == "live" else "",
             speech=model.speaking,
@@ -173,6 +190,8 @@ class SessionScreen(BodyKeys):
             return (running and self.model.kind == "live") or (action == "stop" and running)
         if action == "summarize":
             return self.model.state in (State.TRANSCRIBED, State.COMPLETED, State.CANCELLED, State.FAILED)
+        if action == "play":
+            return self.model.over and bool(self.model.lines)
         if action == "marks":
             return bool(self.model.marks and self.model.lines)
         return super().check_action(action, parameters)
@@ -199,22 +218,39 @@ class SessionScreen(BodyKeys):
         ]
         self.app.push_screen(ChooseScreen("Go to a bookmark", choices), chosen)
 
-    def action_correct(self) -> None:
-        """Ask what the selected line should read; without words it is hidden."""
-        from .ask import AskScreen
+    def action_play(self) -> None:
+        """Play the sound of the selected lines, or stop it."""
+        passage = self.body.transcript.passage
+        if self._playing:
+            self.workers.cancel_group(self, "play")
+            self._tell_playing("")
+        elif passage is None:
+            self.say("Select what to play with j and k first.")
+        else:
+            first, last = (self.model.lines[at] for at in passage)
+            start(self, partial(self._play, first.start, last.end), group="play", exclusive=True)
 
-        at = self.body.transcript.selected
-        if at is None or at >= len(self.model.lines):
-            self.say("Select the line to correct with j and k first.")
-            return
-        line = self.model.lines[at]
+    async def _play(self, begin: float, end: float) -> None:
+        from ..work.playback import Playback  # here: it is rarely wanted
 
-        def written(text: str | None) -> None:
-            if text is not None and text != line.text:
-                self.ask_daemon(CorrectSegment(session=self.model.session, segment=line.number, text=text))
+        if self._playback is None:
+            self._playback = Playback(self.context.daemon.link, self.model.session)
+        try:
+            self._tell_playing("Fetching the sound; space stops.")
+            await self._playback.play(begin, end, lambda: self._tell_playing(f"Playing {clock(begin)}; space stops."))
+        except convo.ConvoError as error:
+            self.show_error(str(error))
+        self._tell_playing("")
 
-        question = f"Correct the line at {clock(line.start)}"
-        self.app.push_screen(AskScreen(question, "nothing: the line is hidden", value=line.text), written)
+    def _tell_playing(self, said: str) -> None:
+        self._playing = said
+        self._draw()
+
+    def action_ask(self) -> None:
+        """Ask something about this session."""
+        from .questions import QuestionsScreen
+
+        self.app.push_screen(QuestionsScreen(self.context, self.model))
 
     def action_finalize(self) -> None:
         """Finish the current sentence now."""

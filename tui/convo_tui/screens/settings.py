@@ -22,13 +22,18 @@ from ..settings import kind_of, settings_path
 from ..themes import colour
 from ..widgets.body import NARROWEST, WIDEST
 from ..widgets.status import cut
+from ..work.vocabulary import known_rules
 from .ask import AskScreen, ChooseScreen
+from .vocabulary import VocabularyScreen
 from .window import Window
 
 _ROWS = {
     "device": "microphone",
     "model": "speech model",
     "language": "such as en or ko",
+    "speakers": "tell who speaks, by their voices",
+    "vocabulary": "words that are misheard",
+    "keep_audio": "keep the sound, to play it back",
     "summary": "sessions get a summary",
     "rolling": "live ones while they run, too",
     "theme": "colours",
@@ -40,6 +45,11 @@ _ROWS = {
     "connect": "the daemon's address (next start)",
 }
 _EMPTY = {"device": "system's default", "model": "daemon's choice", "language": "detected", "connect": "usual place"}
+_SPEAKERS = [
+    ("off", "off", "nobody is named"),
+    ("auto", "auto", "as many as there are voices"),
+    *[(f"{count}", f"{count}", f"{count} voices") for count in range(2, 7)],
+]
 _TIMES = [("auto", "auto", "from 100 columns on"), ("yes", "yes", "always"), ("no", "no", "never")]
 
 
@@ -68,7 +78,10 @@ class SettingsScreen(Window[None]):
         options.highlighted = here
 
     def _row(self, name: str, about: str) -> Text:
-        value = getattr(self.context.settings, name)
+        value = getattr(self.context.settings, name, None)
+        if name == "vocabulary":  # a file of its own
+            count = len(known_rules(lambda notice: None))  # told where they are wanted
+            value = "empty" if not count else "1 rule" if count == 1 else f"{count} rules"
         said = "auto" if value is None else ("yes" if value else "no") if isinstance(value, bool) else str(value)
         shown = cut(clean(said) or _EMPTY[name], 16, self.context.glyphs.ellipsis)
         accent, faint = colour(self.app, "accent"), colour(self.app, "faint")
@@ -77,13 +90,17 @@ class SettingsScreen(Window[None]):
     @on(OptionList.OptionSelected)
     async def _selected(self, event: OptionList.OptionSelected) -> None:
         name = str(event.option.id)
-        value = getattr(self.context.settings, name)
+        value = getattr(self.context.settings, name, None)
         match name:
             case "device" | "model":
                 await self.run_action(f"app.{name}s")
             case "theme":
                 names = sorted(self.app.available_themes)
                 self.app.push_screen(ChooseScreen("Theme", [(each, each, "") for each in names]), self._choose_theme)
+            case "vocabulary":
+                self.app.push_screen(VocabularyScreen(self.context))
+            case "speakers":
+                self.app.push_screen(ChooseScreen("Speakers", _SPEAKERS), self._choose_speakers)
             case "times":
                 self.app.push_screen(ChooseScreen("Times", _TIMES), self._choose_times)
             case _ if kind_of(name) is bool:
@@ -98,6 +115,10 @@ class SettingsScreen(Window[None]):
     def _choose_theme(self, theme: str | None) -> None:
         if theme is not None:
             self.app.theme = theme  # the app remembers it
+
+    def _choose_speakers(self, speakers: str | None) -> None:
+        if speakers is not None:
+            self._change("speakers", speakers)
 
     def _choose_times(self, choice: str | None) -> None:
         if choice is not None:

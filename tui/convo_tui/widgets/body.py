@@ -92,7 +92,7 @@ class SessionBody(Widget):
 
     def changed(self, change: Change) -> None:
         """Redraw what changed."""
-        if change & Change.TEXTS:
+        if change & (Change.TEXTS | Change.SPEAKERS):
             self.transcript.reread()
         elif change & (Change.LINES | Change.PARTIAL):
             self.transcript.refresh_model()

@@ -1,13 +1,14 @@
 """Large letters made of block characters, for reading from across a room.
 
-In: text. Out: rows of block characters, in one of three sizes. Letters are drawn on a grid of pixels: capitals are
-seven high, and descenders take two more. An accented letter is the letter plus its accent. Text with other characters
-(most scripts) is not `drawable`; the caller shows it as ordinary text.
+In: text. Out: rows of block characters, in one of three sizes. A `Face` has the letters, on a grid of pixels. Our own,
+`LATIN`: capitals are seven high, and descenders take two more; an accented letter is the letter plus its accent. Text
+with characters that no face has is shown as ordinary text by the caller.
 """
 
 from __future__ import annotations
 
 import unicodedata
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -136,14 +137,39 @@ _QUADRANTS = " ▘▝▀▖▌▞▛▗▚▐▜▄▙▟█"
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """A size of letters: cells per pixel (`across` can be half a cell), rows per line."""
+    """A size of letters: cells per pixel across and rows per pixel down."""
 
     name: str
     across: float
-    rows: int
+    down: float
 
 
-NARROW, MIDDLE, LARGE = Size("narrow", 0.5, 5), Size("middle", 1.0, 5), Size("large", 2.0, 10)
+NARROW, MIDDLE, LARGE = Size("narrow", 0.5, 0.5), Size("middle", 1.0, 0.5), Size("large", 2.0, 1.0)
+
+
+class Face(ABC):
+    """Letters as pixels, an even number of them high. Lines of `enough` letters, `lines` of them, are readable."""
+
+    height: int
+    wide: int  # pixels of most letters
+    enough: int
+    lines: int
+
+    @abstractmethod
+    def letter(self, char: str) -> tuple[str, ...] | None:
+        """A letter as rows of pixels, `height` of them; None if there is none."""
+
+    @abstractmethod
+    def wrap(self, text: str, width: int, size: Size) -> list[tuple[int, int]]:
+        """Where each line of `width` cells starts and ends in a text."""
+
+    def has(self, text: str) -> bool:
+        """Whether there is a letter for every character."""
+        return all(self.letter(char) is not None for char in text)
+
+    def rows(self, size: Size) -> int:
+        """The rows of a line."""
+        return int(self.height * size.down)
 
 
 def _parse() -> dict[str, tuple[str, ...]]:
@@ -199,49 +225,51 @@ def _centred(row: str, wide: int) -> str:
     return "." * before + row + "." * (wide - len(row) - before)
 
 
-def drawable(text: str) -> bool:
-    """Whether every character has a letter."""
-    return all(letter(char) is not None for char in text)
+class Latin(Face):
+    """What Europeans write with Latin letters."""
+
+    height, wide, enough, lines = HEIGHT, 5, 16, 3
+
+    def letter(self, char: str) -> tuple[str, ...] | None:
+        """A letter."""
+        return letter(char)
+
+    def wrap(self, text: str, width: int, size: Size) -> list[tuple[int, int]]:
+        """Where each line starts and ends. Only words longer than a line are cut."""
+        lines: list[tuple[int, int]] = []
+        start = 0
+        while start < len(text):
+            if text[start] == " ":
+                start += 1
+                continue
+            end, used, space = start, 0.0, -1
+            while end < len(text):
+                drawn = letter(text[end])
+                used += len(drawn[0]) * size.across if drawn is not None else 0
+                if used > width + size.across:  # the empty column after the last letter may be cut off
+                    break
+                if text[end] == " ":
+                    space = end
+                end += 1
+            if end < len(text) and text[end] != " " and space > start:
+                end = space
+            end = max(end, start + 1)
+            lines.append((start, end))
+            start = end
+        return lines
 
 
-def cells(text: str, size: Size) -> int:
-    """The width of a text in cells."""
-    pixels = sum(len(drawn[0]) for char in text if (drawn := letter(char)) is not None)
-    return int(pixels * size.across + 0.5)
+LATIN = Latin()
 
 
-def wrap_letters(text: str, width: int, size: Size) -> list[tuple[int, int]]:
-    """The start and end of each line in the text. Only words longer than a line are cut."""
-    lines: list[tuple[int, int]] = []
-    start = 0
-    while start < len(text):
-        if text[start] == " ":
-            start += 1
-            continue
-        end, used, space = start, 0.0, -1
-        while end < len(text):
-            drawn = letter(text[end])
-            used += len(drawn[0]) * size.across if drawn is not None else 0
-            if used > width + size.across:  # the empty column after the last letter may be cut off
-                break
-            if text[end] == " ":
-                space = end
-            end += 1
-        if end < len(text) and text[end] != " " and space > start:
-            end = space
-        end = max(end, start + 1)
-        lines.append((start, end))
-        start = end
-    return lines
-
-
-def draw(text: str, size: Size) -> list[str]:
+def draw(text: str, size: Size, face: Face = LATIN) -> list[str]:
     """Draw a text as rows of block characters."""
-    pixels = ["".join(drawn[row] for char in text if (drawn := letter(char)) is not None) for row in range(HEIGHT)]
+    letters = [drawn for char in text if (drawn := face.letter(char)) is not None]
+    pixels = ["".join(drawn[row] for drawn in letters) for row in range(face.height)]
     if size is LARGE:
         return ["".join("██" if pixel == "#" else "  " for pixel in row) for row in pixels]
     rows = []
-    for row in range(0, HEIGHT, 2):
+    for row in range(0, face.height, 2):
         upper, lower = pixels[row], pixels[row + 1]
         if size is MIDDLE:
             rows.append("".join(_HALVES[(up == "#") + 2 * (low == "#")] for up, low in zip(upper, lower, strict=True)))

@@ -1,12 +1,13 @@
-"""A transcript of any length: paragraphs, the current sentence, times, marks, a selected passage, hits, doubts.
+"""A transcript of any length: paragraphs, the current sentence, times, speakers, marks, a passage, hits, doubts.
 
 In: a `SessionModel` that others change. Out: the rows in view (only those are ever drawn), `Behind` when new lines come
-below them, `MarkWanted` when the margin is clicked. It follows the end until the user scrolls up.
+below them, `MarkWanted` and `NameWanted` when the margin is clicked. It follows the end until the user scrolls up.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -29,12 +30,15 @@ from ..glyphs import UNICODE, Glyphs
 from ..model.layout import Layout, spans
 from ..model.paragraphs import Flow, Paragraphs, joint
 from ..model.session import SessionModel
+from ..model.speakers import COLOURS, colour_of, initial
 from .status import cut
 
 _MEASURE = 88
 """The most cells of a row: longer ones are hard to read."""
 
 _SIGNS = 3  # cells of the cursor, the mark and a space, left of the times
+_NAMED = 60  # cells from which on there is room for names of speakers; initials otherwise
+_LONGEST_NAME = 12  # cells
 _HANG = 2  # cells by which a paragraph's rows are indented below its first, where no times do that
 
 
@@ -63,6 +67,8 @@ class TranscriptView(ScrollView, can_focus=True):
         "transcript--hit",
         "transcript--caret",
         "transcript--doubt",
+        "transcript--unsure",
+        *(f"transcript--speaker-{number}" for number in range(1, COLOURS + 1)),
     }
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -104,6 +110,12 @@ class TranscriptView(ScrollView, can_focus=True):
 
         line: int
 
+    @dataclass
+    class NameWanted(Message):
+        """The name of a speaker was clicked."""
+
+        speaker: int
+
     def __init__(self, model: SessionModel, *, glyphs: Glyphs = UNICODE, id: str | None = None) -> None:
         """With `grounded` set, a short transcript stands at the bottom, so that the newest words stay in one place; the
         empty space above it holds `facts`, a label and a text each.
@@ -125,6 +137,7 @@ class TranscriptView(ScrollView, can_focus=True):
         self._tail: _Tail | None = None
         self._anchor: int | None = None  # the other end of a selected passage
         self._seen = 0
+        self._names: dict[int, tuple[str, Style]] = {}  # of speakers, as they are drawn
 
     def show(self, model: SessionModel) -> None:
         """Show another model, following its end."""
@@ -143,25 +156,53 @@ class TranscriptView(ScrollView, can_focus=True):
         self.refresh()
 
     def reread(self) -> None:
-        """Lay all lines out anew: some of them read otherwise now."""
-        self._paragraphs = Paragraphs(self.model.lines)
-        self._layout = Layout(self._paragraphs.text, self._paragraphs.lead)
+        """Lay out lines that read otherwise now or have another speaker, and what follows them."""
+        self._layout.truncate(self._paragraphs.reread())
         self._lay_out()
 
     @property
     def margin_cells(self) -> int:
         """Width of the margin left of the text, in cells."""
+        return _SIGNS + self._time_cells + self._name_cells
+
+    @property
+    def _time_cells(self) -> int:
         if not self.times:
-            return _SIGNS
-        return _SIGNS + (7 if self.model.duration_s < 3600 else 9)
+            return 0
+        return 7 if self.model.duration_s < 3600 else 9
+
+    @property
+    def _name_cells(self) -> int:
+        """Names of one width, with room for a question mark behind them."""
+        return max((width(name) for name, _ in self._names.values()), default=-2) + 2
 
     @property
     def _hang(self) -> int:
-        return 0 if self.times or self.size.width < 60 else _HANG
+        return 0 if self.times or self._names or self.size.width < 60 else _HANG
+
+    def _recolour(self) -> None:
+        self._call_speakers()
+        self.refresh()
+
+    def _call_speakers(self) -> None:
+        """Look up how the speakers are called and drawn."""
+        speakers, ellipsis = self.model.speakers, self._glyphs.ellipsis
+        if self.size.width < _NAMED:
+            names = {speaker: initial(speakers, speaker) for speaker in speakers}
+        else:
+            names = {speaker: cut(name, _LONGEST_NAME, ellipsis) for speaker, name in speakers.items()}
+            shown = Counter(names.values())
+            for speaker, name in names.items():  # their numbers tell apart what looks the same
+                if shown[name] > 1:
+                    names[speaker] = f"{cut(name, _LONGEST_NAME - 1 - len(str(speaker)), ellipsis)} {speaker}"
+        self._names = {
+            speaker: (name, self._style(f"speaker-{colour_of(speakers, speaker)}")) for speaker, name in names.items()
+        }
 
     def _lay_out(self) -> None:
         if self.size.width == 0:
             return
+        self._call_speakers()
         room = self.scrollable_content_region.width - self.margin_cells - 1
         self._layout.resize(min(room, _MEASURE) - self._hang)
         self._extend()
@@ -251,6 +292,7 @@ class TranscriptView(ScrollView, can_focus=True):
         """Forget the styles of the old theme."""
         self._known_styles.clear()
         super().notify_style_update()
+        self.call_later(self._recolour)
 
     # --- lines and rows -----------------------------------------------------------------------------------
 
@@ -305,8 +347,10 @@ class TranscriptView(ScrollView, can_focus=True):
         if self.selected is None:
             self.go_to(self._line_at(round(self.scroll_y)) if not self.following else len(self.model.lines) - 1)
         else:
-            anchor = self.selected if self._anchor is None else self._anchor
-            self.go_to(self.selected + step)
+            anchor, at = self.selected if self._anchor is None else self._anchor, self.selected + step
+            while 0 <= at < len(self.model.lines) and not self.model.lines[at].text:  # hidden
+                at += step
+            self.go_to(at if 0 <= at < len(self.model.lines) else self.selected)
             self._anchor = anchor if extend else None
 
     def action_jump_mark(self, step: int) -> None:
@@ -328,8 +372,8 @@ class TranscriptView(ScrollView, can_focus=True):
         return min(anchor, self.selected), max(anchor, self.selected)
 
     def text_of(self, first: int, last: int) -> str:
-        """The text of lines `first` to `last`, a row per paragraph."""
-        return self._paragraphs.joined(first, last)
+        """The text of lines `first` to `last`, a row per paragraph, and who says it if there are several speakers."""
+        return self._paragraphs.joined(first, last, self.model.speakers)
 
     def go_to(self, line: int, *, top: bool = False) -> None:
         """Select a line and scroll it into view."""
@@ -379,7 +423,9 @@ class TranscriptView(ScrollView, can_focus=True):
         row = self._row_at(event.y)
         if not self.model.lines or not 0 <= row < self._height:
             return
-        if event.x < self.margin_cells:
+        if self.margin_cells - self._name_cells <= event.x < self.margin_cells and (name := self._name_at(row)):
+            self.post_message(self.NameWanted(name))
+        elif event.x < self.margin_cells:
             self.post_message(self.MarkWanted(self._line_at(row)))
         elif not self.text_selection:  # the end of a drag is no click
             anchor = self.selected if self._anchor is None else self._anchor
@@ -439,8 +485,10 @@ class TranscriptView(ScrollView, can_focus=True):
             marked = marked or self.model.mark_ahead
         time = None
         if within == 0:
-            time = self.model.lines[flow.first].start if flow is not None else self._partial_start
+            time = self.model.lines[flow.head].start if flow is not None else self._partial_start
         segments = self._gutter(time, marked, here)
+        if self._names:
+            segments.append(self._who(flow if within == 0 else None))
         if within and self._hang:
             segments.append(Segment(" " * self._hang))
         segments += self._runs(flow, text, start, end, tail)
@@ -456,9 +504,11 @@ class TranscriptView(ScrollView, can_focus=True):
         """The text of a row, cut where its style changes."""
         layers: list[tuple[int, int, Style]] = []
         passage = self.passage
-        if flow is not None and (passage is not None or self.doubts or self.needle):
+        if flow is not None and (passage is not None or self.doubts or self.needle or self._names):
             for line in _lines(flow, start, end):
                 at, stop = flow.span(line)
+                if not self.model.lines[line].sure:
+                    layers.append((at, stop, self._style("unsure")))
                 if passage is not None and passage[0] <= line <= passage[1]:
                     # What lies between two lines of a passage belongs to it.
                     layers.append((at, stop + (line < passage[1]), self._style("cursor")))
@@ -501,11 +551,26 @@ class TranscriptView(ScrollView, can_focus=True):
             Segment(self._glyphs.mark if marked else " ", self._style("mark")),
             Segment(" ", None),
         ]
-        if self.times:
-            room = self.margin_cells - _SIGNS
+        if room := self._time_cells:
             said = clock(start) if start is not None else ""
             segments.append(Segment(said.rjust(room - 2).ljust(room), self._style("time")))
         return segments
+
+    def _who(self, flow: Flow | None) -> Segment:
+        """Who says a paragraph, with a question mark if that is not sure."""
+        speaker = self.model.lines[flow.head].speaker if flow is not None else None
+        name, style = self._names.get(speaker, ("", None)) if speaker is not None else ("", None)
+        if name and flow is not None and not self._is_sure(flow):
+            name, style = f"{name}?", self._style("unsure")
+        return Segment(name + " " * (self._name_cells - width(name)), style)
+
+    def _is_sure(self, flow: Flow) -> bool:
+        return any(line.sure for line in self.model.lines[flow.first : flow.first + len(flow.bounds) - 1] if line.text)
+
+    def _name_at(self, row: int) -> int | None:
+        """The speaker whose name stands in a row."""
+        flow, _, _, within = self._place(row)
+        return self.model.lines[flow.head].speaker if flow is not None and within == 0 else None
 
     # --- text selected with the mouse -----------------------------------------------------------------------
 

@@ -83,6 +83,8 @@ class LiveController:
             self._fail(f"{path} is not a file.")
 
     def _begin(self, source: Source, title: str | None) -> None:
+        from .vocabulary import known_rules  # here: the first screen needs none
+
         if self.session is not None:
             source.close()
             self._owner.post_message(Notice("A session is already live: stop it first.", "warning"))
@@ -95,6 +97,9 @@ class LiveController:
             language=settings.language or None,
             model=settings.model or None,
             words=settings.doubts,
+            speakers=settings.speakers,
+            keep_audio=settings.keep_audio or None,  # else as the daemon does
+            vocabulary=known_rules(self._owner.post_message),
             summary=SummaryOptions(mode=settings.summary_mode),
         )
         self.session = LiveSession(self._daemon.link, self.model, self._owner.post_message, source, options)

@@ -17,7 +17,7 @@ from textual.message import Message
 import convo
 from convo.errors import BadAudio
 from convo.media import seconds
-from convo.messages import Event, GetSession
+from convo.messages import Event, GetSession, SpeakerLabel, SpeakersRevised
 
 from ..messages import Notice, SessionChanged, SessionEnded, SessionEvents
 from ..model.pace import Batch
@@ -39,6 +39,7 @@ class Watch:
         self._post = post
         self._batch = Batch()
         self._flush: asyncio.TimerHandle | None = None
+        self._called: set[int] = set()  # speakers whose names were asked for
 
     @property
     def backlog_s(self) -> float:
@@ -66,9 +67,20 @@ class Watch:
         count = 0
         async for event in events:
             self._take(event)
+            if spoke := _speakers(event) - self._called:
+                await self._learn_names(spoke)
             count += 1
             if count % _YIELD_EVERY == 0:
                 await asyncio.sleep(0)
+
+    async def _learn_names(self, spoke: set[int]) -> None:
+        """Ask what speakers are called: events tell names only where they change."""
+        self._called |= spoke
+        with suppress(convo.ConvoError):  # they are called by their numbers
+            speakers = (await self._link.request(GetSession(session=self.model.session))).speakers
+            self._called |= {each.speaker for each in speakers}
+            self.model.name_speakers(speakers)
+            self._post(SessionChanged(self.model, Change.SPEAKERS))
 
     def _take(self, event: Event) -> None:
         self._batch.add(event)
@@ -97,6 +109,16 @@ class Watch:
     def _finish(self, problem: str = "") -> None:
         self._stop_flush()
         self._post(SessionEnded(self.model, problem))
+
+
+def _speakers(event: Event) -> set[int]:
+    """The speakers that an event is about."""
+    match event:
+        case SpeakerLabel():
+            return {event.speaker}
+        case SpeakersRevised():
+            return {label.speaker for label in event.labels}
+    return set()
 
 
 class LiveSession(Watch):

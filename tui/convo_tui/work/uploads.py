@@ -18,6 +18,7 @@ from convo.text import clean
 from ..messages import JobsChanged
 from ..model.files import FileJob, Step, remedy
 from ..settings import Settings
+from .vocabulary import known_rules
 
 SIDE_BY_SIDE = 3
 """Files sent and followed at once; the daemon decides how many it works on."""
@@ -99,6 +100,9 @@ class Uploads:
                     language=settings.language or None,
                     model=settings.model or None,
                     words=settings.doubts,
+                    speakers=settings.speakers,
+                    keep_audio=settings.keep_audio or None,  # else as the daemon does
+                    vocabulary=known_rules(self._post),
                     summary=SummaryOptions(mode="final" if settings.summary else "off"),
                 )
                 self._uploads[id(job)] = upload
