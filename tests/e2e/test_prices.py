@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -117,7 +118,8 @@ WORST: dict[str, list[Map]] = {
 
 def rows() -> Iterator[Any]:
     """Each request with each scope; one but the narrowest that may ask it is left out of the default run."""
-    answers = Service(None, None, None, None).answers  # type: ignore[arg-type]
+    manager = SimpleNamespace(store=SimpleNamespace(leases=None))
+    answers = Service(manager, None, None, None).answers  # type: ignore[arg-type]
     for kind, (_, right) in answers.items():
         name = str(kind.__struct_config__.tag)
         narrowest = next(scope for scope, rights in SCOPES.items() if right in rights)
