@@ -129,7 +129,8 @@ class _Daemon:
         folder = spool_directory(settings, state)
         member = None
         if settings.store.url:
-            member = Member(folder_id(state), folder_id(folder), settings.store.lease_s)
+            name = settings.store.name or socket.gethostname()
+            member = Member(folder_id(state), folder_id(folder), settings.store.lease_s, name)
         self.database = database_at(
             settings.store.url, state / "convod.sqlite", durable=settings.spool.fsync, member=member
         )
@@ -154,7 +155,7 @@ class _Daemon:
             metrics=session_metrics,
             may_append=self._may_append if settings.spool.path else lambda: True,
         )
-        self.hooks = Hooks(settings.hooks, state / "hooks", store) if settings.hooks.enabled else None
+        self.hooks = Hooks(settings.hooks, store) if settings.hooks.enabled else None
         journal_deps = JournalDeps(store, self.summarizers, session_metrics, self.hooks)
         self.manager = Manager(
             journal_deps, session_deps, config.sessions, settings.retention, settings.store.audio_grace_s
@@ -188,6 +189,8 @@ class _Daemon:
                     if self.hooks is not None:
                         engine_tasks.start_soon(self.hooks.run)  # outlives the sessions whose ends it reports
                     urls = await self._listen(listeners, connections)
+                    if self.service.forwarder is not None:
+                        connections.start_soon(self.service.forwarder.run)
                     connections.start_soon(self.control.report, self.engine, self.manager.counts)
                     # Last: its processes keep all cores busy for a while, and clients that connect now need not wait.
                     engine_tasks.start_soon(self.engine.run)

@@ -5,6 +5,8 @@ Files and live streams alike: both decode with `convo.recording`.
 
 from __future__ import annotations
 
+from typing import Any
+
 import av
 import pytest
 
@@ -60,6 +62,25 @@ async def test_what_is_odd_about_a_file_costs_no_words(
     assert score.deletions - score.insertions <= MISSING_PART * score.said, f"{score}: {text(events)}"
     assert len(warnings) == (warns is not None)
     assert all(str(warns) in warning for warning in warnings)
+
+
+@pytest.mark.parametrize("live", [True, False], ids=["live", "file"])
+async def test_the_second_half_of_a_clean_sentence_is_written_where_it_is_said(daemon: Daemon, live: bool) -> None:
+    async with convo.connect(daemon.url) as client:
+        clean: dict[str, Any] = {"language": "en", "summary": OFF, "words": True}
+        texts = []
+        for name in ("01a_tail.mp3", "01c_tail_window.opus"):
+            if live:
+                events = await talk_live(client, b"".join(decode(case(name), [])), interim=False, **clean)
+            else:
+                events = await upload(client, case(name).read_bytes(), **clean)
+            texts.append(text(events))
+    assert "produced by printing in the" in texts[0].split("splendid")[1]
+    assert "which were the immediate predecessors of the true printed book" in texts[1].replace(",", "")
+    words = [word for segment in segments(events) for word in segment.words or ()]
+    clause = next(i for i, word in enumerate(words) if word.word == "immediate")
+    assert words[clause - 3].start == pytest.approx(25.2, abs=0.3)
+    assert words[clause + 6].end == pytest.approx(28.5, abs=0.3)
 
 
 async def test_sound_of_another_rate_than_was_said_is_told(daemon: Daemon, real_corpus: Corpus) -> None:

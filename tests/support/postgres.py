@@ -24,7 +24,7 @@ from urllib.parse import quote
 import psycopg
 
 from convod.store import database_at
-from convod.store.postgres import TABLES
+from convod.store.postgres import TABLES, PostgresDatabase
 
 START_S = 60.0
 USER = "convo"
@@ -168,3 +168,18 @@ def running() -> Iterator[Server]:
     finally:
         server.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def lose_at_commit(database: PostgresDatabase, *, committed: bool = True) -> None:
+    """Let the next commit happen, or not, and its answer get lost with the connection."""
+    run = database.writer.run
+
+    def losing(sql: str) -> None:
+        if sql != "COMMIT" or committed:
+            run(sql)
+        if sql == "COMMIT":
+            database.writer.run = run  # type: ignore[method-assign]
+            database.writer.close()
+            raise psycopg.OperationalError("the connection is lost")
+
+    database.writer.run = losing  # type: ignore[method-assign]

@@ -24,6 +24,8 @@ import redis
 START_S = 60.0
 USER, PASSWORD = "convo", "p:w/2"  # such as must be quoted in a URL
 ADMIN = "admin"
+BEAT_S = 0.5
+"""Whoever is dead is noticed after three of these; machines that are busy need a while to say a word."""
 
 
 def free_port() -> int:
@@ -165,6 +167,7 @@ class RemoteWorker:
     def __init__(self, broker: str, *flags: str, model: str = "builtin", before: str = "") -> None:
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("CONVOD_", "CONVO_"))}
         environment |= {"CONVOD_ENGINE_BROKER": broker, "CONVOD_MODEL": model, "CONVOD_LOG_LEVEL": "debug"}
+        environment["CONVOD_ENGINE_BEAT_S"] = str(BEAT_S)
         script = f"{before}\nfrom convod.__main__ import main\nimport sys\nraise SystemExit(main(sys.argv[1:]))"
         self.log: list[str] = []
         self.process = subprocess.Popen(

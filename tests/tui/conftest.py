@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import OptionList
+from textual.widgets import Input, OptionList
 
 from convo_tui.app import ConvoApp
 from convo_tui.arguments import parse
@@ -82,6 +82,13 @@ class Stage:
         """Choose an option of the list in front, wherever it stands."""
         options = self.app.screen.query_one(OptionList)
         options.highlighted = options.get_option_index(option)
+        await self.press("enter")
+
+    async def answer(self, text: str) -> None:
+        """Enter a text, all at once, into the input line that has the focus."""
+        line = self.app.focused
+        assert isinstance(line, Input)
+        line.value = text
         await self.press("enter")
 
     async def sees(self, *texts: str) -> None:

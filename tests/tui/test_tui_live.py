@@ -65,7 +65,7 @@ async def test_paused_the_microphone_is_off(connected: Open, fake: FakeDaemon, s
         await stage.until(lambda: bytes(fake.only.audio) == b"one.two.more", "it goes on")
 
 
-async def test_finalise_mark_and_name(connected: Open, fake: FakeDaemon, sound: FakePortAudio) -> None:
+async def test_finalise_correct_mark_and_name(connected: Open, fake: FakeDaemon, sound: FakePortAudio) -> None:
     fake.says(["First words."])
     async with connected() as stage:
         await stage.press("s")
@@ -75,6 +75,10 @@ async def test_finalise_mark_and_name(connected: Open, fake: FakeDaemon, sound: 
         await stage.press("f")
         await stage.sees("First words.")
         assert len(fake.of(Finalize)) == 1
+        await stage.press("j", "e")
+        await stage.sees("Correct the line at 00:00")
+        await stage.answer("Last words.")
+        await stage.sees("Last words.")
         await stage.press("b")
         await stage.sees("◆")
         assert [mark.time for mark in fake.of(AddMark)] == [1.0]

@@ -234,7 +234,7 @@ def test_a_paragraph_grows_and_knows_its_lines() -> None:
     model.apply(segment(3, "Four.", 30.0))
     assert paragraphs.extend() == 1
     assert [paragraphs.of(line) for line in range(4)] == [0, 0, 0, 1]
-    assert paragraphs.joined(1, 3) == "Two. Three.\nFour."
+    assert paragraphs.joined(1, 3, {}) == "Two. Three.\nFour."
     assert paragraphs.takes(Partial(4, 31.5, 32, "And", ""))
     assert not paragraphs.takes(Partial(4, 40, 41, "And", ""))
 
@@ -266,7 +266,7 @@ def test_hidden_lines_take_no_room(hidden: list[int], texts: list[str]) -> None:
     layout.extend(len(paragraphs))
     assert layout.height == sum(map(bool, texts)) + (len(texts) > 1)
     assert paragraphs.flow(0).head == next((at for at in range(4) if at not in hidden), 0)
-    assert paragraphs.joined(0, 3) == "\n".join(filter(None, texts))
+    assert paragraphs.joined(0, 3, {}) == "\n".join(filter(None, texts))
     assert paragraphs.takes(Partial(4, 31.5, 32, "And", "")) == (3 not in hidden)
     for number, text in enumerate(("One.", "Two.", "Three.", "Four.")):
         correct(model, number, text)

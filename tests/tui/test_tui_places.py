@@ -262,6 +262,16 @@ async def test_no_color_is_obeyed(
     fake.segment_every = 32000
     async with connected() as stage:
         await say(stage, sound, "Hello there.")
+        await stage.press("S")
+        await stage.sees("Settings")
+        strips = stage.app.screen._compositor.render_strips()
+        assert [
+            segment.text.split()[0]
+            for strip in strips
+            for segment in strip
+            if segment.style and segment.style.underline and segment.text.strip()
+        ] == ["device"]  # the chosen row
+        await stage.press("escape")
         for place in "3", "4", "2":
             await stage.press(place)
             await stage.pilot.pause()

@@ -18,6 +18,7 @@ from convo.messages import (
     SpeakersMerged,
     SpeakersRevised,
 )
+from convo_tui.model.paragraphs import Paragraphs
 from convo_tui.model.session import Change, SessionModel
 from convo_tui.model.speakers import COLOURS, Spoke, colour_of, initial, spoke
 from convo_tui.widgets.transcript import TranscriptView
@@ -97,6 +98,31 @@ def test_speakers_are_told_apart_with_and_without_colours(
     assert [colour_of(speakers, number) for number in speakers] == colours
 
 
+@pytest.mark.parametrize(
+    ("said", "first", "last", "copied"),
+    [
+        ((1, 1, 2, 2), 0, 3, "Ada: A. B.\nSpeaker 2: C. D."),
+        ((1, 1, 2, 2), 1, 2, "Ada: B.\nSpeaker 2: C."),
+        ((1, 1, 2, 2), 0, 1, "A. B."),
+        ((1, None, 1, None), 0, 3, "Ada: A.\nB.\nAda: C.\nD."),
+        ((), 0, 3, "A. B. C. D."),
+    ],
+)
+def test_what_several_say_is_copied_with_their_names(
+    said: tuple[int | None, ...], first: int, last: int, copied: str
+) -> None:
+    model = SessionModel()
+    for number, text in enumerate("ABCD"):
+        model.apply(segment(number, f"{text}."))
+    for number, speaker in enumerate(said):
+        if speaker is not None:
+            model.apply(SpeakerLabel(session="s", seq=9 + number, segment=number, speaker=speaker, confidence=1))
+    model.apply(SpeakerRenamed(session="s", seq=20, speaker=1, name="Ada", by="user"))
+    paragraphs = Paragraphs(model.lines)
+    paragraphs.extend()
+    assert paragraphs.joined(first, last, model.speakers) == copied
+
+
 def test_what_each_speaker_said() -> None:
     model = SessionModel()
     for number, text in enumerate(("Hm.", "Hello there.", "Gone.", "Yes.")):
@@ -138,6 +164,10 @@ async def test_labels_name_and_colour_what_is_said_as_it_is_spoken_and_later(
         await stage.until(lambda: stage.text().count("Ada  ") == 2, "both lines are hers")
         await stage.pilot.resize_terminal(50, 24)
         await stage.sees("   A  Line 0.")
+        await stage.pilot.resize_terminal(80, 24)
+        tell(stage, *[SpeakerRenamed(session="s", seq=6 + at, speaker=at, name="A" * 20, by="user") for at in (1, 2)])
+        await stage.sees("   AAAAAAAAA… 2  Line 0.")
+        tell(stage, SpeakerRenamed(session="s", seq=9, speaker=2, name="Ada", by="user"))
         await stage.press("2", *["minus"] * 3)
         await stage.sees("Ada: Line 0.")
 

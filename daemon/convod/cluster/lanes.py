@@ -21,7 +21,7 @@ from convod.auto_reset_event import AutoResetEvent
 from convod.cluster import broker, wire
 from convod.cluster.estimate import WayEstimate
 from convod.cluster.fingerprint import VoicesDigest, digest, versions
-from convod.cluster.members import BEAT_S, MISSED, Member, Members
+from convod.cluster.members import MISSED, LostWatch, Member, Members
 from convod.cluster.outstanding import Outstanding
 from convod.cluster.wire import Fingerprint, Malformed, Reply
 from convod.engine import voices
@@ -64,11 +64,12 @@ _Streams = list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]
 
 
 class _Task(NamedTuple):
-    """A task at the broker: its id, its queue, and its message there."""
+    """A task at the broker: its id, its queue, its message there, and until when its windows are kept (trio's time)."""
 
     id: str
     queue: str
     message: str
+    until: float
 
 
 class RemoteWorker:
@@ -80,7 +81,6 @@ class RemoteWorker:
         self.batch: list[DecodeJob] = []
         self.busy_since: float | None = None
         self.way = WayEstimate()
-        self.decoded_s = 0.0
         self.member = member
         self._lanes = lanes
         self._queue = wire.queue_name(member.beat.fingerprint.name, member.beat.worker)
@@ -89,6 +89,7 @@ class RemoteWorker:
         self._reply: Reply | None = None
         self._task: _Task | None = None
         self._lost: str | None = None
+        self._lost_watch = LostWatch()
         self._abandoned = False
 
     async def load(self, limit_s: float) -> Loaded:
@@ -111,11 +112,9 @@ class RemoteWorker:
         """
         self.batch = batch
         try:
-            answer = await self._exchange(work_of(batch), limit_s)
+            return await self._exchange(work_of(batch), limit_s)
         finally:
             self.batch = []
-        self.decoded_s += sum(job.seconds for job in batch)
-        return answer
 
     def abandon(self, within_s: float) -> None:
         """Nothing waits for what it decodes: its windows are deleted, which tells the worker."""
@@ -173,6 +172,12 @@ class RemoteWorker:
         """Whether it takes no more batches."""
         return self._lost is not None or self.member.beat.state != "serving"
 
+    def beaten(self) -> None:
+        """Its worker has sent a beat."""
+        task = "" if self._task is None or self._reply is not None else self._task.id
+        if self._lost_watch.beat(task, busy=bool(self.member.beat.busy)):
+            self.replied(Reply(task, "dropped"))
+
     def replied(self, reply: Reply) -> None:
         """Take the reply to its task."""
         self._reply = reply
@@ -192,6 +197,7 @@ class RemoteWorker:
             self._task = task
             try:
                 await self._lanes.hand_out(task, encoded(work), limit_s)
+                self._log("a task is out", task)
                 if self._abandoned:  # on its way there it could not be deleted
                     self._lanes.delete(task)
                 with trio.move_on_at(begun + limit_s):
@@ -199,11 +205,21 @@ class RemoteWorker:
                         await self._news.wait()
             finally:
                 self._task, self.busy_since = None, None
+                self._log("a task is over", task, ms=round(1000 * (trio.current_time() - begun)))
         if self._reply is None:
             if self._lost is not None:
                 raise WorkerLost(self._lost)
             raise WorkerDied(f"it did not answer within {limit_s:.0f} s")
         return self._read(self._reply, len(work.windows), trio.current_time() - begun)
+
+    def _log(self, message: str, task: _Task, **more: object) -> None:
+        """Log what became of a task: its worker logs the same id."""
+        if log.isEnabledFor(logging.DEBUG):
+            beat = self.member.beat
+            verdict = "" if self._reply is None else self._reply.verdict
+            sessions = " ".join(dict.fromkeys(job.session for job in self.batch))
+            about = {"task": task.id, "worker": beat.worker, "host": beat.host, "session": sessions, "verdict": verdict}
+            log.debug("%s", message, extra=about | more)
 
     def _forget_last(self) -> None:
         self._reply, self._abandoned = None, False
@@ -212,7 +228,7 @@ class RemoteWorker:
         if reply.verdict == "dropped":
             if self._abandoned:
                 raise Abandoned
-            raise WorkerLost("the windows were no longer at the broker")
+            raise WorkerLost("the task was lost, or its windows were no longer at the broker")
         if reply.verdict == "died":
             raise WorkerDied(reply.body.decode(errors="replace"))
         try:
@@ -322,7 +338,8 @@ class Lanes:
         """Create a task whose reply goes to `worker`; a reply after the block is dropped."""
         id = self.outstanding.new(worker)
         model = worker.member.beat.fingerprint.name
-        task = _Task(id, wire.PREFIX + queue, wire.task_message(id, queue, self._daemon, model, limit_s))
+        message = wire.task_message(id, queue, self._daemon, model, limit_s)
+        task = _Task(id, wire.PREFIX + queue, message, trio.current_time() + limit_s + KEPT_S)
         try:
             yield task
         finally:
@@ -358,22 +375,34 @@ class Lanes:
     async def _delete_abandoned(self) -> None:
         while True:
             await self._deletion.wait()
-            # If the broker cannot be reached, their time limit deletes them.
-            with suppress(*broker.BROKEN):
-                await trio.to_thread.run_sync(self._forget, self._taken_deletions(), limiter=self._limiter)
+            tasks = self._taken_deletions()
+            try:
+                untaken = await trio.to_thread.run_sync(self._forget, tasks, limiter=self._limiter)
+            except broker.BROKEN:
+                # The words are to go, too, if it was the connection that broke. In the end, their time limit ends them.
+                self._deletions += [task for task in tasks if trio.current_time() < task.until]
+                self._deletion.set()
+                await trio.sleep(PAUSE_S)
+                continue
+            for task in untaken:
+                # No worker knows of it, so none will say that it was dropped.
+                if (worker := self.outstanding.answered(task.id)) is not None:
+                    worker.replied(Reply(task.id, "dropped"))
 
     def _taken_deletions(self) -> list[_Task]:
         taken, self._deletions = self._deletions, []
         return taken
 
-    def _forget(self, tasks: list[_Task], *keys: str) -> None:
+    def _forget(self, tasks: list[_Task], *keys: str) -> list[_Task]:
+        """Delete tasks and their windows, and return those that no worker had taken."""
         with self._redis.pipeline(transaction=False) as pipeline:
             for task in tasks:
                 pipeline.delete(wire.window_key(task.id))
                 pipeline.lrem(task.queue, 1, task.message)
             for key in keys:
                 pipeline.delete(key)
-            pipeline.execute()
+            removed = pipeline.execute()[1 : 2 * len(tasks) : 2]
+        return [task for task, count in zip(tasks, removed, strict=True) if count]
 
     async def _say_goodbye(self) -> None:
         with trio.move_on_after(GOODBYE_S, shield=True), suppress(*broker.BROKEN):
@@ -405,7 +434,7 @@ class Lanes:
                     else:
                         self._beaten(fields, now)
             for member in self._members.silent(now):
-                self._lose(member, f"it missed {MISSED} beats ({MISSED * BEAT_S:.0f} s)")
+                self._lose(member, f"it missed {MISSED} beats ({member.silent_s:g} s)")
 
     def _greet(self) -> str:
         """Check that the broker answers, and return the end of its stream of beats."""
@@ -467,6 +496,8 @@ class Lanes:
                 lane.look_again()
         else:
             self._open(member)
+            for lane in self._of_member.get(member.beat.worker, ()):
+                lane.beaten()
             self.offer(self._engine.take_leaving)  # it may have a speaker embedder by now
 
     def _open(self, member: Member) -> None:

@@ -11,9 +11,6 @@ from typing import Final
 
 from convod.cluster.wire import Beat, Fingerprint
 
-BEAT_S: Final = 2.0
-"""Seconds between two beats of a worker."""
-
 MISSED: Final = 3
 """After so many missing beats in a row a worker is dead, or cut off."""
 
@@ -28,6 +25,11 @@ class Member:
     beat: Beat
     at: float
     why_not: str | None
+
+    @property
+    def silent_s(self) -> float:
+        """After so long without a beat it is dead."""
+        return MISSED * self.beat.every_s
 
 
 class Members:
@@ -61,7 +63,7 @@ class Members:
 
     def silent(self, now: float) -> list[Member]:
         """Remove and return those that are dead at `now`."""
-        dead = [member for member in self._members.values() if now - member.at >= MISSED * BEAT_S]
+        dead = [member for member in self._members.values() if now - member.at >= member.silent_s]
         for member in dead:
             del self._members[member.beat.worker]
         return dead
@@ -76,6 +78,10 @@ class Members:
         return self._wanted.why_not(beat.fingerprint)
 
 
+LOST_BEATS: Final = 6
+"""A task is lost if so many beats of its worker in a row know of none. A consumer that is stuck is noticed before."""
+
+
 class StuckWatch:
     """Tells a consumer that takes nothing any more, which can happen after the broker was away, from an idle one."""
 
@@ -86,3 +92,19 @@ class StuckWatch:
         """Look at the queue once; return whether the consumer is stuck."""
         self._looks = self._looks + 1 if queued and not busy else 0
         return self._looks >= STUCK_LOOKS
+
+
+class LostWatch:
+    """Tells a task that its worker never got, as its connection broke while Redis handed it over, from one that takes
+    its time.
+    """
+
+    def __init__(self) -> None:
+        self._task = ""
+        self._beats = 0
+
+    def beat(self, task: str, *, busy: bool) -> bool:
+        """Take a beat of the worker while a task is out ("" for none); return whether the task is lost."""
+        self._beats = self._beats + 1 if task and task == self._task and not busy else 0
+        self._task = task
+        return self._beats >= LOST_BEATS

@@ -15,15 +15,19 @@ import base64
 import json
 import secrets
 from hashlib import sha256
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
+from msgspec import Meta
 
 from convod.engine.wire import FromWorker, Loaded, NotLoaded, Results, Trouble
 
 PREFIX: Final = "convo:"
 BEATS: Final = f"{PREFIX}beats"
 TASK: Final = "convo.decode"
+
+BEAT_S: Final = 2.0
+"""Seconds between two beats of a worker, unless its settings say otherwise."""
 
 BEATS_KEPT: Final = 1000
 """Beats in the stream: more than all workers send during a short outage."""
@@ -97,6 +101,7 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         busy: How many it has.
         load: The machine's load over its processors.
         windows: How many it has decoded.
+        every_s: Seconds between its beats: it is dead when some are missing.
         voices: SHA-256 of its speaker embedder, "" if it has none. Not in the fingerprint: it may be installed later.
         state: `leaving` takes no more tasks and finishes what it has, `gone` has ended.
     """
@@ -111,6 +116,7 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     busy: int = 0
     load: float = 0.0
     windows: int = 0
+    every_s: Annotated[float, Meta(gt=0, le=60)] = BEAT_S
     voices: str = ""
     state: Literal["serving", "leaving", "gone"] = "serving"
 

@@ -24,7 +24,7 @@ import trio
 
 from convod.cluster import broker, wire
 from convod.cluster.fingerprint import VoicesDigest, digest, versions
-from convod.cluster.members import BEAT_S, StuckWatch
+from convod.cluster.members import StuckWatch
 from convod.cluster.wire import Beat, Fingerprint, Reply
 from convod.engine import models, selection, voices
 from convod.engine.fetch import FetchFailed, fetch
@@ -40,6 +40,9 @@ LOOK_S: Final = 0.25
 
 PAUSE_S: Final = 1.0
 """Seconds before a child process that ended is started again."""
+
+REPLIES: Final = 5
+"""Tries to send a reply. A daemon that the broker's loss was told of has given the task to another by then."""
 
 SPARE_S: Final = 60.0
 """Seconds beyond its deadline that Celery would keep an unacknowledged task; there are none."""
@@ -72,6 +75,7 @@ class Agent:
         self._busy = self._windows = 0
         self._beat_now = trio.Event()
         self._watch = StuckWatch()
+        self._consumes = False
         self._away = False
 
     # --- for the main thread ------------------------------------------------------------------------------
@@ -95,6 +99,10 @@ class Agent:
     def decode(self, task: str, daemon: str, model: str, limit_s: float) -> None:
         """Do a task, from the main thread."""
         trio.from_thread.run(self._decode, task, daemon, model, float(limit_s), trio_token=self._token)
+
+    def consume(self) -> None:
+        """Say that tasks are taken from now on."""
+        self._consumes = True
 
     def leave(self) -> None:
         """Say that no more tasks are taken."""
@@ -196,9 +204,9 @@ class Agent:
         while True:
             self._beat_now = trio.Event()
             queued = await self._send_beat()
-            if self._watch.look(queued=queued, busy=bool(self._busy)):
+            if self._watch.look(queued=queued if self._consumes else 0, busy=bool(self._busy)):
                 await self._start_again()
-            with trio.move_on_after(BEAT_S):
+            with trio.move_on_after(self._settings.beat_s):
                 await self._beat_now.wait()
 
     async def _send_beat(self) -> int:
@@ -213,6 +221,7 @@ class Agent:
             busy=self._busy,
             load=_load(),
             windows=self._windows,
+            every_s=self._settings.beat_s,
             state=self._state,
         )
         try:
@@ -250,7 +259,7 @@ class Agent:
         begun = trio.current_time()
         try:
             reply = await self._answer(task, model, limit_s)
-            await trio.to_thread.run_sync(self._put_reply, daemon, reply, abandon_on_cancel=True)
+            await self._send_reply(daemon, reply)
             took_ms = round(1000 * (trio.current_time() - begun))
             log.debug("a task is done", extra={"task": task, "verdict": reply.verdict, "ms": took_ms})
         except broker.BROKEN as error:
@@ -317,6 +326,18 @@ class Agent:
                 child.abandon(ABANDON_S)
                 return
 
+    async def _send_reply(self, daemon: str, reply: Reply) -> None:
+        """Send a reply, and again if the connection breaks: without it, the daemon waits until the deadline.
+
+        One that arrives twice counts once.
+        """
+        for _ in range(REPLIES - 1):
+            with suppress(*broker.BROKEN):
+                await trio.to_thread.run_sync(self._put_reply, daemon, reply, abandon_on_cancel=True)
+                return
+            await trio.sleep(PAUSE_S)
+        await trio.to_thread.run_sync(self._put_reply, daemon, reply, abandon_on_cancel=True)
+
     def _put_reply(self, daemon: str, reply: Reply) -> None:
         stream = wire.reply_key(daemon)
         with self._redis.pipeline() as transaction:
@@ -338,7 +359,7 @@ def consumer(settings: EngineSettings, agent: Agent) -> Any:
     """Return Celery's worker, without the features that are known to fail with Redis."""
     from celery import Celery
     from celery.platforms import SecurityWarning
-    from celery.signals import setup_logging, worker_shutting_down
+    from celery.signals import setup_logging, worker_ready, worker_shutting_down
     from kombu import Exchange, Queue
 
     # As root it warns about pickle, which is not accepted here.
@@ -378,9 +399,13 @@ def consumer(settings: EngineSettings, agent: Agent) -> Any:
     def leave(**_: Any) -> None:
         agent.leave()
 
+    def consume(**_: Any) -> None:
+        agent.consume()
+
     def keep(**_: Any) -> None:
         """Listening to this signal keeps Celery from setting up logs."""
 
+    worker_ready.connect(consume, weak=False)
     worker_shutting_down.connect(leave, weak=False)
     setup_logging.connect(keep, weak=False)
     return app.Worker(

@@ -79,7 +79,8 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     `deadline_s`: a worker that takes longer for each window of its batch hangs, and is replaced. `unload_s`: after so
     long without work the model leaves memory, until it is needed again; 0 keeps it. `voices`: what tells speakers
     apart, `voices` from the package index or the path of an ONNX file, see `embedder`. `broker`: the URL of a Redis
-    through which workers on other machines get windows. With `remote_only` there are no others.
+    through which workers on other machines get windows. With `remote_only` there are no others. `beat_s`: how often a
+    worker says that it is alive; after three times as long without a word, its windows go elsewhere.
     """
 
     model: str = selection.AUTO
@@ -94,6 +95,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     voices: str = voices.NAME
     broker: str = ""
     remote_only: bool = False
+    beat_s: Annotated[float, Meta(ge=0.1, le=60)] = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -477,8 +479,11 @@ class Engine:
             while True:
                 if not (batch := self.take_leaving(worker)):
                     self._call()  # what stays may need a worker here
-                    batch = await worker.wait_batch()
-                await self._decode(worker, batch)
+                    offered = await worker.wait_batch()
+                    # What was dropped since it was offered would be decoded for nobody.
+                    batch = [job for job in offered if job in self._deliver]
+                if batch:
+                    await self._decode(worker, batch)
         finally:
             self._remote_workers.discard(worker)
             self._scheduler.workers -= 1

@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from convod.engine.coverage import STRETCHED_S
 from convod.speech.decoding import CHUNK_S, TimedWord
 from convod.speech.hallucination import FAINT_VOICE_S, FAINT_WORD_S
 from convod.speech.sentences import ends_sentence
@@ -31,6 +32,10 @@ has of the next one."""
 REACH_S: Final = 0.8
 """The first and the last word of a phrase get the rest of its voice if that is no longer (as `coverage.UNCOVERED_S`:
 more of it means that words are missing)."""
+
+BRIEF_S: Final = 0.25
+"""A word longer than STRETCHED_S with no more of a voice than this lies where it ends, as the attention tells that: in
+music or noise before it the detector took a sound for a voice."""
 
 WHISPERED: Final = 3
 WHISPERED_S: Final = 0.8
@@ -115,6 +120,9 @@ def _heard_in(word: TimedWord, phrases: Sequence[_Phrase]) -> int | None:
             if overlap >= HOLD_S:
                 return i
     most = max(overlaps)
+    if most <= BRIEF_S and word.end - word.start > STRETCHED_S:
+        distances = [max(phrase.start - word.end, word.end - phrase.end) for phrase in phrases]
+        return distances.index(min(distances))
     return overlaps.index(most) if most >= 0.0 else None
 
 

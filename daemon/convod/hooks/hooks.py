@@ -1,7 +1,8 @@
-"""Delivers hooks: notes a session's end before it is stored, and forgets it once all targets have been told.
+"""Delivers hooks: the store notes each with the end of a session, until all targets have been told.
 
-In: final states. Out: deliveries. No session waits for a target. A delivery is noted on the disk before the state that
-it tells of is stored, and made only once that state is there: a crash in between loses none and invents none.
+In: final states. Out: deliveries. No session waits for a target. A delivery is stored in the transaction that ends its
+session, and made by one convod: a crash loses none and invents none. What a convod that died has not told, another one
+tells where several share a store.
 """
 
 from __future__ import annotations
@@ -17,11 +18,10 @@ import trio
 
 from convo.messages import DurableEvent, FinalSummary, SessionState
 from convod.auto_reset_event import AutoResetEvent
-from convod.hooks.outbox import Outbox
 from convod.hooks.schedule import Schedule
 from convod.hooks.settings import HookSettings
 from convod.hooks.targets import Command, HookFailed, Target, Webhook, secret_of
-from convod.store import Store, StoreFailed
+from convod.store import Delivery, Store, StoreFailed
 
 log = logging.getLogger("convod.hooks")
 
@@ -32,33 +32,31 @@ SEGMENTS: Final = 500
 """Read at once for `content`."""
 
 
+LOOKS: Final = 3
+"""Looks at what other convods have left, within the length of a lease. One that is found dead twice in a row is."""
+
+AGAIN_S: Final = 1.0
+"""Until a store is read again that could not be."""
+
+
 class BadHook(Exception):
     """The settings of hooks cannot work; the text is a sentence that says what to do."""
 
 
 class Hooks:
-    """All deliveries. `prepare` and `stored` are called around a final state; `run` delivers until it is cancelled."""
+    """All deliveries. `stored` is called after a final state; `run` delivers until it is cancelled."""
 
-    def __init__(self, settings: HookSettings, folder: Path, store: Store) -> None:
+    def __init__(self, settings: HookSettings, store: Store) -> None:
         self._settings = settings
         self._store = store
-        self._outbox = Outbox(folder)
         self._schedule = Schedule(settings.give_up_days * 86400)
         self._changed = AutoResetEvent()
         self.failures = 0
         """Tries that failed since the start."""
         self._slots = trio.CapacityLimiter(AT_ONCE)
         self._targets = _targets(settings)
-        try:
-            found = self._outbox.open()
-        except OSError as error:
-            raise BadHook(
-                f"hooks: {folder} cannot be written ({error.strerror}); choose another --state-dir"
-            ) from error
-        now, wall = trio.current_time(), time.time()
-        self._seq = {session: seq for session, (seq, _) in found.items()}
-        for session, (_, since) in found.items():
-            self._schedule.add(session, now, now - max(0.0, wall - since))
+        self._ends: dict[str, tuple[str, int]] = {}  # sessions and their events, by the id of the delivery
+        self._missing: set[Delivery] = set()  # of convods that were dead at the last look
 
     @property
     def waiting(self) -> int:
@@ -70,71 +68,99 @@ class Hooks:
         ends = [one for one in events if isinstance(one, SessionState) and one.state in self._settings.events]
         return ends[-1] if ends else None
 
-    async def prepare(self, end: SessionState) -> None:
-        """Note that a session is about to end. A power cut does not undo it.
-
-        Raises:
-            StoreFailed: the disk does not take it.
-        """
-        try:
-            await trio.to_thread.run_sync(self._outbox.put, end.session, end.seq)
-        except OSError as error:
-            raise StoreFailed(f"a hook cannot be noted on the daemon's disk: {error.strerror}") from error
-
     def stored(self, end: SessionState) -> None:
-        """The end of a session was stored: tell of it."""
-        self._seq[end.session] = end.seq
-        self._schedule.add(end.session, trio.current_time())
+        """The end of a session was stored, for delivery: tell of it."""
+        self._add(end.session, end.seq)
+
+    def _add(self, session: str, seq: int, since: float | None = None) -> None:
+        id = f"{session}-{seq}"
+        if id in self._ends:
+            return
+        self._ends[id] = session, seq
+        now = trio.current_time()
+        self._schedule.add(id, now, None if since is None else now - max(0.0, time.time() - since))
         self._changed.set()
 
     async def run(self) -> None:
         """Deliver until cancelled; what is not delivered then is, after the next start."""
         try:
             async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._look_for_more)
                 while True:
                     with trio.move_on_at(self._schedule.next_due()):
                         await self._changed.wait()
-                    while self._slots.available_tokens and (session := self._schedule.take(trio.current_time())):
-                        self._slots.acquire_on_behalf_of_nowait(session)
-                        nursery.start_soon(self._one, session)
+                    while self._slots.available_tokens and (id := self._schedule.take(trio.current_time())):
+                        self._slots.acquire_on_behalf_of_nowait(id)
+                        nursery.start_soon(self._one, id)
         finally:
             with trio.CancelScope(shield=True):
                 for target in self._targets:
                     await target.aclose()
 
-    async def _one(self, session: str) -> None:
+    async def _look_for_more(self) -> None:
+        """Take up what an earlier start has left, and then what other convods leave that stop."""
+        leases = self._store.leases
+        every_s = float("inf") if leases is None else leases.member.lease_s / LOOKS
+        while True:
+            try:
+                await self._look()
+            except StoreFailed as error:
+                log.warning("hooks that wait are not read: %s", error)
+                await trio.sleep(min(every_s, AGAIN_S))
+            else:
+                await trio.sleep(every_s)
+
+    async def _look(self) -> None:
+        for one in await self._store.deliveries():
+            self._add(one.session, one.seq, one.since)
+        if (leases := self._store.leases) is None:
+            return
+        left = await leases.left_deliveries()
+        missing, self._missing = self._missing, set(left)
+        for one in left:
+            if (one.ours or one in missing) and await leases.take_delivery(one):
+                self._add(one.session, one.seq, one.since)
+
+    async def _one(self, id: str) -> None:
+        session, _ = self._ends[id]
         try:
-            told = await self._tell(session)
+            await self._tell(id)
         except HookFailed as error:
             self.failures += 1
-            if self._schedule.failed(session, trio.current_time()):
+            if self._schedule.failed(id, trio.current_time()):
                 log.warning("a hook is tried again later: %s", error, extra={"session": session})
             else:
                 log.error("a hook is given up: %s", error, extra={"session": session})
-                await self._forget(session)
+                await self._forget(id)
         else:
-            self._schedule.done(session)
-            if told:
-                await self._forget(session)
+            await self._forget(id)
+            self._schedule.done(id)
         finally:
-            self._slots.release_on_behalf_of(session)
+            self._slots.release_on_behalf_of(id)
             self._changed.set()
 
-    async def _forget(self, session: str) -> None:
-        self._seq.pop(session, None)
-        await trio.to_thread.run_sync(self._outbox.remove, session)
+    async def _forget(self, id: str) -> None:
+        """Note that a delivery is over. While that cannot be stored, it is not told again here."""
+        session, seq = self._ends[id]
+        while True:
+            try:
+                await self._store.delivered(session, seq)
+            except StoreFailed as error:
+                log.warning("that a hook was told is not stored yet: %s", error, extra={"session": session})
+                await trio.sleep(AGAIN_S)
+            else:
+                del self._ends[id]
+                return
 
-    async def _tell(self, session: str) -> bool:
-        """Tell all targets. Returns whether the delivery is over; not if the session has not ended after all."""
+    async def _tell(self, id: str) -> None:
+        """Tell all targets, unless this convod need not any more."""
+        session, seq = self._ends[id]
         try:
-            body = await self._body(session)
+            body = await self._body(session) if await self._store.must_deliver(session, seq) else None
         except StoreFailed as error:
             raise HookFailed(f"the session cannot be read: {error}") from error
-        if body is None:
-            return True
-        if body["session"]["state"] not in self._settings.events:
-            return False  # it was killed just before its end, or tried again: it ends later
-        id = f"{session}-{self._seq[session]}"
+        if body is None or body["session"]["state"] not in self._settings.events:
+            return  # another convod tells it; or it was deleted, or is tried again and ends later
         data = msgspec.json.encode(body)
         failures: list[str] = []
         for target in self._targets:
@@ -144,7 +170,6 @@ class Hooks:
                 failures.append(f"{target.name}: {error}")
         if failures:
             raise HookFailed("; ".join(failures))
-        return True
 
     async def _body(self, session: str) -> dict[str, Any] | None:
         """Return what is told; None if the session was deleted."""

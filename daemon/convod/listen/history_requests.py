@@ -134,6 +134,9 @@ class HistoryRequests:
         spool = self._manager.spool
         size = spool.size(record.id) if record.state.final and record.ended else None
         if not size:
+            leases = self._manager.store.leases
+            if leases is not None and (holder := await leases.requests.holder(record.id, client.owner, audio=True)):
+                raise Refused(Code.AUDIO_ELSEWHERE, holder.sentence)
             raise Refused(Code.BAD_STATE, "the audio of this session was not kept (keep_audio), or is still needed")
         data = await trio.to_thread.run_sync(spool.read, record.id, request.offset, AUDIO_BYTES)
         end = request.offset + len(data)

@@ -20,6 +20,7 @@ from convo.messages import (
     Export,
     Finalize,
     GetAudio,
+    Message,
     Metrics,
     PullModel,
     Refine,
@@ -33,9 +34,10 @@ from convod.listen.accept import SHORTAGES
 from convod.listen.auth import Right
 from convod.listen.client import Answers, Client, check_right
 from convod.listen.daemon_requests import DaemonRequests
+from convod.listen.forward import Forwarded, Forwarder
 from convod.listen.history_requests import HistoryRequests
 from convod.listen.limits import ConnectionLimiter
-from convod.listen.session_requests import SessionRequests
+from convod.listen.session_requests import SessionRequests, follow
 from convod.sessions import Manager, Refused
 from convod.sessions.session import SessionSettings, refused_by_disk
 from convod.speech.pcm import PcmFormat
@@ -63,6 +65,8 @@ class Service:
         self._settings = settings
         rooms = DaemonRequests(manager, summarizers, metrics), SessionRequests(manager), HistoryRequests(manager)
         self.answers: Answers = {kind: answer for room in rooms for kind, answer in room.answers.items()}
+        leases = manager.store.leases
+        self.forwarder = None if leases is None else Forwarder(manager, leases, self._answer_here)
 
     @property
     def audio_credit(self) -> int:
@@ -74,10 +78,9 @@ class Service:
         """How long a live session waits for its client."""
         return self._settings().resume_s
 
-    @staticmethod
-    def is_slow(request: Request[Any]) -> bool:
+    def is_slow(self, request: Request[Any]) -> bool:
         """Whether the answer may take long."""
-        return isinstance(
+        return (self.forwarder is not None and self.forwarder.may_leave(request)) or isinstance(
             request,
             Finalize
             | PullModel
@@ -117,10 +120,21 @@ class Service:
                 offset += len(piece)
 
     async def answer(self, client: Client, request: Request[Any]) -> None:
-        """Do what is asked and put the answer in the outbox."""
+        """Do what is asked, or have another convod do it, and put the answer in the outbox."""
+        await self._answer(client, request, self.forwarder)
+
+    async def _answer_here(self, client: Client, request: Request[Any]) -> None:
+        await self._answer(client, request, None)
+
+    async def _answer(self, client: Client, request: Request[Any], forwarder: Forwarder | None) -> None:
         answer, right = self.answers[type(request)]
         try:
             check_right(client, right, request.__struct_config__.tag)
+            if forwarder is not None and forwarder.may_leave(request):
+                reply = await forwarder.forward(client, request)
+                if reply is not None:
+                    await self._forwarded(client, request, reply)
+                    return
             reply = await answer(client, request)
         except Refused as error:
             client.outbox.put(Error(id=request.id, code=error.code, message=str(error)))
@@ -142,3 +156,13 @@ class Service:
         else:
             if reply is not None:
                 client.outbox.put(reply)
+
+    async def _forwarded(self, client: Client, request: Forwarded, reply: Message) -> None:
+        """Pass on what another convod has answered, behind the events that it speaks of."""
+        if isinstance(reply, Error):
+            client.outbox.put(reply)
+            return
+        journal = await self._manager.journal(client.reach, request.session)
+        if isinstance(request, Summarize | Refine):
+            follow(client, journal)
+        client.outbox.put(reply, after=client.outbox.attachment(journal.id), seq=journal.feed.seq)

@@ -53,7 +53,7 @@ from convod.sessions import Manager, Refused
 from convod.sessions.journal import Journal
 from convod.sessions.lengths import check_text, cut_line
 from convod.sessions.manager import settings_of
-from convod.sessions.registry import elsewhere, is_elsewhere
+from convod.sessions.registry import is_elsewhere
 
 
 class SessionRequests:
@@ -137,7 +137,7 @@ class SessionRequests:
         session = self._manager.find(request.session)
         credit = 0
         if request.produce and session is None and is_elsewhere(journal):
-            raise elsewhere()
+            raise await self._manager.elsewhere(request.session)
         if request.produce and session is not None and session.takes_audio:
             session.produce(client)
             client.producing[session.id] = session
@@ -167,7 +167,7 @@ class SessionRequests:
             provider=request.provider, model=request.model, style=request.style, language=request.language
         )
         journal = await self._manager.summarize(client.reach, request.session, options)
-        _follow(client, journal)
+        follow(client, journal)
         return Reply(id=request.id)
 
     # --- the queue ----------------------------------------------------------------------------------------
@@ -188,11 +188,12 @@ class SessionRequests:
     async def _refine(self, client: Client, request: Refine) -> Reply | None:
         journal, model = await self._manager.refine(client.reach, request)
         client.outbox.put(RefineReply(id=request.id, model=model))
-        _follow(client, journal)
+        follow(client, journal)
         return None  # the answer is in the outbox, before the events that follow
 
     async def _list_queue(self, client: Client, request: ListQueue) -> Reply:
         jobs, paused = self._manager.queue(client.owner)
+        jobs += await self._manager.queued_elsewhere(client.owner)
         return ListQueueReply(id=request.id, jobs=jobs[:MOST], paused=paused)
 
     async def _pause_queue(self, client: Client, request: PauseQueue) -> Reply:
@@ -239,7 +240,7 @@ class SessionRequests:
         return Reply(id=request.id)
 
 
-def _follow(client: Client, journal: Journal) -> None:
+def follow(client: Client, journal: Journal) -> None:
     """Attach a client to what is to come of a session that is over, if it is not.
 
     One that has ended since it was attached to has another feed now.

@@ -72,12 +72,14 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Settings `[store]`. `url` "" is SQLite in the state directory; postgresql://USER@HOST/DATABASE is a server.
 
     `lease_s`: a convod that shows no sign of life for so long loses its sessions to others. `audio_grace_s`: one that
-    alone has the audio of a session is waited for so long, then the session fails.
+    alone has the audio of a session is waited for so long, then the session fails. `name`: what this convod is called
+    in errors that say where a session is, such as its address; "" is the name of its machine.
     """
 
     url: str = ""
     lease_s: Annotated[float, Meta(ge=1, le=3600)] = 30.0
     audio_grace_s: Annotated[float, Meta(ge=0, le=1e7)] = 600.0
+    name: Annotated[str, Meta(pattern=r"^[!-~]{0,100}$", description="up to 100 printable ASCII characters")] = ""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -175,5 +175,5 @@ class EventLog:
             return []
         if self.recent and self.recent[0].seq <= seq + 1:
             return [event for event in self.recent if event.seq > seq]
-        # What is stored beyond that was never told to have been, and will be undone.
+        # What is stored beyond that is in doubt here, and sent once it is known.
         return [event for event in await self._store.events(self.session, seq, PAGE) if event.seq <= self.seq]

@@ -33,7 +33,7 @@ from convod.hooks import Hooks
 from convod.metrics import SessionMetrics
 from convod.sessions.feed import EventLog
 from convod.sessions.speaker_names import named
-from convod.store import LeaseLost, Record, Store, StoreAway, StoreFailed
+from convod.store import AlreadyStored, InDoubt, LeaseLost, Record, Store, StoreAway, StoreFailed
 from convod.summary import Summarizers, SummarizerUnavailable, Transcript
 
 log = logging.getLogger("convod.sessions")
@@ -86,6 +86,9 @@ class Journal:
         self._segment_stored = AutoResetEvent()
         self._preview: _Preview | None = None  # of the summary that was begun last
         self._failure: StoreFailed | None = None  # why what is to be stored waits
+        # Events that may be stored or not, and what changed with them. Readers at another convod see them if they are:
+        # so no others may take their places.
+        self._doubt: tuple[list[DurableEvent], dict[str, Any]] | None = None
         self._impatient: set[trio.CancelScope] = set()
         self._again = AutoResetEvent()  # a write that waits should be retried now
 
@@ -139,6 +142,7 @@ class Journal:
                 events = [*events, (SessionRenamed, {"title": title_if_none})]
             while True:
                 await self._own(wait)
+                await self._settle_doubt(wait)
                 over = self.record.state.final
                 before = {name: getattr(self.record, name) for name in changes}
                 # Not before it is their turn: a checkpoint behind a segment must not be stored without it.
@@ -151,7 +155,7 @@ class Journal:
                     for seq, (kind, fields) in enumerate(events, self.feed.seq + 1)
                 ]
                 try:
-                    await self._save(made, durable=durable, make_room=make_room, wait=wait)
+                    await self._save(made, changes, durable=durable, make_room=make_room, wait=wait)
                 except (StoreFailed, trio.Cancelled) as error:
                     for name, value in before.items():
                         setattr(self.record, name, value)
@@ -159,11 +163,29 @@ class Journal:
                         continue  # another convod has written it meanwhile, and is done
                     raise
                 break
-            for event in made:
-                self.record.seq = event.seq
-                self.feed.append(event)
-        if any(kind is TranscriptSegment for kind, _ in events):
+            self._stored(made)
+
+    def _stored(self, events: Sequence[DurableEvent]) -> None:
+        for event in events:
+            self.record.seq = event.seq
+            self.feed.append(event)
+        if any(isinstance(event, TranscriptSegment) for event in events):
             self._segment_stored.set()
+
+    async def _settle_doubt(self, wait: bool) -> None:
+        """Find out whether what an earlier write was in doubt about is stored; if so, it has happened."""
+        if self._doubt is None:
+            return
+        events, changes = self._doubt
+        try:
+            await self._save([], wait=wait)
+        except AlreadyStored:
+            self._doubt = None
+            for name, value in changes.items():
+                setattr(self.record, name, value)
+            self.info = self.record.info
+            self._stored(events)
+            self._tell_hooks(events)
 
     async def save(self, *, durable: bool = False, wait: bool = True) -> None:
         """Store the record as it is; if `durable`, so that a power cut takes nothing of it.
@@ -173,12 +195,14 @@ class Journal:
         """
         async with self._turn(wait):
             await self._own(wait)
+            await self._settle_doubt(wait)
             await self._save([], durable=durable, wait=wait)
 
     def refresh(self, record: Record) -> None:
         """Take over what another convod has stored of this session."""
         if self.owned:
             return
+        self._doubt = None
         for name in Record.__struct_fields__:
             setattr(self.record, name, getattr(record, name))
         self.info = self.record.info
@@ -234,6 +258,7 @@ class Journal:
     async def _save(
         self,
         events: list[DurableEvent],
+        changes: Mapping[str, Any] | None = None,
         *,
         durable: bool = False,
         make_room: MakeRoom | None = None,
@@ -246,6 +271,7 @@ class Journal:
                     # What is being stored is stored and sent whatever is cancelled meanwhile, or seq would have a gap.
                     with trio.CancelScope(shield=True):
                         await self._store(events, durable)
+                        self._doubt = None
                         self.info = self.record.info
                         # One that is over may be written by any convod.
                         self.owned = self._deps.store.leases is None or not self.record.state.final
@@ -254,6 +280,8 @@ class Journal:
                     self.owned = False
                     raise
                 except StoreFailed as error:
+                    if isinstance(error, InDoubt) and events:
+                        self._doubt = events, dict(changes or {})
                     if not wait:
                         raise
                     if make_room is not None:
@@ -273,10 +301,18 @@ class Journal:
     async def _store(self, events: list[DurableEvent], durable: bool) -> None:
         hooks = self._deps.hooks
         end = hooks.end_in(events) if hooks is not None else None
-        if hooks is not None and end is not None:
-            await hooks.prepare(end)
-        await self._deps.store.save(self.record, events, durable=durable)
-        if hooks is not None and end is not None:
+        deliver = 0 if end is None else end.seq
+        in_doubt = () if self._doubt is None else self._doubt[0]
+        try:
+            await self._deps.store.save(self.record, events, durable=durable, in_doubt=in_doubt, deliver=deliver)
+        except AlreadyStored:
+            if in_doubt is not events:
+                raise
+        self._tell_hooks(events)
+
+    def _tell_hooks(self, events: Sequence[DurableEvent]) -> None:
+        hooks = self._deps.hooks
+        if hooks is not None and (end := hooks.end_in(events)) is not None:
             hooks.stored(end)
 
     async def enter(

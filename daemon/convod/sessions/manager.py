@@ -30,6 +30,7 @@ from convo.messages import (
     SummaryOptions,
 )
 from convo.transcript import one_line
+from convod.engine.wire import RATE
 from convod.sessions.admission import Admission
 from convod.sessions.audio_recovery import claim_audio, count_audio
 from convod.sessions.creation import Creation
@@ -96,6 +97,7 @@ class Manager:
         self.find = self._registry.find
         self.journal = self._registry.journal
         self.running = self._registry.running
+        self.elsewhere = self._registry.elsewhere
         self.counts = self._registry.counts
         self.naming = Naming(
             self.store, self.spool, self.admission, self.journal, self.find, self.engine.settings.voices
@@ -401,6 +403,23 @@ class Manager:
         }
         ordered = [files.pop(job.session) for job in queue.order(owner) if job.session in files]
         return [session.queued for session in (*ordered, *files.values())], queue.is_paused(owner)
+
+    async def queued_elsewhere(self, owner: str) -> list[QueuedFile]:
+        """List the owner's files that other convods work on, oldest first, as far as they were when last stored."""
+        if self.store.leases is None:
+            return []
+        return [
+            QueuedFile(
+                session=record.id,
+                title=record.title,
+                priority=record.config.priority,
+                state=record.state,
+                created=record.created,
+                done_s=round(record.checkpoint_sample / RATE, 3),
+            )
+            for record in await self.store.unfinished(owner)
+            if record.kind == "file" and record.state is not State.TRANSCRIBED and self.find(record.id) is None
+        ]
 
     async def pause(self, owner: str, paused: bool) -> None:
         """Pause or resume the owner's files; a restart does not forget it."""

@@ -21,7 +21,6 @@ from convod.sessions.journal import NEXT, Journal, JournalDeps
 from convod.sessions.live import LiveSession
 from convod.sessions.session import Refused, Session, SessionDeps, SessionSettings, keeps_audio
 from convod.store import Record, SpoolFailed
-from convod.store.base import ELSEWHERE
 
 log = logging.getLogger("convod.sessions")
 
@@ -184,7 +183,7 @@ class Registry:
                 Code.BUSY, "the audio of this session cannot be opened now; look into the daemon's log, and at its disk"
             )
         if found is None and is_elsewhere(journal):
-            raise elsewhere()
+            raise await self.elsewhere(session)
         if found is None:
             raise Refused(Code.BAD_STATE, f"the session is {journal.record.state} already")
         return found
@@ -211,15 +210,19 @@ class Registry:
         self._waiting.pop(session, None)
         self._journals.pop(session, None)
 
+    async def elsewhere(self, session: str) -> Refused:
+        """Return the refusal of what a session can be asked only where it is worked on."""
+        leases = self._store.leases
+        holder = None if leases is None else await leases.requests.holder(session, None)
+        return Refused(Code.BUSY, CHANGES_HANDS if holder is None else holder.sentence)
+
+
+CHANGES_HANDS: Final = "the session goes from one convod to another; try again in a moment"
+
 
 def is_elsewhere(journal: Journal) -> bool:
     """Whether another convod works on a session, or did."""
     return not journal.owned and not journal.record.state.final
-
-
-def elsewhere() -> Refused:
-    """Return the refusal for a session that another convod works on."""
-    return Refused(Code.BUSY, ELSEWHERE)
 
 
 def unknown(session: str) -> Refused:

@@ -14,8 +14,15 @@ utterance, however late it says so: the frames took speech for silence there.
 from __future__ import annotations
 
 from collections import deque
+from typing import Final
 
 import msgspec
+
+SILENT: Final = float("-inf")
+
+CLEAR_DB: Final = 25.0
+"""An onset so far below the loudest speech of its utterance, or less, is that of a voice. The hiss with which a
+recording begins, and breaths, are some 30 dB below a voice."""
 
 
 class EndpointSettings(msgspec.Struct, frozen=True):
@@ -58,7 +65,7 @@ class UtteranceEnded(msgspec.Struct, frozen=True):
     """Utterance `number` is the samples `start` to `end`.
 
     Its first speech is at sample `onset`, its last one ends at `last_speech`, and `spoken` samples were speech. `cut`
-    if the speaker went on.
+    if the speaker went on; `clear` if its onset was loud, by CLEAR_DB.
     """
 
     number: int
@@ -68,6 +75,7 @@ class UtteranceEnded(msgspec.Struct, frozen=True):
     spoken: int
     cut: bool = False
     last_speech: int = 0
+    clear: bool = False
 
 
 class Paused(msgspec.Struct, frozen=True):
@@ -102,13 +110,14 @@ class Endpointer:
         self._number = first
         self._free = begin  # no utterance may begin before this sample: it belongs to the last one
         self._now = begin
-        self._ring: deque[tuple[int, int, bool]] = deque()
+        self._ring: deque[tuple[int, int, bool, float]] = deque()  # (frame start, end, speech, level)
         self._open = False
         self._resumed = False  # the next utterance begins with the next frame, whatever is in it
         self._start = 0
         self._onset = 0
         self._last_speech = 0
         self._spoken = 0
+        self._onset_dbfs = self._loudest_dbfs = SILENT
         self._paused = False
         self._patient = False  # the pause is in mid-sentence
         self._levels: deque[tuple[int, float, bool]] = deque()  # (frame end, level, speech) of the part to cut in
@@ -154,7 +163,7 @@ class Endpointer:
             return [opened, *self._speaking(max(start, self._free), end, speech, level)]
         if self._open:
             return self._speaking(start, end, speech, level)
-        return self._silent(start, end, speech)
+        return self._silent(start, end, speech, level)
 
     def voiced(self, until: int) -> None:
         """Take note that a better detector found a voice up to sample `until`; if that is news, there was no pause."""
@@ -182,6 +191,7 @@ class Endpointer:
             # Before it is cut, another frame may come, and a flush within the next one.
             if at < self._start and self._now - at <= self._samples(settings.longest_ms - settings.pause_ms):
                 self._start = self._onset = at
+                self._onset_dbfs = SILENT
                 self._paused = False  # what was decoded at the pause was not all of it
             return []
         if at >= self._now:
@@ -196,14 +206,14 @@ class Endpointer:
             closed = self._close(min(self._now, until + self._samples(settings.tail_ms)))
             self._ring.extend(frame for frame in ring if frame[1] > closed.end)
             return [opened, closed]
-        return [self._begin_again(at, max([until, *(end for _, end, speech in self._ring if speech)]))]
+        return [self._begin_again(at, max([until, *(end for _, end, speech, _ in self._ring if speech)]))]
 
     def flush(self, now: int) -> list[EndpointEvent]:
         """End the open utterance at sample `now`, less than a frame after the last one: no more audio comes for now."""
         events: list[EndpointEvent] = []
         if not self._open:
             # A word shorter than the onset may be all there was.
-            spoken = sum(end - start for start, end, speech in self._ring if speech)
+            spoken = sum(end - start for start, end, speech, _ in self._ring if speech)
             if 2 * spoken < self._samples(self.settings.onset_ms):
                 self._ring.clear()
                 return events
@@ -211,25 +221,26 @@ class Endpointer:
         events.append(self._close(now))
         return events
 
-    def _silent(self, start: int, end: int, speech: bool) -> list[EndpointEvent]:
-        self._ring.append((start, end, speech))
+    def _silent(self, start: int, end: int, speech: bool, level: float) -> list[EndpointEvent]:
+        self._ring.append((start, end, speech, level))
         while self._ring and end - self._ring[0][0] > self._samples(self.settings.ring_ms):
             self._ring.popleft()
         if not speech:
             return []
-        spoken = sum(end - start for start, end, speech in self._ring if speech)
+        spoken = sum(end - start for start, end, speech, _ in self._ring if speech)
         return [self._begin()] if spoken >= self._samples(self.settings.onset_ms) else []
 
     def _begin(self) -> UtteranceStarted:
-        onset = next(start for start, _, speech in self._ring if speech)
+        onset = next(start for start, _, speech, _ in self._ring if speech)
         self._open = True
         self._paused = False
         # A flush inside a frame gave the frame's beginning to the last utterance.
         onset = max(self._free, onset)
         self._onset = onset
         self._start = max(self._free, onset - self._samples(self.settings.preroll_ms))
-        self._last_speech = max(end for _, end, speech in self._ring if speech)
-        self._spoken = sum(end - start for start, end, speech in self._ring if speech)
+        self._last_speech = max(end for _, end, speech, _ in self._ring if speech)
+        self._spoken = sum(end - start for start, end, speech, _ in self._ring if speech)
+        self._onset_dbfs = self._loudest_dbfs = max(level for _, _, speech, level in self._ring if speech)
         self._ring.clear()
         self._levels.clear()
         return UtteranceStarted(self._number, self._start, onset)
@@ -240,6 +251,7 @@ class Endpointer:
         self._start = self._onset = at
         self._last_speech = at if until is None else until
         self._spoken = self._last_speech - at
+        self._onset_dbfs = self._loudest_dbfs = SILENT
         self._ring.clear()
         self._levels.clear()
         return UtteranceStarted(self._number, at, at)
@@ -251,6 +263,7 @@ class Endpointer:
             self._levels.append((end, level, speech))
         if speech:
             self._patient = False
+            self._loudest_dbfs = max(self._loudest_dbfs, level)
             if not self._spoken:
                 self._onset = max(self._start, start)  # it was resumed, and began with silence
             self._last_speech = end
@@ -269,14 +282,18 @@ class Endpointer:
         return events
 
     def _close(self, end: int) -> UtteranceEnded:
-        closed = UtteranceEnded(
-            self._number, self._start, self._onset, end, self._spoken, last_speech=min(end, self._last_speech)
-        )
+        closed = self._ended(end, self._spoken, last_speech=min(end, self._last_speech))
         self._number += 1
         self._free = end
         self._open = self._patient = False
         self._levels.clear()
         return closed
+
+    def _ended(self, end: int, spoken: int, *, last_speech: int, cut: bool = False) -> UtteranceEnded:
+        clear = SILENT < self._onset_dbfs >= self._loudest_dbfs - CLEAR_DB
+        return UtteranceEnded(
+            self._number, self._start, self._onset, end, spoken, cut=cut, last_speech=last_speech, clear=clear
+        )
 
     def _cut(self, now: int) -> list[EndpointEvent]:
         frames = list(self._levels)
@@ -291,12 +308,11 @@ class Endpointer:
             if speech:
                 spoken_after += end - begin
             begin = end
-        closed = UtteranceEnded(
-            self._number, self._start, self._onset, cut, max(0, self._spoken - spoken_after), cut=True, last_speech=cut
-        )
+        closed = self._ended(cut, max(0, self._spoken - spoken_after), cut=True, last_speech=cut)
         self._number += 1
         self._free = self._start = self._onset = cut
         self._spoken = spoken_after
+        self._onset_dbfs = self._loudest_dbfs = SILENT
         self._paused = self._patient = False  # a pause that lasts is the next utterance's
         self._levels.clear()
         return [closed, UtteranceStarted(self._number, cut, cut)]

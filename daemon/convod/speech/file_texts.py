@@ -62,9 +62,9 @@ def texts(job: FileDecodeJob, hypothesis: Hypothesis, *, joined: bool, words: bo
         elif hypothesis.voiced is not None and not job.window.voiceprints:
             utterance = job.utterances[cue.utterance]
             if place == 0 or found[place - 1].utterance != cue.utterance:
-                start = begin_of(start, utterance.onset, job.rate)
+                start = begin_of(start, utterance, job.rate)
             if place + 1 == len(found) or found[place + 1].utterance != cue.utterance:
-                end = end_of(end, utterance.last_speech, job.rate)
+                end = end_of(end, utterance, job.rate)
         # Not before the previous segment, and never without length, whatever times a model gives.
         start = max(latest, start)
         end = latest = max(end, round(start + 0.02, 3))

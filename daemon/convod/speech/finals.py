@@ -197,8 +197,8 @@ class FinalQueue:
         if hypothesis.voiced is None or not words:
             return start, end
         begin = utterance.start / self._rate
-        first = begin_of(max(start, begin + words[0].start), utterance.onset, self._rate)
-        last = end_of(min(utterance.end / self._rate, begin + words[-1].end), utterance.last_speech, self._rate)
+        first = begin_of(max(start, begin + words[0].start), utterance, self._rate)
+        last = end_of(min(utterance.end / self._rate, begin + words[-1].end), utterance, self._rate)
         return (first, last) if first < last else (start, end)
 
     def _uncovered(self, final: PendingFinal) -> tuple[float, float] | None:

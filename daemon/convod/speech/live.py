@@ -259,7 +259,7 @@ class LiveTranscriber:
         if utterance.start <= at or utterance.end - at > self.settings.endpoint.longest_ms * self._rate // 1000:
             return []
         commands: list[Command] = [] if final.decided else [Drop(final.job)]
-        final.utterance = msgspec.structs.replace(utterance, start=at, onset=at)
+        final.utterance = msgspec.structs.replace(utterance, start=at, onset=at, clear=False)
         # The voice must be checked again: the gate, which counted what was spoken, missed some.
         final.job = self._windows.recut(final.job, at)
         final.decided, final.hypothesis, final.trouble = False, None, None

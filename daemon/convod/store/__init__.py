@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 
 from convod.store.base import (
     BY_USER,
+    AlreadyStored,
+    Asked,
+    Asking,
+    Delivery,
     Held,
+    Holder,
+    InDoubt,
     LeaseLost,
     Leases,
     Member,
@@ -36,8 +42,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BY_USER",
+    "AlreadyStored",
+    "Asked",
+    "Asking",
     "Database",
+    "Delivery",
     "Held",
+    "Holder",
+    "InDoubt",
     "LeaseLost",
     "Leases",
     "Member",

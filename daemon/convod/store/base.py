@@ -7,6 +7,7 @@ Each call that changes something is one transaction, and has been committed when
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Final, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
@@ -25,10 +26,9 @@ from convo.messages import (
     SummaryEvent,
     SummaryOptions,
 )
+from convod.auto_reset_event import AutoResetEvent
 
 E = TypeVar("E", bound=DurableEvent)
-
-ELSEWHERE: Final = "another convod works on this session; connect to that one, or try again in a moment"
 
 BY_USER: Final = "user"
 """In events: it was not the daemon that said so."""
@@ -40,6 +40,14 @@ class StoreFailed(Exception):
 
 class StoreAway(StoreFailed):
     """The store cannot be reached now; it may be back in a moment, and what it holds is safe."""
+
+
+class InDoubt(StoreAway):
+    """The store was lost as it committed: what was written may be stored, or not."""
+
+
+class AlreadyStored(Exception):
+    """What an earlier write was in doubt about is stored; nothing else was written."""
 
 
 class LeaseLost(StoreFailed):
@@ -118,11 +126,36 @@ class Record(msgspec.Struct, kw_only=True):
 
 
 class Member(NamedTuple):
-    """A convod among others: ids of its state directory and of its folder of audio, and for how long a lease holds."""
+    """A convod among others: ids of its state directory and of its folder of audio, for how long a lease holds, and
+    what errors call it.
+    """
 
     home: str
     spool: str
     lease_s: float = 30.0
+    name: str = ""
+
+
+class Holder(NamedTuple):
+    """Another convod, which works on a session; or, with `has_audio`, has the audio of one that nobody works on."""
+
+    epoch: int
+    name: str
+    alive: bool
+    has_audio: bool = False
+
+    def __str__(self) -> str:
+        return f"the convod on {self.name}" if self.name else "another convod"
+
+    @property
+    def sentence(self) -> str:
+        """What to do where this one is needed."""
+        if self.has_audio:
+            todo = "; ask that one" if self.alive else ", but has stopped; start it"
+            return f"{self} has the audio of this session{todo}"
+        if self.alive:
+            return f"{self} works on this session; send its audio there, or try again in a moment"
+        return f"{self} works on this session, but has stopped; try again in a moment, when another one continues it"
 
 
 class Held(NamedTuple):
@@ -144,10 +177,77 @@ class Note(NamedTuple):
     seq: int
 
 
+class Delivery(NamedTuple):
+    """An end of a session that hooks must tell of: its event, since when (Unix seconds), and by which convod.
+
+    `ours`: that was an earlier start of this one.
+    """
+
+    session: str
+    seq: int
+    since: float
+    epoch: int = 0
+    ours: bool = True
+
+
+class Asked(NamedTuple):
+    """A request that a client of another convod makes of this one."""
+
+    id: int
+    session: str
+    body: bytes
+
+
+class Asking(NamedTuple):
+    """What became of a request to another convod so far.
+
+    `taken`: that one has begun, or may have. `answer`: what it said; empty if it does not work on the session any more,
+    and has done nothing. `alive`: whether that convod is.
+    """
+
+    taken: bool
+    answer: bytes | None
+    alive: bool
+
+
+class Requests(Protocol):
+    """Requests between convods that share a store. Every call may raise StoreFailed."""
+
+    async def holder(self, session: str, owner: str | None, *, audio: bool = False) -> Holder | None:
+        """Return the other convod that works on a session of the owner (anybody's if None); with `audio`, if none does,
+        one that has its audio, which is not here. None: this convod may do what is asked.
+        """
+
+    async def ask(self, session: str, epoch: int, body: bytes) -> int | None:
+        """Make a request of a convod; None if the session was deleted."""
+
+    def answered(self, id: int) -> AbstractContextManager[AutoResetEvent]:
+        """An event that is set when there may be an answer."""
+
+    async def look(self, id: int) -> Asking | None:
+        """Return what became of a request; None if it is gone."""
+
+    async def withdraw(self, id: int) -> Asking | None:
+        """Take a request back, and return what had become of it; None if it is gone."""
+
+    async def wait_asked(self) -> None:
+        """Wait until this convod may have been asked for something."""
+
+    async def take(self, most: int) -> list[Asked]:
+        """Take some requests made of this convod, oldest first; each is taken once."""
+
+    async def answer(self, id: int, answer: bytes) -> None:
+        """Answer a request; empty: it was not done, and belongs elsewhere."""
+
+
 class Leases(Protocol):
     """Who may write which session, where several convods share a store. Every call may raise StoreFailed."""
 
     member: Member
+
+    @property
+    def requests(self) -> Requests:
+        """What it asks others, and they it."""
 
     @property
     def epoch(self) -> int:
@@ -181,6 +281,12 @@ class Leases(Protocol):
 
     async def of_others(self) -> list[Held]:
         """Return sessions that others hold, or nobody, and on which there is something to do."""
+
+    async def left_deliveries(self) -> list[Delivery]:
+        """Return what hooks of convods that are dead have not told."""
+
+    async def take_delivery(self, delivery: Delivery) -> bool:
+        """Have hooks of this convod tell it; False if its convod came back, or another one was first."""
 
     async def positions(self, sessions: Iterable[str]) -> dict[str, tuple[int, int]]:
         """Return the newest event of each session that is stored, and the epoch that it is leased to."""
@@ -236,11 +342,22 @@ class Store(Protocol):
             TooMany: the owner has `most` sessions (0: any number).
         """
 
-    async def save(self, record: Record, events: Sequence[DurableEvent] = (), *, durable: bool = False) -> None:
+    async def save(
+        self,
+        record: Record,
+        events: Sequence[DurableEvent] = (),
+        *,
+        durable: bool = False,
+        in_doubt: Sequence[DurableEvent] = (),
+        deliver: int = 0,
+    ) -> None:
         """Store a session's changed fields together with new events; their `seq` are the next ones. If `durable`, this
-        and all that was stored before survives a power cut.
+        and all that was stored before survives a power cut. `in_doubt`: events that may be stored by an earlier write.
+        `deliver`: the `seq` of the one that hooks must tell of, if any.
 
         Raises:
+            AlreadyStored: they are.
+            InDoubt: nobody knows whether these are.
             LeaseLost: it is not leased to this convod.
         """
 
@@ -261,8 +378,8 @@ class Store(Protocol):
     async def keyed(self, owner: str, key: str) -> Record | None:
         """The owner's session with that key, None if there is none."""
 
-    async def unfinished(self) -> list[Record]:
-        """Sessions that are in no final state, oldest first."""
+    async def unfinished(self, owner: str | None = None) -> list[Record]:
+        """Sessions that are in no final state, of an owner or of all, oldest first."""
 
     async def asked(self) -> list[Record]:
         """Return sessions of which something was requested that is not done, oldest first."""
@@ -366,6 +483,15 @@ class Store(Protocol):
 
     async def set_note(self, name: str, value: str) -> None:
         """Note something, in place of what was noted under that name before."""
+
+    async def deliveries(self) -> list[Delivery]:
+        """What hooks of this convod must still tell, oldest first."""
+
+    async def must_deliver(self, session: str, seq: int) -> bool:
+        """Whether hooks of this convod must still tell of that event."""
+
+    async def delivered(self, session: str, seq: int) -> None:
+        """Note that hooks need not tell of that event any more."""
 
     @property
     def trouble(self) -> str | None:

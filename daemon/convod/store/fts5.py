@@ -84,10 +84,10 @@ class Fts5:
     def renumber(self, connection: Connection) -> None:
         """A new id is one more than the highest, by itself."""
 
-    def remove(self, connection: Connection, session: str, source: str | None = None, since: int = 0) -> None:
+    def remove(self, connection: Connection, session: str, source: str | None = None) -> None:
         """Take texts out of the index; `scrub` must follow before they are gone from the file."""
         values: list[Any]
-        where, values = "session = ? AND segment >= ?", [session, since]
+        where, values = "session = ?", [session]
         if source is not None:
             where, values = f"{where} AND source = ?", [*values, source]
         rows = connection.execute(f"SELECT id, text FROM lines WHERE {where}", values).fetchall()
@@ -113,23 +113,26 @@ class Fts5:
         return done
 
     def newest(
-        self, connection: Connection, phrases: Sequence[Phrase], scope: Scope, since: int = 0, common: bool = False
+        self,
+        connection: Connection,
+        phrases: Sequence[Phrase],
+        scope: Scope,
+        among: Sequence[int] = (),
+        oldest: int | None = None,
     ) -> list[Line]:
-        """Texts with all phrases, of those with an `id` from `since` on."""
+        """Texts with all phrases, of those with an `id` among these if any are given; `oldest` does not matter here."""
         match = " AND ".join(_quoted(phrase.text) + ("*" if phrase.prefix else "") for phrase in phrases)
-        return _newest(connection, "words", match, scope, since)
+        # No others have all the words.
+        return _newest(connection, "words", match, scope, min(among, default=0))
 
     def newest_with(self, connection: Connection, words: Sequence[str], scope: Scope) -> list[Line]:
         """Texts that hold all words anywhere."""
         return _newest(connection, "trigrams", " AND ".join(map(_quoted, words)), scope)
 
-    def nth_newest(self, connection: Connection, phrase: Phrase, number: int) -> int | None:
-        """The `id` of so manieth newest text with a phrase."""
-        row = connection.execute(
-            "SELECT rowid FROM words WHERE words MATCH ? ORDER BY rowid DESC LIMIT 1 OFFSET ?",
-            (_quoted(phrase.text), number - 1),
-        ).fetchone()
-        return None if row is None else row[0]
+    def has(self, connection: Connection, phrase: Phrase, number: int, since: int) -> bool:
+        """Whether so many texts with an `id` from `since` on have a phrase."""
+        sql = "SELECT rowid FROM words WHERE words MATCH ? AND rowid >= ? ORDER BY rowid DESC LIMIT 1 OFFSET ?"
+        return connection.execute(sql, (_quoted(phrase.text), since, number - 1)).fetchone() is not None
 
 
 def _insert(connection: Connection, row: int, text: str) -> None:

@@ -9,24 +9,17 @@ over, so that one which was thought dead does no harm when it wakes up. It decid
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Protocol
 
-from convod.store.base import ELSEWHERE, Held, LeaseLost, Member, Note, Record
+from convod.store.base import Delivery, Held, LeaseLost, Member, Note, Record
+from convod.store.requests import ALIVE, SharedRequests, holder_of
+from convod.store.requests import CHANNEL as REQUESTS
 from convod.store.sessions import FINAL, RECORDS, record_of
 from convod.store.sql import Connection, SqlDatabase
 
 CHANNEL: Final = "convo"
 """Where convods tell each other what they have changed."""
-
-LOCKS: Final = 0x636F6E76
-"""The class of the advisory locks on epochs."""
-
-ALIVE: Final = (
-    f"(SELECT objid::BIGINT FROM pg_locks WHERE locktype = 'advisory' AND classid = {LOCKS} AND objsubid = 2 "
-    "AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))"
-)
-"""SQL: the epochs of convods that are alive."""
 
 SAFE: Final = 0.8
 """The part of a lease in which its holder relies on it: clocks differ, and a beat takes time."""
@@ -38,8 +31,10 @@ class Listening(Protocol):
     epoch: int
     joins: int
 
-    async def listen(self, channel: str, began: Callable[[], None], heard: Callable[[str], None]) -> None:
-        """Call `heard` with each note, and `began` whenever some may have been missed; until cancelled."""
+    async def listen(self, began: Callable[[], None], heard: Mapping[str, Callable[[str], None]]) -> None:
+        """Call what `heard` names for a channel with each note on it, and `began` whenever some may have been missed;
+        until cancelled.
+        """
 
 
 class SharedLeases:
@@ -49,6 +44,7 @@ class SharedLeases:
         self._database: SqlDatabase = database
         self._listening: Listening = database
         self.member = member
+        self.requests = SharedRequests(database, member)
         self._renewed = _now()
 
     @property
@@ -98,10 +94,17 @@ class SharedLeases:
             ).rowcount
             record = _get(connection, session)
             if record is not None and not changed:
-                raise LeaseLost(ELSEWHERE)
+                raise self.lost(connection, session)
             return record
 
         return await self._database.write(work)
+
+    def lost(self, connection: Connection, session: str) -> LeaseLost:
+        """Return the error for who wrote a session that this convod does not hold."""
+        holder = holder_of(connection, session, self.epoch)
+        if holder is None:
+            return LeaseLost("another convod has changed this session meanwhile, or deleted it; try again")
+        return LeaseLost(holder.sentence)
 
     async def take_over(self, held: Held) -> Record | None:
         """Lease a session from a convod that is dead; None if it came back, or another one was first."""
@@ -144,6 +147,31 @@ class SharedLeases:
 
         return await self._database.read(work) if ids else {}
 
+    # --- hooks ----------------------------------------------------------------------------------------------------
+
+    async def left_deliveries(self) -> list[Delivery]:
+        """Return what hooks of convods that are dead have not told."""
+
+        def work(connection: Connection) -> list[Delivery]:
+            rows = connection.execute(
+                "SELECT session, seq, since, deliveries.epoch, coalesce(home = ?, FALSE) FROM deliveries "
+                "LEFT JOIN daemons ON daemons.epoch = deliveries.epoch "
+                f"WHERE deliveries.epoch <> ? AND deliveries.epoch NOT IN {ALIVE} ORDER BY since",
+                (self.member.home, self.epoch),
+            )
+            return [Delivery(*row) for row in rows]
+
+        return await self._database.read(work)
+
+    async def take_delivery(self, delivery: Delivery) -> bool:
+        """Have hooks of this convod tell it; False if its convod came back, or another one was first."""
+        sql = (
+            "UPDATE deliveries SET epoch = ? WHERE session = ? AND seq = ? AND epoch = ? "
+            f"AND epoch NOT IN {ALIVE}"
+        )  # fmt: skip
+        values = (self.epoch, delivery.session, delivery.seq, delivery.epoch)
+        return await self._database.write(lambda connection: connection.execute(sql, values).rowcount > 0)
+
     # --- audio ----------------------------------------------------------------------------------------------------
 
     async def kept(self) -> dict[str, int]:
@@ -182,7 +210,11 @@ class SharedLeases:
             if int(epoch) != self.epoch:
                 heard(Note(session, int(seq)))
 
-        await self._listening.listen(CHANNEL, began, parse)
+        def all_may_be_missed() -> None:
+            began()
+            self.requests.wake_all()
+
+        await self._listening.listen(all_may_be_missed, {CHANNEL: parse, REQUESTS: self.requests.told})
 
     def tell(self, connection: Connection, session: str = "", seq: int = 0) -> None:
         """Tell other convods of a change, if it is committed."""

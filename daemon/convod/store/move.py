@@ -40,6 +40,7 @@ ROWS: Final = {
     "events": ("seq, type, segment, body", "session", "seq"),
     "annotations": ("segment, speaker, by_hand, text", "session", "segment"),
     "speakers": ("speaker, name, folded, into_speaker", "session", "speaker"),
+    "deliveries": ("seq, since", "session", ""),
     "lines": ('id, source, segment, start, "end", text', "session", "id"),
 }
 """Of each table of a session's: columns, the one that names the session, the one that numbers its rows."""

@@ -1,8 +1,8 @@
 """PostgreSQL: a server somewhere, which may go and come back while it is used.
 
 In: functions that take a connection. Out: what they return. A connection that was lost is opened again by who needs it
-next. What was sent to be committed when it was lost may have been committed: then the caller is told that it was not,
-and `in_doubt` says that the store must look. It knows nothing of sessions, and no error or log line names a password.
+next. What was sent to be committed when it was lost may have been committed: then the caller is told `InDoubt`. It
+knows nothing of sessions, and no error or log line names a password.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import math
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar, Final, LiteralString, TypeVar
 
@@ -22,9 +22,10 @@ import trio
 from psycopg import conninfo, errors, pq
 
 from convod.store import threads
-from convod.store.base import Member, StoreAway, StoreFailed, TookTooLong
-from convod.store.leases import ALIVE, LOCKS, SharedLeases
+from convod.store.base import InDoubt, Member, StoreAway, StoreFailed, TookTooLong
+from convod.store.leases import SharedLeases
 from convod.store.readers import Deadline
+from convod.store.requests import ALIVE, LOCKS
 from convod.store.sql import check_whole, chore, migrations, note_chore, without_nul
 from convod.store.threads import Pending, ThreadedDatabase
 from convod.store.tsvector import TsVectors
@@ -74,7 +75,11 @@ BEGINNING: Final = (
     "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
 )
 
-TABLES: Final = ("sessions", "configs", "progress", "events", "paused", "chores", "notes", "lines", "removed")
+TABLES: Final = (
+    "sessions", "configs", "progress", "events", "annotations", "speakers", "voices", "paused", "chores", "notes",
+    "lines", "removed", "requests", "deliveries",
+)  # fmt: skip
+"""All that may hold a word of somebody, or take room."""
 
 GONE: Final = ("08", "57P")
 """SQLSTATEs, by how they begin, of a server that is stopping, starting or gone."""
@@ -108,6 +113,10 @@ REFUSED: Final = {
 """What a server says to who connects, where libpq passes on its words alone, and the SQLSTATE of it."""
 
 
+class _LostAtCommit(psycopg.OperationalError):
+    """A commit got no answer."""
+
+
 class Raw(psycopg.Connection[tuple[Any, ...]]):
     """A connection as psycopg has it."""
 
@@ -115,8 +124,9 @@ class Raw(psycopg.Connection[tuple[Any, ...]]):
 class PostgresConnection:
     """A connection that can be opened again; `execute` takes what SQLite's does."""
 
-    def __init__(self, parameters: dict[str, Any], *, timeout_s: float | None = None) -> None:
+    def __init__(self, parameters: dict[str, Any], *, timeout_s: float | None = None, plans_anew: bool = False) -> None:
         self._parameters = parameters
+        self._plans_anew = plans_anew  # else a statement that comes often is planned for any values
         self._timeout_s = timeout_s
         self.raw: Raw | None = None
         self._timeout_ms: int | None = None
@@ -142,6 +152,8 @@ class PostgresConnection:
             self._timeout_ms = None
             seconds = threads.READ_S if self._timeout_s is None else self._timeout_s
             self.run(BEGINNING.format(timeout=round(seconds * 1000)))
+            if self._plans_anew:
+                self.run("SET plan_cache_mode = force_custom_plan")
         except BaseException:
             self.close()
             raise
@@ -199,8 +211,8 @@ class PostgresConnection:
         assert self.raw is not None
         return self.raw.fileno()
 
-    def notes(self) -> Iterator[str]:
-        """What was notified and has arrived; call it once the socket can be read.
+    def notes(self) -> Iterator[tuple[str, str]]:
+        """What was notified and has arrived, each with its channel; call it once the socket can be read.
 
         Raises:
             psycopg.Error: it is lost.
@@ -208,7 +220,7 @@ class PostgresConnection:
         assert self.raw is not None
         self.raw.pgconn.consume_input()
         while (note := self.raw.pgconn.notifies()) is not None:
-            yield note.extra.decode(errors="replace")
+            yield note.relname.decode(errors="replace"), note.extra.decode(errors="replace")
 
     @property
     def in_transaction(self) -> bool:
@@ -271,7 +283,7 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
         self._pid: int | None = None  # the server's process for the writer's last connection
         self.index = TsVectors()
         self.writer = PostgresConnection(self._parameters, timeout_s=0.0 if alone else None)
-        self._reader = self._connect()
+        self._reader = PostgresConnection(self._parameters)
 
     def open(self) -> None:
         """Connect, and migrate the tables. Blocks: for the start.
@@ -322,10 +334,14 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
         )
         self.writer.run("BEGIN")
         self.writer.execute(
-            f"DELETE FROM daemons WHERE epoch NOT IN {ALIVE} AND epoch NOT IN (SELECT epoch FROM progress)"
+            f"DELETE FROM daemons WHERE epoch NOT IN {ALIVE} AND epoch NOT IN (SELECT epoch FROM progress) "
+            "AND epoch NOT IN (SELECT epoch FROM deliveries) "
+            # Of the others it is still told whose audio they have.
+            "AND (home = ? OR spool NOT IN (SELECT spool FROM progress WHERE kept_bytes > 0))",
+            (self._member.home,),
         )
-        member = self._member.home, self._member.spool
-        (self.epoch,) = self._one("INSERT INTO daemons (home, spool) VALUES (?, ?) RETURNING epoch", *member)
+        sql = "INSERT INTO daemons (home, spool, name) VALUES (?, ?, ?) RETURNING epoch"
+        (self.epoch,) = self._one(sql, self._member.home, self._member.spool, self._member.name)
         self._one("SELECT pg_advisory_lock(?::INTEGER, ?::INTEGER)", LOCKS, self.epoch)
         self.writer.run("COMMIT")  # from now on it is seen, and alive
         self._joined()
@@ -336,8 +352,8 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
         mine = "SELECT pg_try_advisory_lock(?::INTEGER, ?::INTEGER)"
         self._wait(self._take_back(mine), f"{self.name} has not noticed yet that a connection was lost; try again")
         self.writer.execute(
-            "INSERT INTO daemons VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-            (self.epoch, self._member.home, self._member.spool),
+            "INSERT INTO daemons (epoch, home, spool, name) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (self.epoch, self._member.home, self._member.spool, self._member.name),
         )
         self._joined()
 
@@ -371,19 +387,21 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
             # A convod that hangs keeps its connection: the server must not take it for alive.
             self.writer.run(f"SET idle_session_timeout = {limit}")
 
-    async def listen(self, channel: str, began: Callable[[], None], heard: Callable[[str], None]) -> None:
-        """Call `heard` with each note on a channel, and `began` whenever some may have been missed; until cancelled."""
+    async def listen(self, began: Callable[[], None], heard: Mapping[str, Callable[[str], None]]) -> None:
+        """Call what `heard` names for a channel with each note on it, and `began` whenever some may have been missed;
+        until cancelled.
+        """
         connection = PostgresConnection(self._parameters)
         try:
             while True:
                 try:
                     await trio.to_thread.run_sync(connection.open)
-                    connection.run(f"LISTEN {channel}")
+                    connection.run("; ".join(f"LISTEN {channel}" for channel in heard))
                     began()
                     while True:
                         await trio.lowlevel.wait_readable(connection.fileno)
-                        for text in connection.notes():
-                            heard(text)
+                        for channel, text in connection.notes():
+                            heard[channel](text)
                 except (psycopg.Error, OSError) as error:
                     log.info("notes of other convods are missed: %s", _reason(error))
                 connection.close()
@@ -441,7 +459,8 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
     # --- connections ---------------------------------------------------------------------------------------------
 
     def _connect(self) -> PostgresConnection:
-        return PostgresConnection(self._parameters)  # opened by who uses it
+        # Opened by who uses it. It is for searches: how to look up a word depends on how common that is.
+        return PostgresConnection(self._parameters, plans_anew=True)
 
     def _disconnect(self, connection: PostgresConnection) -> None:
         connection.close()
@@ -516,7 +535,7 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
             except (psycopg.Error, StoreFailed) as error:
                 lost = self.writer.lost
                 if committing and lost:
-                    self.in_doubt = True
+                    error = _LostAtCommit(_reason(error))
                 elif lost and not fresh and not last:
                     continue  # nothing was committed: the server was started again since the last write
                 self._roll_back()
@@ -586,7 +605,8 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
     def _failed(self, error: Exception) -> StoreFailed:
         """One sentence with what to do."""
         if isinstance(error, psycopg.OperationalError) and _is_gone(error):
-            return StoreAway(f"{self.name} cannot be reached ({_reason(error)}); start it, or look at the network")
+            kind = InDoubt if isinstance(error, _LostAtCommit) else StoreAway
+            return kind(f"{self.name} cannot be reached ({_reason(error)}); start it, or look at the network")
         state = getattr(error, "sqlstate", None) or next(
             (state for text, state in REFUSED.items() if text in str(error)), ""
         )

@@ -132,18 +132,17 @@ def find(
     each = list(dict.fromkeys(tokens))  # the same word again would be looked up again
     scope = Scope(owner, summaries and said is None, limit, said)  # nobody said a summary
 
-    def newest(phrases: Sequence[Phrase], since: int = 0, common: bool = False) -> dict[int, Line]:
+    def newest(phrases: Sequence[Phrase], among: Sequence[int] = (), oldest: int | None = None) -> dict[int, Line]:
         check()
-        return {line.id: line for line in index.newest(connection, phrases, scope, since, common)}
+        return {line.id: line for line in index.newest(connection, phrases, scope, among, oldest)}
 
     if all(_unspaced().fullmatch(char) for word in words for char in word) and min(map(len, words)) >= 3:
         return list(_hits(index.newest_with(connection, list(dict.fromkeys(words)), scope), words, check))
     found = newest([Phrase(token) for token in each])
     if len(tokens) > 1 and found:
         # All that have them as they stand are among those, or there may be older ones.
-        all_found = len(found) < limit
-        common = not all_found and _are_common(connection, len(found), min(found))
-        found = newest([Phrase(" ".join(tokens))], min(found) if all_found else 0, common) | found
+        where = {"among": list(found)} if len(found) < limit else {"oldest": min(found)}
+        found = newest([Phrase(" ".join(tokens))], **where) | found
     if len(found) < limit:
         long = {token for word, token in zip(words, tokens, strict=True) if len(word) >= PREFIX or unspaced(word)}
         begins = []
@@ -173,14 +172,14 @@ def _said_by(connection: Connection, owner: str | None, said: Said, limit: int) 
 
 def _is_common(index: Index, connection: Connection, token: str) -> bool:
     """Whether more than `COMMON` texts have a word, as far as the newest that have it tell."""
-    oldest = index.nth_newest(connection, Phrase(token), SAMPLE)
-    return oldest is not None and _are_common(connection, SAMPLE, oldest)
+    last = last_id(connection)
+    # Of all texts, COMMON have it if SAMPLE of this part have it.
+    return index.has(connection, Phrase(token), SAMPLE, last - (SAMPLE * last - 1) // COMMON + 1)
 
 
-def _are_common(connection: Connection, count: int, oldest: int) -> bool:
-    """Whether there are more than `COMMON` texts of a kind, if so many are among those from `oldest` on."""
-    (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM lines").fetchone()
-    return count * int(last) > COMMON * (int(last) - oldest + 1)
+def last_id(connection: Connection) -> int:
+    """The `id` of the newest text, 0 if there is none."""
+    return int(connection.execute("SELECT coalesce(max(id), 0) FROM lines").fetchone()[0])
 
 
 # --- snippets ---------------------------------------------------------------------------------------------

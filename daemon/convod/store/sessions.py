@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import secrets
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import msgspec
 import trio
@@ -42,9 +43,20 @@ from convo.messages import (
 )
 from convo.transcript import corrected
 from convod.store import search
-from convod.store.base import BY_USER, E, LeaseLost, Record, Refining, SpeakerNames, StoredVoice, StoreFailed, TooMany
+from convod.store.base import (
+    BY_USER,
+    AlreadyStored,
+    Delivery,
+    E,
+    Record,
+    Refining,
+    SpeakerNames,
+    StoredVoice,
+    StoreFailed,
+    TooMany,
+)  # fmt: skip
 from convod.store.readers import Deadline
-from convod.store.sql import Connection, Index, SqlDatabase
+from convod.store.sql import Connection, Index, SqlDatabase, note_chore
 from convod.store.usage import Usage
 
 log = logging.getLogger("convod.store")
@@ -125,6 +137,10 @@ class SessionStore:
             self._usage.count(record.owner, new["progress"]["text_bytes"])
         return stored
 
+    @property
+    def _epoch(self) -> int:
+        return 0 if self.leases is None else self.leases.epoch
+
     def _insert(self, connection: Connection, new: dict[str, dict[str, Any]]) -> bool:
         """Insert the rows of a session; whether there was none with its key."""
         about = dict(new)
@@ -137,12 +153,21 @@ class SessionStore:
             insert(connection, table, row)
         return True
 
-    async def save(self, record: Record, events: Sequence[DurableEvent] = (), *, durable: bool = False) -> None:
+    async def save(
+        self,
+        record: Record,
+        events: Sequence[DurableEvent] = (),
+        *,
+        durable: bool = False,
+        in_doubt: Sequence[DurableEvent] = (),
+        deliver: int = 0,
+    ) -> None:
         """Store a session's changed fields together with new events; their `seq` are the next ones.
 
         One that is over is leased to nobody afterwards, unless something is requested of it that is not done.
 
         Raises:
+            AlreadyStored: the events that were `in_doubt` are stored, and nothing else was written.
             LeaseLost: it is not leased to this convod.
         """
         often, seldom = _values(record, OFTEN), _values(record, SELDOM)
@@ -157,6 +182,9 @@ class SessionStore:
             often["epoch"] = 0 if record.state.final and not (record.asked or record.refining) else leases.epoch
 
         def work(connection: Connection) -> None:
+            # First: with them, the session may have been leased to nobody.
+            if in_doubt and _are_stored(connection, in_doubt):
+                raise AlreadyStored
             sets = ", ".join(f"{name} = ?" for name in often)
             changed = connection.execute(
                 f"UPDATE progress SET {sets}, text_bytes = text_bytes + ? WHERE session = ?{fence}",
@@ -164,11 +192,9 @@ class SessionStore:
             ).rowcount
             if leases is not None:
                 if not changed:
-                    raise LeaseLost("another convod has taken this session over; connect to that one")
+                    raise leases.lost(connection, record.id)
                 if events:
                     leases.tell(connection, record.id, events[-1].seq)
-            if self.database.in_doubt:
-                self._undo(connection, record.id, events[0].seq if events else record.seq + 1)
             # Written only where something changed: a row is written whole, and with it its page.
             connection.execute(
                 f"UPDATE sessions SET ({', '.join(seldom)}) = ({_places(seldom)}) "
@@ -178,6 +204,12 @@ class SessionStore:
             connection.execute(
                 "UPDATE configs SET config = ? WHERE session = ? AND config <> ?", (config, record.id, config)
             )
+            if deliver:
+                connection.execute(
+                    "INSERT INTO deliveries VALUES (?, ?, ?, ?) ON CONFLICT (session) "
+                    "DO UPDATE SET seq = excluded.seq, since = excluded.since, epoch = excluded.epoch",
+                    (record.id, deliver, time.time(), self._epoch),
+                )
             for event, body in zip(events, bodies, strict=True):
                 segment = event.segment if isinstance(event, TranscriptSegment) else None
                 connection.execute(
@@ -193,39 +225,13 @@ class SessionStore:
                 else:
                     _annotate(index, connection, event)
 
-        with trio.CancelScope(shield=True):
-            await self.database.write(work, durable=durable)
+        try:
+            with trio.CancelScope(shield=True):
+                await self.database.write(work, durable=durable)
+        except AlreadyStored:
+            self._usage.count(record.owner, sum(len(encode(event)) for event in in_doubt))
+            raise
         self._usage.count(record.owner, more)
-
-    def _undo(self, connection: Connection, session: str, seq: int) -> None:
-        """Remove events from `seq` on: they were stored as a connection was lost, and their writer was told that they
-        were not.
-        """
-        gone = connection.execute(
-            "DELETE FROM events WHERE session = ? AND seq >= ? RETURNING type, segment, length(body)", (session, seq)
-        ).fetchall()
-        if not gone:
-            return
-        index = self.database.index
-        connection.execute(
-            "UPDATE progress SET text_bytes = text_bytes - ? WHERE session = ?",
-            (sum(size for *_, size in gone), session),
-        )
-        said = [segment for _, segment, _ in gone if segment is not None]
-        if said:
-            index.remove(connection, session, "segment", min(said))
-        if any(kind in _ANNOTATIONS for kind, *_ in gone):
-            _annotate_anew(index, connection, session)
-        if any(kind == "final_summary" for kind, *_ in gone):
-            index.remove(connection, session, "summary")
-            before = connection.execute(
-                "SELECT type, body FROM events WHERE session = ? AND type = 'final_summary' AND segment IS NULL "
-                "ORDER BY seq DESC LIMIT 1", (session,),
-            ).fetchone()  # fmt: skip
-            if before is not None:
-                text = search.summary_text(cast(FinalSummary, _event(before)))
-                (end,) = connection.execute("SELECT duration_s FROM progress WHERE session = ?", (session,)).fetchone()
-                index.add(connection, session, "summary", 0, 0.0, end, text)
 
     async def delete(self, session: str) -> None:
         """Forget a session, its events and its words."""
@@ -278,17 +284,17 @@ class SessionStore:
         """The owner's session with that key, None if there is none."""
         return await self.database.read(lambda connection: _keyed(connection, owner, key))
 
-    async def unfinished(self) -> list[Record]:
-        """Sessions that are in no final state, oldest first."""
-        return await self._oldest_first("state NOT IN ('completed', 'failed', 'cancelled')")
+    async def unfinished(self, owner: str | None = None) -> list[Record]:
+        """Sessions that are in no final state, of an owner or of all, oldest first."""
+        return await self._oldest_first(f"state NOT IN ('completed', 'failed', 'cancelled') AND {THEIRS}", owner, owner)
 
     async def asked(self) -> list[Record]:
         """Return sessions of which something was requested that is not done, oldest first."""
         return await self._oldest_first("asked <> '[]'")
 
-    async def _oldest_first(self, where: str) -> list[Record]:
+    async def _oldest_first(self, where: str, *values: object) -> list[Record]:
         def work(connection: Connection, deadline: Deadline) -> list[Record]:
-            return list(_records(connection.execute(f"{RECORDS} WHERE {where} ORDER BY created")))
+            return list(_records(connection.execute(f"{RECORDS} WHERE {where} ORDER BY created", values)))
 
         return await self.database.read_long(work)
 
@@ -556,8 +562,10 @@ class SessionStore:
         """Forget a voice, as `delete` does a session; return whether there was one."""
 
         def work(connection: Connection) -> bool:
-            gone = connection.execute("DELETE FROM voices WHERE owner = ? AND name = ?", (owner, name))
-            return gone.rowcount > 0
+            gone = connection.execute("DELETE FROM voices WHERE owner = ? AND name = ?", (owner, name)).rowcount
+            if gone:
+                note_chore(connection)
+            return gone > 0
 
         found = await self.database.write(work, durable=True)
         await self.tidy(TIDY_S)
@@ -601,6 +609,27 @@ class SessionStore:
 
         await self.database.write(work)
 
+    async def deliveries(self) -> list[Delivery]:
+        """What hooks of this convod must still tell, oldest first."""
+        sql = "SELECT session, seq, since, epoch FROM deliveries WHERE epoch = ? ORDER BY since"
+
+        def work(connection: Connection) -> list[Delivery]:
+            return [Delivery(*row) for row in connection.execute(sql, (self._epoch,))]
+
+        return await self.database.read(work)
+
+    async def must_deliver(self, session: str, seq: int) -> bool:
+        """Whether hooks of this convod must still tell of that event."""
+        sql = "SELECT 1 FROM deliveries WHERE session = ? AND seq = ? AND epoch = ?"
+        values = (session, seq, self._epoch)
+        return await self.database.read(lambda connection: connection.execute(sql, values).fetchone() is not None)
+
+    async def delivered(self, session: str, seq: int) -> None:
+        """Note that hooks need not tell of that event any more."""
+        sql = "DELETE FROM deliveries WHERE session = ? AND seq = ? AND epoch = ?"
+        values = (session, seq, self._epoch)
+        await self.database.write(lambda connection: connection.execute(sql, values).rowcount)
+
     @property
     def trouble(self) -> str | None:
         """Why nothing can be written; None as long as no write has failed."""
@@ -626,32 +655,13 @@ def _segment(row: tuple[Any, ...]) -> Segment:
     return segment if text is None else corrected(segment, text)
 
 
-_ANNOTATIONS: Final = tuple(
-    str(kind.__struct_config__.tag)
-    for kind in (SpeakerLabel, SpeakersRevised, SpeakerRenamed, SpeakersMerged, SegmentCorrected)
-)
-"""Types of the events that say something about segments stored before them."""
-
-
-def _annotate_anew(index: Index, connection: Connection, session: str) -> None:
-    """Store what a session's events say about its segments, and nothing else."""
-    corrections = connection.execute(
-        "SELECT events.type, events.body FROM annotations AS known JOIN events ON events.session = known.session "
-        "AND events.segment = known.segment WHERE known.session = ? AND known.text IS NOT NULL",
-        (session,),
+def _are_stored(connection: Connection, events: Sequence[DurableEvent]) -> bool:
+    """Whether these very events are stored; another convod may have stored others with their numbers."""
+    found = connection.execute(
+        "SELECT body FROM events WHERE session = ? AND seq >= ? ORDER BY seq LIMIT ?",
+        (events[0].session, events[0].seq, len(events)),
     ).fetchall()
-    for row in corrections:
-        segment = cast(TranscriptSegment, _event(row))
-        index.correct(connection, session, segment.segment, segment.text)
-    for table in ("annotations", "speakers"):
-        connection.execute(f"DELETE FROM {table} WHERE session = ?", (session,))
-    rows = connection.execute(
-        f"SELECT type, body FROM events WHERE session = ? AND type IN ({', '.join('?' * len(_ANNOTATIONS))}) "
-        "AND segment IS NULL ORDER BY seq",
-        (session, *_ANNOTATIONS),
-    ).fetchall()
-    for row in rows:
-        _annotate(index, connection, _event(row))
+    return [bytes(body) for (body,) in found] == [encode(event) for event in events]
 
 
 def _annotate(index: Index, connection: Connection, event: DurableEvent) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, NamedTuple, Protocol, TypeVar
 
-from convod.store.base import Leases, StoreFailed
+from convod.store.base import LeaseLost, Leases, StoreFailed
 from convod.store.readers import Deadline
 
 T = TypeVar("T")
@@ -120,23 +120,33 @@ class Index(Protocol):
     def renumber(self, connection: Connection) -> None:
         """Make new ids follow those that were given."""
 
-    def remove(self, connection: Connection, session: str, source: str | None = None, since: int = 0) -> None:
-        """Take a session's texts out of the index: those of a source if it is given, numbered from `since` on."""
+    def remove(self, connection: Connection, session: str, source: str | None = None) -> None:
+        """Take a session's texts out of the index: those of a source if it is given."""
 
     def newest(
-        self, connection: Connection, phrases: Sequence[Phrase], scope: Scope, since: int = 0, common: bool = False
+        self,
+        connection: Connection,
+        phrases: Sequence[Phrase],
+        scope: Scope,
+        among: Sequence[int] = (),
+        oldest: int | None = None,
     ) -> list[Line]:
-        """Texts with all phrases, of those with an `id` from `since` on; `common`: very many have all the words."""
+        """Texts with all phrases, of those with an `id` among these if any are given. `oldest`: as many texts as are
+        wanted, from this one on, have all the words, wherever they stand.
+        """
 
     def newest_with(self, connection: Connection, words: Sequence[str], scope: Scope) -> list[Line]:
         """Texts that hold all words, of three characters and more in scripts without spaces, anywhere."""
 
-    def nth_newest(self, connection: Connection, phrase: Phrase, number: int) -> int | None:
-        """The `id` of so manieth newest text with a phrase, from 1 on; None if there are fewer."""
+    def has(self, connection: Connection, phrase: Phrase, number: int, since: int) -> bool:
+        """Whether so many texts with an `id` from `since` on have a phrase."""
 
 
 class SqlLeases(Leases, Protocol):
     """Leases, and what is written about them with a session."""
+
+    def lost(self, connection: Connection, session: str) -> LeaseLost:
+        """Return the error for who wrote a session that this convod does not hold."""
 
     def tell(self, connection: Connection, session: str = "", seq: int = 0) -> None:
         """Tell other convods of a change, if it is committed."""
@@ -152,7 +162,6 @@ class SqlDatabase(Protocol):
     """The operator that is true of values which differ, NULL or not."""
 
     trouble: str | None
-    in_doubt: bool
 
     @property
     def leases(self) -> SqlLeases | None:

@@ -66,8 +66,6 @@ class ThreadedDatabase(ABC, Generic[C]):
         self._long: Readers[C] = Readers(self._connect, self._disconnect, LONG_AT_ONCE)
         self.trouble: str | None = None
         """Why nothing can be written, as far as is known."""
-        self.in_doubt = False
-        """Whether a write may have been committed though it was said to have failed."""
 
     # --- what a subclass knows; all of it runs in threads ------------------------------------------------------
 

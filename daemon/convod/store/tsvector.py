@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from convod.store.search import spaced, unspaced
+from convod.store.search import COMMON, last_id, spaced, unspaced
 from convod.store.sql import Connection, Line, Phrase, Scope, note_chore
 
 LONGEST: Final = 1000
@@ -26,6 +26,11 @@ MOST: Final = 800_000
 
 EACH: Final = 255
 """Most positions of a word that PostgreSQL keeps."""
+
+READ: Final = 30
+"""So many times as many texts as are wanted are read for words side by side, before all others are: words that are
+drawn at random stand side by side in one of 23 texts that have both.
+"""
 
 OWNER: Final = "\x01"
 """Begins the word for a text's owner; no other word has it."""
@@ -103,32 +108,49 @@ class TsVectors:
             "SELECT setval(pg_get_serial_sequence('lines', 'id'), coalesce(max(id), 0) + 1, false) FROM lines"
         )
 
-    def remove(self, connection: Connection, session: str, source: str | None = None, since: int = 0) -> None:
+    def remove(self, connection: Connection, session: str, source: str | None = None) -> None:
         """Take texts out of the index; VACUUM must follow before they are gone from its pages."""
         gone = connection.execute(
-            "DELETE FROM lines WHERE session = ? AND (CAST(? AS TEXT) IS NULL OR source = ?) AND segment >= ?",
-            (session, source, source, since),
+            "DELETE FROM lines WHERE session = ? AND (CAST(? AS TEXT) IS NULL OR source = ?)",
+            (session, source, source),
         ).rowcount
         if gone:
             note_chore(connection)
 
     def newest(
-        self, connection: Connection, phrases: Sequence[Phrase], scope: Scope, since: int = 0, common: bool = False
+        self,
+        connection: Connection,
+        phrases: Sequence[Phrase],
+        scope: Scope,
+        among: Sequence[int] = (),
+        oldest: int | None = None,
     ) -> list[Line]:
-        """Texts with all phrases, of those with an `id` from `since` on; `common`: very many have all the words."""
+        """Texts with all phrases, of those with an `id` among these if any are given. `oldest`: as many texts as are
+        wanted, from this one on, have all the words, wherever they stand.
+        """
         parts = [part for phrase in phrases if (part := self._part(phrase)) is not None]
         if not parts:
             return []
-        words = [part.replace("<->", "&") for part in parts]  # no word has such a sign
-        fence = words != parts and not common
-        whose = [] if scope.owner is None else [_quoted(OWNER + scope.owner)]
-        # The index knows no places. It tells which texts have all words, and those are looked at, the newest first;
-        # but where nearly each has them, all texts are. Left to itself, PostgreSQL takes what is rare for common.
-        lines = "(SELECT * FROM lines WHERE words @@ CAST(? AS tsquery) ORDER BY id DESC OFFSET 0) AS lines"
-        return _newest(
-            connection, "words", " & ".join([*parts, *whose]), scope, "lines.id >= ?", [since],
-            *((lines, [" & ".join([*words, *whose])]) if fence else ()),
-        )  # fmt: skip
+        whose = [] if scope.owner is None or _owns_most(connection, scope.owner) else [_quoted(OWNER + scope.owner)]
+        query = " & ".join([*parts, *whose])
+        if among:
+            return _newest(connection, "words", query, scope, "lines.id = ANY(?)", [list(among)])
+        last = 0 if oldest is None else last_id(connection)
+        if oldest is None or scope.limit * last > COMMON * (last - oldest + 1):
+            return _newest(connection, "words", query, scope)
+        # The index knows no places. It tells which texts have all words, and those must be read: the newest first, for
+        # most often these will do. Left to itself, PostgreSQL takes what is rare for common.
+        words = query.replace("<->", "&")  # no word has such a sign
+        lines = (
+            "(SELECT * FROM lines WHERE words @@ CAST(? AS tsquery) AND id BETWEEN ? AND ? ORDER BY id DESC OFFSET 0) "
+            "AS lines"
+        )
+        since = max(0, last - READ * (last - oldest + 1))
+        found = _newest(connection, "words", query, scope, lines=lines, first=[words, since, last])
+        if since and (missing := scope.limit - len(found)) > 0:
+            rest = scope._replace(limit=missing)
+            found += _newest(connection, "words", query, rest, lines=lines, first=[words, 0, since - 1])
+        return found
 
     def newest_with(self, connection: Connection, words: Sequence[str], scope: Scope) -> list[Line]:
         """Texts that hold all words anywhere."""
@@ -137,22 +159,32 @@ class TsVectors:
         there = " AND ".join(["position(? IN text) > 0"] * len(words))
         return _newest(connection, "trigrams", " & ".join(map(_quoted, wanted)), scope, there, words)
 
-    def nth_newest(self, connection: Connection, phrase: Phrase, number: int) -> int | None:
-        """The `id` of so manieth newest text with a phrase."""
+    def has(self, connection: Connection, phrase: Phrase, number: int, since: int) -> bool:
+        """Whether so many texts with an `id` from `since` on have a phrase."""
         part = self._part(phrase)
-        row = (
-            part
-            and connection.execute(
-                "SELECT id FROM lines WHERE words @@ CAST(? AS tsquery) ORDER BY id DESC LIMIT 1 OFFSET ?",
-                (part, number - 1),
-            ).fetchone()
-        )
-        return int(row[0]) if row else None
+        if part is None:
+            return False
+        sql = "SELECT id FROM lines WHERE words @@ CAST(? AS tsquery) AND id >= ? ORDER BY id DESC LIMIT 1 OFFSET ?"
+        return connection.execute(sql, (part, since, number - 1)).fetchone() is not None
 
     def _part(self, phrase: Phrase) -> str | None:
         """A phrase as a part of a tsquery; None if it has no word."""
         words = [_quoted(word) for word in self._tokenizer.words(phrase.text)]
         return f"({' <-> '.join(words)}{':*' if phrase.prefix else ''})" if words else None
+
+
+def _owns_most(connection: Connection, owner: str) -> bool:
+    """Whether most sessions are an owner's, as far as the statistics tell. The word for that owner is no help then: the
+    index would be read through for it.
+    """
+    return bool(
+        connection.execute(
+            "SELECT 1 FROM pg_stats, unnest(CAST(CAST(most_common_vals AS TEXT) AS TEXT[]), most_common_freqs) "
+            "AS common (value, share) WHERE schemaname = current_schema() AND tablename = 'sessions' "
+            "AND attname = 'owner' AND value = ? AND share > 0.5",
+            (owner,),
+        ).fetchone()
+    )
 
 
 def trigrams(text: str) -> Iterator[str]:
@@ -165,8 +197,8 @@ def _newest(
     column: str,
     query: str,
     scope: Scope,
-    more: str,
-    values: Sequence[object],
+    more: str = "TRUE",
+    values: Sequence[object] = (),
     lines: str = "lines",
     first: Sequence[object] = (),
 ) -> list[Line]:

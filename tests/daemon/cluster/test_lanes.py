@@ -14,12 +14,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import redis
 import trio
 
 from convod.cluster import wire
 from convod.cluster.estimate import WayEstimate
 from convod.cluster.fingerprint import VoicesDigest, digest, versions
 from convod.cluster.lanes import Lanes, RemoteWorker
+from convod.cluster.members import LOST_BEATS
 from convod.cluster.wire import Beat, Fingerprint, Reply
 from convod.engine.models import BUILTIN, BUILTIN_DIRECTORY
 from convod.engine.supervisor import Engine, EngineSettings
@@ -79,8 +81,8 @@ class Stage:
         self.reply(task, daemon, *["" for _ in probe.windows])
         await until(lambda: self.engine.lanes.idle)
 
-    def submit(self, kind: Kind, session: str, *, voiceprints: bool = False) -> DecodeJob:
-        window = Window(audio=pcm("single.flac"), voiceprints=voiceprints)
+    def submit(self, kind: Kind, session: str, *, voiceprints: bool = False, seconds: int = 60) -> DecodeJob:
+        window = Window(audio=pcm("single.flac")[: 2 * RATE * seconds], voiceprints=voiceprints)
         job = DecodeJob(session, kind, window, RATE, Options(language="en", beam=1))
         self.outcomes[job] = []
         self.engine.submit(job, lambda job, outcome: self.outcomes[job].append(outcome))
@@ -124,7 +126,10 @@ async def stage(broker: RedisServer, **settings: str) -> AsyncIterator[Stage]:
     assert broker.names("convo:w:*") == broker.names("convo:r:*") == []  # nothing is left behind
 
 
-async def test_finals_leave_if_the_way_fits_their_deadline_and_interims_stay(broker: RedisServer) -> None:
+async def test_finals_leave_if_the_way_fits_their_deadline_and_interims_stay(
+    broker: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", "convod.cluster")
     async with stage(broker) as one:
         (lane,) = one.engine.lanes.serving
         measured(lane, 0.005)
@@ -134,6 +139,12 @@ async def test_finals_leave_if_the_way_fits_their_deadline_and_interims_stay(bro
         assert [window.audio for window in work.windows] == [near.audio]
         one.reply(task, daemon, "from afar")
         assert await one.text(near) == "from afar"
+        # Its worker logs the same id: what became of a session is found across machines.
+        logged = [record for record in caplog.records if getattr(record, "task", "") == task]
+        assert [(one.getMessage(), one.session) for one in logged] == [  # type: ignore[attr-defined]
+            ("a task is out", "near"),
+            ("a task is over", "near"),
+        ]
 
         measured(lane, 1.0)  # the network has become slow
         far = one.submit(Kind.FINAL, "far")
@@ -254,3 +265,58 @@ async def test_what_is_dropped_is_deleted_there_and_its_lane_is_free_when_the_wo
         task, daemon, _ = await one.take()
         one.reply(task, daemon, "next")
         assert await one.text(job) == "next"
+
+
+async def test_what_is_dropped_before_its_worker_took_it_frees_the_lane_though_nobody_says_so(
+    broker: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lrem, tries = redis.client.Pipeline.lrem, 0
+
+    def breaks_once(self: redis.client.Pipeline, *arguments: object) -> object:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise redis.ConnectionError
+        return lrem(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(redis.client.Pipeline, "lrem", breaks_once)
+    monkeypatch.setattr("convod.cluster.lanes.PAUSE_S", 0.01)
+    async with stage(broker) as one:
+        one.submit(Kind.FILE, "gone")
+        await until(lambda: broker.names("convo:w:*"))
+        gone = broker.names("convo:w:*")
+        one.engine.forget("gone")
+        await until(lambda: broker.names("convo:w:*") not in ([], gone))
+        task, daemon, probe = await one.take()
+        assert len(probe.windows[0].audio) < RATE  # silence: is it there?
+        one.reply(task, daemon, "")
+        job = one.submit(Kind.FILE, "next")
+        task, daemon, _ = await one.take()
+        one.reply(task, daemon, "next")
+        assert await one.text(job) == "next"
+        assert tries > 1
+
+
+async def test_what_is_dropped_as_it_was_offered_is_given_to_nobody(broker: RedisServer) -> None:
+    async with stage(broker) as one:
+        one.submit(Kind.FILE, "gone")
+        assert not one.engine.queue().file  # the lane has it, and is about to wake up
+        one.engine.forget("gone")
+        job = one.submit(Kind.FILE, "next", seconds=1)
+        task, daemon, work = await one.take()
+        assert [window.audio for window in work.windows] == [job.audio]
+        one.reply(task, daemon, "next")
+        assert await one.text(job) == "next"
+
+
+async def test_a_task_that_its_worker_never_got_is_done_elsewhere(broker: RedisServer) -> None:
+    async with stage(broker) as one:
+        job = one.submit(Kind.FILE, "file")
+        await one.take()
+        for _ in range(LOST_BEATS + 1):
+            one.send_beat()
+        await until(lambda: one.engine.queue().file == 1)
+        assert (job.losses, job.deaths) == (1, 0)
+        await until(lambda: len(broker.names("convo:w:*")) == 1)  # its windows are deleted, and the lane is tried
+        one.let_go()
+        assert await one.text(job) != ""

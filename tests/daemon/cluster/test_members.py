@@ -3,8 +3,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from convod.cluster.members import BEAT_S, MISSED, STUCK_LOOKS, Members, StuckWatch
-from convod.cluster.wire import Beat, Fingerprint
+from convod.cluster.members import LOST_BEATS, MISSED, STUCK_LOOKS, LostWatch, Members, StuckWatch
+from convod.cluster.wire import BEAT_S, Beat, Fingerprint
 
 OURS = Fingerprint(digest="d", context="short", device="cpu", compute_type="int8", versions="convod 1")
 
@@ -41,6 +41,14 @@ def test_a_worker_is_dead_when_three_beats_did_not_come(beats, now, alive):
     assert [member.beat.worker for member in members] == alive
     assert dead == known - set(alive)
     assert members.silent(now) == []  # told once
+
+
+def test_each_worker_says_how_often_it_beats():
+    members = wanting()
+    members.beat(msgspec.structs.replace(beat("often"), every_s=0.5), 0.0)
+    members.beat(beat("seldom"), 0.0)
+    assert [member.beat.worker for member in members.silent(MISSED * 0.5)] == ["often"]
+    assert [member.beat.worker for member in members] == ["seldom"]
 
 
 def test_one_that_beats_again_is_back_and_one_that_says_so_is_gone_at_once():
@@ -101,3 +109,20 @@ def test_each_part_of_a_fingerprint_has_its_share_in_the_name():
 def test_a_consumer_is_stuck_that_is_idle_beside_a_full_queue_again_and_again(looks, stuck):
     watch = StuckWatch()
     assert [watch.look(queued=queued, busy=busy) for queued, busy in looks][-1] is stuck
+
+
+@pytest.mark.parametrize(
+    ("beats", "lost"),
+    [
+        ([("1", False)] * LOST_BEATS, False),  # with the first it may have been on its way
+        ([("1", False)] * (LOST_BEATS + 1), True),
+        ([("1", False)] * LOST_BEATS + [("1", True)], False),
+        ([("1", True)] * 100, False),  # a slow model
+        ([("", False)] * 100, False),
+        ([(str(number // 2), False) for number in range(100)], False),  # each is done before the next beat but one
+        ([("", False)] * 9 + [("2", False)] * (LOST_BEATS + 1), True),
+    ],
+)
+def test_a_task_that_its_worker_does_not_know_of_is_lost(beats, lost):
+    watch = LostWatch()
+    assert [watch.beat(task, busy=busy) for task, busy in beats][-1] is lost

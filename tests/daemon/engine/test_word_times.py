@@ -30,6 +30,7 @@ def spans(timed: list[TimedWord]) -> list[tuple[float, float]]:
         ([(1.0, 1.5, "we"), (1.5, 2.0, "ship")], [(1.0, 2.0)], [(1.0, 1.5), (1.5, 2.0)]),
         # Twelve seconds of music, and a blip in it that the detector took for a voice.
         ([(0.7, 13.3, "we"), (13.3, 14.0, "ship")], [(4.0, 4.06), (12.3, 14.0)], [(12.3, 13.3), (13.3, 14.0)]),
+        ([(0.0, 12.8, "we"), (12.8, 14.0, "ship")], [(0.0, 0.2), (12.9, 14.0)], [(12.9, 13.25), (13.25, 14.0)]),
         # All of a sentence is spread over it.
         (
             [(0.0, 5.0, "we"), (5.0, 11.0, "ship"), (11.0, 14.0, "it")],

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
-import os
+import sqlite3
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from convo.messages import CreateSession, SessionState, State, SummaryOptions, T
 from convod.hooks import Hooks, HookSettings
 from convod.hooks.hooks import BadHook
 from convod.hooks.targets import secret_of
-from convod.store import Database, Record, SessionStore, StoreFailed
+from convod.store import Database, Record, SessionStore
 from tests.fakes.httpserver import serving
 from tests.support.until import until
 
@@ -50,7 +50,7 @@ class Place:
         self.hooks = hooks
         self.store = store
 
-    async def ends(self, session: str, state: State = State.COMPLETED, *, stored: bool = True) -> None:
+    async def ends(self, session: str, state: State = State.COMPLETED) -> None:
         config = CreateSession(id=0, kind="file", summary=SummaryOptions(mode="off"))
         record = await self.store.create(
             Record(id=session, owner="me", kind="file", title="Title", state=State.PENDING, created=1.0, config=config)
@@ -61,24 +61,33 @@ class Place:
         )
         end = SessionState(session=session, seq=2, state=state)
         assert self.hooks.end_in([segment, end]) == end
-        await self.hooks.prepare(end)
-        if stored:
-            record.seq, record.segments = 2, 1
-            await self.store.save(record, [segment, end])
+        record.segments = 1
+        await self.store.save(record, [segment, end], deliver=end.seq)
+        self.hooks.stored(end)
+
+    async def enters(self, session: str, state: State) -> None:
+        """A session goes from one state to the next, as the journal has it."""
+        record = await self.store.get(session)
+        record.state = state
+        event = SessionState(session=session, seq=record.seq + 1, state=state)
+        end = self.hooks.end_in([event])
+        await self.store.save(record, [event], deliver=0 if end is None else end.seq)
+        if end is not None:
             self.hooks.stored(end)
 
 
 @asynccontextmanager
 async def running(folder: Path, **settings: Any):
     async with store_in(folder) as store, trio.open_nursery() as nursery:
-        hooks = Hooks(HookSettings(**settings), folder / "hooks", store)
+        hooks = Hooks(HookSettings(**settings), store)
         nursery.start_soon(hooks.run)
         yield Place(hooks, store)
         nursery.cancel_scope.cancel()
 
 
 def waiting_in(folder: Path) -> list[str]:
-    return sorted(os.listdir(folder / "hooks"))
+    with closing(sqlite3.connect(folder / "convod.sqlite")) as plain:
+        return [session for (session,) in plain.execute("SELECT session FROM deliveries ORDER BY session")]
 
 
 class Receiver:
@@ -158,21 +167,37 @@ async def test_one_that_is_slow_is_left_in_time(tmp_path, secret):
 async def test_what_is_not_delivered_is_after_a_restart(tmp_path, secret):
     async with running(tmp_path, url="http://127.0.0.1:9", secret_file=secret) as place:
         await place.ends("one")
-        await place.ends("two", stored=False)  # killed in between: it has not ended
         await until(lambda: place.hooks.failures == 1)
-    assert waiting_in(tmp_path) == ["one", "two"]
+    assert waiting_in(tmp_path) == ["one"]
     receiver = Receiver()
     async with serving(receiver) as url, running(tmp_path, url=url, secret_file=secret) as place:
-        await until(lambda: not place.hooks.waiting and waiting_in(tmp_path) == ["two"])
-        assert [request.headers["webhook-id"] for request in receiver.got] == ["one-2"]
-        record = await place.store.get("two")
-        record.state, record.seq = State.COMPLETED, 1
-        end = SessionState(session="two", seq=1, state=State.COMPLETED)
-        await place.hooks.prepare(end)
-        await place.store.save(record, [end])
-        place.hooks.stored(end)
-        await until(lambda: not place.hooks.waiting and waiting_in(tmp_path) == [])
-    assert [request.headers["webhook-id"] for request in receiver.got] == ["one-2", "two-1"]
+        await until(lambda: receiver.got and not place.hooks.waiting)
+    assert [request.headers["webhook-id"] for request in receiver.got] == ["one-2"]
+    assert waiting_in(tmp_path) == []
+
+
+async def test_one_that_is_tried_again_before_its_failure_was_told_is_told_once(tmp_path, secret, no_pause):
+    asked, answered = trio.Event(), trio.Event()
+    got = []
+
+    async def slow(request, reply):
+        got.append(request)
+        asked.set()
+        await answered.wait()
+        await reply.send(204 if len(got) > 1 else 500, b"")
+
+    async with serving(slow) as url, running(tmp_path, url=url, secret_file=secret) as place:
+        await place.ends("one", State.FAILED)
+        await asked.wait()
+        await place.enters("one", State.PENDING)
+        await place.enters("one", State.COMPLETED)
+        answered.set()
+        await until(lambda: len(got) > 1 and not place.hooks.waiting)
+    assert [(one.headers["webhook-id"], one.json["type"]) for one in got] == [
+        ("one-2", "session.failed"),
+        ("one-4", "session.completed"),
+    ]
+    assert waiting_in(tmp_path) == []
 
 
 async def test_a_session_that_was_deleted_is_told_to_nobody(tmp_path, secret):
@@ -184,13 +209,6 @@ async def test_a_session_that_was_deleted_is_told_to_nobody(tmp_path, secret):
     async with serving(receiver) as url, running(tmp_path, url=url, secret_file=secret) as place:
         await until(lambda: not place.hooks.waiting and waiting_in(tmp_path) == [])
     assert receiver.got == []
-
-
-async def test_a_disk_that_does_not_take_the_note_holds_the_end_back(tmp_path, secret):
-    async with running(tmp_path, url="http://127.0.0.1:9", secret_file=secret) as place:
-        (tmp_path / "hooks").rmdir()
-        with pytest.raises(StoreFailed, match="a hook cannot be noted"):
-            await place.ends("one")
 
 
 COMMAND = """
@@ -235,7 +253,7 @@ async def test_a_command_that_fails_is_tried_again(tmp_path, caplog, command, wh
 )
 async def test_settings_that_cannot_work_are_said_at_the_start(tmp_path, settings, sentence):
     with pytest.raises(BadHook) as raised:
-        Hooks(HookSettings(**settings), tmp_path / "hooks", None)  # type: ignore[arg-type]
+        Hooks(HookSettings(**settings), None)  # type: ignore[arg-type]
     assert sentence in str(raised.value)
 
 

@@ -152,7 +152,7 @@ def test_the_state_directory_is_the_users_unless_it_is_given():
 @pytest.mark.parametrize(
     ("text", "key", "expected"),
     [
-        ("[engine]\nmodle = 'x'\n", "engine.modle", "one of batch, broker, compute_type, "),
+        ("[engine]\nmodle = 'x'\n", "engine.modle", "one of batch, beat_s, broker, "),
         ("[engine]\nmodle = 'x'\n", "engine.modle", "(perhaps you mean engine.model)"),
         ("model = 'x'\n", "model", "(perhaps you mean engine.model)"),
         ("[limits]\nmessage_bytes = 1\n", "limits.message_bytes", "(perhaps you mean listen.message_bytes)"),

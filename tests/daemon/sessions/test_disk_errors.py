@@ -109,7 +109,7 @@ async def test_a_request_that_waits_its_turn_is_refused_when_that_does_not_come(
         await Reader(session.feed).until_state(State.PENDING)
         gate = trio.Event()
 
-        async def saved(record, events=(), *, durable=False):
+        async def saved(record, events=(), **how):
             await gate.wait()
             raise StoreFailed("the disk is full")
 

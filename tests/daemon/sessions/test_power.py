@@ -20,8 +20,8 @@ def watched(home: House, monkeypatch) -> list[tuple[str, str]]:
         home.store.save, home.store.create, home.store.delete, home.store.flush, home.spool.remove,
     )  # fmt: skip
 
-    async def saved(record, events=(), *, durable=False):
-        await save(record, events, durable=durable)
+    async def saved(record, events=(), *, durable=False, **how):
+        await save(record, events, durable=durable, **how)
         if durable:
             seen.append(("lasts", str(record.state)))
 
@@ -85,10 +85,10 @@ async def test_a_full_disk_gets_the_room_of_audio_that_nobody_wants(tmp_path, mo
         await reader.until_state(State.PENDING)
         save = home.store.save
 
-        async def saved(record, events=(), *, durable=False):
+        async def saved(record, events=(), **how):
             if home.spool.used:
                 raise StoreFailed("the disk is full")
-            await save(record, events, durable=durable)
+            await save(record, events, **how)
 
         monkeypatch.setattr(home.store, "save", saved)
         session.cancel()

@@ -275,8 +275,8 @@ async def test_it_waits_for_files_of_anybody_window_by_window(tmp_path, pool):
         pool.engine.hold = home.engine.hold = True
         await home.manager.refine("me", wanted(session))
         await until(lambda: pool.engine.jobs)
-        _, file = await upload(home)
-        await until(lambda: home.manager.queue("me")[0])
+        uploaded, file = await upload(home)
+        await until(lambda: uploaded.id in {job.session for job in home.file_queue.order("me")})
         pool.engine.finish_all()
         await until(lambda: home.engine.jobs)
         await trio.testing.wait_all_tasks_blocked()

@@ -93,8 +93,8 @@ async def test_an_upload_is_on_the_disk_before_its_end_is_answered(tmp_path, mon
     async with house(tmp_path) as home:
         save = home.store.save
 
-        async def saved(record, events=(), *, durable=False):
-            await save(record, events, durable=durable)
+        async def saved(record, events=(), *, durable=False, **how):
+            await save(record, events, durable=durable, **how)
             if durable:
                 order.append("record")
 

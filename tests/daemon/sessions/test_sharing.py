@@ -11,11 +11,12 @@ import trio
 from convo.messages import Code, CreateSession, FinalSummary, Mark, State, SummaryOptions, TranscriptSegment
 from convod.sessions import Refused
 from convod.sessions.session import Session
-from convod.store import LeaseLost, Member, Record
+from convod.store import LeaseLost, Member, Record, StoreAway
 from convod.store.leases import SharedLeases
 from convod.store.postgres import PostgresDatabase
 from tests.daemon.support.house import House, Reader, house
 from tests.daemon.support.talk import talk
+from tests.support.postgres import lose_at_commit
 from tests.support.until import until
 
 DONE = State.COMPLETED
@@ -113,6 +114,48 @@ async def test_marks_made_at_both_at_once_are_all_there(postgres, tmp_path):
             for journal in journals * 5:
                 nursery.start_soon(lambda one: one.publish(Mark, time=1.0, text="here"), journal)
         assert len(await a.store.marks(session.id)) == 10
+
+
+@pytest.mark.parametrize("committed", [True, False])
+async def test_a_reader_elsewhere_sees_what_was_in_doubt_just_as_readers_here_do(
+    postgres, tmp_path, monkeypatch, committed
+):
+    async with two(postgres, tmp_path) as (a, b):
+        session = await a.live()
+        a.send(session, talk(1))
+        await session.finalize()
+        here, there = Reader(session.feed), await reader_at(b, session.id)
+        # A request whose commit got no answer: readers elsewhere see at once what was committed.
+        lose_at_commit(a.store.database, committed=committed)
+        with pytest.raises(StoreAway):
+            await a.manager.update("me", session.id, "in doubt", None)
+        assert session.record.title != "in doubt"
+        if committed:
+            await there.until(lambda event: getattr(event, "title", "") == "in doubt")
+        # The next one does not take its place.
+        await session.journal.publish(Mark, wait=False, time=1.0, text="next")
+        assert (session.record.title == "in doubt") is committed
+        # One that waits for the store is there once, be it the last, with which the lease ends.
+        save = a.store.save
+        lost = []
+
+        async def save_and_lose(record, events=(), **options):
+            if record.state is DONE and not lost:
+                lose_at_commit(a.store.database, committed=committed)
+                lost.append(record)
+            await save(record, events, **options)
+
+        monkeypatch.setattr(a.store, "save", save_and_lose)
+        await session.end()
+        await session.wait_finished()
+        assert session.record.state is DONE
+        assert not a.spool.path(session.id).exists()
+        for reader in (here, there):
+            await reader.until_state(DONE)
+        assert [one for one in here.events if hasattr(one, "seq")] == there.events
+        assert [one.seq for one in there.events] == list(range(1, len(there.events) + 1))
+        assert there.states == [State.PENDING, State.PROCESSING, State.TRANSCRIBED, DONE]
+        assert (await b.manager.journal("me", session.id)).record.title == session.record.title
 
 
 async def test_a_session_that_was_taken_over_stops_here_and_its_audio_stays(postgres, tmp_path, caplog):

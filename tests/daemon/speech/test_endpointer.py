@@ -36,8 +36,21 @@ def test_a_sentence_opens_with_a_pre_roll_pauses_and_closes_a_little_after_its_l
     assert [one for _, one in happened] == [
         UtteranceStarted(0, onset - ms(300), onset),
         Paused(0, last),
-        UtteranceEnded(0, onset - ms(300), onset, last + ms(200), 30 * FRAME, last_speech=last),
+        UtteranceEnded(0, onset - ms(300), onset, last + ms(200), 30 * FRAME, last_speech=last, clear=True),
     ]
+
+
+@pytest.mark.parametrize(("hiss_dbfs", "clear"), [(-60.0, False), (-56.0, False), (-54.0, True), (-20.0, True)])
+@pytest.mark.parametrize("hiss", ["###", "########"])
+def test_an_onset_is_clear_if_it_is_about_as_loud_as_the_rest(hiss: str, hiss_dbfs: float, clear: bool) -> None:
+    endpointer, _ = play(f"....{hiss}", level=hiss_dbfs)
+    at = 4 + len(hiss)
+    events = [
+        event
+        for number in range(at, at + 40)
+        for event in endpointer.frame((number + 1) * FRAME, number < at + 10, -30.0)
+    ]
+    assert [event.clear for event in events if isinstance(event, UtteranceEnded)] == [clear]
 
 
 @pytest.mark.parametrize(
@@ -86,7 +99,7 @@ def test_the_endpoint_is_as_long_as_it_was_set(endpoint_ms):
 def test_flush_closes_at_the_last_sample_that_came():
     endpointer, _ = play("#" * 10)
     assert endpointer.flush(10 * FRAME + 123) == [
-        UtteranceEnded(0, 0, 0, 10 * FRAME + 123, 10 * FRAME, last_speech=10 * FRAME)
+        UtteranceEnded(0, 0, 0, 10 * FRAME + 123, 10 * FRAME, last_speech=10 * FRAME, clear=True)
     ]
     assert endpointer.open_since is None
     assert endpointer.flush(10 * FRAME + 123) == []

@@ -133,17 +133,19 @@ def test_times_that_make_no_sense_are_put_in_order():
 
 
 @pytest.mark.parametrize(
-    ("early", "late", "expected"),
+    ("early", "late", "clear", "expected"),
     [
-        (0.0, 0.0, (0.0, 0.0)),
-        (0.1, -0.1, (0.0, 0.0)),  # a soft consonant, and a voice that rings on: the gate knows better
-        (0.3, 0.3, (0.3, 0.3)),  # hiss, a breath, or music: the gate took it for speech
-        (0.9, 0.8, (0.9, 0.8)),
+        (0.0, 0.0, False, (0.0, 0.0)),
+        (0.1, -0.1, False, (0.0, 0.0)),  # a soft consonant, and a voice that rings on: the gate knows better
+        (0.3, 0.3, False, (0.3, 0.3)),  # hiss, a breath, or music: the gate took it for speech
+        (0.3, 0.3, True, (0.0, 0.3)),  # as loud as the rest: the detector was slow
+        (0.9, 0.8, True, (0.9, 0.8)),
     ],
 )
-def test_a_piece_begins_and_ends_with_its_voice(early, late, expected):
+def test_a_piece_begins_and_ends_with_its_voice(early, late, clear, expected):
     play = Play(joined=True, words=True).all_audio()
     (job, *_) = play.waiting
+    job.utterances = tuple(msgspec.structs.replace(utterance, clear=clear) for utterance in job.utterances)
     one, two = job.utterances[0].onset / RATE, job.utterances[0].last_speech / RATE
     begin = job.utterances[0].start / RATE
     words = [

@@ -44,7 +44,7 @@ async def fill(place, talks: int = 3, segments: int = 5) -> None:
             await put_talk(store, "uid:1000", f"{9999999999 - number}talk", segments, marks=2, summaries=2)
         for record in databases.records():
             await store.create(record)
-            await store.save(record, databases.events()[record.id])
+            await store.save(record, databases.events()[record.id], deliver=record.seq if record.state.final else 0)
         for owner in databases.PAUSED:
             await store.pause(owner, True)
         await store.set_note("clock", "a note")
@@ -57,7 +57,12 @@ async def held(place) -> dict[str, object]:
         found: dict[str, object] = {query: await store.search(None, query, 50, summaries=True) for query in QUERIES}
         for session in sessions:
             found[session] = (await store.get(session), await store.events(session, 0, 10_000))
+        deliveries = await store.deliveries()
+        if store.leases is not None:
+            deliveries += await store.leases.left_deliveries()
+        assert len(deliveries) == 2
         return found | {
+            "deliveries": sorted(one[:3] for one in deliveries),
             "sessions": sessions, "paused": await store.paused(), "note": await store.note("clock"),
             "used": await store.used(), "asked": await store.asked(),
         }  # fmt: skip

@@ -9,10 +9,29 @@ import psycopg
 import pytest
 import trio
 
-from convo.messages import CreateSession, FinalSummary, Mark, State, TranscriptSegment
-from convod.store import Record, SessionStore, StoreAway, StoreFailed, Usage, database_at
+from convo.messages import (
+    CreateSession,
+    FinalSummary,
+    Mark,
+    SegmentCorrected,
+    SpeakerRenamed,
+    State,
+    TranscriptSegment,
+)
+from convod.store import (
+    AlreadyStored,
+    InDoubt,
+    Record,
+    SessionStore,
+    StoreAway,
+    StoredVoice,
+    StoreFailed,
+    Usage,
+    database_at,
+)
 from convod.store.postgres import PostgresDatabase
 from convod.store.sql import migrations
+from tests.support.postgres import lose_at_commit
 
 
 @asynccontextmanager
@@ -90,51 +109,41 @@ async def test_while_a_server_is_away_that_is_told_and_it_comes_back_by_itself(p
         assert len(await store.events(one.id, 0, 10)) == 1
 
 
-def lose_at_commit(database: PostgresDatabase) -> None:
-    """Let the next commit happen, and its answer get lost with the connection."""
-    run = database.writer.run
-
-    def losing(sql: str) -> None:
-        run(sql)
-        if sql == "COMMIT":
-            database.writer.run = run  # type: ignore[method-assign]
-            database.writer.close()
-            raise psycopg.OperationalError("the connection is lost")
-
-    database.writer.run = losing  # type: ignore[method-assign]
-
-
-async def test_what_was_committed_though_nobody_knows_is_undone_by_what_follows(postgres):
+async def test_what_was_committed_though_nobody_knew_is_found_and_stays(postgres):
     address = postgres.emptied()
     usage = Usage()
     async with opened(address, usage) as store:
         one = await store.create(record())
-        await store.save(one, [summary(one, "the first summary")])
-        one.seq += 1
-        lose_at_commit(store.database)
-        with pytest.raises(StoreAway):
-            await store.save(one, [segment(one, "unknown words"), Mark(session=one.id, seq=3, time=1.0, text="m")])
-        assert len(await store.events(one.id, 0, 10)) == 3
+        said = [segment(one, "unknown words"), Mark(session=one.id, seq=2, time=1.0, text="m")]
         one.segments = 1
         lose_at_commit(store.database)
-        with pytest.raises(StoreAway):
-            await store.save(one, [summary(one, "an unknown summary")])
-        # Nothing of that was told to anybody: other events take their numbers.
-        after = Mark(session=one.id, seq=2, time=2.0, text="another")
-        await store.save(one, [after])
-        assert (await store.events(one.id, 0, 10))[1:] == [after]
-        for query, found in (("unknown", 0), ("first", 1)):
-            assert len(await store.search("me", query, 5, summaries=True)) == found
+        with pytest.raises(InDoubt):
+            await store.save(one, said)
+        another = Mark(session=one.id, seq=1, time=2.0, text="another")
+        with pytest.raises(AlreadyStored):  # and this is not written
+            await store.save(one, [another], in_doubt=said)
+        assert await store.events(one.id, 0, 10) == said
         assert (await store.used())["me"] == usage.of("me")
-        one.seq = 2
-        # The same again, as a write that waits for the store does: it is there once.
+        assert len(await store.search("me", "unknown", 5)) == 1
+        # One that is over was leased to nobody by that very commit.
+        one.seq, one.state = 2, State.COMPLETED
+        last = [Mark(session=one.id, seq=3, time=2.0, text="last")]
         lose_at_commit(store.database)
-        said = segment(one, "in the end")
-        with pytest.raises(StoreAway):
-            await store.save(one, [said])
-        await store.save(one, [said])
-        assert len(await store.segments(one.id)) == 1
-        assert len(await store.search("me", "end", 5)) == 1
+        with pytest.raises(InDoubt):
+            await store.save(one, last)
+        with pytest.raises(AlreadyStored):
+            await store.save(one, last, in_doubt=last)
+
+
+async def test_what_was_not_committed_is_written_by_who_was_in_doubt(postgres):
+    async with opened(postgres.emptied()) as store:
+        one = await store.create(record())
+        lost = [Mark(session=one.id, seq=1, time=1.0, text="lost")]
+        lose_at_commit(store.database, committed=False)
+        with pytest.raises(InDoubt):
+            await store.save(one, lost)
+        await store.save(one, lost, in_doubt=lost)
+        assert await store.events(one.id, 0, 10) == lost
 
 
 async def test_who_waits_behind_one_that_gets_no_answer_does_not_wait_as_long_again(monkeypatch):
@@ -271,7 +280,16 @@ async def test_deleted_words_are_in_no_page_of_a_table_any_more(postgres):
             for text in ("xyzzy plugh", "秘密の会議"):
                 await store.save(one, [segment(one, text)])
                 one.seq, one.segments = one.seq + 1, one.segments + 1
+            for event in (
+                SegmentCorrected(session=one.id, seq=3, segment=0, text="another secret", by="user"),
+                SpeakerRenamed(session=one.id, seq=4, speaker=1, name="Ann", by="user"),
+                Mark(session=one.id, seq=5, time=1.0, text="here"),
+            ):
+                await store.save(one, [event], deliver=event.seq)
+                one.seq = event.seq
+            await store.put_voice("me", StoredVoice(name="Ann", model="m", created=1.0, seconds=9.0, vector=b"v"), 9)
             assert await pages(store)
+            assert await store.delete_voice("me", "Ann")
             await store.delete(one.id)
             assert await pages(store) == 0
             assert await store.database.read(lambda one: one.execute("SELECT * FROM chores").fetchall()) == []
@@ -282,7 +300,9 @@ async def pages(store: SessionStore) -> int:
 
     def work(connection) -> int:
         count = 0
-        for table in ("sessions", "configs", "progress", "events", "lines"):
+        for table in (
+            "sessions", "configs", "progress", "events", "annotations", "speakers", "voices", "lines", "deliveries"
+        ):  # fmt: skip
             size = connection.execute("SELECT pg_relation_size(?) / 8192", (table,)).fetchone()[0]
             for page in range(size):
                 rows = "heap_page_items(get_raw_page(?, ?)) WHERE t_data IS NOT NULL"

@@ -125,6 +125,8 @@ class Hall:
     def __init__(self, home: House, nursery: trio.Nursery) -> None:
         self.home, self.nursery = home, nursery
         self.service = Service(home.manager, home.summarizers, ConnectionLimiter(), lambda: home.settings)  # type: ignore[arg-type]
+        if self.service.forwarder is not None:
+            nursery.start_soon(self.service.forwarder.run)
         self.connections = 0
         self.left = trio.Event()
 

@@ -338,6 +338,7 @@ class House:
     spool: Spool
     settings: SessionSettings
     """Of sessions that start from now on."""
+    file_queue: FileQueue
     producer: object = field(default_factory=object)
 
     async def live(self, *, summary: str = "off", audio: AudioFormat | None = None, **fields: Any) -> Session:
@@ -396,7 +397,7 @@ async def house(
     )  # type: ignore[arg-type]
     journal_deps = JournalDeps(store, summarizers)  # type: ignore[arg-type]
     manager = Manager(journal_deps, deps, lambda: home.settings, retention, audio_grace_s)
-    home = House(manager, engine, summarizers, store, spool, SessionSettings(**wanted))
+    home = House(manager, engine, summarizers, store, spool, SessionSettings(**wanted), queue)
     try:
         async with trio.open_nursery() as store_tasks:
             store_tasks.start_soon(opened.run)

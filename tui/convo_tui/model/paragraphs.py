@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .layout import UNSPACED
@@ -145,15 +145,21 @@ class Paragraphs:
         """The text of a paragraph."""
         return self.flow(index).text
 
-    def joined(self, first: int, last: int) -> str:
-        """The text of lines `first` to `last`: a row per paragraph."""
+    def joined(self, first: int, last: int, speakers: Mapping[int, str]) -> str:
+        """The text of lines `first` to `last`: a row per paragraph, with the names of speakers if there are several."""
+        several = len({line.speaker for line in self._lines[first : last + 1] if line.text}) > 1
         rows: list[str] = []
+        before: int | None = None
         for index in range(self.of(first), self.of(last) + 1):
             flow = self.flow(index)
             start = flow.span(max(first, flow.first))[0]
             end = flow.span(min(last, flow.first + len(flow.bounds) - 2))[1]
-            rows.append(flow.text[start:end])
-        return "\n".join(filter(None, rows))
+            speaker = self._lines[flow.head].speaker
+            if start < end:
+                name = f"{speakers[speaker]}: " if several and speaker is not None and speaker != before else ""
+                rows.append(name + flow.text[start:end])
+                before = speaker
+        return "\n".join(rows)
 
 
 def joint(before: str, after: str) -> str:

@@ -72,9 +72,12 @@ class SpeakersScreen(Window[None]):
             colour(self.app, f"speaker-{colour_of(self.model.speakers, said.speaker)}"),
             colour(self.app, "faint"),
         )
-        said_in = f"{clock(said.seconds):>7}  {said.lines:>4} {'line ' if said.lines == 1 else 'lines'}  "
-        text = Text.assemble((name + " " * (_NAME + 2 - width(name)), tone), (said_in, faint))
+        lines = f"{said.lines:>4} {'line ' if said.lines == 1 else 'lines'}  "
+        text = Text.assemble((name + " " * (_NAME + 2 - width(name)), tone), (f"{clock(said.seconds):>7}  ", faint))
         room = min(_WIDE, self.app.size.width) - 8 - text.cell_len
+        if room >= len(lines):
+            text.append(lines, faint)
+            room -= len(lines)
         return text.append(cut(said.longest, room, self._glyphs.ellipsis) if room >= _LEAST else "")
 
     @property

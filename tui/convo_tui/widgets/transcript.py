@@ -7,6 +7,7 @@ below them, `MarkWanted` and `NameWanted` when the margin is clicked. It follows
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -185,14 +186,17 @@ class TranscriptView(ScrollView, can_focus=True):
 
     def _call_speakers(self) -> None:
         """Look up how the speakers are called and drawn."""
-        speakers = self.model.speakers
-        short = self.size.width < _NAMED
+        speakers, ellipsis = self.model.speakers, self._glyphs.ellipsis
+        if self.size.width < _NAMED:
+            names = {speaker: initial(speakers, speaker) for speaker in speakers}
+        else:
+            names = {speaker: cut(name, _LONGEST_NAME, ellipsis) for speaker, name in speakers.items()}
+            shown = Counter(names.values())
+            for speaker, name in names.items():  # their numbers tell apart what looks the same
+                if shown[name] > 1:
+                    names[speaker] = f"{cut(name, _LONGEST_NAME - 1 - len(str(speaker)), ellipsis)} {speaker}"
         self._names = {
-            speaker: (
-                initial(speakers, speaker) if short else cut(name, _LONGEST_NAME, self._glyphs.ellipsis),
-                self._style(f"speaker-{colour_of(speakers, speaker)}"),
-            )
-            for speaker, name in speakers.items()
+            speaker: (name, self._style(f"speaker-{colour_of(speakers, speaker)}")) for speaker, name in names.items()
         }
 
     def _lay_out(self) -> None:
@@ -368,8 +372,8 @@ class TranscriptView(ScrollView, can_focus=True):
         return min(anchor, self.selected), max(anchor, self.selected)
 
     def text_of(self, first: int, last: int) -> str:
-        """The text of lines `first` to `last`, a row per paragraph."""
-        return self._paragraphs.joined(first, last)
+        """The text of lines `first` to `last`, a row per paragraph, and who says it if there are several speakers."""
+        return self._paragraphs.joined(first, last, self.model.speakers)
 
     def go_to(self, line: int, *, top: bool = False) -> None:
         """Select a line and scroll it into view."""
