@@ -279,7 +279,13 @@ async function askDelete() {
 $("#exports").addEventListener("click", ({ target }) => { if (target.dataset.format) save(target.dataset.format).catch(say); });
 $("#rename").addEventListener("click", () => askRename().catch(say));
 $("#delete").addEventListener("click", () => askDelete().catch(say));
-for (const button of document.querySelectorAll("dialog [data-close]")) button.addEventListener("click", () => button.closest("dialog").close(""));
+for (const button of document.querySelectorAll("dialog [data-close]")) {
+  button.addEventListener("click", () => {
+    const dialog = button.closest("dialog");
+    dialog.dispatchEvent(new Event("cancel")); // as Escape does
+    dialog.close("");
+  });
+}
 
 // --- keys ---
 

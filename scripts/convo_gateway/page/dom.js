@@ -55,7 +55,16 @@ export function ask(dialog) {
   dialog.returnValue = "";
   dialog.showModal();
   return new Promise((resolve) => {
-    dialog.addEventListener("close", () => resolve(dialog.returnValue === "ok"), { once: true });
+    const over = new AbortController();
+    const answer = (agreed) => {
+      over.abort();
+      setTimeout(resolve, 0, agreed); // once it is closed
+    };
+    const listen = (type, listener) => dialog.addEventListener(type, listener, { signal: over.signal });
+    listen("submit", ({ submitter }) => answer(submitter?.value === "ok"));
+    listen("cancel", () => answer(false));
+    // Told with the next frame only, which a page in the background has none of; by then it may be open again.
+    listen("close", () => { if (!dialog.open) answer(dialog.returnValue === "ok"); });
   });
 }
 
