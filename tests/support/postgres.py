@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -60,6 +61,8 @@ class Server:
         self._programs = found
         self.folder = folder
         self._process: subprocess.Popen[bytes] | None = None
+        # `--pdeathsig` tells of the end of the thread that started it, and threads of trio end when nobody needs them.
+        self._starter = ThreadPoolExecutor(1)
         self._numbers = itertools.count(1)
         self._as: list[str] = []
         self._kept = ""
@@ -84,13 +87,14 @@ class Server:
         words = [word for option in options for word in ("-c", option)]
         until = time.monotonic() + START_S
         while True:
-            self._process = subprocess.Popen(
+            self._process = self._starter.submit(
+                subprocess.Popen,
                 [
                     *self._as, *dies_with_us, self._programs / "postgres", "-D", self.folder / "data",
                     "-k", self.folder, *words,
                 ],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=self.folder,
-            )  # fmt: skip
+            ).result()  # fmt: skip
             log: list[bytes] = []
             told = threading.Event()
             threading.Thread(target=_follow, args=(self._process.stdout, log, told), daemon=True).start()
@@ -111,6 +115,7 @@ class Server:
         """End it, if it runs."""
         if self._process is not None and self._process.poll() is None:
             self.signal(signal.SIGQUIT)
+        self._starter.shutdown()
 
     def address(self, database: str, user: str = USER) -> str:
         """The address of a database."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Annotated, Literal, get_args, get_origin
 
@@ -111,7 +112,8 @@ def test_every_setting_can_be_given_in_the_environment_and_in_a_file(write):
         elif get_origin(kind) is Annotated:
             kind, bounds = get_args(kind)
             # A number that is within the bounds and not the default of any setting.
-            value = str(max(7, bounds.ge or 0) + (1 if kind is int else 0.5))
+            least, most = bounds.ge or 0, bounds.le or math.inf
+            value = str(max(7, least) + (1 if kind is int else 0.5) if most > 7 else (least + 2 * most) / 3)
         else:
             value = text[kind]
         settings, _ = config.load({}, {config.ENVIRONMENT + key.replace(".", "_").upper(): value})
