@@ -49,7 +49,7 @@ from .settings import Settings
 from .text import joined
 from .web import EventStreamResponse, Json, body_of, small_body, sse, token_of
 
-FIELDS: Final = ("language", "prompt", "title", "model", "style", "speakers", "channels", "keep_audio")
+FIELDS: Final = ("language", "languages", "prompt", "title", "model", "style", "speakers", "channels", "keep_audio")
 """Form fields and JSON fields that a job can be given."""
 
 INCLUDED: Final = frozenset({"transcript_partial", "summary_delta"})
@@ -288,6 +288,8 @@ def status_of(state: State) -> str:
 def _session_fields(fields: dict[str, str]) -> dict[str, Any]:
     plain = ("language", "prompt", "title", "model", "speakers", "channels")
     options: dict[str, Any] = {name: fields[name] for name in plain if fields.get(name)}
+    if languages := fields.get("languages"):
+        options["languages"] = [code.strip() for code in languages.split(",")]
     if kept := fields.get("keep_audio"):
         if kept not in ("true", "false"):
             raise Refused(Code.BAD_REQUEST, "keep_audio must be true or false.", param="keep_audio")

@@ -171,6 +171,7 @@ _LIMIT: _Json = {
 }  # fmt: skip
 _JOB_FIELDS: dict[str, _Json] = {
     "language": _text("such as en; detected unless given"),
+    "languages": _text("instead of language: those that may be spoken, such as de,ko,en"),
     "prompt": _text("text before the first word, to set names and style"),
     "title": _text(),
     "model": _text("a speech model of the daemon"),

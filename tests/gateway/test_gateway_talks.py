@@ -158,6 +158,15 @@ async def test_what_makes_no_sense_is_refused_with_a_sentence(served: Gateway, m
     assert said in valid(answer.json(), "Error")["error"]["message"]
 
 
+async def test_languages_that_may_be_spoken_are_passed_on(served: Gateway):
+    async with httpx.AsyncClient(base_url=served.url, timeout=60) as client:
+        done = await result(client, await upload(client, languages="en, en"))
+        assert {segment["language"] for segment in done["segments"]} == {"en"}
+        answer = await client.post("/api/v1/stream/create", json={"languages": "en,klingon"})
+    assert answer.status_code == 400
+    assert "klingon" in valid(answer.json(), "Error")["error"]["message"]
+
+
 async def test_who_asks_for_it_is_told_what_may_still_change(served: Gateway):
     speech = pcm("single.flac")
     async with httpx.AsyncClient(base_url=served.url, timeout=60) as client:
