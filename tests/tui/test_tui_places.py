@@ -272,9 +272,11 @@ async def test_no_color_is_obeyed(
             if segment.style and segment.style.underline and segment.text.strip()
         ] == ["device"]  # the chosen row
         await stage.press("escape")
-        for place in "3", "4", "2":
+        for place in "2", "3", "4":  # where digits are text, that is the last
+            before = stage.app.screen
             await stage.press(place)
             await stage.pilot.pause()
+            assert stage.app.screen is not before, place
             for strip in stage.app.screen._compositor.render_strips():
                 for segment in strip:
                     style = segment.style
