@@ -219,7 +219,7 @@ class Journal:
         if self.owned or leases is None:
             return
         lease = partial(leases.lease, self.id)
-        record = await (self._read(lease) if wait else lease())
+        record = await (self.read(lease) if wait else lease())
         if record is None:
             raise LeaseLost("the session was deleted")
         self.refresh(record)
@@ -377,18 +377,18 @@ class Journal:
         """Return all segments but hidden ones, without the times of words, which take ten times as much memory."""
         spoken: list[Segment] = []
         after = -1
-        while page := await self._read(partial(self.store.segments, self.id, after, SEGMENTS)):
+        while page := await self.read(partial(self.store.segments, self.id, after, SEGMENTS)):
             spoken += [msgspec.structs.replace(segment, words=None) for segment in page if segment.text]
             after = page[-1].segment
         return spoken
 
     async def _names(self) -> dict[int, str]:
         """Return what the speakers are called, by number; empty if the session does not tell speakers apart."""
-        said = await self._read(partial(self.store.speakers, self.id))
+        said = await self.read(partial(self.store.speakers, self.id))
         return {each.speaker: each.name for each in named(self.record.config, said)}
 
-    async def _read(self, read: Callable[[], Awaitable[R]]) -> R:
-        """Read from the store, again and again while it is away."""
+    async def read(self, read: Callable[[], Awaitable[R]]) -> R:
+        """Read from the store, again and again while it is away: nobody waits for the answer."""
         pause = 0.5
         while True:
             try:
@@ -411,11 +411,11 @@ class Journal:
         """
         store = self.store
         config = self.record.config
-        last = await self._read(partial(store.summaries, self.id, RollingSummary))
+        last = await self.read(partial(store.summaries, self.id, RollingSummary))
         rolling = self._deps.summarizers.rolling(self._given_title, last[0].summary if last else None)
 
         async def load(after: int) -> list[Segment]:
-            return await self._read(partial(store.segments, self.id, after))
+            return await self.read(partial(store.segments, self.id, after))
 
         done_s = self.record.duration_s if rolling.through >= 0 else 0.0
         while True:
@@ -463,7 +463,7 @@ class Journal:
     async def _language(self) -> str:
         if self.record.config.language:
             return self.record.config.language
-        first = await self._read(partial(self.store.segments, self.id, limit=1))
+        first = await self.read(partial(self.store.segments, self.id, limit=1))
         return first[0].language if first else ""
 
     def _begin_preview(self) -> _Preview:

@@ -12,6 +12,7 @@ wait as soon as there is.
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -267,7 +268,7 @@ class _Run:
         journal = self.journal
         # Corrections that users made before this run was known are stored once this is; `corrected` notes the others.
         await journal.save()
-        for one in await journal.store.of_kind(journal.id, SegmentCorrected):
+        for one in await journal.read(partial(journal.store.of_kind, journal.id, SegmentCorrected)):
             if one.by == BY_USER:
                 self.by_user.add(one.segment)
         windows = plan(await self._said(), self.refining.below)
@@ -295,11 +296,11 @@ class _Run:
         journal = self.journal
         channels: dict[int, int] = {}
         if journal.record.config.channels == "split":
-            for label in await journal.store.of_kind(journal.id, SpeakerLabel):
+            for label in await journal.read(partial(journal.store.of_kind, journal.id, SpeakerLabel)):
                 channels.setdefault(label.segment, label.speaker)  # the first is its channel, later ones are a user's
         said: list[Said] = []
         after = -1
-        while page := await journal.store.segments(journal.id, after, SEGMENTS):
+        while page := await journal.read(partial(journal.store.segments, journal.id, after, SEGMENTS)):
             after = page[-1].segment
             said += [
                 Said(
@@ -400,7 +401,7 @@ class _Run:
         """Store that a window is done, and with it what it corrects."""
         journal, record = self.journal, self.journal.record
         texts = await self._changes(texts)
-        title = await title_corrected(journal, texts) if texts else None
+        title = await journal.read(partial(title_corrected, journal, texts)) if texts else None
         # No checkpoint from here until the write has its place: what a user corrects after that comes after it.
         texts = {segment: text for segment, text in texts.items() if segment not in self.by_user}
         by = f"{BY_MODEL}{self.refining.model}"
@@ -422,10 +423,11 @@ class _Run:
 
     async def _changes(self, texts: dict[int, str]) -> dict[int, str]:
         """The corrections that change how a segment reads, by the rules of the session."""
+        journal = self.journal
         changes: dict[int, str] = {}
         for segment, text in texts.items():
-            text = with_rules(self.journal.record.config, text)
-            (now,) = await self.journal.store.segments(self.journal.id, segment - 1, 1)
+            text = with_rules(journal.record.config, text)
+            (now,) = await journal.read(partial(journal.store.segments, journal.id, segment - 1, 1))
             if now.text != text:
                 changes[segment] = text
         return changes

@@ -30,6 +30,7 @@ from convod.sessions import Refused, refinements
 from convod.sessions.kept_audio import DecoderDied
 from convod.sessions.limits import LimitSettings
 from convod.sessions.refinements import LOOK_S, TRIES
+from convod.store import StoreAway
 from tests.daemon.support.files import upload
 from tests.daemon.support.house import House, Reader, ScriptedEngine, ScriptedPool, code_of, house
 from tests.daemon.support.sounds import silence
@@ -246,6 +247,24 @@ async def test_audio_that_goes_meanwhile_ends_it_in_a_sentence(autojump_clock, t
         end = await refined(reader)
         assert end.code == Code.INTERNAL
         assert "could not be read" in (end.message or "")
+
+
+@pytest.mark.parametrize("call", ["segments", "of_kind"])
+async def test_a_store_that_is_away_for_a_while_is_waited_for(autojump_clock, tmp_path, pool, monkeypatch, call):
+    async with lived(tmp_path, pool) as home:
+        session, reader = await spoken(home)
+        read, back_at = getattr(home.store, call), trio.current_time() + 60
+
+        async def away(*arguments: Any, **options: Any) -> Any:
+            if trio.current_time() < back_at:
+                raise StoreAway("it restarts")
+            return await read(*arguments, **options)
+
+        await home.manager.refine("me", wanted(session))
+        monkeypatch.setattr(home.store, call, away)
+        end = await refined(reader)
+        assert (end.code, end.corrected) == (None, 3)
+        assert trio.current_time() >= back_at
 
 
 async def test_a_decoder_that_dies_is_started_again_a_few_times(autojump_clock, tmp_path, pool, monkeypatch):
