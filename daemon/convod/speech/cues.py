@@ -1,4 +1,4 @@
-"""Split a text into segments where the speaker pauses, where the language changes, and where a sentence ends.
+"""Split a text into segments: where the speaker pauses, another one goes on, the language changes, a sentence ends.
 
 In: a window's text, its words with times, and when its utterances end. An utterance may hold a long pause, where noise
 or music goes on. Out: the text in parts, each with its words; no
@@ -64,7 +64,7 @@ def cues(text: str, words: Sequence[TimedWord], ends: Sequence[float]) -> list[C
 def _ends(current: Sequence[TimedWord], following: TimedWord) -> bool:
     """Whether a segment with the `current` words ends before the `following` one."""
     last = current[-1]
-    if following.start - last.end >= PAUSE_S or following.language != last.language:
+    if following.start - last.end >= PAUSE_S or (following.language, following.turn) != (last.language, last.turn):
         return True
     return len(current) >= SENTENCE_WORDS and ends_sentence(last.word)
 

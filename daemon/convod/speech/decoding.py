@@ -161,13 +161,17 @@ UNCOVERED_S: Final = 2.0
 
 
 class TimedWord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A word; `start` and `end` are seconds from the window's start. `language` is told where a window has several."""
+    """A word; `start` and `end` are seconds from the window's start. `language` is told where a window has several.
+
+    `turn` counts the voices that follow each other in the window, if they are told apart.
+    """
 
     start: float
     end: float
     word: str
     probability: float
     language: str | None = None
+    turn: int = 0
 
 
 class Voiceprints(msgspec.Struct, frozen=True, kw_only=True):
