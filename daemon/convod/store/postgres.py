@@ -672,7 +672,7 @@ def _vacuum(connection: PostgresConnection) -> None:
 
 def _migrate(connection: PostgresConnection, name: str) -> None:
     scripts = migrations("migrations_postgres")
-    connection.run("BEGIN")
+    connection.run("BEGIN; SET LOCAL statement_timeout = 0")  # a large store takes its time, and others wait for it
     try:
         connection.execute("SELECT pg_advisory_xact_lock(?)", (MIGRATING,))  # of convods that start at once, one
         connection.run("CREATE TABLE IF NOT EXISTS versions (version INTEGER NOT NULL)")
@@ -680,6 +680,8 @@ def _migrate(connection: PostgresConnection, name: str) -> None:
         have = (row and row[0]) or 0
         if have > len(scripts):
             raise StoreFailed(f"{name} was written by a newer convod (version {have}); start that one")
+        if 0 < have < len(scripts):
+            log.info("bringing the tables of %s up to date: a large store takes minutes", name)
         for number, script in enumerate(scripts[have:], have + 1):
             connection.run(script)
             connection.execute("INSERT INTO versions VALUES (?)", (number,))

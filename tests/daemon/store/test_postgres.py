@@ -209,6 +209,37 @@ def test_tables_are_made_once_and_numbered(postgres):
         database.close()
 
 
+def test_tables_may_take_as_long_as_they_need(postgres, monkeypatch):
+    limit = "CREATE TABLE seen AS SELECT current_setting('statement_timeout') AS set"
+    monkeypatch.setattr("convod.store.postgres.migrations", lambda folder: [*migrations(folder), limit])
+    database = PostgresDatabase(postgres.empty())
+    database.open()
+    assert database.writer.execute("SELECT set FROM seen").fetchone() == ("0",)
+    assert database.writer.execute("SHOW statement_timeout").fetchone() != ("0",)
+    database.close()
+
+
+async def test_texts_that_were_stored_before_have_a_word_for_their_age(postgres):
+    address = postgres.empty()
+    async with opened(address) as store:
+        await store.create(one := record())
+        texts = [segment(one, "A red kettle.")]
+        await store.save(one, texts)
+
+    def words() -> str:
+        with psycopg.connect(address, autocommit=True) as plain:
+            return plain.execute("SELECT words FROM lines").fetchone()[0]
+
+    now = words()
+    name = address.rpartition("/")[2]
+    postgres.run("UPDATE lines SET words = ts_delete(words, chr(2) || '0')", database=name)
+    postgres.run("DELETE FROM versions WHERE version >= 6", database=name)
+    assert words() != now
+    async with opened(address) as store:
+        assert [hit.text for hit in await store.search("me", "red kettle", 5)] == ["A red kettle."]
+    assert words() == now
+
+
 CONDITIONS = [
     ("53100", "could not extend file: No space left on device", "make room"),
     ("25006", "cannot execute INSERT in a read-only transaction", "takes writes"),
