@@ -192,15 +192,15 @@ async def test_the_languages_that_may_be_spoken_are_chosen_for_talks_and_files(
     settings_path().write_text('language = "fr"\n')
     (tmp_path / "a.wav").write_bytes(b"data")
     async with connected() as stage:
-        await stage.sees("Languages    fr")
+        await stage.sees("Language     fr")
         await stage.press("L")
         await stage.sees("Which languages may be spoken?", "fr")
         await stage.answer("de,xx")
         await stage.until(lambda: any("'xx' is not a language" in toast for toast in stage.toasts()), "told")
-        await stage.sees("Languages    fr")
+        await stage.sees("Language     fr")
         await stage.press("L")
         await stage.answer("de, KO")
-        await stage.sees("Languages    de, ko")
+        await stage.sees("Language     de, ko")
         assert settings_path().read_text() == 'languages = "de,ko"\n'
         await stage.press("s")
         await stage.sees("● live")

@@ -255,7 +255,7 @@ async def show_vocabulary(app: Still, pilot: Pilot[None]) -> None:
     for rule in (Rule(wrong="pie torch", right="PyTorch"), Rule(wrong="um", right="")):
         vocabulary_file.add(rule)
     await pilot.press("S")
-    app.screen.query_one(OptionList).highlighted = 4
+    app.screen.query_one(OptionList).highlighted = 5
     await pilot.press("enter")
 
 

@@ -136,7 +136,7 @@ class LiveScreen(BodyKeys, LiveKeys):
             yield "Sound", clean(live.session.source.name)
         if setup.engine is not None:
             yield "Model", sentence(setup.engine, settings.model)[0]
-        yield "Languages", ", ".join(settings.spoken) or "detected, sentence by sentence"
+        yield "Language", ", ".join(settings.spoken) or "detected, sentence by sentence"
         if settings.speakers != "off":
             yield "Speakers", "told apart by their voices"
         yield "Summary", {"off": "none", "final": "at the end"}.get(settings.summary_mode, "as you speak")
@@ -224,7 +224,7 @@ class LiveScreen(BodyKeys, LiveKeys):
             said, understands = sentence(setup.engine, self.context.settings.model)
             yield "Model", said if understands else f"{said}. Press D to download one that does", understands
         if spoken := self.context.settings.spoken:
-            yield "Languages", ", ".join(spoken), True
+            yield "Language", ", ".join(spoken), True
         said = {
             LinkPhase.UP: f"Connected to {clean(state.server)}",
             LinkPhase.CONNECTING: "Connecting to the daemon.",

@@ -25,6 +25,7 @@ from ..widgets.status import cut
 from ..work.vocabulary import known_rules
 from .ask import AskScreen, ChooseScreen
 from .vocabulary import VocabularyScreen
+from .voices import VoicesScreen
 from .window import Window
 
 _ROWS = {
@@ -32,6 +33,7 @@ _ROWS = {
     "model": "speech model",
     "languages": "that may be spoken, such as de,ko,en",
     "speakers": "tell who speaks, by their voices",
+    "voices": "those that are remembered",
     "vocabulary": "words that are misheard",
     "keep_audio": "keep the sound, to play it back",
     "summary": "sessions get a summary",
@@ -89,6 +91,8 @@ class SettingsScreen(Window[None]):
             value = "empty" if not count else "1 rule" if count == 1 else f"{count} rules"
         if name == "languages":
             value = ",".join(self.context.settings.spoken)
+        if name == "voices":  # the daemon's
+            value = "list"
         said = "auto" if value is None else ("yes" if value else "no") if isinstance(value, bool) else str(value)
         shown = cut(clean(said) or _EMPTY[name], 16, self.context.glyphs.ellipsis)
         accent, faint = colour(self.app, "accent"), colour(self.app, "faint")
@@ -104,6 +108,8 @@ class SettingsScreen(Window[None]):
             case "theme":
                 names = sorted(self.app.available_themes)
                 self.app.push_screen(ChooseScreen("Theme", [(each, each, "") for each in names]), self._choose_theme)
+            case "voices":
+                self.app.push_screen(VoicesScreen(self.context))
             case "vocabulary":
                 self.app.push_screen(VocabularyScreen(self.context))
             case "speakers":
