@@ -28,6 +28,7 @@ from convo.messages import (
     Segment,
     SegmentCorrected,
     SessionInfo,
+    SessionState,
     SpeakerLabel,
     SpeakerRenamed,
     SpeakersMerged,
@@ -48,6 +49,7 @@ from convod.store.base import (
     AlreadyStored,
     Delivery,
     E,
+    Failure,
     Record,
     Refining,
     SpeakerNames,
@@ -73,8 +75,14 @@ OFTEN: Final = (
 )  # fmt: skip
 """Columns of `progress`, which is written with each event."""
 
-INFO: Final = ("id", "kind", "title", "state", "created", "duration_s")
-"""What lists show."""
+INFO: Final = ("id", "kind", "title", "state", "created", "duration_s", "heard_language")
+"""What lists show of each session."""
+
+FAILURE: Final = (
+    "SELECT body FROM events WHERE session = id AND type = 'session_state' AND segment IS NULL "
+    "ORDER BY seq DESC LIMIT 1"
+)
+"""The event that says why a failed session failed."""
 
 COLUMNS: Final = (*FIXED, *SELDOM, *OFTEN, "config")
 """Those of a `Record`."""
@@ -370,11 +378,21 @@ class SessionStore:
 
         def work(connection: Connection) -> list[SessionInfo]:
             rows = connection.execute(
-                f"SELECT {', '.join(INFO)} FROM sessions JOIN progress ON progress.session = id WHERE {where} "
-                "ORDER BY created DESC, id LIMIT ?",
+                f"SELECT {', '.join(INFO)}, CASE state WHEN 'failed' THEN ({FAILURE}) END "
+                f"FROM sessions JOIN progress ON progress.session = id WHERE {where} ORDER BY created DESC, id LIMIT ?",
                 (*values, limit),
             )
             return list(_infos(rows))
+
+        return await self.database.read(work)
+
+    async def failure(self, session: str) -> Failure:
+        """Why a session failed."""
+        sql = f"SELECT ({FAILURE}) FROM sessions WHERE id = ? AND state = 'failed'"
+
+        def work(connection: Connection) -> Failure:
+            row = connection.execute(sql, (session,)).fetchone()
+            return (None, None) if row is None else _failure(row[0])
 
         return await self.database.read(work)
 
@@ -788,7 +806,7 @@ def _records(rows: Iterable[Sequence[Any]]) -> Iterator[Record]:
 
 
 def _infos(rows: Iterable[Sequence[Any]]) -> Iterator[SessionInfo]:
-    for row in rows:
+    for *row, why in rows:
         fields = dict(zip(INFO, row, strict=True))
         try:
             fields["state"] = State(fields["state"])
@@ -796,7 +814,22 @@ def _infos(rows: Iterable[Sequence[Any]]) -> Iterator[SessionInfo]:
             log.error("a session is left out: session %r in the database is damaged (%s)", fields["id"], error)
             continue
         fields["duration_s"] = round(fields["duration_s"], 3)
+        fields["language"] = fields.pop("heard_language")
+        fields["code"], fields["message"] = _failure(why)
         yield SessionInfo(session=fields.pop("id"), **fields)
+
+
+def _failure(body: Any) -> Failure:
+    """Why a session failed, of its newest state; nothing if there is none that can be read."""
+    if body is None:
+        return None, None
+    try:
+        event = _event(("session_state", body))
+    except StoreFailed as error:
+        log.error("a session's failure is left out: %s", error)
+        return None, None
+    assert isinstance(event, SessionState)
+    return event.code, event.message
 
 
 def _event(row: Sequence[Any]) -> DurableEvent:
