@@ -21,9 +21,9 @@ import trio
 
 from convo.messages import CreateSession, State
 from convod.store import Database, Record, SessionStore
-from convod.store.sessions import insert, rows
 from convod.store.soundness import take_clean_shutdown
 from convod.store.sql import Connection
+from convod.store.tables import insert, rows
 
 from .daemon import Daemon
 from .figures import Figures, percentile
