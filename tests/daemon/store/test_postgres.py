@@ -156,7 +156,7 @@ async def test_who_waits_behind_one_that_gets_no_answer_does_not_wait_as_long_ag
 
     monkeypatch.setattr("convod.store.postgres.time.monotonic", lambda: now)
     database = PostgresDatabase("postgresql://ann@host/db")
-    monkeypatch.setattr("convod.store.postgres.PostgresConnection.open", silent)
+    monkeypatch.setattr("convod.store.postgres_connection.PostgresConnection.open", silent)
     store = SessionStore(database)
     for moment, tried in ((0.0, 1), (6.0, 1), (9.9, 1), (10.1, 2), (16.0, 2)):
         now = moment
