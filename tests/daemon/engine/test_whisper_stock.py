@@ -157,6 +157,7 @@ def test_a_language_is_detected_without_the_lead_which_is_left_out_if_it_is_in_a
     polyglot: Whisper, monkeypatch: pytest.MonkeyPatch, behind: str, alone: str | None, language: str, led: bool
 ) -> None:
     monkeypatch.setattr(polyglot, "context", "full")
+    monkeypatch.setattr(polyglot.voice, "chunks", lambda samples: np.ones(-(-samples.size // 512), np.float32))
     core = watched(polyglot, monkeypatch)
     core.languages = [ranked(found, 0.95) for found in (behind, alone) if found]
     options = Options(beam=1, margin=FINAL_MARGIN)
@@ -206,13 +207,15 @@ DE, KO = ranked("de", 0.99), ranked("ko", 0.999)
         ([DE, ranked("ko", 0.4), DE, KO], [("de", 3.0), ("ko", 6.0), ("de", 9.0)]),
     ],
 )
+@pytest.mark.parametrize("beam", [1, 5])
 def test_each_passage_of_a_window_is_decoded_in_its_language(
-    polyglot: Whisper, listening: Core, found: list[Any], passages: list[tuple[str, float]]
+    polyglot: Whisper, listening: Core, beam: int, found: list[Any], passages: list[tuple[str, float]]
 ) -> None:
     core = listening
     core.languages = [*found, ranked("ko", 0.9)]
     windows, expected = [TALK, SINGLE[: 2 * 2 * RATE]], ["de", None]
-    mixed, plain = decode(polyglot, windows, RATE, Options(margin=FINAL_MARGIN), expected=expected)
+    options = Options(beam=beam, words=True, margin=FINAL_MARGIN)
+    mixed, plain = decode(polyglot, windows, RATE, options, expected=expected)
     asked = languages_asked(polyglot, core)
     assert asked == (["ko", *(language for language, _ in passages)] if passages else ["de", "ko"])
     parts = [round(100 * (end - start)) for (_, end), start in zip(passages, [0.0, 3.0, 6.0], strict=False)]
