@@ -130,6 +130,7 @@ class WhenAsked:
         words = hypothesis.words
         if words and hypothesis.voiced is not None and self._embedder.is_ge2e:
             words = turns.numbered(words, prints, hypothesis.voiced)
+            prints = msgspec.structs.replace(prints, turns=True)
         return msgspec.structs.replace(hypothesis, words=words, voiceprints=prints)
 
 

@@ -177,12 +177,14 @@ class TimedWord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Voiceprints(msgspec.Struct, frozen=True, kw_only=True):
     """Embeddings of a voice: of a window of `window_s` seconds from each of `starts` on, seconds from the beginning.
 
-    `vectors`: little-endian 32-bit floats, of unit length; empty where nobody speaks.
+    `vectors`: little-endian 32-bit floats, of unit length; empty where nobody speaks. `turns`: whether the words say
+    where another voice begins.
     """
 
     starts: list[float]
     window_s: float
     vectors: list[bytes]
+    turns: bool = False
 
 
 class Hypothesis(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
