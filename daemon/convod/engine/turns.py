@@ -21,7 +21,7 @@ from convod.speech.sentences import ends_sentence
 
 OTHER: Final = (0.45, 0.58, 0.66, 0.71)
 """Cosine below which one, two, three and four windows before a moment are another voice than as many behind it. In 550
-s of recordings of one speaker each, by which this was chosen, the lowest were 0.53, 0.67, 0.74 and 0.79: a cut within
+s of recordings of one speaker each, by which this was chosen, the lowest were 0.53, 0.67, 0.74 and 0.77: a cut within
 what one person says is worse than a missed one (GE2E, windows of 1.6 s every 0.8 s; scripts/bench/RESULTS.md)."""
 
 VOICED: Final = 0.6

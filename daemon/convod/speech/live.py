@@ -254,8 +254,13 @@ class LiveTranscriber:
         return commands
 
     def _perhaps_cut_between_speakers(self, job: DecodeJob, hypothesis: Hypothesis) -> list[Command]:
-        """Cut the open utterance where another one begins to speak, if no word of theirs was promised."""
+        """Cut the open utterance where another one begins to speak, if no word of theirs was promised.
+
+        Without captions nothing is promised, and its text can be cut at the end.
+        """
         prints, words = hypothesis.voiceprints, hypothesis.words or ()
+        if not self.settings.interim:
+            return []
         if prints is None or not prints.turns:
             self._captions.one_voice(None)
             return []

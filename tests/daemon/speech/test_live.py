@@ -392,9 +392,9 @@ def by_two_speakers(job: DecodeJob, at: float, *, tells: bool = True, sure_s: fl
     return heard(" ".join(word.word for word in words), words=words, voiceprints=prints)
 
 
-def play_by_two(at: float, sentences: int = 4, **options) -> Play:
+def play_by_two(at: float, sentences: int = 4, *, interim: bool = True, **options) -> Play:
     """Several sentences without an endpoint, from second `at` on by another speaker."""
-    play = Play(endpoint=EndpointSettings(endpoint_ms=3000), voiceprints=True)
+    play = Play(endpoint=EndpointSettings(endpoint_ms=3000), voiceprints=True, interim=interim)
 
     def take(commands) -> None:
         play.commands += commands
@@ -425,6 +425,17 @@ def test_an_open_utterance_is_cut_at_a_pause_where_another_one_began_to_speak() 
     assert (first.segment, second.segment) == (0, 1)
     assert first.checkpoint_sample / RATE <= float(second.text.split()[0][1:]) < 6.5
     assert promised(play, 1)
+
+
+def test_without_captions_an_utterance_of_two_speakers_is_decoded_as_one() -> None:
+    play = play_by_two(5.9, interim=False)
+    assert play.kept == []
+    play.audio(silence(4.0))
+    (commit,) = [command for command in play.commands if isinstance(command, Commit)]
+    assert [(one.text.split()[0], one.text.split()[-1]) for one in commit.texts] == [
+        ("w0.0", "w5.5"),
+        ("w6.0", "w12.0"),
+    ]
 
 
 def test_what_one_says_is_promised_at_the_pause_behind_it_where_another_one_would_be_heard() -> None:
