@@ -326,7 +326,7 @@ async def test_older_summaries_are_paged_through(connected: Open, past: FakeDaem
         await stage.press("comma", "comma")
         await stage.sees("Summary 1/3   . newer")
         await stage.press("full_stop")
-        await stage.sees("Summary 2/3   , older  . newer", "Quite another text.")
+        await stage.sees("Summary 2/3   , older   . newer", "Quite another text.")
         await stage.press("full_stop", "full_stop")
         await stage.sees("Summary 3/3   , older", "A third one.")
 
