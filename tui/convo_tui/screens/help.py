@@ -25,7 +25,7 @@ _NAMES = {
     "question_mark": "?", "slash": "/", "space": "space", "escape": "esc", "enter": "enter", "pageup": "page up",
     "pagedown": "page down", "left_square_bracket": "[", "right_square_bracket": "]", "left_curly_bracket": "{",
     "right_curly_bracket": "}", "colon": ":", "shift+up": "shift ↑", "shift+down": "shift ↓",
-    "ctrl+p": "ctrl p", "f1": "F1",
+    "ctrl+p": "Ctrl+P", "f1": "F1",
     "up": "↑", "down": "↓", "ctrl+q": "ctrl q", "comma": ",", "full_stop": ".", "plus": "+", "minus": "-",
     "equals_sign": "=",
 }  # fmt: skip
@@ -73,7 +73,7 @@ class HelpScreen(Window[None]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("question_mark,f1,q", "leave", "Back")]
 
     def __init__(self, about: Screen[Any]) -> None:
-        super().__init__("Keys", "Esc goes back.  ctrl p finds any action by name.", tall=True)
+        super().__init__("Keys", "Esc goes back.  Ctrl+P finds any action by name.", tall=True)
         self._about = about
 
     def content(self) -> ComposeResult:
