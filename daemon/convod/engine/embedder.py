@@ -1,7 +1,8 @@
 """Whose voice is it? Embeddings of short windows of a voice; runs in a worker process alone.
 
-In: float samples at 16 kHz, 30 s at most. Out: `Voiceprints`, a vector for each window of 1.6 s. Any ONNX model will do
-that takes one tensor of 32-bit floats and gives one vector for each window:
+In: float samples at 16 kHz, 30 s at most. Out: `Voiceprints`, a vector for each window of 1.6 s; with GE2E the words
+are told apart by speaker, too (`turns`). Any ONNX model will do that takes one tensor of 32-bit floats and gives one
+vector for each window:
 
 - 40 mel bands of power, (frames, batch, 40): GE2E, as `ge2e` writes it;
 - 80 mel bands of log power, (batch, frames, 80): the features of wespeaker, 3D-Speaker and their kind: Kaldi's filter

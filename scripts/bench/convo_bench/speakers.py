@@ -116,10 +116,10 @@ class Labelled:
     final: list[Turn]
 
 
-async def label(client: Any, data: bytes, kind: str, speakers: str = "auto") -> Labelled:
+async def label(client: Any, data: bytes, kind: str, speakers: str = "auto", *, interim: bool = False) -> Labelled:
     """Transcribe a recording and tell its speakers apart."""
     session = await client.create_session(
-        kind=kind, audio=AudioFormat(), speakers=speakers, language="en", interim=False, summary=OFF
+        kind=kind, audio=AudioFormat(), speakers=speakers, language="en", interim=interim, summary=OFF
     )
     spans: dict[int, tuple[float, float]] = {}
     texts: list[str] = []
