@@ -20,7 +20,7 @@ from convod.speech.hallucination import HallucinationFilter
 from convod.speech.partial import PartialHypothesis
 from convod.speech.windows import LiveSettings, WindowCutter
 
-LONG_S: Final = 8.0
+LONG_S: Final = 5.0
 """What was said so long ago is promised though another one may have said it: what is not promised is decoded again."""
 
 

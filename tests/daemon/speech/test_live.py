@@ -442,7 +442,7 @@ def test_what_one_says_is_promised_at_the_pause_behind_it_where_another_one_woul
     play = play_by_two(99.0, sentences=2)
     assert play.kept == []
     *_, before, at_pause = play.said(TranscriptPartial)
-    assert len(before.stable.split()) == 1  # of the first sentence what was sure at the pause behind it
+    assert len(before.stable.split()) <= 3  # of the first sentence what was sure at the pause behind it
     assert len(at_pause.stable.split()) > 5
     # Where nobody tells voices apart there is nothing to wait for.
     *_, before, at_pause = play_by_two(99.0, sentences=2, tells=False).said(TranscriptPartial)
