@@ -50,6 +50,30 @@ class _Phrase(msgspec.Struct, frozen=True):
         return min(self.end, word.end) - max(self.start, word.start)
 
 
+def whole_words(words: Sequence[TimedWord], *, spaced: bool) -> list[TimedWord]:
+    """Join the parts of a word and leave out the spaces: the tokenizer parts `qu'on` and `well-known` in two.
+
+    Args:
+        words: The words, each with the space before it.
+        spaced: Whether every word has one.
+    """
+    whole: list[TimedWord] = []
+    for word in words:
+        text = word.word.strip()
+        if not text:
+            continue
+        if spaced and whole and not word.word[0].isspace():
+            before = whole.pop()
+            probability = min(before.probability, word.probability)
+            word = msgspec.structs.replace(
+                before, word=before.word + text, end=max(before.end, word.end), probability=probability
+            )
+        else:
+            word = msgspec.structs.replace(word, word=text)
+        whole.append(word)
+    return whole
+
+
 def within_voice(words: Sequence[TimedWord], voiced: bytes, seconds: float) -> list[TimedWord]:
     """Move the times of words to where the voice is.
 
