@@ -7,8 +7,8 @@ It has two states. SILENT: the last frames are kept in a short ring; enough spee
 begins a pre-roll before the ring's first speech frame (never before the last utterance's end). SPEAKING: silence is
 counted from the last speech frame; when it reaches the endpoint, the utterance ends a little after its last speech.
 One that reaches its greatest length is cut at the quietest frame of its last part, and the next one starts at that very
-sample: nothing is lost, nothing doubled. So it is where it is told to cut. The same happens when a better detector finds a voice at the end of an
-utterance, however late it says so: the frames took speech for silence there.
+sample: nothing is lost, nothing doubled. So is one that is told where to be cut. The same happens when a better
+detector finds a voice at the end of an utterance, however late it says so: the frames took speech for silence there.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ def spans(timed: list[TimedWord]) -> list[tuple[float, float]]:
         ),
         # The rest of the voice is that of a first or last word; more of it means that words are missing.
         ([(0.7, 1.0, "we"), (1.0, 1.3, "do")], [(0.0, 2.0)], [(0.0, 1.0), (1.0, 2.0)]),
-        ([(1.0, 1.3, "we"), (1.3, 1.6, "do")], [(0.0, 2.6)], [(1.0, 1.3), (1.3, 1.6)]),
+        ([(1.2, 1.5, "we"), (1.5, 1.8, "do")], [(0.0, 3.0)], [(1.2, 1.5), (1.5, 1.8)]),
         # Whispers, and no voice at all.
         ([(0.0, 0.5, "we"), (0.5, 1.0, "do")], [], [(0.0, 0.5), (0.5, 1.0)]),
         ([(0.0, 0.5, "we"), (0.5, 1.0, "do")], [(3.0, 3.2)], [(0.0, 0.5), (0.5, 1.0)]),

@@ -297,7 +297,7 @@ def test_a_voice_that_goes_on_in_a_pause_puts_the_endpoint_off():
     assert kinds(happened) == [UtteranceStarted, Paused]
     endpointer.voiced(38 * FRAME)
     later = [(number, one) for number in range(40, 70) for one in endpointer.frame((number + 1) * FRAME, False, -80.0)]
-    assert [type(one) for one in later] == [Paused, UtteranceEnded]
+    assert kinds(later) == [Paused, UtteranceEnded]
     assert later[0][1].at == 38 * FRAME
     assert later[1][1].end == 38 * FRAME + ms(200)
 
