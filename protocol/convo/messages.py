@@ -238,7 +238,11 @@ class StoredSummary(Value, frozen=True, kw_only=True):
 
 
 class SessionInfo(Value, frozen=True, kw_only=True):
-    """A session in a list. `created` is Unix seconds, `duration_s` seconds of audio so far."""
+    """A session in a list. `created` is Unix seconds, `duration_s` seconds of audio so far.
+
+    `language`: the one that was asked for, or that was detected; of a talk in several, one of them. `code` and
+    `message` say why a failed one failed.
+    """
 
     session: str
     kind: Literal["live", "file"]
@@ -246,6 +250,9 @@ class SessionInfo(Value, frozen=True, kw_only=True):
     state: State
     created: float
     duration_s: float
+    language: str | None = None
+    code: str | None = None
+    message: str | None = None
 
 
 class Hit(Value, frozen=True, kw_only=True):
@@ -488,6 +495,7 @@ class GetSessionReply(Reply, frozen=True, kw_only=True, tag="ok"):
     """A session whole. `more` is there when segments were left out: ask again with `after_segment`.
 
     `marks` are in the order of their times, and come with the first page; so do `speakers`, in that of their numbers.
+    `language`, `code` and `message`: as in a list.
     """
 
     session: str
@@ -501,6 +509,9 @@ class GetSessionReply(Reply, frozen=True, kw_only=True, tag="ok"):
     more: bool = False
     marks: list[Bookmark] = []
     speakers: list[Speaker] = []
+    language: str | None = None
+    code: str | None = None
+    message: str | None = None
 
 
 class AttachReply(Reply, frozen=True, kw_only=True, tag="ok"):

@@ -45,11 +45,16 @@ async def ls(options: Options) -> None:
     if options.json:
         put("".join(json_line(info) for info in found))
         return
+    # New columns come last: scripts count them.
+    head = ("ID", "STATE", "KIND", "BEGUN", "LENGTH", "TITLE", "LANGUAGE", "WHY")
     rows = [
-        (info.session, info.state, info.kind, moment(info.created), clock(info.duration_s), info.title)
+        (
+            info.session, info.state, info.kind, moment(info.created), clock(info.duration_s), info.title,
+            info.language or "", info.message or info.code or "",
+        )
         for info in found
-    ]
-    put(table(("ID", "STATE", "KIND", "BEGUN", "LENGTH", "TITLE"), rows, screen=on_screen(sys.stdout)))
+    ]  # fmt: skip
+    put(table(head, rows, screen=on_screen(sys.stdout)))
 
 
 async def show(options: Options) -> None:
@@ -199,7 +204,11 @@ def _record_text(record: GetSessionReply, *, bold: bool) -> str:
     strong, dim, plain = (BOLD, DIM, PLAIN) if bold else ("", "", "")
     title = clean(record.title) or record.session
     about = f"{record.session}, {record.kind}, {record.state}, {moment(record.created)}, {clock(record.duration_s)}"
+    if record.language:
+        about += f", {record.language}"
     text = f"{strong}{title}{plain}\n{clean(about)}\n"
+    if why := clean(record.message or record.code or ""):
+        text += f"{why}\n"
     names = {speaker.speaker: f"{clean(speaker.name)}: " for speaker in record.speakers}
     said = [segment for segment in record.segments if segment.text or segment.original is None]
     if said:

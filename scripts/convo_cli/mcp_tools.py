@@ -89,7 +89,7 @@ class AskTalks(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class TalkInfo(msgspec.Struct):
-    """A talk in a list. `created` in Unix seconds, `duration_s` in seconds."""
+    """A talk in a list. `created` in Unix seconds, `duration_s` in seconds; `failure`: why it failed."""
 
     talk: str
     title: str
@@ -97,6 +97,8 @@ class TalkInfo(msgspec.Struct):
     kind: str
     created: float
     duration_s: float
+    language: str | None = None
+    failure: str | None = None
 
 
 class Talks(msgspec.Struct):
@@ -299,7 +301,16 @@ def _is_over(event: convo.Event) -> bool:
 
 
 def _info(info: SessionInfo) -> TalkInfo:
-    return TalkInfo(info.session, clean(info.title), info.state, info.kind, info.created, info.duration_s)
+    return TalkInfo(
+        talk=info.session,
+        title=clean(info.title),
+        state=info.state,
+        kind=info.kind,
+        created=info.created,
+        duration_s=info.duration_s,
+        language=clean(info.language or "") or None,
+        failure=clean(info.message or info.code or "") or None,
+    )
 
 
 def _line(segment: Segment) -> Line:

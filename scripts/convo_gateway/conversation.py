@@ -26,6 +26,7 @@ from convo.messages import (
     GetSession,
     GetSessionReply,
     Progress,
+    SessionInfo,
     SessionState,
     SessionWarning,
     SpeakerLabel,
@@ -54,6 +55,9 @@ FIELDS: Final = ("language", "languages", "prompt", "title", "model", "style", "
 
 INCLUDED: Final = frozenset({"transcript_partial", "summary_delta"})
 """Events of what may still change, told to clients that name them in `include`."""
+
+_CANCELLED: Final = "The job was cancelled; what was transcribed stays."
+_UNTOLD: Final = "The session failed, and the daemon did not say why: see its log."
 
 CONTROL_CHARS: Final = 1000
 """Longest text message on a stream's WebSocket."""
@@ -133,11 +137,7 @@ class Conversations:
         """Return a job's status and its results so far."""
         token, job = token_of(request), request.path_params["job_id"]
         session = await self._daemon.session(token, job)
-        answer = result_of(session)
-        if session.state is State.FAILED:
-            code, message = await self._daemon.why_failed(token, job)
-            answer["error"] = {"code": code, "message": message}
-        return Json(answer)
+        return Json(result_of(session))
 
     async def stream_events(self, request: Request) -> Response:
         """Follow a job; `Last-Event-ID` is the number of the last stored event that the client has."""
@@ -273,11 +273,20 @@ def result_of(session: GetSessionReply) -> dict[str, Any]:
         "segments": session.segments,
         "summary": session.summary,
     }
+    if session.language:
+        answer["language"] = session.language
     if session.speakers:
         answer["speakers"] = session.speakers
+    return answer | error_of(session)
+
+
+def error_of(session: GetSessionReply | SessionInfo) -> dict[str, Any]:
+    """Return why a session failed, or that it was cancelled, as a field of a job; nothing if neither."""
+    if session.state is State.FAILED:
+        return {"error": {"code": session.code or str(Code.INTERNAL), "message": session.message or _UNTOLD}}
     if session.state is State.CANCELLED:
-        answer["error"] = {"code": "cancelled", "message": "The job was cancelled; what was transcribed stays."}
-    return answer
+        return {"error": {"code": str(session.state), "message": _CANCELLED}}
+    return {}
 
 
 def status_of(state: State) -> str:
@@ -320,7 +329,7 @@ def _told(event: Event, include: Collection[str]) -> dict[str, Any] | None:
                 told["text"] = " ".join(filter(None, (event.stable, event.tentative)))
             return told
         case SessionState(state=State.FAILED | State.CANCELLED):
-            message = event.message or "The job was cancelled; what was transcribed stays."
+            message = event.message or (_UNTOLD if event.state is State.FAILED else _CANCELLED)
             return {"type": "error", "seq": event.seq, "code": event.code or str(event.state), "message": message}
         case SessionState():
             return {"type": "progress", "seq": event.seq, "status": str(event.state)}

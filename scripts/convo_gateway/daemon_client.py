@@ -24,7 +24,6 @@ from convo.messages import (
     ListModels,
     ModelInfo,
     Request,
-    SessionState,
 )
 
 from .errors import Refused, translated
@@ -61,16 +60,6 @@ class Daemon:
         with translated():
             async with self.connect(token) as client:
                 return await client.get_session(job)
-
-    async def why_failed(self, token: str | None, job: str) -> tuple[str, str]:
-        """Return code and sentence of a session that failed. Raises like `ask`."""
-        why = (str(Code.INTERNAL), "The session failed, and the daemon did not say why: see its log.")
-        with translated():
-            async with self.connect(token) as client:
-                async for event in (await client.attach(job)).events():
-                    if isinstance(event, SessionState) and event.message:
-                        why = (event.code or why[0], event.message)
-        return why
 
     async def question(
         self, token: str | None, query: str, jobs: list[str], limit: int, progress: Callable[[AnswerProgress], None]

@@ -20,6 +20,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 import convo
+from convo.languages import name_of
 from convo.messages import (
     AudioFormat,
     Code,
@@ -34,7 +35,6 @@ from convo.messages import (
 
 from .daemon_client import Daemon
 from .errors import Refused
-from .languages import name_of
 from .limits import Budget
 from .metrics import Metrics
 from .multipart import Field, FileData, FileStart, Form

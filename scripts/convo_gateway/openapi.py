@@ -33,9 +33,10 @@ def _ref(name: str) -> _Json:
 _NUMBER: _Json = {"type": "number"}
 _INTEGER: _Json = {"type": "integer"}
 _NULL: _Json = {"type": "null"}
+_FAILURE: _Json = _object(["code", "message"], code=_text(), message=_text("one sentence"))
 
 _SCHEMAS: _Json = {
-    "Error": _object(["error"], error=_object(["code", "message"], code=_text(), message=_text("one sentence"))),
+    "Error": _object(["error"], error=_FAILURE),
     "OpenAIError": _object(
         ["error"],
         error=_object(
@@ -69,7 +70,7 @@ _SCHEMAS: _Json = {
         segments=_array(_ref("Segment")),
         summary={"anyOf": [_ref("Summary"), _NULL]},
         speakers=_array(_ref("Speaker")),
-        error=_object(["code", "message"], code=_text(), message=_text()),
+        language=_text(), error=_FAILURE,
     ),
     "Jobs": _object(
         ["jobs"],
@@ -78,7 +79,7 @@ _SCHEMAS: _Json = {
                 ["job_id", "kind", "title", "status", "created", "duration_s"],
                 job_id=_text(), kind=_text(enum=["live", "file"]), title=_text(),
                 status=_text(enum=["pending", "processing", "transcribed", "completed", "failed"]),
-                created=_NUMBER, duration_s=_NUMBER,
+                created=_NUMBER, duration_s=_NUMBER, language=_text(), error=_FAILURE,
             )
         ),
     ),

@@ -33,10 +33,11 @@ from convo.messages import (
     Passage,
     Search,
     SearchReply,
+    SessionInfo,
     UpdateSession,
 )
 
-from .conversation import status_of
+from .conversation import error_of, status_of
 from .daemon_client import Daemon
 from .errors import Refused
 from .settings import Settings
@@ -103,18 +104,7 @@ class Talks:
         limit = _limit(request)
         reply: ListSessionsReply
         (reply,) = await self._daemon.ask(token_of(request), ListSessions(limit=limit, before=after_all))
-        jobs = [
-            {
-                "job_id": each.session,
-                "kind": each.kind,
-                "title": each.title,
-                "status": status_of(each.state),
-                "created": each.created,
-                "duration_s": each.duration_s,
-            }
-            for each in reply.sessions
-        ]
-        return Json({"jobs": jobs})
+        return Json({"jobs": [_listed(each) for each in reply.sessions]})
 
     async def search(self, request: Request) -> Response:
         """Find words in transcripts and summaries, best first."""
@@ -250,6 +240,20 @@ class _Question(msgspec.Struct):
     question: Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
     job_ids: Annotated[list[str], msgspec.Meta(max_length=20)] = []
     limit: Annotated[int, msgspec.Meta(ge=1, le=40)] = 12
+
+
+def _listed(session: SessionInfo) -> dict[str, Any]:
+    told = {
+        "job_id": session.session,
+        "kind": session.kind,
+        "title": session.title,
+        "status": status_of(session.state),
+        "created": session.created,
+        "duration_s": session.duration_s,
+    }
+    if session.language:
+        told["language"] = session.language
+    return told | error_of(session)
 
 
 def _told(message: AnswerProgress) -> Iterator[tuple[str, Any]]:

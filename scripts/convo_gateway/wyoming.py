@@ -14,12 +14,12 @@ import msgspec
 import trio
 
 import convo
+from convo.languages import CODES
 from convo.messages import AudioFormat, Code, ModelInfo, SessionState, State, TranscriptSegment
 from convo.transport import background_tasks
 
 from .daemon_client import Daemon, leave
 from .errors import Refused, translated
-from .languages import CODES
 from .limits import Places
 from .metrics import Metrics
 from .openai_audio import NO_SUMMARY

@@ -170,6 +170,7 @@ class FakeSession:
     readers: set[Peer] = field(default_factory=set)
     names: dict[int, str] = field(default_factory=dict)
     ended: bool = False
+    language: str | None = None
 
     def info(self) -> dict[str, Any]:
         return {
@@ -180,6 +181,19 @@ class FakeSession:
             "created": self.created,
             "duration_s": 2.0 * len(self.segments),
         }
+
+    def listed(self) -> dict[str, Any]:
+        """The same with its language, and why it failed."""
+        last = next((event for event in reversed(self.events) if isinstance(event, SessionState)), None)
+        failure = last if self.state is State.FAILED else None
+        why = {name: getattr(failure, name, None) for name in ("code", "message")}
+        return {**self.info(), "language": self.language, **why}
+
+    def fail(self, code: str, message: str) -> None:
+        """It failed before."""
+        self.state = State.FAILED
+        seq = len(self.events) + 1
+        self.events.append(SessionState(session=self.id, seq=seq, state=State.FAILED, code=code, message=message))
 
     def speakers(self) -> list[Speaker]:
         return [Speaker(speaker=number, name=name) for number, name in sorted(self.names.items())]
@@ -443,7 +457,7 @@ class FakeDaemon:
         marks = session.marks() if message.after_segment is None else []
         reply = GetSessionReply(
             id=number, segments=session.segments, summary=session.summary, marks=marks, speakers=session.speakers(),
-            **session.info(),
+            **session.listed(),
         )  # fmt: skip
         await peer.send(reply)
 
@@ -514,7 +528,7 @@ class FakeDaemon:
     async def on_ListSessions(self, peer: Peer, message: ListSessions, number: int) -> None:
         found = sorted(self.sessions.values(), key=lambda session: -session.created)
         infos = [
-            SessionInfo(**session.info())
+            SessionInfo(**session.listed())
             for session in found
             if (message.before is None or session.created < message.before)
             and message.state in (None, session.state)

@@ -49,7 +49,7 @@ def test_ls(history: FakeDaemon, run: Run) -> None:
     result = run("ls")
     assert result.code == 0
     assert ids(result.out) == ["aaaa1111", "aaaa2222", "bbbb3333", "cccc4444", "cccc"]
-    assert result.out.splitlines()[1].endswith("\tEvil title")
+    assert result.out.splitlines()[1].endswith("\tEvil title\t\t")
     assert not result.err
 
 
@@ -58,6 +58,15 @@ def test_ls_with_limits(history: FakeDaemon, run: Run) -> None:
     assert ids(run("ls", "--kind", "file").out) == ["aaaa2222"]
     assert run("ls", "--state", "failed").out == ""
     assert history.of(ListSessions)[-1].state is State.FAILED
+
+
+def test_ls_and_show_tell_the_language_and_why_a_session_failed(history: FakeDaemon, run: Run) -> None:
+    history.add("dddd1111", title="Broken", language="de").fail("bad_audio", "There is no \x1b[2Jaudio in it.")
+    (line,) = run("ls", "--state", "failed").out.splitlines()
+    assert line.split("\t")[5:] == ["Broken", "de", "There is no audio in it."]
+    shown = run("show", "dddd").out.splitlines()
+    assert shown[1].endswith(", de")
+    assert shown[2] == "There is no audio in it."
 
 
 def test_ls_as_json(history: FakeDaemon, run: Run) -> None:

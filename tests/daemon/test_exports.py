@@ -50,7 +50,7 @@ async def rendered_whole(home: House, session: str, format: str) -> str:
     journal = await home.manager.journal(None, session)
     info = journal.record.info
     transcript = Transcript(
-        **{name: getattr(info, name) for name in info.__struct_fields__},
+        **{name: getattr(info, name) for name in info.__struct_fields__ if name in Transcript.__struct_fields__},
         segments=await home.store.segments(session),
         summary=await home.store.summary(session),
         marks=await home.store.marks(session),

@@ -192,7 +192,9 @@ async def test_a_job_that_fails_says_why(served: Gateway, daemon: Daemon):
         failed = await result(client, job)
         async with client.stream("GET", f"/api/v1/conversation/stream-events/{job}") as response:
             told = [event async for event in events(response)]
+        listed = valid((await client.get("/api/v1/conversation/list")).json(), "Jobs")["jobs"]
     assert failed["status"] == "failed"
+    assert [each["error"] for each in listed if each["job_id"] == job] == [failed["error"]]
     assert failed["error"]["code"] == "bad_audio"
     assert told[-1][0] == "error"
     assert told[-1][2]["message"] == failed["error"]["message"]

@@ -25,6 +25,7 @@ async def test_a_talk_is_listed_found_exported_renamed_and_deleted(served: Gatew
         done = await result(client, job)
         listed = valid((await client.get(f"{HERE}/list")).json(), "Jobs")["jobs"]
         (mine,) = (each for each in listed if each["job_id"] == job)
+        assert mine["language"] == "en"
         assert mine | {"transcript": 0, "segments": 0, "summary": 0} == done | {
             "transcript": 0, "segments": 0, "summary": 0
         }  # fmt: skip

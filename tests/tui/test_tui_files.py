@@ -159,9 +159,11 @@ async def test_the_daemons_own_queue_is_watched_and_files_of_others_are_cancelle
         await stage.until(lambda: [one.session for one in fake.of(CancelSession)] == ["q2"], "cancelled")
         del fake.queue[1:]
         await stage.sees("✗ A lecture", "1 in the daemon's queue")
+        fake.sessions["q1"].language = "ko"
+        await stage.sees("transcribing  ko  01:00 of 02:00")
         fake.sessions["q1"].state = State.COMPLETED
         del fake.queue[:]
-        await stage.sees("✓ Interview", "0 in the daemon's queue")
+        await stage.sees("✓ Interview", "done  ko", "0 in the daemon's queue")
         await stage.press("home", "x")
         await stage.sees_no("Interview")
 
@@ -184,11 +186,12 @@ async def test_the_queue_rests_and_goes_on(connected: Open, fake: FakeDaemon) ->
 async def test_a_file_that_failed_before_is_tried_again_and_one_that_is_refused_says_why(
     connected: Open, fake: FakeDaemon
 ) -> None:
-    session = FakeSession("f1", kind="file", title="Broken", state=State.FAILED, created=time.time())
+    session = FakeSession("f1", kind="file", title="Broken", created=time.time())
+    session.fail("internal", "The disk \x1b[2Jis full.")
     fake.sessions["f1"] = session
     async with connected() as stage:
         await stage.press("4")
-        await stage.sees("✗ Broken", "failed", "This may help: convo retry f1")
+        await stage.sees("✗ Broken", "The disk is full.", "This may help: convo retry f1")
         await stage.press("tab", "r")
         await stage.until(lambda: [one.session for one in fake.of(RetrySession)] == ["f1"], "tried again")
         fake.refuse[RetrySession] = Error(code="bad_state", message="Its audio is not there any more.")

@@ -48,6 +48,17 @@ async def test_all_sessions_newest_first(connected: Open, past: FakeDaemon) -> N
         assert "2001-09-09" in text
 
 
+async def test_a_row_tells_the_language_and_why_a_session_failed(connected: Open, past: FakeDaemon) -> None:
+    broken = past.add("dddd0004", title="Broken", kind="file", created=3e9, language="de")
+    broken.fail("internal", "There is no \x1b[2Jaudio in it.")
+    async with connected() as stage:
+        await stage.press("3")
+        await stage.sees("✗ Broken  failed", "de   file", "  There is no audio in it.")
+        await stage.sees("This may help: convo retry dddd0004")
+        await stage.press("slash", *"file de")
+        await stage.sees("1 session")
+
+
 async def test_narrowed_as_one_types_with_hits_in_place(connected: Open, past: FakeDaemon) -> None:
     async with connected() as stage:
         await stage.press("3")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from array import array
+from pathlib import Path
 
 from convo.messages import AddMark, CreateSession, EndSession, Finalize, UpdateSession
+from convo_tui.settings import settings_path
 from tests.cli.fake import FakeDaemon
 from tests.fakes.portaudio import FakePortAudio
 from tests.tui.conftest import Open
@@ -181,6 +183,33 @@ async def test_a_session_asks_for_what_the_settings_say(
         (request,) = fake.of(CreateSession)
         assert (request.kind, request.audio.rate, request.summary.mode) == ("live", 16000, "rolling")
         assert sound.running.settings["device"] == "USB Headset"
+
+
+async def test_the_languages_that_may_be_spoken_are_chosen_for_talks_and_files(
+    connected: Open, fake: FakeDaemon, tmp_path: Path
+) -> None:
+    settings_path().parent.mkdir(parents=True)
+    settings_path().write_text('language = "fr"\n')
+    (tmp_path / "a.wav").write_bytes(b"data")
+    async with connected() as stage:
+        await stage.sees("Language     fr")
+        await stage.press("L")
+        await stage.sees("Which languages may be spoken?", "fr")
+        await stage.answer("de,xx")
+        await stage.until(lambda: any("'xx' is not a language" in toast for toast in stage.toasts()), "told")
+        await stage.sees("Language     fr")
+        await stage.press("L")
+        await stage.answer("de, KO")
+        await stage.sees("Language     de, ko")
+        assert settings_path().read_text() == 'languages = "de,ko"\n'
+        await stage.press("s")
+        await stage.sees("● live")
+        await stage.press("4")
+        await stage.answer("a.wav")
+        await stage.until(lambda: len(fake.of(CreateSession)) == 2, "sent")
+        assert [(one.kind, one.language, one.languages) for one in fake.of(CreateSession)] == [
+            ("live", None, ["de", "ko"]), ("file", None, ["de", "ko"]),
+        ]  # fmt: skip
 
 
 async def test_a_session_that_is_over_is_opened_and_a_mark_has_a_note(

@@ -476,6 +476,7 @@ def test_a_file_on_its_way() -> None:
     [
         ("bad_audio", "/a b.wav", "s1", "ffprobe '/a b.wav'"),
         ("unsupported_audio", "/a\x1b.wav", "s1", ""),
+        ("bad_audio", None, "s1", ""),
         ("model_unavailable", "/a.wav", None, "convo models pull small"),
         ("limit_exceeded", "/a.wav", None, "convod check-config"),
         ("forbidden", "/a.wav", None, "convod token add NAME --scope stream"),
@@ -483,8 +484,10 @@ def test_a_file_on_its_way() -> None:
         ("", "/a.wav", None, "convo status"),
     ],
 )
-def test_a_command_that_helps_where_a_file_failed(code: str, name: str, session: str | None, command: str) -> None:
-    assert remedy(code, Path(name), session) == command
+def test_a_command_that_helps_where_a_file_failed(
+    code: str, name: str | None, session: str | None, command: str
+) -> None:
+    assert remedy(code, None if name is None else Path(name), session) == command
 
 
 def test_the_languages_of_a_file_the_most_spoken_first() -> None:

@@ -380,13 +380,13 @@ async def test_settings_are_changed_at_once_and_written_with_their_comments(conn
     async with connected("--session", "aaaa0001", size=(80, 30)) as stage:
         await stage.sees("Hello there.")
         await stage.press("S")
-        await stage.sees("Settings", "rolling        yes", "times          auto", "language       detected")
+        await stage.sees("Settings", "rolling        yes", "times          auto", "languages      any, detected")
         await stage.choose("rolling")
         await stage.sees("rolling        no")
-        await stage.choose("language")
-        await stage.sees("language: such as en or ko")
-        await stage.press(*"ko", "enter")
-        await stage.sees("language       ko")
+        await stage.choose("languages")
+        await stage.sees("Which languages may be spoken?")
+        await stage.answer("ko")
+        await stage.sees("languages      ko")
         await stage.choose("connect")
         await stage.press(*"ftp://x", "enter")
         await stage.until(lambda: any("ftp" in toast for toast in stage.toasts()), "told")
@@ -401,4 +401,4 @@ async def test_settings_are_changed_at_once_and_written_with_their_comments(conn
         await stage.press("escape")
         await stage.sees("00:00  Hello there.")
         written = settings_path().read_text()
-        assert written == '# mine\nrolling = false  # while I speak\nlanguage = "ko"\ntimes = true\n'
+        assert written == '# mine\nrolling = false  # while I speak\nlanguages = "ko"\ntimes = true\n'

@@ -183,6 +183,8 @@ async def show_history(app: Still, pilot: Pilot[None]) -> None:
         SessionInfo(
             session=f"{place}", kind="file" if place % 2 else "live", title=["Release plan", "회의록", ""][place % 3],
             state=state, created=1.7e9 - 9e4 * place, duration_s=60.0 * 7**place,
+            language=["en", "ko", None][place % 3],
+            message="The disk is full; free some space." if state is State.FAILED else None,
         )
         for place, state in enumerate(states)
     )  # fmt: skip
@@ -217,7 +219,15 @@ async def show_files(app: Still, pilot: Pilot[None]) -> None:
             ),
             QueuedFile(session="q2", title="강의", priority="high", state=State.PENDING, created=1.7e9),
         ],
-        [SessionInfo(session="q3", kind="file", title="Broken", state=State.FAILED, created=1.7e9, duration_s=0)],
+        [
+            SessionInfo(
+                session="q1", kind="file", title="", state=State.PROCESSING, created=1.7e9, duration_s=0, language="en"
+            ),
+            SessionInfo(
+                session="q3", kind="file", title="Broken", state=State.FAILED, created=1.7e9, duration_s=0,
+                code="bad_audio", message="There is no audio in it; send a recording.",
+            ),
+        ],
         paused=True, now=0, wall=1.7e9,
     )  # fmt: skip
     await pilot.press("4")
@@ -245,7 +255,7 @@ async def show_vocabulary(app: Still, pilot: Pilot[None]) -> None:
     for rule in (Rule(wrong="pie torch", right="PyTorch"), Rule(wrong="um", right="")):
         vocabulary_file.add(rule)
     await pilot.press("S")
-    app.screen.query_one(OptionList).highlighted = 4
+    app.screen.query_one(OptionList).highlighted = 5
     await pilot.press("enter")
 
 

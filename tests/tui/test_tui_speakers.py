@@ -6,9 +6,12 @@ import pytest
 
 from convo.messages import (
     CreateSession,
+    DeleteVoice,
     DurableEvent,
+    Error,
     GetSession,
     Label,
+    ListVoices,
     MergeSpeakers,
     RenameSpeaker,
     SegmentCorrected,
@@ -17,6 +20,7 @@ from convo.messages import (
     SpeakerRenamed,
     SpeakersMerged,
     SpeakersRevised,
+    Voice,
 )
 from convo_tui.model.paragraphs import Paragraphs
 from convo_tui.model.session import Change, SessionModel
@@ -227,3 +231,31 @@ async def test_voices_are_told_apart_if_the_settings_say_so(
         await stage.press("down", "enter", "escape", "s")
         await stage.sees("● live", "Speakers  told apart by their voices")
         assert [one.speakers for one in fake.of(CreateSession)] == ["auto"]
+
+
+async def test_voices_are_listed_and_one_is_forgotten_after_a_question(connected: Open, fake: FakeDaemon) -> None:
+    fake.voices = [Voice(name=name, created=1e9, seconds=75.0) for name in ("Ada", "Bob\x1b[2J", "Cem")]
+    async with connected(size=(80, 30)) as stage:
+        await stage.press("S")
+        await stage.choose("voices")
+        await stage.sees("Voices", "Ada", "Bob", "01:15 heard  since 2001-09-09")
+        await stage.press("down", "x")
+        await stage.sees("Forget the voice of Bob?")
+        await stage.press("enter")  # the first answer keeps it
+        await stage.sees("x forgets one.")
+        assert not fake.of(DeleteVoice)
+        await stage.press("x")
+        await stage.sees("Forget the voice of Bob?")
+        await stage.choose("forget")
+        await stage.sees_no("Bob")
+        assert [one.name for one in fake.of(DeleteVoice)] == ["Bob\x1b[2J"]
+        assert "The voice of Bob is forgotten." in stage.toasts()
+        fake.voices = []
+        await stage.press("x")
+        await stage.choose("forget")
+        await stage.sees("No voices yet")
+        await stage.press("x")  # there is none to forget
+        fake.refuse[ListVoices] = Error(code="forbidden", message="This token may not read.")
+        await stage.press("escape")
+        await stage.choose("voices")
+        await stage.sees("This token may not read.")

@@ -63,6 +63,10 @@ def test_settings_are_read_and_what_is_wrong_is_told(tmp_path: Path) -> None:
     assert len(wrong) == 2
     assert "device must be a string in quotes" in wrong[0]
     assert "unknown setting 'what'" in wrong[1]
+    path.write_text('language = "de"\nlanguages = "de, xx"\n')
+    found, wrong = load(path)
+    assert (found.spoken, found.languages) == (["de"], "")
+    assert "languages: 'xx' is not a language" in wrong[0]
     path.write_text("theme =")
     found, wrong = load(path)
     assert found == Settings()

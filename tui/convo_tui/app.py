@@ -80,6 +80,7 @@ class ConvoApp(App[None]):
         Binding("u", "undo", "Undo", tooltip="Restore the session you just deleted"),
         Binding("d", "devices", "Microphone", tooltip="Choose the microphone", show=False),
         Binding("D", "models", "Model", tooltip="Choose or download a speech model", show=False),
+        Binding("L", "languages", "Languages", tooltip="Choose the languages that may be spoken", show=False),
         Binding("S", "settings", "Settings", tooltip="Look at the settings and change them", show=False),
         Binding("T", "next_theme", "Next theme", tooltip="Switch between dark, light and high contrast", show=False),
         Binding("question_mark,f1", "help", "Help", key_display="?", tooltip="All keys on this screen"),
@@ -275,7 +276,8 @@ class ConvoApp(App[None]):
 
     @on(SettingChanged)
     def _setting_changed(self, message: SettingChanged) -> None:
-        self.context.settings = replace(self.context.settings, **{message.name: message.value})  # type: ignore[arg-type]
+        value: Any = getattr(Settings(), message.name) if message.value is None else message.value
+        self.context.settings = replace(self.context.settings, **{message.name: value})
         if trouble := remember(settings_path(), **{message.name: message.value}):
             self.post_message(Notice(trouble, "warning"))
         for screen in self.hooks:
@@ -340,6 +342,10 @@ class ConvoApp(App[None]):
     def action_models(self) -> None:
         """Choose or download a speech model."""
         self.navigator.models()
+
+    def action_languages(self) -> None:
+        """Choose the languages that may be spoken."""
+        self.navigator.languages()
 
     def action_settings(self) -> None:
         """Look at the settings and change them."""

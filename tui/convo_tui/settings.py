@@ -17,6 +17,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from convo.languages import codes_in
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -33,9 +35,15 @@ class Settings:
     summary: bool = True
     rolling: bool = True
     language: str = ""
+    languages: str = ""
     model: str = ""
     speakers: str = "off"
     keep_audio: bool = False
+
+    @property
+    def spoken(self) -> list[str]:
+        """The languages that may be spoken; none if any may. `languages` takes the place of `language`."""
+        return codes_in(self.languages or self.language)
 
     @property
     def summary_mode(self) -> Literal["off", "final", "rolling"]:
@@ -77,9 +85,20 @@ def load(path: Path) -> tuple[Settings, list[str]]:
             wrong.append(f"{path}: unknown setting {name!r}; known are {', '.join(kinds)}.")
         elif type(value) is not kinds[name]:
             wrong.append(f"{path}: {name} must be {_WORDED[kinds[name]]}.")
+        elif problem := _unknown_language(name, value):
+            wrong.append(f"{path}: {name}: {problem}")
         else:
             good[name] = value
     return replace(Settings(), **good), wrong
+
+
+def _unknown_language(name: str, value: object) -> str:
+    if isinstance(value, str) and name in ("language", "languages"):
+        try:
+            codes_in(value)
+        except ValueError as error:
+            return str(error)
+    return ""
 
 
 def remember(path: Path, **changes: str | bool | int | None) -> str:

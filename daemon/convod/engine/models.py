@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from convo.languages import CODES
 from convod.engine.packaged import PACKAGES, is_installed
 
 BUILTIN: Final = "builtin"
@@ -45,16 +46,6 @@ SIZES: Final = {
     "turbo": "mobiuslabsgmbh/faster-whisper-large-v3-turbo",
 }
 """faster-whisper's names (its `_MODELS`); a test holds them together."""
-
-LANGUAGES: Final = (
-    "af", "am", "ar", "as", "az", "ba", "be", "bg", "bn", "bo", "br", "bs", "ca", "cs", "cy", "da", "de", "el", "en",
-    "es", "et", "eu", "fa", "fi", "fo", "fr", "gl", "gu", "ha", "haw", "he", "hi", "hr", "ht", "hu", "hy", "id", "is",
-    "it", "ja", "jw", "ka", "kk", "km", "kn", "ko", "la", "lb", "ln", "lo", "lt", "lv", "mg", "mi", "mk", "ml", "mn",
-    "mr", "ms", "mt", "my", "ne", "nl", "nn", "no", "oc", "pa", "pl", "ps", "pt", "ro", "ru", "sa", "sd", "si", "sk",
-    "sl", "sn", "so", "sq", "sr", "su", "sv", "sw", "ta", "te", "tg", "th", "tk", "tl", "tr", "tt", "uk", "ur", "uz",
-    "vi", "yi", "yo", "zh", "yue",
-)  # fmt: skip
-"""All that any Whisper model knows (faster-whisper's `_LANGUAGE_CODES`); a test holds them together."""
 
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -127,7 +118,7 @@ def languages(name: str) -> tuple[str, ...]:
         known = find(name).languages
     except (UnknownModel, ModelNotHere):
         known = None
-    return known or (("en",) if name.endswith(".en") else LANGUAGES)
+    return known or (("en",) if name.endswith(".en") else CODES)
 
 
 def repository_of(name: str) -> str:

@@ -176,10 +176,11 @@ class Hooks:
         record = await self._store.get(session)
         if record is None:
             return None
+        code, message = await self._store.failure(session)
         body: dict[str, Any] = {
             "type": f"session.{record.state}",
             "timestamp": time.time(),
-            "session": msgspec.to_builtins(record.info),
+            "session": msgspec.to_builtins(msgspec.structs.replace(record.info, code=code, message=message)),
         }
         if self._settings.content:
             segments: list[Any] = []

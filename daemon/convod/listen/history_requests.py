@@ -72,6 +72,7 @@ class HistoryRequests:
         config = journal.record.config
         said = await store.speakers(journal.id) if request.after_segment is None else None
         summary = await store.summary(journal.id)
+        code, message = await store.failure(journal.id)
         return GetSessionReply(
             id=request.id,
             session=info.session,
@@ -85,6 +86,9 @@ class HistoryRequests:
             more=fits < len(segments),
             marks=marks[: _fitting(marks)],
             speakers=[] if said is None else named(config, said),
+            language=info.language,
+            code=code,
+            message=message,
         )
 
     async def _list_sessions(self, client: Client, request: ListSessions) -> Reply:
@@ -96,7 +100,7 @@ class HistoryRequests:
             prefix=request.prefix,
             limit=_limit(request.limit),
         )
-        return ListSessionsReply(id=request.id, sessions=sessions)
+        return ListSessionsReply(id=request.id, sessions=sessions[: _fitting(sessions)])
 
     async def _search(self, client: Client, request: Search) -> Reply:
         hits = await self._manager.search(client.reach, client.owner, request, _limit(request.limit))

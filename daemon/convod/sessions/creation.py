@@ -145,5 +145,6 @@ def _new_record(owner: str, config: CreateSession, **fields: Any) -> Record:
         state=State.PENDING,
         created=time.time(),
         config=config,
+        heard_language=config.language,
         **fields,
     )

@@ -246,7 +246,12 @@ class Exports:
                 said = await self._store.speakers(journal.id)
                 summary = await self._store.summary(journal.id)
                 transcript = Transcript(
-                    **msgspec.structs.asdict(info),
+                    session=info.session,
+                    kind=info.kind,
+                    title=info.title,
+                    state=info.state,
+                    created=info.created,
+                    duration_s=info.duration_s,
                     segments=[],
                     summary=None if summary is None else with_names(summary, record.config, said),
                     marks=await self._store.marks(journal.id),

@@ -30,6 +30,9 @@ from convod.auto_reset_event import AutoResetEvent
 
 E = TypeVar("E", bound=DurableEvent)
 
+Failure = tuple[str | None, str | None]
+"""Why a session failed: code and sentence, each None if it did not, or nothing is known of it."""
+
 BY_USER: Final = "user"
 """In events: it was not the daemon that said so."""
 
@@ -86,9 +89,9 @@ class Record(msgspec.Struct, kw_only=True):
 
     `audio_bytes`: bytes of audio that were received; `kept_bytes`: those on disk when the session was last saved.
     `checkpoint_sample` and `checkpoint_utterance`: transcription goes on from there after a restart. `heard_language`:
-    the detected language, once it is certain. `digest`: SHA-256 of a file's bytes in hexadecimal, once it is uploaded.
-    `asked`: summaries that were requested beside the session's own and are not written yet. `refining`: how far the
-    session is heard again, while it is.
+    the language that was asked for, or else the detected one, once it is certain. `digest`: SHA-256 of a file's bytes
+    in hexadecimal, once it is uploaded. `asked`: summaries that were requested beside the session's own and are not
+    written yet. `refining`: how far the session is heard again, while it is.
     """
 
     id: str
@@ -122,6 +125,7 @@ class Record(msgspec.Struct, kw_only=True):
             state=self.state,
             created=self.created,
             duration_s=round(self.duration_s, 3),
+            language=self.heard_language,
         )
 
 
@@ -411,6 +415,9 @@ class Store(Protocol):
         limit: int = 100,
     ) -> list[SessionInfo]:
         """An owner's sessions, newest first; everybody's if that is None."""
+
+    async def failure(self, session: str) -> Failure:
+        """Why a session failed."""
 
     async def events(self, session: str, after: int, limit: int) -> list[DurableEvent]:
         """Stored events with `seq` above `after`, oldest first."""

@@ -59,7 +59,8 @@ class Place:
         segment = TranscriptSegment(
             session=session, seq=1, segment=0, start=0, end=1, text="Hello.", language="en", confidence=1, lag_ms=0
         )
-        end = SessionState(session=session, seq=2, state=state)
+        message = "It broke." if state is State.FAILED else None
+        end = SessionState(session=session, seq=2, state=state, message=message)
         assert self.hooks.end_in([segment, end]) == end
         record.segments = 1
         await self.store.save(record, [segment, end], deliver=end.seq)
@@ -124,6 +125,7 @@ async def test_what_was_said_if_that_is_wanted(tmp_path, secret):
         await until(lambda: not place.hooks.waiting)
     told = receiver.got[0].json
     assert told["type"] == "session.failed"
+    assert told["session"]["message"] == "It broke."
     assert [segment["text"] for segment in told["segments"]] == ["Hello."]
     assert told["summary"] is None
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from convo.messages import Code
+from convo.messages import Code, SessionInfo
 from convo.text import clean
 
 _MEDIA = """
@@ -57,6 +57,7 @@ class FileJob:
     remedy: str = ""
     summed_up: bool = True
     languages: dict[str, float] = field(default_factory=dict)
+    heard_in: str = ""  # its language, as the daemon's list has it
     begun: float | None = None
     ended: float | None = None
     _first: tuple[float, float] | None = field(default=None, repr=False)
@@ -92,7 +93,9 @@ class FileJob:
 
     @property
     def language(self) -> str:
-        """The languages of a tenth of it or more, the one spoken most first."""
+        """The languages of a tenth of it or more, the one spoken most first; what the daemon says without segments."""
+        if not self.languages:
+            return self.heard_in
         whole = sum(self.languages.values())
         most = sorted(self.languages.items(), key=lambda item: -item[1])
         return ", ".join(name for name, seconds in most if name and seconds * 10 >= whole)
@@ -139,13 +142,18 @@ class FileJob:
         return max(0.0, (self.total_s - self.done_s) / speed)
 
 
-def remedy(code: str, path: Path, session: str | None) -> str:
-    """A command that helps where a file failed with an error code of the daemon; empty if none does."""
+def remedy(code: str, path: Path | None, session: str | None) -> str:
+    """A command that helps where a file failed with an error code of the daemon; empty if none does.
+
+    `path` is None for a file of another program: only its name is known.
+    """
     match code:
-        case Code.BAD_AUDIO | Code.UNSUPPORTED_AUDIO:
+        case Code.BAD_AUDIO | Code.UNSUPPORTED_AUDIO if path is not None:
             quoted = shlex.quote(str(path))
             # A name with control characters cannot be typed as it is shown.
             return f"ffprobe {quoted}" if quoted == clean(quoted) else ""
+        case Code.BAD_AUDIO | Code.UNSUPPORTED_AUDIO:
+            return ""
         case Code.UNKNOWN_MODEL | Code.MODEL_UNAVAILABLE:
             return "convo models pull small"
         case Code.TOO_LARGE | Code.LIMIT_EXCEEDED:
@@ -155,6 +163,11 @@ def remedy(code: str, path: Path, session: str | None) -> str:
         case Code.BUSY:
             return "convo queue"
     return f"convo retry {clean(session)[:8]}" if session else "convo status"
+
+
+def why_failed(info: SessionInfo) -> tuple[str, str]:
+    """Why a session that the daemon listed failed, and a command that may help."""
+    return clean(info.message or info.code or "The daemon gave no reason."), remedy(info.code or "", None, info.session)
 
 
 def pasted_paths(text: str) -> list[str]:

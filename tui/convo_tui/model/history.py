@@ -56,5 +56,6 @@ class HistoryModel:
 
 
 def _matches(info: SessionInfo, words: list[str]) -> bool:
-    about = f"{clean(info.title)} {info.session} {info.state} {info.kind} {moment(info.created)}".casefold()
-    return all(word in about for word in words)
+    about = (info.title, info.session, info.state, info.kind, info.language or "", moment(info.created))
+    found = clean(" ".join(about)).casefold()
+    return all(word in found for word in words)

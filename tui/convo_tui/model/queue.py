@@ -5,13 +5,13 @@ In: the daemon's answers, with the time. Out: jobs like those sent from here. No
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from convo.messages import QueuedFile, SessionInfo, State
 from convo.text import clean
 
-from .files import FileJob, Step
+from .files import FileJob, Step, why_failed
 
 FAILED_S = 7 * 86400.0
 """How long failed files are shown: by default the daemon keeps their audio for a week, for a retry."""
@@ -32,7 +32,7 @@ class QueueModel:
         self._hidden: set[str] = set()
 
     def update(
-        self, queue: Iterable[QueuedFile], newest: Iterable[SessionInfo], *, paused: bool, now: float, wall: float
+        self, queue: Iterable[QueuedFile], newest: Sequence[SessionInfo], *, paused: bool, now: float, wall: float
     ) -> None:
         """Take the daemon's answers: its queue, its newest file sessions.
 
@@ -60,10 +60,13 @@ class QueueModel:
             step = _OVER.get(info.state, Step.SUMMING_UP)
             job = known or FileJob(Path(), title=_title(info.title, info.session), session=info.session)
             if job.step is not step:
-                job.enter(step, now, remedy=f"convo retry {job.session}" if step is Step.FAILED else "")
+                job.enter(step, now, *(why_failed(info) if step is Step.FAILED else ()))
             over.append(job)
         self.jobs = waiting + over[:MOST_OVER]
         self._known = {str(job.session): job for job in self.jobs}
+        for info in newest:
+            if (known := self._known.get(info.session)) is not None:
+                known.heard_in = clean(info.language or "")
 
     def others(self, own: Iterable[str | None]) -> list[FileJob]:
         """The jobs that are not among our own sessions."""

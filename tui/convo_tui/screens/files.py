@@ -28,7 +28,6 @@ from ..context import Context
 from ..glyphs import ASCII
 from ..messages import OpenSession
 from ..model.files import MEDIA, FileJob, Step, existing_paths, pasted_paths
-from ..model.layout import wrap
 from ..model.session import SessionModel
 from ..widgets.status import Heading, bar, cut
 from ..work.start import start
@@ -41,7 +40,6 @@ Paste or drop recordings here, press a to type a path, or p to pick.
 The daemon gets them as they are; nothing leaves its machine."""
 
 _REDRAW_S = 0.1
-_PROBLEM_ROWS = 3  # of a sentence on why a file failed
 _TICK_S = 1.0  # between two updates of speed and time left
 
 
@@ -176,9 +174,7 @@ class FilesScreen(RowsScreen[FileJob | None]):
         text.append(f"{sign} ", self.colour(colour))
         text.append(cut(clean(job.name), max(6, room), glyphs.ellipsis))
         if job.problem:
-            for row in wrap(job.problem, size - 4)[:_PROBLEM_ROWS]:
-                text.append(f"\n  {row}", self.colour("error"))
-            return self._with_remedy(text, job)
+            return self.with_failure(text, job.problem, job.remedy)
         text.append(" " * max(1, size - text.cell_len - cells - width(right) - 2))
         if cells and not job.step.over:
             fraction = job.fraction
@@ -189,12 +185,6 @@ class FilesScreen(RowsScreen[FileJob | None]):
         else:
             text.append(" " * cells)
         text.append(f"  {right}", self.colour("faint"))
-        return self._with_remedy(text, job)
-
-    def _with_remedy(self, text: Text, job: FileJob) -> Text:
-        if job.remedy:
-            text.append("\n  This may help: ", self.colour("faint"))
-            text.append(cut(job.remedy, max(10, self.cells - 19), self.context.glyphs.ellipsis))
         return text
 
     def _right(self, job: FileJob, now: float) -> str:

@@ -24,6 +24,7 @@ from convo.text import clean, clock, moment, width
 
 from ..context import Context
 from ..messages import DeleteRequested, Notice, OpenSession
+from ..model.files import why_failed
 from ..model.history import MOST, HistoryModel, Row
 from ..model.session import Change, SessionModel
 from ..widgets.status import Heading, cut
@@ -202,7 +203,8 @@ class HistoryScreen(RowsScreen[Row]):
         )
         right = clock(info.duration_s)
         if wide:
-            right = f"{info.kind:<4}  {right:>8}  {moment(info.created)}"
+            language = cut(clean(info.language or ""), 3, "")
+            right = f"{language:<3}  {info.kind:<4}  {right:>8}  {moment(info.created)}"
         elif middle:
             right = f"{right}  {moment(info.created)[5:10]}"
         title = clean(info.title) or "Untitled"
@@ -214,6 +216,8 @@ class HistoryScreen(RowsScreen[Row]):
             text.append(f"  {said}", self.colour(colour))
         text.append(" " * max(2, size - text.cell_len - width(right)))
         text.append(right, self.colour("faint"))
+        if info.state is State.FAILED:
+            self.with_failure(text, *why_failed(info))
         return text
 
     def _hit(self, hit: Hit) -> Text:

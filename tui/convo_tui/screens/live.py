@@ -31,6 +31,7 @@ _KEYS: tuple[tuple[str, str, str | None], ...] = (
     ("s", "start listening", None),
     ("d", "choose the microphone", None),
     ("D", "choose or download a model", None),
+    ("L", "choose the languages", "those that may be spoken"),
     ("o", "play a recording", "as if it were live"),
     ("3", "history", "read, search, export"),
     ("4", "files", "recordings to transcripts"),
@@ -135,7 +136,7 @@ class LiveScreen(BodyKeys, LiveKeys):
             yield "Sound", clean(live.session.source.name)
         if setup.engine is not None:
             yield "Model", sentence(setup.engine, settings.model)[0]
-        yield "Language", settings.language or "detected, sentence by sentence"
+        yield "Language", ", ".join(settings.spoken) or "detected, sentence by sentence"
         if settings.speakers != "off":
             yield "Speakers", "told apart by their voices"
         yield "Summary", {"off": "none", "final": "at the end"}.get(settings.summary_mode, "as you speak")
@@ -222,6 +223,8 @@ class LiveScreen(BodyKeys, LiveKeys):
         if setup.engine is not None and state.up:
             said, understands = sentence(setup.engine, self.context.settings.model)
             yield "Model", said if understands else f"{said}. Press D to download one that does", understands
+        if spoken := self.context.settings.spoken:
+            yield "Language", ", ".join(spoken), True
         said = {
             LinkPhase.UP: f"Connected to {clean(state.server)}",
             LinkPhase.CONNECTING: "Connecting to the daemon.",

@@ -11,10 +11,11 @@ from typing import Any
 from textual.app import App
 
 import convo
+from convo.languages import codes_in
 from convo.messages import ListSessions
 
 from ..context import Context
-from ..messages import Notice, StartRequested
+from ..messages import Notice, SettingChanged, StartRequested
 from ..model.session import SessionModel
 from .base import ConvoScreen
 from .live import LiveScreen
@@ -75,6 +76,27 @@ class Navigator:
         from .models import ModelsScreen
 
         self._app.push_screen(ModelsScreen(self._context))
+
+    def languages(self) -> None:
+        """Ask which languages may be spoken."""
+        from .ask import AskScreen
+
+        settings = self._context.settings
+
+        def chosen(text: str | None) -> None:
+            if text is None:
+                return
+            try:
+                codes = codes_in(text)
+            except ValueError as error:
+                self._app.post_message(Notice(str(error), "error"))
+                return
+            self._app.post_message(SettingChanged("languages", ",".join(codes)))
+            if settings.language:  # of an earlier version, or written by hand: one setting says it
+                self._app.post_message(SettingChanged("language", None))
+
+        question = "Which languages may be spoken? Codes, such as de,ko,en"
+        self._app.push_screen(AskScreen(question, "any: it is detected", value=",".join(settings.spoken)), chosen)
 
     def settings(self) -> None:
         """Look at the settings and change them."""

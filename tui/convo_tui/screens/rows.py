@@ -15,12 +15,15 @@ from textual.suggester import Suggester
 from textual.widgets import Input, OptionList, Static
 
 from ..context import Context
+from ..model.layout import wrap
 from ..widgets.keys import Keys
 from ..widgets.rows import Rows
-from ..widgets.status import Masthead
+from ..widgets.status import Masthead, cut
 from .base import ConvoScreen
 
 RowT = TypeVar("RowT")
+
+_PROBLEM_ROWS = 3  # of a sentence on why something failed
 
 
 class RowsScreen(ConvoScreen, Generic[RowT]):
@@ -64,6 +67,15 @@ class RowsScreen(ConvoScreen, Generic[RowT]):
     def cells(self) -> int:
         """The width of a row in cells."""
         return self.row_list.scrollable_content_region.width - 2
+
+    def with_failure(self, text: Text, problem: str, remedy: str) -> Text:
+        """Add below a row why it failed, and a command that may help; either may be empty."""
+        for row in wrap(problem, max(20, self.cells - 4))[:_PROBLEM_ROWS] if problem else ():
+            text.append(f"\n  {row}", self.colour("error"))
+        if remedy:
+            text.append("\n  This may help: ", self.colour("faint"))
+            text.append(cut(remedy, max(10, self.cells - 19), self.context.glyphs.ellipsis))
+        return text
 
     def show_note(self, note: str, empty: str) -> None:
         """Show a note below the rows, and in the middle why there are none (`empty`)."""

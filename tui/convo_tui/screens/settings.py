@@ -25,13 +25,15 @@ from ..widgets.status import cut
 from ..work.vocabulary import known_rules
 from .ask import AskScreen, ChooseScreen
 from .vocabulary import VocabularyScreen
+from .voices import VoicesScreen
 from .window import Window
 
 _ROWS = {
     "device": "microphone",
     "model": "speech model",
-    "language": "such as en or ko",
+    "languages": "that may be spoken, such as de,ko,en",
     "speakers": "tell who speaks, by their voices",
+    "voices": "those that are remembered",
     "vocabulary": "words that are misheard",
     "keep_audio": "keep the sound, to play it back",
     "summary": "sessions get a summary",
@@ -44,7 +46,12 @@ _ROWS = {
     "ascii": "draw with ASCII only (next start)",
     "connect": "the daemon's address (next start)",
 }
-_EMPTY = {"device": "system's default", "model": "daemon's choice", "language": "detected", "connect": "usual place"}
+_EMPTY = {
+    "device": "system's default",
+    "model": "daemon's choice",
+    "languages": "any, detected",
+    "connect": "usual place",
+}
 _SPEAKERS = [
     ("off", "off", "nobody is named"),
     ("auto", "auto", "as many as there are voices"),
@@ -82,6 +89,10 @@ class SettingsScreen(Window[None]):
         if name == "vocabulary":  # a file of its own
             count = len(known_rules(lambda notice: None))  # told where they are wanted
             value = "empty" if not count else "1 rule" if count == 1 else f"{count} rules"
+        if name == "languages":
+            value = ",".join(self.context.settings.spoken)
+        if name == "voices":  # the daemon's
+            value = "list"
         said = "auto" if value is None else ("yes" if value else "no") if isinstance(value, bool) else str(value)
         shown = cut(clean(said) or _EMPTY[name], 16, self.context.glyphs.ellipsis)
         accent, faint = colour(self.app, "accent"), colour(self.app, "faint")
@@ -92,11 +103,13 @@ class SettingsScreen(Window[None]):
         name = str(event.option.id)
         value = getattr(self.context.settings, name, None)
         match name:
-            case "device" | "model":
-                await self.run_action(f"app.{name}s")
+            case "device" | "model" | "languages":
+                await self.run_action(f"app.{name.removesuffix('s')}s")
             case "theme":
                 names = sorted(self.app.available_themes)
                 self.app.push_screen(ChooseScreen("Theme", [(each, each, "") for each in names]), self._choose_theme)
+            case "voices":
+                self.app.push_screen(VoicesScreen(self.context))
             case "vocabulary":
                 self.app.push_screen(VocabularyScreen(self.context))
             case "speakers":

@@ -94,7 +94,7 @@ class LiveController:
         settings = self._settings()
         options = convo.SessionOptions(
             title=title,
-            language=settings.language or None,
+            languages=settings.spoken or None,
             model=settings.model or None,
             words=settings.doubts,
             speakers=settings.speakers,

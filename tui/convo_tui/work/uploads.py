@@ -97,7 +97,7 @@ class Uploads:
                     job.path,
                     progress=progress,
                     interim=False,
-                    language=settings.language or None,
+                    languages=settings.spoken or None,
                     model=settings.model or None,
                     words=settings.doubts,
                     speakers=settings.speakers,

@@ -1,9 +1,11 @@
-"""Names of languages as OpenAI's API writes them, for the codes that Whisper has.
+"""The languages that Whisper knows: their codes, and their names as OpenAI's API writes them.
 
-In: a code. Out: a name in English. This module knows no text.
+In: a code, or codes as a person writes them. Out: a name in English, or a list of codes.
 """
 
 from __future__ import annotations
+
+import re
 
 _NAMES = dict(
     (pair.split()[0], pair.split()[1].replace("_", " "))
@@ -25,9 +27,22 @@ _NAMES = dict(
 
 
 CODES = tuple(_NAMES)
-"""All languages that Whisper knows."""
+"""The codes of all of them."""
 
 
 def name_of(code: str) -> str:
     """Return the name of a language, or the code where there is none."""
     return _NAMES.get(code, code)
+
+
+def codes_in(text: str) -> list[str]:
+    """Return each code of a text such as "de, ko" once.
+
+    Raises:
+        ValueError: one of them is not known; the text is a sentence that says what to do.
+    """
+    codes = list(dict.fromkeys(re.findall(r"[^\s,]+", text.lower())))
+    for code in codes:
+        if code not in _NAMES:
+            raise ValueError(f"{code!r} is not a language that Whisper knows: give codes such as de,ko,en.")
+    return codes
