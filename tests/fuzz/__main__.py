@@ -15,7 +15,7 @@ import atheris
 with atheris.instrument_imports(include=["convo", "convod"]):
     # All that a target imports when it runs: what is imported later is not instrumented, and would be fuzzed blindly.
     import convod.listen.tokens
-    import convod.store.sessions  # noqa: F401
+    import convod.store.tables  # noqa: F401
     from tests.fuzz.targets import TARGETS
 
 

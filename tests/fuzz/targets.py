@@ -92,12 +92,12 @@ def events(data: bytes) -> None:
     sound ones, as what decodes them is no Python and shows nobody the way in.
     """
     from convod.store import StoreFailed
-    from convod.store.sessions import COLUMNS, _event, record_of
+    from convod.store.tables import COLUMNS, event_of, record_of
 
     for body in (data, edited("events", data)):
         for kind in (*DURABLE, "nonsense"):
             with contextlib.suppress(StoreFailed):
-                Json().encode(_event((kind, body)))
+                Json().encode(event_of((kind, body)))
     for name in ("config", "asked", "state"):
         with contextlib.suppress(StoreFailed):
             fields = _stored() | {name: _changed(str(_stored()[name]).encode(), data)}
@@ -141,7 +141,7 @@ def _changed(sound: bytes, data: bytes) -> bytes:
 
 def _stored() -> dict[str, Any]:
     from convod.store.base import Record
-    from convod.store.sessions import rows
+    from convod.store.tables import rows
 
     if not _STORED:
         config = CreateSession(kind="live", title="a", language="en", prompt="b", summary=SummaryOptions(style="brief"))

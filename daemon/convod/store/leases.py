@@ -15,8 +15,8 @@ from typing import Any, Final, Protocol
 from convod.store.base import Delivery, Held, LeaseLost, Member, Note, Record
 from convod.store.requests import ALIVE, SharedRequests, holder_of
 from convod.store.requests import CHANNEL as REQUESTS
-from convod.store.sessions import FINAL, RECORDS, record_of
 from convod.store.sql import Connection, SqlDatabase
+from convod.store.tables import FINAL, RECORDS, record_of
 
 CHANNEL: Final = "convo"
 """Where convods tell each other what they have changed."""

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from convod.auto_reset_event import AutoResetEvent
 from convod.store.base import Asked, Asking, Holder, Member
-from convod.store.sessions import THEIRS
 from convod.store.sql import Connection, SqlDatabase
+from convod.store.tables import THEIRS
 
 CHANNEL: Final = "convo_requests"
 """Where a convod is told that it is asked, or answered."""

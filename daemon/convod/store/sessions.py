@@ -10,94 +10,45 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 import trio
 
 from convo.messages import (
-    DURABLE,
     Bookmark,
-    CreateSession,
     DurableEvent,
     FinalSummary,
     Hit,
-    Label,
     Mark,
     Segment,
-    SegmentCorrected,
     SessionInfo,
-    SessionState,
-    SpeakerLabel,
-    SpeakerRenamed,
-    SpeakersMerged,
-    SpeakersRevised,
     State,
     StoredSummary,
     Summary,
     SummaryEvent,
-    SummaryOptions,
     TranscriptSegment,
     encode,
-    from_map,
 )
-from convo.transcript import corrected
-from convod.store import search
+from convod.store import search, tables
+from convod.store.annotations import annotate, said_by, speakers
 from convod.store.base import (
-    BY_USER,
     AlreadyStored,
     Delivery,
     E,
     Failure,
     Record,
-    Refining,
     SpeakerNames,
     StoredVoice,
     StoreFailed,
     TooMany,
 )  # fmt: skip
 from convod.store.readers import Deadline
-from convod.store.sql import Connection, Index, SqlDatabase, note_chore
+from convod.store.sql import Connection, SqlDatabase, note_chore
 from convod.store.usage import Usage
 
 log = logging.getLogger("convod.store")
-
-FIXED: Final = ("id", "owner", "kind", "created", "key")
-"""Columns of `sessions` that never change."""
-
-SELDOM: Final = ("title", "state", "heard_language", "digest", "asked")
-"""Columns of `sessions` that do. `asked`: all that was requested of a session and is not done, as a JSON list: options
-of summaries, and `{"refine": …}` where it is heard again."""
-
-OFTEN: Final = (
-    "duration_s", "ended", "audio_bytes", "kept_bytes", "seq", "segments", "checkpoint_sample", "checkpoint_utterance"
-)  # fmt: skip
-"""Columns of `progress`, which is written with each event."""
-
-INFO: Final = ("id", "kind", "title", "state", "created", "duration_s", "heard_language")
-"""What lists show of each session."""
-
-FAILURE: Final = (
-    "SELECT body FROM events WHERE session = id AND type = 'session_state' AND segment IS NULL "
-    "ORDER BY seq DESC LIMIT 1"
-)
-"""The event that says why a failed session failed."""
-
-COLUMNS: Final = (*FIXED, *SELDOM, *OFTEN, "config")
-"""Those of a `Record`."""
-
-RECORDS: Final = (
-    f"SELECT {', '.join(COLUMNS)} FROM sessions "
-    "JOIN progress ON progress.session = id LEFT JOIN configs ON configs.session = id"
-)
-"""All that a `Record` holds."""
-
-FINAL: Final = "state IN ('completed', 'failed', 'cancelled')"
-"""SQL: the session is over, as the index has it."""
-
-THEIRS: Final = "(CAST(? AS TEXT) IS NULL OR owner = ?)"
-"""SQL: the session is an owner's, who is named twice; or anybody's if that is NULL."""
 
 PAGE: Final = 1000
 """Segments or marks that are read at a time: other reads come in between."""
@@ -120,7 +71,7 @@ class SessionStore:
         Raises:
             TooMany: the owner has `most` sessions (0: any number).
         """
-        new = rows(record)
+        new = tables.rows(record)
 
         def work(connection: Connection) -> Record:
             if record.key is not None and (there := _keyed(connection, record.owner, record.key)) is not None:
@@ -136,7 +87,7 @@ class SessionStore:
             for number, name in enumerate(record.config.channel_names, 1):
                 if name and record.config.channels == "split":
                     folded = search.folded_name(name)
-                    insert(connection, "speakers", {"session": record.id, "speaker": number, "folded": folded})
+                    tables.insert(connection, "speakers", {"session": record.id, "speaker": number, "folded": folded})
             return record
 
         with trio.CancelScope(shield=True):  # what is stored must be counted
@@ -152,13 +103,13 @@ class SessionStore:
     def _insert(self, connection: Connection, new: dict[str, dict[str, Any]]) -> bool:
         """Insert the rows of a session; whether there was none with its key."""
         about = dict(new)
-        if not insert(connection, "sessions", about.pop("sessions")):
+        if not tables.insert(connection, "sessions", about.pop("sessions")):
             return False
         if self.leases is not None:
             lease = {"epoch": self.leases.epoch, "spool": self.leases.member.spool}
             about["progress"] = about["progress"] | lease
         for table, row in about.items():
-            insert(connection, table, row)
+            tables.insert(connection, table, row)
         return True
 
     async def save(
@@ -178,7 +129,7 @@ class SessionStore:
             AlreadyStored: the events that were `in_doubt` are stored, and nothing else was written.
             LeaseLost: it is not leased to this convod.
         """
-        often, seldom = _values(record, OFTEN), _values(record, SELDOM)
+        often, seldom = tables.values_of(record, tables.OFTEN), tables.values_of(record, tables.SELDOM)
         often["seq"] = events[-1].seq if events else record.seq
         config = msgspec.json.encode(record.config).decode()
         bodies = [encode(event) for event in events]
@@ -205,8 +156,8 @@ class SessionStore:
                     leases.tell(connection, record.id, events[-1].seq)
             # Written only where something changed: a row is written whole, and with it its page.
             connection.execute(
-                f"UPDATE sessions SET ({', '.join(seldom)}) = ({_places(seldom)}) "
-                f"WHERE id = ? AND ({', '.join(seldom)}) {self.database.DIFFERS} ({_places(seldom)})",
+                f"UPDATE sessions SET ({', '.join(seldom)}) = ({tables.places(seldom)}) "
+                f"WHERE id = ? AND ({', '.join(seldom)}) {self.database.DIFFERS} ({tables.places(seldom)})",
                 (*seldom.values(), record.id, *seldom.values()),
             )
             connection.execute(
@@ -231,7 +182,7 @@ class SessionStore:
                     text = search.summary_text(event)
                     index.add(connection, record.id, "summary", 0, 0.0, record.duration_s, text)
                 else:
-                    _annotate(index, connection, event)
+                    annotate(index, connection, event)
 
         try:
             with trio.CancelScope(shield=True):
@@ -274,8 +225,8 @@ class SessionStore:
         """Return a session, None if there is none with that id."""
 
         def work(connection: Connection) -> Record | None:
-            row = connection.execute(f"{RECORDS} WHERE id = ?", (session,)).fetchone()
-            return None if row is None else record_of(row)
+            row = connection.execute(f"{tables.RECORDS} WHERE id = ?", (session,)).fetchone()
+            return None if row is None else tables.record_of(row)
 
         return await self.database.read(work)
 
@@ -294,7 +245,9 @@ class SessionStore:
 
     async def unfinished(self, owner: str | None = None) -> list[Record]:
         """Sessions that are in no final state, of an owner or of all, oldest first."""
-        return await self._oldest_first(f"state NOT IN ('completed', 'failed', 'cancelled') AND {THEIRS}", owner, owner)
+        return await self._oldest_first(
+            f"state NOT IN ('completed', 'failed', 'cancelled') AND {tables.THEIRS}", owner, owner
+        )
 
     async def asked(self) -> list[Record]:
         """Return sessions of which something was requested that is not done, oldest first."""
@@ -302,7 +255,7 @@ class SessionStore:
 
     async def _oldest_first(self, where: str, *values: object) -> list[Record]:
         def work(connection: Connection, deadline: Deadline) -> list[Record]:
-            return list(_records(connection.execute(f"{RECORDS} WHERE {where} ORDER BY created", values)))
+            return list(tables.records(connection.execute(f"{tables.RECORDS} WHERE {where} ORDER BY created", values)))
 
         return await self.database.read_long(work)
 
@@ -313,10 +266,10 @@ class SessionStore:
 
         def work(connection: Connection, deadline: Deadline) -> list[Record]:
             rows = connection.execute(
-                f"{RECORDS} WHERE {FINAL} AND created < ? AND {THEIRS} ORDER BY created LIMIT ?",
+                f"{tables.RECORDS} WHERE {tables.FINAL} AND created < ? AND {tables.THEIRS} ORDER BY created LIMIT ?",
                 (float("inf") if before is None else before, owner, owner, limit),
             )
-            return list(_records(rows))
+            return list(tables.records(rows))
 
         return await self.database.read_long(work)
 
@@ -346,7 +299,7 @@ class SessionStore:
             rows = connection.execute(
                 "SELECT owner, CAST(sum(text_bytes + kept_bytes) AS BIGINT) "
                 "FROM sessions JOIN progress ON session = id "
-                f"WHERE {THEIRS} AND {FINAL if final else 'TRUE'} GROUP BY owner",
+                f"WHERE {tables.THEIRS} AND {tables.FINAL if final else 'TRUE'} GROUP BY owner",
                 (owner, owner),
             )
             return dict(map(tuple, rows))
@@ -378,21 +331,21 @@ class SessionStore:
 
         def work(connection: Connection) -> list[SessionInfo]:
             rows = connection.execute(
-                f"SELECT {', '.join(INFO)}, CASE state WHEN 'failed' THEN ({FAILURE}) END "
+                f"SELECT {', '.join(tables.INFO)}, CASE state WHEN 'failed' THEN ({tables.FAILURE}) END "
                 f"FROM sessions JOIN progress ON progress.session = id WHERE {where} ORDER BY created DESC, id LIMIT ?",
                 (*values, limit),
             )
-            return list(_infos(rows))
+            return list(tables.infos(rows))
 
         return await self.database.read(work)
 
     async def failure(self, session: str) -> Failure:
         """Why a session failed."""
-        sql = f"SELECT ({FAILURE}) FROM sessions WHERE id = ? AND state = 'failed'"
+        sql = f"SELECT ({tables.FAILURE}) FROM sessions WHERE id = ? AND state = 'failed'"
 
         def work(connection: Connection) -> Failure:
             row = connection.execute(sql, (session,)).fetchone()
-            return (None, None) if row is None else _failure(row[0])
+            return (None, None) if row is None else tables.failure_of(row[0])
 
         return await self.database.read(work)
 
@@ -404,7 +357,7 @@ class SessionStore:
                 "SELECT type, body FROM events WHERE session = ? AND seq > ? ORDER BY seq LIMIT ?",
                 (session, after, limit),
             )
-            return [_event(row) for row in rows]
+            return [tables.event_of(row) for row in rows]
 
         return await self.database.read(work)
 
@@ -427,7 +380,7 @@ class SessionStore:
                 "WHERE events.session = ? AND events.segment > ? ORDER BY events.segment LIMIT ?",
                 (session, after, limit),
             )
-            return [_segment(row) for row in rows]
+            return [tables.segment_of(row) for row in rows]
 
         return await self.database.read(work)
 
@@ -447,8 +400,8 @@ class SessionStore:
                 "WHERE session = ? AND type = ? AND segment IS NULL AND seq < ? ORDER BY seq DESC LIMIT ?",
                 (session, kind.__struct_config__.tag, before if before is not None else 1 << 62, limit),
             )
-            events = [_event(row) for row in rows]
-            return [StoredSummary(seq=event.seq, summary=summary_of(event)) for event in events]
+            events = [tables.event_of(row) for row in rows]
+            return [StoredSummary(seq=event.seq, summary=tables.summary_of(event)) for event in events]
 
         return await self.database.read(work)
 
@@ -459,37 +412,11 @@ class SessionStore:
 
     async def speakers(self, session: str) -> SpeakerNames:
         """The speakers of a session, and what was said of them."""
-
-        def work(connection: Connection) -> SpeakerNames:
-            speaking = connection.execute(
-                "SELECT DISTINCT speaker FROM annotations WHERE session = ? AND speaker IS NOT NULL ORDER BY speaker",
-                (session,),
-            ).fetchall()
-            known = connection.execute(
-                "SELECT speaker, name, into_speaker FROM speakers WHERE session = ?", (session,)
-            ).fetchall()
-            fixed = connection.execute(
-                "SELECT segment FROM annotations WHERE session = ? AND by_hand = 1", (session,)
-            ).fetchall()
-            return SpeakerNames(
-                speaking=[number for (number,) in speaking],
-                names={number: name for number, name, *_ in known if name is not None},
-                merged={number: into for number, *_, into in known if into is not None},
-                fixed={segment for (segment,) in fixed},
-            )
-
-        return await self.database.read(work)
+        return await self.database.read(lambda connection: speakers(connection, session))
 
     async def said_by(self, session: str, speaker: int) -> set[int]:
         """The segments that a speaker says, by their newest labels."""
-
-        def work(connection: Connection) -> set[int]:
-            rows = connection.execute(
-                "SELECT segment FROM annotations WHERE session = ? AND speaker = ?", (session, speaker)
-            )
-            return {segment for (segment,) in rows}
-
-        return await self.database.read(work)
+        return await self.database.read(lambda connection: said_by(connection, session, speaker))
 
     async def of_kind(self, session: str, kind: type[E]) -> list[E]:
         """All events of one kind, other than segments, oldest first."""
@@ -517,7 +444,7 @@ class SessionStore:
                 "WHERE session = ? AND type = ? AND segment IS NULL AND seq > ? ORDER BY seq LIMIT ?",
                 (session, kind.__struct_config__.tag, after, PAGE),
             )
-            return [event for row in rows if isinstance(event := _event(row), kind)]
+            return [event for row in rows if isinstance(event := tables.event_of(row), kind)]
 
         return await self.database.read(work)
 
@@ -572,7 +499,7 @@ class SessionStore:
             (others,) = connection.execute("SELECT count(*) FROM voices WHERE owner = ?", (owner,)).fetchone()
             if others >= most:
                 raise TooMany(owner)
-            insert(connection, "voices", {"owner": owner, **msgspec.structs.asdict(voice)})
+            tables.insert(connection, "voices", {"owner": owner, **msgspec.structs.asdict(voice)})
 
         await self.database.write(work)
 
@@ -663,16 +590,6 @@ class SessionStore:
         return await self.database.size()
 
 
-def _segment(row: tuple[Any, ...]) -> Segment:
-    """A segment as it reads now; the times of its words are those of its own text."""
-    kind, body, speaker, text = row
-    event = _event((kind, body))
-    assert isinstance(event, TranscriptSegment)
-    names = [name for name in Segment.__struct_fields__ if name not in ("speaker", "original")]
-    segment = Segment(**{name: getattr(event, name) for name in names}, speaker=speaker)
-    return segment if text is None else corrected(segment, text)
-
-
 def _are_stored(connection: Connection, events: Sequence[DurableEvent]) -> bool:
     """Whether these very events are stored; another convod may have stored others with their numbers."""
     found = connection.execute(
@@ -682,161 +599,11 @@ def _are_stored(connection: Connection, events: Sequence[DurableEvent]) -> bool:
     return [bytes(body) for (body,) in found] == [encode(event) for event in events]
 
 
-def _annotate(index: Index, connection: Connection, event: DurableEvent) -> None:
-    """Store what an event says about segments that were stored before it."""
-    match event:
-        case SpeakerLabel():
-            _label(connection, event.session, event)
-        case SpeakersRevised():
-            for label in event.labels:
-                _label(connection, event.session, label)
-        case SpeakerRenamed():
-            connection.execute(
-                "INSERT INTO speakers (session, speaker, name, folded) VALUES (?, ?, ?, ?) "
-                "ON CONFLICT (session, speaker) DO UPDATE SET name = excluded.name, folded = excluded.folded",
-                (event.session, event.speaker, event.name, search.folded_name(event.name)),
-            )
-        case SpeakersMerged():
-            connection.execute(
-                "UPDATE annotations SET speaker = ? WHERE session = ? AND speaker = ?",
-                (event.into, event.session, event.speaker),
-            )
-            connection.execute(
-                "INSERT INTO speakers (session, speaker, into_speaker) VALUES (?, ?, ?) "
-                "ON CONFLICT (session, speaker) DO UPDATE SET into_speaker = excluded.into_speaker",
-                (event.session, event.speaker, event.into),
-            )
-            connection.execute(
-                "UPDATE speakers SET into_speaker = ? WHERE session = ? AND into_speaker = ?",
-                (event.into, event.session, event.speaker),
-            )
-            connection.execute(
-                "UPDATE speakers SET into_speaker = NULL WHERE session = ? AND speaker = ?", (event.session, event.into)
-            )
-        case SegmentCorrected():
-            connection.execute(
-                "INSERT INTO annotations (session, segment, text) VALUES (?, ?, ?) "
-                "ON CONFLICT (session, segment) DO UPDATE SET text = excluded.text",
-                (event.session, event.segment, event.text),
-            )
-            index.correct(connection, event.session, event.segment, event.text)
-
-
-def _label(connection: Connection, session: str, label: Label | SpeakerLabel) -> None:
-    by_hand = isinstance(label, SpeakerLabel) and label.by == BY_USER
-    connection.execute(
-        "INSERT INTO annotations (session, segment, speaker, by_hand) VALUES (?, ?, ?, ?) "
-        "ON CONFLICT (session, segment) DO UPDATE SET speaker = excluded.speaker, by_hand = excluded.by_hand",
-        (session, label.segment, label.speaker, int(by_hand)),
-    )
-
-
-def summary_of(event: DurableEvent) -> Summary:
-    """The summary that an event carries."""
-    assert isinstance(event, SummaryEvent)
-    return Summary(**{name: getattr(event, name) for name in Summary.__struct_fields__})
-
-
 def _keyed(connection: Connection, owner: str, key: str) -> Record | None:
-    row = connection.execute(f"{RECORDS} WHERE owner = ? AND key = ?", (owner, key)).fetchone()
-    return None if row is None else record_of(row)
+    row = connection.execute(f"{tables.RECORDS} WHERE owner = ? AND key = ?", (owner, key)).fetchone()
+    return None if row is None else tables.record_of(row)
 
 
 def _count(connection: Connection, owner: str, most: int) -> int:
     counted = "SELECT count(*) FROM (SELECT 1 FROM sessions WHERE owner = ? LIMIT ?) AS theirs"
     return int(connection.execute(counted, (owner, most)).fetchone()[0])
-
-
-def rows(record: Record) -> dict[str, dict[str, Any]]:
-    """What a new session is in each table."""
-    config = msgspec.json.encode(record.config)
-    return {
-        "sessions": _values(record, FIXED + SELDOM),
-        "configs": {"session": record.id, "config": config.decode()},
-        "progress": {"session": record.id, "text_bytes": len(config)} | _values(record, OFTEN),
-    }
-
-
-def insert(connection: Connection, table: str, row: Mapping[str, Any]) -> bool:
-    """Insert a row into one of the tables, unless there is one like it; return whether it was."""
-    sql = f"INSERT INTO {table} ({', '.join(row)}) VALUES ({_places(row)}) ON CONFLICT DO NOTHING"
-    return bool(connection.execute(sql, tuple(row.values())).rowcount)
-
-
-def _places(columns: Sized) -> str:
-    return ", ".join("?" * len(columns))
-
-
-def _values(record: Record, names: Iterable[str]) -> dict[str, Any]:
-    """Some of a record's fields as their columns hold them."""
-    values = {name: getattr(record, name) for name in names}
-    if "asked" in values:
-        refine = [] if record.refining is None else [{"refine": record.refining}]
-        values["asked"] = msgspec.json.encode([*record.asked, *refine]).decode()
-        values["state"] = str(record.state)
-    else:
-        values["ended"] = int(record.ended)
-    return values
-
-
-def record_of(row: Sequence[Any]) -> Record:
-    """Make a record of a row of RECORDS."""
-    fields = dict(zip(COLUMNS, row, strict=True))
-    try:
-        fields["config"] = msgspec.json.decode(fields["config"], type=CreateSession)
-        asked = msgspec.json.decode(fields["asked"], type=list[dict[str, Any]])
-        fields["asked"] = [msgspec.convert(one, SummaryOptions) for one in asked if "refine" not in one]
-        fields["refining"] = next((msgspec.convert(one["refine"], Refining) for one in asked if "refine" in one), None)
-        fields["state"] = State(fields["state"])
-    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
-        raise StoreFailed(
-            f"session {fields['id']!r} in the database is damaged ({error}); restore a backup, or delete the session"
-        ) from error
-    fields["ended"] = bool(fields["ended"])
-    return Record(**fields)
-
-
-def _records(rows: Iterable[Sequence[Any]]) -> Iterator[Record]:
-    """The sessions that can be read; one that cannot does not hide the others."""
-    for row in rows:
-        try:
-            yield record_of(row)
-        except StoreFailed as error:
-            log.error("a session is left out: %s", error)
-
-
-def _infos(rows: Iterable[Sequence[Any]]) -> Iterator[SessionInfo]:
-    for *row, why in rows:
-        fields = dict(zip(INFO, row, strict=True))
-        try:
-            fields["state"] = State(fields["state"])
-        except ValueError as error:
-            log.error("a session is left out: session %r in the database is damaged (%s)", fields["id"], error)
-            continue
-        fields["duration_s"] = round(fields["duration_s"], 3)
-        fields["language"] = fields.pop("heard_language")
-        fields["code"], fields["message"] = _failure(why)
-        yield SessionInfo(session=fields.pop("id"), **fields)
-
-
-def _failure(body: Any) -> Failure:
-    """Why a session failed, of its newest state; nothing if there is none that can be read."""
-    if body is None:
-        return None, None
-    try:
-        event = _event(("session_state", body))
-    except StoreFailed as error:
-        log.error("a session's failure is left out: %s", error)
-        return None, None
-    assert isinstance(event, SessionState)
-    return event.code, event.message
-
-
-def _event(row: Sequence[Any]) -> DurableEvent:
-    kind, body = row
-    try:
-        event = from_map(msgspec.msgpack.decode(body), DURABLE[kind])
-    except (msgspec.MsgspecError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise StoreFailed(f"an event in the database is damaged ({error}); restore a backup") from error
-    assert isinstance(event, DurableEvent)
-    return event

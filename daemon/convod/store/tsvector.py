@@ -2,7 +2,8 @@
 
 What a word is, SQLite's own tokenizer says (in memory, `Tokenizer`), so that both stores find the same: PostgreSQL's
 parsers take apart addresses and numbers, and with the locale C neither they nor pg_trgm know a letter beyond ASCII.
-Each text has a word for its owner, so that the index, not a look at each text, says what is whose.
+Each text has a word for its owner and one for its age, so that the index, not a look at each text, says what is whose,
+and which are the newest.
 """
 
 from __future__ import annotations
@@ -34,6 +35,18 @@ drawn at random stand side by side in one of 23 texts that have both.
 
 OWNER: Final = "\x01"
 """Begins the word for a text's owner; no other word has it."""
+
+BLOCK: Final = 16_384
+"""So many texts, stored one after the other, have a word for their place among all (`id` divided by this). With it the
+newest are found by the index alone: a twentieth of all texts with two common words in 14 ms, not in 60 (4 million
+texts). By their ids they would be found in another index, and each in the list of all with these words.
+"""
+
+BLOCKS: Final = 64
+"""More blocks than this are too many words to look for at once: each takes its time for each text that may fit."""
+
+AGE: Final = "\x02"
+"""Begins the word for a text's place; no other word has it."""
 
 
 class Tokenizer:
@@ -84,19 +97,19 @@ class TsVectors:
     ) -> None:
         """Index a text."""
         (owner,) = connection.execute("SELECT owner FROM sessions WHERE id = ?", (session,)).fetchone()
-        values = (session, source, segment, start, end, text, *self.vectors(owner, text))
-        names = 'session, source, segment, start, "end", text, words, trigrams'
-        places = "?, ?, ?, ?, ?, ?, CAST(? AS tsvector), CAST(? AS tsvector)"
-        if id is None:
-            connection.execute(f"INSERT INTO lines ({names}) VALUES ({places})", values)
-        else:
-            connection.execute(f"INSERT INTO lines (id, {names}) VALUES (?, {places})", (id, *values))
+        words, trigrams = self.vectors(owner, text)
+        connection.execute(
+            'INSERT INTO lines (id, session, source, segment, start, "end", text, words, trigrams) '
+            f"SELECT id, ?, ?, ?, ?, ?, ?, CAST(? AS tsvector) || {_age()}, CAST(? AS tsvector) "
+            "FROM (SELECT coalesce(CAST(? AS BIGINT), nextval(pg_get_serial_sequence('lines', 'id')))) AS new (id)",
+            (session, source, segment, start, end, text, words, trigrams, id),
+        )
 
     def correct(self, connection: Connection, session: str, segment: int, text: str) -> None:
         """Index a segment with another text."""
         (owner,) = connection.execute("SELECT owner FROM sessions WHERE id = ?", (session,)).fetchone()
         connection.execute(
-            "UPDATE lines SET text = ?, words = CAST(? AS tsvector), trigrams = CAST(? AS tsvector) "
+            f"UPDATE lines SET text = ?, words = CAST(? AS tsvector) || {_age()}, trigrams = CAST(? AS tsvector) "
             "WHERE session = ? AND source = 'segment' AND segment = ?",
             (text, *self.vectors(owner, text), session, segment),
         )
@@ -141,15 +154,19 @@ class TsVectors:
         # The index knows no places. It tells which texts have all words, and those must be read: the newest first, for
         # most often these will do. Left to itself, PostgreSQL takes what is rare for common.
         words = query.replace("<->", "&")  # no word has such a sign
-        lines = (
-            "(SELECT * FROM lines WHERE words @@ CAST(? AS tsquery) AND id BETWEEN ? AND ? ORDER BY id DESC OFFSET 0) "
-            "AS lines"
-        )
-        since = max(0, last - READ * (last - oldest + 1))
-        found = _newest(connection, "words", query, scope, lines=lines, first=[words, since, last])
+
+        def read(since: int, to: int, limit: int) -> list[Line]:
+            among, values = _among(since, to) if since else ("id + 0 <= ?", [to])  # not to be looked up by that
+            lines = f"(SELECT * FROM lines WHERE words @@ CAST(? AS tsquery) AND {among} ORDER BY id DESC OFFSET 0)"
+            most = scope._replace(limit=limit)
+            return _newest(connection, "words", query, most, lines=f"{lines} AS lines", first=[words, *values])
+
+        since = last - READ * (last - oldest + 1)
+        if since < last * 3 // 4:
+            since = 0  # there are not many more
+        found = read(since, last, scope.limit)
         if since and (missing := scope.limit - len(found)) > 0:
-            rest = scope._replace(limit=missing)
-            found += _newest(connection, "words", query, rest, lines=lines, first=[words, 0, since - 1])
+            found += read(0, since - 1, missing)
         return found
 
     def newest_with(self, connection: Connection, words: Sequence[str], scope: Scope) -> list[Line]:
@@ -164,13 +181,30 @@ class TsVectors:
         part = self._part(phrase)
         if part is None:
             return False
-        sql = "SELECT id FROM lines WHERE words @@ CAST(? AS tsquery) AND id >= ? ORDER BY id DESC LIMIT 1 OFFSET ?"
-        return connection.execute(sql, (part, since, number - 1)).fetchone() is not None
+        among, values = _among(since, last_id(connection))
+        sql = f"SELECT id FROM lines WHERE words @@ CAST(? AS tsquery) AND {among} ORDER BY id DESC LIMIT 1 OFFSET ?"
+        return connection.execute(sql, (part, *values, number - 1)).fetchone() is not None
 
     def _part(self, phrase: Phrase) -> str | None:
         """A phrase as a part of a tsquery; None if it has no word."""
         words = [_quoted(word) for word in self._tokenizer.words(phrase.text)]
         return f"({' <-> '.join(words)}{':*' if phrase.prefix else ''})" if words else None
+
+
+def _age() -> str:
+    """SQL: the word for the place of a text, of its column `id`."""
+    return f"array_to_tsvector(ARRAY[chr({ord(AGE)}) || (id / {BLOCK})])"
+
+
+def _among(since: int, to: int) -> tuple[str, list[object]]:
+    """SQL and its values: the text's `id` is one of these."""
+    first, last = max(0, since) // BLOCK, to // BLOCK
+    sql = "id BETWEEN ? AND ?"
+    if last - first >= BLOCKS:
+        return sql, [since, to]
+    # A condition of its own: then the index goes from one text that fits to the next, and past all others.
+    ages = " | ".join(_quoted(f"{AGE}{block}") for block in range(first, last + 1))
+    return f"words @@ CAST(? AS tsquery) AND {sql}", [ages, since, to]
 
 
 def _owns_most(connection: Connection, owner: str) -> bool:

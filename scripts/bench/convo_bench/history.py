@@ -21,9 +21,9 @@ import trio
 
 from convo.messages import CreateSession, State
 from convod.store import Database, Record, SessionStore
-from convod.store.sessions import insert, rows
 from convod.store.soundness import take_clean_shutdown
 from convod.store.sql import Connection
+from convod.store.tables import insert, rows
 
 from .daemon import Daemon
 from .figures import Figures, percentile
@@ -84,7 +84,8 @@ def _open(database: Database) -> float:
 
 async def _bench_postgres(chance: random.Random, words: list[str], weights: list[float]) -> Figures:
     from convod.store.postgres import PostgresDatabase
-    from convod.store.tsvector import _vector
+    from convod.store.tsvector import AGE, BLOCK, _vector
+    from convod.store.tsvector import OWNER as WHOSE
 
     database = PostgresDatabase(URL, alone=True)
     database.open()
@@ -95,9 +96,10 @@ async def _bench_postgres(chance: random.Random, words: list[str], weights: list
     writer.run("COMMIT")
     # An index is made faster from what is there than row by row.
     writer.run("DROP INDEX lines_by_word")
-    columns = ("session", "source", "segment", "start", "end", "text", "words")
-    lines = _lines(sessions, chance, words, weights)
-    writer.copy("lines", columns, ((*line, _vector([f"\1{OWNER}", *line[-1].split()])) for line in lines))
+    columns = ("id", "session", "source", "segment", "start", "end", "text", "words")
+    lines = enumerate(_lines(sessions, chance, words, weights), 1)
+    marks = ((id, line, (WHOSE + OWNER, f"{AGE}{id // BLOCK}")) for id, line in lines)
+    writer.copy("lines", columns, ((id, *line, _vector([*line[-1].split(), *more])) for id, line, more in marks))
     writer.run("SET maintenance_work_mem = '1GB'")
     writer.run("CREATE INDEX lines_by_word ON lines USING gin (words) WITH (fastupdate = off)")
     writer.run("VACUUM ANALYZE")

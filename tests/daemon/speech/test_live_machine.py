@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from array import array
 from typing import Any
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -21,7 +21,7 @@ from tests.daemon.support.talk import REJECTED, flat, heard
 
 RATE = 8000
 FRAME = 240  # 30 ms
-SOUND = array("h", ((i * 40503) % 65536 - 32768 for i in range(240 * RATE))).tobytes()
+SOUND = (np.arange(240 * RATE) * 40503 % 65536 - 32768).astype(np.int16).tobytes()
 """No two stretches of it are alike, so a window tells which samples it holds."""
 
 

@@ -156,7 +156,7 @@ async def test_who_waits_behind_one_that_gets_no_answer_does_not_wait_as_long_ag
 
     monkeypatch.setattr("convod.store.postgres.time.monotonic", lambda: now)
     database = PostgresDatabase("postgresql://ann@host/db")
-    monkeypatch.setattr("convod.store.postgres.PostgresConnection.open", silent)
+    monkeypatch.setattr("convod.store.postgres_connection.PostgresConnection.open", silent)
     store = SessionStore(database)
     for moment, tried in ((0.0, 1), (6.0, 1), (9.9, 1), (10.1, 2), (16.0, 2)):
         now = moment
@@ -207,6 +207,37 @@ def test_tables_are_made_once_and_numbered(postgres):
         found = database.writer.execute("SELECT max(version), count(*) FROM versions").fetchone()
         assert found == (len(migrations("migrations_postgres")),) * 2
         database.close()
+
+
+def test_tables_may_take_as_long_as_they_need(postgres, monkeypatch):
+    limit = "CREATE TABLE seen AS SELECT current_setting('statement_timeout') AS set"
+    monkeypatch.setattr("convod.store.postgres.migrations", lambda folder: [*migrations(folder), limit])
+    database = PostgresDatabase(postgres.empty())
+    database.open()
+    assert database.writer.execute("SELECT set FROM seen").fetchone() == ("0",)
+    assert database.writer.execute("SHOW statement_timeout").fetchone() != ("0",)
+    database.close()
+
+
+async def test_texts_that_were_stored_before_have_a_word_for_their_age(postgres):
+    address = postgres.empty()
+    async with opened(address) as store:
+        await store.create(one := record())
+        texts = [segment(one, "A red kettle.")]
+        await store.save(one, texts)
+
+    def words() -> str:
+        with psycopg.connect(address, autocommit=True) as plain:
+            return plain.execute("SELECT words FROM lines").fetchone()[0]
+
+    now = words()
+    name = address.rpartition("/")[2]
+    postgres.run("UPDATE lines SET words = ts_delete(words, chr(2) || '0')", database=name)
+    postgres.run("DELETE FROM versions WHERE version >= 6", database=name)
+    assert words() != now
+    async with opened(address) as store:
+        assert [hit.text for hit in await store.search("me", "red kettle", 5)] == ["A red kettle."]
+    assert words() == now
 
 
 CONDITIONS = [

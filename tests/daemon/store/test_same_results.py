@@ -153,6 +153,7 @@ async def test_words_of_many_languages_and_signs(postgres, tmp_path):
 async def test_random_talks_and_queries(postgres, tmp_path, monkeypatch):
     monkeypatch.setattr("convod.store.search.COMMON", 60)
     monkeypatch.setattr("convod.store.search.SAMPLE", 10)
+    monkeypatch.setattr("convod.store.tsvector.BLOCK", 9)
     chance = random.Random(7)
     letters = "abcABCäßéÉ0 ...,-'\"*:&|!()<>会議今日はです。회의กขİıΣς\u0301\u200d_\\%^{}[]@/"
     words = ["".join(chance.choices(letters, k=chance.randint(1, 6))).strip() or "a" for _ in range(60)]
@@ -173,6 +174,7 @@ async def test_words_that_are_common_and_seldom_side_by_side(postgres, tmp_path,
     for room in ("search", "tsvector"):
         monkeypatch.setattr(f"convod.store.{room}.COMMON", 60)
     monkeypatch.setattr("convod.store.tsvector.READ", 2)
+    monkeypatch.setattr("convod.store.tsvector.BLOCK", 7)
     chance = random.Random(3)
     texts = [
         " ".join(chance.choices(["red", "wine", "tea", "cup", "of", "the"], k=chance.randint(2, 7))) for _ in range(120)
