@@ -22,7 +22,7 @@ pytestmark = pytest.mark.real
 BOTH_WAYS = pytest.mark.parametrize("live", [True, False], ids=["live", "file"])
 
 MUSIC_S = 12.0
-LATE_S = 0.35
+LATE_S = 0.25
 """How late the first word after music may begin: so long the voice detector takes to tell a voice from it."""
 
 BABBLE = (

@@ -32,7 +32,7 @@ from convod.engine.languages import (
 from convod.engine.loading import UNSETTLED, load_model, resample
 from convod.engine.passages import joined
 from convod.engine.tries import further_tries, is_doubtful, worth
-from convod.engine.voice import CHUNK, LEAST_VOICE_S, VOICE, Voice, extent, is_silent
+from convod.engine.voice import CHUNK, LEAST_VOICE_S, VOICE, Voice, extent, is_silent, voiced_chunks
 from convod.engine.wire import FULL_FRAMES, RATE, Load, bucket, room
 from convod.engine.word_times import phrases, within_voice
 from convod.speech.decoding import FINAL_MARGIN, INTERIM_MARGIN, LANGUAGE_SURE, Hypothesis, Lead, Options, Window
@@ -92,6 +92,7 @@ class Whisper:
                 self._features(samples[i], windows[i].stream_key, unsettled),
                 samples[i],
                 voices[i].voiced,
+                chunks=voices[i].chunks,
                 expected=windows[i].expected,
             )
             for i in spoken
@@ -116,15 +117,19 @@ class Whisper:
 
     def _voices(self, samples: list[Floats], options: Options) -> list[_VoiceOf]:
         """Find the voice in each window, as far as the options ask for it."""
-        if self._stock and (options.check_voice or options.beam > 1):
+        # Where the language is detected, it is that of each part between two pauses.
+        parted = self.multilingual and options.language is None
+        judged = options.check_voice or options.beam > 1
+        if self._stock and (judged or parted):
             chunks = [self.voice.chunks(one) for one in samples]
             extents = [extent(found, one.size) for found, one in zip(chunks, samples, strict=True)]
             return [
                 _VoiceOf(
                     silent=options.check_voice and is_silent(found),
-                    seconds=seconds,
-                    end=end if options.find_voice_end or not options.deterministic else None,
-                    voiced=(found >= VOICE).tobytes() if options.beam > 1 else None,
+                    seconds=seconds if judged else None,
+                    end=end if judged and (options.find_voice_end or not options.deterministic) else None,
+                    chunks=(found >= VOICE).tobytes(),
+                    voiced=voiced_chunks(found) if options.beam > 1 else None,
                 )
                 for found, (seconds, end) in zip(chunks, extents, strict=True)
             ]
@@ -343,11 +348,15 @@ class Whisper:
 
 
 class _VoiceOf(msgspec.Struct):
-    """The voice in a window; None where it was not asked for."""
+    """The voice in a window; None where it was not asked for.
+
+    `chunks` have a voice for sure, by a byte for each; `voiced`, of texts that stay, from its onset on.
+    """
 
     silent: bool = False
     seconds: float | None = None
     end: float | None = None
+    chunks: bytes | None = None
     voiced: bytes | None = None
 
 
@@ -360,6 +369,7 @@ class _Wanted(msgspec.Struct, dict=True):
     features: Floats
     samples: Floats
     voiced: bytes | None = None
+    chunks: bytes | None = None
     lead: str | None = None
     led: Floats | None = None
     lead_frames: int = 0
@@ -368,7 +378,7 @@ class _Wanted(msgspec.Struct, dict=True):
     @cached_property
     def parts(self) -> list[tuple[float, float]]:
         """From which to which second there may be one language: between its pauses, if they were looked for."""
-        return parts(list(phrases(self.voiced or b"")), self.features.shape[1] / 100)
+        return parts(list(phrases(self.chunks or b"")), self.features.shape[1] / 100)
 
 
 def _view(encoded: Floats) -> Any:

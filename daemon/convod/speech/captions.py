@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from convo.messages import TranscriptPartial
 from convod.speech.agreement import Caption
+from convod.speech.changes import language_change
 from convod.speech.commands import Command, Decode, DecodeRequeued, Drop, Emit, LoadChanged, News
 from convod.speech.decoding import DecodeJob, Hypothesis, Interims, Kind
 from convod.speech.endpointer import Endpointer
@@ -109,6 +110,8 @@ class Captions:
         if hypothesis.truncated or not self._hallucination_filter.judge_hypothesis(hypothesis, job.seconds).keep:
             return []
         safe = self._endpointer.safe_until
+        if (change := language_change(hypothesis.words or ())) is not None:
+            safe = min(safe, job.start + int(change.at * self._settings.rate))
         trim = self._partial.is_long(job.end, self._affordable)
         caption = self._partial.update(
             job.start, job.end, hypothesis, trim=trim, safe=None if job.end <= safe else safe

@@ -43,7 +43,9 @@ def merge_committed(
     gone, tail = _split(rest, _letters(after[same:until]))
     start = gone[0].start if gone else head[-1].end if head else tail[0].start if tail else 0.0
     end = gone[-1].end if gone else tail[0].start if tail else start
-    return whole, [*head, *_spread(before[same:], start, end, gone), *tail]
+    beside = [*gone, *head[-1:], *tail]
+    language = beside[0].language if beside else None
+    return whole, [*head, *_spread(before[same:], start, end, gone, language), *tail]
 
 
 def _covered(committed: Sequence[str], final: Sequence[str]) -> int:
@@ -80,7 +82,9 @@ def _split(words: Sequence[TimedWord], letters: int) -> tuple[list[TimedWord], l
     return list(words[:count]), list(words[count:])
 
 
-def _spread(words: Sequence[str], start: float, end: float, like: Sequence[TimedWord]) -> list[TimedWord]:
+def _spread(
+    words: Sequence[str], start: float, end: float, like: Sequence[TimedWord], language: str | None
+) -> list[TimedWord]:
     """Spread words evenly over a time span.
 
     Args:
@@ -88,11 +92,14 @@ def _spread(words: Sequence[str], start: float, end: float, like: Sequence[Timed
         start: Where the span begins, in seconds.
         end: Where it ends.
         like: The words they replace, whose mean probability they get.
+        language: That of the passage they are in.
     """
     sure = sum(word.probability for word in like) / len(like) if like else 0.0
     letter = (end - start) / max(1, _letters(words))
     out, at = [], start
     for word in words:
         begin, at = at, at + letter * len(word)
-        out.append(TimedWord(start=round(begin, 3), end=round(at, 3), word=word, probability=round(sure, 3)))
+        out.append(
+            TimedWord(start=round(begin, 3), end=round(at, 3), word=word, probability=round(sure, 3), language=language)
+        )
     return out

@@ -7,7 +7,7 @@ letter is lost. No audio, no clock, no I/O.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -31,8 +31,33 @@ class Cue(msgspec.Struct, frozen=True):
     words: list[TimedWord]
 
 
-def cues(text: str, words: Sequence[TimedWord], ends: Sequence[float]) -> list[Cue]:
-    """Split a window's text; `ends` are the seconds of the window at which its utterances end, except the last."""
+def changes_language(current: Sequence[TimedWord], following: TimedWord) -> bool:
+    """Whether the `following` word is in another language than the `current` ones."""
+    return following.language != current[-1].language
+
+
+def ends_cue(current: Sequence[TimedWord], following: TimedWord) -> bool:
+    """Whether a segment with the `current` words ends before the `following` one."""
+    last = current[-1]
+    if following.start - last.end >= PAUSE_S or changes_language(current, following):
+        return True
+    return len(current) >= SENTENCE_WORDS and ends_sentence(last.word)
+
+
+def cues(
+    text: str,
+    words: Sequence[TimedWord],
+    ends: Sequence[float] = (),
+    is_end: Callable[[Sequence[TimedWord], TimedWord], bool] = ends_cue,
+) -> list[Cue]:
+    """Split a window's text.
+
+    Args:
+        text: The text.
+        words: Its words.
+        ends: Seconds of the window at which its utterances end, except the last.
+        is_end: Tells whether a part that has some words ends before the word that follows.
+    """
     found: list[Cue] = []
     current: list[TimedWord] = []
     utterance = 0
@@ -50,7 +75,7 @@ def cues(text: str, words: Sequence[TimedWord], ends: Sequence[float]) -> list[C
         place = utterance
         while place < len(ends) and at >= ends[place]:
             place += 1
-        if place != utterance or (current and _ends(current, word)):
+        if place != utterance or (current and is_end(current, word)):
             close()
             utterance = place
         current.append(word)
@@ -59,14 +84,6 @@ def cues(text: str, words: Sequence[TimedWord], ends: Sequence[float]) -> list[C
         last = found[-1]
         found[-1] = Cue(last.utterance, f"{last.text} {rest.strip()}", last.words)
     return [cue for cue in found if cue.text]
-
-
-def _ends(current: Sequence[TimedWord], following: TimedWord) -> bool:
-    """Whether a segment with the `current` words ends before the `following` one."""
-    last = current[-1]
-    if following.start - last.end >= PAUSE_S or following.language != last.language:
-        return True
-    return len(current) >= SENTENCE_WORDS and ends_sentence(last.word)
 
 
 def taken(text: str, letters: int) -> tuple[str, str]:

@@ -7,8 +7,8 @@ It has two states. SILENT: the last frames are kept in a short ring; enough spee
 begins a pre-roll before the ring's first speech frame (never before the last utterance's end). SPEAKING: silence is
 counted from the last speech frame; when it reaches the endpoint, the utterance ends a little after its last speech.
 One that reaches its greatest length is cut at the quietest frame of its last part, and the next one starts at that very
-sample: nothing is lost, nothing doubled. The same happens when a better detector finds a voice at the end of an
-utterance, however late it says so: the frames took speech for silence there.
+sample: nothing is lost, nothing doubled. So is one that is told where to be cut. The same happens when a better
+detector finds a voice at the end of an utterance, however late it says so: the frames took speech for silence there.
 """
 
 from __future__ import annotations
@@ -208,6 +208,12 @@ class Endpointer:
             return [opened, closed]
         return [self._begin_again(at, max([until, *(end for _, end, speech, _ in self._ring if speech)]))]
 
+    def cut(self, at: int) -> list[EndpointEvent]:
+        """Cut the open utterance at sample `at`, where something else begins; not before its speech or behind it."""
+        if not self._open or not self._onset < at < self._last_speech:
+            return []
+        return self._cut_at(at, min(self._spoken, self._last_speech - at))
+
     def flush(self, now: int) -> list[EndpointEvent]:
         """End the open utterance at sample `now`, less than a frame after the last one: no more audio comes for now."""
         events: list[EndpointEvent] = []
@@ -308,14 +314,17 @@ class Endpointer:
             if speech:
                 spoken_after += end - begin
             begin = end
-        closed = self._ended(cut, max(0, self._spoken - spoken_after), cut=True, last_speech=cut)
+        return self._cut_at(cut, spoken_after)
+
+    def _cut_at(self, at: int, spoken_after: int) -> list[EndpointEvent]:
+        closed = self._ended(at, max(0, self._spoken - spoken_after), cut=True, last_speech=at)
         self._number += 1
-        self._free = self._start = self._onset = cut
+        self._free = self._start = self._onset = at
         self._spoken = spoken_after
         self._onset_dbfs = self._loudest_dbfs = SILENT
         self._paused = self._patient = False  # a pause that lasts is the next utterance's
         self._levels.clear()
-        return [closed, UtteranceStarted(self._number, cut, cut)]
+        return [closed, UtteranceStarted(self._number, at, at)]
 
     def _quietest(self) -> int | None:
         """Choose the frame of the last part to cut after; None if there is no place.

@@ -17,6 +17,7 @@ from convod.speech.agreement import joined, pieces
 from convod.speech.buffer import SampleBuffer
 from convod.speech.commands import Commit, TimedText
 from convod.speech.committed import merge_committed
+from convod.speech.cues import Cue, changes_language, cues
 from convod.speech.decoding import LANGUAGE_SURE, UNCOVERED_S, DecodeJob, Hypothesis, Lead, TimedWord
 from convod.speech.endpointer import UtteranceEnded
 from convod.speech.hallucination import HallucinationFilter
@@ -156,39 +157,59 @@ class FinalQueue:
         # Nothing of a rejected text is kept: a language detected in noise would be expected of every later window.
         # It takes more than that to find another language than the expected one.
         if hypothesis is not None and (self.language or hypothesis.language_probability >= LANGUAGE_SURE):
-            self.language = self._settings.language or hypothesis.language
+            last = hypothesis.words[-1].language if hypothesis.words else None
+            self.language = self._settings.language or last or hypothesis.language
         self._previous = None
-        text = self._text(final, hypothesis)
+        texts = tuple(self._texts(final, hypothesis))
         segment = self.segment
-        self.segment += text is not None
+        self.segment += len(texts)
         return Commit(
             checkpoint_sample=utterance.end,
             checkpoint_utterance=utterance.number + 1,
             segment=segment,
-            texts=() if text is None else (text,),
+            texts=texts,
             arrived=final.arrived,
             trouble=final.trouble,
             uncovered=uncovered,
         )
 
-    def _text(self, final: PendingFinal, hypothesis: Hypothesis | None) -> TimedText | None:
-        """Return the text of an utterance; what was committed of it if the hypothesis was rejected."""
+    def _texts(self, final: PendingFinal, hypothesis: Hypothesis | None) -> Iterator[TimedText]:
+        """Yield the texts of an utterance, one for each passage in a language.
+
+        If the hypothesis was rejected, yield what was committed of it.
+        """
         utterance = final.utterance
-        start, end = utterance.onset / self._rate, utterance.end / self._rate
-        text, words, voice = final.committed, None, None
-        language, confidence = self.language or "", 0.0
-        if hypothesis is not None:
-            text, timed = merge_committed(final.committed, hypothesis.text, hypothesis.words)
-            self._previous = self._last_words(utterance, timed or ())
-            start, end = self._bounds(utterance, hypothesis)
+        if hypothesis is None:
+            if final.committed:
+                start, end = (round(sample / self._rate, 3) for sample in (utterance.onset, utterance.end))
+                yield TimedText(start, end, final.committed, self.language or "", 0.0, None)
+            return
+        text, timed = merge_committed(final.committed, hypothesis.text, hypothesis.words)
+        if not text:
+            return
+        parts = cues(text, timed or (), is_end=changes_language) or [Cue(0, text, [])]
+        while len(parts) > 1 and len(pieces(parts[0].text)) < len(pieces(final.committed)):
+            # What was promised of a segment is all in it.
+            head, following, *rest = parts
+            parts = [Cue(0, joined([head.text, following.text]), [*head.words, *following.words]), *rest]
+        self._previous = self._last_words(utterance, parts[-1].words, of=len(timed or ()))
+        begin = utterance.start / self._rate
+        first, last = self._bounds(utterance, hypothesis)
+        confidence = round(min(1.0, math.exp(hypothesis.avg_logprob)), 3)
+        latest = first
+        for place, part in enumerate(parts):
+            start = first if place == 0 else max(latest, begin + part.words[0].start)
+            end = last if place + 1 == len(parts) else begin + part.words[-1].end
+            # Not before the one before it, and never without length, whatever times a model gives.
+            end = latest = max(end, start + 0.02)
+            words, voice = None, None
             if self._settings.words:
-                words = _words(timed or (), utterance.start / self._rate, start, end)
+                words = _words(part.words, begin, start, end)
                 words = words if hypothesis.voiced is None else with_bounds(words, start, end)
-            language, confidence = hypothesis.language, round(min(1.0, math.exp(hypothesis.avg_logprob)), 3)
             if self._settings.voiceprints:
-                before = start - utterance.start / self._rate
-                voice = voice_of(hypothesis.voiceprints, before, before + end - start, hypothesis.voiced)
-        return TimedText(round(start, 3), round(end, 3), text, language, confidence, words, voice) if text else None
+                voice = voice_of(hypothesis.voiceprints, start - begin, end - begin, hypothesis.voiced)
+            language = (part.words[0].language if part.words else None) or hypothesis.language
+            yield TimedText(round(start, 3), round(end, 3), part.text, language, confidence, words, voice)
 
     def _bounds(self, utterance: UtteranceEnded, hypothesis: Hypothesis) -> tuple[float, float]:
         """When the voice of an utterance begins and ends, where the worker looked for it."""
@@ -208,13 +229,15 @@ class FinalQueue:
         at = final.utterance.start / self._rate
         return at + place[0], at + place[1]
 
-    def _last_words(self, utterance: UtteranceEnded, words: Sequence[TimedWord]) -> _Previous | None:
-        """Take the last words of a committed utterance, for the next one to be decoded behind."""
+    def _last_words(self, utterance: UtteranceEnded, words: Sequence[TimedWord], *, of: int) -> _Previous | None:
+        """Take the last words of a committed utterance `of` so many, all in one language, for the next one to be
+        decoded behind.
+        """
         latest = (utterance.end - utterance.start) / self._rate - LEAD_S
         last = [word for word in words if word.start >= latest]
         if not last or self._next != utterance.number + 1:
             return None
-        start = utterance.start + int(last[0].start * self._rate) if len(last) < len(words) else utterance.start
+        start = utterance.start + int(last[0].start * self._rate) if len(last) < of else utterance.start
         text = joined(piece for word in last for piece in pieces(word.word))
         return _Previous(start, utterance.end, text)
 

@@ -15,6 +15,7 @@ import msgspec
 from convo.messages import SpeechEnded, SpeechStarted
 from convod.speech.buffer import SampleBuffer
 from convod.speech.captions import Captions
+from convod.speech.changes import language_change
 from convod.speech.commands import Command, Decode, Drop, Emit, News, Prioritize
 from convod.speech.decoding import DecodeJob, Hypothesis, Kind
 from convod.speech.endpointer import Endpointer, EndpointEvent, Paused, Resumed, UtteranceEnded, UtteranceStarted
@@ -33,6 +34,10 @@ misses half of all speech frames and takes that for pauses."""
 VOICE_NEAR_MS: Final = 80
 """A voice that ends this near the end of an utterance, or nearer, goes on behind it: the tail less VOICE_LATE_MS, so
 that the decision is the same whether the worker answers before the endpoint or after it."""
+
+CHANGED_S: Final = 2.0
+"""The open utterance is cut at a change of language when so much of the other one is spoken, and two captions in a row
+tell that it is: two seconds are enough to be sure of a language, and each goes on without the wrong one's words."""
 
 LAST_WORDS_S: Final = 0.5
 """The text of a pause is needed this soon, however far the endpoint is: it is the caption of the last words, too."""
@@ -93,6 +98,7 @@ class LiveTranscriber:
         )
         self._captions = Captions(settings, self._windows, self._endpointer, self.finals, hallucination_filter, sample)
         self._speculative: SpeculativeFinal | None = None
+        self._changing: str | None = None  # the language that the open utterance changes to, by its last interim
         self._going_on = False  # the last utterance was cut while somebody spoke
 
     # --- what it knows ------------------------------------------------------------------------------------
@@ -154,7 +160,7 @@ class LiveTranscriber:
     def decoded(self, job: DecodeJob, hypothesis: Hypothesis) -> list[Command]:
         """Take the engine's result for a job."""
         if job.kind is Kind.INTERIM:
-            return self._captions.decoded(job, hypothesis)
+            return [*self._captions.decoded(job, hypothesis), *self._perhaps_cut(job, hypothesis)]
         if (speculative := self._speculative) is not None and speculative.job is job:
             return self._speculative_decoded(speculative, hypothesis)
         # First, because an utterance that waits for this one must not be committed before it is made longer.
@@ -227,6 +233,19 @@ class LiveTranscriber:
         if speculative.hypothesis is None:
             return [*commands, Prioritize(speculative.job)]
         return [*commands, *self.finals.decide(speculative.job, speculative.hypothesis, None)]
+
+    def _perhaps_cut(self, job: DecodeJob, hypothesis: Hypothesis) -> list[Command]:
+        """Cut the open utterance where another language begins, once enough of that is spoken."""
+        change = language_change(hypothesis.words or ())
+        before, self._changing = self._changing, None if change is None else change.language
+        if change is None or change.language != before or job.utterance != self._endpointer.number:
+            return []
+        if change.seconds < CHANGED_S:
+            return []
+        commands: list[Command] = []
+        for event in self._endpointer.cut(job.start + int(change.at * self._rate)):
+            commands += self._follow(event)
+        return commands
 
     def _perhaps_resume(self, job: DecodeJob, hypothesis: Hypothesis) -> list[Command]:
         """Start the next utterance where this one ends if the voice goes on there.

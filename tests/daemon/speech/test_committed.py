@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,6 +48,24 @@ def test_its_words_have_times_still() -> None:
     assert [(word.start, word.end) for word in words][:2] == [(1.0, 1.8), (2.0, 2.8)]
     assert [(word.start, word.end) for word in words][2:5] == [(3.0, 3.4), (3.4, 3.48), (3.48, 3.8)]
     assert [(word.start, word.end) for word in words][5:] == [(4.0, 4.8), (5.0, 5.8)]
+
+
+@pytest.mark.parametrize(
+    ("committed", "languages"),
+    [
+        ("oh yah so", ["de", "de", "de", "en", "en"]),  # in the place of "Ja, so."
+        ("Ja, so. we", ["de", "de", "en", "en"]),  # of "We"
+        ("Ja, so. well", ["de", "de", "en", "en"]),
+    ],
+)
+def test_a_promised_word_is_in_the_language_of_what_it_stands_for(committed: str, languages: list[str]) -> None:
+    words = [
+        msgspec.structs.replace(word, language=language)
+        for word, language in zip(timed("Ja, so. We ship."), ["de", "de", "en", "en"], strict=True)
+    ]
+    _, out = merge_committed(committed, "Ja, so. We ship.", words)
+    assert out is not None
+    assert [word.language for word in out] == languages
 
 
 WORDS = st.lists(st.sampled_from(["we", "ship", "shipped", "on", "a", "Friday.", "会", "議", "recognise"]), max_size=12)

@@ -225,6 +225,30 @@ def test_a_pause_that_meets_the_greatest_length_leaves_no_utterance_without_audi
         assert endpointer.open_since is None
 
 
+@pytest.mark.parametrize(
+    ("at", "script", "cuts"),
+    [
+        (60, "." * 20 + "#" * 80, True),
+        (60, "." * 20 + "#" * 80 + "." * 10, True),  # in a pause that came since
+        (20, "." * 20 + "#" * 80, False),  # before its speech there is nothing to cut off
+        (100, "." * 20 + "#" * 80 + "." * 10, False),  # nor behind it
+        (60, "." * 100, False),
+    ],
+)
+def test_an_utterance_is_cut_where_something_else_begins(at: int, script: str, cuts: bool) -> None:
+    endpointer, _ = play(script)
+    happened = endpointer.cut(at * FRAME)
+    if not cuts:
+        assert happened == []
+        return
+    closed, again = happened
+    assert (closed.cut, closed.end, closed.spoken) == (True, at * FRAME, (at - 20) * FRAME)
+    assert (again.number, again.start, again.onset) == (closed.number + 1, at * FRAME, at * FRAME)
+    later = [one for i in range(20) for one in endpointer.frame((len(script) + i + 1) * FRAME, False, -70.0)]
+    assert [type(one) for one in later] == [Paused, UtteranceEnded]  # the pause is the second one's
+    assert (later[1].number, later[1].start, later[1].spoken) == (again.number, again.start, (100 - at) * FRAME)
+
+
 def test_an_utterance_number_goes_on_where_it_was_told_to():
     endpointer = Endpointer(RATE, first=7, begin=1000)
     happened = [one for i in range(5) for one in endpointer.frame(1000 + (i + 1) * FRAME, True, -20.0)]

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convo.messages import SpeechEnded, SpeechStarted, TranscriptPartial
-from convod.speech.commands import Decode, DecodeStarted, Drop
+from convod.speech.commands import Commit, Decode, DecodeStarted, Drop
 from convod.speech.decoding import DecodeJob, Interims, Kind, TimedWord
 from convod.speech.endpointer import EndpointSettings
 from convod.speech.partial import INTERIM_MS
@@ -304,6 +305,85 @@ def test_the_language_of_a_guess_that_the_speaker_went_on_after_is_not_kept():
     play.answer(play.finals[0], "Ja.", language="de", language_probability=0.9)
     play.audio(sentence())
     assert play.finals[-1].options.language is play.finals[-1].window.expected is None
+
+
+IN_TWO = [
+    TimedWord(start=0.4, end=0.9, word="Grace", probability=0.9, language="en"),
+    TimedWord(start=0.9, end=1.2, word="agrees.", probability=0.9, language="en"),
+    TimedWord(start=1.6, end=1.9, word="Ja,", probability=0.9, language="de"),
+    TimedWord(start=1.9, end=2.6, word="genau.", probability=0.9, language="de"),
+]
+
+
+@pytest.mark.parametrize("timed", [False, True])
+def test_an_utterance_in_two_languages_is_a_segment_for_each(timed: bool) -> None:
+    play = Play(interim=False, words=timed).audio(talk(2))
+    first, second = play.finals
+    play.take(play.transcriber.decoded(first, heard("Grace agrees. Ja, genau.", words=IN_TWO)))
+    (commit,) = [command for command in play.commands if isinstance(command, Commit)]
+    begin = first.start / RATE
+    english, german = commit.texts
+    assert [(one.text, one.language) for one in commit.texts] == [("Grace agrees.", "en"), ("Ja, genau.", "de")]
+    assert english.end == pytest.approx(begin + 1.2, abs=0.001)
+    assert german.start == pytest.approx(begin + 1.6, abs=0.001)
+    assert german.end == pytest.approx(first.end / RATE, abs=0.001)
+    if timed:
+        assert [[word.word for word in one.words or ()] for one in commit.texts] == [
+            ["Grace", "agrees."],
+            ["Ja,", "genau."],
+        ]
+    # The next one has the number after both, and the last language is expected of it.
+    assert play.answer(second, "Ja.", language="de")[0].segment == 2
+    assert play.transcriber.language == "de"
+
+
+def two_languages(job: DecodeJob, at: float) -> list[TimedWord]:
+    """Words of half a second in English until second `at` of the session, then in German."""
+    begin, seconds = job.start / RATE, (job.end - job.start) / RATE
+    times = [i / 2 for i in range(int(2 * seconds))]
+    return [
+        TimedWord(
+            start=time, end=time + 0.4, word=f"w{begin + time:.1f}", probability=0.95,
+            language="en" if begin + time < at else "de",
+        )
+        for time in times
+    ]  # fmt: skip
+
+
+def play_in_two(at: float, heard_at: Callable[[DecodeJob], float]) -> Play:
+    """Several sentences without an endpoint, in which interims hear German from second `at` on."""
+    play = Play(endpoint=EndpointSettings(endpoint_ms=3000))
+
+    def take(commands) -> None:
+        play.commands += commands
+        for command in commands:
+            if isinstance(command, Decode) and command.job.kind is Kind.INTERIM:
+                words = two_languages(command.job, heard_at(command.job))
+                text = " ".join(word.word for word in words)
+                take(play.transcriber.decoded(command.job, heard(text, words=words)))
+
+    play.take = take  # type: ignore[method-assign]
+    return play.audio(sentence() * 4)
+
+
+def test_an_open_utterance_is_cut_where_its_language_changes() -> None:
+    play = play_in_two(6.0, lambda job: 6.0)
+    (first,) = [job for job in play.finals if job.utterance == 0]
+    assert first.end / RATE == pytest.approx(6.0, abs=0.6)
+    assert not play.said(SpeechEnded)  # the speaker went on
+    partials = play.said(TranscriptPartial)
+    # Two seconds of the other language were heard; none of its words was promised of the first segment.
+    assert max(float(word[1:]) for one in partials for word in one.stable.split()) <= 6.0
+    play.take(play.transcriber.decoded(first, heard("w0")))
+    play.audio(silence(4.0))
+    second = play.finals[-1]
+    assert (second.utterance, second.start) == (1, first.end)
+
+
+def test_an_utterance_is_not_cut_for_what_one_caption_says_of_its_language() -> None:
+    count = itertools.count()
+    play = play_in_two(6.0, lambda job: 6.0 if next(count) % 2 else 99.0)
+    assert {job.utterance for job in play.finals} == {0}
 
 
 def test_after_a_restart_the_language_is_known():

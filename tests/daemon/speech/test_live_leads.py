@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from convod.speech.decoding import DecodeJob, Lead, TimedWord
 from convod.speech.endpointer import EndpointSettings
 from tests.daemon.support.play import Play, interims_of
 from tests.daemon.support.sounds import RATE, silence
-from tests.daemon.support.talk import REJECTED, sentence, talk
+from tests.daemon.support.talk import REJECTED, heard, sentence, talk
 
 # --- what comes before ------------------------------------------------------------------------------------
 
@@ -63,6 +64,24 @@ def test_of_a_long_utterance_the_last_eight_seconds_come_before_the_next_from_a_
     begin = first.start + (seconds - len(kept) * seconds / len(words)) * RATE
     assert len(lead.audio) // 2 == pytest.approx(play.finals[-1].start - begin, abs=2)
     assert 7.0 < (first.end - begin) / RATE <= 8.0
+
+
+def test_of_an_utterance_in_two_languages_the_last_one_comes_before_the_next():
+    play = Play(interim=False).audio(sentence() + silence(0.8))
+    (first,) = play.finals
+    words = [
+        msgspec.structs.replace(word, language="en" if i < 2 else "de")
+        for i, word in enumerate(spread("Grace agrees. Ja, genau.", first))
+    ]
+    play.take(play.transcriber.decoded(first, heard("Grace agrees. Ja, genau.", words=words)))
+    play.audio(sentence() + silence(0.8))
+    second = play.finals[1]
+    assert second.window.expected == "de"
+    lead = second.window.lead
+    assert lead is not None
+    assert lead.text == "Ja, genau."
+    begin = first.start + words[2].start * RATE
+    assert len(lead.audio) // 2 == pytest.approx(second.start - begin, abs=2)
 
 
 @pytest.mark.parametrize("figures", [REJECTED, {"voice_s": 0.0, "no_speech_prob": 1.0}])

@@ -1,0 +1,28 @@
+"""Find where the language of an utterance changes. In: its words so far, with times. Out: the first change. Sans-IO."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from operator import attrgetter
+
+import msgspec
+
+from convod.speech.decoding import TimedWord
+
+
+class LanguageChange(msgspec.Struct, frozen=True):
+    """From second `at` of a window on, `seconds` of `language` are spoken."""
+
+    at: float
+    seconds: float
+    language: str
+
+
+def language_change(words: Sequence[TimedWord]) -> LanguageChange | None:
+    """Return the first change of language in a window, or None."""
+    passages = [list(some) for _, some in groupby(words, key=attrgetter("language"))]
+    if len(passages) < 2 or (language := passages[1][0].language) is None:
+        return None
+    at = (passages[0][-1].end + passages[1][0].start) / 2  # the middle of the pause between the two
+    return LanguageChange(at, passages[1][-1].end - passages[1][0].start, language)
