@@ -11,7 +11,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import anyio
-from anyio.abc import ByteStream, SocketAttribute, TaskGroup
+from anyio.abc import ByteStream, SocketAttribute, TaskGroup, UNIXSocketStream
+from anyio.lowlevel import checkpoint
 
 from .address import Address, check_place, default_url, parse
 from .client import Client
@@ -87,25 +88,27 @@ async def _connect(
 ) -> AsyncIterator[Client]:
     stream: _Stream | None = None
     io: ClientIO | None = None
-    async with background_tasks() as tasks:
-        try:
+    try:
+        async with background_tasks() as tasks:
             try:
-                with anyio.fail_after(connect_timeout):
-                    stream = _Stream(await _open(address, ssl_context))
-                    io = await _handshake(stream, address, client=name, token=token)
-                    tasks.start_soon(_read, stream, io)
-                    tasks.start_soon(_write, stream, io)
-                    welcome = await io.opened()
-            except (OSError, anyio.BrokenResourceError, anyio.EndOfStream, ConnectionLost) as error:
-                raise CannotConnect(str(address), reason_of(error)) from error  # TimeoutError is an OSError
-            yield Client(io, welcome)
-            with anyio.move_on_after(_CLOSE_S):
-                await _finish(io)
-        finally:
-            if io is not None:
-                io.lost(_CLOSED)  # wakes tasks that still wait, shielded from what ended the block
-            if stream is not None:  # before the tasks are cancelled: asyncio would cancel this, too
-                await stream.abort()
+                try:
+                    with anyio.fail_after(connect_timeout):
+                        stream = _Stream(await _open(address, ssl_context))
+                        io = await _handshake(stream, address, client=name, token=token)
+                        tasks.start_soon(_read, stream, io)
+                        tasks.start_soon(_write, stream, io)
+                        welcome = await io.opened()
+                except (OSError, anyio.BrokenResourceError, anyio.EndOfStream, ConnectionLost) as error:
+                    raise CannotConnect(str(address), reason_of(error)) from error  # TimeoutError is an OSError
+                yield Client(io, welcome)
+                with anyio.move_on_after(_CLOSE_S):
+                    await _finish(io)
+            finally:
+                if io is not None:
+                    io.lost(_CLOSED)  # wakes tasks that still wait, shielded from what ended the block
+    finally:
+        if stream is not None:  # after the tasks: nobody may wait for a descriptor that is closed, or another's by then
+            await stream.abort()
 
 
 async def _open(address: Address, ssl_context: ssl.SSLContext | None) -> ByteStream:
@@ -117,7 +120,7 @@ async def _open(address: Address, ssl_context: ssl.SSLContext | None) -> ByteStr
         except OSError:
             await anyio.aclose_forcefully(stream)
             raise
-        return stream
+        return _UnixStream(stream)
     if not address.secure:
         return await anyio.connect_tcp(address.host, address.port)
     if ssl_context is None:
@@ -181,6 +184,43 @@ async def _finish(io: ClientIO) -> None:
     if io.start_close():
         await io.drained()
         await io.wait_lost()
+
+
+class _UnixStream(ByteStream):
+    """A Unix socket that anyio opened, read and written without anyio's futures: under asyncio these get a result after
+    they were cancelled if the socket becomes ready in the same turn of the loop; asyncio prints an InvalidStateError.
+    """
+
+    def __init__(self, stream: UNIXSocketStream) -> None:
+        self._stream = stream
+        self._socket = stream.extra(SocketAttribute.raw_socket)
+
+    async def receive(self, max_bytes: int = _READ_BYTES) -> bytes:
+        await checkpoint()
+        while True:
+            try:
+                data = self._socket.recv(max_bytes)
+            except BlockingIOError:
+                await anyio.wait_readable(self._socket)
+            else:
+                if not data:
+                    raise anyio.EndOfStream
+                return data
+
+    async def send(self, item: bytes) -> None:
+        await checkpoint()
+        rest = memoryview(item)
+        while rest:
+            try:
+                rest = rest[self._socket.send(rest) :]
+            except BlockingIOError:
+                await anyio.wait_writable(self._socket)
+
+    async def send_eof(self) -> None:
+        await self._stream.send_eof()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
 
 
 class _Stream:

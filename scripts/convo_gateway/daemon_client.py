@@ -34,6 +34,9 @@ PATIENCE_S: Final = 30.0
 _GOODBYE_S: Final = 5.0
 _PROBE_S: Final = 2.0
 
+ALIASES: Final = ("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe", "gpt-4o-transcribe-diarize")
+"""Names of OpenAI's models. In every dialect each means the model that the daemon has chosen."""
+
 
 class Daemon:
     """The daemon at `url`; each request carries the token of its client."""
@@ -140,7 +143,7 @@ class Daemon:
         """Send audio to `job`, or to a new session made with `fields` (of `CreateSession`). Raises like `link`."""
         async with (
             self.link(token) as link,
-            convo.LiveStream(link, session=job, after_seq=after_seq, **fields) as stream,
+            convo.LiveStream(link, session=job, after_seq=after_seq, **_for_daemon(fields)) as stream,
         ):
             await stream.opened()
             yield stream
@@ -155,7 +158,7 @@ class Daemon:
         """
         job, whole = "", False
         try:
-            async with self.link(token) as link, convo.FileUpload(link, read, **fields) as upload:
+            async with self.link(token) as link, convo.FileUpload(link, read, **_for_daemon(fields)) as upload:
                 try:
                     await upload.uploaded()
                     yield upload
@@ -177,3 +180,8 @@ async def leave(stream: convo.LiveStream) -> None:
     """End the session of a client that left, so that its summary is stored; shielded from cancellation."""
     with trio.move_on_after(_GOODBYE_S, shield=True), suppress(convo.ConvoError):
         await stream.end()
+
+
+def _for_daemon(fields: dict[str, Any]) -> dict[str, Any]:
+    """Fields of `CreateSession`, as the daemon knows them."""
+    return fields | {"model": None} if fields.get("model") in ("", *ALIASES) else fields

@@ -41,7 +41,7 @@ from convo.messages import (
 )
 from convo.transport import background_tasks
 
-from .daemon_client import Daemon, leave
+from .daemon_client import ALIASES, Daemon, leave
 from .errors import Refused, translated
 from .metrics import Metrics
 from .openai_audio import NO_SUMMARY
@@ -101,7 +101,7 @@ def options_of(query: Mapping[str, str], terms: list[str], models: list[ModelInf
         raise _wrong("multichannel", "Channels are mixed here: leave `multichannel` out, or send each one by itself.")
     model = query.get("model") or None
     if model is not None and model not in {each.name for each in models}:
-        if not _THEIRS.fullmatch(model):
+        if model not in ALIASES and not _THEIRS.fullmatch(model):
             raise Refused(
                 Code.UNKNOWN_MODEL, "The daemon has no such model; leave `model` out for its own.", status=400
             )

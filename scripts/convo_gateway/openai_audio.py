@@ -33,7 +33,7 @@ from convo.messages import (
     TranscriptSegment,
 )
 
-from .daemon_client import Daemon
+from .daemon_client import ALIASES, Daemon
 from .errors import Refused
 from .limits import Budget
 from .metrics import Metrics
@@ -42,9 +42,6 @@ from .settings import Settings
 from .speakers import Labelled, Letters
 from .text import gap, joined
 from .web import EventStreamResponse, Json, body_of, sse, token_of, unless_gone
-
-ALIASES: Final = ("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe", "gpt-4o-transcribe-diarize")
-"""OpenAI's own names: each means the model that the daemon has chosen."""
 
 FORMATS: Final = ("json", "text", "srt", "vtt", "verbose_json")
 
@@ -61,7 +58,7 @@ NO_SUMMARY: Final = SummaryOptions(mode="off")
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """What a request asks for."""
 
-    model: str | None
+    model: str
     language: str | None
     prompt: str | None
     format: str
@@ -330,7 +327,7 @@ def wanted_of(fields: dict[str, list[str]], task: Task) -> Wanted:
     if not model:
         raise _wrong("model", "Name a model, such as whisper-1; /v1/models lists them.")
     return Wanted(
-        model=None if model in ALIASES else model,
+        model=model,
         language=last.get("language") or None,
         prompt=last.get("prompt") or None,
         format=format,

@@ -170,12 +170,14 @@ _JOB_ID: _Json = {"name": "job_id", "in": "path", "required": True, "schema": _t
 _LIMIT: _Json = {
     "name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 100, "default": 100}
 }  # fmt: skip
+_MODEL: _Json = _text("one of the daemon's; whisper-1 and OpenAI's other names mean the one it has chosen")
+
 _JOB_FIELDS: dict[str, _Json] = {
     "language": _text("such as en; detected unless given"),
     "languages": _text("instead of language: those that may be spoken, such as de,ko,en"),
     "prompt": _text("text before the first word, to set names and style"),
     "title": _text(),
-    "model": _text("a speech model of the daemon"),
+    "model": _MODEL,
     "style": _text("of the summary, such as minutes"),
     "speakers": _text("off, auto, or how many there are: whether voices are told apart", default="off"),
     "channels": _text("split: each channel is a speaker", enum=["mix", "split"], default="mix"),
@@ -188,7 +190,7 @@ _JOB_FIELDS: dict[str, _Json] = {
 def _audio(operation: str, summary: str, formats: tuple[str, ...], **more: _Json) -> _Json:
     form = _multipart(
         ["file", "model"],
-        model=_text("whisper-1 and OpenAI's other names mean the daemon's model"),
+        model=_MODEL,
         prompt=_text(),
         response_format=_text(enum=list(formats), default="json"),
         temperature={"type": "number", "minimum": 0, "maximum": 1},

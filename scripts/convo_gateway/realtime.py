@@ -35,7 +35,7 @@ from convo.transport import background_tasks
 from .daemon_client import Daemon, leave
 from .errors import Refused, translated
 from .metrics import Metrics
-from .openai_audio import ALIASES, NO_SUMMARY, error_of
+from .openai_audio import NO_SUMMARY, error_of
 from .settings import Settings
 from .text import joined
 from .web import token_of
@@ -202,7 +202,7 @@ class _Connection:
         return self._daemon.speak(
             self._token,
             audio=AudioFormat(encoding=encoding.name, rate=encoding.rate),
-            model=None if said.model in ALIASES or not said.model else said.model,
+            model=said.model,
             language=said.language or None,
             prompt=said.prompt or None,
             endpoint_ms=vad.silence_duration_ms if vad is not None else None,

@@ -68,7 +68,7 @@ async def upload(client: httpx.AsyncClient, name: str = "single.flac", **fields:
 
 async def test_a_recording_is_uploaded_followed_and_fetched(served: Gateway):
     async with httpx.AsyncClient(base_url=served.url, timeout=60) as client:
-        job = await upload(client, language="en", title="A talk")
+        job = await upload(client, language="en", title="A talk", model="gpt-4o-transcribe")  # the daemon's own
         told = []
         async with client.stream("GET", f"/api/v1/conversation/stream-events/{job}") as response:
             assert response.headers["content-type"].startswith("text/event-stream")
@@ -85,6 +85,13 @@ async def test_a_recording_is_uploaded_followed_and_fetched(served: Gateway):
     assert word_error_rate(truth("single"), answer["transcript"]) < 0.3
     assert answer["transcript"] == " ".join(data["text"] for kind, _, data in told if kind == "transcript_segment")
     assert answer["summary"]["summary"]
+
+
+async def test_models_of_openai_are_the_daemons_and_others_are_refused(served: Gateway):
+    async with httpx.AsyncClient(base_url=served.url, timeout=60) as client:
+        for model, status in (("whisper-1", 201), ("", 201), ("whisper-9", 404)):
+            answer = await client.post("/api/v1/stream/create", json={"model": model})
+            assert (model, answer.status_code) == (model, status)
 
 
 async def test_a_dropped_stream_resumes_by_its_last_event_id_and_ends_for_good(served: Gateway):

@@ -118,7 +118,9 @@ async def test_interim_results(served: Gateway) -> None:
 
 
 async def test_mulaw_of_two_channels(served: Gateway) -> None:
-    async with listening(served, encoding="mulaw", sample_rate=8000, channels=2) as connection:
+    async with listening(
+        served, model="gpt-4o-mini-transcribe", encoding="mulaw", sample_rate=8000, channels=2
+    ) as connection:
         await send(connection, b"\xff" * 16000)
         (last,) = await to_the_end(connection)
     assert (last.type, last.duration, last.channels) == ("Metadata", 1.0, 2)

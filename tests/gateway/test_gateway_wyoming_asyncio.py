@@ -81,7 +81,7 @@ async def test_what_home_assistant_does(daemon: Daemon, wyoming: Gateway) -> Non
         assert Pong.from_event(await answer(client)).text == "there?"
 
         for _ in range(2):  # one after the other over the same connection
-            await speak(client, pcm("single.flac"), language="en", transcript_names=["Ada"])
+            await speak(client, pcm("single.flac"), name="whisper-1", language="en", transcript_names=["Ada"])
             whole, pieces = await transcript(client)
             assert word_error_rate(truth("single"), whole.text) <= 0.1
             assert "".join(pieces) == whole.text

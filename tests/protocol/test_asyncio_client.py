@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,11 @@ from convo.messages import (
     Message,
     Ping,
     PingReply,
+    SpeechStarted,
     Welcome,
 )
+
+LIMITS = Limits(message_bytes=1 << 21, audio_credit=8 << 20, resume_s=1.5)
 
 
 class Server:
@@ -44,8 +48,7 @@ class Server:
 
     async def greet(self, credit: int) -> None:
         assert isinstance(await self.receive(), Hello)
-        limits = Limits(message_bytes=1 << 21, audio_credit=credit, resume_s=1.5)
-        self.send(Welcome(protocol=1, server="test", limits=limits, features=[]))
+        self.send(Welcome(protocol=1, server="test", limits=LIMITS, features=[]))
         create = await self.receive()
         assert isinstance(create, CreateSession)
         self.send(CreateSessionReply(id=create.id, session="s", config={}, credit=credit))
@@ -118,3 +121,39 @@ async def test_cancelled_from_outside(tmp_path: Path) -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         await ended.wait()
+
+
+@pytest.mark.parametrize("cancelled", [False, True], ids=["left", "cancelled"])
+async def test_nothing_is_printed_if_the_daemon_speaks_just_as_the_client_leaves(
+    tmp_path: Path, cancelled: bool
+) -> None:
+    """The socket becomes readable in the very turn of the loop in which nobody waits for it any more."""
+    loop = asyncio.get_running_loop()
+    printed: list[dict[str, object]] = []
+    loop.set_exception_handler(lambda _, context: printed.append(context))
+    greeted: asyncio.Queue[Server] = asyncio.Queue()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server = Server(reader, writer)
+        await server.greet(0)
+        greeted.put_nowait(server)
+        with suppress(ConnectionError):  # the client left without having read all
+            await reader.read()
+        writer.close()
+
+    async def stay() -> None:
+        async with connect(f"unix:{tmp_path / 's'}") as client:
+            await client.create_session()
+            server = await greeted.get()
+            for _ in range(10):
+                await asyncio.sleep(0)  # until the reader waits again
+            server.send(SpeechStarted(session="s", time=0.0))
+            if cancelled:
+                task.cancel()
+            await asyncio.sleep(0)
+
+    async with await asyncio.start_unix_server(serve, tmp_path / "s"):
+        task = asyncio.create_task(stay())
+        await asyncio.gather(task, return_exceptions=cancelled)
+        await asyncio.sleep(0)
+    assert printed == []

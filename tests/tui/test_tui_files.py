@@ -36,7 +36,9 @@ async def test_a_typed_path_becomes_a_transcript(connected: Open, fake: FakeDaem
     async with connected() as stage:
         await stage.press("4")
         await stage.sees("No files yet.")
-        await stage.press(*str(tmp_path / "my ta"), "right", "enter")
+        await stage.press(*str(tmp_path / "my ta"))
+        await stage.sees("my talk.flac")
+        await stage.press("right", "enter")
         await stage.until(lambda: steps(stage) == [Step.DONE], "done")
         await stage.sees("✓ my talk.flac", "done  en", "1 of 1 done")
         (request,) = fake.of(CreateSession)

@@ -226,6 +226,15 @@ async def test_renamed_in_the_list(connected: Open, past: FakeDaemon) -> None:
         assert len(past.of(ListSessions)) >= 2
 
 
+async def test_what_comes_while_the_app_exits_touches_no_screen(connected: Open, fake: FakeDaemon) -> None:
+    fake.add("aaaa0001", "Hello.", title="Talk")
+    async with connected("--session", "aaaa0001") as stage:
+        await stage.sees("Hello.")
+        assert len(stage.app.hooks) == 2
+        await stage.app.action_quit()
+        assert stage.app.hooks == []
+
+
 async def test_a_running_session_is_joined_and_ended(connected: Open, fake: FakeDaemon) -> None:
     session = fake.add("dddd0004", "Somebody speaks.", title="Call")
     session.state = State.PROCESSING
@@ -317,7 +326,7 @@ async def test_older_summaries_are_paged_through(connected: Open, past: FakeDaem
         await stage.press("comma", "comma")
         await stage.sees("Summary 1/3   . newer")
         await stage.press("full_stop")
-        await stage.sees("Summary 2/3   , older  . newer", "Quite another text.")
+        await stage.sees("Summary 2/3   , older   . newer", "Quite another text.")
         await stage.press("full_stop", "full_stop")
         await stage.sees("Summary 3/3   , older", "A third one.")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
+from textual._wait import wait_for_idle
 from textual.command import CommandList
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList
@@ -390,12 +391,19 @@ def named(value: object) -> str:
 
 
 async def draw(app: Still, pilot: Pilot[None], show: Callable[..., object]) -> None:
-    await pilot.pause()
+    await drawn(pilot)
     await show(app, pilot)  # type: ignore[misc]
-    await pilot.pause()
+    await drawn(pilot)
     for field in app.screen.query(Input):
         field.cursor_blink = False
-    await pilot.pause()
+    await drawn(pilot)
+
+
+async def drawn(pilot: Pilot[None]) -> None:
+    """What is compared is the whole picture: wait until the last row is drawn, below a window too."""
+    for _ in range(4):
+        await pilot.pause()
+        await wait_for_idle()  # which takes a process that gets no turn for one at rest: so several times
 
 
 @pytest.mark.parametrize(("show", "size", "theme"), PICTURES, ids=named)

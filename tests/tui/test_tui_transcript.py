@@ -81,7 +81,7 @@ async def test_a_day_of_talk_is_drawn_by_the_rows_in_view(connected: Open, fake:
         await stage.sees("Line 19999.")
         view = stage.app.screen.query_one(TranscriptView)
         assert not view.children
-        assert len(view._layout._rows) < 512
+        assert len(view.page.layout._rows) < 512
         view.go_to(9_999)
         await stage.sees("▌  Line 9999.", "Line 10000.")
         await stage.pilot.resize_terminal(40, 12)

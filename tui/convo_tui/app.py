@@ -98,6 +98,7 @@ class ConvoApp(App[None]):
         # For NO_COLOR Textual alone would draw shades of grey; with the terminal's own colours it draws none.
         super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None, **more)
         self._leaving = False
+        self._exiting = False
         self._remembering = False
 
     # --- start and end ------------------------------------------------------------------------------------
@@ -142,13 +143,16 @@ class ConvoApp(App[None]):
         if not self._leaving:
             self._leaving = True
             await self.context.close(_GOODBYE_S)
+        self._exiting = True
         self.exit()
 
     # --- what happened ------------------------------------------------------------------------------------
 
     @property
     def hooks(self) -> list[Hooks]:
-        """The open screens, including those below others."""
+        """The open screens, including those below others; none once the app exits, which takes them apart first."""
+        if self._exiting:
+            return []
         return [screen for screen in self.screen_stack if isinstance(screen, Hooks) and screen.is_mounted]
 
     @on(Notice)

@@ -108,9 +108,9 @@ class FilesScreen(RowsScreen[FileJob | None]):
         others = self._queue.model.others(job.session for job in jobs)
         self.rows = [*jobs, *([None, *others] if others else [])]
         now = asyncio.get_running_loop().time()
-        # Bars stand below each other.
+        # Bars stand below each other, and so does what is to the right of them.
         self._right_cells = max(
-            (width(self._right(job, now)) for job in self.rows if job and not job.step.over), default=0
+            (width(self._right(job, now)) for job in self.rows if job and not job.problem), default=0
         )
         prompts = [self._prompt(job, now) if job is not None else self._head(len(jobs)) for job in self.rows]
         if self.rows == self._drawn:
@@ -166,8 +166,7 @@ class FilesScreen(RowsScreen[FileJob | None]):
         }.get(job.step, (glyphs.work, "accent"))
         size = max(24, self.cells)
         right = self._right(job, now)
-        if not job.step.over:
-            right += " " * (self._right_cells - width(right))
+        right += " " * (self._right_cells - width(right))
         cells = 16 if size >= 100 else 10 if size >= 60 else 0
         room = size - width(right) - cells - 6
         text = Text(no_wrap=True, end="")

@@ -73,7 +73,7 @@ class HelpScreen(Window[None]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("question_mark,f1,q", "leave", "Back")]
 
     def __init__(self, about: Screen[Any]) -> None:
-        super().__init__("Keys", "Esc goes back.  ctrl p finds any action by name.", tall=True)
+        super().__init__("Keys", "Esc goes back.  Ctrl+P finds any action by name.", tall=True)
         self._about = about
 
     def content(self) -> ComposeResult:

@@ -27,19 +27,21 @@ from ..widgets.status import FLOOR_DBFS, Heading, Masthead, StatusLine, cut, pro
 from ..work.link import reason
 from .mixins import BodyKeys, LiveKeys
 
-_KEYS: tuple[tuple[str, str, str | None], ...] = (
-    ("s", "start listening", None),
-    ("d", "choose the microphone", None),
-    ("D", "choose or download a model", None),
-    ("L", "choose the languages", "those that may be spoken"),
+_KEYS = (
+    ("s", "start listening", "captions, until you press it again"),
+    ("d", "microphone", "choose one"),
+    ("D", "model", "choose or download one"),
+    ("L", "languages", "those that may be spoken"),
     ("o", "play a recording", "as if it were live"),
     ("3", "history", "read, search, export"),
     ("4", "files", "recordings to transcripts"),
     ("5", "questions", "answered from what was said"),
-    ("S", "settings", "language, theme, summaries"),
-    ("?", "all keys", None),
+    ("S", "settings", "speakers, summaries, theme"),
+    ("?", "all keys", "of the screen you are on"),
 )
-"""What the first screen offers; those without a third text are shown in low terminals too."""
+"""What the first screen offers."""
+
+_LOW = "sdD?"  # those that low terminals show, too
 
 
 class LiveScreen(BodyKeys, LiveKeys):
@@ -194,10 +196,10 @@ class LiveScreen(BodyKeys, LiveKeys):
         text.append("Captions of what is said, as it is said\n" if wide else "Captions of what is said\n", bright)
         text.append("\n" if tall else "")
         for key, does, about in _KEYS:
-            if tall or about is None:
+            if tall or key in _LOW:
                 text.append(f"  {key}   ", accent)
-                text.append(does.ljust(30 if about and wide else 0))
-                text.append(f"{about if about and wide else ''}\n", faint)
+                text.append(does.ljust(20 if wide else 0))
+                text.append(f"{about if wide else ''}\n", faint)
         text.append("\n" if tall else "")
         room = min(self.size.width * 9 // 10, 90)
         for label, said, good in self._facts():

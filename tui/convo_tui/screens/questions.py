@@ -31,9 +31,10 @@ from .rows import RowsScreen
 
 _ROOM = 88  # cells of a sentence, as in a transcript
 
-_EMPTY = """Ask what was said, in the words of the talk: what did we decide about the budget?
+_EMPTY = """Ask what was said, in the words of the talk:
+what did we decide about the budget?
 
-A language model answers from what was said and nothing else, and cites it.
+A language model answers from what was said alone, and cites it.
 Without one, you get the places that are about it."""
 
 

@@ -25,7 +25,8 @@ class Window(Hooks, ModalScreen[ScreenResultType]):
     def __init__(self, title: str, hint: str = "", *, tall: bool = False) -> None:
         super().__init__()
         self._head = title
-        self._hint = Static(Text(hint), classes="window-hint")
+        self._hint = Static(classes="window-hint")
+        self.hint(hint)
         self._tall = tall
 
     def compose(self) -> ComposeResult:
@@ -42,6 +43,7 @@ class Window(Hooks, ModalScreen[ScreenResultType]):
     def hint(self, text: str) -> None:
         """Change the hint, its last row."""
         self._hint.update(Text(text))
+        self._hint.display = bool(text)
 
     def action_leave(self) -> None:
         """Leave without a result."""

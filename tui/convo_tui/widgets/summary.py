@@ -31,6 +31,7 @@ class SummaryPane(VerticalScroll):
         "summary--text",
         "summary--faint",
         "summary--task",
+        "summary--key",
         "summary--warning",
     }
 
@@ -132,8 +133,9 @@ class SummaryPane(VerticalScroll):
         text = Text("Summary" if summary.final else "So far", style("summary--head"))
         if self.pages > 1 and summary.final:
             text.append(f" {page + 1}/{self.pages}", style("summary--text"))
-            keys = [", older"] * (page > 0) + [". newer"] * (page < self.pages - 1)
-            text.append("   " + "  ".join(keys), style("summary--faint"))
+            for key, does in ((",", "older"),) * (page > 0) + ((".", "newer"),) * (page < self.pages - 1):
+                text.append(f"   {key} ", style("summary--key"))
+                text.append(does, style("summary--faint"))
         text.append("" if self.brief and summary.title else "\n")
         if summary.title:
             text.append(f"   {summary.title}\n" if self.brief else f"\n{summary.title}\n", style("summary--title"))

@@ -7,8 +7,7 @@ below them, `MarkWanted` and `NameWanted` when the margin is clicked. It follows
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
@@ -24,34 +23,18 @@ from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
 
-from convo.text import clock, width
-
 from ..glyphs import UNICODE, Glyphs
-from ..model.layout import Layout, spans
-from ..model.paragraphs import Flow, Paragraphs, joint
+from ..model.page import Page, Tail, chars, lines_in
+from ..model.paragraphs import Flow
 from ..model.session import SessionModel
-from ..model.speakers import COLOURS, colour_of, initial
+from ..model.speakers import COLOURS
+from .margin import SIGNS, Margin
 from .status import cut
 
 _MEASURE = 88
 """The most cells of a row: longer ones are hard to read."""
 
-_SIGNS = 3  # cells of the cursor, the mark and a space, left of the times
-_NAMED = 60  # cells from which on there is room for names of speakers; initials otherwise
-_LONGEST_NAME = 12  # cells
 _HANG = 2  # cells by which a paragraph's rows are indented below its first, where no times do that
-
-
-@dataclass(frozen=True, slots=True)
-class _Tail:
-    """What ends in the current sentence: it alone, or the last paragraph with it, without empty rows above."""
-
-    flow: Flow | None
-    text: str
-    rows: Sequence[tuple[int, int]]
-    said: int  # where the current sentence begins in the text
-    stable: int  # where its stable words end
-    lead: int
 
 
 class TranscriptView(ScrollView, can_focus=True):
@@ -132,12 +115,10 @@ class TranscriptView(ScrollView, can_focus=True):
 
     def _take(self, model: SessionModel) -> None:
         self.model = model
-        self._paragraphs = Paragraphs(model.lines)
-        self._layout = Layout(self._paragraphs.text, self._paragraphs.lead)
-        self._tail: _Tail | None = None
+        self.page = Page(model)
         self._anchor: int | None = None  # the other end of a selected passage
         self._seen = 0
-        self._names: dict[int, tuple[str, Style]] = {}  # of speakers, as they are drawn
+        self._margin = Margin(model, self._glyphs, self._style)
 
     def show(self, model: SessionModel) -> None:
         """Show another model, following its end."""
@@ -157,54 +138,29 @@ class TranscriptView(ScrollView, can_focus=True):
 
     def reread(self) -> None:
         """Lay out lines that read otherwise now or have another speaker, and what follows them."""
-        self._layout.truncate(self._paragraphs.reread())
+        self.page.reread()
         self._lay_out()
 
     @property
     def margin_cells(self) -> int:
         """Width of the margin left of the text, in cells."""
-        return _SIGNS + self._time_cells + self._name_cells
-
-    @property
-    def _time_cells(self) -> int:
-        if not self.times:
-            return 0
-        return 7 if self.model.duration_s < 3600 else 9
-
-    @property
-    def _name_cells(self) -> int:
-        """Names of one width, with room for a question mark behind them."""
-        return max((width(name) for name, _ in self._names.values()), default=-2) + 2
+        return self._margin.cells
 
     @property
     def _hang(self) -> int:
-        return 0 if self.times or self._names or self.size.width < 60 else _HANG
+        return 0 if self._margin or self.size.width < 60 else _HANG
 
     def _recolour(self) -> None:
-        self._call_speakers()
+        self._margin.call_speakers(self.size.width)
         self.refresh()
-
-    def _call_speakers(self) -> None:
-        """Look up how the speakers are called and drawn."""
-        speakers, ellipsis = self.model.speakers, self._glyphs.ellipsis
-        if self.size.width < _NAMED:
-            names = {speaker: initial(speakers, speaker) for speaker in speakers}
-        else:
-            names = {speaker: cut(name, _LONGEST_NAME, ellipsis) for speaker, name in speakers.items()}
-            shown = Counter(names.values())
-            for speaker, name in names.items():  # their numbers tell apart what looks the same
-                if shown[name] > 1:
-                    names[speaker] = f"{cut(name, _LONGEST_NAME - 1 - len(str(speaker)), ellipsis)} {speaker}"
-        self._names = {
-            speaker: (name, self._style(f"speaker-{colour_of(speakers, speaker)}")) for speaker, name in names.items()
-        }
 
     def _lay_out(self) -> None:
         if self.size.width == 0:
             return
-        self._call_speakers()
+        self._margin.times = self.times
+        self._margin.call_speakers(self.size.width)
         room = self.scrollable_content_region.width - self.margin_cells - 1
-        self._layout.resize(min(room, _MEASURE) - self._hang)
+        self.page.layout.resize(min(room, _MEASURE) - self._hang)
         self._extend()
         if self.following:
             self._seen = len(self.model.lines)
@@ -212,30 +168,10 @@ class TranscriptView(ScrollView, can_focus=True):
         self.refresh()
 
     def _extend(self) -> None:
-        """Lay out new lines and the current sentence, which flows on in the last paragraph unless a pause ended it."""
-        paragraphs, layout, partial = self._paragraphs, self._layout, self.model.partial
-        layout.truncate(paragraphs.extend())
-        count = len(paragraphs)
-        self._tail = None
-        if partial is not None:
-            flows = paragraphs.takes(partial)
-            count -= flows
-            layout.truncate(count)
-            flow = paragraphs.flow(count) if flows else None
-            before = flow.text if flow is not None else ""
-            said = f"{partial.stable} {partial.tentative}".strip()
-            text = before + joint(before, said) + said
-            at = len(text) - len(said)
-            lead = paragraphs.lead(count) if flows else int(bool(count))
-            self._tail = _Tail(flow, text, spans(text, layout.width), at, at + len(partial.stable), lead)
-        layout.extend(count)
+        """Lay out what is new."""
+        self.page.extend()
         # One empty row at the end, so that the current sentence does not stick to the edge.
-        self.virtual_size = Size(self.scrollable_content_region.width, self._height + 1)
-
-    @property
-    def _height(self) -> int:
-        """The rows of all text."""
-        return self._layout.height + (self._tail.lead + len(self._tail.rows) if self._tail is not None else 0)
+        self.virtual_size = Size(self.scrollable_content_region.width, self.page.height + 1)
 
     @property
     def _free(self) -> int:
@@ -258,13 +194,13 @@ class TranscriptView(ScrollView, can_focus=True):
 
     def on_resize(self, event: events.Resize) -> None:
         """Wrap again, with the same line at the top."""
-        top = None if self.following or not self.model.lines else self._line_at(round(self.scroll_y))
+        top = None if self.following or not self.model.lines else self.page.line_at(round(self.scroll_y))
         self._lay_out()
         if top is not None:
-            self.scroll_to(y=self._rows_of(top)[0], animate=False, force=True, immediate=True)
+            self.scroll_to(y=self.page.rows_of(top)[0], animate=False, force=True, immediate=True)
 
     def watch_times(self) -> None:
-        """Wrap again: the gutter has another width."""
+        """Wrap again: the margin has another width."""
         self._lay_out()
 
     def watch_doubts(self) -> None:
@@ -294,42 +230,6 @@ class TranscriptView(ScrollView, can_focus=True):
         super().notify_style_update()
         self.call_later(self._recolour)
 
-    # --- lines and rows -----------------------------------------------------------------------------------
-
-    def _place(self, row: int) -> tuple[Flow | None, str, Sequence[tuple[int, int]], int]:
-        """The paragraph at a row: its lines, its text, its rows, and which of them it is (negative above it)."""
-        if row < self._layout.height:
-            index, within = self._layout.at(row)
-            flow = self._paragraphs.flow(index)
-            return flow, flow.text, self._layout.rows(index), within
-        tail = self._tail
-        if tail is None or row >= self._height:
-            return None, "", (), -1
-        return tail.flow, tail.text, tail.rows, row - self._layout.height - tail.lead
-
-    def _line_at(self, row: int, column: int = 0) -> int:
-        """The line at a row and a cell of its text; the last one below all lines."""
-        flow, text, rows, within = self._place(max(0, row))
-        if flow is None:
-            return len(self.model.lines) - 1
-        start, end = rows[max(0, within)]
-        return min(flow.line_at(start + _chars(text[start:end], column)), len(self.model.lines) - 1)
-
-    def _rows_of(self, line: int) -> tuple[int, int]:
-        """The first row of a line, and the one after its last."""
-        index = self._paragraphs.of(line)
-        flow = self._paragraphs.flow(index)
-        if index < self._layout.count:
-            top, rows = self._layout.start(index), self._layout.rows(index)
-        else:
-            assert self._tail is not None
-            top, rows = self._layout.height + self._tail.lead, list(self._tail.rows)
-        start, end = flow.span(line)
-        starts = [row[0] for row in rows]
-        first = max(0, bisect_left(starts, start + 1) - 1)
-        last = max(first, bisect_left(starts, end) - 1)
-        return top + first, top + last + 1
-
     # --- actions ------------------------------------------------------------------------------------------
 
     def action_follow(self) -> None:
@@ -345,7 +245,7 @@ class TranscriptView(ScrollView, can_focus=True):
         if not self.model.lines:
             return
         if self.selected is None:
-            self.go_to(self._line_at(round(self.scroll_y)) if not self.following else len(self.model.lines) - 1)
+            self.go_to(self.page.line_at(round(self.scroll_y)) if not self.following else len(self.model.lines) - 1)
         else:
             anchor, at = self.selected if self._anchor is None else self._anchor, self.selected + step
             while 0 <= at < len(self.model.lines) and not self.model.lines[at].text:  # hidden
@@ -373,7 +273,7 @@ class TranscriptView(ScrollView, can_focus=True):
 
     def text_of(self, first: int, last: int) -> str:
         """The text of lines `first` to `last`, a row per paragraph, and who says it if there are several speakers."""
-        return self._paragraphs.joined(first, last, self.model.speakers)
+        return self.page.paragraphs.joined(first, last, self.model.speakers)
 
     def go_to(self, line: int, *, top: bool = False) -> None:
         """Select a line and scroll it into view."""
@@ -383,7 +283,7 @@ class TranscriptView(ScrollView, can_focus=True):
         self._extend()
         self._anchor = None
         self.selected = line
-        start, end = self._rows_of(line)
+        start, end = self.page.rows_of(line)
         height = self.scrollable_content_region.height
         if top or start < self.scroll_y or end > self.scroll_y + height:
             self.following = False
@@ -421,15 +321,16 @@ class TranscriptView(ScrollView, can_focus=True):
     def on_click(self, event: events.Click) -> None:
         """Select the clicked line; in the margin, mark it."""
         row = self._row_at(event.y)
-        if not self.model.lines or not 0 <= row < self._height:
+        if not self.model.lines or not 0 <= row < self.page.height:
             return
-        if self.margin_cells - self._name_cells <= event.x < self.margin_cells and (name := self._name_at(row)):
+        named = self.margin_cells - self._margin.name_cells
+        if named <= event.x < self.margin_cells and (name := self._name_at(row)):
             self.post_message(self.NameWanted(name))
         elif event.x < self.margin_cells:
-            self.post_message(self.MarkWanted(self._line_at(row)))
+            self.post_message(self.MarkWanted(self.page.line_at(row)))
         elif not self.text_selection:  # the end of a drag is no click
             anchor = self.selected if self._anchor is None else self._anchor
-            self.go_to(self._line_at(row, event.x - self.margin_cells))
+            self.go_to(self.page.line_at(row, event.x - self.margin_cells))
             self._anchor = anchor if event.shift else None
 
     # --- drawing ------------------------------------------------------------------------------------------
@@ -466,19 +367,19 @@ class TranscriptView(ScrollView, can_focus=True):
             return []
         label, text = self.facts[y]
         wide = max(len(label) for label, _ in self.facts) + 2
-        said = cut(text, max(1, self.scrollable_content_region.width - _SIGNS - wide), self._glyphs.ellipsis)
-        return [Segment(" " * _SIGNS + label.ljust(wide), self._style("time")), Segment(said, self._style("final"))]
+        said = cut(text, max(1, self.scrollable_content_region.width - SIGNS - wide), self._glyphs.ellipsis)
+        return [Segment(" " * SIGNS + label.ljust(wide), self._style("time")), Segment(said, self._style("final"))]
 
     def _row(self, row: int) -> list[Segment]:
-        flow, text, rows, within = self._place(row)
+        flow, text, rows, within = self.page.place(row)
         if not 0 <= within < len(rows):
             return []
         start, end = rows[within]
         passage = self.passage
         # Most rows have none of it, and all are drawn at every word.
-        lines = _lines(flow, start, end) if passage is not None or self.model.marks else range(0)
+        lines = lines_in(flow, start, end) if passage is not None or self.model.marks else range(0)
         here = passage is not None and any(passage[0] <= line <= passage[1] for line in lines)
-        tail = self._tail if row >= self._layout.height else None
+        tail = self.page.tail_at(row)
         # A mark stands at the row in which its line begins.
         marked = any(self.model.marked(line) for line in lines if flow is not None and flow.span(line)[0] >= start)
         if tail is not None and start <= tail.said < max(end, 1):
@@ -486,9 +387,7 @@ class TranscriptView(ScrollView, can_focus=True):
         time = None
         if within == 0:
             time = self.model.lines[flow.head].start if flow is not None else self._partial_start
-        segments = self._gutter(time, marked, here)
-        if self._names:
-            segments.append(self._who(flow if within == 0 else None))
+        segments = self._margin.row(time, flow if within == 0 else None, marked=marked, here=here)
         if within and self._hang:
             segments.append(Segment(" " * self._hang))
         segments += self._runs(flow, text, start, end, tail)
@@ -500,12 +399,12 @@ class TranscriptView(ScrollView, can_focus=True):
     def _partial_start(self) -> float | None:
         return self.model.partial.start if self.model.partial is not None else None
 
-    def _runs(self, flow: Flow | None, text: str, start: int, end: int, tail: _Tail | None) -> Iterator[Segment]:
+    def _runs(self, flow: Flow | None, text: str, start: int, end: int, tail: Tail | None) -> Iterator[Segment]:
         """The text of a row, cut where its style changes."""
         layers: list[tuple[int, int, Style]] = []
         passage = self.passage
-        if flow is not None and (passage is not None or self.doubts or self.needle or self._names):
-            for line in _lines(flow, start, end):
+        if flow is not None and (passage is not None or self.doubts or self.needle or self.model.speakers):
+            for line in lines_in(flow, start, end):
                 at, stop = flow.span(line)
                 if not self.model.lines[line].sure:
                     layers.append((at, stop, self._style("unsure")))
@@ -544,32 +443,9 @@ class TranscriptView(ScrollView, can_focus=True):
             yield at, at + len(self.needle)
             at = folded.find(self.needle, at + len(self.needle))
 
-    def _gutter(self, start: float | None, marked: bool, here: bool) -> list[Segment]:
-        side = self._glyphs.cursor if here else " "
-        segments = [
-            Segment(side, self._style("caret")),
-            Segment(self._glyphs.mark if marked else " ", self._style("mark")),
-            Segment(" ", None),
-        ]
-        if room := self._time_cells:
-            said = clock(start) if start is not None else ""
-            segments.append(Segment(said.rjust(room - 2).ljust(room), self._style("time")))
-        return segments
-
-    def _who(self, flow: Flow | None) -> Segment:
-        """Who says a paragraph, with a question mark if that is not sure."""
-        speaker = self.model.lines[flow.head].speaker if flow is not None else None
-        name, style = self._names.get(speaker, ("", None)) if speaker is not None else ("", None)
-        if name and flow is not None and not self._is_sure(flow):
-            name, style = f"{name}?", self._style("unsure")
-        return Segment(name + " " * (self._name_cells - width(name)), style)
-
-    def _is_sure(self, flow: Flow) -> bool:
-        return any(line.sure for line in self.model.lines[flow.first : flow.first + len(flow.bounds) - 1] if line.text)
-
     def _name_at(self, row: int) -> int | None:
         """The speaker whose name stands in a row."""
-        flow, _, _, within = self._place(row)
+        flow, _, _, within = self.page.place(row)
         return self.model.lines[flow.head].speaker if flow is not None and within == 0 else None
 
     # --- text selected with the mouse -----------------------------------------------------------------------
@@ -577,19 +453,19 @@ class TranscriptView(ScrollView, can_focus=True):
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         """The text selected with the mouse, without the margin; the rows of a paragraph are one line."""
         first = selection.start.y if selection.start is not None else 0
-        last = min(selection.end.y if selection.end is not None else self._height, self._height - 1)
+        last = min(selection.end.y if selection.end is not None else self.page.height, self.page.height - 1)
         pieces: list[str] = []
         before = ("", 0)  # the paragraph of the row above, and where that row ends
         for row in range(max(0, first), last + 1):
-            _, text, rows, within = self._place(row)
+            _, text, rows, within = self.page.place(row)
             span = selection.get_span(row)
             if span is None or not 0 <= within < len(rows):
                 continue
             start, end = rows[within]
             margin = self.margin_cells + (self._hang if within else 0)
             said = text[start:end]
-            begin = _chars(said, span[0] - margin)
-            stop = len(said) if span[1] == -1 else _chars(said, span[1] - margin)
+            begin = chars(said, span[0] - margin)
+            stop = len(said) if span[1] == -1 else chars(said, span[1] - margin)
             if pieces:
                 goes_on = before[0] == text and before[1] <= start
                 pieces.append(text[before[1] : start] if goes_on else "\n")
@@ -600,22 +476,3 @@ class TranscriptView(ScrollView, can_focus=True):
     def selection_updated(self, selection: Selection | None) -> None:
         """Redraw the selection."""
         self.refresh()
-
-
-def _lines(flow: Flow | None, start: int, end: int) -> range:
-    """The lines that have text between two places; none where only the current sentence has."""
-    if flow is None or start >= flow.bounds[-1]:
-        return range(0)
-    return range(flow.line_at(start), flow.line_at(max(start, end - 1)) + 1)
-
-
-def _chars(text: str, cells: int) -> int:
-    """The number of characters that begin in the first `cells` cells of a text."""
-    if text.isascii():
-        return max(0, min(len(text), cells))
-    at = 0
-    for place, char in enumerate(text):
-        if at >= cells:
-            return place
-        at += width(char)
-    return len(text)
