@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from convo_bench.diarization import Turn, errors, joined, labelled_rightly
+from convo_bench.diarization import Turn, best_labels, errors, joined, labelled_rightly
 
 TRUTH = [Turn(0, 10, "a"), Turn(10, 20, "b")]
 
@@ -43,3 +43,10 @@ def test_turns_go_on_over_pauses():
     labels = [Turn(0, 1, "a"), Turn(2, 3, "a"), Turn(3, 4, "b"), Turn(4.5, 5, "a"), Turn(7.5, 8, "a")]
     assert joined(labels) == [Turn(0, 3, "a"), Turn(3, 4, "b"), Turn(4.5, 5, "a"), Turn(7.5, 8, "a")]
     assert joined([]) == []
+
+
+def test_the_most_that_labels_could_be_is_that_of_who_says_most_of_each_segment() -> None:
+    truth = [Turn(0, 4, "a"), Turn(4, 5, "b"), Turn(5, 10, "b")]
+    assert best_labels(truth, [Turn(0, 5, "1"), Turn(5, 10, "1")]) == pytest.approx(0.9)
+    assert best_labels(truth, [Turn(0, 4, "1"), Turn(4, 10, "1")]) == pytest.approx(1.0)
+    assert best_labels(truth, []) == 0.0

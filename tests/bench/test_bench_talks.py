@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,24 @@ def test_utterances_of_a_manifest_become_talks(tmp_path: Path, capsys: pytest.Ca
     assert talk.seconds == pytest.approx(3 * make_talks.PAUSE_S + 2 * single.seconds, abs=0.01)
     assert second.start - first.start == pytest.approx(make_talks.PAUSE_S + single.seconds, abs=0.01)
     assert first.start == pytest.approx(make_talks.PAUSE_S + single.utterances[0].start, abs=0.25)
+
+
+def test_speakers_of_a_manifest_take_turns_without_a_pause(tmp_path: Path) -> None:
+    single = load("single")
+    make_talks.write(tmp_path / "one", np.frombuffer(single.pcm, np.int16), {})
+    line = {"file": "one.flac", "kind": "utterance", "lang": "en", "text": "Hello there"}
+    manifest = tmp_path / "manifest.jsonl"
+    manifest.write_text("\n".join(json.dumps(line | {"speaker": speaker}) for speaker in "aaabbcd"))
+    said = ["--manifest", str(manifest), "--lang", "en", "--out", str(tmp_path / "out"), "--pause", "0", "0"]
+    make_talks.main([*said, "--speakers", "a", "b", "c", "--turns", "2", "--seconds", "1000"])
+    (path,) = (tmp_path / "out").glob("*.json")
+    assert path.stem == "en-turns2"
+    truth = json.loads(path.read_text())["utterances"]
+    assert sorted(one["speaker"] for one in truth) in (list("aabb"), list("aaabb"))
+    assert all(one["speaker"] != other["speaker"] for one, other in pairwise(truth))
+    assert [one["end"] for one in truth[:-1]] == pytest.approx([one["start"] for one in truth[1:]], abs=0.002)
+    with pytest.raises(SystemExit, match="4 speakers cannot take turns: the manifest has 3"):
+        make_talks.main([*said, "--speakers", "a", "b", "c", "--turns", "4"])
 
 
 def test_a_language_that_the_manifest_has_not_is_refused(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Whose voice is it? Embeddings of short windows of a voice; runs in a worker process alone.
 
-In: float samples at 16 kHz, 30 s at most. Out: `Voiceprints`, a vector for each window of 1.6 s. Any ONNX model will do
-that takes one tensor of 32-bit floats and gives one vector for each window:
+In: float samples at 16 kHz, 30 s at most. Out: `Voiceprints`, a vector for each window of 1.6 s; with GE2E the words
+are told apart by speaker, too (`turns`). Any ONNX model will do that takes one tensor of 32-bit floats and gives one
+vector for each window:
 
 - 40 mel bands of power, (frames, batch, 40): GE2E, as `ge2e` writes it;
 - 80 mel bands of log power, (batch, frames, 80): the features of wespeaker, 3D-Speaker and their kind: Kaldi's filter
@@ -18,7 +19,7 @@ import msgspec
 import numpy as np
 import onnxruntime
 
-from convod.engine import ge2e, kaldi
+from convod.engine import ge2e, kaldi, turns
 from convod.engine.loading import resample
 from convod.engine.wire import RATE, Work
 from convod.speech.decoding import Hypothesis, Voiceprints
@@ -68,11 +69,11 @@ class Embedder:
                 f"it takes {[one.shape for one in takes]}"
             )
         self._name = takes[0].name
-        self._is_ge2e = shape[2] == ge2e.BANDS
+        self.is_ge2e = shape[2] == ge2e.BANDS
 
     def embed(self, samples: Floats) -> Voiceprints:
         """Embed each window of samples (n,); about 11 ms for 5 s."""
-        frames = ge2e.mels(samples) if self._is_ge2e else kaldi.log_mels(samples)
+        frames = ge2e.mels(samples) if self.is_ge2e else kaldi.log_mels(samples)
         starts = _starts(len(frames))
         padded = np.pad(frames, ((0, max(0, starts[-1] + WINDOW - len(frames))), (0, 0)))
         windows = np.stack([padded[start : start + WINDOW] for start in starts])
@@ -89,7 +90,7 @@ class Embedder:
 
     def _vectors(self, windows: Floats) -> Floats:
         """Windows (n, WINDOW, bands) -> vectors (n, size) of unit length, or of none."""
-        given: Any = windows.transpose(1, 0, 2) if self._is_ge2e else windows - windows.mean(axis=1, keepdims=True)
+        given: Any = windows.transpose(1, 0, 2) if self.is_ge2e else windows - windows.mean(axis=1, keepdims=True)
         (found,) = self._session.run(None, {self._name: np.ascontiguousarray(given)})
         flat = np.nan_to_num(np.asarray(found, np.float32).reshape(len(windows), -1))
         length = np.linalg.norm(flat, axis=1, keepdims=True)
@@ -110,13 +111,13 @@ class WhenAsked:
     def with_voiceprints(self, work: Work, hypotheses: list[Hypothesis]) -> list[Hypothesis]:
         """Add the voiceprints to what was decoded, where they are wanted and somebody speaks."""
         return [
-            msgspec.structs.replace(hypothesis, voiceprints=self._embed(window.audio, work.rate))
+            self._with_voiceprints(window.audio, work.rate, hypothesis)
             if window.voiceprints and hypothesis.text
             else hypothesis
             for window, hypothesis in zip(work.windows, hypotheses, strict=True)
         ]
 
-    def _embed(self, audio: bytes, rate: int) -> Voiceprints | None:
+    def _with_voiceprints(self, audio: bytes, rate: int, hypothesis: Hypothesis) -> Hypothesis:
         if self._embedder is None and self._path is not None:
             try:
                 self._embedder = Embedder(Path(self._path))
@@ -124,7 +125,14 @@ class WhenAsked:
                 # The text is worth more than its speaker, so the work goes on; stderr is the daemon's log.
                 print(f"convod: speakers are not told apart: {error}", file=sys.stderr, flush=True)
                 self._path = None
-        return None if self._embedder is None else self._embedder.embed(resample(audio, rate))
+        if self._embedder is None:
+            return hypothesis
+        prints = self._embedder.embed(resample(audio, rate))
+        words = hypothesis.words
+        if words and hypothesis.voiced is not None and self._embedder.is_ge2e:
+            words = turns.numbered(words, prints, hypothesis.voiced)
+            prints = msgspec.structs.replace(prints, turns=True)
+        return msgspec.structs.replace(hypothesis, words=words, voiceprints=prints)
 
 
 def _starts(frames: int) -> list[int]:

@@ -7,6 +7,8 @@ holds the words; this decides when they are decoded and whether they may be show
 
 from __future__ import annotations
 
+from typing import Final
+
 from convo.messages import TranscriptPartial
 from convod.speech.agreement import Caption
 from convod.speech.changes import language_change
@@ -17,6 +19,9 @@ from convod.speech.finals import FinalQueue
 from convod.speech.hallucination import HallucinationFilter
 from convod.speech.partial import PartialHypothesis
 from convod.speech.windows import LiveSettings, WindowCutter
+
+LONG_S: Final = 8.0
+"""What was said so long ago is promised though another one may have said it: what is not promised is decoded again."""
 
 
 class Captions:
@@ -49,6 +54,8 @@ class Captions:
         self._interim: DecodeJob | None = None
         self._waits = False  # no worker has begun with it
         self._affordable = Interims.FULL
+        self._tells_turns = settings.voiceprints
+        self._one_voice_until = sample
 
     @property
     def committed(self) -> str:
@@ -63,6 +70,12 @@ class Captions:
     def begin(self, start: int, onset: int) -> None:
         """Begin with another utterance, or anew with one that begins earlier."""
         self._partial = PartialHypothesis(self._settings.rate, start, onset)
+        self._one_voice_until = start
+
+    def one_voice(self, until: int | None) -> None:
+        """Take note that one person speaks until a sample: behind it it is not known yet; None: it never will be."""
+        self._tells_turns = until is not None
+        self._one_voice_until = max(self._one_voice_until, until or 0)
 
     def tell(self, news: News) -> None:
         """Take note of what changed at the engine."""
@@ -109,7 +122,7 @@ class Captions:
         # A text cut off in a loop says nothing about the words before the loop.
         if hypothesis.truncated or not self._hallucination_filter.judge_hypothesis(hypothesis, job.seconds).keep:
             return []
-        safe = self._endpointer.safe_until
+        safe = self._safe_until(job)
         if (change := language_change(hypothesis.words or ())) is not None:
             safe = min(safe, job.start + int(change.at * self._settings.rate))
         trim = self._partial.is_long(job.end, self._affordable)
@@ -122,8 +135,16 @@ class Captions:
         """Show the text of a pause, perhaps long before the endpoint: it is the best caption there is."""
         if not self._settings.interim or self._affordable is Interims.NONE:
             return []
-        commit = job.end <= self._endpointer.safe_until
-        return self._show(job, self._partial.paused(job.start, job.end, hypothesis, commit=commit))
+        until = self._safe_until(job)
+        safe = None if job.end <= until else until if self._tells_turns else job.start
+        return self._show(job, self._partial.paused(job.start, job.end, hypothesis, safe=safe))
+
+    def _safe_until(self, job: DecodeJob) -> int:
+        """First sample at which the utterance may still be cut: it is too long, or another one begins to speak."""
+        safe = self._endpointer.safe_until
+        if not self._tells_turns:
+            return safe
+        return min(safe, max(self._one_voice_until, job.end - int(LONG_S * self._settings.rate)))
 
     def _show(self, job: DecodeJob, caption: Caption) -> list[Command]:
         if self._finals.waiting or not self._partial.shows(caption):

@@ -1,9 +1,9 @@
-"""Find where the language of an utterance changes. In: its words so far, with times. Out: the first change. Sans-IO."""
+"""Find where an utterance changes its language or its speaker. In: its words so far. Out: the first change. Sans-IO."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 from operator import attrgetter
 
 import msgspec
@@ -26,3 +26,11 @@ def language_change(words: Sequence[TimedWord]) -> LanguageChange | None:
         return None
     at = (passages[0][-1].end + passages[1][0].start) / 2  # the middle of the pause between the two
     return LanguageChange(at, passages[1][-1].end - passages[1][0].start, language)
+
+
+def turn_change(words: Sequence[TimedWord]) -> tuple[float, int] | None:
+    """Return from which second of a window on another one speaks, and how many words come before; None if none does."""
+    for count, (before, word) in enumerate(pairwise(words), 1):
+        if word.turn != before.turn:
+            return (before.end + word.start) / 2, count
+    return None

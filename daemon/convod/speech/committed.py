@@ -43,9 +43,8 @@ def merge_committed(
     gone, tail = _split(rest, _letters(after[same:until]))
     start = gone[0].start if gone else head[-1].end if head else tail[0].start if tail else 0.0
     end = gone[-1].end if gone else tail[0].start if tail else start
-    beside = [*gone, *head[-1:], *tail]
-    language = beside[0].language if beside else None
-    return whole, [*head, *_spread(before[same:], start, end, gone, language), *tail]
+    beside = next(iter([*gone, *head[-1:], *tail]), None)
+    return whole, [*head, *_spread(before[same:], start, end, gone, beside), *tail]
 
 
 def _covered(committed: Sequence[str], final: Sequence[str]) -> int:
@@ -83,7 +82,7 @@ def _split(words: Sequence[TimedWord], letters: int) -> tuple[list[TimedWord], l
 
 
 def _spread(
-    words: Sequence[str], start: float, end: float, like: Sequence[TimedWord], language: str | None
+    words: Sequence[str], start: float, end: float, like: Sequence[TimedWord], beside: TimedWord | None
 ) -> list[TimedWord]:
     """Spread words evenly over a time span.
 
@@ -92,14 +91,22 @@ def _spread(
         start: Where the span begins, in seconds.
         end: Where it ends.
         like: The words they replace, whose mean probability they get.
-        language: That of the passage they are in.
+        beside: One whose passage they are in.
     """
     sure = sum(word.probability for word in like) / len(like) if like else 0.0
+    language, turn = (None, 0) if beside is None else (beside.language, beside.turn)
     letter = (end - start) / max(1, _letters(words))
     out, at = [], start
     for word in words:
         begin, at = at, at + letter * len(word)
         out.append(
-            TimedWord(start=round(begin, 3), end=round(at, 3), word=word, probability=round(sure, 3), language=language)
+            TimedWord(
+                start=round(begin, 3),
+                end=round(at, 3),
+                word=word,
+                probability=round(sure, 3),
+                language=language,
+                turn=turn,
+            )
         )
     return out

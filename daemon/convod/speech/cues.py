@@ -1,4 +1,4 @@
-"""Split a text into segments where the speaker pauses, where the language changes, and where a sentence ends.
+"""Split a text into segments: where the speaker pauses, another one goes on, the language changes, a sentence ends.
 
 In: a window's text, its words with times, and when its utterances end. An utterance may hold a long pause, where noise
 or music goes on. Out: the text in parts, each with its words; no
@@ -31,15 +31,16 @@ class Cue(msgspec.Struct, frozen=True):
     words: list[TimedWord]
 
 
-def changes_language(current: Sequence[TimedWord], following: TimedWord) -> bool:
-    """Whether the `following` word is in another language than the `current` ones."""
-    return following.language != current[-1].language
+def changes(current: Sequence[TimedWord], following: TimedWord) -> bool:
+    """Whether the `following` word is in another language than the `current` ones, or another speaker's."""
+    last = current[-1]
+    return (following.language, following.turn) != (last.language, last.turn)
 
 
 def ends_cue(current: Sequence[TimedWord], following: TimedWord) -> bool:
     """Whether a segment with the `current` words ends before the `following` one."""
     last = current[-1]
-    if following.start - last.end >= PAUSE_S or changes_language(current, following):
+    if following.start - last.end >= PAUSE_S or changes(current, following):
         return True
     return len(current) >= SENTENCE_WORDS and ends_sentence(last.word)
 

@@ -161,24 +161,30 @@ UNCOVERED_S: Final = 2.0
 
 
 class TimedWord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A word; `start` and `end` are seconds from the window's start. `language` is told where a window has several."""
+    """A word; `start` and `end` are seconds from the window's start. `language` is told where a window has several.
+
+    `turn` counts the voices that follow each other in the window, if they are told apart.
+    """
 
     start: float
     end: float
     word: str
     probability: float
     language: str | None = None
+    turn: int = 0
 
 
 class Voiceprints(msgspec.Struct, frozen=True, kw_only=True):
     """Embeddings of a voice: of a window of `window_s` seconds from each of `starts` on, seconds from the beginning.
 
-    `vectors`: little-endian 32-bit floats, of unit length; empty where nobody speaks.
+    `vectors`: little-endian 32-bit floats, of unit length; empty where nobody speaks. `turns`: whether the words say
+    where another voice begins.
     """
 
     starts: list[float]
     window_s: float
     vectors: list[bytes]
+    turns: bool = False
 
 
 class Hypothesis(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -17,7 +17,7 @@ from convod.speech.agreement import joined, pieces
 from convod.speech.buffer import SampleBuffer
 from convod.speech.commands import Commit, TimedText
 from convod.speech.committed import merge_committed
-from convod.speech.cues import Cue, changes_language, cues
+from convod.speech.cues import Cue, changes, cues
 from convod.speech.decoding import LANGUAGE_SURE, UNCOVERED_S, DecodeJob, Hypothesis, Lead, TimedWord
 from convod.speech.endpointer import UtteranceEnded
 from convod.speech.hallucination import HallucinationFilter
@@ -174,7 +174,7 @@ class FinalQueue:
         )
 
     def _texts(self, final: PendingFinal, hypothesis: Hypothesis | None) -> Iterator[TimedText]:
-        """Yield the texts of an utterance, one for each passage in a language.
+        """Yield the texts of an utterance, one for each passage in one language, by one speaker.
 
         If the hypothesis was rejected, yield what was committed of it.
         """
@@ -187,7 +187,7 @@ class FinalQueue:
         text, timed = merge_committed(final.committed, hypothesis.text, hypothesis.words)
         if not text:
             return
-        parts = cues(text, timed or (), is_end=changes_language) or [Cue(0, text, [])]
+        parts = cues(text, timed or (), is_end=changes) or [Cue(0, text, [])]
         while len(parts) > 1 and len(pieces(parts[0].text)) < len(pieces(final.committed)):
             # What was promised of a segment is all in it.
             head, following, *rest = parts

@@ -13,9 +13,10 @@ from typing import Final
 import msgspec
 
 from convo.messages import SpeechEnded, SpeechStarted
+from convod.speech.agreement import pieces
 from convod.speech.buffer import SampleBuffer
 from convod.speech.captions import Captions
-from convod.speech.changes import language_change
+from convod.speech.changes import language_change, turn_change
 from convod.speech.commands import Command, Decode, Drop, Emit, News, Prioritize
 from convod.speech.decoding import DecodeJob, Hypothesis, Kind
 from convod.speech.endpointer import Endpointer, EndpointEvent, Paused, Resumed, UtteranceEnded, UtteranceStarted
@@ -38,6 +39,9 @@ that the decision is the same whether the worker answers before the endpoint or 
 CHANGED_S: Final = 2.0
 """The open utterance is cut at a change of language when so much of the other one is spoken, and two captions in a row
 tell that it is: two seconds are enough to be sure of a language, and each goes on without the wrong one's words."""
+
+UNSURE_S: Final = 2.4
+"""So much of another voice must be heard until it is told from the one before: two windows of the embedder."""
 
 LAST_WORDS_S: Final = 0.5
 """The text of a pause is needed this soon, however far the endpoint is: it is the caption of the last words, too."""
@@ -212,6 +216,8 @@ class LiveTranscriber:
         # A rejection is counted when the utterance is committed.
         if not self._hallucination_filter.judge_hypothesis(hypothesis, job.seconds, counted=False).keep:
             return []
+        if commands := self._perhaps_cut_between_speakers(job, hypothesis):
+            return commands
         if not ends_sentence(hypothesis.text):
             self._endpointer.wait(speculative.at)
         return self._captions.paused(job, hypothesis)
@@ -244,6 +250,28 @@ class LiveTranscriber:
             return []
         commands: list[Command] = []
         for event in self._endpointer.cut(job.start + int(change.at * self._rate)):
+            commands += self._follow(event)
+        return commands
+
+    def _perhaps_cut_between_speakers(self, job: DecodeJob, hypothesis: Hypothesis) -> list[Command]:
+        """Cut the open utterance where another one begins to speak, if no word of theirs was promised.
+
+        Without captions nothing is promised, and its text can be cut at the end.
+        """
+        prints, words = hypothesis.voiceprints, hypothesis.words or ()
+        if not self.settings.interim:
+            return []
+        if prints is None or not prints.turns:
+            self._captions.one_voice(None)
+            return []
+        if (change := turn_change(words)) is None:
+            self._captions.one_voice(job.end - int(UNSURE_S * self._rate))
+            return []
+        second, count = change
+        if len(pieces(self._captions.committed)) > sum(len(pieces(word.word)) for word in words[:count]):
+            return []
+        commands: list[Command] = []
+        for event in self._endpointer.cut(job.start + int(second * self._rate)):
             commands += self._follow(event)
         return commands
 

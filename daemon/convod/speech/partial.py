@@ -99,11 +99,17 @@ class PartialHypothesis:
             self._trim(start, timed, stable)
         return whole
 
-    def paused(self, start: int, end: int, hypothesis: Hypothesis, *, commit: bool = True) -> Caption:
-        """Add the hypothesis of all of it at a pause and return the caption, with all words: none is cut off there."""
+    def paused(self, start: int, end: int, hypothesis: Hypothesis, *, safe: int | None = None) -> Caption:
+        """Add the hypothesis of all of it at a pause and return the caption, with all words: none is cut off there.
+
+        Behind sample `safe` no word is committed, as in `update`.
+        """
         self.voiced = True
         words = _split(hypothesis, (end - start) / self._rate)[len(self._trimmed) :]
-        caption = self._agreement.update_at_pause(words, None if commit else 0)
+        most = None
+        if safe is not None:
+            most = max(0, _before(hypothesis.words or (), (safe - start) / self._rate) - len(self._trimmed))
+        caption = self._agreement.update_at_pause(words, most)
         return Caption(joined([*self._trimmed, *pieces(caption.stable)]), caption.tentative)
 
     def _is_echo(self, word: str) -> bool:

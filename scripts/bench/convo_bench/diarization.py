@@ -41,6 +41,17 @@ def labelled_rightly(truth: Sequence[Turn], labels: Sequence[Turn]) -> float:
     return best_mapping(shared) / spoken if spoken else 0.0
 
 
+def best_labels(truth: Sequence[Turn], segments: Sequence[Turn]) -> float:
+    """The most that `labelled_rightly` could be with one label for each segment: that of who says most of it."""
+    labels = []
+    for segment in segments:
+        shared: defaultdict[str, float] = defaultdict(float)
+        for turn in truth:
+            shared[turn.speaker] += max(0.0, min(turn.end, segment.end) - max(turn.start, segment.start))
+        labels.append(Turn(segment.start, segment.end, max(shared, key=shared.__getitem__)))
+    return labelled_rightly(truth, labels)
+
+
 def best_mapping(shared: Mapping[tuple[str, str], float]) -> float:
     """The most that speakers and labels have in common, where each speaker has one label at most."""
     speakers = sorted({speaker for speaker, _ in shared})

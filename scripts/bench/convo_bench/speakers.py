@@ -13,6 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from convo.messages import AudioFormat, SpeakerLabel, SpeakersRevised, SummaryOp
 from convod.engine import environment
 
 from .daemon import Daemon
-from .diarization import Turn, errors, joined, labelled_rightly, pyannote_error_rate
+from .diarization import Turn, best_labels, errors, joined, labelled_rightly, pyannote_error_rate
 from .figures import Figures, p50_p95
 from .listener import speak
 from .options import Options
@@ -46,20 +47,25 @@ async def bench(daemon: Daemon, options: Options) -> Figures:
     async with convo.connect(daemon.socket) as client:
         for name, audio, utterances in _talks(options):
             truth = await trio.to_thread.run_sync(_voiced, audio, utterances)
-            first, final = await _label(client, decode(audio), "live")
-            _, of_file = await _label(client, audio.read_bytes(), "file")
-            rows[name] = {
-                "labelled rightly, first shown live, %": _percent(labelled_rightly(truth, first)),
-                "labelled rightly, live at the end, %": _percent(labelled_rightly(truth, final)),
-                "labelled rightly, as a file, %": _percent(labelled_rightly(truth, of_file)),
-                "speakers told / true": f"{_count(of_file)} / {_count(truth)}",
-            }
+            row: dict[str, Any] = {}
+            for kind, data in (("live", decode(audio)), ("file", audio.read_bytes())):
+                found = {count: await label(client, data, kind, count) for count in ("auto", str(_count(truth)), "off")}
+                own, given, off = found.values()
+                shares = (labelled_rightly(truth, labels) for labels in (own.first, own.final, given.final))
+                row |= {
+                    f"{kind}: labelled rightly first shown, at the end, number given, %": [*map(_percent, shares)],
+                    f"{kind}: speakers told / true": f"{_count(own.final)} / {_count(truth)}",
+                    f"{kind}: most that labels of its segments could be, %": _percent(best_labels(truth, own.final)),
+                    f"{kind}: segments, with speakers / without": f"{len(own.final)} / {len(off.spans)}",
+                    f"{kind}: the same words": own.text == off.text,
+                }
+            rows[name] = row
             print(f"{name}: {rows[name]}", file=sys.stderr, flush=True)
         for name, audio, truth in _clips(options):
-            row: dict[str, Any] = {}
+            row = {}
             seconds = len(decode(audio)) / SECOND
             for count in ("auto", str(_count(truth))):
-                _, labels = await _label(client, audio.read_bytes(), "file", count)
+                labels = (await label(client, audio.read_bytes(), "file", count)).final
                 for what, turns in (("turns", joined(labels)), ("segments", labels)):
                     kinds = errors(truth, turns, seconds)
                     shares = (kinds.missed, kinds.false_alarm, kinds.confusion)
@@ -100,12 +106,23 @@ async def _latencies(client: Any, options: Options) -> Figures:
     }
 
 
-async def _label(client: Any, data: bytes, kind: str, speakers: str = "auto") -> tuple[list[Turn], list[Turn]]:
-    """The labels of a recording as they were first, and as they are at the end."""
+@dataclass(frozen=True)
+class Labelled:
+    """A transcript: its words, when its segments are, and their labels as they were first, and at the end."""
+
+    text: str
+    spans: list[tuple[float, float]]
+    first: list[Turn]
+    final: list[Turn]
+
+
+async def label(client: Any, data: bytes, kind: str, speakers: str = "auto", *, interim: bool = False) -> Labelled:
+    """Transcribe a recording and tell its speakers apart."""
     session = await client.create_session(
-        kind=kind, audio=AudioFormat(), speakers=speakers, language="en", interim=False, summary=OFF
+        kind=kind, audio=AudioFormat(), speakers=speakers, language="en", interim=interim, summary=OFF
     )
     spans: dict[int, tuple[float, float]] = {}
+    texts: list[str] = []
     first: dict[int, int] = {}
     final: dict[int, int] = {}
 
@@ -119,12 +136,13 @@ async def _label(client: Any, data: bytes, kind: str, speakers: str = "auto") ->
         async for event in session.events():
             if isinstance(event, TranscriptSegment):
                 spans[event.segment] = event.start, event.end
+                texts.append(event.text)
             elif isinstance(event, SpeakerLabel):
                 first[event.segment] = final[event.segment] = event.speaker
             elif isinstance(event, SpeakersRevised):
                 final |= {label.segment: label.speaker for label in event.labels}
     turns = [[Turn(*spans[segment], str(speaker)) for segment, speaker in labels.items()] for labels in (first, final)]
-    return turns[0], turns[1]
+    return Labelled(" ".join(texts), list(spans.values()), *turns)
 
 
 def _talks(options: Options) -> list[tuple[str, Path, list[Turn]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -112,3 +113,9 @@ def test_no_letter_is_lost_where_words_and_text_are_not_the_same(text, other):
     found = cues(text, timed(other), [0.7])
     if found:
         assert "".join("".join(cue.text for cue in found).split()) == "".join(text.split())
+
+
+def test_a_segment_ends_where_another_one_speaks():
+    words = timed("We ship on Friday Grace writes")
+    words[4:] = [msgspec.structs.replace(word, turn=1) for word in words[4:]]
+    assert parts("We ship on Friday Grace writes", words, []) == [(0, "We ship on Friday", 4), (0, "Grace writes", 2)]

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from convo.messages import SpeechEnded, SpeechStarted, TranscriptPartial
 from convod.speech.commands import Commit, Decode, DecodeStarted, Drop
-from convod.speech.decoding import DecodeJob, Interims, Kind, TimedWord
+from convod.speech.decoding import DecodeJob, Hypothesis, Interims, Kind, TimedWord, Voiceprints
 from convod.speech.endpointer import EndpointSettings
+from convod.speech.live import UNSURE_S
 from convod.speech.partial import INTERIM_MS
 from tests.daemon.support.play import Play, growing, interims_of
 from tests.daemon.support.sounds import RATE, silence
@@ -335,6 +336,127 @@ def test_an_utterance_in_two_languages_is_a_segment_for_each(timed: bool) -> Non
     # The next one has the number after both, and the last language is expected of it.
     assert play.answer(second, "Ja.", language="de")[0].segment == 2
     assert play.transcriber.language == "de"
+
+
+def in_turns(text: str, second_from: int) -> list[TimedWord]:
+    """The words of a text, those from a number on by another speaker."""
+    return [
+        TimedWord(start=0.4 + i / 2, end=0.8 + i / 2, word=word, probability=0.9, turn=int(i >= second_from))
+        for i, word in enumerate(text.split())
+    ]
+
+
+def test_an_utterance_of_two_speakers_is_a_segment_for_each() -> None:
+    play = Play(interim=False).audio(talk(1))
+    (final,) = play.finals
+    text = "Shall we go on Friday, yes"
+    play.take(play.transcriber.decoded(final, heard(text, words=in_turns(text, 5))))
+    (commit,) = [command for command in play.commands if isinstance(command, Commit)]
+    assert [one.text for one in commit.texts] == ["Shall we go on Friday,", "yes"]
+    begin = final.start / RATE
+    assert commit.texts[0].end == pytest.approx(begin + 2.8, abs=0.001)
+    assert commit.texts[1].start == pytest.approx(begin + 2.9, abs=0.001)
+
+
+@pytest.mark.parametrize(
+    ("promised", "segments"),
+    [
+        ("Shall we go on Friday,", ["Shall we go on Friday,", "yes"]),
+        ("Shall we go on Friday, yes", ["Shall we go on Friday, yes"]),
+        ("Shall we go one", ["Shall we go one Friday,", "yes"]),  # the words that take another's place are of its turn
+    ],
+)
+def test_what_was_promised_of_a_segment_is_in_it_whoever_says_it(promised: str, segments: list[str]) -> None:
+    play = Play(interim=False).audio(talk(1))
+    (final,) = play.finals
+    (waiting,) = play.transcriber.finals
+    waiting.committed = promised
+    text = "Shall we go on Friday, yes"
+    play.take(play.transcriber.decoded(final, heard(text, words=in_turns(text, 5))))
+    (commit,) = [command for command in play.commands if isinstance(command, Commit)]
+    assert [one.text for one in commit.texts] == segments
+
+
+def by_two_speakers(job: DecodeJob, at: float, *, tells: bool = True, sure_s: float = UNSURE_S) -> Hypothesis:
+    """Words of half a second, those from second `at` of the session on by another one, told once that is sure."""
+    begin, seconds = job.start / RATE, (job.end - job.start) / RATE
+    sure = job.kind is not Kind.INTERIM and tells and job.end / RATE - at >= sure_s
+    words = [
+        TimedWord(
+            start=i / 2, end=i / 2 + 0.4, word=f"w{begin + i / 2:.1f}", probability=0.95,
+            turn=int(sure and begin + i / 2 >= at),
+        )
+        for i in range(int(2 * seconds))
+    ]  # fmt: skip
+    prints = Voiceprints(starts=[], window_s=1.6, vectors=[], turns=tells)
+    return heard(" ".join(word.word for word in words), words=words, voiceprints=prints)
+
+
+def play_by_two(at: float, sentences: int = 4, *, interim: bool = True, **options) -> Play:
+    """Several sentences without an endpoint, from second `at` on by another speaker."""
+    play = Play(endpoint=EndpointSettings(endpoint_ms=3000), voiceprints=True, interim=interim)
+
+    def take(commands) -> None:
+        play.commands += commands
+        for command in commands:
+            if isinstance(command, Decode):
+                take(play.transcriber.decoded(command.job, by_two_speakers(command.job, at, **options)))
+
+    play.take = take  # type: ignore[method-assign]
+    return play.audio(sentence() * sentences)
+
+
+def promised(play: Play, segment: int) -> list[float]:
+    """The times of the words that were promised of a segment."""
+    stable = [one.stable for one in play.said(TranscriptPartial) if one.segment == segment]
+    return [float(word[1:]) for word in stable[-1].split()]
+
+
+def test_an_open_utterance_is_cut_at_a_pause_where_another_one_began_to_speak() -> None:
+    play = play_by_two(5.9)
+    (first,) = play.kept
+    assert play.transcriber.speaking
+    assert first.checkpoint_sample / RATE == pytest.approx(5.9, abs=0.6)
+    assert not play.said(SpeechEnded)
+    assert promised(play, 0) == sorted(promised(play, 0))
+    assert all(time < 5.9 for time in promised(play, 0))
+    play.audio(silence(4.0))
+    first, second = play.kept
+    assert (first.segment, second.segment) == (0, 1)
+    assert first.checkpoint_sample / RATE <= float(second.text.split()[0][1:]) < 6.5
+    assert promised(play, 1)
+
+
+def test_without_captions_an_utterance_of_two_speakers_is_decoded_as_one() -> None:
+    play = play_by_two(5.9, interim=False)
+    assert play.kept == []
+    play.audio(silence(4.0))
+    (commit,) = [command for command in play.commands if isinstance(command, Commit)]
+    assert [(one.text.split()[0], one.text.split()[-1]) for one in commit.texts] == [
+        ("w0.0", "w5.5"),
+        ("w6.0", "w12.0"),
+    ]
+
+
+def test_what_one_says_is_promised_at_the_pause_behind_it_where_another_one_would_be_heard() -> None:
+    play = play_by_two(99.0, sentences=2)
+    assert play.kept == []
+    *_, before, at_pause = play.said(TranscriptPartial)
+    assert len(before.stable.split()) == 1  # of the first sentence what was sure at the pause behind it
+    assert len(at_pause.stable.split()) > 5
+    # Where nobody tells voices apart there is nothing to wait for.
+    *_, before, at_pause = play_by_two(99.0, sentences=2, tells=False).said(TranscriptPartial)
+    assert before.stable == at_pause.stable
+    assert len(before.stable.split()) > 5
+
+
+def test_what_was_promised_before_another_one_was_heard_is_not_cut() -> None:
+    play = play_by_two(3.0, sure_s=8.0)
+    assert any(time > 3.0 for time in promised(play, 0))
+    assert play.kept == []
+    play.audio(silence(4.0))
+    (segment,) = play.kept
+    assert segment.text.startswith(" ".join(f"w{time}" for time in promised(play, 0)))
 
 
 def two_languages(job: DecodeJob, at: float) -> list[TimedWord]:

@@ -125,7 +125,7 @@ def test_words_behind_a_place_where_it_may_yet_be_cut_are_shown_and_not_promised
     for _ in range(2 * COMMIT):
         caption = hear(utterance, timed("so we go home"), 10 * RATE, trim=False, safe=11 * RATE)
     assert caption == Caption("so we", "go home")
-    assert pause(utterance, heard("so we go home"), commit=False) == Caption("so we", "go home")
+    assert pause(utterance, timed("so we go home"), safe=11 * RATE) == Caption("so we", "go home")
     # Without times nobody knows which words those are.
     caption = hear(utterance, heard("so we go home"), 10 * RATE, trim=False, safe=12 * RATE)
     assert caption == Caption("so we", "go home")
