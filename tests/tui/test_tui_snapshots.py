@@ -391,13 +391,19 @@ def named(value: object) -> str:
 
 
 async def draw(app: Still, pilot: Pilot[None], show: Callable[..., object]) -> None:
-    await wait_for_idle()  # what is compared is the whole picture: until the last row is drawn, below a window too
+    await drawn(pilot)
     await show(app, pilot)  # type: ignore[misc]
-    await pilot.pause()
+    await drawn(pilot)
     for field in app.screen.query(Input):
         field.cursor_blink = False
-    await pilot.pause()
-    await wait_for_idle()
+    await drawn(pilot)
+
+
+async def drawn(pilot: Pilot[None]) -> None:
+    """What is compared is the whole picture: wait until the last row is drawn, below a window too."""
+    for _ in range(4):
+        await pilot.pause()
+        await wait_for_idle()  # which takes a process that gets no turn for one at rest: so several times
 
 
 @pytest.mark.parametrize(("show", "size", "theme"), PICTURES, ids=named)

@@ -20,6 +20,7 @@ from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import get_suppressed_tokens, merge_punctuations
 
 from convod.engine.echo import heard, may_be_echo
+from convod.engine.word_times import whole_words
 from convod.speech.agreement import begins_wide
 from convod.speech.decoding import Hypothesis, Options, TimedWord
 
@@ -43,6 +44,9 @@ others can waste only half as much on a loop, or on text made of noise."""
 
 MOST_TOKENS: Final = 224
 """Longest answer; Whisper was trained on none that is longer."""
+
+WITHOUT_SPACES: Final = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
+"""Languages whose words the tokenizer parts without regard to spaces."""
 
 _PREPENDED: Final = "\"'“¿([{-"
 _APPENDED: Final = "\"'.。,，!！?？:：”)]}、"
@@ -187,13 +191,13 @@ class Answers:
                 TimedWord(
                     start=round(min(end, float(word["start"])), 3),
                     end=round(min(end, float(word["end"])), 3),
-                    word=word["word"].strip(),
+                    word=word["word"],
                     probability=round(float(word["probability"]), 3),
                 )
                 for word in words
-                if word["word"].strip()
             ]
-            aligned[i] = msgspec.structs.replace(hypotheses[i], words=timed)
+            spaced = tokenizer.language_code not in WITHOUT_SPACES
+            aligned[i] = msgspec.structs.replace(hypotheses[i], words=whole_words(timed, spaced=spaced))
         return aligned
 
     def previous(self, options: Options, room: int) -> list[int]:

@@ -12,6 +12,7 @@ from difflib import SequenceMatcher
 from typing import Final
 
 from convod.speech.decoding import Hypothesis, Options
+from convod.speech.stock_phrases import is_stock_phrase
 
 UNLIKELY: Final = -3.0
 """Mean log-probability of words without the prompt below which it may be an echo. Recorded, tiny.en: prompts written of
@@ -31,17 +32,24 @@ def may_be_echo(hypothesis: Hypothesis, options: Options) -> bool:
     """Whether a text mostly repeats the prompt and hotwords, and hardly comes from the sound."""
     if not hypothesis.words or not (options.prompt or options.hotwords):
         return False
-    likely = [math.log(max(LEAST_PROBABILITY, word.probability)) for word in hypothesis.words]
+    words = [_letters(word.word) for word in hypothesis.words]
+    # A word that was written before is probable for that.
+    first = dict(zip(reversed(words), reversed(hypothesis.words), strict=True))
+    likely = [math.log(max(LEAST_PROBABILITY, word.probability)) for word in first.values()]
     if sum(likely) / len(likely) >= UNLIKELY:
         return False
     prompted = _letters(f"{options.hotwords or ''} {options.prompt or ''}")
-    words = [_letters(word.word) for word in hypothesis.words]
     return sum(len(word) for word in words if word in prompted) >= OWN_PART * sum(map(len, words))
 
 
 def heard(prompted: Hypothesis, alone: Hypothesis) -> Hypothesis:
-    """Choose between the text of a window and that which was decoded `alone`, without prompt and hotwords."""
+    """Choose between the text of a window and that which was decoded `alone`, without prompt and hotwords.
+
+    A phrase that models bring forth from noise is no evidence of words that are like it.
+    """
     texts = _letters(prompted.text), _letters(alone.text)
+    if texts[0] != texts[1] and is_stock_phrase(alone.text):
+        return alone
     return prompted if SequenceMatcher(None, *texts, autojunk=False).ratio() >= ALIKE else alone
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from faster_whisper.vad import get_vad_model
 
 from convod.engine.wire import RATE
+from convod.engine.word_times import PAUSE_S
 
 CHUNK: Final = 512
 """Samples that Silero judges at a time: 32 ms."""
@@ -34,6 +35,24 @@ FAINT: Final = 0.1
 LEAST_FAINT_S: Final = 0.12
 """A window with less than this even of faint voice holds none. Recorded: three whispered sentences had 0.58 s and more,
 of eleven noises laughter and whistling alone had over 0.06 s."""
+
+RISING: Final = 0.05
+ONSET: Final = 12
+"""A voice begins up to so many chunks before the first one that counts, as far as those between are this probable:
+behind silence or music the detector takes so long to be sure. Wrong by, of 62 onsets in three recorded talks (95th
+percentile): 0.19 s without, 0.07 s so; with 0.03 it begins in hiss. Behind twelve kinds of music the voice seemed to
+begin 0.04 to 0.31 s late; eleven do so by 0.07 s at most, others by 0.21 s."""
+
+FALLING: Final = 0.7
+RING: Final = 6
+"""It ends with its last chunk that is this probable, up to so many before the last one that counts: the detector lets
+go late. Wrong by, of as many ends: 0.14 s without, 0.07 s so."""
+
+BRIEF: Final = 3
+"""What lasts so many chunks and one is not made shorter."""
+
+PAUSE: Final = int(PAUSE_S * RATE / CHUNK) + 1
+"""Chunks of the shortest pause between two phrases."""
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -84,6 +103,26 @@ def extent(chunks: Floats, size: int) -> tuple[float, float]:
     if not voiced.size:
         return 0.0, 0.0
     return voiced.size * CHUNK / RATE, min(size, (int(voiced[-1]) + 1) * CHUNK) / RATE
+
+
+def voiced_chunks(chunks: Floats) -> bytes:
+    """Return a byte for each chunk with these probabilities: 1 where there is a voice.
+
+    It begins and ends more exactly than VOICE tells; a pause that parts phrases stays one.
+    """
+    voiced = chunks >= VOICE
+    places = np.flatnonzero(voiced)
+    earliest = 0
+    for phrase in np.split(places, np.flatnonzero(np.diff(places) > PAUSE) + 1) if places.size else ():
+        first, last = begin, _ = int(phrase[0]), int(phrase[-1])
+        while begin > max(earliest, first - ONSET) and chunks[begin - 1] >= RISING:
+            begin -= 1
+        sure = phrase[chunks[phrase] >= FALLING]
+        end = min(last, max(last - RING, first + BRIEF, int(sure[-1]) if sure.size else last))
+        voiced[begin:first] = True
+        voiced[end + 1 : last + 1] = False
+        earliest = last + 1 + PAUSE
+    return voiced.tobytes()
 
 
 def is_silent(chunks: Floats) -> bool:

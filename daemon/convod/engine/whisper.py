@@ -32,7 +32,7 @@ from convod.engine.languages import (
 from convod.engine.loading import UNSETTLED, load_model, resample
 from convod.engine.passages import joined
 from convod.engine.tries import further_tries, is_doubtful, worth
-from convod.engine.voice import CHUNK, LEAST_VOICE_S, VOICE, Voice, extent, is_silent
+from convod.engine.voice import CHUNK, LEAST_VOICE_S, VOICE, Voice, extent, is_silent, voiced_chunks
 from convod.engine.wire import FULL_FRAMES, RATE, Load, bucket, room
 from convod.engine.word_times import phrases, within_voice
 from convod.speech.decoding import FINAL_MARGIN, INTERIM_MARGIN, LANGUAGE_SURE, Hypothesis, Lead, Options, Window
@@ -129,7 +129,7 @@ class Whisper:
                     seconds=seconds if judged else None,
                     end=end if judged and (options.find_voice_end or not options.deterministic) else None,
                     chunks=(found >= VOICE).tobytes(),
-                    voiced=(found >= VOICE).tobytes() if options.beam > 1 else None,
+                    voiced=voiced_chunks(found) if options.beam > 1 else None,
                 )
                 for found, (seconds, end) in zip(chunks, extents, strict=True)
             ]
@@ -348,7 +348,10 @@ class Whisper:
 
 
 class _VoiceOf(msgspec.Struct):
-    """The voice in a window; None where it was not asked for. `voiced` are the `chunks` of a text that stays."""
+    """The voice in a window; None where it was not asked for.
+
+    `chunks` have a voice for sure, by a byte for each; `voiced`, of texts that stay, from its onset on.
+    """
 
     silent: bool = False
     seconds: float | None = None

@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from convod.engine.coverage import STRETCHED_S
+from convod.engine.coverage import SLACK_S, STRETCHED_S, UNCOVERED_S
 from convod.speech.decoding import CHUNK_S, TimedWord
 from convod.speech.hallucination import FAINT_VOICE_S, FAINT_WORD_S
 from convod.speech.sentences import ends_sentence
@@ -29,9 +29,9 @@ HOLD_S: Final = 0.1
 """A word that ends a sentence stays with the phrase before a pause if it has this much of its voice, however much it
 has of the next one."""
 
-REACH_S: Final = 0.8
-"""The first and the last word of a phrase get the rest of its voice if that is no longer (as `coverage.UNCOVERED_S`:
-more of it means that words are missing)."""
+REACH_S: Final = SLACK_S + UNCOVERED_S
+"""The first and the last word of a phrase get the rest of its voice if that is no longer: more of it means that words
+are missing."""
 
 BRIEF_S: Final = 0.25
 """A word longer than STRETCHED_S with no more of a voice than this lies where it ends, as the attention tells that: in
@@ -48,6 +48,30 @@ class _Phrase(msgspec.Struct, frozen=True):
 
     def overlap(self, word: TimedWord) -> float:
         return min(self.end, word.end) - max(self.start, word.start)
+
+
+def whole_words(words: Sequence[TimedWord], *, spaced: bool) -> list[TimedWord]:
+    """Join the parts of a word and leave out the spaces: the tokenizer parts `qu'on` and `well-known` in two.
+
+    Args:
+        words: The words, each with the space before it.
+        spaced: Whether every word has one.
+    """
+    whole: list[TimedWord] = []
+    for word in words:
+        text = word.word.strip()
+        if not text:
+            continue
+        if spaced and whole and not word.word[0].isspace():
+            before = whole.pop()
+            probability = min(before.probability, word.probability)
+            word = msgspec.structs.replace(
+                before, word=before.word + text, end=max(before.end, word.end), probability=probability
+            )
+        else:
+            word = msgspec.structs.replace(word, word=text)
+        whole.append(word)
+    return whole
 
 
 def within_voice(words: Sequence[TimedWord], voiced: bytes, seconds: float) -> list[TimedWord]:

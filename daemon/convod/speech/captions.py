@@ -122,9 +122,7 @@ class Captions:
         # A text cut off in a loop says nothing about the words before the loop.
         if hypothesis.truncated or not self._hallucination_filter.judge_hypothesis(hypothesis, job.seconds).keep:
             return []
-        safe = self._safe_until(job)
-        if (change := language_change(hypothesis.words or ())) is not None:
-            safe = min(safe, job.start + int(change.at * self._settings.rate))
+        safe = self._safe_until(job, hypothesis)
         trim = self._partial.is_long(job.end, self._affordable)
         caption = self._partial.update(
             job.start, job.end, hypothesis, trim=trim, safe=None if job.end <= safe else safe
@@ -135,13 +133,18 @@ class Captions:
         """Show the text of a pause, perhaps long before the endpoint: it is the best caption there is."""
         if not self._settings.interim or self._affordable is Interims.NONE:
             return []
-        until = self._safe_until(job)
+        until = self._safe_until(job, hypothesis)
         safe = None if job.end <= until else until if self._tells_turns else job.start
         return self._show(job, self._partial.paused(job.start, job.end, hypothesis, safe=safe))
 
-    def _safe_until(self, job: DecodeJob) -> int:
-        """First sample at which the utterance may still be cut: it is too long, or another one begins to speak."""
+    def _safe_until(self, job: DecodeJob, hypothesis: Hypothesis) -> int:
+        """First sample at which the utterance may still be cut.
+
+        It is too long, another language is spoken, or another one begins to speak.
+        """
         safe = self._endpointer.safe_until
+        if (change := language_change(hypothesis.words or ())) is not None:
+            safe = min(safe, job.start + int(change.at * self._settings.rate))
         if not self._tells_turns:
             return safe
         return min(safe, max(self._one_voice_until, job.end - int(LONG_S * self._settings.rate)))

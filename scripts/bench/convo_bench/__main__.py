@@ -24,6 +24,7 @@ from . import (
     gateway,
     history,
     idle,
+    languages,
     live,
     load,
     make_talks,
@@ -56,6 +57,7 @@ BENCHES: dict[str, Bench] = {
     "cluster": cluster.bench,
     "speakers": speakers.bench,
     "refine": refine.bench,
+    "languages": languages.bench,
 }
 
 
@@ -71,7 +73,12 @@ def main() -> None:
         "--talks", type=Path, metavar="DIR", help="recorded talks, NAME.flac beside NAME.json; or one NAME.json"
     )
     parser.add_argument("--noises", type=Path, metavar="DIR", help="recordings in which nobody speaks")
-    parser.add_argument("--clips", type=Path, metavar="FILE", help="speakers: a manifest of recordings with turns")
+    parser.add_argument(
+        "--clips",
+        type=Path,
+        metavar="FILE",
+        help="speakers, languages: a manifest of recordings",
+    )
     parser.add_argument("--larger", type=Path, metavar="DIR", help="refine: the model that hears it again")
     parser.add_argument("--seconds", type=float, metavar="N", help="so much of each talk; load: of each part (60)")
     parser.add_argument("--minutes", type=float, metavar="N", help="files: how long the file is")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from convod.engine.echo import heard, may_be_echo
@@ -42,6 +43,16 @@ def test_words_of_the_prompt_that_are_hardly_heard_are_doubted(text, probability
     assert may_be_echo(hypothesis(text, probability), Options(**options)) is doubted
 
 
+@pytest.mark.parametrize("again", [0.0, 0.95])
+def test_a_word_that_was_written_before_is_no_evidence(again: float) -> None:
+    once = hypothesis("Thank you, Grace Hopper.", UNHEARD)
+    twice = msgspec.structs.replace(
+        once,
+        words=[*(once.words or ()), *(hypothesis("Thank you, Grace Hopper.", again).words or ())],
+    )
+    assert may_be_echo(twice, Options(**NAMES))
+
+
 def test_without_the_probabilities_of_words_nothing_is_doubted() -> None:
     text = Hypothesis(text="Grace", language="en", language_probability=1.0, avg_logprob=-0.2, no_speech_prob=0.1)
     assert not may_be_echo(text, Options(hotwords="Grace"))
@@ -55,6 +66,9 @@ def test_without_the_probabilities_of_words_nothing_is_doubted() -> None:
         ("Grace Hopper", "Ha ha ha ha", False),
         ("We ship the Kubernetes.", "Thank you.", False),
         ("Grace Hopper", "", False),
+        ("Thank you, Grace.", "Thank you so much.", False),  # models say that of noise
+        ("Thank you very much.", "Thank you very much.", True),
+        ("Thank you, Grace.", "Thank you grays for it.", True),
     ],
 )
 def test_a_text_is_said_if_it_sounds_as_what_is_heard_without_the_prompt(prompted: str, alone: str, kept: bool) -> None:

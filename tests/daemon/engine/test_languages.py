@@ -52,6 +52,24 @@ def test_what_else_an_unsure_language_may_be_is_told_where_nothing_is_expected(
     assert [share for _, share in spoken.others] == pytest.approx([share for _, share in others])
 
 
+@pytest.mark.parametrize(
+    ("language", "expected", "seconds", "others"),
+    [
+        ("de", "en", 2.5, [("en", 0.02)]),
+        ("de", "en", 3.5, []),  # enough is said
+        ("de", "de", 2.5, []),
+        ("de", "fr", 2.5, []),  # it may not be spoken
+    ],
+)
+def test_a_brief_change_of_language_is_tried_in_the_expected_one(
+    language: str, expected: str, seconds: float, others: list[tuple[str, float]]
+) -> None:
+    spoken = spoken_in([found(language, 0.96)], [(0.0, seconds)], expected)
+    assert spoken.language == language
+    assert [one for one, _ in spoken.others] == [one for one, _ in others]
+    assert [share for _, share in spoken.others] == pytest.approx([share for _, share in others])
+
+
 SPANS = [(0.0, 4.0), (4.0, 7.0), (7.0, 8.0), (8.0, 12.0)]
 
 

@@ -7,7 +7,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from convod.engine.voice import CHUNK, FAINT, LEAST_FAINT_S, LEAST_VOICE_S, VOICE, Voice, extent, is_silent
+from convod.engine.voice import (
+    CHUNK,
+    FAINT,
+    LEAST_FAINT_S,
+    LEAST_VOICE_S,
+    ONSET,
+    PAUSE,
+    RING,
+    VOICE,
+    Voice,
+    extent,
+    is_silent,
+    voiced_chunks,
+)
 from convod.engine.wire import RATE
 from tests.support.speech import pcm
 
@@ -96,3 +109,25 @@ def test_a_voice_far_away_is_a_whisper_to_the_detector_and_no_silence(voice: Voi
     # In noise nearly as loud as it a voice is still not silence.
     assert not is_silent(voice.chunks(sentence + noise(3.0, float(np.sqrt(np.mean(sentence**2))) / 2)))
     assert LEAST_FAINT_S > LEAST_VOICE_S
+
+
+@pytest.mark.parametrize(
+    ("chunks", "voiced"),
+    [
+        ([], ""),
+        ([0.0, 0.02, 0.2, 0.3, 0.5, 0.9, 0.9, 0.9, 0.3, 0.0], "0011111100"),  # it begins before the detector is sure
+        ([0.2, 0.5], "11"),
+        ([0.2, 0.02, 0.5], "001"),  # a sound before it
+        ([0.5, 0.2, 0.5, 0.0, 0.2], "10100"),  # a pause within a word
+        ([0.5] + [0.2] * (PAUSE + 2) + [0.9], "1" + "0" * PAUSE + "111"),  # one that parts phrases stays one
+        ([0.2] * (ONSET + 5) + [0.9], "0" * 5 + "1" * (ONSET + 1)),  # music that goes on
+        ([0.2] * 9, "0" * 9),
+        ([0.9] * 5 + [0.6, 0.5, 0.0], "11111000"),  # the detector lets go late
+        ([0.9] * 5 + [0.6] * (RING + 2), "1" * 7 + "0" * RING),
+        ([0.5] * 9 + [0.0], "1" * 9 + "0"),  # a quiet voice
+        ([0.9, 0.5, 0.5, 0.5, 0.5, 0.0], "111100"),  # a short word is no blip
+        ([0.9] * 5 + [0.5] * 2 + [0.0] * PAUSE + [0.9] * 5 + [0.5], "1" * 5 + "0" * (PAUSE + 2) + "1" * 5 + "0"),
+    ],
+)
+def test_a_voice_begins_and_ends_where_it_rises_and_falls(chunks: list[float], voiced: str) -> None:
+    assert voiced_chunks(np.array(chunks, np.float32)) == bytes(map(int, voiced))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convod.engine.word_times import within_voice
+from convod.engine.word_times import whole_words, within_voice
 from convod.speech.decoding import CHUNK_S, TimedWord
 from tests.daemon.engine.test_coverage import voice
 
@@ -76,7 +76,7 @@ def spans(timed: list[TimedWord]) -> list[tuple[float, float]]:
         ),
         # The rest of the voice is that of a first or last word; more of it means that words are missing.
         ([(0.7, 1.0, "we"), (1.0, 1.3, "do")], [(0.0, 2.0)], [(0.0, 1.0), (1.0, 2.0)]),
-        ([(1.0, 1.3, "we"), (1.3, 1.6, "do")], [(0.0, 2.6)], [(1.0, 1.3), (1.3, 1.6)]),
+        ([(1.2, 1.5, "we"), (1.5, 1.8, "do")], [(0.0, 3.0)], [(1.2, 1.5), (1.5, 1.8)]),
         # Whispers, and no voice at all.
         ([(0.0, 0.5, "we"), (0.5, 1.0, "do")], [], [(0.0, 0.5), (0.5, 1.0)]),
         ([(0.0, 0.5, "we"), (0.5, 1.0, "do")], [(3.0, 3.2)], [(0.0, 0.5), (0.5, 1.0)]),
@@ -105,3 +105,26 @@ def test_no_word_is_lost_and_none_goes_back(said: Said, voiced: bytes) -> None:
     assert [word.word for word in moved] == [word.word for word in given_words]
     assert all(word.start <= word.end for word in moved)
     assert all(one.start <= other.start for one, other in pairwise(moved))
+
+
+@pytest.mark.parametrize(
+    ("parts", "spaced", "words"),
+    [
+        ([" Il", " dit", " qu", "'on", " sait."], True, ["Il", "dit", "qu'on", "sait."]),
+        (["A", " well", "-known", " one"], True, ["A", "well-known", "one"]),
+        ([" rock", "-and", "-roll"], True, ["rock-and-roll"]),
+        (["今日", "は", "会議"], False, ["今日", "は", "会議"]),
+        ([" ", " We", "", " ship"], True, ["We", "ship"]),
+        ([], True, []),
+    ],
+)
+def test_a_word_that_the_tokenizer_parts_is_one(parts: list[str], spaced: bool, words: list[str]) -> None:
+    timed = [
+        TimedWord(start=i / 2, end=i / 2 + 0.4, word=word, probability=0.9 - i / 10) for i, word in enumerate(parts)
+    ]
+    whole = whole_words(timed, spaced=spaced)
+    assert [word.word for word in whole] == words
+    for word in whole:
+        own = [one for one in timed if one.word.strip() and word.start <= one.start and one.end <= word.end]
+        assert "".join(one.word.strip() for one in own) == word.word
+        assert word.probability == min(one.probability for one in own)

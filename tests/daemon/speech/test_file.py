@@ -14,6 +14,7 @@ from convod.speech.decoding import CHUNK_S, Hypothesis, TimedWord
 from convod.speech.file import JOINED_S, FileSettings, FileTranscriber
 from convod.speech.file_texts import FileDecodeJob
 from convod.speech.hallucination import HallucinationFilter
+from convod.speech.segment_bounds import RINGS_S
 from tests.daemon.support.sounds import RATE, silence
 from tests.daemon.support.talk import REJECTED, heard, talk
 
@@ -136,7 +137,9 @@ def test_times_that_make_no_sense_are_put_in_order():
     ("early", "late", "clear", "expected"),
     [
         (0.0, 0.0, False, (0.0, 0.0)),
-        (0.1, -0.1, False, (0.0, 0.0)),  # a soft consonant, and a voice that rings on: the gate knows better
+        (0.04, -0.1, False, (0.0, -0.1)),  # a soft consonant, and a voice that fades
+        (0.04, -0.2, False, (0.0, -0.1)),  # rings on: the gate knows better
+        (0.1, 0.1, False, (0.1, 0.1)),
         (0.3, 0.3, False, (0.3, 0.3)),  # hiss, a breath, or music: the gate took it for speech
         (0.3, 0.3, True, (0.0, 0.3)),  # as loud as the rest: the detector was slow
         (0.9, 0.8, True, (0.9, 0.8)),
@@ -170,7 +173,7 @@ def test_a_word_that_seems_to_end_in_the_next_utterance_ends_with_its_own():
     ]
     play.answer(job, heard("one two", voice_s=20.0, words=words, voiced=b"\1" * int(job.seconds / CHUNK_S)))
     ends = [end for _, end, _ in play.pieces]
-    assert ends[0] == pytest.approx(job.utterances[0].last_speech / RATE, abs=0.01)
+    assert ends[0] == pytest.approx(job.utterances[0].last_speech / RATE + RINGS_S, abs=0.01)
 
 
 def test_words_go_with_their_piece():

@@ -20,11 +20,25 @@ SURE = {"avg_logprob": -0.2, "no_speech_prob": 0.01, "spoken_s": 3.0, "voice_s":
         ("We ship on Friday.", {"no_speech_prob": 0.9, "avg_logprob": -0.79}, "no_speech"),
         ("We ship on Friday.", {"no_speech_prob": 0.36, "avg_logprob": -1.01}, "no_speech"),
         ("We ship on Friday.", {"no_speech_prob": 0.44, "avg_logprob": -0.92}, None),
+        ("We ship on Friday.", {"no_speech_prob": 0.61, "avg_logprob": -0.73}, "no_speech"),
+        ("We ship on Friday.", {"no_speech_prob": 0.61, "avg_logprob": -0.71}, None),
+        # Most of the voice has no words.
+        ("We ship on Friday.", {"no_speech_prob": 0.39, "avg_logprob": -0.71, "uncovered": (2.0, 4.0)}, "no_speech"),
+        ("We ship on Friday.", {"no_speech_prob": 0.39, "avg_logprob": -0.71, "uncovered": (2.0, 3.9)}, None),
+        ("We ship on Friday.", {"no_speech_prob": 0.37, "avg_logprob": -0.71, "uncovered": (2.0, 4.0)}, None),
+        ("We ship on Friday.", {"no_speech_prob": 0.39, "avg_logprob": -0.69, "uncovered": (2.0, 4.0)}, None),
         ("We ship on Friday.", {"no_speech_prob": 0.9, "avg_logprob": -0.3}, None),  # sure of its words
         ("We ship on Friday.", {"no_speech_prob": 0.1, "avg_logprob": -1.5}, None),  # surely speech
         ("Eight.", {"no_speech_prob": 0.54, "avg_logprob": -1.04, "voice_s": 0.4}, None),
         ("Eight.", {"no_speech_prob": 0.9, "avg_logprob": -1.5, "voice_s": 0.8}, "no_speech"),
         ("We ship on Friday.", {"no_speech_prob": 0.9, "avg_logprob": -1.5, "voice_s": None}, None),  # it was not asked
+        # It says the same again.
+        ("At the front of the front of the front.", {"no_speech_prob": 0.26, "avg_logprob": -0.86}, "no_speech"),
+        ("At the front of the front of the front.", {"no_speech_prob": 0.24, "avg_logprob": -0.86}, None),
+        ("At the front of the front of the front.", {"no_speech_prob": 0.26, "avg_logprob": -0.84}, None),
+        ("Go on, go on, go on, go on.", {"no_speech_prob": 0.26, "avg_logprob": -0.86}, "no_speech"),
+        ("No, no, no, no. Yes.", {"no_speech_prob": 0.26, "avg_logprob": -0.86}, None),
+        ("それはそれは大変でしたね", {"no_speech_prob": 0.26, "avg_logprob": -0.86}, None),
         # A whisper is hardly a voice to a detector.
         ("We ship on Friday.", {"voice_s": 0.0}, None),
         ("We ship on Friday.", {"voice_s": 0.0, "no_speech_prob": 0.3, "avg_logprob": -0.8}, None),

@@ -561,6 +561,7 @@ async def test_no_list_sorts_or_reads_all_there_is(opened_file, monkeypatch, of,
         plan = [row[3] for row in await store.database.read(lambda c: c.execute(f"EXPLAIN QUERY PLAN {statement}"))]
         assert not [step for step in plan if "TEMP B-TREE" in step], plan
         assert all("INDEX" in step or "PRIMARY KEY" in step for step in plan if "SUBQUERY" not in step), plan
+        assert of != "newest" or any("events_by_type" in step for step in plan), plan
 
 
 def traced(monkeypatch) -> list[str]:

@@ -25,7 +25,7 @@ _NAMES = {
     "question_mark": "?", "slash": "/", "space": "space", "escape": "esc", "enter": "enter", "pageup": "page up",
     "pagedown": "page down", "left_square_bracket": "[", "right_square_bracket": "]", "left_curly_bracket": "{",
     "right_curly_bracket": "}", "colon": ":", "shift+up": "shift ↑", "shift+down": "shift ↓",
-    "ctrl+p": "Ctrl+P", "f1": "F1",
+    "ctrl+p": "ctrl p", "f1": "F1",
     "up": "↑", "down": "↓", "ctrl+q": "ctrl q", "comma": ",", "full_stop": ".", "plus": "+", "minus": "-",
     "equals_sign": "=",
 }  # fmt: skip
