@@ -154,6 +154,7 @@ async def test_random_talks_and_queries(postgres, tmp_path, monkeypatch):
     monkeypatch.setattr("convod.store.search.COMMON", 60)
     monkeypatch.setattr("convod.store.search.SAMPLE", 10)
     monkeypatch.setattr("convod.store.tsvector.BLOCK", 9)
+    monkeypatch.setattr("convod.store.tsvector.FEW", 1)
     chance = random.Random(7)
     letters = "abcABCäßéÉ0 ...,-'\"*:&|!()<>会議今日はです。회의กขİıΣς\u0301\u200d_\\%^{}[]@/"
     words = ["".join(chance.choices(letters, k=chance.randint(1, 6))).strip() or "a" for _ in range(60)]
@@ -175,6 +176,7 @@ async def test_words_that_are_common_and_seldom_side_by_side(postgres, tmp_path,
         monkeypatch.setattr(f"convod.store.{room}.COMMON", 60)
     monkeypatch.setattr("convod.store.tsvector.READ", 2)
     monkeypatch.setattr("convod.store.tsvector.BLOCK", 7)
+    monkeypatch.setattr("convod.store.tsvector.FEW", 1)
     chance = random.Random(3)
     texts = [
         " ".join(chance.choices(["red", "wine", "tea", "cup", "of", "the"], k=chance.randint(2, 7))) for _ in range(120)
