@@ -40,23 +40,6 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     time.tzset()
 
 
-@pytest.fixture(autouse=True)
-def _at_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a key, the pilot waits until the loop has nothing more to run, where it would wait until the process rests:
-    that takes a second on a busy machine, for each key.
-    """
-
-    async def wait(*seconds: float) -> None:
-        ready = asyncio.get_running_loop()._ready  # type: ignore[attr-defined]
-        rests = 0
-        while rests < 5:
-            await asyncio.sleep(0)
-            rests = 0 if ready else rests + 1
-
-    monkeypatch.setattr("textual.app.wait_for_idle", wait)
-    monkeypatch.setattr("textual.pilot.wait_for_idle", wait)
-
-
 @pytest.fixture
 def fake(tmp_path: Path) -> Iterator[FakeDaemon]:
     """A scripted daemon."""

@@ -42,7 +42,7 @@ def past(fake: FakeDaemon) -> FakeDaemon:
 async def test_all_sessions_newest_first(connected: Open, past: FakeDaemon) -> None:
     async with connected() as stage:
         await stage.press("3")
-        await stage.sees("3 sessions")
+        await stage.sees("3 sessions", "Release", "Untitled", "Monday")
         text = stage.text()
         assert text.index("Release") < text.index("Untitled") < text.index("Monday")
         assert "2001-09-09" in text

@@ -194,6 +194,7 @@ async def test_speakers_are_renamed_remembered_merged_and_told_by_hand(connected
         await stage.sees("Remember this voice as")
         await stage.press(*"Bob", "enter")
         await stage.until(lambda: "The voice of Bob is remembered." in stage.toasts(), "told")
+        await stage.sees("Bob                 00:0")
         await stage.press("m")
         await stage.sees("Bob is really")
         await stage.press("enter")
