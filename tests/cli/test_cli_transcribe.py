@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from convo.messages import Attach, Audio, CancelSession, CreateSession, EndSession, Error
+from convo_cli.link import linked
 from tests.cli.conftest import Run, Start
 from tests.cli.fake import TRUSTED, WAIT_S, FakeDaemon, FakeSession
 
@@ -350,7 +351,7 @@ def test_a_broken_link_is_made_again_and_the_file_goes_on(fake: FakeDaemon, run:
 def test_a_daemon_that_stays_away(
     fake: FakeDaemon, run: Run, files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("convo_cli.link.PATIENCE_S", 0.0)
+    monkeypatch.setitem(linked.__wrapped__.__kwdefaults__, "patience_s", 0.0)  # type: ignore[attr-defined]
     fake.drop_after = 1
     fake.stays_away = True
     result = run("transcribe", files[0])
