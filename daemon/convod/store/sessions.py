@@ -245,9 +245,7 @@ class SessionStore:
 
     async def unfinished(self, owner: str | None = None) -> list[Record]:
         """Sessions that are in no final state, of an owner or of all, oldest first."""
-        return await self._oldest_first(
-            f"state NOT IN ('completed', 'failed', 'cancelled') AND {tables.THEIRS}", owner, owner
-        )
+        return await self._oldest_first(f"{tables.UNFINISHED} AND {tables.THEIRS}", owner, owner)
 
     async def asked(self) -> list[Record]:
         """Return sessions of which something was requested that is not done, oldest first."""
